@@ -1,0 +1,214 @@
+//! The one error that users and peers see: a kind that says what to do, and a message.
+//!
+//! Both survive the wire. A message names the thing that was wrong and the choices; it never
+//! holds a credential (see [`redact`]).
+
+use datafusion::error::DataFusionError;
+use serde::{Deserialize, Serialize};
+
+/// What went wrong, in the terms of what the caller can do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ErrorKind {
+    /// The request is wrong and will stay wrong: change it.
+    Invalid,
+    /// Something named by the request does not exist.
+    NotFound,
+    /// A store or an input could not be read; trying again may help.
+    Store,
+    /// A peer is not there; trying again may help.
+    Unavailable,
+    /// The job was cancelled.
+    Cancelled,
+    /// A bound on waiting was reached; trying again may help.
+    Timeout,
+    /// A bound on memory, disk or size was reached.
+    ResourceExhausted,
+    /// A defect of Keyloom itself.
+    Internal,
+}
+
+impl ErrorKind {
+    /// Whether another attempt of the same work may succeed.
+    pub fn is_transient(self) -> bool {
+        matches!(self, Self::Store | Self::Unavailable | Self::Timeout)
+    }
+
+    /// The kind's name as users see it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::NotFound => "not_found",
+            Self::Store => "store",
+            Self::Unavailable => "unavailable",
+            Self::Cancelled => "cancelled",
+            Self::Timeout => "timeout",
+            Self::ResourceExhausted => "resource_exhausted",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// An error with its kind and its message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("{message}")]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+}
+
+/// A result whose error is Keyloom's.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+macro_rules! constructors {
+    ($($name:ident => $kind:ident),* $(,)?) => {$(
+        #[doc = concat!("An error of the kind [`ErrorKind::", stringify!($kind), "`].")]
+        pub fn $name(message: impl Into<String>) -> Self {
+            Self::new(ErrorKind::$kind, message)
+        }
+    )*};
+}
+
+impl Error {
+    /// An error of the given kind.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    constructors! {
+        invalid => Invalid,
+        not_found => NotFound,
+        store => Store,
+        unavailable => Unavailable,
+        cancelled => Cancelled,
+        timeout => Timeout,
+        resource_exhausted => ResourceExhausted,
+        internal => Internal,
+    }
+
+    /// What the caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The message alone.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The same error, its message preceded by what was being done.
+    #[must_use]
+    pub fn context(self, doing: impl std::fmt::Display) -> Self {
+        Self { kind: self.kind, message: format!("{doing}: {}", self.message) }
+    }
+
+    /// Finds the Keyloom error that travelled through DataFusion, or classifies DataFusion's own.
+    pub fn from_datafusion(error: DataFusionError) -> Self {
+        if let Some(own) = find_own(&error) {
+            return own.clone();
+        }
+        let kind = match error.find_root() {
+            DataFusionError::Plan(_)
+            | DataFusionError::SQL(..)
+            | DataFusionError::SchemaError(..)
+            | DataFusionError::Configuration(_)
+            | DataFusionError::NotImplemented(_)
+            | DataFusionError::Execution(_)
+            | DataFusionError::ArrowError(..) => ErrorKind::Invalid,
+            DataFusionError::ObjectStore(error) => match error.as_ref() {
+                object_store::Error::NotFound { .. } => ErrorKind::NotFound,
+                object_store::Error::NotSupported { .. }
+                | object_store::Error::InvalidPath { .. } => ErrorKind::Invalid,
+                _ => ErrorKind::Store,
+            },
+            DataFusionError::IoError(_) => ErrorKind::Store,
+            DataFusionError::ResourcesExhausted(_) => ErrorKind::ResourceExhausted,
+            _ => ErrorKind::Internal,
+        };
+        Self::new(kind, error.strip_backtrace())
+    }
+}
+
+fn find_own<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Error> {
+    let mut current = Some(error);
+    while let Some(error) = current {
+        if let Some(own) = error.downcast_ref::<Error>() {
+            return Some(own);
+        }
+        // DataFusion shares an error between partitions behind an `Arc`, and keeps an external one
+        // in a box: neither shows in `source()` as the type it is.
+        match error.downcast_ref::<DataFusionError>() {
+            Some(DataFusionError::External(inner)) => current = Some(inner.as_ref()),
+            Some(DataFusionError::Shared(inner)) => current = Some(inner.as_ref()),
+            Some(DataFusionError::Context(_, inner)) => current = Some(inner.as_ref()),
+            Some(DataFusionError::ArrowError(inner, _)) => match inner.as_ref() {
+                arrow::error::ArrowError::ExternalError(inner) => current = Some(inner.as_ref()),
+                _ => return None,
+            },
+            _ => current = error.source(),
+        }
+    }
+    None
+}
+
+impl From<DataFusionError> for Error {
+    fn from(error: DataFusionError) -> Self {
+        Self::from_datafusion(error)
+    }
+}
+
+impl From<Error> for DataFusionError {
+    fn from(error: Error) -> Self {
+        Self::External(Box::new(error))
+    }
+}
+
+impl From<arrow::error::ArrowError> for Error {
+    fn from(error: arrow::error::ArrowError) -> Self {
+        Self::from_datafusion(DataFusionError::from(error))
+    }
+}
+
+/// A URI without what may be a secret: user information and the query.
+pub fn redact(uri: &str) -> String {
+    match url::Url::parse(uri) {
+        Ok(mut url) if url.has_host() => {
+            // Neither can fail on a URL that has a host.
+            let _ = url.set_username("");
+            let _ = url.set_password(None);
+            url.set_query(None);
+            url.to_string()
+        }
+        _ => uri.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn kind_survives_datafusion() {
+        let own = Error::store("store 'emb': disk on fire");
+        let through = DataFusionError::Context(
+            "while polling".to_owned(),
+            Box::new(DataFusionError::Shared(Arc::new(own.clone().into()))),
+        );
+        assert_eq!(Error::from_datafusion(through), own);
+    }
+
+    #[test]
+    fn kind_survives_an_arrow_reader() {
+        let own = Error::not_found("no such column");
+        let arrow = arrow::error::ArrowError::ExternalError(Box::new(own.clone()));
+        assert_eq!(Error::from(arrow), own);
+    }
+
+    #[test]
+    fn credentials_are_redacted() {
+        assert_eq!(redact("s3://key:secret@bucket/a?token=x"), "s3://bucket/a");
+        assert_eq!(redact("/data/a.lance"), "/data/a.lance");
+        assert_eq!(redact("file:///data/a.lance"), "file:///data/a.lance");
+    }
+}

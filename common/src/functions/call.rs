@@ -1,0 +1,254 @@
+//! One use of a function, checked against the store that it names.
+
+use std::{collections::HashSet, fmt, num::NonZeroUsize, sync::Arc};
+
+use arrow::datatypes::{DataType, Field, FieldRef, Fields};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::{Error, Result},
+    store::{ResolvedStore, check_key_type, column_names},
+};
+
+/// The most keys that one request carries, unless `batch_size` says otherwise.
+pub const DEFAULT_BATCH_SIZE: usize = 1000;
+
+/// The three functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Function {
+    /// `kv_get`: one key, one struct.
+    Get,
+    /// `kv_batch_get`: a list of keys, a list of structs.
+    BatchGet,
+    /// `kv_exists`: one key, true or false.
+    Exists,
+}
+
+impl Function {
+    /// All three.
+    pub const ALL: [Self; 3] = [Self::Get, Self::BatchGet, Self::Exists];
+
+    /// Its name in SQL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Get => "kv_get",
+            Self::BatchGet => "kv_batch_get",
+            Self::Exists => "kv_exists",
+        }
+    }
+
+    /// The names of its parameters in SQL, in order.
+    pub fn parameters(self) -> &'static [&'static str] {
+        match self {
+            Self::Get => &["row_ids", "columns", "on_error", "source"],
+            Self::BatchGet => &["row_ids", "columns", "batch_size", "on_error", "source"],
+            Self::Exists => &["row_ids", "on_error", "source"],
+        }
+    }
+}
+
+/// What a key means that the store does not hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum OnError {
+    /// The job fails.
+    #[default]
+    Raise,
+    /// The answer is null.
+    Null,
+}
+
+impl OnError {
+    /// Reads `raise` or `null`.
+    ///
+    /// # Errors
+    /// `invalid`, naming the choices.
+    pub fn parse(word: &str) -> Result<Self> {
+        match word {
+            "raise" => Ok(Self::Raise),
+            "null" => Ok(Self::Null),
+            other => Err(Error::invalid(format!("on_error is 'raise' or 'null', not '{other}'"))),
+        }
+    }
+}
+
+/// The options of a call, as the user gave them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallOptions {
+    /// The columns wanted; all if absent.
+    pub columns: Option<Vec<String>>,
+    /// What a missing key means.
+    pub on_error: OnError,
+    /// The most keys of one request.
+    pub batch_size: Option<usize>,
+}
+
+/// One use of a function on one store.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct KvCall {
+    function: Function,
+    store: Arc<ResolvedStore>,
+    columns: Option<Vec<String>>,
+    on_error: OnError,
+    batch_size: Option<NonZeroUsize>,
+}
+
+impl KvCall {
+    /// Checks the options against the store.
+    ///
+    /// # Errors
+    /// `invalid` if a column is unknown, named twice or the list is empty, or `batch_size` is 0.
+    pub fn try_new(
+        function: Function,
+        store: Arc<ResolvedStore>,
+        options: CallOptions,
+    ) -> Result<Self> {
+        if let Some(columns) = &options.columns {
+            check_columns(&store, columns)?;
+        }
+        let batch_size = match (function, options.batch_size) {
+            (_, Some(0)) => return Err(Error::invalid("batch_size must be at least 1, not 0")),
+            (_, Some(size)) => NonZeroUsize::new(size),
+            (Function::BatchGet, None) => NonZeroUsize::new(DEFAULT_BATCH_SIZE),
+            (_, None) => None,
+        };
+        let CallOptions { columns, on_error, .. } = options;
+        Ok(Self { function, store, columns, on_error, batch_size })
+    }
+
+    /// Which function.
+    pub fn function(&self) -> Function {
+        self.function
+    }
+
+    /// The store it asks.
+    pub fn store(&self) -> &Arc<ResolvedStore> {
+        &self.store
+    }
+
+    /// What a missing key means.
+    pub fn on_error(&self) -> OnError {
+        self.on_error
+    }
+
+    /// The most keys of one request, if it is bounded.
+    pub fn batch_size(&self) -> Option<NonZeroUsize> {
+        self.batch_size
+    }
+
+    /// The wanted columns as indices into the store's schema, in the requested order.
+    pub fn column_indices(&self) -> Vec<usize> {
+        let schema = self.store.schema();
+        match &self.columns {
+            None => (0..schema.fields().len()).collect(),
+            Some(columns) => {
+                columns.iter().filter_map(|column| schema.index_of(column).ok()).collect()
+            }
+        }
+    }
+
+    /// The type of the answer for a key column of the given type.
+    ///
+    /// # Errors
+    /// `invalid` if the store cannot be asked for such keys.
+    pub fn return_type(&self, key: &DataType) -> Result<DataType> {
+        let (list, element) = match list_element(key) {
+            Some(element) => (true, element.data_type()),
+            None => (false, key),
+        };
+        if list && self.function != Function::BatchGet {
+            return Err(Error::invalid(format!(
+                "{} takes one key a row, not {key}; kv_batch_get takes lists",
+                self.function.name()
+            )));
+        }
+        check_key_type(&self.store.alias, element, self.store.key_type())?;
+        let answer = match self.function {
+            Function::Exists => DataType::Boolean,
+            Function::Get | Function::BatchGet => {
+                DataType::Struct(row_fields(&self.store, &self.column_indices()))
+            }
+        };
+        Ok(if list { DataType::List(list_item(answer)) } else { answer })
+    }
+
+    /// The options as SQL shows them, after the key.
+    fn fmt_options(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "source => '{}'", self.store.alias)?;
+        if let Some(columns) = &self.columns {
+            let quoted: Vec<_> = columns.iter().map(|column| format!("'{column}'")).collect();
+            write!(f, ", columns => [{}]", quoted.join(", "))?;
+        }
+        if let (Function::BatchGet, Some(size)) = (self.function, self.batch_size)
+            && size.get() != DEFAULT_BATCH_SIZE
+        {
+            write!(f, ", batch_size => {size}")?;
+        }
+        if self.on_error == OnError::Null {
+            f.write_str(", on_error => 'null'")?;
+        }
+        Ok(())
+    }
+
+    /// The call as SQL shows it, for a key that is shown as given.
+    pub fn display(&self, key: &str) -> String {
+        struct Options<'a>(&'a KvCall);
+        impl fmt::Display for Options<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt_options(f)
+            }
+        }
+        format!("{}({key}, {})", self.function.name(), Options(self))
+    }
+}
+
+impl fmt::Debug for KvCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.display("_"))
+    }
+}
+
+/// The fields of an answer. All are nullable: reading a field of a null struct gives null.
+pub fn row_fields(store: &ResolvedStore, columns: &[usize]) -> Fields {
+    let field =
+        |&column: &usize| -> Field { store.schema().field(column).clone().with_nullable(true) };
+    columns.iter().map(field).collect()
+}
+
+/// The field of a list's elements in answers.
+pub(crate) fn list_item(answer: DataType) -> FieldRef {
+    Arc::new(Field::new_list_field(answer, true))
+}
+
+/// The element of a type that is a list.
+pub(crate) fn list_element(data_type: &DataType) -> Option<&FieldRef> {
+    match data_type {
+        DataType::List(element)
+        | DataType::LargeList(element)
+        | DataType::FixedSizeList(element, _)
+        | DataType::ListView(element)
+        | DataType::LargeListView(element) => Some(element),
+        _ => None,
+    }
+}
+
+fn check_columns(store: &ResolvedStore, columns: &[String]) -> Result<()> {
+    let alias = &store.alias;
+    if columns.is_empty() {
+        return Err(Error::invalid(format!(
+            "columns names no column of KV store '{alias}'; leave it out for all of them"
+        )));
+    }
+    let mut seen = HashSet::new();
+    for column in columns {
+        if store.field(column).is_none() {
+            let names = column_names(store.schema());
+            return Err(Error::invalid(format!(
+                "column '{column}' not found in KV store '{alias}'; it has {names}"
+            )));
+        }
+        if !seen.insert(column) {
+            return Err(Error::invalid(format!("columns names '{column}' twice")));
+        }
+    }
+    Ok(())
+}

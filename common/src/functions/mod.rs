@@ -1,0 +1,14 @@
+//! The functions that users write: `kv_get`, `kv_batch_get` and `kv_exists`.
+//!
+//! A [`KvCall`] is one use of a function with everything settled: the store it found when the
+//! expression was built, the columns, the options. [`KvFunction`] carries it through DataFusion's
+//! planner as a marker: its type is known, and it is never invoked, because planning replaces it
+//! by a lookup.
+
+mod call;
+mod marker;
+
+pub use call::row_fields;
+pub use call::{CallOptions, DEFAULT_BATCH_SIZE, Function, KvCall, OnError};
+pub(crate) use call::{list_element, list_item};
+pub use marker::KvFunction;

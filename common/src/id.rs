@@ -1,0 +1,114 @@
+//! Names of jobs, stages, tasks, attempts, workers and blobs, as they appear on the wire and in logs.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// A fresh, random id.
+            #[expect(clippy::new_without_default, reason = "a default id would not be random in name")]
+            pub fn new() -> Self {
+                Self(Uuid::new_v4())
+            }
+
+            /// The id with the given bits.
+            pub const fn from_u128(bits: u128) -> Self {
+                Self(Uuid::from_u128(bits))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+uuid_id! {
+    /// One submitted query. The client draws it, so that submitting twice runs once.
+    JobId
+}
+
+uuid_id! {
+    /// One life of a worker: a worker that restarts, or registers again, draws a new one.
+    WorkerId
+}
+
+/// A set of tasks that run the same fragment over slices of one input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct StageId {
+    /// The job it belongs to.
+    pub job: JobId,
+    /// Its number within the job.
+    pub index: u32,
+}
+
+/// One slice of a stage. Output order is the order of `index`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TaskId {
+    /// The stage it belongs to.
+    pub stage: StageId,
+    /// Its place in the stage's output.
+    pub index: u32,
+}
+
+/// One try at a task. Output of an attempt that is not the current one is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AttemptId {
+    /// The task it tries.
+    pub task: TaskId,
+    /// Its number, from 0.
+    pub number: u32,
+}
+
+impl fmt::Display for StageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.job, self.index)
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.stage, self.index)
+    }
+}
+
+impl fmt::Display for AttemptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.task, self.number)
+    }
+}
+
+/// The name of immutable bytes: their BLAKE3 hash.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct BlobId([u8; 32]);
+
+impl BlobId {
+    /// Names no bytes.
+    pub const NONE: Self = Self([0; 32]);
+
+    /// The name of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+}
+
+impl fmt::Display for BlobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0[..8].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for BlobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BlobId({self})")
+    }
+}

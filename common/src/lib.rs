@@ -1,0 +1,26 @@
+//! What both sides of a Keyloom cluster must agree on: names, errors, store descriptions, the
+//! functions, the lookup node of a plan and its codec, Arrow IPC, and the RPC services.
+//!
+//! This crate opens no store and runs no server. It depends on neither the coordinator nor the
+//! worker, and not on Lance.
+//!
+//! In reading order: [`id`] and [`error`] name things; [`store`] and [`input`] describe what is
+//! looked up and read; [`functions`] are what users write; [`lookup`] is what they become in a
+//! plan; [`plan`] carries plans between processes; [`ipc`] carries rows; [`rpc`] carries everything.
+
+pub mod error;
+pub mod functions;
+pub mod id;
+pub mod input;
+pub mod ipc;
+pub mod lookup;
+pub mod plan;
+pub mod report;
+pub mod rpc;
+pub mod store;
+
+pub use error::{Error, ErrorKind, Result};
+pub use id::{AttemptId, BlobId, JobId, StageId, TaskId, WorkerId};
+
+/// The build that a peer must have, too: plans have no promise across versions.
+pub const BUILD: &str = env!("CARGO_PKG_VERSION");

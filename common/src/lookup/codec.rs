@@ -1,0 +1,122 @@
+//! A lookup node as bytes, beside what DataFusion's own codec writes of its input.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::{
+    execution::TaskContext, physical_expr::PhysicalExpr, physical_plan::ExecutionPlan,
+};
+use datafusion_proto::{
+    physical_plan::{
+        PhysicalExtensionCodec, from_proto::parse_physical_expr, to_proto::serialize_physical_expr,
+    },
+    protobuf::PhysicalExprNode,
+};
+use prost::Message;
+use serde::{Deserialize, Serialize};
+
+use super::{Answer, Call, Fetch, KvLookupExec, Wave};
+use crate::{
+    error::{Error, Result},
+    rpc::bincode,
+    store::ResolvedStore,
+};
+
+/// The node without its input. Expressions are DataFusion's protobuf.
+#[derive(Serialize, Deserialize)]
+struct Node {
+    waves: Vec<Vec<FetchNode>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FetchNode {
+    store: Arc<ResolvedStore>,
+    key: Vec<u8>,
+    calls: Vec<CallNode>,
+    batch_size: Option<std::num::NonZeroUsize>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CallNode {
+    name: String,
+    answer: Answer,
+    guard: Option<Vec<u8>>,
+}
+
+/// Writes the node without its input.
+pub(crate) fn encode(exec: &KvLookupExec, codec: &dyn PhysicalExtensionCodec) -> Result<Vec<u8>> {
+    let call = |call: &Call| -> Result<CallNode> {
+        let guard = call.guard.as_ref().map(|guard| encode_expr(guard, codec)).transpose()?;
+        Ok(CallNode { name: call.name.clone(), answer: call.answer.clone(), guard })
+    };
+    let fetch = |fetch: &Fetch| -> Result<FetchNode> {
+        Ok(FetchNode {
+            store: Arc::clone(&fetch.store),
+            key: encode_expr(&fetch.key, codec)?,
+            calls: fetch.calls.iter().map(call).collect::<Result<_>>()?,
+            batch_size: fetch.batch_size,
+        })
+    };
+    let waves = exec
+        .waves()
+        .iter()
+        .map(|wave| wave.fetches.iter().map(fetch).collect())
+        .collect::<Result<_>>()?;
+    bincode::encode(&Node { waves })
+}
+
+/// Reads the node and puts it over its input.
+pub(crate) fn decode(
+    bytes: &[u8],
+    input: Arc<dyn ExecutionPlan>,
+    context: &TaskContext,
+    codec: &dyn PhysicalExtensionCodec,
+) -> Result<KvLookupExec> {
+    let node: Node = bincode::decode(bytes)?;
+    let mut schema = input.schema();
+    let mut waves = Vec::with_capacity(node.waves.len());
+    for fetches in node.waves {
+        let expr = |bytes: &[u8]| decode_expr(bytes, &schema, context, codec);
+        let wave = decode_wave(fetches, &expr)?;
+        schema = wave.extend_schema(&schema)?;
+        waves.push(wave);
+    }
+    Ok(KvLookupExec::try_new(input, waves)?)
+}
+
+fn decode_wave(
+    fetches: Vec<FetchNode>,
+    expr: &dyn Fn(&[u8]) -> Result<Arc<dyn PhysicalExpr>>,
+) -> Result<Wave> {
+    let call = |call: CallNode| -> Result<Call> {
+        let guard = call.guard.as_deref().map(expr).transpose()?;
+        Ok(Call { name: call.name, answer: call.answer, guard })
+    };
+    let fetch = |fetch: FetchNode| -> Result<Fetch> {
+        Ok(Fetch {
+            key: expr(&fetch.key)?,
+            store: fetch.store,
+            calls: fetch.calls.into_iter().map(call).collect::<Result<_>>()?,
+            batch_size: fetch.batch_size,
+        })
+    };
+    Ok(Wave { fetches: fetches.into_iter().map(fetch).collect::<Result<_>>()? })
+}
+
+fn encode_expr(
+    expr: &Arc<dyn PhysicalExpr>,
+    codec: &dyn PhysicalExtensionCodec,
+) -> Result<Vec<u8>> {
+    Ok(serialize_physical_expr(expr, codec)?.encode_to_vec())
+}
+
+fn decode_expr(
+    bytes: &[u8],
+    schema: &SchemaRef,
+    context: &TaskContext,
+    codec: &dyn PhysicalExtensionCodec,
+) -> Result<Arc<dyn PhysicalExpr>> {
+    let node = PhysicalExprNode::decode(bytes)
+        .map_err(|error| Error::internal(format!("bad expression from a peer: {error}")))?;
+    Ok(parse_physical_expr(&node, context, schema, codec)?)
+}

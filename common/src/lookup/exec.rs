@@ -1,0 +1,147 @@
+//! The lookup node as an operator of DataFusion.
+
+use std::{fmt, sync::Arc};
+
+use arrow::datatypes::SchemaRef;
+use datafusion::{
+    error::Result,
+    execution::{SendableRecordBatchStream, TaskContext},
+    physical_expr::{EquivalenceProperties, PhysicalExpr, equivalence::ProjectionMapping},
+    physical_plan::{
+        DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
+        execution_plan::CardinalityEffect,
+        expressions::Column,
+        metrics::{ExecutionPlanMetricsSet, MetricsSet},
+    },
+};
+
+use super::Wave;
+use crate::plan::fragment_runtime;
+
+/// Appends to each row what stores hold for its keys. Row order and count are the input's.
+#[derive(Clone, Debug)]
+pub struct KvLookupExec {
+    input: Arc<dyn ExecutionPlan>,
+    waves: Vec<Wave>,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl KvLookupExec {
+    /// A lookup over an input.
+    ///
+    /// # Errors
+    /// If a key expression does not fit the columns before it.
+    pub fn try_new(input: Arc<dyn ExecutionPlan>, waves: Vec<Wave>) -> Result<Self> {
+        let mut schema = input.schema();
+        for wave in &waves {
+            schema = wave.extend_schema(&schema)?;
+        }
+        let properties = Arc::new(properties(&input, schema)?);
+        Ok(Self { input, waves, properties, metrics: ExecutionPlanMetricsSet::new() })
+    }
+
+    /// Where the rows come from.
+    pub fn input(&self) -> &Arc<dyn ExecutionPlan> {
+        &self.input
+    }
+
+    /// The waves, in the order in which they run.
+    pub fn waves(&self) -> &[Wave] {
+        &self.waves
+    }
+
+    /// Where the runtime counts.
+    pub fn metrics_set(&self) -> &ExecutionPlanMetricsSet {
+        &self.metrics
+    }
+}
+
+/// Ordering, equivalences and partitioning are the input's, over a wider schema.
+fn properties(input: &Arc<dyn ExecutionPlan>, schema: SchemaRef) -> Result<PlanProperties> {
+    let before = input.schema();
+    let columns = before.fields().iter().enumerate().map(|(index, field)| {
+        let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(field.name(), index));
+        (column, field.name().clone())
+    });
+    let mapping = ProjectionMapping::try_new(columns, &before)?;
+    let equivalences: EquivalenceProperties =
+        input.equivalence_properties().project(&mapping, Arc::clone(&schema));
+    Ok(PlanProperties::new(
+        equivalences,
+        input.output_partitioning().clone(),
+        input.pipeline_behavior(),
+        input.boundedness(),
+    ))
+}
+
+impl DisplayAs for KvLookupExec {
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match format {
+            DisplayFormatType::Default | DisplayFormatType::Verbose => {
+                f.write_str("KvLookupExec: ")?;
+                let waves: Vec<_> = self
+                    .waves
+                    .iter()
+                    .enumerate()
+                    .map(|(index, wave)| format!("wave {}: {wave}", index + 1))
+                    .collect();
+                f.write_str(&waves.join(" | "))
+            }
+            DisplayFormatType::TreeRender => {
+                self.waves.iter().try_for_each(|wave| writeln!(f, "{wave}"))
+            }
+        }
+    }
+}
+
+impl ExecutionPlan for KvLookupExec {
+    fn name(&self) -> &'static str {
+        "KvLookupExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(Self::try_new(children.swap_remove(0), self.waves.clone())?))
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let runtime = fragment_runtime(&context)?;
+        let input = self.input.execute(partition, Arc::clone(&context))?;
+        Ok(runtime.lookup(self, partition, input, &context)?)
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn supports_limit_pushdown(&self) -> bool {
+        true
+    }
+
+    fn cardinality_effect(&self) -> CardinalityEffect {
+        CardinalityEffect::Equal
+    }
+}

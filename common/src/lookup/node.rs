@@ -1,0 +1,130 @@
+//! The parts of a lookup node.
+
+use std::{fmt, num::NonZeroUsize, sync::Arc};
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::physical_expr::PhysicalExpr;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::Result,
+    functions::{OnError, list_element, list_item, row_fields},
+    store::ResolvedStore,
+};
+
+/// Fetches that can be made at the same time: none needs another's answer.
+#[derive(Clone, Debug)]
+pub struct Wave {
+    /// At most one for each store and key expression.
+    pub fetches: Vec<Fetch>,
+}
+
+/// One question to one store: the rows of these keys.
+#[derive(Clone, Debug)]
+pub struct Fetch {
+    /// Which store.
+    pub store: Arc<ResolvedStore>,
+    /// The keys, or lists of keys, over the node's input and the answers of earlier waves.
+    pub key: Arc<dyn PhysicalExpr>,
+    /// The answers wanted of the rows fetched.
+    pub calls: Vec<Call>,
+    /// The most keys that one request to the store carries, if the user said so.
+    pub batch_size: Option<NonZeroUsize>,
+}
+
+/// One answer, which becomes one column.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The name of the column, unique within the node.
+    pub name: String,
+    /// What is answered.
+    pub answer: Answer,
+    /// Which rows need the answer: those where this boolean expression is true; all if absent.
+    /// Other rows get null, and their key is never computed.
+    pub guard: Option<Arc<dyn PhysicalExpr>>,
+}
+
+/// What a call answers for each key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Answer {
+    /// A struct of these columns (indices into the store's schema), in this order.
+    Row {
+        /// The columns.
+        columns: Vec<usize>,
+        /// What a missing key means.
+        on_error: OnError,
+    },
+    /// Whether the store holds the key.
+    Exists,
+}
+
+impl Wave {
+    /// The schema after this wave: the given one and a column for each call.
+    ///
+    /// # Errors
+    /// If a key expression does not fit the schema.
+    pub fn extend_schema(&self, before: &SchemaRef) -> Result<SchemaRef> {
+        let mut fields = before.fields().to_vec();
+        for fetch in &self.fetches {
+            let key = fetch.key.data_type(before)?;
+            fields.extend(fetch.calls.iter().map(|call| Arc::new(call.field(&fetch.store, &key))));
+        }
+        Ok(Arc::new(Schema::new_with_metadata(fields, before.metadata().clone())))
+    }
+}
+
+impl Call {
+    /// The column that it becomes, for keys of the given type.
+    pub fn field(&self, store: &ResolvedStore, key: &DataType) -> Field {
+        let answer = match &self.answer {
+            Answer::Row { columns, .. } => DataType::Struct(row_fields(store, columns)),
+            Answer::Exists => DataType::Boolean,
+        };
+        let data_type = match list_element(key) {
+            Some(_) => DataType::List(list_item(answer)),
+            None => answer,
+        };
+        Field::new(&self.name, data_type, true)
+    }
+}
+
+impl fmt::Display for Wave {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fetches: Vec<_> = self.fetches.iter().map(ToString::to_string).collect();
+        f.write_str(&fetches.join("; "))
+    }
+}
+
+impl fmt::Display for Fetch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{} by {}", self.store.alias, self.store.description.snapshot, self.key)?;
+        if let Some(size) = self.batch_size {
+            write!(f, " (batch_size {size})")?;
+        }
+        let calls: Vec<_> = self.calls.iter().map(|call| call.display(&self.store)).collect();
+        write!(f, " [{}]", calls.join(", "))
+    }
+}
+
+impl Call {
+    fn display(&self, store: &ResolvedStore) -> String {
+        let answer = match &self.answer {
+            Answer::Exists => "exists".to_owned(),
+            Answer::Row { columns, on_error } => {
+                let names: Vec<_> = columns
+                    .iter()
+                    .map(|&column| store.schema().field(column).name().as_str())
+                    .collect();
+                let missing = match on_error {
+                    OnError::Raise => "",
+                    OnError::Null => " or null",
+                };
+                format!("{{{}}}{missing}", names.join(", "))
+            }
+        };
+        match &self.guard {
+            Some(guard) => format!("{} = {answer} if {guard}", self.name),
+            None => format!("{} = {answer}", self.name),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Physical plans as bytes: DataFusion's protobuf, with Keyloom's own nodes as extensions.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use datafusion::{
+    error::{DataFusionError, Result},
+    execution::TaskContext,
+    physical_plan::ExecutionPlan,
+};
+use datafusion_proto::{
+    bytes::{
+        physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec,
+    },
+    physical_plan::PhysicalExtensionCodec,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{FrameScanExec, frame::FrameNode};
+use crate::{error::Error, lookup, lookup::KvLookupExec, rpc::bincode};
+
+/// A physical plan as bytes.
+///
+/// # Errors
+/// `invalid` if the plan holds a node that cannot travel.
+pub fn encode_plan(plan: &Arc<dyn ExecutionPlan>) -> crate::Result<Bytes> {
+    Ok(physical_plan_to_bytes_with_extension_codec(Arc::clone(plan), &Codec)?)
+}
+
+/// A physical plan from bytes. Functions are found in the context's registry.
+///
+/// # Errors
+/// `internal` if the bytes are not a plan of this build.
+pub fn decode_plan(bytes: &[u8], context: &TaskContext) -> crate::Result<Arc<dyn ExecutionPlan>> {
+    Ok(physical_plan_from_bytes_with_extension_codec(bytes, context, &Codec)?)
+}
+
+/// The nodes that are Keyloom's own.
+#[derive(Serialize, Deserialize)]
+enum Node {
+    /// A lookup, as `lookup::codec` writes it.
+    Lookup(Vec<u8>),
+    Frame(FrameNode),
+}
+
+#[derive(Debug)]
+struct Codec;
+
+impl PhysicalExtensionCodec for Codec {
+    fn try_decode(
+        &self,
+        bytes: &[u8],
+        inputs: &[Arc<dyn ExecutionPlan>],
+        context: &TaskContext,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        match (bincode::decode(bytes)?, inputs) {
+            (Node::Lookup(bytes), [input]) => {
+                Ok(Arc::new(lookup::decode(&bytes, Arc::clone(input), context, self)?))
+            }
+            (Node::Frame(node), []) => Ok(Arc::new(FrameScanExec::from_node(node)?)),
+            _ => Err(Error::internal("a plan from a peer with the wrong number of inputs").into()),
+        }
+    }
+
+    fn try_encode(&self, plan: Arc<dyn ExecutionPlan>, bytes: &mut Vec<u8>) -> Result<()> {
+        let node = if let Some(exec) = plan.downcast_ref::<KvLookupExec>() {
+            Node::Lookup(lookup::encode(exec, self)?)
+        } else if let Some(exec) = plan.downcast_ref::<FrameScanExec>() {
+            Node::Frame(exec.to_node())
+        } else {
+            return Err(DataFusionError::NotImplemented(format!(
+                "{} cannot run on a cluster",
+                plan.name()
+            )));
+        };
+        bytes.extend(bincode::encode(&node)?);
+        Ok(())
+    }
+}

@@ -1,0 +1,158 @@
+//! The leaf that reads an in-memory frame: rows that the client holds, shipped beside the plan.
+
+use std::{fmt, sync::Arc};
+
+use arrow::datatypes::SchemaRef;
+use datafusion::{
+    error::{DataFusionError, Result},
+    execution::{SendableRecordBatchStream, TaskContext},
+    physical_expr::EquivalenceProperties,
+    physical_plan::{
+        DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
+        execution_plan::{Boundedness, EmissionType},
+        stream::RecordBatchStreamAdapter,
+    },
+};
+use futures::{StreamExt, TryStreamExt, stream};
+use serde::{Deserialize, Serialize};
+
+use super::fragment_runtime;
+use crate::{BlobId, ipc};
+
+/// One partition of a frame: an Arrow IPC stream that the coordinator holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FramePartition {
+    /// The stream.
+    pub blob: BlobId,
+    /// How many rows it holds.
+    pub rows: u64,
+}
+
+/// Reads a frame, partition by partition, in row order.
+#[derive(Clone, Debug)]
+pub struct FrameScanExec {
+    partitions: Vec<FramePartition>,
+    /// The wanted columns of the frame; all if absent.
+    projection: Option<Vec<usize>>,
+    frame_schema: SchemaRef,
+    properties: Arc<PlanProperties>,
+}
+
+/// The leaf as the codec writes it.
+#[derive(Serialize, Deserialize)]
+pub(super) struct FrameNode {
+    partitions: Vec<FramePartition>,
+    projection: Option<Vec<usize>>,
+    #[serde(with = "ipc::schema_serde")]
+    schema: SchemaRef,
+}
+
+impl FrameScanExec {
+    /// A scan of some columns of a frame.
+    ///
+    /// # Errors
+    /// If the projection names columns that the frame does not have.
+    pub fn try_new(
+        partitions: Vec<FramePartition>,
+        frame_schema: SchemaRef,
+        projection: Option<Vec<usize>>,
+    ) -> Result<Self> {
+        let schema = match &projection {
+            Some(columns) => Arc::new(frame_schema.project(columns)?),
+            None => Arc::clone(&frame_schema),
+        };
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            Partitioning::UnknownPartitioning(partitions.len()),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        Ok(Self { partitions, projection, frame_schema, properties: Arc::new(properties) })
+    }
+
+    /// The partitions, in row order.
+    pub fn partitions(&self) -> &[FramePartition] {
+        &self.partitions
+    }
+
+    /// The same scan of other partitions.
+    ///
+    /// # Errors
+    /// Never, for a scan that exists.
+    pub fn with_partitions(&self, partitions: Vec<FramePartition>) -> Result<Self> {
+        Self::try_new(partitions, Arc::clone(&self.frame_schema), self.projection.clone())
+    }
+
+    pub(super) fn to_node(&self) -> FrameNode {
+        FrameNode {
+            partitions: self.partitions.clone(),
+            projection: self.projection.clone(),
+            schema: Arc::clone(&self.frame_schema),
+        }
+    }
+
+    pub(super) fn from_node(node: FrameNode) -> Result<Self> {
+        Self::try_new(node.partitions, node.schema, node.projection)
+    }
+}
+
+impl DisplayAs for FrameScanExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows: u64 = self.partitions.iter().map(|partition| partition.rows).sum();
+        let names: Vec<_> =
+            self.schema().fields().iter().map(|field| field.name().clone()).collect();
+        write!(
+            f,
+            "FrameScanExec: partitions={}, rows={rows}, columns=[{}]",
+            self.partitions.len(),
+            names.join(", ")
+        )
+    }
+}
+
+impl ExecutionPlan for FrameScanExec {
+    fn name(&self) -> &'static str {
+        "FrameScanExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let runtime = fragment_runtime(&context)?;
+        let blob = self.partitions[partition].blob;
+        let projection = self.projection.clone();
+        let batch_rows = context.session_config().batch_size();
+        let batches = async move {
+            let (_, batches) = ipc::decode_all(runtime.blob(blob).await?)?;
+            let batches = batches.into_iter().flat_map(move |batch| {
+                let starts = (0..batch.num_rows()).step_by(batch_rows);
+                starts
+                    .map(|start| batch.slice(start, batch_rows.min(batch.num_rows() - start)))
+                    .collect::<Vec<_>>()
+            });
+            Ok::<_, DataFusionError>(stream::iter(batches).map(move |batch| match &projection {
+                Some(columns) => Ok(batch.project(columns)?),
+                None => Ok(batch),
+            }))
+        };
+        let batches = stream::once(batches).try_flatten();
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
+    }
+}

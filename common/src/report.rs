@@ -1,0 +1,270 @@
+//! What was counted: by each node of a plan, by each store, by a whole job.
+
+use std::{collections::BTreeMap, fmt::Write, sync::Arc};
+
+use datafusion::physical_plan::{ExecutionPlan, displayable, metrics::MetricValue};
+use serde::{Deserialize, Serialize};
+
+/// The names under which the lookup operator counts, for each store.
+pub mod counter {
+    /// Keys that rows asked for.
+    pub const KEYS: &str = "keys";
+    /// Distinct keys among them, batch by batch.
+    pub const DISTINCT: &str = "distinct";
+    /// Distinct keys that the store holds.
+    pub const HITS: &str = "hits";
+    /// Distinct keys that the store does not hold.
+    pub const MISSES: &str = "misses";
+    /// Requests made to the store.
+    pub const REQUESTS: &str = "requests";
+    /// Rows of values read.
+    pub const ROWS_FETCHED: &str = "rows_fetched";
+    /// Bytes of values read, decoded.
+    pub const BYTES_FETCHED: &str = "bytes_fetched";
+    /// Time that requests took, summed up.
+    pub const FETCH_TIME: &str = "fetch_time";
+    /// The label that names the store.
+    pub const STORE_LABEL: &str = "store";
+}
+
+/// One counter of one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metric {
+    /// Its name.
+    pub name: String,
+    /// The alias of the store that it counts for.
+    pub store: Option<String>,
+    /// Its value.
+    pub value: u64,
+    /// What the value counts.
+    pub unit: Unit,
+}
+
+/// What a metric's value counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unit {
+    /// Things.
+    Count,
+    /// Nanoseconds.
+    Nanoseconds,
+    /// Bytes.
+    Bytes,
+}
+
+/// The counters of a plan's nodes, in pre-order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanMetrics {
+    nodes: Vec<Vec<Metric>>,
+}
+
+impl PlanMetrics {
+    /// Reads the counters of a plan that has run.
+    pub fn of(plan: &dyn ExecutionPlan) -> Self {
+        let mut nodes = Vec::new();
+        collect(plan, &mut nodes);
+        Self { nodes }
+    }
+
+    /// Reads the counters of a plan's root alone.
+    pub fn of_node(plan: &dyn ExecutionPlan) -> Self {
+        Self { nodes: vec![node_metrics(plan)] }
+    }
+
+    /// Adds the counters of another run of the same plan.
+    pub fn merge(&mut self, other: &Self) {
+        self.nodes.resize(self.nodes.len().max(other.nodes.len()), Vec::new());
+        for (mine, theirs) in self.nodes.iter_mut().zip(&other.nodes) {
+            for metric in theirs {
+                match mine.iter_mut().find(|m| m.name == metric.name && m.store == metric.store) {
+                    Some(same) => same.value += metric.value,
+                    None => mine.push(metric.clone()),
+                }
+            }
+        }
+    }
+
+    /// What was counted for each store.
+    pub fn stores(&self) -> BTreeMap<String, StoreStats> {
+        let mut stores = BTreeMap::<String, StoreStats>::new();
+        for metric in self.nodes.iter().flatten() {
+            if let Some(alias) = &metric.store {
+                stores.entry(alias.clone()).or_default().count(metric);
+            }
+        }
+        stores
+    }
+
+    /// The plan as text, each node with its counters, every line behind `depth` steps of indent.
+    pub fn render(&self, plan: &Arc<dyn ExecutionPlan>, depth: usize) -> String {
+        let mut text = String::new();
+        let mut nodes = self.nodes.iter();
+        render(plan.as_ref(), depth, &mut nodes, &mut text);
+        text
+    }
+
+    /// The plan's root as a line of text with its counters.
+    pub fn render_node(&self, plan: &dyn ExecutionPlan, depth: usize) -> String {
+        let mut text = String::new();
+        render_line(plan, depth, self.nodes.first(), &mut text);
+        text
+    }
+}
+
+fn collect(plan: &dyn ExecutionPlan, nodes: &mut Vec<Vec<Metric>>) {
+    nodes.push(node_metrics(plan));
+    for child in plan.children() {
+        collect(child.as_ref(), nodes);
+    }
+}
+
+fn node_metrics(plan: &dyn ExecutionPlan) -> Vec<Metric> {
+    let mut metrics: Vec<Metric> = Vec::new();
+    for metric in plan.metrics().iter().flat_map(|set| set.iter()) {
+        let unit = match metric.value() {
+            MetricValue::OutputRows(_) | MetricValue::Count { .. } => Unit::Count,
+            MetricValue::ElapsedCompute(_) | MetricValue::Time { .. } => Unit::Nanoseconds,
+            MetricValue::OutputBytes(_) | MetricValue::SpilledBytes(_) => Unit::Bytes,
+            // Times of day, ratios and gauges do not add up over tasks.
+            _ => continue,
+        };
+        let label = metric.labels().iter().find(|label| label.name() == counter::STORE_LABEL);
+        let store = label.map(|label| label.value().to_owned());
+        let name = metric.value().name();
+        let value = metric.value().as_usize() as u64;
+        match metrics.iter_mut().find(|m| m.name == name && m.store == store) {
+            Some(same) => same.value += value,
+            None => metrics.push(Metric { name: name.to_owned(), store, value, unit }),
+        }
+    }
+    metrics
+}
+
+fn render<'a>(
+    plan: &dyn ExecutionPlan,
+    depth: usize,
+    nodes: &mut impl Iterator<Item = &'a Vec<Metric>>,
+    text: &mut String,
+) {
+    render_line(plan, depth, nodes.next(), text);
+    for child in plan.children() {
+        render(child.as_ref(), depth + 1, nodes, text);
+    }
+}
+
+fn render_line(
+    plan: &dyn ExecutionPlan,
+    depth: usize,
+    metrics: Option<&Vec<Metric>>,
+    text: &mut String,
+) {
+    let line = displayable(plan).one_line().to_string();
+    let metrics = metrics.map(|metrics| render_metrics(metrics)).unwrap_or_default();
+    let indent = depth * 2;
+    let _ = writeln!(text, "{:indent$}{}, metrics=[{metrics}]", "", line.trim_end());
+}
+
+fn render_metrics(metrics: &[Metric]) -> String {
+    let shown: Vec<_> = metrics.iter().filter(|m| m.value > 0 || m.store.is_some()).collect();
+    let plain = shown.iter().filter(|m| m.store.is_none()).map(|m| m.to_string());
+    let mut stores: Vec<&String> = shown.iter().filter_map(|m| m.store.as_ref()).collect();
+    stores.sort();
+    stores.dedup();
+    let by_store = stores.into_iter().map(|alias| {
+        let of_store = shown.iter().filter(|m| m.store.as_ref() == Some(alias));
+        let counters: Vec<_> = of_store.map(|m| m.to_string()).collect();
+        format!("{alias}: {{{}}}", counters.join(", "))
+    });
+    plain.chain(by_store).collect::<Vec<_>>().join(", ")
+}
+
+impl std::fmt::Display for Metric {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.unit {
+            Unit::Count | Unit::Bytes => write!(f, "{}={}", self.name, self.value),
+            Unit::Nanoseconds => {
+                write!(f, "{}={:?}", self.name, std::time::Duration::from_nanos(self.value))
+            }
+        }
+    }
+}
+
+/// What a job counted for one store. Keys are counted a row, the rest by distinct keys of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreStats {
+    /// Keys that rows asked for.
+    pub keys: u64,
+    /// Distinct keys among them, batch by batch.
+    pub distinct: u64,
+    /// Distinct keys that the store holds.
+    pub hits: u64,
+    /// Distinct keys that the store does not hold.
+    pub misses: u64,
+    /// Requests made to the store.
+    pub requests: u64,
+    /// Bytes of values read, decoded.
+    pub bytes: u64,
+}
+
+impl StoreStats {
+    /// Adds what was counted elsewhere.
+    pub fn add(&mut self, other: &Self) {
+        self.keys += other.keys;
+        self.distinct += other.distinct;
+        self.hits += other.hits;
+        self.misses += other.misses;
+        self.requests += other.requests;
+        self.bytes += other.bytes;
+    }
+
+    fn count(&mut self, metric: &Metric) {
+        let field = match metric.name.as_str() {
+            counter::KEYS => &mut self.keys,
+            counter::DISTINCT => &mut self.distinct,
+            counter::HITS => &mut self.hits,
+            counter::MISSES => &mut self.misses,
+            counter::REQUESTS => &mut self.requests,
+            counter::BYTES_FETCHED => &mut self.bytes,
+            _ => return,
+        };
+        *field += metric.value;
+    }
+}
+
+/// How far a job is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobStatus {
+    /// Tasks known so far.
+    pub tasks: u32,
+    /// Tasks done.
+    pub tasks_done: u32,
+    /// Workers that could take tasks now.
+    pub workers: u32,
+}
+
+/// What a finished job did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobSummary {
+    /// Tasks that it was cut into.
+    pub tasks: u32,
+    /// Workers that finished tasks of it.
+    pub workers: u32,
+    /// What was counted for each store.
+    pub stores: BTreeMap<String, StoreStats>,
+    /// The plan with its counters.
+    pub plan: String,
+}
+
+/// A worker as the coordinator sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its id in this life.
+    pub id: crate::WorkerId,
+    /// The name it gave.
+    pub name: String,
+    /// Tasks that it may run at once.
+    pub slots: u32,
+    /// Tasks that it runs.
+    pub running: u32,
+    /// Whether it takes no new tasks.
+    pub draining: bool,
+}

@@ -1,0 +1,60 @@
+//! Making calls that end, and answering them whatever happens.
+
+use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
+
+use futures::FutureExt;
+use tarpc::{client::RpcError, context};
+
+use crate::error::{Error, Result};
+
+/// Calls a peer with a deadline, which also holds while the call is queued behind a stalled socket.
+///
+/// # Errors
+/// The peer's own error, or `unavailable` / `timeout` if there was no answer.
+pub async fn call<T, F>(timeout: Duration, request: impl FnOnce(context::Context) -> F) -> Result<T>
+where
+    F: Future<Output = Result<Result<T>, RpcError>>,
+{
+    let mut context = context::current();
+    context.deadline = std::time::Instant::now() + timeout;
+    match tokio::time::timeout(timeout, request(context)).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(RpcError::DeadlineExceeded)) | Err(_) => {
+            Err(Error::timeout(format!("no answer from the peer within {timeout:?}")))
+        }
+        Ok(Err(error)) => Err(Error::unavailable(format!("the connection failed: {error}"))),
+    }
+}
+
+/// Runs a handler so that a panic becomes an answer: without one, the caller would wait out its
+/// deadline.
+///
+/// # Errors
+/// The handler's own, or `internal` if it panicked.
+pub async fn guarded<T>(handler: impl Future<Output = Result<T>>) -> Result<T> {
+    match AssertUnwindSafe(handler).catch_unwind().await {
+        Ok(answer) => answer,
+        Err(panic) => Err(Error::internal(format!("panicked: {}", panic_message(panic.as_ref())))),
+    }
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    #[tokio::test]
+    async fn a_panicking_handler_answers() {
+        let error = guarded::<()>(async { panic!("index out of bounds") }).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Internal);
+        assert_eq!(error.message(), "panicked: index out of bounds");
+    }
+}

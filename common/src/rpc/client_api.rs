@@ -1,0 +1,70 @@
+//! What a program that submits jobs may ask of a coordinator.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    BlobId, JobId,
+    error::Result,
+    input::{InputDescription, InputSpec},
+    report::{JobStatus, JobSummary, WorkerStatus},
+    store::{StoreDescription, StoreSpec},
+};
+
+/// The service for clients.
+#[tarpc::service]
+pub trait ClientApi {
+    /// Whether the coordinator holds these bytes.
+    async fn has_blob(id: BlobId) -> Result<bool>;
+
+    /// Sends the next part of a blob. Parts come in order; the last one completes it.
+    async fn put_blob(id: BlobId, offset: u64, total: u64, part: Bytes) -> Result<()>;
+
+    /// Opens a store on a worker to learn its columns and newest snapshot.
+    async fn describe_store(spec: StoreSpec) -> Result<StoreDescription>;
+
+    /// Looks at files on a worker to learn their columns.
+    async fn describe_input(spec: InputSpec) -> Result<InputDescription>;
+
+    /// Starts a job. Submitting the same job again changes nothing.
+    async fn submit(job: Submission) -> Result<()>;
+
+    /// Waits a while for chunk `sequence` of a job's result. Asking for it says that the chunks
+    /// before it have arrived.
+    async fn next(job: JobId, sequence: u64) -> Result<Next>;
+
+    /// Stops a job and forgets it.
+    async fn cancel(job: JobId) -> Result<()>;
+
+    /// The workers that are registered.
+    async fn workers() -> Result<Vec<WorkerStatus>>;
+}
+
+/// A job as a client hands it in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Submission {
+    /// Drawn by the client.
+    pub id: JobId,
+    /// The physical plan (see [`crate::plan`]).
+    pub plan: Bytes,
+    /// The most rows of a batch.
+    pub batch_rows: u32,
+    /// Whether the rows are wanted, or only what was counted.
+    pub discard: bool,
+}
+
+/// The answer to [`ClientApi::next`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Next {
+    /// A piece of the result.
+    Chunk {
+        /// Which Arrow IPC stream it belongs to: the result is several, one after the other.
+        stream: u32,
+        /// The piece.
+        bytes: Bytes,
+    },
+    /// Nothing yet.
+    Pending(JobStatus),
+    /// That was all.
+    Done(JobSummary),
+}

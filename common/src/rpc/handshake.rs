@@ -1,0 +1,136 @@
+//! The first exchange on a connection: who are you, and are you of my build?
+//!
+//! It is fixed JSON lines of a bounded size, not bincode, so that peers of any two builds can read
+//! each other's refusal.
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::{
+    BUILD,
+    error::{Error, Result},
+};
+
+/// Raised whenever a message of a service changes.
+pub const PROTOCOL: u32 = 1;
+
+/// The longest line of a handshake, in bytes.
+const MAX_LINE: usize = 1024;
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// It carries `ClientApi`.
+    Client,
+    /// It carries `WorkerApi`.
+    Worker,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Hello {
+    keyloom: u32,
+    build: String,
+    role: Role,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Welcome {
+    build: String,
+    refused: Option<String>,
+}
+
+/// The connecting side.
+///
+/// # Errors
+/// `unavailable` if the other side is no Keyloom coordinator, `invalid` if it refused.
+pub async fn hello<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, role: Role) -> Result<()> {
+    write_line(stream, &Hello { keyloom: PROTOCOL, build: BUILD.to_owned(), role }).await?;
+    let welcome: Welcome = read_line(stream).await?;
+    match welcome.refused {
+        None => Ok(()),
+        Some(reason) => Err(Error::invalid(reason)),
+    }
+}
+
+/// The accepting side: returns what the connection is for.
+///
+/// # Errors
+/// `invalid` if the peer is of another build; it has been told so.
+pub async fn welcome<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> Result<Role> {
+    let hello: Hello = read_line(stream).await?;
+    let refused = (hello.keyloom != PROTOCOL || hello.build != BUILD).then(|| {
+        format!(
+            "this {:?} is build {} (protocol {}), the coordinator is build {BUILD} (protocol \
+             {PROTOCOL}); use one build on all machines",
+            hello.role, hello.build, hello.keyloom
+        )
+    });
+    write_line(stream, &Welcome { build: BUILD.to_owned(), refused: refused.clone() }).await?;
+    match refused {
+        None => Ok(hello.role),
+        Some(reason) => Err(Error::invalid(reason)),
+    }
+}
+
+async fn write_line<S: AsyncWrite + Unpin>(stream: &mut S, line: &impl Serialize) -> Result<()> {
+    let mut bytes = serde_json::to_vec(line).map_err(|error| Error::internal(error.to_string()))?;
+    bytes.push(b'\n');
+    stream.write_all(&bytes).await.map_err(broken)?;
+    stream.flush().await.map_err(broken)
+}
+
+/// Reads byte by byte: what follows the line belongs to the service.
+async fn read_line<S, T>(stream: &mut S) -> Result<T>
+where
+    S: AsyncRead + Unpin,
+    T: for<'de> Deserialize<'de>,
+{
+    let mut line = Vec::new();
+    loop {
+        match stream.read_u8().await.map_err(broken)? {
+            b'\n' => break,
+            byte if line.len() < MAX_LINE => line.push(byte),
+            _ => return Err(Error::unavailable("the peer does not speak Keyloom's protocol")),
+        }
+    }
+    serde_json::from_slice(&line)
+        .map_err(|_| Error::unavailable("the peer does not speak Keyloom's protocol"))
+}
+
+fn broken(error: std::io::Error) -> Error {
+    Error::unavailable(format!("the connection broke during the handshake: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    #[tokio::test]
+    async fn a_peer_of_this_build_is_welcome() {
+        let (mut a, mut b) = tokio::io::duplex(4096);
+        let (hello, role) = tokio::join!(hello(&mut a, Role::Worker), welcome(&mut b));
+        hello.unwrap();
+        assert_eq!(role.unwrap(), Role::Worker);
+    }
+
+    #[tokio::test]
+    async fn a_peer_of_another_build_is_refused_by_name() {
+        let (mut a, mut b) = tokio::io::duplex(4096);
+        let other = Hello { keyloom: PROTOCOL, build: "0.0.9".to_owned(), role: Role::Client };
+        write_line(&mut a, &other).await.unwrap();
+        let error = welcome(&mut b).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.message().contains("build 0.0.9"), "{error}");
+        let answer: Welcome = read_line(&mut a).await.unwrap();
+        assert_eq!(answer.refused.as_deref(), Some(error.message()));
+    }
+
+    #[tokio::test]
+    async fn a_stranger_is_no_panic() {
+        let (mut a, mut b) = tokio::io::duplex(4096);
+        a.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        assert_eq!(welcome(&mut b).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+}

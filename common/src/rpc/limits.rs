@@ -1,0 +1,54 @@
+//! The bounds of a connection.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Bounds that both sides of a connection keep.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// The largest frame, in bytes. Chunks of rows are kept well below it. Default 16 MiB.
+    pub max_frame_bytes: usize,
+    /// The largest chunk of rows or of a blob in one message, in bytes. Default 2 MiB.
+    pub chunk_bytes: usize,
+    /// How long connecting and the handshake may take, in milliseconds. Default 5 s.
+    pub handshake_timeout_ms: u64,
+    /// How long a call may take, in milliseconds. Default 30 s.
+    pub call_timeout_ms: u64,
+    /// How long a call waits for something to happen before it answers that nothing did, in
+    /// milliseconds. Must be well below `call_timeout_ms`. Default 1 s.
+    pub long_poll_ms: u64,
+    /// The most requests of one connection that are handled at once. Default 64.
+    pub requests_in_flight: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_frame_bytes: 16 << 20,
+            chunk_bytes: 2 << 20,
+            handshake_timeout_ms: 5_000,
+            call_timeout_ms: 30_000,
+            long_poll_ms: 1_000,
+            requests_in_flight: 64,
+        }
+    }
+}
+
+impl Limits {
+    /// [`Self::handshake_timeout_ms`] as a duration.
+    pub fn handshake_timeout(&self) -> Duration {
+        Duration::from_millis(self.handshake_timeout_ms)
+    }
+
+    /// [`Self::call_timeout_ms`] as a duration.
+    pub fn call_timeout(&self) -> Duration {
+        Duration::from_millis(self.call_timeout_ms)
+    }
+
+    /// [`Self::long_poll_ms`] as a duration.
+    pub fn long_poll(&self) -> Duration {
+        Duration::from_millis(self.long_poll_ms)
+    }
+}

@@ -1,0 +1,24 @@
+//! How processes talk: one handshake, one framing, two services.
+//!
+//! A connection opens with a [`handshake`] that refuses peers of another build, and then carries
+//! one service: [`ClientApi`] for programs that submit jobs, [`WorkerApi`] for workers. In one
+//! process the same services run over channels.
+
+pub mod bincode;
+mod call;
+mod client_api;
+pub mod handshake;
+mod limits;
+mod transport;
+mod worker_api;
+
+pub use call::{call, guarded};
+pub use client_api::{
+    ClientApi, ClientApiClient, ClientApiRequest, ClientApiResponse, Next, Submission,
+};
+pub use limits::Limits;
+pub use transport::{Transport, connect, framed, parse_address};
+pub use worker_api::{
+    Assignment, BlobPart, Order, TaskOutput, Work, WorkerApi, WorkerApiClient, WorkerApiRequest,
+    WorkerApiResponse, WorkerInfo,
+};

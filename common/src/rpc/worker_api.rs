@@ -1,0 +1,124 @@
+//! What a worker may ask of a coordinator. Workers connect, coordinators listen: a worker needs no
+//! address that others can reach.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    AttemptId, BlobId, WorkerId,
+    error::Result,
+    input::{InputDescription, InputSpec},
+    report::PlanMetrics,
+    store::{StoreDescription, StoreSpec},
+};
+
+/// The service for workers.
+///
+/// A worker keeps two connections: one for `register` and `heartbeat`, whose end is the worker's
+/// end, and one for work, so that a large frame never stands before a heartbeat.
+#[tarpc::service]
+pub trait WorkerApi {
+    /// Joins, with a fresh id.
+    async fn register(worker: WorkerInfo) -> Result<()>;
+
+    /// Says that the worker is alive.
+    async fn heartbeat(worker: WorkerId) -> Result<()>;
+
+    /// Asks for no new tasks; those that run may end.
+    async fn drain(worker: WorkerId) -> Result<()>;
+
+    /// Waits a while for orders.
+    async fn orders(worker: WorkerId) -> Result<Vec<Order>>;
+
+    /// Hands in the next chunk of an attempt's output.
+    async fn deliver(
+        worker: WorkerId,
+        attempt: AttemptId,
+        sequence: u32,
+        chunk: Bytes,
+    ) -> Result<()>;
+
+    /// Says how an attempt ended.
+    async fn finish(
+        worker: WorkerId,
+        attempt: AttemptId,
+        outcome: Result<TaskOutput>,
+    ) -> Result<()>;
+
+    /// Reads a blob from an offset.
+    async fn read_blob(id: BlobId, offset: u64) -> Result<BlobPart>;
+}
+
+/// A worker as it introduces itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WorkerInfo {
+    /// Drawn anew for each registration.
+    pub id: WorkerId,
+    /// For people: host and process.
+    pub name: String,
+    /// How many tasks it runs at once.
+    pub slots: u32,
+}
+
+/// What a coordinator tells a worker to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Order {
+    /// Run this.
+    Start(Assignment),
+    /// Stop that: its output is not wanted any more.
+    Stop(AttemptId),
+}
+
+/// An attempt at a task.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Assignment {
+    /// Under which name its output is handed in.
+    pub attempt: AttemptId,
+    /// What to do.
+    pub work: Work,
+}
+
+/// The kinds of tasks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Work {
+    /// Run a plan of one partition and hand in its rows.
+    Fragment {
+        /// The physical plan (see [`crate::plan`]).
+        plan: Bytes,
+        /// The most rows of a batch.
+        batch_rows: u32,
+        /// Whether the rows are dropped instead of handed in.
+        discard: bool,
+    },
+    /// Open a store and describe it.
+    DescribeStore(StoreSpec),
+    /// Look at files and describe them.
+    DescribeInput(InputSpec),
+}
+
+/// What an attempt that succeeded has done.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum TaskOutput {
+    /// It handed in this many chunks and rows.
+    Rows {
+        /// Chunks handed in; the coordinator checks that all arrived.
+        chunks: u32,
+        /// Rows in them.
+        rows: u64,
+        /// What the fragment's nodes counted.
+        metrics: PlanMetrics,
+    },
+    /// The store's description.
+    Store(StoreDescription),
+    /// The input's description.
+    Input(InputDescription),
+}
+
+/// A part of a blob.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BlobPart {
+    /// The whole blob's size, in bytes.
+    pub total: u64,
+    /// The bytes from the offset on, as many as fit a chunk.
+    pub bytes: Bytes,
+}

@@ -1,0 +1,111 @@
+//! What opening a store teaches, and how a plan names the store from then on.
+
+use std::{fmt, sync::Arc};
+
+use arrow::datatypes::{DataType, Field, SchemaRef};
+use serde::{Deserialize, Serialize};
+
+use super::{KeyClass, LanceKey, StoreKind, StoreSpec};
+use crate::{
+    error::{Error, Result},
+    ipc,
+};
+
+/// The state of a store that a whole job reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Snapshot {
+    /// A version number of the dataset.
+    Version(u64),
+    /// The contents cannot change: they are named by their hash.
+    Immutable,
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version(version) => write!(f, "v{version}"),
+            Self::Immutable => f.write_str("immutable"),
+        }
+    }
+}
+
+/// A store's columns and its current snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct StoreDescription {
+    /// All columns that a lookup can return, the key column among them, in the store's order.
+    #[serde(with = "ipc::schema_serde")]
+    pub schema: SchemaRef,
+    /// The newest snapshot, or the pinned one.
+    pub snapshot: Snapshot,
+}
+
+/// A store as a plan carries it: the alias, what to open, and at which snapshot. Never a handle.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ResolvedStore {
+    /// The name by which the query found it.
+    pub alias: String,
+    /// What to open.
+    pub spec: StoreSpec,
+    /// Its columns and the snapshot that every task of the job reads.
+    pub description: StoreDescription,
+}
+
+impl ResolvedStore {
+    /// Joins an alias, a spec and what opening it taught.
+    ///
+    /// # Errors
+    /// `invalid` if the key column does not exist or has a type that keys cannot have.
+    pub fn try_new(
+        alias: impl Into<String>,
+        spec: StoreSpec,
+        description: StoreDescription,
+    ) -> Result<Arc<Self>> {
+        let store = Self { alias: alias.into(), spec, description };
+        if let Some(column) = store.key_column() {
+            let field = store.field(column).ok_or_else(|| {
+                let names = column_names(store.schema());
+                Error::invalid(format!("key column '{column}' not found; the store has {names}"))
+            })?;
+            if KeyClass::of(field.data_type()).is_none() {
+                return Err(Error::invalid(format!(
+                    "key column '{column}' has type {}; keys are integers, strings or binary",
+                    field.data_type()
+                )));
+            }
+        }
+        Ok(Arc::new(store))
+    }
+
+    /// The store's columns.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.description.schema
+    }
+
+    /// The type that keys are compared in.
+    pub fn key_type(&self) -> &DataType {
+        let field = self.key_column().and_then(|column| self.field(column));
+        field.map_or(&DataType::UInt64, Field::data_type)
+    }
+
+    /// The column that holds the keys, unless they are row ids or offsets.
+    pub fn key_column(&self) -> Option<&str> {
+        match &self.spec.kind {
+            StoreKind::Lance(lance) => match &lance.key {
+                LanceKey::Column(column) => Some(column),
+                LanceKey::RowId | LanceKey::Offset => None,
+            },
+            StoreKind::Memory(memory) => Some(&memory.key),
+        }
+    }
+
+    /// The field of a column.
+    pub fn field(&self, column: &str) -> Option<&Field> {
+        self.schema().fields().find(column).map(|(_, field)| field.as_ref())
+    }
+}
+
+/// Column names as messages list them.
+pub(crate) fn column_names(schema: &SchemaRef) -> String {
+    let names: Vec<_> = schema.fields().iter().map(|field| format!("'{}'", field.name())).collect();
+    names.join(", ")
+}

@@ -1,0 +1,114 @@
+//! How a user describes a store, before anything is opened.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{BlobId, error::redact};
+
+/// A store under its own name. The alias, by which queries find it, is given when it is attached.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct StoreSpec {
+    /// The store's own name.
+    pub name: String,
+    /// Where its contents are and how they are keyed.
+    pub kind: StoreKind,
+}
+
+/// The kinds of stores.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum StoreKind {
+    /// A Lance dataset.
+    Lance(LanceSpec),
+    /// Contents that travel with the session.
+    Memory(MemorySpec),
+}
+
+/// A Lance dataset and how to find rows in it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LanceSpec {
+    /// An absolute path or a URI with a scheme that the workers know.
+    pub uri: String,
+    /// What a key is compared with.
+    pub key: LanceKey,
+    /// Which version to read; the newest at submission if absent.
+    pub pin: Option<LancePin>,
+    /// The name of a profile in the workers' settings that holds storage options.
+    pub storage_profile: Option<String>,
+    /// What a key means that stands in several rows.
+    pub on_duplicate_key: OnDuplicateKey,
+}
+
+/// What the keys of a Lance store are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum LanceKey {
+    /// The values of a column.
+    Column(String),
+    /// Lance's row ids (`_rowid`).
+    RowId,
+    /// Positions in the snapshot, from 0, deleted rows not counted (`_offset`).
+    Offset,
+}
+
+/// A version of a Lance dataset, by number or by tag.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum LancePin {
+    /// A version number.
+    Version(u64),
+    /// A tag, resolved to a version number once a job.
+    Tag(String),
+}
+
+/// What a lookup of a key returns that several rows hold. `First` and `Last` go by storage order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDuplicateKey {
+    /// The job fails, naming the key, if such a key is looked up.
+    #[default]
+    Error,
+    /// The first of the rows.
+    First,
+    /// The last of the rows.
+    Last,
+}
+
+/// Contents as one Arrow IPC stream, named by its hash. Keys are unique and not null: the session
+/// sees to that when the store is loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct MemorySpec {
+    /// The Arrow IPC stream.
+    pub content: BlobId,
+    /// The key column.
+    pub key: String,
+}
+
+impl LanceKey {
+    /// Reads the words that users write: a column's name, `_rowid` or `_offset`.
+    pub fn parse(key: &str) -> Self {
+        match key {
+            "_rowid" => Self::RowId,
+            "_offset" => Self::Offset,
+            column => Self::Column(column.to_owned()),
+        }
+    }
+
+    /// The words that users write.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::RowId => "_rowid",
+            Self::Offset => "_offset",
+            Self::Column(column) => column,
+        }
+    }
+}
+
+impl fmt::Display for StoreSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            StoreKind::Lance(lance) => {
+                write!(f, "lance {} by {}", redact(&lance.uri), lance.key.name())
+            }
+            StoreKind::Memory(memory) => write!(f, "memory {} by {}", memory.content, memory.key),
+        }
+    }
+}

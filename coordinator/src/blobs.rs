@@ -1,0 +1,254 @@
+//! Immutable bytes that clients hand in once and workers read: in-memory tables and stores.
+//!
+//! A blob that a job uses is held until the job ends, any other for a while after its last use. A
+//! client that finds one gone sends it again.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::{Bytes, BytesMut};
+use keyloom_common::{BlobId, Error, JobId, Result, rpc::BlobPart};
+
+/// The blobs of a coordinator.
+#[derive(Debug)]
+pub(crate) struct Blobs {
+    max_bytes: u64,
+    ttl: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    whole: HashMap<BlobId, Blob>,
+    partial: HashMap<BlobId, Partial>,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+struct Blob {
+    bytes: Bytes,
+    jobs: Vec<JobId>,
+    used: Instant,
+}
+
+#[derive(Debug)]
+struct Partial {
+    bytes: BytesMut,
+    total: u64,
+    used: Instant,
+}
+
+impl Blobs {
+    pub(crate) fn new(max_bytes: u64, ttl: Duration) -> Self {
+        Self { max_bytes, ttl, state: Mutex::default() }
+    }
+
+    /// Whether the blob is held. If it is, it stays for a while.
+    pub(crate) fn has(&self, id: BlobId) -> bool {
+        let mut state = self.lock();
+        state.whole.get_mut(&id).map(|blob| blob.used = Instant::now()).is_some()
+    }
+
+    /// Takes the next part. A part that came before is ignored, so that sending twice is harmless.
+    pub(crate) fn put_part(&self, id: BlobId, offset: u64, total: u64, part: Bytes) -> Result<()> {
+        let mut state = self.lock();
+        if state.whole.contains_key(&id) {
+            return Ok(());
+        }
+        if offset == 0 && part.len() as u64 == total {
+            drop(state);
+            return self.insert(id, part, None);
+        }
+        self.reserve(&mut state, part.len() as u64)?;
+        let partial = state.partial.entry(id).or_insert_with(|| Partial {
+            bytes: BytesMut::new(),
+            total,
+            used: Instant::now(),
+        });
+        let have = partial.bytes.len() as u64;
+        if partial.total != total || offset > have || offset + part.len() as u64 > total {
+            return Err(Error::invalid(format!(
+                "blob {id}: part at {offset} does not follow {have}"
+            )));
+        }
+        if offset < have {
+            return Ok(());
+        }
+        partial.bytes.extend_from_slice(&part);
+        partial.used = Instant::now();
+        state.bytes += part.len() as u64;
+        if offset + (part.len() as u64) < total {
+            return Ok(());
+        }
+        let Some(partial) = state.partial.remove(&id) else { return Ok(()) };
+        state.bytes -= total;
+        drop(state);
+        self.insert(id, partial.bytes.freeze(), None)
+    }
+
+    /// Holds a blob that the coordinator made for a job.
+    pub(crate) fn put_for_job(&self, job: JobId, bytes: Bytes) -> Result<BlobId> {
+        let id = BlobId::of(&bytes);
+        self.insert(id, bytes, Some(job))?;
+        Ok(id)
+    }
+
+    fn insert(&self, id: BlobId, bytes: Bytes, job: Option<JobId>) -> Result<()> {
+        if job.is_none() && BlobId::of(&bytes) != id {
+            return Err(Error::invalid(format!("blob {id}: the bytes have another hash")));
+        }
+        let mut state = self.lock();
+        if !state.whole.contains_key(&id) {
+            self.reserve(&mut state, bytes.len() as u64)?;
+            state.bytes += bytes.len() as u64;
+            state.whole.insert(id, Blob { bytes, jobs: Vec::new(), used: Instant::now() });
+        }
+        if let Some(blob) = state.whole.get_mut(&id) {
+            blob.jobs.extend(job);
+        }
+        Ok(())
+    }
+
+    /// Makes room, if need be by dropping blobs that nobody used for a while.
+    fn reserve(&self, state: &mut State, bytes: u64) -> Result<()> {
+        if state.bytes + bytes > self.max_bytes {
+            state.expire(self.ttl);
+        }
+        if state.bytes + bytes > self.max_bytes {
+            return Err(Error::resource_exhausted(format!(
+                "in-memory tables and stores take more than blob_bytes = {} bytes on the \
+                 coordinator; raise it, or put the rows into files",
+                self.max_bytes
+            )));
+        }
+        Ok(())
+    }
+
+    /// Holds these blobs for a job until it is released.
+    pub(crate) fn hold(&self, job: JobId, ids: impl IntoIterator<Item = BlobId>) -> Result<()> {
+        let mut state = self.lock();
+        for id in ids {
+            let blob = state.whole.get_mut(&id).ok_or_else(|| gone(id))?;
+            blob.jobs.push(job);
+        }
+        Ok(())
+    }
+
+    /// Lets go of all that was held for a job.
+    pub(crate) fn release(&self, job: JobId) {
+        let mut state = self.lock();
+        for blob in state.whole.values_mut() {
+            if blob.jobs.contains(&job) {
+                blob.jobs.retain(|holder| *holder != job);
+                blob.used = Instant::now();
+            }
+        }
+    }
+
+    /// Forgets one that the coordinator made for a job, if nobody else holds it.
+    pub(crate) fn forget(&self, job: JobId, id: BlobId) {
+        let mut state = self.lock();
+        let Some(blob) = state.whole.get_mut(&id) else { return };
+        if let Some(index) = blob.jobs.iter().position(|holder| *holder == job) {
+            blob.jobs.swap_remove(index);
+        }
+        if blob.jobs.is_empty()
+            && let Some(blob) = state.whole.remove(&id)
+        {
+            state.bytes -= blob.bytes.len() as u64;
+        }
+    }
+
+    /// The bytes from an offset on, at most so many.
+    pub(crate) fn read(&self, id: BlobId, offset: u64, max: usize) -> Result<BlobPart> {
+        let mut state = self.lock();
+        let blob = state.whole.get_mut(&id).ok_or_else(|| gone(id))?;
+        blob.used = Instant::now();
+        let total = blob.bytes.len();
+        let start = usize::try_from(offset).unwrap_or(total).min(total);
+        let bytes = blob.bytes.slice(start..total.min(start.saturating_add(max)));
+        Ok(BlobPart { total: total as u64, bytes })
+    }
+
+    /// Drops what nobody holds and nobody used for a while.
+    pub(crate) fn expire(&self) {
+        self.lock().expire(self.ttl);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn expire(&mut self, ttl: Duration) {
+        let bytes = &mut self.bytes;
+        self.whole.retain(|_, blob| {
+            let keep = !blob.jobs.is_empty() || blob.used.elapsed() < ttl;
+            *bytes -= if keep { 0 } else { blob.bytes.len() as u64 };
+            keep
+        });
+        self.partial.retain(|_, partial| {
+            let keep = partial.used.elapsed() < ttl;
+            *bytes -= if keep { 0 } else { partial.bytes.len() as u64 };
+            keep
+        });
+    }
+}
+
+fn gone(id: BlobId) -> Error {
+    Error::not_found(format!("blob {id} is not held by the coordinator (any more); submit again"))
+}
+
+#[cfg(test)]
+mod tests {
+    use keyloom_common::ErrorKind;
+
+    use super::*;
+
+    fn blobs(max: u64) -> Blobs {
+        Blobs::new(max, Duration::ZERO)
+    }
+
+    #[test]
+    fn parts_make_a_whole_and_repeats_are_harmless() {
+        let blobs = blobs(1000);
+        let bytes = Bytes::from_static(b"hello world");
+        let id = BlobId::of(&bytes);
+        blobs.put_part(id, 0, 11, bytes.slice(..5)).unwrap();
+        blobs.put_part(id, 0, 11, bytes.slice(..5)).unwrap();
+        assert!(!blobs.has(id));
+        blobs.put_part(id, 5, 11, bytes.slice(5..)).unwrap();
+        assert!(blobs.has(id));
+        assert_eq!(blobs.read(id, 6, 100).unwrap().bytes, &b"world"[..]);
+        assert_eq!(blobs.read(id, 0, 5).unwrap().bytes, &b"hello"[..]);
+    }
+
+    #[test]
+    fn bytes_of_another_hash_are_refused() {
+        let id = BlobId::of(b"one");
+        let error = blobs(10).put_part(id, 0, 3, Bytes::from_static(b"two")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+    }
+
+    #[test]
+    fn held_blobs_stay_and_others_make_room() {
+        let blobs = blobs(10);
+        let job = JobId::from_u128(1);
+        let (a, b, c) = (Bytes::from_static(b"aaaaa"), Bytes::from_static(b"bbbbb"), b"ccccc");
+        let (id_a, id_b, id_c) = (BlobId::of(&a), BlobId::of(&b), BlobId::of(c));
+        blobs.put_part(id_a, 0, 5, a).unwrap();
+        blobs.put_part(id_b, 0, 5, b).unwrap();
+        blobs.hold(job, [id_a]).unwrap();
+        blobs.put_part(id_c, 0, 5, Bytes::from_static(c)).unwrap();
+        assert!(blobs.has(id_a) && !blobs.has(id_b) && blobs.has(id_c));
+        blobs.hold(job, [id_c]).unwrap();
+        let full = blobs.put_part(id_b, 0, 5, Bytes::from_static(b"bbbbb")).unwrap_err();
+        assert_eq!(full.kind(), ErrorKind::ResourceExhausted);
+        blobs.release(job);
+        blobs.put_part(id_b, 0, 5, Bytes::from_static(b"bbbbb")).unwrap();
+    }
+}

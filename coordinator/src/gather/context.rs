@@ -1,0 +1,102 @@
+//! What the operators of one job share.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use datafusion::execution::TaskContext;
+use keyloom_common::{
+    Error, JobId, Result, StageId, WorkerId,
+    report::{JobStatus, PlanMetrics},
+};
+
+use crate::{blobs::Blobs, dispatch::Dispatcher, settings::Settings};
+
+/// One job's means and counters. Operators find it in their task context.
+#[derive(Debug)]
+pub(crate) struct JobContext {
+    pub(crate) job: JobId,
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) blobs: Arc<Blobs>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) batch_rows: u32,
+    pub(crate) discard: bool,
+    tasks: AtomicU32,
+    tasks_done: AtomicU32,
+    reports: Mutex<BTreeMap<u32, StageReport>>,
+}
+
+/// What the tasks of a stage have counted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StageReport {
+    pub(crate) metrics: PlanMetrics,
+    pub(crate) tasks: u32,
+    pub(crate) rows: u64,
+    pub(crate) workers: HashSet<WorkerId>,
+}
+
+impl JobContext {
+    pub(crate) fn new(
+        job: JobId,
+        dispatcher: Dispatcher,
+        blobs: Arc<Blobs>,
+        settings: Arc<Settings>,
+        batch_rows: u32,
+        discard: bool,
+    ) -> Self {
+        Self {
+            job,
+            dispatcher,
+            blobs,
+            settings,
+            batch_rows,
+            discard,
+            tasks: AtomicU32::new(0),
+            tasks_done: AtomicU32::new(0),
+            reports: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn of(context: &TaskContext) -> Result<Arc<Self>> {
+        let extension = context.session_config().get_extension::<Self>();
+        extension.ok_or_else(|| Error::internal("a fragment was executed outside a job"))
+    }
+
+    pub(crate) fn stage(&self, index: u32) -> StageId {
+        StageId { job: self.job, index }
+    }
+
+    pub(crate) fn task_added(&self) {
+        self.tasks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn task_done(&self, stage: u32, worker: WorkerId, rows: u64, metrics: &PlanMetrics) {
+        self.tasks_done.fetch_add(1, Ordering::Relaxed);
+        let mut reports = self.lock();
+        let report = reports.entry(stage).or_default();
+        report.metrics.merge(metrics);
+        report.tasks += 1;
+        report.rows += rows;
+        report.workers.insert(worker);
+    }
+
+    pub(crate) fn status(&self) -> JobStatus {
+        JobStatus {
+            tasks: self.tasks.load(Ordering::Relaxed),
+            tasks_done: self.tasks_done.load(Ordering::Relaxed),
+            workers: self.dispatcher.live_workers(),
+        }
+    }
+
+    pub(crate) fn reports(&self) -> BTreeMap<u32, StageReport> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, StageReport>> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

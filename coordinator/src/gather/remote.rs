@@ -1,0 +1,253 @@
+//! The operator that stands for a fragment: its rows come from workers.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arrow::array::RecordBatch;
+use datafusion::{
+    error::{DataFusionError, Result},
+    execution::{SendableRecordBatchStream, TaskContext},
+    physical_expr::EquivalenceProperties,
+    physical_plan::{
+        DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning,
+        PlanProperties, stream::RecordBatchStreamAdapter,
+    },
+};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use keyloom_common::{BlobId, Error, ipc::Decoder, plan::FramePartition};
+use tokio::sync::oneshot;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    Piece,
+    stage_run::{StageRun, chunks},
+};
+use crate::dispatch::Finished;
+
+/// Where a fragment's tasks find their input.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// In the fragment itself: each task takes one of its partitions.
+    Slices,
+    /// In rows that the coordinator computes and sends out as it goes.
+    Rows(Arc<dyn ExecutionPlan>),
+}
+
+/// How the tasks' outputs are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// One partition: the tasks' rows one after the other, in task order.
+    Ordered,
+    /// A partition a task: sorted runs, to be merged.
+    Runs,
+}
+
+/// A fragment that workers run.
+#[derive(Debug)]
+pub(crate) struct RemoteExec {
+    stage: u32,
+    fragment: Arc<dyn ExecutionPlan>,
+    source: Source,
+    output: Output,
+    properties: Arc<PlanProperties>,
+    /// For runs: where each partition's output will arrive. Filled by the first to execute.
+    runs: Mutex<Option<Runs>>,
+}
+
+/// Runs under way.
+#[derive(Debug)]
+struct Runs {
+    receivers: Vec<Option<oneshot::Receiver<RunResult>>>,
+    _distributor: AbortOnDropHandle<()>,
+}
+
+type RunResult = keyloom_common::Result<(u32, Finished)>;
+
+impl RemoteExec {
+    /// Stands in a fragment for rows that are not known yet.
+    pub(crate) const ANY_ROWS: FramePartition = FramePartition { blob: BlobId::NONE, rows: 0 };
+
+    pub(crate) fn new(
+        stage: u32,
+        fragment: Arc<dyn ExecutionPlan>,
+        source: Source,
+        output: Output,
+    ) -> Self {
+        let partitions = match output {
+            Output::Ordered => 1,
+            Output::Runs => fragment.output_partitioning().partition_count(),
+        };
+        let equivalences = match output {
+            Output::Runs => fragment.equivalence_properties().clone(),
+            Output::Ordered => EquivalenceProperties::new(fragment.schema()),
+        };
+        let properties = PlanProperties::new(
+            equivalences,
+            Partitioning::UnknownPartitioning(partitions),
+            fragment.pipeline_behavior(),
+            fragment.boundedness(),
+        );
+        let properties = Arc::new(properties);
+        Self { stage, fragment, source, output, properties, runs: Mutex::default() }
+    }
+
+    pub(crate) fn stage(&self) -> u32 {
+        self.stage
+    }
+
+    pub(crate) fn fragment(&self) -> &Arc<dyn ExecutionPlan> {
+        &self.fragment
+    }
+
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// The rows as workers sent them, in order: for results that are only passed on.
+    pub(crate) fn pieces(
+        &self,
+        context: &Arc<TaskContext>,
+    ) -> keyloom_common::Result<impl Stream<Item = keyloom_common::Result<Piece>> + Send + use<>>
+    {
+        Ok(StageRun::start(self, context)?.pieces())
+    }
+
+    /// Whether the rows are one ordered stream.
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.output == Output::Ordered
+    }
+
+    fn ordered(&self, context: &Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let batches = decode(self.pieces(context)?).map_err(DataFusionError::from);
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
+    }
+
+    fn run(
+        &self,
+        partition: usize,
+        context: &Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let run = self.receiver(partition, context)?;
+        let pieces = async move {
+            let run = run.await;
+            let (task, finished) = run.map_err(|_| Error::cancelled("the stage was stopped"))??;
+            Ok::<_, Error>(chunks(task, finished))
+        };
+        let batches = decode(stream::once(pieces).try_flatten()).map_err(DataFusionError::from);
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
+    }
+
+    fn receiver(
+        &self,
+        partition: usize,
+        context: &Arc<TaskContext>,
+    ) -> Result<oneshot::Receiver<RunResult>> {
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let runs = match &mut *runs {
+            Some(runs) => runs,
+            none => none.insert(self.start_runs(context)?),
+        };
+        runs.receivers[partition]
+            .take()
+            .ok_or_else(|| Error::internal("a sorted run was read twice").into())
+    }
+
+    fn start_runs(&self, context: &Arc<TaskContext>) -> Result<Runs> {
+        let run = StageRun::start(self, context)?;
+        let partitions = self.properties.output_partitioning().partition_count();
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            (0..partitions).map(|_| oneshot::channel()).unzip();
+        let distributor = AbortOnDropHandle::new(tokio::spawn(distribute(run, senders)));
+        let receivers = receivers.into_iter().map(Some).collect();
+        Ok(Runs { receivers, _distributor: distributor })
+    }
+}
+
+/// Hands each task's output to the reader of its partition.
+async fn distribute(mut run: StageRun, senders: Vec<oneshot::Sender<RunResult>>) {
+    let mut senders: Vec<_> = senders.into_iter().map(Some).collect();
+    loop {
+        match run.next_done().await {
+            Ok(None) => return,
+            Ok(Some((task, finished))) => {
+                let sender = senders.get_mut(task as usize).and_then(Option::take);
+                if sender.is_some_and(|sender| sender.send(Ok((task, finished))).is_err()) {
+                    return;
+                }
+            }
+            Err(error) => {
+                for sender in senders.into_iter().flatten() {
+                    // A reader that is gone needs no error.
+                    let _ = sender.send(Err(error.clone()));
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// Batches from the pieces of streams that follow each other.
+fn decode(
+    pieces: impl Stream<Item = keyloom_common::Result<Piece>> + Send,
+) -> impl Stream<Item = keyloom_common::Result<RecordBatch>> + Send {
+    pieces
+        .scan((None, Decoder::new()), |(task, decoder), piece| {
+            let batches = piece.and_then(|piece| {
+                if task.replace(piece.task) != Some(piece.task) {
+                    *decoder = Decoder::new();
+                }
+                decoder.push(piece.bytes)
+            });
+            std::future::ready(Some(
+                batches.map(|batches| stream::iter(batches.into_iter().map(Ok))),
+            ))
+        })
+        .try_flatten()
+}
+
+impl DisplayAs for RemoteExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RemoteExec: stage={}, output={:?}", self.stage, self.output)
+    }
+}
+
+impl ExecutionPlan for RemoteExec {
+    fn name(&self) -> &'static str {
+        "RemoteExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        match &self.source {
+            Source::Slices => Vec::new(),
+            Source::Rows(input) => vec![input],
+        }
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let source = match (&self.source, children.pop()) {
+            (Source::Rows(_), Some(input)) => Source::Rows(input),
+            _ => Source::Slices,
+        };
+        Ok(Arc::new(Self::new(self.stage, Arc::clone(&self.fragment), source, self.output)))
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        match self.output {
+            Output::Ordered => self.ordered(&context),
+            Output::Runs => self.run(partition, &context),
+        }
+    }
+}

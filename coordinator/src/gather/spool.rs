@@ -1,0 +1,179 @@
+//! The output of an attempt, in order, in memory as long as there is room and then in a file.
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use keyloom_common::{Error, Result};
+
+/// How much all spools of a coordinator may take.
+#[derive(Debug)]
+pub(crate) struct SpoolRoom {
+    memory: Gauge,
+    disk: Gauge,
+}
+
+#[derive(Debug)]
+struct Gauge {
+    used: AtomicU64,
+    max: u64,
+}
+
+impl Gauge {
+    fn take(&self, bytes: u64) -> bool {
+        self.used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(bytes).filter(|&used| used <= self.max)
+            })
+            .is_ok()
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl SpoolRoom {
+    pub(crate) fn new(memory_bytes: u64, disk_bytes: u64) -> Arc<Self> {
+        let gauge = |max| Gauge { used: AtomicU64::new(0), max };
+        Arc::new(Self { memory: gauge(memory_bytes), disk: gauge(disk_bytes) })
+    }
+}
+
+/// The chunks of one attempt. Its room is given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    room: Arc<SpoolRoom>,
+    chunks: Vec<Chunk>,
+    file: Option<File>,
+    file_bytes: u64,
+}
+
+#[derive(Debug)]
+enum Chunk {
+    Memory(Bytes),
+    File { offset: u64, length: usize },
+}
+
+impl Spool {
+    pub(crate) fn new(room: Arc<SpoolRoom>) -> Self {
+        Self { room, chunks: Vec::new(), file: None, file_bytes: 0 }
+    }
+
+    /// How many chunks there are.
+    pub(crate) fn len(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// Appends a chunk. May write to a file.
+    ///
+    /// # Errors
+    /// `resource_exhausted` if there is no room left in memory or on disk.
+    pub(crate) fn push(&mut self, chunk: Bytes) -> Result<()> {
+        let bytes = chunk.len() as u64;
+        if self.room.memory.take(bytes) {
+            self.chunks.push(Chunk::Memory(chunk));
+            return Ok(());
+        }
+        if !self.room.disk.take(bytes) {
+            return Err(Error::resource_exhausted(format!(
+                "results that wait for the client take more than gather_disk_bytes = {} bytes on \
+                 the coordinator",
+                self.room.disk.max
+            )));
+        }
+        // Counted before it is written, so that a failed write gives its room back with the rest.
+        let offset = self.file_bytes;
+        self.file_bytes += bytes;
+        self.append(offset, &chunk).map_err(|error| {
+            Error::resource_exhausted(format!("a temporary file cannot be written: {error}"))
+        })?;
+        self.chunks.push(Chunk::File { offset, length: chunk.len() });
+        Ok(())
+    }
+
+    fn append(&mut self, offset: u64, chunk: &[u8]) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(tempfile::tempfile()?),
+        };
+        file.seek(SeekFrom::Start(offset))?;
+        file.write_all(chunk)
+    }
+
+    /// Takes out the next chunk, the first first. May read a file.
+    ///
+    /// # Errors
+    /// `internal` if the file cannot be read back.
+    pub(crate) fn take(&mut self, index: usize) -> Result<Option<Bytes>> {
+        match self.chunks.get_mut(index) {
+            None => Ok(None),
+            Some(Chunk::Memory(bytes)) => {
+                self.room.memory.give_back(bytes.len() as u64);
+                Ok(Some(std::mem::take(bytes)))
+            }
+            Some(&mut Chunk::File { offset, length }) => {
+                self.read(offset, length).map(Some).map_err(|error| {
+                    Error::internal(format!("a temporary file cannot be read back: {error}"))
+                })
+            }
+        }
+    }
+
+    fn read(&mut self, offset: u64, length: usize) -> io::Result<Bytes> {
+        let file = self.file.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        let mut bytes = vec![0; length];
+        file.seek(SeekFrom::Start(offset))?;
+        file.read_exact(&mut bytes)?;
+        Ok(bytes.into())
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        let in_memory = self.chunks.iter().map(|chunk| match chunk {
+            Chunk::Memory(bytes) => bytes.len() as u64,
+            Chunk::File { .. } => 0,
+        });
+        self.room.memory.give_back(in_memory.sum());
+        self.room.disk.give_back(self.file_bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keyloom_common::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn chunks_beyond_memory_come_back_from_disk_in_order() {
+        let room = SpoolRoom::new(10, 1000);
+        let mut spool = Spool::new(Arc::clone(&room));
+        let chunks: Vec<Bytes> = (0..10_u8).map(|i| Bytes::from(vec![i; 4])).collect();
+        for chunk in &chunks {
+            spool.push(chunk.clone()).unwrap();
+        }
+        assert!(spool.file_bytes > 0);
+        for (index, chunk) in chunks.iter().enumerate() {
+            assert_eq!(spool.take(index).unwrap().as_ref(), Some(chunk));
+        }
+        assert_eq!(spool.take(10).unwrap(), None);
+        drop(spool);
+        assert_eq!(room.memory.used.load(Ordering::Relaxed), 0);
+        assert_eq!(room.disk.used.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_full_disk_is_a_typed_error() {
+        let mut spool = Spool::new(SpoolRoom::new(0, 5));
+        let error = spool.push(Bytes::from_static(b"sixsix")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+    }
+}

@@ -1,0 +1,271 @@
+//! One run of a fragment: its tasks are added, and their outputs come back in task order.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arrow::array::RecordBatch;
+use bytes::Bytes;
+use datafusion::{
+    execution::{SendableRecordBatchStream, TaskContext},
+    physical_plan::{ExecutionPlan, execute_stream},
+};
+use futures::{Stream, StreamExt, stream};
+use keyloom_common::{
+    BlobId, Error, Result, TaskId, ipc,
+    plan::{FramePartition, FrameScanExec, encode_plan},
+    rpc::{TaskOutput, Work},
+};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{JobContext, RemoteExec, Source};
+use crate::{
+    dispatch::{Finished, StageEvent, StageHandle},
+    planner::slices,
+};
+
+/// A piece of a task's Arrow IPC stream.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    /// The task; each has a stream of its own.
+    pub(crate) task: u32,
+    pub(crate) bytes: Bytes,
+}
+
+/// The tasks of a fragment under way. Dropping it cancels them.
+#[derive(Debug)]
+pub(crate) struct StageRun {
+    context: Arc<JobContext>,
+    stage: u32,
+    handle: StageHandle,
+    events: mpsc::UnboundedReceiver<StageEvent>,
+    /// Places for tasks that the coordinator feeds and that are not consumed.
+    places: Arc<Semaphore>,
+    feeder: AbortOnDropHandle<()>,
+    fed: mpsc::UnboundedReceiver<Fed>,
+    done: BTreeMap<u32, Finished>,
+    next: u32,
+    total: Option<u32>,
+    blobs: BTreeMap<u32, BlobId>,
+}
+
+/// What the feeder says.
+#[derive(Debug)]
+enum Fed {
+    /// A task's rows are held under this name.
+    Blob(u32, BlobId),
+    /// There are this many tasks, or adding them failed.
+    All(Result<u32>),
+}
+
+impl StageRun {
+    /// Starts the tasks of a remote operator.
+    pub(crate) fn start(exec: &RemoteExec, task_context: &Arc<TaskContext>) -> Result<Self> {
+        let context = JobContext::of(task_context)?;
+        let (handle, events) = context.dispatcher.open_stage(context.stage(exec.stage()));
+        let places = Arc::new(Semaphore::new(context.settings.scheduler.max_tasks_ahead.max(1)));
+        let (tx, fed) = mpsc::unbounded_channel();
+        let feeder = Feeder {
+            context: Arc::clone(&context),
+            handle: handle.clone(),
+            fragment: Arc::clone(exec.fragment()),
+            places: Arc::clone(&places),
+            tx,
+            next: 0,
+        };
+        let rows = match exec.source() {
+            Source::Slices => None,
+            Source::Rows(input) => {
+                Some(execute_stream(Arc::clone(input), Arc::clone(task_context))?)
+            }
+        };
+        Ok(Self {
+            stage: exec.stage(),
+            context,
+            handle,
+            events,
+            places,
+            feeder: AbortOnDropHandle::new(tokio::spawn(feeder.run(rows))),
+            fed,
+            done: BTreeMap::new(),
+            next: 0,
+            total: None,
+            blobs: BTreeMap::new(),
+        })
+    }
+
+    /// The outputs of all tasks, in task order.
+    pub(crate) fn pieces(self) -> impl Stream<Item = Result<Piece>> + Send {
+        let tasks = stream::try_unfold(self, async |mut run| {
+            Ok::<_, Error>(run.next_in_order().await?.map(|finished| (finished, run)))
+        });
+        tasks.flat_map(|task| match task {
+            Ok((task, finished)) => chunks(task, finished).left_stream(),
+            Err(error) => stream::once(async { Err(error) }).right_stream(),
+        })
+    }
+
+    async fn next_in_order(&mut self) -> Result<Option<(u32, Finished)>> {
+        while !self.done.contains_key(&self.next) {
+            if self.total == Some(self.next) {
+                return Ok(None);
+            }
+            self.progress().await?;
+        }
+        let index = self.next;
+        let finished = self.done.remove(&index);
+        self.next += 1;
+        self.consumed(index);
+        Ok(finished.map(|finished| (index, finished)))
+    }
+
+    /// The output of whichever task is done first: for readers that need them all.
+    pub(crate) async fn next_done(&mut self) -> Result<Option<(u32, Finished)>> {
+        loop {
+            if let Some((index, finished)) = self.done.pop_first() {
+                self.next += 1;
+                self.consumed(index);
+                return Ok(Some((index, finished)));
+            }
+            if self.total == Some(self.next) {
+                return Ok(None);
+            }
+            self.progress().await?;
+        }
+    }
+
+    async fn progress(&mut self) -> Result<()> {
+        tokio::select! {
+            Some(fed) = self.fed.recv() => match fed {
+                Fed::Blob(task, blob) => {
+                    self.blobs.insert(task, blob);
+                }
+                Fed::All(total) => self.total = Some(total?),
+            },
+            event = self.events.recv() => match event {
+                Some(StageEvent::Done { index, finished }) => {
+                    if let TaskOutput::Rows { rows, metrics, .. } = &finished.output {
+                        self.context.task_done(self.stage, finished.worker, *rows, metrics);
+                    }
+                    self.done.insert(index, finished);
+                }
+                Some(StageEvent::Failed(error)) => return Err(error),
+                None => return Err(Error::cancelled("the coordinator is stopping")),
+            },
+        }
+        Ok(())
+    }
+
+    fn consumed(&mut self, index: u32) {
+        self.handle.consumed(TaskId { stage: self.handle.stage(), index });
+        self.places.add_permits(1);
+        if let Some(blob) = self.blobs.remove(&index) {
+            self.context.blobs.forget(self.context.job, blob);
+        }
+    }
+}
+
+impl Drop for StageRun {
+    fn drop(&mut self) {
+        self.feeder.abort();
+        self.handle.cancel();
+    }
+}
+
+/// The pieces of one task's output.
+pub(super) fn chunks(task: u32, finished: Finished) -> impl Stream<Item = Result<Piece>> + Send {
+    stream::try_unfold((0, finished), move |(index, mut finished)| async move {
+        // Reading back from a file takes as long as a page of a disk cache; no thread is worth it.
+        let chunk = finished.chunks.take(index)?;
+        Ok(chunk.map(|bytes| (Piece { task, bytes }, (index + 1, finished))))
+    })
+}
+
+/// Adds the tasks of a stage.
+struct Feeder {
+    context: Arc<JobContext>,
+    handle: StageHandle,
+    fragment: Arc<dyn ExecutionPlan>,
+    places: Arc<Semaphore>,
+    tx: mpsc::UnboundedSender<Fed>,
+    next: u32,
+}
+
+impl Feeder {
+    async fn run(mut self, rows: Option<SendableRecordBatchStream>) {
+        let fed = match rows {
+            None => self.feed_slices().await,
+            Some(rows) => self.feed_rows(rows).await,
+        };
+        self.handle.close();
+        // The run may be gone, and then nobody counts.
+        let _ = self.tx.send(Fed::All(fed.map(|()| self.next)));
+    }
+
+    async fn feed_slices(&mut self) -> Result<()> {
+        let fragment = Arc::clone(&self.fragment);
+        for slice in slices(&fragment) {
+            self.add(&slice?).await?;
+        }
+        Ok(())
+    }
+
+    async fn feed_rows(&mut self, mut rows: SendableRecordBatchStream) -> Result<()> {
+        let (max_rows, max_bytes) =
+            (self.context.settings.slice_rows, self.context.settings.slice_bytes);
+        let (mut batches, mut pending_rows, mut bytes) = (Vec::new(), 0, 0);
+        while let Some(batch) = rows.next().await {
+            let batch = batch.map_err(Error::from)?;
+            let mut start = 0;
+            while start < batch.num_rows() {
+                let length = (max_rows - pending_rows).min(batch.num_rows() - start);
+                let piece = batch.slice(start, length);
+                start += length;
+                pending_rows += length;
+                bytes += piece.get_array_memory_size() * length / batch.num_rows();
+                batches.push(piece);
+                if pending_rows >= max_rows || bytes >= max_bytes {
+                    self.add_rows(&std::mem::take(&mut batches)).await?;
+                    (pending_rows, bytes) = (0, 0);
+                }
+            }
+        }
+        if pending_rows > 0 { self.add_rows(&batches).await } else { Ok(()) }
+    }
+
+    async fn add_rows(&mut self, batches: &[RecordBatch]) -> Result<()> {
+        let Some(first) = batches.first() else { return Ok(()) };
+        let stream = ipc::encode_all(&first.schema(), batches)?;
+        let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
+        let blob = self.context.blobs.put_for_job(self.context.job, stream)?;
+        let _ = self.tx.send(Fed::Blob(self.next, blob));
+        let fragment = with_rows(&self.fragment, FramePartition { blob, rows })?;
+        self.add(&fragment).await
+    }
+
+    async fn add(&mut self, fragment: &Arc<dyn ExecutionPlan>) -> Result<()> {
+        let place = self.places.acquire().await;
+        place.map_err(|_| Error::cancelled("the stage was stopped"))?.forget();
+        let work = Work::Fragment {
+            plan: encode_plan(fragment)?,
+            batch_rows: self.context.batch_rows,
+            discard: self.context.discard,
+        };
+        self.context.task_added();
+        self.handle.add(TaskId { stage: self.handle.stage(), index: self.next }, work);
+        self.next += 1;
+        Ok(())
+    }
+}
+
+/// The fragment over rows that the coordinator holds.
+fn with_rows(
+    fragment: &Arc<dyn ExecutionPlan>,
+    rows: FramePartition,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    if let Some(frame) = fragment.downcast_ref::<FrameScanExec>() {
+        return Ok(Arc::new(frame.with_partitions(vec![rows])?));
+    }
+    let children = fragment.children().into_iter().map(|child| with_rows(child, rows));
+    let children = children.collect::<Result<Vec<_>>>()?;
+    Ok(Arc::clone(fragment).with_new_children(children)?)
+}

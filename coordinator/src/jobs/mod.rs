@@ -1,0 +1,108 @@
+//! Jobs: from a submitted plan to result chunks that the client takes one by one.
+//!
+//! Submitting is idempotent by the job's id. A job ends when its client has taken all of its
+//! result, cancels it, or has not asked for a while.
+
+mod job;
+mod run;
+mod summary;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use keyloom_common::{
+    Error, JobId, Result, StageId,
+    rpc::{Next, Submission, TaskOutput, Work},
+};
+
+use crate::{
+    blobs::Blobs,
+    dispatch::{Dispatcher, StageEvent},
+    settings::Settings,
+};
+
+use job::Job;
+
+/// All jobs of a coordinator.
+#[derive(Debug)]
+pub(crate) struct Jobs {
+    dispatcher: Dispatcher,
+    blobs: Arc<Blobs>,
+    settings: Arc<Settings>,
+    jobs: Mutex<HashMap<JobId, Arc<Job>>>,
+}
+
+impl Jobs {
+    pub(crate) fn new(dispatcher: Dispatcher, blobs: Arc<Blobs>, settings: Arc<Settings>) -> Self {
+        Self { dispatcher, blobs, settings, jobs: Mutex::default() }
+    }
+
+    /// Starts a job, unless it was started before.
+    pub(crate) fn submit(&self, submission: Submission) -> Result<()> {
+        let id = submission.id;
+        if self.lock().contains_key(&id) {
+            return Ok(());
+        }
+        let job = Job::start(
+            submission,
+            self.dispatcher.clone(),
+            Arc::clone(&self.blobs),
+            Arc::clone(&self.settings),
+        )?;
+        tracing::info!(job = %id, "job submitted");
+        self.lock().insert(id, Arc::new(job));
+        Ok(())
+    }
+
+    /// Waits a while for the next chunk of a job's result.
+    pub(crate) async fn next(&self, id: JobId, sequence: u64) -> Result<Next> {
+        let job = self.lock().get(&id).cloned();
+        let job = job.ok_or_else(|| {
+            Error::not_found(format!(
+                "job {id} is not known to the coordinator; it was cancelled, or the coordinator \
+                 was restarted"
+            ))
+        })?;
+        job.next(sequence, self.settings.rpc.long_poll()).await
+    }
+
+    /// Stops a job and forgets it.
+    pub(crate) fn cancel(&self, id: JobId) {
+        if self.lock().remove(&id).is_some() {
+            tracing::info!(job = %id, "job ended");
+        }
+    }
+
+    /// Cancels jobs whose clients have gone silent.
+    pub(crate) fn expire(&self) {
+        let timeout = self.settings.client_timeout();
+        self.lock().retain(|id, job| {
+            let keep = job.idle() < timeout;
+            if !keep {
+                tracing::warn!(job = %id, "job cancelled: its client has not asked for {timeout:?}");
+            }
+            keep
+        });
+    }
+
+    /// Runs one piece of work on any worker.
+    pub(crate) async fn ask_worker(&self, work: Work) -> Result<TaskOutput> {
+        let stage = StageId { job: JobId::new(), index: 0 };
+        let (handle, mut events) = self.dispatcher.open_stage(stage);
+        handle.add(keyloom_common::TaskId { stage, index: 0 }, work);
+        handle.close();
+        let event = events.recv().await;
+        handle.cancel();
+        match event {
+            Some(StageEvent::Done { finished, .. }) => Ok(finished.output),
+            Some(StageEvent::Failed(error)) => Err(error),
+            None => Err(Error::cancelled("the coordinator is stopping")),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Arc<Job>>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,128 @@
+//! Running a plan: cut it, run the coordinator's part, and send the rows out as chunks.
+
+use std::sync::Arc;
+
+use datafusion::{
+    common::tree_node::{TreeNode, TreeNodeRecursion},
+    execution::{TaskContext, memory_pool::GreedyMemoryPool, runtime_env::RuntimeEnvBuilder},
+    physical_plan::{ExecutionPlan, execute_stream},
+    prelude::{SessionConfig, SessionContext},
+};
+use futures::StreamExt;
+use keyloom_common::{
+    BlobId, Error, Result,
+    ipc::Encoder,
+    plan::{FrameScanExec, decode_plan},
+    rpc::{Next, guarded},
+    store::StoreKind,
+};
+use tokio::sync::mpsc;
+
+use super::summary::summary;
+use crate::{
+    gather::{JobContext, RemoteExec},
+    planner::{Cut, cut},
+};
+
+/// A plan that is ready to run.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    job: Arc<JobContext>,
+    context: Arc<TaskContext>,
+    cut: Cut,
+    blobs: Vec<BlobId>,
+}
+
+impl Prepared {
+    /// Decodes and cuts a plan.
+    pub(super) fn new(plan: &[u8], job: &Arc<JobContext>) -> Result<Self> {
+        let context = task_context(job)?;
+        let plan = decode_plan(plan, &context)?;
+        let blobs = blobs(&plan)?;
+        Ok(Self { job: Arc::clone(job), context, cut: cut(plan)?, blobs })
+    }
+
+    /// The blobs that the plan reads.
+    pub(super) fn blobs(&self) -> impl Iterator<Item = BlobId> + '_ {
+        self.blobs.iter().copied()
+    }
+}
+
+fn task_context(job: &Arc<JobContext>) -> Result<Arc<TaskContext>> {
+    let memory = GreedyMemoryPool::new(job.settings.operator_memory_bytes);
+    let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(memory)).build_arc()?;
+    let config = SessionConfig::new()
+        .with_batch_size(job.batch_rows as usize)
+        .with_extension(Arc::clone(job));
+    Ok(SessionContext::new_with_config_rt(config, runtime).task_ctx())
+}
+
+fn blobs(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<BlobId>> {
+    let mut blobs = Vec::new();
+    plan.apply(|node| {
+        if let Some(frame) = node.downcast_ref::<FrameScanExec>() {
+            blobs.extend(frame.partitions().iter().map(|partition| partition.blob));
+        }
+        if let Some(lookup) = node.downcast_ref::<keyloom_common::lookup::KvLookupExec>() {
+            for fetch in lookup.waves().iter().flat_map(|wave| &wave.fetches) {
+                if let StoreKind::Memory(memory) = &fetch.store.spec.kind {
+                    blobs.push(memory.content);
+                }
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(blobs)
+}
+
+/// Runs a plan to its end; the last message is a summary or an error.
+pub(super) async fn run(prepared: Prepared, results: mpsc::Sender<Result<Next>>) {
+    let outcome = guarded(send_rows(&prepared, &results)).await;
+    let last = outcome.map(|()| Next::Done(summary(&prepared.cut, &prepared.job)));
+    // Without a reader there is nobody to tell.
+    let _ = results.send(last).await;
+}
+
+async fn send_rows(prepared: &Prepared, results: &mpsc::Sender<Result<Next>>) -> Result<()> {
+    let plan = &prepared.cut.plan;
+    match plan.downcast_ref::<RemoteExec>() {
+        Some(remote) if remote.is_ordered() => pass_on(remote, prepared, results).await,
+        _ => compute(prepared, results).await,
+    }
+}
+
+/// Rows that the coordinator only passes on are neither decoded nor encoded.
+async fn pass_on(
+    remote: &RemoteExec,
+    prepared: &Prepared,
+    results: &mpsc::Sender<Result<Next>>,
+) -> Result<()> {
+    let mut pieces = Box::pin(remote.pieces(&prepared.context)?);
+    while let Some(piece) = pieces.next().await {
+        let piece = piece?;
+        send(results, Next::Chunk { stream: piece.task, bytes: piece.bytes }).await?;
+    }
+    Ok(())
+}
+
+async fn compute(prepared: &Prepared, results: &mpsc::Sender<Result<Next>>) -> Result<()> {
+    let plan = Arc::clone(&prepared.cut.plan);
+    let mut encoder = Encoder::try_new(&plan.schema(), prepared.job.settings.rpc.chunk_bytes)?;
+    let mut batches = execute_stream(plan, Arc::clone(&prepared.context))?;
+    while let Some(batch) = batches.next().await {
+        let batch = batch.map_err(Error::from)?;
+        if !prepared.job.discard {
+            for bytes in encoder.write(&batch)? {
+                send(results, Next::Chunk { stream: 0, bytes }).await?;
+            }
+        }
+    }
+    for bytes in encoder.finish()? {
+        send(results, Next::Chunk { stream: 0, bytes }).await?;
+    }
+    Ok(())
+}
+
+async fn send(results: &mpsc::Sender<Result<Next>>, next: Next) -> Result<()> {
+    results.send(Ok(next)).await.map_err(|_| Error::cancelled("the client is gone"))
+}

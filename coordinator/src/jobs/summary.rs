@@ -1,0 +1,66 @@
+//! What a finished job did: its totals, and its plan with the counters of every task.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt::Write,
+    sync::Arc,
+};
+
+use datafusion::physical_plan::ExecutionPlan;
+use keyloom_common::report::{JobSummary, PlanMetrics, StoreStats};
+
+use crate::{
+    gather::{JobContext, RemoteExec, StageReport},
+    planner::Cut,
+};
+
+pub(super) fn summary(cut: &Cut, job: &JobContext) -> JobSummary {
+    let reports = job.reports();
+    let mut stores = BTreeMap::<String, StoreStats>::new();
+    for report in reports.values() {
+        for (alias, stats) in report.metrics.stores() {
+            stores.entry(alias).or_default().add(&stats);
+        }
+    }
+    let workers: HashSet<_> = reports.values().flat_map(|report| &report.workers).collect();
+    let mut plan = String::new();
+    render(&cut.plan, 0, &reports, &mut plan);
+    JobSummary {
+        tasks: reports.values().map(|report| report.tasks).sum(),
+        workers: u32::try_from(workers.len()).unwrap_or(u32::MAX),
+        stores,
+        plan,
+    }
+}
+
+/// The coordinator's nodes, and below each remote node its fragment.
+fn render(
+    plan: &Arc<dyn ExecutionPlan>,
+    depth: usize,
+    reports: &BTreeMap<u32, StageReport>,
+    text: &mut String,
+) {
+    let Some(remote) = plan.downcast_ref::<RemoteExec>() else {
+        let own = PlanMetrics::of_node(plan.as_ref());
+        text.push_str(&own.render_node(plan.as_ref(), depth));
+        for child in plan.children() {
+            render(child, depth + 1, reports, text);
+        }
+        return;
+    };
+    let report = reports.get(&remote.stage()).cloned().unwrap_or_default();
+    let indent = depth * 2;
+    let _ = writeln!(
+        text,
+        "{:indent$}RemoteExec: stage={}, tasks={}, workers={}, rows={}",
+        "",
+        remote.stage(),
+        report.tasks,
+        report.workers.len(),
+        report.rows
+    );
+    text.push_str(&report.metrics.render(remote.fragment(), depth + 1));
+    for child in plan.children() {
+        render(child, depth + 1, reports, text);
+    }
+}

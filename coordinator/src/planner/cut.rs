@@ -1,0 +1,152 @@
+//! Cutting a physical plan: the largest parts that workers can run on slices of their input become
+//! fragments; what stands above them runs on the coordinator.
+//!
+//! A fragment's rows are gathered in task order, so a cut plan has one partition wherever it reads
+//! a fragment, except below a merge of sorted runs.
+
+use std::sync::Arc;
+
+use datafusion::{
+    common::tree_node::{TreeNode, TreeNodeRecursion},
+    datasource::source::DataSourceExec,
+    error::Result,
+    physical_plan::{
+        ExecutionPlan, ExecutionPlanProperties,
+        aggregates::{AggregateExec, AggregateMode},
+        coalesce_partitions::CoalescePartitionsExec,
+        empty::EmptyExec,
+        filter::FilterExec,
+        limit::LocalLimitExec,
+        placeholder_row::PlaceholderRowExec,
+        projection::ProjectionExec,
+        sorts::{sort::SortExec, sort_preserving_merge::SortPreservingMergeExec},
+        union::UnionExec,
+        unnest::UnnestExec,
+    },
+};
+use keyloom_common::{lookup::KvLookupExec, plan::FrameScanExec};
+
+use crate::gather::{Output, RemoteExec, Source};
+
+/// A plan that the coordinator runs; its leaves are fragments for workers.
+#[derive(Debug)]
+pub(crate) struct Cut {
+    /// The part for the coordinator.
+    pub(crate) plan: Arc<dyn ExecutionPlan>,
+    /// How many fragments it reads.
+    pub(crate) stages: u32,
+}
+
+/// Cuts a plan.
+pub(crate) fn cut(plan: Arc<dyn ExecutionPlan>) -> Result<Cut> {
+    let mut cutter = Cutter { stages: 0 };
+    let plan = cutter.single(plan)?;
+    Ok(Cut { plan, stages: cutter.stages })
+}
+
+struct Cutter {
+    stages: u32,
+}
+
+impl Cutter {
+    /// The plan, cut, with one partition whose rows stand in order.
+    fn single(&mut self, plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        let plan = self.plan(plan)?;
+        Ok(match plan.output_partitioning().partition_count() {
+            1 => plan,
+            _ => Arc::new(CoalescePartitionsExec::new(plan)),
+        })
+    }
+
+    fn plan(&mut self, plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        if is_fragment(&plan) {
+            // Rows that the coordinator would only pass to itself need no worker.
+            return Ok(if needs_worker(&plan)? {
+                self.remote(plan, Source::Slices, Output::Ordered)
+            } else {
+                plan
+            });
+        }
+        if let Some(merge) = plan.downcast_ref::<CoalescePartitionsExec>()
+            && merge.fetch().is_none()
+        {
+            return self.single(Arc::clone(merge.input()));
+        }
+        if plan.is::<SortPreservingMergeExec>() && is_fragment(plan.children()[0]) {
+            let runs = Arc::clone(plan.children()[0]);
+            let remote = self.remote(runs, Source::Slices, Output::Runs);
+            return plan.with_new_children(vec![remote]);
+        }
+        if plan.is::<KvLookupExec>() {
+            return self.lookup_over_coordinator(plan);
+        }
+        self.above(plan)
+    }
+
+    /// A node that the coordinator runs.
+    fn above(&mut self, plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        let children: Vec<_> = plan.children().into_iter().cloned().collect();
+        if children.is_empty() {
+            return Ok(plan);
+        }
+        let children =
+            children.into_iter().map(|child| self.single(child)).collect::<Result<_>>()?;
+        plan.with_new_children(children)
+    }
+
+    /// A lookup whose input is the coordinator's: its rows are sent out in slices.
+    fn lookup_over_coordinator(
+        &mut self,
+        plan: Arc<dyn ExecutionPlan>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let input = self.single(Arc::clone(plan.children()[0]))?;
+        let schema = input.schema();
+        let leaf: Arc<dyn ExecutionPlan> =
+            Arc::new(FrameScanExec::try_new(vec![RemoteExec::ANY_ROWS], schema, None)?);
+        let fragment = plan.with_new_children(vec![leaf])?;
+        Ok(self.remote(fragment, Source::Rows(input), Output::Ordered))
+    }
+
+    fn remote(
+        &mut self,
+        fragment: Arc<dyn ExecutionPlan>,
+        source: Source,
+        output: Output,
+    ) -> Arc<dyn ExecutionPlan> {
+        let stage = self.stages;
+        self.stages += 1;
+        Arc::new(RemoteExec::new(stage, fragment, source, output))
+    }
+}
+
+/// Whether workers can run the plan partition by partition, each on its own slice.
+fn is_fragment(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let local = if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
+        *aggregate.mode() == AggregateMode::Partial
+    } else if let Some(sort) = plan.downcast_ref::<SortExec>() {
+        sort.preserve_partitioning()
+    } else {
+        plan.is::<DataSourceExec>()
+            || plan.is::<FrameScanExec>()
+            || plan.is::<EmptyExec>()
+            || plan.is::<PlaceholderRowExec>()
+            || plan.is::<ProjectionExec>()
+            || plan.is::<FilterExec>()
+            || plan.is::<KvLookupExec>()
+            || plan.is::<LocalLimitExec>()
+            || plan.is::<UnionExec>()
+            || plan.is::<UnnestExec>()
+    };
+    local && plan.children().into_iter().all(is_fragment)
+}
+
+/// Only workers read files, hold frames and make lookups.
+fn needs_worker(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
+    let mut needs = false;
+    plan.apply(|node| {
+        needs |=
+            node.is::<DataSourceExec>() || node.is::<FrameScanExec>() || node.is::<KvLookupExec>();
+        Ok(if needs { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(needs)
+}

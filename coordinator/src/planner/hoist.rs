@@ -1,0 +1,298 @@
+//! Pulling calls out of expressions.
+//!
+//! The [`Hoister`] walks expressions from the top, knowing at each place which rows get there. It
+//! replaces each call by a column and remembers what the column must hold. Calls that ask the same
+//! become one.
+
+use std::sync::Arc;
+
+use datafusion::{
+    common::tree_node::{Transformed, TreeNode, TreeNodeRecursion},
+    error::Result,
+    logical_expr::Operator,
+    physical_expr::{
+        PhysicalExpr, ScalarFunctionExpr,
+        expressions::{BinaryExpr, CaseExpr, Column},
+    },
+};
+use keyloom_common::{
+    Error,
+    functions::{Function, OnError},
+    lookup::Answer,
+    store::ResolvedStore,
+};
+
+use super::{
+    calls::{CallExpr, as_call, as_field_access, contains_call},
+    guard::{Branches, Guard, is_not_null, is_null, not_false, not_true},
+};
+
+type Expr = Arc<dyn PhysicalExpr>;
+
+/// A call that was pulled out. Its key and guard may name columns of other calls.
+#[derive(Debug)]
+pub(super) struct Hoisted {
+    pub(super) store: Arc<ResolvedStore>,
+    pub(super) key: Expr,
+    pub(super) answer: Answer,
+    pub(super) guard: Guard,
+    pub(super) batch_size: Option<std::num::NonZeroUsize>,
+}
+
+/// Pulls calls out of the expressions of one node.
+#[derive(Debug)]
+pub(super) struct Hoister {
+    /// Columns of the node's input. The column of call `n` is `width + n` until waves are known.
+    width: usize,
+    prefix: usize,
+    calls: Vec<Hoisted>,
+}
+
+impl Hoister {
+    /// A hoister over an input of `width` columns. The answers' columns are numbered from `first`.
+    pub(super) fn new(width: usize, first: usize) -> Self {
+        Self { width, prefix: first, calls: Vec::new() }
+    }
+
+    /// The calls pulled out so far.
+    pub(super) fn into_calls(self) -> Vec<Hoisted> {
+        self.calls
+    }
+
+    /// The name of a call's column.
+    pub(super) fn name(&self, call: usize) -> String {
+        format!("__kv{}", self.prefix + call)
+    }
+
+    /// Replaces the calls in an expression that all rows reach.
+    pub(super) fn rewrite(&mut self, expr: &Expr) -> Result<Expr> {
+        self.walk(expr, &Guard::All)
+    }
+
+    fn walk(&mut self, expr: &Expr, guard: &Guard) -> Result<Expr> {
+        if !contains_call(expr)? {
+            return Ok(Arc::clone(expr));
+        }
+        if let Some(call) = as_call(expr) {
+            let answer = answer(&call, None);
+            return self.call(&call, answer, guard);
+        }
+        if let Some(accessed) = self.field_access(expr, guard)? {
+            return Ok(accessed);
+        }
+        if let Some(case) = expr.downcast_ref::<CaseExpr>() {
+            return self.case(case, guard);
+        }
+        if let Some(binary) = expr.downcast_ref::<BinaryExpr>() {
+            match binary.op() {
+                Operator::And => return self.second_if(expr, guard, not_false),
+                Operator::Or => return self.second_if(expr, guard, not_true),
+                _ => {}
+            }
+        }
+        if let Some(function) = expr.downcast_ref::<ScalarFunctionExpr>() {
+            match function.name() {
+                "nullif" => return self.second_if(expr, guard, is_not_null),
+                "nvl" | "ifnull" => return self.second_if(expr, guard, is_null),
+                "nvl2" => return self.nvl2(expr, guard),
+                "coalesce" => return self.coalesce(expr, guard),
+                _ => {}
+            }
+        }
+        let children = expr.children();
+        let children = children.into_iter().map(|child| self.walk(child, guard));
+        Arc::clone(expr).with_new_children(children.collect::<Result<_>>()?)
+    }
+
+    /// `kv_get(…)['name']` asks for that column alone.
+    fn field_access(&mut self, expr: &Expr, guard: &Guard) -> Result<Option<Expr>> {
+        let Some((structure, field)) = as_field_access(expr) else { return Ok(None) };
+        let Some(call) = as_call(structure) else { return Ok(None) };
+        let answer = answer(&call, Some(field));
+        let column = self.call(&call, answer, guard)?;
+        let mut children: Vec<_> = expr.children().into_iter().cloned().collect();
+        children[0] = column;
+        Arc::clone(expr).with_new_children(children).map(Some)
+    }
+
+    fn case(&mut self, case: &CaseExpr, guard: &Guard) -> Result<Expr> {
+        let operand = case.expr().map(|operand| self.walk(operand, guard)).transpose()?;
+        let mut whens = Vec::new();
+        let mut thens = Vec::new();
+        for (when, then) in case.when_then_expr() {
+            let branches = Branches { operand: operand.as_ref(), whens: &whens };
+            let reached = self.reached(guard, branches.passed()?)?;
+            whens.push(self.walk(when, &reached)?);
+            let branches = Branches { operand: operand.as_ref(), whens: &whens };
+            thens.push(self.walk(then, &guard.and(branches.taken()?)?)?);
+        }
+        let otherwise = match case.else_expr() {
+            Some(otherwise) => {
+                let branches = Branches { operand: operand.as_ref(), whens: &whens };
+                let reached = self.reached(guard, branches.passed()?)?;
+                Some(self.walk(otherwise, &reached)?)
+            }
+            None => None,
+        };
+        let when_then = whens.into_iter().zip(thens).collect();
+        Ok(Arc::new(CaseExpr::try_new(operand, when_then, otherwise)?))
+    }
+
+    fn reached(&self, guard: &Guard, passed: Option<Expr>) -> Result<Guard> {
+        match passed {
+            Some(passed) => guard.and(passed),
+            None => Ok(guard.clone()),
+        }
+    }
+
+    /// An expression of two children whose second is needed where a condition on the first holds.
+    fn second_if(
+        &mut self,
+        expr: &Expr,
+        guard: &Guard,
+        condition: impl Fn(Expr) -> Expr,
+    ) -> Result<Expr> {
+        let children: Vec<_> = expr.children().into_iter().cloned().collect();
+        let first = self.walk(&children[0], guard)?;
+        let second = self.walk(&children[1], &guard.and(condition(Arc::clone(&first)))?)?;
+        Arc::clone(expr).with_new_children(vec![first, second])
+    }
+
+    fn nvl2(&mut self, expr: &Expr, guard: &Guard) -> Result<Expr> {
+        let children: Vec<_> = expr.children().into_iter().cloned().collect();
+        let tested = self.walk(&children[0], guard)?;
+        let some = self.walk(&children[1], &guard.and(is_not_null(Arc::clone(&tested)))?)?;
+        let none = self.walk(&children[2], &guard.and(is_null(Arc::clone(&tested)))?)?;
+        Arc::clone(expr).with_new_children(vec![tested, some, none])
+    }
+
+    fn coalesce(&mut self, expr: &Expr, guard: &Guard) -> Result<Expr> {
+        let mut guard = guard.clone();
+        let mut children = Vec::new();
+        for child in expr.children() {
+            let child = self.walk(child, &guard)?;
+            guard = guard.and(is_null(Arc::clone(&child)))?;
+            children.push(child);
+        }
+        Arc::clone(expr).with_new_children(children)
+    }
+
+    /// Remembers a call and returns its column.
+    fn call(&mut self, call: &CallExpr<'_>, answer: Answer, guard: &Guard) -> Result<Expr> {
+        if let Guard::Where(condition) = guard {
+            refuse_volatile(condition, call.call.function())?;
+        }
+        let hoisted = Hoisted {
+            store: Arc::clone(call.call.store()),
+            key: self.walk(call.key, guard)?,
+            answer,
+            guard: guard.clone(),
+            batch_size: call.call.batch_size(),
+        };
+        let index = self.add(hoisted)?;
+        Ok(Arc::new(Column::new(&self.name(index), self.width + index)))
+    }
+
+    fn add(&mut self, mut new: Hoisted) -> Result<usize> {
+        for index in 0..self.calls.len() {
+            let old = &self.calls[index];
+            if old.store != new.store || !old.key.eq(&new.key) {
+                continue;
+            }
+            if covers(old, &new) {
+                new.guard = old.guard.clone();
+            }
+            if old.answer != new.answer || old.batch_size != new.batch_size {
+                continue;
+            }
+            if old.guard == new.guard {
+                return Ok(index);
+            }
+            if !self.needs(&new, index)? {
+                let merged = self.calls[index].guard.clone().or(new.guard);
+                self.calls[index].guard = merged;
+                return Ok(index);
+            }
+        }
+        self.calls.push(new);
+        Ok(self.calls.len() - 1)
+    }
+
+    /// Whether a call's key or guard rests on the answer of call `target`, directly or not.
+    fn needs(&self, call: &Hoisted, target: usize) -> Result<bool> {
+        for dependency in self.dependencies(call)? {
+            if dependency == target || self.needs(&self.calls[dependency], target)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The calls whose answers a call's key and guard name.
+    pub(super) fn dependencies(&self, call: &Hoisted) -> Result<Vec<usize>> {
+        let mut found = Vec::new();
+        for expr in std::iter::once(&call.key).chain(call.guard.expr()) {
+            expr.apply(|node| {
+                if let Some(column) = node.downcast_ref::<Column>()
+                    && column.index() >= self.width
+                {
+                    found.push(column.index() - self.width);
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })?;
+        }
+        Ok(found)
+    }
+
+    /// The calls.
+    pub(super) fn calls(&self) -> &[Hoisted] {
+        &self.calls
+    }
+
+    /// Moves the answers' columns to where `position` puts call `n`.
+    pub(super) fn place(&self, expr: &Expr, position: &[usize]) -> Result<Expr> {
+        let place = |node: Expr| {
+            let Some(column) = node.downcast_ref::<Column>().filter(|c| c.index() >= self.width)
+            else {
+                return Ok(Transformed::no(node));
+            };
+            let index = self.width + position[column.index() - self.width];
+            Ok(Transformed::yes(Arc::new(Column::new(column.name(), index)) as Expr))
+        };
+        Ok(Arc::clone(expr).transform(place)?.data)
+    }
+}
+
+/// Whether the old call asks for all the rows of the new one, and asking for more rows on behalf of
+/// the new one cannot fail where it would not have: the two can then share a fetch.
+fn covers(old: &Hoisted, new: &Hoisted) -> bool {
+    let raises = |answer: &Answer| matches!(answer, Answer::Row { on_error: OnError::Raise, .. });
+    old.guard == Guard::All && (raises(&old.answer) || !raises(&new.answer))
+}
+
+fn answer(call: &CallExpr<'_>, only: Option<&str>) -> Answer {
+    if call.call.function() == Function::Exists {
+        return Answer::Exists;
+    }
+    let mut columns = call.call.column_indices();
+    if let Some(only) = only {
+        columns.retain(|&column| call.call.store().schema().field(column).name() == only);
+    }
+    Answer::Row { columns, on_error: call.call.on_error() }
+}
+
+/// A guard is computed apart from the expression that it guards, so both must see the same values.
+fn refuse_volatile(condition: &Expr, function: Function) -> Result<()> {
+    condition.apply(|node| {
+        if node.is_volatile_node() {
+            return Err(Error::invalid(format!(
+                "whether {} is called depends on {node}, which changes with every call; compute \
+                 it in a subquery first",
+                function.name()
+            ))
+            .into());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(())
+}

@@ -1,0 +1,23 @@
+//! Planning: from what DataFusion plans to what workers run. Pure: no I/O, no clock.
+//!
+//! 1. [`LiftCalls`], on logical plans, moves calls out of sorts, aggregates and windows into a
+//!    projection below them.
+//! 2. [`PlanLookups`], the first physical rule, turns the calls of projections and filters into
+//!    lookup nodes.
+//! 3. [`cut`] divides the physical plan into fragments for workers and the part above them, and
+//!    [`slice`](slice::slices) a fragment into tasks.
+
+mod calls;
+mod cut;
+mod guard;
+mod hoist;
+mod lift;
+mod narrow;
+mod rule;
+mod slice;
+mod waves;
+
+pub(crate) use cut::{Cut, cut};
+pub use lift::LiftCalls;
+pub use rule::PlanLookups;
+pub(crate) use slice::slices;

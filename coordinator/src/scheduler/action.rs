@@ -1,0 +1,60 @@
+//! What the scheduler asks for: the loop carries it out, in order.
+
+use std::time::Duration;
+
+use keyloom_common::{AttemptId, Error, StageId, WorkerId};
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Start an attempt on a worker.
+    Launch {
+        /// A registered worker with a free slot.
+        worker: WorkerId,
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// Tell a worker to stop an attempt. The worker reports its end as it would any other.
+    Revoke {
+        /// The worker that runs it.
+        worker: WorkerId,
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// The output of this attempt is the one that counts. At most one a task.
+    TaskDone {
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// The output of this attempt is to be thrown away. May come twice for an attempt, but never
+    /// for one whose output counts and is not consumed.
+    Discard {
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// A stage is lost. What ran of it is revoked by the actions that follow, and it is forgotten:
+    /// all its output is to be thrown away.
+    StageFailed {
+        /// The stage.
+        stage: StageId,
+        /// Why.
+        error: Error,
+    },
+    /// A worker is no longer registered: drop its connection and what is queued for it. Its
+    /// attempts are dealt with by other actions.
+    WorkerGone {
+        /// Its life.
+        worker: WorkerId,
+        /// Why.
+        reason: String,
+    },
+    /// A stage has tasks to launch and there is no worker. Said once each time this begins.
+    Waiting {
+        /// The stage.
+        stage: StageId,
+        /// How many tasks wait.
+        tasks: usize,
+        /// When the stage fails if no worker registers.
+        fails_at: Duration,
+    },
+}

@@ -1,0 +1,82 @@
+//! What the scheduler is told: all that can change its state.
+
+use keyloom_common::{AttemptId, Error, StageId, TaskId, WorkerId};
+
+/// Something that happened.
+///
+/// An event that names a worker, stage or task that the state does not know (any more) is ignored;
+/// a report of an attempt is then answered with [`Action::Discard`](super::Action::Discard).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A worker registered. Ignored if this life is already registered.
+    WorkerJoined {
+        /// Its life.
+        worker: WorkerId,
+        /// How many attempts it runs at a time. 0 counts as 1: a worker that takes nothing would
+        /// keep jobs waiting without end.
+        slots: u32,
+    },
+    /// A worker said that it lives.
+    Heartbeat {
+        /// Its life.
+        worker: WorkerId,
+    },
+    /// A worker's connection closed.
+    WorkerLeft {
+        /// Its life.
+        worker: WorkerId,
+        /// Why, for the error of a task that dies with its workers.
+        reason: String,
+    },
+    /// A worker asked to leave: it gets nothing new, and goes once it has reported what it runs.
+    WorkerDraining {
+        /// Its life.
+        worker: WorkerId,
+    },
+    /// A stage begins; its tasks follow. A stage's id is never used twice.
+    StageOpened {
+        /// The stage.
+        stage: StageId,
+    },
+    /// A stage has one more task. Indices ascend: one that does not is ignored as a repetition.
+    TaskAdded {
+        /// The task.
+        task: TaskId,
+    },
+    /// A stage has all its tasks. It is forgotten once each of them is done and consumed, which
+    /// may be now. Stopping early is [`Event::StageCancelled`].
+    StageClosed {
+        /// The stage.
+        stage: StageId,
+    },
+    /// Nobody wants a stage any more: what runs of it is revoked, and it is forgotten.
+    StageCancelled {
+        /// The stage.
+        stage: StageId,
+    },
+    /// A worker ended an attempt, and all its output is there.
+    TaskFinished {
+        /// The worker that ran it.
+        worker: WorkerId,
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// A worker ended an attempt with an error. A worker that stops a revoked attempt reports it
+    /// like this too, and so gives back the slot.
+    TaskFailed {
+        /// The worker that ran it.
+        worker: WorkerId,
+        /// The attempt.
+        attempt: AttemptId,
+        /// What went wrong; its kind decides about a retry.
+        error: Error,
+    },
+    /// A task's output was handed on, so that it no longer counts against the window.
+    TaskConsumed {
+        /// The task.
+        task: TaskId,
+    },
+    /// Time passed. Silent workers and stages without workers are judged here and nowhere else, so
+    /// a loop that was held up feeds the heartbeats that queued before it ticks.
+    Tick,
+}

@@ -1,0 +1,35 @@
+//! The scheduler: decides which worker runs which attempt of which task, as a pure state machine.
+//!
+//! [`State::on_event`] is the only way in, and its actions the only way out. There is no clock, no
+//! I/O and no randomness inside: equal events at equal times give equal actions. Time is the
+//! [`Duration`](std::time::Duration) since an epoch that the loop chooses once; time that runs
+//! backwards stands still.
+//!
+//! What holds after every event:
+//!
+//! - A task has at most one current attempt, and exactly one attempt of it gets
+//!   [`Action::TaskDone`]. Every other report is refused with [`Action::Discard`].
+//! - A worker never holds more attempts than it has slots.
+//! - A stage has at most `max_tasks_ahead` tasks between their first launch and their consumption.
+//!   A task keeps its place there while it waits for a retry: were it given away, tasks behind it
+//!   could fill the window, and a reader in task order would wait forever.
+//! - Every wait ends: on a worker by its heartbeat, on a retry by counts, on a missing worker and on
+//!   a revoked attempt by time.
+
+mod action;
+mod assign;
+mod event;
+mod fleet;
+mod outcome;
+mod settings;
+mod stage;
+mod state;
+mod status;
+#[cfg(test)]
+mod tests;
+
+pub use action::Action;
+pub use event::Event;
+pub use settings::Settings;
+pub use state::State;
+pub use status::WorkerStatus;

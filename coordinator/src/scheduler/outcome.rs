@@ -1,0 +1,111 @@
+//! What becomes of a task when an attempt ends: done, again, or the end of its stage.
+//!
+//! An attempt that holds a slot as running is the current one of its task; that is the fence.
+
+use keyloom_common::{AttemptId, Error, TaskId, WorkerId};
+
+use super::fleet::Held;
+use super::stage::Phase;
+use super::{Action, State};
+
+impl State {
+    pub(super) fn finished(&mut self, worker: WorkerId, attempt: AttemptId) {
+        if self.accepts(worker, attempt) {
+            self.actions.push(Action::TaskDone { attempt });
+            self.change(attempt.task.stage, |stage| stage.shift(attempt.task.index, Phase::Done));
+        }
+    }
+
+    pub(super) fn failed(&mut self, worker: WorkerId, attempt: AttemptId, error: Error) {
+        if !self.accepts(worker, attempt) {
+            return;
+        }
+        let AttemptId { task: TaskId { stage, index }, .. } = attempt;
+        self.actions.push(Action::Discard { attempt });
+        if !error.kind().is_transient() {
+            self.fail(stage, error);
+            return;
+        }
+        let task = self.stages.get_mut(&stage).and_then(|stage| stage.task_mut(index));
+        let Some(task) = task else { return };
+        task.failures += 1;
+        if !task.failed_on.contains(&worker) {
+            task.failed_on.push(worker);
+        }
+        let failures = task.failures;
+        if failures >= self.settings.max_task_attempts {
+            let doing = format!("task {} failed in {failures} attempts; last", attempt.task);
+            self.fail(stage, error.context(doing));
+            return;
+        }
+        let until = self.now.saturating_add(self.settings.backoff(failures));
+        self.timers.insert((until, attempt.task));
+        self.change(stage, |stage| stage.shift(index, Phase::Resting { until }));
+    }
+
+    /// Takes an attempt from a worker that is gone.
+    pub(super) fn died(&mut self, attempt: AttemptId, reason: &str) {
+        self.actions.push(Action::Discard { attempt });
+        let AttemptId { task: TaskId { stage, index }, .. } = attempt;
+        // Another of the worker's tasks may have ended the stage a moment ago.
+        let task = self.stages.get_mut(&stage).and_then(|stage| stage.task_mut(index));
+        let Some(task) = task else { return };
+        task.deaths += 1;
+        let deaths = task.deaths;
+        if deaths < self.settings.max_task_deaths {
+            self.queue(attempt.task);
+            return;
+        }
+        let message = format!(
+            "task {} was running on {deaths} workers when they died; last: {reason}",
+            attempt.task
+        );
+        self.fail(stage, Error::unavailable(message));
+    }
+
+    /// Ends the rests, and the choices of workers, whose time has come; and takes back the slots
+    /// of revoked attempts that were not reported.
+    pub(super) fn run_timers(&mut self) {
+        self.fleet.expire(self.now);
+        while let Some(&(at, task)) = self.timers.first()
+            && at <= self.now
+        {
+            self.timers.pop_first();
+            let stage = self.stages.get(&task.stage);
+            match stage.and_then(|stage| stage.task(task.index)).map(|task| task.phase) {
+                Some(Phase::Resting { .. }) => self.queue(task),
+                Some(Phase::Queued { .. }) => {
+                    self.change(task.stage, |stage| stage.drop_choice(task.index));
+                }
+                Some(Phase::Running { .. } | Phase::Done) | None => {}
+            }
+        }
+    }
+
+    /// Puts a task in front of its stage's queue.
+    fn queue(&mut self, id: TaskId) {
+        let stage = self.stages.get(&id.stage);
+        let task = stage.and_then(|stage| stage.task(id.index));
+        // Waiting for a better worker is bounded: the others may be busy for hours.
+        let choosy_until = task
+            .filter(|task| !task.failed_on.is_empty())
+            .map(|_| self.now.saturating_add(self.settings.retry_elsewhere()));
+        if let Some(until) = choosy_until {
+            self.timers.insert((until, id));
+        }
+        self.change(id.stage, |stage| stage.shift(id.index, Phase::Queued { choosy_until }));
+    }
+
+    /// Takes back the slot of an attempt that ended, and says whether its end matters. If not, its
+    /// output is refused, unless this only repeats the report that made it count.
+    fn accepts(&mut self, worker: WorkerId, attempt: AttemptId) -> bool {
+        if self.fleet.release(worker, attempt) == Some(Held::Running) {
+            return true;
+        }
+        let stage = self.stages.get(&attempt.task.stage);
+        if !stage.is_some_and(|stage| stage.counts(attempt)) {
+            self.actions.push(Action::Discard { attempt });
+        }
+        false
+    }
+}

@@ -1,0 +1,85 @@
+//! The scheduler's bounds, as data.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Bounds on waiting, on retries and on work ahead of the reader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// A worker that was silent for so many milliseconds is lost. Default 10,000.
+    pub heartbeat_timeout_ms: u64,
+    /// A stage with tasks to launch fails after so many milliseconds without a worker.
+    /// Default 30,000.
+    pub no_worker_timeout_ms: u64,
+    /// So many workers may die while they run a task; then its stage fails. Default 3.
+    pub max_task_deaths: u32,
+    /// So many attempts of a task may fail with a transient error; then its stage fails.
+    /// Attempts that ended with their worker do not count. Default 4.
+    pub max_task_attempts: u32,
+    /// How many milliseconds a task rests after its first transient error; each further one
+    /// doubles it. Default 100.
+    pub retry_backoff_ms: u64,
+    /// The longest rest, in milliseconds. Default 5,000.
+    pub retry_backoff_max_ms: u64,
+    /// How many milliseconds a rested task then waits for a slot of a worker that has not failed
+    /// it, while there is such a worker, before any will do. Default 5,000.
+    pub retry_elsewhere_ms: u64,
+    /// How many tasks of a stage may be launched or done and not yet consumed. 0 counts as 1.
+    /// Default 1,024.
+    pub max_tasks_ahead: usize,
+    /// A revoked attempt holds its slot until the worker reports its end, but at most so many
+    /// milliseconds. Default 5,000.
+    pub revoke_grace_ms: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            heartbeat_timeout_ms: 10_000,
+            no_worker_timeout_ms: 30_000,
+            max_task_deaths: 3,
+            max_task_attempts: 4,
+            retry_backoff_ms: 100,
+            retry_backoff_max_ms: 5_000,
+            retry_elsewhere_ms: 5_000,
+            max_tasks_ahead: 1_024,
+            revoke_grace_ms: 5_000,
+        }
+    }
+}
+
+impl Settings {
+    /// How long a task rests after its `failures`th transient error, counted from 1.
+    pub(super) fn backoff(&self, failures: u32) -> Duration {
+        let doublings = 2_u64.saturating_pow(failures.saturating_sub(1));
+        let rest = self.retry_backoff_ms.saturating_mul(doublings);
+        Duration::from_millis(rest.min(self.retry_backoff_max_ms))
+    }
+
+    pub(super) fn heartbeat_timeout(&self) -> Duration {
+        Duration::from_millis(self.heartbeat_timeout_ms)
+    }
+
+    pub(super) fn no_worker_timeout(&self) -> Duration {
+        Duration::from_millis(self.no_worker_timeout_ms)
+    }
+
+    pub(super) fn retry_elsewhere(&self) -> Duration {
+        Duration::from_millis(self.retry_elsewhere_ms)
+    }
+
+    pub(super) fn revoke_grace(&self) -> Duration {
+        Duration::from_millis(self.revoke_grace_ms)
+    }
+
+    pub(super) fn window(&self) -> usize {
+        self.max_tasks_ahead.max(1)
+    }
+}
+
+/// Milliseconds as a person would say them.
+pub(super) fn human(ms: u64) -> String {
+    if ms.is_multiple_of(1_000) { format!("{} s", ms / 1_000) } else { format!("{ms} ms") }
+}

@@ -1,0 +1,206 @@
+//! The scheduler's state, how an event changes it, and the indices that spare it scans.
+//!
+//! [`State::refresh`] follows every change of a stage, and [`State::watch_fleet`] every change of
+//! the fleet: they alone move stages in and out of the indices.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use keyloom_common::{AttemptId, Error, StageId, TaskId, WorkerId};
+
+use super::fleet::Fleet;
+use super::settings::human;
+use super::stage::{Phase, Stage};
+use super::{Action, Event, Settings};
+
+/// All that the scheduler knows.
+#[derive(Debug)]
+pub struct State {
+    pub(super) settings: Settings,
+    pub(super) now: Duration,
+    pub(super) fleet: Fleet,
+    pub(super) stages: BTreeMap<StageId, Stage>,
+    /// Stages with a task that may be launched, the one that was served longest ago first.
+    pub(super) turns: BTreeSet<(u64, StageId)>,
+    next_turn: u64,
+    /// When a task's rest, or its choice of workers, ends.
+    pub(super) timers: BTreeSet<(Duration, TaskId)>,
+    /// Stages with pending tasks, by when they began to have some.
+    pub(super) waiting: BTreeSet<(Duration, StageId)>,
+    /// Stages in `waiting` of which nobody was told that there is no worker.
+    untold: BTreeSet<StageId>,
+    pub(super) no_workers_since: Option<Duration>,
+    pub(super) actions: Vec<Action>,
+}
+
+impl State {
+    /// A scheduler without workers and stages.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            now: Duration::ZERO,
+            fleet: Fleet::default(),
+            stages: BTreeMap::new(),
+            turns: BTreeSet::new(),
+            next_turn: 0,
+            timers: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            untold: BTreeSet::new(),
+            no_workers_since: Some(Duration::ZERO),
+            actions: Vec::new(),
+        }
+    }
+
+    /// Takes in what happened, and says what to do about it, in order. `now` is the time since the
+    /// loop's epoch.
+    pub fn on_event(&mut self, event: Event, now: Duration) -> Vec<Action> {
+        self.now = self.now.max(now);
+        self.run_timers();
+        match event {
+            Event::WorkerJoined { worker, slots } => self.fleet.join(worker, slots, self.now),
+            Event::Heartbeat { worker } => self.fleet.heartbeat(worker, self.now),
+            Event::WorkerLeft { worker, reason } => self.lose(worker, reason),
+            Event::WorkerDraining { worker } => self.fleet.drain(worker),
+            Event::StageOpened { stage } => {
+                self.stages.entry(stage).or_default();
+            }
+            Event::TaskAdded { task } => self.change(task.stage, |stage| stage.add(task.index)),
+            Event::StageClosed { stage } => self.change(stage, |stage| stage.closed = true),
+            Event::StageCancelled { stage } => self.forget(stage),
+            Event::TaskFinished { worker, attempt } => self.finished(worker, attempt),
+            Event::TaskFailed { worker, attempt, error } => self.failed(worker, attempt, error),
+            Event::TaskConsumed { task } => {
+                self.change(task.stage, |stage| stage.consume(task.index));
+            }
+            Event::Tick => self.tick(),
+        }
+        for worker in self.fleet.take_drained() {
+            self.lose(worker, "drained".to_owned());
+        }
+        self.watch_fleet();
+        self.assign();
+        self.tell_waiting();
+        std::mem::take(&mut self.actions)
+    }
+
+    /// Changes a stage, if it is known.
+    pub(super) fn change(&mut self, id: StageId, change: impl FnOnce(&mut Stage)) {
+        if let Some(stage) = self.stages.get_mut(&id) {
+            change(stage);
+            self.refresh(id);
+        }
+    }
+
+    /// Makes the indices true of a stage that changed, and forgets it if it is over.
+    fn refresh(&mut self, id: StageId) {
+        let Some(stage) = self.stages.get_mut(&id) else { return };
+        match (stage.turn, stage.is_ready(self.settings.window())) {
+            (None, true) => {
+                stage.turn = Some(self.next_turn);
+                self.turns.insert((self.next_turn, id));
+                self.next_turn += 1;
+            }
+            (Some(turn), false) => {
+                stage.turn = None;
+                self.turns.remove(&(turn, id));
+            }
+            (None, false) | (Some(_), true) => {}
+        }
+        match (stage.waiting_since, stage.pending() > 0) {
+            (None, true) => {
+                stage.waiting_since = Some(self.now);
+                self.waiting.insert((self.now, id));
+                self.untold.insert(id);
+            }
+            (Some(since), false) => {
+                stage.waiting_since = None;
+                self.waiting.remove(&(since, id));
+                self.untold.remove(&id);
+            }
+            (None, false) | (Some(_), true) => {}
+        }
+        if stage.is_over() {
+            self.stages.remove(&id);
+        }
+    }
+
+    /// Revokes what runs of a stage, and drops it.
+    fn forget(&mut self, id: StageId) {
+        let Some(stage) = self.stages.remove(&id) else { return };
+        if let Some(turn) = stage.turn {
+            self.turns.remove(&(turn, id));
+        }
+        if let Some(since) = stage.waiting_since {
+            self.waiting.remove(&(since, id));
+        }
+        self.untold.remove(&id);
+        let until = self.now.saturating_add(self.settings.revoke_grace());
+        for (index, task) in stage.tasks() {
+            let name = TaskId { stage: id, index };
+            if let Some(at) = task.timer() {
+                self.timers.remove(&(at, name));
+            }
+            let Phase::Running { worker } = task.phase else { continue };
+            let attempt = AttemptId { task: name, number: task.number };
+            // A worker that is just being lost holds nothing any more, and is not told.
+            if self.fleet.stop(worker, attempt, until) {
+                self.actions.push(Action::Revoke { worker, attempt });
+            }
+        }
+    }
+
+    pub(super) fn fail(&mut self, stage: StageId, error: Error) {
+        self.actions.push(Action::StageFailed { stage, error });
+        self.forget(stage);
+    }
+
+    /// Removes a worker, for whatever reason: the one path for that.
+    fn lose(&mut self, worker: WorkerId, reason: String) {
+        let Some(running) = self.fleet.remove(worker) else { return };
+        self.actions.push(Action::WorkerGone { worker, reason: reason.clone() });
+        for attempt in running {
+            self.died(attempt, &reason);
+        }
+    }
+
+    fn tick(&mut self) {
+        while let Some((since, worker)) = self.fleet.most_silent()
+            && since.saturating_add(self.settings.heartbeat_timeout()) <= self.now
+        {
+            let timeout = human(self.settings.heartbeat_timeout_ms);
+            self.lose(worker, format!("no heartbeat for {timeout}"));
+        }
+        while let Some(&(_, stage)) = self.waiting.first()
+            && self.starves_at().is_some_and(|at| at <= self.now)
+        {
+            let bound = human(self.settings.no_worker_timeout_ms);
+            let message = format!(
+                "no workers: waited {bound} for one to register; \
+                 start one with keyloom-worker --coordinator <address>"
+            );
+            self.fail(stage, Error::unavailable(message));
+        }
+    }
+
+    /// Notes when the last worker goes and the first one comes.
+    fn watch_fleet(&mut self) {
+        match (self.no_workers_since, self.fleet.is_available()) {
+            (None, false) => self.no_workers_since = Some(self.now),
+            (Some(_), true) => {
+                self.no_workers_since = None;
+                self.untold = self.waiting.iter().map(|(_, stage)| *stage).collect();
+            }
+            (None, true) | (Some(_), false) => {}
+        }
+    }
+
+    fn tell_waiting(&mut self) {
+        let Some(no_workers) = self.no_workers_since else { return };
+        for id in std::mem::take(&mut self.untold) {
+            let Some(stage) = self.stages.get(&id) else { continue };
+            let since = stage.waiting_since.unwrap_or(self.now).max(no_workers);
+            let fails_at = since.saturating_add(self.settings.no_worker_timeout());
+            self.actions.push(Action::Waiting { stage: id, tasks: stage.pending(), fails_at });
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Scenarios: what the scheduler does when this and then that happens.
+
+mod liveness;
+mod placement;
+mod random;
+mod retries;
+mod rig;

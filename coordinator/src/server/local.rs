@@ -1,0 +1,46 @@
+//! Connections within the process: the same services, over channels.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use keyloom_common::rpc::{ClientApi, ClientApiClient, WorkerApi, WorkerApiClient};
+use tarpc::{
+    client,
+    server::{BaseChannel, Channel},
+    transport::channel,
+};
+
+use super::{Shared, client::ClientConnection, worker::WorkerConnection};
+
+/// Connects to a coordinator in this process.
+#[derive(Clone, Debug)]
+pub struct Local {
+    shared: Arc<Shared>,
+}
+
+impl Local {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// A client's connection.
+    pub fn client(&self) -> ClientApiClient {
+        let (near, far) = channel::bounded(self.shared.settings.rpc.requests_in_flight);
+        let connection = ClientConnection(Arc::clone(&self.shared));
+        let requests = BaseChannel::with_defaults(far).execute(connection.serve());
+        tokio::spawn(requests.for_each_concurrent(None, |request| request));
+        ClientApiClient::new(client::Config::default(), near).spawn()
+    }
+
+    /// One of a worker's connections.
+    pub fn worker(&self) -> WorkerApiClient {
+        let (near, far) = channel::bounded(self.shared.settings.rpc.requests_in_flight);
+        let connection = WorkerConnection::new(Arc::clone(&self.shared), usize::MAX);
+        let requests = BaseChannel::with_defaults(far).execute(connection.clone().serve());
+        tokio::spawn(async move {
+            requests.for_each_concurrent(None, |request| request).await;
+            connection.ended();
+        });
+        WorkerApiClient::new(client::Config::default(), near).spawn()
+    }
+}

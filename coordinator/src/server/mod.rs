@@ -1,0 +1,89 @@
+//! Taking connections: a coordinator that listens on TCP, or stands in the process that uses it.
+
+mod client;
+mod local;
+mod tcp;
+mod worker;
+
+use std::sync::Arc;
+
+use keyloom_common::report::WorkerStatus;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use crate::{
+    blobs::Blobs, dispatch::Dispatcher, gather::SpoolRoom, jobs::Jobs, settings::Settings,
+};
+
+pub use local::Local;
+
+/// A coordinator. Dropping the last handle stops it.
+#[derive(Clone, Debug)]
+pub struct Coordinator {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    settings: Arc<Settings>,
+    dispatcher: Dispatcher,
+    blobs: Arc<Blobs>,
+    jobs: Arc<Jobs>,
+    outboxes: worker::Outboxes,
+    _janitor: AbortOnDropHandle<()>,
+}
+
+impl Coordinator {
+    /// Starts a coordinator without connections. Must be called within a tokio runtime.
+    pub fn start(settings: Settings) -> Self {
+        let settings = Arc::new(settings);
+        let room = SpoolRoom::new(settings.gather_memory_bytes, settings.gather_disk_bytes);
+        let dispatcher = Dispatcher::start(settings.scheduler.clone(), room);
+        let blobs = Arc::new(Blobs::new(settings.blob_bytes, settings.blob_ttl()));
+        let jobs =
+            Arc::new(Jobs::new(dispatcher.clone(), Arc::clone(&blobs), Arc::clone(&settings)));
+        let janitor = janitor(Arc::clone(&jobs), Arc::clone(&blobs), &settings);
+        let janitor = AbortOnDropHandle::new(tokio::spawn(janitor));
+        let outboxes = worker::Outboxes::default();
+        let shared = Shared { settings, dispatcher, blobs, jobs, outboxes, _janitor: janitor };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Serves TCP connections until the token is cancelled.
+    ///
+    /// # Errors
+    /// If the listener fails for good.
+    pub async fn serve(
+        &self,
+        listener: tokio::net::TcpListener,
+        shutdown: CancellationToken,
+    ) -> keyloom_common::Result<()> {
+        tcp::serve(Arc::clone(&self.shared), listener, shutdown).await
+    }
+
+    /// Connects within the process.
+    pub fn local(&self) -> Local {
+        Local::new(Arc::clone(&self.shared))
+    }
+
+    /// The workers that are registered.
+    pub async fn workers(&self) -> Vec<WorkerStatus> {
+        self.shared.dispatcher.workers().await
+    }
+}
+
+/// Ends what nobody asks for any more.
+fn janitor(
+    jobs: Arc<Jobs>,
+    blobs: Arc<Blobs>,
+    settings: &Settings,
+) -> impl Future<Output = ()> + Send + use<> {
+    let period = settings.client_timeout() / 4;
+    async move {
+        let mut interval = tokio::time::interval(period.max(std::time::Duration::from_millis(10)));
+        loop {
+            interval.tick().await;
+            jobs.expire();
+            blobs.expire();
+        }
+    }
+}

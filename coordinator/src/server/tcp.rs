@@ -1,0 +1,87 @@
+//! TCP: accept, shake hands, serve one service a connection.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use keyloom_common::{
+    Error, Result,
+    rpc::{ClientApi, WorkerApi, framed, handshake},
+};
+use tarpc::server::{BaseChannel, Channel};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Shared, client::ClientConnection, worker::WorkerConnection};
+
+/// Serves until the token is cancelled; connections that are open then are closed.
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<()> {
+    let places = Arc::new(Semaphore::new(shared.settings.max_connections));
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => {
+                let stream = match accepted {
+                    Ok((stream, _)) => stream,
+                    // Out of file descriptors, or the peer hung up: neither ends the server.
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                        continue;
+                    }
+                };
+                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                    tracing::warn!("a connection was refused: max_connections are open");
+                    continue;
+                };
+                let shared = Arc::clone(&shared);
+                connections.spawn(async move {
+                    let _place = place;
+                    if let Err(error) = connection(shared, stream).await {
+                        tracing::warn!(%error, "a connection was refused");
+                    }
+                });
+            }
+        }
+    }
+}
+
+async fn connection(shared: Arc<Shared>, mut stream: TcpStream) -> Result<()> {
+    let limits = &shared.settings.rpc;
+    let timeout = limits.handshake_timeout();
+    let role = tokio::time::timeout(timeout, handshake::welcome(&mut stream))
+        .await
+        .map_err(|_| Error::timeout(format!("no handshake within {timeout:?}")))??;
+    let in_flight = limits.requests_in_flight;
+    match role {
+        handshake::Role::Client => {
+            let channel = BaseChannel::with_defaults(framed(stream, limits)?);
+            let connection = ClientConnection(Arc::clone(&shared));
+            let requests = channel.execute(connection.serve());
+            requests.for_each_concurrent(in_flight, |request| request).await;
+        }
+        handshake::Role::Worker => {
+            let channel = BaseChannel::with_defaults(framed(stream, limits)?);
+            let connection = WorkerConnection::new(Arc::clone(&shared), limits.chunk_bytes);
+            let requests = channel.execute(connection.clone().serve());
+            let requests = requests.for_each_concurrent(in_flight, |request| request);
+            let served = keyloom_common::rpc::guarded(async {
+                requests.await;
+                Ok(())
+            })
+            .await;
+            connection.ended();
+            served?;
+        }
+    }
+    Ok(())
+}

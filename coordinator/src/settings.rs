@@ -1,0 +1,69 @@
+//! The coordinator's settings: bounds, all with defaults.
+
+use std::time::Duration;
+
+use keyloom_common::rpc::Limits;
+use serde::{Deserialize, Serialize};
+
+use crate::scheduler;
+
+/// All settings of a coordinator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Bounds of connections.
+    pub rpc: Limits,
+    /// Bounds of the scheduler.
+    pub scheduler: scheduler::Settings,
+    /// The most connections at once. Default 1024.
+    pub max_connections: usize,
+    /// The most bytes of task outputs kept in memory; more goes to temporary files. Default 512 MiB.
+    pub gather_memory_bytes: u64,
+    /// The most bytes of task outputs in temporary files. Default 64 GiB.
+    pub gather_disk_bytes: u64,
+    /// The most bytes of blobs (in-memory tables and stores) held for clients. Default 8 GiB.
+    pub blob_bytes: u64,
+    /// How long a blob is held that no job uses, in milliseconds. Default 10 minutes.
+    pub blob_ttl_ms: u64,
+    /// The most memory for the operators that the coordinator runs itself. Default 4 GiB.
+    pub operator_memory_bytes: usize,
+    /// How many result chunks of a job may wait for its client. Default 8.
+    pub result_chunks_ahead: usize,
+    /// A job whose client has not asked for so long is cancelled, in milliseconds. Default 60 s.
+    pub client_timeout_ms: u64,
+    /// The most rows in one task, where the coordinator's own rows are sent to workers. Default 32768.
+    pub slice_rows: usize,
+    /// The most bytes of such a task. Default 16 MiB.
+    pub slice_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            rpc: Limits::default(),
+            scheduler: scheduler::Settings::default(),
+            max_connections: 1024,
+            gather_memory_bytes: 512 << 20,
+            gather_disk_bytes: 64 << 30,
+            blob_bytes: 8 << 30,
+            blob_ttl_ms: 600_000,
+            operator_memory_bytes: 4 << 30,
+            result_chunks_ahead: 8,
+            client_timeout_ms: 60_000,
+            slice_rows: 32_768,
+            slice_bytes: 16 << 20,
+        }
+    }
+}
+
+impl Settings {
+    /// [`Self::blob_ttl_ms`] as a duration.
+    pub fn blob_ttl(&self) -> Duration {
+        Duration::from_millis(self.blob_ttl_ms)
+    }
+
+    /// [`Self::client_timeout_ms`] as a duration.
+    pub fn client_timeout(&self) -> Duration {
+        Duration::from_millis(self.client_timeout_ms)
+    }
+}

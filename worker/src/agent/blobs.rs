@@ -1,0 +1,78 @@
+//! Reading blobs from the coordinator, part by part.
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use keyloom_common::{
+    BlobId, Error, Result,
+    rpc::{Limits, WorkerApiClient, call},
+};
+use std::{fmt, sync::Arc};
+use tokio::sync::Mutex;
+
+use super::Dial;
+use crate::store::BlobSource;
+
+/// Reads blobs over a connection of its own, which is opened when it is first needed and again when
+/// it breaks.
+#[derive(Clone)]
+pub struct CoordinatorBlobs {
+    dial: Arc<dyn Dial>,
+    limits: Limits,
+    client: Arc<Mutex<Option<WorkerApiClient>>>,
+}
+
+impl CoordinatorBlobs {
+    /// Reads from the coordinator that `dial` reaches.
+    pub fn new(dial: Arc<dyn Dial>, limits: Limits) -> Self {
+        Self { dial, limits, client: Arc::default() }
+    }
+
+    async fn client(&self) -> Result<WorkerApiClient> {
+        let mut client = self.client.lock().await;
+        match &*client {
+            Some(client) => Ok(client.clone()),
+            None => Ok(client.insert(self.dial.dial().await?).clone()),
+        }
+    }
+
+    async fn read(&self, id: BlobId) -> Result<Bytes> {
+        let client = self.client().await?;
+        let timeout = self.limits.call_timeout();
+        let first = call(timeout, |context| client.read_blob(context, id, 0)).await?;
+        if first.bytes.len() as u64 == first.total {
+            return Ok(first.bytes);
+        }
+        let mut bytes = BytesMut::from(first.bytes);
+        while (bytes.len() as u64) < first.total {
+            let offset = bytes.len() as u64;
+            let part = call(timeout, |context| client.read_blob(context, id, offset)).await?;
+            if part.bytes.is_empty() {
+                return Err(Error::unavailable(format!("blob {id} broke off at {offset}")));
+            }
+            bytes.extend_from_slice(&part.bytes);
+        }
+        let bytes = bytes.freeze();
+        if BlobId::of(&bytes) == id {
+            Ok(bytes)
+        } else {
+            Err(Error::unavailable(format!("blob {id} arrived with another hash")))
+        }
+    }
+}
+
+#[async_trait]
+impl BlobSource for CoordinatorBlobs {
+    async fn blob(&self, id: BlobId) -> Result<Bytes> {
+        let read = self.read(id).await;
+        if read.as_ref().is_err_and(|error| error.kind().is_transient()) {
+            self.client.lock().await.take();
+        }
+        read
+    }
+}
+
+impl fmt::Debug for CoordinatorBlobs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CoordinatorBlobs").field("dial", &self.dial).finish_non_exhaustive()
+    }
+}

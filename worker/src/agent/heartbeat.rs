@@ -1,0 +1,102 @@
+//! Registration and heartbeats, on a thread and a connection of their own.
+
+use std::{sync::Arc, thread};
+
+use keyloom_common::{
+    Error, Result, WorkerId,
+    rpc::{WorkerApiClient, WorkerInfo, call},
+};
+use tokio::sync::oneshot;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::Dial;
+use crate::settings::Settings;
+
+/// A registration that is kept alive until this is dropped.
+#[derive(Debug)]
+pub(super) struct Heartbeat {
+    /// Cancelled when the registration is lost.
+    pub(super) lost: CancellationToken,
+    /// Cancelled to ask for no new tasks.
+    pub(super) drain: CancellationToken,
+    _stop: DropGuard,
+}
+
+/// Registers and keeps saying that the worker is alive.
+pub(super) async fn start(
+    dial: Arc<dyn Dial>,
+    info: WorkerInfo,
+    settings: &Settings,
+) -> Result<Heartbeat> {
+    let (lost, drain, stop) =
+        (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let (registered, answer) = oneshot::channel();
+    let beat = Beat { dial, info, settings: settings.clone(), drain: drain.clone() };
+    let (guard, ended) = (lost.clone().drop_guard(), stop.clone());
+    thread::Builder::new()
+        .name("heartbeat".to_owned())
+        .spawn(move || {
+            let _guard = guard;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            match runtime {
+                Ok(runtime) => runtime.block_on(async {
+                    tokio::select! {
+                        () = beat.run(registered) => {}
+                        () = ended.cancelled() => {}
+                    }
+                }),
+                Err(error) => {
+                    let _ = registered.send(Err(Error::resource_exhausted(error.to_string())));
+                }
+            }
+        })
+        .map_err(|error| Error::resource_exhausted(format!("no thread for heartbeats: {error}")))?;
+    let stop = stop.drop_guard();
+    answer.await.map_err(|_| Error::internal("the heartbeat thread ended"))??;
+    Ok(Heartbeat { lost, drain, _stop: stop })
+}
+
+struct Beat {
+    dial: Arc<dyn Dial>,
+    info: WorkerInfo,
+    settings: Settings,
+    drain: CancellationToken,
+}
+
+impl Beat {
+    async fn run(self, registered: oneshot::Sender<Result<()>>) {
+        let (worker, timeout) = (self.info.id, self.settings.rpc.call_timeout());
+        let client = match self.dial.dial().await {
+            Ok(client) => client,
+            Err(error) => {
+                let _ = registered.send(Err(error));
+                return;
+            }
+        };
+        let answer = call(timeout, |context| client.register(context, self.info.clone())).await;
+        let refused = answer.is_err();
+        if registered.send(answer).is_err() || refused {
+            return;
+        }
+        if let Err(error) = self.beat(&client, worker).await {
+            tracing::warn!(%error, "the coordinator does not hear heartbeats");
+        }
+    }
+
+    async fn beat(&self, client: &WorkerApiClient, worker: WorkerId) -> Result<()> {
+        let timeout = self.settings.rpc.call_timeout();
+        let mut interval = tokio::time::interval(self.settings.heartbeat());
+        let mut draining = false;
+        loop {
+            tokio::select! {
+                () = self.drain.cancelled(), if !draining => {
+                    draining = true;
+                    call(timeout, |context| client.drain(context, worker)).await?;
+                }
+                _ = interval.tick() => {
+                    call(timeout, |context| client.heartbeat(context, worker)).await?;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! A worker's life: connect to a coordinator, register, take orders, run them, hand in the output.
+//!
+//! A life ends when either connection ends; all its tasks end with it, and the next life registers
+//! under a new id. Heartbeats have a thread, a runtime and a connection of their own: a worker that
+//! is busy still says that it lives.
+
+mod blobs;
+mod heartbeat;
+mod orders;
+
+use std::{fmt::Debug, sync::Arc};
+
+use async_trait::async_trait;
+use keyloom_common::{
+    ErrorKind, Result, WorkerId,
+    rpc::{Limits, WorkerApiClient, WorkerInfo, connect, handshake::Role},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{settings::Settings, task::TasksShared};
+
+pub use blobs::CoordinatorBlobs;
+
+/// How a worker reaches its coordinator.
+#[async_trait]
+pub trait Dial: Debug + Send + Sync {
+    /// Opens a connection.
+    ///
+    /// # Errors
+    /// `unavailable` if the coordinator cannot be reached now; `invalid` if it never will be.
+    async fn dial(&self) -> Result<WorkerApiClient>;
+}
+
+/// Reaches a coordinator over TCP.
+#[derive(Clone, Debug)]
+pub struct TcpDial {
+    /// `tcp://HOST:PORT`.
+    pub address: String,
+    /// Bounds of the connection.
+    pub limits: Limits,
+}
+
+#[async_trait]
+impl Dial for TcpDial {
+    async fn dial(&self) -> Result<WorkerApiClient> {
+        let transport = connect(&self.address, Role::Worker, &self.limits).await?;
+        Ok(WorkerApiClient::new(tarpc::client::Config::default(), transport).spawn())
+    }
+}
+
+/// A worker.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    /// For people: host and process.
+    pub name: String,
+    /// How many tasks it runs at once.
+    pub slots: u32,
+    /// Its settings.
+    pub settings: Settings,
+    /// How it reaches its coordinator.
+    pub dial: Arc<dyn Dial>,
+    /// What it runs tasks with.
+    pub tasks: TasksShared,
+}
+
+impl Agent {
+    /// Works until the token is cancelled; then it lets running tasks end, within a bound.
+    ///
+    /// # Errors
+    /// `invalid` if the coordinator refuses this build. A coordinator that is not there is waited
+    /// for.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
+        let mut failures = 0;
+        while !shutdown.is_cancelled() {
+            let info =
+                WorkerInfo { id: WorkerId::new(), name: self.name.clone(), slots: self.slots };
+            match orders::live(&self, info, &shutdown, &mut failures).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Invalid => return Err(error),
+                Err(error) => tracing::warn!(%error, "no coordinator; trying again"),
+            }
+            let rest = self.settings.reconnect(failures);
+            failures += 1;
+            tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                () = shutdown.cancelled() => {}
+            }
+        }
+        Ok(())
+    }
+}

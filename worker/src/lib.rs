@@ -1,0 +1,17 @@
+//! Keyloom's worker: it runs fragments of plans, and makes their lookups in stores that it opens
+//! once and shares between tasks.
+//!
+//! Only workers open stores and read input files. In reading order: [`store`] is what lookups ask;
+//! [`lookup`] is the operator that asks; [`task`] runs one piece of work; [`agent`] takes pieces of
+//! work from a coordinator.
+
+pub mod agent;
+mod lookup;
+mod settings;
+pub mod store;
+mod task;
+
+pub use agent::{Agent, Dial};
+pub use lookup::LookupSettings;
+pub use settings::Settings;
+pub use task::{Tasks, TasksShared};

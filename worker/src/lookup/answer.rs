@@ -1,0 +1,210 @@
+//! From the rows found to the columns that calls become: values realigned with the rows that asked.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{
+        Array, ArrayRef, BooleanArray, BooleanBuilder, ListArray, StructArray, UInt32Array,
+        new_null_array,
+    },
+    buffer::NullBuffer,
+    compute::{interleave, take},
+    datatypes::{DataType, Field},
+    util::display::array_value_to_string,
+};
+use keyloom_common::{
+    Error, Result,
+    functions::OnError,
+    lookup::{Answer, Call, Fetch},
+};
+
+use super::keys::{Rows, Slot};
+use crate::store::Found;
+
+/// The row of a key among the rows found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Location {
+    pub(super) request: usize,
+    pub(super) row: u32,
+}
+
+/// All that the answers of one fetch for one batch are made of.
+#[derive(Debug)]
+pub(super) struct Answers<'a> {
+    pub(super) fetch: &'a Fetch,
+    pub(super) rows: &'a Rows,
+    /// For each call, the rows that need its answer.
+    pub(super) row_guards: &'a [Option<BooleanArray>],
+    /// The same, by element.
+    pub(super) guards: &'a [Option<BooleanArray>],
+    /// For each element, its key.
+    pub(super) slots: &'a [Slot],
+    /// For each distinct key, where its row is.
+    pub(super) locations: &'a [Option<Location>],
+    /// The columns that were fetched.
+    pub(super) columns: &'a [usize],
+    pub(super) found: &'a [Found],
+    pub(super) keys_named: usize,
+}
+
+/// What an element gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Nothing,
+    Missing,
+    Found(Location),
+}
+
+impl Answers<'_> {
+    /// A column for each call.
+    pub(super) fn all(&self) -> Result<Vec<ArrayRef>> {
+        let calls = self.fetch.calls.iter().enumerate();
+        calls.map(|(index, call)| self.answer(index, call)).collect()
+    }
+
+    fn answer(&self, index: usize, call: &Call) -> Result<ArrayRef> {
+        let outcomes = self.outcomes(self.guards[index].as_ref());
+        let elements = match &call.answer {
+            Answer::Exists => exists(&outcomes),
+            Answer::Row { columns, on_error } => {
+                if *on_error == OnError::Raise {
+                    self.refuse_missing(&outcomes)?;
+                }
+                self.structs(columns, &outcomes)?
+            }
+        };
+        self.lists(elements, self.row_guards[index].as_ref())
+    }
+
+    fn outcomes(&self, guard: Option<&BooleanArray>) -> Vec<Outcome> {
+        let outcome = |(element, slot): (usize, &Slot)| {
+            if guard.is_some_and(|guard| !guard.value(element)) {
+                return Outcome::Nothing;
+            }
+            match slot {
+                Slot::Nothing => Outcome::Nothing,
+                Slot::OutOfRange => Outcome::Missing,
+                Slot::Key(key) => match self.locations[*key as usize] {
+                    Some(location) => Outcome::Found(location),
+                    None => Outcome::Missing,
+                },
+            }
+        };
+        self.slots.iter().enumerate().map(outcome).collect()
+    }
+
+    /// Names the keys that were not found, in the order of their rows.
+    fn refuse_missing(&self, outcomes: &[Outcome]) -> Result<()> {
+        let missing = outcomes.iter().enumerate().filter(|(_, o)| **o == Outcome::Missing);
+        let mut names: Vec<String> = Vec::new();
+        let mut rows = 0;
+        for (element, _) in missing {
+            rows += 1;
+            if names.len() <= self.keys_named {
+                let name = array_value_to_string(&self.rows.elements, element)?;
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        let alias = &self.fetch.store.alias;
+        match names.as_slice() {
+            [] => Ok(()),
+            [only] if rows == 1 => {
+                Err(Error::not_found(format!("Key not found in KV store '{alias}': {only}")))
+            }
+            _ => {
+                let more = if names.len() > self.keys_named { ", …" } else { "" };
+                names.truncate(self.keys_named);
+                Err(Error::not_found(format!(
+                    "Key not found in KV store '{alias}': {}{more} ({rows} missing in one batch)",
+                    names.join(", ")
+                )))
+            }
+        }
+    }
+
+    /// Structs of the found rows' values; null structs for what was not found.
+    fn structs(&self, columns: &[usize], outcomes: &[Outcome]) -> Result<ArrayRef> {
+        let fields = keyloom_common::functions::row_fields(&self.fetch.store, columns);
+        let valid = outcomes.iter().map(|outcome| matches!(outcome, Outcome::Found(_)));
+        let nulls: NullBuffer = valid.collect();
+        let gather = Gather::new(self.found, outcomes);
+        let values = columns
+            .iter()
+            .map(|column| {
+                let fetched = self.columns.iter().position(|fetched| fetched == column);
+                let fetched = fetched.ok_or_else(|| Error::internal("a column was not fetched"))?;
+                gather.column(fetched, self.fetch.store.schema().field(*column).data_type())
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Arc::new(StructArray::try_new(fields, values, Some(nulls))?))
+    }
+
+    /// Elements as the lists that the keys came in.
+    fn lists(&self, elements: ArrayRef, guard: Option<&BooleanArray>) -> Result<ArrayRef> {
+        let Some(lists) = &self.rows.lists else { return Ok(elements) };
+        let field = Arc::new(Field::new_list_field(elements.data_type().clone(), true));
+        let needed = guard.map(|guard| NullBuffer::new(guard.values().clone()));
+        let nulls = NullBuffer::union(lists.nulls.as_ref(), needed.as_ref());
+        Ok(Arc::new(ListArray::try_new(field, lists.offsets.clone(), elements, nulls)?))
+    }
+}
+
+fn exists(outcomes: &[Outcome]) -> ArrayRef {
+    let mut builder = BooleanBuilder::with_capacity(outcomes.len());
+    for outcome in outcomes {
+        builder.append_option(match outcome {
+            Outcome::Nothing => None,
+            Outcome::Missing => Some(false),
+            Outcome::Found(_) => Some(true),
+        });
+    }
+    Arc::new(builder.finish())
+}
+
+/// Copies values from the rows found to the rows that asked, once.
+enum Gather<'a> {
+    /// Nothing was found.
+    Nothing(usize),
+    /// From the rows of one request.
+    One(&'a Found, UInt32Array),
+    /// From the rows of several; a null stands behind them.
+    Many(&'a [Found], Vec<(usize, usize)>),
+}
+
+impl<'a> Gather<'a> {
+    fn new(found: &'a [Found], outcomes: &[Outcome]) -> Self {
+        match found {
+            [] => Self::Nothing(outcomes.len()),
+            [one] => {
+                let rows = outcomes.iter().map(|outcome| match outcome {
+                    Outcome::Found(location) => Some(location.row),
+                    _ => None,
+                });
+                Self::One(one, rows.collect())
+            }
+            many => {
+                let null = (many.len(), 0);
+                let rows = outcomes.iter().map(|outcome| match outcome {
+                    Outcome::Found(location) => (location.request, location.row as usize),
+                    _ => null,
+                });
+                Self::Many(many, rows.collect())
+            }
+        }
+    }
+
+    fn column(&self, column: usize, data_type: &DataType) -> Result<ArrayRef> {
+        Ok(match self {
+            Self::Nothing(rows) => new_null_array(data_type, *rows),
+            Self::One(found, rows) => take(found.rows.column(column), rows, None)?,
+            Self::Many(found, rows) => {
+                let null = new_null_array(data_type, 1);
+                let columns = found.iter().map(|found| found.rows.column(column).as_ref());
+                let columns: Vec<&dyn Array> = columns.chain([null.as_ref()]).collect();
+                interleave(&columns, rows)?
+            }
+        })
+    }
+}

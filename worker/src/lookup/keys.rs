@@ -1,0 +1,152 @@
+//! The keys of a batch, in the store's key type, each distinct one once.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, UInt32Array},
+    buffer::{NullBuffer, OffsetBuffer},
+    compute::{CastOptions, cast, cast_with_options, take},
+    datatypes::{DataType, Field},
+};
+use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
+use keyloom_common::{Error, Result};
+
+use crate::store::Keys;
+
+/// What a row's key is to the fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Slot {
+    /// It is null, or the row needs no answer: nothing is asked.
+    Nothing,
+    /// It is outside the range of the store's keys: missing, and nothing is asked.
+    OutOfRange,
+    /// It is this one of the distinct keys.
+    Key(u32),
+}
+
+/// Keys in rows: one a row, or the elements of lists.
+#[derive(Debug)]
+pub(super) struct Rows {
+    /// The keys, lists flattened.
+    pub(super) elements: ArrayRef,
+    /// How elements make rows, if the keys are lists.
+    pub(super) lists: Option<Lists>,
+}
+
+/// The shape of lists whose elements were flattened.
+#[derive(Clone, Debug)]
+pub(super) struct Lists {
+    pub(super) offsets: OffsetBuffer<i32>,
+    pub(super) nulls: Option<NullBuffer>,
+}
+
+impl Rows {
+    /// Flattens lists of any layout; other arrays are taken as they are.
+    pub(super) fn try_new(keys: &ArrayRef) -> Result<Self> {
+        let element = match keys.data_type() {
+            DataType::List(field)
+            | DataType::LargeList(field)
+            | DataType::FixedSizeList(field, _)
+            | DataType::ListView(field)
+            | DataType::LargeListView(field) => field.data_type().clone(),
+            _ => return Ok(Self { elements: Arc::clone(keys), lists: None }),
+        };
+        let list_type = DataType::List(Arc::new(Field::new_list_field(element, true)));
+        let lists = cast(keys, &list_type)?;
+        let lists: &ListArray = lists.as_list();
+        let first = lists.offsets().first().copied().unwrap_or(0);
+        let last = lists.offsets().last().copied().unwrap_or(0);
+        let elements = lists.values().slice(first as usize, (last - first) as usize);
+        let offsets = lists.offsets().iter().map(|offset| offset - first).collect::<Vec<_>>();
+        let offsets = OffsetBuffer::new(offsets.into());
+        Ok(Self { elements, lists: Some(Lists { offsets, nulls: lists.nulls().cloned() }) })
+    }
+
+    /// A guard over rows as a guard over elements; elements of null lists need nothing.
+    pub(super) fn by_element(&self, guard: Option<&BooleanArray>) -> Option<BooleanArray> {
+        let Some(lists) = &self.lists else { return guard.cloned() };
+        if guard.is_none() && lists.nulls.is_none() {
+            return None;
+        }
+        let needed = lists.offsets.windows(2).enumerate().flat_map(|(row, bounds)| {
+            let valid = lists.nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
+            let needed = valid && guard.is_none_or(|guard| guard.value(row));
+            std::iter::repeat_n(needed, (bounds[1] - bounds[0]) as usize)
+        });
+        Some(needed.collect::<Vec<_>>().into())
+    }
+}
+
+/// The distinct keys of a batch and which of them each element has.
+#[derive(Debug)]
+pub(super) struct Distinct {
+    /// The distinct keys, in the store's key type, in the order of their first appearance.
+    pub(super) keys: ArrayRef,
+    /// One for each element.
+    pub(super) slots: Vec<Slot>,
+    /// How many elements have a key that is looked up.
+    pub(super) asked: usize,
+}
+
+impl Distinct {
+    /// Finds the distinct ones among the keys that are needed.
+    pub(super) fn try_new(
+        elements: &ArrayRef,
+        needed: Option<&BooleanArray>,
+        key_type: &DataType,
+    ) -> Result<Self> {
+        let typed = convert(elements, key_type)?;
+        let keys = Keys::try_new(&typed)?;
+        let nulls = elements.logical_nulls();
+        let hasher = DefaultHashBuilder::default();
+        let mut table = HashTable::<(u32, u64)>::new();
+        let (mut slots, mut firsts) = (Vec::with_capacity(elements.len()), Vec::new());
+        for index in 0..elements.len() {
+            let wanted = needed.is_none_or(|needed| needed.value(index));
+            if !wanted || nulls.as_ref().is_some_and(|nulls| nulls.is_null(index)) {
+                slots.push(Slot::Nothing);
+                continue;
+            }
+            if keys.is_null(index) {
+                slots.push(Slot::OutOfRange);
+                continue;
+            }
+            let code = keys.code(index, &hasher);
+            let hash = if keys.is_exact() { mix(code) } else { code };
+            let same = |&(slot, other): &(u32, u64)| {
+                other == code && keys.equal(firsts[slot as usize], &keys, index)
+            };
+            let rehash = |&(_, code): &(u32, u64)| if keys.is_exact() { mix(code) } else { code };
+            let slot = match table.entry(hash, same, rehash) {
+                Entry::Occupied(known) => known.get().0,
+                Entry::Vacant(place) => {
+                    let slot = u32::try_from(firsts.len())
+                        .map_err(|_| Error::resource_exhausted("too many keys in one batch"))?;
+                    place.insert((slot, code));
+                    firsts.push(index);
+                    slot
+                }
+            };
+            slots.push(Slot::Key(slot));
+        }
+        let asked = slots.iter().filter(|slot| **slot != Slot::Nothing).count();
+        let firsts = UInt32Array::from_iter_values(firsts.into_iter().map(|index| index as u32));
+        Ok(Self { keys: take(&typed, &firsts, None)?, slots, asked })
+    }
+}
+
+/// Keys in the store's key type; null where they are outside its range.
+fn convert(elements: &ArrayRef, key_type: &DataType) -> Result<ArrayRef> {
+    let key_type = match key_type {
+        DataType::Dictionary(_, value) => value,
+        other => other,
+    };
+    let options = CastOptions { safe: true, ..CastOptions::default() };
+    Ok(cast_with_options(elements, key_type, &options)?)
+}
+
+/// Spreads integers, which are often consecutive, over the hash table.
+fn mix(code: u64) -> u64 {
+    let mixed = code.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    mixed ^ (mixed >> 32)
+}

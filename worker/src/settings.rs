@@ -1,0 +1,64 @@
+//! The worker's settings: bounds, all with defaults.
+
+use std::time::Duration;
+
+use keyloom_common::rpc::Limits;
+use serde::{Deserialize, Serialize};
+
+use crate::{lookup::LookupSettings, store::StoreSettings};
+
+/// All settings of a worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Bounds of connections.
+    pub rpc: Limits,
+    /// Bounds of stores, and the profiles with which they are opened.
+    pub store: StoreSettings,
+    /// Bounds of the lookup operator.
+    pub lookup: LookupSettings,
+    /// The most memory for sorts and aggregations of all tasks, in bytes. Default 2 GiB.
+    pub operator_memory_bytes: usize,
+    /// How often the worker says that it is alive, in milliseconds. Default 1 s.
+    pub heartbeat_ms: u64,
+    /// How long it rests before it connects again, in milliseconds; doubled each time. Default 200.
+    pub reconnect_ms: u64,
+    /// The longest such rest, in milliseconds. Default 5 s.
+    pub reconnect_max_ms: u64,
+    /// How long running tasks may take to end when the worker is told to stop, in milliseconds.
+    /// Default 60 s.
+    pub drain_timeout_ms: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            rpc: Limits::default(),
+            store: StoreSettings::default(),
+            lookup: LookupSettings::default(),
+            operator_memory_bytes: 2 << 30,
+            heartbeat_ms: 1_000,
+            reconnect_ms: 200,
+            reconnect_max_ms: 5_000,
+            drain_timeout_ms: 60_000,
+        }
+    }
+}
+
+impl Settings {
+    /// [`Self::heartbeat_ms`] as a duration.
+    pub fn heartbeat(&self) -> Duration {
+        Duration::from_millis(self.heartbeat_ms.max(1))
+    }
+
+    /// [`Self::drain_timeout_ms`] as a duration.
+    pub fn drain_timeout(&self) -> Duration {
+        Duration::from_millis(self.drain_timeout_ms)
+    }
+
+    /// How long to rest after so many failures in a row.
+    pub(crate) fn reconnect(&self, failures: u32) -> Duration {
+        let rest = self.reconnect_ms.saturating_mul(2_u64.saturating_pow(failures.min(16)));
+        Duration::from_millis(rest.min(self.reconnect_max_ms))
+    }
+}

@@ -1,0 +1,271 @@
+//! What every store must do, run against each implementation.
+//!
+//! A case makes a store from rows, asks it, and compares values exactly.
+
+pub(super) mod fixture;
+
+use std::{collections::HashMap, sync::Arc};
+
+use arrow::{
+    array::{
+        Array, BinaryArray, FixedSizeBinaryArray, FixedSizeListArray, Float32Array, Int32Array,
+        Int64Array, LargeBinaryArray, LargeStringArray, ListArray, RecordBatch, StringArray,
+        StructArray, UInt8Array, UInt64Array,
+    },
+    buffer::NullBuffer,
+    compute::{cast, take},
+    datatypes::{DataType, Field, Fields, Float32Type, Int32Type},
+};
+use bytes::Bytes;
+use keyloom_common::{
+    BlobId, Error,
+    store::{MemorySpec, StoreKind},
+};
+
+use self::fixture::{Blobs, Fixture, array, batch, held, ipc, open, values};
+use super::{StoreEnv, StoreSettings};
+
+fn three_columns() -> RecordBatch {
+    batch(vec![
+        ("id", array(Int64Array::from(vec![30, 10, -5, 20, i64::MAX, i64::MIN, 0]))),
+        (
+            "name",
+            array(StringArray::from(vec![
+                Some("c"),
+                Some("a"),
+                None,
+                Some("b"),
+                Some("x"),
+                Some("y"),
+                Some(""),
+            ])),
+        ),
+        ("score", array(Float32Array::from(vec![3.0, 1.0, -0.5, 2.0, f32::MAX, f32::MIN, 0.0]))),
+    ])
+}
+
+async fn found_and_missing(make: impl AsyncFn(RecordBatch, &str) -> Fixture) {
+    let fixture = make(three_columns(), "id").await;
+    let keys = array(Int64Array::from(vec![20, 99, -5, i64::MIN, 30, -99]));
+    let found = fixture.ask(keys, &["name"]).await;
+    assert_eq!(held(&found), [true, false, true, true, true, false]);
+    let expected = StringArray::from(vec![Some("b"), None, None, Some("y"), Some("c"), None]);
+    assert_eq!(values(&found, "name").as_ref(), &expected);
+    assert_eq!(found.fetched.rows, 4);
+    assert!(found.fetched.bytes > 0);
+}
+
+async fn columns_come_in_the_order_asked(make: impl AsyncFn(RecordBatch, &str) -> Fixture) {
+    let fixture = make(three_columns(), "id").await;
+    let keys = array(Int64Array::from(vec![10, 0]));
+    let found = fixture.ask(keys.clone(), &["score", "id"]).await;
+    let names: Vec<_> = found.rows.schema().fields().iter().map(|f| f.name().clone()).collect();
+    assert_eq!(names, ["score", "id"]);
+    assert_eq!(values(&found, "score").as_ref(), &Float32Array::from(vec![1.0, 0.0]));
+    assert_eq!(values(&found, "id").as_ref(), keys.as_ref());
+    let all = fixture.ask(keys, &["id", "name", "score"]).await;
+    assert_eq!(all.rows.schema().fields(), fixture.schema.fields());
+}
+
+async fn existence_reads_no_values(make: impl AsyncFn(RecordBatch, &str) -> Fixture) {
+    let fixture = make(three_columns(), "id").await;
+    let found = fixture.ask(array(Int64Array::from(vec![1, 10, 30])), &[]).await;
+    assert_eq!(held(&found), [false, true, true]);
+    assert_eq!(found.rows.num_columns(), 0);
+    assert_eq!(found.fetched, Default::default());
+}
+
+async fn no_keys_give_no_rows(make: impl AsyncFn(RecordBatch, &str) -> Fixture) {
+    let fixture = make(three_columns(), "id").await;
+    for columns in [&["score", "name"][..], &[]] {
+        let found = fixture.ask(array(Int64Array::from(Vec::<i64>::new())), columns).await;
+        assert_eq!((found.positions.len(), found.rows.num_rows()), (0, 0));
+        assert_eq!(found.rows.num_columns(), columns.len());
+    }
+    let found = fixture.ask(array(Int64Array::from(vec![7, 8])), &["name"]).await;
+    assert_eq!(held(&found), [false, false]);
+    assert_eq!(found.rows.schema().field(0).data_type(), &DataType::Utf8);
+}
+
+async fn keys_of_every_type(make: impl AsyncFn(RecordBatch, &str) -> Fixture) {
+    let bytes: Vec<&[u8]> = vec![b"\x00\xff", b"", b"it's", b"a key longer than twelve bytes"];
+    let words = vec!["plain", "", "it's \"quoted\"", "ключ, longer than twelve bytes"];
+    let columns = [
+        array(UInt8Array::from(vec![0, 255, 7, 128])),
+        array(Int32Array::from(vec![0, -1, i32::MAX, i32::MIN])),
+        array(UInt64Array::from(vec![0, u64::MAX, 1 << 63, 7])),
+        array(StringArray::from(words.clone())),
+        array(LargeStringArray::from(words)),
+        array(BinaryArray::from(bytes.clone())),
+        array(LargeBinaryArray::from(bytes)),
+        array(
+            FixedSizeBinaryArray::try_from_iter([b"aa", b"ab", b"ba", b"\0\0"].into_iter())
+                .unwrap(),
+        ),
+    ];
+    for keys in columns {
+        let rows =
+            batch(vec![("v", array(Int32Array::from(vec![0, 1, 2, 3]))), ("k", keys.clone())]);
+        // The last row's key is asked for, too, but its row is not there.
+        let fixture = make(rows.slice(0, 3), "k").await;
+        let order = UInt64Array::from(vec![2, 3, 0, 1]);
+        let wanted = take(&keys, &order, None).unwrap();
+        let found = fixture.ask(wanted.clone(), &["v"]).await;
+        let expected = Int32Array::from(vec![Some(2), None, Some(0), Some(1)]);
+        assert_eq!(values(&found, "v").as_ref(), &expected, "{}", keys.data_type());
+        assert_eq!(found.rows.num_columns(), 1);
+        let found = fixture.ask(wanted, &[]).await;
+        assert_eq!(held(&found), [true, false, true, true], "{}", keys.data_type());
+    }
+}
+
+async fn keys_of_a_dictionary(make: impl AsyncFn(RecordBatch, &str) -> Fixture) {
+    let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    let keys = |words: Vec<&str>| cast(&array(StringArray::from(words)), &dictionary).unwrap();
+    let rows = batch(vec![
+        ("k", keys(vec!["a", "b", "c", "d"])),
+        ("v", array(Int32Array::from(vec![0, 1, 2, 3]))),
+    ]);
+    let fixture = make(rows, "k").await;
+    let found = fixture.ask(keys(vec!["d", "x", "a"]), &["v"]).await;
+    assert_eq!(values(&found, "v").as_ref(), &Int32Array::from(vec![Some(3), None, Some(0)]));
+}
+
+/// Values of every shape, with nulls at each level.
+fn shapes() -> RecordBatch {
+    let vectors = FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>(
+        [
+            Some(vec![Some(1.0), Some(2.0)]),
+            None,
+            Some(vec![Some(5.0), Some(6.0)]),
+            Some(vec![Some(7.0), Some(8.0)]),
+        ],
+        2,
+    );
+    let lists = ListArray::from_iter_primitive::<Int32Type, _, _>([
+        Some(vec![Some(1), None]),
+        Some(vec![]),
+        None,
+        Some(vec![Some(4)]),
+    ]);
+    let inner = StructArray::from(vec![(
+        Arc::new(Field::new("deep", DataType::Utf8, true)),
+        array(StringArray::from(vec![Some("p"), None, Some("q"), Some("r")])),
+    )]);
+    let fields = Fields::from(vec![
+        Field::new("number", DataType::Int32, true),
+        Field::new("inner", inner.data_type().clone(), true),
+    ]);
+    let structs = StructArray::new(
+        fields,
+        vec![array(Int32Array::from(vec![Some(1), None, Some(3), Some(4)])), array(inner)],
+        Some(NullBuffer::from(vec![true, true, true, false])),
+    );
+    batch(vec![
+        ("k", array(StringArray::from(vec!["a", "b", "c", "d"]))),
+        ("vector", array(vectors)),
+        ("list", array(lists)),
+        ("struct", array(structs)),
+        (
+            "large",
+            array(StringArray::from(vec![
+                "x".repeat(100_000),
+                "y".repeat(300),
+                String::new(),
+                "z".into(),
+            ])),
+        ),
+        ("null", array(Int64Array::from(vec![None, None, None, None]))),
+    ])
+}
+
+async fn values_of_every_shape(make: impl AsyncFn(RecordBatch, &str) -> Fixture) {
+    let rows = shapes();
+    let fixture = make(rows.clone(), "k").await;
+    let keys = array(StringArray::from(vec!["d", "c", "none", "b", "a"]));
+    let order = UInt64Array::from(vec![Some(3), Some(2), None, Some(1), Some(0)]);
+    let names: Vec<_> = rows.schema().fields().iter().map(|field| field.name().clone()).collect();
+    for columns in
+        [vec!["large", "struct"], vec!["vector"], names.iter().map(String::as_str).collect()]
+    {
+        let found = fixture.ask(keys.clone(), &columns).await;
+        for name in columns {
+            let expected = take(rows.column_by_name(name).unwrap(), &order, None).unwrap();
+            assert_eq!(&values(&found, name), &expected, "{name}");
+        }
+    }
+}
+
+async fn many_keys(make: impl AsyncFn(RecordBatch, &str) -> Fixture) {
+    const ROWS: i64 = 10_000;
+    // 7919 is prime to ROWS, so this is a permutation.
+    let ids: Vec<i64> = (0..ROWS).map(|row| row * 7919 % ROWS * 2).collect();
+    let words = StringArray::from_iter_values(ids.iter().map(|id| format!("word {id}")));
+    let rows = batch(vec![("id", array(Int64Array::from(ids))), ("word", array(words.clone()))]);
+    let by_id = make(rows.clone(), "id").await;
+    let keys = array(Int64Array::from_iter_values(0..2 * ROWS));
+    let found = by_id.ask(keys, &["word"]).await;
+    let expected: StringArray =
+        (0..2 * ROWS).map(|id| (id % 2 == 0).then(|| format!("word {id}"))).collect();
+    assert_eq!(values(&found, "word").as_ref(), &expected);
+
+    let by_word = make(rows.clone(), "word").await;
+    let found = by_word.ask(array(words), &["id"]).await;
+    assert_eq!(&values(&found, "id"), rows.column(0));
+}
+
+/// Runs every case against an implementation.
+macro_rules! contract {
+    ($module:ident, $make:path) => {
+        contract!($module, $make: found_and_missing, columns_come_in_the_order_asked,
+            existence_reads_no_values, no_keys_give_no_rows, keys_of_every_type,
+            keys_of_a_dictionary, values_of_every_shape, many_keys);
+    };
+    ($module:ident, $make:path: $($case:ident),*) => {
+        mod $module {
+            $(
+                #[tokio::test]
+                async fn $case() {
+                    super::$case($make).await;
+                }
+            )*
+        }
+    };
+}
+
+contract!(on_memory, super::fixture::memory);
+contract!(on_lance, super::fixture::lance);
+
+#[tokio::test]
+async fn bad_content_is_an_error() {
+    let good = ipc(&shapes());
+    for bytes in
+        [Bytes::new(), Bytes::from_static(b"not arrow at all"), good.slice(..good.len() / 2)]
+    {
+        let content = BlobId::of(&bytes);
+        let env = StoreEnv::new(
+            StoreSettings::default(),
+            Arc::new(Blobs(HashMap::from([(content, bytes)]))),
+        );
+        let kind = StoreKind::Memory(MemorySpec { content, key: "k".to_owned() });
+        let error = open(env, kind).await.err().unwrap();
+        assert!(error.message().contains("cannot be opened: its contents"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn content_with_a_key_twice_is_refused() {
+    let rows = batch(vec![("k", array(Int64Array::from(vec![1, 2, 1])))]);
+    let bytes = ipc(&rows);
+    let content = BlobId::of(&bytes);
+    let env =
+        StoreEnv::new(StoreSettings::default(), Arc::new(Blobs(HashMap::from([(content, bytes)]))));
+    let kind = StoreKind::Memory(MemorySpec { content, key: "k".to_owned() });
+    let error = open(env, kind).await.err().unwrap();
+    assert_eq!(
+        error,
+        Error::invalid(
+            "store 'alias' cannot be opened: its contents hold the key 1 more than once"
+        )
+    );
+}

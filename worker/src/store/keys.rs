@@ -1,0 +1,194 @@
+//! Keys of any type that keys may have, seen in the two ways that indexes need: integers as 64
+//! bits, everything else as bytes.
+//!
+//! Two views can be compared only if they are of one class, which planning has made sure of.
+
+use std::hash::BuildHasher;
+
+use arrow::{
+    array::{
+        Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray, FixedSizeBinaryArray,
+        LargeBinaryArray, LargeStringArray, StringArray, StringViewArray,
+    },
+    buffer::NullBuffer,
+    compute::cast,
+    datatypes::{
+        DataType, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
+        UInt64Type,
+    },
+    util::display::array_value_to_string,
+};
+use keyloom_common::{Error, Result};
+
+/// A column of keys.
+#[derive(Clone, Debug)]
+pub(crate) struct Keys {
+    array: ArrayRef,
+    nulls: Option<NullBuffer>,
+    values: Values,
+}
+
+#[derive(Clone, Debug)]
+enum Values {
+    /// Signed integers are sign-extended, so that equal keys of one class have equal bits.
+    Integers(Vec<u64>),
+    Utf8(StringArray),
+    LargeUtf8(LargeStringArray),
+    Utf8View(StringViewArray),
+    Binary(BinaryArray),
+    LargeBinary(LargeBinaryArray),
+    BinaryView(BinaryViewArray),
+    FixedSizeBinary(FixedSizeBinaryArray),
+}
+
+impl Keys {
+    /// Views a column; dictionaries are unpacked.
+    ///
+    /// # Errors
+    /// `internal` if keys cannot have the column's type: planning refuses such columns.
+    pub(crate) fn try_new(array: &ArrayRef) -> Result<Self> {
+        let array = match array.data_type() {
+            DataType::Dictionary(_, value) => cast(array, value)?,
+            _ => array.clone(),
+        };
+        let values = Values::try_new(&array)?;
+        Ok(Self { nulls: array.nulls().cloned(), array, values })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.array.len()
+    }
+
+    pub(crate) fn is_null(&self, index: usize) -> bool {
+        self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(index))
+    }
+
+    /// Whether [`Keys::code`] is the key itself, so that equal codes mean equal keys.
+    pub(crate) fn is_exact(&self) -> bool {
+        matches!(self.values, Values::Integers(_))
+    }
+
+    /// Keys that are integers, as [`Keys::code`] gives them; null ones are `None`.
+    pub(crate) fn integers(&self) -> Result<impl Iterator<Item = Option<u64>>> {
+        let Values::Integers(values) = &self.values else {
+            let given = self.array.data_type();
+            return Err(Error::internal(format!("keys of type {given} where integers are due")));
+        };
+        let keys = values.iter().enumerate();
+        Ok(keys.map(|(index, key)| (!self.is_null(index)).then_some(*key)))
+    }
+
+    /// The key in 64 bits: itself if it is an integer, else a hash.
+    pub(crate) fn code(&self, index: usize, hasher: &impl BuildHasher) -> u64 {
+        match &self.values {
+            Values::Integers(values) => values[index],
+            values => hasher.hash_one(values.bytes(index)),
+        }
+    }
+
+    /// Whether a key of this column equals a key of the other. Nulls equal nothing.
+    pub(crate) fn equal(&self, index: usize, other: &Self, other_index: usize) -> bool {
+        if self.is_null(index) || other.is_null(other_index) {
+            return false;
+        }
+        match (&self.values, &other.values) {
+            (Values::Integers(left), Values::Integers(right)) => left[index] == right[other_index],
+            (Values::Integers(_), _) | (_, Values::Integers(_)) => false,
+            (left, right) => left.bytes(index) == right.bytes(other_index),
+        }
+    }
+
+    /// The key as messages print it.
+    pub(crate) fn display(&self, index: usize) -> String {
+        array_value_to_string(&self.array, index).unwrap_or_else(|_| "?".to_owned())
+    }
+}
+
+impl Values {
+    fn try_new(array: &ArrayRef) -> Result<Self> {
+        macro_rules! integers {
+            ($native:ty) => {
+                array.as_primitive::<$native>().values().iter().map(|key| *key as u64).collect()
+            };
+        }
+        Ok(match array.data_type() {
+            DataType::Int8 => Self::Integers(integers!(Int8Type)),
+            DataType::Int16 => Self::Integers(integers!(Int16Type)),
+            DataType::Int32 => Self::Integers(integers!(Int32Type)),
+            DataType::Int64 => Self::Integers(integers!(Int64Type)),
+            DataType::UInt8 => Self::Integers(integers!(UInt8Type)),
+            DataType::UInt16 => Self::Integers(integers!(UInt16Type)),
+            DataType::UInt32 => Self::Integers(integers!(UInt32Type)),
+            DataType::UInt64 => {
+                Self::Integers(array.as_primitive::<UInt64Type>().values().to_vec())
+            }
+            DataType::Utf8 => Self::Utf8(array.as_string().clone()),
+            DataType::LargeUtf8 => Self::LargeUtf8(array.as_string().clone()),
+            DataType::Utf8View => Self::Utf8View(array.as_string_view().clone()),
+            DataType::Binary => Self::Binary(array.as_binary().clone()),
+            DataType::LargeBinary => Self::LargeBinary(array.as_binary().clone()),
+            DataType::BinaryView => Self::BinaryView(array.as_binary_view().clone()),
+            DataType::FixedSizeBinary(_) => {
+                Self::FixedSizeBinary(array.as_fixed_size_binary().clone())
+            }
+            other => return Err(Error::internal(format!("keys cannot be of type {other}"))),
+        })
+    }
+
+    fn bytes(&self, index: usize) -> &[u8] {
+        match self {
+            // Integers are compared as integers: nobody asks for their bytes.
+            Self::Integers(_) => &[],
+            Self::Utf8(values) => values.value(index).as_bytes(),
+            Self::LargeUtf8(values) => values.value(index).as_bytes(),
+            Self::Utf8View(values) => values.value(index).as_bytes(),
+            Self::Binary(values) => values.value(index),
+            Self::LargeBinary(values) => values.value(index),
+            Self::BinaryView(values) => values.value(index),
+            Self::FixedSizeBinary(values) => values.value(index),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Int8Array, Int64Array};
+    use hashbrown::DefaultHashBuilder;
+
+    use super::*;
+
+    #[test]
+    fn every_layout_of_a_string_has_the_same_code() {
+        let hasher = DefaultHashBuilder::default();
+        let plain: ArrayRef =
+            Arc::new(StringArray::from(vec![Some("a"), None, Some("longer than twelve")]));
+        let keys = Keys::try_new(&plain).unwrap();
+        let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        for layout in [
+            DataType::LargeUtf8,
+            DataType::Utf8View,
+            DataType::Binary,
+            DataType::BinaryView,
+            dictionary,
+        ] {
+            let other = Keys::try_new(&cast(&plain, &layout).unwrap()).unwrap();
+            assert!(!other.is_exact());
+            assert!(other.is_null(1) && !keys.equal(1, &other, 1), "{layout}");
+            for row in [0, 2] {
+                assert_eq!(keys.code(row, &hasher), other.code(row, &hasher), "{layout}");
+                assert!(keys.equal(row, &other, row), "{layout}");
+            }
+        }
+    }
+
+    #[test]
+    fn negative_keys_of_any_width_agree() {
+        let hasher = DefaultHashBuilder::default();
+        let narrow = Keys::try_new(&(Arc::new(Int8Array::from(vec![-1])) as ArrayRef)).unwrap();
+        let wide = Keys::try_new(&(Arc::new(Int64Array::from(vec![-1])) as ArrayRef)).unwrap();
+        assert!(narrow.is_exact() && narrow.equal(0, &wide, 0));
+        assert_eq!(narrow.code(0, &hasher), wide.code(0, &hasher));
+    }
+}

@@ -1,0 +1,89 @@
+//! Lance's errors in Keyloom's words: a kind that says whether to try again, and a message without
+//! source locations or secrets.
+
+use keyloom_common::{Error, error::redact};
+
+/// What a failed access to a dataset means. What does not exist will not exist the next time;
+/// everything else may be a disk or a network that was slow.
+pub(super) fn from_lance(error: lance::Error) -> Error {
+    use lance::Error as Lance;
+    let message = without_locations(&error.to_string());
+    match error {
+        Lance::DatasetNotFound { .. }
+        | Lance::NotFound { .. }
+        | Lance::VersionNotFound { .. }
+        | Lance::RefNotFound { .. } => Error::not_found(message),
+        Lance::InvalidTableLocation { .. } | Lance::InvalidRef { .. } => Error::invalid(message),
+        _ => Error::store(message),
+    }
+}
+
+/// Lance ends its messages with `, path/to/source.rs:12:34`, once for each error in a chain.
+fn without_locations(message: &str) -> String {
+    let is_location = |part: &&str| {
+        let mut ends = part.rsplitn(3, ':');
+        let mut number = || ends.next().is_some_and(|end| end.parse::<u32>().is_ok());
+        number() && number() && ends.next().is_some_and(|path| path.ends_with(".rs"))
+    };
+    let kept: Vec<_> = message.split(", ").filter(|part| !is_location(part)).collect();
+    kept.join(", ")
+}
+
+/// Removes from messages what a dataset's URI and storage options must not tell.
+#[derive(Clone)]
+pub(super) struct Scrub {
+    uri: String,
+    secrets: Vec<String>,
+}
+
+impl Scrub {
+    /// Takes the options that sound secret. A value too short to be one would only maim messages.
+    pub(super) fn new<'a>(
+        uri: &str,
+        options: impl IntoIterator<Item = (&'a String, &'a String)>,
+    ) -> Self {
+        const SHORTEST_SECRET: usize = 4;
+        let secret = |name: &str| {
+            let name = name.to_ascii_lowercase();
+            ["key", "secret", "token", "password", "credential"].iter().any(|w| name.contains(w))
+        };
+        let secrets = options
+            .into_iter()
+            .filter(|(name, value)| secret(name) && value.len() >= SHORTEST_SECRET);
+        Self { uri: uri.to_owned(), secrets: secrets.map(|(_, value)| value.clone()).collect() }
+    }
+
+    /// The same error without secrets.
+    pub(super) fn clean(&self, error: Error) -> Error {
+        let mut message = error.message().replace(&self.uri, &redact(&self.uri));
+        for secret in &self.secrets {
+            message = message.replace(secret, "***");
+        }
+        Error::new(error.kind(), message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn locations_are_dropped_and_the_rest_is_kept() {
+        let message = "LanceError(IO): a, b: c, /home/x/src/io.rs:12:3, src/lib.rs:4:55";
+        assert_eq!(without_locations(message), "LanceError(IO): a, b: c");
+        assert_eq!(without_locations("at 10:20:30, as ever"), "at 10:20:30, as ever");
+    }
+
+    #[test]
+    fn secrets_are_dropped_from_messages() {
+        let options = HashMap::from([
+            ("aws_secret_access_key".to_owned(), "hunter22".to_owned()),
+            ("region".to_owned(), "us-east-1".to_owned()),
+        ]);
+        let scrub = Scrub::new("s3://user:pw@bucket/a", &options);
+        let error = scrub.clean(Error::store("s3://user:pw@bucket/a in us-east-1 with hunter22"));
+        assert_eq!(error, Error::store("s3://bucket/a in us-east-1 with ***"));
+    }
+}

@@ -1,0 +1,176 @@
+//! Opens snapshots of datasets, and says in the user's words why one cannot be opened.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use arrow::datatypes::{Schema, SchemaRef};
+use keyloom_common::{
+    Error, Result,
+    error::redact,
+    store::{LancePin, LanceSpec, Snapshot, StoreDescription},
+};
+use lance::{Dataset, dataset::builder::DatasetBuilder, session::Session};
+use tokio::sync::OnceCell;
+
+use super::{
+    error::{Scrub, from_lance},
+    key_map::KeyMap,
+    layout::Layout,
+    tasks,
+};
+use crate::store::StoreSettings;
+
+/// What opening datasets needs of its worker.
+pub(crate) struct LanceEnv<'a> {
+    pub(crate) settings: &'a StoreSettings,
+    pub(crate) session: &'a Arc<Session>,
+}
+
+/// A snapshot of a dataset, and what was learned about it so far.
+pub(crate) struct LanceHandle {
+    pub(super) spec: LanceSpec,
+    pub(super) dataset: Arc<Dataset>,
+    /// The columns that lookups can return.
+    pub(super) schema: SchemaRef,
+    pub(super) settings: StoreSettings,
+    pub(super) scrub: Scrub,
+    pub(super) layout: OnceCell<Layout>,
+    pub(super) key_map: OnceCell<KeyMap>,
+}
+
+impl LanceEnv<'_> {
+    /// The columns, and the version that the pin means now.
+    ///
+    /// # Errors
+    /// `not_found` if the dataset, the version or the tag does not exist, `invalid` if the storage
+    /// profile is unknown, `store` if the dataset cannot be read.
+    pub(crate) async fn describe(&self, spec: &LanceSpec) -> Result<StoreDescription> {
+        let dataset = self.load(spec, spec.pin.clone()).await?;
+        if let (Some(LancePin::Tag(tag)), Some(branch)) = (&spec.pin, &dataset.manifest.branch) {
+            // Versions are counted by branch, so the number alone would name another snapshot.
+            return Err(Error::invalid(format!(
+                "tag '{tag}' is on branch '{branch}'; only tags of the main branch can be read"
+            )));
+        }
+        let snapshot = Snapshot::Version(dataset.version_id());
+        Ok(StoreDescription { schema: lookup_schema(&dataset), snapshot })
+    }
+
+    /// The dataset at exactly this version.
+    ///
+    /// # Errors
+    /// As [`LanceEnv::describe`].
+    pub(crate) async fn open(&self, spec: &LanceSpec, version: u64) -> Result<LanceHandle> {
+        let dataset = self.load(spec, Some(LancePin::Version(version))).await?;
+        Ok(LanceHandle {
+            schema: lookup_schema(&dataset),
+            scrub: self.scrub(spec)?,
+            // The profiles hold credentials, and nothing reads them after this.
+            settings: StoreSettings { storage_profiles: HashMap::new(), ..self.settings.clone() },
+            spec: spec.clone(),
+            dataset: Arc::new(dataset),
+            layout: OnceCell::new(),
+            key_map: OnceCell::new(),
+        })
+    }
+
+    async fn load(&self, spec: &LanceSpec, pin: Option<LancePin>) -> Result<Dataset> {
+        let mut builder = DatasetBuilder::from_uri(&spec.uri).with_session(self.session.clone());
+        if let Some(options) = self.profile(spec)? {
+            builder = builder.with_storage_options(options.clone());
+        }
+        let uri = redact(&spec.uri);
+        let opened = tasks::run(async move {
+            let pinned = match &pin {
+                None => builder.clone(),
+                Some(LancePin::Version(version)) => builder.clone().with_version(*version),
+                Some(LancePin::Tag(tag)) => builder.clone().with_tag(tag),
+            };
+            match (pinned.load().await, &pin) {
+                (Ok(dataset), _) => Ok(dataset),
+                (Err(error), Some(LancePin::Version(version))) if is_absent(&error) => {
+                    // The same error stands for a version and for a dataset that is not there.
+                    let dataset = builder.load().await.map_err(|error| explain(error, &uri))?;
+                    Err(Error::not_found(format!(
+                        "no version {version} of the Lance dataset at {uri}, whose newest is {}",
+                        dataset.version_id()
+                    )))
+                }
+                (Err(lance::Error::RefNotFound { .. }), Some(LancePin::Tag(tag))) => {
+                    Err(Error::not_found(format!("no tag '{tag}' on the Lance dataset at {uri}")))
+                }
+                (Err(error), _) => Err(explain(error, &uri)),
+            }
+        });
+        let scrub = self.scrub(spec)?;
+        opened.await.map_err(|error| scrub.clean(error))
+    }
+
+    fn profile(&self, spec: &LanceSpec) -> Result<Option<&HashMap<String, String>>> {
+        let Some(name) = &spec.storage_profile else { return Ok(None) };
+        let profile = self.settings.storage_profiles.get(name);
+        profile.map(Some).ok_or_else(|| {
+            let names = self.settings.profile_names();
+            let known = match names.as_slice() {
+                [] => "none".to_owned(),
+                names => format!("'{}'", names.join("', '")),
+            };
+            Error::invalid(format!("storage profile '{name}' not found; the worker has {known}"))
+        })
+    }
+
+    fn scrub(&self, spec: &LanceSpec) -> Result<Scrub> {
+        Ok(Scrub::new(&spec.uri, self.profile(spec)?.into_iter().flatten()))
+    }
+}
+
+impl fmt::Debug for LanceHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LanceHandle")
+            .field("uri", &redact(&self.spec.uri))
+            .field("version", &self.dataset.version_id())
+            .finish_non_exhaustive()
+    }
+}
+
+fn is_absent(error: &lance::Error) -> bool {
+    use lance::Error as Lance;
+    matches!(
+        error,
+        Lance::DatasetNotFound { .. } | Lance::NotFound { .. } | Lance::VersionNotFound { .. }
+    )
+}
+
+fn explain(error: lance::Error, uri: &str) -> Error {
+    if is_absent(&error) {
+        return Error::not_found(format!("no Lance dataset at {uri}"));
+    }
+    from_lance(error).context(format_args!("the Lance dataset at {uri}"))
+}
+
+/// The columns that lookups can return. Blobs are read through files of their own, and Lance keeps
+/// JSON in an encoding of its own: both are left out. Lance's hints on how to write a column, and
+/// the metadata of the whole schema, say nothing about values.
+fn lookup_schema(dataset: &Dataset) -> SchemaRef {
+    let opaque = |field: &lance::datatypes::Field| {
+        let extension = field.metadata.get("ARROW:extension:name");
+        field.is_blob() || extension.is_some_and(|name| name == "lance.json")
+    };
+    let schema = dataset.schema();
+    let arrow = Schema::from(schema);
+    let fields = schema.fields.iter().zip(arrow.fields()).filter(|(lance, _)| {
+        let mut nested = vec![*lance];
+        while let Some(field) = nested.pop() {
+            if opaque(field) {
+                return false;
+            }
+            nested.extend(&field.children);
+        }
+        true
+    });
+    let fields = fields.map(|(_, arrow)| {
+        let mut metadata = arrow.metadata().clone();
+        metadata.retain(|key, _| !key.starts_with("lance"));
+        arrow.as_ref().clone().with_metadata(metadata)
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}

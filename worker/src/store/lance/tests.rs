@@ -1,0 +1,142 @@
+//! What Lance alone brings: fragments, deletions, compaction, row ids, versions and tags.
+
+mod opening;
+mod rows;
+
+use std::{collections::HashMap, ops::Range, sync::Arc};
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchIterator, StringArray,
+    UInt64Array,
+};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, UInt64Type};
+use keyloom_common::{
+    Error, ErrorKind, Result,
+    store::{
+        LancePin, LanceSpec, OnDuplicateKey, ResolvedStore, Snapshot, StoreDescription, StoreKind,
+        StoreSpec,
+    },
+};
+use lance::{
+    Dataset,
+    dataset::{
+        WriteMode, WriteParams,
+        optimize::{CompactionOptions, compact_files},
+    },
+};
+
+use super::{
+    key_map::Coder,
+    scan::{KeySource, read_key_map},
+};
+use crate::store::{
+    Found, Request, Store, StoreEnv, StoreSettings,
+    contract::fixture::{Blobs, batch, env, held, lance_spec, values, write_lance},
+    open::Handle,
+};
+
+/// A dataset in a directory of its own.
+struct Rows {
+    dataset: Dataset,
+    uri: String,
+    _dir: tempfile::TempDir,
+}
+
+/// Ids of a range, each with a word.
+fn rows(ids: Range<i64>) -> RecordBatch {
+    let words = StringArray::from_iter_values(ids.clone().map(word));
+    batch(vec![
+        ("id", Arc::new(Int64Array::from_iter_values(ids)) as ArrayRef),
+        ("word", Arc::new(words) as ArrayRef),
+    ])
+}
+
+fn word(id: i64) -> String {
+    format!("word {id}")
+}
+
+/// Rows with the ids 0 to 29, in fragments of ten.
+async fn three_fragments(enable_stable_row_ids: bool) -> Rows {
+    let params = WriteParams { max_rows_per_file: 10, enable_stable_row_ids, ..Default::default() };
+    write(rows(0..30), params).await
+}
+
+async fn write(rows: RecordBatch, params: WriteParams) -> Rows {
+    let dir = tempfile::tempdir().unwrap();
+    let uri = dir.path().join("rows.lance").to_string_lossy().into_owned();
+    let dataset = write_lance(&uri, rows, params).await;
+    Rows { dataset, uri, _dir: dir }
+}
+
+impl Rows {
+    async fn append(&mut self, rows: RecordBatch) {
+        let schema = rows.schema();
+        let params = WriteParams { mode: WriteMode::Append, ..Default::default() };
+        let rows = RecordBatchIterator::new([Ok(rows)], schema);
+        self.dataset.append(rows, Some(params)).await.unwrap();
+    }
+
+    async fn delete(&mut self, predicate: &str) {
+        self.dataset.delete(predicate).await.unwrap();
+    }
+
+    async fn compact(&mut self) {
+        compact_files(&mut self.dataset, CompactionOptions::default(), None).await.unwrap();
+    }
+
+    fn spec(&self, key: &str) -> LanceSpec {
+        lance_spec(&self.uri, key)
+    }
+
+    async fn open(&self, key: &str) -> Arc<dyn Store> {
+        open(self.spec(key)).await.unwrap()
+    }
+
+    /// The row ids of the ids, as Lance tells them.
+    async fn row_ids(&self) -> HashMap<i64, u64> {
+        let mut scan = self.dataset.scan();
+        let scan = scan.project(&["id"]).unwrap().with_row_id();
+        let all = scan.try_into_batch().await.unwrap();
+        let ids = all["id"].as_primitive::<Int64Type>().values().to_vec();
+        let row_ids = all["_rowid"].as_primitive::<UInt64Type>().values();
+        ids.into_iter().zip(row_ids.iter().copied()).collect()
+    }
+}
+
+async fn describe(env: &StoreEnv, spec: LanceSpec) -> Result<Arc<ResolvedStore>> {
+    let spec = StoreSpec { name: "own_name".to_owned(), kind: StoreKind::Lance(spec) };
+    let description = env.describe(&spec).await?;
+    ResolvedStore::try_new("emb", spec, description)
+}
+
+async fn open(spec: LanceSpec) -> Result<Arc<dyn Store>> {
+    let env = env();
+    env.open(&*describe(&env, spec).await?).await
+}
+
+async fn open_error(spec: LanceSpec) -> Error {
+    open(spec).await.err().unwrap()
+}
+
+async fn ask(
+    store: &Arc<dyn Store>,
+    keys: impl Array + 'static,
+    columns: &[usize],
+) -> Result<Found> {
+    store.lookup(Request { keys: Arc::new(keys), columns: columns.to_vec() }).await
+}
+
+/// The ids found under integer keys.
+async fn ids(store: &Arc<dyn Store>, keys: impl Array + 'static) -> Vec<Option<i64>> {
+    let keys: ArrayRef = Arc::new(keys);
+    let found = store.lookup(Request { keys: keys.clone(), columns: vec![1, 0] }).await.unwrap();
+    let (ids, words) = (values(&found, "id"), values(&found, "word"));
+    let ids: Vec<_> = ids.as_primitive::<Int64Type>().iter().collect();
+    let expected: StringArray = ids.iter().map(|id| id.map(word)).collect();
+    assert_eq!(words.as_ref(), &expected);
+    // Existence must say the same, and read no values.
+    let exists = store.lookup(Request { keys, columns: vec![] }).await.unwrap();
+    assert_eq!(held(&exists), ids.iter().map(Option::is_some).collect::<Vec<_>>());
+    assert_eq!(exists.fetched, Default::default());
+    ids
+}

@@ -1,0 +1,131 @@
+//! Which snapshot and which columns are read, and what is said of those that cannot be.
+
+use super::*;
+
+#[tokio::test]
+async fn a_pinned_version_does_not_see_later_writes() {
+    let mut rows = three_fragments(false).await;
+    let env = env();
+    let planned = describe(&env, rows.spec("id")).await.unwrap();
+    let first = rows.dataset.version_id();
+    assert_eq!(planned.description.snapshot, Snapshot::Version(first));
+    rows.dataset.tags().create("release", first).await.unwrap();
+    rows.append(super::rows(30..31)).await;
+    rows.delete("id = 5").await;
+
+    let wanted = || Int64Array::from(vec![5, 30]);
+    assert_eq!(ids(&env.open(&planned).await.unwrap(), wanted()).await, [Some(5), None]);
+    assert_eq!(ids(&rows.open("id").await, wanted()).await, [None, Some(30)]);
+    for pin in [LancePin::Version(first), LancePin::Tag("release".to_owned())] {
+        let store = open(LanceSpec { pin: Some(pin), ..rows.spec("id") }).await.unwrap();
+        assert_eq!(ids(&store, wanted()).await, [Some(5), None]);
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_named() {
+    let rows = three_fragments(false).await;
+    let uri = rows.uri.clone();
+    let nowhere = format!("{uri}-not");
+    let pinned = |pin| LanceSpec { pin: Some(pin), ..rows.spec("id") };
+    let cases = [
+        (lance_spec(&nowhere, "id"), format!("no Lance dataset at {nowhere}")),
+        (
+            pinned(LancePin::Version(9)),
+            format!("no version 9 of the Lance dataset at {uri}, whose newest is 1"),
+        ),
+        (
+            pinned(LancePin::Tag("x".to_owned())),
+            format!("no tag 'x' on the Lance dataset at {uri}"),
+        ),
+        (
+            LanceSpec { pin: Some(LancePin::Version(1)), ..lance_spec(&nowhere, "id") },
+            format!("no Lance dataset at {nowhere}"),
+        ),
+        (
+            LanceSpec { pin: Some(LancePin::Tag("x".to_owned())), ..lance_spec(&nowhere, "id") },
+            format!("no Lance dataset at {nowhere}"),
+        ),
+    ];
+    for (spec, cause) in cases {
+        let error = open_error(spec).await;
+        assert_eq!(error.message(), format!("store 'own_name' cannot be opened: {cause}"));
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    }
+    assert!(!std::path::Path::new(&nowhere).exists());
+}
+
+#[tokio::test]
+async fn an_unknown_profile_names_the_known_ones() {
+    let rows = three_fragments(false).await;
+    let spec = LanceSpec { storage_profile: Some("prod".to_owned()), ..rows.spec("id") };
+    let profiles = ["b", "a"].map(|name| (name.to_owned(), HashMap::new()));
+    let settings =
+        StoreSettings { storage_profiles: HashMap::from(profiles), ..Default::default() };
+    let env = StoreEnv::new(settings, Arc::new(Blobs::default()));
+    let error = describe(&env, spec).await.unwrap_err();
+    let message = "store 'own_name' cannot be opened: storage profile 'prod' not found; the worker \
+                   has 'a', 'b'";
+    assert_eq!(error, Error::invalid(message));
+}
+
+#[tokio::test]
+async fn a_map_beyond_its_bound_is_refused() {
+    let rows = three_fragments(false).await;
+    let settings = StoreSettings { max_key_map_bytes: 479, ..Default::default() };
+    let env = StoreEnv::new(settings, Arc::new(Blobs::default()));
+    let store = env.open(&*describe(&env, rows.spec("id")).await.unwrap()).await.unwrap();
+    let error = ask(&store, Int64Array::from(vec![1]), &[]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+    assert!(error.message().ends_with("max_key_map_bytes allows 479"), "{error}");
+}
+
+#[tokio::test]
+async fn a_store_whose_files_are_gone_is_an_error_not_a_miss() {
+    let rows = three_fragments(false).await;
+    let store = rows.open("id").await;
+    let mapped = ask(&store, Int64Array::from(vec![1]), &[]).await.unwrap();
+    assert_eq!(held(&mapped), [true]);
+    std::fs::remove_dir_all(format!("{}/data", rows.uri)).unwrap();
+    let error = ask(&store, Int64Array::from(vec![1, 15]), &[1]).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Store | ErrorKind::NotFound), "{error:?}");
+    assert!(error.message().starts_with("KV store 'emb' cannot be read: "), "{error}");
+    assert!(!error.message().contains(".rs:"), "{error}");
+}
+
+#[tokio::test]
+async fn other_columns_than_planned_are_refused() {
+    let rows = three_fragments(false).await;
+    let env = env();
+    let planned = describe(&env, rows.spec("id")).await.unwrap();
+    let schema = Arc::new(planned.schema().project(&[0]).unwrap());
+    let description = StoreDescription { schema, snapshot: planned.description.snapshot };
+    let other = ResolvedStore::try_new("emb", planned.spec.clone(), description).unwrap();
+    let error = env.open(&other).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn columns_that_lookups_cannot_return_are_left_out() {
+    let described = |name: &str, key: &str, value: &str| {
+        let metadata = HashMap::from([(key.to_owned(), value.to_owned())]);
+        Field::new(name, DataType::Utf8, true).with_metadata(metadata)
+    };
+    let schema = Schema::new(vec![
+        described("hinted", "lance-encoding:compression", "none"),
+        described("json", "ARROW:extension:name", "arrow.json"),
+        described("noted", "unit", "m"),
+    ]);
+    let column = || Arc::new(StringArray::from(vec!["{}"])) as ArrayRef;
+    let rows = RecordBatch::try_new(Arc::new(schema), vec![column(), column(), column()]);
+    let rows = write(rows.unwrap(), WriteParams::default()).await;
+    let resolved = describe(&env(), rows.spec("hinted")).await.unwrap();
+    let expected = Schema::new(vec![
+        Field::new("hinted", DataType::Utf8, true),
+        described("noted", "unit", "m"),
+    ]);
+    assert_eq!(resolved.schema().as_ref(), &expected);
+    let found = ask(&rows.open("hinted").await, StringArray::from(vec!["{}"]), &[1]).await.unwrap();
+    assert_eq!(found.rows.schema().field(0), expected.field(1));
+    assert_eq!(values(&found, "noted").as_ref(), &StringArray::from(vec!["{}"]));
+}

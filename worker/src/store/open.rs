@@ -1,0 +1,127 @@
+//! Opens stores: the one place that knows which implementation a description asks for.
+//!
+//! What is opened ([`Handle`]) knows no alias, because one store may be attached under several.
+//! Binding it to a [`ResolvedStore`] is cheap and gives the [`Store`] that tasks use.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use keyloom_common::{
+    BlobId, Error, Result,
+    store::{ResolvedStore, Snapshot, StoreDescription, StoreKind, StoreSpec},
+};
+use lance::session::Session;
+
+use super::{
+    Store, StoreSettings,
+    lance::{LanceEnv, LanceHandle},
+    memory::MemoryStore,
+};
+
+/// Where a worker gets the contents of memory stores.
+#[async_trait]
+pub trait BlobSource: fmt::Debug + Send + Sync {
+    /// The bytes of that name.
+    ///
+    /// # Errors
+    /// `unavailable` or `not_found` if nobody gives them.
+    async fn blob(&self, id: BlobId) -> Result<Bytes>;
+}
+
+/// What opening stores needs of its worker.
+#[derive(Clone, Debug)]
+pub struct StoreEnv {
+    /// The bounds, and the storage profiles.
+    pub settings: StoreSettings,
+    /// Lance's caches, shared by all datasets.
+    pub lance_session: Arc<Session>,
+    /// The contents of memory stores.
+    pub blobs: Arc<dyn BlobSource>,
+}
+
+/// A store that is open, under no alias yet.
+#[derive(Clone, Debug)]
+pub(crate) enum Handle {
+    Lance(Arc<LanceHandle>),
+    Memory(Arc<MemoryStore>),
+}
+
+impl StoreEnv {
+    /// An environment with fresh caches of the sizes that the settings give.
+    pub fn new(settings: StoreSettings, blobs: Arc<dyn BlobSource>) -> Self {
+        let lance_session = Arc::new(Session::new(
+            settings.lance_index_cache_bytes,
+            settings.lance_metadata_cache_bytes,
+            Arc::default(),
+        ));
+        Self { settings, lance_session, blobs }
+    }
+
+    /// Opens a store to learn its columns and its newest (or pinned) snapshot.
+    ///
+    /// # Errors
+    /// `not_found` if the store, its version or its tag does not exist, `invalid` if it cannot be
+    /// what the description says, `store` if it cannot be read. The message names the store.
+    pub async fn describe(&self, spec: &StoreSpec) -> Result<StoreDescription> {
+        let described = match &spec.kind {
+            StoreKind::Lance(lance) => self.lance().describe(lance).await,
+            StoreKind::Memory(memory) => self.describe_memory(memory.content).await,
+        };
+        described.map_err(|error| cannot_open(&spec.name, error))
+    }
+
+    /// Opens a store at exactly the snapshot that the plan names.
+    ///
+    /// # Errors
+    /// As [`StoreEnv::describe`]; the message names the alias.
+    pub async fn open(&self, store: &ResolvedStore) -> Result<Arc<dyn Store>> {
+        self.open_handle(store).await?.bind(store)
+    }
+
+    pub(crate) async fn open_handle(&self, store: &ResolvedStore) -> Result<Handle> {
+        let opened = match (&store.spec.kind, store.description.snapshot) {
+            (StoreKind::Lance(lance), Snapshot::Version(version)) => {
+                self.lance().open(lance, version).await.map(|open| Handle::Lance(Arc::new(open)))
+            }
+            (StoreKind::Memory(memory), Snapshot::Immutable) => {
+                self.open_memory(memory.content, &memory.key).await
+            }
+            (_, snapshot) => {
+                Err(Error::internal(format!("such a store has no snapshot {snapshot}")))
+            }
+        };
+        opened.map_err(|error| cannot_open(&store.alias, error))
+    }
+
+    fn lance(&self) -> LanceEnv<'_> {
+        LanceEnv { settings: &self.settings, session: &self.lance_session }
+    }
+
+    async fn describe_memory(&self, content: BlobId) -> Result<StoreDescription> {
+        let schema = MemoryStore::read_schema(self.blobs.blob(content).await?).await?;
+        Ok(StoreDescription { schema, snapshot: Snapshot::Immutable })
+    }
+
+    async fn open_memory(&self, content: BlobId, key: &str) -> Result<Handle> {
+        let bytes = self.blobs.blob(content).await?;
+        Ok(Handle::Memory(Arc::new(MemoryStore::open(content, bytes, key).await?)))
+    }
+}
+
+impl Handle {
+    /// The store as a plan names it.
+    ///
+    /// # Errors
+    /// `invalid` if the columns are not those that the plan was made for.
+    pub(crate) fn bind(&self, store: &ResolvedStore) -> Result<Arc<dyn Store>> {
+        match self {
+            Self::Lance(handle) => Ok(Arc::new(handle.bind(store)?)),
+            Self::Memory(memory) => Ok(memory.clone()),
+        }
+    }
+}
+
+fn cannot_open(name: &str, error: Error) -> Error {
+    error.context(format_args!("store '{name}' cannot be opened"))
+}

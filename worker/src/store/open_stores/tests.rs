@@ -1,0 +1,101 @@
+//! Opening once, closing the least recently used, forgetting failures.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arrow::array::{ArrayRef, Int64Array};
+use async_trait::async_trait;
+use bytes::Bytes;
+use keyloom_common::{
+    BlobId, Error, ErrorKind,
+    store::{MemorySpec, StoreKind},
+};
+
+use super::*;
+use crate::store::{
+    BlobSource, StoreSettings,
+    contract::fixture::{batch, ipc},
+};
+
+/// One content, whatever is asked for; the first fetches fail.
+#[derive(Debug)]
+struct Flaky {
+    content: Bytes,
+    failures: usize,
+    fetched: AtomicUsize,
+}
+
+#[async_trait]
+impl BlobSource for Flaky {
+    async fn blob(&self, _id: BlobId) -> Result<Bytes> {
+        let before = self.fetched.fetch_add(1, Ordering::SeqCst);
+        // Let others come before it is there.
+        tokio::task::yield_now().await;
+        if before < self.failures {
+            return Err(Error::unavailable("nobody gives it"));
+        }
+        Ok(self.content.clone())
+    }
+}
+
+/// Stores that share one content, and what counts its fetches.
+fn stores(failures: usize, max_open_stores: usize) -> (OpenStores, Arc<Flaky>) {
+    let keys = Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef;
+    let content = ipc(&batch(vec![("k", keys)]));
+    let blobs = Arc::new(Flaky { content, failures, fetched: AtomicUsize::new(0) });
+    let settings = StoreSettings { max_open_stores, ..Default::default() };
+    (OpenStores::new(StoreEnv::new(settings, blobs.clone())), blobs)
+}
+
+async fn resolve(name: &str, alias: &str, blobs: &Flaky) -> Arc<ResolvedStore> {
+    let content = BlobId::of(&blobs.content);
+    let kind = StoreKind::Memory(MemorySpec { content, key: "k".to_owned() });
+    let spec = StoreSpec { name: name.to_owned(), kind };
+    let (stores, _) = stores(0, 1);
+    let description = stores.describe(&spec).await.unwrap();
+    ResolvedStore::try_new(alias, spec, description).unwrap()
+}
+
+#[tokio::test]
+async fn a_store_that_many_want_at_once_is_opened_once() {
+    let (stores, blobs) = stores(0, 4);
+    let (one, other) = (resolve("a", "x", &blobs).await, resolve("a", "y", &blobs).await);
+    let both = (0..8).map(|i| if i % 2 == 0 { &one } else { &other });
+    let opened = futures::future::join_all(both.map(|store| stores.get(store))).await;
+    assert!(opened.iter().all(Result::is_ok));
+    assert_eq!(blobs.fetched.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_failed_opening_is_not_remembered() {
+    let (stores, blobs) = stores(2, 4);
+    let store = resolve("a", "x", &blobs).await;
+    let attempts = (0..2).map(|_| stores.get(&store));
+    for failed in futures::future::join_all(attempts).await {
+        let error = failed.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert_eq!(error.message(), "store 'x' cannot be opened: nobody gives it");
+    }
+    assert!(stores.open_names().is_empty());
+    stores.get(&store).await.unwrap();
+    assert_eq!(stores.open_names(), ["a"]);
+}
+
+#[tokio::test]
+async fn the_least_recently_used_store_is_closed() {
+    let (stores, blobs) = stores(0, 2);
+    let (a, b, c) = tokio::join!(
+        resolve("a", "x", &blobs),
+        resolve("b", "x", &blobs),
+        resolve("c", "x", &blobs)
+    );
+    for store in [&a, &b, &a, &c] {
+        stores.get(store).await.unwrap();
+    }
+    assert_eq!(stores.open_names(), ["a", "c"]);
+    // What cannot be opened closes nothing.
+    let mut gone = ResolvedStore::clone(&b);
+    gone.description.snapshot = Snapshot::Version(9);
+    assert!(stores.get(&Arc::new(gone)).await.is_err());
+    assert_eq!(stores.open_names(), ["a", "c"]);
+    assert_eq!(blobs.fetched.load(Ordering::SeqCst), 3);
+}

@@ -1,0 +1,86 @@
+//! The bounds under which a worker opens and reads stores, and the storage options that it keeps.
+//!
+//! Storage options may hold credentials. They never leave the worker: plans name a profile, and
+//! `Debug` prints the names of the profiles alone.
+
+use std::{collections::HashMap, fmt};
+
+use serde::{Deserialize, Serialize};
+
+/// Bytes in a mebibyte.
+const MIB: usize = 1 << 20;
+
+/// Bounds on stores. A bound of 0 counts as 1.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreSettings {
+    /// Bytes of Lance's index cache, shared by all datasets of the worker (default 256 MiB).
+    pub lance_index_cache_bytes: usize,
+    /// Bytes of Lance's metadata cache, shared by all datasets of the worker (default 256 MiB).
+    pub lance_metadata_cache_bytes: usize,
+    /// The most rows that one read of a request takes (default 2048).
+    pub take_chunk_rows: usize,
+    /// The most reads of one request in flight (default 4).
+    pub take_chunks_in_flight: usize,
+    /// The most stores that stay open; beyond, the least recently used is closed (default 64).
+    pub max_open_stores: usize,
+    /// The most bytes of one store's map from keys to rows, at 16 bytes a row (default 4 GiB).
+    pub max_key_map_bytes: u64,
+    /// Storage options (endpoint, region, credentials, …) by the name under which stores ask for
+    /// them (default none).
+    pub storage_profiles: HashMap<String, HashMap<String, String>>,
+}
+
+impl StoreSettings {
+    /// The names of the storage profiles, sorted, as messages list them.
+    pub(crate) fn profile_names(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self.storage_profiles.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self {
+            lance_index_cache_bytes: 256 * MIB,
+            lance_metadata_cache_bytes: 256 * MIB,
+            take_chunk_rows: 2048,
+            take_chunks_in_flight: 4,
+            max_open_stores: 64,
+            max_key_map_bytes: 4 << 30,
+            storage_profiles: HashMap::new(),
+        }
+    }
+}
+
+impl fmt::Debug for StoreSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreSettings")
+            .field("lance_index_cache_bytes", &self.lance_index_cache_bytes)
+            .field("lance_metadata_cache_bytes", &self.lance_metadata_cache_bytes)
+            .field("take_chunk_rows", &self.take_chunk_rows)
+            .field("take_chunks_in_flight", &self.take_chunks_in_flight)
+            .field("max_open_stores", &self.max_open_stores)
+            .field("max_key_map_bytes", &self.max_key_map_bytes)
+            .field("storage_profiles", &self.profile_names())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_never_prints_what_a_profile_holds() {
+        let options = HashMap::from([("aws_secret_access_key".to_owned(), "hunter2".to_owned())]);
+        let settings = StoreSettings {
+            storage_profiles: HashMap::from([("prod".to_owned(), options)]),
+            ..StoreSettings::default()
+        };
+        let text = format!("{settings:?}");
+        assert!(text.contains("prod"), "{text}");
+        assert!(!text.contains("hunter2") && !text.contains("secret"), "{text}");
+    }
+}

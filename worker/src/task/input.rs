@@ -1,0 +1,128 @@
+//! Looking at input files: which there are, in which format, with which columns.
+
+use std::sync::Arc;
+
+use datafusion::{
+    datasource::{
+        file_format::{
+            FileFormat, arrow::ArrowFormat, csv::CsvFormat, json::JsonFormat,
+            parquet::ParquetFormat,
+        },
+        listing::ListingTableUrl,
+    },
+    prelude::SessionContext,
+};
+use futures::TryStreamExt;
+use keyloom_common::{
+    Error, Result,
+    error::redact,
+    input::{Format, InputDescription, InputFile, InputSpec},
+};
+use object_store::ObjectMeta;
+
+/// Endings of compressed text files, which DataFusion's plans cannot carry.
+const COMPRESSED: [&str; 5] = [".gz", ".bz2", ".xz", ".zst", ".zip"];
+
+pub(super) async fn describe(
+    spec: &InputSpec,
+    session: &SessionContext,
+) -> Result<InputDescription> {
+    let path = redact(&spec.path);
+    let url = ListingTableUrl::parse(&spec.path)
+        .map_err(|error| Error::from(error).context(format!("input {path}")))?;
+    let object_store = url.object_store();
+    let store = session.runtime_env().object_store(&object_store)?;
+    let files = list(&url, session, &store)
+        .await
+        .map_err(|error| error.context(format!("input {path}")))?;
+    let (format, files) = choose(spec, &path, files)?;
+    let schema = file_format(format)
+        .infer_schema(&session.state(), &store, &files)
+        .await
+        .map_err(|error| Error::from(error).context(format!("input {path}")))?;
+    let file = |meta: ObjectMeta| InputFile {
+        path: meta.location.to_string(),
+        size: meta.size,
+        modified_ms: meta.last_modified.timestamp_millis(),
+    };
+    Ok(InputDescription {
+        format,
+        schema,
+        object_store: object_store.as_str().to_owned(),
+        files: files.into_iter().map(file).collect(),
+    })
+}
+
+/// All files that are not hidden, in the order of their names.
+async fn list(
+    url: &ListingTableUrl,
+    session: &SessionContext,
+    store: &Arc<dyn object_store::ObjectStore>,
+) -> Result<Vec<ObjectMeta>> {
+    let state = session.state();
+    let listed = url.list_all_files(&state, store.as_ref(), "").await;
+    let mut files: Vec<ObjectMeta> = match listed {
+        Ok(files) => files.try_collect().await?,
+        Err(error) => return Err(error.into()),
+    };
+    files.retain(|file| {
+        let name = file.location.filename().unwrap_or_default();
+        !name.starts_with(['.', '_'])
+    });
+    files.sort_by(|one, other| one.location.cmp(&other.location));
+    if files.is_empty() {
+        return Err(Error::not_found("no such file, or a folder or pattern without files"));
+    }
+    Ok(files)
+}
+
+/// The format, and the files that have it.
+fn choose(
+    spec: &InputSpec,
+    path: &str,
+    files: Vec<ObjectMeta>,
+) -> Result<(Format, Vec<ObjectMeta>)> {
+    let compressed = files
+        .iter()
+        .find(|file| COMPRESSED.iter().any(|ending| file.location.as_ref().ends_with(ending)));
+    if let Some(file) = compressed {
+        return Err(Error::invalid(format!(
+            "input {path}: {} is compressed; unpack it, or use Parquet",
+            file.location
+        )));
+    }
+    if let Some(format) = spec.format {
+        return Ok((format, files));
+    }
+    let known: Vec<_> = files
+        .into_iter()
+        .filter_map(|file| Some((Format::of_path(file.location.as_ref())?, file)))
+        .collect();
+    let Some((format, _)) = known.first() else {
+        let names: Vec<_> = Format::ALL.iter().flat_map(|format| format.extensions()).collect();
+        return Err(Error::invalid(format!(
+            "input {path}: the format cannot be told from the file names; known endings are \
+             {names:?}, or give the format"
+        )));
+    };
+    let format = *format;
+    if let Some((other, file)) = known.iter().find(|(other, _)| *other != format) {
+        return Err(Error::invalid(format!(
+            "input {path} holds files of two formats: {} is {}, others are {}; name one with a \
+             pattern",
+            file.location,
+            other.name(),
+            format.name()
+        )));
+    }
+    Ok((format, known.into_iter().map(|(_, file)| file).collect()))
+}
+
+fn file_format(format: Format) -> Arc<dyn FileFormat> {
+    match format {
+        Format::Parquet => Arc::new(ParquetFormat::default().with_force_view_types(false)),
+        Format::Csv => Arc::new(CsvFormat::default().with_has_header(true)),
+        Format::Json => Arc::new(JsonFormat::default()),
+        Format::Arrow => Arc::new(ArrowFormat),
+    }
+}

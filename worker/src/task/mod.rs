@@ -1,0 +1,106 @@
+//! Running one piece of work: a fragment, or a look at a store or an input.
+
+mod fragment;
+mod input;
+mod object_stores;
+
+use std::{future::Future, sync::Arc};
+
+use bytes::Bytes;
+use datafusion::{
+    execution::{
+        memory_pool::GreedyMemoryPool,
+        runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
+    },
+    prelude::{SessionConfig, SessionContext},
+};
+use keyloom_common::{
+    Result,
+    plan::FragmentRuntimeHandle,
+    rpc::{TaskOutput, Work},
+};
+
+use crate::{
+    settings::Settings,
+    store::{BlobSource, OpenStores, StoreEnv},
+};
+use fragment::Runtime;
+use object_stores::InputStores;
+
+/// What runs tasks: open stores, object stores, functions. Shared by all tasks of a worker.
+#[derive(Clone, Debug)]
+pub struct Tasks {
+    shared: TasksShared,
+    blobs: Arc<dyn BlobSource>,
+}
+
+/// The part that workers in one process share.
+#[derive(Clone, Debug)]
+pub struct TasksShared {
+    settings: Arc<Settings>,
+    stores: Arc<OpenStores>,
+    runtime: Arc<RuntimeEnv>,
+}
+
+impl TasksShared {
+    /// Prepares to run tasks. Memory stores' contents are read through `blobs`.
+    ///
+    /// # Errors
+    /// If there is no place for temporary files.
+    pub fn new(settings: Settings, blobs: Arc<dyn BlobSource>) -> Result<Self> {
+        let memory = GreedyMemoryPool::new(settings.operator_memory_bytes);
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(memory))
+            .with_object_store_registry(Arc::new(InputStores::default()))
+            .build_arc()?;
+        let stores = Arc::new(OpenStores::new(StoreEnv::new(settings.store.clone(), blobs)));
+        Ok(Self { settings: Arc::new(settings), stores, runtime })
+    }
+}
+
+impl Tasks {
+    /// Runs tasks whose own rows are read through `blobs`.
+    pub fn new(shared: TasksShared, blobs: Arc<dyn BlobSource>) -> Self {
+        Self { shared, blobs }
+    }
+
+    /// Runs a piece of work. A fragment's rows go out through `deliver`, chunk by chunk; the next
+    /// chunk is made when the one before was taken.
+    ///
+    /// # Errors
+    /// Whatever stands in the way of a complete result.
+    pub async fn run<F>(
+        &self,
+        work: Work,
+        deliver: impl Fn(u32, Bytes) -> F + Send + Sync,
+    ) -> Result<TaskOutput>
+    where
+        F: Future<Output = Result<()>> + Send,
+    {
+        match work {
+            Work::Fragment { plan, batch_rows, discard } => {
+                let session = self.session(batch_rows);
+                let chunk_bytes = self.shared.settings.rpc.chunk_bytes;
+                fragment::run(&plan, &session.task_ctx(), chunk_bytes, discard, deliver).await
+            }
+            Work::DescribeStore(spec) => {
+                self.shared.stores.describe(&spec).await.map(TaskOutput::Store)
+            }
+            Work::DescribeInput(spec) => {
+                input::describe(&spec, &self.session(1)).await.map(TaskOutput::Input)
+            }
+        }
+    }
+
+    fn session(&self, batch_rows: u32) -> SessionContext {
+        let runtime = Runtime {
+            stores: Arc::clone(&self.shared.stores),
+            blobs: Arc::clone(&self.blobs),
+            lookup: self.shared.settings.lookup.clone(),
+        };
+        let config = SessionConfig::new()
+            .with_batch_size(batch_rows as usize)
+            .with_extension(Arc::new(FragmentRuntimeHandle(Arc::new(runtime))));
+        SessionContext::new_with_config_rt(config, Arc::clone(&self.shared.runtime))
+    }
+}
