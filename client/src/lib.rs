@@ -1,1 +1,41 @@
-//! x
+//! Keyloom for programs: a [`Session`] with stores under aliases, inputs as DataFusion's
+//! `DataFrame`s, and the functions `kv_get`, `kv_batch_get` and `kv_exists`.
+//!
+//! ```no_run
+//! use keyloom_client::{LanceOptions, OnError, Session, load_kv};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let session = Session::embedded().await?;
+//! let metadata = load_kv("metadata", LanceOptions::new("metadata.lance").key("item_id"))?;
+//! session.attach(metadata, "lance_metadata").await?;
+//!
+//! let items = session.read("items.parquet").await?;
+//! let name = session.kv_get("item_id").source("lance_metadata").columns(["name"]);
+//! let enriched = items.with_column("metadata", name.on_error(OnError::Null).build()?)?;
+//! enriched.show().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! In reading order: [`session`] is what users hold; [`store`] describes stores; [`functions`]
+//! build expressions; [`input`] reads tables; [`query`] hands plans to a coordinator.
+
+mod connection;
+mod contents;
+mod embedded;
+pub mod functions;
+pub mod input;
+pub mod query;
+pub mod session;
+mod settings;
+pub mod store;
+
+pub use datafusion;
+pub use functions::KvExpr;
+pub use keyloom_common::{
+    Error, ErrorKind, Result, functions::OnError, input::Format, report, store::OnDuplicateKey,
+};
+pub use query::Job;
+pub use session::Session;
+pub use settings::{EmbeddedSettings, Settings};
+pub use store::{KvStore, LanceOptions, MemoryOptions, load_kv};

@@ -10,17 +10,21 @@ use tarpc::{
     transport::channel,
 };
 
+use tokio::runtime::Handle;
+
 use super::{Shared, client::ClientConnection, worker::WorkerConnection};
 
 /// Connects to a coordinator in this process.
 #[derive(Clone, Debug)]
 pub struct Local {
     shared: Arc<Shared>,
+    /// Where connections are served, whoever opens them.
+    runtime: Handle,
 }
 
 impl Local {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self { shared, runtime: Handle::current() }
     }
 
     /// A client's connection.
@@ -28,7 +32,7 @@ impl Local {
         let (near, far) = channel::bounded(self.shared.settings.rpc.requests_in_flight);
         let connection = ClientConnection(Arc::clone(&self.shared));
         let requests = BaseChannel::with_defaults(far).execute(connection.serve());
-        tokio::spawn(requests.for_each_concurrent(None, |request| request));
+        self.runtime.spawn(requests.for_each_concurrent(None, |request| request));
         ClientApiClient::new(client::Config::default(), near).spawn()
     }
 
@@ -37,7 +41,7 @@ impl Local {
         let (near, far) = channel::bounded(self.shared.settings.rpc.requests_in_flight);
         let connection = WorkerConnection::new(Arc::clone(&self.shared), usize::MAX);
         let requests = BaseChannel::with_defaults(far).execute(connection.clone().serve());
-        tokio::spawn(async move {
+        self.runtime.spawn(async move {
             requests.for_each_concurrent(None, |request| request).await;
             connection.ended();
         });

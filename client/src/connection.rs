@@ -1,0 +1,127 @@
+//! The connection of a session to its coordinator, near or far.
+
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use keyloom_common::{
+    BlobId, JobId, Result,
+    input::{InputDescription, InputSpec},
+    report::WorkerStatus,
+    rpc::{ClientApiClient, Limits, Next, Submission, call, connect, handshake::Role},
+    store::{StoreDescription, StoreSpec},
+};
+use tokio::runtime::Handle;
+
+use crate::{embedded::Embedded, settings::EmbeddedSettings};
+
+/// A connection that is opened again when it breaks.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    peer: Peer,
+    limits: Limits,
+    client: Mutex<ClientApiClient>,
+    runtime: Handle,
+}
+
+#[derive(Debug)]
+enum Peer {
+    Embedded(Embedded),
+    Cluster(String),
+}
+
+impl Connection {
+    pub(crate) fn embedded(settings: EmbeddedSettings) -> Result<Self> {
+        let limits = settings.session.rpc.clone();
+        let embedded = Embedded::start(settings)?;
+        let client = Mutex::new(embedded.client());
+        let runtime = embedded.handle().cloned().unwrap_or_else(Handle::current);
+        Ok(Self { peer: Peer::Embedded(embedded), limits, client, runtime })
+    }
+
+    pub(crate) async fn cluster(address: &str, limits: Limits) -> Result<Self> {
+        let client = Mutex::new(dial(address, &limits).await?);
+        let peer = Peer::Cluster(address.to_owned());
+        Ok(Self { peer, limits, client, runtime: Handle::current() })
+    }
+
+    /// The runtime on which what outlives a call may be spawned.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    fn client(&self) -> ClientApiClient {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Opens the connection again after an error that may be the connection's.
+    pub(crate) async fn reconnect(&self) -> Result<()> {
+        let client = match &self.peer {
+            Peer::Embedded(embedded) => embedded.client(),
+            Peer::Cluster(address) => dial(address, &self.limits).await?,
+        };
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
+        Ok(())
+    }
+
+    /// Makes sure that the coordinator holds these bytes.
+    pub(crate) async fn ensure_blob(&self, id: BlobId, bytes: &Bytes) -> Result<()> {
+        let (client, timeout) = (self.client(), self.limits.call_timeout());
+        if call(timeout, |context| client.has_blob(context, id)).await? {
+            return Ok(());
+        }
+        let total = bytes.len() as u64;
+        let part_bytes = match &self.peer {
+            Peer::Embedded(_) => bytes.len().max(1),
+            Peer::Cluster(_) => self.limits.chunk_bytes,
+        };
+        let mut rest = bytes.clone();
+        loop {
+            let offset = total - rest.len() as u64;
+            let part = rest.split_to(part_bytes.min(rest.len()));
+            call(timeout, |context| client.put_blob(context, id, offset, total, part)).await?;
+            if rest.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    pub(crate) async fn describe_store(&self, spec: StoreSpec) -> Result<StoreDescription> {
+        let client = self.client();
+        call(self.question_timeout(), |context| client.describe_store(context, spec)).await
+    }
+
+    pub(crate) async fn describe_input(&self, spec: InputSpec) -> Result<InputDescription> {
+        let client = self.client();
+        call(self.question_timeout(), |context| client.describe_input(context, spec)).await
+    }
+
+    /// Questions wait for a worker, which the coordinator bounds; this only catches a dead peer.
+    fn question_timeout(&self) -> std::time::Duration {
+        self.limits.call_timeout() * 4
+    }
+
+    pub(crate) async fn submit(&self, job: Submission) -> Result<()> {
+        let client = self.client();
+        call(self.limits.call_timeout(), |context| client.submit(context, job)).await
+    }
+
+    pub(crate) async fn next(&self, job: JobId, sequence: u64) -> Result<Next> {
+        let client = self.client();
+        call(self.limits.call_timeout(), |context| client.next(context, job, sequence)).await
+    }
+
+    pub(crate) async fn cancel(&self, job: JobId) -> Result<()> {
+        let client = self.client();
+        call(self.limits.call_timeout(), |context| client.cancel(context, job)).await
+    }
+
+    pub(crate) async fn workers(&self) -> Result<Vec<WorkerStatus>> {
+        let client = self.client();
+        call(self.limits.call_timeout(), |context| client.workers(context)).await
+    }
+}
+
+async fn dial(address: &str, limits: &Limits) -> Result<ClientApiClient> {
+    let transport = connect(address, Role::Client, limits).await?;
+    Ok(ClientApiClient::new(tarpc::client::Config::default(), transport).spawn())
+}

@@ -1,0 +1,44 @@
+//! The bytes of in-memory tables and stores, for as long as a table, a store or a plan needs them.
+
+use std::{
+    any::Any,
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use bytes::Bytes;
+use keyloom_common::{BlobId, Error, Result};
+
+/// Contents by name. An entry goes when its owner does.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    entries: Mutex<HashMap<BlobId, Vec<Entry>>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    owner: Weak<dyn Any + Send + Sync>,
+    bytes: Bytes,
+}
+
+impl Contents {
+    /// Keeps bytes while their owner lives.
+    pub(crate) fn keep<T: Any + Send + Sync>(&self, id: BlobId, bytes: Bytes, owner: &Arc<T>) {
+        let owner: Arc<dyn Any + Send + Sync> = Arc::clone(owner) as _;
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|_, entries| {
+            entries.retain(|entry| entry.owner.strong_count() > 0);
+            !entries.is_empty()
+        });
+        let entry = Entry { owner: Arc::downgrade(&owner), bytes };
+        entries.entry(id).or_default().push(entry);
+    }
+
+    pub(crate) fn get(&self, id: BlobId) -> Result<Bytes> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = entries.get(&id).and_then(|entries| entries.first());
+        entry
+            .map(|entry| entry.bytes.clone())
+            .ok_or_else(|| Error::internal(format!("the contents {id} are gone")))
+    }
+}

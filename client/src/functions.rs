@@ -1,0 +1,102 @@
+//! `kv_get`, `kv_batch_get` and `kv_exists` as expressions.
+
+use datafusion::logical_expr::Expr;
+use keyloom_common::{
+    Result,
+    functions::{CallOptions, Function, KvCall, KvFunction, OnError},
+};
+
+use crate::session::Session;
+
+/// A key: an expression, or a column by its name.
+#[derive(Clone, Debug)]
+pub struct Key(Expr);
+
+impl From<Expr> for Key {
+    fn from(expr: Expr) -> Self {
+        Self(expr)
+    }
+}
+
+impl From<&str> for Key {
+    fn from(column: &str) -> Self {
+        // As it is written: SQL would fold its case.
+        Self(datafusion::common::Column::from_name(column).into())
+    }
+}
+
+impl From<&Key> for Expr {
+    fn from(key: &Key) -> Self {
+        key.0.clone()
+    }
+}
+
+/// A call under construction. [`KvExpr::build`] finds its store and checks it.
+#[derive(Clone, Debug)]
+#[must_use = "call build() for the expression"]
+pub struct KvExpr<'a> {
+    session: &'a Session,
+    function: Function,
+    key: Key,
+    source: Option<String>,
+    options: CallOptions,
+}
+
+impl Session {
+    /// Looks a key up and answers a struct of the row's columns, null for a null key.
+    pub fn kv_get(&self, key: impl Into<Key>) -> KvExpr<'_> {
+        KvExpr::new(self, Function::Get, key.into())
+    }
+
+    /// Looks lists of keys up and answers lists of structs of the same length and order.
+    pub fn kv_batch_get(&self, keys: impl Into<Key>) -> KvExpr<'_> {
+        KvExpr::new(self, Function::BatchGet, keys.into())
+    }
+
+    /// Answers whether the store holds a key, null for a null key.
+    pub fn kv_exists(&self, key: impl Into<Key>) -> KvExpr<'_> {
+        KvExpr::new(self, Function::Exists, key.into())
+    }
+}
+
+impl<'a> KvExpr<'a> {
+    fn new(session: &'a Session, function: Function, key: Key) -> Self {
+        Self { session, function, key, source: None, options: CallOptions::default() }
+    }
+
+    /// The alias of the store; the current store's if not given.
+    pub fn source(mut self, alias: impl Into<String>) -> Self {
+        self.source = Some(alias.into());
+        self
+    }
+
+    /// The columns wanted, in this order; all if not given.
+    pub fn columns<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>) -> Self {
+        self.options.columns = Some(columns.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// What a missing key means. Default [`OnError::Raise`].
+    pub fn on_error(mut self, on_error: OnError) -> Self {
+        self.options.on_error = on_error;
+        self
+    }
+
+    /// The most keys of one request to the store. Default 1000 for `kv_batch_get`; a batch of rows
+    /// for the others.
+    pub fn batch_size(mut self, keys: usize) -> Self {
+        self.options.batch_size = Some(keys);
+        self
+    }
+
+    /// The expression.
+    ///
+    /// # Errors
+    /// `not_found` if there is no such store, or none is current; `invalid` if the store has no
+    /// such columns or `batch_size` is 0.
+    pub fn build(self) -> Result<Expr> {
+        let store = self.session.source(self.source.as_deref())?;
+        let call = KvCall::try_new(self.function, store, self.options)?;
+        Ok(KvFunction::expr(call, Expr::from(&self.key)))
+    }
+}

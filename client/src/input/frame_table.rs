@@ -1,0 +1,126 @@
+//! Record batches as a table: Arrow IPC partitions that travel beside the plan.
+
+use std::{fmt, sync::Arc};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use async_trait::async_trait;
+use bytes::Bytes;
+use datafusion::{
+    catalog::{Session, TableProvider},
+    datasource::TableType,
+    error::Result,
+    logical_expr::Expr,
+    physical_plan::ExecutionPlan,
+};
+use keyloom_common::{
+    BlobId, Error, ipc,
+    plan::{FramePartition, FrameScanExec},
+};
+
+use crate::{session::Link, settings::Settings};
+
+/// Rows that the client holds.
+pub(super) struct FrameTable {
+    schema: SchemaRef,
+    partitions: Vec<FramePartition>,
+}
+
+impl FrameTable {
+    /// Cuts batches into partitions and keeps their bytes while the table lives.
+    pub(super) fn try_new(
+        batches: &[RecordBatch],
+        link: &Link,
+    ) -> keyloom_common::Result<Arc<Self>> {
+        let first = batches.first().ok_or_else(|| {
+            Error::invalid("an in-memory table needs at least one batch, which may be empty")
+        })?;
+        let schema = first.schema();
+        if let Some(other) = batches.iter().find(|batch| batch.schema() != schema) {
+            return Err(Error::invalid(format!(
+                "the batches of an in-memory table differ in schema: {schema} and {}",
+                other.schema()
+            )));
+        }
+        let encoded = partitions(batches, &link.settings)
+            .into_iter()
+            .map(|pieces| encode(&schema, &pieces))
+            .collect::<keyloom_common::Result<Vec<_>>>()?;
+        let partitions = encoded.iter().map(|(partition, _)| *partition).collect();
+        let table = Arc::new(Self { schema, partitions });
+        for (partition, bytes) in encoded {
+            link.contents.keep(partition.blob, bytes, &table);
+        }
+        Ok(table)
+    }
+}
+
+fn encode(
+    schema: &SchemaRef,
+    pieces: &[RecordBatch],
+) -> keyloom_common::Result<(FramePartition, Bytes)> {
+    let bytes = ipc::encode_all(schema, pieces)?;
+    let rows = pieces.iter().map(|piece| piece.num_rows() as u64).sum();
+    Ok((FramePartition { blob: BlobId::of(&bytes), rows }, bytes))
+}
+
+/// The batches' rows in order, in groups of a bounded size; at least one group.
+fn partitions(batches: &[RecordBatch], settings: &Settings) -> Vec<Vec<RecordBatch>> {
+    let mut groups = vec![Vec::new()];
+    let (mut rows, mut bytes) = (0, 0);
+    for batch in batches.iter().filter(|batch| batch.num_rows() > 0) {
+        let row_bytes = batch.get_array_memory_size().div_ceil(batch.num_rows()).max(1);
+        let mut start = 0;
+        while start < batch.num_rows() {
+            let by_rows = settings.task_rows.saturating_sub(rows);
+            let by_bytes = settings.task_memory_bytes.saturating_sub(bytes) / row_bytes;
+            let room = by_rows.min(by_bytes).max(usize::from(rows == 0));
+            if room == 0 {
+                groups.push(Vec::new());
+                (rows, bytes) = (0, 0);
+                continue;
+            }
+            let length = room.min(batch.num_rows() - start);
+            if let Some(group) = groups.last_mut() {
+                group.push(batch.slice(start, length));
+            }
+            start += length;
+            rows += length;
+            bytes += length * row_bytes;
+        }
+    }
+    groups
+}
+
+#[async_trait]
+impl TableProvider for FrameTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let scan = FrameScanExec::try_new(
+            self.partitions.clone(),
+            Arc::clone(&self.schema),
+            projection.cloned(),
+        )?;
+        Ok(Arc::new(scan))
+    }
+}
+
+impl fmt::Debug for FrameTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrameTable")
+            .field("partitions", &self.partitions.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,312 @@
+//! A job: submitted once, its rows taken chunk by chunk, cancelled when it is dropped.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use datafusion::{
+    common::tree_node::{Transformed, TransformedResult, TreeNode},
+    dataframe::DataFrame,
+    physical_plan::ExecutionPlan,
+};
+use futures::{Stream, stream};
+use keyloom_common::{
+    BlobId, Error, JobId, Result,
+    ipc::Decoder,
+    lookup::{KvLookupExec, Wave},
+    plan::{FrameScanExec, encode_plan},
+    report::{JobStatus, JobSummary},
+    rpc::{Next, Submission},
+    store::{LancePin, ResolvedStore, StoreKind},
+};
+
+use super::SubmitExec;
+use crate::session::Link;
+
+/// How often a question to the coordinator is put again when the connection fails.
+const ASK_AGAIN: u32 = 3;
+
+/// A query under way. Its rows come in order; dropping it cancels it.
+#[derive(Debug)]
+pub struct Job {
+    id: JobId,
+    link: Arc<Link>,
+    schema: SchemaRef,
+    sequence: u64,
+    stream: Option<u32>,
+    decoder: Decoder,
+    batches: VecDeque<RecordBatch>,
+    rows: u64,
+    status: JobStatus,
+    summary: Option<JobSummary>,
+}
+
+/// What a job is doing when its next rows are not there yet.
+#[derive(Debug)]
+pub enum Event {
+    /// Rows.
+    Batch(RecordBatch),
+    /// Still working, or waiting for workers.
+    Pending(JobStatus),
+    /// All rows have come.
+    Done,
+}
+
+impl Job {
+    pub(crate) async fn submit(query: DataFrame, discard: bool) -> Result<Self> {
+        let plan = query.create_physical_plan().await?;
+        match plan.downcast_ref::<SubmitExec>() {
+            Some(submit) if submit.answers_rows() => submit.start(discard).await,
+            _ => Err(Error::invalid("this statement explains or writes; it is no job of its own")),
+        }
+    }
+
+    pub(crate) async fn start(
+        link: Arc<Link>,
+        plan: Arc<dyn ExecutionPlan>,
+        discard: bool,
+    ) -> Result<Self> {
+        let schema = plan.schema();
+        let plan = pin_snapshots(&link, plan).await?;
+        send_contents(&link, &plan).await?;
+        let id = JobId::new();
+        let submission = Submission {
+            id,
+            plan: encode_plan(&plan)?,
+            batch_rows: link.settings.batch_rows,
+            discard,
+        };
+        again(&link, || link.connection.submit(submission.clone())).await?;
+        Ok(Self {
+            id,
+            link,
+            schema,
+            sequence: 0,
+            stream: None,
+            decoder: Decoder::new(),
+            batches: VecDeque::new(),
+            rows: 0,
+            status: JobStatus::default(),
+            summary: None,
+        })
+    }
+
+    /// The job's id.
+    pub fn id(&self) -> JobId {
+        self.id
+    }
+
+    /// The columns of its rows.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// How many rows have come so far.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// How far it was when last heard of.
+    pub fn status(&self) -> JobStatus {
+        self.status
+    }
+
+    /// What it did, once all rows have come.
+    pub fn summary(&self) -> Option<&JobSummary> {
+        self.summary.as_ref()
+    }
+
+    /// Waits for the next batch of rows; `None` after the last.
+    ///
+    /// # Errors
+    /// Why the job failed.
+    pub async fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            match self.next_event().await? {
+                Event::Batch(batch) => return Ok(Some(batch)),
+                Event::Pending(_) => {}
+                Event::Done => return Ok(None),
+            }
+        }
+    }
+
+    /// Waits for the next batch of rows, for about a second.
+    ///
+    /// # Errors
+    /// Why the job failed.
+    pub async fn next_event(&mut self) -> Result<Event> {
+        loop {
+            if let Some(batch) = self.batches.pop_front() {
+                self.rows += batch.num_rows() as u64;
+                return Ok(Event::Batch(batch));
+            }
+            if self.summary.is_some() {
+                return Ok(Event::Done);
+            }
+            let (link, id, sequence) = (Arc::clone(&self.link), self.id, self.sequence);
+            match again(&link, || link.connection.next(id, sequence)).await? {
+                Next::Chunk { stream, bytes } => {
+                    self.sequence += 1;
+                    if self.stream.replace(stream) != Some(stream) {
+                        self.decoder = Decoder::new();
+                    }
+                    self.batches.extend(self.decoder.push(bytes)?);
+                }
+                Next::Pending(status) => {
+                    self.status = status;
+                    return Ok(Event::Pending(status));
+                }
+                Next::Done(summary) => {
+                    self.summary = Some(summary);
+                    self.forget();
+                }
+            }
+        }
+    }
+
+    /// Takes the rest of the rows and returns what the job did.
+    ///
+    /// # Errors
+    /// Why the job failed.
+    pub async fn finish(mut self) -> Result<JobSummary> {
+        while self.next_batch().await?.is_some() {}
+        Ok(self.summary.take().unwrap_or_default())
+    }
+
+    /// Takes all the rows.
+    ///
+    /// # Errors
+    /// Why the job failed.
+    pub async fn collect(&mut self) -> Result<Vec<RecordBatch>> {
+        let mut batches = Vec::new();
+        while let Some(batch) = self.next_batch().await? {
+            batches.push(batch);
+        }
+        Ok(batches)
+    }
+
+    /// The rows as a stream.
+    pub fn into_stream(self) -> impl Stream<Item = Result<RecordBatch>> + Send {
+        stream::try_unfold(self, async |mut job| {
+            Ok(job.next_batch().await?.map(|batch| (batch, job)))
+        })
+    }
+
+    /// Stops the job and waits until the coordinator knows.
+    ///
+    /// # Errors
+    /// If the coordinator cannot be told.
+    pub async fn cancel(self) -> Result<()> {
+        self.link.connection.cancel(self.id).await
+    }
+
+    /// Lets the coordinator forget the job.
+    fn forget(&self) {
+        let (link, id) = (Arc::clone(&self.link), self.id);
+        self.link.connection.runtime().spawn(async move {
+            // A coordinator that is not told forgets by itself, later.
+            let _ = link.connection.cancel(id).await;
+        });
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        if self.summary.is_none() {
+            self.forget();
+        }
+    }
+}
+
+/// Asks again over a new connection when the old one fails. All questions are idempotent.
+async fn again<T, F>(link: &Link, ask: impl Fn() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let mut tries = 0;
+    loop {
+        let error = match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let connection = error.message().starts_with("the connection failed");
+        if !connection || tries == ASK_AGAIN {
+            return Err(error);
+        }
+        tries += 1;
+        tokio::time::sleep(Duration::from_millis(100) * tries).await;
+        // If nobody answers now, the next question says so.
+        if let Err(error) = link.connection.reconnect().await {
+            tracing::debug!(%error, "the connection could not be opened again");
+        }
+    }
+}
+
+/// Resolves each store's version once for the whole job.
+async fn pin_snapshots(
+    link: &Link,
+    plan: Arc<dyn ExecutionPlan>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let mut pinned: Vec<(Arc<ResolvedStore>, Arc<ResolvedStore>)> = Vec::new();
+    for store in stores(&plan)? {
+        let moves = matches!(
+            &store.spec.kind,
+            StoreKind::Lance(lance) if !matches!(lance.pin, Some(LancePin::Version(_)))
+        );
+        if moves && !pinned.iter().any(|(old, _)| *old == store) {
+            let now = link.connection.describe_store(store.spec.clone()).await?;
+            let mut new = ResolvedStore::clone(&store);
+            new.description.snapshot = now.snapshot;
+            pinned.push((store, Arc::new(new)));
+        }
+    }
+    let pin = |node: Arc<dyn ExecutionPlan>| {
+        let Some(lookup) = node.downcast_ref::<KvLookupExec>() else {
+            return Ok(Transformed::no(node));
+        };
+        let mut waves = lookup.waves().to_vec();
+        for fetch in waves.iter_mut().flat_map(|wave: &mut Wave| &mut wave.fetches) {
+            if let Some((_, new)) = pinned.iter().find(|(old, _)| *old == fetch.store) {
+                fetch.store = Arc::clone(new);
+            }
+        }
+        let lookup = KvLookupExec::try_new(Arc::clone(lookup.input()), waves)?;
+        Ok(Transformed::yes(Arc::new(lookup) as Arc<dyn ExecutionPlan>))
+    };
+    Ok(plan.transform_up(pin).data()?)
+}
+
+/// The stores that a plan asks.
+fn stores(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<Arc<ResolvedStore>>> {
+    let mut stores = Vec::new();
+    plan.apply(|node| {
+        if let Some(lookup) = node.downcast_ref::<KvLookupExec>() {
+            let fetches = lookup.waves().iter().flat_map(|wave| &wave.fetches);
+            stores.extend(fetches.map(|fetch| Arc::clone(&fetch.store)));
+        }
+        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+    })?;
+    Ok(stores)
+}
+
+/// Makes sure that the coordinator holds the in-memory tables and stores that a plan reads.
+async fn send_contents(link: &Link, plan: &Arc<dyn ExecutionPlan>) -> Result<()> {
+    let mut blobs: Vec<BlobId> = Vec::new();
+    plan.apply(|node| {
+        if let Some(frame) = node.downcast_ref::<FrameScanExec>() {
+            blobs.extend(frame.partitions().iter().map(|partition| partition.blob));
+        }
+        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+    })?;
+    for store in stores(plan)? {
+        if let StoreKind::Memory(memory) = &store.spec.kind {
+            blobs.push(memory.content);
+        }
+    }
+    blobs.sort();
+    blobs.dedup();
+    for blob in blobs {
+        let bytes = link.contents.get(blob)?;
+        link.connection.ensure_blob(blob, &bytes).await?;
+    }
+    Ok(())
+}

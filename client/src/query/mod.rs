@@ -1,0 +1,75 @@
+//! From DataFusion's plans to jobs: the planner of a session's queries, the operator that submits
+//! them, and the job that brings back rows.
+
+mod job;
+mod planner;
+mod submit;
+
+use std::sync::Arc;
+
+use datafusion::{
+    config::ConfigOptions,
+    dataframe::DataFrame,
+    execution::{SessionStateBuilder, context::SessionContext},
+    optimizer::Analyzer,
+    physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer},
+    physical_plan::displayable,
+    prelude::SessionConfig,
+};
+use keyloom_common::Result;
+use keyloom_coordinator::planner::{LiftCalls, PlanLookups};
+
+use crate::{session::Link, settings::Settings};
+use planner::JobPlanner;
+
+pub use job::{Event, Job};
+pub(crate) use submit::SubmitExec;
+
+/// A DataFusion session whose queries run as jobs.
+pub(crate) fn context(link: &Arc<Link>) -> SessionContext {
+    let mut analyzer = Analyzer::default().rules;
+    analyzer.insert(0, Arc::new(LiftCalls));
+    let mut physical: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
+        vec![Arc::new(PlanLookups)];
+    physical.extend(PhysicalOptimizer::default().rules);
+    let state = SessionStateBuilder::new()
+        .with_config(config(&link.settings))
+        .with_default_features()
+        .with_analyzer_rules(analyzer)
+        .with_physical_optimizer_rules(physical)
+        .with_query_planner(Arc::new(JobPlanner::new(Arc::clone(link))))
+        .build();
+    SessionContext::new_with_state(state)
+}
+
+/// Rows keep their order, and nothing is planned that a plan cannot carry to another process.
+fn config(settings: &Settings) -> SessionConfig {
+    let mut options = ConfigOptions::new();
+    options.execution.batch_size = settings.batch_rows as usize;
+    options.execution.target_partitions = 1;
+    options.execution.collect_statistics = false;
+    options.execution.parquet.schema_force_view_types = false;
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options.optimizer.enable_round_robin_repartition = false;
+    options.optimizer.repartition_file_scans = false;
+    options.optimizer.repartition_aggregations = false;
+    options.optimizer.repartition_joins = false;
+    options.optimizer.repartition_windows = false;
+    options.optimizer.repartition_sorts = true;
+    options.optimizer.enable_dynamic_filter_pushdown = false;
+    // It would copy field accesses below filters, and lookups with them.
+    options.optimizer.enable_leaf_expression_pushdown = false;
+    // A scalar subquery's result would have to travel apart from the plan.
+    options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
+    SessionConfig::from(options)
+}
+
+/// The physical plan of a query as text.
+pub(crate) async fn physical_plan_text(query: DataFrame) -> Result<String> {
+    let plan = query.create_physical_plan().await?;
+    let plan = match plan.downcast_ref::<SubmitExec>() {
+        Some(submit) => Arc::clone(submit.plan()),
+        None => plan,
+    };
+    Ok(displayable(plan.as_ref()).indent(false).to_string())
+}

@@ -1,0 +1,58 @@
+//! DataFusion plans; then what reads and looks up becomes a job.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::{
+    datasource::sink::DataSinkExec,
+    error::Result,
+    execution::context::{QueryPlanner, SessionState},
+    logical_expr::LogicalPlan,
+    physical_plan::{ExecutionPlan, analyze::AnalyzeExec, explain::ExplainExec},
+    physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner},
+};
+
+use super::submit::{Answer, SubmitExec};
+use crate::session::Link;
+
+/// Plans queries as jobs of a session.
+#[derive(Debug)]
+pub(super) struct JobPlanner {
+    link: Arc<Link>,
+}
+
+impl JobPlanner {
+    pub(super) fn new(link: Arc<Link>) -> Self {
+        Self { link }
+    }
+
+    /// What writes files or explains stays in this process; the rest is submitted.
+    fn wrap(&self, plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        if plan.is::<ExplainExec>() {
+            return Ok(plan);
+        }
+        if plan.is::<DataSinkExec>() {
+            let input = self.wrap(Arc::clone(plan.children()[0]))?;
+            return plan.with_new_children(vec![input]);
+        }
+        let link = Arc::clone(&self.link);
+        Ok(Arc::new(match plan.downcast_ref::<AnalyzeExec>() {
+            Some(analyze) => {
+                SubmitExec::new(Arc::clone(analyze.input()), link, Answer::Analysis(plan.schema()))
+            }
+            None => SubmitExec::new(plan, link, Answer::Rows),
+        }))
+    }
+}
+
+#[async_trait]
+impl QueryPlanner for JobPlanner {
+    async fn create_physical_plan(
+        &self,
+        logical_plan: &LogicalPlan,
+        state: &SessionState,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let planner = DefaultPhysicalPlanner::default();
+        self.wrap(planner.create_physical_plan(logical_plan, state).await?)
+    }
+}

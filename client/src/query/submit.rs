@@ -1,0 +1,126 @@
+//! The operator that submits a plan and streams back its rows, so that DataFusion's own `collect`,
+//! `show` and `write_parquet` run on the cluster.
+
+use std::{fmt, sync::Arc};
+
+use arrow::{
+    array::{ArrayRef, RecordBatch, StringArray},
+    datatypes::SchemaRef,
+};
+use datafusion::{
+    error::{DataFusionError, Result},
+    execution::{SendableRecordBatchStream, TaskContext},
+    physical_expr::EquivalenceProperties,
+    physical_plan::{
+        DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
+        execution_plan::{Boundedness, EmissionType},
+        stream::RecordBatchStreamAdapter,
+    },
+};
+use futures::{TryStreamExt, stream};
+
+use super::Job;
+use crate::session::Link;
+
+/// What a submitted plan is to answer.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    /// Its rows.
+    Rows,
+    /// How it ran, in the columns of `EXPLAIN ANALYZE`.
+    Analysis(SchemaRef),
+}
+
+/// Runs a plan as a job.
+#[derive(Clone, Debug)]
+pub(crate) struct SubmitExec {
+    plan: Arc<dyn ExecutionPlan>,
+    link: Arc<Link>,
+    answer: Answer,
+    properties: Arc<PlanProperties>,
+}
+
+impl SubmitExec {
+    pub(crate) fn new(plan: Arc<dyn ExecutionPlan>, link: Arc<Link>, answer: Answer) -> Self {
+        let schema = match &answer {
+            Answer::Rows => plan.schema(),
+            Answer::Analysis(schema) => Arc::clone(schema),
+        };
+        let properties = Arc::new(PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        ));
+        Self { plan, link, answer, properties }
+    }
+
+    pub(crate) fn plan(&self) -> &Arc<dyn ExecutionPlan> {
+        &self.plan
+    }
+
+    pub(crate) async fn start(&self, discard: bool) -> keyloom_common::Result<Job> {
+        Job::start(Arc::clone(&self.link), Arc::clone(&self.plan), discard).await
+    }
+
+    pub(crate) fn answers_rows(&self) -> bool {
+        matches!(self.answer, Answer::Rows)
+    }
+}
+
+impl DisplayAs for SubmitExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SubmitExec")
+    }
+}
+
+impl ExecutionPlan for SubmitExec {
+    fn name(&self) -> &'static str {
+        "SubmitExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    /// The plan is not this process's to run, so DataFusion is not to see it as a child.
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(&self, _: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let submit = self.clone();
+        let batches: SendableRecordBatchStream = match &self.answer {
+            Answer::Rows => {
+                let rows = async move {
+                    let job = submit.start(false).await.map_err(DataFusionError::from)?;
+                    Ok::<_, DataFusionError>(job.into_stream().map_err(DataFusionError::from))
+                };
+                let rows = stream::once(rows).try_flatten();
+                Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows))
+            }
+            Answer::Analysis(schema) => {
+                let schema = Arc::clone(schema);
+                let analysis = async move {
+                    let summary = submit.start(true).await?.finish().await?;
+                    Ok(analysis(&schema, &summary.plan)?)
+                };
+                Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream::once(analysis)))
+            }
+        };
+        Ok(batches)
+    }
+}
+
+fn analysis(schema: &SchemaRef, plan: &str) -> Result<RecordBatch> {
+    let column = |text: &str| Arc::new(StringArray::from(vec![text.to_owned()])) as ArrayRef;
+    let columns = vec![column("Plan with Metrics"), column(plan)];
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+}

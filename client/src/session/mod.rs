@@ -1,0 +1,246 @@
+//! A session: stores under aliases, inputs, queries.
+
+mod catalog;
+mod sql;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use datafusion::{dataframe::DataFrame, execution::context::SessionContext};
+use keyloom_common::{
+    Error, Result,
+    report::WorkerStatus,
+    store::{ResolvedStore, StoreKind},
+};
+
+use crate::{
+    connection::Connection,
+    contents::Contents,
+    query::{self, Job},
+    settings::{EmbeddedSettings, Settings},
+    store::KvStore,
+};
+use catalog::Catalog;
+
+/// What a session's plans share.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) connection: Connection,
+    pub(crate) contents: Contents,
+    pub(crate) settings: Settings,
+}
+
+/// A catalog of stores and a way to run queries over them, in this process or on a cluster.
+#[derive(Clone)]
+pub struct Session {
+    link: Arc<Link>,
+    catalog: Arc<Mutex<Catalog>>,
+    context: SessionContext,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("catalog", &self.catalog).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// A session that is its own cluster, with a worker a core.
+    ///
+    /// # Errors
+    /// If threads cannot be started.
+    pub async fn embedded() -> Result<Self> {
+        Self::embedded_with(EmbeddedSettings::default()).await
+    }
+
+    /// A session that is its own cluster.
+    ///
+    /// # Errors
+    /// If threads cannot be started.
+    #[expect(clippy::unused_async, reason = "so that both kinds of sessions are made alike")]
+    pub async fn embedded_with(settings: EmbeddedSettings) -> Result<Self> {
+        let session = settings.session.clone();
+        Ok(Self::new(Connection::embedded(settings)?, session))
+    }
+
+    /// A session on the cluster whose coordinator listens at `tcp://HOST:PORT`.
+    ///
+    /// # Errors
+    /// `unavailable` if nobody answers there, `invalid` if the coordinator is of another build.
+    pub async fn connect(address: &str) -> Result<Self> {
+        Self::connect_with(address, Settings::default()).await
+    }
+
+    /// A session on a cluster.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_with(address: &str, settings: Settings) -> Result<Self> {
+        let connection = Connection::cluster(address, settings.rpc.clone()).await?;
+        Ok(Self::new(connection, settings))
+    }
+
+    fn new(connection: Connection, settings: Settings) -> Self {
+        let link = Arc::new(Link { connection, contents: Contents::default(), settings });
+        let context = query::context(&link);
+        Self { link, catalog: Arc::default(), context }
+    }
+
+    pub(crate) fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
+    /// DataFusion's own session, for its API beside this one. Its queries run on the same cluster.
+    pub fn context(&self) -> &SessionContext {
+        &self.context
+    }
+
+    fn catalog(&self) -> MutexGuard<'_, Catalog> {
+        self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Attaches a store under an alias, or under its own name. It is opened once, to learn its
+    /// columns and its snapshot.
+    ///
+    /// # Errors
+    /// `invalid` if the alias is taken or no identifier; otherwise why the store cannot be opened.
+    pub async fn attach<'a>(
+        &self,
+        store: KvStore,
+        alias: impl Into<Option<&'a str>>,
+    ) -> Result<()> {
+        let alias = alias.into().unwrap_or(store.name()).to_owned();
+        self.catalog().check_free(&alias)?;
+        let resolved = self.resolve(&alias, store).await?;
+        self.catalog().attach(resolved)
+    }
+
+    /// As [`Self::attach`], but a store under that alias is replaced.
+    ///
+    /// # Errors
+    /// As [`Self::attach`], but for aliases that are taken.
+    pub async fn attach_or_replace<'a>(
+        &self,
+        store: KvStore,
+        alias: impl Into<Option<&'a str>>,
+    ) -> Result<()> {
+        let alias = alias.into().unwrap_or(store.name()).to_owned();
+        catalog::check_alias(&alias)?;
+        let resolved = self.resolve(&alias, store).await?;
+        self.catalog().replace(resolved);
+        Ok(())
+    }
+
+    async fn resolve(&self, alias: &str, store: KvStore) -> Result<Arc<ResolvedStore>> {
+        let KvStore { spec, contents } = store;
+        let id = match &spec.kind {
+            StoreKind::Memory(memory) => Some(memory.content),
+            StoreKind::Lance(_) => None,
+        };
+        let contents = id.zip(contents);
+        if let Some((id, bytes)) = &contents {
+            self.link.connection.ensure_blob(*id, bytes).await?;
+        }
+        let description = self.link.connection.describe_store(spec.clone()).await?;
+        let resolved = ResolvedStore::try_new(alias, spec, description)
+            .map_err(|error| error.context(format!("KV store '{alias}'")))?;
+        if let Some((id, bytes)) = contents {
+            self.link.contents.keep(id, bytes, &resolved);
+        }
+        Ok(resolved)
+    }
+
+    /// Forgets an alias. If its store was current, none is current any more. Expressions that were
+    /// built before keep working.
+    ///
+    /// # Errors
+    /// `not_found` if nothing is attached under the alias.
+    pub fn detach_kv(&self, alias: &str) -> Result<()> {
+        self.catalog().detach(alias)
+    }
+
+    /// Sets or clears the current store: the one that calls without a source mean.
+    ///
+    /// # Errors
+    /// `not_found` if nothing is attached under the alias.
+    pub fn set_kv<'a>(&self, alias: impl Into<Option<&'a str>>) -> Result<()> {
+        self.catalog().set_current(alias.into())
+    }
+
+    /// The current store.
+    pub fn current_kv(&self) -> Option<Arc<ResolvedStore>> {
+        self.catalog().current().cloned()
+    }
+
+    /// Whether a store is attached under the alias.
+    pub fn has_kv(&self, alias: &str) -> bool {
+        self.catalog().get(alias).is_ok()
+    }
+
+    /// The store under an alias.
+    ///
+    /// # Errors
+    /// `not_found` if nothing is attached under the alias.
+    pub fn get_kv(&self, alias: &str) -> Result<Arc<ResolvedStore>> {
+        self.catalog().get(alias).cloned()
+    }
+
+    /// The aliases, sorted.
+    pub fn list_kv(&self) -> Vec<String> {
+        self.catalog().aliases()
+    }
+
+    /// The store that a call means: the one under the alias, or the current one.
+    pub(crate) fn source(&self, alias: Option<&str>) -> Result<Arc<ResolvedStore>> {
+        let catalog = self.catalog();
+        match alias {
+            Some(alias) => catalog.get(alias).cloned(),
+            None => catalog.current().cloned().ok_or_else(|| {
+                Error::not_found("No KV store is currently attached to the session")
+            }),
+        }
+    }
+
+    /// A query in SQL. `kv_get`, `kv_batch_get` and `kv_exists` take named arguments.
+    ///
+    /// # Errors
+    /// `invalid` or `not_found` if the statement is wrong: nothing has run by then.
+    pub async fn sql(&self, query: &str) -> Result<DataFrame> {
+        sql::plan(self, query).await
+    }
+
+    /// Starts a query and returns its rows in order, batch by batch, and then what was counted.
+    ///
+    /// # Errors
+    /// If the query cannot be planned or submitted.
+    pub async fn submit(&self, query: DataFrame) -> Result<Job> {
+        Job::submit(query, false).await
+    }
+
+    /// Starts a query whose rows are computed to the last one and dropped: for measuring.
+    ///
+    /// # Errors
+    /// If the query cannot be planned or submitted.
+    pub async fn submit_discarding(&self, query: DataFrame) -> Result<Job> {
+        Job::submit(query, true).await
+    }
+
+    /// The physical plan of a query as text; with `analyze`, the query is run, and each node shows
+    /// what it counted.
+    ///
+    /// # Errors
+    /// If the query cannot be planned or, with `analyze`, if it fails.
+    pub async fn explain(&self, query: DataFrame, analyze: bool) -> Result<String> {
+        if analyze {
+            return Ok(self.submit_discarding(query).await?.finish().await?.plan);
+        }
+        query::physical_plan_text(query).await
+    }
+
+    /// The workers that are registered.
+    ///
+    /// # Errors
+    /// `unavailable` if the coordinator is gone.
+    pub async fn workers(&self) -> Result<Vec<WorkerStatus>> {
+        self.link.connection.workers().await
+    }
+}

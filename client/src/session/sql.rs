@@ -1,0 +1,210 @@
+//! SQL: `kv_get`, `kv_batch_get` and `kv_exists` with named arguments.
+//!
+//! The statement is parsed first. Each call's options are taken out of the syntax tree and settled
+//! against the session's stores; what is left is a call of a function of one argument, under a name
+//! that only this statement knows.
+
+use std::{ops::ControlFlow, sync::Arc};
+
+use datafusion::{
+    dataframe::DataFrame,
+    execution::FunctionRegistry,
+    logical_expr::ScalarUDF,
+    sql::{
+        parser::Statement as Parsed,
+        sqlparser::ast::{
+            Array, Expr, Function as Call, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+            FunctionArguments, Ident, ObjectName, Statement, Value, VisitMut, VisitorMut,
+        },
+    },
+};
+use keyloom_common::{
+    Error, Result,
+    functions::{CallOptions, Function, KvCall, KvFunction, OnError},
+};
+
+use super::Session;
+
+pub(super) async fn plan(session: &Session, query: &str) -> Result<DataFrame> {
+    let state = session.context.state();
+    let dialect = state.config().options().sql_parser.dialect;
+    let mut statement = state.sql_to_statement(query, &dialect)?;
+    let mut binder = Binder { session, bound: Vec::new() };
+    bind(&mut statement, &mut binder)?;
+    let functions = binder.bound;
+    let mut planning = state;
+    for function in functions {
+        planning.register_udf(Arc::new(function))?;
+    }
+    let plan = planning.statement_to_plan(statement).await?;
+    Ok(DataFrame::new(session.context.state(), plan))
+}
+
+fn bind(statement: &mut Parsed, binder: &mut Binder<'_>) -> Result<()> {
+    match statement {
+        Parsed::Statement(statement) => match statement.as_mut() {
+            Statement::Query(_) | Statement::Explain { .. } => match statement.visit(binder) {
+                ControlFlow::Continue(()) => Ok(()),
+                ControlFlow::Break(error) => Err(error),
+            },
+            _ => Err(only_queries()),
+        },
+        Parsed::Explain(explain) => bind(&mut explain.statement, binder),
+        _ => Err(only_queries()),
+    }
+}
+
+fn only_queries() -> Error {
+    Error::invalid(
+        "only SELECT and EXPLAIN are understood; inputs are registered and outputs written \
+         outside SQL",
+    )
+}
+
+/// Settles the calls of one statement.
+struct Binder<'a> {
+    session: &'a Session,
+    bound: Vec<ScalarUDF>,
+}
+
+impl VisitorMut for Binder<'_> {
+    type Break = Error;
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        if let Expr::Function(call) = expr
+            && let Some(function) = called(call)
+            && let Err(error) = self.settle(function, call)
+        {
+            return ControlFlow::Break(error);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Which of the three functions is called, if any.
+fn called(call: &Call) -> Option<Function> {
+    let [part] = call.name.0.as_slice() else { return None };
+    let ident = part.as_ident()?;
+    Function::ALL.into_iter().find(|function| ident.value.eq_ignore_ascii_case(function.name()))
+}
+
+impl Binder<'_> {
+    fn settle(&mut self, function: Function, call: &mut Call) -> Result<()> {
+        let name = function.name();
+        let arguments = match &mut call.args {
+            FunctionArguments::List(list) => std::mem::take(&mut list.args),
+            _ => Vec::new(),
+        };
+        let arguments = Arguments::read(function, arguments)?;
+        let store = self.session.source(arguments.source.as_deref())?;
+        let bound = KvCall::try_new(function, store, arguments.options)?;
+        // Equal calls get equal names, so that `GROUP BY kv_get(…)` finds its column.
+        let alias = format!("{name}:{bound:?}");
+        let known = |udf: &&ScalarUDF| udf.aliases().contains(&alias);
+        if self.bound.iter().find(known).is_none() {
+            self.bound.push(KvFunction::aliased_udf(bound, alias.clone()));
+        }
+        call.name = ObjectName::from(vec![Ident::with_quote('"', alias)]);
+        call.args = FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(arguments.key))],
+            clauses: Vec::new(),
+        });
+        Ok(())
+    }
+}
+
+/// The arguments of a call, by meaning.
+struct Arguments {
+    key: Expr,
+    source: Option<String>,
+    options: CallOptions,
+}
+
+impl Arguments {
+    fn read(function: Function, arguments: Vec<FunctionArg>) -> Result<Self> {
+        let (name, parameters) = (function.name(), function.parameters());
+        let mut values: Vec<Option<Expr>> = vec![None; parameters.len()];
+        for (position, argument) in arguments.into_iter().enumerate() {
+            let (index, value) = match argument {
+                FunctionArg::Unnamed(value) => (Some(position), value),
+                FunctionArg::Named { name, arg, .. } => {
+                    (parameters.iter().position(|p| name.value.eq_ignore_ascii_case(p)), arg)
+                }
+                FunctionArg::ExprNamed { name: Expr::Identifier(name), arg, .. } => {
+                    (parameters.iter().position(|p| name.value.eq_ignore_ascii_case(p)), arg)
+                }
+                FunctionArg::ExprNamed { arg, .. } => (None, arg),
+            };
+            let slot = index.and_then(|index| values.get_mut(index)).ok_or_else(|| {
+                Error::invalid(format!("{name} takes the arguments {}", parameters.join(", ")))
+            })?;
+            let FunctionArgExpr::Expr(value) = value else {
+                return Err(Error::invalid(format!("{name} takes one key expression, not *")));
+            };
+            if slot.replace(value).is_some() {
+                return Err(Error::invalid(format!("{name} was given an argument twice")));
+            }
+        }
+        Self::of_values(function, values)
+    }
+
+    fn of_values(function: Function, values: Vec<Option<Expr>>) -> Result<Self> {
+        let (mut key, mut source, mut options) = (None, None, CallOptions::default());
+        for (parameter, value) in function.parameters().iter().zip(values) {
+            let Some(value) = value else { continue };
+            if *parameter == "row_ids" {
+                key = Some(value);
+            } else if !is_null(&value) {
+                match *parameter {
+                    "source" => source = Some(text(parameter, &value)?),
+                    "on_error" => options.on_error = OnError::parse(&text(parameter, &value)?)?,
+                    "columns" => options.columns = Some(texts(&value)?),
+                    _ => options.batch_size = Some(number(parameter, &value)?),
+                }
+            }
+        }
+        let key = key.ok_or_else(|| {
+            Error::invalid(format!("{} needs a key: {0}(key, …)", function.name()))
+        })?;
+        Ok(Self { key, source, options })
+    }
+}
+
+fn is_null(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value) if value.value == Value::Null)
+}
+
+fn text(parameter: &str, expr: &Expr) -> Result<String> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => Ok(text.clone()),
+            other => Err(literal(parameter, "a string in quotes", other)),
+        },
+        other => Err(literal(parameter, "a string in quotes", other)),
+    }
+}
+
+fn texts(expr: &Expr) -> Result<Vec<String>> {
+    match expr {
+        Expr::Array(Array { elem, .. }) => {
+            elem.iter().map(|element| text("columns", element)).collect()
+        }
+        other => Err(literal("columns", "a list like ['name', 'category']", other)),
+    }
+}
+
+fn number(parameter: &str, expr: &Expr) -> Result<usize> {
+    let wrong = || literal(parameter, "a whole number of at least 1", expr);
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::Number(digits, _) => digits.to_string().parse().map_err(|_| wrong()),
+            _ => Err(wrong()),
+        },
+        _ => Err(wrong()),
+    }
+}
+
+fn literal(parameter: &str, wanted: &str, given: &impl std::fmt::Display) -> Error {
+    Error::invalid(format!("{parameter} is {wanted}, not {given}"))
+}

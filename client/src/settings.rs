@@ -1,0 +1,49 @@
+//! The settings of a session.
+
+use keyloom_common::rpc::Limits;
+use serde::{Deserialize, Serialize};
+
+/// Bounds that a session keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Bounds of the connection to a cluster.
+    pub rpc: Limits,
+    /// The most rows of a batch. Default 8192.
+    pub batch_rows: u32,
+    /// How many bytes of an input file make a task. Default 8 MiB.
+    pub task_bytes: u64,
+    /// The most rows of an in-memory table in a task. Default 32768.
+    pub task_rows: usize,
+    /// The most bytes of an in-memory table in a task. Default 16 MiB.
+    pub task_memory_bytes: usize,
+    /// The most tasks that an input is cut into. Default 4096.
+    pub max_tasks: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            rpc: Limits::default(),
+            batch_rows: 8192,
+            task_bytes: 8 << 20,
+            task_rows: 32_768,
+            task_memory_bytes: 16 << 20,
+            max_tasks: 4096,
+        }
+    }
+}
+
+/// The settings of a session that is its own cluster.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EmbeddedSettings {
+    /// How many workers run in the process, each with one slot; one a core if absent.
+    pub workers: Option<usize>,
+    /// The session's own settings.
+    pub session: Settings,
+    /// The coordinator's settings.
+    pub coordinator: keyloom_coordinator::Settings,
+    /// The workers' settings.
+    pub worker: keyloom_worker::Settings,
+}

@@ -1,0 +1,248 @@
+//! Describing stores: [`load_kv`] and its options. Nothing is opened before a store is attached.
+
+use std::{collections::HashSet, path::Path, sync::Arc};
+
+use arrow::{
+    array::{Array, ArrayRef, RecordBatch},
+    compute::concat_batches,
+    row::{RowConverter, SortField},
+    util::display::array_value_to_string,
+};
+use bytes::Bytes;
+use datafusion::scalar::ScalarValue;
+use keyloom_common::{
+    BlobId, Error, Result, ipc,
+    store::{
+        KeyClass, LanceKey, LancePin, LanceSpec, MemorySpec, OnDuplicateKey, StoreKind, StoreSpec,
+    },
+};
+use serde::Deserialize;
+
+/// A store that can be attached.
+#[derive(Clone, Debug)]
+pub struct KvStore {
+    pub(crate) spec: StoreSpec,
+    /// What a memory store holds.
+    pub(crate) contents: Option<Bytes>,
+}
+
+impl KvStore {
+    /// The store's own name, which is its alias if no other is given.
+    pub fn name(&self) -> &str {
+        &self.spec.name
+    }
+}
+
+/// What [`load_kv`] takes.
+pub trait StoreOptions {
+    /// The store under a name.
+    ///
+    /// # Errors
+    /// `invalid` if the options contradict each other or the contents are not fit for lookups.
+    fn load(self, name: String) -> Result<KvStore>;
+}
+
+/// Describes a store under a name of its own.
+///
+/// # Errors
+/// `invalid` if the options contradict each other or the contents are not fit for lookups.
+pub fn load_kv(name: impl Into<String>, options: impl StoreOptions) -> Result<KvStore> {
+    options.load(name.into())
+}
+
+/// A Lance dataset.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LanceOptions {
+    /// A path, or a URI that the workers can open (`file://`, `s3://`).
+    pub uri: String,
+    /// The key column, `_rowid` (the default) or `_offset`.
+    pub key: Option<String>,
+    /// The version to read; the newest at submission if absent.
+    pub version: Option<u64>,
+    /// The tag to read, instead of a version.
+    pub tag: Option<String>,
+    /// The name of a profile in the workers' settings with options for the object store.
+    pub storage_options: Option<String>,
+    /// What a key means that stands in several rows.
+    #[serde(default)]
+    pub on_duplicate_key: OnDuplicateKey,
+}
+
+impl LanceOptions {
+    /// A dataset by row ids.
+    pub fn new(uri: impl Into<String>) -> Self {
+        Self { uri: uri.into(), ..Self::default() }
+    }
+
+    /// Sets the key: a column, `_rowid` or `_offset`.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Reads this version.
+    #[must_use]
+    pub fn version(mut self, version: u64) -> Self {
+        self.version = Some(version);
+        self
+    }
+
+    /// Reads the version with this tag.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tag = Some(tag.into());
+        self
+    }
+
+    /// Opens it with this profile of the workers' settings.
+    #[must_use]
+    pub fn storage_options(mut self, profile: impl Into<String>) -> Self {
+        self.storage_options = Some(profile.into());
+        self
+    }
+
+    /// Sets what a key means that stands in several rows.
+    #[must_use]
+    pub fn on_duplicate_key(mut self, policy: OnDuplicateKey) -> Self {
+        self.on_duplicate_key = policy;
+        self
+    }
+}
+
+impl StoreOptions for LanceOptions {
+    fn load(self, name: String) -> Result<KvStore> {
+        if self.uri.is_empty() {
+            return Err(Error::invalid(format!("KV store '{name}' needs a uri")));
+        }
+        let pin = match (self.version, self.tag) {
+            (Some(_), Some(_)) => {
+                return Err(Error::invalid(format!(
+                    "KV store '{name}' names both a version and a tag; give one"
+                )));
+            }
+            (Some(version), None) => Some(LancePin::Version(version)),
+            (None, tag) => tag.map(LancePin::Tag),
+        };
+        let lance = LanceSpec {
+            uri: absolute(&self.uri)?,
+            key: self.key.as_deref().map_or(LanceKey::RowId, LanceKey::parse),
+            pin,
+            storage_profile: self.storage_options,
+            on_duplicate_key: self.on_duplicate_key,
+        };
+        Ok(KvStore { spec: StoreSpec { name, kind: StoreKind::Lance(lance) }, contents: None })
+    }
+}
+
+/// A path as workers in other folders find it; a URI as it is.
+///
+/// # Errors
+/// `invalid` if the path is empty.
+pub(crate) fn absolute(path: &str) -> Result<String> {
+    if path.contains("://") {
+        return Ok(path.to_owned());
+    }
+    let absolute = std::path::absolute(Path::new(path))
+        .map_err(|error| Error::invalid(format!("path '{path}': {error}")))?;
+    // Folders keep their trailing slash: it says that they are folders.
+    let slash = if path.ends_with('/') { "/" } else { "" };
+    Ok(format!("{}{slash}", absolute.display().to_string().trim_end_matches('/')))
+}
+
+/// Contents that travel with the session. Keys must be unique and not null.
+#[derive(Clone, Debug)]
+pub struct MemoryOptions {
+    contents: Contents,
+}
+
+#[derive(Clone, Debug)]
+enum Contents {
+    Pairs(Vec<(ScalarValue, ScalarValue)>),
+    Batches(Vec<RecordBatch>, String),
+}
+
+impl MemoryOptions {
+    /// Pairs of keys and values; the columns are called `key` and `value`.
+    pub fn pairs<K: Into<ScalarValue>, V: Into<ScalarValue>>(
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        let pairs = pairs.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        Self { contents: Contents::Pairs(pairs) }
+    }
+
+    /// Rows, keyed by a column.
+    pub fn batch(batch: RecordBatch, key: impl Into<String>) -> Self {
+        Self::batches(vec![batch], key)
+    }
+
+    /// Rows of several batches with one schema, keyed by a column.
+    pub fn batches(batches: Vec<RecordBatch>, key: impl Into<String>) -> Self {
+        Self { contents: Contents::Batches(batches, key.into()) }
+    }
+}
+
+impl StoreOptions for MemoryOptions {
+    fn load(self, name: String) -> Result<KvStore> {
+        let context = |error: Error| error.context(format!("KV store '{name}'"));
+        let (batch, key) = match self.contents {
+            Contents::Pairs(pairs) => (from_pairs(pairs).map_err(context)?, "key".to_owned()),
+            Contents::Batches(batches, key) => {
+                let schema = batches.first().map(RecordBatch::schema).ok_or_else(|| {
+                    Error::invalid(format!("KV store '{name}' needs at least one batch"))
+                })?;
+                (concat_batches(&schema, &batches)?, key)
+            }
+        };
+        check_keys(&batch, &key).map_err(context)?;
+        let contents = ipc::encode_all(&batch.schema(), &[batch])?;
+        let memory = MemorySpec { content: BlobId::of(&contents), key };
+        let spec = StoreSpec { name, kind: StoreKind::Memory(memory) };
+        Ok(KvStore { spec, contents: Some(contents) })
+    }
+}
+
+fn from_pairs(pairs: Vec<(ScalarValue, ScalarValue)>) -> Result<RecordBatch> {
+    if pairs.is_empty() {
+        return Err(Error::invalid(
+            "needs at least one pair, whose types become its columns' types",
+        ));
+    }
+    let (keys, values): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+    let column = |scalars, what: &str| {
+        ScalarValue::iter_to_array(scalars)
+            .map_err(|error| Error::from(error).context(format!("the {what} differ in type")))
+    };
+    let columns: [(&str, ArrayRef, bool); 2] =
+        [("key", column(keys, "keys")?, false), ("value", column(values, "values")?, true)];
+    Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+}
+
+/// Refuses keys that lookups could not tell apart.
+fn check_keys(batch: &RecordBatch, key: &str) -> Result<()> {
+    let column = batch.column_by_name(key).ok_or_else(|| {
+        let schema = batch.schema();
+        let names: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        Error::invalid(format!("key column '{key}' not found; there are {names:?}"))
+    })?;
+    if KeyClass::of(column.data_type()).is_none() {
+        return Err(Error::invalid(format!(
+            "key column '{key}' has type {}; keys are integers, strings or binary",
+            column.data_type()
+        )));
+    }
+    if column.null_count() > 0 {
+        return Err(Error::invalid(format!("key column '{key}' holds nulls")));
+    }
+    let converter = RowConverter::new(vec![SortField::new(column.data_type().clone())])?;
+    let rows = converter.convert_columns(&[Arc::clone(column)])?;
+    let mut seen = HashSet::with_capacity(rows.num_rows());
+    for (index, row) in rows.iter().enumerate() {
+        if !seen.insert(row) {
+            let twice = array_value_to_string(column, index)?;
+            return Err(Error::invalid(format!("key '{twice}' stands in several rows")));
+        }
+    }
+    Ok(())
+}
