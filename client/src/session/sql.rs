@@ -9,7 +9,6 @@ use std::{ops::ControlFlow, sync::Arc};
 use datafusion::{
     dataframe::DataFrame,
     execution::FunctionRegistry,
-    logical_expr::ScalarUDF,
     sql::{
         parser::Statement as Parsed,
         sqlparser::ast::{
@@ -31,13 +30,18 @@ pub(super) async fn plan(session: &Session, query: &str) -> Result<DataFrame> {
     let mut statement = state.sql_to_statement(query, &dialect)?;
     let mut binder = Binder { session, bound: Vec::new() };
     bind(&mut statement, &mut binder)?;
-    let functions = binder.bound;
     let mut planning = state;
-    for function in functions {
-        planning.register_udf(Arc::new(function))?;
+    for (index, call) in binder.bound.into_iter().enumerate() {
+        let name = bound_name(call.function(), index);
+        planning.register_udf(Arc::new(KvFunction::named_udf(call, name)))?;
     }
     let plan = planning.statement_to_plan(statement).await?;
     Ok(DataFrame::new(session.context.state(), plan))
+}
+
+/// A name that no user can have given.
+fn bound_name(function: Function, index: usize) -> String {
+    format!("{}#{index}", function.name())
 }
 
 fn bind(statement: &mut Parsed, binder: &mut Binder<'_>) -> Result<()> {
@@ -64,7 +68,7 @@ fn only_queries() -> Error {
 /// Settles the calls of one statement.
 struct Binder<'a> {
     session: &'a Session,
-    bound: Vec<ScalarUDF>,
+    bound: Vec<KvCall>,
 }
 
 impl VisitorMut for Binder<'_> {
@@ -99,11 +103,11 @@ impl Binder<'_> {
         let store = self.session.source(arguments.source.as_deref())?;
         let bound = KvCall::try_new(function, store, arguments.options)?;
         // Equal calls get equal names, so that `GROUP BY kv_get(…)` finds its column.
-        let alias = format!("{name}:{bound:?}");
-        let known = |udf: &&ScalarUDF| udf.aliases().contains(&alias);
-        if self.bound.iter().find(known).is_none() {
-            self.bound.push(KvFunction::aliased_udf(bound, alias.clone()));
-        }
+        let index = self.bound.iter().position(|known| *known == bound).unwrap_or_else(|| {
+            self.bound.push(bound);
+            self.bound.len() - 1
+        });
+        let alias = bound_name(function, index);
         call.name = ObjectName::from(vec![Ident::with_quote('"', alias)]);
         call.args = FunctionArguments::List(FunctionArgumentList {
             duplicate_treatment: None,

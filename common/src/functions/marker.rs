@@ -22,8 +22,8 @@ use crate::error::Error;
 pub struct KvFunction {
     call: Arc<KvCall>,
     signature: Signature,
-    /// The name by which a SQL statement finds this one call.
-    aliases: Vec<String>,
+    /// The function's name, or the name by which a SQL statement finds this one call.
+    name: String,
 }
 
 impl KvFunction {
@@ -34,20 +34,14 @@ impl KvFunction {
 
     /// The call as a function of DataFusion.
     pub fn udf(call: KvCall) -> ScalarUDF {
-        ScalarUDF::from(Self::new(call, None))
+        let name = call.function().name().to_owned();
+        Self::named_udf(call, name)
     }
 
-    /// The call as a function that a SQL statement finds under an alias.
-    pub fn aliased_udf(call: KvCall, alias: String) -> ScalarUDF {
-        ScalarUDF::from(Self::new(call, Some(alias)))
-    }
-
-    fn new(call: KvCall, alias: Option<String>) -> Self {
-        Self {
-            call: Arc::new(call),
-            signature: Signature::user_defined(Volatility::Volatile),
-            aliases: alias.into_iter().collect(),
-        }
+    /// The call as a function that a SQL statement finds under a name.
+    pub fn named_udf(call: KvCall, name: String) -> ScalarUDF {
+        let signature = Signature::user_defined(Volatility::Volatile);
+        ScalarUDF::from(Self { call: Arc::new(call), signature, name })
     }
 
     /// The call that it stands for.
@@ -58,11 +52,7 @@ impl KvFunction {
 
 impl ScalarUDFImpl for KvFunction {
     fn name(&self) -> &str {
-        self.call.function().name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        &self.aliases
+        &self.name
     }
 
     fn schema_name(&self, args: &[Expr]) -> Result<String> {

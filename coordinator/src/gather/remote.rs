@@ -51,6 +51,8 @@ pub(crate) struct RemoteExec {
     fragment: Arc<dyn ExecutionPlan>,
     source: Source,
     output: Output,
+    /// Whether workers drop the rows instead of sending them.
+    discard: bool,
     properties: Arc<PlanProperties>,
     /// For runs: where each partition's output will arrive. Filled by the first to execute.
     runs: Mutex<Option<Runs>>,
@@ -90,7 +92,17 @@ impl RemoteExec {
             fragment.boundedness(),
         );
         let properties = Arc::new(properties);
-        Self { stage, fragment, source, output, properties, runs: Mutex::default() }
+        Self { stage, fragment, source, output, discard: false, properties, runs: Mutex::default() }
+    }
+
+    /// The same, but the rows are dropped where they are made.
+    pub(crate) fn discarding(&self) -> Self {
+        let (fragment, source) = (Arc::clone(&self.fragment), self.source.clone());
+        Self { discard: true, ..Self::new(self.stage, fragment, source, self.output) }
+    }
+
+    pub(crate) fn discards(&self) -> bool {
+        self.discard
     }
 
     pub(crate) fn stage(&self) -> u32 {
@@ -237,7 +249,8 @@ impl ExecutionPlan for RemoteExec {
             (Source::Rows(_), Some(input)) => Source::Rows(input),
             _ => Source::Slices,
         };
-        Ok(Arc::new(Self::new(self.stage, Arc::clone(&self.fragment), source, self.output)))
+        let new = Self::new(self.stage, Arc::clone(&self.fragment), source, self.output);
+        Ok(Arc::new(Self { discard: self.discard, ..new }))
     }
 
     fn execute(

@@ -68,6 +68,7 @@ impl StageRun {
             context: Arc::clone(&context),
             handle: handle.clone(),
             fragment: Arc::clone(exec.fragment()),
+            discard: exec.discards(),
             places: Arc::clone(&places),
             tx,
             next: 0,
@@ -185,6 +186,7 @@ struct Feeder {
     context: Arc<JobContext>,
     handle: StageHandle,
     fragment: Arc<dyn ExecutionPlan>,
+    discard: bool,
     places: Arc<Semaphore>,
     tx: mpsc::UnboundedSender<Fed>,
     next: u32,
@@ -248,7 +250,7 @@ impl Feeder {
         let work = Work::Fragment {
             plan: encode_plan(fragment)?,
             batch_rows: self.context.batch_rows,
-            discard: self.context.discard,
+            discard: self.discard,
         };
         self.context.task_added();
         self.handle.add(TaskId { stage: self.handle.stage(), index: self.next }, work);

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use super::summary::summary;
 use crate::{
     gather::{JobContext, RemoteExec},
-    planner::{Cut, cut},
+    planner::cut,
 };
 
 /// A plan that is ready to run.
@@ -29,7 +29,7 @@ use crate::{
 pub(super) struct Prepared {
     job: Arc<JobContext>,
     context: Arc<TaskContext>,
-    cut: Cut,
+    cut: Arc<dyn ExecutionPlan>,
     blobs: Vec<BlobId>,
 }
 
@@ -39,7 +39,7 @@ impl Prepared {
         let context = task_context(job)?;
         let plan = decode_plan(plan, &context)?;
         let blobs = blobs(&plan)?;
-        Ok(Self { job: Arc::clone(job), context, cut: cut(plan)?, blobs })
+        Ok(Self { job: Arc::clone(job), context, cut: cut(plan, job.discard)?, blobs })
     }
 
     /// The blobs that the plan reads.
@@ -84,7 +84,7 @@ pub(super) async fn run(prepared: Prepared, results: mpsc::Sender<Result<Next>>)
 }
 
 async fn send_rows(prepared: &Prepared, results: &mpsc::Sender<Result<Next>>) -> Result<()> {
-    let plan = &prepared.cut.plan;
+    let plan = &prepared.cut;
     match plan.downcast_ref::<RemoteExec>() {
         Some(remote) if remote.is_ordered() => pass_on(remote, prepared, results).await,
         _ => compute(prepared, results).await,
@@ -106,7 +106,7 @@ async fn pass_on(
 }
 
 async fn compute(prepared: &Prepared, results: &mpsc::Sender<Result<Next>>) -> Result<()> {
-    let plan = Arc::clone(&prepared.cut.plan);
+    let plan = Arc::clone(&prepared.cut);
     let mut encoder = Encoder::try_new(&plan.schema(), prepared.job.settings.rpc.chunk_bytes)?;
     let mut batches = execute_stream(plan, Arc::clone(&prepared.context))?;
     while let Some(batch) = batches.next().await {

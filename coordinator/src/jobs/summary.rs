@@ -9,12 +9,9 @@ use std::{
 use datafusion::physical_plan::ExecutionPlan;
 use keyloom_common::report::{JobSummary, PlanMetrics, StoreStats};
 
-use crate::{
-    gather::{JobContext, RemoteExec, StageReport},
-    planner::Cut,
-};
+use crate::gather::{JobContext, RemoteExec, StageReport};
 
-pub(super) fn summary(cut: &Cut, job: &JobContext) -> JobSummary {
+pub(super) fn summary(cut: &Arc<dyn ExecutionPlan>, job: &JobContext) -> JobSummary {
     let reports = job.reports();
     let mut stores = BTreeMap::<String, StoreStats>::new();
     for report in reports.values() {
@@ -24,7 +21,7 @@ pub(super) fn summary(cut: &Cut, job: &JobContext) -> JobSummary {
     }
     let workers: HashSet<_> = reports.values().flat_map(|report| &report.workers).collect();
     let mut plan = String::new();
-    render(&cut.plan, 0, &reports, &mut plan);
+    render(cut, 0, &reports, &mut plan);
     JobSummary {
         tasks: reports.values().map(|report| report.tasks).sum(),
         workers: u32::try_from(workers.len()).unwrap_or(u32::MAX),

@@ -14,6 +14,7 @@ use datafusion::{
         ExecutionPlan, ExecutionPlanProperties,
         aggregates::{AggregateExec, AggregateMode},
         coalesce_partitions::CoalescePartitionsExec,
+        coop::CooperativeExec,
         empty::EmptyExec,
         filter::FilterExec,
         limit::LocalLimitExec,
@@ -28,20 +29,14 @@ use keyloom_common::{lookup::KvLookupExec, plan::FrameScanExec};
 
 use crate::gather::{Output, RemoteExec, Source};
 
-/// A plan that the coordinator runs; its leaves are fragments for workers.
-#[derive(Debug)]
-pub(crate) struct Cut {
-    /// The part for the coordinator.
-    pub(crate) plan: Arc<dyn ExecutionPlan>,
-    /// How many fragments it reads.
-    pub(crate) stages: u32,
-}
-
-/// Cuts a plan.
-pub(crate) fn cut(plan: Arc<dyn ExecutionPlan>) -> Result<Cut> {
-    let mut cutter = Cutter { stages: 0 };
-    let plan = cutter.single(plan)?;
-    Ok(Cut { plan, stages: cutter.stages })
+/// The part of a plan for the coordinator; its leaves are fragments for workers. With `discard`, the
+/// rows of the result are not wanted: if they come straight from workers, these drop them.
+pub(crate) fn cut(plan: Arc<dyn ExecutionPlan>, discard: bool) -> Result<Arc<dyn ExecutionPlan>> {
+    let plan = Cutter { stages: 0 }.single(plan)?;
+    Ok(match plan.downcast_ref::<RemoteExec>() {
+        Some(remote) if discard => Arc::new(remote.discarding()),
+        _ => plan,
+    })
 }
 
 struct Cutter {
@@ -77,8 +72,8 @@ impl Cutter {
             let remote = self.remote(runs, Source::Slices, Output::Runs);
             return plan.with_new_children(vec![remote]);
         }
-        if plan.is::<KvLookupExec>() {
-            return self.lookup_over_coordinator(plan);
+        if let Some(lookup) = lowest_lookup(&plan) {
+            return self.lookup_over_coordinator(&plan, &lookup);
         }
         self.above(plan)
     }
@@ -97,13 +92,14 @@ impl Cutter {
     /// A lookup whose input is the coordinator's: its rows are sent out in slices.
     fn lookup_over_coordinator(
         &mut self,
-        plan: Arc<dyn ExecutionPlan>,
+        plan: &Arc<dyn ExecutionPlan>,
+        lookup: &Arc<dyn ExecutionPlan>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let input = self.single(Arc::clone(plan.children()[0]))?;
+        let input = self.single(Arc::clone(lookup.children()[0]))?;
         let schema = input.schema();
         let leaf: Arc<dyn ExecutionPlan> =
             Arc::new(FrameScanExec::try_new(vec![RemoteExec::ANY_ROWS], schema, None)?);
-        let fragment = plan.with_new_children(vec![leaf])?;
+        let fragment = replace_input(plan, lookup, leaf)?;
         Ok(self.remote(fragment, Source::Rows(input), Output::Ordered))
     }
 
@@ -119,6 +115,32 @@ impl Cutter {
     }
 }
 
+/// The lowest lookup below nodes that treat each row by itself, if the plan is such a chain.
+fn lowest_lookup(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
+    let (mut node, mut lowest) = (plan, None);
+    while is_row_by_row(node) {
+        if node.is::<KvLookupExec>() {
+            lowest = Some(Arc::clone(node));
+        }
+        node = *node.children().first()?;
+    }
+    lowest
+}
+
+/// The chain down to a node, over another input of that node.
+fn replace_input(
+    plan: &Arc<dyn ExecutionPlan>,
+    lowest: &Arc<dyn ExecutionPlan>,
+    input: Arc<dyn ExecutionPlan>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let below = if Arc::ptr_eq(plan, lowest) {
+        input
+    } else {
+        replace_input(plan.children()[0], lowest, input)?
+    };
+    Arc::clone(plan).with_new_children(vec![below])
+}
+
 /// Whether workers can run the plan partition by partition, each on its own slice.
 fn is_fragment(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let local = if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
@@ -126,18 +148,24 @@ fn is_fragment(plan: &Arc<dyn ExecutionPlan>) -> bool {
     } else if let Some(sort) = plan.downcast_ref::<SortExec>() {
         sort.preserve_partitioning()
     } else {
-        plan.is::<DataSourceExec>()
+        is_row_by_row(plan)
+            || plan.is::<DataSourceExec>()
             || plan.is::<FrameScanExec>()
             || plan.is::<EmptyExec>()
             || plan.is::<PlaceholderRowExec>()
-            || plan.is::<ProjectionExec>()
-            || plan.is::<FilterExec>()
-            || plan.is::<KvLookupExec>()
             || plan.is::<LocalLimitExec>()
             || plan.is::<UnionExec>()
-            || plan.is::<UnnestExec>()
     };
     local && plan.children().into_iter().all(is_fragment)
+}
+
+/// Whether a node makes of each row what it makes of it whatever rows stand beside it.
+fn is_row_by_row(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.is::<KvLookupExec>()
+        || plan.is::<ProjectionExec>()
+        || plan.downcast_ref::<FilterExec>().is_some_and(|filter| filter.fetch().is_none())
+        || plan.is::<UnnestExec>()
+        || plan.is::<CooperativeExec>()
 }
 
 /// Only workers read files, hold frames and make lookups.

@@ -54,11 +54,6 @@ impl Hoister {
         Self { width, prefix: first, calls: Vec::new() }
     }
 
-    /// The calls pulled out so far.
-    pub(super) fn into_calls(self) -> Vec<Hoisted> {
-        self.calls
-    }
-
     /// The name of a call's column.
     pub(super) fn name(&self, call: usize) -> String {
         format!("__kv{}", self.prefix + call)

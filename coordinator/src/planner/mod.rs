@@ -17,7 +17,7 @@ mod rule;
 mod slice;
 mod waves;
 
-pub(crate) use cut::{Cut, cut};
+pub(crate) use cut::cut;
 pub use lift::LiftCalls;
 pub use rule::PlanLookups;
 pub(crate) use slice::slices;

@@ -1,0 +1,3 @@
+//! The whole system, tested from outside.
+
+mod smoke;
