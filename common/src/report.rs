@@ -244,6 +244,8 @@ pub struct JobStatus {
 /// What a finished job did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobSummary {
+    /// Rows of its result, taken or dropped.
+    pub rows: u64,
     /// Tasks that it was cut into.
     pub tasks: u32,
     /// Workers that finished tasks of it.

@@ -10,7 +10,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -26,8 +26,9 @@ use crate::{
     scheduler::{Action, Event, Settings, State},
 };
 
-/// How often the clock is looked at when nothing happens.
-const TICK: std::time::Duration = std::time::Duration::from_millis(200);
+/// The shortest rest before the clock is looked at, so that a deadline that has passed and changes
+/// nothing does not keep the loop busy.
+const MIN_REST: Duration = Duration::from_millis(5);
 
 /// The handle to the loop.
 #[derive(Clone, Debug)]
@@ -225,9 +226,9 @@ struct Stage {
 
 impl Loop {
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            let deadline = self.state.next_deadline();
+            let rest = deadline.map(|at| at.saturating_sub(self.started.elapsed()).max(MIN_REST));
             // Biased: heartbeats that queued during a stall are heard before silence is judged.
             tokio::select! {
                 biased;
@@ -235,7 +236,9 @@ impl Loop {
                     Some(command) => self.handle(command),
                     None => return,
                 },
-                _ = tick.tick() => self.event(Event::Tick),
+                () = tokio::time::sleep(rest.unwrap_or_default()), if rest.is_some() => {
+                    self.event(Event::Tick);
+                }
             }
         }
     }
@@ -303,7 +306,7 @@ impl Loop {
         for action in self.state.on_event(event, now) {
             self.act(action);
         }
-        let live = self.state.workers().filter(|worker| !worker.draining).count();
+        let live = self.state.available_workers();
         self.live_workers.store(u32::try_from(live).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 

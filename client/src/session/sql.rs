@@ -94,7 +94,6 @@ fn called(call: &Call) -> Option<Function> {
 
 impl Binder<'_> {
     fn settle(&mut self, function: Function, call: &mut Call) -> Result<()> {
-        let name = function.name();
         let arguments = match &mut call.args {
             FunctionArguments::List(list) => std::mem::take(&mut list.args),
             _ => Vec::new(),

@@ -19,7 +19,7 @@ use keyloom_common::{
 
 use crate::{
     blobs::Blobs,
-    dispatch::{Dispatcher, StageEvent},
+    dispatch::{Dispatcher, StageEvent, StageHandle},
     settings::Settings,
 };
 
@@ -93,9 +93,9 @@ impl Jobs {
         let (handle, mut events) = self.dispatcher.open_stage(stage);
         handle.add(keyloom_common::TaskId { stage, index: 0 }, work);
         handle.close();
-        let event = events.recv().await;
-        handle.cancel();
-        match event {
+        // Also when the asker is gone, whose call is then dropped here.
+        let _cancel = CancelOnDrop(handle);
+        match events.recv().await {
             Some(StageEvent::Done { finished, .. }) => Ok(finished.output),
             Some(StageEvent::Failed(error)) => Err(error),
             None => Err(Error::cancelled("the coordinator is stopping")),
@@ -104,5 +104,13 @@ impl Jobs {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Arc<Job>>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct CancelOnDrop(StageHandle);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
     }
 }

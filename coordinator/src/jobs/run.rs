@@ -78,12 +78,13 @@ fn blobs(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<BlobId>> {
 /// Runs a plan to its end; the last message is a summary or an error.
 pub(super) async fn run(prepared: Prepared, results: mpsc::Sender<Result<Next>>) {
     let outcome = guarded(send_rows(&prepared, &results)).await;
-    let last = outcome.map(|()| Next::Done(summary(&prepared.cut, &prepared.job)));
+    let last = outcome.map(|rows| Next::Done(summary(&prepared.cut, &prepared.job, rows)));
     // Without a reader there is nobody to tell.
     let _ = results.send(last).await;
 }
 
-async fn send_rows(prepared: &Prepared, results: &mpsc::Sender<Result<Next>>) -> Result<()> {
+/// Sends the result and counts its rows.
+async fn send_rows(prepared: &Prepared, results: &mpsc::Sender<Result<Next>>) -> Result<u64> {
     let plan = &prepared.cut;
     match plan.downcast_ref::<RemoteExec>() {
         Some(remote) if remote.is_ordered() => pass_on(remote, prepared, results).await,
@@ -96,21 +97,23 @@ async fn pass_on(
     remote: &RemoteExec,
     prepared: &Prepared,
     results: &mpsc::Sender<Result<Next>>,
-) -> Result<()> {
+) -> Result<u64> {
     let mut pieces = Box::pin(remote.pieces(&prepared.context)?);
     while let Some(piece) = pieces.next().await {
         let piece = piece?;
         send(results, Next::Chunk { stream: piece.task, bytes: piece.bytes }).await?;
     }
-    Ok(())
+    Ok(prepared.job.reports().get(&remote.stage()).map_or(0, |report| report.rows))
 }
 
-async fn compute(prepared: &Prepared, results: &mpsc::Sender<Result<Next>>) -> Result<()> {
+async fn compute(prepared: &Prepared, results: &mpsc::Sender<Result<Next>>) -> Result<u64> {
     let plan = Arc::clone(&prepared.cut);
     let mut encoder = Encoder::try_new(&plan.schema(), prepared.job.settings.rpc.chunk_bytes)?;
     let mut batches = execute_stream(plan, Arc::clone(&prepared.context))?;
+    let mut rows = 0;
     while let Some(batch) = batches.next().await {
         let batch = batch.map_err(Error::from)?;
+        rows += batch.num_rows() as u64;
         if !prepared.job.discard {
             for bytes in encoder.write(&batch)? {
                 send(results, Next::Chunk { stream: 0, bytes }).await?;
@@ -120,7 +123,7 @@ async fn compute(prepared: &Prepared, results: &mpsc::Sender<Result<Next>>) -> R
     for bytes in encoder.finish()? {
         send(results, Next::Chunk { stream: 0, bytes }).await?;
     }
-    Ok(())
+    Ok(rows)
 }
 
 async fn send(results: &mpsc::Sender<Result<Next>>, next: Next) -> Result<()> {

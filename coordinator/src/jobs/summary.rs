@@ -11,7 +11,7 @@ use keyloom_common::report::{JobSummary, PlanMetrics, StoreStats};
 
 use crate::gather::{JobContext, RemoteExec, StageReport};
 
-pub(super) fn summary(cut: &Arc<dyn ExecutionPlan>, job: &JobContext) -> JobSummary {
+pub(super) fn summary(cut: &Arc<dyn ExecutionPlan>, job: &JobContext, rows: u64) -> JobSummary {
     let reports = job.reports();
     let mut stores = BTreeMap::<String, StoreStats>::new();
     for report in reports.values() {
@@ -23,6 +23,7 @@ pub(super) fn summary(cut: &Arc<dyn ExecutionPlan>, job: &JobContext) -> JobSumm
     let mut plan = String::new();
     render(cut, 0, &reports, &mut plan);
     JobSummary {
+        rows,
         tasks: reports.values().map(|report| report.tasks).sum(),
         workers: u32::try_from(workers.len()).unwrap_or(u32::MAX),
         stores,

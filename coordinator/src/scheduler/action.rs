@@ -6,7 +6,7 @@ use keyloom_common::{AttemptId, Error, StageId, WorkerId};
 
 /// Something to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// Start an attempt on a worker.
     Launch {
         /// A registered worker with a free slot.

@@ -7,7 +7,7 @@ use keyloom_common::{AttemptId, Error, StageId, TaskId, WorkerId};
 /// An event that names a worker, stage or task that the state does not know (any more) is ignored;
 /// a report of an attempt is then answered with [`Action::Discard`](super::Action::Discard).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// A worker registered. Ignored if this life is already registered.
     WorkerJoined {
         /// Its life.

@@ -144,6 +144,11 @@ impl Fleet {
         !self.free.is_empty()
     }
 
+    /// How many workers take new attempts, now or once they have a free slot.
+    pub(super) fn available(&self) -> usize {
+        self.available
+    }
+
     /// Whether any worker takes new attempts, now or once it has a free slot.
     pub(super) fn is_available(&self) -> bool {
         self.available > 0

@@ -28,8 +28,8 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-pub use action::Action;
-pub use event::Event;
+pub(crate) use action::Action;
+pub(crate) use event::Event;
 pub use settings::Settings;
-pub use state::State;
-pub use status::WorkerStatus;
+pub(crate) use state::State;
+pub(crate) use status::WorkerStatus;

@@ -15,7 +15,7 @@ use super::{Action, Event, Settings};
 
 /// All that the scheduler knows.
 #[derive(Debug)]
-pub struct State {
+pub(crate) struct State {
     pub(super) settings: Settings,
     pub(super) now: Duration,
     pub(super) fleet: Fleet,
@@ -35,7 +35,7 @@ pub struct State {
 
 impl State {
     /// A scheduler without workers and stages.
-    pub fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings) -> Self {
         Self {
             settings,
             now: Duration::ZERO,
@@ -53,7 +53,7 @@ impl State {
 
     /// Takes in what happened, and says what to do about it, in order. `now` is the time since the
     /// loop's epoch.
-    pub fn on_event(&mut self, event: Event, now: Duration) -> Vec<Action> {
+    pub(crate) fn on_event(&mut self, event: Event, now: Duration) -> Vec<Action> {
         self.now = self.now.max(now);
         self.run_timers();
         match event {

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use keyloom_common::{StageId, WorkerId};
+use keyloom_common::WorkerId;
 
 use super::State;
 use super::fleet::{Held, Worker};
-use super::stage::Stage;
 
 /// One registered worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WorkerStatus {
+pub(crate) struct WorkerStatus {
     /// Its life.
     pub worker: WorkerId,
     /// How many attempts it runs at a time.
@@ -25,40 +24,20 @@ pub struct WorkerStatus {
     pub heartbeat: Duration,
 }
 
-/// The tasks of one stage, counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StageStatus {
-    /// The stage.
-    pub stage: StageId,
-    /// Tasks that wait: for a slot, for the window, or before a retry.
-    pub pending: usize,
-    /// Tasks whose current attempt runs.
-    pub running: usize,
-    /// Tasks whose output counts, consumed or not.
-    pub done: usize,
-    /// Whether all its tasks are known.
-    pub closed: bool,
-}
-
 impl State {
     /// The registered workers, by id.
-    pub fn workers(&self) -> impl Iterator<Item = WorkerStatus> {
+    pub(crate) fn workers(&self) -> impl Iterator<Item = WorkerStatus> {
         self.fleet.iter().map(|(id, worker)| worker_status(*id, worker))
     }
 
-    /// The stages that are not forgotten, by id.
-    pub fn stages(&self) -> impl Iterator<Item = StageStatus> {
-        self.stages.iter().map(|(id, stage)| stage_status(*id, stage))
-    }
-
-    /// One stage, unless it is unknown or forgotten.
-    pub fn stage(&self, id: StageId) -> Option<StageStatus> {
-        self.stages.get(&id).map(|stage| stage_status(id, stage))
+    /// How many workers take tasks: those that do not drain.
+    pub(crate) fn available_workers(&self) -> usize {
+        self.fleet.available()
     }
 
     /// When the state wants a [`Tick`](super::Event::Tick), if nothing happens before. Time may
     /// have passed it already.
-    pub fn next_deadline(&self) -> Option<Duration> {
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let silence = self.fleet.most_silent().map(|(since, _)| since);
         let lost = silence.map(|since| since.saturating_add(self.settings.heartbeat_timeout()));
         let timer = self.timers.first().map(|(at, _)| *at);
@@ -83,15 +62,5 @@ fn worker_status(id: WorkerId, worker: &Worker) -> WorkerStatus {
         stopping: worker.attempts.len() - running,
         draining: worker.draining,
         heartbeat: worker.heartbeat,
-    }
-}
-
-fn stage_status(id: StageId, stage: &Stage) -> StageStatus {
-    StageStatus {
-        stage: id,
-        pending: stage.pending(),
-        running: stage.running,
-        done: stage.done,
-        closed: stage.closed,
     }
 }

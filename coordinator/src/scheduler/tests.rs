@@ -5,3 +5,4 @@ mod placement;
 mod random;
 mod retries;
 mod rig;
+mod stage_status;

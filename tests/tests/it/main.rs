@@ -1,3 +1,18 @@
-//! The whole system, tested from outside.
+//! The whole system, tested from outside: the same cases embedded, on one worker process and on
+//! three.
 
-mod smoke;
+mod harness;
+
+mod functions;
+mod guide;
+mod inputs;
+mod session;
+mod slt;
+mod stores;
+mod traps;
+
+mod codec;
+mod explain;
+mod faults;
+mod layering;
+mod property;
