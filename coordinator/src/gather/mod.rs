@@ -3,11 +3,13 @@
 //! [`RemoteExec`] is the operator; a [`StageRun`](stage_run::StageRun) is one run of its fragment's
 //! tasks; a [`Spool`] holds a task's output until it is wanted, in memory or on disk.
 
+mod concat;
 mod context;
 mod remote;
 mod spool;
 mod stage_run;
 
+pub(crate) use concat::ConcatExec;
 pub(crate) use context::{JobContext, StageReport};
 pub(crate) use remote::{Output, RemoteExec, Source};
 pub(crate) use spool::{Spool, SpoolRoom};

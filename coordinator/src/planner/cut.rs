@@ -27,7 +27,7 @@ use datafusion::{
 };
 use keyloom_common::{lookup::KvLookupExec, plan::FrameScanExec};
 
-use crate::gather::{Output, RemoteExec, Source};
+use crate::gather::{ConcatExec, Output, RemoteExec, Source};
 
 /// The part of a plan for the coordinator; its leaves are fragments for workers. With `discard`, the
 /// rows of the result are not wanted: if they come straight from workers, these drop them.
@@ -49,7 +49,7 @@ impl Cutter {
         let plan = self.plan(plan)?;
         Ok(match plan.output_partitioning().partition_count() {
             1 => plan,
-            _ => Arc::new(CoalescePartitionsExec::new(plan)),
+            _ => Arc::new(ConcatExec::new(plan)),
         })
     }
 

@@ -1,1 +1,418 @@
-//! Not written yet.
+//! Physical plans as text: what is looked up, for which rows, in which order, and how often.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanArray, Int64Array, Int64Builder, ListBuilder, RecordBatch, StringArray,
+};
+use insta::assert_snapshot;
+use keyloom_client::{ErrorKind, MemoryOptions, Session, load_kv};
+
+fn table() -> RecordBatch {
+    let ids: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+    let kinds: ArrayRef = Arc::new(StringArray::from(vec!["user", "item", "user"]));
+    let mut lists = ListBuilder::new(Int64Builder::new());
+    for list in [vec![1, 2], vec![], vec![3]] {
+        lists.append_value(list.into_iter().map(Some));
+    }
+    let columns: [(&str, ArrayRef); 5] = [
+        ("id", Arc::clone(&ids)),
+        ("other", ids),
+        ("kind", kinds),
+        ("live", Arc::new(BooleanArray::from(vec![true, false, true]))),
+        ("ids", Arc::new(lists.finish())),
+    ];
+    RecordBatch::try_from_iter(columns).unwrap()
+}
+
+fn items() -> RecordBatch {
+    let columns: [(&str, ArrayRef); 4] = [
+        ("key", Arc::new(Int64Array::from(vec![1, 2]))),
+        ("name", Arc::new(StringArray::from(vec!["one", "two"]))),
+        ("parent", Arc::new(Int64Array::from(vec![2, 1]))),
+        ("score", Arc::new(Int64Array::from(vec![10, 20]))),
+    ];
+    RecordBatch::try_from_iter(columns).unwrap()
+}
+
+/// A session with a table `t` and the stores `items` (current), `users` and `spare`, which have
+/// the same columns.
+async fn session() -> Session {
+    let session = Session::embedded().await.unwrap();
+    session.register_batches("t", &[table()]).unwrap();
+    for alias in ["items", "users", "spare"] {
+        let store = load_kv(alias, MemoryOptions::batch(items(), "key")).unwrap();
+        session.attach(store, alias).await.unwrap();
+    }
+    session.set_kv("items").unwrap();
+    session
+}
+
+async fn plan(sql: &str) -> String {
+    let session = session().await;
+    let query = session.sql(sql).await.unwrap();
+    session.explain(query, false).await.unwrap()
+}
+
+/// The kind and the message of what planning a statement says is wrong.
+async fn refusal(sql: &str) -> (ErrorKind, String) {
+    let session = session().await;
+    let error = match session.sql(sql).await {
+        Ok(query) => session.explain(query, false).await.unwrap_err(),
+        Err(error) => error,
+    };
+    (error.kind(), error.message().to_owned())
+}
+
+#[tokio::test]
+async fn the_calls_of_a_projection_become_one_lookup_below_it() {
+    let plan =
+        plan("SELECT id, kv_get(id) AS row, kv_exists(other, source => 'users') AS known FROM t")
+            .await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn a_call_within_an_expression_is_pulled_out_of_it() {
+    let plan = plan("SELECT upper(kv_get(id)['name']) || '!' AS shout FROM t").await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn equal_calls_are_one_column() {
+    let plan = plan("SELECT kv_get(id) AS one, kv_get(id) AS other FROM t").await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn a_call_that_nothing_reads_is_not_made() {
+    let plan = plan("SELECT id FROM (SELECT id, kv_get(id) AS row FROM t)").await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn lists_of_keys_keep_their_batch_size() {
+    let plan = plan(
+        "SELECT kv_batch_get(ids, columns => ['name'], batch_size => 7, on_error => 'null') \
+         AS rows FROM t",
+    )
+    .await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn the_smallest_batch_size_of_a_shared_fetch_holds() {
+    let plan = plan(
+        "SELECT kv_batch_get(ids, columns => ['name'], batch_size => 7) AS few, \
+         kv_batch_get(ids, columns => ['score'], batch_size => 3) AS fewer FROM t",
+    )
+    .await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn a_list_of_keys_has_the_default_batch_size() {
+    let plan = plan("SELECT kv_batch_get(ids, columns => ['name']) AS rows FROM t").await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn plain_conditions_of_a_filter_are_decided_below_the_lookup() {
+    let plan = plan("SELECT id FROM t WHERE kv_exists(id) AND other > 1 AND kind = 'user'").await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn a_condition_beside_a_call_guards_it() {
+    let plan = plan("SELECT id FROM t WHERE live OR kv_exists(id)").await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn calls_of_a_filter_and_of_a_projection_are_two_lookups() {
+    let plan = plan("SELECT kv_get(id)['name'] AS name FROM t WHERE kv_exists(id)").await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn the_branches_of_a_case_are_guarded() {
+    let plan = plan(
+        "SELECT CASE WHEN kind = 'user' THEN kv_get(id, source => 'users') ELSE kv_get(id, \
+         source => 'items') END AS row FROM t",
+    )
+    .await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn later_branches_of_a_case_exclude_earlier_ones() {
+    let plan = plan(
+        "SELECT CASE WHEN id = 1 THEN kv_exists(other, source => 'users') WHEN id = 2 THEN \
+         kv_exists(other, source => 'items') END AS known FROM t",
+    )
+    .await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn a_case_with_an_operand_is_guarded_by_it() {
+    let plan = plan(
+        "SELECT CASE kind WHEN 'user' THEN kv_get(id, source => 'users')['name'] WHEN 'item' \
+         THEN kv_get(id, source => 'items')['name'] ELSE kind END AS name FROM t",
+    )
+    .await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn guards_of_nested_cases_are_nested() {
+    let plan = plan(
+        "SELECT CASE WHEN live THEN CASE WHEN kind = 'user' THEN kv_get(id, source => \
+         'users')['name'] ELSE 'none' END END AS name FROM t",
+    )
+    .await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn coalesce_asks_the_second_store_where_the_first_is_null() {
+    let plan = plan(
+        "SELECT coalesce(kv_get(id, on_error => 'null'), kv_get(id, source => 'spare', \
+         on_error => 'null')) AS row FROM t",
+    )
+    .await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn and_guards_its_right_side() {
+    let plan = plan("SELECT live AND kv_exists(id) AS a FROM t").await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn or_guards_its_right_side() {
+    let plan = plan("SELECT live OR kv_exists(id) AS o FROM t").await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn nullif_guards_its_second_argument() {
+    let plan = plan("SELECT nullif(kind, kv_get(id)['name']) AS other_kind FROM t").await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn the_guide_s_fallback_is_a_plain_case() {
+    let plan = plan(
+        "SELECT CASE WHEN primary_data IS NOT NULL THEN primary_data ELSE secondary_data END \
+         AS final_data FROM (SELECT kv_get(id, on_error => 'null') AS primary_data, \
+         kv_get(id, source => 'spare', on_error => 'null') AS secondary_data FROM t)",
+    )
+    .await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn a_key_from_another_lookup_makes_a_second_wave() {
+    let plan =
+        plan("SELECT kv_get(kv_get(id)['parent'], source => 'users')['name'] AS name FROM t").await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn a_chain_of_keys_makes_a_wave_a_link() {
+    let plan =
+        plan("SELECT kv_get(kv_get(kv_get(id)['parent'])['parent'])['name'] AS name FROM t").await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn a_guard_on_another_lookup_makes_a_second_wave() {
+    let plan = plan(
+        "SELECT CASE WHEN kv_exists(id, source => 'users') THEN kv_get(id)['name'] END AS \
+         name FROM t",
+    )
+    .await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn stores_that_do_not_depend_on_each_other_share_a_wave() {
+    let plan = plan(
+        "SELECT kv_get(id)['name'] AS a, kv_get(id, source => 'users')['name'] AS b, \
+         kv_get(other, source => 'spare')['name'] AS c FROM t",
+    )
+    .await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn calls_on_one_store_and_key_are_one_fetch() {
+    let plan = plan(
+        "SELECT kv_get(id, columns => ['name']) AS a, kv_get(id, columns => ['score', \
+         'name'], on_error => 'null') AS b FROM t",
+    )
+    .await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn kv_exists_beside_kv_get_is_the_same_fetch() {
+    let plan = plan(
+        "SELECT kv_exists(id) AS known, kv_get(id, columns => ['name'], on_error => 'null') \
+         AS row FROM t",
+    )
+    .await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn a_raising_call_is_not_widened_to_rows_that_do_not_need_it() {
+    let plan = plan(
+        "SELECT kv_get(id, columns => ['name'], on_error => 'null') AS a, CASE WHEN live THEN \
+         kv_get(id, columns => ['score']) END AS b FROM t",
+    )
+    .await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn a_guarded_call_joins_the_fetch_of_an_unguarded_one() {
+    let plan = plan(
+        "SELECT kv_get(id, columns => ['name']) AS a, CASE WHEN live THEN kv_get(id, columns \
+         => ['score'], on_error => 'null') END AS b FROM t",
+    )
+    .await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn one_call_in_two_branches_is_one_column() {
+    let plan = plan(
+        "SELECT CASE WHEN kind = 'user' THEN kv_get(id)['name'] WHEN live THEN \
+         kv_get(id)['name'] END AS name FROM t",
+    )
+    .await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn a_field_fetches_one_column() {
+    let plan = plan("SELECT kv_get(id)['name'] AS name FROM t").await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn a_field_of_a_subquery_s_column_fetches_one_column() {
+    let plan = plan("SELECT s['name'] AS name FROM (SELECT kv_get(id) AS s FROM t)").await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn a_null_test_between_does_not_widen_the_fetch() {
+    let plan = plan(
+        "SELECT s['name'] AS name FROM (SELECT kv_get(id, on_error => 'null') AS s FROM t) \
+         WHERE s IS NOT NULL",
+    )
+    .await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn a_column_read_whole_fetches_all() {
+    let plan = plan("SELECT s['name'] AS name, s FROM (SELECT kv_get(id) AS s FROM t)").await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn fields_of_two_projections_are_joined() {
+    let plan = plan(
+        "SELECT s['score'] AS score, name FROM (SELECT s, s['name'] AS name FROM (SELECT \
+         kv_get(id) AS s FROM t))",
+    )
+    .await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn rows_beyond_a_limit_are_not_looked_up() {
+    let plan = plan("SELECT kv_get(id) AS row FROM t LIMIT 2").await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn a_lookup_over_a_sorted_subquery_stays_above_it() {
+    let plan = plan(
+        "SELECT kv_get(id)['name'] AS name FROM (SELECT id FROM t ORDER BY other DESC LIMIT \
+         2)",
+    )
+    .await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn a_lookup_over_groups_stays_above_them() {
+    let plan = plan(
+        "SELECT kind, kv_get(top)['name'] AS name FROM (SELECT kind, max(id) AS top FROM t \
+         GROUP BY kind)",
+    )
+    .await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn order_by_a_lookup_sorts_a_column_of_it() {
+    let plan = plan("SELECT id FROM t ORDER BY kv_get(id)['score'] DESC").await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn group_by_a_lookup_groups_a_column_of_it() {
+    let plan =
+        plan("SELECT kv_get(id)['name'] AS name, count(*) AS n FROM t GROUP BY kv_get(id)['name']")
+            .await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn an_aggregate_of_a_lookup_reads_a_column_of_it() {
+    let plan = plan(
+        "SELECT kind, sum(kv_get(id, on_error => 'null')['score']) AS total FROM t GROUP BY \
+         kind",
+    )
+    .await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn a_volatile_guard_is_refused() {
+    let (kind, message) =
+        refusal("SELECT CASE WHEN random() < 0.5 THEN kv_get(id)['name'] END AS name FROM t").await;
+    assert_eq!(kind, ErrorKind::Invalid);
+    assert_snapshot!(message, @"");
+}
+
+#[tokio::test]
+async fn a_volatile_value_beside_a_lookup_is_allowed() {
+    let sql = "SELECT random() < 2 AND live AS a, kv_get(id)['name'] AS name FROM t";
+    assert_snapshot!(plan(sql).await, @"");
+}
+
+#[tokio::test]
+async fn a_lookup_in_a_join_condition_is_refused() {
+    let (kind, message) =
+        refusal("SELECT a.id FROM t AS a JOIN t AS b ON kv_get(a.id)['parent'] = b.id").await;
+    assert_eq!(kind, ErrorKind::Invalid);
+    assert_snapshot!(message, @"");
+}
+
+#[tokio::test]
+async fn a_lookup_over_both_sides_of_a_join_is_refused() {
+    let (kind, message) = refusal(
+        "SELECT a.id FROM t AS a LEFT JOIN t AS b ON a.id = b.id AND kv_exists(a.id + b.id)",
+    )
+    .await;
+    assert_eq!(kind, ErrorKind::Invalid);
+    assert_snapshot!(message, @"");
+}
