@@ -110,7 +110,7 @@ impl ExecutionPlan for SubmitExec {
                 let schema = Arc::clone(schema);
                 let analysis = async move {
                     let summary = submit.start(true).await?.finish().await?;
-                    Ok(analysis(&schema, &summary.plan)?)
+                    analysis(&schema, &summary.plan)
                 };
                 Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream::once(analysis)))
             }

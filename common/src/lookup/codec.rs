@@ -86,7 +86,7 @@ pub(crate) fn decode(
 
 fn decode_wave(
     fetches: Vec<FetchNode>,
-    expr: &dyn Fn(&[u8]) -> Result<Arc<dyn PhysicalExpr>>,
+    expr: &impl Fn(&[u8]) -> Result<Arc<dyn PhysicalExpr>>,
 ) -> Result<Wave> {
     let call = |call: CallNode| -> Result<Call> {
         let guard = call.guard.as_deref().map(expr).transpose()?;

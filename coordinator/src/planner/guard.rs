@@ -1,7 +1,8 @@
 //! Guards: which rows take the branch that a call stands in.
 //!
-//! A guard is built from the same CASE as the branch, with booleans for results, so that it is as
-//! lazy as the original: a condition is computed only for the rows that reach it.
+//! A guard is built from the conditions of the branch and those before it, as a CASE with booleans
+//! for results, so that it is as lazy as the original: a condition is computed only for the rows
+//! that reach it.
 
 use std::sync::Arc;
 
@@ -10,63 +11,128 @@ use datafusion::{
     logical_expr::Operator,
     physical_expr::{
         PhysicalExpr,
-        expressions::{BinaryExpr, CaseExpr, IsNotNullExpr, IsNullExpr, Literal},
+        expressions::{BinaryExpr, CaseExpr, IsNotNullExpr, IsNullExpr, Literal, NotExpr},
     },
     scalar::ScalarValue,
 };
 
 type Expr = Arc<dyn PhysicalExpr>;
 
-/// The rows that need an answer: all, or those where an expression is true.
+/// The rows that need an answer: those where all conditions hold.
+///
+/// A condition is computed for no row where one before it does not hold.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Guard {
+    conditions: Vec<Condition>,
+}
+
+/// What must be so of a boolean expression.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Guard {
-    All,
-    Where(Expr),
+pub(super) enum Condition {
+    True(Expr),
+    NotTrue(Expr),
+    NotFalse(Expr),
 }
 
 impl Guard {
-    /// The rows of this guard where a condition holds; the condition is computed for no others.
-    pub(super) fn and(&self, condition: Expr) -> Result<Self> {
-        match self {
-            Self::All => Ok(Self::Where(condition)),
-            Self::Where(outer) => {
-                let case = CaseExpr::try_new(
-                    None,
-                    vec![(Arc::clone(outer), condition)],
-                    Some(boolean(false)),
-                )?;
-                Ok(Self::Where(Arc::new(case)))
+    /// The rows of this guard where a condition holds, too.
+    pub(super) fn and(&self, condition: Condition) -> Self {
+        let mut all = self.clone();
+        all.push(condition);
+        all
+    }
+
+    /// Conditions are kept in their parts, so that guards can be compared.
+    fn push(&mut self, condition: Condition) {
+        let parts = match &condition {
+            Condition::True(expr) => parts(expr, Operator::And),
+            Condition::NotTrue(expr) => parts(expr, Operator::Or),
+            Condition::NotFalse(_) => None,
+        };
+        match (parts, &condition) {
+            (Some((left, right)), Condition::True(_)) => {
+                self.push(Condition::True(left));
+                self.push(Condition::True(right));
             }
+            (Some((left, right)), _) => {
+                self.push(Condition::NotTrue(left));
+                self.push(Condition::NotTrue(right));
+            }
+            (None, _) if self.conditions.contains(&condition) => {}
+            (None, _) => self.conditions.push(condition),
         }
+    }
+
+    /// Whether the rows of another guard are certainly among those of this one.
+    pub(super) fn includes(&self, other: &Self) -> bool {
+        let implied = |condition: &Condition| {
+            other.conditions.iter().any(|given| match (given, condition) {
+                (Condition::True(given), Condition::NotFalse(expr)) => given.eq(expr),
+                (given, condition) => given == condition,
+            })
+        };
+        self.conditions.iter().all(implied)
     }
 
     /// The rows of either guard.
-    pub(super) fn or(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::All, _) | (_, Self::All) => Self::All,
-            (Self::Where(one), Self::Where(other)) if one.eq(&other) => Self::Where(one),
-            (Self::Where(one), Self::Where(other)) => {
-                Self::Where(Arc::new(BinaryExpr::new(one, Operator::Or, other)))
+    pub(super) fn or(self, other: Self) -> Result<Self> {
+        if self.includes(&other) {
+            return Ok(self);
+        }
+        if other.includes(&self) {
+            return Ok(other);
+        }
+        let (Some(one), Some(two)) = (self.expr()?, other.expr()?) else {
+            return Ok(Self::default());
+        };
+        let either: Expr = Arc::new(BinaryExpr::new(one, Operator::Or, two));
+        Ok(Self { conditions: vec![Condition::True(either)] })
+    }
+
+    /// The guard as one expression; `None` if all rows need an answer.
+    pub(super) fn expr(&self) -> Result<Option<Expr>> {
+        let Some((last, before)) = self.conditions.split_last() else { return Ok(None) };
+        let fails = |condition: &Condition| (condition.fails(), boolean(false));
+        let mut branches: Vec<_> = before.iter().map(fails).collect();
+        let otherwise = match last {
+            Condition::True(expr) => Arc::clone(expr),
+            other => {
+                branches.push(fails(other));
+                boolean(true)
             }
+        };
+        if branches.is_empty() {
+            return Ok(Some(otherwise));
         }
+        Ok(Some(Arc::new(CaseExpr::try_new(None, branches, Some(otherwise))?)))
     }
+}
 
-    pub(super) fn expr(&self) -> Option<&Expr> {
+impl Condition {
+    pub(super) fn expr(&self) -> &Expr {
         match self {
-            Self::All => None,
-            Self::Where(expr) => Some(expr),
+            Self::True(expr) | Self::NotTrue(expr) | Self::NotFalse(expr) => expr,
+        }
+    }
+
+    /// Where the condition does not hold. Null counts as false, as everywhere in a CASE.
+    fn fails(&self) -> Expr {
+        match self {
+            Self::True(expr) => distinct(expr, true),
+            Self::NotTrue(expr) => Arc::clone(expr),
+            Self::NotFalse(expr) => Arc::new(NotExpr::new(Arc::clone(expr))),
         }
     }
 }
 
-/// Where the right side of `left AND …` is needed.
-pub(super) fn not_false(left: Expr) -> Expr {
-    Arc::new(BinaryExpr::new(left, Operator::IsDistinctFrom, boolean(false)))
+/// The two sides of an expression with this operator.
+fn parts(expr: &Expr, operator: Operator) -> Option<(Expr, Expr)> {
+    let binary = expr.downcast_ref::<BinaryExpr>().filter(|binary| *binary.op() == operator)?;
+    Some((Arc::clone(binary.left()), Arc::clone(binary.right())))
 }
 
-/// Where the right side of `left OR …` is needed.
-pub(super) fn not_true(left: Expr) -> Expr {
-    Arc::new(BinaryExpr::new(left, Operator::IsDistinctFrom, boolean(true)))
+fn distinct(expr: &Expr, value: bool) -> Expr {
+    Arc::new(BinaryExpr::new(Arc::clone(expr), Operator::IsDistinctFrom, boolean(value)))
 }
 
 pub(super) fn is_null(expr: Expr) -> Expr {
@@ -77,31 +143,12 @@ pub(super) fn is_not_null(expr: Expr) -> Expr {
     Arc::new(IsNotNullExpr::new(expr))
 }
 
-/// Where the branches of a CASE are reached, from its (rewritten) operand and conditions.
-pub(super) struct Branches<'a> {
-    pub(super) operand: Option<&'a Expr>,
-    pub(super) whens: &'a [Expr],
-}
-
-impl Branches<'_> {
-    /// Rows whose first true condition is the last of `whens`.
-    pub(super) fn taken(&self) -> Result<Expr> {
-        self.case(true, false)
-    }
-
-    /// Rows for which none of `whens` is true; `None` if there are none, so that all rows pass.
-    pub(super) fn passed(&self) -> Result<Option<Expr>> {
-        if self.whens.is_empty() { Ok(None) } else { self.case(false, true).map(Some) }
-    }
-
-    fn case(&self, last: bool, otherwise: bool) -> Result<Expr> {
-        let end = self.whens.len().saturating_sub(1);
-        let branches = self.whens.iter().enumerate();
-        let when_then =
-            branches.map(|(i, when)| (Arc::clone(when), boolean(last && i == end))).collect();
-        let case = CaseExpr::try_new(self.operand.cloned(), when_then, Some(boolean(otherwise)))?;
-        Ok(Arc::new(case))
-    }
+/// Whether a branch of a CASE is taken, from its (rewritten) operand and condition.
+pub(super) fn matches(operand: Option<&Expr>, when: &Expr) -> Result<Expr> {
+    let Some(operand) = operand else { return Ok(Arc::clone(when)) };
+    let branches = vec![(Arc::clone(when), boolean(true))];
+    let case = CaseExpr::try_new(Some(Arc::clone(operand)), branches, Some(boolean(false)))?;
+    Ok(Arc::new(case))
 }
 
 fn boolean(value: bool) -> Expr {

@@ -24,7 +24,7 @@ use keyloom_common::{
 
 use super::{
     calls::{CallExpr, as_call, as_field_access, contains_call},
-    guard::{Branches, Guard, is_not_null, is_null, not_false, not_true},
+    guard::{Condition, Guard, is_not_null, is_null, matches},
 };
 
 type Expr = Arc<dyn PhysicalExpr>;
@@ -61,7 +61,7 @@ impl Hoister {
 
     /// Replaces the calls in an expression that all rows reach.
     pub(super) fn rewrite(&mut self, expr: &Expr) -> Result<Expr> {
-        self.walk(expr, &Guard::All)
+        self.walk(expr, &Guard::default())
     }
 
     fn walk(&mut self, expr: &Expr, guard: &Guard) -> Result<Expr> {
@@ -80,8 +80,8 @@ impl Hoister {
         }
         if let Some(binary) = expr.downcast_ref::<BinaryExpr>() {
             match binary.op() {
-                Operator::And => return self.second_if(expr, guard, not_false),
-                Operator::Or => return self.second_if(expr, guard, not_true),
+                Operator::And => return self.second_if(expr, guard, Condition::NotFalse),
+                Operator::Or => return self.second_if(expr, guard, Condition::NotTrue),
                 _ => {}
             }
         }
@@ -112,32 +112,17 @@ impl Hoister {
 
     fn case(&mut self, case: &CaseExpr, guard: &Guard) -> Result<Expr> {
         let operand = case.expr().map(|operand| self.walk(operand, guard)).transpose()?;
-        let mut whens = Vec::new();
-        let mut thens = Vec::new();
+        let mut reached = guard.clone();
+        let mut when_then = Vec::new();
         for (when, then) in case.when_then_expr() {
-            let branches = Branches { operand: operand.as_ref(), whens: &whens };
-            let reached = self.reached(guard, branches.passed()?)?;
-            whens.push(self.walk(when, &reached)?);
-            let branches = Branches { operand: operand.as_ref(), whens: &whens };
-            thens.push(self.walk(then, &guard.and(branches.taken()?)?)?);
+            let when = self.walk(when, &reached)?;
+            let taken = matches(operand.as_ref(), &when)?;
+            let then = self.walk(then, &reached.and(Condition::True(Arc::clone(&taken))))?;
+            reached = reached.and(Condition::NotTrue(taken));
+            when_then.push((when, then));
         }
-        let otherwise = match case.else_expr() {
-            Some(otherwise) => {
-                let branches = Branches { operand: operand.as_ref(), whens: &whens };
-                let reached = self.reached(guard, branches.passed()?)?;
-                Some(self.walk(otherwise, &reached)?)
-            }
-            None => None,
-        };
-        let when_then = whens.into_iter().zip(thens).collect();
-        Ok(Arc::new(CaseExpr::try_new(operand, when_then, otherwise)?))
-    }
-
-    fn reached(&self, guard: &Guard, passed: Option<Expr>) -> Result<Guard> {
-        match passed {
-            Some(passed) => guard.and(passed),
-            None => Ok(guard.clone()),
-        }
+        let otherwise = case.else_expr().map(|otherwise| self.walk(otherwise, &reached));
+        Ok(Arc::new(CaseExpr::try_new(operand, when_then, otherwise.transpose()?)?))
     }
 
     /// An expression of two children whose second is needed where a condition on the first holds.
@@ -145,19 +130,19 @@ impl Hoister {
         &mut self,
         expr: &Expr,
         guard: &Guard,
-        condition: impl Fn(Expr) -> Expr,
+        condition: impl Fn(Expr) -> Condition,
     ) -> Result<Expr> {
         let children: Vec<_> = expr.children().into_iter().cloned().collect();
         let first = self.walk(&children[0], guard)?;
-        let second = self.walk(&children[1], &guard.and(condition(Arc::clone(&first)))?)?;
+        let second = self.walk(&children[1], &guard.and(condition(Arc::clone(&first))))?;
         Arc::clone(expr).with_new_children(vec![first, second])
     }
 
     fn nvl2(&mut self, expr: &Expr, guard: &Guard) -> Result<Expr> {
         let children: Vec<_> = expr.children().into_iter().cloned().collect();
         let tested = self.walk(&children[0], guard)?;
-        let some = self.walk(&children[1], &guard.and(is_not_null(Arc::clone(&tested)))?)?;
-        let none = self.walk(&children[2], &guard.and(is_null(Arc::clone(&tested)))?)?;
+        let some = self.walk(&children[1], &guard.and(is_not_null(Arc::clone(&tested))))?;
+        let none = self.walk(&children[2], &guard.and(is_null(Arc::clone(&tested))))?;
         Arc::clone(expr).with_new_children(vec![tested, some, none])
     }
 
@@ -166,7 +151,7 @@ impl Hoister {
         let mut children = Vec::new();
         for child in expr.children() {
             let child = self.walk(child, &guard)?;
-            guard = guard.and(is_null(Arc::clone(&child)))?;
+            guard = guard.and(is_null(Arc::clone(&child)));
             children.push(child);
         }
         Arc::clone(expr).with_new_children(children)

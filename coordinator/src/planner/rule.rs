@@ -21,6 +21,8 @@ use keyloom_common::lookup::KvLookupExec;
 
 use super::{calls::contains_call, hoist::Hoister, narrow::narrow, waves::layout};
 
+type Expr = Arc<dyn PhysicalExpr>;
+
 /// Replaces `kv_get`, `kv_batch_get` and `kv_exists` in projections and filters by lookup nodes.
 #[derive(Debug, Default)]
 pub struct PlanLookups;
@@ -60,7 +62,7 @@ fn plan_node(
     Ok(Transformed::no(node))
 }
 
-fn any_call<'a>(exprs: impl IntoIterator<Item = &'a Arc<dyn PhysicalExpr>>) -> Result<bool> {
+fn any_call<'a>(exprs: impl IntoIterator<Item = &'a Expr>) -> Result<bool> {
     exprs.into_iter().try_fold(false, |found, expr| Ok(found || contains_call(expr)?))
 }
 
@@ -106,9 +108,9 @@ fn plan_filter(filter: &FilterExec, columns: &mut usize) -> Result<Arc<dyn Execu
 /// answers' columns in the place of the calls.
 fn plan_lookup(
     input: &Arc<dyn ExecutionPlan>,
-    exprs: &[Arc<dyn PhysicalExpr>],
+    exprs: &[Expr],
     columns: &mut usize,
-) -> Result<(Arc<dyn ExecutionPlan>, Vec<Arc<dyn PhysicalExpr>>)> {
+) -> Result<(Arc<dyn ExecutionPlan>, Vec<Expr>)> {
     let mut hoister = Hoister::new(input.schema().fields().len(), *columns);
     let rewritten = exprs.iter().map(|expr| hoister.rewrite(expr)).collect::<Result<Vec<_>>>()?;
     let layout = layout(&hoister)?;

@@ -1,6 +1,8 @@
 //! The whole system, tested from outside: the same cases embedded, on one worker process and on
 //! three.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod harness;
 
 mod functions;

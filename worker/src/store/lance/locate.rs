@@ -103,7 +103,7 @@ impl LanceStore {
         let chosen = candidates.iter().enumerate().map(|(key, entries): (_, &&[Entry])| {
             let rows = entries.iter().map(|entry| entry.1);
             match entries.len() {
-                0 | 1 => Ok(rows.last()),
+                0 | 1 => Ok(entries.first().map(|entry| entry.1)),
                 _ => self.choose(keys, key, rows.filter(|address| same(key, *address))),
             }
         });
