@@ -33,7 +33,8 @@ pub mod store;
 pub use datafusion;
 pub use functions::KvExpr;
 pub use keyloom_common::{
-    Error, ErrorKind, Result, functions::OnError, input::Format, report, store::OnDuplicateKey,
+    Error, ErrorKind, JobId, Result, functions::OnError, input::Format, report,
+    store::OnDuplicateKey,
 };
 pub use query::Job;
 pub use session::Session;

@@ -11,9 +11,10 @@ pub struct Settings {
     pub rpc: Limits,
     /// The most rows of a batch. Default 8192.
     pub batch_rows: u32,
-    /// How many bytes of an input file make a task. Default 8 MiB.
+    /// How many bytes of JSON or Arrow IPC files make a task. Default 2 MiB.
     pub task_bytes: u64,
-    /// The most rows of an in-memory table in a task. Default 32768.
+    /// The most rows of an in-memory table in a task, and of small Parquet row groups that are put
+    /// together. Default 16384.
     pub task_rows: usize,
     /// The most bytes of an in-memory table in a task. Default 16 MiB.
     pub task_memory_bytes: usize,
@@ -26,8 +27,8 @@ impl Default for Settings {
         Self {
             rpc: Limits::default(),
             batch_rows: 8192,
-            task_bytes: 8 << 20,
-            task_rows: 32_768,
+            task_bytes: 2 << 20,
+            task_rows: 16_384,
             task_memory_bytes: 16 << 20,
             max_tasks: 4096,
         }

@@ -82,4 +82,15 @@ pub struct InputFile {
     pub size: u64,
     /// When it last changed, in milliseconds since 1970.
     pub modified_ms: i64,
+    /// For Parquet, its row groups in the order of their rows.
+    pub row_groups: Vec<RowGroup>,
+}
+
+/// One row group of a Parquet file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowGroup {
+    /// Where its first page begins, in bytes.
+    pub start: u64,
+    /// How many rows it holds.
+    pub rows: u64,
 }

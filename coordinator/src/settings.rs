@@ -5,7 +5,7 @@ use std::time::Duration;
 use keyloom_common::rpc::Limits;
 use serde::{Deserialize, Serialize};
 
-use crate::scheduler;
+use crate::{planner::Grain, scheduler};
 
 /// All settings of a coordinator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,8 +31,12 @@ pub struct Settings {
     pub result_chunks_ahead: usize,
     /// A job whose client has not asked for so long is cancelled, in milliseconds. Default 60 s.
     pub client_timeout_ms: u64,
-    /// The most rows in one task, where the coordinator's own rows are sent to workers. Default 32768.
+    /// How many rows make a task, where the rows are known before: the coordinator's own that are
+    /// sent to workers, and Parquet row groups. Default 16384.
     pub slice_rows: usize,
+    /// The most tasks that one partition of files is cut into by rows: each reads what stands before
+    /// its rows, too. Default 8.
+    pub row_slices: usize,
     /// The most bytes of such a task. Default 16 MiB.
     pub slice_bytes: usize,
 }
@@ -50,13 +54,18 @@ impl Default for Settings {
             operator_memory_bytes: 4 << 30,
             result_chunks_ahead: 8,
             client_timeout_ms: 60_000,
-            slice_rows: 32_768,
+            slice_rows: 16_384,
+            row_slices: 8,
             slice_bytes: 16 << 20,
         }
     }
 }
 
 impl Settings {
+    pub(crate) fn grain(&self) -> Grain {
+        Grain { rows: self.slice_rows, slices: self.row_slices }
+    }
+
     /// [`Self::blob_ttl_ms`] as a duration.
     pub fn blob_ttl(&self) -> Duration {
         Duration::from_millis(self.blob_ttl_ms)

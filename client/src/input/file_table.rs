@@ -1,11 +1,12 @@
 //! Files as a table: the scan that workers will make of them, cut into slices of similar size.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
+    common::{Statistics, stats::Precision},
     datasource::{
         TableType,
         file_format::{
@@ -21,7 +22,7 @@ use datafusion::{
     logical_expr::Expr,
     physical_plan::{ExecutionPlan, empty::EmptyExec},
 };
-use keyloom_common::input::{Format, InputDescription};
+use keyloom_common::input::{Format, InputDescription, InputFile};
 
 use crate::settings::Settings;
 
@@ -54,8 +55,13 @@ impl FileTable {
         let files: Vec<_> =
             files.map(|file| PartitionedFile::new(file.path.clone(), file.size)).collect();
         let total: u64 = files.iter().map(|file| file.object_meta.size).sum();
-        if !self.can_be_split() {
-            return files.into_iter().map(|file| FileGroup::new(vec![file])).collect();
+        match self.description.format {
+            Format::Parquet => return self.row_group_slices(),
+            // A line of CSV cannot be found from the middle: it may be within quotes.
+            Format::Csv => {
+                return files.into_iter().map(|file| FileGroup::new(vec![file])).collect();
+            }
+            Format::Json | Format::Arrow => {}
         }
         let slices = total.div_ceil(self.settings.task_bytes.max(1));
         let slices = usize::try_from(slices).unwrap_or(usize::MAX);
@@ -67,9 +73,34 @@ impl FileTable {
             .unwrap_or_else(|| vec![whole])
     }
 
-    /// A line of CSV cannot be found from the middle: it may be within quotes.
-    fn can_be_split(&self) -> bool {
-        self.description.format != Format::Csv
+    /// Row groups of Parquet files, small ones together. A large one is a slice of its own, which
+    /// says how many rows it holds: the coordinator may cut it by rows.
+    fn row_group_slices(&self) -> Vec<FileGroup> {
+        let mut slices: Vec<(FileGroup, u64)> = Vec::new();
+        for file in &self.description.files {
+            for (index, group) in file.row_groups.iter().enumerate() {
+                let next = file.row_groups.get(index + 1);
+                let end = next.map_or(file.size, |next| next.start);
+                let start = if index == 0 { 0 } else { group.start };
+                let piece = self.piece(file, start..end, group.rows);
+                match slices.last_mut() {
+                    Some((slice, rows)) if *rows + group.rows <= self.settings.task_rows as u64 => {
+                        slice.push(piece);
+                        *rows += group.rows;
+                    }
+                    _ => slices.push((FileGroup::new(vec![piece]), group.rows)),
+                }
+            }
+        }
+        slices.into_iter().map(|(slice, _)| slice).collect()
+    }
+
+    fn piece(&self, file: &InputFile, bytes: Range<u64>, rows: u64) -> PartitionedFile {
+        let mut statistics = Statistics::new_unknown(&self.description.schema);
+        statistics.num_rows = Precision::Exact(usize::try_from(rows).unwrap_or(usize::MAX));
+        PartitionedFile::new(file.path.clone(), file.size)
+            .with_range(bytes.start.cast_signed(), bytes.end.cast_signed())
+            .with_statistics(Arc::new(statistics))
     }
 }
 

@@ -1,6 +1,9 @@
 //! Physical plans as bytes: DataFusion's protobuf, with Keyloom's own nodes as extensions.
 
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use datafusion::{
@@ -32,7 +35,16 @@ pub fn encode_plan(plan: &Arc<dyn ExecutionPlan>) -> crate::Result<Bytes> {
 /// # Errors
 /// `internal` if the bytes are not a plan of this build.
 pub fn decode_plan(bytes: &[u8], context: &TaskContext) -> crate::Result<Arc<dyn ExecutionPlan>> {
-    Ok(physical_plan_from_bytes_with_extension_codec(bytes, context, &Codec)?)
+    let bad = |what: &str| Error::internal(format!("bad plan from a peer: {what}"));
+    // Schemas and operators panic at columns that are not there.
+    let decoded = catch_unwind(AssertUnwindSafe(|| {
+        physical_plan_from_bytes_with_extension_codec(bytes, context, &Codec)
+    }));
+    match decoded {
+        Ok(Ok(plan)) => Ok(plan),
+        Ok(Err(error)) => Err(bad(Error::from(error).message())),
+        Err(_) => Err(bad("it names what is not there")),
+    }
 }
 
 /// The nodes that are Keyloom's own.

@@ -24,15 +24,25 @@ use super::{
     Piece,
     stage_run::{StageRun, chunks},
 };
-use crate::dispatch::Finished;
+use crate::{dispatch::Finished, planner::Slice};
 
 /// Where a fragment's tasks find their input.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
-    /// In the fragment itself: each task takes one of its partitions.
-    Slices,
+    /// In the fragment itself: each task takes a slice of it.
+    Slices(Arc<[Slice]>),
     /// In rows that the coordinator computes and sends out as it goes.
     Rows(Arc<dyn ExecutionPlan>),
+}
+
+impl Source {
+    /// The slices, where they are known before anything runs.
+    pub(crate) fn slices(&self) -> &[Slice] {
+        match self {
+            Self::Slices(slices) => slices,
+            Self::Rows(_) => &[],
+        }
+    }
 }
 
 /// How the tasks' outputs are read.
@@ -79,7 +89,7 @@ impl RemoteExec {
     ) -> Self {
         let partitions = match output {
             Output::Ordered => 1,
-            Output::Runs => fragment.output_partitioning().partition_count(),
+            Output::Runs => source.slices().len(),
         };
         let equivalences = match output {
             Output::Runs => fragment.equivalence_properties().clone(),
@@ -236,7 +246,7 @@ impl ExecutionPlan for RemoteExec {
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
         match &self.source {
-            Source::Slices => Vec::new(),
+            Source::Slices(_) => Vec::new(),
             Source::Rows(input) => vec![input],
         }
     }
@@ -247,7 +257,7 @@ impl ExecutionPlan for RemoteExec {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let source = match (&self.source, children.pop()) {
             (Source::Rows(_), Some(input)) => Source::Rows(input),
-            _ => Source::Slices,
+            (source, _) => source.clone(),
         };
         let new = Self::new(self.stage, Arc::clone(&self.fragment), source, self.output);
         Ok(Arc::new(Self { discard: self.discard, ..new }))

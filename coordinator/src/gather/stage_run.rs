@@ -20,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{JobContext, RemoteExec, Source};
 use crate::{
     dispatch::{Finished, StageEvent, StageHandle},
-    planner::slices,
+    planner::{Slice, cut_out},
 };
 
 /// A piece of a task's Arrow IPC stream.
@@ -68,13 +68,14 @@ impl StageRun {
             context: Arc::clone(&context),
             handle: handle.clone(),
             fragment: Arc::clone(exec.fragment()),
+            slices: exec.source().slices().to_vec(),
             discard: exec.discards(),
             places: Arc::clone(&places),
             tx,
             next: 0,
         };
         let rows = match exec.source() {
-            Source::Slices => None,
+            Source::Slices(_) => None,
             Source::Rows(input) => {
                 Some(execute_stream(Arc::clone(input), Arc::clone(task_context))?)
             }
@@ -186,6 +187,7 @@ struct Feeder {
     context: Arc<JobContext>,
     handle: StageHandle,
     fragment: Arc<dyn ExecutionPlan>,
+    slices: Vec<Slice>,
     discard: bool,
     places: Arc<Semaphore>,
     tx: mpsc::UnboundedSender<Fed>,
@@ -204,9 +206,9 @@ impl Feeder {
     }
 
     async fn feed_slices(&mut self) -> Result<()> {
-        let fragment = Arc::clone(&self.fragment);
-        for slice in slices(&fragment) {
-            self.add(&slice?).await?;
+        for slice in std::mem::take(&mut self.slices) {
+            let fragment = cut_out(&self.fragment, slice)?;
+            self.add(&fragment).await?;
         }
         Ok(())
     }

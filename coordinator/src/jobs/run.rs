@@ -39,7 +39,12 @@ impl Prepared {
         let context = task_context(job)?;
         let plan = decode_plan(plan, &context)?;
         let blobs = blobs(&plan)?;
-        Ok(Self { job: Arc::clone(job), context, cut: cut(plan, job.discard)?, blobs })
+        Ok(Self {
+            job: Arc::clone(job),
+            context,
+            cut: cut(plan, job.settings.grain(), job.discard)?,
+            blobs,
+        })
     }
 
     /// The blobs that the plan reads.

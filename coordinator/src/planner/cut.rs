@@ -27,12 +27,17 @@ use datafusion::{
 };
 use keyloom_common::{lookup::KvLookupExec, plan::FrameScanExec};
 
+use super::{Grain, slices};
 use crate::gather::{ConcatExec, Output, RemoteExec, Source};
 
 /// The part of a plan for the coordinator; its leaves are fragments for workers. With `discard`, the
 /// rows of the result are not wanted: if they come straight from workers, these drop them.
-pub(crate) fn cut(plan: Arc<dyn ExecutionPlan>, discard: bool) -> Result<Arc<dyn ExecutionPlan>> {
-    let plan = Cutter { stages: 0 }.single(plan)?;
+pub(crate) fn cut(
+    plan: Arc<dyn ExecutionPlan>,
+    grain: Grain,
+    discard: bool,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let plan = Cutter { stages: 0, grain }.single(plan)?;
     Ok(match plan.downcast_ref::<RemoteExec>() {
         Some(remote) if discard => Arc::new(remote.discarding()),
         _ => plan,
@@ -41,6 +46,7 @@ pub(crate) fn cut(plan: Arc<dyn ExecutionPlan>, discard: bool) -> Result<Arc<dyn
 
 struct Cutter {
     stages: u32,
+    grain: Grain,
 }
 
 impl Cutter {
@@ -57,7 +63,7 @@ impl Cutter {
         if is_fragment(&plan) {
             // Rows that the coordinator would only pass to itself need no worker.
             return Ok(if needs_worker(&plan)? {
-                self.remote(plan, Source::Slices, Output::Ordered)
+                self.sliced(plan, Output::Ordered)
             } else {
                 plan
             });
@@ -69,7 +75,7 @@ impl Cutter {
         }
         if plan.is::<SortPreservingMergeExec>() && is_fragment(plan.children()[0]) {
             let runs = Arc::clone(plan.children()[0]);
-            let remote = self.remote(runs, Source::Slices, Output::Runs);
+            let remote = self.sliced(runs, Output::Runs);
             return plan.with_new_children(vec![remote]);
         }
         if let Some(lookup) = lowest_lookup(&plan) {
@@ -101,6 +107,15 @@ impl Cutter {
             Arc::new(FrameScanExec::try_new(vec![RemoteExec::ANY_ROWS], schema, None)?);
         let fragment = replace_input(plan, lookup, leaf)?;
         Ok(self.remote(fragment, Source::Rows(input), Output::Ordered))
+    }
+
+    fn sliced(
+        &mut self,
+        fragment: Arc<dyn ExecutionPlan>,
+        output: Output,
+    ) -> Arc<dyn ExecutionPlan> {
+        let slices = slices(&fragment, self.grain);
+        self.remote(fragment, Source::Slices(slices.into()), output)
     }
 
     fn remote(

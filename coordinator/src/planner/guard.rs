@@ -74,6 +74,11 @@ impl Guard {
         self.conditions.iter().all(implied)
     }
 
+    /// The expressions that it is made of.
+    pub(super) fn exprs(&self) -> impl Iterator<Item = &Expr> {
+        self.conditions.iter().map(Condition::expr)
+    }
+
     /// The rows of either guard.
     pub(super) fn or(self, other: Self) -> Result<Self> {
         if self.includes(&other) {
@@ -109,7 +114,7 @@ impl Guard {
 }
 
 impl Condition {
-    pub(super) fn expr(&self) -> &Expr {
+    fn expr(&self) -> &Expr {
         match self {
             Self::True(expr) | Self::NotTrue(expr) | Self::NotFalse(expr) => expr,
         }
@@ -135,12 +140,12 @@ fn distinct(expr: &Expr, value: bool) -> Expr {
     Arc::new(BinaryExpr::new(Arc::clone(expr), Operator::IsDistinctFrom, boolean(value)))
 }
 
-pub(super) fn is_null(expr: Expr) -> Expr {
-    Arc::new(IsNullExpr::new(expr))
+pub(super) fn is_null(expr: Expr) -> Condition {
+    Condition::True(Arc::new(IsNullExpr::new(expr)))
 }
 
-pub(super) fn is_not_null(expr: Expr) -> Expr {
-    Arc::new(IsNotNullExpr::new(expr))
+pub(super) fn is_not_null(expr: Expr) -> Condition {
+    Condition::True(Arc::new(IsNotNullExpr::new(expr)))
 }
 
 /// Whether a branch of a CASE is taken, from its (rewritten) operand and condition.

@@ -159,9 +159,7 @@ impl Hoister {
 
     /// Remembers a call and returns its column.
     fn call(&mut self, call: &CallExpr<'_>, answer: Answer, guard: &Guard) -> Result<Expr> {
-        if let Guard::Where(condition) = guard {
-            refuse_volatile(condition, call.call.function())?;
-        }
+        guard.exprs().try_for_each(|expr| refuse_volatile(expr, call.call.function()))?;
         let hoisted = Hoisted {
             store: Arc::clone(call.call.store()),
             key: self.walk(call.key, guard)?,
@@ -189,7 +187,7 @@ impl Hoister {
                 return Ok(index);
             }
             if !self.needs(&new, index)? {
-                let merged = self.calls[index].guard.clone().or(new.guard);
+                let merged = self.calls[index].guard.clone().or(new.guard)?;
                 self.calls[index].guard = merged;
                 return Ok(index);
             }
@@ -211,7 +209,7 @@ impl Hoister {
     /// The calls whose answers a call's key and guard name.
     pub(super) fn dependencies(&self, call: &Hoisted) -> Result<Vec<usize>> {
         let mut found = Vec::new();
-        for expr in std::iter::once(&call.key).chain(call.guard.expr()) {
+        for expr in std::iter::once(&call.key).chain(call.guard.exprs()) {
             expr.apply(|node| {
                 if let Some(column) = node.downcast_ref::<Column>()
                     && column.index() >= self.width
@@ -247,7 +245,7 @@ impl Hoister {
 /// the new one cannot fail where it would not have: the two can then share a fetch.
 fn covers(old: &Hoisted, new: &Hoisted) -> bool {
     let raises = |answer: &Answer| matches!(answer, Answer::Row { on_error: OnError::Raise, .. });
-    old.guard == Guard::All && (raises(&old.answer) || !raises(&new.answer))
+    old.guard.includes(&new.guard) && (raises(&old.answer) || !raises(&new.answer))
 }
 
 fn answer(call: &CallExpr<'_>, only: Option<&str>) -> Answer {

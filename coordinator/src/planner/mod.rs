@@ -5,7 +5,7 @@
 //! 2. [`PlanLookups`], the first physical rule, turns the calls of projections and filters into
 //!    lookup nodes.
 //! 3. [`cut`] divides the physical plan into fragments for workers and the part above them, and
-//!    [`slice`](slice::slices) a fragment into tasks.
+//!    [`slices`] a fragment into tasks.
 
 mod calls;
 mod cut;
@@ -20,4 +20,4 @@ mod waves;
 pub(crate) use cut::cut;
 pub use lift::LiftCalls;
 pub use rule::PlanLookups;
-pub(crate) use slice::slices;
+pub(crate) use slice::{Grain, Slice, cut_out, slices};

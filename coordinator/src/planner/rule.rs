@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::{DataType, Schema};
 use datafusion::{
     common::tree_node::{Transformed, TransformedResult, TreeNode},
     config::ConfigOptions,
@@ -17,7 +18,7 @@ use datafusion::{
         projection::{ProjectionExec, ProjectionExpr},
     },
 };
-use keyloom_common::lookup::KvLookupExec;
+use keyloom_common::{Error, lookup::KvLookupExec};
 
 use super::{calls::contains_call, hoist::Hoister, narrow::narrow, waves::layout};
 
@@ -33,17 +34,33 @@ impl PhysicalOptimizerRule for PlanLookups {
         plan: Arc<dyn ExecutionPlan>,
         _config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        let before = plan.schema();
         let mut columns = 0;
-        narrow(plan)?.transform_up(|node| plan_node(node, &mut columns)).data()
+        let plan = narrow(plan)?.transform_up(|node| plan_node(node, &mut columns)).data()?;
+        check_columns(&before, &plan.schema())?;
+        Ok(plan)
     }
 
     fn name(&self) -> &'static str {
         "plan_lookups"
     }
 
+    /// Checked here instead: that a column is never null may be seen in a CASE over calls, and no
+    /// more in the same CASE over their answers' columns.
     fn schema_check(&self) -> bool {
-        true
+        false
     }
+}
+
+/// Refuses a plan with other columns than before, whether or not they may be null.
+fn check_columns(before: &Schema, after: &Schema) -> Result<()> {
+    let columns = |schema: &Schema| -> Vec<(String, DataType)> {
+        schema.fields().iter().map(|f| (f.name().clone(), f.data_type().clone())).collect()
+    };
+    if columns(before) == columns(after) {
+        return Ok(());
+    }
+    Err(Error::internal(format!("planning lookups made {after} of {before}")).into())
 }
 
 fn plan_node(

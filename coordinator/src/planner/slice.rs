@@ -1,60 +1,143 @@
-//! Cutting a fragment into tasks: for each partition, the same plan over that partition's input
-//! alone.
+//! Cutting a fragment into tasks: each is the same plan over a slice of the input.
+//!
+//! A slice is one partition of the fragment or, where a partition is known to hold many rows (a
+//! Parquet row group cannot be cut smaller), a range of its rows: a task then reads the rows before
+//! its range, too, and drops them, so a partition is cut into few ranges only.
 
 use std::sync::Arc;
 
 use datafusion::{
     datasource::{
-        physical_plan::{FileScanConfig, FileScanConfigBuilder},
+        physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder},
         source::DataSourceExec,
     },
     error::Result,
-    physical_plan::{ExecutionPlan, ExecutionPlanProperties, union::UnionExec},
+    physical_plan::{
+        ExecutionPlan, ExecutionPlanProperties, limit::GlobalLimitExec, union::UnionExec,
+    },
 };
 use keyloom_common::{Error, plan::FrameScanExec};
 
-/// The fragment once for each of its partitions, in order.
-pub(crate) fn slices(
-    fragment: &Arc<dyn ExecutionPlan>,
-) -> impl Iterator<Item = Result<Arc<dyn ExecutionPlan>>> + '_ {
-    let partitions = fragment.output_partitioning().partition_count();
-    (0..partitions).map(move |partition| slice(fragment, partition))
+/// How finely partitions are cut.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grain {
+    /// How many rows make a slice.
+    pub(crate) rows: usize,
+    /// The most slices of one partition.
+    pub(crate) slices: usize,
 }
 
-fn slice(plan: &Arc<dyn ExecutionPlan>, partition: usize) -> Result<Arc<dyn ExecutionPlan>> {
+/// The input of one task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slice {
+    partition: usize,
+    rows: Option<Range>,
+}
+
+/// Rows of a partition; to the end, if there is no bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Range {
+    start: usize,
+    length: Option<usize>,
+}
+
+/// The slices of a fragment, in the order of their rows.
+pub(crate) fn slices(fragment: &Arc<dyn ExecutionPlan>, grain: Grain) -> Vec<Slice> {
+    let partitions = 0..fragment.output_partitioning().partition_count();
+    partitions.flat_map(|partition| slices_of(fragment, partition, grain)).collect()
+}
+
+fn slices_of(fragment: &Arc<dyn ExecutionPlan>, partition: usize, grain: Grain) -> Vec<Slice> {
+    let rows = known_rows(fragment, partition).unwrap_or(0);
+    let count = rows.div_ceil(grain.rows.max(1)).min(grain.slices);
+    if count <= 1 {
+        return vec![Slice { partition, rows: None }];
+    }
+    let length = rows.div_ceil(count);
+    let range = |index| Range {
+        start: index * length,
+        // The last one goes to the end, whatever was known before.
+        length: (index + 1 < count).then_some(length),
+    };
+    (0..count).map(|index| Slice { partition, rows: Some(range(index)) }).collect()
+}
+
+/// The rows of the files that a partition reads, if each file says.
+fn known_rows(plan: &Arc<dyn ExecutionPlan>, partition: usize) -> Option<usize> {
+    if let Some(group) = files(plan).and_then(|config| config.file_groups.get(partition)) {
+        let rows = |file: &datafusion::datasource::listing::PartitionedFile| {
+            file.statistics.as_ref()?.num_rows.get_value().copied()
+        };
+        return group.iter().map(rows).sum();
+    }
+    if plan.is::<UnionExec>() {
+        let (input, partition) = input_of_union(plan, partition)?;
+        return known_rows(input, partition);
+    }
+    match plan.children().as_slice() {
+        [input] => known_rows(input, partition),
+        _ => None,
+    }
+}
+
+/// The fragment over one slice.
+pub(crate) fn cut_out(
+    fragment: &Arc<dyn ExecutionPlan>,
+    slice: Slice,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    narrow(fragment, slice.partition, slice.rows)
+}
+
+fn narrow(
+    plan: &Arc<dyn ExecutionPlan>,
+    partition: usize,
+    rows: Option<Range>,
+) -> Result<Arc<dyn ExecutionPlan>> {
     if let Some(frame) = plan.downcast_ref::<FrameScanExec>() {
         let only = frame.partitions()[partition];
         return Ok(Arc::new(frame.with_partitions(vec![only])?));
     }
-    if let Some(source) = plan.downcast_ref::<DataSourceExec>() {
-        return slice_files(source, partition);
+    if plan.is::<DataSourceExec>() {
+        let config = files(plan).ok_or_else(|| {
+            Error::invalid("this input cannot be read by workers; read it from files or batches")
+        })?;
+        let scan = scan_of(config, config.file_groups[partition].clone());
+        return Ok(match rows {
+            Some(rows) => Arc::new(GlobalLimitExec::new(scan, rows.start, rows.length)),
+            None => scan,
+        });
     }
     if plan.is::<UnionExec>() {
-        return slice_union(plan, partition);
+        let (input, partition) = input_of_union(plan, partition)
+            .ok_or_else(|| Error::internal(format!("a union has no partition {partition}")))?;
+        return narrow(input, partition, rows);
     }
     let children = plan.children();
     let [input] = children.as_slice() else { return Ok(Arc::clone(plan)) };
-    Arc::clone(plan).with_new_children(vec![slice(input, partition)?])
+    Arc::clone(plan).with_new_children(vec![narrow(input, partition, rows)?])
 }
 
-fn slice_files(source: &DataSourceExec, partition: usize) -> Result<Arc<dyn ExecutionPlan>> {
-    let config = source.data_source().downcast_ref::<FileScanConfig>().ok_or_else(|| {
-        Error::invalid("this input cannot be read by workers; read it from files or batches")
-    })?;
-    let group = config.file_groups[partition].clone();
+fn files(plan: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig> {
+    plan.downcast_ref::<DataSourceExec>()?.data_source().downcast_ref::<FileScanConfig>()
+}
+
+fn scan_of(config: &FileScanConfig, group: FileGroup) -> Arc<dyn ExecutionPlan> {
     let config = FileScanConfigBuilder::from(config.clone()).with_file_groups(vec![group]).build();
-    Ok(DataSourceExec::from_data_source(config))
+    DataSourceExec::from_data_source(config)
 }
 
 /// The partitions of a union are those of its inputs, one after the other.
-fn slice_union(plan: &Arc<dyn ExecutionPlan>, partition: usize) -> Result<Arc<dyn ExecutionPlan>> {
+fn input_of_union(
+    plan: &Arc<dyn ExecutionPlan>,
+    partition: usize,
+) -> Option<(&Arc<dyn ExecutionPlan>, usize)> {
     let mut before = 0;
     for input in plan.children() {
         let partitions = input.output_partitioning().partition_count();
         if partition < before + partitions {
-            return slice(input, partition - before);
+            return Some((input, partition - before));
         }
         before += partitions;
     }
-    Err(Error::internal(format!("a union has no partition {partition}")).into())
+    None
 }

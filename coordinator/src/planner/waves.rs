@@ -75,7 +75,7 @@ fn fetch(hoister: &Hoister, group: &[usize], position: &[usize]) -> Result<Fetch
         Ok(Call {
             name: hoister.name(index),
             answer: hoisted.answer.clone(),
-            guard: hoisted.guard.expr().map(place).transpose()?,
+            guard: hoisted.guard.expr()?.as_ref().map(place).transpose()?,
         })
     };
     Ok(Fetch {

@@ -9,16 +9,21 @@ use datafusion::{
             parquet::ParquetFormat,
         },
         listing::ListingTableUrl,
+        physical_plan::parquet::metadata::DFParquetMetadata,
     },
+    parquet::file::metadata::RowGroupMetaData,
     prelude::SessionContext,
 };
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use keyloom_common::{
     Error, Result,
     error::redact,
-    input::{Format, InputDescription, InputFile, InputSpec},
+    input::{Format, InputDescription, InputFile, InputSpec, RowGroup},
 };
-use object_store::ObjectMeta;
+use object_store::{ObjectMeta, ObjectStore};
+
+/// How many Parquet footers are read at once.
+const FOOTERS_IN_FLIGHT: usize = 16;
 
 /// Endings of compressed text files, which DataFusion's plans cannot carry.
 const COMPRESSED: [&str; 5] = [".gz", ".bz2", ".xz", ".zst", ".zip"];
@@ -40,24 +45,49 @@ pub(super) async fn describe(
         .infer_schema(&session.state(), &store, &files)
         .await
         .map_err(|error| Error::from(error).context(format!("input {path}")))?;
-    let file = |meta: ObjectMeta| InputFile {
+    let files = stream::iter(files)
+        .map(|meta| input_file(meta, format, &store))
+        .buffered(FOOTERS_IN_FLIGHT)
+        .try_collect()
+        .await
+        .map_err(|error: Error| error.context(format!("input {path}")))?;
+    Ok(InputDescription { format, schema, object_store: object_store.as_str().to_owned(), files })
+}
+
+async fn input_file(
+    meta: ObjectMeta,
+    format: Format,
+    store: &Arc<dyn ObjectStore>,
+) -> Result<InputFile> {
+    let row_groups = match format {
+        Format::Parquet => row_groups(&meta, store).await?,
+        Format::Csv | Format::Json | Format::Arrow => Vec::new(),
+    };
+    Ok(InputFile {
         path: meta.location.to_string(),
         size: meta.size,
         modified_ms: meta.last_modified.timestamp_millis(),
-    };
-    Ok(InputDescription {
-        format,
-        schema,
-        object_store: object_store.as_str().to_owned(),
-        files: files.into_iter().map(file).collect(),
+        row_groups,
     })
+}
+
+/// Row groups by where DataFusion looks for them: at their first column's first page.
+async fn row_groups(meta: &ObjectMeta, store: &Arc<dyn ObjectStore>) -> Result<Vec<RowGroup>> {
+    let footer = DFParquetMetadata::new(store.as_ref(), meta).fetch_metadata().await?;
+    let row_group = |group: &RowGroupMetaData| {
+        let column = group.columns().first()?;
+        let page = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+        let (start, rows) = (u64::try_from(page).ok()?, u64::try_from(group.num_rows()).ok()?);
+        Some(RowGroup { start, rows })
+    };
+    Ok(footer.row_groups().iter().filter_map(row_group).collect())
 }
 
 /// All files that are not hidden, in the order of their names.
 async fn list(
     url: &ListingTableUrl,
     session: &SessionContext,
-    store: &Arc<dyn object_store::ObjectStore>,
+    store: &Arc<dyn ObjectStore>,
 ) -> Result<Vec<ObjectMeta>> {
     let state = session.state();
     let listed = url.list_all_files(&state, store.as_ref(), "").await;
