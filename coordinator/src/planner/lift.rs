@@ -55,8 +55,11 @@ fn lift_node(node: LogicalPlan, lifted: &mut usize) -> Result<Transformed<Logica
             Ok(Transformed::yes(LogicalPlan::Projection(plan)))
         }
         other => {
-            let kind = other.display().to_string();
-            let kind = kind.split([':', ' ']).next().unwrap_or_default().to_lowercase();
+            let kind = match other {
+                LogicalPlan::Join(_) => "join".to_owned(),
+                other => other.display().to_string().to_lowercase(),
+            };
+            let kind = kind.split([':', ' ']).next().unwrap_or_default();
             Err(Error::invalid(format!(
                 "a lookup cannot be made within a {kind}; compute it as a column of a subquery \
                  first, and use that column"

@@ -48,7 +48,7 @@ async fn main() -> Result<()> {
     let dataset = dataset.with_context(writing)?;
     let count = dataset.count_rows(None).await.with_context(writing)?;
     let (fragments, version) = (dataset.get_fragments().len(), dataset.version().version);
-    println!("{output}: {count} rows in {fragments} fragments, version {version}");
+    println!("{output}: version {version}, {count} rows, fragments: {fragments}");
     Ok(())
 }
 

@@ -616,7 +616,7 @@ async fn a_lookup_in_a_join_condition_is_refused() {
     let (kind, message) =
         refusal("SELECT a.id FROM t AS a JOIN t AS b ON kv_get(a.id)['parent'] = b.id").await;
     assert_eq!(kind, ErrorKind::Invalid);
-    assert_snapshot!(message, @"a lookup cannot be made within a inner; compute it as a column of a subquery first, and use that column");
+    assert_snapshot!(message, @"a lookup cannot be made within a join; compute it as a column of a subquery first, and use that column");
 }
 
 #[tokio::test]
@@ -626,5 +626,5 @@ async fn a_lookup_over_both_sides_of_a_join_is_refused() {
     )
     .await;
     assert_eq!(kind, ErrorKind::Invalid);
-    assert_snapshot!(message, @"a lookup cannot be made within a left; compute it as a column of a subquery first, and use that column");
+    assert_snapshot!(message, @"a lookup cannot be made within a join; compute it as a column of a subquery first, and use that column");
 }

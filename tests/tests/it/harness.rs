@@ -378,7 +378,7 @@ log=$1; shift
 "$@" 2>"$log" & pid=$!
 echo "pid $pid"
 exec >&-
-cat
+cat >/dev/null
 kill -KILL $pid 2>/dev/null
 rm -f "$log"
 "#;

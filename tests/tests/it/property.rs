@@ -140,7 +140,8 @@ fn row() -> impl Strategy<Value = TableRow> {
     let maybe_int = || option::weighted(0.8, int());
     let maybe_word = || option::weighted(0.8, word());
     let maybe_bool = || option::weighted(0.8, any::<bool>());
-    let scalars = (maybe_int(), maybe_int(), maybe_word(), maybe_word(), maybe_bool(), maybe_bool());
+    let scalars =
+        (maybe_int(), maybe_int(), maybe_word(), maybe_word(), maybe_bool(), maybe_bool());
     let lists = (
         option::weighted(0.8, vec(maybe_int(), 0..4)),
         option::weighted(0.8, vec(maybe_word(), 0..4)),
@@ -213,7 +214,8 @@ impl Level {
         let end = prop_oneof![3 => self.of(ty), 1 => literal(ty)];
         let branches = vec((self.bool.clone(), end), 1..3);
         let otherwise = option::of(self.of(ty).prop_map(Box::new));
-        let case = (branches, otherwise.clone()).prop_map(|(b, otherwise)| Expr::Case(b, otherwise));
+        let case =
+            (branches, otherwise.clone()).prop_map(|(b, otherwise)| Expr::Case(b, otherwise));
         let matching = (self.matching(ty), otherwise)
             .prop_map(|((operand, branches), otherwise)| Expr::Match(operand, branches, otherwise));
         let coalesce = (vec(self.of(ty), 2..4), option::of(literal(ty)))
@@ -232,10 +234,7 @@ impl Level {
 
     /// An operand and branches for it.
     #[allow(clippy::type_complexity, reason = "named nowhere else")]
-    fn matching(
-        &self,
-        ty: Type,
-    ) -> impl Strategy<Value = (Box<Expr>, Vec<(Expr, Expr)>)> + use<> {
+    fn matching(&self, ty: Type) -> impl Strategy<Value = (Box<Expr>, Vec<(Expr, Expr)>)> + use<> {
         let of = |operand: Type| {
             let when = prop_oneof![self.of(operand), literal(operand)];
             (self.of(operand).prop_map(Box::new), vec((when, self.of(ty)), 1..3))
@@ -596,7 +595,8 @@ impl Interpreter<'_> {
     /// Conditions without calls are decided before those with calls.
     fn passes(&self, row: &TableRow) -> Result<bool, Missing> {
         let Some(filter) = &self.case.filter else { return Ok(true) };
-        let (calling, plain): (Vec<_>, Vec<_>) = conjuncts(filter).into_iter().partition(|c| c.calls());
+        let (calling, plain): (Vec<_>, Vec<_>) =
+            conjuncts(filter).into_iter().partition(|c| c.calls());
         for condition in plain {
             if self.eval(condition, row)? != Value::Bool(true) {
                 return Ok(false);
@@ -689,7 +689,8 @@ fn store(keys: ArrayRef, fields: &[Fields]) -> RecordBatch {
 
 async fn run(session: &Session, case: &Case) -> Result<(Vec<Vec<Value>>, JobSummary), Error> {
     let fields: Vec<_> = case.numbers.values().copied().collect();
-    let numbers = store(Arc::new(UInt8Array::from_iter_values(case.numbers.keys().copied())), &fields);
+    let numbers =
+        store(Arc::new(UInt8Array::from_iter_values(case.numbers.keys().copied())), &fields);
     let fields: Vec<_> = case.words.values().copied().collect();
     let words = store(Arc::new(StringArray::from_iter_values(case.words.keys())), &fields);
     for (alias, batch) in [("numbers", numbers), ("words", words)] {

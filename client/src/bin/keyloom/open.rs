@@ -91,7 +91,9 @@ async fn attach(
     let store = match store {
         Store::Lance(options) => load_kv(alias, options),
         Store::Memory { input, key } => {
-            load_kv(alias, MemoryOptions::batches(rows(session, &input, watch).await?, key))
+            let rows = rows(session, &input, watch).await;
+            let rows = rows.map_err(|failure| failure.context(format!("store '{alias}'")))?;
+            load_kv(alias, MemoryOptions::batches(rows, key))
         }
     };
     let store = store.map_err(Failure::before)?;

@@ -1,0 +1,172 @@
+//! The loop around the scheduler: it feeds events, carries out actions, and keeps what the pure
+//! state does not: the work of tasks, the outputs of attempts, the orders for workers.
+//!
+//! One task owns all of it; others hold a [`Dispatcher`] and send commands. Only chunks of output
+//! take a shorter way, through a table that refuses attempts that are not current.
+
+mod event_loop;
+mod outputs;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use bytes::Bytes;
+use keyloom_common::{
+    AttemptId, Error, Result, StageId, TaskId, WorkerId,
+    report::WorkerStatus,
+    rpc::{Order, TaskOutput, Work, WorkerInfo},
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    gather::{Spool, SpoolRoom},
+    scheduler::{Event, Settings},
+};
+use event_loop::EventLoop;
+use outputs::Outputs;
+
+/// The handle to the loop.
+#[derive(Clone, Debug)]
+pub(crate) struct Dispatcher {
+    commands: mpsc::UnboundedSender<Command>,
+    outputs: Arc<Outputs>,
+    live_workers: Arc<AtomicU32>,
+}
+
+/// The handle to one stage.
+#[derive(Clone, Debug)]
+pub(crate) struct StageHandle {
+    stage: StageId,
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+/// What happens to a stage.
+#[derive(Debug)]
+pub(crate) enum StageEvent {
+    /// A task is done; this output counts.
+    Done { index: u32, finished: Finished },
+    /// The stage is lost.
+    Failed(Error),
+}
+
+/// The output of a task.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) worker: WorkerId,
+    pub(crate) output: TaskOutput,
+    pub(crate) chunks: Spool,
+}
+
+#[derive(Debug)]
+enum Command {
+    Event(Event),
+    Join(WorkerInfo, mpsc::UnboundedSender<Order>),
+    Open(StageId, mpsc::UnboundedSender<StageEvent>),
+    Add(TaskId, Work),
+    Finish(WorkerId, AttemptId, Result<TaskOutput>),
+    Workers(oneshot::Sender<Vec<WorkerStatus>>),
+}
+
+impl Dispatcher {
+    /// Starts the loop. It ends when the last handle is dropped.
+    pub(crate) fn start(settings: Settings, room: Arc<SpoolRoom>) -> Self {
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let outputs = Arc::new(Outputs::new(room));
+        let live_workers = Arc::new(AtomicU32::new(0));
+        let event_loop = EventLoop::new(settings, Arc::clone(&outputs), Arc::clone(&live_workers));
+        tokio::spawn(event_loop.run(receiver));
+        Self { commands, outputs, live_workers }
+    }
+
+    fn send(&self, command: Command) {
+        // The loop outlives its handles; if it is gone, the runtime is being shut down.
+        let _ = self.commands.send(command);
+    }
+
+    /// A worker joins; its orders come through the receiver.
+    pub(crate) fn join(&self, worker: WorkerInfo) -> mpsc::UnboundedReceiver<Order> {
+        let (orders, receiver) = mpsc::unbounded_channel();
+        self.send(Command::Join(worker, orders));
+        receiver
+    }
+
+    pub(crate) fn heartbeat(&self, worker: WorkerId) {
+        self.send(Command::Event(Event::Heartbeat { worker }));
+    }
+
+    pub(crate) fn drain(&self, worker: WorkerId) {
+        self.send(Command::Event(Event::WorkerDraining { worker }));
+    }
+
+    pub(crate) fn left(&self, worker: WorkerId, reason: String) {
+        self.send(Command::Event(Event::WorkerLeft { worker, reason }));
+    }
+
+    /// Takes the next chunk of an attempt's output.
+    ///
+    /// # Errors
+    /// `cancelled` if the attempt is not the current one of its task on this worker.
+    pub(crate) fn deliver(
+        &self,
+        worker: WorkerId,
+        attempt: AttemptId,
+        sequence: u32,
+        chunk: Bytes,
+    ) -> Result<()> {
+        self.outputs.push(worker, attempt, sequence, chunk)
+    }
+
+    pub(crate) fn finish(&self, worker: WorkerId, attempt: AttemptId, outcome: Result<TaskOutput>) {
+        self.send(Command::Finish(worker, attempt, outcome));
+    }
+
+    /// Opens a stage; what happens to it comes through the receiver.
+    pub(crate) fn open_stage(
+        &self,
+        stage: StageId,
+    ) -> (StageHandle, mpsc::UnboundedReceiver<StageEvent>) {
+        let (events, receiver) = mpsc::unbounded_channel();
+        self.send(Command::Open(stage, events));
+        (StageHandle { stage, commands: self.commands.clone() }, receiver)
+    }
+
+    /// The workers that are registered.
+    pub(crate) async fn workers(&self) -> Vec<WorkerStatus> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Workers(reply));
+        answer.await.unwrap_or_default()
+    }
+
+    /// How many workers take tasks.
+    pub(crate) fn live_workers(&self) -> u32 {
+        self.live_workers.load(Ordering::Relaxed)
+    }
+}
+
+impl StageHandle {
+    pub(crate) fn stage(&self) -> StageId {
+        self.stage
+    }
+
+    pub(crate) fn add(&self, task: TaskId, work: Work) {
+        let _ = self.commands.send(Command::Add(task, work));
+    }
+
+    pub(crate) fn close(&self) {
+        self.event(Event::StageClosed { stage: self.stage });
+    }
+
+    pub(crate) fn consumed(&self, task: TaskId) {
+        self.event(Event::TaskConsumed { task });
+    }
+
+    pub(crate) fn cancel(&self) {
+        self.event(Event::StageCancelled { stage: self.stage });
+    }
+
+    fn event(&self, event: Event) {
+        let _ = self.commands.send(Command::Event(event));
+    }
+}
