@@ -25,6 +25,7 @@ mod contents;
 mod embedded;
 pub mod functions;
 pub mod input;
+mod link;
 pub mod query;
 pub mod session;
 mod settings;

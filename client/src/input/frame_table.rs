@@ -17,7 +17,7 @@ use keyloom_common::{
     plan::{FramePartition, FrameScanExec},
 };
 
-use crate::{session::Link, settings::Settings};
+use crate::{link::Link, settings::Settings};
 
 /// Rows that the client holds.
 pub(super) struct FrameTable {

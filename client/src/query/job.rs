@@ -20,7 +20,7 @@ use keyloom_common::{
 };
 
 use super::SubmitExec;
-use crate::session::Link;
+use crate::link::Link;
 
 /// How often a question to the coordinator is put again when the connection fails.
 const ASK_AGAIN: u32 = 3;

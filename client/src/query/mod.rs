@@ -19,7 +19,7 @@ use datafusion::{
 use keyloom_common::Result;
 use keyloom_coordinator::planner::{LiftCalls, PlanLookups};
 
-use crate::{session::Link, settings::Settings};
+use crate::{link::Link, settings::Settings};
 use planner::JobPlanner;
 
 pub use job::{Event, Job};

@@ -13,7 +13,7 @@ use datafusion::{
 };
 
 use super::submit::{Answer, SubmitExec};
-use crate::session::Link;
+use crate::link::Link;
 
 /// Plans queries as jobs of a session.
 #[derive(Debug)]

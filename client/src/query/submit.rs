@@ -20,7 +20,7 @@ use datafusion::{
 use futures::{TryStreamExt, stream};
 
 use super::Job;
-use crate::session::Link;
+use crate::link::Link;
 
 /// What a submitted plan is to answer.
 #[derive(Clone, Debug)]

@@ -15,19 +15,12 @@ use keyloom_common::{
 use crate::{
     connection::Connection,
     contents::Contents,
+    link::Link,
     query::{self, Job},
     settings::{EmbeddedSettings, Settings},
     store::KvStore,
 };
 use catalog::Catalog;
-
-/// What a session's plans share.
-#[derive(Debug)]
-pub(crate) struct Link {
-    pub(crate) connection: Connection,
-    pub(crate) contents: Contents,
-    pub(crate) settings: Settings,
-}
 
 /// A catalog of stores and a way to run queries over them, in this process or on a cluster.
 #[derive(Clone)]
