@@ -146,6 +146,8 @@ impl Job {
             match again(&link, || link.connection.next(id, sequence)).await? {
                 Next::Chunk { stream, bytes } => {
                     self.sequence += 1;
+                    // Streams are tasks, in order: those before this one are done.
+                    self.status.tasks_done = self.status.tasks_done.max(stream);
                     if self.stream.replace(stream) != Some(stream) {
                         self.decoder = Decoder::new();
                     }

@@ -18,11 +18,16 @@ use datafusion::{
 
 type Expr = Arc<dyn PhysicalExpr>;
 
-/// The rows that need an answer: those where all conditions hold.
-///
-/// A condition is computed for no row where one before it does not hold.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// The rows that need an answer: those of any of several branches. By default, all.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Guard {
+    branches: Vec<Branch>,
+}
+
+/// The rows where all conditions hold. A condition is computed for no row where one before it does
+/// not hold.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Branch {
     conditions: Vec<Condition>,
 }
 
@@ -34,37 +39,77 @@ pub(super) enum Condition {
     NotFalse(Expr),
 }
 
+impl Default for Guard {
+    fn default() -> Self {
+        Self { branches: vec![Branch::default()] }
+    }
+}
+
 impl Guard {
     /// The rows of this guard where a condition holds, too.
-    pub(super) fn and(&self, condition: Condition) -> Self {
-        let mut all = self.clone();
-        all.push(condition);
-        all
+    pub(super) fn and(&self, condition: &Condition) -> Self {
+        let mut guard = self.clone();
+        guard.branches.iter_mut().for_each(|branch| branch.push(condition.clone()));
+        guard
     }
 
-    /// Conditions are kept in their parts, so that guards can be compared.
-    fn push(&mut self, condition: Condition) {
-        let parts = match &condition {
-            Condition::True(expr) => parts(expr, Operator::And),
-            Condition::NotTrue(expr) => parts(expr, Operator::Or),
-            Condition::NotFalse(_) => None,
-        };
-        match (parts, &condition) {
-            (Some((left, right)), Condition::True(_)) => {
-                self.push(Condition::True(left));
-                self.push(Condition::True(right));
+    /// The rows of either guard.
+    pub(super) fn or(&self, other: &Self) -> Self {
+        let mut branches = self.branches.clone();
+        for branch in &other.branches {
+            if !branches.iter().any(|known| known.includes(branch)) {
+                branches.retain(|known| !branch.includes(known));
+                branches.push(branch.clone());
             }
-            (Some((left, right)), _) => {
-                self.push(Condition::NotTrue(left));
-                self.push(Condition::NotTrue(right));
-            }
-            (None, _) if self.conditions.contains(&condition) => {}
-            (None, _) => self.conditions.push(condition),
         }
+        Self { branches }
     }
 
     /// Whether the rows of another guard are certainly among those of this one.
     pub(super) fn includes(&self, other: &Self) -> bool {
+        let included = |branch: &Branch| self.branches.iter().any(|own| own.includes(branch));
+        other.branches.iter().all(included)
+    }
+
+    /// The expressions that it is made of.
+    pub(super) fn exprs(&self) -> impl Iterator<Item = &Expr> {
+        self.branches.iter().flat_map(|branch| &branch.conditions).map(Condition::expr)
+    }
+
+    /// The guard as one expression; `None` if all rows need an answer.
+    pub(super) fn expr(&self) -> Result<Option<Expr>> {
+        let mut any: Option<Expr> = None;
+        for branch in &self.branches {
+            let Some(branch) = branch.expr()? else { return Ok(None) };
+            any = Some(match any {
+                None => branch,
+                Some(any) => Arc::new(BinaryExpr::new(any, Operator::Or, branch)),
+            });
+        }
+        Ok(any)
+    }
+}
+
+impl Branch {
+    /// Conditions are kept in their parts, so that branches can be compared.
+    fn push(&mut self, condition: Condition) {
+        let parts = match &condition {
+            Condition::True(expr) => {
+                parts(expr, Operator::And).map(|parts| parts.map(Condition::True))
+            }
+            Condition::NotTrue(expr) => {
+                parts(expr, Operator::Or).map(|parts| parts.map(Condition::NotTrue))
+            }
+            Condition::NotFalse(_) => None,
+        };
+        match parts {
+            Some(parts) => parts.into_iter().for_each(|part| self.push(part)),
+            None if self.conditions.contains(&condition) => {}
+            None => self.conditions.push(condition),
+        }
+    }
+
+    fn includes(&self, other: &Self) -> bool {
         let implied = |condition: &Condition| {
             other.conditions.iter().any(|given| match (given, condition) {
                 (Condition::True(given), Condition::NotFalse(expr)) => given.eq(expr),
@@ -74,28 +119,7 @@ impl Guard {
         self.conditions.iter().all(implied)
     }
 
-    /// The expressions that it is made of.
-    pub(super) fn exprs(&self) -> impl Iterator<Item = &Expr> {
-        self.conditions.iter().map(Condition::expr)
-    }
-
-    /// The rows of either guard.
-    pub(super) fn or(self, other: Self) -> Result<Self> {
-        if self.includes(&other) {
-            return Ok(self);
-        }
-        if other.includes(&self) {
-            return Ok(other);
-        }
-        let (Some(one), Some(two)) = (self.expr()?, other.expr()?) else {
-            return Ok(Self::default());
-        };
-        let either: Expr = Arc::new(BinaryExpr::new(one, Operator::Or, two));
-        Ok(Self { conditions: vec![Condition::True(either)] })
-    }
-
-    /// The guard as one expression; `None` if all rows need an answer.
-    pub(super) fn expr(&self) -> Result<Option<Expr>> {
+    fn expr(&self) -> Result<Option<Expr>> {
         let Some((last, before)) = self.conditions.split_last() else { return Ok(None) };
         let fails = |condition: &Condition| (condition.fails(), boolean(false));
         let mut branches: Vec<_> = before.iter().map(fails).collect();
@@ -131,9 +155,9 @@ impl Condition {
 }
 
 /// The two sides of an expression with this operator.
-fn parts(expr: &Expr, operator: Operator) -> Option<(Expr, Expr)> {
+fn parts(expr: &Expr, operator: Operator) -> Option<[Expr; 2]> {
     let binary = expr.downcast_ref::<BinaryExpr>().filter(|binary| *binary.op() == operator)?;
-    Some((Arc::clone(binary.left()), Arc::clone(binary.right())))
+    Some([Arc::clone(binary.left()), Arc::clone(binary.right())])
 }
 
 fn distinct(expr: &Expr, value: bool) -> Expr {
@@ -154,6 +178,12 @@ pub(super) fn matches(operand: Option<&Expr>, when: &Expr) -> Result<Expr> {
     let branches = vec![(Arc::clone(when), boolean(true))];
     let case = CaseExpr::try_new(Some(Arc::clone(operand)), branches, Some(boolean(false)))?;
     Ok(Arc::new(case))
+}
+
+/// Whether an expression is the literal TRUE.
+pub(super) fn is_true(expr: &Expr) -> bool {
+    let literal = expr.downcast_ref::<Literal>().map(Literal::value);
+    literal == Some(&ScalarValue::Boolean(Some(true)))
 }
 
 fn boolean(value: bool) -> Expr {

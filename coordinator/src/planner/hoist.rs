@@ -24,7 +24,7 @@ use keyloom_common::{
 
 use super::{
     calls::{CallExpr, as_call, as_field_access, contains_call},
-    guard::{Condition, Guard, is_not_null, is_null, matches},
+    guard::{Condition, Guard, is_not_null, is_null, is_true, matches},
 };
 
 type Expr = Arc<dyn PhysicalExpr>;
@@ -111,14 +111,16 @@ impl Hoister {
     }
 
     fn case(&mut self, case: &CaseExpr, guard: &Guard) -> Result<Expr> {
-        let operand = case.expr().map(|operand| self.walk(operand, guard)).transpose()?;
+        // `CASE TRUE WHEN …` is how the analyzer writes a CASE that is to stay one.
+        let operand = case.expr().filter(|operand| !is_true(operand));
+        let operand = operand.map(|operand| self.walk(operand, guard)).transpose()?;
         let mut reached = guard.clone();
         let mut when_then = Vec::new();
         for (when, then) in case.when_then_expr() {
             let when = self.walk(when, &reached)?;
             let taken = matches(operand.as_ref(), &when)?;
-            let then = self.walk(then, &reached.and(Condition::True(Arc::clone(&taken))))?;
-            reached = reached.and(Condition::NotTrue(taken));
+            let then = self.walk(then, &reached.and(&Condition::True(Arc::clone(&taken))))?;
+            reached = reached.and(&Condition::NotTrue(taken));
             when_then.push((when, then));
         }
         let otherwise = case.else_expr().map(|otherwise| self.walk(otherwise, &reached));
@@ -134,15 +136,15 @@ impl Hoister {
     ) -> Result<Expr> {
         let children: Vec<_> = expr.children().into_iter().cloned().collect();
         let first = self.walk(&children[0], guard)?;
-        let second = self.walk(&children[1], &guard.and(condition(Arc::clone(&first))))?;
+        let second = self.walk(&children[1], &guard.and(&condition(Arc::clone(&first))))?;
         Arc::clone(expr).with_new_children(vec![first, second])
     }
 
     fn nvl2(&mut self, expr: &Expr, guard: &Guard) -> Result<Expr> {
         let children: Vec<_> = expr.children().into_iter().cloned().collect();
         let tested = self.walk(&children[0], guard)?;
-        let some = self.walk(&children[1], &guard.and(is_not_null(Arc::clone(&tested))))?;
-        let none = self.walk(&children[2], &guard.and(is_null(Arc::clone(&tested))))?;
+        let some = self.walk(&children[1], &guard.and(&is_not_null(Arc::clone(&tested))))?;
+        let none = self.walk(&children[2], &guard.and(&is_null(Arc::clone(&tested))))?;
         Arc::clone(expr).with_new_children(vec![tested, some, none])
     }
 
@@ -151,7 +153,7 @@ impl Hoister {
         let mut children = Vec::new();
         for child in expr.children() {
             let child = self.walk(child, &guard)?;
-            guard = guard.and(is_null(Arc::clone(&child)));
+            guard = guard.and(&is_null(Arc::clone(&child)));
             children.push(child);
         }
         Arc::clone(expr).with_new_children(children)
@@ -187,8 +189,7 @@ impl Hoister {
                 return Ok(index);
             }
             if !self.needs(&new, index)? {
-                let merged = self.calls[index].guard.clone().or(new.guard)?;
-                self.calls[index].guard = merged;
+                self.calls[index].guard = self.calls[index].guard.or(&new.guard);
                 return Ok(index);
             }
         }

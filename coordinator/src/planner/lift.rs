@@ -1,7 +1,6 @@
 //! Moving calls out of logical nodes that cannot make lookups, into a projection below them.
 //!
-//! `ORDER BY kv_get(id)['score']` becomes a sort on a column; aggregates, windows and
-//! `DISTINCT ON` alike. What holds a call is moved whole, so that a CASE around it keeps its
+//! `ORDER BY kv_get(id)['score']` becomes a sort on a column; aggregates and windows alike. What holds a call is moved whole, so that a CASE around it keeps its
 //! laziness.
 
 use std::sync::Arc;
@@ -21,17 +20,20 @@ use datafusion::{
 };
 use keyloom_common::{Error, functions::KvFunction};
 
+use super::lazy::keep_lazy;
+
 /// The names of columns that hold lifted expressions.
 const PREFIX: &str = "__lifted";
 
-/// Puts a projection with the calls below sorts, aggregates and windows.
+/// Puts a projection with the calls below sorts, aggregates and windows, and keeps DataFusion from
+/// reordering branches with calls.
 #[derive(Debug, Default)]
 pub struct LiftCalls;
 
 impl AnalyzerRule for LiftCalls {
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
         let mut lifted = 0;
-        plan.transform_up_with_subqueries(|node| lift_node(node, &mut lifted)).data()
+        plan.transform_up_with_subqueries(|node| lift_node(keep_lazy(node)?, &mut lifted)).data()
     }
 
     fn name(&self) -> &'static str {
@@ -44,7 +46,7 @@ fn lift_node(node: LogicalPlan, lifted: &mut usize) -> Result<Transformed<Logica
         return Ok(Transformed::no(node));
     }
     match &node {
-        LogicalPlan::Projection(_) | LogicalPlan::Filter(_) => Ok(Transformed::no(node)),
+        LogicalPlan::Projection(_) | LogicalPlan::Filter(_) => Ok(Transformed::yes(node)),
         LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) => {
             lift_from(&node, lifted).map(Transformed::yes)
         }
@@ -125,7 +127,7 @@ fn lift_expr(expr: Expr, computed: &mut Vec<Expr>, lifted: &mut usize) -> Result
     .data()
 }
 
-fn contains_call(expr: &Expr) -> bool {
+pub(super) fn contains_call(expr: &Expr) -> bool {
     expr.exists(|node| {
         Ok(matches!(node, Expr::ScalarFunction(function)
             if function.func.inner().downcast_ref::<KvFunction>().is_some()))

@@ -11,6 +11,7 @@ mod calls;
 mod cut;
 mod guard;
 mod hoist;
+mod lazy;
 mod lift;
 mod narrow;
 mod rule;

@@ -261,6 +261,32 @@ async fn coalesce_asks_the_second_store_where_the_first_is_null() {
 }
 
 #[tokio::test]
+async fn coalesce_asks_each_store_once_and_in_turn() {
+    let plan = plan(
+        "SELECT coalesce(kv_get(id, on_error => 'null')['name'], kv_get(other, on_error => \
+         'null')['name'], kind) AS name FROM t",
+    )
+    .await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn coalesce_of_booleans_asks_in_turn() {
+    let plan = plan("SELECT coalesce(live, kv_exists(id), false) AS known FROM t").await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
+async fn a_value_tested_beside_a_condition_is_asked_once() {
+    let plan = plan(
+        "SELECT CASE WHEN live AND kv_get(id)['name'] IS NOT NULL THEN kv_get(id)['name'] ELSE \
+         'none' END AS name FROM t",
+    )
+    .await;
+    assert_snapshot!(plan, @"");
+}
+
+#[tokio::test]
 async fn and_guards_its_right_side() {
     let plan = plan("SELECT live AND kv_exists(id) AS a FROM t").await;
     assert_snapshot!(plan, @"

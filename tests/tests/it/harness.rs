@@ -3,6 +3,8 @@
 //! A case is an `async fn(&TestSession) -> Result<()>`; [`on_all_deployments`] makes three tests of
 //! it. The worker processes of a deployment are shared by all tests of a process and die with it.
 
+mod shop;
+
 use std::{
     collections::BTreeMap,
     fmt::Debug,
@@ -29,6 +31,8 @@ use keyloom_client::{
 use lance::{Dataset, dataset::WriteParams};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
+
+pub(crate) use shop::{items, open_shop, products};
 
 /// Makes three tests of each case: `case::embedded`, `case::one_worker`, `case::three_workers`.
 macro_rules! on_all_deployments {
@@ -379,7 +383,7 @@ log=$1; shift
 echo "pid $pid"
 exec >&-
 cat >/dev/null
-kill -KILL $pid 2>/dev/null
+kill -KILL $pid; wait $pid
 rm -f "$log"
 "#;
 

@@ -138,10 +138,15 @@ impl Distinct {
 /// Keys in the store's key type; null where they are outside its range.
 fn convert(elements: &ArrayRef, key_type: &DataType) -> Result<ArrayRef> {
     let key_type = match key_type {
-        DataType::Dictionary(_, value) => value,
+        DataType::Dictionary(_, value) => value.as_ref(),
         other => other,
     };
     let options = CastOptions { safe: true, ..CastOptions::default() };
+    // Arrow casts nothing but plain binary to a fixed size.
+    if matches!(key_type, DataType::FixedSizeBinary(_)) && elements.data_type() != key_type {
+        let plain = cast(elements, &DataType::LargeBinary)?;
+        return Ok(cast_with_options(&plain, key_type, &options)?);
+    }
     Ok(cast_with_options(elements, key_type, &options)?)
 }
 

@@ -88,8 +88,7 @@ impl Store for MemoryStore {
         let columns =
             request.columns.iter().map(|column| take(self.rows.column(*column), &taken, None));
         let rows = RecordBatch::try_new(schema, columns.collect::<Result<_, _>>()?)?;
-        let fetched =
-            Fetched { rows: rows.num_rows() as u64, bytes: rows.get_array_memory_size() as u64 };
+        let fetched = Fetched::of(&rows);
         Ok(Found { rows, positions, fetched })
     }
 }

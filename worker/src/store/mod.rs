@@ -68,6 +68,18 @@ pub struct Fetched {
     pub bytes: u64,
 }
 
+impl Fetched {
+    /// Counts rows that were read. Only the values count, not the buffers around them, which may
+    /// be larger and shared.
+    fn of(rows: &RecordBatch) -> Self {
+        let bytes = rows.columns().iter().map(|column| {
+            let size = column.to_data().get_slice_memory_size();
+            size.unwrap_or_else(|_| column.get_array_memory_size()) as u64
+        });
+        Self { rows: rows.num_rows() as u64, bytes: bytes.sum() }
+    }
+}
+
 impl Found {
     /// The answer to a request for existence only: which of its keys the store holds.
     fn existence(held: impl IntoIterator<Item = bool>) -> Result<Self> {

@@ -72,9 +72,11 @@ impl Failure {
         self
     }
 
-    /// The same, its message preceded by what was being done.
-    pub(crate) fn context(mut self, doing: impl std::fmt::Display) -> Self {
-        self.message = self.message.map(|message| format!("{doing}: {message}"));
+    /// The same; if it is a mistake, its message preceded by what it was made in.
+    pub(crate) fn context(mut self, place: impl std::fmt::Display) -> Self {
+        if self.code == MISTAKE {
+            self.message = self.message.map(|message| format!("{place}: {message}"));
+        }
         self
     }
 
@@ -138,6 +140,10 @@ const HELP: &[(&str, &str)] = &[
     (
         "no coordinator answers",
         "start one with keyloom-coordinator, or leave out --cluster to run in this process",
+    ),
+    (
+        "the connection failed",
+        "the coordinator or the way to it is gone; see its log, then run the job again",
     ),
     ("table '", "tables are inputs: [inputs.NAME] in the job file, or --input NAME=PATH"),
 ];

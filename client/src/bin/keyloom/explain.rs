@@ -36,7 +36,7 @@ pub(crate) async fn analysis(
     watch: &Watch,
 ) -> Result<String, Failure> {
     let job = watch.step(session.submit_discarding(query)).await?;
-    Ok(drive::drive(job, watch, |_| Ok(())).await?.plan)
+    Ok(drive::drive(job, watch, |_| Ok(())).await?.summary.plan)
 }
 
 /// The plans that an EXPLAIN statement answers, by their names.

@@ -24,25 +24,25 @@ impl Progress {
         Self(bar)
     }
 
-    /// Stores and inputs are looked at, by workers if there are any.
+    /// Inputs and stores are looked at, by workers if there are any.
     pub(crate) fn opening(&self, workers: bool) {
+        self.0.set_style(style("{spinner} {msg}"));
         self.0.set_message(if workers { "opening inputs and stores" } else { NO_WORKERS });
     }
 
-    pub(crate) fn status(&self, status: JobStatus, rows: u64) {
-        if status.workers == 0 {
-            self.0.set_style(style("{spinner} {msg}"));
-            self.0.set_message(NO_WORKERS);
-            return;
+    /// A job runs. How many tasks it has may not be known yet.
+    pub(crate) fn job(&self, status: JobStatus, rows: u64) {
+        let JobStatus { tasks, tasks_done, .. } = status;
+        if tasks < tasks_done.max(1) {
+            self.0.set_style(style("{spinner} {pos} tasks{msg}, {elapsed}"));
+        } else {
+            self.0.set_style(style("{spinner} {wide_bar} {pos}/{len} tasks{msg}, {elapsed}"));
+            self.0.set_length(u64::from(tasks));
         }
-        self.0.set_style(style("{spinner} {wide_bar} {pos}/{len} tasks, {msg}, {elapsed}"));
-        self.0.set_length(u64::from(status.tasks));
-        self.0.set_position(u64::from(status.tasks_done));
-        self.rows(rows);
-    }
-
-    pub(crate) fn rows(&self, rows: u64) {
-        self.0.set_message(format!("{} rows", HumanCount(rows)));
+        self.0.set_position(u64::from(tasks_done));
+        // Of rows that are dropped, none come.
+        let rows = (rows > 0).then(|| format!(", {} rows", HumanCount(rows)));
+        self.0.set_message(rows.unwrap_or_default());
     }
 
     pub(crate) fn end(&self) {

@@ -82,8 +82,8 @@ async fn rows(
     };
     let job = watch.step(submission).await?;
     let (id, schema) = (job.id(), Arc::clone(job.schema()));
-    let summary = drive::drive(job, watch, |batch| sink.take(batch)).await?;
-    let report = Report::new(id, submitted.elapsed(), summary);
+    let taken = drive::drive(job, watch, |batch| sink.take(batch)).await?;
+    let report = Report::new(id, taken.at - submitted, taken.summary);
     sink.finish(&report, &schema, show.form, watch)?;
     match show.form {
         Form::Json => text::print(&report.json()),

@@ -46,13 +46,13 @@ impl Watch {
     }
 
     /// Shows how far a job is.
-    pub(crate) fn status(&self, status: JobStatus, rows: u64) {
-        self.progress.status(status, rows);
+    pub(crate) fn progress(&self, status: JobStatus, rows: u64) {
+        self.progress.job(status, rows);
     }
 
-    /// Shows how many rows have come.
-    pub(crate) fn rows(&self, rows: u64) {
-        self.progress.rows(rows);
+    /// Shows that a job waits for workers.
+    pub(crate) fn no_workers(&self) {
+        self.progress.opening(false);
     }
 
     /// Shows nothing any more.

@@ -102,8 +102,7 @@ impl LanceStore {
         if output.fields().is_empty() {
             return Found::existence(positions.iter().map(|position| position.is_some()));
         }
-        let fetched =
-            Fetched { rows: rows.num_rows() as u64, bytes: rows.get_array_memory_size() as u64 };
+        let fetched = Fetched::of(&rows);
         Ok(Found { rows: conform(&rows, &output)?, positions, fetched })
     }
 
