@@ -1,18 +1,27 @@
 //! The connection of a session to its coordinator, near or far.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use keyloom_common::{
     BlobId, JobId, Result,
     input::{InputDescription, InputSpec},
     report::WorkerStatus,
-    rpc::{ClientApiClient, Limits, Next, Submission, call, connect, handshake::Role},
+    rpc::{
+        ClientApiClient, Limits, Next, Submission, call, connect, connection_failed,
+        handshake::Role,
+    },
     store::{StoreDescription, StoreSpec},
 };
 use tokio::runtime::Handle;
 
 use crate::{embedded::Embedded, settings::EmbeddedSettings};
+
+/// How often a question to the coordinator is put again when the connection fails.
+const ASK_AGAIN: u32 = 3;
 
 /// A connection that is opened again when it breaks.
 #[derive(Debug)]
@@ -53,8 +62,30 @@ impl Connection {
         self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Opens the connection again after an error that may be the connection's.
-    pub(crate) async fn reconnect(&self) -> Result<()> {
+    /// Asks again over a new connection when the old one fails. All questions are idempotent.
+    async fn ask<T, F>(&self, question: impl Fn(ClientApiClient) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let mut tries = 0;
+        loop {
+            let error = match question(self.client()).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            if !connection_failed(&error) || tries == ASK_AGAIN {
+                return Err(error);
+            }
+            tries += 1;
+            tokio::time::sleep(Duration::from_millis(100) * tries).await;
+            // If nobody answers now, the next question says so.
+            if let Err(error) = self.reconnect().await {
+                tracing::debug!(%error, "the connection could not be opened again");
+            }
+        }
+    }
+
+    async fn reconnect(&self) -> Result<()> {
         let client = match &self.peer {
             Peer::Embedded(embedded) => embedded.client(),
             Peer::Cluster(address) => dial(address, &self.limits).await?,
@@ -65,7 +96,16 @@ impl Connection {
 
     /// Makes sure that the coordinator holds these bytes.
     pub(crate) async fn ensure_blob(&self, id: BlobId, bytes: &Bytes) -> Result<()> {
-        let (client, timeout) = (self.client(), self.limits.call_timeout());
+        self.ask(|client| self.ensure_blob_over(client, id, bytes)).await
+    }
+
+    async fn ensure_blob_over(
+        &self,
+        client: ClientApiClient,
+        id: BlobId,
+        bytes: &Bytes,
+    ) -> Result<()> {
+        let timeout = self.limits.call_timeout();
         if call(timeout, |context| client.has_blob(context, id)).await? {
             return Ok(());
         }
@@ -86,28 +126,43 @@ impl Connection {
     }
 
     pub(crate) async fn describe_store(&self, spec: StoreSpec) -> Result<StoreDescription> {
-        let client = self.client();
-        call(self.question_timeout(), |context| client.describe_store(context, spec)).await
+        let timeout = self.question_timeout();
+        self.ask(|client| {
+            let spec = spec.clone();
+            async move { call(timeout, |context| client.describe_store(context, spec)).await }
+        })
+        .await
     }
 
     pub(crate) async fn describe_input(&self, spec: InputSpec) -> Result<InputDescription> {
-        let client = self.client();
-        call(self.question_timeout(), |context| client.describe_input(context, spec)).await
+        let timeout = self.question_timeout();
+        self.ask(|client| {
+            let spec = spec.clone();
+            async move { call(timeout, |context| client.describe_input(context, spec)).await }
+        })
+        .await
     }
 
     /// Questions wait for a worker, which the coordinator bounds; this only catches a dead peer.
-    fn question_timeout(&self) -> std::time::Duration {
+    fn question_timeout(&self) -> Duration {
         self.limits.call_timeout() * 4
     }
 
     pub(crate) async fn submit(&self, job: Submission) -> Result<()> {
-        let client = self.client();
-        call(self.limits.call_timeout(), |context| client.submit(context, job)).await
+        let timeout = self.limits.call_timeout();
+        self.ask(|client| {
+            let job = job.clone();
+            async move { call(timeout, |context| client.submit(context, job)).await }
+        })
+        .await
     }
 
     pub(crate) async fn next(&self, job: JobId, sequence: u64) -> Result<Next> {
-        let client = self.client();
-        call(self.limits.call_timeout(), |context| client.next(context, job, sequence)).await
+        let timeout = self.limits.call_timeout();
+        self.ask(|client| async move {
+            call(timeout, |context| client.next(context, job, sequence)).await
+        })
+        .await
     }
 
     pub(crate) async fn cancel(&self, job: JobId) -> Result<()> {
@@ -116,8 +171,9 @@ impl Connection {
     }
 
     pub(crate) async fn workers(&self) -> Result<Vec<WorkerStatus>> {
-        let client = self.client();
-        call(self.limits.call_timeout(), |context| client.workers(context)).await
+        let timeout = self.limits.call_timeout();
+        self.ask(|client| async move { call(timeout, |context| client.workers(context)).await })
+            .await
     }
 }
 

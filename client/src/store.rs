@@ -214,8 +214,11 @@ fn from_pairs(pairs: Vec<(ScalarValue, ScalarValue)>) -> Result<RecordBatch> {
         ScalarValue::iter_to_array(scalars)
             .map_err(|error| Error::from(error).context(format!("the {what} differ in type")))
     };
-    let columns: [(&str, ArrayRef, bool); 2] =
-        [("key", column(keys, "keys")?, false), ("value", column(values, "values")?, true)];
+    let (keys, values) = (column(keys, "keys")?, column(values, "values")?);
+    if keys.null_count() > 0 {
+        return Err(Error::invalid("key column 'key' holds nulls"));
+    }
+    let columns: [(&str, ArrayRef, bool); 2] = [("key", keys, false), ("value", values, true)];
     Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
 }
 
@@ -232,9 +235,7 @@ fn check_keys(batch: &RecordBatch, key: &str) -> Result<()> {
             column.data_type()
         )));
     }
-    if column.null_count() > 0 {
-        return Err(Error::invalid(format!("key column '{key}' holds nulls")));
-    }
+    refuse_nulls(column, key)?;
     let converter = RowConverter::new(vec![SortField::new(column.data_type().clone())])?;
     let rows = converter.convert_columns(&[Arc::clone(column)])?;
     let mut seen = HashSet::with_capacity(rows.num_rows());
@@ -243,6 +244,13 @@ fn check_keys(batch: &RecordBatch, key: &str) -> Result<()> {
             let twice = array_value_to_string(column, index)?;
             return Err(Error::invalid(format!("key '{twice}' stands in several rows")));
         }
+    }
+    Ok(())
+}
+
+fn refuse_nulls(keys: &ArrayRef, column: &str) -> Result<()> {
+    if keys.null_count() > 0 {
+        return Err(Error::invalid(format!("key column '{column}' holds nulls")));
     }
     Ok(())
 }

@@ -178,7 +178,16 @@ pub fn redact(uri: &str) -> String {
             url.set_query(None);
             url.to_string()
         }
-        _ => uri.to_owned(),
+        Ok(_) => uri.to_owned(),
+        // Of what no parser understands, all before the last `@` may be a secret.
+        Err(_) => match uri.split_once("://") {
+            Some((scheme, rest)) => {
+                let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+                let path = rest.split_once('?').map_or(rest, |(path, _)| path);
+                format!("{scheme}://{path}")
+            }
+            None => uri.to_owned(),
+        },
     }
 }
 
@@ -208,6 +217,8 @@ mod tests {
     #[test]
     fn credentials_are_redacted() {
         assert_eq!(redact("s3://key:secret@bucket/a?token=x"), "s3://bucket/a");
+        assert_eq!(redact("s3://key:se/cret@bucket/a?token=x"), "s3://bucket/a");
+        assert_eq!(redact("file://key:secret@localhost/a?token=x"), "file://localhost/a");
         assert_eq!(redact("/data/a.lance"), "/data/a.lance");
         assert_eq!(redact("file:///data/a.lance"), "file:///data/a.lance");
     }

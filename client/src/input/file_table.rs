@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Range, sync::Arc};
 
-use arrow::datatypes::SchemaRef;
+use arrow::{datatypes::SchemaRef, temporal_conversions::timestamp_ms_to_datetime};
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
@@ -20,6 +20,7 @@ use datafusion::{
     error::Result,
     execution::object_store::ObjectStoreUrl,
     logical_expr::Expr,
+    object_store::{ObjectMeta, path::Path},
     physical_plan::{ExecutionPlan, empty::EmptyExec},
 };
 use keyloom_common::input::{Format, InputDescription, InputFile};
@@ -52,8 +53,7 @@ impl FileTable {
     /// same query gives the same tasks everywhere.
     fn slices(&self) -> Vec<FileGroup> {
         let files = self.description.files.iter().filter(|file| file.size > 0);
-        let files: Vec<_> =
-            files.map(|file| PartitionedFile::new(file.path.clone(), file.size)).collect();
+        let files: Vec<_> = files.map(whole).collect();
         let total: u64 = files.iter().map(|file| file.object_meta.size).sum();
         match self.description.format {
             Format::Parquet => return self.row_group_slices(),
@@ -98,10 +98,24 @@ impl FileTable {
     fn piece(&self, file: &InputFile, bytes: Range<u64>, rows: u64) -> PartitionedFile {
         let mut statistics = Statistics::new_unknown(&self.description.schema);
         statistics.num_rows = Precision::Exact(usize::try_from(rows).unwrap_or(usize::MAX));
-        PartitionedFile::new(file.path.clone(), file.size)
+        whole(file)
             .with_range(bytes.start.cast_signed(), bytes.end.cast_signed())
             .with_statistics(Arc::new(statistics))
     }
+}
+
+/// A file as the worker saw it: a worker must not take a rewritten one for what it has in its cache.
+fn whole(file: &InputFile) -> PartitionedFile {
+    // The path is one already: what looks like an escape in it is not to be escaped again.
+    let location = Path::parse(&file.path).unwrap_or_else(|_| Path::from(file.path.as_str()));
+    let modified = timestamp_ms_to_datetime(file.modified_ms).unwrap_or_default();
+    PartitionedFile::new_from_meta(ObjectMeta {
+        location,
+        last_modified: modified.and_utc(),
+        size: file.size,
+        e_tag: None,
+        version: None,
+    })
 }
 
 #[async_trait]

@@ -1,6 +1,6 @@
 //! A job: submitted once, its rows taken chunk by chunk, cancelled when it is dropped.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::{
@@ -21,9 +21,6 @@ use keyloom_common::{
 
 use super::SubmitExec;
 use crate::link::Link;
-
-/// How often a question to the coordinator is put again when the connection fails.
-const ASK_AGAIN: u32 = 3;
 
 /// A query under way. Its rows come in order; dropping it cancels it.
 #[derive(Debug)]
@@ -75,7 +72,7 @@ impl Job {
             batch_rows: link.settings.batch_rows,
             discard,
         };
-        again(&link, || link.connection.submit(submission.clone())).await?;
+        link.connection.submit(submission).await?;
         Ok(Self {
             id,
             link,
@@ -142,8 +139,7 @@ impl Job {
             if self.summary.is_some() {
                 return Ok(Event::Done);
             }
-            let (link, id, sequence) = (Arc::clone(&self.link), self.id, self.sequence);
-            match again(&link, || link.connection.next(id, sequence)).await? {
+            match self.link.connection.next(self.id, self.sequence).await? {
                 Next::Chunk { stream, bytes } => {
                     self.sequence += 1;
                     // Streams are tasks, in order: those before this one are done.
@@ -215,30 +211,6 @@ impl Drop for Job {
     fn drop(&mut self) {
         if self.summary.is_none() {
             self.forget();
-        }
-    }
-}
-
-/// Asks again over a new connection when the old one fails. All questions are idempotent.
-async fn again<T, F>(link: &Link, ask: impl Fn() -> F) -> Result<T>
-where
-    F: Future<Output = Result<T>>,
-{
-    let mut tries = 0;
-    loop {
-        let error = match ask().await {
-            Ok(answer) => return Ok(answer),
-            Err(error) => error,
-        };
-        let connection = error.message().starts_with("the connection failed");
-        if !connection || tries == ASK_AGAIN {
-            return Err(error);
-        }
-        tries += 1;
-        tokio::time::sleep(Duration::from_millis(100) * tries).await;
-        // If nobody answers now, the next question says so.
-        if let Err(error) = link.connection.reconnect().await {
-            tracing::debug!(%error, "the connection could not be opened again");
         }
     }
 }

@@ -5,7 +5,15 @@ use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 use futures::FutureExt;
 use tarpc::{client::RpcError, context};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+
+/// How messages of errors begin that are the connection's and not the peer's answer.
+const CONNECTION_FAILED: &str = "the connection to the coordinator failed";
+
+/// Whether there was no answer because the connection failed: over a new one there may be.
+pub fn connection_failed(error: &Error) -> bool {
+    error.kind() == ErrorKind::Unavailable && error.message().starts_with(CONNECTION_FAILED)
+}
 
 /// Calls a peer with a deadline, which also holds while the call is queued behind a stalled socket.
 ///
@@ -22,7 +30,7 @@ where
         Ok(Err(RpcError::DeadlineExceeded)) | Err(_) => {
             Err(Error::timeout(format!("no answer from the peer within {timeout:?}")))
         }
-        Ok(Err(error)) => Err(Error::unavailable(format!("the connection failed: {error}"))),
+        Ok(Err(error)) => Err(Error::unavailable(format!("{CONNECTION_FAILED}: {error}"))),
     }
 }
 
@@ -49,7 +57,6 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ErrorKind;
 
     #[tokio::test]
     async fn a_panicking_handler_answers() {

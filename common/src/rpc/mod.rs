@@ -12,7 +12,7 @@ mod limits;
 mod transport;
 mod worker_api;
 
-pub use call::{call, guarded};
+pub use call::{call, connection_failed, guarded};
 pub use client_api::{
     ClientApi, ClientApiClient, ClientApiRequest, ClientApiResponse, Next, Submission,
 };

@@ -23,7 +23,7 @@ pub(super) struct Job {
     blobs: Arc<Blobs>,
     reader: tokio::sync::Mutex<Reader>,
     asked: Mutex<Instant>,
-    _run: AbortOnDropHandle<()>,
+    run: AbortOnDropHandle<()>,
 }
 
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl Job {
         let (sender, results) = mpsc::channel(settings.result_chunks_ahead.max(1));
         let run = AbortOnDropHandle::new(tokio::spawn(run::run(prepared, sender)));
         let reader = tokio::sync::Mutex::new(Reader { results, last: None });
-        Ok(Self { id, context, blobs, reader, asked: Mutex::new(Instant::now()), _run: run })
+        Ok(Self { id, context, blobs, reader, asked: Mutex::new(Instant::now()), run })
     }
 
     pub(super) async fn next(&self, sequence: u64, wait: Duration) -> Result<Next> {
@@ -79,6 +79,11 @@ impl Job {
                 answer
             }
         }
+    }
+
+    /// Whether nothing runs any more.
+    pub(super) fn ended(&self) -> bool {
+        self.run.is_finished()
     }
 
     pub(super) fn idle(&self) -> Duration {

@@ -80,7 +80,7 @@ impl Jobs {
         let timeout = self.settings.client_timeout();
         self.lock().retain(|id, job| {
             let keep = job.idle() < timeout;
-            if !keep {
+            if !keep && !job.ended() {
                 tracing::warn!(job = %id, "job cancelled: its client has not asked for {timeout:?}");
             }
             keep

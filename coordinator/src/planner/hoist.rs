@@ -173,28 +173,46 @@ impl Hoister {
         Ok(Arc::new(Column::new(&self.name(index), self.width + index)))
     }
 
-    fn add(&mut self, mut new: Hoisted) -> Result<usize> {
+    fn add(&mut self, new: Hoisted) -> Result<usize> {
         for index in 0..self.calls.len() {
             let old = &self.calls[index];
-            if old.store != new.store || !old.key.eq(&new.key) {
+            if !same_question(old, &new)
+                || old.answer != new.answer
+                || old.batch_size != new.batch_size
+            {
                 continue;
             }
-            if covers(old, &new) {
-                new.guard = old.guard.clone();
-            }
-            if old.answer != new.answer || old.batch_size != new.batch_size {
-                continue;
-            }
-            if old.guard == new.guard {
+            if old.guard.includes(&new.guard) {
                 return Ok(index);
             }
             if !self.needs(&new, index)? {
-                self.calls[index].guard = self.calls[index].guard.or(&new.guard);
+                self.calls[index].guard = old.guard.or(&new.guard);
                 return Ok(index);
             }
         }
         self.calls.push(new);
         Ok(self.calls.len() - 1)
+    }
+
+    /// Lets calls ask for the rows that another call asks the same for anyway: the two then share a
+    /// fetch, where the narrower guard might have put one of them into a later wave. To be called
+    /// when all expressions are rewritten.
+    pub(super) fn share_fetches(&mut self) -> Result<()> {
+        while let Some((index, guard)) = self.wider_guard()? {
+            self.calls[index].guard = guard;
+        }
+        Ok(())
+    }
+
+    fn wider_guard(&self) -> Result<Option<(usize, Guard)>> {
+        for (index, call) in self.calls.iter().enumerate() {
+            for other in &self.calls {
+                if covers(other, call) && !self.needs(other, index)? {
+                    return Ok(Some((index, other.guard.clone())));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Whether a call's key or guard rests on the answer of call `target`, directly or not.
@@ -242,11 +260,18 @@ impl Hoister {
     }
 }
 
-/// Whether the old call asks for all the rows of the new one, and asking for more rows on behalf of
-/// the new one cannot fail where it would not have: the two can then share a fetch.
-fn covers(old: &Hoisted, new: &Hoisted) -> bool {
+fn same_question(one: &Hoisted, other: &Hoisted) -> bool {
+    one.store == other.store && one.key.eq(&other.key)
+}
+
+/// Whether a call asks for all the rows of another and more, and asking for more rows on behalf of
+/// the other cannot fail where it would not have.
+fn covers(wide: &Hoisted, narrow: &Hoisted) -> bool {
     let raises = |answer: &Answer| matches!(answer, Answer::Row { on_error: OnError::Raise, .. });
-    old.guard.includes(&new.guard) && (raises(&old.answer) || !raises(&new.answer))
+    same_question(wide, narrow)
+        && wide.guard.includes(&narrow.guard)
+        && !narrow.guard.includes(&wide.guard)
+        && (raises(&wide.answer) || !raises(&narrow.answer))
 }
 
 fn answer(call: &CallExpr<'_>, only: Option<&str>) -> Answer {

@@ -57,11 +57,12 @@ fn lift_node(node: LogicalPlan, lifted: &mut usize) -> Result<Transformed<Logica
             Ok(Transformed::yes(LogicalPlan::Projection(plan)))
         }
         other => {
+            let shown = other.display().to_string().to_lowercase();
             let kind = match other {
-                LogicalPlan::Join(_) => "join".to_owned(),
-                other => other.display().to_string().to_lowercase(),
+                LogicalPlan::Join(_) => "join",
+                LogicalPlan::Distinct(_) => "distinct on",
+                _ => shown.split([':', ' ']).next().unwrap_or_default(),
             };
-            let kind = kind.split([':', ' ']).next().unwrap_or_default();
             Err(Error::invalid(format!(
                 "a lookup cannot be made within a {kind}; compute it as a column of a subquery \
                  first, and use that column"

@@ -130,6 +130,7 @@ fn plan_lookup(
 ) -> Result<(Arc<dyn ExecutionPlan>, Vec<Expr>)> {
     let mut hoister = Hoister::new(input.schema().fields().len(), *columns);
     let rewritten = exprs.iter().map(|expr| hoister.rewrite(expr)).collect::<Result<Vec<_>>>()?;
+    hoister.share_fetches()?;
     let layout = layout(&hoister)?;
     *columns += layout.position.len();
     let place = |expr| hoister.place(expr, &layout.position);

@@ -19,7 +19,7 @@ fn table() -> RecordBatch {
         ("id", Arc::clone(&ids)),
         ("other", ids),
         ("kind", kinds),
-        ("live", Arc::new(BooleanArray::from(vec![true, false, true]))),
+        ("live", Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)]))),
         ("ids", Arc::new(lists.finish())),
     ];
     RecordBatch::try_from_iter(columns).unwrap()
@@ -208,8 +208,8 @@ async fn later_branches_of_a_case_exclude_earlier_ones() {
     )
     .await;
     assert_snapshot!(plan, @"
-    ProjectionExec: expr=[id@0 = 1 AND __kv0@2 OR id@0 = 2 AND __kv1@3 OR id@0 != 1 AND id@0 != 2 AND NULL as known]
-      KvLookupExec: wave 1: users@immutable by other@1 [__kv0 = exists if CASE WHEN NOT id@0 = 1 THEN false ELSE true END] | wave 2: items@immutable by other@1 [__kv1 = exists if CASE WHEN id@0 = 1 AND __kv0@2 THEN false WHEN NOT id@0 = 2 THEN false ELSE true END]
+    ProjectionExec: expr=[CASE WHEN id@0 = 1 THEN __kv0@2 WHEN id@0 = 2 THEN __kv1@3 END as known]
+      KvLookupExec: wave 1: users@immutable by other@1 [__kv0 = exists if id@0 = 1]; items@immutable by other@1 [__kv1 = exists if CASE WHEN id@0 = 1 THEN false ELSE id@0 = 2 END]
         CooperativeExec
           FrameScanExec: partitions=1, rows=3, columns=[id, other]
     ");
@@ -267,13 +267,23 @@ async fn coalesce_asks_each_store_once_and_in_turn() {
          'null')['name'], kind) AS name FROM t",
     )
     .await;
-    assert_snapshot!(plan, @"");
+    assert_snapshot!(plan, @"
+    ProjectionExec: expr=[CASE WHEN get_field(__kv0@3, name) IS NOT NULL THEN get_field(__kv0@3, name) WHEN get_field(__kv1@4, name) IS NOT NULL THEN get_field(__kv1@4, name) ELSE kind@2 END as name]
+      KvLookupExec: wave 1: items@immutable by id@0 [__kv0 = {name} or null] | wave 2: items@immutable by other@1 [__kv1 = {name} or null if CASE WHEN get_field(__kv0@3, name) IS NOT NULL THEN false ELSE true END]
+        CooperativeExec
+          FrameScanExec: partitions=1, rows=3, columns=[id, other, kind]
+    ");
 }
 
 #[tokio::test]
 async fn coalesce_of_booleans_asks_in_turn() {
     let plan = plan("SELECT coalesce(live, kv_exists(id), false) AS known FROM t").await;
-    assert_snapshot!(plan, @"");
+    assert_snapshot!(plan, @"
+    ProjectionExec: expr=[CASE WHEN live@1 IS NOT NULL THEN live@1 WHEN __kv0@2 IS NOT NULL THEN __kv0@2 ELSE false END as known]
+      KvLookupExec: wave 1: items@immutable by id@0 [__kv0 = exists if CASE WHEN live@1 IS NOT NULL THEN false ELSE true END]
+        CooperativeExec
+          FrameScanExec: partitions=1, rows=3, columns=[id, live]
+    ");
 }
 
 #[tokio::test]
@@ -283,7 +293,12 @@ async fn a_value_tested_beside_a_condition_is_asked_once() {
          'none' END AS name FROM t",
     )
     .await;
-    assert_snapshot!(plan, @"");
+    assert_snapshot!(plan, @"
+    ProjectionExec: expr=[CASE WHEN live@1 AND get_field(__kv0@2, name) IS NOT NULL THEN get_field(__kv0@2, name) ELSE none END as name]
+      KvLookupExec: wave 1: items@immutable by id@0 [__kv0 = {name} if CASE WHEN NOT live@1 THEN false ELSE true END]
+        CooperativeExec
+          FrameScanExec: partitions=1, rows=3, columns=[id, live]
+    ");
 }
 
 #[tokio::test]

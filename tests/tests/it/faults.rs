@@ -11,14 +11,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use arrow::{
     array::{Array, ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, StringArray},
     compute::concat_batches,
 };
 use keyloom_client::{
     EmbeddedSettings, Error, ErrorKind, Job, MemoryOptions, Session, Settings, load_kv,
-    query::Event, report::WorkerStatus,
+    query::Event,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -103,16 +103,30 @@ async fn first_batch(job: &mut Job) -> Result<RecordBatch> {
     job.next_batch().await?.context("the job ended at once")
 }
 
-/// Takes rows until none come for a while: until the next ones are a stopped worker's.
-async fn until_stalled(job: &mut Job) -> Result<Vec<RecordBatch>> {
+/// Stops a worker and takes rows until the next ones are tasks that it holds in all its slots.
+async fn stop_holding_tasks(
+    job: &mut Job,
+    session: &Session,
+    worker: &Daemon,
+) -> Result<Vec<RecordBatch>> {
+    send(Signal::SIGSTOP, worker)?;
     let mut batches = Vec::new();
     loop {
         match job.next_event().await? {
             Event::Batch(batch) => batches.push(batch),
-            Event::Pending(_) => return Ok(batches),
-            Event::Done => anyhow::bail!("the job ended; no worker held it up"),
+            Event::Pending(_) if running(session, worker).await? == 2 => return Ok(batches),
+            Event::Pending(_) => {}
+            Event::Done => bail!("the job ended; no worker held it up"),
         }
     }
+}
+
+/// How many tasks the coordinator thinks that a worker runs.
+async fn running(session: &Session, worker: &Daemon) -> Result<u32> {
+    let suffix = format!(":{}", worker.pid());
+    let workers = session.workers().await?;
+    let worker = workers.into_iter().find(|other| other.name.ends_with(&suffix));
+    Ok(worker.context("the worker is not registered")?.running)
 }
 
 /// Takes the other rows and compares all with the embedded run's.
@@ -131,21 +145,15 @@ async fn failure(mut job: Job, bound: Duration) -> Result<Error> {
     failed.with_context(|| format!("no end within {bound:?}"))?.err().context("it did not fail")
 }
 
-async fn running(session: &Session) -> Result<Vec<u32>> {
-    let workers: Vec<WorkerStatus> = session.workers().await?;
-    Ok(workers.into_iter().map(|worker| worker.running).collect())
-}
-
 #[tokio::test]
 async fn tasks_of_a_killed_worker_run_elsewhere() -> Result<()> {
     let cluster = Cluster::start_with(3, &SMALL_WINDOW, &[]).await?;
     let session = connect(&cluster).await?;
     let mut job = start(&session).await?;
     let mut batches = vec![first_batch(&mut job).await?];
-    // Stopped, it keeps the tasks that it is given; so it certainly dies with some.
-    send(Signal::SIGSTOP, &cluster.workers[0])?;
-    batches.extend(until_stalled(&mut job).await?);
-    send(Signal::SIGKILL, &cluster.workers[0])?;
+    let worker = &cluster.workers[0];
+    batches.extend(stop_holding_tasks(&mut job, &session, worker).await?);
+    send(Signal::SIGKILL, worker)?;
     check_rest(job, batches).await?;
     cluster.wait_for_workers(2).await
 }
@@ -235,12 +243,11 @@ async fn dropping_a_job_midway_frees_its_slots() -> Result<()> {
     let session = connect(&cluster).await?;
     let mut job = start(&session).await?;
     first_batch(&mut job).await?;
-    send(Signal::SIGSTOP, &cluster.workers[0])?;
-    until_stalled(&mut job).await?;
-    assert_eq!(running(&session).await?, [2]);
+    let worker = &cluster.workers[0];
+    stop_holding_tasks(&mut job, &session, worker).await?;
     drop(job);
-    eventually(async || running(&session).await, |running| *running == [0]).await?;
-    send(Signal::SIGCONT, &cluster.workers[0])?;
+    eventually(async || running(&session, worker).await, |running| *running == 0).await?;
+    send(Signal::SIGCONT, worker)?;
     check_rest(start(&session).await?, Vec::new()).await
 }
 
@@ -251,10 +258,10 @@ async fn tasks_of_a_stopped_worker_run_elsewhere_and_its_late_rows_are_refused()
     let session = connect(&cluster).await?;
     let mut job = start(&session).await?;
     let mut batches = vec![first_batch(&mut job).await?];
-    send(Signal::SIGSTOP, &cluster.workers[0])?;
-    batches.extend(until_stalled(&mut job).await?);
+    let worker = &cluster.workers[0];
+    batches.extend(stop_holding_tasks(&mut job, &session, worker).await?);
     cluster.wait_for_workers(2).await?;
-    send(Signal::SIGCONT, &cluster.workers[0])?;
+    send(Signal::SIGCONT, worker)?;
     check_rest(job, batches).await?;
     // It finds out that it is not registered any more, and registers again.
     cluster.wait_for_workers(3).await?;
@@ -275,7 +282,8 @@ async fn a_killed_coordinator_is_an_error_and_a_new_one_finds_its_workers() -> R
     let arguments = ["--listen", listen.as_str()];
     cluster.coordinator = Daemon::start("keyloom-coordinator", &arguments, &SMALL_WINDOW)?;
     let address = cluster.address.as_str();
-    eventually(async || Ok(Session::connect(address).await.is_ok()), |connected| *connected).await?;
+    eventually(async || Ok(Session::connect(address).await.is_ok()), |connected| *connected)
+        .await?;
     cluster.wait_for_workers(2).await?;
     // The session of before serves on.
     check_rest(start(&session).await?, Vec::new()).await
@@ -335,7 +343,8 @@ async fn a_batch_larger_than_a_frame_passes_in_order() -> Result<()> {
     assert_eq!(rows.column(0), &keys);
     let found = rows.column(1).as_binary::<i32>();
     assert_eq!(found.null_count(), 0);
-    for (row, key) in keys.as_primitive::<arrow::datatypes::Int64Type>().values().iter().enumerate() {
+    for (row, key) in keys.as_primitive::<arrow::datatypes::Int64Type>().values().iter().enumerate()
+    {
         assert!(found.value(row) == values[usize::try_from(*key)?], "row {row}");
     }
     Ok(())

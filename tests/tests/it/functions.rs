@@ -12,7 +12,7 @@ use datafusion::prelude::{col, lit};
 use keyloom_client::{ErrorKind, OnError, datafusion::dataframe::DataFrame};
 
 use crate::harness::{
-    TestSession, batch, check_rows, items, ints, on_all_deployments, open_shop, products, rows,
+    TestSession, batch, check_rows, ints, items, on_all_deployments, open_shop, products, rows,
     strings,
 };
 

@@ -1,1 +1,549 @@
-//! Written by another helper right now: leave this file to it.
+//! Inputs: batches, Parquet, CSV, newline-delimited JSON, Arrow IPC; files, folders, globs.
+
+use std::{fs, fs::File, io::Write};
+
+use anyhow::{Context, Result};
+use arrow::{
+    array::{BooleanArray, DictionaryArray, RecordBatch, StringViewArray},
+    datatypes::{DataType, Int32Type},
+    ipc::writer::FileWriter,
+};
+use datafusion::{parquet::arrow::ArrowWriter, prelude::DataFrame};
+use keyloom_client::{ErrorKind, Format};
+
+use crate::harness::{
+    TestSession, batch, check_rows, column, ints, items, on_all_deployments, open_shop, rows,
+    strings,
+};
+
+on_all_deployments! {
+    batches_keep_their_order,
+    batches_without_rows,
+    batches_that_differ_are_refused,
+    a_table_name_that_is_taken_is_refused,
+    table_names_are_as_they_are_written,
+    parquet_row_groups_keep_their_order_over_many_tasks,
+    parquet_files_of_a_folder_in_the_order_of_their_names,
+    parquet_files_that_differ_have_the_union_of_columns,
+    csv_with_quoted_newlines,
+    csv_types_are_inferred,
+    csv_without_rows_has_columns,
+    json_lines_keep_their_order_over_many_tasks,
+    arrow_files_keep_their_order_over_many_tasks,
+    globs_choose_files,
+    hidden_files_are_no_input,
+    names_with_spaces_and_percents,
+    a_given_format_overrides_the_ending,
+    a_file_in_sql_and_in_an_expression,
+    a_missing_path_is_named,
+    a_compressed_csv_is_refused,
+    mixed_formats_are_refused,
+    an_unknown_ending_is_refused,
+    a_broken_file_is_refused_by_name,
+    a_folder_without_files_is_named,
+    string_views_are_keys_and_dictionaries_are_carried,
+    small_row_groups_are_one_task,
+    a_large_row_group_is_cut_by_rows,
+    filters_limits_and_sorts_of_a_cut_row_group,
+    large_and_small_row_groups_keep_their_order,
+    a_parquet_file_without_rows_has_its_columns,
+    csv_files_are_a_task_each,
+}
+
+const ROWS: i64 = 200;
+
+/// Rows with a number, and a key of the shop: every fourth is missing.
+fn numbered(from: i64, to: i64) -> RecordBatch {
+    let keys = (from..to).map(|n| ["a", "b", "x", "c"][(n % 4) as usize]);
+    batch([("n", ints(from..to)), ("k", strings(keys))])
+}
+
+const LOOK: &str = "SELECT n, kv_get(k, source => 'lance', on_error => 'null')['name'] FROM f";
+
+/// What [`LOOK`] gives for [`numbered`].
+fn looked(from: i64, to: i64) -> Vec<String> {
+    let names = ["apple", "banana", "NULL", "cherry"];
+    (from..to).map(|n| format!("{n} | {}", names[(n % 4) as usize])).collect()
+}
+
+fn write_parquet(path: &str, row_groups: &[RecordBatch]) -> Result<()> {
+    let schema = row_groups.first().context("a row group")?.schema();
+    let mut writer = ArrowWriter::try_new(File::create(path)?, schema, None)?;
+    for rows in row_groups {
+        writer.write(rows)?;
+        writer.flush()?;
+    }
+    writer.close()?;
+    Ok(())
+}
+
+fn groups(from: i64, to: i64, size: usize) -> Vec<RecordBatch> {
+    let starts = (from..to).step_by(size);
+    starts.map(|start| numbered(start, to.min(start + size as i64))).collect()
+}
+
+/// Registers a path as `f`, runs [`LOOK`] and expects the rows, in order and from several tasks.
+async fn check_look(session: &TestSession, path: &str, from: i64, to: i64) -> Result<()> {
+    session.register("f", path, None).await?;
+    assert_eq!(session.rows(LOOK).await?, looked(from, to));
+    let tasks = session.summary(LOOK).await?.tasks;
+    assert!(tasks > 3, "{tasks} tasks");
+    Ok(())
+}
+
+/// Why a path cannot be read.
+async fn check_refusal(
+    session: &TestSession,
+    path: &str,
+    kind: ErrorKind,
+    message: &str,
+) -> Result<()> {
+    let error = session.read(path).await.err().context("read")?;
+    assert_eq!((error.kind(), error.message()), (kind, message));
+    Ok(())
+}
+
+async fn batches_keep_their_order(session: &TestSession) -> Result<()> {
+    open_shop(session).await?;
+    let batches: Vec<_> =
+        [(0, 1), (1, 1), (1, 90), (90, 92), (92, ROWS)].map(|(a, b)| numbered(a, b)).into();
+    session.register_batches("f", &batches)?;
+    assert_eq!(session.rows(LOOK).await?, looked(0, ROWS));
+    assert_eq!(session.summary(LOOK).await?.tasks, 67);
+    let query = session.from_batches(&batches)?;
+    let expr = session.kv_get("k").source("lance").on_error(keyloom_client::OnError::Null);
+    let query = query.with_column("v", expr.columns(["name"]).build()?)?;
+    let expected: Vec<_> = looked(0, ROWS)
+        .into_iter()
+        .zip(["a", "b", "x", "c"].into_iter().cycle())
+        .map(|(row, key)| {
+            let (n, name) = row.split_once(" | ").expect("two values");
+            match name {
+                "NULL" => format!("{n} | {key} | NULL"),
+                name => format!("{n} | {key} | {{name: {name}}}"),
+            }
+        })
+        .collect();
+    assert_eq!(rows(query).await?, expected);
+    Ok(())
+}
+
+async fn batches_without_rows(session: &TestSession) -> Result<()> {
+    open_shop(session).await?;
+    session.register_batches("f", &[numbered(0, 0)])?;
+    session.check(LOOK, &[]).await?;
+    session.check("SELECT count(*), max(n) FROM f", &["0 | NULL"]).await?;
+    let error = session.register_batches("g", &[]).err().context("registered")?;
+    let message = "an in-memory table needs at least one batch, which may be empty";
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Invalid, message));
+    Ok(())
+}
+
+async fn batches_that_differ_are_refused(session: &TestSession) -> Result<()> {
+    let other = batch([("n", ints([1]))]);
+    let error = session.register_batches("f", &[items(), other]).err().context("registered")?;
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let start = "the batches of an in-memory table differ in schema: ";
+    assert!(error.message().starts_with(start), "{error}");
+    Ok(())
+}
+
+async fn a_table_name_that_is_taken_is_refused(session: &TestSession) -> Result<()> {
+    session.register_batches("f", &[numbered(0, 1)])?;
+    let error = session.register_batches("f", &[numbered(0, 2)]).err().context("registered")?;
+    let message = "a table 'f' is already registered";
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Invalid, message));
+    let path = session.path("f.parquet");
+    write_parquet(&path, &groups(0, 3, 3))?;
+    let error = session.register("f", &path, None).await.err().context("registered")?;
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Invalid, message));
+    session.check("SELECT count(*) FROM f", &["1"]).await
+}
+
+async fn table_names_are_as_they_are_written(session: &TestSession) -> Result<()> {
+    session.register_batches("Flights", &[numbered(0, 2)])?;
+    session.register_batches("a.b c", &[numbered(0, 3)])?;
+    session.check("SELECT count(*) FROM \"Flights\"", &["2"]).await?;
+    session.check("SELECT count(*) FROM \"a.b c\"", &["3"]).await?;
+    check_rows(session.table("Flights").await?, &["0 | a", "1 | b"]).await?;
+    let error = session.failure("SELECT count(*) FROM flight").await?;
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    Ok(())
+}
+
+async fn parquet_row_groups_keep_their_order_over_many_tasks(session: &TestSession) -> Result<()> {
+    open_shop(session).await?;
+    let path = session.path("rows.parquet");
+    write_parquet(&path, &groups(0, ROWS, 16))?;
+    check_look(session, &path, 0, ROWS).await
+}
+
+async fn parquet_files_of_a_folder_in_the_order_of_their_names(
+    session: &TestSession,
+) -> Result<()> {
+    open_shop(session).await?;
+    let folder = session.path("parts");
+    fs::create_dir_all(format!("{folder}/nested"))?;
+    // Written in another order than that of their names.
+    write_parquet(&format!("{folder}/part-2.parquet"), &groups(80, ROWS, 30))?;
+    write_parquet(&format!("{folder}/part-0.parquet"), &groups(0, 50, 7))?;
+    write_parquet(&format!("{folder}/part-1.parquet"), &groups(50, 80, 30))?;
+    check_look(session, &folder, 0, ROWS).await?;
+    let slash = session.read(&format!("{folder}/")).await?;
+    assert_eq!(rows(slash.select_columns(&["n"])?).await?.len(), ROWS as usize);
+    Ok(())
+}
+
+async fn parquet_files_that_differ_have_the_union_of_columns(session: &TestSession) -> Result<()> {
+    open_shop(session).await?;
+    let folder = session.path("parts");
+    fs::create_dir(&folder)?;
+    write_parquet(
+        &format!("{folder}/a.parquet"),
+        &[batch([("n", ints([1])), ("k", strings(["a"]))])],
+    )?;
+    write_parquet(&format!("{folder}/b.parquet"), &[batch([("m", ints([7])), ("n", ints([2]))])])?;
+    session.register("f", &folder, None).await?;
+    session.check("SELECT n, k, m FROM f", &["1 | a | NULL", "2 | NULL | 7"]).await?;
+    session.check(LOOK, &["1 | apple", "2 | NULL"]).await
+}
+
+async fn csv_with_quoted_newlines(session: &TestSession) -> Result<()> {
+    open_shop(session).await?;
+    let path = session.path("rows.csv");
+    let mut file = File::create(&path)?;
+    writeln!(file, "n,k,text")?;
+    for n in 0..ROWS {
+        let key = ["a", "b", "x", "c"][(n % 4) as usize];
+        writeln!(file, "{n},{key},\"line {n}\n{n},\"\"quoted\"\",x\n\"")?;
+    }
+    drop(file);
+    session.register("f", &path, None).await?;
+    assert_eq!(session.rows(LOOK).await?, looked(0, ROWS));
+    session.check("SELECT text FROM f WHERE n = 150", &["line 150\n150,\"quoted\",x\n"]).await
+}
+
+async fn csv_types_are_inferred(session: &TestSession) -> Result<()> {
+    let path = session.path("rows.csv");
+    fs::write(&path, "n,ratio,flag,word,day\n1,0.5,true,one,2024-02-29\n-2,,false,,\n")?;
+    let query = session.read(&path).await?;
+    assert_eq!(
+        types(&query),
+        [DataType::Int64, DataType::Float64, DataType::Boolean, DataType::Utf8, DataType::Date32]
+    );
+    check_rows(query, &["1 | 0.5 | true | one | 2024-02-29", "-2 | NULL | false | NULL | NULL"])
+        .await
+}
+
+fn types(query: &DataFrame) -> Vec<DataType> {
+    query.schema().fields().iter().map(|field| field.data_type().clone()).collect()
+}
+
+async fn csv_without_rows_has_columns(session: &TestSession) -> Result<()> {
+    let path = session.path("rows.csv");
+    fs::write(&path, "n,k\n")?;
+    session.register("f", &path, None).await?;
+    session.check("SELECT n, k FROM f", &[]).await?;
+    session.check("SELECT count(*) FROM f", &["0"]).await
+}
+
+async fn json_lines_keep_their_order_over_many_tasks(session: &TestSession) -> Result<()> {
+    open_shop(session).await?;
+    for (ending, index) in [("json", 0), ("jsonl", 1), ("ndjson", 2)] {
+        let path = session.path(&format!("rows.{ending}"));
+        let mut file = File::create(&path)?;
+        for n in 0..ROWS {
+            let key = ["\"a\"", "\"b\"", "null", "\"c\""][(n % 4) as usize];
+            writeln!(file, "{{\"n\": {n}, \"k\": {key}, \"nested\": {{\"list\": [{n}]}}}}")?;
+        }
+        drop(file);
+        let table = format!("f{index}");
+        session.register(&table, &path, None).await?;
+        let look = LOOK.replace("FROM f", &format!("FROM {table}"));
+        assert_eq!(session.rows(&look).await?, looked(0, ROWS));
+        let tasks = session.summary(&look).await?.tasks;
+        assert!(tasks > 3, "{tasks} tasks");
+        let nested = format!("SELECT nested['list'][1] FROM {table} WHERE n = 77");
+        session.check(&nested, &["77"]).await?;
+    }
+    Ok(())
+}
+
+async fn arrow_files_keep_their_order_over_many_tasks(session: &TestSession) -> Result<()> {
+    open_shop(session).await?;
+    let path = session.path("rows.arrow");
+    let batches = groups(0, ROWS, 9);
+    let mut writer = FileWriter::try_new(File::create(&path)?, &batches[0].schema())?;
+    batches.iter().try_for_each(|rows| writer.write(rows))?;
+    writer.finish()?;
+    check_look(session, &path, 0, ROWS).await
+}
+
+async fn globs_choose_files(session: &TestSession) -> Result<()> {
+    open_shop(session).await?;
+    write_parquet(&session.path("good-1.parquet"), &groups(0, 40, 5))?;
+    write_parquet(&session.path("good-2.parquet"), &groups(40, 60, 5))?;
+    write_parquet(&session.path("bad-1.parquet"), &groups(60, 80, 5))?;
+    check_look(session, &session.path("good-*.parquet"), 0, 60).await
+}
+
+async fn hidden_files_are_no_input(session: &TestSession) -> Result<()> {
+    open_shop(session).await?;
+    let folder = session.path("parts");
+    fs::create_dir(&folder)?;
+    write_parquet(&format!("{folder}/part.parquet"), &groups(0, 40, 5))?;
+    fs::write(format!("{folder}/_SUCCESS"), "")?;
+    fs::write(format!("{folder}/.part.parquet.crc"), "x")?;
+    fs::write(format!("{folder}/README"), "no data")?;
+    check_look(session, &folder, 0, 40).await
+}
+
+async fn names_with_spaces_and_percents(session: &TestSession) -> Result<()> {
+    open_shop(session).await?;
+    let folder = session.path("my parts, 50%");
+    fs::create_dir(&folder)?;
+    let path = format!("{folder}/ein größeres #1%20.parquet");
+    write_parquet(&path, &groups(0, 40, 5))?;
+    check_look(session, &path, 0, 40).await?;
+    let folder = session.read(&folder).await?;
+    check_rows(folder.limit(0, Some(1))?, &["0 | a"]).await
+}
+
+async fn a_given_format_overrides_the_ending(session: &TestSession) -> Result<()> {
+    let path = session.path("rows.txt");
+    fs::write(&path, "n,k\n1,a\n2,b\n")?;
+    check_rows(session.read_as(&path, Format::Csv).await?, &["1 | a", "2 | b"]).await?;
+    let path = session.path("rows.data");
+    write_parquet(&path, &groups(0, 2, 2))?;
+    session.register("f", &path, Format::Parquet).await?;
+    session.check("SELECT n FROM f", &["0", "1"]).await
+}
+
+async fn a_file_in_sql_and_in_an_expression(session: &TestSession) -> Result<()> {
+    open_shop(session).await?;
+    let path = session.path("rows.parquet");
+    write_parquet(&path, &groups(0, 4, 2))?;
+    session.register("f", &path, None).await?;
+    session.check(LOOK, &["0 | apple", "1 | banana", "2 | NULL", "3 | cherry"]).await?;
+    let exists = session.kv_exists("k").source("memory").build()?;
+    let query = session.read(&path).await?.with_column("e", exists)?;
+    check_rows(query, &["0 | a | true", "1 | b | true", "2 | x | false", "3 | c | true"]).await
+}
+
+async fn a_missing_path_is_named(session: &TestSession) -> Result<()> {
+    let reason = "no such file, or a folder or pattern without files";
+    for name in ["nope.parquet", "nope/", "nope-*.csv"] {
+        let path = session.path(name);
+        let message = format!("input {path}: {reason}");
+        check_refusal(session, &path, ErrorKind::NotFound, &message).await?;
+    }
+    let folder = session.path("empty");
+    fs::create_dir(&folder)?;
+    let message = format!("input {folder}: {reason}");
+    check_refusal(session, &folder, ErrorKind::NotFound, &message).await
+}
+
+async fn a_compressed_csv_is_refused(session: &TestSession) -> Result<()> {
+    let path = session.path("rows.csv.gz");
+    fs::write(&path, [0x1f, 0x8b])?;
+    let message = format!(
+        "input {path}: {} is compressed; unpack it, or use Parquet",
+        path.trim_start_matches('/')
+    );
+    check_refusal(session, &path, ErrorKind::Invalid, &message).await
+}
+
+async fn mixed_formats_are_refused(session: &TestSession) -> Result<()> {
+    let folder = session.path("mixed");
+    fs::create_dir(&folder)?;
+    fs::write(format!("{folder}/a.csv"), "n\n1\n")?;
+    fs::write(format!("{folder}/b.json"), "{\"n\": 1}\n")?;
+    let message = format!(
+        "input {folder} holds files of two formats: {}/b.json is json, others are csv; name one \
+         with a pattern",
+        folder.trim_start_matches('/')
+    );
+    check_refusal(session, &folder, ErrorKind::Invalid, &message).await?;
+    check_rows(session.read(&format!("{folder}/*.csv")).await?, &["1"]).await
+}
+
+async fn an_unknown_ending_is_refused(session: &TestSession) -> Result<()> {
+    let path = session.path("rows.xlsx");
+    fs::write(&path, "PK")?;
+    let message = format!(
+        "input {path}: the format cannot be told from the file names; known endings are \
+         [\"parquet\", \"pq\", \"csv\", \"json\", \"jsonl\", \"ndjson\", \"arrow\", \"feather\", \
+         \"ipc\"], or give the format"
+    );
+    check_refusal(session, &path, ErrorKind::Invalid, &message).await
+}
+
+async fn a_broken_file_is_refused_by_name(session: &TestSession) -> Result<()> {
+    for name in ["rows.parquet", "rows.arrow"] {
+        let path = session.path(name);
+        fs::write(&path, "this is no such file at all")?;
+        let error = session.read(&path).await.err().context("read")?;
+        assert!(error.message().starts_with(&format!("input {path}: ")), "{error}");
+    }
+    Ok(())
+}
+
+async fn a_folder_without_files_is_named(session: &TestSession) -> Result<()> {
+    let folder = session.path("bare");
+    fs::create_dir(&folder)?;
+    let message = format!("input {folder}: no such file, or a folder or pattern without files");
+    check_refusal(session, &folder, ErrorKind::NotFound, &message).await?;
+    // Hidden files are none.
+    fs::write(format!("{folder}/_SUCCESS"), "")?;
+    check_refusal(session, &folder, ErrorKind::NotFound, &message).await
+}
+
+async fn string_views_are_keys_and_dictionaries_are_carried(session: &TestSession) -> Result<()> {
+    open_shop(session).await?;
+    let long = "a string of more than the twelve bytes that a view holds";
+    let views = [Some("a"), None, Some(long), Some("b"), Some("a")];
+    let words = [Some("red"), Some("blue"), None, Some("red"), Some("green")];
+    let flags = vec![Some(true), None, Some(false), None, Some(true)];
+    let rows = batch([
+        ("k", column(StringViewArray::from_iter(views))),
+        ("d", column(DictionaryArray::<Int32Type>::from_iter(words))),
+        ("b", column(BooleanArray::from(flags))),
+    ]);
+    // Pieces of a batch share its dictionary.
+    session.register_batches("views", &[rows.slice(1, 4), rows.slice(0, 2)])?;
+    let sql = "SELECT k, d, b, kv_get(k, source => 'lance', on_error => 'null')['name'] AS name, \
+               kv_exists(k, source => 'memory') FROM views";
+    let dictionary = DataType::Dictionary(DataType::Int32.into(), DataType::Utf8.into());
+    let expected = [DataType::Utf8View, dictionary, DataType::Boolean];
+    assert_eq!(types(&session.sql(sql).await?)[..3], expected);
+    let missing = format!("{long} | NULL | false | NULL | false");
+    let expected = [
+        "NULL | blue | NULL | NULL | NULL",
+        &missing,
+        "b | red | NULL | banana | true",
+        "a | green | true | apple | true",
+        "a | red | true | apple | true",
+        "NULL | blue | NULL | NULL | NULL",
+    ];
+    session.check(sql, &expected).await
+}
+
+/// Reads a table of [`numbered`] rows as [`LOOK`] does; returns into how many tasks it was cut.
+async fn look_at(session: &TestSession, table: &str, from: i64, to: i64) -> Result<u32> {
+    let sql = LOOK.replace("FROM f", &format!("FROM {table}"));
+    let (found, expected) = (session.rows(&sql).await?, looked(from, to));
+    let differs = found.iter().zip(&expected).find(|(found, expected)| found != expected);
+    assert_eq!((found.len(), differs), (expected.len(), None), "{table}");
+    Ok(session.summary(&sql).await?.tasks)
+}
+
+async fn small_row_groups_are_one_task(session: &TestSession) -> Result<()> {
+    let path = session.path("rows.parquet");
+    let pieces = [(0, 1), (1, 3), (3, 5), (5, 6), (6, 10), (10, 11)];
+    write_parquet(&path, &pieces.map(|(from, to)| numbered(from, to)))?;
+    open_shop(session).await?;
+    session.register("f", &path, None).await?;
+    // Row groups of 1 + 2, 2 + 1, 4 and 1 rows: no more than three together.
+    assert_eq!(look_at(session, "f", 0, 11).await?, 4);
+    let undivided = session.deployment().undivided().await?;
+    open_shop(&undivided).await?;
+    undivided.register("f", &path, None).await?;
+    assert_eq!(look_at(&undivided, "f", 0, 11).await?, 1);
+    Ok(())
+}
+
+async fn a_large_row_group_is_cut_by_rows(session: &TestSession) -> Result<()> {
+    open_shop(session).await?;
+    let path = session.path("large.parquet");
+    write_parquet(&path, &[numbered(0, 40_000)])?;
+    session.register("f", &path, None).await?;
+    // The coordinator's slices are of at most 16,384 rows.
+    assert_eq!(look_at(session, "f", 0, 40_000).await?, 3);
+    Ok(())
+}
+
+/// What a scan skips by itself must not shift the rows at which it was cut.
+async fn filters_limits_and_sorts_of_a_cut_row_group(session: &TestSession) -> Result<()> {
+    open_shop(session).await?;
+    let path = session.path("large.parquet");
+    write_parquet(&path, &[numbered(0, 40_000)])?;
+    session.register("f", &path, None).await?;
+    for (clause, from, to) in [
+        ("WHERE n >= 39990", 39_990, 40_000),
+        ("WHERE n BETWEEN 13330 AND 13337", 13_330, 13_338),
+        ("WHERE n > 26660 AND n < 26675", 26_661, 26_675),
+        ("WHERE n >= 20000 LIMIT 5", 20_000, 20_005),
+        ("LIMIT 4 OFFSET 26666", 26_666, 26_670),
+        ("WHERE kv_exists(k, source => 'lance') AND n >= 39999", 39_999, 40_000),
+        ("ORDER BY n LIMIT 3", 0, 3),
+        ("WHERE n >= 30000 ORDER BY n LIMIT 3", 30_000, 30_003),
+    ] {
+        let rows = session.rows(&format!("{LOOK} {clause}")).await.context(clause)?;
+        assert_eq!(rows, looked(from, to), "{clause}");
+    }
+    session.check("SELECT n FROM f ORDER BY n DESC LIMIT 2", &["39999", "39998"]).await?;
+    let counted = "SELECT count(*), min(n), max(n), sum(n) FROM f";
+    session.check(counted, &["40000 | 0 | 39999 | 799980000"]).await?;
+    let half = format!("{counted} WHERE n >= 20000");
+    session.check(&half, &["20000 | 20000 | 39999 | 599990000"]).await?;
+    session.check("SELECT count(*) FROM f WHERE k = 'x'", &["10000"]).await
+}
+
+async fn large_and_small_row_groups_keep_their_order(session: &TestSession) -> Result<()> {
+    open_shop(session).await?;
+    let folder = session.path("parts");
+    fs::create_dir(&folder)?;
+    let write = |name: &str, groups: &[(i64, i64)]| {
+        let groups: Vec<_> = groups.iter().map(|(from, to)| numbered(*from, *to)).collect();
+        write_parquet(&format!("{folder}/{name}.parquet"), &groups)
+    };
+    write("1", &[(0, 2), (2, 20_000), (20_000, 20_001)])?;
+    write("2", &[(20_001, 20_003)])?;
+    write("3", &[(20_003, 40_000), (40_000, 40_004)])?;
+    session.register("f", &folder, None).await?;
+    // 2 rows; 19,998 in two; 1 + 2 rows of two files; 19,997 in two; 4.
+    assert_eq!(look_at(session, "f", 0, 40_004).await?, 7);
+    session.check("SELECT n FROM f WHERE n = 19999 OR n = 39999", &["19999", "39999"]).await
+}
+
+async fn a_parquet_file_without_rows_has_its_columns(session: &TestSession) -> Result<()> {
+    open_shop(session).await?;
+    let path = session.path("none.parquet");
+    write_parquet(&path, &[numbered(0, 0)])?;
+    session.register("f", &path, None).await?;
+    look_at(session, "f", 0, 0).await?;
+    let query = session.sql("SELECT k, n FROM f").await?;
+    assert_eq!(types(&query), [DataType::Utf8, DataType::Int64]);
+    session.check("SELECT count(*) FROM f", &["0"]).await
+}
+
+async fn csv_files_are_a_task_each(session: &TestSession) -> Result<()> {
+    open_shop(session).await?;
+    let folder = session.path("parts");
+    fs::create_dir(&folder)?;
+    for (name, from, to) in [("b", 150, 200), ("a", 0, 150), ("c", 200, 203)] {
+        let line = |n: i64| format!("{n},{}\n", ["a", "b", "x", "c"][(n % 4) as usize]);
+        let lines: String = (from..to).map(line).collect();
+        fs::write(format!("{folder}/{name}.csv"), format!("n,k\n{lines}"))?;
+    }
+    session.register("f", &folder, None).await?;
+    assert_eq!(look_at(session, "f", 0, 203).await?, 3);
+    Ok(())
+}
+
+async fn a_rewritten_file_is_read_anew(session: &TestSession) -> Result<()> {
+    let path = session.path("rows.parquet");
+    let sizes = [(0, 50), (1, 51)].map(async |(from, to)| {
+        write_parquet(&path, &[numbered(from, to)])?;
+        let expected = format!("{from} | {} | 50", to - 1);
+        let name = format!("f{from}");
+        session.register(&name, &path, None).await?;
+        let sql = format!("SELECT min(n), max(n), count(*) FROM {name}");
+        session.check(&sql, &[&expected]).await?;
+        anyhow::Ok(fs::metadata(&path)?.len())
+    });
+    let [first, second] = sizes;
+    // What a cache might hold of the first would fit the second.
+    assert_eq!(first.await?, second.await?);
+    Ok(())
+}

@@ -14,9 +14,7 @@ use async_trait::async_trait;
 use keyloom_client::{Error, Session};
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
 
-use crate::harness::{
-    TestSession, batch, column, ints, on_all_deployments, show_rows, strings,
-};
+use crate::harness::{TestSession, batch, column, ints, on_all_deployments, show_rows, strings};
 
 on_all_deployments!(scripts);
 
@@ -47,8 +45,7 @@ async fn prepare(session: &TestSession) -> Result<()> {
         Some(vec![]),
         Some(vec![Some(9)]),
     ]);
-    session
-        .register_batches("carts", &[batch([("row", ints(0..4)), ("ids", column(lists))])])?;
+    session.register_batches("carts", &[batch([("row", ints(0..4)), ("ids", column(lists))])])?;
     let catalog = batch([
         ("id", strings(["c", "a", "b"])),
         ("name", strings([Some("cherry"), Some("apple"), None])),

@@ -142,7 +142,7 @@ const HELP: &[(&str, &str)] = &[
         "start one with keyloom-coordinator, or leave out --cluster to run in this process",
     ),
     (
-        "the connection failed",
+        "the connection to the coordinator failed",
         "the coordinator or the way to it is gone; see its log, then run the job again",
     ),
     ("table '", "tables are inputs: [inputs.NAME] in the job file, or --input NAME=PATH"),

@@ -180,8 +180,7 @@ async fn all_string_layouts_meet(session: &TestSession) -> Result<()> {
 async fn all_binary_layouts_meet(session: &TestSession) -> Result<()> {
     let keys = [Some(&[0u8, 255][..]), None, Some(b"no"), Some(b"it")];
     let binary = column(BinaryArray::from_iter(keys));
-    let sized =
-        column(FixedSizeBinaryArray::try_from_sparse_iter_with_size(keys.into_iter(), 2)?);
+    let sized = column(FixedSizeBinaryArray::try_from_sparse_iter_with_size(keys.into_iter(), 2)?);
     let layouts = [DataType::LargeBinary, DataType::BinaryView];
     let [large, view] = layouts.map(|layout| cast(&binary, &layout));
     let columns = [("b", binary.clone()), ("l", large?), ("v", view?), ("f", sized.clone())];

@@ -257,14 +257,8 @@ async fn a_condition_may_itself_be_a_lookup(session: &TestSession) -> Result<()>
 async fn the_key_of_an_untaken_branch_is_not_computed(session: &TestSession) -> Result<()> {
     let session = undivided_shop(session).await?;
     // The cast of `x` fails, where it is made.
-    session.register_batches(
-        "texts",
-        &[batch([("s", strings(["1", "x", "3"]))])],
-    )?;
-    let numbers = batch([
-        ("id", ints([1, 3])),
-        ("word", strings(["one", "three"])),
-    ]);
+    session.register_batches("texts", &[batch([("s", strings(["1", "x", "3"]))])])?;
+    let numbers = batch([("id", ints([1, 3])), ("word", strings(["one", "three"]))]);
     session.attach_memory("numbers", numbers, "id").await?;
     check(
         &session,

@@ -157,11 +157,7 @@ async fn sliced_lists_keep_their_rows(session: &TestSession) -> Result<()> {
         session,
         "SELECT n, kv_batch_get(ks, source => 'STORE', columns => ['name'], on_error => 'null') \
          FROM l",
-        &[
-            &format!("3 | {}", NAMES[2]),
-            &format!("4 | {}", NAMES[3]),
-            &format!("5 | {}", NAMES[4]),
-        ],
+        &[&format!("3 | {}", NAMES[2]), &format!("4 | {}", NAMES[3]), &format!("5 | {}", NAMES[4])],
     )
     .await
 }
@@ -227,8 +223,14 @@ async fn answers_can_be_unnested(session: &TestSession) -> Result<()> {
         "SELECT n, v['name'] FROM (SELECT n, unnest(kv_batch_get(ks, source => 'STORE', \
          on_error => 'null')) AS v FROM l)",
         &[
-            "1 | apple", "1 | banana", "4 | cherry", "4 | NULL", "5 | banana", "5 | NULL",
-            "5 | banana", "6 | NULL",
+            "1 | apple",
+            "1 | banana",
+            "4 | cherry",
+            "4 | NULL",
+            "5 | banana",
+            "5 | NULL",
+            "5 | banana",
+            "6 | NULL",
         ],
     )
     .await
@@ -298,7 +300,9 @@ async fn get_and_exists_refuse_lists(session: &TestSession) -> Result<()> {
             .check_refusal(
                 &format!("SELECT {function}(ks, source => 'lance') FROM l"),
                 ErrorKind::Invalid,
-                &format!("{function} takes one key a row, not List(Utf8); kv_batch_get takes lists"),
+                &format!(
+                    "{function} takes one key a row, not List(Utf8); kv_batch_get takes lists"
+                ),
             )
             .await?;
     }

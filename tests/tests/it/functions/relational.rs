@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use datafusion::{
-    functions_aggregate::expr_fn::sum,
     functions::core::expr_fn::get_field,
+    functions_aggregate::expr_fn::sum,
     logical_expr::JoinType,
     prelude::{col, lit},
 };
@@ -102,12 +102,8 @@ async fn in_having(session: &TestSession) -> Result<()> {
     )
     .await?;
     // A call on what is grouped by, above the aggregate.
-    check(
-        session,
-        &sql("SELECT k, count(*) FROM t GROUP BY k HAVING NAME = 'apple'"),
-        &["a | 2"],
-    )
-    .await
+    check(session, &sql("SELECT k, count(*) FROM t GROUP BY k HAVING NAME = 'apple'"), &["a | 2"])
+        .await
 }
 
 async fn in_windows(session: &TestSession) -> Result<()> {
@@ -161,12 +157,8 @@ async fn in_distinct(session: &TestSession) -> Result<()> {
 async fn in_limit_and_offset(session: &TestSession) -> Result<()> {
     open_shop(session).await?;
     check(session, &sql("SELECT n, NAME FROM t LIMIT 2"), &["1 | apple", "2 | NULL"]).await?;
-    check(
-        session,
-        &sql("SELECT n, NAME FROM t LIMIT 2 OFFSET 2"),
-        &["3 | NULL", "4 | banana"],
-    )
-    .await?;
+    check(session, &sql("SELECT n, NAME FROM t LIMIT 2 OFFSET 2"), &["3 | NULL", "4 | banana"])
+        .await?;
     check(
         session,
         &sql("SELECT n, NAME FROM (SELECT * FROM t LIMIT 3 OFFSET 1) WHERE NAME IS NOT NULL"),
@@ -207,9 +199,11 @@ async fn in_common_table_expressions_and_subqueries(session: &TestSession) -> Re
     open_shop(session).await?;
     check(
         session,
-        &sql("WITH e AS (SELECT n, kv_get(k, source => 'STORE', on_error => 'null') AS v FROM t), \
+        &sql(
+            "WITH e AS (SELECT n, kv_get(k, source => 'STORE', on_error => 'null') AS v FROM t), \
               f AS (SELECT n, v['name'] AS name FROM e WHERE v IS NOT NULL) \
-              SELECT name, max(n) FROM f GROUP BY name ORDER BY name"),
+              SELECT name, max(n) FROM f GROUP BY name ORDER BY name",
+        ),
         &["apple | 5", "banana | 4"],
     )
     .await?;
@@ -236,7 +230,8 @@ async fn in_common_table_expressions_and_subqueries(session: &TestSession) -> Re
 
 async fn above_and_below_joins_of_small_tables(session: &TestSession) -> Result<()> {
     open_shop(session).await?;
-    let colours = batch([("fruit", strings(["apple", "cherry"])), ("colour", strings(["red", "black"]))]);
+    let colours =
+        batch([("fruit", strings(["apple", "cherry"])), ("colour", strings(["red", "black"]))]);
     session.register_batches("colours", &[colours])?;
     check(
         session,

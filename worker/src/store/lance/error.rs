@@ -13,7 +13,9 @@ pub(super) fn from_lance(error: lance::Error) -> Error {
         | Lance::NotFound { .. }
         | Lance::VersionNotFound { .. }
         | Lance::RefNotFound { .. } => Error::not_found(message),
-        Lance::InvalidTableLocation { .. } | Lance::InvalidRef { .. } => Error::invalid(message),
+        Lance::InvalidTableLocation { .. }
+        | Lance::InvalidRef { .. }
+        | Lance::InvalidInput { .. } => Error::invalid(message),
         _ => Error::store(message),
     }
 }
