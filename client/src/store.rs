@@ -11,7 +11,9 @@ use arrow::{
 use bytes::Bytes;
 use datafusion::scalar::ScalarValue;
 use keyloom_common::{
-    BlobId, Error, Result, ipc,
+    BlobId, Error, Result,
+    error::redact,
+    ipc,
     store::{
         KeyClass, LanceKey, LancePin, LanceSpec, MemorySpec, OnDuplicateKey, StoreKind, StoreSpec,
     },
@@ -139,9 +141,18 @@ impl StoreOptions for LanceOptions {
 /// A path as workers in other folders find it; a URI as it is.
 ///
 /// # Errors
-/// `invalid` if the path is empty.
+/// `invalid` if the path is empty or the URI holds credentials, which would travel with plans.
 pub(crate) fn absolute(path: &str) -> Result<String> {
-    if path.contains("://") {
+    if let Some((_, rest)) = path.split_once("://") {
+        let authority = rest.split('/').next().unwrap_or_default();
+        // A password may hold a slash; a path rarely holds an `@`.
+        if authority.contains('@') || (authority.contains(':') && rest.contains('@')) {
+            return Err(Error::invalid(format!(
+                "the URI {} holds credentials; keep them on the workers, in their environment or \
+                 in a storage profile",
+                redact(path)
+            )));
+        }
         return Ok(path.to_owned());
     }
     let absolute = std::path::absolute(Path::new(path))

@@ -3,7 +3,7 @@
 //! Both survive the wire. A message names the thing that was wrong and the choices; it never
 //! holds a credential (see [`redact`]).
 
-use datafusion::error::DataFusionError;
+use datafusion::{error::DataFusionError, parquet::errors::ParquetError};
 use serde::{Deserialize, Serialize};
 
 /// What went wrong, in the terms of what the caller can do about it.
@@ -114,17 +114,29 @@ impl Error {
             | DataFusionError::NotImplemented(_)
             | DataFusionError::Execution(_)
             | DataFusionError::ArrowError(..) => ErrorKind::Invalid,
-            DataFusionError::ObjectStore(error) => match error.as_ref() {
-                object_store::Error::NotFound { .. } => ErrorKind::NotFound,
-                object_store::Error::NotSupported { .. }
-                | object_store::Error::InvalidPath { .. } => ErrorKind::Invalid,
-                _ => ErrorKind::Store,
+            DataFusionError::ObjectStore(error) => of_object_store(error),
+            DataFusionError::ParquetError(error) => match error.as_ref() {
+                ParquetError::External(error) => {
+                    error.downcast_ref().map_or(ErrorKind::Store, of_object_store)
+                }
+                // The file is not what its name says.
+                _ => ErrorKind::Invalid,
             },
             DataFusionError::IoError(_) => ErrorKind::Store,
             DataFusionError::ResourcesExhausted(_) => ErrorKind::ResourceExhausted,
             _ => ErrorKind::Internal,
         };
         Self::new(kind, error.strip_backtrace())
+    }
+}
+
+fn of_object_store(error: &object_store::Error) -> ErrorKind {
+    match error {
+        object_store::Error::NotFound { .. } => ErrorKind::NotFound,
+        object_store::Error::NotSupported { .. } | object_store::Error::InvalidPath { .. } => {
+            ErrorKind::Invalid
+        }
+        _ => ErrorKind::Store,
     }
 }
 

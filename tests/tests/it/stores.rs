@@ -1,20 +1,10 @@
 //! Stores end to end: Lance datasets with their versions, fragments and keys, and memory stores.
 
-mod lance;
-mod memory;
-
 mod contents;
 mod rows;
 
 use std::sync::Arc;
 
-use ::lance::{
-    Dataset,
-    dataset::{
-        WriteMode, WriteParams,
-        optimize::{CompactionOptions, compact_files},
-    },
-};
 use anyhow::{Context, Result};
 use arrow::{
     array::{
@@ -26,6 +16,13 @@ use arrow::{
 use datafusion::scalar::ScalarValue;
 use keyloom_client::{
     Error, ErrorKind, KvStore, LanceOptions, MemoryOptions, OnDuplicateKey, load_kv,
+};
+use lance::{
+    Dataset,
+    dataset::{
+        WriteMode, WriteParams,
+        optimize::{CompactionOptions, compact_files},
+    },
 };
 
 use crate::harness::{

@@ -44,7 +44,7 @@ pub(super) async fn describe(
     let schema = file_format(format)
         .infer_schema(&session.state(), &store, &files)
         .await
-        .map_err(|error| Error::from(error).context(format!("input {path}")))?;
+        .map_err(|error| unfit(error).context(format!("input {path}")))?;
     let files = stream::iter(files)
         .map(|meta| input_file(meta, format, &store))
         .buffered(FOOTERS_IN_FLIGHT)
@@ -52,6 +52,14 @@ pub(super) async fn describe(
         .await
         .map_err(|error: Error| error.context(format!("input {path}")))?;
     Ok(InputDescription { format, schema, object_store: object_store.as_str().to_owned(), files })
+}
+
+/// Why files have no schema. DataFusion takes an Arrow file that is none for a defect of its own.
+fn unfit(error: DataFusionError) -> Error {
+    match error.find_root() {
+        DataFusionError::Internal(reason) => Error::invalid(reason),
+        _ => error.into(),
+    }
 }
 
 async fn input_file(

@@ -8,7 +8,7 @@ use arrow::{
         ArrayRef, BinaryArray, DictionaryArray, FixedSizeListArray, Float32Array, Float64Array,
         ListArray, RecordBatch, StructArray, TimestampMillisecondArray,
     },
-    datatypes::{Field, Float32Type, Int32Type, Int64Type, Schema},
+    datatypes::{Field, Float32Type, Int32Type, Int64Type},
 };
 use keyloom_client::{ErrorKind, KvStore, MemoryOptions, Result as KeyloomResult, load_kv};
 

@@ -74,7 +74,7 @@ async fn a_map_beyond_its_bound_is_refused() {
     let rows = three_fragments(false).await;
     let settings = StoreSettings { max_key_map_bytes: 479, ..Default::default() };
     let env = StoreEnv::new(settings, Arc::new(Blobs::default()));
-    let store = env.open(&*describe(&env, rows.spec("id")).await.unwrap()).await.unwrap();
+    let store = env.open(&describe(&env, rows.spec("id")).await.unwrap()).await.unwrap();
     let error = ask(&store, Int64Array::from(vec![1]), &[]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
     assert!(error.message().ends_with("max_key_map_bytes allows 479"), "{error}");
