@@ -72,8 +72,6 @@ pub(crate) enum Deployment {
 }
 
 impl Deployment {
-    pub(crate) const ALL: [Self; 3] = [Self::Embedded, Self::Workers(1), Self::Workers(3)];
-
     /// A session that cuts inputs into tasks of three rows, so that small tables reach all workers.
     pub(crate) async fn session(self) -> Result<TestSession> {
         self.session_with(Settings { task_rows: 3, task_bytes: 256, ..Settings::default() }).await
@@ -135,12 +133,7 @@ impl TestSession {
         self.deployment
     }
 
-    /// A folder that goes when the test ends.
-    pub(crate) fn dir(&self) -> &Path {
-        self.dir.path()
-    }
-
-    /// A path within [`Self::dir`].
+    /// A path within a folder that goes when the test ends.
     pub(crate) fn path(&self, name: &str) -> String {
         self.dir.path().join(name).to_string_lossy().into_owned()
     }
@@ -303,7 +296,7 @@ pub(crate) async fn write_lance_with(
     params: WriteParams,
 ) -> Result<Dataset> {
     let schema = batches.first().map_or_else(|| Arc::new(Schema::empty()), RecordBatch::schema);
-    let reader = RecordBatchIterator::new(batches.to_vec().into_iter().map(Ok), schema);
+    let reader = RecordBatchIterator::new(batches.iter().cloned().map(Ok), schema);
     Ok(Dataset::write(reader, uri, Some(params)).await?)
 }
 

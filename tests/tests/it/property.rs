@@ -330,7 +330,9 @@ fn branches(branches: &[(Expr, Expr)], otherwise: Option<&Expr>) -> String {
     for (when, then) in branches {
         sql += &format!(" WHEN {} THEN {}", when.sql(), then.sql());
     }
-    otherwise.map(|otherwise| sql += &format!(" ELSE {}", otherwise.sql()));
+    if let Some(otherwise) = otherwise {
+        sql += &format!(" ELSE {}", otherwise.sql());
+    }
     sql
 }
 

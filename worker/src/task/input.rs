@@ -11,6 +11,7 @@ use datafusion::{
         listing::ListingTableUrl,
         physical_plan::parquet::metadata::DFParquetMetadata,
     },
+    error::DataFusionError,
     parquet::file::metadata::RowGroupMetaData,
     prelude::SessionContext,
 };
