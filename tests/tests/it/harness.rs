@@ -296,7 +296,8 @@ pub(crate) async fn write_lance_with(
     params: WriteParams,
 ) -> Result<Dataset> {
     let schema = batches.first().map_or_else(|| Arc::new(Schema::empty()), RecordBatch::schema);
-    let reader = RecordBatchIterator::new(batches.iter().cloned().map(Ok), schema);
+    let owned: Vec<_> = batches.to_vec();
+    let reader = RecordBatchIterator::new(owned.into_iter().map(Ok), schema);
     Ok(Dataset::write(reader, uri, Some(params)).await?)
 }
 
