@@ -31,17 +31,30 @@ pub(super) async fn plan(session: &Session, query: &str) -> Result<DataFrame> {
     let mut binder = Binder { session, bound: Vec::new() };
     bind(&mut statement, &mut binder)?;
     let mut planning = state;
+    let mut names = Vec::new();
     for (index, call) in binder.bound.into_iter().enumerate() {
-        let name = bound_name(call.function(), index);
+        let (function, name) = (call.function(), bound_name(call.function(), index));
+        names.push((function, name.clone()));
         planning.register_udf(Arc::new(KvFunction::named_udf(call, name)))?;
     }
-    let plan = planning.statement_to_plan(statement).await?;
+    let plan = planning.statement_to_plan(statement).await;
+    let plan = plan.map_err(|error| in_users_words(error.into(), &names))?;
     Ok(DataFrame::new(session.context.state(), plan))
 }
 
 /// A name that no user can have given.
 fn bound_name(function: Function, index: usize) -> String {
     format!("{}#{index}", function.name())
+}
+
+/// The error with the functions under the names by which the user called them.
+fn in_users_words(error: Error, names: &[(Function, String)]) -> Error {
+    // From the last, because the first name may start others.
+    let message =
+        names.iter().rev().fold(error.message().to_owned(), |message, (function, name)| {
+            message.replace(name, function.name())
+        });
+    Error::new(error.kind(), message)
 }
 
 fn bind(statement: &mut Parsed, binder: &mut Binder<'_>) -> Result<()> {

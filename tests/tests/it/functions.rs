@@ -6,14 +6,14 @@ mod laziness;
 mod lists;
 mod relational;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use arrow::datatypes::{DataType, Field};
 use datafusion::prelude::{col, lit};
 use keyloom_client::{ErrorKind, OnError, datafusion::dataframe::DataFrame};
 
 use crate::harness::{
-    TestSession, batch, check_rows, ints, items, on_all_deployments, open_shop, products, rows,
-    strings,
+    Deployment, TestSession, batch, check_rows, ints, items, on_all_deployments, open_shop,
+    products, rows, strings,
 };
 
 on_all_deployments! {
@@ -33,6 +33,28 @@ on_all_deployments! {
     calls_on_one_store_and_key_are_one_fetch,
     sql_and_expressions_give_the_same,
     every_deployment_gives_the_same_rows_in_input_order,
+}
+
+#[tokio::test]
+async fn answers_are_the_same_everywhere() -> Result<()> {
+    let mut answers = Vec::new();
+    for deployment in Deployment::ALL {
+        let session = deployment.session().await?;
+        open_shop(&session).await?;
+        let query = session
+            .sql(
+                "SELECT n, kv_get(k, source => 'lance', on_error => 'null') AS g, kv_batch_get([k, \
+                 'b'], source => 'memory', on_error => 'null') AS b, kv_exists(k, source => \
+                 'backup') AS e FROM t",
+            )
+            .await?;
+        answers.push(query.collect().await?);
+    }
+    let [embedded, one, three] = &answers[..] else { bail!("three answers") };
+    assert_eq!(embedded, one);
+    assert_eq!(embedded, three);
+    assert_eq!(embedded.iter().map(|batch| batch.num_rows()).sum::<usize>(), 5);
+    Ok(())
 }
 
 /// Checks a query against the Lance and the memory store, which `STORE` stands for.

@@ -72,6 +72,8 @@ pub(crate) enum Deployment {
 }
 
 impl Deployment {
+    pub(crate) const ALL: [Self; 3] = [Self::Embedded, Self::Workers(1), Self::Workers(3)];
+
     /// A session that cuts inputs into tasks of three rows, so that small tables reach all workers.
     pub(crate) async fn session(self) -> Result<TestSession> {
         self.session_with(Settings { task_rows: 3, task_bytes: 256, ..Settings::default() }).await

@@ -16,6 +16,7 @@ on_all_deployments! {
     unknown_and_repeated_arguments_are_refused,
     options_must_be_literals,
     expressions_refuse_what_sql_refuses,
+    errors_name_the_functions_as_the_user_did,
 }
 
 async fn the_three_errors_of_the_guide(session: &TestSession) -> Result<()> {
@@ -216,4 +217,17 @@ async fn expressions_refuse_what_sql_refuses(session: &TestSession) -> Result<()
         assert_eq!((error.kind(), error.message()), (kind, message));
     }
     Ok(())
+}
+
+async fn errors_name_the_functions_as_the_user_did(session: &TestSession) -> Result<()> {
+    open_shop(session).await?;
+    session
+        .check_refusal(
+            "SELECT kv_exists(k, source => 'lance'), kv_exists(k, source => 'lance') FROM t",
+            ErrorKind::Invalid,
+            "Error during planning: Projections require unique expression names but the \
+             expression \"kv_exists(t.k)\" at position 0 and \"kv_exists(t.k)\" at position 1 \
+             have the same name. Consider aliasing (\"AS\") one of them.",
+        )
+        .await
 }
