@@ -15,7 +15,8 @@ use keyloom_common::{
     error::redact,
     ipc,
     store::{
-        KeyClass, LanceKey, LancePin, LanceSpec, MemorySpec, OnDuplicateKey, StoreKind, StoreSpec,
+        ForcedAccess, KeyClass, LanceKey, LancePin, LanceSpec, MemorySpec, OnDuplicateKey,
+        StoreKind, StoreSpec,
     },
 };
 use serde::Deserialize;
@@ -133,6 +134,7 @@ impl StoreOptions for LanceOptions {
             pin,
             storage_profile: self.storage_options,
             on_duplicate_key: self.on_duplicate_key,
+            access: ForcedAccess::default(),
         };
         Ok(KvStore { spec: StoreSpec { name, kind: StoreKind::Lance(lance) }, contents: None })
     }

@@ -19,7 +19,7 @@ use super::{Answer, Call, Fetch, KvLookupExec, Wave};
 use crate::{
     error::{Error, Result},
     rpc::bincode,
-    store::ResolvedStore,
+    store::{Access, ResolvedStore},
 };
 
 /// The node without its input. Expressions are DataFusion's protobuf.
@@ -34,6 +34,7 @@ struct FetchNode {
     key: Vec<u8>,
     calls: Vec<CallNode>,
     batch_size: Option<std::num::NonZeroUsize>,
+    access: Access,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,6 +56,7 @@ pub(crate) fn encode(exec: &KvLookupExec, codec: &dyn PhysicalExtensionCodec) ->
             key: encode_expr(&fetch.key, codec)?,
             calls: fetch.calls.iter().map(call).collect::<Result<_>>()?,
             batch_size: fetch.batch_size,
+            access: fetch.access,
         })
     };
     let waves = exec
@@ -98,6 +100,7 @@ fn decode_wave(
             store: fetch.store,
             calls: fetch.calls.into_iter().map(call).collect::<Result<_>>()?,
             batch_size: fetch.batch_size,
+            access: fetch.access,
         })
     };
     Ok(Wave { fetches: fetches.into_iter().map(fetch).collect::<Result<_>>()? })

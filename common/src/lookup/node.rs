@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::Result,
     functions::{OnError, list_element, list_item, row_fields},
-    store::ResolvedStore,
+    store::{Access, ResolvedStore},
 };
 
 /// Fetches that can be made at the same time: none needs another's answer.
@@ -30,6 +30,8 @@ pub struct Fetch {
     pub calls: Vec<Call>,
     /// The most keys that one request to the store carries, if the user said so.
     pub batch_size: Option<NonZeroUsize>,
+    /// How the rows are reached.
+    pub access: Access,
 }
 
 /// One answer, which becomes one column.

@@ -1,13 +1,16 @@
 //! What a store is, in words that both sides understand: how it is described ([`StoreSpec`]), what
-//! opening it teaches ([`StoreDescription`]), and how a plan names it ([`ResolvedStore`]).
+//! opening it teaches ([`StoreDescription`]), how its rows are reached ([`Access`]), and how a plan
+//! names it ([`ResolvedStore`]).
 //!
 //! Nothing here opens anything, and nothing here holds a secret: only workers open stores, and
 //! they look credentials up by the name of a profile.
 
+mod access;
 mod description;
 mod key;
 mod spec;
 
+pub use access::{Access, ForcedAccess, KeyPath, RowPath};
 pub(crate) use description::column_names;
 pub use description::{ResolvedStore, Snapshot, StoreDescription};
 pub use key::{KeyClass, check_key_type};

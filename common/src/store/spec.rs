@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::ForcedAccess;
 use crate::{BlobId, error::redact};
 
 /// A store under its own name. The alias, by which queries find it, is given when it is attached.
@@ -37,6 +38,8 @@ pub struct LanceSpec {
     pub storage_profile: Option<String>,
     /// What a key means that stands in several rows.
     pub on_duplicate_key: OnDuplicateKey,
+    /// How its rows are reached, where the planner is not to choose.
+    pub access: ForcedAccess,
 }
 
 /// What the keys of a Lance store are.

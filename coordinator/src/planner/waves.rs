@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use datafusion::{error::Result, physical_expr::PhysicalExpr};
-use keyloom_common::lookup::{Call, Fetch, Wave};
+use keyloom_common::{
+    lookup::{Call, Fetch, Wave},
+    store::Access,
+};
 
 use super::hoist::{Hoisted, Hoister};
 
@@ -83,5 +86,6 @@ fn fetch(hoister: &Hoister, group: &[usize], position: &[usize]) -> Result<Fetch
         key: place(&first.key)?,
         calls: group.iter().map(call).collect::<Result<_>>()?,
         batch_size: group.iter().filter_map(|&index| hoister.calls()[index].batch_size).min(),
+        access: Access::default(),
     })
 }

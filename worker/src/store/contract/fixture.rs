@@ -12,7 +12,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use keyloom_common::{
     BlobId, Error, Result,
-    store::{LanceKey, LanceSpec, MemorySpec, OnDuplicateKey, ResolvedStore, StoreKind, StoreSpec},
+    store::{
+        ForcedAccess, LanceKey, LanceSpec, MemorySpec, OnDuplicateKey, ResolvedStore, StoreKind,
+        StoreSpec,
+    },
 };
 use lance::{Dataset, dataset::WriteParams};
 
@@ -66,6 +69,7 @@ pub(in crate::store) fn lance_spec(uri: &str, key: &str) -> LanceSpec {
         pin: None,
         storage_profile: None,
         on_duplicate_key: OnDuplicateKey::Error,
+        access: ForcedAccess::default(),
     }
 }
 
