@@ -14,7 +14,7 @@ pub struct Settings {
     /// How many bytes of JSON or Arrow IPC files make a task. Default 2 MiB.
     pub task_bytes: u64,
     /// The most rows of an in-memory table in a task, and of small Parquet row groups that are put
-    /// together. Default 16384.
+    /// together. Default 32768.
     pub task_rows: usize,
     /// The most bytes of an in-memory table in a task. Default 16 MiB.
     pub task_memory_bytes: usize,
@@ -28,7 +28,7 @@ impl Default for Settings {
             rpc: Limits::default(),
             batch_rows: 8192,
             task_bytes: 2 << 20,
-            task_rows: 16_384,
+            task_rows: 32_768,
             task_memory_bytes: 16 << 20,
             max_tasks: 4096,
         }

@@ -17,10 +17,18 @@ pub mod counter {
     pub const MISSES: &str = "misses";
     /// Requests made to the store.
     pub const REQUESTS: &str = "requests";
-    /// Rows of values read.
-    pub const ROWS_FETCHED: &str = "rows_fetched";
+    /// Rows of which values were read one by one.
+    pub const ROWS_TAKEN: &str = "rows_taken";
+    /// Rows of which values were read in whole blocks of a column.
+    pub const ROWS_SCANNED: &str = "rows_scanned";
     /// Bytes of values read, decoded.
     pub const BYTES_FETCHED: &str = "bytes_fetched";
+    /// Keys of the store read to find the rows.
+    pub const KEYS_SCANNED: &str = "keys_scanned";
+    /// Blocks of columns that were needed.
+    pub const BLOCKS: &str = "blocks";
+    /// Blocks among them that were in memory.
+    pub const BLOCK_HITS: &str = "block_hits";
     /// Time that requests took, summed up.
     pub const FETCH_TIME: &str = "fetch_time";
     /// The label that names the store.

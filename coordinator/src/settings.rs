@@ -32,7 +32,7 @@ pub struct Settings {
     /// A job whose client has not asked for so long is cancelled, in milliseconds. Default 60 s.
     pub client_timeout_ms: u64,
     /// How many rows make a task, where the rows are known before: the coordinator's own that are
-    /// sent to workers, and Parquet row groups. Default 16384.
+    /// sent to workers, and Parquet row groups. Default 32768.
     pub slice_rows: usize,
     /// The most tasks that one partition of files is cut into by rows: each reads what stands before
     /// its rows, too. Default 8.
@@ -54,7 +54,7 @@ impl Default for Settings {
             operator_memory_bytes: 4 << 30,
             result_chunks_ahead: 8,
             client_timeout_ms: 60_000,
-            slice_rows: 16_384,
+            slice_rows: 32_768,
             row_slices: 8,
             slice_bytes: 16 << 20,
         }

@@ -5,6 +5,9 @@
 //! [`lookup`] is the operator that asks; [`task`] runs one piece of work; [`agent`] takes pieces of
 //! work from a coordinator.
 
+// Futures that hold one of DataFusion's expressions are deeply nested types.
+#![recursion_limit = "256"]
+
 pub mod agent;
 mod lookup;
 mod settings;

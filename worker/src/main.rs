@@ -20,7 +20,10 @@ use keyloom_worker::{
     Agent, Dial, Settings, TasksShared,
     agent::{CoordinatorBlobs, TcpDial},
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime::Builder,
+    signal::unix::{SignalKind, signal},
+};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -73,11 +76,15 @@ fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return fail(2, &error),
     };
-    let runtime = match tokio::runtime::Runtime::new().context("no threads") {
+    let slots = arguments.slots.unwrap_or_else(cores);
+    // A slot is a thread of computing: workers on one machine share its cores by their slots.
+    let mut runtime = Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(slots.max(1) as usize).enable_all();
+    let runtime = match runtime.build().context("no threads") {
         Ok(runtime) => runtime,
         Err(error) => return fail(1, &error),
     };
-    let code = match runtime.block_on(work(arguments, settings)) {
+    let code = match runtime.block_on(work(arguments, slots, settings)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(exit_code(&error), &error),
     };
@@ -127,20 +134,15 @@ fn shown(error: figment::Error) -> anyhow::Error {
     }
 }
 
-async fn work(arguments: Arguments, settings: Settings) -> Result<()> {
+async fn work(arguments: Arguments, slots: u32, settings: Settings) -> Result<()> {
     let shutdown = CancellationToken::new();
     let limits = settings.rpc.clone();
     let dial: Arc<dyn Dial> =
         Arc::new(TcpDial { address: arguments.coordinator, limits: limits.clone() });
     let blobs = CoordinatorBlobs::new(Arc::clone(&dial), limits);
     let tasks = TasksShared::new(settings.clone(), Arc::new(blobs))?;
-    let agent = Agent {
-        name: arguments.name.unwrap_or_else(default_name),
-        slots: arguments.slots.unwrap_or_else(cores),
-        settings,
-        dial,
-        tasks,
-    };
+    let agent =
+        Agent { name: arguments.name.unwrap_or_else(default_name), slots, settings, dial, tasks };
     let mut terminate = signal(SignalKind::terminate()).context("no signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("no signals")?;
     let mut running = std::pin::pin!(agent.run(shutdown.clone()));

@@ -3,13 +3,9 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{
-        Array, ArrayRef, BooleanArray, BooleanBuilder, ListArray, StructArray, UInt32Array,
-        new_null_array,
-    },
+    array::{Array, ArrayRef, BooleanArray, BooleanBuilder, ListArray, StructArray},
     buffer::NullBuffer,
-    compute::{interleave, take},
-    datatypes::{DataType, Field},
+    datatypes::Field,
     util::display::array_value_to_string,
 };
 use keyloom_common::{
@@ -18,15 +14,11 @@ use keyloom_common::{
     lookup::{Answer, Call, Fetch},
 };
 
-use super::keys::{Rows, Slot};
-use crate::store::Found;
-
-/// The row of a key among the rows found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Location {
-    pub(super) request: usize,
-    pub(super) row: u32,
-}
+use super::{
+    gather::gather,
+    keys::{Rows, Slot},
+};
+use crate::store::{Found, Place};
 
 /// All that the answers of one fetch for one batch are made of.
 #[derive(Debug)]
@@ -39,11 +31,10 @@ pub(super) struct Answers<'a> {
     pub(super) guards: &'a [Option<BooleanArray>],
     /// For each element, its key.
     pub(super) slots: &'a [Slot],
-    /// For each distinct key, where its row is.
-    pub(super) locations: &'a [Option<Location>],
     /// The columns that were fetched.
     pub(super) columns: &'a [usize],
-    pub(super) found: &'a [Found],
+    /// What was found for each distinct key.
+    pub(super) found: &'a Found,
     pub(super) keys_named: usize,
 }
 
@@ -52,7 +43,8 @@ pub(super) struct Answers<'a> {
 enum Outcome {
     Nothing,
     Missing,
-    Found(Location),
+    /// The row of this distinct key.
+    Found(u32),
 }
 
 impl Answers<'_> {
@@ -84,10 +76,8 @@ impl Answers<'_> {
             match slot {
                 Slot::Nothing => Outcome::Nothing,
                 Slot::OutOfRange => Outcome::Missing,
-                Slot::Key(key) => match self.locations[*key as usize] {
-                    Some(location) => Outcome::Found(location),
-                    None => Outcome::Missing,
-                },
+                Slot::Key(key) if self.found.held[*key as usize] => Outcome::Found(*key),
+                Slot::Key(_) => Outcome::Missing,
             }
         };
         self.slots.iter().enumerate().map(outcome).collect()
@@ -129,13 +119,18 @@ impl Answers<'_> {
         let fields = keyloom_common::functions::row_fields(&self.fetch.store, columns);
         let valid = outcomes.iter().map(|outcome| matches!(outcome, Outcome::Found(_)));
         let nulls: NullBuffer = valid.collect();
-        let gather = Gather::new(self.found, outcomes);
         let values = columns
             .iter()
             .map(|column| {
                 let fetched = self.columns.iter().position(|fetched| fetched == column);
                 let fetched = fetched.ok_or_else(|| Error::internal("a column was not fetched"))?;
-                gather.column(fetched, self.fetch.store.schema().field(*column).data_type())
+                let values = &self.found.columns[fetched];
+                let place = |outcome: &Outcome| match outcome {
+                    Outcome::Found(key) => values.places[*key as usize],
+                    Outcome::Nothing | Outcome::Missing => Place::NONE,
+                };
+                let places: Vec<_> = outcomes.iter().map(place).collect();
+                gather(values, &places, self.fetch.store.schema().field(*column).data_type())
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(Arc::new(StructArray::try_new(fields, values, Some(nulls))?))
@@ -161,50 +156,4 @@ fn exists(outcomes: &[Outcome]) -> ArrayRef {
         });
     }
     Arc::new(builder.finish())
-}
-
-/// Copies values from the rows found to the rows that asked, once.
-enum Gather<'a> {
-    /// Nothing was found.
-    Nothing(usize),
-    /// From the rows of one request.
-    One(&'a Found, UInt32Array),
-    /// From the rows of several; a null stands behind them.
-    Many(&'a [Found], Vec<(usize, usize)>),
-}
-
-impl<'a> Gather<'a> {
-    fn new(found: &'a [Found], outcomes: &[Outcome]) -> Self {
-        match found {
-            [] => Self::Nothing(outcomes.len()),
-            [one] => {
-                let rows = outcomes.iter().map(|outcome| match outcome {
-                    Outcome::Found(location) => Some(location.row),
-                    _ => None,
-                });
-                Self::One(one, rows.collect())
-            }
-            many => {
-                let null = (many.len(), 0);
-                let rows = outcomes.iter().map(|outcome| match outcome {
-                    Outcome::Found(location) => (location.request, location.row as usize),
-                    _ => null,
-                });
-                Self::Many(many, rows.collect())
-            }
-        }
-    }
-
-    fn column(&self, column: usize, data_type: &DataType) -> Result<ArrayRef> {
-        Ok(match self {
-            Self::Nothing(rows) => new_null_array(data_type, *rows),
-            Self::One(found, rows) => take(found.rows.column(column), rows, None)?,
-            Self::Many(found, rows) => {
-                let null = new_null_array(data_type, 1);
-                let columns = found.iter().map(|found| found.rows.column(column).as_ref());
-                let columns: Vec<&dyn Array> = columns.chain([null.as_ref()]).collect();
-                interleave(&columns, rows)?
-            }
-        })
-    }
 }

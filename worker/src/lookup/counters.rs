@@ -3,6 +3,8 @@
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, Time};
 use keyloom_common::report::counter;
 
+use crate::store::Fetched;
+
 /// The counters of one fetch. Fetches of the same store are added up when they are reported.
 #[derive(Clone, Debug)]
 pub(super) struct Counters {
@@ -11,8 +13,12 @@ pub(super) struct Counters {
     pub(super) hits: Count,
     pub(super) misses: Count,
     pub(super) requests: Count,
-    pub(super) rows_fetched: Count,
-    pub(super) bytes_fetched: Count,
+    rows_taken: Count,
+    rows_scanned: Count,
+    bytes_fetched: Count,
+    keys_scanned: Count,
+    blocks: Count,
+    block_hits: Count,
     pub(super) fetch_time: Time,
 }
 
@@ -27,9 +33,23 @@ impl Counters {
             hits: count(counter::HITS),
             misses: count(counter::MISSES),
             requests: count(counter::REQUESTS),
-            rows_fetched: count(counter::ROWS_FETCHED),
+            rows_taken: count(counter::ROWS_TAKEN),
+            rows_scanned: count(counter::ROWS_SCANNED),
             bytes_fetched: count(counter::BYTES_FETCHED),
+            keys_scanned: count(counter::KEYS_SCANNED),
+            blocks: count(counter::BLOCKS),
+            block_hits: count(counter::BLOCK_HITS),
             fetch_time: build().subset_time(counter::FETCH_TIME, partition),
         }
+    }
+
+    /// Counts what a request read.
+    pub(super) fn count(&self, fetched: &Fetched) {
+        self.rows_taken.add(fetched.rows_taken as usize);
+        self.rows_scanned.add(fetched.rows_scanned as usize);
+        self.bytes_fetched.add(fetched.bytes as usize);
+        self.keys_scanned.add(fetched.keys_scanned as usize);
+        self.blocks.add(fetched.blocks as usize);
+        self.block_hits.add(fetched.block_hits as usize);
     }
 }

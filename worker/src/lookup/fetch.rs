@@ -1,4 +1,5 @@
-//! One fetch for one batch: distinct keys to the store, in requests of a bounded size.
+//! One fetch for one window: distinct keys to the store, in requests of a bounded size, and from
+//! what it found the answers for each batch.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use keyloom_common::{
 
 use super::{
     LookupSettings,
-    answer::{Answers, Location},
+    answer::Answers,
     counters::Counters,
     keys::{Distinct, Rows},
 };
@@ -24,44 +25,83 @@ pub(super) struct Need {
     pub(super) guards: Vec<Option<BooleanArray>>,
 }
 
-/// Fetches the rows of the keys and returns a column for each call.
-pub(super) async fn fetch(
-    fetch: &Fetch,
-    store: &Arc<dyn Store>,
-    counters: &Counters,
-    need: Need,
-    settings: &LookupSettings,
-) -> Result<Vec<ArrayRef>> {
-    let rows = Rows::try_new(&need.keys)?;
-    let guards: Vec<_> = need.guards.iter().map(|guard| rows.by_element(guard.as_ref())).collect();
-    let needed = super::union(&guards)?;
-    let distinct = Distinct::try_new(&rows.elements, needed.as_ref(), fetch.store.key_type())?;
-    counters.keys.add(distinct.asked);
-    counters.distinct.add(distinct.keys.len());
+/// What a batch asks, by element.
+#[derive(Debug)]
+struct Ask {
+    rows: Rows,
+    row_guards: Vec<Option<BooleanArray>>,
+    guards: Vec<Option<BooleanArray>>,
+    /// The elements that any call needs.
+    needed: Option<BooleanArray>,
+}
 
-    let columns = wanted_columns(fetch);
-    let found = request_all(fetch, store, counters, &distinct.keys, &columns, settings).await?;
-    let locations = locations(&found);
-    let hits = locations.iter().flatten().count();
-    counters.hits.add(hits);
-    counters.misses.add(locations.len() - hits);
+/// All that the answers for the batches of a window are made of.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    asks: Vec<Ask>,
+    distinct: Distinct,
+    columns: Vec<usize>,
+    found: Found,
+}
 
-    let answers = Answers {
-        fetch,
-        rows: &rows,
-        row_guards: &need.guards,
-        guards: &guards,
-        slots: &distinct.slots,
-        locations: &locations,
-        columns: &columns,
-        found: &found,
-        keys_named: settings.missing_keys_named,
-    };
-    answers.all()
+impl Ask {
+    fn try_new(need: Need) -> Result<Self> {
+        let rows = Rows::try_new(&need.keys)?;
+        let guards = need.guards.iter().map(|guard| rows.by_element(guard.as_ref()));
+        let guards: Vec<_> = guards.collect();
+        let needed = super::union(&guards)?;
+        Ok(Self { rows, row_guards: need.guards, guards, needed })
+    }
+}
+
+impl Fetched {
+    /// Finds the rows of the keys of all batches.
+    pub(super) async fn try_new(
+        fetch: &Fetch,
+        store: &Arc<dyn Store>,
+        counters: &Counters,
+        needs: Vec<Need>,
+        settings: &LookupSettings,
+    ) -> Result<Self> {
+        let asks = needs.into_iter().map(Ask::try_new).collect::<Result<Vec<_>>>()?;
+        let keys = asks.iter().map(|ask| (&ask.rows.elements, ask.needed.as_ref()));
+        let distinct = Distinct::try_new(&keys.collect::<Vec<_>>(), fetch.store.key_type())?;
+        counters.keys.add(distinct.asked);
+        counters.distinct.add(distinct.keys.len());
+
+        let columns = wanted_columns(fetch);
+        let found = request_all(fetch, store, counters, &distinct.keys, &columns, settings).await?;
+        let hits = found.held.iter().filter(|held| **held).count();
+        counters.hits.add(hits);
+        counters.misses.add(found.held.len() - hits);
+        Ok(Self { asks, distinct, columns, found })
+    }
+
+    /// A column for each call, for one of the batches.
+    pub(super) fn answers(
+        &self,
+        fetch: &Fetch,
+        batch: usize,
+        settings: &LookupSettings,
+    ) -> Result<Vec<ArrayRef>> {
+        let before: usize = self.asks[..batch].iter().map(|ask| ask.rows.elements.len()).sum();
+        let Ask { rows, row_guards, guards, .. } = &self.asks[batch];
+        let answers = Answers {
+            fetch,
+            rows,
+            row_guards,
+            guards,
+            slots: &self.distinct.slots[before..before + rows.elements.len()],
+            columns: &self.columns,
+            found: &self.found,
+            keys_named: settings.missing_keys_named,
+        };
+        answers.all()
+    }
 }
 
 /// The columns that any call wants, each once.
-fn wanted_columns(fetch: &Fetch) -> Vec<usize> {
+pub(super) fn wanted_columns(fetch: &Fetch) -> Vec<usize> {
     let mut wanted = Vec::new();
     for call in &fetch.calls {
         if let Answer::Row { columns, .. } = &call.answer {
@@ -82,30 +122,22 @@ async fn request_all(
     keys: &ArrayRef,
     columns: &[usize],
     settings: &LookupSettings,
-) -> Result<Vec<Found>> {
+) -> Result<Found> {
     let size = fetch.batch_size.map_or(keys.len().max(1), Into::into);
     let requests = (0..keys.len()).step_by(size).map(|start| {
         let keys = keys.slice(start, size.min(keys.len() - start));
-        request(store, counters, Request { keys, columns: columns.to_vec() })
+        let request = Request { keys, columns: columns.to_vec(), access: fetch.access };
+        ask(store, counters, request)
     });
-    stream::iter(requests).buffered(settings.requests_in_flight.max(1)).try_collect().await
+    let answers = stream::iter(requests).buffered(settings.requests_in_flight.max(1));
+    Found::concat(answers.try_collect().await?, columns.len())
 }
 
-async fn request(store: &Arc<dyn Store>, counters: &Counters, request: Request) -> Result<Found> {
+async fn ask(store: &Arc<dyn Store>, counters: &Counters, request: Request) -> Result<Found> {
     counters.requests.add(1);
     let timer = counters.fetch_time.timer();
     let found = store.lookup(request).await?;
     timer.done();
-    counters.rows_fetched.add(found.fetched.rows as usize);
-    counters.bytes_fetched.add(found.fetched.bytes as usize);
+    counters.count(&found.fetched);
     Ok(found)
-}
-
-/// Where each distinct key's row is, if the store holds it.
-fn locations(found: &[Found]) -> Vec<Option<Location>> {
-    let of_request = |(request, found): (usize, &Found)| {
-        let positions = found.positions.iter();
-        positions.map(move |row| row.map(|row| Location { request, row })).collect::<Vec<_>>()
-    };
-    found.iter().enumerate().flat_map(of_request).collect()
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, UInt32Array},
+    array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, UInt32Array, new_empty_array},
     buffer::{NullBuffer, OffsetBuffer},
-    compute::{CastOptions, cast, cast_with_options, take},
+    compute::{CastOptions, cast, cast_with_options, concat, take},
     datatypes::{DataType, Field},
 };
 use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
@@ -77,33 +77,44 @@ impl Rows {
     }
 }
 
-/// The distinct keys of a batch and which of them each element has.
+/// The distinct keys of some batches and which of them each element has.
 #[derive(Debug)]
 pub(super) struct Distinct {
     /// The distinct keys, in the store's key type, in the order of their first appearance.
     pub(super) keys: ArrayRef,
-    /// One for each element.
+    /// One for each element, batch after batch.
     pub(super) slots: Vec<Slot>,
     /// How many elements have a key that is looked up.
     pub(super) asked: usize,
 }
 
 impl Distinct {
-    /// Finds the distinct ones among the keys that are needed.
+    /// Finds the distinct ones among the keys that are needed, batch by batch: the elements, and
+    /// those of them that are needed (all, if `None`).
     pub(super) fn try_new(
-        elements: &ArrayRef,
-        needed: Option<&BooleanArray>,
+        batches: &[(&ArrayRef, Option<&BooleanArray>)],
         key_type: &DataType,
     ) -> Result<Self> {
-        let typed = convert(elements, key_type)?;
+        let typed = batches.iter().map(|(elements, _)| convert(elements, key_type));
+        let typed = typed.collect::<Result<Vec<_>>>()?;
+        let typed = match typed.as_slice() {
+            [one] => one.clone(),
+            [] => new_empty_array(key_type),
+            all => concat(&all.iter().map(AsRef::as_ref).collect::<Vec<_>>())?,
+        };
         let keys = Keys::try_new(&typed)?;
-        let nulls = elements.logical_nulls();
+        let asks = batches.iter().flat_map(|(elements, needed)| {
+            let nulls = elements.logical_nulls();
+            (0..elements.len()).map(move |index| {
+                needed.is_none_or(|needed| needed.value(index))
+                    && nulls.as_ref().is_none_or(|nulls| nulls.is_valid(index))
+            })
+        });
         let hasher = DefaultHashBuilder::default();
         let mut table = HashTable::<(u32, u64)>::new();
-        let (mut slots, mut firsts) = (Vec::with_capacity(elements.len()), Vec::new());
-        for index in 0..elements.len() {
-            let wanted = needed.is_none_or(|needed| needed.value(index));
-            if !wanted || nulls.as_ref().is_some_and(|nulls| nulls.is_null(index)) {
+        let (mut slots, mut firsts) = (Vec::with_capacity(keys.len()), Vec::new());
+        for (index, asked) in asks.enumerate() {
+            if !asked {
                 slots.push(Slot::Nothing);
                 continue;
             }
@@ -121,7 +132,7 @@ impl Distinct {
                 Entry::Occupied(known) => known.get().0,
                 Entry::Vacant(place) => {
                     let slot = u32::try_from(firsts.len())
-                        .map_err(|_| Error::resource_exhausted("too many keys in one batch"))?;
+                        .map_err(|_| Error::resource_exhausted("too many keys at once"))?;
                     place.insert((slot, code));
                     firsts.push(index);
                     slot

@@ -1,14 +1,17 @@
 //! Running a lookup node: batches of rows in, the same rows with answers out, in order.
 //!
-//! Several batches are under way at once, each in a task of its own so that all cores work; they
-//! leave in the order in which they came. Within a batch the waves follow each other, and within a
-//! wave all stores are asked at once.
+//! Several windows of batches are under way at once, each in a task of its own so that all cores
+//! work; they leave in the order in which they came. Within a window the waves follow each other,
+//! and within a wave all stores are asked at once; then every batch gets its answers in a task of
+//! its own.
 
 mod answer;
 mod counters;
 mod fetch;
+mod gather;
 mod keys;
 mod settings;
+mod windows;
 
 use std::sync::Arc;
 
@@ -20,7 +23,7 @@ use arrow::{
 use datafusion::{
     error::DataFusionError,
     execution::SendableRecordBatchStream,
-    physical_expr::PhysicalExpr,
+    physical_expr::{PhysicalExpr, expressions::Column},
     physical_plan::{ExecutionPlan, metrics::BaselineMetrics, stream::RecordBatchStreamAdapter},
 };
 use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
@@ -32,9 +35,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::store::{OpenStores, Store};
 use counters::Counters;
-use fetch::{Need, fetch};
+use fetch::{Fetched, Need, wanted_columns};
 
 pub use settings::LookupSettings;
+use windows::{Weight, windows};
 
 /// Starts a lookup over a stream of batches.
 pub(crate) fn run(
@@ -45,23 +49,24 @@ pub(crate) fn run(
     settings: &LookupSettings,
 ) -> SendableRecordBatchStream {
     let rows = BaselineMetrics::new(node.metrics_set(), partition);
-    let in_flight = settings.batches_in_flight.max(1);
     let schema = node.schema();
+    let input_columns = input.schema().fields().len();
     let (waves, settings) = (prepare(node, partition), settings.clone());
     let open = async move {
-        let lookup = Arc::new(Lookup { waves: open(waves, &stores).await?, settings });
-        let batches = input.map(move |batch| {
+        let lookup =
+            Arc::new(Lookup { input_columns, waves: open(waves, &stores).await?, settings });
+        let (weights, in_flight) = (lookup.weights(), lookup.settings.windows_in_flight.max(1));
+        let windows = windows(input, weights, &lookup.settings).map(move |window| {
             let lookup = Arc::clone(&lookup);
             async move {
-                let batch = batch?;
-                let run = tokio::spawn(async move { lookup.batch(batch).await });
-                match AbortOnDropHandle::new(run).await {
-                    Ok(batch) => Ok(batch?),
-                    Err(error) => Err(Error::internal(format!("a lookup failed: {error}")).into()),
-                }
+                let window = window?;
+                spawned(async move { lookup.window(window).await }).await
             }
         });
-        Ok::<_, DataFusionError>(batches.buffered(in_flight))
+        let batches = windows.buffered(in_flight);
+        Ok::<_, DataFusionError>(
+            batches.map_ok(|window| stream::iter(window).map(Ok)).try_flatten(),
+        )
     };
     let batches = stream::once(open).try_flatten().inspect_ok(move |batch| {
         rows.record_output(batch.num_rows());
@@ -69,9 +74,23 @@ pub(crate) fn run(
     Box::pin(RecordBatchStreamAdapter::new(schema, batches))
 }
 
+/// Runs a future in a task of its own, which ends with the caller.
+async fn spawned<T: Send + 'static>(
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> datafusion::error::Result<T> {
+    match AbortOnDropHandle::new(tokio::spawn(work)).await {
+        Ok(output) => Ok(output?),
+        Err(error) => Err(Error::internal(format!("a lookup failed: {error}")).into()),
+    }
+}
+
+/// Batches of a window that get their answers at the same time. They are all in memory anyway.
+const BATCHES_AT_ONCE: usize = 8;
+
 /// A lookup whose stores are open.
 #[derive(Debug)]
 struct Lookup {
+    input_columns: usize,
     waves: Vec<OpenWave>,
     settings: LookupSettings,
 }
@@ -89,6 +108,8 @@ struct OpenFetch {
     fetch: Fetch,
     store: Arc<dyn Store>,
     counters: Counters,
+    /// About how many bytes a key's answers take.
+    row_bytes: u64,
 }
 
 /// What a wave becomes once its stores are open.
@@ -114,7 +135,9 @@ async fn open(waves: Vec<Prepared>, stores: &OpenStores) -> Result<Vec<OpenWave>
     let wave = async |(schema, fetches): Prepared| {
         let fetches = fetches.into_iter().map(async |(fetch, counters)| {
             let store = stores.get(&fetch.store).await?;
-            Ok::<_, Error>(OpenFetch { fetch, store, counters })
+            // If the store cannot be read, its lookups will say so.
+            let row_bytes = store.row_bytes(&wanted_columns(&fetch)).await.unwrap_or(0);
+            Ok::<_, Error>(OpenFetch { fetch, store, counters, row_bytes })
         });
         Ok(OpenWave { schema, fetches: try_join_all(fetches).await? })
     };
@@ -122,20 +145,50 @@ async fn open(waves: Vec<Prepared>, stores: &OpenStores) -> Result<Vec<OpenWave>
 }
 
 impl Lookup {
-    async fn batch(&self, mut batch: RecordBatch) -> Result<RecordBatch> {
-        for wave in &self.waves {
-            let needs = wave.fetches.iter().map(|open| need(&open.fetch, &batch));
-            let needs = needs.collect::<Result<Vec<_>>>()?;
-            let fetches = wave.fetches.iter().zip(needs).map(|(open, need)| {
-                fetch(&open.fetch, &open.store, &open.counters, need, &self.settings)
+    async fn window(self: &Arc<Self>, mut batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
+        for (index, wave) in self.waves.iter().enumerate() {
+            let fetches = wave.fetches.iter().map(async |open| {
+                let needs = batches.iter().map(|batch| need(&open.fetch, batch));
+                let needs = needs.collect::<Result<Vec<_>>>()?;
+                let OpenFetch { fetch, store, counters, .. } = open;
+                Fetched::try_new(fetch, store, counters, needs, &self.settings).await
             });
-            let answers = try_join_all(fetches).await?;
-            let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-            let mut columns = batch.columns().to_vec();
-            columns.extend(answers.into_iter().flatten());
-            batch = RecordBatch::try_new_with_options(Arc::clone(&wave.schema), columns, &rows)?;
+            let fetched = Arc::new(try_join_all(fetches).await?);
+            let extended = batches.into_iter().enumerate().map(|(number, batch)| {
+                let (lookup, fetched) = (Arc::clone(self), Arc::clone(&fetched));
+                spawned(async move { lookup.extend(index, &fetched, number, batch) })
+            });
+            batches = stream::iter(extended).buffered(BATCHES_AT_ONCE).try_collect().await?;
         }
-        Ok(batch)
+        Ok(batches)
+    }
+
+    /// A batch of a window with the answers of a wave.
+    fn extend(
+        &self,
+        wave: usize,
+        fetched: &[Fetched],
+        number: usize,
+        batch: RecordBatch,
+    ) -> Result<RecordBatch> {
+        let wave = &self.waves[wave];
+        let mut columns = batch.columns().to_vec();
+        for (open, fetched) in wave.fetches.iter().zip(fetched) {
+            columns.extend(fetched.answers(&open.fetch, number, &self.settings)?);
+        }
+        let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&wave.schema), columns, &rows)?)
+    }
+
+    /// What the answers of each fetch weigh.
+    fn weights(&self) -> Vec<Weight> {
+        let fetches = self.waves.iter().flat_map(|wave| &wave.fetches);
+        let weight = |open: &OpenFetch| {
+            let keys = open.fetch.key.downcast_ref::<Column>().map(Column::index);
+            let keys = keys.filter(|column| *column < self.input_columns);
+            Weight { keys, bytes: open.row_bytes }
+        };
+        fetches.map(weight).collect()
     }
 }
 

@@ -6,9 +6,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LookupSettings {
-    /// How many batches of a task are looked up at once. Default 4.
-    pub batches_in_flight: usize,
-    /// How many requests of one batch to one store are under way at once, where `batch_size` makes
+    /// The most rows that are looked up together. Default 65536.
+    pub window_rows: usize,
+    /// About the most bytes of answers that are looked up together. Default 32 MiB.
+    pub window_bytes: u64,
+    /// How many windows of a task are looked up at once. Default 2.
+    pub windows_in_flight: usize,
+    /// How many requests of one window to one store are under way at once, where `batch_size` makes
     /// several of them. Default 8.
     pub requests_in_flight: usize,
     /// How many missing keys an error names. Default 5.
@@ -17,6 +21,12 @@ pub struct LookupSettings {
 
 impl Default for LookupSettings {
     fn default() -> Self {
-        Self { batches_in_flight: 4, requests_in_flight: 8, missing_keys_named: 5 }
+        Self {
+            window_rows: 65_536,
+            window_bytes: 32 << 20,
+            windows_in_flight: 2,
+            requests_in_flight: 8,
+            missing_keys_named: 5,
+        }
     }
 }

@@ -59,6 +59,11 @@ impl Keys {
         self.array.len()
     }
 
+    /// The keys, unpacked if they were a dictionary.
+    pub(crate) fn array(&self) -> &ArrayRef {
+        &self.array
+    }
+
     pub(crate) fn is_null(&self, index: usize) -> bool {
         self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(index))
     }
@@ -84,6 +89,22 @@ impl Keys {
             Values::Integers(values) => values[index],
             values => hasher.hash_one(values.bytes(index)),
         }
+    }
+
+    /// [`Keys::code`] of every key; null ones have any code.
+    pub(crate) fn codes(&self, hasher: &impl BuildHasher) -> Vec<u64> {
+        match &self.values {
+            Values::Integers(values) => values.clone(),
+            Values::Utf8(values) => (0..self.len())
+                .map(|index| hasher.hash_one(values.value(index).as_bytes()))
+                .collect(),
+            values => (0..self.len()).map(|index| hasher.hash_one(values.bytes(index))).collect(),
+        }
+    }
+
+    /// The keys that are null, if any is.
+    pub(crate) fn nulls(&self) -> Option<&NullBuffer> {
+        self.nulls.as_ref()
     }
 
     /// Whether a key of this column equals a key of the other. Nulls equal nothing.

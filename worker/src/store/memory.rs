@@ -3,11 +3,11 @@
 //! The bytes come from a peer, so they are decoded with validation and off the reactor, where even
 //! a panic of the decoder is only an error.
 
-use std::{hash::BuildHasher, io::Cursor};
+use std::{hash::BuildHasher, io::Cursor, sync::Arc};
 
 use arrow::{
-    array::{RecordBatch, UInt32Array},
-    compute::{concat_batches, take},
+    array::{ArrayRef, RecordBatch},
+    compute::concat_batches,
     datatypes::SchemaRef,
     ipc::reader::StreamReader,
 };
@@ -16,7 +16,9 @@ use bytes::Bytes;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use keyloom_common::{BlobId, Error, Result};
 
-use super::{Fetched, Found, Request, Store, keys::Keys, requested_schema};
+use super::{
+    Fetched, Found, Place, Request, Store, Values, keys::Keys, requested_schema, value_bytes,
+};
 
 /// All rows of a store, and where each key stands.
 pub(crate) struct MemoryStore {
@@ -24,6 +26,8 @@ pub(crate) struct MemoryStore {
     keys: Keys,
     index: HashTable<u32>,
     hasher: DefaultHashBuilder,
+    /// About how many bytes a value of each column takes.
+    widths: Vec<u64>,
 }
 
 impl MemoryStore {
@@ -61,7 +65,13 @@ impl MemoryStore {
         let keys = Keys::try_new(column)?;
         let hasher = DefaultHashBuilder::default();
         let index = build_index(&keys, &hasher)?;
-        Ok(Self { rows, keys, index, hasher })
+        let width = |column: &ArrayRef| value_bytes(column).div_ceil(rows.num_rows().max(1) as u64);
+        let widths = rows.columns().iter().map(width).collect();
+        Ok(Self { rows, keys, index, hasher, widths })
+    }
+
+    fn bytes_a_row(&self, columns: &[usize]) -> u64 {
+        columns.iter().filter_map(|column| self.widths.get(*column)).sum()
     }
 
     fn find(&self, wanted: &Keys, key: usize) -> Option<u32> {
@@ -78,18 +88,24 @@ impl Store for MemoryStore {
     async fn lookup(&self, request: Request) -> Result<Found> {
         let wanted = Keys::try_new(&request.keys)?;
         let rows: Vec<_> = (0..wanted.len()).map(|key| self.find(&wanted, key)).collect();
-        if request.columns.is_empty() {
-            return Found::existence(rows.into_iter().map(|row| row.is_some()));
-        }
-        let mut next = 0..;
-        let positions = rows.iter().map(|row| row.and_then(|_| next.next())).collect();
-        let taken: UInt32Array = rows.into_iter().flatten().map(Some).collect();
-        let schema = requested_schema(self.rows.schema_ref(), &request.columns)?;
-        let columns =
-            request.columns.iter().map(|column| take(self.rows.column(*column), &taken, None));
-        let rows = RecordBatch::try_new(schema, columns.collect::<Result<_, _>>()?)?;
-        let fetched = Fetched::of(&rows);
-        Ok(Found { rows, positions, fetched })
+        let held = rows.iter().map(Option::is_some).collect();
+        let places: Arc<[_]> =
+            rows.iter().map(|row| row.map_or(Place::NONE, |row| Place { piece: 0, row })).collect();
+        let fields = requested_schema(self.rows.schema_ref(), &request.columns)?;
+        debug_assert_eq!(fields.fields().len(), request.columns.len());
+        let values = |column: &usize| Values {
+            pieces: vec![self.rows.column(*column).clone()],
+            places: Arc::clone(&places),
+        };
+        let columns: Vec<_> = request.columns.iter().map(values).collect();
+        let found = rows.iter().flatten().count() as u64;
+        let bytes = found * self.bytes_a_row(&request.columns);
+        let rows_taken = if columns.is_empty() { 0 } else { found };
+        Ok(Found { held, columns, fetched: Fetched { rows_taken, bytes, ..Fetched::default() } })
+    }
+
+    async fn row_bytes(&self, columns: &[usize]) -> Result<u64> {
+        Ok(self.bytes_a_row(columns))
     }
 }
 

@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod contract;
+mod found;
 mod keys;
 mod lance;
 mod memory;
@@ -15,12 +16,14 @@ mod settings;
 use std::sync::Arc;
 
 use arrow::{
-    array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array},
+    array::ArrayRef,
     datatypes::{Schema, SchemaRef},
 };
 use async_trait::async_trait;
-use keyloom_common::{Error, Result};
+use keyloom_common::{Error, Result, store::Access};
 
+pub(crate) use found::value_bytes;
+pub use found::{Fetched, Found, Place, Values};
 pub(crate) use keys::Keys;
 pub use open::{BlobSource, StoreEnv};
 pub use open_stores::OpenStores;
@@ -35,6 +38,12 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// `store` if the store could not be read (another attempt may help), `invalid` if the answer
     /// is ambiguous (a key that stands in several rows). Never a partial answer.
     async fn lookup(&self, request: Request) -> Result<Found>;
+
+    /// About how many bytes the values of these columns take in a row.
+    ///
+    /// # Errors
+    /// `store` if the store could not be read.
+    async fn row_bytes(&self, columns: &[usize]) -> Result<u64>;
 }
 
 /// Keys to find, and the columns wanted of their rows.
@@ -45,58 +54,8 @@ pub struct Request {
     /// Indices into the store's schema, in the order wanted. Empty: only existence is asked, and
     /// no value column is read.
     pub columns: Vec<usize>,
-}
-
-/// The rows found.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// The requested columns, in the requested order. Rows stand in any order.
-    pub rows: RecordBatch,
-    /// For each key its row in `rows`; null if the store does not hold the key. When no columns
-    /// were requested, only the validity means anything.
-    pub positions: UInt32Array,
-    /// What was read to find them.
-    pub fetched: Fetched,
-}
-
-/// What a request read from the store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Fetched {
-    /// Rows of values read.
-    pub rows: u64,
-    /// Bytes of values read, decoded.
-    pub bytes: u64,
-}
-
-impl Fetched {
-    /// Counts rows that were read. Only the values count, not the buffers around them, which may
-    /// be larger and shared.
-    fn of(rows: &RecordBatch) -> Self {
-        let bytes = rows.columns().iter().map(|column| {
-            let size = column.to_data().get_slice_memory_size();
-            size.unwrap_or_else(|_| column.get_array_memory_size()) as u64
-        });
-        Self { rows: rows.num_rows() as u64, bytes: bytes.sum() }
-    }
-}
-
-impl Found {
-    /// The answer to a request for existence only: which of its keys the store holds.
-    fn existence(held: impl IntoIterator<Item = bool>) -> Result<Self> {
-        let mut rows = 0;
-        let positions: UInt32Array = held
-            .into_iter()
-            .map(|held| {
-                held.then(|| {
-                    rows += 1;
-                    rows - 1
-                })
-            })
-            .collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(rows as usize));
-        let rows = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options)?;
-        Ok(Self { rows, positions, fetched: Fetched::default() })
-    }
+    /// The ways to take, where the store knows several.
+    pub access: Access,
 }
 
 /// The columns of a request. Schema metadata is dropped: it is no column's.

@@ -15,7 +15,7 @@ use lance::session::Session;
 
 use super::{
     Store, StoreSettings,
-    lance::{LanceEnv, LanceHandle},
+    lance::{Caches, LanceEnv, LanceHandle},
     memory::MemoryStore,
 };
 
@@ -36,6 +36,8 @@ pub struct StoreEnv {
     pub settings: StoreSettings,
     /// Lance's caches, shared by all datasets.
     pub lance_session: Arc<Session>,
+    /// What was read of datasets and may be of use again.
+    pub(crate) lance_caches: Arc<Caches>,
     /// The contents of memory stores.
     pub blobs: Arc<dyn BlobSource>,
 }
@@ -55,7 +57,8 @@ impl StoreEnv {
             settings.lance_metadata_cache_bytes,
             Arc::default(),
         ));
-        Self { settings, lance_session, blobs }
+        let lance_caches = Arc::new(Caches::new(&settings));
+        Self { settings, lance_session, lance_caches, blobs }
     }
 
     /// Opens a store to learn its columns and its newest (or pinned) snapshot.
@@ -95,7 +98,11 @@ impl StoreEnv {
     }
 
     fn lance(&self) -> LanceEnv<'_> {
-        LanceEnv { settings: &self.settings, session: &self.lance_session }
+        LanceEnv {
+            settings: &self.settings,
+            session: &self.lance_session,
+            caches: &self.lance_caches,
+        }
     }
 
     async fn describe_memory(&self, content: BlobId) -> Result<StoreDescription> {

@@ -18,14 +18,22 @@ pub struct StoreSettings {
     pub lance_index_cache_bytes: usize,
     /// Bytes of Lance's metadata cache, shared by all datasets of the worker (default 256 MiB).
     pub lance_metadata_cache_bytes: usize,
-    /// The most rows that one read of a request takes (default 2048).
+    /// The most rows that one read takes one by one (default 2048).
     pub take_chunk_rows: usize,
-    /// The most reads of one request in flight (default 4).
-    pub take_chunks_in_flight: usize,
+    /// About the most bytes of values that one read gives, of rows or of a block (default 4 MiB).
+    pub read_bytes: usize,
+    /// The most reads of one request in flight (default 8).
+    pub reads_in_flight: usize,
+    /// The most open readers of fragments that are kept for later requests (default 256).
+    pub max_open_readers: usize,
     /// The most stores that stay open; beyond, the least recently used is closed (default 64).
     pub max_open_stores: usize,
-    /// The most bytes of one store's map from keys to rows, at 16 bytes a row (default 4 GiB).
+    /// The most bytes of maps from keys to rows, of all stores together, at 13 bytes a row
+    /// (default 4 GiB). A store whose map would not fit is searched in other ways.
     pub max_key_map_bytes: u64,
+    /// The most bytes of columns, of all stores together, that are kept in memory for later
+    /// requests (default 1 GiB).
+    pub column_cache_bytes: u64,
     /// Storage options (endpoint, region, credentials, …) by the name under which stores ask for
     /// them (default none).
     pub storage_profiles: HashMap<String, HashMap<String, String>>,
@@ -46,9 +54,12 @@ impl Default for StoreSettings {
             lance_index_cache_bytes: 256 * MIB,
             lance_metadata_cache_bytes: 256 * MIB,
             take_chunk_rows: 2048,
-            take_chunks_in_flight: 4,
+            read_bytes: 4 * MIB,
+            reads_in_flight: 8,
+            max_open_readers: 256,
             max_open_stores: 64,
             max_key_map_bytes: 4 << 30,
+            column_cache_bytes: 1 << 30,
             storage_profiles: HashMap::new(),
         }
     }
@@ -60,9 +71,12 @@ impl fmt::Debug for StoreSettings {
             .field("lance_index_cache_bytes", &self.lance_index_cache_bytes)
             .field("lance_metadata_cache_bytes", &self.lance_metadata_cache_bytes)
             .field("take_chunk_rows", &self.take_chunk_rows)
-            .field("take_chunks_in_flight", &self.take_chunks_in_flight)
+            .field("read_bytes", &self.read_bytes)
+            .field("reads_in_flight", &self.reads_in_flight)
+            .field("max_open_readers", &self.max_open_readers)
             .field("max_open_stores", &self.max_open_stores)
             .field("max_key_map_bytes", &self.max_key_map_bytes)
+            .field("column_cache_bytes", &self.column_cache_bytes)
             .field("storage_profiles", &self.profile_names())
             .finish()
     }

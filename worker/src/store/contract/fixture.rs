@@ -3,9 +3,9 @@
 use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, RecordBatch, RecordBatchIterator},
-    compute::take,
-    datatypes::Schema,
+    array::{Array, ArrayRef, RecordBatch, RecordBatchIterator, new_null_array},
+    compute::interleave,
+    datatypes::{DataType, Schema},
     ipc::writer::StreamWriter,
 };
 use async_trait::async_trait;
@@ -13,13 +13,16 @@ use bytes::Bytes;
 use keyloom_common::{
     BlobId, Error, Result,
     store::{
-        ForcedAccess, LanceKey, LanceSpec, MemorySpec, OnDuplicateKey, ResolvedStore, StoreKind,
-        StoreSpec,
+        Access, ForcedAccess, KeyPath, LanceKey, LanceSpec, MemorySpec, OnDuplicateKey,
+        ResolvedStore, RowPath, StoreKind, StoreSpec,
     },
 };
-use lance::{Dataset, dataset::WriteParams};
+use lance::{Dataset, dataset::WriteParams, index::DatasetIndexExt};
+use lance_index::{IndexType, scalar::ScalarIndexParams};
 
-use crate::store::{BlobSource, Found, OpenStores, Request, Store, StoreEnv, StoreSettings};
+use crate::store::{
+    BlobSource, Found, OpenStores, Place, Request, Store, StoreEnv, StoreSettings, Values,
+};
 
 /// Blobs by name.
 #[derive(Debug, Default)]
@@ -106,25 +109,119 @@ pub(super) async fn lance(rows: RecordBatch, key: &str) -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let uri = dir.path().join("rows.lance").to_string_lossy().into_owned();
     let max_rows_per_file = rows.num_rows().div_ceil(3).max(1);
-    write_lance(&uri, rows, WriteParams { max_rows_per_file, ..Default::default() }).await;
-    let (resolved, store) = open(env(), StoreKind::Lance(lance_spec(&uri, key))).await.unwrap();
-    Fixture { store, schema: resolved.schema().clone(), _dir: Some(dir) }
+    let params = WriteParams { max_rows_per_file, ..Default::default() };
+    let mut dataset = write_lance(&uri, rows, params).await;
+    index(&mut dataset, key).await;
+    let (store, schema) = EveryPath::open(&env(), &lance_spec(&uri, key)).await.unwrap();
+    Fixture { store: Arc::new(store), schema, _dir: Some(dir) }
+}
+
+/// Gives the key column a BTree, where Lance has one for its type.
+pub(in crate::store) async fn index(dataset: &mut Dataset, key: &str) {
+    let params = ScalarIndexParams::default();
+    let of_dictionary = matches!(
+        dataset.schema().field(key).unwrap().data_type(),
+        DataType::Dictionary(_, _) | DataType::FixedSizeBinary(_)
+    );
+    if !of_dictionary {
+        dataset.create_index(&[key], IndexType::BTree, None, &params, true).await.unwrap();
+    }
+}
+
+/// One dataset, opened once for each way to reach its rows. Every lookup goes every way, and all
+/// answers must agree.
+#[derive(Debug)]
+pub(in crate::store) struct EveryPath(Vec<(ForcedAccess, Arc<dyn Store>)>);
+
+impl EveryPath {
+    pub(in crate::store) async fn open(
+        env: &StoreEnv,
+        spec: &LanceSpec,
+    ) -> Result<(Self, Arc<Schema>)> {
+        let mut stores = Vec::new();
+        let mut schema = Arc::new(Schema::empty());
+        let of_column = matches!(spec.key, LanceKey::Column(_));
+        let keys: &[_] = match of_column {
+            true => &[None, Some(KeyPath::Map), Some(KeyPath::Scan), Some(KeyPath::Btree)],
+            false => &[None],
+        };
+        for keys in keys {
+            for rows in [None, Some(RowPath::Take), Some(RowPath::Scan)] {
+                let access = ForcedAccess { keys: *keys, rows };
+                let kind = StoreKind::Lance(LanceSpec { access, ..spec.clone() });
+                let spec = StoreSpec { name: "own_name".to_owned(), kind };
+                let resolved =
+                    ResolvedStore::try_new("emb", spec.clone(), env.describe(&spec).await?)?;
+                schema = resolved.schema().clone();
+                stores.push((access, env.open(&resolved).await?));
+            }
+        }
+        Ok((Self(stores), schema))
+    }
+}
+
+#[async_trait]
+impl Store for EveryPath {
+    async fn lookup(&self, request: Request) -> Result<Found> {
+        let mut answers = Vec::new();
+        for (access, store) in &self.0 {
+            let answer = store.lookup(request.clone()).await;
+            answers.push((access, answer));
+        }
+        for (access, answer) in &answers[1..] {
+            match (&answers[0].1, answer) {
+                (Ok(first), Ok(other)) => {
+                    assert_eq!(held(first), held(other), "{access:?}");
+                    for column in 0..request.columns.len() {
+                        if held(first).contains(&true) {
+                            assert_eq!(
+                                &values(first, column),
+                                &values(other, column),
+                                "{access:?}"
+                            );
+                        }
+                    }
+                }
+                (first, other) => {
+                    let errors = [first, other].map(|answer| answer.as_ref().err());
+                    assert_eq!(errors[0], errors[1], "{access:?}");
+                }
+            }
+        }
+        answers.swap_remove(0).1
+    }
+
+    async fn row_bytes(&self, columns: &[usize]) -> Result<u64> {
+        self.0[0].1.row_bytes(columns).await
+    }
 }
 
 impl Fixture {
     pub(super) async fn ask(&self, keys: ArrayRef, columns: &[&str]) -> Found {
         let columns = columns.iter().map(|name| self.schema.index_of(name).unwrap()).collect();
-        self.store.lookup(Request { keys, columns }).await.unwrap()
+        let access = Access::default();
+        self.store.lookup(Request { keys, columns, access }).await.unwrap()
     }
 }
 
-/// The values of a column, key by key.
-pub(in crate::store) fn values(found: &Found, column: &str) -> ArrayRef {
-    take(found.rows.column_by_name(column).unwrap(), &found.positions, None).unwrap()
+/// The values of a requested column, key by key.
+pub(in crate::store) fn values(found: &Found, column: usize) -> ArrayRef {
+    let Values { pieces, places } = &found.columns[column];
+    let null = new_null_array(pieces[0].data_type(), 1);
+    let all: Vec<&dyn Array> = pieces.iter().chain([&null]).map(AsRef::as_ref).collect();
+    let place = |place: &Place| match place.get() {
+        Some(place) => (place.piece as usize, place.row as usize),
+        None => (pieces.len(), 0),
+    };
+    interleave(&all, &places.iter().map(place).collect::<Vec<_>>()).unwrap()
 }
 
 pub(in crate::store) fn held(found: &Found) -> Vec<bool> {
-    found.positions.iter().map(|position| position.is_some()).collect()
+    for values in &found.columns {
+        let places: Vec<_> = values.places.iter().map(|place| place.get().is_some()).collect();
+        assert_eq!(places, found.held);
+    }
+    found.held.clone()
 }
 
 pub(in crate::store) fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {

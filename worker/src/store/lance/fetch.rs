@@ -1,117 +1,104 @@
-//! From row addresses to rows: in chunks, several at once, each fragment opened once a request.
+//! From rows to values, for each column by the cheaper way: through its blocks, or row by row.
 //!
-//! Addresses are sorted, distinct and hold live rows, and what comes back must be exactly these
-//! rows: a chunk that reads anything else is an error, never a shorter answer.
+//! A scan is paid once and serves all later requests, if the blocks can be kept. So a column that
+//! is taken from again and again is scanned once its takes have cost as much as the scan would.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use arrow::{
-    array::{AsArray, RecordBatch},
-    compute::concat_batches,
-    datatypes::{Schema as ArrowSchema, SchemaRef, UInt64Type},
+use futures::future::try_join_all;
+use keyloom_common::{Error, Result, store::RowPath};
+
+use super::{
+    blocks::Blocks, column::Column, handle::LanceHandle, layout::Layout, row::Row, take::take,
 };
-use keyloom_common::{Error, Result};
-use lance::{
-    Dataset,
-    dataset::fragment::{FileFragment, FragReadConfig, FragmentReader},
-    datatypes::Schema,
-};
-use tokio::sync::OnceCell;
+use crate::store::{Fetched, Values};
 
-use super::{column, error::from_lance, tasks};
-use crate::store::StoreSettings;
-
-/// The name under which Lance gives a row's address.
-pub(super) const ROW_ADDRESS: &str = "_rowaddr";
-
-/// One read of some columns of one dataset.
-pub(super) struct Fetch {
-    dataset: Arc<Dataset>,
-    schema: Schema,
-    output: SchemaRef,
+/// The columns of a fetch, by the way that each is read.
+#[derive(Debug, Default)]
+struct Split {
+    scanned: Vec<(usize, Arc<Blocks>)>,
+    taken: Vec<(usize, Arc<Column>)>,
+    /// About how many bytes a row of the taken columns has.
+    taken_width: u64,
 }
 
-/// The fragments that a read touches, opened by the first chunk that needs them.
-type Readers = HashMap<u32, OnceCell<FragmentReader>>;
-
-impl Fetch {
-    /// A read of distinct top-level columns.
-    pub(super) fn new(dataset: &Arc<Dataset>, columns: &[&str]) -> Result<Arc<Self>> {
-        let schema = projection(dataset, columns)?;
-        let output = Arc::new(ArrowSchema::from(&schema));
-        Ok(Arc::new(Self { dataset: dataset.clone(), schema, output }))
-    }
-
-    /// The rows at these addresses, in their order.
-    pub(super) async fn rows(
+impl LanceHandle {
+    /// The values at these live rows, in any order, by column.
+    pub(super) async fn fetch(
         self: &Arc<Self>,
-        addresses: &[u64],
-        settings: &StoreSettings,
-    ) -> Result<RecordBatch> {
-        let ids = addresses.chunk_by(|left, right| left >> 32 == right >> 32);
-        let readers = ids.map(|chunk| ((chunk[0] >> 32) as u32, OnceCell::new()));
-        let readers = Arc::new(readers.collect::<Readers>());
-        let jobs = addresses.chunks(settings.take_chunk_rows.max(1)).map(|chunk| {
-            let (fetch, readers, chunk) = (self.clone(), readers.clone(), chunk.to_vec());
-            async move { fetch.chunk(&readers, &chunk).await }
+        columns: &[Arc<Column>],
+        rows: &[Row],
+        path: RowPath,
+    ) -> Result<(Vec<Values>, Fetched)> {
+        let layout = self.layout().await?;
+        let split = self.split(columns, rows, path, layout).await?;
+        let scans = split.scanned.iter().map(async |(index, blocks)| {
+            let (values, fetched) = blocks.values(self, layout, rows).await?;
+            Ok::<_, Error>((vec![(*index, values)], fetched))
         });
-        let jobs: Vec<_> = jobs.collect();
-        let chunks = tasks::run_all(jobs, settings.take_chunks_in_flight).await?;
-        concat_batches(&self.output, chunks.iter().flatten()).map_err(|error| {
-            Error::resource_exhausted(format!(
-                "{} rows do not fit one batch, ask for fewer keys at a time: {error}",
-                addresses.len()
-            ))
-        })
-    }
-
-    async fn chunk(&self, readers: &Readers, addresses: &[u64]) -> Result<Vec<RecordBatch>> {
-        let mut batches = vec![];
-        for addresses in addresses.chunk_by(|left, right| left >> 32 == right >> 32) {
-            let id = (addresses[0] >> 32) as u32;
-            let reader = readers
-                .get(&id)
-                .ok_or_else(|| Error::internal(format!("fragment {id} was not to be read")))?;
-            let reader = reader.get_or_try_init(|| self.open(id)).await?;
-            let offsets: Vec<_> = addresses.iter().map(|address| *address as u32).collect();
-            let rows = reader.take_as_batch(&offsets, None).await.map_err(from_lance)?;
-            batches.push(self.checked(rows, addresses)?);
+        let take = async {
+            let (indices, columns): (Vec<_>, Vec<_>) = split.taken.iter().cloned().unzip();
+            if columns.is_empty() {
+                return Ok(Default::default());
+            }
+            let (values, fetched) = take(self, layout, &columns, rows, split.taken_width).await?;
+            Ok((indices.into_iter().zip(values).collect(), fetched))
+        };
+        let (scanned, taken) = tokio::try_join!(try_join_all(scans), take)?;
+        let mut fetched = Fetched::default();
+        let mut all: Vec<(usize, Values)> = Vec::with_capacity(columns.len());
+        for (values, read) in scanned.into_iter().chain([taken]) {
+            fetched.add(&read);
+            all.extend(values);
         }
-        Ok(batches)
+        all.sort_by_key(|(index, _)| *index);
+        Ok((all.into_iter().map(|(_, values)| values).collect(), fetched))
     }
 
-    async fn open(&self, id: u32) -> Result<FragmentReader> {
-        let config = FragReadConfig::default().with_row_address(true);
-        fragment(&self.dataset, id)?.open(&self.schema, config).await.map_err(from_lance)
-    }
-
-    /// The columns of exactly the rows asked for.
-    fn checked(&self, rows: RecordBatch, addresses: &[u64]) -> Result<RecordBatch> {
-        let given = column(&rows, ROW_ADDRESS)?.as_primitive::<UInt64Type>();
-        if given.values().as_ref() != addresses {
-            return Err(Error::store(format!(
-                "asked for {} rows, Lance gave {} others",
-                addresses.len(),
-                rows.num_rows()
-            )));
+    async fn split(
+        &self,
+        columns: &[Arc<Column>],
+        rows: &[Row],
+        path: RowPath,
+        layout: &Layout,
+    ) -> Result<Split> {
+        let mut split = Split::default();
+        for (index, column) in columns.iter().enumerate() {
+            let width = column.width(self, layout).await?;
+            let blocks = Blocks::new(self, column.clone(), layout).await?;
+            if self.scans(column, width, &blocks, rows, path, layout) {
+                split.scanned.push((index, Arc::new(blocks)));
+            } else {
+                split.taken_width += width;
+                split.taken.push((index, column.clone()));
+            }
         }
-        let columns = self.output.fields().iter().map(|field| column(&rows, field.name()).cloned());
-        Ok(RecordBatch::try_new(self.output.clone(), columns.collect::<Result<_>>()?)?)
+        Ok(split)
     }
-}
 
-/// The columns as Lance knows them, in this order. Names are compared whole: a dot in a name is
-/// no path.
-pub(super) fn projection(dataset: &Dataset, columns: &[&str]) -> Result<Schema> {
-    let fields = columns.iter().map(|name| {
-        let field = dataset.schema().fields.iter().find(|field| field.name == *name);
-        field.cloned().ok_or_else(|| Error::internal(format!("the dataset has no column '{name}'")))
-    });
-    Ok(Schema { fields: fields.collect::<Result<_>>()?, metadata: HashMap::new() })
-}
-
-pub(super) fn fragment(dataset: &Dataset, id: u32) -> Result<FileFragment> {
-    dataset
-        .get_fragment(id as usize)
-        .ok_or_else(|| Error::internal(format!("the snapshot has no fragment {id}")))
+    /// Whether to read the column's blocks.
+    fn scans(
+        &self,
+        column: &Column,
+        width: u64,
+        blocks: &Blocks,
+        rows: &[Row],
+        path: RowPath,
+        layout: &Layout,
+    ) -> bool {
+        if let Some(forced) = self.spec.access.rows {
+            return forced == RowPath::Scan;
+        }
+        if path == RowPath::Scan && blocks.are_kept() {
+            return true;
+        }
+        let block = self.costs.read(blocks.bytes());
+        let absent = blocks.absent(self, layout, &blocks.touched(rows));
+        let taking = self.costs.read(width).saturating_mul(rows.len() as u64);
+        if block.saturating_mul(absent) <= taking {
+            return true;
+        }
+        let all = block.saturating_mul(blocks.count().into());
+        blocks.are_kept() && column.spend(taking) > all
+    }
 }

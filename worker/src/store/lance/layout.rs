@@ -1,15 +1,14 @@
-//! The fragments of a snapshot and the rows deleted from them: which addresses hold a row.
+//! The fragments of a snapshot and the rows deleted from them.
 //!
-//! An address is a fragment's id in the upper and a physical offset in the lower 32 bits. Lance
-//! drops, refuses or panics at addresses that hold none, so every address from outside is checked
-//! here before it is read.
+//! Lance drops, refuses or panics at addresses that hold no row, so every address from outside is
+//! checked here before it is read.
 
 use std::{collections::HashMap, sync::Arc};
 
 use keyloom_common::{Error, Result};
 use lance::{Dataset, dataset::fragment::FileFragment};
 
-use super::{error::from_lance, tasks};
+use super::{error::from_lance, row::Row, tasks};
 
 /// All fragments, in the dataset's order.
 #[derive(Debug, Default)]
@@ -49,27 +48,47 @@ impl Layout {
         self.live_rows += live;
     }
 
-    /// Rows that are not deleted.
-    pub(super) fn live_rows(&self) -> u64 {
-        self.live_rows
+    /// How many fragments there are.
+    pub(super) fn len(&self) -> usize {
+        self.fragments.len()
     }
 
-    /// Fragments and their physical rows.
-    pub(super) fn fragments(&self) -> impl Iterator<Item = (u32, u32)> {
-        self.fragments.iter().map(|rows| (rows.id, rows.physical))
+    /// The id that Lance gives the fragment at a place.
+    pub(super) fn id(&self, fragment: usize) -> u32 {
+        self.fragments[fragment].id
     }
 
-    /// Whether a row stands at the address.
-    pub(super) fn holds(&self, address: u64) -> bool {
-        let (id, offset) = ((address >> 32) as u32, address as u32);
-        let rows = self.by_id.get(&id).map(|index| &self.fragments[*index]);
-        rows.is_some_and(|rows| {
-            offset < rows.physical && rows.deleted.binary_search(&offset).is_err()
-        })
+    /// The rows stored in the fragment at a place, deleted or not.
+    pub(super) fn physical(&self, fragment: usize) -> u32 {
+        self.fragments[fragment].physical
     }
 
-    /// The address of the row at a position, deleted rows not counted.
-    pub(super) fn address_of_offset(&self, position: u64) -> Option<u64> {
+    /// The rows stored in each fragment, deleted or not.
+    pub(super) fn physical_rows(&self) -> impl Iterator<Item = u32> {
+        self.fragments.iter().map(|rows| rows.physical)
+    }
+
+    /// The id and the rows of a fragment that has some.
+    pub(super) fn a_fragment(&self) -> Option<(u32, u32)> {
+        let rows = self.fragments.iter().find(|rows| rows.physical > 0)?;
+        Some((rows.id, rows.physical))
+    }
+
+    /// Whether the row is not deleted.
+    pub(super) fn is_live(&self, row: Row) -> bool {
+        self.fragments[row.fragment()].deleted.binary_search(&row.offset()).is_err()
+    }
+
+    /// The live row with an address, which is a fragment's id in the upper and a physical offset in
+    /// the lower 32 bits.
+    pub(super) fn row_at(&self, address: u64) -> Option<Row> {
+        let fragment = *self.by_id.get(&((address >> 32) as u32))?;
+        let row = Row::new(fragment, address as u32);
+        (row.offset() < self.physical(fragment) && self.is_live(row)).then_some(row)
+    }
+
+    /// The row at a position, deleted rows not counted.
+    pub(super) fn row_at_position(&self, position: u64) -> Option<Row> {
         if position >= self.live_rows {
             return None;
         }
@@ -86,7 +105,7 @@ impl Layout {
                 high = middle;
             }
         }
-        Some(u64::from(rows.id) << 32 | u64::from(nth_live + low as u32))
+        Some(Row::new(index, nth_live + low as u32))
     }
 }
 
@@ -115,25 +134,26 @@ mod tests {
     #[test]
     fn offsets_count_live_rows_only() {
         let layout = layout(&[(0, 4, &[0, 3]), (2, 3, &[0, 1, 2]), (5, 4, &[1, 2])]);
-        let addresses: Vec<_> = (0..6).map(|position| layout.address_of_offset(position)).collect();
-        let at = |id: u64, offset: u64| Some(id << 32 | offset);
-        assert_eq!(addresses, [at(0, 1), at(0, 2), at(5, 0), at(5, 3), None, None]);
-        assert_eq!(layout.live_rows(), 4);
+        let rows: Vec<_> = (0..6).map(|position| layout.row_at_position(position)).collect();
+        let at = |fragment, offset| Some(Row::new(fragment, offset));
+        assert_eq!(rows, [at(0, 1), at(0, 2), at(2, 0), at(2, 3), None, None]);
     }
 
     #[test]
     fn addresses_without_a_row_are_known() {
         let layout = layout(&[(0, 4, &[1]), (2, 3, &[])]);
-        let held = |id: u64, offset: u64| layout.holds(id << 32 | offset);
-        assert!(held(0, 0) && held(0, 3) && held(2, 2));
-        assert!(
-            !held(0, 1) && !held(0, 4) && !held(1, 0) && !held(2, 3) && !layout.holds(u64::MAX)
-        );
+        let row = |id: u64, offset: u64| layout.row_at(id << 32 | offset);
+        assert_eq!(row(0, 0), Some(Row::new(0, 0)));
+        assert_eq!(row(0, 3), Some(Row::new(0, 3)));
+        assert_eq!(row(2, 2), Some(Row::new(1, 2)));
+        for absent in [row(0, 1), row(0, 4), row(1, 0), row(2, 3), layout.row_at(u64::MAX)] {
+            assert_eq!(absent, None);
+        }
     }
 
     #[test]
     fn an_empty_dataset_holds_nothing() {
-        assert_eq!(Layout::default().address_of_offset(0), None);
-        assert!(!Layout::default().holds(0));
+        assert_eq!(Layout::default().row_at_position(0), None);
+        assert_eq!(Layout::default().row_at(0), None);
     }
 }

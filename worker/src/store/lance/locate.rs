@@ -1,133 +1,152 @@
-//! From keys to the addresses of their rows, by whatever the store is keyed.
+//! From keys to rows, by whatever the store is keyed.
 //!
-//! Every address given here holds a live row of the snapshot. Whether it is the key's is settled
-//! for exact keys; for hashed ones the fetched row must be compared ([`Located::verify`]).
+//! Every row given here is live, and holds the key.
 
-use arrow::array::ArrayRef;
+use std::sync::Arc;
+
 use keyloom_common::{
     Error, Result,
-    store::{LanceKey, OnDuplicateKey},
+    store::{Access, KeyPath, LanceKey, OnDuplicateKey},
 };
 
 use super::{
-    LanceHandle, LanceStore, column,
-    key_map::{Coder, Entry, KeyMap},
+    LanceStore,
+    blocks::Blocks,
+    btree,
+    code_index::CodeIndex,
+    column::Column,
     layout::Layout,
-    scan::{KeySource, read_key_map},
+    row::Row,
+    scan::{KeySource, Matches, Scan},
 };
-use crate::store::keys::Keys;
+use crate::store::{Fetched, Values, keys::Keys};
 
-/// Where the rows of a request's keys are.
-pub(super) struct Located<'a> {
-    /// For each key the address of its row; none if the store does not hold the key.
-    pub(super) addresses: Vec<Option<u64>>,
-    /// The key column to fetch and compare, if the addresses are only likely.
-    pub(super) verify: Option<&'a str>,
-}
+/// The bytes that a row takes in a map of keys.
+const MAP_BYTES_A_ROW: u64 = 13;
 
 impl LanceStore {
-    /// Finds the row of each key.
+    /// The row of each key, if the store holds it, and what was read to find it.
     ///
     /// # Errors
     /// `invalid` if a key stands in several rows and the store is to refuse that; `store` if the
     /// dataset cannot be read.
-    pub(super) async fn locate(&self, keys: &Keys) -> Result<Located<'_>> {
-        let settled = |addresses| Located { addresses, verify: None };
+    pub(super) async fn locate(
+        &self,
+        keys: &Keys,
+        access: Access,
+    ) -> Result<(Vec<Option<Row>>, Fetched)> {
+        let layout = self.handle.layout().await?;
+        let stable = self.handle.dataset.manifest.uses_stable_row_ids();
         match &self.handle.spec.key {
             LanceKey::Offset => {
-                let layout = self.layout().await?;
-                let row = |offset| layout.address_of_offset(offset);
-                Ok(settled(keys.integers()?.map(|key| key.and_then(row)).collect()))
+                let row = |offset| layout.row_at_position(offset);
+                let rows = keys.integers()?.map(|key| key.and_then(row)).collect();
+                Ok((rows, Fetched::default()))
             }
-            LanceKey::RowId if !self.handle.dataset.manifest.uses_stable_row_ids() => {
-                let layout = self.layout().await?;
-                let row = |address| layout.holds(address);
-                Ok(settled(keys.integers()?.map(|key| key.filter(|id| row(*id))).collect()))
+            LanceKey::RowId if !stable => {
+                let row = |address| layout.row_at(address);
+                let rows = keys.integers()?.map(|key| key.and_then(row)).collect();
+                Ok((rows, Fetched::default()))
             }
             LanceKey::RowId => {
-                let map = self.key_map(KeySource::StableRowId).await?;
-                Ok(settled(self.choose_exact(keys, map)?))
+                let (matches, fetched) =
+                    self.search(keys, KeySource::StableRowId, access, layout).await?;
+                Ok((self.choose(keys, &matches)?, fetched))
             }
             LanceKey::Column(name) => {
-                let map = self.key_map(KeySource::Column(name)).await?;
-                if keys.is_exact() {
-                    return Ok(settled(self.choose_exact(keys, map)?));
+                let column = self.handle.column(name)?;
+                if self.key_path(access, layout)? == KeyPath::Btree {
+                    let found = btree::search(&self.handle, layout, &column, keys.array()).await;
+                    let (matches, fetched) = found?;
+                    return Ok((self.choose(keys, &matches)?, fetched));
                 }
-                let addresses = self.choose_hashed(keys, map, name).await?;
-                Ok(Located { addresses, verify: Some(name) })
+                let blocks = Blocks::new(&self.handle, column.clone(), layout).await?;
+                let source = KeySource::Column(Arc::new(blocks));
+                let (mut matches, fetched) = self.search(keys, source, access, layout).await?;
+                if !keys.is_exact() {
+                    matches = self.verify(keys, matches, column, access).await?;
+                }
+                Ok((self.choose(keys, &matches)?, fetched))
             }
         }
     }
 
-    async fn layout(&self) -> Result<&Layout> {
-        let LanceHandle { dataset, settings, .. } = self.handle.as_ref();
-        let load = || Layout::load(dataset, settings.take_chunks_in_flight);
-        self.handle.layout.get_or_try_init(load).await.map_err(|error| self.cannot_read(error))
-    }
-
-    async fn key_map(&self, source: KeySource<'_>) -> Result<&KeyMap> {
-        let LanceHandle { dataset, settings, .. } = self.handle.as_ref();
-        let read = || read_key_map(dataset, source, Coder::default(), settings);
-        self.handle.key_map.get_or_try_init(read).await.map_err(|error| self.cannot_read(error))
-    }
-
-    fn choose_exact(&self, keys: &Keys, map: &KeyMap) -> Result<Vec<Option<u64>>> {
-        let rows = (0..keys.len()).map(|key| {
-            self.choose(keys, key, map.candidates(keys, key).iter().map(|entry| entry.1))
-        });
-        rows.collect()
-    }
-
-    /// Compares the keys of all rows whose hash several share: only then is it known how many are
-    /// the key's. A hash that stands in one row is left to be compared when that row is fetched.
-    async fn choose_hashed(
+    /// The rows whose keys have the same codes.
+    async fn search(
         &self,
         keys: &Keys,
-        map: &KeyMap,
-        name: &str,
-    ) -> Result<Vec<Option<u64>>> {
-        let candidates: Vec<_> = (0..keys.len()).map(|key| map.candidates(keys, key)).collect();
-        let several = candidates.iter().filter(|entries| entries.len() > 1).copied();
-        let mut wanted: Vec<u64> = several.flatten().map(|entry| entry.1).collect();
-        if wanted.is_empty() {
-            return Ok(candidates.iter().map(|rows| rows.first().map(|entry| entry.1)).collect());
+        source: KeySource,
+        access: Access,
+        layout: &Arc<Layout>,
+    ) -> Result<(Matches, Fetched)> {
+        let handle = &self.handle;
+        let wanted = Arc::new(CodeIndex::new(&handle.coder.codes(keys), keys.nulls()));
+        let path = self.key_path(access, layout)?;
+        let scan = Scan { handle: handle.clone(), layout: layout.clone(), source };
+        match path {
+            KeyPath::Scan => scan.without_maps(wanted).await,
+            _ => scan.through_maps(wanted).await,
         }
-        wanted.sort_unstable();
-        wanted.dedup();
-        let rows = self.fetch(&[name], &wanted).await?;
-        let held: &ArrayRef = column(&rows, name)?;
-        let held = Keys::try_new(held)?;
-        let same = |key: usize, address: u64| {
-            wanted.binary_search(&address).is_ok_and(|row| keys.equal(key, &held, row))
+    }
+
+    /// The way to take. One that is not forced gives way to the next best if it does not fit.
+    fn key_path(&self, access: Access, layout: &Layout) -> Result<KeyPath> {
+        let forced = self.handle.spec.access.keys;
+        let path = forced.unwrap_or(access.keys);
+        let rows: u64 = layout.physical_rows().map(u64::from).sum();
+        let (bytes, max) =
+            (rows.saturating_mul(MAP_BYTES_A_ROW), self.handle.settings.max_key_map_bytes);
+        if path != KeyPath::Map || bytes <= max {
+            return Ok(path);
+        }
+        if forced.is_some() {
+            return Err(Error::resource_exhausted(format!(
+                "the map of its {rows} keys takes {bytes} bytes; max_key_map_bytes allows {max}: \
+                 raise it, or set key_path to 'scan' or 'btree'"
+            )));
+        }
+        Ok(KeyPath::Scan)
+    }
+
+    /// The matches whose rows hold the very key.
+    async fn verify(
+        &self,
+        keys: &Keys,
+        matches: Matches,
+        column: Arc<Column>,
+        access: Access,
+    ) -> Result<Matches> {
+        let rows: Vec<Row> = matches.iter().map(|(_, row)| *row).collect();
+        let (values, _) = self.handle.fetch(&[column], &rows, access.rows).await?;
+        let Some(Values { pieces, places }) = values.first() else { return Ok(Matches::new()) };
+        let held = pieces.iter().map(Keys::try_new).collect::<Result<Vec<_>>>()?;
+        let same = |((key, _), place): &((u32, Row), _)| {
+            let place: &crate::store::Place = place;
+            keys.equal(*key as usize, &held[place.piece as usize], place.row as usize)
         };
-        let chosen = candidates.iter().enumerate().map(|(key, entries): (_, &&[Entry])| {
-            let rows = entries.iter().map(|entry| entry.1);
-            match entries.len() {
-                0 | 1 => Ok(entries.first().map(|entry| entry.1)),
-                _ => self.choose(keys, key, rows.filter(|address| same(key, *address))),
-            }
-        });
-        chosen.collect()
+        let matches = matches.into_iter().zip(places.iter().copied()).filter(same);
+        Ok(matches.map(|(found, _)| found).collect())
     }
 
-    /// The row of a key among those that hold it, which come in storage order.
-    fn choose(
-        &self,
-        keys: &Keys,
-        key: usize,
-        mut rows: impl Iterator<Item = u64>,
-    ) -> Result<Option<u64>> {
-        let first = rows.next();
-        match self.handle.spec.on_duplicate_key {
-            OnDuplicateKey::First => Ok(first),
-            OnDuplicateKey::Last => Ok(rows.last().or(first)),
-            OnDuplicateKey::Error if rows.next().is_none() => Ok(first),
-            OnDuplicateKey::Error => Err(Error::invalid(format!(
-                "key {} stands in several rows of KV store '{}'; set on_duplicate_key to 'first' \
-                 or 'last'",
-                keys.display(key),
-                self.alias
-            ))),
+    /// One row for each key. The rows of a key come in storage order.
+    fn choose(&self, keys: &Keys, matches: &Matches) -> Result<Vec<Option<Row>>> {
+        let policy = self.handle.spec.on_duplicate_key;
+        let (mut rows, mut refused) = (vec![None; keys.len()], None);
+        for (key, row) in matches {
+            let chosen = &mut rows[*key as usize];
+            match policy {
+                _ if chosen.is_none() => *chosen = Some(*row),
+                OnDuplicateKey::First => {}
+                OnDuplicateKey::Last => *chosen = Some(*row),
+                OnDuplicateKey::Error => refused = Some(refused.unwrap_or(*key).min(*key)),
+            }
         }
+        let Some(key) = refused else { return Ok(rows) };
+        Err(Error::invalid(format!(
+            "key {} stands in several rows of KV store '{}'; set on_duplicate_key to 'first' or \
+             'last'",
+            keys.display(key as usize),
+            self.alias
+        )))
     }
 }

@@ -1,19 +1,30 @@
-//! Lance datasets as stores: keys → row addresses → rows.
+//! Lance datasets as stores: keys → rows → values.
 //!
-//! Only addresses that stand in the snapshot and are not deleted are ever read, sorted and each
-//! once, and every read says which addresses it read: Lance drops, repeats or refuses rows
-//! otherwise, and an answer must never be short or shifted.
+//! Only rows that stand in the snapshot and are not deleted are ever answered, and every read says
+//! which rows it read: Lance drops, repeats or refuses rows otherwise, and an answer must never be
+//! short or shifted.
 //!
-//! [`open`] opens a snapshot, [`layout`] knows its fragments and deletions, [`scan`] reads its keys
-//! into a [`key_map`], [`locate`] turns keys into addresses, and [`fetch`] reads rows.
+//! [`open`] opens a snapshot ([`handle`]), [`layout`] knows its fragments and deletions. [`locate`]
+//! turns keys into rows, by maps of their [`coder`]'s codes, by a [`scan`], or by a [`btree`]. [`fetch`] reads
+//! values, by [`take`] or in [`blocks`], as [`cost`] advises. [`caches`] keeps what later requests
+//! can use.
 
+mod blocks;
+mod btree;
+mod caches;
+mod code_index;
+mod coder;
+mod column;
+mod cost;
 mod error;
 mod fetch;
-mod key_map;
+mod handle;
 mod layout;
 mod locate;
 mod open;
+mod row;
 mod scan;
+mod take;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -21,19 +32,19 @@ mod tests;
 use std::{fmt, sync::Arc};
 
 use arrow::{
-    array::{ArrayRef, RecordBatch, UInt32Array},
+    array::ArrayRef,
     compute::cast,
-    datatypes::SchemaRef,
+    datatypes::{Field, SchemaRef},
 };
 use async_trait::async_trait;
 use keyloom_common::{
-    Error, Result,
+    Error, ErrorKind, Result,
     store::{ResolvedStore, StoreKind},
 };
 
-use self::fetch::Fetch;
-pub(crate) use self::open::{LanceEnv, LanceHandle};
-use super::{Fetched, Found, Request, Store, keys::Keys, requested_schema};
+use self::row::Row;
+pub(crate) use self::{caches::Caches, handle::LanceHandle, open::LanceEnv};
+use super::{Found, Request, Store, Values, keys::Keys, requested_schema};
 
 /// A snapshot of a dataset under an alias.
 pub(super) struct LanceStore {
@@ -71,50 +82,54 @@ impl LanceHandle {
 impl Store for LanceStore {
     async fn lookup(&self, request: Request) -> Result<Found> {
         let found = self.find(&request).await;
-        found.map_err(|error| self.handle.scrub.clean(error))
+        found.map_err(|error| self.explain(error))
+    }
+
+    async fn row_bytes(&self, columns: &[usize]) -> Result<u64> {
+        let bytes = self.width(columns).await;
+        bytes.map_err(|error| self.explain(error))
     }
 }
 
 impl LanceStore {
+    /// Names the store, unless the error is about what was asked of it.
+    fn explain(&self, error: Error) -> Error {
+        let error = match error.kind() {
+            ErrorKind::Invalid => error,
+            _ => error.context(format_args!("KV store '{}' cannot be read", self.alias)),
+        };
+        self.handle.scrub.clean(error)
+    }
+
+    async fn width(&self, columns: &[usize]) -> Result<u64> {
+        let layout = self.handle.layout().await?;
+        let mut bytes = 0;
+        for field in requested_schema(&self.schema, columns)?.fields() {
+            bytes += self.handle.column(field.name())?.width(&self.handle, layout).await?;
+        }
+        Ok(bytes)
+    }
+
     async fn find(&self, request: &Request) -> Result<Found> {
         let output = requested_schema(&self.schema, &request.columns)?;
         let keys = Keys::try_new(&request.keys)?;
-        let located = self.locate(&keys).await?;
-        if output.fields().is_empty() && located.verify.is_none() {
-            return Found::existence(located.addresses.iter().map(Option::is_some));
-        }
-        let mut columns: Vec<&str> = output.fields().iter().map(|f| f.name().as_str()).collect();
-        columns.extend(located.verify.filter(|key| output.fields().find(key).is_none()));
-        let mut wanted: Vec<u64> = located.addresses.iter().copied().flatten().collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        let rows = self.fetch(&columns, &wanted).await?;
-
-        let held =
-            located.verify.map(|key| column(&rows, key).and_then(Keys::try_new)).transpose()?;
-        let positions = located.addresses.iter().enumerate().map(|(key, address)| {
-            let row = wanted.binary_search(address.as_ref()?).ok()?;
-            // Another key may have the same hash: then the row is not of this key.
-            let right = held.as_ref().is_none_or(|held| keys.equal(key, held, row));
-            right.then(|| u32::try_from(row).ok()).flatten()
-        });
-        let positions: UInt32Array = positions.collect();
+        let (rows, mut fetched) = self.locate(&keys, request.access).await?;
+        let held: Vec<bool> = rows.iter().map(Option::is_some).collect();
         if output.fields().is_empty() {
-            return Found::existence(positions.iter().map(|position| position.is_some()));
+            return Ok(Found { held, columns: Vec::new(), fetched });
         }
-        let fetched = Fetched::of(&rows);
-        Ok(Found { rows: conform(&rows, &output)?, positions, fetched })
-    }
-
-    /// The rows at these addresses, which must be sorted, distinct and live.
-    async fn fetch(&self, columns: &[&str], addresses: &[u64]) -> Result<RecordBatch> {
-        let fetch = Fetch::new(&self.handle.dataset, columns)?;
-        let rows = fetch.rows(addresses, &self.handle.settings).await;
-        rows.map_err(|error| self.cannot_read(error))
-    }
-
-    fn cannot_read(&self, error: Error) -> Error {
-        error.context(format_args!("KV store '{}' cannot be read", self.alias))
+        let columns = output.fields().iter().map(|field| self.handle.column(field.name()));
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let wanted: Vec<Row> = rows.into_iter().flatten().collect();
+        if wanted.is_empty() {
+            let columns = columns.iter().map(|_| Values::none(held.len())).collect();
+            return Ok(Found { held, columns, fetched });
+        }
+        let (values, read) = self.handle.fetch(&columns, &wanted, request.access.rows).await?;
+        fetched.add(&read);
+        let spread = output.fields().iter().zip(values);
+        let columns = spread.map(|(field, values)| conform(values.spread(&held), field));
+        Ok(Found { columns: columns.collect::<Result<_>>()?, held, fetched })
     }
 }
 
@@ -127,19 +142,12 @@ impl fmt::Debug for LanceStore {
     }
 }
 
-fn column<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
-    rows.column_by_name(name)
-        .ok_or_else(|| Error::internal(format!("column '{name}' was asked of Lance but not given")))
-}
-
-/// The columns as the plan knows them: in its order, with its metadata.
-fn conform(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let columns = schema.fields().iter().map(|field| {
-        let given = column(rows, field.name())?;
-        if given.data_type() == field.data_type() {
-            return Ok(given.clone());
-        }
-        Ok(cast(given, field.data_type())?)
-    });
-    Ok(RecordBatch::try_new(schema.clone(), columns.collect::<Result<_>>()?)?)
+/// The values as the plan's type has them.
+fn conform(values: Values, field: &Field) -> Result<Values> {
+    let piece = |piece: ArrayRef| {
+        let same = piece.data_type() == field.data_type();
+        if same { Ok(piece) } else { Ok(cast(&piece, field.data_type())?) }
+    };
+    let pieces = values.pieces.into_iter().map(piece).collect::<Result<_>>()?;
+    Ok(Values { pieces, ..values })
 }

@@ -1,6 +1,12 @@
 //! Opens snapshots of datasets, and says in the user's words why one cannot be opened.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use arrow::datatypes::{Schema, SchemaRef};
 use keyloom_common::{
@@ -12,9 +18,10 @@ use lance::{Dataset, dataset::builder::DatasetBuilder, session::Session};
 use tokio::sync::OnceCell;
 
 use super::{
+    caches::Caches,
+    cost::Costs,
     error::{Scrub, from_lance},
-    key_map::KeyMap,
-    layout::Layout,
+    handle::LanceHandle,
     tasks,
 };
 use crate::store::StoreSettings;
@@ -23,18 +30,7 @@ use crate::store::StoreSettings;
 pub(crate) struct LanceEnv<'a> {
     pub(crate) settings: &'a StoreSettings,
     pub(crate) session: &'a Arc<Session>,
-}
-
-/// A snapshot of a dataset, and what was learned about it so far.
-pub(crate) struct LanceHandle {
-    pub(super) spec: LanceSpec,
-    pub(super) dataset: Arc<Dataset>,
-    /// The columns that lookups can return.
-    pub(super) schema: SchemaRef,
-    pub(super) settings: StoreSettings,
-    pub(super) scrub: Scrub,
-    pub(super) layout: OnceCell<Layout>,
-    pub(super) key_map: OnceCell<KeyMap>,
+    pub(crate) caches: &'a Arc<Caches>,
 }
 
 impl LanceEnv<'_> {
@@ -61,15 +57,21 @@ impl LanceEnv<'_> {
     /// As [`LanceEnv::describe`].
     pub(crate) async fn open(&self, spec: &LanceSpec, version: u64) -> Result<LanceHandle> {
         let dataset = self.load(spec, Some(LancePin::Version(version))).await?;
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         Ok(LanceHandle {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
             schema: lookup_schema(&dataset),
             scrub: self.scrub(spec)?,
             // The profiles hold credentials, and nothing reads them after this.
             settings: StoreSettings { storage_profiles: HashMap::new(), ..self.settings.clone() },
+            costs: Costs::of(spec),
+            uri: spec.uri.as_str().into(),
             spec: spec.clone(),
             dataset: Arc::new(dataset),
+            coder: self.caches.coder.clone(),
+            caches: Arc::clone(self.caches),
             layout: OnceCell::new(),
-            key_map: OnceCell::new(),
+            columns: Mutex::default(),
         })
     }
 
@@ -120,15 +122,6 @@ impl LanceEnv<'_> {
 
     fn scrub(&self, spec: &LanceSpec) -> Result<Scrub> {
         Ok(Scrub::new(&spec.uri, self.profile(spec)?.into_iter().flatten()))
-    }
-}
-
-impl fmt::Debug for LanceHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LanceHandle")
-            .field("uri", &redact(&self.spec.uri))
-            .field("version", &self.dataset.version_id())
-            .finish_non_exhaustive()
     }
 }
 

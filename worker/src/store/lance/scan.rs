@@ -1,119 +1,177 @@
-//! Reads the keys of a whole snapshot, and nothing else, into a [`KeyMap`]: in ranges of rows,
-//! several at once.
+//! Reads keys, all of them and nothing else, as codes: block by block, several at once.
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
-use arrow::{
-    array::{AsArray, RecordBatch},
-    datatypes::UInt64Type,
-};
-use futures::{StreamExt, TryStreamExt};
+use arrow::buffer::NullBuffer;
 use keyloom_common::{Error, Result};
-use lance::{
-    Dataset,
-    dataset::{
-        ROW_ID,
-        fragment::{FileFragment, FragReadConfig},
-    },
-    datatypes::Schema,
-};
 
 use super::{
-    column,
-    error::from_lance,
-    fetch::{ROW_ADDRESS, fragment, projection},
-    key_map::{BYTES_A_ROW, Coder, Entry, KeyMap},
-    layout::Layout,
-    tasks,
+    blocks::Blocks, caches::FileColumn, code_index::CodeIndex, handle::LanceHandle, layout::Layout,
+    row::Row, tasks,
 };
-use crate::store::StoreSettings;
-
-/// Rows that one job scans, and rows that it decodes at a time.
-const RANGE_ROWS: u32 = 256 * 1024;
-const BATCH_ROWS: u32 = 8 * 1024;
-/// Batches that one job reads ahead.
-const READ_AHEAD: usize = 2;
+use crate::store::{Fetched, Keys};
 
 /// What the keys are.
-#[derive(Clone, Copy)]
-pub(super) enum KeySource<'a> {
+#[derive(Clone, Debug)]
+pub(super) enum KeySource {
     /// The values of a column.
-    Column(&'a str),
-    /// Row ids that stay with their rows when these move, and so say nothing of addresses.
+    Column(Arc<Blocks>),
+    /// Row ids that stay with their rows when these move, and so say nothing of where they are.
     StableRowId,
 }
 
-/// Maps the keys of all live rows.
-///
-/// # Errors
-/// `resource_exhausted` if the map would take more than the settings allow, `store` if the dataset
-/// cannot be read.
-pub(super) async fn read_key_map(
-    dataset: &Arc<Dataset>,
-    source: KeySource<'_>,
-    coder: Coder,
-    settings: &StoreSettings,
-) -> Result<KeyMap> {
-    let in_flight = settings.take_chunks_in_flight;
-    let layout = Layout::load(dataset, in_flight).await?;
-    let rows = check_size(&layout, settings)?;
-    let (schema, key) = match source {
-        KeySource::Column(column) => (projection(dataset, &[column])?, column),
-        KeySource::StableRowId => (projection(dataset, &[])?, ROW_ID),
-    };
-    let config = FragReadConfig::default()
-        .with_row_address(true)
-        .with_row_id(matches!(source, KeySource::StableRowId));
-
-    let scan = Arc::new(Scan { schema, config, key: key.to_owned(), coder: coder.clone() });
-    let jobs = layout.fragments().flat_map(|(id, rows)| {
-        let scan = scan.clone();
-        let starts = (0..rows).step_by(RANGE_ROWS as usize);
-        starts.map(move |start| {
-            let range = start..rows.min(start.saturating_add(RANGE_ROWS));
-            let (scan, fragment) = (scan.clone(), fragment(dataset, id));
-            async move { scan.range(fragment?, range).await }
-        })
-    });
-    let jobs: Vec<_> = jobs.collect();
-    let mut entries: Vec<Entry> = Vec::with_capacity(rows);
-    tasks::run_each(jobs, in_flight, |_, scanned: Vec<Entry>| entries.extend(scanned)).await?;
-    tasks::run_blocking(move || KeyMap::new(entries, coder)).await
+/// Whoever scans needs these.
+#[derive(Clone, Debug)]
+pub(super) struct Scan {
+    pub(super) handle: Arc<LanceHandle>,
+    pub(super) layout: Arc<Layout>,
+    pub(super) source: KeySource,
 }
 
-struct Scan {
-    schema: Schema,
-    config: FragReadConfig,
-    key: String,
-    coder: Coder,
+/// The codes of consecutive rows of a fragment.
+struct Codes {
+    start: u32,
+    codes: Vec<u64>,
+    nulls: Option<NullBuffer>,
 }
+
+/// Keys, by their positions in a request, and rows that hold them or another key of the same code.
+/// The rows of a key stand in storage order.
+pub(super) type Matches = Vec<(u32, Row)>;
 
 impl Scan {
-    async fn range(&self, fragment: FileFragment, range: Range<u32>) -> Result<Vec<Entry>> {
-        let reader = fragment.open(&self.schema, self.config.clone()).await.map_err(from_lance)?;
-        let mut entries = Vec::with_capacity(range.len());
-        let batches = reader.take_range(range, BATCH_ROWS).await.map_err(from_lance)?;
-        let mut batches = batches.buffered(READ_AHEAD);
-        while let Some(batch) = batches.try_next().await.map_err(from_lance)? {
-            self.encode(&batch, &mut entries)?;
-        }
-        Ok(entries)
+    /// The rows of the wanted codes, through maps of all keys that are read once and then kept.
+    pub(super) async fn through_maps(&self, wanted: Arc<CodeIndex>) -> Result<(Matches, Fetched)> {
+        let jobs = (0..self.layout.len()).map(|fragment| {
+            let (scan, wanted) = (self.clone(), wanted.clone());
+            async move {
+                let (map, fetched) = scan.map(fragment).await?;
+                let mut matches = Matches::new();
+                wanted.for_each_match(&map, |key, offset| {
+                    matches.push((key, Row::new(fragment, offset)));
+                });
+                Ok((matches, fetched))
+            }
+        });
+        self.join(jobs.collect::<Vec<_>>()).await
     }
 
-    fn encode(&self, batch: &RecordBatch, into: &mut Vec<Entry>) -> Result<()> {
-        let addresses = column(batch, ROW_ADDRESS)?.as_primitive::<UInt64Type>();
-        self.coder.encode(column(batch, &self.key)?, addresses.values(), into)
+    /// The rows of the wanted codes, found while all keys are read. Nothing is kept.
+    pub(super) async fn without_maps(&self, wanted: Arc<CodeIndex>) -> Result<(Matches, Fetched)> {
+        let parts = (0..self.layout.len())
+            .flat_map(|fragment| self.parts(fragment).map(move |part| (fragment, part)));
+        let jobs = parts.map(|(fragment, part)| {
+            let (scan, wanted) = (self.clone(), wanted.clone());
+            async move {
+                let (part, fetched) = scan.codes(fragment, part).await?;
+                let mut matches = Matches::new();
+                for (offset, code) in (part.start..).zip(&part.codes) {
+                    let valid = |nulls: &NullBuffer| nulls.is_valid((offset - part.start) as usize);
+                    if part.nulls.as_ref().is_none_or(valid) {
+                        let row = Row::new(fragment, offset);
+                        matches.extend(wanted.find(*code).map(|key| (key, row)));
+                    }
+                }
+                Ok((matches, fetched))
+            }
+        });
+        self.join(jobs.collect::<Vec<_>>()).await
+    }
+
+    async fn join<F>(&self, jobs: Vec<F>) -> Result<(Matches, Fetched)>
+    where
+        F: Future<Output = Result<(Matches, Fetched)>> + Send + 'static,
+    {
+        let (mut matches, mut fetched) = (Matches::new(), Fetched::default());
+        for (found, read) in tasks::run_all(jobs, self.handle.settings.reads_in_flight).await? {
+            matches.extend(found);
+            fetched.add(&read);
+        }
+        // Deletions are the snapshot's, while maps are shared with other versions.
+        matches.retain(|(_, row)| self.layout.is_live(*row));
+        Ok((matches, fetched))
+    }
+
+    /// The map of a fragment's keys, deleted rows among them.
+    async fn map(&self, fragment: usize) -> Result<(Arc<CodeIndex>, Fetched)> {
+        let mut fetched = Fetched::default();
+        let read = async {
+            let jobs = self.parts(fragment).map(|part| {
+                let scan = self.clone();
+                async move { scan.codes(fragment, part).await }
+            });
+            let jobs: Vec<_> = jobs.collect();
+            let mut parts = Vec::with_capacity(jobs.len());
+            for (part, read) in tasks::run_all(jobs, self.handle.settings.reads_in_flight).await? {
+                fetched.add(&read);
+                parts.push(part);
+            }
+            Ok::<_, Error>(Arc::new(tasks::run_blocking(move || index(parts)).await?))
+        };
+        let name = self.name(fragment);
+        let map = self.handle.caches.maps.get_or_insert_async(&name, read).await?;
+        Ok((map, fetched))
+    }
+
+    /// The name under which a fragment's map is kept.
+    fn name(&self, fragment: usize) -> FileColumn {
+        /// No column of a dataset has such an id.
+        const ROW_IDS: i32 = i32::MIN;
+        let id = self.layout.id(fragment);
+        match &self.source {
+            KeySource::Column(blocks) => blocks.column().in_fragment(&self.handle, id),
+            KeySource::StableRowId => FileColumn {
+                dataset: self.handle.uri.clone(),
+                file: self.handle.versioned(id),
+                field: ROW_IDS,
+            },
+        }
+    }
+
+    /// The parts in which a fragment's keys are read.
+    fn parts(&self, fragment: usize) -> std::ops::Range<u32> {
+        match &self.source {
+            KeySource::Column(blocks) => blocks.of_fragment(fragment),
+            KeySource::StableRowId => 0..1,
+        }
+    }
+
+    async fn codes(&self, fragment: usize, part: u32) -> Result<(Codes, Fetched)> {
+        let Self { handle, layout, source } = self;
+        let (keys, start, read) = match source {
+            KeySource::Column(blocks) => blocks.load(handle, layout, part).await?,
+            KeySource::StableRowId => {
+                let rows = layout.physical(fragment);
+                (handle.read_row_ids(layout.id(fragment), rows).await?, 0, Fetched::default())
+            }
+        };
+        let keys = Keys::try_new(&keys)?;
+        // Keys are counted as such, not as values.
+        let fetched = Fetched {
+            keys_scanned: keys.len() as u64,
+            blocks: read.blocks,
+            block_hits: read.block_hits,
+            ..Fetched::default()
+        };
+        let codes = handle.coder.codes(&keys);
+        Ok((Codes { start, codes, nulls: keys.nulls().cloned() }, fetched))
     }
 }
 
-fn check_size(layout: &Layout, settings: &StoreSettings) -> Result<usize> {
-    let rows = layout.live_rows();
-    let (bytes, max) = (rows.saturating_mul(BYTES_A_ROW), settings.max_key_map_bytes);
-    if bytes > max {
-        return Err(Error::resource_exhausted(format!(
-            "the map of its {rows} keys takes {bytes} bytes; max_key_map_bytes allows {max}"
-        )));
+fn index(mut parts: Vec<Codes>) -> CodeIndex {
+    if parts.len() == 1
+        && let Some(only) = parts.pop()
+    {
+        return CodeIndex::new(&only.codes, only.nulls.as_ref());
     }
-    usize::try_from(rows)
-        .map_err(|_| Error::resource_exhausted("its keys exceed the address space"))
+    let valid = |part: &Codes| match &part.nulls {
+        Some(nulls) => nulls.iter().collect::<Vec<_>>(),
+        None => vec![true; part.codes.len()],
+    };
+    let nulls = parts
+        .iter()
+        .any(|part| part.nulls.is_some())
+        .then(|| parts.iter().flat_map(valid).collect::<NullBuffer>());
+    let codes: Vec<u64> = parts.into_iter().flat_map(|part| part.codes).collect();
+    CodeIndex::new(&codes, nulls.as_ref())
 }

@@ -13,8 +13,8 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, UInt64Type};
 use keyloom_common::{
     Error, ErrorKind, Result,
     store::{
-        LancePin, LanceSpec, OnDuplicateKey, ResolvedStore, Snapshot, StoreDescription, StoreKind,
-        StoreSpec,
+        Access, ForcedAccess, KeyPath, LancePin, LanceSpec, OnDuplicateKey, ResolvedStore,
+        Snapshot, StoreDescription, StoreKind, StoreSpec,
     },
 };
 use lance::{
@@ -25,13 +25,10 @@ use lance::{
     },
 };
 
-use super::{
-    key_map::Coder,
-    scan::{KeySource, read_key_map},
-};
+use super::coder::Coder;
 use crate::store::{
     Found, Request, Store, StoreEnv, StoreSettings,
-    contract::fixture::{Blobs, batch, env, held, lance_spec, values, write_lance},
+    contract::fixture::{Blobs, EveryPath, batch, env, held, lance_spec, values, write_lance},
     open::Handle,
 };
 
@@ -88,8 +85,9 @@ impl Rows {
         lance_spec(&self.uri, key)
     }
 
+    /// The store, by every way to its rows.
     async fn open(&self, key: &str) -> Arc<dyn Store> {
-        open(self.spec(key)).await.unwrap()
+        Arc::new(EveryPath::open(&env(), &self.spec(key)).await.unwrap().0)
     }
 
     /// The row ids of the ids, as Lance tells them.
@@ -123,20 +121,29 @@ async fn ask(
     keys: impl Array + 'static,
     columns: &[usize],
 ) -> Result<Found> {
-    store.lookup(Request { keys: Arc::new(keys), columns: columns.to_vec() }).await
+    store
+        .lookup(Request {
+            keys: Arc::new(keys),
+            columns: columns.to_vec(),
+            access: Access::default(),
+        })
+        .await
 }
 
 /// The ids found under integer keys.
 async fn ids(store: &Arc<dyn Store>, keys: impl Array + 'static) -> Vec<Option<i64>> {
     let keys: ArrayRef = Arc::new(keys);
-    let found = store.lookup(Request { keys: keys.clone(), columns: vec![1, 0] }).await.unwrap();
-    let (ids, words) = (values(&found, "id"), values(&found, "word"));
+    let found = ask(store, keys.clone(), &[1, 0]).await.unwrap();
+    if !held(&found).contains(&true) {
+        return vec![None; keys.len()];
+    }
+    let (words, ids) = (values(&found, 0), values(&found, 1));
     let ids: Vec<_> = ids.as_primitive::<Int64Type>().iter().collect();
     let expected: StringArray = ids.iter().map(|id| id.map(word)).collect();
     assert_eq!(words.as_ref(), &expected);
     // Existence must say the same, and read no values.
-    let exists = store.lookup(Request { keys, columns: vec![] }).await.unwrap();
+    let exists = ask(store, keys, &[]).await.unwrap();
     assert_eq!(held(&exists), ids.iter().map(Option::is_some).collect::<Vec<_>>());
-    assert_eq!(exists.fetched, Default::default());
+    assert_eq!((exists.fetched.bytes, exists.fetched.rows_taken), (0, 0));
     ids
 }

@@ -1,0 +1,137 @@
+//! What a store answers: which keys it holds, and where their values are.
+//!
+//! Values stay in the arrays that they were read into. They are copied once, by the lookup
+//! operator, into the rows that asked for them.
+
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use keyloom_common::{Error, Result};
+
+/// The rows found.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// For each key whether the store holds it.
+    pub held: Vec<bool>,
+    /// The requested columns, in the requested order.
+    pub columns: Vec<Values>,
+    /// What was read to find them.
+    pub fetched: Fetched,
+}
+
+/// The values of one column: for each key its place.
+#[derive(Clone, Debug)]
+pub struct Values {
+    /// Arrays of the column's type.
+    pub pieces: Vec<ArrayRef>,
+    /// For each key the place of its value; [`Place::NONE`] if the store does not hold the key.
+    pub places: Arc<[Place]>,
+}
+
+/// A row of one of several arrays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Which array.
+    pub piece: u32,
+    /// Which of its rows.
+    pub row: u32,
+}
+
+/// What a request read from the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// Rows of which values were taken one by one.
+    pub rows_taken: u64,
+    /// Rows of which values were read in whole blocks.
+    pub rows_scanned: u64,
+    /// Bytes of values read, decoded.
+    pub bytes: u64,
+    /// Keys read to find the rows.
+    pub keys_scanned: u64,
+    /// Blocks of columns that were needed.
+    pub blocks: u64,
+    /// Blocks among them that were in memory.
+    pub block_hits: u64,
+}
+
+impl Place {
+    /// No row.
+    pub const NONE: Self = Self { piece: u32::MAX, row: u32::MAX };
+
+    /// The row, unless it is none.
+    pub fn get(self) -> Option<Self> {
+        (self != Self::NONE).then_some(self)
+    }
+
+    /// The place after `pieces` more arrays were put in front.
+    pub(crate) fn behind(self, pieces: u32) -> Self {
+        self.get().map_or(self, |place| Self { piece: place.piece + pieces, ..place })
+    }
+}
+
+impl Values {
+    /// The values of keys of which the store holds none.
+    pub(crate) fn none(keys: usize) -> Self {
+        Self { pieces: Vec::new(), places: vec![Place::NONE; keys].into() }
+    }
+}
+
+impl Values {
+    /// The values of more keys: of those that are held, in their order, these.
+    pub(crate) fn spread(self, held: &[bool]) -> Self {
+        if self.places.len() == held.len() {
+            return self;
+        }
+        let mut places = self.places.iter().copied();
+        let place = |held: &bool| if *held { places.next() } else { None };
+        let places = held.iter().map(place).map(|place| place.unwrap_or(Place::NONE)).collect();
+        Self { pieces: self.pieces, places }
+    }
+}
+
+impl Found {
+    /// The answer to several requests for the same columns as the answer to one.
+    ///
+    /// # Errors
+    /// `resource_exhausted` if there are too many arrays to be counted.
+    pub fn concat(mut answers: Vec<Self>, columns: usize) -> Result<Self> {
+        if answers.len() == 1 {
+            return Ok(answers.swap_remove(0));
+        }
+        let mut all = Self::default();
+        let mut joined = vec![(Vec::new(), Vec::new()); columns];
+        for answer in answers {
+            all.held.extend(answer.held);
+            all.fetched.add(&answer.fetched);
+            for ((pieces, places), values) in joined.iter_mut().zip(answer.columns) {
+                let before = u32::try_from(pieces.len())
+                    .map_err(|_| Error::resource_exhausted("too many pieces of values"))?;
+                places.extend(values.places.iter().map(|place| place.behind(before)));
+                pieces.extend(values.pieces);
+            }
+        }
+        let values = joined.into_iter();
+        all.columns =
+            values.map(|(pieces, places)| Values { pieces, places: places.into() }).collect();
+        Ok(all)
+    }
+}
+
+impl Fetched {
+    /// Adds what another request read.
+    pub fn add(&mut self, other: &Self) {
+        self.rows_taken += other.rows_taken;
+        self.rows_scanned += other.rows_scanned;
+        self.bytes += other.bytes;
+        self.keys_scanned += other.keys_scanned;
+        self.blocks += other.blocks;
+        self.block_hits += other.block_hits;
+    }
+}
+
+/// The bytes of an array's values. Only they count, not the buffers around them, which may be
+/// larger and shared.
+pub(crate) fn value_bytes(array: &ArrayRef) -> u64 {
+    let size = array.to_data().get_slice_memory_size();
+    size.unwrap_or_else(|_| array.get_array_memory_size()) as u64
+}

@@ -1,0 +1,155 @@
+//! A column in blocks: consecutive rows of a fragment, read in one go and kept while there is room.
+//!
+//! Where a block starts depends on the column's width alone, so that all requests share blocks.
+
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use keyloom_common::{Error, Result};
+
+use super::{caches::Block, column::Column, handle::LanceHandle, layout::Layout, row::Row, tasks};
+use crate::store::{Fetched, Place, Values, value_bytes};
+
+/// The most rows of a block.
+const MAX_ROWS: u64 = 64 * 1024;
+
+/// A column cut into blocks, which are numbered through all fragments.
+#[derive(Debug)]
+pub(super) struct Blocks {
+    column: Arc<Column>,
+    /// Rows of a block; the last of a fragment may have fewer.
+    rows: u32,
+    /// About how many bytes a block takes.
+    bytes: u64,
+    /// The number of each fragment's first block, and behind them how many blocks there are.
+    firsts: Vec<u32>,
+    /// Whether there is room to keep the whole column.
+    keep: bool,
+}
+
+impl Blocks {
+    pub(super) async fn new(
+        handle: &LanceHandle,
+        column: Arc<Column>,
+        layout: &Layout,
+    ) -> Result<Self> {
+        let width = column.width(handle, layout).await?;
+        let rows = (handle.settings.read_bytes as u64 / width.max(1)).clamp(1, MAX_ROWS) as u32;
+        let mut firsts = vec![0];
+        let mut next = 0;
+        for physical in layout.physical_rows() {
+            next += physical.div_ceil(rows);
+            firsts.push(next);
+        }
+        let size = layout.physical_rows().map(u64::from).sum::<u64>().saturating_mul(width);
+        // Columns share the room, so that one is not to take all of it.
+        let keep = size <= handle.settings.column_cache_bytes / 4 * 3;
+        Ok(Self { column, rows, bytes: width.saturating_mul(rows.into()), firsts, keep })
+    }
+
+    pub(super) fn column(&self) -> &Column {
+        &self.column
+    }
+
+    /// Whether blocks are kept for later requests.
+    pub(super) fn are_kept(&self) -> bool {
+        self.keep
+    }
+
+    /// About how many bytes a block takes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// How many blocks the column has.
+    pub(super) fn count(&self) -> u32 {
+        self.firsts.last().copied().unwrap_or(0)
+    }
+
+    /// The blocks of a fragment.
+    pub(super) fn of_fragment(&self, fragment: usize) -> std::ops::Range<u32> {
+        self.firsts[fragment]..self.firsts[fragment + 1]
+    }
+
+    fn block_of(&self, row: Row) -> u32 {
+        self.firsts[row.fragment()] + row.offset() / self.rows
+    }
+
+    /// The blocks in which the rows stand, in order.
+    pub(super) fn touched(&self, rows: &[Row]) -> Vec<u32> {
+        let mut touched = vec![false; self.count() as usize];
+        rows.iter().for_each(|row| touched[self.block_of(*row) as usize] = true);
+        (0..self.count()).filter(|block| touched[*block as usize]).collect()
+    }
+
+    /// How many of the blocks would have to be read.
+    pub(super) fn absent(&self, handle: &LanceHandle, layout: &Layout, blocks: &[u32]) -> u64 {
+        let kept = |block: &&u32| {
+            self.keep && handle.caches.blocks.contains_key(&self.locate(handle, layout, **block).1)
+        };
+        (blocks.len() - blocks.iter().filter(kept).count()) as u64
+    }
+
+    /// The fragment of a block, and the name under which it is kept.
+    fn locate(&self, handle: &LanceHandle, layout: &Layout, block: u32) -> (usize, Block) {
+        let fragment = self.firsts.partition_point(|first| *first <= block) - 1;
+        let start = (block - self.firsts[fragment]) * self.rows;
+        let rows = self.rows.min(layout.physical(fragment) - start);
+        let column = self.column.in_fragment(handle, layout.id(fragment));
+        (fragment, Block { column, start, rows })
+    }
+
+    /// The values of a block, where it starts in its fragment, and what was read for it.
+    pub(super) async fn load(
+        &self,
+        handle: &LanceHandle,
+        layout: &Layout,
+        block: u32,
+    ) -> Result<(ArrayRef, u32, Fetched)> {
+        let (fragment, block) = self.locate(handle, layout, block);
+        let mut fetched = Fetched { blocks: 1, block_hits: 1, ..Fetched::default() };
+        let read = async {
+            let rows = block.start..block.start + block.rows;
+            let values = handle.read_range(&self.column, layout.id(fragment), rows).await?;
+            fetched.block_hits = 0;
+            fetched.rows_scanned = values.len() as u64;
+            fetched.bytes = value_bytes(&values);
+            Ok::<_, Error>(values)
+        };
+        let values = if self.keep {
+            handle.caches.blocks.get_or_insert_async(&block, read).await?
+        } else {
+            read.await?
+        };
+        Ok((values, block.start, fetched))
+    }
+
+    /// The values at the rows, through their whole blocks.
+    pub(super) async fn values(
+        self: &Arc<Self>,
+        handle: &Arc<LanceHandle>,
+        layout: &Arc<Layout>,
+        rows: &[Row],
+    ) -> Result<(Values, Fetched)> {
+        let touched = self.touched(rows);
+        let jobs = touched.iter().map(|block| {
+            let (blocks, handle, layout) = (self.clone(), handle.clone(), layout.clone());
+            let block = *block;
+            async move { blocks.load(&handle, &layout, block).await }
+        });
+        let jobs: Vec<_> = jobs.collect();
+        let mut fetched = Fetched::default();
+        let mut pieces = Vec::with_capacity(touched.len());
+        for (piece, _, read) in tasks::run_all(jobs, handle.settings.reads_in_flight).await? {
+            fetched.add(&read);
+            pieces.push(piece);
+        }
+        let mut piece_of = vec![0; self.count() as usize];
+        (0..).zip(&touched).for_each(|(piece, block)| piece_of[*block as usize] = piece);
+        let place = |row: &Row| Place {
+            piece: piece_of[self.block_of(*row) as usize],
+            row: row.offset() % self.rows,
+        };
+        Ok((Values { pieces, places: rows.iter().map(place).collect() }, fetched))
+    }
+}

@@ -1,0 +1,134 @@
+//! Positions by 64-bit codes, in 13 bytes a position.
+//!
+//! Codes are grouped by their upper bits, so that a search looks at a few neighbours; codes must be
+//! well spread, as those of a [`super::coder::Coder`] are. Positions of one code stand in order.
+
+use arrow::buffer::NullBuffer;
+
+/// Codes that share a group, on average.
+const GROUP: usize = 4;
+
+/// Positions from 0, found by their codes.
+#[derive(Debug)]
+pub(super) struct CodeIndex {
+    shift: u32,
+    /// Where each group starts, and behind them where the last ends.
+    starts: Vec<u32>,
+    codes: Vec<u64>,
+    positions: Vec<u32>,
+}
+
+impl CodeIndex {
+    /// Indexes the codes by their positions; those at nulls are left out.
+    pub(super) fn new(codes: &[u64], nulls: Option<&NullBuffer>) -> Self {
+        let bits = (codes.len() / GROUP).checked_ilog2().unwrap_or(0).clamp(1, 32);
+        let shift = u64::BITS - bits;
+        let groups = 1 << bits;
+        let valid = |position: &usize| nulls.is_none_or(|nulls| nulls.is_valid(*position));
+
+        let mut starts = vec![0u32; groups + 1];
+        for position in (0..codes.len()).filter(valid) {
+            starts[(codes[position] >> shift) as usize + 1] += 1;
+        }
+        for group in 0..groups {
+            starts[group + 1] += starts[group];
+        }
+        let len = starts[groups] as usize;
+        let (mut grouped, mut positions) = (vec![0; len], vec![0; len]);
+        let mut next = starts.clone();
+        for position in (0..codes.len()).filter(valid) {
+            let code = codes[position];
+            let place = &mut next[(code >> shift) as usize];
+            grouped[*place as usize] = code;
+            positions[*place as usize] = position as u32;
+            *place += 1;
+        }
+        Self { shift, starts, codes: grouped, positions }
+    }
+
+    /// The positions of a code, in order.
+    pub(super) fn find(&self, code: u64) -> impl Iterator<Item = u32> {
+        let group = (code >> self.shift) as usize;
+        let group = self.starts[group] as usize..self.starts[group + 1] as usize;
+        let (codes, positions) = (&self.codes[group.clone()], &self.positions[group]);
+        let found = codes.iter().zip(positions).filter(move |(other, _)| **other == code);
+        found.map(|(_, position)| *position)
+    }
+
+    /// How many positions it holds.
+    pub(super) fn len(&self) -> usize {
+        self.codes.len()
+    }
+
+    /// The bytes that it takes.
+    pub(super) fn bytes(&self) -> u64 {
+        let position = size_of::<u64>() + size_of::<u32>();
+        (self.starts.len() * size_of::<u32>() + self.codes.len() * position) as u64
+    }
+
+    /// Calls back with the positions of each pair of equal codes, here and there.
+    pub(super) fn for_each_match(&self, other: &Self, mut pair: impl FnMut(u32, u32)) {
+        // Through the smaller one in its order, so that memory is read forwards.
+        if self.len() <= other.len() {
+            for (code, mine) in self.codes.iter().zip(&self.positions) {
+                other.find(*code).for_each(|theirs| pair(*mine, theirs));
+            }
+        } else {
+            for (code, theirs) in other.codes.iter().zip(&other.positions) {
+                self.find(*code).for_each(|mine| pair(mine, *theirs));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spread(key: u64) -> u64 {
+        key.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+
+    #[test]
+    fn finds_every_position_of_a_code_in_order() {
+        for len in [0, 1, 2, 7, 8, 1000] {
+            let codes: Vec<_> = (0..len).map(|position| spread(position / 3)).collect();
+            let index = CodeIndex::new(&codes, None);
+            for key in 0..len / 3 {
+                let first = key as u32 * 3;
+                let found: Vec<_> = index.find(spread(key)).collect();
+                assert_eq!(found, [first, first + 1, first + 2], "{key} of {len}");
+            }
+            assert_eq!(index.find(spread(len)).count(), 0);
+        }
+    }
+
+    #[test]
+    fn nulls_are_left_out() {
+        let nulls = NullBuffer::from(vec![true, false, true]);
+        let index = CodeIndex::new(&[7, 7, 7], Some(&nulls));
+        assert_eq!(index.find(7).collect::<Vec<_>>(), [0, 2]);
+    }
+
+    #[test]
+    fn matches_are_the_same_from_either_side() {
+        let few: Vec<_> = (0..40).map(|key| spread(key * 5)).collect();
+        let many: Vec<_> = (0..300).map(|key| spread(key / 2)).collect();
+        let (few, many) = (CodeIndex::new(&few, None), CodeIndex::new(&many, None));
+        let mut pairs = Vec::new();
+        few.for_each_match(&many, |few, many| pairs.push((few, many)));
+        let mut turned = Vec::new();
+        many.for_each_match(&few, |many, few| turned.push((few, many)));
+        pairs.sort_unstable();
+        turned.sort_unstable();
+        assert_eq!(pairs, turned);
+        assert_eq!(pairs.len(), 60);
+        assert!(pairs.iter().all(|(few, many)| few * 5 == many / 2));
+    }
+
+    #[test]
+    fn thirteen_bytes_a_position() {
+        let codes: Vec<_> = (0..1 << 16).map(spread).collect();
+        assert!(CodeIndex::new(&codes, None).bytes() <= 13 * codes.len() as u64 + 8);
+    }
+}

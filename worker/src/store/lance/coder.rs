@@ -1,0 +1,46 @@
+//! Codes of keys: 64 bits that are equal for equal keys, and well spread.
+//!
+//! The codes of integers are unequal for unequal keys, too. Those of anything else are hashes, so
+//! that rows found by them are candidates until their keys were compared.
+
+use hashbrown::DefaultHashBuilder;
+
+use crate::store::keys::Keys;
+
+/// Turns keys into codes. The codes of one coder mean nothing to another.
+#[derive(Clone, Debug)]
+pub(super) struct Coder {
+    hasher: DefaultHashBuilder,
+    /// Which bits of a hash count: all of them, except where a test wants keys to collide.
+    mask: u64,
+}
+
+impl Coder {
+    /// A coder whose hashes differ in these bits only.
+    #[cfg(test)]
+    pub(super) fn masked(mask: u64) -> Self {
+        Self { mask, ..Self::default() }
+    }
+
+    /// The code of every key; null ones have any code.
+    pub(super) fn codes(&self, keys: &Keys) -> Vec<u64> {
+        let mut codes = keys.codes(&self.hasher);
+        if keys.is_exact() {
+            codes.iter_mut().for_each(|code| *code = spread(*code));
+        } else if self.mask != u64::MAX {
+            codes.iter_mut().for_each(|code| *code &= self.mask);
+        }
+        codes
+    }
+}
+
+impl Default for Coder {
+    fn default() -> Self {
+        Self { hasher: DefaultHashBuilder::default(), mask: u64::MAX }
+    }
+}
+
+/// Spreads consecutive integers over all 64 bits; no two of them become the same.
+fn spread(key: u64) -> u64 {
+    (key ^ (key >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}

@@ -1,0 +1,106 @@
+//! A column of an open dataset: which files hold it, how wide it is, and what reading it has cost.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use arrow::{array::ArrayRef, datatypes::DataType};
+use keyloom_common::{Error, Result};
+use lance::datatypes::{Field, Schema};
+use tokio::sync::OnceCell;
+
+use super::{caches::FileColumn, handle::LanceHandle, layout::Layout};
+use crate::store::value_bytes;
+
+/// A top-level column. Names are compared whole: a dot in a name is no path.
+#[derive(Debug)]
+pub(super) struct Column {
+    field: Field,
+    /// The ids of the field and of all below it.
+    ids: Vec<i32>,
+    /// About how many bytes a value takes.
+    width: OnceCell<u64>,
+    /// What taking rows of it has cost so far, in nanoseconds.
+    spent: AtomicU64,
+}
+
+impl Column {
+    pub(super) fn new(field: &Field) -> Self {
+        let mut ids = Vec::new();
+        let mut nested = vec![field];
+        while let Some(field) = nested.pop() {
+            ids.push(field.id);
+            nested.extend(&field.children);
+        }
+        Self { field: field.clone(), ids, width: OnceCell::new(), spent: AtomicU64::new(0) }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.field.name
+    }
+
+    pub(super) fn field_id(&self) -> i32 {
+        self.field.id
+    }
+
+    /// Where the column of a fragment is kept. A column that is in no one file, or that later
+    /// files overlay, is not shared with other versions.
+    pub(super) fn in_fragment(&self, handle: &LanceHandle, id: u32) -> FileColumn {
+        let fragments = handle.dataset.manifest.fragments.as_slice();
+        let at = fragments.binary_search_by_key(&u64::from(id), |fragment| fragment.id);
+        let fragment = at.ok().and_then(|at| fragments.get(at));
+        let files: BTreeSet<&str> = fragment
+            .iter()
+            .flat_map(|fragment| &fragment.files)
+            .filter(|file| file.fields.iter().any(|id| self.ids.contains(id)))
+            .map(|file| file.path.as_str())
+            .collect();
+        let overlaid = fragment.is_none_or(|fragment| !fragment.overlays.is_empty());
+        let file = match files.first() {
+            Some(file) if files.len() == 1 && !overlaid => (*file).into(),
+            _ => handle.versioned(id),
+        };
+        FileColumn { dataset: handle.uri.clone(), file, field: self.field.id }
+    }
+
+    /// What taking rows has cost with these, in nanoseconds.
+    pub(super) fn spend(&self, nanoseconds: u64) -> u64 {
+        self.spent.fetch_add(nanoseconds, Ordering::Relaxed).saturating_add(nanoseconds)
+    }
+
+    /// About how many bytes a value takes: known by the type, or learned from a few values.
+    pub(super) async fn width(&self, handle: &LanceHandle, layout: &Layout) -> Result<u64> {
+        if let Some(width) = fixed_width(&self.field.data_type()) {
+            return Ok(width);
+        }
+        let sample = || async {
+            let Some((fragment, rows)) = layout.a_fragment() else {
+                return Ok(1);
+            };
+            let sample: ArrayRef = handle.read_range(self, fragment, 0..rows.min(SAMPLE)).await?;
+            Ok::<_, Error>(value_bytes(&sample).div_ceil(sample.len().max(1) as u64).max(1))
+        };
+        self.width.get_or_try_init(sample).await.copied()
+    }
+}
+
+/// Values that tell how wide a column is.
+const SAMPLE: u32 = 64;
+
+/// The bytes of a value, if all have the same.
+fn fixed_width(data_type: &DataType) -> Option<u64> {
+    match data_type {
+        DataType::Boolean => Some(1),
+        DataType::FixedSizeBinary(size) => Some(*size as u64),
+        DataType::FixedSizeList(item, size) => Some(fixed_width(item.data_type())? * *size as u64),
+        DataType::Struct(fields) => fields.iter().map(|f| fixed_width(f.data_type())).sum(),
+        other => other.primitive_width().map(|width| width as u64),
+    }
+}
+
+/// Columns as Lance projects them, in this order.
+pub(super) fn projection<'a>(columns: impl IntoIterator<Item = &'a Column>) -> Schema {
+    let fields = columns.into_iter().map(|column| column.field.clone()).collect();
+    Schema { fields, metadata: HashMap::new() }
+}

@@ -1,0 +1,29 @@
+//! What reading costs: so much for each read, and so much for each byte.
+//!
+//! Measured with two cores over local files in the page cache (a sparse take of a row of 128 floats
+//! takes 6 µs, 4 MiB read at once 1.1 ms), and estimated for object stores from 30 ms a request, 64
+//! requests at once, and 500 MB/s.
+
+use keyloom_common::store::LanceSpec;
+
+/// Costs of one kind of storage, in nanoseconds of a worker's time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Costs {
+    read: u64,
+    picoseconds_a_byte: u64,
+}
+
+const LOCAL: Costs = Costs { read: 6_000, picoseconds_a_byte: 250 };
+const REMOTE: Costs = Costs { read: 500_000, picoseconds_a_byte: 2_000 };
+
+impl Costs {
+    pub(super) fn of(spec: &LanceSpec) -> Self {
+        let scheme = spec.uri.split_once("://").map(|(scheme, _)| scheme);
+        if matches!(scheme, None | Some("file")) { LOCAL } else { REMOTE }
+    }
+
+    /// One read of so many bytes.
+    pub(super) fn read(self, bytes: u64) -> u64 {
+        self.read.saturating_add(bytes.saturating_mul(self.picoseconds_a_byte) / 1_000)
+    }
+}
