@@ -508,13 +508,13 @@ async fn large_and_small_row_groups_keep_their_order(session: &TestSession) -> R
         let groups: Vec<_> = groups.iter().map(|(from, to)| numbered(*from, *to)).collect();
         write_parquet(&format!("{folder}/{name}.parquet"), &groups)
     };
-    write("1", &[(0, 2), (2, 20_000), (20_000, 20_001)])?;
-    write("2", &[(20_001, 20_003)])?;
-    write("3", &[(20_003, 40_000), (40_000, 40_004)])?;
+    write("1", &[(0, 2), (2, 40_000), (40_000, 40_001)])?;
+    write("2", &[(40_001, 40_003)])?;
+    write("3", &[(40_003, 80_000), (80_000, 80_004)])?;
     session.register("f", &folder, None).await?;
-    // 2 rows; 19,998 in two; 1 + 2 rows of two files; 19,997 in two; 4.
-    assert_eq!(look_at(session, "f", 0, 40_004).await?, 7);
-    session.check("SELECT n FROM f WHERE n = 19999 OR n = 39999", &["19999", "39999"]).await
+    // 2 rows; 39,998 in two; 1 + 2 rows of two files; 39,997 in two; 4.
+    assert_eq!(look_at(session, "f", 0, 80_004).await?, 7);
+    session.check("SELECT n FROM f WHERE n = 39999 OR n = 79999", &["39999", "79999"]).await
 }
 
 async fn a_parquet_file_without_rows_has_its_columns(session: &TestSession) -> Result<()> {
