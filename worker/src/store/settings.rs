@@ -26,6 +26,8 @@ pub struct StoreSettings {
     pub max_open_stores: usize,
     /// The most bytes of one store's map from keys to rows, at 16 bytes a row (default 4 GiB).
     pub max_key_map_bytes: u64,
+    /// The most bytes of columns kept in memory by lookups that scan them (default 1 GiB).
+    pub column_cache_bytes: u64,
     /// Storage options (endpoint, region, credentials, …) by the name under which stores ask for
     /// them (default none).
     pub storage_profiles: HashMap<String, HashMap<String, String>>,
@@ -49,6 +51,7 @@ impl Default for StoreSettings {
             take_chunks_in_flight: 4,
             max_open_stores: 64,
             max_key_map_bytes: 4 << 30,
+            column_cache_bytes: 1 << 30,
             storage_profiles: HashMap::new(),
         }
     }
@@ -63,6 +66,7 @@ impl fmt::Debug for StoreSettings {
             .field("take_chunks_in_flight", &self.take_chunks_in_flight)
             .field("max_open_stores", &self.max_open_stores)
             .field("max_key_map_bytes", &self.max_key_map_bytes)
+            .field("column_cache_bytes", &self.column_cache_bytes)
             .field("storage_profiles", &self.profile_names())
             .finish()
     }

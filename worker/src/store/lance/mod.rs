@@ -9,6 +9,7 @@
 
 mod error;
 mod fetch;
+mod figures;
 mod key_map;
 mod layout;
 mod locate;

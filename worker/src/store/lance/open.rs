@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 
 use super::{
     error::{Scrub, from_lance},
+    figures::figures,
     key_map::KeyMap,
     layout::Layout,
     tasks,
@@ -52,7 +53,11 @@ impl LanceEnv<'_> {
             )));
         }
         let snapshot = Snapshot::Version(dataset.version_id());
-        Ok(StoreDescription { schema: lookup_schema(&dataset), snapshot })
+        let schema = lookup_schema(&dataset);
+        let figures = figures(dataset, &spec.key, &schema, self.settings).await;
+        let figures =
+            figures.map_err(|error| self.scrub(spec).map_or_else(|e| e, |s| s.clean(error)))?;
+        Ok(StoreDescription { schema, snapshot, figures: Some(figures) })
     }
 
     /// The dataset at exactly this version.
