@@ -34,8 +34,11 @@ pub mod store;
 pub use datafusion;
 pub use functions::KvExpr;
 pub use keyloom_common::{
-    Error, ErrorKind, JobId, Result, functions::OnError, input::Format, report,
-    store::OnDuplicateKey,
+    Error, ErrorKind, JobId, Result,
+    functions::OnError,
+    input::Format,
+    report,
+    store::{KeyPath, OnDuplicateKey, RowPath},
 };
 pub use query::Job;
 pub use session::Session;

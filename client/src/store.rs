@@ -15,11 +15,11 @@ use keyloom_common::{
     error::redact,
     ipc,
     store::{
-        ForcedAccess, KeyClass, LanceKey, LancePin, LanceSpec, MemorySpec, OnDuplicateKey,
-        StoreKind, StoreSpec,
+        ForcedAccess, KeyClass, KeyPath, LanceKey, LancePin, LanceSpec, MemorySpec, OnDuplicateKey,
+        RowPath, StoreKind, StoreSpec,
     },
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 /// A store that can be attached.
 #[derive(Clone, Debug)]
@@ -70,6 +70,12 @@ pub struct LanceOptions {
     /// What a key means that stands in several rows.
     #[serde(default)]
     pub on_duplicate_key: OnDuplicateKey,
+    /// The way from keys to rows; chosen by cost if absent.
+    #[serde(default, deserialize_with = "key_path")]
+    pub key_path: Option<KeyPath>,
+    /// The way from rows to values; chosen by cost if absent.
+    #[serde(default, deserialize_with = "row_path")]
+    pub row_path: Option<RowPath>,
 }
 
 impl LanceOptions {
@@ -112,6 +118,30 @@ impl LanceOptions {
         self.on_duplicate_key = policy;
         self
     }
+
+    /// Forces the way from keys to rows: a map, a scan or the dataset's BTree index.
+    #[must_use]
+    pub fn key_path(mut self, path: KeyPath) -> Self {
+        self.key_path = Some(path);
+        self
+    }
+
+    /// Forces the way from rows to values.
+    #[must_use]
+    pub fn row_path(mut self, path: RowPath) -> Self {
+        self.row_path = Some(path);
+        self
+    }
+}
+
+/// Reads `key_path`, with `auto` as none.
+fn key_path<'de, D: Deserializer<'de>>(word: D) -> Result<Option<KeyPath>, D::Error> {
+    ForcedAccess::parse_keys(&String::deserialize(word)?).map_err(D::Error::custom)
+}
+
+/// Reads `row_path`, with `auto` as none.
+fn row_path<'de, D: Deserializer<'de>>(word: D) -> Result<Option<RowPath>, D::Error> {
+    ForcedAccess::parse_rows(&String::deserialize(word)?).map_err(D::Error::custom)
 }
 
 impl StoreOptions for LanceOptions {
@@ -134,7 +164,7 @@ impl StoreOptions for LanceOptions {
             pin,
             storage_profile: self.storage_options,
             on_duplicate_key: self.on_duplicate_key,
-            access: ForcedAccess::default(),
+            access: ForcedAccess { keys: self.key_path, rows: self.row_path },
         };
         Ok(KvStore { spec: StoreSpec { name, kind: StoreKind::Lance(lance) }, contents: None })
     }

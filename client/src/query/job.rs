@@ -19,6 +19,8 @@ use keyloom_common::{
     store::{LancePin, ResolvedStore, StoreKind},
 };
 
+use keyloom_coordinator::planner::choose_access;
+
 use super::SubmitExec;
 use crate::link::Link;
 
@@ -215,7 +217,8 @@ impl Drop for Job {
     }
 }
 
-/// Resolves each store's version once for the whole job.
+/// Resolves each store's version once for the whole job, and chooses the ways to its rows by the
+/// figures of that version.
 async fn pin_snapshots(
     link: &Link,
     plan: Arc<dyn ExecutionPlan>,
@@ -228,9 +231,11 @@ async fn pin_snapshots(
         );
         if moves && !pinned.iter().any(|(old, _)| *old == store) {
             let now = link.connection.describe_store(store.spec.clone()).await?;
-            let mut new = ResolvedStore::clone(&store);
-            new.description.snapshot = now.snapshot;
-            pinned.push((store, Arc::new(new)));
+            let mut new = store.description.clone();
+            (new.snapshot, new.figures) = (now.snapshot, now.figures);
+            let new = ResolvedStore::try_new(&store.alias, store.spec.clone(), new)
+                .map_err(|error| error.context(format!("KV store '{}'", store.alias)))?;
+            pinned.push((store, new));
         }
     }
     let pin = |node: Arc<dyn ExecutionPlan>| {
@@ -246,7 +251,8 @@ async fn pin_snapshots(
         let lookup = KvLookupExec::try_new(Arc::clone(lookup.input()), waves)?;
         Ok(Transformed::yes(Arc::new(lookup) as Arc<dyn ExecutionPlan>))
     };
-    Ok(plan.transform_up(pin).data()?)
+    let plan = plan.transform_up(pin).data()?;
+    Ok(choose_access(plan, link.settings.batch_rows as usize)?)
 }
 
 /// The stores that a plan asks.

@@ -17,7 +17,7 @@ use datafusion::{
     prelude::SessionConfig,
 };
 use keyloom_common::Result;
-use keyloom_coordinator::planner::{LiftCalls, PlanLookups};
+use keyloom_coordinator::planner::{ChooseAccess, LiftCalls, PlanLookups};
 
 use crate::{link::Link, settings::Settings};
 use planner::JobPlanner;
@@ -32,6 +32,7 @@ pub(crate) fn context(link: &Arc<Link>) -> SessionContext {
     let mut physical: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
         vec![Arc::new(PlanLookups)];
     physical.extend(PhysicalOptimizer::default().rules);
+    physical.push(Arc::new(ChooseAccess));
     let state = SessionStateBuilder::new()
         .with_config(config(&link.settings))
         .with_default_features()

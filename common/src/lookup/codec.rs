@@ -35,6 +35,7 @@ struct FetchNode {
     calls: Vec<CallNode>,
     batch_size: Option<std::num::NonZeroUsize>,
     access: Access,
+    reason: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -57,6 +58,7 @@ pub(crate) fn encode(exec: &KvLookupExec, codec: &dyn PhysicalExtensionCodec) ->
             calls: fetch.calls.iter().map(call).collect::<Result<_>>()?,
             batch_size: fetch.batch_size,
             access: fetch.access,
+            reason: fetch.reason.clone(),
         })
     };
     let waves = exec
@@ -101,6 +103,7 @@ fn decode_wave(
             calls: fetch.calls.into_iter().map(call).collect::<Result<_>>()?,
             batch_size: fetch.batch_size,
             access: fetch.access,
+            reason: fetch.reason,
         })
     };
     Ok(Wave { fetches: fetches.into_iter().map(fetch).collect::<Result<_>>()? })

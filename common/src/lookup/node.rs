@@ -32,6 +32,8 @@ pub struct Fetch {
     pub batch_size: Option<NonZeroUsize>,
     /// How the rows are reached.
     pub access: Access,
+    /// The figures that decided, in words; none if the store has one way only.
+    pub reason: Option<String>,
 }
 
 /// One answer, which becomes one column.
@@ -58,6 +60,27 @@ pub enum Answer {
     },
     /// Whether the store holds the key.
     Exists,
+}
+
+impl Fetch {
+    /// The columns (indices into the store's schema) that the answers are made of, sorted; none if
+    /// only existence is asked for.
+    pub fn columns(&self) -> Vec<usize> {
+        let answers = self.calls.iter().flat_map(|call| match &call.answer {
+            Answer::Row { columns, .. } => columns.as_slice(),
+            Answer::Exists => &[],
+        });
+        let mut columns: Vec<_> = answers.copied().collect();
+        columns.sort_unstable();
+        columns.dedup();
+        columns
+    }
+
+    /// The way to the rows, in words. Rows are not read if only existence is asked for.
+    fn path(&self) -> String {
+        let Access { keys, rows, .. } = self.access;
+        if self.columns().is_empty() { keys.to_string() } else { format!("{keys}+{rows}") }
+    }
 }
 
 impl Wave {
@@ -100,6 +123,9 @@ impl fmt::Display for Wave {
 impl fmt::Display for Fetch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{} by {}", self.store.alias, self.store.description.snapshot, self.key)?;
+        if let Some(reason) = &self.reason {
+            write!(f, " via {} ({reason})", self.path())?;
+        }
         if let Some(size) = self.batch_size {
             write!(f, " (batch_size {size})")?;
         }

@@ -7,6 +7,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Figures, LanceKey};
+use crate::error::{Error, Result};
+
 /// The way from keys to rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -37,7 +40,7 @@ pub enum RowPath {
 /// The ways that a store's options force; the planner chooses where there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ForcedAccess {
-    /// From keys to rows. Ignored by stores keyed by row ids or offsets.
+    /// From keys to rows. Nothing is to be forced where row ids or offsets say where the rows are.
     pub keys: Option<KeyPath>,
     /// From rows to values.
     pub rows: Option<RowPath>,
@@ -52,6 +55,62 @@ pub struct Access {
     pub rows: RowPath,
     /// Keys that the job is expected to look up in all, if the planner knows.
     pub expected_keys: Option<u64>,
+}
+
+impl ForcedAccess {
+    /// Reads the option `key_path`: nothing for `auto`.
+    ///
+    /// # Errors
+    /// `invalid` if it is none of the choices, which the message lists.
+    pub fn parse_keys(word: &str) -> Result<Option<KeyPath>> {
+        match word {
+            "auto" => Ok(None),
+            "map" => Ok(Some(KeyPath::Map)),
+            "scan" => Ok(Some(KeyPath::Scan)),
+            "btree" => Ok(Some(KeyPath::Btree)),
+            other => {
+                Err(Error::invalid(format!("key_path is auto, map, scan or btree, not '{other}'")))
+            }
+        }
+    }
+
+    /// Reads the option `row_path`: nothing for `auto`.
+    ///
+    /// # Errors
+    /// `invalid` if it is none of the choices, which the message lists.
+    pub fn parse_rows(word: &str) -> Result<Option<RowPath>> {
+        match word {
+            "auto" => Ok(None),
+            "take" => Ok(Some(RowPath::Take)),
+            "scan" => Ok(Some(RowPath::Scan)),
+            other => Err(Error::invalid(format!("row_path is auto, take or scan, not '{other}'"))),
+        }
+    }
+
+    /// Refuses ways that a store with this key does not have.
+    pub(super) fn check(self, key: &LanceKey, figures: &Figures) -> Result<()> {
+        let Some(path) = self.keys else { return Ok(()) };
+        let refuse = |why: String| Err(Error::invalid(format!("key_path is '{path}', but {why}")));
+        match (key, path) {
+            (LanceKey::Column(_), KeyPath::Map | KeyPath::Scan) => Ok(()),
+            (LanceKey::Column(_), KeyPath::Btree) if figures.key_index.is_some() => Ok(()),
+            (LanceKey::Column(column), KeyPath::Btree) => refuse(format!(
+                "key column '{column}' has no BTree index; create one, or choose auto, map or scan"
+            )),
+            (LanceKey::Column(_), KeyPath::Direct) => refuse(
+                "a column's values do not say where rows are; choose auto, map, scan or \
+                        btree"
+                    .to_owned(),
+            ),
+            (LanceKey::RowId, KeyPath::Map) if figures.stable_row_ids => Ok(()),
+            (LanceKey::RowId, _) if figures.stable_row_ids => {
+                refuse("stable row ids are found by a map alone; choose auto or map".to_owned())
+            }
+            (LanceKey::RowId | LanceKey::Offset, _) => {
+                refuse(format!("{} says by itself where rows are; choose auto", key.name()))
+            }
+        }
+    }
 }
 
 impl fmt::Display for KeyPath {
@@ -71,5 +130,76 @@ impl fmt::Display for RowPath {
             Self::Take => "take",
             Self::Scan => "scan",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::KeyIndex;
+
+    #[test]
+    fn options_force_a_way_or_none() {
+        let keys = |word: &str| ForcedAccess::parse_keys(word).map_err(|error| error.to_string());
+        assert_eq!(keys("auto"), Ok(None));
+        for path in [KeyPath::Map, KeyPath::Scan, KeyPath::Btree] {
+            assert_eq!(keys(&path.to_string()), Ok(Some(path)));
+        }
+        let refused = "key_path is auto, map, scan or btree, not 'direct'";
+        assert_eq!(keys("direct"), Err(refused.to_owned()));
+
+        let rows = |word: &str| ForcedAccess::parse_rows(word).map_err(|error| error.to_string());
+        assert_eq!(rows("auto"), Ok(None));
+        for path in [RowPath::Take, RowPath::Scan] {
+            assert_eq!(rows(&path.to_string()), Ok(Some(path)));
+        }
+        assert_eq!(rows("Scan"), Err("row_path is auto, take or scan, not 'Scan'".to_owned()));
+    }
+
+    #[test]
+    fn a_way_that_the_store_does_not_have_is_refused() {
+        let plain = Figures::default();
+        let indexed = Figures { key_index: Some(KeyIndex { fragments: 1 }), ..Figures::default() };
+        let stable = Figures { stable_row_ids: true, ..Figures::default() };
+        let column = LanceKey::Column("id".to_owned());
+        let check = |path, key: &LanceKey, figures: &Figures| {
+            let forced = ForcedAccess { keys: path, rows: Some(RowPath::Scan) };
+            forced.check(key, figures).map_err(|error| error.message().to_owned())
+        };
+        for key in [&column, &LanceKey::RowId, &LanceKey::Offset] {
+            assert_eq!(check(None, key, &plain), Ok(()));
+        }
+        for path in [KeyPath::Map, KeyPath::Scan, KeyPath::Btree] {
+            assert_eq!(check(Some(path), &column, &indexed), Ok(()));
+        }
+        assert_eq!(check(Some(KeyPath::Map), &LanceKey::RowId, &stable), Ok(()));
+        let refusals = [
+            (
+                check(Some(KeyPath::Btree), &column, &plain),
+                "key_path is 'btree', but key column 'id' has no BTree index; create one, or \
+                 choose auto, map or scan",
+            ),
+            (
+                check(Some(KeyPath::Direct), &column, &plain),
+                "key_path is 'direct', but a column's values do not say where rows are; choose \
+                 auto, map, scan or btree",
+            ),
+            (
+                check(Some(KeyPath::Scan), &LanceKey::RowId, &stable),
+                "key_path is 'scan', but stable row ids are found by a map alone; choose auto or \
+                 map",
+            ),
+            (
+                check(Some(KeyPath::Map), &LanceKey::RowId, &plain),
+                "key_path is 'map', but _rowid says by itself where rows are; choose auto",
+            ),
+            (
+                check(Some(KeyPath::Map), &LanceKey::Offset, &stable),
+                "key_path is 'map', but _offset says by itself where rows are; choose auto",
+            ),
+        ];
+        for (refused, message) in refusals {
+            assert_eq!(refused, Err(message.to_owned()));
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use serde::{Deserialize, Serialize};
 
-use super::{KeyClass, LanceKey, StoreKind, StoreSpec};
+use super::{Figures, KeyClass, LanceKey, StoreKind, StoreSpec};
 use crate::{
     error::{Error, Result},
     ipc,
@@ -29,7 +29,7 @@ impl fmt::Display for Snapshot {
     }
 }
 
-/// A store's columns and its current snapshot.
+/// A store's columns, its current snapshot and its figures.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StoreDescription {
     /// All columns that a lookup can return, the key column among them, in the store's order.
@@ -37,6 +37,8 @@ pub struct StoreDescription {
     pub schema: SchemaRef,
     /// The newest snapshot, or the pinned one.
     pub snapshot: Snapshot,
+    /// The snapshot's figures, where there are several ways to its rows.
+    pub figures: Option<Figures>,
 }
 
 /// A store as a plan carries it: the alias, what to open, and at which snapshot. Never a handle.
@@ -54,7 +56,8 @@ impl ResolvedStore {
     /// Joins an alias, a spec and what opening it taught.
     ///
     /// # Errors
-    /// `invalid` if the key column does not exist or has a type that keys cannot have.
+    /// `invalid` if the key column does not exist or has a type that keys cannot have, or if the
+    /// spec forces a way to the rows that the store does not have.
     pub fn try_new(
         alias: impl Into<String>,
         spec: StoreSpec,
@@ -72,6 +75,11 @@ impl ResolvedStore {
                     field.data_type()
                 )));
             }
+        }
+        if let (StoreKind::Lance(lance), Some(figures)) =
+            (&store.spec.kind, &store.description.figures)
+        {
+            lance.access.check(&lance.key, figures)?;
         }
         Ok(Arc::new(store))
     }

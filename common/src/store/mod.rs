@@ -1,17 +1,19 @@
 //! What a store is, in words that both sides understand: how it is described ([`StoreSpec`]), what
-//! opening it teaches ([`StoreDescription`]), how its rows are reached ([`Access`]), and how a plan
-//! names it ([`ResolvedStore`]).
+//! opening it teaches ([`StoreDescription`], with its [`Figures`]), how its rows are reached
+//! ([`Access`]), and how a plan names it ([`ResolvedStore`]).
 //!
 //! Nothing here opens anything, and nothing here holds a secret: only workers open stores, and
 //! they look credentials up by the name of a profile.
 
 mod access;
 mod description;
+mod figures;
 mod key;
 mod spec;
 
 pub use access::{Access, ForcedAccess, KeyPath, RowPath};
 pub(crate) use description::column_names;
 pub use description::{ResolvedStore, Snapshot, StoreDescription};
+pub use figures::{Figures, KeyIndex};
 pub use key::{KeyClass, check_key_type};
 pub use spec::{LanceKey, LancePin, LanceSpec, MemorySpec, OnDuplicateKey, StoreKind, StoreSpec};

@@ -4,11 +4,16 @@
 //!    projection below them.
 //! 2. [`PlanLookups`], the first physical rule, turns the calls of projections and filters into
 //!    lookup nodes.
-//! 3. [`cut`] divides the physical plan into fragments for workers and the part above them, and
+//! 3. [`ChooseAccess`], the last physical rule, chooses how each fetch reaches its store's rows.
+//! 4. [`cut`] divides the physical plan into fragments for workers and the part above them, and
 //!    [`slices`] a fragment into tasks.
 
+mod access;
 mod calls;
+mod choose;
+mod cost;
 mod cut;
+mod estimate;
 mod guard;
 mod hoist;
 mod lazy;
@@ -18,6 +23,7 @@ mod rule;
 mod slice;
 mod waves;
 
+pub use choose::{ChooseAccess, choose_access};
 pub(crate) use cut::cut;
 pub use lift::LiftCalls;
 pub use rule::PlanLookups;

@@ -87,5 +87,6 @@ fn fetch(hoister: &Hoister, group: &[usize], position: &[usize]) -> Result<Fetch
         calls: group.iter().map(call).collect::<Result<_>>()?,
         batch_size: group.iter().filter_map(|&index| hoister.calls()[index].batch_size).min(),
         access: Access::default(),
+        reason: None,
     })
 }

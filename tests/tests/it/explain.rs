@@ -1,5 +1,7 @@
 //! Physical plans as text: what is looked up, for which rows, in which order, and how often.
 
+mod access;
+
 use std::sync::Arc;
 
 use arrow::array::{

@@ -107,7 +107,7 @@ impl StoreEnv {
 
     async fn describe_memory(&self, content: BlobId) -> Result<StoreDescription> {
         let schema = MemoryStore::read_schema(self.blobs.blob(content).await?).await?;
-        Ok(StoreDescription { schema, snapshot: Snapshot::Immutable })
+        Ok(StoreDescription { schema, snapshot: Snapshot::Immutable, figures: None })
     }
 
     async fn open_memory(&self, content: BlobId, key: &str) -> Result<Handle> {

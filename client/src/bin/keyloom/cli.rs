@@ -104,6 +104,8 @@ A job file (relative paths are relative to the file):
   # version = 3               # or tag = \"production\"
   # storage_options = \"minio\" # a profile in the workers' settings
   # on_duplicate_key = \"last\" # error (default), first or last
+  # key_path = \"map\"         # auto (default), map, scan or btree: the way from keys to rows
+  # row_path = \"take\"        # auto (default), take or scan: the way from rows to values
 
   [stores.features]
   kind = \"memory\"
@@ -141,7 +143,7 @@ pub(crate) struct RunArguments {
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Stores are ALIAS=KIND:PATH?OPTION=VALUE&…, in quotes where the shell wants them:
-  lance   options: key, version, tag, storage_options, on_duplicate_key
+  lance   options: key, version, tag, storage_options, on_duplicate_key, key_path, row_path
   memory  options: key (needed), format; PATH is a file, a folder or a glob
 
 Examples:

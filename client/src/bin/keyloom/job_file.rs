@@ -148,6 +148,11 @@ mod tests {
         check(&format!("{job}[stores.a]\nkind = 'redis'"), 4, "expected `lance` or `memory`");
         check(&format!("{job}[stores.a]\nkind = 'lance'"), 3, "a lance store needs uri");
         check(
+            &format!("{job}[stores.a]\nkind = 'lance'\nuri = 'x'\nkey_path = 'index'"),
+            3,
+            "[stores.a]: key_path is auto, map, scan or btree, not 'index'",
+        );
+        check(
             &format!("{job}\n[stores.a]\nkind = 'memory'\nuri = 'x'"),
             4,
             "[stores.a]: uri is no option of a memory store; its options are path, key, format",

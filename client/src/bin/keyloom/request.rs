@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use keyloom_client::{Format, LanceOptions, OnDuplicateKey};
+use keyloom_common::store::ForcedAccess;
 use serde::Deserialize;
 
 /// What to read, what to look up, what to run.
@@ -58,7 +59,16 @@ impl Kind {
     /// The options that stores of the kind take.
     fn options(self) -> &'static [&'static str] {
         match self {
-            Self::Lance => &["uri", "key", "version", "tag", "storage_options", "on_duplicate_key"],
+            Self::Lance => &[
+                "uri",
+                "key",
+                "version",
+                "tag",
+                "storage_options",
+                "on_duplicate_key",
+                "key_path",
+                "row_path",
+            ],
             Self::Memory => &["path", "key", "format"],
         }
     }
@@ -77,6 +87,8 @@ pub(crate) struct StoreOptions {
     pub(crate) tag: Option<String>,
     pub(crate) storage_options: Option<String>,
     pub(crate) on_duplicate_key: Option<OnDuplicateKey>,
+    pub(crate) key_path: Option<String>,
+    pub(crate) row_path: Option<String>,
 }
 
 impl StoreOptions {
@@ -91,6 +103,8 @@ impl StoreOptions {
             tag: None,
             storage_options: None,
             on_duplicate_key: None,
+            key_path: None,
+            row_path: None,
         }
     }
 
@@ -112,6 +126,7 @@ impl StoreOptions {
         if self.version.is_some() && self.tag.is_some() {
             return Err("a lance store is read at a version or at a tag; give one".to_owned());
         }
+        let forced = self.forced().map_err(|error| error.message().to_owned())?;
         Ok(Store::Lance(LanceOptions {
             uri: self.uri.ok_or_else(|| missing("uri"))?,
             key: self.key,
@@ -119,7 +134,16 @@ impl StoreOptions {
             tag: self.tag,
             storage_options: self.storage_options,
             on_duplicate_key: self.on_duplicate_key.unwrap_or_default(),
+            key_path: forced.keys,
+            row_path: forced.rows,
         }))
+    }
+
+    fn forced(&self) -> keyloom_client::Result<ForcedAccess> {
+        Ok(ForcedAccess {
+            keys: ForcedAccess::parse_keys(self.key_path.as_deref().unwrap_or("auto"))?,
+            rows: ForcedAccess::parse_rows(self.row_path.as_deref().unwrap_or("auto"))?,
+        })
     }
 
     /// The options that were given.
@@ -133,6 +157,8 @@ impl StoreOptions {
             ("tag", self.tag.is_some()),
             ("storage_options", self.storage_options.is_some()),
             ("on_duplicate_key", self.on_duplicate_key.is_some()),
+            ("key_path", self.key_path.is_some()),
+            ("row_path", self.row_path.is_some()),
         ];
         options.into_iter().filter_map(|(name, given)| given.then_some(name)).collect()
     }

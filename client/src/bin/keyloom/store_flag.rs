@@ -55,10 +55,13 @@ fn set(options: &mut StoreOptions, name: &str, value: String) -> Result<(), Stri
         "version" => options.version = Some(number(&value)?),
         "format" => options.format = Some(format(&value)?),
         "on_duplicate_key" => options.on_duplicate_key = Some(on_duplicate_key(&value)?),
+        "key_path" => options.key_path = Some(value),
+        "row_path" => options.row_path = Some(value),
         other => {
             return Err(format!(
                 "'{other}' is no option of a {} store; the options are key, version, tag, \
-                 storage_options and on_duplicate_key for lance, key and format for memory",
+                 storage_options, on_duplicate_key, key_path and row_path for lance, key and format \
+                 for memory",
                 options.kind.name()
             ));
         }
@@ -87,6 +90,8 @@ fn on_duplicate_key(value: &str) -> Result<OnDuplicateKey, String> {
 
 #[cfg(test)]
 mod tests {
+    use keyloom_client::{KeyPath, RowPath};
+
     use super::*;
 
     fn lance(flag: &str) -> keyloom_client::LanceOptions {
@@ -106,6 +111,20 @@ mod tests {
     }
 
     #[test]
+    fn a_lance_store_s_paths_are_chosen_or_forced() {
+        let paths = |query: &str| {
+            let options = lance(&format!("emb=lance:a.lance?{query}"));
+            (options.key_path, options.row_path)
+        };
+        assert_eq!(paths("key=id"), (None, None));
+        assert_eq!(paths("key_path=auto&row_path=auto"), (None, None));
+        assert_eq!(
+            paths("key_path=btree&row_path=scan"),
+            (Some(KeyPath::Btree), Some(RowPath::Scan))
+        );
+    }
+
+    #[test]
     fn mistakes_name_the_choices() {
         let check = |flag: &str, words: &str| {
             let message = store(flag).unwrap_err();
@@ -117,6 +136,9 @@ mod tests {
         check("emb=lance:x?kye=a", "the options are key");
         check("emb=lance:x?version=new", "a number");
         check("emb=lance:x?version=1&tag=b", "give one");
+        check("emb=lance:x?key_path=direct", "key_path is auto, map, scan or btree, not 'direct'");
+        check("emb=lance:x?row_path=map", "row_path is auto, take or scan, not 'map'");
+        check("emb=memory:x.csv?key=a&key_path=auto", "key_path is no option of a memory store");
         check("emb=lance:x?format=csv", "format is no option of a lance store");
         check("emb=memory:x.csv", "needs key");
         check("emb=memory:x.csv?key=a&format=xls", "parquet, csv, json, arrow");

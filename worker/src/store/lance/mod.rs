@@ -18,6 +18,7 @@ mod column;
 mod cost;
 mod error;
 mod fetch;
+mod figures;
 mod handle;
 mod layout;
 mod locate;

@@ -21,6 +21,7 @@ use super::{
     caches::Caches,
     cost::Costs,
     error::{Scrub, from_lance},
+    figures::figures,
     handle::LanceHandle,
     tasks,
 };
@@ -48,7 +49,11 @@ impl LanceEnv<'_> {
             )));
         }
         let snapshot = Snapshot::Version(dataset.version_id());
-        Ok(StoreDescription { schema: lookup_schema(&dataset), snapshot })
+        let schema = lookup_schema(&dataset);
+        let figures = figures(dataset, &spec.key, &schema, self.settings).await;
+        let figures =
+            figures.map_err(|error| self.scrub(spec).map_or_else(|e| e, |s| s.clean(error)))?;
+        Ok(StoreDescription { schema, snapshot, figures: Some(figures) })
     }
 
     /// The dataset at exactly this version.

@@ -122,7 +122,7 @@ async fn other_columns_than_planned_are_refused() {
     let env = env();
     let planned = describe(&env, rows.spec("id")).await.unwrap();
     let schema = Arc::new(planned.schema().project(&[0]).unwrap());
-    let description = StoreDescription { schema, snapshot: planned.description.snapshot };
+    let description = StoreDescription { schema, ..planned.description.clone() };
     let other = ResolvedStore::try_new("emb", planned.spec.clone(), description).unwrap();
     let error = env.open(&other).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);

@@ -1,0 +1,29 @@
+//! What decides how a store's rows are best reached: its size, and the bounds of its worker.
+
+use serde::{Deserialize, Serialize};
+
+/// Figures of a snapshot, estimates among them, and the bounds of the worker that described it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Figures {
+    /// Rows that are not deleted.
+    pub rows: u64,
+    /// Fragments.
+    pub fragments: u64,
+    /// Bytes of an average value, for each column of the schema: exact for types of fixed width.
+    pub value_bytes: Vec<u64>,
+    /// The BTree index on the key column, if there is one.
+    pub key_index: Option<KeyIndex>,
+    /// Whether row ids stay when rows move, so that they do not say where rows are.
+    pub stable_row_ids: bool,
+    /// The most bytes of a map from keys to rows.
+    pub max_key_map_bytes: u64,
+    /// The most bytes of columns that are kept in memory.
+    pub column_cache_bytes: u64,
+}
+
+/// A BTree index on a key column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct KeyIndex {
+    /// The fragments whose rows it holds. Those of others must be scanned.
+    pub fragments: u64,
+}

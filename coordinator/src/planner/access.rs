@@ -1,0 +1,146 @@
+//! The choice of a way to a store's rows, by its figures and the keys that are expected.
+
+use keyloom_common::store::{Access, Figures, ForcedAccess, KeyPath, LanceKey, RowPath};
+
+use super::cost::{Keys, Storage, key_map_bytes, prefers_index, scan, take};
+
+/// What is known of a fetch when its way is chosen.
+#[derive(Clone, Debug)]
+pub(super) struct Question<'a> {
+    /// What the store is keyed by.
+    pub(super) key: &'a LanceKey,
+    /// What its options force.
+    pub(super) forced: ForcedAccess,
+    /// The store's figures.
+    pub(super) figures: &'a Figures,
+    /// Where it is stored.
+    pub(super) storage: Storage,
+    /// The columns that are answered; none if only existence is asked for.
+    pub(super) columns: &'a [usize],
+    /// The column of the keys, if rows are found by a hash and their keys compared.
+    pub(super) compared: Option<usize>,
+    /// How many keys are expected, if that is known.
+    pub(super) keys: Option<u64>,
+    /// The most keys of one request.
+    pub(super) keys_at_once: u64,
+}
+
+/// A way, and the figures that decided for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Choice {
+    pub(super) access: Access,
+    pub(super) reason: String,
+}
+
+/// Chooses the way. What is forced must have been checked against the store.
+pub(super) fn choose(question: &Question<'_>) -> Choice {
+    let Question { figures, columns, keys: expected_keys, .. } = question;
+    let mut reason = vec![match expected_keys {
+        Some(1) => format!("1 key of {} rows", figures.rows),
+        Some(keys) => format!("{keys} keys of {} rows", figures.rows),
+        None => format!("{} rows", figures.rows),
+    }];
+    if !columns.is_empty() {
+        reason.push(format!("{} a row", bytes(question.row_bytes(columns))));
+    }
+    let (keys, why) = question.key_path();
+    reason.extend(why);
+    let (rows, why) = question.row_path();
+    reason.extend(why);
+    let access = Access { keys, rows, expected_keys: *expected_keys };
+    Choice { access, reason: reason.join(", ") }
+}
+
+impl Question<'_> {
+    fn key_path(&self) -> (KeyPath, Option<String>) {
+        let Figures { rows, stable_row_ids, .. } = *self.figures;
+        match self.key {
+            LanceKey::RowId if stable_row_ids => return (KeyPath::Map, None),
+            LanceKey::RowId | LanceKey::Offset => return (KeyPath::Direct, None),
+            LanceKey::Column(_) => {}
+        }
+        if let Some(forced) = self.forced.keys {
+            return (forced, Some("key path forced".to_owned()));
+        }
+        let map = key_map_bytes(rows);
+        if map > self.figures.max_key_map_bytes {
+            let path =
+                if self.figures.key_index.is_some() { KeyPath::Btree } else { KeyPath::Scan };
+            let bound = bytes(self.figures.max_key_map_bytes);
+            return (path, Some(format!("key map of {} over {bound}", bytes(map))));
+        }
+        let few = |keys| prefers_index(keys, rows, self.unindexed_rows());
+        match (self.figures.key_index, self.keys) {
+            (Some(_), Some(keys)) if few(keys) => (KeyPath::Btree, None),
+            _ => (KeyPath::Map, None),
+        }
+    }
+
+    fn row_path(&self) -> (RowPath, Option<String>) {
+        if self.columns.is_empty() {
+            return (RowPath::Take, None);
+        }
+        if let Some(forced) = self.forced.rows {
+            return (forced, Some("row path forced".to_owned()));
+        }
+        let Some(count) = self.keys else { return (RowPath::Take, None) };
+        let keys = Keys { count, at_once: self.keys_at_once };
+        let read = self.columns_read();
+        let cost = |of: &dyn Fn(u64) -> f64| -> f64 {
+            read.iter().map(|&column| of(self.value_bytes(column))).sum()
+        };
+        let rows = self.figures.rows;
+        let takes = cost(&|bytes| take(keys, rows, bytes, self.storage));
+        if takes <= cost(&|bytes| scan(rows, bytes, self.storage)) {
+            return (RowPath::Take, None);
+        }
+        let kept = self.row_bytes(&read).saturating_mul(rows);
+        if kept > self.figures.column_cache_bytes {
+            let bound = bytes(self.figures.column_cache_bytes);
+            return (RowPath::Take, Some(format!("columns of {} over {bound}", bytes(kept))));
+        }
+        (RowPath::Scan, None)
+    }
+
+    /// The columns that are answered or compared.
+    fn columns_read(&self) -> Vec<usize> {
+        let mut columns = self.columns.to_vec();
+        columns.extend(self.compared.filter(|compared| !columns.contains(compared)));
+        columns
+    }
+
+    fn value_bytes(&self, column: usize) -> u64 {
+        self.figures.value_bytes.get(column).copied().unwrap_or_default()
+    }
+
+    fn row_bytes(&self, columns: &[usize]) -> u64 {
+        columns.iter().map(|&column| self.value_bytes(column)).sum()
+    }
+
+    /// About how many rows stand in fragments that the index does not cover.
+    fn unindexed_rows(&self) -> u64 {
+        let Figures { rows, fragments, key_index, .. } = self.figures;
+        let covered = key_index.map_or(0, |index| index.fragments).min(*fragments);
+        let share = (fragments - covered) as f64 / (*fragments).max(1) as f64;
+        (*rows as f64 * share) as u64
+    }
+}
+
+/// A number of bytes, as people read it.
+fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    const LEAST_WITH_UNIT: u64 = 10_240;
+    if bytes < LEAST_WITH_UNIT {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests;

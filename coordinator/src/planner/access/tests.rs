@@ -1,0 +1,220 @@
+//! Ways chosen, case by case.
+
+use keyloom_common::store::KeyIndex;
+
+use super::*;
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// The columns: a key, a vector of 128 floats, a name.
+const VALUE_BYTES: [u64; 3] = [8, 512, 20];
+const KEY: usize = 0;
+const VECTOR: usize = 1;
+const NAME: usize = 2;
+
+fn figures(rows: u64) -> Figures {
+    Figures {
+        rows,
+        fragments: 10,
+        value_bytes: VALUE_BYTES.to_vec(),
+        key_index: None,
+        stable_row_ids: false,
+        max_key_map_bytes: 4 * GIB,
+        column_cache_bytes: GIB,
+    }
+}
+
+fn indexed(figures: Figures, fragments: u64) -> Figures {
+    Figures { key_index: Some(KeyIndex { fragments }), ..figures }
+}
+
+fn column() -> LanceKey {
+    LanceKey::Column("id".to_owned())
+}
+
+/// A question about integer keys in a column, in batches of 8192.
+fn question<'a>(
+    key: &'a LanceKey,
+    figures: &'a Figures,
+    columns: &'a [usize],
+    keys: Option<u64>,
+) -> Question<'a> {
+    Question {
+        key,
+        forced: ForcedAccess::default(),
+        figures,
+        storage: Storage::LOCAL,
+        columns,
+        compared: None,
+        keys,
+        keys_at_once: 8192,
+    }
+}
+
+/// The way and the reason, as EXPLAIN shows them.
+fn shown(question: &Question<'_>) -> String {
+    let Choice { access, reason } = choose(question);
+    assert_eq!(access.expected_keys, question.keys);
+    format!("{}+{}: {reason}", access.keys, access.rows)
+}
+
+#[test]
+fn row_ids_and_offsets_are_direct_unless_rows_move() {
+    let (plain, stable) = (figures(100), Figures { stable_row_ids: true, ..figures(100) });
+    let cases = [
+        (LanceKey::RowId, &plain, KeyPath::Direct),
+        (LanceKey::RowId, &stable, KeyPath::Map),
+        (LanceKey::Offset, &plain, KeyPath::Direct),
+        (LanceKey::Offset, &stable, KeyPath::Direct),
+    ];
+    for (key, figures, expected) in cases {
+        let choice = choose(&question(&key, figures, &[NAME], None));
+        assert_eq!(choice.access.keys, expected, "{key:?}");
+    }
+}
+
+#[test]
+fn keys_are_mapped_unless_an_index_is_far_cheaper_or_the_map_too_large() {
+    let large = 400_000_000;
+    let cases = [
+        (figures(5_000_000), Some(10), "map+take: 10 keys of 5000000 rows, 20 B a row"),
+        (
+            indexed(figures(5_000_000), 10),
+            Some(10),
+            "btree+take: 10 keys of 5000000 rows, 20 B a row",
+        ),
+        (
+            indexed(figures(5_000_000), 10),
+            Some(1_000),
+            "map+take: 1000 keys of 5000000 rows, 20 B a row",
+        ),
+        (indexed(figures(5_000_000), 10), None, "map+take: 5000000 rows, 20 B a row"),
+        // Half of the rows would be scanned.
+        (indexed(figures(5_000_000), 5), Some(10), "map+take: 10 keys of 5000000 rows, 20 B a row"),
+        (
+            figures(large),
+            Some(10),
+            "scan+take: 10 keys of 400000000 rows, 20 B a row, key map of 4.8 GiB over 4.0 GiB",
+        ),
+        (
+            indexed(figures(large), 10),
+            None,
+            "btree+take: 400000000 rows, 20 B a row, key map of 4.8 GiB over 4.0 GiB",
+        ),
+    ];
+    for (figures, keys, expected) in cases {
+        assert_eq!(shown(&question(&column(), &figures, &[NAME], keys)), expected);
+    }
+}
+
+#[test]
+fn rows_are_scanned_if_that_is_cheaper_and_the_columns_fit() {
+    let cases: [(u64, Option<u64>, &[usize], &str); 6] = [
+        (
+            5_000_000,
+            Some(50_000),
+            &[VECTOR, NAME],
+            "map+take: 50000 keys of 5000000 rows, 532 B a row",
+        ),
+        (
+            1_000_000,
+            Some(1_000_000),
+            &[VECTOR, NAME],
+            "map+scan: 1000000 keys of 1000000 rows, 532 B a row",
+        ),
+        (1_000_000, None, &[VECTOR, NAME], "map+take: 1000000 rows, 532 B a row"),
+        (
+            3_000_000,
+            Some(3_000_000),
+            &[VECTOR],
+            "map+take: 3000000 keys of 3000000 rows, 512 B a row, columns of 1.4 GiB over 1.0 GiB",
+        ),
+        (3_000_000, Some(3_000_000), &[NAME], "map+scan: 3000000 keys of 3000000 rows, 20 B a row"),
+        (1_000_000, Some(1_000_000), &[], "map+take: 1000000 keys of 1000000 rows"),
+    ];
+    for (rows, keys, columns, expected) in cases {
+        assert_eq!(shown(&question(&column(), &figures(rows), columns, keys)), expected);
+    }
+}
+
+#[test]
+fn compared_keys_are_read_too() {
+    let (key, figures) = (column(), figures(100_000_000));
+    let integers = question(&key, &figures, &[], Some(100_000_000));
+    let exact = Figures { column_cache_bytes: 20 * figures.rows, ..figures.clone() };
+    let fits = Question { columns: &[NAME], figures: &exact, ..integers };
+    assert_eq!(shown(&fits), "map+scan: 100000000 keys of 100000000 rows, 20 B a row");
+    assert_eq!(
+        shown(&Question { compared: Some(KEY), ..fits.clone() }),
+        "map+take: 100000000 keys of 100000000 rows, 20 B a row, columns of 2.6 GiB over 1.9 GiB"
+    );
+    // A column that is wanted and compared is read once.
+    let once = Question { columns: &[KEY], compared: Some(KEY), ..fits };
+    assert_eq!(shown(&once), "map+scan: 100000000 keys of 100000000 rows, 8 B a row");
+}
+
+#[test]
+fn what_is_forced_is_taken_whatever_it_costs() {
+    let (key, dense) = (column(), indexed(figures(1_000_000), 10));
+    let forced = |keys, rows| {
+        let question = question(&key, &dense, &[NAME], Some(1_000_000));
+        shown(&Question { forced: ForcedAccess { keys, rows }, ..question })
+    };
+    let figures = "1000000 keys of 1000000 rows, 20 B a row";
+    for path in [KeyPath::Map, KeyPath::Scan, KeyPath::Btree] {
+        let expected = format!("{path}+scan: {figures}, key path forced");
+        assert_eq!(forced(Some(path), None), expected);
+    }
+    for path in [RowPath::Take, RowPath::Scan] {
+        let expected = format!("map+{path}: {figures}, row path forced");
+        assert_eq!(forced(None, Some(path)), expected);
+    }
+    assert_eq!(
+        forced(Some(KeyPath::Scan), Some(RowPath::Take)),
+        format!("scan+take: {figures}, key path forced, row path forced")
+    );
+}
+
+#[test]
+fn remote_reads_cost_more_than_remote_scans() {
+    let (key, figures) = (column(), figures(100_000));
+    let local = question(&key, &figures, &[VECTOR], Some(200));
+    assert_eq!(shown(&local), "map+take: 200 keys of 100000 rows, 512 B a row");
+    let remote = Question { storage: Storage::REMOTE, ..local };
+    assert_eq!(shown(&remote), "map+scan: 200 keys of 100000 rows, 512 B a row");
+}
+
+#[test]
+fn small_requests_make_scans_worthwhile_sooner() {
+    let (key, figures) = (column(), figures(1_000_000));
+    let keys = Some(12_500);
+    let large = Question { keys_at_once: 100_000, ..question(&key, &figures, &[VECTOR], keys) };
+    assert_eq!(choose(&large).access.rows, RowPath::Take);
+    let small = Question { keys_at_once: 10, ..large };
+    assert_eq!(choose(&small).access.rows, RowPath::Scan);
+}
+
+#[test]
+fn an_empty_store_has_a_way() {
+    let (key, figures) = (column(), figures(0));
+    assert_eq!(
+        shown(&question(&key, &figures, &[NAME], Some(10))),
+        "map+take: 10 keys of 0 rows, 20 B a row"
+    );
+}
+
+#[test]
+fn bytes_are_short() {
+    let cases = [
+        (0, "0 B"),
+        (10_239, "10239 B"),
+        (100_000, "97.7 KiB"),
+        (62 * MIB, "62.0 MiB"),
+        (4 * GIB, "4.0 GiB"),
+        (5000 * GIB, "4.9 TiB"),
+    ];
+    for (count, text) in cases {
+        assert_eq!(bytes(count), text);
+    }
+}

@@ -1,0 +1,96 @@
+//! The physical rule that chooses how each fetch reaches its store's rows.
+//!
+//! It runs last: only then do limits stand where they cut the rows that are looked up. It runs again
+//! when a job has pinned its stores, whose figures may be others by then.
+
+use std::{num::NonZeroUsize, sync::Arc};
+
+use datafusion::{
+    common::tree_node::{Transformed, TransformedResult, TreeNode},
+    config::ConfigOptions,
+    error::Result,
+    physical_optimizer::PhysicalOptimizerRule,
+    physical_plan::ExecutionPlan,
+};
+use keyloom_common::{
+    lookup::{Fetch, KvLookupExec},
+    store::{Access, KeyClass, StoreKind},
+};
+
+use super::{
+    access::{Choice, Question, choose},
+    cost::Storage,
+    estimate,
+};
+
+/// Chooses the ways of a plan's fetches.
+#[derive(Debug, Default)]
+pub struct ChooseAccess;
+
+impl PhysicalOptimizerRule for ChooseAccess {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        config: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        choose_access(plan, config.execution.batch_size)
+    }
+
+    fn name(&self) -> &'static str {
+        "choose_access"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+/// Chooses the ways of a plan's fetches, by the figures that their stores have now.
+///
+/// # Errors
+/// Never, for a plan that exists.
+pub fn choose_access(
+    plan: Arc<dyn ExecutionPlan>,
+    batch_rows: usize,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let plan_node = |node: Arc<dyn ExecutionPlan>| {
+        let Some(lookup) = node.downcast_ref::<KvLookupExec>() else {
+            return Ok(Transformed::no(node));
+        };
+        let rows = estimate::rows(lookup.input());
+        let mut waves = lookup.waves().to_vec();
+        for fetch in waves.iter_mut().flat_map(|wave| &mut wave.fetches) {
+            set_access(fetch, rows, batch_rows);
+        }
+        let lookup = KvLookupExec::try_new(Arc::clone(lookup.input()), waves)?;
+        Ok(Transformed::yes(Arc::new(lookup) as Arc<dyn ExecutionPlan>))
+    };
+    plan.transform_up(plan_node).data()
+}
+
+/// A list of keys counts as one: that is the least that it is likely to hold, and workers turn from
+/// takes to scans when there are many more.
+fn set_access(fetch: &mut Fetch, rows: Option<u64>, batch_rows: usize) {
+    let guarded = fetch.calls.iter().all(|call| call.guard.is_some());
+    let keys = if guarded { rows.map(estimate::passing) } else { rows };
+    let store = Arc::clone(&fetch.store);
+    let (StoreKind::Lance(lance), Some(figures)) = (&store.spec.kind, &store.description.figures)
+    else {
+        fetch.access = Access { expected_keys: keys, ..Access::default() };
+        return;
+    };
+    let hashed = KeyClass::of(store.key_type()) != Some(KeyClass::Integer);
+    let key_column = store.key_column().filter(|_| hashed);
+    let Choice { access, reason } = choose(&Question {
+        key: &lance.key,
+        forced: lance.access,
+        figures,
+        storage: Storage::of(&lance.uri),
+        columns: &fetch.columns(),
+        compared: key_column.and_then(|column| store.schema().index_of(column).ok()),
+        keys,
+        keys_at_once: fetch.batch_size.map_or(batch_rows, NonZeroUsize::get) as u64,
+    });
+    fetch.access = access;
+    fetch.reason = Some(reason);
+}

@@ -1,0 +1,73 @@
+//! How many rows a part of a plan is expected to give, if its leaves say how many they hold.
+//!
+//! DataFusion's own statistics would say it too, but with them it also plans joins and aggregates
+//! otherwise.
+
+use std::sync::Arc;
+
+use datafusion::{
+    datasource::{physical_plan::FileScanConfig, source::DataSourceExec},
+    physical_plan::{
+        ExecutionPlan, aggregates::AggregateExec, empty::EmptyExec,
+        execution_plan::CardinalityEffect, filter::FilterExec, limit::GlobalLimitExec,
+        placeholder_row::PlaceholderRowExec, union::UnionExec,
+    },
+};
+use keyloom_common::plan::FrameScanExec;
+
+/// Of a hundred rows, those that a condition is expected to let pass: DataFusion's own guess.
+const PASSING_OF_HUNDRED: u64 = 20;
+
+/// The rows of all partitions.
+pub(super) fn rows(plan: &Arc<dyn ExecutionPlan>) -> Option<u64> {
+    let rows = known_rows(plan);
+    let limit = plan.fetch().map(|limit| limit as u64);
+    match (rows, limit) {
+        (Some(rows), Some(limit)) => Some(rows.min(limit)),
+        (rows, limit) => rows.or(limit),
+    }
+}
+
+/// Those of the rows for which a condition is expected to hold.
+pub(super) fn passing(rows: u64) -> u64 {
+    (rows.saturating_mul(PASSING_OF_HUNDRED)).div_ceil(100)
+}
+
+fn known_rows(plan: &Arc<dyn ExecutionPlan>) -> Option<u64> {
+    if let Some(frame) = plan.downcast_ref::<FrameScanExec>() {
+        return Some(frame.partitions().iter().map(|partition| partition.rows).sum());
+    }
+    if let Some(source) = plan.downcast_ref::<DataSourceExec>() {
+        return source.data_source().downcast_ref::<FileScanConfig>().and_then(rows_of_files);
+    }
+    if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
+        // Nothing says how many groups there are.
+        return aggregate.group_expr().is_true_no_grouping().then_some(1);
+    }
+    if plan.is::<EmptyExec>() {
+        return Some(0);
+    }
+    if plan.is::<PlaceholderRowExec>() {
+        return Some(1);
+    }
+    if plan.is::<UnionExec>() {
+        return plan.children().into_iter().map(rows).sum();
+    }
+    let children = plan.children();
+    let [input] = children.as_slice() else { return None };
+    if plan.is::<FilterExec>() {
+        return rows(input).map(passing);
+    }
+    match plan.cardinality_effect() {
+        CardinalityEffect::Equal | CardinalityEffect::LowerEqual => rows(input),
+        _ if plan.is::<GlobalLimitExec>() => rows(input),
+        _ => None,
+    }
+}
+
+/// The rows of files that all say how many they hold.
+fn rows_of_files(config: &FileScanConfig) -> Option<u64> {
+    let files = config.file_groups.iter().flat_map(|group| group.iter());
+    let rows = files.map(|file| file.statistics.as_ref()?.num_rows.get_value().copied());
+    rows.map(|rows| rows.map(|rows| rows as u64)).sum()
+}
