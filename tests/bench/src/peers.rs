@@ -7,6 +7,9 @@ use tokio::process::Command;
 
 use crate::{results::Results, run::Settings, workloads::Workload};
 
+/// The workloads that they do.
+const WORKLOADS: [&str; 3] = ["sparse", "dense", "skewed"];
+
 /// Runs the peers and adds what they measured.
 pub(crate) async fn measure(
     settings: &Settings,
@@ -16,7 +19,11 @@ pub(crate) async fn measure(
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/run");
     let folder = tempfile::tempdir()?;
     let json = folder.path().join("peers.json");
-    let names: Vec<_> = workloads.iter().map(|workload| workload.name).collect();
+    let names = workloads.iter().map(|workload| workload.name);
+    let names: Vec<_> = names.filter(|name| WORKLOADS.contains(name)).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
     let mut command = Command::new(&script);
     command.arg("--data").arg(&settings.data).arg("--workloads").arg(names.join(","));
     command.arg("--runs").arg(settings.runs.to_string()).arg("--json").arg(&json);

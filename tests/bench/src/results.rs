@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::measure::Measurement;
+use crate::{measure::Measurement, raw::Strategies};
 
 /// All measurements, in the order in which they were first made.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Results {
+    /// For each workload how raw calls read values.
+    pub(crate) strategies: BTreeMap<String, Strategies>,
     pub(crate) cases: Vec<Case>,
 }
 

@@ -116,7 +116,9 @@ impl Settings {
             eprintln!("{}: finding the best raw calls", workload.name);
             let choice =
                 self.measure(workload, Variant::Raw, endpoint.as_deref(), None, false).await?;
-            strategies = Some(serde_json::to_string(&choice.strategies)?);
+            let choice = choice.strategies.context("no strategies were chosen")?;
+            strategies = Some(serde_json::to_string(&choice)?);
+            results.strategies.insert(workload.name.to_owned(), choice);
         }
         let mut digest = None;
         for round in 0..self.runs {

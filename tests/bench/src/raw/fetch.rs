@@ -1,10 +1,9 @@
 //! From rows to values, in either of two ways: the wanted rows are taken, or all rows are scanned.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use anyhow::{Context, Result};
 use arrow::array::RecordBatch;
-use clap::ValueEnum;
 use futures::{StreamExt, TryStreamExt};
 use lance::{
     Dataset,
@@ -19,13 +18,22 @@ use super::{BATCH_ROWS, READ_AHEAD, run_ordered};
 const TAKE_ROWS: usize = 2048;
 
 /// How the values of rows are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Strategy {
     /// The wanted rows, in sorted chunks that are taken on all cores with readers that are reused.
     Take,
     /// All rows of the wanted columns, fragment by fragment on all cores.
     Scan,
+}
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Take => "take",
+            Self::Scan => "scan",
+        })
+    }
 }
 
 /// Values of wanted rows.

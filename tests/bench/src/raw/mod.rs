@@ -10,11 +10,16 @@ mod gather;
 mod locate;
 mod wanted;
 
-use std::{collections::HashMap, ops::Range, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+    sync::Arc,
+    time::Instant,
+};
 
 use anyhow::{Context, Result};
 use arrow::{
-    array::{Array, ArrayRef, AsArray, RecordBatch},
+    array::{ArrayRef, AsArray, RecordBatch},
     buffer::OffsetBuffer,
 };
 use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
@@ -40,7 +45,7 @@ const RESULT_ROWS: usize = 8192;
 const RESULT_BATCHES: usize = 16;
 
 /// For each store how its values are read.
-pub(crate) type Strategies = HashMap<String, Strategy>;
+pub(crate) type Strategies = BTreeMap<String, Strategy>;
 
 /// How long each part took, in seconds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -112,7 +117,8 @@ pub(crate) async fn choose(
     let needs = open(workload, storage).await?;
     let located = locate_all(&needs, requests, in_flight).await?;
     let mut strategies = Strategies::new();
-    for (need, (_, located)) in needs.iter().zip(&located) {
+    let fetched = needs.iter().zip(&located).filter(|(need, _)| !need.columns.is_empty());
+    for (need, (_, located)) in fetched {
         let mut best = (f64::INFINITY, Strategy::Take);
         for strategy in [Strategy::Take, Strategy::Scan].repeat(TRIES) {
             let clock = Instant::now();

@@ -39,6 +39,7 @@ pub(crate) fn write(
         "settings": settings,
         "medians": medians,
         "targets": targets,
+        "raw_strategies": results.strategies,
         "cases": results.cases,
     });
     fs::write(path, serde_json::to_vec_pretty(&report)?)

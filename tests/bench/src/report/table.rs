@@ -15,11 +15,23 @@ pub(crate) fn render(results: &Results) -> String {
         let cases = results.cases.iter().filter(|case| case.workload == workload.name);
         let mut cells: Vec<_> = cases.flat_map(|case| case_rows(results, case)).collect();
         if !cells.is_empty() {
-            rows.push(Row::Title(format!("{}: {}", workload.name, workload.about)));
+            let raw = raw_strategies(results, workload.name);
+            rows.push(Row::Title(format!("{}: {}{raw}", workload.name, workload.about)));
             rows.append(&mut cells);
         }
     }
     layout(&rows)
+}
+
+/// How raw calls read values.
+fn raw_strategies(results: &Results, workload: &str) -> String {
+    let strategies = results.strategies.get(workload).into_iter().flatten();
+    let strategies = strategies.map(|(store, strategy)| format!("{store} by {strategy}"));
+    let strategies: Vec<_> = strategies.collect();
+    if strategies.is_empty() {
+        return String::new();
+    }
+    format!(" (raw calls: {})", strategies.join(", "))
 }
 
 enum Row {
