@@ -77,16 +77,16 @@ pub(crate) fn all() -> Vec<Workload> {
     use Variant::{Embedded, OneSlot, OneWorker, Raw, Store, Stream, Tasks, TwoSlots, TwoWorkers};
     let everywhere = vec![Raw, Embedded, OneWorker, TwoWorkers];
     let within = vec![Raw, Embedded];
-    let uniform = |rows, of| Requests { rows, columns: vec![Keys::uniform("id", of)] };
-    let with = |rows, keys| Requests { rows, columns: vec![keys] };
+    let uniform = |rows, of| Requests::of(rows, Keys::uniform("id", of));
     let guide = || Requests {
         rows: 100_000,
+        fixed: false,
         columns: vec![
             Keys { missing: 10, ..Keys::uniform("user_id", 250_000) },
             Keys { missing: 10, ..Keys::uniform("product_id", 250_000) },
         ],
     };
-    let sparse = || with(50_000, Keys { missing: 10, ..Keys::uniform("id", 5_000_000) });
+    let sparse = || Requests::of(50_000, Keys { missing: 10, ..Keys::uniform("id", 5_000_000) });
     vec![
         Workload {
             about: "50 k uniform keys, 1 % missing, of 5 M rows",
@@ -103,7 +103,10 @@ pub(crate) fn all() -> Vec<Workload> {
             variants: everywhere,
             ..Workload::new(
                 "skewed",
-                with(1_000_000, Keys { draw: Draw::Zipf(1.2), ..Keys::uniform("id", 1_000_000) }),
+                Requests::of(
+                    1_000_000,
+                    Keys { draw: Draw::Zipf(1.2), ..Keys::uniform("id", 1_000_000) },
+                ),
                 items("items_1m", "meta_1m"),
             )
         },
@@ -112,7 +115,10 @@ pub(crate) fn all() -> Vec<Workload> {
             variants: within.clone(),
             ..Workload::new(
                 "integers",
-                with(250_000, Keys { kind: KeyKind::Integer, ..Keys::uniform("id", 1_000_000) }),
+                Requests::of(
+                    250_000,
+                    Keys { kind: KeyKind::Integer, ..Keys::uniform("id", 1_000_000) },
+                ),
                 vec![get("item", "items_int_1m", "id", &["embedding", "name"])],
             )
         },
@@ -121,7 +127,7 @@ pub(crate) fn all() -> Vec<Workload> {
             variants: within.clone(),
             ..Workload::new(
                 "lists",
-                with(10_000, Keys { list: Some(32), ..Keys::uniform("ids", 1_000_000) }),
+                Requests::of(10_000, Keys { list: Some(32), ..Keys::uniform("ids", 1_000_000) }),
                 vec![Call {
                     function: Function::BatchGet,
                     ..get("items", "items_1m", "ids", &["embedding", "name"])
@@ -173,7 +179,7 @@ pub(crate) fn all() -> Vec<Workload> {
             variants: vec![Store],
             ..Workload::new(
                 "calls",
-                uniform(1_000, 1_000_000),
+                Requests { fixed: true, ..uniform(1_000, 1_000_000) },
                 vec![get("item", "items_1m", "id", &["embedding", "name"])],
             )
         },

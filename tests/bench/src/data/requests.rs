@@ -18,6 +18,8 @@ use super::{Scale, keys::KeyKind, keys::mixed};
 pub(crate) struct Requests {
     /// Rows at scale 1.
     pub(crate) rows: u64,
+    /// Whether it has so many rows at every scale.
+    pub(crate) fixed: bool,
     pub(crate) columns: Vec<Keys>,
 }
 
@@ -88,9 +90,14 @@ impl Keys {
 }
 
 impl Requests {
+    /// A table of one column.
+    pub(crate) fn of(rows: u64, keys: Keys) -> Self {
+        Self { rows, fixed: false, columns: vec![keys] }
+    }
+
     /// The table.
     pub(crate) fn batch(&self, scale: Scale, seed: u64) -> Result<RecordBatch> {
-        let rows = scale.rows(self.rows);
+        let rows = if self.fixed { self.rows } else { scale.rows(self.rows) };
         let columns = self.columns.iter().map(|keys| {
             let array = keys.array(rows, scale, seed)?;
             Ok((keys.name, array, true))

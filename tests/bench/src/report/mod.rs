@@ -20,6 +20,3 @@ fn time(seconds: f64) -> String {
 fn mebibytes(bytes: f64) -> String {
     format!("{:.0} MiB", bytes / f64::from(1 << 20))
 }
-
-/// Parts of a job that are shown, and the part of raw calls that each is compared with.
-const PARTS: [(&str, &str); 2] = [("cold", "cold"), ("warm", "fetch")];

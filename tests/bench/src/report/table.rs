@@ -1,6 +1,6 @@
 //! The table: medians with their spread, ratios to raw calls, peak memory.
 
-use super::{PARTS, mebibytes, time};
+use super::{mebibytes, time};
 use crate::{
     results::{Case, Results},
     workloads,
@@ -48,15 +48,9 @@ fn case_rows(results: &Results, case: &Case) -> Vec<Row> {
     let rows = names.into_iter().filter_map(|part| {
         let median = case.seconds(part)?;
         let (from, to) = case.spread(part)?;
-        let base = PARTS.iter().find(|(mine, _)| mine == part).and_then(|(_, base)| {
-            results.seconds(&case.workload, "raw", base).map(|seconds| (seconds, *base))
+        let ratio = base(results, case, part).map_or_else(String::new, |(base, seconds)| {
+            format!("{:.2} × {base}", median / seconds)
         });
-        let ratio = match base {
-            Some((seconds, base)) if case.variant != "raw" => {
-                format!("{:.2} × {base}", median / seconds)
-            }
-            _ => String::new(),
-        };
         let spread = format!("{} – {}", time(from), time(to));
         // Memory is of the process, whatever the part.
         let peak = peaks.take().unwrap_or_default();
@@ -64,6 +58,20 @@ fn case_rows(results: &Results, case: &Case) -> Vec<Row> {
         Some(Row::Cells([variant, part.clone(), time(median), spread, ratio, peak]))
     });
     rows.collect()
+}
+
+/// The part of raw calls that a part of a job is compared with, and its time: a warm job has to
+/// read values, where there are any to be read.
+fn base(results: &Results, case: &Case, part: &str) -> Option<(&'static str, f64)> {
+    let reads_values = results.strategies.get(&case.workload).is_some_and(|read| !read.is_empty());
+    let base = match part {
+        "cold" => "cold",
+        "warm" if reads_values => "fetch",
+        "warm" => "warm",
+        _ => return None,
+    };
+    let seconds = results.seconds(&case.workload, "raw", base)?;
+    (case.variant != "raw").then_some((base, seconds))
 }
 
 fn peaks(case: &Case) -> String {
