@@ -1,0 +1,97 @@
+//! Clusters of processes on this machine, for one measurement each.
+
+use std::{
+    path::PathBuf,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use keyloom_client::{Session, Settings};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+use crate::process;
+
+/// How long processes may take to start and register.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A coordinator and its workers. They end when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    address: String,
+    coordinator: Child,
+    workers: Vec<Child>,
+}
+
+impl Cluster {
+    /// Starts workers of so many slots and waits until all are registered.
+    pub(crate) async fn start(workers: usize, slots: usize) -> Result<Self> {
+        let mut coordinator = daemon("keyloom-coordinator", &["--listen", "127.0.0.1:0"])?;
+        let stdout = coordinator.stdout.take().context("stdout is piped")?;
+        let line = BufReader::new(stdout).lines().next_line().await?;
+        let address = line.context("the coordinator ended before it listened")?;
+        let slots = slots.to_string();
+        let arguments = ["--coordinator", &address, "--slots", &slots];
+        let workers = (0..workers).map(|_| daemon("keyloom-worker", &arguments));
+        let workers = workers.collect::<Result<Vec<_>>>()?;
+        let cluster = Self { address, coordinator, workers };
+        cluster.wait_for_workers().await?;
+        Ok(cluster)
+    }
+
+    async fn wait_for_workers(&self) -> Result<()> {
+        let session = self.session(Settings::default()).await?;
+        let start = Instant::now();
+        while session.workers().await?.len() < self.workers.len() {
+            ensure!(start.elapsed() < START_TIMEOUT, "the workers did not register");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn session(&self, settings: Settings) -> Result<Session> {
+        Ok(Session::connect_with(&self.address, settings).await?)
+    }
+
+    /// The most memory that the coordinator held, in bytes.
+    pub(crate) fn coordinator_peak_bytes(&self) -> Result<u64> {
+        process::peak_bytes(pid(&self.coordinator)?)
+    }
+
+    /// The processor time that the coordinator has used, in seconds.
+    pub(crate) fn coordinator_seconds(&self) -> Result<f64> {
+        process::processor_seconds(pid(&self.coordinator)?)
+    }
+
+    /// The most memory that any of the workers held, in bytes.
+    pub(crate) fn worker_peak_bytes(&self) -> Result<u64> {
+        let peaks = self.workers.iter().map(|worker| process::peak_bytes(pid(worker)?));
+        Ok(peaks.collect::<Result<Vec<_>>>()?.into_iter().max().unwrap_or_default())
+    }
+}
+
+fn pid(child: &Child) -> Result<u32> {
+    child.id().context("a process of the cluster has ended")
+}
+
+/// Starts a program that stands beside this one.
+fn daemon(name: &str, arguments: &[&str]) -> Result<Child> {
+    let program = beside(name)?;
+    let mut command = Command::new(&program);
+    command.args(arguments).kill_on_drop(true).env("KEYLOOM_LOG", "error");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    command.spawn().with_context(|| format!("cannot start {}", program.display()))
+}
+
+fn beside(name: &str) -> Result<PathBuf> {
+    let program = std::env::current_exe()?.with_file_name(name);
+    ensure!(
+        program.exists(),
+        "{} is missing; run cargo build --workspace --release",
+        program.display()
+    );
+    Ok(program)
+}

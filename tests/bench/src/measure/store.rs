@@ -1,0 +1,73 @@
+//! Lookups through an open store, without a session: what a batch of keys saves.
+
+use std::{sync::Arc, time::Instant};
+
+use anyhow::{Context, Result};
+use arrow::array::ArrayRef;
+use async_trait::async_trait;
+use bytes::Bytes;
+use keyloom_common::{
+    BlobId, Error,
+    store::{
+        ForcedAccess, LanceKey, LanceSpec, OnDuplicateKey, ResolvedStore, StoreKind, StoreSpec,
+    },
+};
+use keyloom_worker::store::{BlobSource, OpenStores, Request, Store, StoreEnv, StoreSettings};
+
+use super::{Bench, Measurement};
+use crate::data::stores::KEY;
+
+/// Lance stores have no contents elsewhere.
+#[derive(Debug)]
+struct NoBlobs;
+
+#[async_trait]
+impl BlobSource for NoBlobs {
+    async fn blob(&self, id: BlobId) -> Result<Bytes, Error> {
+        Err(Error::not_found(format!("no blob {id}")))
+    }
+}
+
+/// `batch` is one lookup of all keys, `singles` one lookup a key, one after the other. Both have a
+/// warm store.
+pub(super) async fn measure(bench: &Bench) -> Result<Measurement> {
+    let call = bench.workload.calls.first().context("the workload has no call")?;
+    let requests = bench.data.read_requests(&bench.workload)?;
+    let keys = requests.column_by_name(call.key).context("the workload has no keys")?;
+    let (store, columns) = open(&bench.storage.uri(call.store)?, call.columns).await?;
+    let lookup = async |keys: ArrayRef| {
+        let request = Request { keys, columns: columns.clone() };
+        store.lookup(request).await
+    };
+    lookup(Arc::clone(keys)).await?;
+
+    let mut measured = Measurement::default();
+    let clock = Instant::now();
+    lookup(Arc::clone(keys)).await?;
+    measured.add_seconds("batch", clock.elapsed().as_secs_f64());
+    let clock = Instant::now();
+    for key in 0..keys.len() {
+        lookup(keys.slice(key, 1)).await?;
+    }
+    measured.add_seconds("singles", clock.elapsed().as_secs_f64());
+    measured.add_own_peak()?;
+    Ok(measured)
+}
+
+async fn open(uri: &str, columns: &[&str]) -> Result<(Arc<dyn Store>, Vec<usize>)> {
+    let lance = LanceSpec {
+        uri: uri.to_owned(),
+        key: LanceKey::Column(KEY.to_owned()),
+        pin: None,
+        storage_profile: None,
+        on_duplicate_key: OnDuplicateKey::default(),
+        access: ForcedAccess::default(),
+    };
+    let spec = StoreSpec { name: "store".to_owned(), kind: StoreKind::Lance(lance) };
+    let stores = OpenStores::new(StoreEnv::new(StoreSettings::default(), Arc::new(NoBlobs)));
+    let description = stores.describe(&spec).await?;
+    let columns = columns.iter().map(|column| description.schema.index_of(column));
+    let columns = columns.collect::<Result<_, _>>()?;
+    let store = ResolvedStore::try_new("store", spec, description)?;
+    Ok((stores.get(&store).await?, columns))
+}

@@ -1,0 +1,182 @@
+//! What Keyloom must reach, as ratios of figures of one run.
+
+use serde::Serialize;
+
+use self::Bound::{AtLeast, AtMost};
+use crate::results::Results;
+
+/// A target and what was measured.
+#[derive(Debug, Serialize)]
+pub(crate) struct Target {
+    /// What is compared.
+    pub(crate) what: String,
+    /// The bound.
+    pub(crate) bound: Bound,
+    pub(crate) measured: f64,
+    pub(crate) met: bool,
+}
+
+/// What a figure may be.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Bound {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+/// What the default settings let buffers and caches hold: the gather's 512 MiB, and 256 MiB for each
+/// of Lance's two caches.
+const BUFFERS_MIB: f64 = 1024.0;
+
+/// All targets for which there are figures.
+pub(crate) fn check(results: &Results) -> Vec<Target> {
+    let seconds = |workload, variant, part| move |r: &Results| r.seconds(workload, variant, part);
+    let peer = |workload, prefix| move |r: &Results| r.fastest(workload, prefix);
+    let mut targets = Targets { results, found: vec![] };
+
+    let cold = seconds("sparse", "embedded", "cold");
+    targets.ratio(
+        "sparse, cold: against raw calls",
+        AtMost(1.3),
+        cold,
+        seconds("sparse", "raw", "cold"),
+    );
+    targets.ratio(
+        "sparse, cold: Daft's join against it",
+        AtLeast(5.0),
+        peer("sparse", "daft"),
+        cold,
+    );
+    targets.ratio(
+        "sparse, warm: against the raw takes alone",
+        AtMost(1.3),
+        seconds("sparse", "embedded", "warm"),
+        seconds("sparse", "raw", "fetch"),
+    );
+    let dense = seconds("dense", "embedded", "cold");
+    targets.ratio(
+        "dense, cold: against raw calls",
+        AtMost(1.5),
+        dense,
+        seconds("dense", "raw", "cold"),
+    );
+    targets.ratio(
+        "dense, cold: Polars' join against it",
+        AtLeast(4.0),
+        peer("dense", "polars"),
+        dense,
+    );
+    targets.ratio(
+        "skewed, cold: against dense",
+        AtMost(0.6),
+        seconds("skewed", "embedded", "cold"),
+        dense,
+    );
+    targets.ratio(
+        "1,000 single lookups: against a batch",
+        AtLeast(30.0),
+        seconds("calls", "store", "singles"),
+        seconds("calls", "store", "batch"),
+    );
+    for part in ["cold", "warm"] {
+        targets.ratio(
+            &format!("seven lookups, {part}: against their three fetches"),
+            AtMost(1.3),
+            seconds("guide", "embedded", part),
+            seconds("guide-fetches", "embedded", part),
+        );
+    }
+    for part in ["cold", "warm"] {
+        targets.ratio(
+            &format!("dense, {part}, one worker process: against embedded"),
+            AtMost(1.4),
+            seconds("dense", "one-worker", part),
+            seconds("dense", "embedded", part),
+        );
+    }
+    targets.ratio(
+        "dense, warm, one one-slot worker: against two",
+        AtLeast(1.7),
+        seconds("dense", "one-slot", "warm"),
+        seconds("dense", "two-slots", "warm"),
+    );
+    let tasks = |results: &Results| results.case("tasks", "tasks")?.count("tasks");
+    targets.ratio(
+        "milliseconds of the coordinator's processor a task",
+        AtMost(2.0),
+        |results| Some(results.seconds("tasks", "tasks", "coordinator")? * 1e3),
+        tasks,
+    );
+    targets.figure("bytes of values read by kv_exists", AtMost(0.0), |results| {
+        results.case("exists", "embedded")?.count("value_bytes")
+    });
+    for workload in ["sparse", "dense"] {
+        let what = format!("{workload}, embedded: MiB beyond the result and the key maps");
+        targets.figure(&what, AtMost(BUFFERS_MIB), |results| {
+            let case = results.case(workload, "embedded")?;
+            let held = case.count("result_bytes")? + case.count("key_map_bytes")?;
+            Some((case.peak("process")? - held) / f64::from(1 << 20))
+        });
+    }
+    let coordinator = |name| move |r: &Results| r.case("stream", "stream")?.peak(name);
+    targets.ratio(
+        "the coordinator's peak memory, result four times as large",
+        AtMost(1.2),
+        coordinator("coordinator-large"),
+        coordinator("coordinator-small"),
+    );
+    targets.found
+}
+
+struct Targets<'a> {
+    results: &'a Results,
+    found: Vec<Target>,
+}
+
+impl Targets<'_> {
+    fn ratio(
+        &mut self,
+        what: &str,
+        bound: Bound,
+        of: impl Fn(&Results) -> Option<f64>,
+        to: impl Fn(&Results) -> Option<f64>,
+    ) {
+        self.figure(what, bound, |results| Some(of(results)? / to(results)?));
+    }
+
+    /// Adds a target, unless there are no figures for it.
+    fn figure(&mut self, what: &str, bound: Bound, of: impl Fn(&Results) -> Option<f64>) {
+        if let Some(measured) = of(self.results) {
+            let met = bound.holds(measured);
+            self.found.push(Target { what: what.to_owned(), bound, measured, met });
+        }
+    }
+}
+
+impl Bound {
+    fn holds(self, figure: f64) -> bool {
+        match self {
+            AtMost(bound) => figure <= bound,
+            AtLeast(bound) => figure >= bound,
+        }
+    }
+}
+
+impl std::fmt::Display for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            AtMost(bound) => write!(f, "≤ {bound}"),
+            AtLeast(bound) => write!(f, "≥ {bound}"),
+        }
+    }
+}
+
+/// The targets as text, a line each.
+pub(crate) fn render(targets: &[Target]) -> String {
+    let width = targets.iter().map(|target| target.what.chars().count()).max().unwrap_or(0);
+    let lines = targets.iter().map(|Target { what, bound, measured, met }| {
+        let met = if *met { "met" } else { "MISSED" };
+        format!("  {what:width$}  {measured:7.2}  {:6}  {met}\n", bound.to_string())
+    });
+    lines.collect()
+}
