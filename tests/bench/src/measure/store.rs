@@ -9,7 +9,8 @@ use bytes::Bytes;
 use keyloom_common::{
     BlobId, Error,
     store::{
-        ForcedAccess, LanceKey, LanceSpec, OnDuplicateKey, ResolvedStore, StoreKind, StoreSpec,
+        Access, ForcedAccess, LanceKey, LanceSpec, OnDuplicateKey, ResolvedStore, StoreKind,
+        StoreSpec,
     },
 };
 use keyloom_worker::store::{BlobSource, OpenStores, Request, Store, StoreEnv, StoreSettings};
@@ -36,7 +37,7 @@ pub(super) async fn measure(bench: &Bench) -> Result<Measurement> {
     let keys = requests.column_by_name(call.key).context("the workload has no keys")?;
     let (store, columns) = open(&bench.storage.uri(call.store)?, call.columns).await?;
     let lookup = async |keys: ArrayRef| {
-        let request = Request { keys, columns: columns.clone() };
+        let request = Request { keys, columns: columns.clone(), access: Access::default() };
         store.lookup(request).await
     };
     lookup(Arc::clone(keys)).await?;
