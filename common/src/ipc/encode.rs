@@ -1,19 +1,33 @@
 //! Record batches to an Arrow IPC stream, handed out in chunks.
 
-use std::fmt;
+use std::{fmt, mem};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
-use arrow_ipc::writer::StreamWriter;
+use arrow_ipc::writer::{
+    CompressionContext, DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteOptions,
+    StreamWriter, write_message,
+};
 use bytes::Bytes;
 
 use crate::error::Result;
 
+/// Messages with smaller bodies are put together in a chunk.
+const SMALL_BODY_BYTES: usize = 64 * 1024;
+
+/// What ends a stream.
+const END_OF_STREAM: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+
 /// Writes one Arrow IPC stream and hands it out in chunks of at most `chunk_bytes`.
 ///
-/// Batches are cut by rows so that a chunk usually ends where a message ends: the reader can then
-/// use the chunk's memory as it is.
+/// Batches are cut by rows so that the body of a message usually is a chunk: the reader can then use
+/// the chunk's memory as it is, and here the body is not copied once more.
 pub struct Encoder {
-    writer: StreamWriter<Vec<u8>>,
+    generator: IpcDataGenerator,
+    dictionaries: DictionaryTracker,
+    options: IpcWriteOptions,
+    compression: CompressionContext,
+    /// Messages, or what comes before the body of one, that are not handed out yet.
+    pending: Vec<u8>,
     chunk_bytes: usize,
 }
 
@@ -29,7 +43,21 @@ impl Encoder {
     /// # Errors
     /// If the schema cannot be written.
     pub fn try_new(schema: &SchemaRef, chunk_bytes: usize) -> Result<Self> {
-        Ok(Self { writer: StreamWriter::try_new(Vec::new(), schema)?, chunk_bytes })
+        let mut encoder = Self {
+            generator: IpcDataGenerator::default(),
+            dictionaries: DictionaryTracker::new(false),
+            options: IpcWriteOptions::default(),
+            compression: CompressionContext::default(),
+            pending: Vec::new(),
+            chunk_bytes,
+        };
+        let schema = encoder.generator.schema_to_bytes_with_dictionary_tracker(
+            schema,
+            &mut encoder.dictionaries,
+            &encoder.options,
+        );
+        encoder.message(schema, &mut Vec::new())?;
+        Ok(encoder)
     }
 
     /// Appends a batch and returns the chunks that are full.
@@ -42,26 +70,44 @@ impl Encoder {
         let mut start = 0;
         while start < batch.num_rows() {
             let length = rows_a_piece.min(batch.num_rows() - start);
-            self.writer.write(&batch.slice(start, length))?;
-            start += length;
-            if self.writer.get_ref().len() >= self.chunk_bytes / 2 {
-                self.cut(&mut chunks);
+            let piece = batch.slice(start, length);
+            let (dictionaries, rows) = self.generator.encode(
+                &piece,
+                &mut self.dictionaries,
+                &self.options,
+                &mut self.compression,
+            )?;
+            for message in dictionaries.into_iter().chain([rows]) {
+                self.message(message, &mut chunks)?;
             }
+            start += length;
         }
         Ok(chunks)
     }
 
-    /// Ends the stream and returns its last chunks.
+    /// Ends the stream and returns the last chunks.
     ///
     /// # Errors
-    /// If the end marker cannot be written.
+    /// If the end cannot be written.
     pub fn finish(mut self) -> Result<Vec<Bytes>> {
-        self.writer.finish()?;
+        self.pending.extend_from_slice(&END_OF_STREAM);
         let mut chunks = Vec::new();
         self.cut(&mut chunks);
         Ok(chunks)
     }
 
+    fn message(&mut self, mut message: EncodedData, chunks: &mut Vec<Bytes>) -> Result<()> {
+        let small = message.arrow_data.len() < SMALL_BODY_BYTES;
+        let body = if small { Vec::new() } else { mem::take(&mut message.arrow_data) };
+        write_message(&mut self.pending, message, &self.options)?;
+        if !small || self.pending.len() >= self.chunk_bytes / 2 {
+            self.cut(chunks);
+        }
+        self.split(body, chunks);
+        Ok(())
+    }
+
+    /// Half of a chunk, since a batch may take more bytes in a stream than in memory.
     fn rows_a_piece(&self, batch: &RecordBatch) -> usize {
         let bytes = batch.get_array_memory_size().max(1);
         let rows = batch.num_rows().saturating_mul(self.chunk_bytes / 2) / bytes;
@@ -69,9 +115,12 @@ impl Encoder {
     }
 
     fn cut(&mut self, chunks: &mut Vec<Bytes>) {
-        let capacity = self.chunk_bytes.min(self.writer.get_ref().len());
-        let written = std::mem::replace(self.writer.get_mut(), Vec::with_capacity(capacity));
-        let mut rest = Bytes::from(written);
+        let pending = mem::take(&mut self.pending);
+        self.split(pending, chunks);
+    }
+
+    fn split(&self, bytes: Vec<u8>, chunks: &mut Vec<Bytes>) {
+        let mut rest = Bytes::from(bytes);
         while !rest.is_empty() {
             chunks.push(rest.split_to(self.chunk_bytes.min(rest.len())));
         }
