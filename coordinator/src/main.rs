@@ -21,11 +21,6 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-/// Faster than the system's at handing large buffers from thread to thread, and it keeps what it
-/// freed for the next buffer.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// What is logged unless `KEYLOOM_LOG` says otherwise.
 const LOG: &str = "info,lance=warn,datafusion=warn,tarpc=warn";
 

@@ -20,11 +20,6 @@ mod workloads;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-/// Faster than the system's at handing large buffers from thread to thread, and it keeps what it
-/// freed for the next buffer.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Measures Keyloom against raw calls of the lance crate.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]

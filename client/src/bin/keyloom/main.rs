@@ -37,11 +37,6 @@ use cli::{Cli, Command};
 use error::Failure;
 use watch::Watch;
 
-/// Faster than the system's at handing large buffers from thread to thread, and it keeps what it
-/// freed for the next buffer.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// How long a command may take to end after it was interrupted.
 const PATIENCE: Duration = Duration::from_secs(5);
 
