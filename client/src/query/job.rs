@@ -252,7 +252,7 @@ async fn pin_snapshots(
         Ok(Transformed::yes(Arc::new(lookup) as Arc<dyn ExecutionPlan>))
     };
     let plan = plan.transform_up(pin).data()?;
-    Ok(choose_access(plan, link.settings.batch_rows as usize)?)
+    Ok(choose_access(plan)?)
 }
 
 /// The stores that a plan asks.

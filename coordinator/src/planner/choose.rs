@@ -23,6 +23,9 @@ use super::{
     estimate,
 };
 
+/// The keys that workers look up together: those of a task, of the default size.
+const KEYS_AT_ONCE: usize = 32_768;
+
 /// Chooses the ways of a plan's fetches.
 #[derive(Debug, Default)]
 pub struct ChooseAccess;
@@ -31,9 +34,9 @@ impl PhysicalOptimizerRule for ChooseAccess {
     fn optimize(
         &self,
         plan: Arc<dyn ExecutionPlan>,
-        config: &ConfigOptions,
+        _config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        choose_access(plan, config.execution.batch_size)
+        choose_access(plan)
     }
 
     fn name(&self) -> &'static str {
@@ -49,10 +52,7 @@ impl PhysicalOptimizerRule for ChooseAccess {
 ///
 /// # Errors
 /// Never, for a plan that exists.
-pub fn choose_access(
-    plan: Arc<dyn ExecutionPlan>,
-    batch_rows: usize,
-) -> Result<Arc<dyn ExecutionPlan>> {
+pub fn choose_access(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let plan_node = |node: Arc<dyn ExecutionPlan>| {
         let Some(lookup) = node.downcast_ref::<KvLookupExec>() else {
             return Ok(Transformed::no(node));
@@ -60,7 +60,7 @@ pub fn choose_access(
         let rows = estimate::rows(lookup.input());
         let mut waves = lookup.waves().to_vec();
         for fetch in waves.iter_mut().flat_map(|wave| &mut wave.fetches) {
-            set_access(fetch, rows, batch_rows);
+            set_access(fetch, rows);
         }
         let lookup = KvLookupExec::try_new(Arc::clone(lookup.input()), waves)?;
         Ok(Transformed::yes(Arc::new(lookup) as Arc<dyn ExecutionPlan>))
@@ -70,7 +70,7 @@ pub fn choose_access(
 
 /// A list of keys counts as one: that is the least that it is likely to hold, and workers turn from
 /// takes to scans when there are many more.
-fn set_access(fetch: &mut Fetch, rows: Option<u64>, batch_rows: usize) {
+fn set_access(fetch: &mut Fetch, rows: Option<u64>) {
     let guarded = fetch.calls.iter().all(|call| call.guard.is_some());
     let keys = if guarded { rows.map(estimate::passing) } else { rows };
     let store = Arc::clone(&fetch.store);
@@ -89,7 +89,7 @@ fn set_access(fetch: &mut Fetch, rows: Option<u64>, batch_rows: usize) {
         columns: &fetch.columns(),
         compared: key_column.and_then(|column| store.schema().index_of(column).ok()),
         keys,
-        keys_at_once: fetch.batch_size.map_or(batch_rows, NonZeroUsize::get) as u64,
+        keys_at_once: fetch.batch_size.map_or(KEYS_AT_ONCE, NonZeroUsize::get) as u64,
     });
     fetch.access = access;
     fetch.reason = Some(reason);

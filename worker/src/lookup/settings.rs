@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct LookupSettings {
     /// The most rows that are looked up together. Default 65536.
     pub window_rows: usize,
-    /// About the most bytes of answers that are looked up together. Default 32 MiB.
+    /// About the most bytes of answers that are looked up together. Default 64 MiB.
     pub window_bytes: u64,
     /// How many windows of a task are looked up at once. Default 2.
     pub windows_in_flight: usize,
@@ -23,7 +23,7 @@ impl Default for LookupSettings {
     fn default() -> Self {
         Self {
             window_rows: 65_536,
-            window_bytes: 32 << 20,
+            window_bytes: 64 << 20,
             windows_in_flight: 2,
             requests_in_flight: 8,
             missing_keys_named: 5,

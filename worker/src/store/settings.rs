@@ -32,7 +32,7 @@ pub struct StoreSettings {
     /// (default 4 GiB). A store whose map would not fit is searched in other ways.
     pub max_key_map_bytes: u64,
     /// The most bytes of columns, of all stores together, that are kept in memory for later
-    /// requests (default 1 GiB).
+    /// requests (default 2 GiB).
     pub column_cache_bytes: u64,
     /// Storage options (endpoint, region, credentials, …) by the name under which stores ask for
     /// them (default none).
@@ -59,7 +59,7 @@ impl Default for StoreSettings {
             max_open_readers: 256,
             max_open_stores: 64,
             max_key_map_bytes: 4 << 30,
-            column_cache_bytes: 1 << 30,
+            column_cache_bytes: 2 << 30,
             storage_profiles: HashMap::new(),
         }
     }
