@@ -10,6 +10,8 @@
 
 pub mod agent;
 mod lookup;
+#[doc(hidden)]
+pub mod micro;
 mod settings;
 pub mod store;
 mod task;

@@ -7,7 +7,7 @@ use crate::store::Fetched;
 
 /// The counters of one fetch. Fetches of the same store are added up when they are reported.
 #[derive(Clone, Debug)]
-pub(super) struct Counters {
+pub(crate) struct Counters {
     pub(super) keys: Count,
     pub(super) distinct: Count,
     pub(super) hits: Count,
@@ -23,7 +23,7 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    pub(super) fn new(metrics: &ExecutionPlanMetricsSet, alias: &str, partition: usize) -> Self {
+    pub(crate) fn new(metrics: &ExecutionPlanMetricsSet, alias: &str, partition: usize) -> Self {
         let build =
             || MetricBuilder::new(metrics).with_new_label(counter::STORE_LABEL, alias.to_owned());
         let count = |name: &'static str| build().counter(name, partition);

@@ -20,9 +20,9 @@ use crate::store::{Found, Request, Store};
 
 /// The keys of a batch, and for each call the rows that need its answer (all, if `None`).
 #[derive(Debug)]
-pub(super) struct Need {
-    pub(super) keys: ArrayRef,
-    pub(super) guards: Vec<Option<BooleanArray>>,
+pub(crate) struct Need {
+    pub(crate) keys: ArrayRef,
+    pub(crate) guards: Vec<Option<BooleanArray>>,
 }
 
 /// What a batch asks, by element.
@@ -37,7 +37,7 @@ struct Ask {
 
 /// All that the answers for the batches of a window are made of.
 #[derive(Debug)]
-pub(super) struct Fetched {
+pub(crate) struct Fetched {
     asks: Vec<Ask>,
     distinct: Distinct,
     columns: Vec<usize>,
@@ -56,7 +56,7 @@ impl Ask {
 
 impl Fetched {
     /// Finds the rows of the keys of all batches.
-    pub(super) async fn try_new(
+    pub(crate) async fn try_new(
         fetch: &Fetch,
         store: &Arc<dyn Store>,
         counters: &Counters,
@@ -78,7 +78,7 @@ impl Fetched {
     }
 
     /// A column for each call, for one of the batches.
-    pub(super) fn answers(
+    pub(crate) fn answers(
         &self,
         fetch: &Fetch,
         batch: usize,

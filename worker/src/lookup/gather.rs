@@ -13,7 +13,7 @@ use keyloom_common::Result;
 use crate::store::{Place, Values};
 
 /// Copies the values at these places, in this order; nulls where there is none.
-pub(super) fn gather(values: &Values, places: &[Place], data_type: &DataType) -> Result<ArrayRef> {
+pub(crate) fn gather(values: &Values, places: &[Place], data_type: &DataType) -> Result<ArrayRef> {
     if values.pieces.is_empty() {
         return Ok(new_null_array(data_type, places.len()));
     }

@@ -79,9 +79,9 @@ impl Rows {
 
 /// The distinct keys of some batches and which of them each element has.
 #[derive(Debug)]
-pub(super) struct Distinct {
+pub(crate) struct Distinct {
     /// The distinct keys, in the store's key type, in the order of their first appearance.
-    pub(super) keys: ArrayRef,
+    pub(crate) keys: ArrayRef,
     /// One for each element, batch after batch.
     pub(super) slots: Vec<Slot>,
     /// How many elements have a key that is looked up.
@@ -91,7 +91,7 @@ pub(super) struct Distinct {
 impl Distinct {
     /// Finds the distinct ones among the keys that are needed, batch by batch: the elements, and
     /// those of them that are needed (all, if `None`).
-    pub(super) fn try_new(
+    pub(crate) fn try_new(
         batches: &[(&ArrayRef, Option<&BooleanArray>)],
         key_type: &DataType,
     ) -> Result<Self> {

@@ -6,10 +6,10 @@
 //! its own.
 
 mod answer;
-mod counters;
-mod fetch;
-mod gather;
-mod keys;
+pub(crate) mod counters;
+pub(crate) mod fetch;
+pub(crate) mod gather;
+pub(crate) mod keys;
 mod settings;
 mod windows;
 

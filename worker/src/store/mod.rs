@@ -7,7 +7,7 @@
 mod contract;
 mod found;
 mod keys;
-mod lance;
+pub(crate) mod lance;
 mod memory;
 mod open;
 mod open_stores;

@@ -140,14 +140,17 @@ impl EveryPath {
     ) -> Result<(Self, Arc<Schema>)> {
         let mut stores = Vec::new();
         let mut schema = Arc::new(Schema::empty());
-        let of_column = matches!(spec.key, LanceKey::Column(_));
-        let keys: &[_] = match of_column {
-            true => &[None, Some(KeyPath::Map), Some(KeyPath::Scan), Some(KeyPath::Btree)],
-            false => &[None],
-        };
+        let kind = StoreKind::Lance(spec.clone());
+        let described = env.describe(&StoreSpec { name: "own_name".to_owned(), kind }).await?;
+        let figures = described.figures.unwrap();
+        let mut keys = vec![None];
+        if matches!(spec.key, LanceKey::Column(_)) {
+            keys.extend([Some(KeyPath::Map), Some(KeyPath::Scan)]);
+            keys.extend(figures.key_index.map(|_| Some(KeyPath::Btree)));
+        }
         for keys in keys {
             for rows in [None, Some(RowPath::Take), Some(RowPath::Scan)] {
-                let access = ForcedAccess { keys: *keys, rows };
+                let access = ForcedAccess { keys, rows };
                 let kind = StoreKind::Lance(LanceSpec { access, ..spec.clone() });
                 let spec = StoreSpec { name: "own_name".to_owned(), kind };
                 let resolved =

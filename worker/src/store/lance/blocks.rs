@@ -4,7 +4,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
+use arrow::{
+    array::{ArrayRef, UInt32Array},
+    compute::take,
+};
 use keyloom_common::{Error, Result};
 
 use super::{caches::Block, column::Column, handle::LanceHandle, layout::Layout, row::Row, tasks};
@@ -84,10 +87,14 @@ impl Blocks {
 
     /// How many of the blocks would have to be read.
     pub(super) fn absent(&self, handle: &LanceHandle, layout: &Layout, blocks: &[u32]) -> u64 {
-        let kept = |block: &&u32| {
-            self.keep && handle.caches.blocks.contains_key(&self.locate(handle, layout, **block).1)
-        };
-        (blocks.len() - blocks.iter().filter(kept).count()) as u64
+        let absent = blocks.iter().filter(|block| self.kept(handle, layout, **block).is_none());
+        absent.count() as u64
+    }
+
+    /// The values of a block that is in memory.
+    fn kept(&self, handle: &LanceHandle, layout: &Layout, block: u32) -> Option<ArrayRef> {
+        let name = || self.locate(handle, layout, block).1;
+        self.keep.then(|| handle.caches.blocks.get(&name())).flatten()
     }
 
     /// The fragment of a block, and the name under which it is kept.
@@ -95,7 +102,7 @@ impl Blocks {
         let fragment = self.firsts.partition_point(|first| *first <= block) - 1;
         let start = (block - self.firsts[fragment]) * self.rows;
         let rows = self.rows.min(layout.physical(fragment) - start);
-        let column = self.column.in_fragment(handle, layout.id(fragment));
+        let column = self.column.in_fragments(handle, layout)[fragment].clone();
         (fragment, Block { column, start, rows })
     }
 
@@ -131,25 +138,89 @@ impl Blocks {
         layout: &Arc<Layout>,
         rows: &[Row],
     ) -> Result<(Values, Fetched)> {
+        if self.keep {
+            self.through_kept(handle, layout, rows).await
+        } else {
+            self.through_passing(handle, layout, rows).await
+        }
+    }
+
+    /// The blocks themselves become the pieces: they are in memory anyway.
+    async fn through_kept(
+        self: &Arc<Self>,
+        handle: &Arc<LanceHandle>,
+        layout: &Arc<Layout>,
+        rows: &[Row],
+    ) -> Result<(Values, Fetched)> {
         let touched = self.touched(rows);
-        let jobs = touched.iter().map(|block| {
+        let kept = touched.iter().map(|block| self.kept(handle, layout, *block));
+        let mut pieces: Vec<Option<ArrayRef>> = kept.collect();
+        let absent: Vec<usize> = (0..pieces.len()).filter(|at| pieces[*at].is_none()).collect();
+        let mut fetched = Fetched {
+            blocks: touched.len() as u64,
+            block_hits: (touched.len() - absent.len()) as u64,
+            ..Fetched::default()
+        };
+        let jobs = absent.iter().map(|at| {
             let (blocks, handle, layout) = (self.clone(), handle.clone(), layout.clone());
-            let block = *block;
+            let block = touched[*at];
             async move { blocks.load(&handle, &layout, block).await }
         });
         let jobs: Vec<_> = jobs.collect();
-        let mut fetched = Fetched::default();
-        let mut pieces = Vec::with_capacity(touched.len());
-        for (piece, _, read) in tasks::run_all(jobs, handle.settings.reads_in_flight).await? {
-            fetched.add(&read);
-            pieces.push(piece);
+        let loaded = tasks::run_all(jobs, handle.settings.reads_in_flight).await?;
+        for (at, (piece, _, read)) in absent.into_iter().zip(loaded) {
+            // The block itself was counted above.
+            fetched.add(&Fetched { blocks: 0, ..read });
+            pieces[at] = Some(piece);
         }
-        let mut piece_of = vec![0; self.count() as usize];
-        (0..).zip(&touched).for_each(|(piece, block)| piece_of[*block as usize] = piece);
+        let piece_of = self.order(&touched);
         let place = |row: &Row| Place {
             piece: piece_of[self.block_of(*row) as usize],
             row: row.offset() % self.rows,
         };
-        Ok((Values { pieces, places: rows.iter().map(place).collect() }, fetched))
+        let places = rows.iter().map(place).collect();
+        Ok((Values { pieces: pieces.into_iter().flatten().collect(), places }, fetched))
+    }
+
+    /// Of each block the wanted rows are copied out, and it is dropped: there is no room for all.
+    async fn through_passing(
+        self: &Arc<Self>,
+        handle: &Arc<LanceHandle>,
+        layout: &Arc<Layout>,
+        rows: &[Row],
+    ) -> Result<(Values, Fetched)> {
+        let touched = self.touched(rows);
+        let piece_of = self.order(&touched);
+        let mut wanted: Vec<Vec<u32>> = vec![Vec::new(); touched.len()];
+        let place = |row: &Row| {
+            let piece = piece_of[self.block_of(*row) as usize];
+            let wanted = &mut wanted[piece as usize];
+            wanted.push(row.offset() % self.rows);
+            Place { piece, row: wanted.len() as u32 - 1 }
+        };
+        let places = rows.iter().map(place).collect();
+        let jobs = touched.iter().zip(wanted).map(|(block, wanted)| {
+            let (blocks, handle, layout) = (self.clone(), handle.clone(), layout.clone());
+            let block = *block;
+            async move {
+                let (values, _, read) = blocks.load(&handle, &layout, block).await?;
+                Ok((take(&values, &UInt32Array::from(wanted), None)?, read))
+            }
+        });
+        let jobs: Vec<_> = jobs.collect();
+        let mut fetched = Fetched::default();
+        let mut pieces = Vec::with_capacity(touched.len());
+        for (piece, read) in tasks::run_all(jobs, handle.settings.reads_in_flight).await? {
+            fetched.add(&read);
+            pieces.push(piece);
+        }
+        Ok((Values { pieces, places }, fetched))
+    }
+
+    /// For each block of the column its place among these.
+    fn order(&self, touched: &[u32]) -> Vec<u32> {
+        let mut order = vec![0; self.count() as usize];
+        (0..).zip(touched).for_each(|(place, block)| order[*block as usize] = place);
+        order
     }
 }

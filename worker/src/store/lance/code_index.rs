@@ -10,7 +10,7 @@ const GROUP: usize = 4;
 
 /// Positions from 0, found by their codes.
 #[derive(Debug)]
-pub(super) struct CodeIndex {
+pub(crate) struct CodeIndex {
     shift: u32,
     /// Where each group starts, and behind them where the last ends.
     starts: Vec<u32>,
@@ -20,7 +20,7 @@ pub(super) struct CodeIndex {
 
 impl CodeIndex {
     /// Indexes the codes by their positions; those at nulls are left out.
-    pub(super) fn new(codes: &[u64], nulls: Option<&NullBuffer>) -> Self {
+    pub(crate) fn new(codes: &[u64], nulls: Option<&NullBuffer>) -> Self {
         let bits = (codes.len() / GROUP).checked_ilog2().unwrap_or(0).clamp(1, 32);
         let shift = u64::BITS - bits;
         let groups = 1 << bits;
@@ -47,7 +47,7 @@ impl CodeIndex {
     }
 
     /// The positions of a code, in order.
-    pub(super) fn find(&self, code: u64) -> impl Iterator<Item = u32> {
+    pub(crate) fn find(&self, code: u64) -> impl Iterator<Item = u32> {
         let group = (code >> self.shift) as usize;
         let group = self.starts[group] as usize..self.starts[group + 1] as usize;
         let (codes, positions) = (&self.codes[group.clone()], &self.positions[group]);
@@ -67,7 +67,7 @@ impl CodeIndex {
     }
 
     /// Calls back with the positions of each pair of equal codes, here and there.
-    pub(super) fn for_each_match(&self, other: &Self, mut pair: impl FnMut(u32, u32)) {
+    pub(crate) fn for_each_match(&self, other: &Self, mut pair: impl FnMut(u32, u32)) {
         // Through the smaller one in its order, so that memory is read forwards.
         if self.len() <= other.len() {
             for (code, mine) in self.codes.iter().zip(&self.positions) {

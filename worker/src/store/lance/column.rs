@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arrow::{array::ArrayRef, datatypes::DataType};
@@ -19,6 +22,7 @@ pub(super) struct Column {
     field: Field,
     /// The ids of the field and of all below it.
     ids: Vec<i32>,
+    files: OnceLock<Vec<FileColumn>>,
     /// About how many bytes a value takes.
     width: OnceCell<u64>,
     /// What taking rows of it has cost so far, in nanoseconds.
@@ -33,7 +37,13 @@ impl Column {
             ids.push(field.id);
             nested.extend(&field.children);
         }
-        Self { field: field.clone(), ids, width: OnceCell::new(), spent: AtomicU64::new(0) }
+        Self {
+            field: field.clone(),
+            ids,
+            files: OnceLock::new(),
+            width: OnceCell::new(),
+            spent: AtomicU64::new(0),
+        }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -44,9 +54,15 @@ impl Column {
         self.field.id
     }
 
-    /// Where the column of a fragment is kept. A column that is in no one file, or that later
-    /// files overlay, is not shared with other versions.
-    pub(super) fn in_fragment(&self, handle: &LanceHandle, id: u32) -> FileColumn {
+    /// Where the column of each fragment is kept.
+    pub(super) fn in_fragments(&self, handle: &LanceHandle, layout: &Layout) -> &[FileColumn] {
+        let all = || (0..layout.len()).map(|at| self.in_fragment(handle, layout.id(at))).collect();
+        self.files.get_or_init(all)
+    }
+
+    /// A column that is in no one file, or that later files overlay, is not shared with other
+    /// versions.
+    fn in_fragment(&self, handle: &LanceHandle, id: u32) -> FileColumn {
         let fragments = handle.dataset.manifest.fragments.as_slice();
         let at = fragments.binary_search_by_key(&u64::from(id), |fragment| fragment.id);
         let fragment = at.ok().and_then(|at| fragments.get(at));

@@ -12,7 +12,7 @@
 mod blocks;
 mod btree;
 mod caches;
-mod code_index;
+pub(crate) mod code_index;
 mod coder;
 mod column;
 mod cost;

@@ -117,12 +117,13 @@ impl Scan {
     fn name(&self, fragment: usize) -> FileColumn {
         /// No column of a dataset has such an id.
         const ROW_IDS: i32 = i32::MIN;
-        let id = self.layout.id(fragment);
         match &self.source {
-            KeySource::Column(blocks) => blocks.column().in_fragment(&self.handle, id),
+            KeySource::Column(blocks) => {
+                blocks.column().in_fragments(&self.handle, &self.layout)[fragment].clone()
+            }
             KeySource::StableRowId => FileColumn {
                 dataset: self.handle.uri.clone(),
-                file: self.handle.versioned(id),
+                file: self.handle.versioned(self.layout.id(fragment)),
                 field: ROW_IDS,
             },
         }

@@ -13,7 +13,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, UInt64Type};
 use keyloom_common::{
     Error, ErrorKind, Result,
     store::{
-        Access, ForcedAccess, KeyPath, LancePin, LanceSpec, OnDuplicateKey, ResolvedStore,
+        Access, ForcedAccess, KeyPath, LancePin, LanceSpec, OnDuplicateKey, ResolvedStore, RowPath,
         Snapshot, StoreDescription, StoreKind, StoreSpec,
     },
 };
@@ -28,7 +28,9 @@ use lance::{
 use super::coder::Coder;
 use crate::store::{
     Found, Request, Store, StoreEnv, StoreSettings,
-    contract::fixture::{Blobs, EveryPath, batch, env, held, lance_spec, values, write_lance},
+    contract::fixture::{
+        Blobs, EveryPath, batch, env, held, index, lance_spec, values, write_lance,
+    },
     open::Handle,
 };
 

@@ -83,7 +83,9 @@ async fn duplicate_keys_follow_the_policy() {
         ),
         ("row", Arc::new(Int64Array::from_iter_values(0..6)) as ArrayRef),
     ]);
-    let rows = write(rows, WriteParams { max_rows_per_file: 2, ..Default::default() }).await;
+    let mut rows = write(rows, WriteParams { max_rows_per_file: 2, ..Default::default() }).await;
+    index(&mut rows.dataset, "word").await;
+    index(&mut rows.dataset, "number").await;
     let strings = || Arc::new(StringArray::from(vec!["c", "b", "a", "d"])) as ArrayRef;
     let numbers = || Arc::new(Int64Array::from(vec![99, 98, 97, 100])) as ArrayRef;
     for (key, keys, shown) in [("word", strings(), "b"), ("number", numbers(), "98")] {
@@ -182,4 +184,41 @@ async fn a_dataset_without_rows_holds_no_key() {
     for key in ["_rowid", "_offset"] {
         assert_eq!(ids(&rows.open(key).await, UInt64Array::from(vec![0, 1])).await, [None, None]);
     }
+}
+
+#[tokio::test]
+async fn columns_and_maps_that_may_not_be_kept_give_the_same_rows() {
+    let mut rows = three_fragments(false).await;
+    rows.delete("id = 3 OR id BETWEEN 10 AND 19").await;
+    let settings = StoreSettings {
+        column_cache_bytes: 0,
+        max_key_map_bytes: 0,
+        read_bytes: 16,
+        ..Default::default()
+    };
+    let env = StoreEnv::new(settings, Arc::new(Blobs::default()));
+    for access in [RowPath::Take, RowPath::Scan] {
+        let access = ForcedAccess { keys: None, rows: Some(access) };
+        let spec = LanceSpec { access, ..rows.spec("word") };
+        let store = env.open(&describe(&env, spec).await.unwrap()).await.unwrap();
+        let keys = StringArray::from(vec!["word 29", "word 3", "word 20", "word 21", "word 0"]);
+        for _ in 0..2 {
+            let found = ask(&store, keys.clone(), &[0, 1]).await.unwrap();
+            let expected = Int64Array::from(vec![Some(29), None, Some(20), Some(21), Some(0)]);
+            assert_eq!(values(&found, 0).as_ref(), &expected, "{access:?}");
+            assert_eq!(found.fetched.block_hits, 0);
+        }
+        assert_eq!((env.lance_caches.blocks.len(), env.lance_caches.maps.len()), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn an_index_that_does_not_cover_all_rows_finds_them_all() {
+    let mut rows = three_fragments(false).await;
+    index(&mut rows.dataset, "id").await;
+    rows.delete("id = 3 OR id BETWEEN 10 AND 19").await;
+    rows.append(super::rows(30..35)).await;
+    let wanted = Int64Array::from(vec![34, 29, 3, 4, 15, 0, 35]);
+    let expected = [Some(34), Some(29), None, Some(4), None, Some(0), None];
+    assert_eq!(ids(&rows.open("id").await, wanted).await, expected);
 }
