@@ -176,7 +176,7 @@ fn render_line(
 }
 
 fn render_metrics(metrics: &[Metric]) -> String {
-    let shown: Vec<_> = metrics.iter().filter(|m| m.value > 0 || m.store.is_some()).collect();
+    let shown: Vec<_> = metrics.iter().filter(|m| m.value > 0 || is_basic(m)).collect();
     let plain = shown.iter().filter(|m| m.store.is_none()).map(|m| m.to_string());
     let mut stores: Vec<&String> = shown.iter().filter_map(|m| m.store.as_ref()).collect();
     stores.sort();
@@ -187,6 +187,13 @@ fn render_metrics(metrics: &[Metric]) -> String {
         format!("{alias}: {{{}}}", counters.join(", "))
     });
     plain.chain(by_store).collect::<Vec<_>>().join(", ")
+}
+
+/// What is shown of a store even if there was none of it.
+fn is_basic(metric: &Metric) -> bool {
+    use counter::{BYTES_FETCHED, DISTINCT, HITS, KEYS, MISSES, REQUESTS};
+    let basic = [KEYS, DISTINCT, HITS, MISSES, REQUESTS, BYTES_FETCHED];
+    metric.store.is_some() && basic.contains(&metric.name.as_str())
 }
 
 impl std::fmt::Display for Metric {

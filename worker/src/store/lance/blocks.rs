@@ -161,11 +161,7 @@ impl Blocks {
             block_hits: (touched.len() - absent.len()) as u64,
             ..Fetched::default()
         };
-        let jobs = absent.iter().map(|at| {
-            let (blocks, handle, layout) = (self.clone(), handle.clone(), layout.clone());
-            let block = touched[*at];
-            async move { blocks.load(&handle, &layout, block).await }
-        });
+        let jobs = absent.iter().map(|at| self.clone().loading(handle, layout, touched[*at]));
         let jobs: Vec<_> = jobs.collect();
         let loaded = tasks::run_all(jobs, handle.settings.reads_in_flight).await?;
         for (at, (piece, _, read)) in absent.into_iter().zip(loaded) {
@@ -200,10 +196,9 @@ impl Blocks {
         };
         let places = rows.iter().map(place).collect();
         let jobs = touched.iter().zip(wanted).map(|(block, wanted)| {
-            let (blocks, handle, layout) = (self.clone(), handle.clone(), layout.clone());
-            let block = *block;
+            let loading = self.clone().loading(handle, layout, *block);
             async move {
-                let (values, _, read) = blocks.load(&handle, &layout, block).await?;
+                let (values, _, read) = loading.await?;
                 Ok((take(&values, &UInt32Array::from(wanted), None)?, read))
             }
         });
@@ -215,6 +210,17 @@ impl Blocks {
             pieces.push(piece);
         }
         Ok((Values { pieces, places }, fetched))
+    }
+
+    /// [`Self::load`] for a task of its own.
+    fn loading(
+        self: Arc<Self>,
+        handle: &Arc<LanceHandle>,
+        layout: &Arc<Layout>,
+        block: u32,
+    ) -> impl Future<Output = Result<(ArrayRef, u32, Fetched)>> + Send + use<> {
+        let (handle, layout) = (handle.clone(), layout.clone());
+        async move { self.load(&handle, &layout, block).await }
     }
 
     /// For each block of the column its place among these.

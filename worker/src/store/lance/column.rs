@@ -104,9 +104,10 @@ impl Column {
 /// Values that tell how wide a column is.
 const SAMPLE: u32 = 64;
 
-/// The bytes of a value, if all have the same.
-fn fixed_width(data_type: &DataType) -> Option<u64> {
+/// The bytes of each value of a type of fixed width; a boolean counts as one.
+pub(super) fn fixed_width(data_type: &DataType) -> Option<u64> {
     match data_type {
+        DataType::Null => Some(0),
         DataType::Boolean => Some(1),
         DataType::FixedSizeBinary(size) => Some(*size as u64),
         DataType::FixedSizeList(item, size) => Some(fixed_width(item.data_type())? * *size as u64),

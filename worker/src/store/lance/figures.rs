@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use keyloom_common::{
     Result,
     store::{Figures, KeyIndex, LanceKey},
@@ -19,7 +19,7 @@ use lance::{
     table::format::{Fragment, IndexMetadata},
 };
 
-use super::{error::from_lance, tasks};
+use super::{column::fixed_width, error::from_lance, tasks};
 use crate::store::StoreSettings;
 
 /// Bytes of a value of variable length where the manifest does not say how large files are.
@@ -111,21 +111,7 @@ impl<'a> Column<'a> {
             ids.push(field.id);
             nested.extend(&field.children);
         }
-        Self { name: &field.name, ids, width: width(&field.data_type()) }
-    }
-}
-
-/// The bytes of each value of a type of fixed width; a boolean counts as one.
-fn width(data_type: &DataType) -> Option<u64> {
-    match data_type {
-        DataType::Null => Some(0),
-        DataType::Boolean => Some(1),
-        DataType::FixedSizeBinary(size) => u64::try_from(*size).ok(),
-        DataType::FixedSizeList(item, size) => {
-            Some(width(item.data_type())? * u64::try_from(*size).ok()?)
-        }
-        DataType::Struct(fields) => fields.iter().map(|field| width(field.data_type())).sum(),
-        other => other.primitive_width().map(|width| width as u64),
+        Self { name: &field.name, ids, width: fixed_width(&field.data_type()) }
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
     row::Row,
     scan::{KeySource, Matches, Scan},
 };
-use crate::store::{Fetched, Values, keys::Keys};
+use crate::store::{Fetched, Place, Values, keys::Keys};
 
 /// The bytes that a row takes in a map of keys.
 const MAP_BYTES_A_ROW: u64 = 13;
@@ -120,12 +120,12 @@ impl LanceStore {
         let (values, _) = self.handle.fetch(&[column], &rows, access.rows).await?;
         let Some(Values { pieces, places }) = values.first() else { return Ok(Matches::new()) };
         let held = pieces.iter().map(Keys::try_new).collect::<Result<Vec<_>>>()?;
-        let same = |((key, _), place): &((u32, Row), _)| {
-            let place: &crate::store::Place = place;
-            keys.equal(*key as usize, &held[place.piece as usize], place.row as usize)
+        let same = |key: u32, place: &Place| {
+            keys.equal(key as usize, &held[place.piece as usize], place.row as usize)
         };
-        let matches = matches.into_iter().zip(places.iter().copied()).filter(same);
-        Ok(matches.map(|(found, _)| found).collect())
+        let found = matches.into_iter().zip(places.iter());
+        let verified = found.filter(|((key, _), place)| same(*key, place));
+        Ok(verified.map(|(found, _)| found).collect())
     }
 
     /// One row for each key. The rows of a key come in storage order.
