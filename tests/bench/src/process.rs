@@ -27,3 +27,15 @@ pub(crate) fn processor_seconds(pid: u32) -> Result<f64> {
     let [user, system] = ticks[..] else { anyhow::bail!("{path} has no processor times") };
     Ok((user + system) / TICKS_A_SECOND)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_counted() -> Result<()> {
+        assert!(peak_bytes(std::process::id())? > 1 << 20);
+        assert!(processor_seconds(std::process::id())? >= 0.0);
+        Ok(())
+    }
+}

@@ -136,5 +136,30 @@ mod tests {
         assert_eq!(results.seconds("sparse", "raw", "cold"), Some(2.5));
         assert_eq!(results.seconds("sparse", "raw", "warm"), None);
         assert_eq!(results.seconds("dense", "raw", "cold"), None);
+        assert_eq!(
+            results.case("sparse", "raw").and_then(|case| case.spread("cold")),
+            Some((1.0, 9.0))
+        );
+    }
+
+    #[test]
+    fn peers_are_read_as_their_script_writes_them() -> anyhow::Result<()> {
+        let cases: Vec<PeerCase> = serde_json::from_str(
+            r#"[
+                {"workload": "dense", "variant": "polars join", "seconds": [5.0, 3.0, 4.0],
+                 "peak_bytes": 1024, "rows": 7, "checksum": {"crc32": 1}},
+                {"workload": "dense", "variant": "daft join", "seconds": [2.0], "peak_bytes": 2048}
+            ]"#,
+        )?;
+        let mut results = Results::default();
+        for case in &cases {
+            results.add_peer(case);
+        }
+        assert_eq!(results.fastest("dense", "polars"), Some(4.0));
+        assert_eq!(results.fastest("dense", ""), Some(2.0));
+        assert_eq!(results.fastest("sparse", "polars"), None);
+        let polars = results.case("dense", "polars join");
+        assert_eq!(polars.and_then(|case| case.peak("process")), Some(1024.0));
+        Ok(())
     }
 }

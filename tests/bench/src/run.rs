@@ -1,8 +1,9 @@
 //! A run: every variant of every workload, several times, each in a process of its own.
 //!
-//! The variants of a workload take turns, so that what else the machine does is shared by all.
+//! The variants of a workload take turns, so that what else the machine does is shared by all. What
+//! was measured is shown and written after each workload, so that a run which breaks off keeps it.
 
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::{path::PathBuf, process::Stdio, slice, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -70,26 +71,24 @@ pub(crate) async fn run(mut settings: Settings) -> Result<()> {
     ensure!(settings.scale > 0.0, "--scale must be above 0");
     settings.data = std::path::absolute(&settings.data)?;
     let workloads = settings.chosen()?;
+    if settings.peers {
+        peers::set_up().await?;
+    }
     Data::at(&settings.data).make(Scale(settings.scale), settings.seed, &workloads).await?;
 
     let mut results = Results::default();
     for workload in &workloads {
         settings.measure_workload(workload, &mut results).await?;
+        if settings.peers {
+            peers::measure(&settings, workload, &mut results).await?;
+        }
+        eprintln!("{}", table::render(&results, slice::from_ref(workload)));
+        settings.write_files(&results)?;
     }
-    if settings.peers {
-        peers::measure(&settings, &workloads, &mut results).await?;
-    }
-    let targets = targets::check(&results);
-    println!("{}", table::render(&results));
-    println!("targets\n{}", targets::render(&targets));
+    println!("{}", table::render(&results, &workloads));
+    println!("targets\n{}", targets::render(&targets::check(&results)));
     if (settings.scale - 1.0).abs() > f64::EPSILON {
         println!("targets are for --scale 1; this was --scale {}", settings.scale);
-    }
-    if let Some(path) = &settings.json {
-        json::write(path, &settings, &results, &targets)?;
-    }
-    if let Some(path) = &settings.chart {
-        chart::write(path, &results)?;
     }
     Ok(())
 }
@@ -100,6 +99,17 @@ impl Settings {
             return Ok(workloads::all());
         }
         self.workloads.iter().map(|name| Workload::named(name)).collect()
+    }
+
+    /// Writes the files that are wanted, with what has been measured so far.
+    fn write_files(&self, results: &Results) -> Result<()> {
+        if let Some(path) = &self.json {
+            json::write(path, self, results, &targets::check(results))?;
+        }
+        if let Some(path) = &self.chart {
+            chart::write(path, results)?;
+        }
+        Ok(())
     }
 
     async fn measure_workload(&self, workload: &Workload, results: &mut Results) -> Result<()> {

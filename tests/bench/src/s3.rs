@@ -195,7 +195,9 @@ fn parse_range(range: &str, size: u64) -> Option<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_range;
+    use std::fs;
+
+    use super::*;
 
     #[test]
     fn ranges_end_with_the_object() {
@@ -205,5 +207,46 @@ mod tests {
         assert_eq!(parse_range("bytes=5-99", 10), Some((5, 10)));
         assert_eq!(parse_range("bytes=10-", 10), None);
         assert_eq!(parse_range("pages=1-2", 10), None);
+    }
+
+    #[test]
+    fn listings_are_flat_or_of_one_folder() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        fs::create_dir_all(folder.path().join("a.lance/data"))?;
+        for (name, contents) in [("a.lance/data/1", "four"), ("a.lance/x", "-"), ("b", "")] {
+            fs::write(folder.path().join(name), contents)?;
+        }
+        let listed = |prefix: &str, flat| -> Result<_> {
+            let mut listing = Listing::default();
+            listing.collect(folder.path(), prefix, flat)?;
+            Ok((Vec::from_iter(listing.objects), Vec::from_iter(listing.folders)))
+        };
+        let object = |name: &str, size: u64| (name.to_owned(), size);
+        let all = vec![object("a.lance/data/1", 4), object("a.lance/x", 1), object("b", 0)];
+        assert_eq!(listed("", true)?, (all, vec![]));
+        let below = (vec![object("a.lance/x", 1)], vec!["a.lance/data".to_owned()]);
+        assert_eq!(listed("a.lance", false)?, below);
+        assert_eq!(listed("nowhere", true)?, (vec![], vec![]));
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn objects_come_whole_in_part_and_not_from_outside() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let shown = folder.path().join("shown");
+        fs::create_dir(&shown)?;
+        fs::write(shown.join("object"), "0123456789")?;
+        fs::write(folder.path().join("hidden"), "-")?;
+        let bucket = Bucket { folder: shown, latency: Duration::ZERO };
+
+        let whole = bucket.object("object", None, false).await?;
+        assert_eq!(whole.status(), StatusCode::OK);
+        let part = bucket.object("object", Some("bytes=2-4"), false).await?;
+        assert_eq!(part.status(), StatusCode::PARTIAL_CONTENT);
+        assert_eq!(part.headers()[header::CONTENT_RANGE], "bytes 2-4/10");
+        assert_eq!(axum::body::to_bytes(part.into_body(), 10).await?, "234");
+        assert!(bucket.object("../hidden", None, false).await.is_err());
+        assert!(bucket.object("nothing", None, false).await.is_err());
+        Ok(())
     }
 }

@@ -12,11 +12,11 @@ use datafusion::prelude::{col, lit};
 use keyloom_client::{ErrorKind, OnError, datafusion::dataframe::DataFrame};
 
 use crate::harness::{
-    Deployment, TestSession, batch, check_rows, ints, items, on_all_deployments, open_shop,
-    products, rows, strings,
+    Deployment, TestSession, batch, check_rows, ints, items, on_all_deployments_and_ways,
+    open_shop, products, rows, strings,
 };
 
-on_all_deployments! {
+on_all_deployments_and_ways! {
     a_found_key_is_a_struct_of_all_columns_in_the_stores_order,
     columns_come_in_the_requested_order,
     a_missing_key_fails_the_job_under_raise,
@@ -67,7 +67,7 @@ async fn check(session: &TestSession, sql: &str, expected: &[&str]) -> Result<()
 
 /// The same session's deployment, with default settings and a shop.
 async fn undivided_shop(session: &TestSession) -> Result<TestSession> {
-    let undivided = session.deployment().undivided().await?;
+    let undivided = session.undivided().await?;
     open_shop(&undivided).await?;
     Ok(undivided)
 }
@@ -325,10 +325,13 @@ async fn field_access_fetches_that_field_alone(session: &TestSession) -> Result<
 
 async fn existence_beside_a_get_costs_nothing(session: &TestSession) -> Result<()> {
     let session = undivided_shop(session).await?;
-    let get = "SELECT kv_get(k, source => 'lance', on_error => 'null') AS g";
-    let alone = session.counted(&format!("{get} FROM t"), "lance").await?;
-    let both = format!("{get}, kv_exists(k, source => 'lance') AS e FROM t");
-    assert_eq!(session.counted(&both, "lance").await?, alone);
+    // Each asks a store of its own, of which nothing is in memory yet.
+    session.attach_lance("other", products(), "id").await?;
+    let alone = "SELECT kv_get(k, source => 'lance', on_error => 'null') AS g FROM t";
+    let alone = session.counted(alone, "lance").await?;
+    let both = "SELECT kv_get(k, source => 'other', on_error => 'null') AS g, \
+                kv_exists(k, source => 'other') AS e FROM t";
+    assert_eq!(session.counted(both, "other").await?, alone);
     assert_eq!(alone.requests, 1);
     Ok(())
 }

@@ -14,10 +14,10 @@ use keyloom_client::{
 };
 
 use crate::harness::{
-    TestSession, batch, check_rows, column, failure, on_all_deployments, strings,
+    TestSession, batch, check_rows, column, failure, on_all_deployments_and_ways, strings,
 };
 
-on_all_deployments! {
+on_all_deployments_and_ways! {
     several_sources_enrich_one_table,
     a_source_without_the_key_raises,
     the_default_store_and_a_named_one_are_got,

@@ -1,9 +1,11 @@
 //! Deployments to run cases on, and what cases are made of: tables, stores, expected rows.
 //!
 //! A case is an `async fn(&TestSession) -> Result<()>`; [`on_all_deployments`] makes three tests of
-//! it. The worker processes of a deployment are shared by all tests of a process and die with it.
+//! it, and [`on_all_deployments_and_ways`] some more that force the ways to the rows of Lance
+//! stores. The worker processes of a deployment are shared by all tests of a process and die with it.
 
 mod shop;
+mod ways;
 
 use std::{
     collections::BTreeMap,
@@ -33,6 +35,7 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 pub(crate) use shop::{items, open_shop, products};
+pub(crate) use ways::{Ways, index};
 
 /// Makes three tests of each case: `case::embedded`, `case::one_worker`, `case::three_workers`.
 macro_rules! on_all_deployments {
@@ -40,24 +43,49 @@ macro_rules! on_all_deployments {
         mod $case {
             use $crate::harness::Deployment;
 
-            #[tokio::test]
-            async fn embedded() -> anyhow::Result<()> {
-                super::$case(&Deployment::Embedded.session().await?).await
-            }
-
-            #[tokio::test]
-            async fn one_worker() -> anyhow::Result<()> {
-                super::$case(&Deployment::Workers(1).session().await?).await
-            }
-
-            #[tokio::test]
-            async fn three_workers() -> anyhow::Result<()> {
-                super::$case(&Deployment::Workers(3).session().await?).await
+            $crate::harness::run_on! {
+                super::$case:
+                embedded on Deployment::Embedded.session(),
+                one_worker on Deployment::Workers(1).session(),
+                three_workers on Deployment::Workers(3).session(),
             }
         }
     )*};
 }
 pub(crate) use on_all_deployments;
+
+/// Makes the same tests, where the ways to the rows of Lance stores are chosen by cost, and an
+/// embedded one for each of some forced ways: all key paths and all row paths are among them.
+macro_rules! on_all_deployments_and_ways {
+    ($($case:ident),* $(,)?) => {$(
+        mod $case {
+            use $crate::harness::{Deployment, Ways};
+
+            $crate::harness::run_on! {
+                super::$case:
+                embedded on Deployment::Embedded.session(),
+                one_worker on Deployment::Workers(1).session(),
+                three_workers on Deployment::Workers(3).session(),
+                embedded_by_map_and_take on Ways::MAP_AND_TAKE.session(),
+                embedded_by_map_and_scan on Ways::MAP_AND_SCAN.session(),
+                embedded_by_scan_and_take on Ways::SCAN_AND_TAKE.session(),
+                embedded_by_btree_and_scan on Ways::BTREE_AND_SCAN.session(),
+            }
+        }
+    )*};
+}
+pub(crate) use on_all_deployments_and_ways;
+
+/// Makes a test of a case for each session.
+macro_rules! run_on {
+    ($case:path: $($name:ident on $session:expr),* $(,)?) => {$(
+        #[tokio::test]
+        async fn $name() -> anyhow::Result<()> {
+            $case(&$session.await?).await
+        }
+    )*};
+}
+pub(crate) use run_on;
 
 /// How long processes may take to start and register.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -99,7 +127,8 @@ impl Deployment {
                 Session::connect_with(&shared(workers).await?.address, settings).await?
             }
         };
-        Ok(TestSession { session, deployment: self, dir: tempfile::tempdir()? })
+        let ways = Ways::default();
+        Ok(TestSession { session, deployment: self, ways, dir: tempfile::tempdir()? })
     }
 }
 
@@ -119,6 +148,7 @@ async fn shared(workers: usize) -> Result<&'static Cluster> {
 pub(crate) struct TestSession {
     session: Session,
     deployment: Deployment,
+    ways: Ways,
     dir: TempDir,
 }
 
@@ -140,6 +170,11 @@ impl TestSession {
         self.dir.path().join(name).to_string_lossy().into_owned()
     }
 
+    /// A session on the same deployment and of the same ways, but as [`Deployment::undivided`].
+    pub(crate) async fn undivided(&self) -> Result<Self> {
+        Ok(Self { ways: self.ways, ..self.deployment.undivided().await? })
+    }
+
     /// Attaches a memory store of rows, keyed by a column.
     pub(crate) async fn attach_memory(
         &self,
@@ -159,7 +194,13 @@ impl TestSession {
     ) -> Result<()> {
         let uri = self.path(&format!("{alias}.lance"));
         write_lance(&uri, &[rows], 2).await?;
-        Ok(self.attach(load_kv(alias, LanceOptions::new(uri).key(key))?, alias).await?)
+        Ok(self.attach(load_kv(alias, self.lance(uri, key).await?)?, alias).await?)
+    }
+
+    /// A Lance store that is looked up by this session's ways. It gets the index for that, so this is
+    /// not for tests that count versions.
+    pub(crate) async fn lance(&self, uri: impl Into<String>, key: &str) -> Result<LanceOptions> {
+        self.ways.force(LanceOptions::new(uri).key(key)).await
     }
 
     /// The rows of a query as [`show_rows`] shows them.

@@ -456,7 +456,7 @@ async fn small_row_groups_are_one_task(session: &TestSession) -> Result<()> {
     session.register("f", &path, None).await?;
     // Row groups of 1 + 2, 2 + 1, 4 and 1 rows: no more than three together.
     assert_eq!(look_at(session, "f", 0, 11).await?, 4);
-    let undivided = session.deployment().undivided().await?;
+    let undivided = session.undivided().await?;
     open_shop(&undivided).await?;
     undivided.register("f", &path, None).await?;
     assert_eq!(look_at(&undivided, "f", 0, 11).await?, 1);

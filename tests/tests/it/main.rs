@@ -18,3 +18,4 @@ mod explain;
 mod faults;
 mod layering;
 mod property;
+mod reuse;

@@ -1,4 +1,4 @@
-//! SQL scripts (sqllogictest): `tests/slt/*.slt`, each on every deployment.
+//! SQL scripts (sqllogictest): `tests/slt/*.slt`, each on every deployment and by forced ways.
 //!
 //! The scripts find the tables `items` and `carts` and the stores `catalog` (Lance) and `stock`
 //! (memory). Structs are printed as `{name: value}`, nulls as `NULL`.
@@ -14,9 +14,11 @@ use async_trait::async_trait;
 use keyloom_client::{Error, Session};
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
 
-use crate::harness::{TestSession, batch, column, ints, on_all_deployments, show_rows, strings};
+use crate::harness::{
+    TestSession, batch, column, ints, on_all_deployments_and_ways, show_rows, strings,
+};
 
-on_all_deployments!(scripts);
+on_all_deployments_and_ways!(scripts);
 
 async fn scripts(session: &TestSession) -> Result<()> {
     prepare(session).await?;

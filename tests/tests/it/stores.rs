@@ -26,8 +26,8 @@ use lance::{
 };
 
 use crate::harness::{
-    TestSession, batch, column, ints, on_all_deployments, rows, show_rows, strings, write_lance,
-    write_lance_with,
+    TestSession, batch, column, ints, on_all_deployments, on_all_deployments_and_ways, rows,
+    show_rows, strings, write_lance, write_lance_with,
 };
 
 on_all_deployments! {
@@ -37,21 +37,24 @@ on_all_deployments! {
     the_newest_version_at_submission_is_read,
     a_running_job_keeps_its_version,
     columns_that_changed_since_attach_are_refused,
-    three_fragments_with_deletions_before_and_after_compaction,
-    row_ids_are_the_default_key,
-    offsets_count_live_rows,
-    string_integer_and_binary_keys,
     keys_of_another_kind_are_refused,
-    nested_and_fixed_size_list_values,
-    duplicate_keys_by_policy,
     a_dataset_that_is_missing_is_named,
     a_key_column_that_is_missing_or_unfit_is_refused,
     an_unknown_storage_profile_is_refused,
-    a_file_url_is_a_path,
     pairs_are_key_and_value,
     batches_of_a_memory_store_are_one,
     memory_contents_unfit_for_lookups_are_refused,
     the_same_contents_under_two_aliases,
+}
+
+on_all_deployments_and_ways! {
+    three_fragments_with_deletions_before_and_after_compaction,
+    row_ids_are_the_default_key,
+    offsets_count_live_rows,
+    string_integer_and_binary_keys,
+    nested_and_fixed_size_list_values,
+    duplicate_keys_by_policy,
+    a_file_url_is_a_path,
 }
 
 /// Ids, each with a word that says which writing it is of.
@@ -224,10 +227,18 @@ async fn three_fragments_with_deletions_before_and_after_compaction(
     session: &TestSession,
 ) -> Result<()> {
     let uri = session.path("words.lance");
-    let mut dataset = with_deletions(&uri).await?;
-    session.attach(load_kv("newest", by(&uri, "id"))?, None).await?;
-    session.attach(load_kv("before", by(&uri, "id").version(2))?, None).await?;
-    session.attach(load_kv("whole", by(&uri, "id").version(1))?, None).await?;
+    let mut dataset = write_lance(&uri, &[words(0..10, "w")], 4).await?;
+    assert_eq!(dataset.get_fragments().len(), 3);
+    // It has an index now, if the way needs one.
+    let options = session.lance(&uri, "id").await?;
+    dataset.checkout_latest().await?;
+    let whole = dataset.version().version;
+    dataset.delete("id IN (1, 5, 9)").await?;
+    let before = dataset.version().version;
+    for (alias, version) in [("newest", None), ("before", Some(before)), ("whole", Some(whole))] {
+        let options = LanceOptions { version, ..options.clone() };
+        session.attach(load_kv(alias, options)?, None).await?;
+    }
     let keys = [9, 8, 0, 5, 4, 8, 1, 10, 7];
     let live = ["", "w 8", "w 0", "", "w 4", "w 8", "", "", "w 7"];
     check_words(session, "newest", keys, &live).await?;
@@ -251,7 +262,8 @@ async fn row_ids(dataset: &Dataset) -> Result<Vec<(i64, i64)>> {
 async fn row_ids_are_the_default_key(session: &TestSession) -> Result<()> {
     let uri = session.path("words.lance");
     let mut dataset = with_deletions(&uri).await?;
-    session.attach(load_kv("words", LanceOptions::new(&uri))?, None).await?;
+    let options = LanceOptions { key: None, ..session.lance(&uri, "_rowid").await? };
+    session.attach(load_kv("words", options)?, None).await?;
     assert_eq!(session.get_kv("words")?.key_type(), &DataType::UInt64);
     let before = row_ids(&dataset).await?;
     assert_eq!(before.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [0, 2, 3, 4, 6, 7, 8]);
@@ -273,7 +285,7 @@ async fn row_ids_are_the_default_key(session: &TestSession) -> Result<()> {
 async fn offsets_count_live_rows(session: &TestSession) -> Result<()> {
     let uri = session.path("words.lance");
     let mut dataset = with_deletions(&uri).await?;
-    session.attach(load_kv("words", by(&uri, "_offset"))?, None).await?;
+    session.attach(load_kv("words", session.lance(&uri, "_offset").await?)?, None).await?;
     let keys = [7, 6, 0, 1, 4, -1, 3, 10];
     let expected = ["", "w 8", "w 0", "w 2", "w 6", "", "w 4", ""];
     check_words(session, "words", keys, &expected).await?;
@@ -403,7 +415,8 @@ async fn duplicate_keys_by_policy(session: &TestSession) -> Result<()> {
         ("first", OnDuplicateKey::First),
         ("last", OnDuplicateKey::Last),
     ] {
-        session.attach(load_kv(alias, by(&uri, "id").on_duplicate_key(policy))?, None).await?;
+        let options = session.lance(&uri, "id").await?.on_duplicate_key(policy);
+        session.attach(load_kv(alias, options)?, None).await?;
     }
     check_words(session, "first", [3, 1, 9, 2], &["three", "one", "", "two"]).await?;
     check_words(session, "last", [3, 1, 9, 2], &["three", "eins", "", "two"]).await?;
@@ -451,7 +464,8 @@ async fn an_unknown_storage_profile_is_refused(session: &TestSession) -> Result<
 async fn a_file_url_is_a_path(session: &TestSession) -> Result<()> {
     let uri = session.path("words.lance");
     write_lance(&uri, &[words(0..3, "w")], 2).await?;
-    session.attach(load_kv("words", by(&format!("file://{uri}"), "id"))?, None).await?;
+    let options = session.lance(format!("file://{uri}"), "id").await?;
+    session.attach(load_kv("words", options)?, None).await?;
     check_words(session, "words", [2, 3], &["w 2", ""]).await
 }
 

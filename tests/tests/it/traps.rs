@@ -13,24 +13,28 @@ use keyloom_common::plan::encode_plan;
 use lance::dataset::{WriteMode, WriteParams};
 
 use crate::harness::{
-    Cluster, TestSession, batch, column, ints, items, on_all_deployments, open_shop, rows,
-    show_rows, strings, write_lance, write_lance_with,
+    Cluster, TestSession, batch, column, ints, items, on_all_deployments,
+    on_all_deployments_and_ways, open_shop, rows, show_rows, strings, write_lance,
+    write_lance_with,
 };
 
 on_all_deployments! {
     empty_input_has_typed_output,
+    missing_columns_are_refused,
+    memory_stores_reach_the_workers,
+    uris_tell_no_credentials,
+    detaching_leaves_nothing_behind,
+    all_tasks_of_a_job_read_one_version,
+}
+
+on_all_deployments_and_ways! {
     lists_stay_lists,
     batch_size_bounds_requests,
     on_error_and_columns_go_together_so_that_the_fallback_fires,
     strings_are_keys_of_lance,
     row_ids_reach_all_fragments,
     null_keys_do_not_shift_rows,
-    missing_columns_are_refused,
     keys_may_hold_quotes,
-    memory_stores_reach_the_workers,
-    uris_tell_no_credentials,
-    detaching_leaves_nothing_behind,
-    all_tasks_of_a_job_read_one_version,
 }
 
 async fn empty_input_has_typed_output(session: &TestSession) -> Result<()> {
@@ -72,7 +76,7 @@ async fn lists_stay_lists(session: &TestSession) -> Result<()> {
 }
 
 async fn batch_size_bounds_requests(session: &TestSession) -> Result<()> {
-    let session = session.deployment().undivided().await?;
+    let session = session.undivided().await?;
     let rows = batch([("id", ints(0..20)), ("n", ints(20..40))]);
     session.attach_lance("lance", rows.clone(), "id").await?;
     session.attach_memory("memory", rows.clone(), "id").await?;
@@ -132,7 +136,7 @@ async fn row_ids_reach_all_fragments(session: &TestSession) -> Result<()> {
     let words = batch([("word", strings(["zero", "one", "two", "three", "four"]))]);
     let dataset = write_lance(&uri, &[words], 2).await?;
     assert_eq!(dataset.get_fragments().len(), 3);
-    session.attach(load_kv("words", LanceOptions::new(&uri))?, None::<&str>).await?;
+    session.attach(load_kv("words", session.lance(&uri, "_rowid").await?)?, None::<&str>).await?;
     // A row id is the fragment in the upper half and the row in the lower.
     let ids = [2_i64 << 32, 1 << 32, 0, (1 << 32) + 1, 1, 2, (2 << 32) + 1, 3 << 32];
     session.register_batches("t", &[batch([("id", ints(ids))])])?;

@@ -10,7 +10,7 @@ use super::{Bench, Measurement};
 use crate::{cluster::Cluster, workloads::Variant};
 
 /// What Keyloom says that its maps from keys to rows take.
-const KEY_MAP_BYTES_A_ROW: u64 = 16;
+const KEY_MAP_BYTES_A_ROW: u64 = 13;
 
 /// `cold` begins before there is a session, and ends when all rows are in memory; `warm` is the
 /// same query again.

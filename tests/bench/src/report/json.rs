@@ -42,6 +42,31 @@ pub(crate) fn write(
         "raw_strategies": results.strategies,
         "cases": results.cases,
     });
-    fs::write(path, serde_json::to_vec_pretty(&report)?)
+    replace(path, &serde_json::to_vec_pretty(&report)?)
         .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Writes a file under another name first, so that an interrupted run leaves what was there.
+fn replace(path: &Path, contents: &[u8]) -> std::io::Result<()> {
+    let unfinished = path.with_extension("unfinished");
+    fs::write(&unfinished, contents)?;
+    fs::rename(&unfinished, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::replace;
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole() -> std::io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("bench.json");
+        replace(&path, b"long ago")?;
+        replace(&path, b"now")?;
+        assert_eq!(fs::read(&path)?, b"now");
+        assert_eq!(fs::read_dir(folder.path())?.count(), 1);
+        Ok(())
+    }
 }

@@ -20,3 +20,14 @@ fn time(seconds: f64) -> String {
 fn mebibytes(bytes: f64) -> String {
     format!("{:.0} MiB", bytes / f64::from(1 << 20))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::time;
+
+    #[test]
+    fn times_have_three_digits_that_count() {
+        let times = [123.4, 12.34, 1.234, 0.1234, 0.01234, 0.000_123_4].map(time);
+        assert_eq!(times, ["123 s", "12.3 s", "1.23 s", "123 ms", "12.3 ms", "123 µs"]);
+    }
+}

@@ -3,15 +3,15 @@
 use super::{mebibytes, time};
 use crate::{
     results::{Case, Results},
-    workloads,
+    workloads::Workload,
 };
 
 const HEADER: [&str; 6] = ["variant", "part", "median", "from – to", "ratio to raw", "peak memory"];
 
-/// The table as text.
-pub(crate) fn render(results: &Results) -> String {
+/// The table of some workloads as text.
+pub(crate) fn render(results: &Results, workloads: &[Workload]) -> String {
     let mut rows: Vec<Row> = vec![Row::Cells(HEADER.map(ToOwned::to_owned))];
-    for workload in workloads::all() {
+    for workload in workloads {
         let cases = results.cases.iter().filter(|case| case.workload == workload.name);
         let mut cells: Vec<_> = cases.flat_map(|case| case_rows(results, case)).collect();
         if !cells.is_empty() {
@@ -108,4 +108,31 @@ fn layout(rows: &[Row]) -> String {
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::Measurement;
+
+    #[test]
+    fn jobs_are_compared_with_raw_calls() -> anyhow::Result<()> {
+        let mut results = Results::default();
+        for (variant, cold) in [("raw", 0.2), ("embedded", 0.25)] {
+            let mut measurement = Measurement::default();
+            measurement.seconds.insert("cold".to_owned(), cold);
+            measurement.peaks.insert("process".to_owned(), 64 << 20);
+            results.add("sparse", variant, measurement);
+        }
+        let workloads = [Workload::named("dense")?, Workload::named("sparse")?];
+        assert_eq!(
+            render(&results, &workloads),
+            "  variant   part  median  from – to        ratio to raw  peak memory\n\
+             \n\
+             sparse: 50 k uniform keys, 1 % missing, of 5 M rows\n\
+             \x20 raw       cold  200 ms  200 ms – 200 ms                64 MiB\n\
+             \x20 embedded  cold  250 ms  250 ms – 250 ms  1.25 × cold   64 MiB\n"
+        );
+        Ok(())
+    }
 }

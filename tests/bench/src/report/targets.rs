@@ -24,9 +24,9 @@ pub(crate) enum Bound {
     AtLeast(f64),
 }
 
-/// What the default settings let buffers and caches hold: the gather's 512 MiB, and 256 MiB for each
-/// of Lance's two caches.
-const BUFFERS_MIB: f64 = 1024.0;
+/// What the default settings let buffers and caches hold: 2 GiB of columns, the gather's 512 MiB, and
+/// 256 MiB for each of Lance's two caches.
+const BUFFERS_MIB: f64 = 3072.0;
 
 /// All targets for which there are figures.
 pub(crate) fn check(results: &Results) -> Vec<Target> {
@@ -73,7 +73,13 @@ pub(crate) fn check(results: &Results) -> Vec<Target> {
         dense,
     );
     targets.ratio(
-        "1,000 single lookups: against a batch",
+        "1,000 jobs of one key: against a job of 1,000 keys",
+        AtLeast(30.0),
+        seconds("calls", "store", "jobs"),
+        seconds("calls", "store", "job"),
+    );
+    targets.ratio(
+        "1,000 lookups of one key in an open store: against one of 1,000",
         AtLeast(30.0),
         seconds("calls", "store", "singles"),
         seconds("calls", "store", "batch"),
@@ -179,4 +185,61 @@ pub(crate) fn render(targets: &[Target]) -> String {
         format!("  {what:width$}  {measured:7.2}  {:6}  {met}\n", bound.to_string())
     });
     lines.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::Measurement;
+
+    fn results(cases: &[(&str, &str, &str, f64)]) -> Results {
+        let mut results = Results::default();
+        for (workload, variant, part, seconds) in cases {
+            let mut measurement = Measurement::default();
+            measurement.seconds.insert((*part).to_owned(), *seconds);
+            results.add(workload, variant, measurement);
+        }
+        results
+    }
+
+    #[test]
+    fn only_what_was_measured_has_a_target() {
+        assert!(check(&Results::default()).is_empty());
+        let alone = results(&[("sparse", "embedded", "cold", 1.0)]);
+        assert!(check(&alone).is_empty());
+    }
+
+    #[test]
+    fn ratios_are_met_or_missed() {
+        let results = results(&[
+            ("sparse", "raw", "cold", 1.0),
+            ("sparse", "embedded", "cold", 1.25),
+            ("sparse", "daft join", "cold", 5.0),
+            ("dense", "embedded", "cold", 1.0),
+            ("dense", "polars join", "cold", 4.0),
+        ]);
+        let targets = check(&results);
+        let found: Vec<_> = targets
+            .iter()
+            .map(|target| (target.what.as_str(), target.measured, target.met))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("sparse, cold: against raw calls", 1.25, true),
+                ("sparse, cold: Daft's join against it", 4.0, false),
+                ("dense, cold: Polars' join against it", 4.0, true),
+            ]
+        );
+    }
+
+    #[test]
+    fn every_target_is_a_line() {
+        let missed = Target { what: "a".to_owned(), bound: AtMost(1.3), measured: 1.5, met: false };
+        let met = Target { what: "bcd".to_owned(), bound: AtLeast(4.0), measured: 9.25, met: true };
+        assert_eq!(
+            render(&[missed, met]),
+            "  a       1.50  ≤ 1.3   MISSED\n  bcd     9.25  ≥ 4     met\n"
+        );
+    }
 }

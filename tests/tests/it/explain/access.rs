@@ -14,12 +14,10 @@ use keyloom_client::{
 use lance::{
     Dataset,
     dataset::{WriteMode, WriteParams},
-    index::DatasetIndexExt,
 };
-use lance_index::{IndexType, scalar::ScalarIndexParams};
 use tempfile::TempDir;
 
-use crate::harness::write_lance_with;
+use crate::harness::{index, write_lance_with};
 
 /// Ids, vectors of four floats, scores: 8, 16 and 8 bytes.
 fn vectors(rows: i64) -> RecordBatch {
@@ -36,11 +34,6 @@ fn vectors(rows: i64) -> RecordBatch {
 async fn write(uri: &str, params: WriteParams) -> Dataset {
     let params = WriteParams { max_rows_per_file: 250, ..params };
     write_lance_with(uri, &[vectors(1000)], params).await.unwrap()
-}
-
-async fn index(dataset: &mut Dataset) {
-    let params = ScalarIndexParams::default();
-    dataset.create_index(&["id"], IndexType::BTree, None, &params, false).await.unwrap();
 }
 
 /// A session over datasets in a folder of its own.
@@ -73,7 +66,7 @@ impl Ways {
 
     /// The same with an index on the ids.
     async fn with_indexed_vectors(self) -> Self {
-        index(&mut write(&self.uri("emb"), WriteParams::default()).await).await;
+        index(&mut write(&self.uri("emb"), WriteParams::default()).await, "id").await.unwrap();
         self.attach(self.options("emb").key("id")).await.unwrap();
         self
     }
@@ -128,7 +121,7 @@ async fn many_keys_scan_the_columns() {
     ProjectionExec: expr=[__kv0@1 as row]
       KvLookupExec: wave 1: emb@v1 by k@0 via map+scan (20000 keys of 1000 rows, 32 B a row) [__kv0 = {id, vector, score}]
         CooperativeExec
-          FrameScanExec: partitions=2, rows=20000, columns=[k]
+          FrameScanExec: partitions=1, rows=20000, columns=[k]
     ");
 }
 
@@ -149,7 +142,7 @@ async fn existence_reads_no_rows() {
     ProjectionExec: expr=[__kv0@1 as known]
       KvLookupExec: wave 1: emb@v1 by k@0 via map (20000 keys of 1000 rows) [__kv0 = exists]
         CooperativeExec
-          FrameScanExec: partitions=2, rows=20000, columns=[k]
+          FrameScanExec: partitions=1, rows=20000, columns=[k]
     ");
 }
 
@@ -188,7 +181,7 @@ async fn an_index_serves_few_keys_of_many_rows() {
     let uri = ways.uri("emb");
     let mut dataset =
         write_lance_with(&uri, &[vectors(100_000)], WriteParams::default()).await.unwrap();
-    index(&mut dataset).await;
+    index(&mut dataset, "id").await.unwrap();
     ways.attach(ways.options("emb").key("id")).await.unwrap();
     assert_snapshot!(ways.way(1, ROW).await, @"btree+take (1 key of 100000 rows, 32 B a row)");
     assert_snapshot!(ways.way(2, ROW).await, @"map+take (2 keys of 100000 rows, 32 B a row)");

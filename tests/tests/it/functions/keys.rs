@@ -9,14 +9,14 @@ use arrow::{
     compute::cast,
     datatypes::{DataType, Int32Type},
 };
-use keyloom_client::{ErrorKind, LanceOptions, load_kv};
+use keyloom_client::{ErrorKind, load_kv};
 
 use super::check;
 use crate::harness::{
-    TestSession, batch, column, ints, on_all_deployments, open_shop, strings, write_lance,
+    TestSession, batch, column, ints, on_all_deployments_and_ways, open_shop, strings, write_lance,
 };
 
-on_all_deployments! {
+on_all_deployments_and_ways! {
     a_key_outside_the_stores_range_is_missing,
     a_negative_row_id_is_missing,
     all_integer_widths_meet,
@@ -82,8 +82,8 @@ async fn a_key_outside_the_stores_range_is_missing(session: &TestSession) -> Res
 async fn a_negative_row_id_is_missing(session: &TestSession) -> Result<()> {
     let uri = session.path("words.lance");
     write_lance(&uri, &[batch([("word", strings(["one", "two", "three"]))])], 10).await?;
-    session.attach(load_kv("rows", LanceOptions::new(&uri))?, "rows").await?;
-    session.attach(load_kv("offsets", LanceOptions::new(&uri).key("_offset"))?, "offsets").await?;
+    session.attach(load_kv("rows", session.lance(&uri, "_rowid").await?)?, "rows").await?;
+    session.attach(load_kv("offsets", session.lance(&uri, "_offset").await?)?, "offsets").await?;
     session.register_batches("t", &[batch([("k", ints([2, -1, 0, 3]))])])?;
     for store in ["rows", "offsets"] {
         session

@@ -10,10 +10,10 @@ use keyloom_client::ErrorKind;
 
 use super::{check, undivided_shop};
 use crate::harness::{
-    TestSession, batch, column, ints, on_all_deployments, open_shop, rows, strings,
+    TestSession, batch, column, ints, on_all_deployments_and_ways, open_shop, rows, strings,
 };
 
-on_all_deployments! {
+on_all_deployments_and_ways! {
     lists_keep_their_length_and_order_under_null,
     lists_of_found_and_null_keys_pass_under_raise,
     a_missing_element_fails_the_job_under_raise,
@@ -237,7 +237,7 @@ async fn answers_can_be_unnested(session: &TestSession) -> Result<()> {
 }
 
 async fn batch_size_is_the_most_keys_of_a_request(session: &TestSession) -> Result<()> {
-    let session = session.deployment().undivided().await?;
+    let session = session.undivided().await?;
     let rows = batch([("id", ints(0..2500)), ("n", ints((0..2500).map(|id| id * 2)))]);
     session.attach_lance("lance", rows.slice(0, 30), "id").await?;
     session.attach_memory("memory", rows, "id").await?;

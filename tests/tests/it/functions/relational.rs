@@ -11,10 +11,10 @@ use keyloom_client::{ErrorKind, OnError};
 
 use super::{check, undivided_shop};
 use crate::harness::{
-    TestSession, batch, check_rows, ints, on_all_deployments, open_shop, strings,
+    TestSession, batch, check_rows, ints, on_all_deployments_and_ways, open_shop, strings,
 };
 
-on_all_deployments! {
+on_all_deployments_and_ways! {
     in_where,
     in_order_by,
     in_group_by_and_aggregates,

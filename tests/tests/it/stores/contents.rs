@@ -12,16 +12,20 @@ use arrow::{
 };
 use keyloom_client::{ErrorKind, KvStore, MemoryOptions, Result as KeyloomResult, load_kv};
 
-use crate::harness::{TestSession, batch, column, ints, on_all_deployments, products, strings};
+use crate::harness::{
+    TestSession, batch, column, ints, on_all_deployments, on_all_deployments_and_ways, products,
+    strings,
+};
 
 on_all_deployments! {
     a_batch_is_keyed_by_any_of_its_columns,
-    values_of_every_type,
     contents_of_another_session_do_not_matter,
     a_store_larger_than_a_message,
     an_empty_store_holds_nothing,
     null_keys_are_refused,
 }
+
+on_all_deployments_and_ways!(values_of_every_type);
 
 async fn a_batch_is_keyed_by_any_of_its_columns(session: &TestSession) -> Result<()> {
     session.attach_memory("by_name", products(), "name").await?;

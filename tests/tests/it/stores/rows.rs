@@ -7,7 +7,7 @@ use arrow::{
     array::{AsArray, RecordBatch},
     datatypes::{Int64Type, UInt64Type},
 };
-use keyloom_client::{ErrorKind, LanceOptions, load_kv};
+use keyloom_client::{ErrorKind, load_kv};
 use lance::{
     Dataset,
     dataset::{
@@ -17,10 +17,10 @@ use lance::{
 };
 
 use crate::harness::{
-    TestSession, batch, ints, on_all_deployments, strings, write_lance, write_lance_with,
+    TestSession, batch, ints, on_all_deployments_and_ways, strings, write_lance, write_lance_with,
 };
 
-on_all_deployments! {
+on_all_deployments_and_ways! {
     stable_row_ids_outlive_compaction,
     null_keys_of_the_dataset_are_never_found,
     duplicate_keys_are_refused_when_looked_up,
@@ -49,7 +49,7 @@ async fn attach_words(session: &TestSession) -> Result<Dataset> {
     let uri = session.path("words.lance");
     let dataset = write_lance(&uri, &[words(0..30)], 10).await?;
     assert_eq!(dataset.get_fragments().len(), 3);
-    session.attach(load_kv("words", LanceOptions::new(&uri).key("id"))?, "words").await?;
+    session.attach(load_kv("words", session.lance(&uri, "id").await?)?, "words").await?;
     Ok(dataset)
 }
 
@@ -68,7 +68,7 @@ async fn stable_row_ids_outlive_compaction(session: &TestSession) -> Result<()> 
         WriteParams { max_rows_per_file: 10, enable_stable_row_ids: true, ..Default::default() };
     let mut dataset = write_lance_with(&uri, &[words(0..30)], params).await?;
     let all = row_ids(&dataset).await?;
-    session.attach(load_kv("words", LanceOptions::new(&uri))?, "words").await?;
+    session.attach(load_kv("words", session.lance(&uri, "_rowid").await?)?, "words").await?;
     let keys = all.iter().rev().map(|(_, row_id)| *row_id as i64);
     session.register_batches("t", &[batch([("k", ints(keys))])])?;
     let sql = "SELECT kv_get(k, source => 'words', on_error => 'null')['id'] FROM t";
@@ -130,7 +130,7 @@ async fn all_columns_of_a_row_are_of_one_row(session: &TestSession) -> Result<()
     ]);
     let uri = session.path("wide.lance");
     write_lance(&uri, &[rows], 37).await?;
-    session.attach(load_kv("wide", LanceOptions::new(uri).key("id"))?, "wide").await?;
+    session.attach(load_kv("wide", session.lance(uri, "id").await?)?, "wide").await?;
     session.register_batches("t", &[batch([("k", ints((0..ROWS).map(|n| n * 31 % ROWS)))])])?;
     let expected = (0..ROWS).map(|n| n * 31 % ROWS);
     let expected =

@@ -1,0 +1,205 @@
+//! Cases: a table, two stores and a query over them, and the query's SQL.
+
+use std::collections::BTreeMap;
+
+use super::stored::Stored;
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Value {
+    Null,
+    Int(i64),
+    Text(String),
+    Bool(bool),
+    Row(Vec<Value>),
+    List(Vec<Value>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Type {
+    Int,
+    Text,
+    Bool,
+}
+
+/// The two stores. Their columns are `key` and one of each type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Store {
+    /// Keyed by `UInt8`, so that some keys are out of range.
+    Numbers,
+    Words,
+}
+
+pub(super) const COLUMNS: [&str; 4] = ["key", "next", "label", "flag"];
+
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub(super) store: Store,
+    pub(super) key: Box<Expr>,
+    pub(super) null_on_error: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Expr {
+    Column(&'static str),
+    Literal(Value),
+    Field(Call, &'static str),
+    Exists(Call),
+    Found(Call),
+    Case(Vec<(Expr, Expr)>, Option<Box<Expr>>),
+    Match(Box<Expr>, Vec<(Expr, Expr)>, Option<Box<Expr>>),
+    Coalesce(Vec<Expr>),
+    Nullif(Box<Expr>, Box<Expr>),
+    And(Box<Expr>, Box<Expr>),
+    Or(Box<Expr>, Box<Expr>),
+    Not(Box<Expr>),
+    IsNull(Box<Expr>),
+    Equal(Box<Expr>, Box<Expr>),
+    Less(Box<Expr>, Box<Expr>),
+}
+
+/// A column of a query: what it computes, and for which rows.
+#[derive(Clone, Debug)]
+pub(super) struct Output {
+    pub(super) guard: Option<Expr>,
+    pub(super) what: What,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    Scalar(Expr),
+    Row(Call, Vec<&'static str>),
+    /// The key is a column of lists.
+    Rows(Call, Vec<&'static str>, usize),
+}
+
+/// All words that there are.
+pub(super) const WORDS: [&str; 6] = ["a", "b", "c", "d", "it's", ""];
+
+/// A row of a store without its key.
+pub(super) type Fields = (Option<i64>, Option<&'static str>, Option<bool>);
+
+#[derive(Clone, Debug)]
+pub(super) struct TableRow {
+    pub(super) n: Option<i64>,
+    pub(super) m: Option<i64>,
+    pub(super) w: Option<&'static str>,
+    pub(super) v: Option<&'static str>,
+    pub(super) p: Option<bool>,
+    pub(super) q: Option<bool>,
+    pub(super) ns: Option<Vec<Option<i64>>>,
+    pub(super) ws: Option<Vec<Option<&'static str>>>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Case {
+    pub(super) rows: Vec<TableRow>,
+    pub(super) numbers: BTreeMap<u8, Fields>,
+    pub(super) numbers_stored: Stored,
+    pub(super) words: BTreeMap<&'static str, Fields>,
+    pub(super) words_stored: Stored,
+    pub(super) outputs: Vec<Output>,
+    pub(super) filter: Option<Expr>,
+}
+
+impl Store {
+    pub(super) fn alias(self) -> &'static str {
+        match self {
+            Self::Numbers => "numbers",
+            Self::Words => "words",
+        }
+    }
+}
+
+impl Call {
+    pub(super) fn sql(&self, function: &str, options: &str) -> String {
+        let on_error = if self.null_on_error { "null" } else { "raise" };
+        let (key, source) = (self.key.sql(), self.store.alias());
+        format!("{function}({key}, source => '{source}', on_error => '{on_error}'{options})")
+    }
+}
+
+fn branches(branches: &[(Expr, Expr)], otherwise: Option<&Expr>) -> String {
+    let mut sql = String::new();
+    for (when, then) in branches {
+        sql += &format!(" WHEN {} THEN {}", when.sql(), then.sql());
+    }
+    if let Some(otherwise) = otherwise {
+        sql += &format!(" ELSE {}", otherwise.sql());
+    }
+    sql
+}
+
+impl Expr {
+    pub(super) fn sql(&self) -> String {
+        match self {
+            Self::Column(name) => (*name).to_owned(),
+            Self::Literal(Value::Int(int)) => int.to_string(),
+            Self::Literal(Value::Text(text)) => format!("'{}'", text.replace('\'', "''")),
+            Self::Literal(Value::Bool(bool)) => bool.to_string(),
+            Self::Literal(other) => panic!("no literal is {other:?}"),
+            Self::Field(call, field) => format!("{}['{field}']", call.sql("kv_get", "")),
+            Self::Exists(call) => call.sql("kv_exists", ""),
+            Self::Found(call) => format!("({} IS NOT NULL)", call.sql("kv_get", "")),
+            Self::Case(b, otherwise) => format!("(CASE{} END)", branches(b, otherwise.as_deref())),
+            Self::Match(operand, b, otherwise) => {
+                format!("(CASE {}{} END)", operand.sql(), branches(b, otherwise.as_deref()))
+            }
+            Self::Coalesce(args) => {
+                format!("coalesce({})", args.iter().map(Self::sql).collect::<Vec<_>>().join(", "))
+            }
+            Self::Nullif(value, other) => format!("nullif({}, {})", value.sql(), other.sql()),
+            Self::And(left, right) => format!("({} AND {})", left.sql(), right.sql()),
+            Self::Or(left, right) => format!("({} OR {})", left.sql(), right.sql()),
+            Self::Not(inner) => format!("(NOT {})", inner.sql()),
+            Self::IsNull(inner) => format!("({} IS NULL)", inner.sql()),
+            Self::Equal(left, right) => format!("({} = {})", left.sql(), right.sql()),
+            Self::Less(left, right) => format!("({} < {})", left.sql(), right.sql()),
+        }
+    }
+
+    pub(super) fn calls(&self) -> bool {
+        let pairs = |pairs: &[(Self, Self)]| pairs.iter().any(|(a, b)| a.calls() || b.calls());
+        let maybe = |expr: &Option<Box<Self>>| expr.as_ref().is_some_and(|expr| expr.calls());
+        match self {
+            Self::Column(_) | Self::Literal(_) => false,
+            Self::Field(..) | Self::Exists(_) | Self::Found(_) => true,
+            Self::Case(branches, otherwise) => pairs(branches) || maybe(otherwise),
+            Self::Match(operand, branches, otherwise) => {
+                operand.calls() || pairs(branches) || maybe(otherwise)
+            }
+            Self::Coalesce(args) => args.iter().any(Self::calls),
+            Self::Not(inner) | Self::IsNull(inner) => inner.calls(),
+            Self::Nullif(a, b)
+            | Self::And(a, b)
+            | Self::Or(a, b)
+            | Self::Equal(a, b)
+            | Self::Less(a, b) => a.calls() || b.calls(),
+        }
+    }
+}
+
+impl Output {
+    pub(super) fn sql(&self) -> String {
+        let list = |columns: &[&str]| format!(", columns => ['{}']", columns.join("', '"));
+        let what = match &self.what {
+            What::Scalar(expr) => expr.sql(),
+            What::Row(call, columns) => call.sql("kv_get", &list(columns)),
+            What::Rows(call, columns, size) => {
+                call.sql("kv_batch_get", &format!("{}, batch_size => {size}", list(columns)))
+            }
+        };
+        match &self.guard {
+            Some(guard) => format!("CASE WHEN {} THEN {what} END", guard.sql()),
+            None => what,
+        }
+    }
+}
+
+impl Case {
+    pub(super) fn sql(&self) -> String {
+        let outputs = self.outputs.iter().enumerate();
+        let outputs: Vec<_> = outputs.map(|(i, out)| format!("{} AS o{i}", out.sql())).collect();
+        let filter = self.filter.as_ref().map(|filter| format!(" WHERE {}", filter.sql()));
+        format!("SELECT row, {} FROM t{}", outputs.join(", "), filter.unwrap_or_default())
+    }
+}
