@@ -18,8 +18,10 @@ const REMOTE: Costs = Costs { read: 500_000, picoseconds_a_byte: 2_000 };
 
 impl Costs {
     pub(super) fn of(spec: &LanceSpec) -> Self {
-        let scheme = spec.uri.split_once("://").map(|(scheme, _)| scheme);
-        if matches!(scheme, None | Some("file")) { LOCAL } else { REMOTE }
+        match spec.uri.split_once("://") {
+            Some((scheme, _)) if !scheme.starts_with("file") => REMOTE,
+            _ => LOCAL,
+        }
     }
 
     /// One read of so many bytes.
