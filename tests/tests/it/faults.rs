@@ -20,6 +20,7 @@ use keyloom_client::{
     EmbeddedSettings, Error, ErrorKind, Job, MemoryOptions, Session, Settings, load_kv,
     query::Event,
 };
+use keyloom_common::rpc::handshake::PROTOCOL;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -378,7 +379,7 @@ async fn a_peer_of_another_build_is_refused_by_name() -> Result<()> {
             answer["refused"],
             format!(
                 "this {name} is build 0.0.0-other (protocol 1), the coordinator is build {build} \
-                 (protocol 1); use one build on all machines"
+                 (protocol {PROTOCOL}); use one build on all machines"
             )
         );
     }
@@ -390,7 +391,7 @@ async fn a_peer_of_another_build_is_refused_by_name() -> Result<()> {
 #[tokio::test]
 async fn nonsense_does_not_end_the_coordinator() -> Result<()> {
     let cluster = Cluster::start_with(1, &SMALL_WINDOW, &[]).await?;
-    let welcome = |role| hello(keyloom_common::BUILD, 1, role).into_bytes();
+    let welcome = |role| hello(keyloom_common::BUILD, PROTOCOL, role).into_bytes();
     let nonsense = [
         b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(),
         b"{\"keyloom\":1}\n".to_vec(),
