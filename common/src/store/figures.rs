@@ -2,6 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Bytes of the map from keys to rows, for each row: 8 of the key's code, 4 of the row, 1 to find
+/// them.
+pub const KEY_MAP_BYTES_A_ROW: u64 = 13;
+
 /// Figures of a snapshot, estimates among them, and the bounds of the worker that described it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Figures {

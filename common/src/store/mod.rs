@@ -14,6 +14,6 @@ mod spec;
 pub use access::{Access, ForcedAccess, KeyPath, RowPath};
 pub(crate) use description::column_names;
 pub use description::{ResolvedStore, Snapshot, StoreDescription};
-pub use figures::{Figures, KeyIndex};
+pub use figures::{Figures, KEY_MAP_BYTES_A_ROW, KeyIndex};
 pub use key::{KeyClass, check_key_type};
 pub use spec::{LanceKey, LancePin, LanceSpec, MemorySpec, OnDuplicateKey, StoreKind, StoreSpec};

@@ -6,8 +6,7 @@
 //! 0.3 s, 640,000 of 1 M in 0.14 s. The three differ by how many reads Lance merges, as here. Of
 //! columns of short strings, 50,000 of 5 M rows are taken in 0.07 s; the model says so of batches.
 
-/// Bytes of the map from keys to rows, for each row: 8 of the key, 4 of the row, and slack.
-pub(super) const KEY_MAP_BYTES_A_ROW: u64 = 13;
+use keyloom_common::store::KEY_MAP_BYTES_A_ROW;
 
 /// Reading a key and putting it into the map.
 const KEY_MAP_NS_A_ROW: f64 = 40.0;

@@ -74,9 +74,7 @@ impl Values {
     pub(crate) fn none(keys: usize) -> Self {
         Self { pieces: Vec::new(), places: vec![Place::NONE; keys].into() }
     }
-}
 
-impl Values {
     /// The values of more keys: of those that are held, in their order, these.
     pub(crate) fn spread(self, held: &[bool]) -> Self {
         if self.places.len() == held.len() {

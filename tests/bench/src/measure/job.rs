@@ -5,12 +5,10 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use arrow::array::RecordBatch;
 use keyloom_client::{Session, report::JobSummary};
+use keyloom_common::store::KEY_MAP_BYTES_A_ROW;
 
 use super::{Bench, Measurement};
 use crate::{cluster::Cluster, workloads::Variant};
-
-/// What Keyloom says that its maps from keys to rows take.
-const KEY_MAP_BYTES_A_ROW: u64 = 13;
 
 /// `cold` begins before there is a session, and ends when all rows are in memory; `warm` is the
 /// same query again.

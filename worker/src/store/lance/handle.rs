@@ -77,8 +77,14 @@ impl LanceHandle {
     }
 
     /// What is read of a fragment and cannot be shared with other versions is kept under this name.
+    /// The files belong to it: a dataset that is written anew in the same place counts its versions
+    /// from 1 again.
     pub(super) fn versioned(&self, fragment: u32) -> Arc<str> {
-        format!("fragment {fragment} at version {}", self.dataset.version_id()).into()
+        let version = self.dataset.version_id();
+        let of_fragment = self.dataset.get_fragment(fragment as usize);
+        let files = of_fragment.iter().flat_map(|fragment| &fragment.metadata().files);
+        let files: Vec<&str> = files.map(|file| file.path.as_str()).collect();
+        format!("fragment {fragment} at version {version} of {}", files.join(", ")).into()
     }
 
     fn fragment(&self, id: u32) -> Result<FileFragment> {

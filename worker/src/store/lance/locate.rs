@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use keyloom_common::{
     Error, Result,
-    store::{Access, KeyPath, LanceKey, OnDuplicateKey},
+    store::{Access, KEY_MAP_BYTES_A_ROW, KeyPath, LanceKey, OnDuplicateKey},
 };
 
 use super::{
@@ -20,9 +20,6 @@ use super::{
     scan::{KeySource, Matches, Scan},
 };
 use crate::store::{Fetched, Place, Values, keys::Keys};
-
-/// The bytes that a row takes in a map of keys.
-const MAP_BYTES_A_ROW: u64 = 13;
 
 impl LanceStore {
     /// The row of each key, if the store holds it, and what was read to find it.
@@ -95,7 +92,7 @@ impl LanceStore {
         let path = forced.unwrap_or(access.keys);
         let rows: u64 = layout.physical_rows().map(u64::from).sum();
         let (bytes, max) =
-            (rows.saturating_mul(MAP_BYTES_A_ROW), self.handle.settings.max_key_map_bytes);
+            (rows.saturating_mul(KEY_MAP_BYTES_A_ROW), self.handle.settings.max_key_map_bytes);
         if path != KeyPath::Map || bytes <= max {
             return Ok(path);
         }

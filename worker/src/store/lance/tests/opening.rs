@@ -103,6 +103,26 @@ async fn a_later_version_scans_the_keys_of_new_fragments_only() {
     assert_eq!(scanned(&rows, 7).await, (vec![false], 0));
 }
 
+/// By row ids, whose map is of a version and of no file.
+#[tokio::test]
+async fn a_dataset_written_anew_in_its_place_is_read_anew() {
+    let params = WriteParams { enable_stable_row_ids: true, ..Default::default() };
+    let mut old = write(rows(0..3), params.clone()).await;
+    let env = env();
+    let spec = old.spec("_rowid");
+    let held_ids = async |name: &str| {
+        let spec = StoreSpec { name: name.to_owned(), kind: StoreKind::Lance(spec.clone()) };
+        let resolved = ResolvedStore::try_new("emb", spec.clone(), env.describe(&spec).await?)?;
+        let store = env.open(&resolved).await?;
+        let found = ask(&store, UInt64Array::from(vec![0, 2, 4]), &[]).await?;
+        Ok::<_, Error>(held(&found))
+    };
+    assert_eq!(held_ids("old").await.unwrap(), [true, true, false]);
+    std::fs::remove_dir_all(&old.uri).unwrap();
+    old.dataset = write_lance(&old.uri, rows(0..5), params).await;
+    assert_eq!(held_ids("new").await.unwrap(), [true, true, true]);
+}
+
 #[tokio::test]
 async fn a_store_whose_files_are_gone_is_an_error_not_a_miss() {
     let rows = three_fragments(false).await;
