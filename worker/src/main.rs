@@ -55,7 +55,7 @@ struct Arguments {
     /// The coordinator's address
     #[arg(long, value_name = "tcp://HOST:PORT")]
     coordinator: String,
-    /// How many tasks it runs at once [default: the number of cores]
+    /// How many tasks it runs at once, and threads that compute [default: the number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     slots: Option<u32>,
     /// Its name for people [default: host:process]

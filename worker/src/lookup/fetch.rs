@@ -5,10 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use futures::{StreamExt, TryStreamExt, stream};
-use keyloom_common::{
-    Result,
-    lookup::{Answer, Fetch},
-};
+use keyloom_common::{Result, lookup::Fetch};
 
 use super::{
     LookupSettings,
@@ -69,7 +66,7 @@ impl Fetched {
         counters.keys.add(distinct.asked);
         counters.distinct.add(distinct.keys.len());
 
-        let columns = wanted_columns(fetch);
+        let columns = fetch.columns();
         let found = request_all(fetch, store, counters, &distinct.keys, &columns, settings).await?;
         let hits = found.held.iter().filter(|held| **held).count();
         counters.hits.add(hits);
@@ -98,21 +95,6 @@ impl Fetched {
         };
         answers.all()
     }
-}
-
-/// The columns that any call wants, each once.
-pub(super) fn wanted_columns(fetch: &Fetch) -> Vec<usize> {
-    let mut wanted = Vec::new();
-    for call in &fetch.calls {
-        if let Answer::Row { columns, .. } = &call.answer {
-            for column in columns {
-                if !wanted.contains(column) {
-                    wanted.push(*column);
-                }
-            }
-        }
-    }
-    wanted
 }
 
 async fn request_all(

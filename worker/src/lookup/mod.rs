@@ -35,7 +35,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::store::{OpenStores, Store};
 use counters::Counters;
-use fetch::{Fetched, Need, wanted_columns};
+use fetch::{Fetched, Need};
 
 pub use settings::LookupSettings;
 use windows::{Weight, windows};
@@ -136,7 +136,7 @@ async fn open(waves: Vec<Prepared>, stores: &OpenStores) -> Result<Vec<OpenWave>
         let fetches = fetches.into_iter().map(async |(fetch, counters)| {
             let store = stores.get(&fetch.store).await?;
             // If the store cannot be read, its lookups will say so.
-            let row_bytes = store.row_bytes(&wanted_columns(&fetch)).await.unwrap_or(0);
+            let row_bytes = store.row_bytes(&fetch.columns()).await.unwrap_or(0);
             Ok::<_, Error>(OpenFetch { fetch, store, counters, row_bytes })
         });
         Ok(OpenWave { schema, fetches: try_join_all(fetches).await? })
