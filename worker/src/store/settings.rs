@@ -18,13 +18,17 @@ pub struct StoreSettings {
     pub lance_index_cache_bytes: usize,
     /// Bytes of Lance's metadata cache, shared by all datasets of the worker (default 256 MiB).
     pub lance_metadata_cache_bytes: usize,
+    /// Bytes of what Lance keeps of the pages of local data files, such as dictionaries and tables
+    /// of chunks, shared by all datasets of the worker (default 256 MiB).
+    pub lance_page_cache_bytes: usize,
     /// The most rows that one read takes one by one (default 2048).
     pub take_chunk_rows: usize,
     /// About the most bytes of values that one read gives, of rows or of a block (default 4 MiB).
     pub read_bytes: usize,
     /// The most reads of one request in flight (default 8).
     pub reads_in_flight: usize,
-    /// The most open readers of fragments that are kept for later requests (default 256).
+    /// The most open data files, and the most readers of fragments, that are kept for later
+    /// requests (default 256 each).
     pub max_open_readers: usize,
     /// The most stores that stay open; beyond, the least recently used is closed (default 64).
     pub max_open_stores: usize,
@@ -53,6 +57,7 @@ impl Default for StoreSettings {
         Self {
             lance_index_cache_bytes: 256 * MIB,
             lance_metadata_cache_bytes: 256 * MIB,
+            lance_page_cache_bytes: 256 * MIB,
             take_chunk_rows: 2048,
             read_bytes: 4 * MIB,
             reads_in_flight: 8,
@@ -70,6 +75,7 @@ impl fmt::Debug for StoreSettings {
         f.debug_struct("StoreSettings")
             .field("lance_index_cache_bytes", &self.lance_index_cache_bytes)
             .field("lance_metadata_cache_bytes", &self.lance_metadata_cache_bytes)
+            .field("lance_page_cache_bytes", &self.lance_page_cache_bytes)
             .field("take_chunk_rows", &self.take_chunk_rows)
             .field("read_bytes", &self.read_bytes)
             .field("reads_in_flight", &self.reads_in_flight)

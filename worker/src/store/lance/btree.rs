@@ -17,8 +17,9 @@ use super::{
     code_index::CodeIndex,
     column::Column,
     error::from_lance,
-    handle::{LanceHandle, ROW_ADDRESS, given},
+    handle::LanceHandle,
     layout::Layout,
+    read::{ROW_ADDRESS, given},
     scan::Matches,
     tasks,
 };

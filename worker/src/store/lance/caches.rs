@@ -7,10 +7,10 @@
 use std::{hash::Hash, sync::Arc};
 
 use arrow::array::ArrayRef;
-use lance::dataset::fragment::FragmentReader;
+use lance::{cache::LanceCache, dataset::fragment::FragmentReader};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter, sync::Cache};
 
-use super::{code_index::CodeIndex, coder::Coder};
+use super::{code_index::CodeIndex, coder::Coder, data_file::DataFile};
 use crate::store::{StoreSettings, value_bytes};
 
 /// The caches of a worker, and the coder that made the codes in its maps.
@@ -20,6 +20,10 @@ pub(crate) struct Caches {
     pub(super) maps: Cache<FileColumn, Arc<CodeIndex>, MapBytes>,
     pub(super) blocks: Cache<Block, ArrayRef, BlockBytes>,
     pub(super) readers: Cache<ReaderKey, Arc<FragmentReader>>,
+    /// Open data files by their paths.
+    pub(super) files: Cache<Arc<str>, Arc<DataFile>>,
+    /// What Lance keeps of the pages of data files.
+    pub(super) pages: LanceCache,
 }
 
 /// A column of a file, whose contents never change.
@@ -71,7 +75,9 @@ impl Caches {
         let maps = bounded(settings.max_key_map_bytes, settings, MapBytes);
         let blocks = bounded(settings.column_cache_bytes, settings, BlockBytes);
         let readers = Cache::new(settings.max_open_readers.max(1));
-        Self { coder: Coder::default(), maps, blocks, readers }
+        let files = Cache::new(settings.max_open_readers.max(1));
+        let pages = LanceCache::with_capacity(settings.lance_page_cache_bytes);
+        Self { coder: Coder::default(), maps, blocks, readers, files, pages }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A column of an open dataset: which files hold it, how wide it is, and what reading it has cost.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     sync::{
         OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -11,6 +11,7 @@ use std::{
 use arrow::{array::ArrayRef, datatypes::DataType};
 use keyloom_common::{Error, Result};
 use lance::datatypes::{Field, Schema};
+use lance_table::format::DataFile;
 use tokio::sync::OnceCell;
 
 use super::{caches::FileColumn, handle::LanceHandle, layout::Layout};
@@ -60,24 +61,23 @@ impl Column {
         self.files.get_or_init(all)
     }
 
-    /// A column that is in no one file, or that later files overlay, is not shared with other
-    /// versions.
+    /// A column that is in no one file is not shared with other versions.
     fn in_fragment(&self, handle: &LanceHandle, id: u32) -> FileColumn {
-        let fragments = handle.dataset.manifest.fragments.as_slice();
-        let at = fragments.binary_search_by_key(&u64::from(id), |fragment| fragment.id);
-        let fragment = at.ok().and_then(|at| fragments.get(at));
-        let files: BTreeSet<&str> = fragment
-            .iter()
-            .flat_map(|fragment| &fragment.files)
-            .filter(|file| file.fields.iter().any(|id| self.ids.contains(id)))
-            .map(|file| file.path.as_str())
-            .collect();
-        let overlaid = fragment.is_none_or(|fragment| !fragment.overlays.is_empty());
-        let file = match files.first() {
-            Some(file) if files.len() == 1 && !overlaid => (*file).into(),
-            _ => handle.versioned(id),
+        let file = match self.data_file(handle, id) {
+            Some(file) => file.path.as_str().into(),
+            None => handle.versioned(id),
         };
         FileColumn { dataset: handle.uri.clone(), file, field: self.field.id }
+    }
+
+    /// The file that alone holds the column of a fragment, and that no later file overlays.
+    pub(super) fn data_file<'a>(&self, handle: &'a LanceHandle, id: u32) -> Option<&'a DataFile> {
+        let fragments = handle.dataset.manifest.fragments.as_slice();
+        let at = fragments.binary_search_by_key(&u64::from(id), |fragment| fragment.id).ok()?;
+        let fragment = fragments.get(at).filter(|fragment| fragment.overlays.is_empty())?;
+        let holds = |file: &&DataFile| file.fields.iter().any(|id| self.ids.contains(id));
+        let mut files = fragment.files.iter().filter(holds);
+        files.next().filter(|_| files.next().is_none())
     }
 
     /// What taking rows has cost with these, in nanoseconds.

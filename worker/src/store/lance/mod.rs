@@ -5,9 +5,10 @@
 //! short or shifted.
 //!
 //! [`open`] opens a snapshot ([`handle`]), [`layout`] knows its fragments and deletions. [`locate`]
-//! turns keys into rows, by maps of their [`coder`]'s codes, by a [`scan`], or by a [`btree`]. [`fetch`] reads
-//! values, by [`take`] or in [`blocks`], as [`cost`] advises. [`caches`] keeps what later requests
-//! can use.
+//! turns keys into rows, by maps of their [`coder`]'s codes, by a [`scan`], or by a [`btree`].
+//! [`fetch`] turns rows into values, by [`take`] or in [`blocks`], as [`cost`] advises. Both [`read`]
+//! local data files ([`data_file`]) through the [`page_cache`], and all else as Lance does.
+//! [`caches`] keeps what later requests can use.
 
 mod blocks;
 mod btree;
@@ -16,6 +17,7 @@ pub(crate) mod code_index;
 mod coder;
 mod column;
 mod cost;
+mod data_file;
 mod error;
 mod fetch;
 mod figures;
@@ -23,6 +25,8 @@ mod handle;
 mod layout;
 mod locate;
 mod open;
+mod page_cache;
+mod read;
 mod row;
 mod scan;
 mod take;

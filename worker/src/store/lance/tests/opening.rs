@@ -127,13 +127,22 @@ async fn a_dataset_written_anew_in_its_place_is_read_anew() {
 async fn a_store_whose_files_are_gone_is_an_error_not_a_miss() {
     let rows = three_fragments(false).await;
     let store = rows.open("id").await;
-    let mapped = ask(&store, Int64Array::from(vec![1]), &[]).await.unwrap();
-    assert_eq!(held(&mapped), [true]);
     std::fs::remove_dir_all(format!("{}/data", rows.uri)).unwrap();
     let error = ask(&store, Int64Array::from(vec![1, 15]), &[1]).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Store | ErrorKind::NotFound), "{error:?}");
     assert!(error.message().starts_with("KV store 'emb' cannot be read: "), "{error}");
     assert!(!error.message().contains(".rs:"), "{error}");
+}
+
+/// A data file stays open, so a compaction with cleanup does not take a running job's snapshot away.
+#[tokio::test]
+async fn files_that_are_open_outlive_their_removal() {
+    let rows = three_fragments(false).await;
+    let store = rows.open("id").await;
+    let mapped = ask(&store, Int64Array::from(vec![1]), &[]).await.unwrap();
+    assert_eq!(held(&mapped), [true]);
+    std::fs::remove_dir_all(format!("{}/data", rows.uri)).unwrap();
+    assert_eq!(ids(&store, Int64Array::from(vec![1, 15])).await, [Some(1), Some(15)]);
 }
 
 #[tokio::test]
