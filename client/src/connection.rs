@@ -118,7 +118,8 @@ impl Connection {
         loop {
             let offset = total - rest.len() as u64;
             let part = rest.split_to(part_bytes.min(rest.len()));
-            call(timeout, |context| client.put_blob(context, id, offset, total, part)).await?;
+            call(timeout, |context| client.put_blob(context, id, offset, total, part.into()))
+                .await?;
             if rest.is_empty() {
                 return Ok(());
             }

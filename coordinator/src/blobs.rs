@@ -170,7 +170,7 @@ impl Blobs {
         let total = blob.bytes.len();
         let start = usize::try_from(offset).unwrap_or(total).min(total);
         let bytes = blob.bytes.slice(start..total.min(start.saturating_add(max)));
-        Ok(BlobPart { total: total as u64, bytes })
+        Ok(BlobPart { total: total as u64, bytes: bytes.into() })
     }
 
     /// Drops what nobody holds and nobody used for a while.
@@ -223,8 +223,8 @@ mod tests {
         assert!(!blobs.has(id));
         blobs.put_part(id, 5, 11, bytes.slice(5..)).unwrap();
         assert!(blobs.has(id));
-        assert_eq!(blobs.read(id, 6, 100).unwrap().bytes, &b"world"[..]);
-        assert_eq!(blobs.read(id, 0, 5).unwrap().bytes, &b"hello"[..]);
+        assert_eq!(blobs.read(id, 6, 100).unwrap().bytes.0, &b"world"[..]);
+        assert_eq!(blobs.read(id, 0, 5).unwrap().bytes.0, &b"hello"[..]);
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl Job {
         let id = JobId::new();
         let submission = Submission {
             id,
-            plan: encode_plan(&plan)?,
+            plan: encode_plan(&plan)?.into(),
             batch_rows: link.settings.batch_rows,
             discard,
         };
@@ -149,7 +149,7 @@ impl Job {
                     if self.stream.replace(stream) != Some(stream) {
                         self.decoder = Decoder::new();
                     }
-                    self.batches.extend(self.decoder.push(bytes)?);
+                    self.batches.extend(self.decoder.push(bytes.0)?);
                 }
                 Next::Pending(status) => {
                     self.status = status;

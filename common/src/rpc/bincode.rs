@@ -2,10 +2,7 @@
 //!
 //! Wire types are flat, because the limit does not bound recursion.
 
-use std::{io, marker::PhantomData, pin::Pin};
-
 use bincode::Options;
-use bytes::{Bytes, BytesMut};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::error::{Error, Result};
@@ -35,32 +32,4 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     options()
         .deserialize(bytes)
         .map_err(|error| Error::internal(format!("bad message from a peer: {error}")))
-}
-
-/// The codec of a framed connection.
-#[derive(Debug)]
-pub struct Codec<Item, SinkItem>(PhantomData<fn(SinkItem) -> Item>);
-
-impl<Item, SinkItem> Default for Codec<Item, SinkItem> {
-    fn default() -> Self {
-        Self(PhantomData)
-    }
-}
-
-impl<Item: DeserializeOwned, SinkItem> tokio_serde::Deserializer<Item> for Codec<Item, SinkItem> {
-    type Error = io::Error;
-
-    fn deserialize(self: Pin<&mut Self>, frame: &BytesMut) -> io::Result<Item> {
-        decode(frame).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-    }
-}
-
-impl<Item, SinkItem: Serialize> tokio_serde::Serializer<SinkItem> for Codec<Item, SinkItem> {
-    type Error = io::Error;
-
-    fn serialize(self: Pin<&mut Self>, item: &SinkItem) -> io::Result<Bytes> {
-        encode(item)
-            .map(Bytes::from)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-    }
 }

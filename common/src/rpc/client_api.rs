@@ -1,8 +1,8 @@
 //! What a program that submits jobs may ask of a coordinator.
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::Body;
 use crate::{
     BlobId, JobId,
     error::Result,
@@ -18,7 +18,7 @@ pub trait ClientApi {
     async fn has_blob(id: BlobId) -> Result<bool>;
 
     /// Sends the next part of a blob. Parts come in order; the last one completes it.
-    async fn put_blob(id: BlobId, offset: u64, total: u64, part: Bytes) -> Result<()>;
+    async fn put_blob(id: BlobId, offset: u64, total: u64, part: Body) -> Result<()>;
 
     /// Opens a store on a worker to learn its columns and newest snapshot.
     async fn describe_store(spec: StoreSpec) -> Result<StoreDescription>;
@@ -46,7 +46,7 @@ pub struct Submission {
     /// Drawn by the client.
     pub id: JobId,
     /// The physical plan (see [`crate::plan`]).
-    pub plan: Bytes,
+    pub plan: Body,
     /// The most rows of a batch.
     pub batch_rows: u32,
     /// Whether the rows are wanted, or only what was counted.
@@ -61,7 +61,7 @@ pub enum Next {
         /// Which Arrow IPC stream it belongs to: the result is several, one after the other.
         stream: u32,
         /// The piece.
-        bytes: Bytes,
+        bytes: Body,
     },
     /// Nothing yet.
     Pending(JobStatus),

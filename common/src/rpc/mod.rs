@@ -1,17 +1,20 @@
 //! How processes talk: one handshake, one framing, two services.
 //!
 //! A connection opens with a [`handshake`] that refuses peers of another build, and then carries
-//! one service: [`ClientApi`] for programs that submit jobs, [`WorkerApi`] for workers. In one
-//! process the same services run over channels.
+//! one service: [`ClientApi`] for programs that submit jobs, [`WorkerApi`] for workers. What is large
+//! in a message travels beside it, as a [`Body`]. In one process the same services run over channels.
 
 pub mod bincode;
+mod body;
 mod call;
 mod client_api;
+mod frame;
 pub mod handshake;
 mod limits;
 mod transport;
 mod worker_api;
 
+pub use body::Body;
 pub use call::{call, connection_failed, guarded};
 pub use client_api::{
     ClientApi, ClientApiClient, ClientApiRequest, ClientApiResponse, Next, Submission,

@@ -1,15 +1,114 @@
-//! TCP connections: address, socket options, handshake, framing.
+//! TCP connections: address, socket options, handshake, frames.
 
+use std::{
+    io,
+    marker::PhantomData,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Buf;
+use futures::{Sink, Stream};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::net::TcpStream;
-use tokio_util::codec::{Framed, LengthDelimitedCodec};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, BufReader},
+    net::TcpStream,
+};
+use tokio_util::io::poll_write_buf;
 
-use super::{Limits, bincode::Codec, handshake};
+use super::{
+    Limits,
+    bincode::{decode, encode},
+    body,
+    frame::{Incoming, Outgoing},
+    handshake,
+};
 use crate::error::{Error, Result};
 
-/// A framed TCP connection that carries a service.
-pub type Transport<Item, SinkItem> =
-    tarpc::serde_transport::Transport<TcpStream, Item, SinkItem, Codec<Item, SinkItem>>;
+/// While so many bytes wait to be written, no further message is taken.
+const OUTGOING_BYTES: usize = 64 * 1024;
+
+/// A connection that carries a service, in messages whose bodies are not copied.
+#[derive(Debug)]
+pub struct Transport<Item, SinkItem, S = TcpStream> {
+    stream: BufReader<S>,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    max_frame_bytes: usize,
+    messages: PhantomData<fn(SinkItem) -> Item>,
+}
+
+impl<Item, SinkItem, S: AsyncRead> Transport<Item, SinkItem, S> {
+    fn new(stream: S, limits: &Limits) -> Self {
+        Self {
+            stream: BufReader::new(stream),
+            incoming: Incoming::default(),
+            outgoing: Outgoing::default(),
+            max_frame_bytes: limits.max_frame_bytes,
+            messages: PhantomData,
+        }
+    }
+}
+
+impl<Item, SinkItem, S> Stream for Transport<Item, SinkItem, S>
+where
+    Item: DeserializeOwned,
+    S: AsyncRead + Unpin,
+{
+    type Item = io::Result<Item>;
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Item>>> {
+        let Self { stream, incoming, max_frame_bytes, .. } = &mut *self;
+        let frame = ready!(incoming.poll(stream, context, *max_frame_bytes)).transpose();
+        Poll::Ready(frame.map(|frame| {
+            let frame = frame?;
+            body::together(frame.bodies, || decode(&frame.message)).map_err(invalid_data)
+        }))
+    }
+}
+
+impl<Item, SinkItem, S> Sink<SinkItem> for Transport<Item, SinkItem, S>
+where
+    SinkItem: Serialize,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    type Error = io::Error;
+
+    fn poll_ready(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.outgoing.remaining() < OUTGOING_BYTES {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_flush(context)
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, item: SinkItem) -> io::Result<()> {
+        let (message, bodies) = body::apart(|| encode(&item));
+        let max_bytes = self.max_frame_bytes;
+        self.outgoing.push(&message.map_err(invalid_data)?, bodies, max_bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Self { stream, outgoing, .. } = &mut *self;
+        while outgoing.has_remaining() {
+            if ready!(poll_write_buf(Pin::new(&mut *stream), context, outgoing))? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+        }
+        Pin::new(stream).poll_flush(context)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.as_mut().poll_flush(context))?;
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+fn invalid_data(error: Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
 
 /// Reads `tcp://HOST:PORT`.
 ///
@@ -68,7 +167,56 @@ where
     stream
         .set_nodelay(true)
         .map_err(|error| Error::unavailable(format!("the connection broke: {error}")))?;
-    let mut codec = LengthDelimitedCodec::new();
-    codec.set_max_frame_length(limits.max_frame_bytes);
-    Ok(tarpc::serde_transport::new(Framed::new(stream, codec), Codec::default()))
+    Ok(Transport::new(stream, limits))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures::{SinkExt, StreamExt};
+
+    use super::*;
+    use crate::rpc::{Body, Next};
+
+    #[tokio::test]
+    async fn bodies_arrive_as_they_left() {
+        let (near, far) = tokio::io::duplex(1000);
+        let limits = Limits::default();
+        let mut near = Transport::<Next, Vec<Next>, _>::new(near, &limits);
+        let mut far = Transport::<Vec<Next>, Next, _>::new(far, &limits);
+        let chunk = |stream, length| Next::Chunk {
+            stream,
+            bytes: Body(Bytes::from(vec![stream as u8; length])),
+        };
+        let sent = vec![chunk(1, 100_000), chunk(2, 0), chunk(3, 5)];
+        let (sending, received) = tokio::join!(near.send(sent), far.next());
+        sending.unwrap();
+        let lengths: Vec<_> = received
+            .unwrap()
+            .unwrap()
+            .into_iter()
+            .map(|next| match next {
+                Next::Chunk { stream, bytes: Body(bytes) } => {
+                    assert!(bytes.iter().all(|byte| u32::from(*byte) == stream));
+                    (stream, bytes.len())
+                }
+                other => unreachable!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(lengths, [(1, 100_000), (2, 0), (3, 5)]);
+        drop(near);
+        assert!(far.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_body_that_claims_more_than_was_sent_is_an_error() {
+        let (mut near, far) = tokio::io::duplex(1000);
+        let mut far = Transport::<Body, (), _>::new(far, &Limits::default());
+        let mut outgoing = Outgoing::default();
+        let (message, _) = body::apart(|| encode(&Body(Bytes::from_static(b"four"))).unwrap());
+        outgoing.push(&message, vec![Bytes::from_static(b"two")], 100).unwrap();
+        tokio::io::AsyncWriteExt::write_all_buf(&mut near, &mut outgoing).await.unwrap();
+        let error = far.next().await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("a body is longer than what was sent"), "{error}");
+    }
 }

@@ -1,9 +1,9 @@
 //! What a worker may ask of a coordinator. Workers connect, coordinators listen: a worker needs no
 //! address that others can reach.
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::Body;
 use crate::{
     AttemptId, BlobId, WorkerId,
     error::Result,
@@ -35,7 +35,7 @@ pub trait WorkerApi {
         worker: WorkerId,
         attempt: AttemptId,
         sequence: u32,
-        chunk: Bytes,
+        chunk: Body,
     ) -> Result<()>;
 
     /// Says how an attempt ended.
@@ -84,7 +84,7 @@ pub enum Work {
     /// Run a plan of one partition and hand in its rows.
     Fragment {
         /// The physical plan (see [`crate::plan`]).
-        plan: Bytes,
+        plan: Body,
         /// The most rows of a batch.
         batch_rows: u32,
         /// Whether the rows are dropped instead of handed in.
@@ -120,5 +120,5 @@ pub struct BlobPart {
     /// The whole blob's size, in bytes.
     pub total: u64,
     /// The bytes from the offset on, as many as fit a chunk.
-    pub bytes: Bytes,
+    pub bytes: Body,
 }

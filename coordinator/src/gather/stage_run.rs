@@ -250,7 +250,7 @@ impl Feeder {
         let place = self.places.acquire().await;
         place.map_err(|_| Error::cancelled("the stage was stopped"))?.forget();
         let work = Work::Fragment {
-            plan: encode_plan(fragment)?,
+            plan: encode_plan(fragment)?.into(),
             batch_rows: self.context.batch_rows,
             discard: self.discard,
         };

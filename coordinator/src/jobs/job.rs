@@ -49,7 +49,7 @@ impl Job {
             submission.batch_rows,
             submission.discard,
         ));
-        let prepared = Prepared::new(&submission.plan, &context)?;
+        let prepared = Prepared::new(&submission.plan.0, &context)?;
         blobs.hold(id, prepared.blobs())?;
         let (sender, results) = mpsc::channel(settings.result_chunks_ahead.max(1));
         let run = AbortOnDropHandle::new(tokio::spawn(run::run(prepared, sender)));

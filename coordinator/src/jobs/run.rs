@@ -106,7 +106,7 @@ async fn pass_on(
     let mut pieces = Box::pin(remote.pieces(&prepared.context)?);
     while let Some(piece) = pieces.next().await {
         let piece = piece?;
-        send(results, Next::Chunk { stream: piece.task, bytes: piece.bytes }).await?;
+        send(results, Next::Chunk { stream: piece.task, bytes: piece.bytes.into() }).await?;
     }
     Ok(prepared.job.reports().get(&remote.stage()).map_or(0, |report| report.rows))
 }
@@ -121,12 +121,12 @@ async fn compute(prepared: &Prepared, results: &mpsc::Sender<Result<Next>>) -> R
         rows += batch.num_rows() as u64;
         if !prepared.job.discard {
             for bytes in encoder.write(&batch)? {
-                send(results, Next::Chunk { stream: 0, bytes }).await?;
+                send(results, Next::Chunk { stream: 0, bytes: bytes.into() }).await?;
             }
         }
     }
     for bytes in encoder.finish()? {
-        send(results, Next::Chunk { stream: 0, bytes }).await?;
+        send(results, Next::Chunk { stream: 0, bytes: bytes.into() }).await?;
     }
     Ok(rows)
 }

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use keyloom_common::{
     BlobId, Error, JobId, Result,
     input::{InputDescription, InputSpec},
     report::WorkerStatus,
-    rpc::{ClientApi, Next, Submission, TaskOutput, Work, guarded},
+    rpc::{Body, ClientApi, Next, Submission, TaskOutput, Work, guarded},
     store::{StoreDescription, StoreSpec},
 };
 use tarpc::context::Context;
@@ -29,9 +28,9 @@ impl ClientApi for ClientConnection {
         id: BlobId,
         offset: u64,
         total: u64,
-        part: Bytes,
+        part: Body,
     ) -> Result<()> {
-        guarded(async { self.0.blobs.put_part(id, offset, total, part) }).await
+        guarded(async { self.0.blobs.put_part(id, offset, total, part.0) }).await
     }
 
     async fn describe_store(self, _: Context, spec: StoreSpec) -> Result<StoreDescription> {

@@ -5,10 +5,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use bytes::Bytes;
 use keyloom_common::{
     AttemptId, BlobId, Error, Result, WorkerId,
-    rpc::{BlobPart, Order, TaskOutput, WorkerApi, WorkerInfo, guarded},
+    rpc::{BlobPart, Body, Order, TaskOutput, WorkerApi, WorkerInfo, guarded},
 };
 use tarpc::context::Context;
 use tokio::sync::mpsc;
@@ -90,9 +89,9 @@ impl WorkerApi for WorkerConnection {
         worker: WorkerId,
         attempt: AttemptId,
         sequence: u32,
-        chunk: Bytes,
+        chunk: Body,
     ) -> Result<()> {
-        guarded(async { self.shared.dispatcher.deliver(worker, attempt, sequence, chunk) }).await
+        guarded(async { self.shared.dispatcher.deliver(worker, attempt, sequence, chunk.0) }).await
     }
 
     async fn finish(

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use keyloom_common::{
     BlobId, Error, Result,
-    rpc::{Limits, WorkerApiClient, call},
+    rpc::{Body, Limits, WorkerApiClient, call},
 };
 use std::{fmt, sync::Arc};
 use tokio::sync::Mutex;
@@ -39,17 +39,19 @@ impl CoordinatorBlobs {
         let client = self.client().await?;
         let timeout = self.limits.call_timeout();
         let first = call(timeout, |context| client.read_blob(context, id, 0)).await?;
-        if first.bytes.len() as u64 == first.total {
-            return Ok(first.bytes);
+        let (total, first) = (first.total, first.bytes.0);
+        if first.len() as u64 == total {
+            return Ok(first);
         }
-        let mut bytes = BytesMut::from(first.bytes);
-        while (bytes.len() as u64) < first.total {
+        let mut bytes = BytesMut::from(first);
+        while (bytes.len() as u64) < total {
             let offset = bytes.len() as u64;
             let part = call(timeout, |context| client.read_blob(context, id, offset)).await?;
-            if part.bytes.is_empty() {
+            let Body(part) = part.bytes;
+            if part.is_empty() {
                 return Err(Error::unavailable(format!("blob {id} broke off at {offset}")));
             }
-            bytes.extend_from_slice(&part.bytes);
+            bytes.extend_from_slice(&part);
         }
         let bytes = bytes.freeze();
         if BlobId::of(&bytes) == id {

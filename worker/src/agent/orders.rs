@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use keyloom_common::{
     AttemptId, Error, ErrorKind, Result, WorkerId,
-    rpc::{Assignment, Order, TaskOutput, WorkerApiClient, WorkerInfo, call, guarded},
+    rpc::{Assignment, Body, Order, TaskOutput, WorkerApiClient, WorkerInfo, call, guarded},
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -139,7 +139,7 @@ impl Attempt {
         let attempt = assignment.attempt;
         let deliver = |sequence, chunk| {
             call(self.timeout, move |context| {
-                self.client.deliver(context, self.worker, attempt, sequence, chunk)
+                self.client.deliver(context, self.worker, attempt, sequence, Body(chunk))
             })
         };
         self.tasks.run(assignment.work, deliver).await

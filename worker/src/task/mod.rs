@@ -81,7 +81,7 @@ impl Tasks {
             Work::Fragment { plan, batch_rows, discard } => {
                 let session = self.session(batch_rows);
                 let chunk_bytes = self.shared.settings.rpc.chunk_bytes;
-                fragment::run(&plan, &session.task_ctx(), chunk_bytes, discard, deliver).await
+                fragment::run(&plan.0, &session.task_ctx(), chunk_bytes, discard, deliver).await
             }
             Work::DescribeStore(spec) => {
                 self.shared.stores.describe(&spec).await.map(TaskOutput::Store)

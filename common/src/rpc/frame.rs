@@ -1,0 +1,218 @@
+//! Messages on a stream of bytes: how long the message and its bodies are, the message, the bodies.
+//!
+//! Bodies are written from where they are, and read into memory of their own, which Arrow can use as
+//! it is. Nothing is allocated beyond the limit, whatever a peer claims.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio::io::AsyncRead;
+use tokio_util::io::poll_read_buf;
+
+/// The bytes before a message: its length and that of its bodies, each 4 bytes, little endian.
+const HEAD_BYTES: usize = 8;
+
+/// A message and its bodies.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Frame {
+    pub(super) message: Bytes,
+    /// One after the other.
+    pub(super) bodies: Bytes,
+}
+
+/// Bytes that wait to be written.
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    parts: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Outgoing {
+    /// Appends a frame.
+    ///
+    /// # Errors
+    /// If it is larger than a frame may be; nothing is appended then.
+    pub(super) fn push(
+        &mut self,
+        message: &[u8],
+        bodies: Vec<Bytes>,
+        max_bytes: usize,
+    ) -> io::Result<()> {
+        let of_bodies = bodies.iter().map(Bytes::len).sum::<usize>();
+        check(message.len(), of_bodies, max_bytes)?;
+        let mut start = BytesMut::with_capacity(HEAD_BYTES + message.len());
+        start.put_u32_le(message.len() as u32);
+        start.put_u32_le(of_bodies as u32);
+        start.put_slice(message);
+        self.bytes += start.len() + of_bodies;
+        self.parts.push_back(start.freeze());
+        self.parts.extend(bodies.into_iter().filter(|body| !body.is_empty()));
+        Ok(())
+    }
+}
+
+impl Buf for Outgoing {
+    fn remaining(&self) -> usize {
+        self.bytes
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.parts.front().map_or(&[], |part| part)
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let parts = slices.iter_mut().zip(&self.parts);
+        parts.map(|(slice, part)| *slice = IoSlice::new(part)).count()
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        self.bytes -= count;
+        while let Some(part) = self.parts.front_mut().filter(|_| count > 0) {
+            let written = count.min(part.len());
+            part.advance(written);
+            count -= written;
+            if part.is_empty() {
+                self.parts.pop_front();
+            }
+        }
+    }
+}
+
+/// The frame that is being read.
+#[derive(Debug, Default)]
+pub(super) struct Incoming {
+    head: BytesMut,
+    message: BytesMut,
+    bodies: BytesMut,
+}
+
+impl Incoming {
+    /// The next frame; `None` if the stream ends before it.
+    pub(super) fn poll<S: AsyncRead + Unpin>(
+        &mut self,
+        stream: &mut S,
+        context: &mut Context<'_>,
+        max_bytes: usize,
+    ) -> Poll<io::Result<Option<Frame>>> {
+        if !ready!(fill(&mut self.head, HEAD_BYTES, stream, context))? {
+            let cut = !self.head.is_empty();
+            return Poll::Ready(if cut { Err(cut_short()) } else { Ok(None) });
+        }
+        let mut head = &self.head[..];
+        let (message, bodies) = (head.get_u32_le() as usize, head.get_u32_le() as usize);
+        check(message, bodies, max_bytes)?;
+        for (part, length) in [(&mut self.message, message), (&mut self.bodies, bodies)] {
+            if !ready!(fill(part, length, stream, context))? {
+                return Poll::Ready(Err(cut_short()));
+            }
+        }
+        let Self { message, bodies, .. } = std::mem::take(self);
+        Poll::Ready(Ok(Some(Frame { message: message.freeze(), bodies: bodies.freeze() })))
+    }
+}
+
+/// Reads until there are so many bytes, or says that the stream ended.
+fn fill<S: AsyncRead + Unpin>(
+    part: &mut BytesMut,
+    length: usize,
+    stream: &mut S,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<bool>> {
+    part.reserve(length - part.len());
+    while part.len() < length {
+        let missing = length - part.len();
+        let mut rest = part.limit(missing);
+        if ready!(poll_read_buf(Pin::new(&mut *stream), context, &mut rest))? == 0 {
+            return Poll::Ready(Ok(false));
+        }
+    }
+    Poll::Ready(Ok(true))
+}
+
+fn check(message: usize, bodies: usize, max_bytes: usize) -> io::Result<()> {
+    let bytes = message.saturating_add(bodies);
+    if bytes <= max_bytes {
+        return Ok(());
+    }
+    let text = format!("a frame of {bytes} bytes is larger than max_frame_bytes = {max_bytes}");
+    Err(io::Error::new(io::ErrorKind::InvalidData, text))
+}
+
+fn cut_short() -> io::Error {
+    io::ErrorKind::UnexpectedEof.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    fn written(outgoing: &mut Outgoing) -> Vec<u8> {
+        outgoing.copy_to_bytes(outgoing.remaining()).to_vec()
+    }
+
+    async fn read(mut bytes: &[u8], max_bytes: usize) -> io::Result<Option<Frame>> {
+        let mut incoming = Incoming::default();
+        poll_fn(|context| incoming.poll(&mut bytes, context, max_bytes)).await
+    }
+
+    #[tokio::test]
+    async fn frames_come_as_they_went_however_the_stream_cuts_them() {
+        let large = Bytes::from(vec![7; 10_000]);
+        let sent =
+            [("", vec![]), ("two", vec![Bytes::new(), large.clone()]), ("three", vec![large])];
+        let mut outgoing = Outgoing::default();
+        for (message, bodies) in &sent {
+            outgoing.push(message.as_bytes(), bodies.clone(), 20_000).unwrap();
+        }
+        let bytes = written(&mut outgoing);
+        let (mut near, mut far) = tokio::io::duplex(13);
+        let writing = async { near.write_all(&bytes).await.map(|()| drop(near)) };
+        let reading = async {
+            let mut incoming = Incoming::default();
+            let mut frames = Vec::new();
+            let next = |context: &mut Context<'_>| incoming.poll(&mut far, context, 20_000);
+            let mut next = poll_fn(next);
+            while let Some(frame) = (&mut next).await.unwrap() {
+                frames.push(frame);
+            }
+            frames
+        };
+        let (wrote, frames) = tokio::join!(writing, reading);
+        wrote.unwrap();
+        let expected = sent.map(|(message, bodies)| Frame {
+            message: Bytes::from(message),
+            bodies: bodies.concat().into(),
+        });
+        assert_eq!(frames, expected);
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_claims_too_much_is_refused_unread() {
+        let claim = [0xff; HEAD_BYTES];
+        let error = read(&claim, 1 << 20).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        let error = Outgoing::default().push(b"12345", vec![], 4).unwrap_err();
+        assert_eq!(error.to_string(), "a frame of 5 bytes is larger than max_frame_bytes = 4");
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_ends_within_a_frame_is_an_error() {
+        let mut outgoing = Outgoing::default();
+        outgoing.push(b"message", vec![Bytes::from_static(b"body")], 100).unwrap();
+        let bytes = written(&mut outgoing);
+        for end in 1..bytes.len() {
+            let error = read(&bytes[..end], 100).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "after {end} bytes");
+        }
+        assert_eq!(read(&[], 100).await.unwrap(), None);
+    }
+}
