@@ -17,8 +17,11 @@ pub struct Settings {
     pub scheduler: scheduler::Settings,
     /// The most connections at once. Default 1024.
     pub max_connections: usize,
-    /// The most bytes of task outputs kept in memory; more goes to temporary files. Default 512 MiB.
+    /// The most bytes of task outputs kept in memory; more goes to temporary files. Default 128 MiB.
     pub gather_memory_bytes: u64,
+    /// How long an attempt whose rows are not due yet waits for memory before they go to a file, in
+    /// milliseconds. Must be well below `rpc.call_timeout_ms`. Default 2 s.
+    pub gather_wait_ms: u64,
     /// The most bytes of task outputs in temporary files. Default 64 GiB.
     pub gather_disk_bytes: u64,
     /// The most bytes of blobs (in-memory tables and stores) held for clients. Default 8 GiB.
@@ -47,7 +50,8 @@ impl Default for Settings {
             rpc: Limits::default(),
             scheduler: scheduler::Settings::default(),
             max_connections: 1024,
-            gather_memory_bytes: 512 << 20,
+            gather_memory_bytes: 128 << 20,
+            gather_wait_ms: 2_000,
             gather_disk_bytes: 64 << 30,
             blob_bytes: 8 << 30,
             blob_ttl_ms: 600_000,
@@ -69,6 +73,11 @@ impl Settings {
     /// [`Self::blob_ttl_ms`] as a duration.
     pub fn blob_ttl(&self) -> Duration {
         Duration::from_millis(self.blob_ttl_ms)
+    }
+
+    /// [`Self::gather_wait_ms`] as a duration.
+    pub fn gather_wait(&self) -> Duration {
+        Duration::from_millis(self.gather_wait_ms)
     }
 
     /// [`Self::client_timeout_ms`] as a duration.

@@ -7,9 +7,12 @@
 mod event_loop;
 mod outputs;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -40,6 +43,7 @@ pub(crate) struct Dispatcher {
 pub(crate) struct StageHandle {
     stage: StageId,
     commands: mpsc::UnboundedSender<Command>,
+    outputs: Arc<Outputs>,
 }
 
 /// What happens to a stage.
@@ -71,9 +75,12 @@ enum Command {
 
 impl Dispatcher {
     /// Starts the loop. It ends when the last handle is dropped.
-    pub(crate) fn start(settings: Settings, room: Arc<SpoolRoom>) -> Self {
+    ///
+    /// While `room` has no memory left, an attempt whose rows are not due yet waits for it, for
+    /// `patience` in all.
+    pub(crate) fn start(settings: Settings, room: Arc<SpoolRoom>, patience: Duration) -> Self {
         let (commands, receiver) = mpsc::unbounded_channel();
-        let outputs = Arc::new(Outputs::new(room));
+        let outputs = Arc::new(Outputs::new(room, patience));
         let live_workers = Arc::new(AtomicU32::new(0));
         let event_loop = EventLoop::new(settings, Arc::clone(&outputs), Arc::clone(&live_workers));
         tokio::spawn(event_loop.run(receiver));
@@ -108,14 +115,14 @@ impl Dispatcher {
     ///
     /// # Errors
     /// `cancelled` if the attempt is not the current one of its task on this worker.
-    pub(crate) fn deliver(
+    pub(crate) async fn deliver(
         &self,
         worker: WorkerId,
         attempt: AttemptId,
         sequence: u32,
         chunk: Bytes,
     ) -> Result<()> {
-        self.outputs.push(worker, attempt, sequence, chunk)
+        self.outputs.push(worker, attempt, sequence, chunk).await
     }
 
     pub(crate) fn finish(&self, worker: WorkerId, attempt: AttemptId, outcome: Result<TaskOutput>) {
@@ -129,7 +136,8 @@ impl Dispatcher {
     ) -> (StageHandle, mpsc::UnboundedReceiver<StageEvent>) {
         let (events, receiver) = mpsc::unbounded_channel();
         self.send(Command::Open(stage, events));
-        (StageHandle { stage, commands: self.commands.clone() }, receiver)
+        let (commands, outputs) = (self.commands.clone(), Arc::clone(&self.outputs));
+        (StageHandle { stage, commands, outputs }, receiver)
     }
 
     /// The workers that are registered.
@@ -156,6 +164,11 @@ impl StageHandle {
 
     pub(crate) fn close(&self) {
         self.event(Event::StageClosed { stage: self.stage });
+    }
+
+    /// Says which task's rows the reader takes next, if it reads in order.
+    pub(crate) fn set_due(&self, index: u32) {
+        self.outputs.set_due(self.stage, index);
     }
 
     pub(crate) fn consumed(&self, task: TaskId) {

@@ -1,83 +1,247 @@
 //! Chunks of attempts that run now. A chunk of any other attempt is refused: that is the fence
 //! between an attempt and its late predecessor.
+//!
+//! While memory is full, a task waits whose rows are not due yet, and with it its worker. It waits
+//! for a while only: the task whose rows are due may need that worker's slot.
 
 use std::{
     cmp::Ordering,
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use keyloom_common::{AttemptId, Error, Result, StageId, WorkerId};
+use tokio::time::{Instant, timeout};
 
 use crate::gather::{Spool, SpoolRoom};
 
 #[derive(Debug)]
 pub(super) struct Outputs {
     room: Arc<SpoolRoom>,
-    attempts: Mutex<HashMap<AttemptId, (WorkerId, Spool)>>,
+    /// How long an attempt waits for memory, all its chunks together.
+    patience: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    attempts: HashMap<AttemptId, Output>,
+    /// The task whose rows the reader of a stage takes next. Stages that are not read in order have
+    /// none.
+    due: HashMap<StageId, u32>,
+}
+
+#[derive(Debug)]
+struct Output {
+    worker: WorkerId,
+    spool: Spool,
+    /// How long it may still wait for memory.
+    patience: Duration,
 }
 
 impl Outputs {
-    pub(super) fn new(room: Arc<SpoolRoom>) -> Self {
-        Self { room, attempts: Mutex::default() }
+    pub(super) fn new(room: Arc<SpoolRoom>, patience: Duration) -> Self {
+        Self { room, patience, state: Mutex::default() }
     }
 
     /// Takes chunks of this attempt from this worker from now on.
     pub(super) fn open(&self, worker: WorkerId, attempt: AttemptId) {
-        self.lock().insert(attempt, (worker, Spool::new(Arc::clone(&self.room))));
+        let spool = Spool::new(Arc::clone(&self.room));
+        let output = Output { worker, spool, patience: self.patience };
+        self.lock().attempts.insert(attempt, output);
+    }
+
+    /// Says which task's rows the reader of a stage takes next.
+    pub(super) fn set_due(&self, stage: StageId, index: u32) {
+        self.lock().due.insert(stage, index);
+        self.room.changed().notify_waiters();
     }
 
     /// Takes the next chunk; one that came before is ignored, so that sending twice is harmless.
-    pub(super) fn push(
+    pub(super) async fn push(
         &self,
         worker: WorkerId,
         attempt: AttemptId,
         sequence: u32,
         chunk: Bytes,
     ) -> Result<()> {
-        let mut attempts = self.lock();
-        let spool = match attempts.get_mut(&attempt) {
-            Some((owner, spool)) if *owner == worker => spool,
+        loop {
+            let changed = self.room.changed().notified();
+            let Some(patience) = self.try_push(worker, attempt, sequence, &chunk)? else {
+                return Ok(());
+            };
+            let started = Instant::now();
+            // Whatever happened meanwhile, the next try sees it.
+            let _ = timeout(patience, changed).await;
+            if let Some(output) = self.lock().attempts.get_mut(&attempt) {
+                output.patience = output.patience.saturating_sub(started.elapsed());
+            }
+        }
+    }
+
+    /// Takes the next chunk, or says how long it may wait for memory.
+    fn try_push(
+        &self,
+        worker: WorkerId,
+        attempt: AttemptId,
+        sequence: u32,
+        chunk: &Bytes,
+    ) -> Result<Option<Duration>> {
+        let mut state = self.lock();
+        let State { attempts, due } = &mut *state;
+        let output = match attempts.get_mut(&attempt) {
+            Some(output) if output.worker == worker => output,
             _ => return Err(not_wanted(attempt)),
         };
-        match (sequence as usize).cmp(&spool.len()) {
-            Ordering::Less => Ok(()),
-            Ordering::Equal => spool.push(chunk),
-            Ordering::Greater => Err(Error::internal(format!(
-                "attempt {attempt}: chunk {sequence} came when {} was due",
-                spool.len()
-            ))),
+        match (sequence as usize).cmp(&output.spool.len()) {
+            Ordering::Less => return Ok(None),
+            Ordering::Equal => {}
+            Ordering::Greater => {
+                return Err(Error::internal(format!(
+                    "attempt {attempt}: chunk {sequence} came when {} was due",
+                    output.spool.len()
+                )));
+            }
         }
+        let early = due.get(&attempt.task.stage).is_some_and(|due| attempt.task.index > *due);
+        if early && !output.patience.is_zero() && !self.room.has_memory(chunk.len()) {
+            return Ok(Some(output.patience));
+        }
+        output.spool.push(chunk.clone()).map(|()| None)
     }
 
     /// Takes no more chunks of this attempt and hands out what came.
     pub(super) fn take(&self, worker: WorkerId, attempt: AttemptId) -> Result<Spool> {
-        let mut attempts = self.lock();
-        match attempts.get(&attempt) {
-            Some((owner, _)) if *owner == worker => {}
+        let mut state = self.lock();
+        match state.attempts.get(&attempt) {
+            Some(output) if output.worker == worker => {}
             _ => return Err(not_wanted(attempt)),
         }
-        attempts.remove(&attempt).map(|(_, spool)| spool).ok_or_else(|| not_wanted(attempt))
+        let output = state.attempts.remove(&attempt);
+        output.map(|output| output.spool).ok_or_else(|| not_wanted(attempt))
     }
 
     pub(super) fn discard(&self, attempt: AttemptId) {
-        self.lock().remove(&attempt);
+        self.lock().attempts.remove(&attempt);
     }
 
     pub(super) fn discard_worker(&self, worker: WorkerId) {
-        self.lock().retain(|_, (owner, _)| *owner != worker);
+        self.lock().attempts.retain(|_, output| output.worker != worker);
     }
 
     pub(super) fn discard_stage(&self, stage: StageId) {
-        self.lock().retain(|attempt, _| attempt.task.stage != stage);
+        let mut state = self.lock();
+        state.due.remove(&stage);
+        state.attempts.retain(|attempt, _| attempt.task.stage != stage);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<AttemptId, (WorkerId, Spool)>> {
-        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn not_wanted(attempt: AttemptId) -> Error {
     Error::cancelled(format!("attempt {attempt} is not wanted any more"))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use keyloom_common::{JobId, TaskId};
+
+    use super::*;
+
+    const CHUNK: usize = 10;
+
+    /// Outputs with memory for one chunk, and attempts at tasks 0, 1, … of one stage.
+    struct Rig {
+        outputs: Outputs,
+        worker: WorkerId,
+        stage: StageId,
+    }
+
+    impl Rig {
+        fn new(tasks: u32) -> Self {
+            Self::with_patience(tasks, Duration::from_secs(60))
+        }
+
+        fn with_patience(tasks: u32, patience: Duration) -> Self {
+            let outputs = Outputs::new(SpoolRoom::new(15, 1000), patience);
+            let stage = StageId { job: JobId::new(), index: 0 };
+            let rig = Self { outputs, worker: WorkerId::new(), stage };
+            (0..tasks).for_each(|task| rig.outputs.open(rig.worker, rig.attempt(task)));
+            rig
+        }
+
+        fn attempt(&self, index: u32) -> AttemptId {
+            AttemptId { task: TaskId { stage: self.stage, index }, number: 0 }
+        }
+
+        async fn push(&self, task: u32, sequence: u32) -> Result<()> {
+            let chunk = Bytes::from(vec![task as u8; CHUNK]);
+            self.outputs.push(self.worker, self.attempt(task), sequence, chunk).await
+        }
+    }
+
+    #[tokio::test]
+    async fn rows_that_are_due_never_wait() {
+        let rig = Rig::new(2);
+        rig.outputs.set_due(rig.stage, 0);
+        rig.push(1, 0).await.unwrap();
+        for sequence in 0..3 {
+            rig.push(0, sequence).now_or_never().expect("no wait").unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn early_rows_wait_for_memory() {
+        let rig = Rig::new(3);
+        rig.outputs.set_due(rig.stage, 0);
+        rig.push(1, 0).await.unwrap();
+        let mut waiting = Box::pin(rig.push(2, 0));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        drop(rig.outputs.take(rig.worker, rig.attempt(1)).unwrap());
+        waiting.now_or_never().expect("there is room").unwrap();
+    }
+
+    #[tokio::test]
+    async fn rows_that_become_due_stop_waiting() {
+        let rig = Rig::new(3);
+        rig.outputs.set_due(rig.stage, 0);
+        rig.push(1, 0).await.unwrap();
+        let mut waiting = Box::pin(rig.push(2, 0));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        rig.outputs.set_due(rig.stage, 2);
+        waiting.now_or_never().expect("they are due").unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_attempt_waits_once_and_then_its_rows_go_to_a_file() {
+        let rig = Rig::with_patience(3, Duration::from_millis(1));
+        rig.outputs.set_due(rig.stage, 0);
+        rig.push(1, 0).await.unwrap();
+        rig.push(2, 0).await.unwrap();
+        rig.push(2, 1).now_or_never().expect("its patience is spent").unwrap();
+    }
+
+    #[tokio::test]
+    async fn stages_that_are_not_read_in_order_never_wait() {
+        let rig = Rig::new(2);
+        for task in [1, 0] {
+            rig.push(task, 0).now_or_never().expect("no wait").unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_chunk_that_came_before_is_ignored_and_one_too_early_refused() {
+        let rig = Rig::new(1);
+        rig.push(0, 0).await.unwrap();
+        rig.push(0, 0).await.unwrap();
+        assert_eq!(rig.push(0, 2).await.unwrap_err().kind(), keyloom_common::ErrorKind::Internal);
+        assert_eq!(rig.outputs.take(rig.worker, rig.attempt(0)).unwrap().len(), 1);
+        let late = rig.push(0, 1).await.unwrap_err();
+        assert_eq!(late.kind(), keyloom_common::ErrorKind::Cancelled);
+    }
 }

@@ -11,12 +11,14 @@ use std::{
 
 use bytes::Bytes;
 use keyloom_common::{Error, Result};
+use tokio::sync::Notify;
 
 /// How much all spools of a coordinator may take.
 #[derive(Debug)]
 pub(crate) struct SpoolRoom {
     memory: Gauge,
     disk: Gauge,
+    changed: Notify,
 }
 
 #[derive(Debug)]
@@ -34,6 +36,10 @@ impl Gauge {
             .is_ok()
     }
 
+    fn has(&self, bytes: u64) -> bool {
+        self.used.load(Ordering::Relaxed).saturating_add(bytes) <= self.max
+    }
+
     fn give_back(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -42,7 +48,23 @@ impl Gauge {
 impl SpoolRoom {
     pub(crate) fn new(memory_bytes: u64, disk_bytes: u64) -> Arc<Self> {
         let gauge = |max| Gauge { used: AtomicU64::new(0), max };
-        Arc::new(Self { memory: gauge(memory_bytes), disk: gauge(disk_bytes) })
+        let (memory, disk) = (gauge(memory_bytes), gauge(disk_bytes));
+        Arc::new(Self { memory, disk, changed: Notify::new() })
+    }
+
+    /// Whether so many bytes would stay in memory now.
+    pub(crate) fn has_memory(&self, bytes: usize) -> bool {
+        self.memory.has(bytes as u64)
+    }
+
+    /// Told whenever memory was given back, or when those who wait should look again.
+    pub(crate) fn changed(&self) -> &Notify {
+        &self.changed
+    }
+
+    fn give_memory_back(&self, bytes: u64) {
+        self.memory.give_back(bytes);
+        self.changed.notify_waiters();
     }
 }
 
@@ -115,7 +137,7 @@ impl Spool {
         match self.chunks.get_mut(index) {
             None => Ok(None),
             Some(Chunk::Memory(bytes)) => {
-                self.room.memory.give_back(bytes.len() as u64);
+                self.room.give_memory_back(bytes.len() as u64);
                 Ok(Some(std::mem::take(bytes)))
             }
             Some(&mut Chunk::File { offset, length }) => {
@@ -141,7 +163,7 @@ impl Drop for Spool {
             Chunk::Memory(bytes) => bytes.len() as u64,
             Chunk::File { .. } => 0,
         });
-        self.room.memory.give_back(in_memory.sum());
+        self.room.give_memory_back(in_memory.sum());
         self.room.disk.give_back(self.file_bytes);
     }
 }

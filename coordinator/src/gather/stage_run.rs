@@ -107,6 +107,7 @@ impl StageRun {
     }
 
     async fn next_in_order(&mut self) -> Result<Option<(u32, Finished)>> {
+        self.handle.set_due(self.next);
         while !self.done.contains_key(&self.next) {
             if self.total == Some(self.next) {
                 return Ok(None);

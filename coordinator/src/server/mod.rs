@@ -37,7 +37,8 @@ impl Coordinator {
     pub fn start(settings: Settings) -> Self {
         let settings = Arc::new(settings);
         let room = SpoolRoom::new(settings.gather_memory_bytes, settings.gather_disk_bytes);
-        let dispatcher = Dispatcher::start(settings.scheduler.clone(), room);
+        let scheduler = settings.scheduler.clone();
+        let dispatcher = Dispatcher::start(scheduler, room, settings.gather_wait());
         let blobs = Arc::new(Blobs::new(settings.blob_bytes, settings.blob_ttl()));
         let jobs =
             Arc::new(Jobs::new(dispatcher.clone(), Arc::clone(&blobs), Arc::clone(&settings)));

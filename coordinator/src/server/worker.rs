@@ -91,7 +91,7 @@ impl WorkerApi for WorkerConnection {
         sequence: u32,
         chunk: Body,
     ) -> Result<()> {
-        guarded(async { self.shared.dispatcher.deliver(worker, attempt, sequence, chunk.0) }).await
+        guarded(self.shared.dispatcher.deliver(worker, attempt, sequence, chunk.0)).await
     }
 
     async fn finish(
