@@ -25,6 +25,8 @@ pub mod counter {
     pub const BYTES_FETCHED: &str = "bytes_fetched";
     /// Keys of the store read to find the rows.
     pub const KEYS_SCANNED: &str = "keys_scanned";
+    /// Keys of the store read again, to compare those that were found by a hash.
+    pub const KEYS_VERIFIED: &str = "keys_verified";
     /// Blocks of columns that were needed.
     pub const BLOCKS: &str = "blocks";
     /// Blocks among them that were in memory.

@@ -32,7 +32,7 @@ pub enum RowPath {
     /// The wanted rows alone are read.
     #[default]
     Take,
-    /// Columns are read block by block and kept while the workers' settings allow; rows are
+    /// Columns are read block by block and kept as far as the workers' settings allow; rows are
     /// gathered from the blocks.
     Scan,
 }
@@ -51,7 +51,7 @@ pub struct ForcedAccess {
 pub struct Access {
     /// From keys to rows.
     pub keys: KeyPath,
-    /// From rows to values. A worker may scan what it was to take, once takes have cost as much.
+    /// From rows to values. A worker takes the other way where it proves to cost less.
     pub rows: RowPath,
     /// Keys that the job is expected to look up in all, if the planner knows.
     pub expected_keys: Option<u64>,

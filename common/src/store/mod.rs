@@ -1,11 +1,12 @@
 //! What a store is, in words that both sides understand: how it is described ([`StoreSpec`]), what
 //! opening it teaches ([`StoreDescription`], with its [`Figures`]), how its rows are reached
-//! ([`Access`]), and how a plan names it ([`ResolvedStore`]).
+//! ([`Access`]) and what that costs ([`cost`]), and how a plan names it ([`ResolvedStore`]).
 //!
 //! Nothing here opens anything, and nothing here holds a secret: only workers open stores, and
 //! they look credentials up by the name of a profile.
 
 mod access;
+pub mod cost;
 mod description;
 mod figures;
 mod key;

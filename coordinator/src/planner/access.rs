@@ -1,8 +1,9 @@
 //! The choice of a way to a store's rows, by its figures and the keys that are expected.
 
-use keyloom_common::store::{Access, Figures, ForcedAccess, KeyPath, LanceKey, RowPath};
-
-use super::cost::{Keys, Storage, key_map_bytes, prefers_index, scan, take};
+use keyloom_common::store::{
+    Access, Figures, ForcedAccess, KEY_MAP_BYTES_A_ROW, KeyPath, LanceKey, RowPath,
+    cost::{Keys, Storage, prefers_index},
+};
 
 /// What is known of a fetch when its way is chosen.
 #[derive(Clone, Debug)]
@@ -62,7 +63,7 @@ impl Question<'_> {
         if let Some(forced) = self.forced.keys {
             return (forced, Some("key path forced".to_owned()));
         }
-        let map = key_map_bytes(rows);
+        let map = rows.saturating_mul(KEY_MAP_BYTES_A_ROW);
         if map > self.figures.max_key_map_bytes {
             let path =
                 if self.figures.key_index.is_some() { KeyPath::Btree } else { KeyPath::Scan };
@@ -90,16 +91,21 @@ impl Question<'_> {
             read.iter().map(|&column| of(self.value_bytes(column))).sum()
         };
         let rows = self.figures.rows;
-        let takes = cost(&|bytes| take(keys, rows, bytes, self.storage));
-        if takes <= cost(&|bytes| scan(rows, bytes, self.storage)) {
+        let takes = cost(&|bytes| self.storage.take_keys(keys, rows, bytes));
+        let scan = cost(&|bytes| self.storage.scan(rows, bytes));
+        if takes <= scan {
             return (RowPath::Take, None);
         }
-        let kept = self.row_bytes(&read).saturating_mul(rows);
-        if kept > self.figures.column_cache_bytes {
-            let bound = bytes(self.figures.column_cache_bytes);
-            return (RowPath::Take, Some(format!("columns of {} over {bound}", bytes(kept))));
+        let (size, room) =
+            (self.row_bytes(&read).saturating_mul(rows), self.figures.column_cache_bytes);
+        if size <= room {
+            return (RowPath::Scan, None);
         }
-        (RowPath::Scan, None)
+        // What is not kept is read at every request.
+        let kept = room as f64 / size as f64;
+        let scans = scan * (kept + (1.0 - kept) * keys.requests());
+        let path = if takes <= scans { RowPath::Take } else { RowPath::Scan };
+        (path, Some(format!("columns of {} over {}", bytes(size), bytes(room))))
     }
 
     /// The columns that are answered or compared.

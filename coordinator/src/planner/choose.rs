@@ -14,12 +14,11 @@ use datafusion::{
 };
 use keyloom_common::{
     lookup::{Fetch, KvLookupExec},
-    store::{Access, KeyClass, StoreKind},
+    store::{Access, KeyClass, StoreKind, cost::Storage},
 };
 
 use super::{
     access::{Choice, Question, choose},
-    cost::Storage,
     estimate,
 };
 

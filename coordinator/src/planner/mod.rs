@@ -11,7 +11,6 @@
 mod access;
 mod calls;
 mod choose;
-mod cost;
 mod cut;
 mod estimate;
 mod guard;

@@ -154,6 +154,60 @@ async fn scans_for_keys_keep_no_map() -> Result<()> {
     Ok(())
 }
 
+/// Counts of two jobs that ask which words there are.
+async fn counted_by_word<const N: usize>(
+    world: &World,
+    counters: [&str; N],
+) -> Result<[[u64; N]; 2]> {
+    let sql = "SELECT kv_exists(concat('word ', CAST(k AS VARCHAR)), source => 'words') FROM t";
+    let mut counts = [[0; N]; 2];
+    for counts in &mut counts {
+        let (known, job) = world.run(sql).await?;
+        assert_eq!(known, (0..KEYS).map(|id| at_first(id).to_string()).collect::<Vec<_>>());
+        *counts = counted(&job, counters)?;
+    }
+    Ok(counts)
+}
+
+#[tokio::test]
+async fn strings_are_verified_after_a_hash_found_them() -> Result<()> {
+    let counters = [
+        counter::KEYS_SCANNED,
+        counter::KEYS_VERIFIED,
+        counter::BLOCKS,
+        counter::BLOCK_HITS,
+        counter::ROWS_TAKEN,
+        counter::ROWS_SCANNED,
+    ];
+    let by_word = async |keys, rows, column_cache_bytes| {
+        let mut settings = EmbeddedSettings::default();
+        settings.worker.store.column_cache_bytes = column_cache_bytes;
+        let world = World::new(settings).await?;
+        world.attach(world.options().key("word").key_path(keys).row_path(rows)).await?;
+        counted_by_word(&world, counters).await
+    };
+    // The keys are in blocks that were read to find the rows, and are read again if none is kept.
+    let expected = [[300, 0, 6, 3, 0, 0], [0, 0, 3, 3, 0, 0]];
+    assert_eq!(by_word(KeyPath::Map, RowPath::Scan, 1 << 20).await?, expected);
+    let expected = [[300, 300, 6, 0, 0, 0], [0, 300, 3, 0, 0, 0]];
+    assert_eq!(by_word(KeyPath::Map, RowPath::Scan, 0).await?, expected);
+    // Of those that were found, 7 is deleted.
+    let expected = [[300, 299, 3, 0, 0, 0], [0, 299, 0, 0, 0, 0]];
+    assert_eq!(by_word(KeyPath::Map, RowPath::Take, 1 << 20).await?, expected);
+    let expected = [[300, 299, 3, 0, 0, 0], [300, 299, 3, 3, 0, 0]];
+    assert_eq!(by_word(KeyPath::Scan, RowPath::Take, 1 << 20).await?, expected);
+    Ok(())
+}
+
+#[tokio::test]
+async fn numbers_need_not_be_verified() -> Result<()> {
+    for keys in [KeyPath::Map, KeyPath::Scan, KeyPath::Btree] {
+        let world = World::by(keys, RowPath::Take).await?;
+        assert_eq!(world.counted(at_first, [counter::KEYS_VERIFIED]).await?, [0], "{keys}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn an_append_costs_its_own_fragment_and_a_deletion_nothing() -> Result<()> {
     let world = World::by(KeyPath::Map, RowPath::Scan).await?;

@@ -17,6 +17,7 @@ pub(crate) struct Counters {
     rows_scanned: Count,
     bytes_fetched: Count,
     keys_scanned: Count,
+    keys_verified: Count,
     blocks: Count,
     block_hits: Count,
     pub(super) fetch_time: Time,
@@ -37,6 +38,7 @@ impl Counters {
             rows_scanned: count(counter::ROWS_SCANNED),
             bytes_fetched: count(counter::BYTES_FETCHED),
             keys_scanned: count(counter::KEYS_SCANNED),
+            keys_verified: count(counter::KEYS_VERIFIED),
             blocks: count(counter::BLOCKS),
             block_hits: count(counter::BLOCK_HITS),
             fetch_time: build().subset_time(counter::FETCH_TIME, partition),
@@ -49,6 +51,7 @@ impl Counters {
         self.rows_scanned.add(fetched.rows_scanned as usize);
         self.bytes_fetched.add(fetched.bytes as usize);
         self.keys_scanned.add(fetched.keys_scanned as usize);
+        self.keys_verified.add(fetched.keys_verified as usize);
         self.blocks.add(fetched.blocks as usize);
         self.block_hits.add(fetched.block_hits as usize);
     }

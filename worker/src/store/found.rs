@@ -48,6 +48,8 @@ pub struct Fetched {
     pub bytes: u64,
     /// Keys read to find the rows.
     pub keys_scanned: u64,
+    /// Keys read again, to compare those that were found by a hash.
+    pub keys_verified: u64,
     /// Blocks of columns that were needed.
     pub blocks: u64,
     /// Blocks among them that were in memory.
@@ -122,6 +124,7 @@ impl Fetched {
         self.rows_scanned += other.rows_scanned;
         self.bytes += other.bytes;
         self.keys_scanned += other.keys_scanned;
+        self.keys_verified += other.keys_verified;
         self.blocks += other.blocks;
         self.block_hits += other.block_hits;
     }

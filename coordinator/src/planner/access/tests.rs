@@ -139,6 +139,21 @@ fn rows_are_scanned_if_that_is_cheaper_and_the_columns_fit() {
 }
 
 #[test]
+fn what_does_not_fit_is_scanned_only_if_few_requests_read_it() {
+    let (key, figures) = (column(), figures(3_000_000));
+    let keys = Some(3_000_000);
+    let all = Question { keys_at_once: 3_000_000, ..question(&key, &figures, &[VECTOR], keys) };
+    assert_eq!(
+        shown(&all),
+        "map+scan: 3000000 keys of 3000000 rows, 512 B a row, columns of 1.4 GiB over 1.0 GiB"
+    );
+    let halves = Question { keys_at_once: 1_500_000, ..all };
+    assert_eq!(choose(&halves).access.rows, RowPath::Scan);
+    let tenths = Question { keys_at_once: 300_000, ..halves };
+    assert_eq!(choose(&tenths).access.rows, RowPath::Take);
+}
+
+#[test]
 fn compared_keys_are_read_too() {
     let (key, figures) = (column(), figures(100_000_000));
     let integers = question(&key, &figures, &[], Some(100_000_000));
@@ -188,10 +203,10 @@ fn remote_reads_cost_more_than_remote_scans() {
 #[test]
 fn small_requests_make_scans_worthwhile_sooner() {
     let (key, figures) = (column(), figures(1_000_000));
-    let keys = Some(12_500);
-    let large = Question { keys_at_once: 100_000, ..question(&key, &figures, &[VECTOR], keys) };
+    let keys = Some(200_000);
+    let large = Question { keys_at_once: 200_000, ..question(&key, &figures, &[VECTOR], keys) };
     assert_eq!(choose(&large).access.rows, RowPath::Take);
-    let small = Question { keys_at_once: 10, ..large };
+    let small = Question { keys_at_once: 1000, ..large };
     assert_eq!(choose(&small).access.rows, RowPath::Scan);
 }
 

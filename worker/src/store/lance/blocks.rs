@@ -1,6 +1,10 @@
 //! A column in blocks: consecutive rows of a fragment, read in one go and kept while there is room.
 //!
-//! Where a block starts depends on the column's width alone, so that all requests share blocks.
+//! Where a block starts depends on the column's width alone, so that all requests share blocks. Of
+//! a column that is too large only a [`Share`] of the blocks is kept, always the same ones: if any
+//! block could push out another, none would be there when it is wanted again.
+
+mod share;
 
 use std::sync::Arc;
 
@@ -10,6 +14,7 @@ use arrow::{
 };
 use keyloom_common::{Error, Result};
 
+use self::share::Share;
 use super::{caches::Block, column::Column, handle::LanceHandle, layout::Layout, row::Row, tasks};
 use crate::store::{Fetched, Place, Values, value_bytes};
 
@@ -22,12 +27,10 @@ pub(super) struct Blocks {
     column: Arc<Column>,
     /// Rows of a block; the last of a fragment may have fewer.
     rows: u32,
-    /// About how many bytes a block takes.
-    bytes: u64,
     /// The number of each fragment's first block, and behind them how many blocks there are.
     firsts: Vec<u32>,
-    /// Whether there is room to keep the whole column.
-    keep: bool,
+    /// The blocks that there is room for.
+    kept: Share,
 }
 
 impl Blocks {
@@ -46,26 +49,30 @@ impl Blocks {
         }
         let size = layout.physical_rows().map(u64::from).sum::<u64>().saturating_mul(width);
         // Columns share the room, so that one is not to take all of it.
-        let keep = size <= handle.settings.column_cache_bytes / 4 * 3;
-        Ok(Self { column, rows, bytes: width.saturating_mul(rows.into()), firsts, keep })
+        let kept = Share::fitting(size, handle.settings.column_cache_bytes / 4 * 3);
+        Ok(Self { column, rows, firsts, kept })
     }
 
     pub(super) fn column(&self) -> &Column {
         &self.column
     }
 
-    /// Whether blocks are kept for later requests.
-    pub(super) fn are_kept(&self) -> bool {
-        self.keep
+    /// Whether the block is kept once it was read.
+    pub(super) fn keeps(&self, block: u32) -> bool {
+        self.kept.contains(block)
     }
 
-    /// About how many bytes a block takes.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes
+    /// Which part of the column is kept once it was read, about.
+    pub(super) fn kept_share(&self) -> f64 {
+        self.kept.fraction()
     }
 
-    /// How many blocks the column has.
-    pub(super) fn count(&self) -> u32 {
+    /// The rows of a block.
+    pub(super) fn rows_of(&self, layout: &Layout, block: u32) -> u64 {
+        self.extent(layout, block).2.into()
+    }
+
+    fn count(&self) -> u32 {
         self.firsts.last().copied().unwrap_or(0)
     }
 
@@ -85,23 +92,27 @@ impl Blocks {
         (0..self.count()).filter(|block| touched[*block as usize]).collect()
     }
 
-    /// How many of the blocks would have to be read.
-    pub(super) fn absent(&self, handle: &LanceHandle, layout: &Layout, blocks: &[u32]) -> u64 {
-        let absent = blocks.iter().filter(|block| self.kept(handle, layout, **block).is_none());
-        absent.count() as u64
+    /// The values of a block that is in memory.
+    pub(super) fn in_memory(
+        &self,
+        handle: &LanceHandle,
+        layout: &Layout,
+        block: u32,
+    ) -> Option<ArrayRef> {
+        let name = || self.locate(handle, layout, block).1;
+        self.keeps(block).then(|| handle.caches.blocks.get(&name())).flatten()
     }
 
-    /// The values of a block that is in memory.
-    fn kept(&self, handle: &LanceHandle, layout: &Layout, block: u32) -> Option<ArrayRef> {
-        let name = || self.locate(handle, layout, block).1;
-        self.keep.then(|| handle.caches.blocks.get(&name())).flatten()
+    /// The fragment of a block, where it starts in it, and how many rows it has.
+    fn extent(&self, layout: &Layout, block: u32) -> (usize, u32, u32) {
+        let fragment = self.firsts.partition_point(|first| *first <= block) - 1;
+        let start = (block - self.firsts[fragment]) * self.rows;
+        (fragment, start, self.rows.min(layout.physical(fragment) - start))
     }
 
     /// The fragment of a block, and the name under which it is kept.
     fn locate(&self, handle: &LanceHandle, layout: &Layout, block: u32) -> (usize, Block) {
-        let fragment = self.firsts.partition_point(|first| *first <= block) - 1;
-        let start = (block - self.firsts[fragment]) * self.rows;
-        let rows = self.rows.min(layout.physical(fragment) - start);
+        let (fragment, start, rows) = self.extent(layout, block);
         let column = self.column.in_fragments(handle, layout)[fragment].clone();
         (fragment, Block { column, start, rows })
     }
@@ -113,6 +124,7 @@ impl Blocks {
         layout: &Layout,
         block: u32,
     ) -> Result<(ArrayRef, u32, Fetched)> {
+        let kept = self.keeps(block);
         let (fragment, block) = self.locate(handle, layout, block);
         let mut fetched = Fetched { blocks: 1, block_hits: 1, ..Fetched::default() };
         let read = async {
@@ -123,7 +135,7 @@ impl Blocks {
             fetched.bytes = value_bytes(&values);
             Ok::<_, Error>(values)
         };
-        let values = if self.keep {
+        let values = if kept {
             handle.caches.blocks.get_or_insert_async(&block, read).await?
         } else {
             read.await?
@@ -132,95 +144,71 @@ impl Blocks {
     }
 
     /// The values at the rows, through their whole blocks.
+    ///
+    /// Blocks that are kept become pieces as they are. Of others the wanted rows are copied out, and
+    /// they are dropped: there is no room for all at once.
     pub(super) async fn values(
         self: &Arc<Self>,
         handle: &Arc<LanceHandle>,
         layout: &Arc<Layout>,
         rows: &[Row],
     ) -> Result<(Values, Fetched)> {
-        if self.keep {
-            self.through_kept(handle, layout, rows).await
-        } else {
-            self.through_passing(handle, layout, rows).await
-        }
-    }
-
-    /// The blocks themselves become the pieces: they are in memory anyway.
-    async fn through_kept(
-        self: &Arc<Self>,
-        handle: &Arc<LanceHandle>,
-        layout: &Arc<Layout>,
-        rows: &[Row],
-    ) -> Result<(Values, Fetched)> {
         let touched = self.touched(rows);
-        let kept = touched.iter().map(|block| self.kept(handle, layout, *block));
-        let mut pieces: Vec<Option<ArrayRef>> = kept.collect();
+        let (places, mut wanted) = self.places(&touched, rows);
+        let pieces = touched.iter().map(|block| self.in_memory(handle, layout, *block));
+        let mut pieces: Vec<Option<ArrayRef>> = pieces.collect();
         let absent: Vec<usize> = (0..pieces.len()).filter(|at| pieces[*at].is_none()).collect();
         let mut fetched = Fetched {
             blocks: touched.len() as u64,
             block_hits: (touched.len() - absent.len()) as u64,
             ..Fetched::default()
         };
-        let jobs = absent.iter().map(|at| self.clone().loading(handle, layout, touched[*at]));
+        let jobs = absent.iter().map(|at| {
+            let (blocks, handle, layout) = (self.clone(), handle.clone(), layout.clone());
+            let (block, wanted) = (touched[*at], std::mem::take(&mut wanted[*at]));
+            async move { blocks.piece(&handle, &layout, block, wanted).await }
+        });
         let jobs: Vec<_> = jobs.collect();
         let loaded = tasks::run_all(jobs, handle.settings.reads_in_flight).await?;
-        for (at, (piece, _, read)) in absent.into_iter().zip(loaded) {
+        for (at, (piece, read)) in absent.into_iter().zip(loaded) {
             // The block itself was counted above.
             fetched.add(&Fetched { blocks: 0, ..read });
             pieces[at] = Some(piece);
         }
-        let piece_of = self.order(&touched);
-        let place = |row: &Row| Place {
-            piece: piece_of[self.block_of(*row) as usize],
-            row: row.offset() % self.rows,
-        };
-        let places = rows.iter().map(place).collect();
         Ok((Values { pieces: pieces.into_iter().flatten().collect(), places }, fetched))
     }
 
-    /// Of each block the wanted rows are copied out, and it is dropped: there is no room for all.
-    async fn through_passing(
-        self: &Arc<Self>,
-        handle: &Arc<LanceHandle>,
-        layout: &Arc<Layout>,
-        rows: &[Row],
-    ) -> Result<(Values, Fetched)> {
-        let touched = self.touched(rows);
-        let piece_of = self.order(&touched);
-        let mut wanted: Vec<Vec<u32>> = vec![Vec::new(); touched.len()];
-        let place = |row: &Row| {
-            let piece = piece_of[self.block_of(*row) as usize];
-            let wanted = &mut wanted[piece as usize];
-            wanted.push(row.offset() % self.rows);
-            Place { piece, row: wanted.len() as u32 - 1 }
-        };
-        let places = rows.iter().map(place).collect();
-        let jobs = touched.iter().zip(wanted).map(|(block, wanted)| {
-            let loading = self.clone().loading(handle, layout, *block);
-            async move {
-                let (values, _, read) = loading.await?;
-                Ok((take(&values, &UInt32Array::from(wanted), None)?, read))
-            }
-        });
-        let jobs: Vec<_> = jobs.collect();
-        let mut fetched = Fetched::default();
-        let mut pieces = Vec::with_capacity(touched.len());
-        for (piece, read) in tasks::run_all(jobs, handle.settings.reads_in_flight).await? {
-            fetched.add(&read);
-            pieces.push(piece);
+    /// A block if it is kept, or else the wanted rows of it.
+    async fn piece(
+        &self,
+        handle: &LanceHandle,
+        layout: &Layout,
+        block: u32,
+        wanted: Vec<u32>,
+    ) -> Result<(ArrayRef, Fetched)> {
+        let (values, _, read) = self.load(handle, layout, block).await?;
+        if self.keeps(block) {
+            return Ok((values, read));
         }
-        Ok((Values { pieces, places }, fetched))
+        Ok((take(&values, &UInt32Array::from(wanted), None)?, read))
     }
 
-    /// [`Self::load`] for a task of its own.
-    fn loading(
-        self: Arc<Self>,
-        handle: &Arc<LanceHandle>,
-        layout: &Arc<Layout>,
-        block: u32,
-    ) -> impl Future<Output = Result<(ArrayRef, u32, Fetched)>> + Send + use<> {
-        let (handle, layout) = (handle.clone(), layout.clone());
-        async move { self.load(&handle, &layout, block).await }
+    /// Where each row's value will be, with the touched blocks for pieces, and which rows are to be
+    /// copied out of each block that is not kept.
+    fn places(&self, touched: &[u32], rows: &[Row]) -> (Arc<[Place]>, Vec<Vec<u32>>) {
+        let piece_of = self.order(touched);
+        let mut wanted: Vec<Vec<u32>> = vec![Vec::new(); touched.len()];
+        let place = |row: &Row| {
+            let block = self.block_of(*row);
+            let (piece, row) = (piece_of[block as usize], row.offset() % self.rows);
+            if self.keeps(block) {
+                return Place { piece, row };
+            }
+            let wanted = &mut wanted[piece as usize];
+            wanted.push(row);
+            Place { piece, row: wanted.len() as u32 - 1 }
+        };
+        (rows.iter().map(place).collect(), wanted)
     }
 
     /// For each block of the column its place among these.

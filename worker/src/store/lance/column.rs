@@ -1,4 +1,5 @@
-//! A column of an open dataset: which files hold it, how wide it is, and what reading it has cost.
+//! A column of an open dataset: which files hold it, how wide it is, and what reading it in
+//! blocks would have saved.
 
 use std::{
     collections::HashMap,
@@ -26,8 +27,8 @@ pub(super) struct Column {
     files: OnceLock<Vec<FileColumn>>,
     /// About how many bytes a value takes.
     width: OnceCell<u64>,
-    /// What taking rows of it has cost so far, in nanoseconds.
-    spent: AtomicU64,
+    /// What having its blocks in memory would have saved so far, in nanoseconds.
+    saved: AtomicU64,
 }
 
 impl Column {
@@ -43,7 +44,7 @@ impl Column {
             ids,
             files: OnceLock::new(),
             width: OnceCell::new(),
-            spent: AtomicU64::new(0),
+            saved: AtomicU64::new(0),
         }
     }
 
@@ -80,9 +81,9 @@ impl Column {
         files.next().filter(|_| files.next().is_none())
     }
 
-    /// What taking rows has cost with these, in nanoseconds.
-    pub(super) fn spend(&self, nanoseconds: u64) -> u64 {
-        self.spent.fetch_add(nanoseconds, Ordering::Relaxed).saturating_add(nanoseconds)
+    /// What having its blocks in memory would have saved with this, in nanoseconds.
+    pub(super) fn save(&self, nanoseconds: u64) -> u64 {
+        self.saved.fetch_add(nanoseconds, Ordering::Relaxed).saturating_add(nanoseconds)
     }
 
     /// About how many bytes a value takes: known by the type, or learned from a few values.

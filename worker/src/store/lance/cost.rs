@@ -1,31 +1,99 @@
-//! What reading costs: so much for each read, and so much for each byte.
+//! Whether a request reads a column in blocks or takes its rows one by one.
 //!
-//! Only their order matters. A sparse take of a row of 128 floats was measured to take 6 µs with two
-//! cores over local files in the page cache; the rest is estimated: 4 GB/s for local files, and for
-//! object stores 30 ms a request, 64 requests at once, and 500 MB/s.
+//! A block that is kept is paid once and serves all later requests. So a column that is taken from
+//! again and again is read in blocks once that would have saved as much as those that are kept cost.
+//! A block that there is no room for must pay for itself at every request.
 
-use keyloom_common::store::LanceSpec;
+use keyloom_common::store::RowPath;
 
-/// Costs of one kind of storage, in nanoseconds of a worker's time.
-#[derive(Clone, Copy, Debug)]
+use super::{blocks::Blocks, handle::LanceHandle, layout::Layout, row::Row};
+
+/// What the two ways cost a request, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Costs {
-    read: u64,
-    picoseconds_a_byte: u64,
+    /// Taking the rows.
+    taking: f64,
+    /// Reading the blocks that are not in memory and will be kept.
+    keeping: f64,
+    /// Reading the blocks that will not be kept.
+    passing: f64,
+    /// Reading all blocks of the column that are kept.
+    all_kept: f64,
 }
 
-const LOCAL: Costs = Costs { read: 6_000, picoseconds_a_byte: 250 };
-const REMOTE: Costs = Costs { read: 500_000, picoseconds_a_byte: 2_000 };
-
 impl Costs {
-    pub(super) fn of(spec: &LanceSpec) -> Self {
-        match spec.uri.split_once("://") {
-            Some((scheme, _)) if !scheme.starts_with("file") => REMOTE,
-            _ => LOCAL,
+    /// Of a request for these rows of a column, whose values have so many bytes.
+    pub(super) fn of(
+        handle: &LanceHandle,
+        layout: &Layout,
+        blocks: &Blocks,
+        rows: &[Row],
+        value_bytes: u64,
+    ) -> Self {
+        let scan = |rows| handle.storage.scan(rows, value_bytes);
+        let (mut touched, mut keeping, mut passing) = (0, 0.0, 0.0);
+        for block in blocks.touched(rows) {
+            let block_rows = blocks.rows_of(layout, block);
+            touched += block_rows;
+            if !blocks.keeps(block) {
+                passing += scan(block_rows);
+            } else if blocks.in_memory(handle, layout, block).is_none() {
+                keeping += scan(block_rows);
+            }
         }
+        // Rows are not spread wider than the blocks in which they stand.
+        let taking = handle.storage.take(rows.len() as u64, touched, value_bytes);
+        let all = scan(layout.physical_rows().map(u64::from).sum());
+        Self { taking, keeping, passing, all_kept: blocks.kept_share() * all }
     }
 
-    /// One read of so many bytes.
-    pub(super) fn read(self, bytes: u64) -> u64 {
-        self.read.saturating_add(bytes.saturating_mul(self.picoseconds_a_byte) / 1_000)
+    /// Whether to read the blocks. `save` notes what that would save once the kept ones are there,
+    /// and says what it would have saved all requests.
+    pub(super) fn prefer_blocks(self, path: RowPath, save: impl FnOnce(u64) -> u64) -> bool {
+        let Self { taking, keeping, passing, all_kept } = self;
+        if passing + keeping <= taking {
+            return true;
+        }
+        passing <= taking
+            && (path == RowPath::Scan || save((taking - passing) as u64) as f64 > all_kept)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of a column whose kept blocks cost 100, none of which is in memory.
+    fn costs(taking: f64, passing: f64) -> Costs {
+        Costs { taking, keeping: 100.0, passing, all_kept: 100.0 }
+    }
+
+    fn unsaved(_: u64) -> u64 {
+        unreachable!("the request alone decides")
+    }
+
+    #[test]
+    fn blocks_are_read_if_they_pay_for_themselves() {
+        assert!(costs(100.0, 0.0).prefer_blocks(RowPath::Take, unsaved));
+        assert!(costs(150.0, 50.0).prefer_blocks(RowPath::Take, unsaved));
+        let in_memory = Costs { keeping: 0.0, ..costs(1.0, 0.0) };
+        assert!(in_memory.prefer_blocks(RowPath::Take, unsaved));
+    }
+
+    #[test]
+    fn blocks_to_keep_are_read_once_they_would_have_saved_what_they_cost() {
+        let saved = |before: u64| move |now: u64| before + now;
+        assert!(!costs(40.0, 0.0).prefer_blocks(RowPath::Take, saved(60)));
+        assert!(costs(40.0, 0.0).prefer_blocks(RowPath::Take, saved(61)));
+        // Of what taking costs, blocks that are not kept would save nothing.
+        assert!(!costs(40.0, 30.0).prefer_blocks(RowPath::Take, saved(61)));
+        assert!(costs(40.0, 30.0).prefer_blocks(RowPath::Take, saved(91)));
+    }
+
+    #[test]
+    fn a_plan_to_scan_pays_for_blocks_to_keep_and_no_others() {
+        assert!(costs(1.0, 0.0).prefer_blocks(RowPath::Scan, unsaved));
+        assert!(costs(40.0, 30.0).prefer_blocks(RowPath::Scan, unsaved));
+        assert!(!costs(30.0, 40.0).prefer_blocks(RowPath::Scan, unsaved));
     }
 }

@@ -1,7 +1,4 @@
 //! From rows to values, for each column by the cheaper way: through its blocks, or row by row.
-//!
-//! A scan is paid once and serves all later requests, if the blocks can be kept. So a column that
-//! is taken from again and again is scanned once its takes have cost as much as the scan would.
 
 use std::sync::Arc;
 
@@ -9,7 +6,8 @@ use futures::future::try_join_all;
 use keyloom_common::{Error, Result, store::RowPath};
 
 use super::{
-    blocks::Blocks, column::Column, handle::LanceHandle, layout::Layout, row::Row, take::take,
+    blocks::Blocks, column::Column, cost::Costs, handle::LanceHandle, layout::Layout, row::Row,
+    take::take,
 };
 use crate::store::{Fetched, Values};
 
@@ -66,7 +64,7 @@ impl LanceHandle {
         for (index, column) in columns.iter().enumerate() {
             let width = column.width(self, layout).await?;
             let blocks = Blocks::new(self, column.clone(), layout).await?;
-            if self.scans(column, width, &blocks, rows, path, layout) {
+            if self.scans(&blocks, width, rows, path, layout) {
                 split.scanned.push((index, Arc::new(blocks)));
             } else {
                 split.taken_width += width;
@@ -79,9 +77,8 @@ impl LanceHandle {
     /// Whether to read the column's blocks.
     fn scans(
         &self,
-        column: &Column,
-        width: u64,
         blocks: &Blocks,
+        width: u64,
         rows: &[Row],
         path: RowPath,
         layout: &Layout,
@@ -89,16 +86,7 @@ impl LanceHandle {
         if let Some(forced) = self.spec.access.rows {
             return forced == RowPath::Scan;
         }
-        if path == RowPath::Scan && blocks.are_kept() {
-            return true;
-        }
-        let block = self.costs.read(blocks.bytes());
-        let absent = blocks.absent(self, layout, &blocks.touched(rows));
-        let taking = self.costs.read(width).saturating_mul(rows.len() as u64);
-        if block.saturating_mul(absent) <= taking {
-            return true;
-        }
-        let all = block.saturating_mul(blocks.count().into());
-        blocks.are_kept() && column.spend(taking) > all
+        let costs = Costs::of(self, layout, blocks, rows, width);
+        costs.prefer_blocks(path, |saved| blocks.column().save(saved))
     }
 }

@@ -7,13 +7,15 @@ use std::{
 };
 
 use arrow::datatypes::SchemaRef;
-use keyloom_common::{Error, Result, error::redact, store::LanceSpec};
+use keyloom_common::{
+    Error, Result,
+    error::redact,
+    store::{LanceSpec, cost::Storage},
+};
 use lance::{Dataset, dataset::fragment::FileFragment};
 use tokio::sync::OnceCell;
 
-use super::{
-    caches::Caches, coder::Coder, column::Column, cost::Costs, error::Scrub, layout::Layout,
-};
+use super::{caches::Caches, coder::Coder, column::Column, error::Scrub, layout::Layout};
 use crate::store::StoreSettings;
 
 /// A snapshot of a dataset.
@@ -30,7 +32,7 @@ pub(crate) struct LanceHandle {
     pub(super) scrub: Scrub,
     pub(super) caches: Arc<Caches>,
     pub(super) coder: Coder,
-    pub(super) costs: Costs,
+    pub(super) storage: Storage,
     pub(super) layout: OnceCell<Arc<Layout>>,
     pub(super) columns: Mutex<HashMap<String, Arc<Column>>>,
 }

@@ -22,48 +22,35 @@ use super::{
 use crate::store::{Fetched, Place, Values, keys::Keys};
 
 impl LanceStore {
-    /// The row of each key, if the store holds it, and what was read to find it.
+    /// The rows that hold the keys, and what was read to find them.
     ///
     /// # Errors
-    /// `invalid` if a key stands in several rows and the store is to refuse that; `store` if the
-    /// dataset cannot be read.
-    pub(super) async fn locate(
-        &self,
-        keys: &Keys,
-        access: Access,
-    ) -> Result<(Vec<Option<Row>>, Fetched)> {
+    /// `store` if the dataset cannot be read.
+    pub(super) async fn locate(&self, keys: &Keys, access: Access) -> Result<(Matches, Fetched)> {
         let layout = self.handle.layout().await?;
         let stable = self.handle.dataset.manifest.uses_stable_row_ids();
         match &self.handle.spec.key {
             LanceKey::Offset => {
-                let row = |offset| layout.row_at_position(offset);
-                let rows = keys.integers()?.map(|key| key.and_then(row)).collect();
-                Ok((rows, Fetched::default()))
+                Ok((direct(keys, |key| layout.row_at_position(key))?, Fetched::default()))
             }
             LanceKey::RowId if !stable => {
-                let row = |address| layout.row_at(address);
-                let rows = keys.integers()?.map(|key| key.and_then(row)).collect();
-                Ok((rows, Fetched::default()))
+                Ok((direct(keys, |key| layout.row_at(key))?, Fetched::default()))
             }
-            LanceKey::RowId => {
-                let (matches, fetched) =
-                    self.search(keys, KeySource::StableRowId, access, layout).await?;
-                Ok((self.choose(keys, &matches)?, fetched))
-            }
+            LanceKey::RowId => self.search(keys, KeySource::StableRowId, access, layout).await,
             LanceKey::Column(name) => {
                 let column = self.handle.column(name)?;
                 if self.key_path(access, layout)? == KeyPath::Btree {
-                    let found = btree::search(&self.handle, layout, &column, keys.array()).await;
-                    let (matches, fetched) = found?;
-                    return Ok((self.choose(keys, &matches)?, fetched));
+                    return btree::search(&self.handle, layout, &column, keys.array()).await;
                 }
                 let blocks = Blocks::new(&self.handle, column.clone(), layout).await?;
                 let source = KeySource::Column(Arc::new(blocks));
-                let (mut matches, fetched) = self.search(keys, source, access, layout).await?;
-                if !keys.is_exact() {
-                    matches = self.verify(keys, matches, column, access).await?;
+                let (matches, mut fetched) = self.search(keys, source, access, layout).await?;
+                if keys.is_exact() {
+                    return Ok((matches, fetched));
                 }
-                Ok((self.choose(keys, &matches)?, fetched))
+                let (matches, read) = self.verify(keys, matches, column, access).await?;
+                fetched.add(&read);
+                Ok((matches, fetched))
             }
         }
     }
@@ -105,28 +92,40 @@ impl LanceStore {
         Ok(KeyPath::Scan)
     }
 
-    /// The matches whose rows hold the very key.
+    /// The matches whose rows hold the very key, and what was read to compare them.
     async fn verify(
         &self,
         keys: &Keys,
         matches: Matches,
         column: Arc<Column>,
         access: Access,
-    ) -> Result<Matches> {
+    ) -> Result<(Matches, Fetched)> {
         let rows: Vec<Row> = matches.iter().map(|(_, row)| *row).collect();
-        let (values, _) = self.handle.fetch(&[column], &rows, access.rows).await?;
-        let Some(Values { pieces, places }) = values.first() else { return Ok(Matches::new()) };
+        let (values, read) = self.handle.fetch(&[column], &rows, access.rows).await?;
+        // Keys are counted as such, not as values.
+        let fetched = Fetched {
+            keys_verified: read.rows_taken + read.rows_scanned,
+            blocks: read.blocks,
+            block_hits: read.block_hits,
+            ..Fetched::default()
+        };
+        let Some(Values { pieces, places }) = values.first() else {
+            return Ok((Matches::new(), fetched));
+        };
         let held = pieces.iter().map(Keys::try_new).collect::<Result<Vec<_>>>()?;
         let same = |key: u32, place: &Place| {
             keys.equal(key as usize, &held[place.piece as usize], place.row as usize)
         };
         let found = matches.into_iter().zip(places.iter());
         let verified = found.filter(|((key, _), place)| same(*key, place));
-        Ok(verified.map(|(found, _)| found).collect())
+        Ok((verified.map(|(found, _)| found).collect(), fetched))
     }
 
     /// One row for each key. The rows of a key come in storage order.
-    fn choose(&self, keys: &Keys, matches: &Matches) -> Result<Vec<Option<Row>>> {
+    ///
+    /// # Errors
+    /// `invalid` if a key stands in several rows and the store is to refuse that.
+    pub(super) fn choose(&self, keys: &Keys, matches: &Matches) -> Result<Vec<Option<Row>>> {
         let policy = self.handle.spec.on_duplicate_key;
         let (mut rows, mut refused) = (vec![None; keys.len()], None);
         for (key, row) in matches {
@@ -146,4 +145,10 @@ impl LanceStore {
             self.alias
         )))
     }
+}
+
+/// The rows of keys that say by themselves where rows are.
+fn direct(keys: &Keys, row: impl Fn(u64) -> Option<Row>) -> Result<Matches> {
+    let rows = (0..).zip(keys.integers()?);
+    Ok(rows.filter_map(|(key, at)| Some((key, row(at?)?))).collect())
 }

@@ -39,12 +39,12 @@ use std::{fmt, sync::Arc};
 use arrow::{
     array::ArrayRef,
     compute::cast,
-    datatypes::{Field, SchemaRef},
+    datatypes::{Field, Schema, SchemaRef},
 };
 use async_trait::async_trait;
 use keyloom_common::{
-    Error, ErrorKind, Result,
-    store::{ResolvedStore, StoreKind},
+    Error, Result,
+    store::{ResolvedStore, RowPath, StoreKind},
 };
 
 use self::row::Row;
@@ -86,52 +86,54 @@ impl LanceHandle {
 #[async_trait]
 impl Store for LanceStore {
     async fn lookup(&self, request: Request) -> Result<Found> {
-        let found = self.find(&request).await;
-        found.map_err(|error| self.explain(error))
+        let output = requested_schema(&self.schema, &request.columns)?;
+        let keys = Keys::try_new(&request.keys)?;
+        let located = self.locate(&keys, request.access).await;
+        let (matches, searched) = located.map_err(|error| self.cannot_read(error))?;
+        let rows = self.choose(&keys, &matches)?;
+        let found = self.find(&output, rows, request.access.rows).await;
+        let mut found = found.map_err(|error| self.cannot_read(error))?;
+        found.fetched.add(&searched);
+        Ok(found)
     }
 
     async fn row_bytes(&self, columns: &[usize]) -> Result<u64> {
-        let bytes = self.width(columns).await;
-        bytes.map_err(|error| self.explain(error))
+        let output = requested_schema(&self.schema, columns)?;
+        let bytes = self.width(&output).await;
+        bytes.map_err(|error| self.cannot_read(error))
     }
 }
 
 impl LanceStore {
-    /// Names the store, unless the error is about what was asked of it.
-    fn explain(&self, error: Error) -> Error {
-        let error = match error.kind() {
-            ErrorKind::Invalid => error,
-            _ => error.context(format_args!("KV store '{}' cannot be read", self.alias)),
-        };
+    /// Names the store, and keeps secrets. Not for errors about what was asked of it.
+    fn cannot_read(&self, error: Error) -> Error {
+        let error = error.context(format_args!("KV store '{}' cannot be read", self.alias));
         self.handle.scrub.clean(error)
     }
 
-    async fn width(&self, columns: &[usize]) -> Result<u64> {
+    async fn width(&self, output: &Schema) -> Result<u64> {
         let layout = self.handle.layout().await?;
         let mut bytes = 0;
-        for field in requested_schema(&self.schema, columns)?.fields() {
+        for field in output.fields() {
             bytes += self.handle.column(field.name())?.width(&self.handle, layout).await?;
         }
         Ok(bytes)
     }
 
-    async fn find(&self, request: &Request) -> Result<Found> {
-        let output = requested_schema(&self.schema, &request.columns)?;
-        let keys = Keys::try_new(&request.keys)?;
-        let (rows, mut fetched) = self.locate(&keys, request.access).await?;
+    /// The values of the keys' rows.
+    async fn find(&self, output: &Schema, rows: Vec<Option<Row>>, path: RowPath) -> Result<Found> {
         let held: Vec<bool> = rows.iter().map(Option::is_some).collect();
         if output.fields().is_empty() {
-            return Ok(Found { held, columns: Vec::new(), fetched });
+            return Ok(Found { held, ..Found::default() });
         }
         let columns = output.fields().iter().map(|field| self.handle.column(field.name()));
         let columns = columns.collect::<Result<Vec<_>>>()?;
         let wanted: Vec<Row> = rows.into_iter().flatten().collect();
         if wanted.is_empty() {
             let columns = columns.iter().map(|_| Values::none(held.len())).collect();
-            return Ok(Found { held, columns, fetched });
+            return Ok(Found { held, columns, ..Found::default() });
         }
-        let (values, read) = self.handle.fetch(&columns, &wanted, request.access.rows).await?;
-        fetched.add(&read);
+        let (values, fetched) = self.handle.fetch(&columns, &wanted, path).await?;
         let spread = output.fields().iter().zip(values);
         let columns = spread.map(|(field, values)| conform(values.spread(&held), field));
         Ok(Found { columns: columns.collect::<Result<_>>()?, held, fetched })

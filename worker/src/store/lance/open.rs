@@ -12,14 +12,13 @@ use arrow::datatypes::{Schema, SchemaRef};
 use keyloom_common::{
     Error, Result,
     error::redact,
-    store::{LancePin, LanceSpec, Snapshot, StoreDescription},
+    store::{LancePin, LanceSpec, Snapshot, StoreDescription, cost::Storage},
 };
 use lance::{Dataset, dataset::builder::DatasetBuilder, session::Session};
 use tokio::sync::OnceCell;
 
 use super::{
     caches::Caches,
-    cost::Costs,
     error::{Scrub, from_lance},
     figures::figures,
     handle::LanceHandle,
@@ -69,7 +68,7 @@ impl LanceEnv<'_> {
             scrub: self.scrub(spec)?,
             // The profiles hold credentials, and nothing reads them after this.
             settings: StoreSettings { storage_profiles: HashMap::new(), ..self.settings.clone() },
-            costs: Costs::of(spec),
+            storage: Storage::of(&spec.uri),
             uri: spec.uri.as_str().into(),
             spec: spec.clone(),
             dataset: Arc::new(dataset),

@@ -35,6 +35,9 @@ struct Codes {
     nulls: Option<NullBuffer>,
 }
 
+/// The most searches in maps that are made without tasks of their own: about a millisecond's work.
+const MAX_PROBES_AT_ONCE: usize = 16 * 1024;
+
 /// Keys, by their positions in a request, and rows that hold them or another key of the same code.
 /// The rows of a key stand in storage order.
 pub(super) type Matches = Vec<(u32, Row)>;
@@ -42,18 +45,33 @@ pub(super) type Matches = Vec<(u32, Row)>;
 impl Scan {
     /// The rows of the wanted codes, through maps of all keys that are read once and then kept.
     pub(super) async fn through_maps(&self, wanted: Arc<CodeIndex>) -> Result<(Matches, Fetched)> {
+        if let Some(matches) = self.through_kept_maps(&wanted) {
+            return Ok((matches, Fetched::default()));
+        }
         let jobs = (0..self.layout.len()).map(|fragment| {
             let (scan, wanted) = (self.clone(), wanted.clone());
             async move {
                 let (map, fetched) = scan.map(fragment).await?;
                 let mut matches = Matches::new();
-                wanted.for_each_match(&map, |key, offset| {
-                    matches.push((key, Row::new(fragment, offset)));
-                });
+                find(&wanted, fragment, &map, &mut matches);
                 Ok((matches, fetched))
             }
         });
         self.join(jobs.collect::<Vec<_>>()).await
+    }
+
+    /// The same at once, if all maps are in memory and so few codes are wanted that tasks would cost
+    /// more than they save.
+    fn through_kept_maps(&self, wanted: &CodeIndex) -> Option<Matches> {
+        if wanted.len().saturating_mul(self.layout.len()) > MAX_PROBES_AT_ONCE {
+            return None;
+        }
+        let mut matches = Matches::new();
+        for fragment in 0..self.layout.len() {
+            let map = self.handle.caches.maps.get(&self.name(fragment))?;
+            find(wanted, fragment, &map, &mut matches);
+        }
+        Some(self.live(matches))
     }
 
     /// The rows of the wanted codes, found while all keys are read. Nothing is kept.
@@ -87,9 +105,14 @@ impl Scan {
             matches.extend(found);
             fetched.add(&read);
         }
-        // Deletions are the snapshot's, while maps are shared with other versions.
+        Ok((self.live(matches), fetched))
+    }
+
+    /// Leaves out deleted rows. Deletions are the snapshot's, while maps are shared with other
+    /// versions.
+    fn live(&self, mut matches: Matches) -> Matches {
         matches.retain(|(_, row)| self.layout.is_live(*row));
-        Ok((matches, fetched))
+        matches
     }
 
     /// The map of a fragment's keys, deleted rows among them.
@@ -157,6 +180,11 @@ impl Scan {
         let codes = handle.coder.codes(&keys);
         Ok((Codes { start, codes, nulls: keys.nulls().cloned() }, fetched))
     }
+}
+
+/// Adds the rows of a fragment whose codes are wanted.
+fn find(wanted: &CodeIndex, fragment: usize, map: &CodeIndex, matches: &mut Matches) {
+    wanted.for_each_match(map, |key, offset| matches.push((key, Row::new(fragment, offset))));
 }
 
 fn index(mut parts: Vec<Codes>) -> CodeIndex {

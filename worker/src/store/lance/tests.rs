@@ -1,6 +1,9 @@
 //! What Lance alone brings: fragments, deletions, compaction, row ids, versions and tags.
 
+mod errors;
+mod keeping;
 mod opening;
+mod reading;
 mod rows;
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
@@ -25,11 +28,11 @@ use lance::{
     },
 };
 
-use super::coder::Coder;
+use super::{LanceHandle, coder::Coder};
 use crate::store::{
     Found, Request, Store, StoreEnv, StoreSettings,
     contract::fixture::{
-        Blobs, EveryPath, batch, env, held, index, lance_spec, values, write_lance,
+        Blobs, EveryPath, as_remote, batch, env, held, index, lance_spec, values, write_lance,
     },
     open::Handle,
 };
@@ -112,6 +115,12 @@ async fn describe(env: &StoreEnv, spec: LanceSpec) -> Result<Arc<ResolvedStore>>
 async fn open(spec: LanceSpec) -> Result<Arc<dyn Store>> {
     let env = env();
     env.open(&*describe(&env, spec).await?).await
+}
+
+/// The open dataset below a store.
+async fn open_handle(env: &StoreEnv, resolved: &ResolvedStore) -> Arc<LanceHandle> {
+    let Handle::Lance(handle) = env.open_handle(resolved).await.unwrap() else { unreachable!() };
+    handle
 }
 
 async fn open_error(spec: LanceSpec) -> Error {

@@ -134,15 +134,19 @@ async fn a_store_whose_files_are_gone_is_an_error_not_a_miss() {
     assert!(!error.message().contains(".rs:"), "{error}");
 }
 
-/// A data file stays open, so a compaction with cleanup does not take a running job's snapshot away.
+/// A local data file stays open, so a compaction with cleanup does not take a running job's snapshot
+/// away.
 #[tokio::test]
 async fn files_that_are_open_outlive_their_removal() {
-    let rows = three_fragments(false).await;
-    let store = rows.open("id").await;
-    let mapped = ask(&store, Int64Array::from(vec![1]), &[]).await.unwrap();
-    assert_eq!(held(&mapped), [true]);
-    std::fs::remove_dir_all(format!("{}/data", rows.uri)).unwrap();
-    assert_eq!(ids(&store, Int64Array::from(vec![1, 15])).await, [Some(1), Some(15)]);
+    for path in [RowPath::Take, RowPath::Scan] {
+        let rows = three_fragments(false).await;
+        let access = ForcedAccess { keys: None, rows: Some(path) };
+        let store = open(LanceSpec { access, ..rows.spec("id") }).await.unwrap();
+        let mapped = ask(&store, Int64Array::from(vec![1]), &[]).await.unwrap();
+        assert_eq!(held(&mapped), [true]);
+        std::fs::remove_dir_all(format!("{}/data", rows.uri)).unwrap();
+        assert_eq!(ids(&store, Int64Array::from(vec![1, 15])).await, [Some(1), Some(15)]);
+    }
 }
 
 #[tokio::test]

@@ -136,8 +136,7 @@ async fn keys_whose_hashes_collide_are_told_apart() {
 async fn with_hashes(rows: &Rows, mask: u64) -> Arc<dyn Store> {
     let env = env();
     let resolved = describe(&env, rows.spec("word")).await.unwrap();
-    let Handle::Lance(handle) = env.open_handle(&resolved).await.unwrap() else { unreachable!() };
-    let mut handle = Arc::into_inner(handle).unwrap();
+    let mut handle = Arc::into_inner(open_handle(&env, &resolved).await).unwrap();
     handle.coder = Coder::masked(mask);
     Arc::new(Arc::new(handle).bind(&resolved).unwrap())
 }

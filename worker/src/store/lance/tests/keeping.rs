@@ -1,0 +1,94 @@
+//! What is kept of columns that are larger than the room for them.
+
+use super::*;
+use crate::store::Fetched;
+
+const BLOCKS: i64 = 40;
+const BLOCK_ROWS: i64 = 1000;
+
+/// Forty blocks of ids, and room for about half of them.
+async fn forty_blocks() -> (Rows, StoreEnv) {
+    let params = WriteParams { max_rows_per_file: 10_000, ..Default::default() };
+    let rows = write(super::rows(0..BLOCKS * BLOCK_ROWS), params).await;
+    let block_bytes = BLOCK_ROWS as u64 * 8;
+    let settings = StoreSettings {
+        column_cache_bytes: block_bytes * 27,
+        read_bytes: block_bytes as usize,
+        ..Default::default()
+    };
+    (rows, StoreEnv::new(settings, Arc::new(Blobs::default())))
+}
+
+async fn open_in(env: &StoreEnv, spec: LanceSpec) -> Arc<dyn Store> {
+    env.open(&describe(env, spec).await.unwrap()).await.unwrap()
+}
+
+/// Asks for the ids of every so many rows, and checks them.
+async fn ask_every(store: &Arc<dyn Store>, step: usize, rows: i64, path: RowPath) -> Fetched {
+    let ids: Vec<_> = (0..rows).rev().step_by(step).collect();
+    let keys = Arc::new(UInt64Array::from_iter_values(ids.iter().map(|id| *id as u64)));
+    let access = Access { keys: KeyPath::Direct, rows: path, expected_keys: None };
+    let found = store.lookup(Request { keys, columns: vec![0], access }).await.unwrap();
+    assert_eq!(values(&found, 0).as_ref(), &Int64Array::from(ids));
+    found.fetched
+}
+
+#[tokio::test]
+async fn a_part_of_a_large_column_is_kept() {
+    let (rows, env) = forty_blocks().await;
+    let access = ForcedAccess { keys: None, rows: Some(RowPath::Scan) };
+    let store = open_in(&env, LanceSpec { access, ..rows.spec("_offset") }).await;
+    let first = ask_every(&store, 7, 40_000, RowPath::Take).await;
+    assert_eq!((first.blocks, first.block_hits, first.rows_scanned), (40, 0, 40_000));
+    let kept = env.lance_caches.blocks.len() as u64;
+    assert!((18..=22).contains(&kept), "{kept}");
+    for step in [7, 1, 100] {
+        let later = ask_every(&store, step, 40_000, RowPath::Take).await;
+        assert_eq!((later.blocks, later.block_hits), (40, kept), "every {step}");
+        assert_eq!(later.rows_scanned, (40 - kept) * 1000, "every {step}");
+    }
+}
+
+#[tokio::test]
+async fn a_column_that_grows_beyond_its_room_keeps_less_of_the_same() {
+    let (mut rows, env) = forty_blocks().await;
+    let access = ForcedAccess { keys: None, rows: Some(RowPath::Scan) };
+    let spec = LanceSpec { access, ..rows.spec("_offset") };
+    ask_every(&open_in(&env, spec.clone()).await, 7, 40_000, RowPath::Take).await;
+    let before = env.lance_caches.blocks.len() as u64;
+    rows.append(super::rows(40_000..60_000)).await;
+    let grown = open_in(&env, spec).await;
+    let hits = ask_every(&grown, 7, 40_000, RowPath::Take).await.block_hits;
+    assert!((before / 2..before).contains(&hits), "{hits} of {before}");
+    let all = ask_every(&grown, 7, 60_000, RowPath::Take).await;
+    assert_eq!((all.blocks, all.block_hits), (60, hits));
+    let again = ask_every(&grown, 7, 60_000, RowPath::Take).await.block_hits;
+    assert!((18..=22).contains(&again), "{again}");
+}
+
+#[tokio::test]
+async fn a_large_column_is_scanned_only_where_reading_the_rest_pays() {
+    let (rows, env) = forty_blocks().await;
+    let store = open_in(&env, rows.spec("_offset")).await;
+    // A row of each block is not worth the blocks that are not kept, whatever the plan says.
+    for path in [RowPath::Take, RowPath::Scan] {
+        for _ in 0..50 {
+            let sparse = ask_every(&store, 1000, 40_000, path).await;
+            assert_eq!((sparse.rows_taken, sparse.blocks), (40, 0));
+        }
+    }
+    // Twenty are, but not those that are kept as well, unless that pays in time.
+    let first = ask_every(&store, 50, 40_000, RowPath::Take).await;
+    assert_eq!((first.rows_taken, first.blocks), (800, 0));
+    for _ in 0..10 {
+        ask_every(&store, 50, 40_000, RowPath::Take).await;
+    }
+    let kept = env.lance_caches.blocks.len() as u64;
+    let later = ask_every(&store, 50, 40_000, RowPath::Take).await;
+    assert_eq!((later.blocks, later.block_hits, later.rows_taken), (40, kept, 0));
+    // A plan that says so pays at once.
+    let (rows, env) = forty_blocks().await;
+    let store = open_in(&env, rows.spec("_offset")).await;
+    let planned = ask_every(&store, 50, 40_000, RowPath::Scan).await;
+    assert_eq!((planned.blocks, planned.rows_taken), (40, 0));
+}
