@@ -9,6 +9,8 @@ mod blobs;
 mod dispatch;
 mod gather;
 mod jobs;
+#[doc(hidden)]
+pub mod micro;
 pub mod planner;
 mod scheduler;
 mod server;

@@ -8,6 +8,7 @@ use proptest::{
 };
 
 use super::{
+    bounds::bounds,
     query::{COLUMNS, Call, Case, Expr, Fields, Output, Store, TableRow, Type, Value, WORDS, What},
     stored::stored,
 };
@@ -183,8 +184,13 @@ pub(super) fn case() -> impl Strategy<Value = Case> {
         (btree_map(word(), fields(), 0..6), stored(WORDS.len())),
         vec(level.output(), 1..4),
         option::weighted(0.4, level.bool.clone()),
+        bounds(),
     )
-        .prop_map(|(rows, numbers, words, outputs, filter)| Case {
+        .prop_map(|(rows, numbers, words, outputs, filter, bounds)| Case {
+            bounds: match numbers.1.forces_map() || words.1.forces_map() {
+                true => bounds.with_room_for_maps(),
+                false => bounds,
+            },
             rows,
             numbers: numbers.0,
             numbers_stored: numbers.1,

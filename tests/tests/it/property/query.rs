@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::stored::Stored;
+use super::{bounds::Bounds, stored::Stored};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Value {
@@ -99,6 +99,7 @@ pub(super) struct Case {
     pub(super) words_stored: Stored,
     pub(super) outputs: Vec<Output>,
     pub(super) filter: Option<Expr>,
+    pub(super) bounds: Bounds,
 }
 
 impl Store {

@@ -10,6 +10,7 @@ use arrow::{
     datatypes::{DataType, Int64Type, UInt8Type},
 };
 use keyloom_client::{Error, Session, report::JobSummary};
+use tempfile::TempDir;
 
 use super::query::{Case, Fields, TableRow, Value, WORDS};
 
@@ -88,15 +89,18 @@ impl Case {
     }
 }
 
-/// The rows of a case's query, and what was counted.
-pub(super) async fn run(
-    session: &Session,
-    case: &Case,
-) -> Result<(Vec<Vec<Value>>, JobSummary), Error> {
+/// A session with a case's bounds, stores and table. The datasets go with the folder.
+async fn open(case: &Case) -> Result<(Session, TempDir), Error> {
+    let session = Session::embedded_with(case.bounds.settings()).await?;
     let folder = tempfile::tempdir().unwrap();
-    case.attach(session, folder.path()).await?;
-    session.context().deregister_table("t")?;
+    case.attach(&session, folder.path()).await?;
     session.register_batches("t", &[case.table()])?;
+    Ok((session, folder))
+}
+
+/// The rows of a case's query, and what was counted.
+pub(super) async fn run(case: &Case) -> Result<(Vec<Vec<Value>>, JobSummary), Error> {
+    let (session, _folder) = open(case).await?;
     let mut job = session.submit(session.sql(&case.sql()).await?).await?;
     let batches = job.collect().await?;
     let rows = batches.iter().flat_map(|batch| (0..batch.num_rows()).map(|row| values(batch, row)));
@@ -104,9 +108,8 @@ pub(super) async fn run(
 }
 
 /// The plan of a case's query, line by line.
-pub(super) async fn explain(session: &Session, case: &Case) -> Result<Vec<String>, Error> {
-    let folder = tempfile::tempdir().unwrap();
-    case.attach(session, folder.path()).await?;
+pub(super) async fn explain(case: &Case) -> Result<Vec<String>, Error> {
+    let (session, _folder) = open(case).await?;
     let plan = session.explain(session.sql(&case.sql()).await?, false).await?;
     Ok(plan.lines().map(ToOwned::to_owned).collect())
 }

@@ -47,6 +47,10 @@ pub(super) fn stored(keys: usize) -> impl Strategy<Value = Stored> {
 }
 
 impl Stored {
+    pub(super) fn forces_map(&self) -> bool {
+        matches!(self, Self::Lance(Layout { keys: Some(KeyPath::Map), .. }))
+    }
+
     /// The keys' numbers of rows that are to be written and deleted again.
     pub(super) fn deleted(&self) -> &[usize] {
         match self {
