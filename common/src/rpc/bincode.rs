@@ -2,6 +2,8 @@
 //!
 //! Wire types are flat, because the limit does not bound recursion.
 
+use std::fmt::Display;
+
 use bincode::Options;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -11,17 +13,24 @@ use crate::error::{Error, Result};
 const MAX_VALUE_BYTES: u64 = 256 << 20;
 
 fn options() -> impl Options + Copy {
-    bincode::DefaultOptions::new().with_limit(MAX_VALUE_BYTES)
+    bincode::DefaultOptions::new()
 }
 
-/// A value as bytes.
+/// A value as bytes. It is walked once: with a limit, bincode would walk it for its size before, and
+/// meet each [`super::Body`] twice.
 ///
 /// # Errors
 /// `resource_exhausted` if it is too large.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
-    options()
-        .serialize(value)
-        .map_err(|error| Error::resource_exhausted(format!("a message cannot be written: {error}")))
+    let too_large = |reason: &dyn Display| {
+        Error::resource_exhausted(format!("a message cannot be written: {reason}"))
+    };
+    let mut bytes = Vec::new();
+    options().serialize_into(&mut bytes, value).map_err(|error| too_large(&error))?;
+    if bytes.len() as u64 > MAX_VALUE_BYTES {
+        return Err(too_large(&format_args!("it takes more than {MAX_VALUE_BYTES} bytes")));
+    }
+    Ok(bytes)
 }
 
 /// A value from bytes.
@@ -30,6 +39,7 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
 /// `internal` if the bytes are not such a value.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     options()
+        .with_limit(MAX_VALUE_BYTES)
         .deserialize(bytes)
         .map_err(|error| Error::internal(format!("bad message from a peer: {error}")))
 }

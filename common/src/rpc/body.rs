@@ -4,10 +4,12 @@
 //! serde has no room for this, so a connection says for the time of one message where bodies go to
 //! or come from. Without a connection a body is bytes like others.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, result};
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::error::{Error, Result};
 
 /// Bytes in a message: a chunk of rows, a plan, a part of a blob.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,8 +42,17 @@ pub(super) fn apart<T>(write: impl FnOnce() -> T) -> (T, Vec<Bytes>) {
 }
 
 /// Reads a message whose bodies are these, one after the other.
-pub(super) fn together<T>(bodies: Bytes, read: impl FnOnce() -> T) -> T {
-    with(Beside::Unread(bodies), read).0
+///
+/// # Errors
+/// What `read` says, or `internal` if the message has other bodies.
+pub(super) fn together<T>(bodies: Bytes, read: impl FnOnce() -> Result<T>) -> Result<T> {
+    let (message, beside) = with(Beside::Unread(bodies), read);
+    match beside {
+        Some(Beside::Unread(rest)) if !rest.is_empty() => {
+            message.and(Err(Error::internal("bad message from a peer: a body that is not in it")))
+        }
+        _ => message,
+    }
 }
 
 fn with<T>(beside: Beside, run: impl FnOnce() -> T) -> (T, Option<Beside>) {
@@ -61,7 +72,7 @@ fn with<T>(beside: Beside, run: impl FnOnce() -> T) -> (T, Option<Beside>) {
 }
 
 impl Serialize for Body {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> result::Result<S::Ok, S::Error> {
         let apart = BESIDE.with_borrow_mut(|beside| match beside {
             Some(Beside::Written(bodies)) => {
                 bodies.push(self.0.clone());
@@ -78,7 +89,7 @@ impl Serialize for Body {
 }
 
 impl<'de> Deserialize<'de> for Body {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> result::Result<Self, D::Error> {
         if !BESIDE.with_borrow(|beside| matches!(beside, Some(Beside::Unread(_)))) {
             return Bytes::deserialize(deserializer).map(Self);
         }

@@ -11,7 +11,7 @@ use bytes::Buf;
 use futures::{Sink, Stream};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, BufReader},
+    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
 use tokio_util::io::poll_write_buf;
@@ -31,17 +31,17 @@ const OUTGOING_BYTES: usize = 64 * 1024;
 /// A connection that carries a service, in messages whose bodies are not copied.
 #[derive(Debug)]
 pub struct Transport<Item, SinkItem, S = TcpStream> {
-    stream: BufReader<S>,
+    stream: S,
     incoming: Incoming,
     outgoing: Outgoing,
     max_frame_bytes: usize,
     messages: PhantomData<fn(SinkItem) -> Item>,
 }
 
-impl<Item, SinkItem, S: AsyncRead> Transport<Item, SinkItem, S> {
+impl<Item, SinkItem, S> Transport<Item, SinkItem, S> {
     fn new(stream: S, limits: &Limits) -> Self {
         Self {
-            stream: BufReader::new(stream),
+            stream,
             incoming: Incoming::default(),
             outgoing: Outgoing::default(),
             max_frame_bytes: limits.max_frame_bytes,
@@ -73,7 +73,7 @@ where
 impl<Item, SinkItem, S> Sink<SinkItem> for Transport<Item, SinkItem, S>
 where
     SinkItem: Serialize,
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncWrite + Unpin,
 {
     type Error = io::Error;
 
@@ -172,11 +172,21 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow::{
+        array::{ArrayRef, AsArray, Int64Array, RecordBatch},
+        compute::concat_batches,
+        datatypes::Int64Type,
+    };
     use bytes::Bytes;
     use futures::{SinkExt, StreamExt};
 
     use super::*;
-    use crate::rpc::{Body, Next};
+    use crate::{
+        ipc::{Decoder, Encoder},
+        rpc::{Body, Next},
+    };
 
     #[tokio::test]
     async fn bodies_arrive_as_they_left() {
@@ -208,6 +218,35 @@ mod tests {
         assert!(far.next().await.is_none());
     }
 
+    /// Arrow copies what is not aligned, or not in one piece.
+    #[tokio::test]
+    async fn rows_stay_where_they_were_received() {
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..200_000));
+        let rows = RecordBatch::try_from_iter([("number", numbers)]).unwrap();
+        let mut encoder = Encoder::try_new(&rows.schema(), 4 << 20).unwrap();
+        let (near, far) = tokio::io::duplex(10_000);
+        let limits = Limits::default();
+        let mut near = Transport::<(), Next, _>::new(near, &limits);
+        let mut far = Transport::<Next, (), _>::new(far, &limits);
+        let mut decoder = Decoder::new();
+        let mut received = Vec::new();
+        for chunk in encoder.write(&rows).unwrap() {
+            let sending = near.send(Next::Chunk { stream: 0, bytes: Body(chunk) });
+            let (sent, chunk) = tokio::join!(sending, far.next());
+            sent.unwrap();
+            let Next::Chunk { bytes: Body(chunk), .. } = chunk.unwrap().unwrap() else {
+                unreachable!("a chunk was sent")
+            };
+            let memory = chunk.as_ptr_range();
+            for batch in decoder.push(chunk).unwrap() {
+                let values = batch.column(0).as_primitive::<Int64Type>().values().as_ptr().cast();
+                assert!(memory.contains(&values), "the values were copied");
+                received.push(batch);
+            }
+        }
+        assert_eq!(concat_batches(&rows.schema(), &received).unwrap(), rows);
+    }
+
     #[tokio::test]
     async fn a_body_that_claims_more_than_was_sent_is_an_error() {
         let (mut near, far) = tokio::io::duplex(1000);
@@ -218,5 +257,17 @@ mod tests {
         tokio::io::AsyncWriteExt::write_all_buf(&mut near, &mut outgoing).await.unwrap();
         let error = far.next().await.unwrap().unwrap_err();
         assert!(error.to_string().contains("a body is longer than what was sent"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_no_message_has_is_an_error() {
+        let (mut near, far) = tokio::io::duplex(1000);
+        let mut far = Transport::<Body, (), _>::new(far, &Limits::default());
+        let mut outgoing = Outgoing::default();
+        let (message, bodies) = body::apart(|| encode(&Body(Bytes::from_static(b"one"))).unwrap());
+        outgoing.push(&message, [bodies.clone(), bodies].concat(), 100).unwrap();
+        tokio::io::AsyncWriteExt::write_all_buf(&mut near, &mut outgoing).await.unwrap();
+        let error = far.next().await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("a body that is not in it"), "{error}");
     }
 }
