@@ -19,8 +19,9 @@ pub struct Settings {
     pub max_connections: usize,
     /// The most bytes of task outputs kept in memory; more goes to temporary files. Default 128 MiB.
     pub gather_memory_bytes: u64,
-    /// How long an attempt whose rows are not due yet waits for memory before they go to a file, in
-    /// milliseconds. Must be well below `rpc.call_timeout_ms`. Default 2 s.
+    /// How long an attempt whose rows are not due yet waits while half of that memory is taken, in
+    /// milliseconds; then they are taken all the same. Must be well below `rpc.call_timeout_ms`.
+    /// Default 2 s.
     pub gather_wait_ms: u64,
     /// The most bytes of task outputs in temporary files. Default 64 GiB.
     pub gather_disk_bytes: u64,

@@ -1,8 +1,8 @@
 //! Chunks of attempts that run now. A chunk of any other attempt is refused: that is the fence
 //! between an attempt and its late predecessor.
 //!
-//! While memory is full, a task waits whose rows are not due yet, and with it its worker. It waits
-//! for a while only: the task whose rows are due may need that worker's slot.
+//! While half of the memory is taken, a task waits whose rows are not due yet, and with it its worker.
+//! It waits for a while only: the task whose rows are due may need that worker's slot.
 
 use std::{
     cmp::Ordering,
@@ -106,7 +106,7 @@ impl Outputs {
             }
         }
         let early = due.get(&attempt.task.stage).is_some_and(|due| attempt.task.index > *due);
-        if early && !output.patience.is_zero() && !self.room.has_memory(chunk.len()) {
+        if early && !output.patience.is_zero() && !self.room.has_memory_ahead(chunk.len()) {
             return Ok(Some(output.patience));
         }
         output.spool.push(chunk.clone()).map(|()| None)
@@ -155,7 +155,7 @@ mod tests {
 
     const CHUNK: usize = 10;
 
-    /// Outputs with memory for one chunk, and attempts at tasks 0, 1, … of one stage.
+    /// Outputs with memory for two chunks, one of them for rows that are due, and attempts at tasks 0, 1, … of one stage.
     struct Rig {
         outputs: Outputs,
         worker: WorkerId,
@@ -168,7 +168,7 @@ mod tests {
         }
 
         fn with_patience(tasks: u32, patience: Duration) -> Self {
-            let outputs = Outputs::new(SpoolRoom::new(15, 1000), patience);
+            let outputs = Outputs::new(SpoolRoom::new(2 * CHUNK as u64, 1000), patience);
             let stage = StageId { job: JobId::new(), index: 0 };
             let rig = Self { outputs, worker: WorkerId::new(), stage };
             (0..tasks).for_each(|task| rig.outputs.open(rig.worker, rig.attempt(task)));

@@ -36,10 +36,6 @@ impl Gauge {
             .is_ok()
     }
 
-    fn has(&self, bytes: u64) -> bool {
-        self.used.load(Ordering::Relaxed).saturating_add(bytes) <= self.max
-    }
-
     fn give_back(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -52,9 +48,10 @@ impl SpoolRoom {
         Arc::new(Self { memory, disk, changed: Notify::new() })
     }
 
-    /// Whether so many bytes would stay in memory now.
-    pub(crate) fn has_memory(&self, bytes: usize) -> bool {
-        self.memory.has(bytes as u64)
+    /// Whether there is memory for so many bytes that are not due yet. Half of it is left to those
+    /// that are.
+    pub(crate) fn has_memory_ahead(&self, bytes: usize) -> bool {
+        self.memory.used.load(Ordering::Relaxed).saturating_add(bytes as u64) <= self.memory.max / 2
     }
 
     /// Told whenever memory was given back, or when those who wait should look again.
