@@ -152,7 +152,7 @@ fn fill<S: AsyncRead + Unpin>(
 
 fn check(message: usize, bodies: usize, max_bytes: usize) -> io::Result<()> {
     let bytes = message.saturating_add(bodies);
-    if bytes <= max_bytes {
+    if bytes <= max_bytes && u32::try_from(bytes).is_ok() {
         return Ok(());
     }
     let text = format!("a frame of {bytes} bytes is larger than max_frame_bytes = {max_bytes}");

@@ -7,12 +7,9 @@
 mod event_loop;
 mod outputs;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
 };
 
 use bytes::Bytes;
@@ -29,6 +26,7 @@ use crate::{
 };
 use event_loop::EventLoop;
 use outputs::Outputs;
+pub(crate) use outputs::Patience;
 
 /// The handle to the loop.
 #[derive(Clone, Debug)]
@@ -76,9 +74,8 @@ enum Command {
 impl Dispatcher {
     /// Starts the loop. It ends when the last handle is dropped.
     ///
-    /// While `room` has no memory left, an attempt whose rows are not due yet waits for it, for
-    /// `patience` in all.
-    pub(crate) fn start(settings: Settings, room: Arc<SpoolRoom>, patience: Duration) -> Self {
+    /// While `room` has no memory for them, attempts whose rows are not due yet wait.
+    pub(crate) fn start(settings: Settings, room: Arc<SpoolRoom>, patience: Patience) -> Self {
         let (commands, receiver) = mpsc::unbounded_channel();
         let outputs = Arc::new(Outputs::new(room, patience));
         let live_workers = Arc::new(AtomicU32::new(0));

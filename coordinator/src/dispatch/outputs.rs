@@ -2,7 +2,8 @@
 //! between an attempt and its late predecessor.
 //!
 //! While half of the memory is taken, a task waits whose rows are not due yet, and with it its worker.
-//! It waits for a while only: the task whose rows are due may need that worker's slot.
+//! It waits for a while only: the task whose rows are due may need that worker's slot. And of a worker
+//! only so many wait that others of its requests are heard.
 
 use std::{
     cmp::Ordering,
@@ -20,9 +21,17 @@ use crate::gather::{Spool, SpoolRoom};
 #[derive(Debug)]
 pub(super) struct Outputs {
     room: Arc<SpoolRoom>,
-    /// How long an attempt waits for memory, all its chunks together.
-    patience: Duration,
+    patience: Patience,
     state: Mutex<State>,
+}
+
+/// How waiting for memory is bounded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// How long an attempt waits, all its chunks together.
+    pub(crate) time: Duration,
+    /// The most attempts of one worker that wait at once.
+    pub(crate) attempts: usize,
 }
 
 #[derive(Debug, Default)]
@@ -31,6 +40,8 @@ struct State {
     /// The task whose rows the reader of a stage takes next. Stages that are not read in order have
     /// none.
     due: HashMap<StageId, u32>,
+    /// How many attempts of a worker wait.
+    waiting: HashMap<WorkerId, usize>,
 }
 
 #[derive(Debug)]
@@ -42,14 +53,14 @@ struct Output {
 }
 
 impl Outputs {
-    pub(super) fn new(room: Arc<SpoolRoom>, patience: Duration) -> Self {
+    pub(super) fn new(room: Arc<SpoolRoom>, patience: Patience) -> Self {
         Self { room, patience, state: Mutex::default() }
     }
 
     /// Takes chunks of this attempt from this worker from now on.
     pub(super) fn open(&self, worker: WorkerId, attempt: AttemptId) {
         let spool = Spool::new(Arc::clone(&self.room));
-        let output = Output { worker, spool, patience: self.patience };
+        let output = Output { worker, spool, patience: self.patience.time };
         self.lock().attempts.insert(attempt, output);
     }
 
@@ -72,16 +83,13 @@ impl Outputs {
             let Some(patience) = self.try_push(worker, attempt, sequence, &chunk)? else {
                 return Ok(());
             };
-            let started = Instant::now();
+            let _waits = Waits { outputs: self, worker, attempt, since: Instant::now() };
             // Whatever happened meanwhile, the next try sees it.
             let _ = timeout(patience, changed).await;
-            if let Some(output) = self.lock().attempts.get_mut(&attempt) {
-                output.patience = output.patience.saturating_sub(started.elapsed());
-            }
         }
     }
 
-    /// Takes the next chunk, or says how long it may wait for memory.
+    /// Takes the next chunk, or says how long it may wait for memory: then it counts as waiting.
     fn try_push(
         &self,
         worker: WorkerId,
@@ -90,7 +98,7 @@ impl Outputs {
         chunk: &Bytes,
     ) -> Result<Option<Duration>> {
         let mut state = self.lock();
-        let State { attempts, due } = &mut *state;
+        let State { attempts, due, waiting } = &mut *state;
         let output = match attempts.get_mut(&attempt) {
             Some(output) if output.worker == worker => output,
             _ => return Err(not_wanted(attempt)),
@@ -106,7 +114,10 @@ impl Outputs {
             }
         }
         let early = due.get(&attempt.task.stage).is_some_and(|due| attempt.task.index > *due);
-        if early && !output.patience.is_zero() && !self.room.has_memory_ahead(chunk.len()) {
+        let waiting = waiting.entry(worker).or_default();
+        let may_wait = !output.patience.is_zero() && *waiting < self.patience.attempts;
+        if early && may_wait && !self.room.has_memory_ahead(chunk.len()) {
+            *waiting += 1;
             return Ok(Some(output.patience));
         }
         output.spool.push(chunk.clone()).map(|()| None)
@@ -128,7 +139,9 @@ impl Outputs {
     }
 
     pub(super) fn discard_worker(&self, worker: WorkerId) {
-        self.lock().attempts.retain(|_, output| output.worker != worker);
+        let mut state = self.lock();
+        state.waiting.remove(&worker);
+        state.attempts.retain(|_, output| output.worker != worker);
     }
 
     pub(super) fn discard_stage(&self, stage: StageId) {
@@ -139,6 +152,26 @@ impl Outputs {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An attempt that waits for memory, until this is dropped.
+struct Waits<'a> {
+    outputs: &'a Outputs,
+    worker: WorkerId,
+    attempt: AttemptId,
+    since: Instant,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        let mut state = self.outputs.lock();
+        if let Some(waiting) = state.waiting.get_mut(&self.worker) {
+            *waiting = waiting.saturating_sub(1);
+        }
+        if let Some(output) = state.attempts.get_mut(&self.attempt) {
+            output.patience = output.patience.saturating_sub(self.since.elapsed());
+        }
     }
 }
 
@@ -155,7 +188,8 @@ mod tests {
 
     const CHUNK: usize = 10;
 
-    /// Outputs with memory for two chunks, one of them for rows that are due, and attempts at tasks 0, 1, … of one stage.
+    /// Outputs with memory for two chunks, one of them for rows that are due, and attempts at tasks
+    /// 0, 1, … of one stage.
     struct Rig {
         outputs: Outputs,
         worker: WorkerId,
@@ -164,10 +198,10 @@ mod tests {
 
     impl Rig {
         fn new(tasks: u32) -> Self {
-            Self::with_patience(tasks, Duration::from_secs(60))
+            Self::with_patience(tasks, Patience { time: Duration::from_secs(60), attempts: 1 })
         }
 
-        fn with_patience(tasks: u32, patience: Duration) -> Self {
+        fn with_patience(tasks: u32, patience: Patience) -> Self {
             let outputs = Outputs::new(SpoolRoom::new(2 * CHUNK as u64, 1000), patience);
             let stage = StageId { job: JobId::new(), index: 0 };
             let rig = Self { outputs, worker: WorkerId::new(), stage };
@@ -219,11 +253,23 @@ mod tests {
 
     #[tokio::test]
     async fn an_attempt_waits_once_and_then_its_rows_go_to_a_file() {
-        let rig = Rig::with_patience(3, Duration::from_millis(1));
+        let rig = Rig::with_patience(3, Patience { time: Duration::from_millis(1), attempts: 1 });
         rig.outputs.set_due(rig.stage, 0);
         rig.push(1, 0).await.unwrap();
         rig.push(2, 0).await.unwrap();
         rig.push(2, 1).now_or_never().expect("its patience is spent").unwrap();
+    }
+
+    #[tokio::test]
+    async fn of_a_worker_only_so_many_wait() {
+        let rig = Rig::new(4);
+        rig.outputs.set_due(rig.stage, 0);
+        rig.push(1, 0).await.unwrap();
+        let mut waiting = Box::pin(rig.push(2, 0));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        rig.push(3, 0).now_or_never().expect("another waits").unwrap();
+        drop(waiting);
+        assert!(rig.push(2, 0).now_or_never().is_none(), "none waits any more");
     }
 
     #[tokio::test]

@@ -49,9 +49,10 @@ impl SpoolRoom {
     }
 
     /// Whether there is memory for so many bytes that are not due yet. Half of it is left to those
-    /// that are.
+    /// that are. Waiting helps only while something is there to go.
     pub(crate) fn has_memory_ahead(&self, bytes: usize) -> bool {
-        self.memory.used.load(Ordering::Relaxed).saturating_add(bytes as u64) <= self.memory.max / 2
+        let used = self.memory.used.load(Ordering::Relaxed);
+        used == 0 || used.saturating_add(bytes as u64) <= self.memory.max / 2
     }
 
     /// Told whenever memory was given back, or when those who wait should look again.

@@ -11,7 +11,11 @@ use keyloom_common::report::WorkerStatus;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    blobs::Blobs, dispatch::Dispatcher, gather::SpoolRoom, jobs::Jobs, settings::Settings,
+    blobs::Blobs,
+    dispatch::{Dispatcher, Patience},
+    gather::SpoolRoom,
+    jobs::Jobs,
+    settings::Settings,
 };
 
 pub use local::Local;
@@ -38,7 +42,10 @@ impl Coordinator {
         let settings = Arc::new(settings);
         let room = SpoolRoom::new(settings.gather_memory_bytes, settings.gather_disk_bytes);
         let scheduler = settings.scheduler.clone();
-        let dispatcher = Dispatcher::start(scheduler, room, settings.gather_wait());
+        // Attempts that wait must leave room for the other requests of their connection.
+        let attempts = settings.rpc.requests_in_flight / 2;
+        let patience = Patience { time: settings.gather_wait(), attempts };
+        let dispatcher = Dispatcher::start(scheduler, room, patience);
         let blobs = Arc::new(Blobs::new(settings.blob_bytes, settings.blob_ttl()));
         let jobs =
             Arc::new(Jobs::new(dispatcher.clone(), Arc::clone(&blobs), Arc::clone(&settings)));

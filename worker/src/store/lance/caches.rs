@@ -8,9 +8,10 @@ use std::{hash::Hash, sync::Arc};
 
 use arrow::array::ArrayRef;
 use lance::{cache::LanceCache, dataset::fragment::FragmentReader};
+use lance_file::reader::FileReader;
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter, sync::Cache};
 
-use super::{code_index::CodeIndex, coder::Coder, data_file::DataFile};
+use super::{code_index::CodeIndex, coder::Coder};
 use crate::store::{StoreSettings, value_bytes};
 
 /// The caches of a worker, and the coder that made the codes in its maps.
@@ -21,7 +22,7 @@ pub(crate) struct Caches {
     pub(super) blocks: Cache<Block, ArrayRef, BlockBytes>,
     pub(super) readers: Cache<ReaderKey, Arc<FragmentReader>>,
     /// Open data files by their paths.
-    pub(super) files: Cache<Arc<str>, Arc<DataFile>>,
+    pub(super) files: Cache<Arc<str>, Arc<FileReader>>,
     /// What Lance keeps of the pages of data files.
     pub(super) pages: LanceCache,
 }
@@ -32,7 +33,9 @@ pub(super) struct FileColumn {
     pub(super) dataset: Arc<str>,
     /// The data file, or the fragment and the version if the column is in no one file.
     pub(super) file: Arc<str>,
-    pub(super) field: i32,
+    /// The ids and names of its fields, those within structs among them: a later version may give
+    /// the same file's fields other names, or put others under the same names.
+    pub(super) column: Arc<str>,
 }
 
 /// Some consecutive rows of a column.

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -24,6 +24,8 @@ pub(super) struct Column {
     field: Field,
     /// The ids of the field and of all below it.
     ids: Vec<i32>,
+    /// Their ids and names, by which caches know the column.
+    identity: Arc<str>,
     files: OnceLock<Vec<FileColumn>>,
     /// About how many bytes a value takes.
     width: OnceCell<u64>,
@@ -33,15 +35,17 @@ pub(super) struct Column {
 
 impl Column {
     pub(super) fn new(field: &Field) -> Self {
-        let mut ids = Vec::new();
+        let (mut ids, mut identity) = (Vec::new(), String::new());
         let mut nested = vec![field];
         while let Some(field) = nested.pop() {
             ids.push(field.id);
+            identity.push_str(&format!("{} {:?} ", field.id, field.name));
             nested.extend(&field.children);
         }
         Self {
             field: field.clone(),
             ids,
+            identity: identity.into(),
             files: OnceLock::new(),
             width: OnceCell::new(),
             saved: AtomicU64::new(0),
@@ -68,7 +72,7 @@ impl Column {
             Some(file) => file.path.as_str().into(),
             None => handle.versioned(id),
         };
-        FileColumn { dataset: handle.uri.clone(), file, field: self.field.id }
+        FileColumn { dataset: handle.uri.clone(), file, column: self.identity.clone() }
     }
 
     /// The file that alone holds the column of a fragment, and that no later file overlays.

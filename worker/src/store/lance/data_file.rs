@@ -1,9 +1,10 @@
 //! Reads columns of local data files without Lance's scheduler of reads, which sends every row
 //! through two tasks and a thread.
 //!
-//! A data file never changes, so it is kept open under its path for all versions that have it.
+//! A data file never changes, so it is kept open under its path for all versions that have it. Which
+//! of its columns belong to which fields is each version's own.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{collections::BTreeMap, fs::File, ops::Range, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, RecordBatch, UInt32Array},
@@ -13,13 +14,14 @@ use futures::{StreamExt, TryStreamExt};
 use keyloom_common::{Error, Result};
 use lance_encoding::decoder::{DecoderConfig, DecoderPlugins, FilterExpression};
 use lance_file::{
-    reader::{FileReader, FileReaderOptions},
+    reader::{FileReader, FileReaderOptions, ReaderProjection},
     version::ConcreteFileVersion,
-    versions::reader_projection_from_field_ids,
+    versions::{reader_projection_from_field_ids, reader_projection_from_whole_schema},
 };
 use lance_io::{
     ReadBatchParams,
     local::to_local_path,
+    object_store::ObjectStore,
     scheduler::{ScanScheduler, SchedulerConfig},
 };
 use lance_table::format;
@@ -32,12 +34,11 @@ use super::{
     tasks,
 };
 
-/// An open data file.
+/// A column in an open data file.
 #[derive(Debug)]
 pub(super) struct DataFile {
-    reader: FileReader,
-    /// Where in the file each field is, by its id.
-    columns: BTreeMap<u32, u32>,
+    reader: Arc<FileReader>,
+    projection: ReaderProjection,
 }
 
 /// Rows of a file.
@@ -49,63 +50,79 @@ pub(super) enum Rows<'a> {
 }
 
 impl LanceHandle {
-    /// The file that holds the column of a fragment, if it can be read without Lance's help: a
-    /// local file of the current format that alone holds the column.
+    /// The column in a fragment's data file, if it can be read without Lance's help: a local file of
+    /// the current format alone holds the column, and all of it.
     pub(super) async fn data_file(
         &self,
         column: &Column,
         fragment: u32,
-    ) -> Result<Option<Arc<DataFile>>> {
+    ) -> Result<Option<DataFile>> {
         let Some(file) = column.data_file(self, fragment) else { return Ok(None) };
-        let version = file.file_version().map_err(from_lance)?;
         let store = self.dataset.object_store(None).await.map_err(from_lance)?;
-        if file.base_id.is_some()
-            || version == ConcreteFileVersion::V1
-            || !store.has_direct_local_paths()
-        {
+        if file.base_id.is_some() || !store.has_direct_local_paths() {
             return Ok(None);
         }
-        let path = self.dataset.data_dir().join(file.path.as_str());
-        let key: Arc<str> = to_local_path(&path).into();
+        let Some(projection) = projection_in(column, file)? else { return Ok(None) };
+        let path: Arc<str> =
+            to_local_path(&self.dataset.data_dir().join(file.path.as_str())).into();
         let open = async {
-            let scheduler =
-                ScanScheduler::new(store.clone(), SchedulerConfig::max_bandwidth(&store));
-            let scheduler = scheduler.open_file(&path, &file.file_size_bytes).await;
-            let metadata = FileReader::read_all_metadata(&scheduler.map_err(from_lance)?).await;
-            let local = key.clone();
-            let opened = tasks::run_blocking(move || std::fs::File::open(&*local)).await?;
-            let io = PageCache {
-                file: Arc::new(opened.map_err(|error| from_lance(error.into()))?),
-                in_flight: self.settings.reads_in_flight,
-            };
-            let decoder_config =
-                DecoderConfig { inline_scheduling: Some(true), ..DecoderConfig::default() };
-            let reader = FileReader::try_open_with_file_metadata(
-                Arc::new(io),
-                path.clone(),
-                None,
-                Arc::<DecoderPlugins>::default(),
-                Arc::new(metadata.map_err(from_lance)?),
-                &self.caches.pages,
-                FileReaderOptions { decoder_config, ..FileReaderOptions::default() },
-            );
-            let reader = reader.await.map_err(from_lance)?;
-            Ok::<_, Error>(Arc::new(DataFile { reader, columns: columns(file) }))
+            let reader = self.open_file(&store, file).await;
+            reader.map(Arc::new).map_err(|error| error.context(&path))
         };
-        self.caches.files.get_or_insert_async(&key, open).await.map(Some)
+        let reader = self.caches.files.get_or_insert_async(&path, open).await?;
+        Ok(Some(DataFile { reader, projection }))
+    }
+
+    async fn open_file(
+        &self,
+        store: &Arc<ObjectStore>,
+        file: &format::DataFile,
+    ) -> Result<FileReader> {
+        let path = self.dataset.data_dir().join(file.path.as_str());
+        let scheduler = ScanScheduler::new(store.clone(), SchedulerConfig::max_bandwidth(store));
+        let scheduler = scheduler.open_file(&path, &file.file_size_bytes).await;
+        let metadata = FileReader::read_all_metadata(&scheduler.map_err(from_lance)?).await;
+        let local = to_local_path(&path);
+        let opened = tasks::run_blocking(move || File::open(local)).await?;
+        let io = PageCache {
+            file: Arc::new(opened.map_err(|error| from_lance(error.into()))?),
+            in_flight: self.settings.reads_in_flight,
+        };
+        let decoder_config =
+            DecoderConfig { inline_scheduling: Some(true), ..DecoderConfig::default() };
+        let reader = FileReader::try_open_with_file_metadata(
+            Arc::new(io),
+            path,
+            None,
+            Arc::<DecoderPlugins>::default(),
+            Arc::new(metadata.map_err(from_lance)?),
+            &self.caches.pages,
+            FileReaderOptions { decoder_config, ..FileReaderOptions::default() },
+        );
+        reader.await.map_err(from_lance)
     }
 }
 
-fn columns(file: &format::DataFile) -> BTreeMap<u32, u32> {
-    let pairs = file.fields.iter().zip(file.column_indices.iter());
-    pairs
-        .filter_map(|(field, at)| Some(((*field).try_into().ok()?, (*at).try_into().ok()?)))
-        .collect()
+/// How the file holds the column. `None` if it is of the first format, or if a part of the column is
+/// in no file, such as a struct's field that was added later: Lance knows what stands for it.
+fn projection_in(column: &Column, file: &format::DataFile) -> Result<Option<ReaderProjection>> {
+    let version = file.file_version().map_err(from_lance)?;
+    if version == ConcreteFileVersion::V1 {
+        return Ok(None);
+    }
+    let fields = file.fields.iter().zip(file.column_indices.iter());
+    let known =
+        |(field, at): (&i32, &i32)| Some(((*field).try_into().ok()?, (*at).try_into().ok()?));
+    let columns: BTreeMap<u32, u32> = fields.filter_map(known).collect();
+    let schema = projection([column]);
+    let held = reader_projection_from_field_ids(version, &schema, &columns).map_err(from_lance)?;
+    let whole = reader_projection_from_whole_schema(&schema, version);
+    Ok((held.column_indices.len() == whole.column_indices.len()).then_some(held))
 }
 
 impl DataFile {
-    /// The values of a column at these rows.
-    pub(super) async fn read(&self, column: &Column, rows: Rows<'_>) -> Result<ArrayRef> {
+    /// The values at these rows.
+    pub(super) async fn read(&self, rows: Rows<'_>) -> Result<ArrayRef> {
         let (params, expected) = match rows {
             Rows::Range(rows) => {
                 (ReadBatchParams::Range(rows.start as usize..rows.end as usize), rows.len())
@@ -114,10 +131,7 @@ impl DataFile {
                 (ReadBatchParams::Indices(UInt32Array::from(rows.to_vec())), rows.len())
             }
         };
-        let schema = projection([column]);
-        let projection =
-            reader_projection_from_field_ids(self.reader.version(), &schema, &self.columns);
-        let projection = projection.map_err(from_lance)?;
+        let projection = self.projection.clone();
         let no_filter = FilterExpression::no_filter();
         let tasks = self.reader.read_tasks(params, u32::MAX, Some(projection), no_filter).await;
         let batches: Vec<RecordBatch> = tasks

@@ -138,8 +138,6 @@ impl Scan {
 
     /// The name under which a fragment's map is kept.
     fn name(&self, fragment: usize) -> FileColumn {
-        /// No column of a dataset has such an id.
-        const ROW_IDS: i32 = i32::MIN;
         match &self.source {
             KeySource::Column(blocks) => {
                 blocks.column().in_fragments(&self.handle, &self.layout)[fragment].clone()
@@ -147,7 +145,8 @@ impl Scan {
             KeySource::StableRowId => FileColumn {
                 dataset: self.handle.uri.clone(),
                 file: self.handle.versioned(self.layout.id(fragment)),
-                field: ROW_IDS,
+                // That of a column is never empty.
+                column: Arc::default(),
             },
         }
     }

@@ -1,6 +1,7 @@
 //! What Lance alone brings: fragments, deletions, compaction, row ids, versions and tags.
 
 mod errors;
+mod evolving;
 mod keeping;
 mod opening;
 mod reading;
@@ -12,7 +13,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchIterator, StringArray,
     UInt64Array,
 };
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, UInt64Type};
+use arrow::datatypes::{DataType, Field, Fields, Int64Type, Schema, UInt64Type};
 use keyloom_common::{
     Error, ErrorKind, Result,
     store::{
@@ -23,8 +24,9 @@ use keyloom_common::{
 use lance::{
     Dataset,
     dataset::{
-        WriteMode, WriteParams,
+        WriteDestination, WriteMode, WriteParams,
         optimize::{CompactionOptions, compact_files},
+        transaction::Operation,
     },
 };
 
@@ -84,6 +86,14 @@ impl Rows {
 
     async fn compact(&mut self) {
         compact_files(&mut self.dataset, CompactionOptions::default(), None).await.unwrap();
+    }
+
+    async fn commit(&mut self, operation: Operation) {
+        let version = self.dataset.version_id();
+        let dataset = WriteDestination::Dataset(Arc::new(self.dataset.clone()));
+        let committed =
+            Dataset::commit(dataset, operation, Some(version), None, None, Arc::default(), false);
+        self.dataset = committed.await.unwrap();
     }
 
     fn spec(&self, key: &str) -> LanceSpec {

@@ -1,7 +1,7 @@
 //! Which data files are read directly, and which through Lance's reader of fragments.
 
 use arrow::array::StructArray;
-use lance::dataset::{NewColumnTransform, WriteDestination, transaction::Operation};
+use lance::dataset::NewColumnTransform;
 
 use super::*;
 
@@ -65,15 +65,7 @@ async fn overlay(rows: &mut Rows, fragment: u32, words: &[(u32, &str)]) {
     let mut writer = of_fragment.write_overlay(&schema).await.unwrap();
     writer.write_batch(&words).await.unwrap();
     let group = writer.finish().await.unwrap().unwrap();
-    commit(rows, Operation::DataOverlay { groups: vec![group] }).await;
-}
-
-async fn commit(rows: &mut Rows, operation: Operation) {
-    let version = rows.dataset.version_id();
-    let dataset = WriteDestination::Dataset(Arc::new(rows.dataset.clone()));
-    let committed =
-        Dataset::commit(dataset, operation, Some(version), None, None, Arc::default(), false);
-    rows.dataset = committed.await.unwrap();
+    rows.commit(Operation::DataOverlay { groups: vec![group] }).await;
 }
 
 /// Structs with the one field, of these numbers.
