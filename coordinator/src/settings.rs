@@ -17,7 +17,7 @@ pub struct Settings {
     pub scheduler: scheduler::Settings,
     /// The most connections at once. Default 1024.
     pub max_connections: usize,
-    /// The most bytes of task outputs kept in memory; more goes to temporary files. Default 128 MiB.
+    /// The most bytes of task outputs kept in memory; more goes to temporary files. Default 64 MiB.
     pub gather_memory_bytes: u64,
     /// How long an attempt whose rows are not due yet waits while half of that memory is taken, in
     /// milliseconds; then they are taken all the same. Must be well below `rpc.call_timeout_ms`.
@@ -51,7 +51,7 @@ impl Default for Settings {
             rpc: Limits::default(),
             scheduler: scheduler::Settings::default(),
             max_connections: 1024,
-            gather_memory_bytes: 128 << 20,
+            gather_memory_bytes: 64 << 20,
             gather_wait_ms: 2_000,
             gather_disk_bytes: 64 << 30,
             blob_bytes: 8 << 30,
