@@ -273,6 +273,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_chunk_that_never_fits_does_not_wait_for_nothing() {
+        let rig = Rig::new(2);
+        rig.outputs.set_due(rig.stage, 0);
+        let chunk = Bytes::from(vec![1; 3 * CHUNK]);
+        let push = rig.outputs.push(rig.worker, rig.attempt(1), 0, chunk);
+        push.now_or_never().expect("there is nothing to wait for").unwrap();
+    }
+
+    #[tokio::test]
     async fn stages_that_are_not_read_in_order_never_wait() {
         let rig = Rig::new(2);
         for task in [1, 0] {

@@ -11,7 +11,7 @@ use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use arrow::array::{
     Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchIterator, StringArray,
-    UInt64Array,
+    StructArray, UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Fields, Int64Type, Schema, UInt64Type};
 use keyloom_common::{
@@ -57,6 +57,15 @@ fn rows(ids: Range<i64>) -> RecordBatch {
 
 fn word(id: i64) -> String {
     format!("word {id}")
+}
+
+/// Structs of numbers: for each field its name and its first number.
+fn structs(rows: usize, fields: &[(&str, i64)]) -> ArrayRef {
+    let column = |(name, first): &(&str, i64)| {
+        let numbers = Int64Array::from_iter_values(*first..*first + rows as i64);
+        (Arc::new(Field::new(*name, DataType::Int64, true)), Arc::new(numbers) as ArrayRef)
+    };
+    Arc::new(StructArray::from(fields.iter().map(column).collect::<Vec<_>>()))
 }
 
 /// Rows with the ids 0 to 29, in fragments of ten.

@@ -1,18 +1,8 @@
 //! Columns whose fields differ from version to version, of which a worker keeps files and blocks.
 
-use arrow::array::StructArray;
 use lance::dataset::{ColumnAlteration, NewColumnTransform, transaction::UpdateMode};
 
 use super::*;
-
-/// Structs of numbers: for each field its name and its first number.
-fn structs(rows: usize, fields: &[(&str, i64)]) -> ArrayRef {
-    let column = |(name, first): &(&str, i64)| {
-        let numbers = Int64Array::from_iter_values(*first..*first + rows as i64);
-        (Arc::new(Field::new(*name, DataType::Int64, true)), Arc::new(numbers) as ArrayRef)
-    };
-    Arc::new(StructArray::from(fields.iter().map(column).collect::<Vec<_>>()))
-}
 
 /// Three rows with ids from `first` and a struct.
 fn with_structs(first: i64, fields: &[(&str, i64)]) -> RecordBatch {
