@@ -41,8 +41,12 @@ pub struct Settings {
     /// The most tasks that one partition of files is cut into by rows: each reads what stands before
     /// its rows, too. Default 8.
     pub row_slices: usize,
-    /// The most bytes of such a task. Default 16 MiB.
+    /// The most bytes of the coordinator's own rows that are sent to a task. Default 16 MiB.
     pub slice_bytes: usize,
+    /// How many bytes of answers make a task, by the figures of the stores. Default 32 MiB.
+    pub answer_bytes: u64,
+    /// The most tasks that one partition is cut into by its answers. Default 64.
+    pub answer_slices: usize,
 }
 
 impl Default for Settings {
@@ -62,13 +66,20 @@ impl Default for Settings {
             slice_rows: 32_768,
             row_slices: 8,
             slice_bytes: 16 << 20,
+            answer_bytes: 32 << 20,
+            answer_slices: 64,
         }
     }
 }
 
 impl Settings {
     pub(crate) fn grain(&self) -> Grain {
-        Grain { rows: self.slice_rows, slices: self.row_slices }
+        Grain {
+            rows: self.slice_rows,
+            row_slices: self.row_slices,
+            answer_bytes: self.answer_bytes,
+            answer_slices: self.answer_slices,
+        }
     }
 
     /// [`Self::blob_ttl_ms`] as a duration.

@@ -62,18 +62,32 @@ pub enum Answer {
     Exists,
 }
 
+impl Answer {
+    /// The columns (indices into the store's schema) that it is made of.
+    fn columns(&self) -> &[usize] {
+        match self {
+            Self::Row { columns, .. } => columns,
+            Self::Exists => &[],
+        }
+    }
+}
+
 impl Fetch {
     /// The columns (indices into the store's schema) that the answers are made of, sorted; none if
     /// only existence is asked for.
     pub fn columns(&self) -> Vec<usize> {
-        let answers = self.calls.iter().flat_map(|call| match &call.answer {
-            Answer::Row { columns, .. } => columns.as_slice(),
-            Answer::Exists => &[],
-        });
-        let mut columns: Vec<_> = answers.copied().collect();
+        let columns = self.calls.iter().flat_map(|call| call.answer.columns());
+        let mut columns: Vec<_> = columns.copied().collect();
         columns.sort_unstable();
         columns.dedup();
         columns
+    }
+
+    /// The bytes of an average row's answers, by the store's figures; 0 if it has none.
+    pub fn answer_bytes(&self) -> u64 {
+        let Some(figures) = &self.store.description.figures else { return 0 };
+        let columns = self.calls.iter().flat_map(|call| call.answer.columns());
+        columns.filter_map(|&column| figures.value_bytes.get(column)).sum()
     }
 
     /// The way to the rows, in words. Rows are not read if only existence is asked for.

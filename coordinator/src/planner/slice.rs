@@ -1,8 +1,9 @@
 //! Cutting a fragment into tasks: each is the same plan over a slice of the input.
 //!
 //! A slice is one partition of the fragment or, where a partition is known to hold many rows (a
-//! Parquet row group cannot be cut smaller), a range of its rows: a task then reads the rows before
-//! its range, too, and drops them, so a partition is cut into few ranges only.
+//! Parquet row group cannot be cut smaller) or its lookups are expected to answer with many bytes, a
+//! range of its rows: a task then reads the rows before its range, too, and drops them, so there is
+//! a bound on the ranges of a partition.
 
 use std::sync::Arc;
 
@@ -18,13 +19,19 @@ use datafusion::{
 };
 use keyloom_common::{Error, plan::FrameScanExec};
 
+use super::estimate;
+
 /// How finely partitions are cut.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Grain {
-    /// How many rows make a slice.
+    /// How many rows of a file make a slice.
     pub(crate) rows: usize,
-    /// The most slices of one partition.
-    pub(crate) slices: usize,
+    /// The most slices of one partition for the sake of its rows.
+    pub(crate) row_slices: usize,
+    /// How many bytes of answers make a slice.
+    pub(crate) answer_bytes: u64,
+    /// The most slices of one partition for the sake of its answers.
+    pub(crate) answer_slices: usize,
 }
 
 /// The input of one task.
@@ -48,12 +55,14 @@ pub(crate) fn slices(fragment: &Arc<dyn ExecutionPlan>, grain: Grain) -> Vec<Sli
 }
 
 fn slices_of(fragment: &Arc<dyn ExecutionPlan>, partition: usize, grain: Grain) -> Vec<Slice> {
-    let rows = known_rows(fragment, partition).unwrap_or(0);
-    let count = rows.div_ceil(grain.rows.max(1)).min(grain.slices);
+    let input = known_input(fragment, partition).unwrap_or(Input::Frame(0));
+    let (Input::Frame(rows) | Input::Files(rows)) = input;
+    let count = input.slices_by_rows(grain).max(slices_by_answers(fragment, rows, grain));
     if count <= 1 {
         return vec![Slice { partition, rows: None }];
     }
     let length = rows.div_ceil(count);
+    let count = rows.div_ceil(length);
     let range = |index| Range {
         start: index * length,
         // The last one goes to the end, whatever was known before.
@@ -62,20 +71,46 @@ fn slices_of(fragment: &Arc<dyn ExecutionPlan>, partition: usize, grain: Grain) 
     (0..count).map(|index| Slice { partition, rows: Some(range(index)) }).collect()
 }
 
-/// The rows of the files that a partition reads, if each file says.
-fn known_rows(plan: &Arc<dyn ExecutionPlan>, partition: usize) -> Option<usize> {
+/// The known rows of a partition's input.
+#[derive(Clone, Copy)]
+enum Input {
+    /// Whoever made the frame has cut it by rows.
+    Frame(usize),
+    Files(usize),
+}
+
+impl Input {
+    fn slices_by_rows(self, grain: Grain) -> usize {
+        match self {
+            Self::Frame(_) => 1,
+            Self::Files(rows) => rows.div_ceil(grain.rows.max(1)).min(grain.row_slices),
+        }
+    }
+}
+
+fn slices_by_answers(fragment: &Arc<dyn ExecutionPlan>, rows: usize, grain: Grain) -> usize {
+    let bytes = estimate::answer_bytes(fragment).saturating_mul(rows as u64);
+    let slices = bytes.div_ceil(grain.answer_bytes.max(1));
+    usize::try_from(slices).unwrap_or(usize::MAX).min(grain.answer_slices).min(rows)
+}
+
+/// What a partition reads, if that is a frame or files that all say how many rows they hold.
+fn known_input(plan: &Arc<dyn ExecutionPlan>, partition: usize) -> Option<Input> {
+    if let Some(frame) = plan.downcast_ref::<FrameScanExec>() {
+        return Some(Input::Frame(frame.partitions().get(partition)?.rows as usize));
+    }
     if let Some(group) = files(plan).and_then(|config| config.file_groups.get(partition)) {
         let rows = |file: &datafusion::datasource::listing::PartitionedFile| {
             file.statistics.as_ref()?.num_rows.get_value().copied()
         };
-        return group.iter().map(rows).sum();
+        return group.iter().map(rows).sum::<Option<_>>().map(Input::Files);
     }
     if plan.is::<UnionExec>() {
         let (input, partition) = input_of_union(plan, partition)?;
-        return known_rows(input, partition);
+        return known_input(input, partition);
     }
     match plan.children().as_slice() {
-        [input] => known_rows(input, partition),
+        [input] => known_input(input, partition),
         _ => None,
     }
 }
@@ -94,18 +129,15 @@ fn narrow(
     rows: Option<Range>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     if let Some(frame) = plan.downcast_ref::<FrameScanExec>() {
-        let only = frame.partitions()[partition];
-        return Ok(Arc::new(frame.with_partitions(vec![only])?));
+        let only = frame.with_partitions(vec![frame.partitions()[partition]])?;
+        return Ok(limited(Arc::new(only), rows));
     }
     if plan.is::<DataSourceExec>() {
         let config = files(plan).ok_or_else(|| {
             Error::invalid("this input cannot be read by workers; read it from files or batches")
         })?;
         let scan = scan_of(config, config.file_groups[partition].clone());
-        return Ok(match rows {
-            Some(rows) => Arc::new(GlobalLimitExec::new(scan, rows.start, rows.length)),
-            None => scan,
-        });
+        return Ok(limited(scan, rows));
     }
     if plan.is::<UnionExec>() {
         let (input, partition) = input_of_union(plan, partition)
@@ -115,6 +147,13 @@ fn narrow(
     let children = plan.children();
     let [input] = children.as_slice() else { return Ok(Arc::clone(plan)) };
     Arc::clone(plan).with_new_children(vec![narrow(input, partition, rows)?])
+}
+
+fn limited(scan: Arc<dyn ExecutionPlan>, rows: Option<Range>) -> Arc<dyn ExecutionPlan> {
+    match rows {
+        Some(rows) => Arc::new(GlobalLimitExec::new(scan, rows.start, rows.length)),
+        None => scan,
+    }
 }
 
 fn files(plan: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig> {
