@@ -7,7 +7,9 @@
 //! In reading order: [`id`] and [`error`] name things; [`store`] and [`input`] describe what is
 //! looked up and read; [`functions`] are what users write; [`lookup`] is what they become in a
 //! plan; [`plan`] carries plans between processes; [`ipc`] carries rows; [`rpc`] carries everything.
+//! [`allocator`] is what both daemons say to theirs.
 
+pub mod allocator;
 pub mod error;
 pub mod functions;
 pub mod id;

@@ -60,6 +60,7 @@ fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return fail(2, &error),
     };
+    keyloom_common::allocator::keep_freed_bytes(settings.keep_freed_bytes);
     let runtime = match tokio::runtime::Runtime::new().context("no threads") {
         Ok(runtime) => runtime,
         Err(error) => return fail(1, &error),

@@ -31,6 +31,9 @@ pub struct Settings {
     pub blob_ttl_ms: u64,
     /// The most memory for the operators that the coordinator runs itself. Default 4 GiB.
     pub operator_memory_bytes: usize,
+    /// Freed memory that the daemon's allocator keeps for later use, in bytes, an arena of it (glibc
+    /// only, and not in an embedded session). Default 64 MiB.
+    pub keep_freed_bytes: u64,
     /// How many result chunks of a job may wait for its client. Default 8.
     pub result_chunks_ahead: usize,
     /// A job whose client has not asked for so long is cancelled, in milliseconds. Default 60 s.
@@ -61,6 +64,7 @@ impl Default for Settings {
             blob_bytes: 8 << 30,
             blob_ttl_ms: 600_000,
             operator_memory_bytes: 4 << 30,
+            keep_freed_bytes: 64 << 20,
             result_chunks_ahead: 8,
             client_timeout_ms: 60_000,
             slice_rows: 32_768,

@@ -15,7 +15,7 @@ use figment::{
     Figment,
     providers::{Env, Format, Serialized, Toml},
 };
-use keyloom_common::{ErrorKind, rpc::parse_address};
+use keyloom_common::{ErrorKind, allocator::keep_freed_bytes, rpc::parse_address};
 use keyloom_worker::{
     Agent, Dial, Settings, TasksShared,
     agent::{CoordinatorBlobs, TcpDial},
@@ -76,6 +76,7 @@ fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return fail(2, &error),
     };
+    keep_freed_bytes(settings.keep_freed_bytes);
     let slots = arguments.slots.unwrap_or_else(cores);
     // A slot is a thread of computing: workers on one machine share its cores by their slots.
     let mut runtime = Builder::new_multi_thread();

@@ -19,6 +19,9 @@ pub struct Settings {
     pub lookup: LookupSettings,
     /// The most memory for sorts and aggregations of all tasks, in bytes. Default 2 GiB.
     pub operator_memory_bytes: usize,
+    /// Freed memory that the daemon's allocator keeps for later use, in bytes, an arena of it (glibc
+    /// only, and not in an embedded session). Default 64 MiB.
+    pub keep_freed_bytes: u64,
     /// How often the worker says that it is alive, in milliseconds. Default 1 s.
     pub heartbeat_ms: u64,
     /// How long it rests before it connects again, in milliseconds; doubled each time. Default 200.
@@ -37,6 +40,7 @@ impl Default for Settings {
             store: StoreSettings::default(),
             lookup: LookupSettings::default(),
             operator_memory_bytes: 2 << 30,
+            keep_freed_bytes: 64 << 20,
             heartbeat_ms: 1_000,
             reconnect_ms: 200,
             reconnect_max_ms: 5_000,

@@ -4,12 +4,13 @@ use std::{fs, fs::File, io::Write};
 
 use anyhow::{Context, Result};
 use arrow::{
-    array::{BooleanArray, DictionaryArray, RecordBatch, StringViewArray},
+    array::{BinaryArray, BooleanArray, DictionaryArray, RecordBatch, StringViewArray},
     datatypes::{DataType, Int32Type},
     ipc::writer::FileWriter,
 };
 use datafusion::{parquet::arrow::ArrowWriter, prelude::DataFrame};
 use keyloom_client::{ErrorKind, Format};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 use crate::harness::{
     TestSession, batch, check_rows, column, ints, items, on_all_deployments, open_shop, rows,
@@ -47,6 +48,7 @@ on_all_deployments! {
     a_large_row_group_is_cut_by_rows,
     filters_limits_and_sorts_of_a_cut_row_group,
     large_and_small_row_groups_keep_their_order,
+    rows_with_large_answers_are_cut_by_their_bytes,
     a_parquet_file_without_rows_has_its_columns,
     csv_files_are_a_task_each,
 }
@@ -437,6 +439,41 @@ async fn string_views_are_keys_and_dictionaries_are_carried(session: &TestSessio
         "NULL | blue | NULL | NULL | NULL",
     ];
     session.check(sql, &expected).await
+}
+
+async fn rows_with_large_answers_are_cut_by_their_bytes(session: &TestSession) -> Result<()> {
+    const MIB: usize = 1 << 20;
+    let session = session.undivided().await?;
+    // Noise, which no file format makes smaller.
+    let mut noise = SmallRng::seed_from_u64(1);
+    let images = (0..3).map(|_| (0..MIB).map(|_| noise.random()).collect::<Vec<u8>>());
+    let images = images.collect::<Vec<_>>();
+    let stored = batch([
+        ("k", strings(["a", "b", "c"])),
+        ("name", strings(["apple", "banana", "cherry"])),
+        ("image", column(BinaryArray::from_iter_values(&images))),
+    ]);
+    session.attach_lance("lance", stored, "k").await?;
+    session.register_batches("frame", &[numbered(0, 100)])?;
+    let path = session.path("rows.parquet");
+    write_parquet(&path, &[numbered(0, 100)])?;
+    session.register("file", &path, None).await?;
+    for table in ["frame", "file"] {
+        // 100 MiB, at 32 MiB a task.
+        let sql = format!(
+            "SELECT n, kv_get(k, source => 'lance', on_error => 'null')['name'], octet_length(
+                 kv_get(k, source => 'lance', on_error => 'null')['image']
+             ) FROM {table}"
+        );
+        let expected = looked(0, 100).into_iter().map(|row| match row.ends_with("NULL") {
+            true => format!("{row} | NULL"),
+            false => format!("{row} | {MIB}"),
+        });
+        assert_eq!(session.rows(&sql).await?, expected.collect::<Vec<_>>());
+        assert_eq!(session.summary(&sql).await?.tasks, 4, "{table}");
+        assert_eq!(look_at(&session, table, 0, 100).await?, 1, "without images");
+    }
+    Ok(())
 }
 
 /// Reads a table of [`numbered`] rows as [`LOOK`] does; returns into how many tasks it was cut.

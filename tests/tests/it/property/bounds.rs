@@ -1,6 +1,7 @@
-//! Bounds of a worker, drawn at random: small ones or the usual, of which none changes an answer.
+//! Bounds of a worker and a coordinator, drawn at random: small ones or the usual, of which none changes an answer.
 
 use keyloom_client::EmbeddedSettings;
+use keyloom_coordinator::Settings as CoordinatorSettings;
 use keyloom_worker::{LookupSettings, store::StoreSettings};
 use proptest::prelude::*;
 
@@ -8,6 +9,7 @@ use proptest::prelude::*;
 pub(super) struct Bounds {
     lookup: LookupSettings,
     store: StoreSettings,
+    coordinator: CoordinatorSettings,
 }
 
 /// A small bound, or what it is by default.
@@ -64,8 +66,24 @@ fn store() -> impl Strategy<Value = StoreSettings> {
     })
 }
 
+fn coordinator() -> impl Strategy<Value = CoordinatorSettings> {
+    let usual = CoordinatorSettings::default();
+    (
+        bound(usual.gather_memory_bytes, 0..2000_u64),
+        bound(usual.answer_bytes, 0..100_u64),
+        bound(usual.answer_slices, 0..4_usize),
+    )
+        .prop_map(|(gather_memory_bytes, answer_bytes, answer_slices)| CoordinatorSettings {
+            gather_memory_bytes,
+            answer_bytes,
+            answer_slices,
+            ..CoordinatorSettings::default()
+        })
+}
+
 pub(super) fn bounds() -> impl Strategy<Value = Bounds> {
-    (lookup(), store()).prop_map(|(lookup, store)| Bounds { lookup, store })
+    let bounds = (lookup(), store(), coordinator());
+    bounds.prop_map(|(lookup, store, coordinator)| Bounds { lookup, store, coordinator })
 }
 
 impl Bounds {
@@ -87,6 +105,7 @@ impl Bounds {
         let mut settings = EmbeddedSettings { workers: Some(1), ..EmbeddedSettings::default() };
         settings.worker.lookup = self.lookup.clone();
         settings.worker.store = self.store.clone();
+        settings.coordinator = self.coordinator.clone();
         settings
     }
 }
