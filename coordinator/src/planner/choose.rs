@@ -3,7 +3,7 @@
 //! It runs last: only then do limits stand where they cut the rows that are looked up. It runs again
 //! when a job has pinned its stores, whose figures may be others by then.
 
-use std::{num::NonZeroUsize, sync::Arc};
+use std::sync::Arc;
 
 use datafusion::{
     common::tree_node::{Transformed, TransformedResult, TreeNode},
@@ -22,8 +22,11 @@ use super::{
     estimate,
 };
 
-/// The keys that workers look up together: those of a task, of the default size.
-const KEYS_AT_ONCE: usize = 32_768;
+/// The most keys that workers look up together: those of a task, of the default size.
+const KEYS_AT_ONCE: u64 = 32_768;
+
+/// The bytes of answers of such a task.
+const ANSWER_BYTES_AT_ONCE: u64 = 32 << 20;
 
 /// Chooses the ways of a plan's fetches.
 #[derive(Debug, Default)]
@@ -67,6 +70,13 @@ pub fn choose_access(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPl
     plan.transform_up(plan_node).data()
 }
 
+fn keys_at_once(fetch: &Fetch) -> u64 {
+    match fetch.batch_size {
+        Some(keys) => keys.get() as u64,
+        None => (ANSWER_BYTES_AT_ONCE / fetch.answer_bytes().max(1)).clamp(1, KEYS_AT_ONCE),
+    }
+}
+
 /// A list of keys counts as one: that is the least that it is likely to hold, and workers turn from
 /// takes to scans when there are many more.
 fn set_access(fetch: &mut Fetch, rows: Option<u64>) {
@@ -88,7 +98,7 @@ fn set_access(fetch: &mut Fetch, rows: Option<u64>) {
         columns: &fetch.columns(),
         compared: key_column.and_then(|column| store.schema().index_of(column).ok()),
         keys,
-        keys_at_once: fetch.batch_size.map_or(KEYS_AT_ONCE, NonZeroUsize::get) as u64,
+        keys_at_once: keys_at_once(fetch),
     });
     fetch.access = access;
     fetch.reason = Some(reason);
