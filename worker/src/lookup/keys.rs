@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, UInt32Array, new_empty_array},
-    buffer::{NullBuffer, OffsetBuffer},
+    buffer::{BooleanBuffer, NullBuffer, OffsetBuffer},
     compute::{CastOptions, cast, cast_with_options, concat, take},
     datatypes::{DataType, Field},
 };
@@ -103,46 +103,77 @@ impl Distinct {
             all => concat(&all.iter().map(AsRef::as_ref).collect::<Vec<_>>())?,
         };
         let keys = Keys::try_new(&typed)?;
-        let asks = batches.iter().flat_map(|(elements, needed)| {
-            let nulls = elements.logical_nulls();
-            (0..elements.len()).map(move |index| {
-                needed.is_none_or(|needed| needed.value(index))
-                    && nulls.as_ref().is_none_or(|nulls| nulls.is_valid(index))
-            })
-        });
-        let hasher = DefaultHashBuilder::default();
-        let mut table = HashTable::<(u32, u64)>::new();
-        let (mut slots, mut firsts) = (Vec::with_capacity(keys.len()), Vec::new());
-        for (index, asked) in asks.enumerate() {
-            if !asked {
-                slots.push(Slot::Nothing);
-                continue;
+        let mut numbers = Numbers::new(&keys);
+        let mut slots = Vec::with_capacity(keys.len());
+        for (elements, needed) in batches {
+            let start = slots.len();
+            let asked = asked(elements, *needed);
+            for index in 0..elements.len() {
+                let slot = if asked.as_ref().is_some_and(|asked| !asked.value(index)) {
+                    Slot::Nothing
+                } else if keys.is_null(start + index) {
+                    Slot::OutOfRange
+                } else {
+                    Slot::Key(numbers.of(start + index)?)
+                };
+                slots.push(slot);
             }
-            if keys.is_null(index) {
-                slots.push(Slot::OutOfRange);
-                continue;
-            }
-            let code = keys.code(index, &hasher);
-            let hash = if keys.is_exact() { mix(code) } else { code };
-            let same = |&(slot, other): &(u32, u64)| {
-                other == code && keys.equal(firsts[slot as usize], &keys, index)
-            };
-            let rehash = |&(_, code): &(u32, u64)| if keys.is_exact() { mix(code) } else { code };
-            let slot = match table.entry(hash, same, rehash) {
-                Entry::Occupied(known) => known.get().0,
-                Entry::Vacant(place) => {
-                    let slot = u32::try_from(firsts.len())
-                        .map_err(|_| Error::resource_exhausted("too many keys at once"))?;
-                    place.insert((slot, code));
-                    firsts.push(index);
-                    slot
-                }
-            };
-            slots.push(Slot::Key(slot));
         }
         let asked = slots.iter().filter(|slot| **slot != Slot::Nothing).count();
-        let firsts = UInt32Array::from_iter_values(firsts.into_iter().map(|index| index as u32));
+        let firsts = UInt32Array::from(numbers.firsts);
         Ok(Self { keys: take(&typed, &firsts, None)?, slots, asked })
+    }
+}
+
+/// The elements that are needed and not null; `None` if all are.
+fn asked(elements: &ArrayRef, needed: Option<&BooleanArray>) -> Option<BooleanBuffer> {
+    let nulls = elements.logical_nulls().filter(|nulls| nulls.null_count() > 0);
+    match (needed.map(BooleanArray::values), nulls) {
+        (Some(needed), Some(nulls)) => Some(needed & nulls.inner()),
+        (Some(needed), None) => Some(needed.clone()),
+        (None, nulls) => nulls.map(NullBuffer::into_inner),
+    }
+}
+
+/// Numbers keys in the order of their first appearance.
+struct Numbers<'a> {
+    keys: &'a Keys,
+    hasher: DefaultHashBuilder,
+    /// Numbers and codes of the keys that appeared.
+    table: HashTable<(u32, u64)>,
+    /// Where each of them appeared first.
+    firsts: Vec<u32>,
+}
+
+impl<'a> Numbers<'a> {
+    fn new(keys: &'a Keys) -> Self {
+        // If all are distinct, it grows twice; if few are, it stays small enough for fast memory.
+        let table = HashTable::with_capacity(keys.len() / 4);
+        Self { keys, hasher: DefaultHashBuilder::default(), table, firsts: Vec::new() }
+    }
+
+    /// The number of a key that is not null.
+    fn of(&mut self, index: usize) -> Result<u32> {
+        let Self { keys, hasher, table, firsts } = self;
+        let exact = keys.is_exact();
+        let code = keys.code(index, hasher);
+        let hash = |code: u64| if exact { mix(code) } else { code };
+        let same = |&(number, other): &(u32, u64)| {
+            other == code && (exact || keys.equal(firsts[number as usize] as usize, keys, index))
+        };
+        match table.entry(hash(code), same, |&(_, code)| hash(code)) {
+            Entry::Occupied(known) => Ok(known.get().0),
+            Entry::Vacant(place) => {
+                let count = |count| {
+                    u32::try_from(count)
+                        .map_err(|_| Error::resource_exhausted("too many keys at once"))
+                };
+                let number = count(firsts.len())?;
+                firsts.push(count(index)?);
+                place.insert((number, code));
+                Ok(number)
+            }
+        }
     }
 }
 

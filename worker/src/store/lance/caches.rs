@@ -11,14 +11,14 @@ use lance::{cache::LanceCache, dataset::fragment::FragmentReader};
 use lance_file::reader::FileReader;
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter, sync::Cache};
 
-use super::{code_index::CodeIndex, coder::Coder};
+use super::{coder::Coder, key_map::KeyMap};
 use crate::store::{StoreSettings, value_bytes};
 
 /// The caches of a worker, and the coder that made the codes in its maps.
 #[derive(Debug)]
 pub(crate) struct Caches {
     pub(super) coder: Coder,
-    pub(super) maps: Cache<FileColumn, Arc<CodeIndex>, MapBytes>,
+    pub(super) maps: Cache<FileColumn, Arc<KeyMap>, MapBytes>,
     pub(super) blocks: Cache<Block, ArrayRef, BlockBytes>,
     pub(super) readers: Cache<ReaderKey, Arc<FragmentReader>>,
     /// Open data files by their paths.
@@ -61,8 +61,8 @@ pub(super) struct MapBytes;
 pub(super) struct BlockBytes;
 
 // What weighs nothing is never evicted.
-impl Weighter<FileColumn, Arc<CodeIndex>> for MapBytes {
-    fn weight(&self, _column: &FileColumn, map: &Arc<CodeIndex>) -> u64 {
+impl Weighter<FileColumn, Arc<KeyMap>> for MapBytes {
+    fn weight(&self, _column: &FileColumn, map: &Arc<KeyMap>) -> u64 {
         map.bytes().max(1)
     }
 }

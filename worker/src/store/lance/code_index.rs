@@ -60,6 +60,11 @@ impl CodeIndex {
         self.codes.len()
     }
 
+    /// All codes and their positions.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, u32)> {
+        self.codes.iter().copied().zip(self.positions.iter().copied())
+    }
+
     /// The bytes that it takes.
     pub(super) fn bytes(&self) -> u64 {
         let position = size_of::<u64>() + size_of::<u32>();

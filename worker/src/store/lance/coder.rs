@@ -40,7 +40,30 @@ impl Default for Coder {
     }
 }
 
-/// Spreads consecutive integers over all 64 bits; no two of them become the same.
-fn spread(key: u64) -> u64 {
-    (key ^ (key >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// What undoes a multiplication by the factor.
+const INVERSE: u64 = 0xF1DE_83E1_9937_733D;
+
+/// The code of an integer: consecutive ones are spread over all 64 bits, and no two become the same.
+pub(super) fn spread(key: u64) -> u64 {
+    (key ^ (key >> 32)).wrapping_mul(FACTOR)
+}
+
+/// The integer that has the code.
+pub(super) fn integer(code: u64) -> i64 {
+    let key = code.wrapping_mul(INVERSE);
+    (key ^ (key >> 32)) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_says_its_integer() {
+        for key in [0, 1, -1, 42, 1 << 32, 0x0123_4567_89AB_CDEF, i64::MIN, i64::MAX] {
+            assert_eq!(integer(spread(key as u64)), key);
+        }
+    }
 }

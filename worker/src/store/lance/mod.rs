@@ -5,7 +5,8 @@
 //! short or shifted.
 //!
 //! [`open`] opens a snapshot ([`handle`]), [`layout`] knows its fragments and deletions. [`locate`]
-//! turns keys into rows, by maps of their [`coder`]'s codes, by a [`scan`], or by a [`btree`].
+//! turns keys into rows, by a [`key_map`] of their [`coder`]'s codes, by a [`scan`], or by a
+//! [`btree`].
 //! [`fetch`] turns rows into values, by [`take`] or in [`blocks`], as [`cost`] advises. Both [`read`]
 //! local data files ([`data_file`]) through the [`page_cache`], and all else as Lance does.
 //! [`caches`] keeps what later requests can use.
@@ -22,6 +23,7 @@ mod error;
 mod fetch;
 mod figures;
 mod handle;
+pub(crate) mod key_map;
 mod layout;
 mod locate;
 mod open;

@@ -6,8 +6,8 @@ use arrow::buffer::NullBuffer;
 use keyloom_common::{Error, Result};
 
 use super::{
-    blocks::Blocks, caches::FileColumn, code_index::CodeIndex, handle::LanceHandle, layout::Layout,
-    row::Row, tasks,
+    blocks::Blocks, caches::FileColumn, code_index::CodeIndex, handle::LanceHandle, key_map::KeyMap,
+    layout::Layout, row::Row, tasks,
 };
 use crate::store::{Fetched, Keys};
 
@@ -33,6 +33,8 @@ struct Codes {
     start: u32,
     codes: Vec<u64>,
     nulls: Option<NullBuffer>,
+    /// Whether they are those of integers.
+    exact: bool,
 }
 
 /// The most searches in maps that are made without tasks of their own: about a millisecond's work.
@@ -116,7 +118,7 @@ impl Scan {
     }
 
     /// The map of a fragment's keys, deleted rows among them.
-    async fn map(&self, fragment: usize) -> Result<(Arc<CodeIndex>, Fetched)> {
+    async fn map(&self, fragment: usize) -> Result<(Arc<KeyMap>, Fetched)> {
         let mut fetched = Fetched::default();
         let read = async {
             let jobs = self.parts(fragment).map(|part| {
@@ -129,7 +131,7 @@ impl Scan {
                 fetched.add(&read);
                 parts.push(part);
             }
-            Ok::<_, Error>(Arc::new(tasks::run_blocking(move || index(parts)).await?))
+            Ok::<_, Error>(Arc::new(tasks::run_blocking(move || map_of(parts)).await?))
         };
         let name = self.name(fragment);
         let map = self.handle.caches.maps.get_or_insert_async(&name, read).await?;
@@ -177,21 +179,23 @@ impl Scan {
             ..Fetched::default()
         };
         let codes = handle.coder.codes(&keys);
-        Ok((Codes { start, codes, nulls: keys.nulls().cloned() }, fetched))
+        let exact = keys.is_exact();
+        Ok((Codes { start, codes, nulls: keys.nulls().cloned(), exact }, fetched))
     }
 }
 
 /// Adds the rows of a fragment whose codes are wanted.
-fn find(wanted: &CodeIndex, fragment: usize, map: &CodeIndex, matches: &mut Matches) {
-    wanted.for_each_match(map, |key, offset| matches.push((key, Row::new(fragment, offset))));
+fn find(wanted: &CodeIndex, fragment: usize, map: &KeyMap, matches: &mut Matches) {
+    map.for_each_match(wanted, |key, offset| matches.push((key, Row::new(fragment, offset))));
 }
 
-fn index(mut parts: Vec<Codes>) -> CodeIndex {
+fn map_of(mut parts: Vec<Codes>) -> KeyMap {
     if parts.len() == 1
         && let Some(only) = parts.pop()
     {
-        return CodeIndex::new(&only.codes, only.nulls.as_ref());
+        return KeyMap::new(&only.codes, only.nulls.as_ref(), only.exact);
     }
+    let exact = parts.iter().all(|part| part.exact);
     let valid = |part: &Codes| match &part.nulls {
         Some(nulls) => nulls.iter().collect::<Vec<_>>(),
         None => vec![true; part.codes.len()],
@@ -201,5 +205,5 @@ fn index(mut parts: Vec<Codes>) -> CodeIndex {
         .any(|part| part.nulls.is_some())
         .then(|| parts.iter().flat_map(valid).collect::<NullBuffer>());
     let codes: Vec<u64> = parts.into_iter().flat_map(|part| part.codes).collect();
-    CodeIndex::new(&codes, nulls.as_ref())
+    KeyMap::new(&codes, nulls.as_ref(), exact)
 }
