@@ -15,6 +15,7 @@ use keyloom_common::{
     rpc::TaskOutput,
 };
 
+use super::row_groups::select_rows;
 use crate::{
     lookup::{self, LookupSettings},
     store::{BlobSource, OpenStores},
@@ -55,7 +56,7 @@ pub(super) async fn run<F>(
 where
     F: Future<Output = Result<()>> + Send,
 {
-    let plan = decode_plan(plan, context)?;
+    let plan = select_rows(decode_plan(plan, context)?).await?;
     let mut encoder = Encoder::try_new(&plan.schema(), chunk_bytes)?;
     let mut batches = plan.execute(0, Arc::clone(context))?;
     let (mut chunks, mut rows) = (0, 0);

@@ -3,6 +3,7 @@
 mod fragment;
 mod input;
 mod object_stores;
+mod row_groups;
 
 use std::{future::Future, sync::Arc};
 
