@@ -16,7 +16,10 @@ pub fn keep_freed_bytes(bytes: u64) {
     {
         let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
         // What it refuses stays as it was.
-        #[expect(unsafe_code, reason = "mallopt takes plain numbers and locks the allocator itself")]
+        #[expect(
+            unsafe_code,
+            reason = "mallopt takes plain numbers and locks the allocator itself"
+        )]
         unsafe {
             libc::mallopt(libc::M_MMAP_THRESHOLD, LARGEST_REUSED_BYTES);
             libc::mallopt(libc::M_TRIM_THRESHOLD, bytes);

@@ -31,7 +31,7 @@ pub fn count_distinct(keys: &ArrayRef, key_type: &DataType) -> Result<usize> {
 /// # Errors
 /// If the values are not of this type.
 pub fn gather(values: &Values, places: &[Place], data_type: &DataType) -> Result<ArrayRef> {
-    gather::gather(values, places, data_type)
+    gather::gather(values, &gather::Picks::new(places.to_vec()), data_type)
 }
 
 /// Codes of keys, indexed by their positions.

@@ -1,6 +1,6 @@
 //! From the rows found to the columns that calls become: values realigned with the rows that asked.
 
-use std::sync::Arc;
+use std::{rc::Rc, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, BooleanArray, BooleanBuilder, ListArray, StructArray},
@@ -15,7 +15,7 @@ use keyloom_common::{
 };
 
 use super::{
-    gather::gather,
+    gather::{Picks, gather},
     keys::{Rows, Slot},
 };
 use crate::store::{Found, Place};
@@ -119,18 +119,20 @@ impl Answers<'_> {
         let fields = keyloom_common::functions::row_fields(&self.fetch.store, columns);
         let valid = outcomes.iter().map(|outcome| matches!(outcome, Outcome::Found(_)));
         let nulls: NullBuffer = valid.collect();
+        let mut known: Vec<(&Arc<[Place]>, Rc<Picks>)> = Vec::new();
         let values = columns
             .iter()
             .map(|column| {
                 let fetched = self.columns.iter().position(|fetched| fetched == column);
                 let fetched = fetched.ok_or_else(|| Error::internal("a column was not fetched"))?;
                 let values = &self.found.columns[fetched];
-                let place = |outcome: &Outcome| match outcome {
-                    Outcome::Found(key) => values.places[*key as usize],
-                    Outcome::Nothing | Outcome::Missing => Place::NONE,
-                };
-                let places: Vec<_> = outcomes.iter().map(place).collect();
-                gather(values, &places, self.fetch.store.schema().field(*column).data_type())
+                let same = known.iter().find(|(places, _)| Arc::ptr_eq(places, &values.places));
+                let picks = same.map(|(_, picks)| picks.clone()).unwrap_or_else(|| {
+                    let picks = Rc::new(picks(&values.places, outcomes));
+                    known.push((&values.places, picks.clone()));
+                    picks
+                });
+                gather(values, &picks, self.fetch.store.schema().field(*column).data_type())
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(Arc::new(StructArray::try_new(fields, values, Some(nulls))?))
@@ -144,6 +146,15 @@ impl Answers<'_> {
         let nulls = NullBuffer::union(lists.nulls.as_ref(), needed.as_ref());
         Ok(Arc::new(ListArray::try_new(field, lists.offsets.clone(), elements, nulls)?))
     }
+}
+
+/// Where each element's value is, of the places of the distinct keys.
+fn picks(places: &[Place], outcomes: &[Outcome]) -> Picks {
+    let place = |outcome: &Outcome| match outcome {
+        Outcome::Found(key) => places[*key as usize],
+        Outcome::Nothing | Outcome::Missing => Place::NONE,
+    };
+    Picks::new(outcomes.iter().map(place).collect())
 }
 
 fn exists(outcomes: &[Outcome]) -> ArrayRef {

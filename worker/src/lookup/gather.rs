@@ -1,6 +1,6 @@
 //! The one copy of a value: from the array that the store read it into, to the row that asked.
 
-use std::sync::Arc;
+use std::{cell::OnceCell, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayData, ArrayRef, AsArray, FixedSizeListArray, make_array, new_null_array},
@@ -12,24 +12,46 @@ use keyloom_common::Result;
 
 use crate::store::{Place, Values};
 
+/// The places of values to copy, in the order of the rows that asked. Columns may share them.
+#[derive(Debug)]
+pub(crate) struct Picks {
+    places: Vec<Place>,
+    /// Whether some row gets null.
+    has_none: bool,
+    /// The places as Arrow wants them, with a null for the first piece if some row gets it.
+    indices: OnceCell<Vec<(usize, usize)>>,
+}
+
+impl Picks {
+    pub(crate) fn new(places: Vec<Place>) -> Self {
+        let has_none = places.contains(&Place::NONE);
+        Self { places, has_none, indices: OnceCell::new() }
+    }
+
+    fn indices(&self) -> &[(usize, usize)] {
+        let first = usize::from(self.has_none);
+        let index = |place: &Place| match place.get() {
+            Some(place) => (first + place.piece as usize, place.row as usize),
+            None => (0, 0),
+        };
+        self.indices.get_or_init(|| self.places.iter().map(index).collect())
+    }
+}
+
 /// Copies the values at these places, in this order; nulls where there is none.
-pub(crate) fn gather(values: &Values, places: &[Place], data_type: &DataType) -> Result<ArrayRef> {
+pub(crate) fn gather(values: &Values, picks: &Picks, data_type: &DataType) -> Result<ArrayRef> {
     if values.pieces.is_empty() {
-        return Ok(new_null_array(data_type, places.len()));
+        return Ok(new_null_array(data_type, picks.places.len()));
     }
     if let DataType::FixedSizeList(item, size) = data_type
         && let Some(lists) = FixedLists::of(&values.pieces, item, *size)
     {
-        return lists.gather(places);
+        return lists.gather(&picks.places);
     }
-    let null = new_null_array(data_type, 1);
-    let pieces: Vec<&dyn Array> = values.pieces.iter().chain([&null]).map(AsRef::as_ref).collect();
-    let null = (values.pieces.len(), 0);
-    let place = |place: &Place| match place.get() {
-        Some(place) => (place.piece as usize, place.row as usize),
-        None => null,
-    };
-    Ok(interleave(&pieces, &places.iter().map(place).collect::<Vec<_>>())?)
+    // Arrow looks at every row's validity if a piece has nulls, so there is one only if need be.
+    let null = picks.has_none.then(|| new_null_array(data_type, 1));
+    let pieces: Vec<&dyn Array> = null.iter().chain(&values.pieces).map(AsRef::as_ref).collect();
+    Ok(interleave(&pieces, picks.indices())?)
 }
 
 /// Lists of one size of plain values, such as embeddings: each is one run of bytes. Arrow would
@@ -119,7 +141,7 @@ mod tests {
         let second = lists(vec![list(9.0), list(2.0), list(3.0)]).slice(1, 2);
         let values = Values { pieces: vec![first.clone(), second], places: [].into() };
         let places = [place(1, 1), place(0, 0), Place::NONE, place(0, 2), place(1, 0), place(1, 1)];
-        let gathered = gather(&values, &places, first.data_type()).unwrap();
+        let gathered = gather(&values, &Picks::new(places.into()), first.data_type()).unwrap();
         let expected = lists(vec![list(3.0), list(0.0), None, None, list(2.0), list(3.0)]);
         assert_eq!(&gathered, &expected);
     }
@@ -130,7 +152,8 @@ mod tests {
         let values: ArrayRef = Arc::new(Float32Array::from(vec![Some(1.0), None]));
         let lists: ArrayRef = Arc::new(FixedSizeListArray::new(item, 1, values, None));
         let values = Values { pieces: vec![lists.clone()], places: [].into() };
-        let gathered = gather(&values, &[place(0, 1), place(0, 0)], lists.data_type()).unwrap();
+        let picks = Picks::new(vec![place(0, 1), place(0, 0)]);
+        let gathered = gather(&values, &picks, lists.data_type()).unwrap();
         let gathered = gathered.as_fixed_size_list();
         assert_eq!(gathered.null_count(), 0);
         assert_eq!(gathered.values().as_ref(), &Float32Array::from(vec![None, Some(1.0)]));
@@ -140,8 +163,12 @@ mod tests {
     fn strings_come_from_several_pieces() {
         let piece = |words: &[&str]| Arc::new(StringArray::from(words.to_vec())) as ArrayRef;
         let values = Values { pieces: vec![piece(&["a"]), piece(&["b", "c"])], places: [].into() };
-        let places = [place(1, 1), Place::NONE, place(0, 0)];
-        let gathered = gather(&values, &places, &DataType::Utf8).unwrap();
-        assert_eq!(gathered.as_ref(), &StringArray::from(vec![Some("c"), None, Some("a")]));
+        let gathered = |places: &[Place]| {
+            gather(&values, &Picks::new(places.to_vec()), &DataType::Utf8).unwrap()
+        };
+        let some = gathered(&[place(1, 1), Place::NONE, place(0, 0)]);
+        assert_eq!(some.as_ref(), &StringArray::from(vec![Some("c"), None, Some("a")]));
+        let all = gathered(&[place(1, 0), place(1, 0), place(0, 0)]);
+        assert_eq!(all.as_ref(), &StringArray::from(vec!["b", "b", "a"]));
     }
 }

@@ -25,8 +25,11 @@ pub struct Values {
     /// Arrays of the column's type.
     pub pieces: Vec<ArrayRef>,
     /// For each key the place of its value; [`Place::NONE`] if the store does not hold the key.
-    pub places: Arc<[Place]>,
+    pub places: Places,
 }
+
+/// For each key its place. Columns that are stored alike share them.
+type Places = Arc<[Place]>;
 
 /// A row of one of several arrays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,16 +80,30 @@ impl Values {
         Self { pieces: Vec::new(), places: vec![Place::NONE; keys].into() }
     }
 
-    /// The values of more keys: of those that are held, in their order, these.
-    pub(crate) fn spread(self, held: &[bool]) -> Self {
-        if self.places.len() == held.len() {
-            return self;
-        }
-        let mut places = self.places.iter().copied();
-        let place = |held: &bool| if *held { places.next() } else { None };
-        let places = held.iter().map(place).map(|place| place.unwrap_or(Place::NONE)).collect();
-        Self { pieces: self.pieces, places }
+    /// Columns of values as those of more keys: of those that are held, in their order, these.
+    /// Columns that share their places still do.
+    pub(crate) fn spread(columns: Vec<Self>, held: &[bool]) -> Vec<Self> {
+        let mut known: Vec<(Places, Places)> = Vec::new();
+        let spread = |Self { pieces, places }| {
+            let same = known.iter().find(|(before, _)| Arc::ptr_eq(before, &places));
+            let spread = same.map(|(_, spread)| spread.clone()).unwrap_or_else(|| {
+                let spread = spread_places(&places, held);
+                known.push((places, spread.clone()));
+                spread
+            });
+            Self { pieces, places: spread }
+        };
+        columns.into_iter().map(spread).collect()
     }
+}
+
+fn spread_places(places: &Places, held: &[bool]) -> Places {
+    if places.len() == held.len() {
+        return places.clone();
+    }
+    let mut places = places.iter().copied();
+    let place = |held: &bool| if *held { places.next() } else { None };
+    held.iter().map(place).map(|place| place.unwrap_or(Place::NONE)).collect()
 }
 
 impl Found {

@@ -189,9 +189,8 @@ mod tests {
                 assert_eq!(plan.is::<DataSourceExec>(), selects, "{skip} {fetch:?}");
                 let batches = collect(plan, context.task_ctx()).await.unwrap();
                 let columns = batches.iter().map(|batch| batch.column(0).as_primitive());
-                let found: Vec<i64> = columns
-                    .flat_map(|numbers: &Int64Array| numbers.values().to_vec())
-                    .collect();
+                let found: Vec<i64> =
+                    columns.flat_map(|numbers: &Int64Array| numbers.values().to_vec()).collect();
                 let end = fetch.map_or(rows, |fetch| rows.min((skip + fetch) as i64));
                 let expected = first + skip as i64..first + end;
                 assert_eq!(found, expected.collect::<Vec<_>>(), "{skip} {fetch:?}");

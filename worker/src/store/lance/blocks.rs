@@ -4,6 +4,7 @@
 //! a column that is too large only a [`Share`] of the blocks is kept, always the same ones: if any
 //! block could push out another, none would be there when it is wanted again.
 
+mod grid;
 mod share;
 
 use std::sync::Arc;
@@ -14,23 +15,21 @@ use arrow::{
 };
 use keyloom_common::{Error, Result};
 
+pub(super) use self::grid::{Grid, Touched};
 use self::share::Share;
-use super::{caches::Block, column::Column, handle::LanceHandle, layout::Layout, row::Row, tasks};
-use crate::store::{Fetched, Place, Values, value_bytes};
+use super::{caches::Block, column::Column, handle::LanceHandle, layout::Layout, tasks};
+use crate::store::{Fetched, Values, value_bytes};
 
 /// The most rows of a block.
 const MAX_ROWS: u64 = 64 * 1024;
 
-/// A column cut into blocks, which are numbered through all fragments.
+/// A column cut into blocks.
 #[derive(Debug)]
 pub(super) struct Blocks {
     column: Arc<Column>,
-    /// Rows of a block; the last of a fragment may have fewer.
-    rows: u32,
-    /// The number of each fragment's first block, and behind them how many blocks there are.
-    firsts: Vec<u32>,
-    /// The blocks that there is room for.
-    kept: Share,
+    /// About how many bytes a value has.
+    value_bytes: u64,
+    grid: Grid,
 }
 
 impl Blocks {
@@ -39,57 +38,30 @@ impl Blocks {
         column: Arc<Column>,
         layout: &Layout,
     ) -> Result<Self> {
-        let width = column.width(handle, layout).await?;
-        let rows = (handle.settings.read_bytes as u64 / width.max(1)).clamp(1, MAX_ROWS) as u32;
-        let mut firsts = vec![0];
-        let mut next = 0;
-        for physical in layout.physical_rows() {
-            next += physical.div_ceil(rows);
-            firsts.push(next);
-        }
-        let size = layout.physical_rows().map(u64::from).sum::<u64>().saturating_mul(width);
+        let value_bytes = column.width(handle, layout).await?;
+        let rows =
+            (handle.settings.read_bytes as u64 / value_bytes.max(1)).clamp(1, MAX_ROWS) as u32;
+        let size = layout.physical_rows().map(u64::from).sum::<u64>().saturating_mul(value_bytes);
         // Columns share the room, so that one is not to take all of it.
         let kept = Share::fitting(size, handle.settings.column_cache_bytes / 4 * 3);
-        Ok(Self { column, rows, firsts, kept })
+        Ok(Self { column, value_bytes, grid: Grid::new(rows, layout, kept) })
     }
 
     pub(super) fn column(&self) -> &Column {
         &self.column
     }
 
-    /// Whether the block is kept once it was read.
-    pub(super) fn keeps(&self, block: u32) -> bool {
-        self.kept.contains(block)
+    pub(super) fn value_bytes(&self) -> u64 {
+        self.value_bytes
     }
 
-    /// Which part of the column is kept once it was read, about.
-    pub(super) fn kept_share(&self) -> f64 {
-        self.kept.fraction()
-    }
-
-    /// The rows of a block.
-    pub(super) fn rows_of(&self, layout: &Layout, block: u32) -> u64 {
-        self.extent(layout, block).2.into()
-    }
-
-    fn count(&self) -> u32 {
-        self.firsts.last().copied().unwrap_or(0)
+    pub(super) fn grid(&self) -> &Grid {
+        &self.grid
     }
 
     /// The blocks of a fragment.
     pub(super) fn of_fragment(&self, fragment: usize) -> std::ops::Range<u32> {
-        self.firsts[fragment]..self.firsts[fragment + 1]
-    }
-
-    fn block_of(&self, row: Row) -> u32 {
-        self.firsts[row.fragment()] + row.offset() / self.rows
-    }
-
-    /// The blocks in which the rows stand, in order.
-    pub(super) fn touched(&self, rows: &[Row]) -> Vec<u32> {
-        let mut touched = vec![false; self.count() as usize];
-        rows.iter().for_each(|row| touched[self.block_of(*row) as usize] = true);
-        (0..self.count()).filter(|block| touched[*block as usize]).collect()
+        self.grid.of_fragment(fragment)
     }
 
     /// The values of a block that is in memory.
@@ -100,19 +72,12 @@ impl Blocks {
         block: u32,
     ) -> Option<ArrayRef> {
         let name = || self.locate(handle, layout, block).1;
-        self.keeps(block).then(|| handle.caches.blocks.get(&name())).flatten()
-    }
-
-    /// The fragment of a block, where it starts in it, and how many rows it has.
-    fn extent(&self, layout: &Layout, block: u32) -> (usize, u32, u32) {
-        let fragment = self.firsts.partition_point(|first| *first <= block) - 1;
-        let start = (block - self.firsts[fragment]) * self.rows;
-        (fragment, start, self.rows.min(layout.physical(fragment) - start))
+        self.grid.keeps(block).then(|| handle.caches.blocks.get(&name())).flatten()
     }
 
     /// The fragment of a block, and the name under which it is kept.
     fn locate(&self, handle: &LanceHandle, layout: &Layout, block: u32) -> (usize, Block) {
-        let (fragment, start, rows) = self.extent(layout, block);
+        let (fragment, start, rows) = self.grid.extent(layout, block);
         let column = self.column.in_fragments(handle, layout)[fragment].clone();
         (fragment, Block { column, start, rows })
     }
@@ -124,7 +89,7 @@ impl Blocks {
         layout: &Layout,
         block: u32,
     ) -> Result<(ArrayRef, u32, Fetched)> {
-        let kept = self.keeps(block);
+        let kept = self.grid.keeps(block);
         let (fragment, block) = self.locate(handle, layout, block);
         let mut fetched = Fetched { blocks: 1, block_hits: 1, ..Fetched::default() };
         let read = async {
@@ -151,10 +116,9 @@ impl Blocks {
         self: &Arc<Self>,
         handle: &Arc<LanceHandle>,
         layout: &Arc<Layout>,
-        rows: &[Row],
+        touched: &Touched<'_>,
     ) -> Result<(Values, Fetched)> {
-        let touched = self.touched(rows);
-        let (places, mut wanted) = self.places(&touched, rows);
+        let (places, touched) = (touched.places(), &touched.blocks);
         let pieces = touched.iter().map(|block| self.in_memory(handle, layout, *block));
         let mut pieces: Vec<Option<ArrayRef>> = pieces.collect();
         let absent: Vec<usize> = (0..pieces.len()).filter(|at| pieces[*at].is_none()).collect();
@@ -165,8 +129,8 @@ impl Blocks {
         };
         let jobs = absent.iter().map(|at| {
             let (blocks, handle, layout) = (self.clone(), handle.clone(), layout.clone());
-            let (block, wanted) = (touched[*at], std::mem::take(&mut wanted[*at]));
-            async move { blocks.piece(&handle, &layout, block, wanted).await }
+            let (block, copied) = (touched[*at], places.copied[*at].clone());
+            async move { blocks.piece(&handle, &layout, block, &copied).await }
         });
         let jobs: Vec<_> = jobs.collect();
         let loaded = tasks::run_all(jobs, handle.settings.reads_in_flight).await?;
@@ -175,46 +139,22 @@ impl Blocks {
             fetched.add(&Fetched { blocks: 0, ..read });
             pieces[at] = Some(piece);
         }
-        Ok((Values { pieces: pieces.into_iter().flatten().collect(), places }, fetched))
+        let pieces = pieces.into_iter().flatten().collect();
+        Ok((Values { pieces, places: places.rows.clone() }, fetched))
     }
 
-    /// A block if it is kept, or else the wanted rows of it.
+    /// A block if it is kept, or else a copy of some of its rows.
     async fn piece(
         &self,
         handle: &LanceHandle,
         layout: &Layout,
         block: u32,
-        wanted: Vec<u32>,
+        copied: &[u32],
     ) -> Result<(ArrayRef, Fetched)> {
         let (values, _, read) = self.load(handle, layout, block).await?;
-        if self.keeps(block) {
+        if self.grid.keeps(block) {
             return Ok((values, read));
         }
-        Ok((take(&values, &UInt32Array::from(wanted), None)?, read))
-    }
-
-    /// Where each row's value will be, with the touched blocks for pieces, and which rows are to be
-    /// copied out of each block that is not kept.
-    fn places(&self, touched: &[u32], rows: &[Row]) -> (Arc<[Place]>, Vec<Vec<u32>>) {
-        let piece_of = self.order(touched);
-        let mut wanted: Vec<Vec<u32>> = vec![Vec::new(); touched.len()];
-        let place = |row: &Row| {
-            let block = self.block_of(*row);
-            let (piece, row) = (piece_of[block as usize], row.offset() % self.rows);
-            if self.keeps(block) {
-                return Place { piece, row };
-            }
-            let wanted = &mut wanted[piece as usize];
-            wanted.push(row);
-            Place { piece, row: wanted.len() as u32 - 1 }
-        };
-        (rows.iter().map(place).collect(), wanted)
-    }
-
-    /// For each block of the column its place among these.
-    fn order(&self, touched: &[u32]) -> Vec<u32> {
-        let mut order = vec![0; self.count() as usize];
-        (0..).zip(touched).for_each(|(place, block)| order[*block as usize] = place);
-        order
+        Ok((take(&values, &UInt32Array::from(copied.to_vec()), None)?, read))
     }
 }

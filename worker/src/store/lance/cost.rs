@@ -6,7 +6,11 @@
 
 use keyloom_common::store::RowPath;
 
-use super::{blocks::Blocks, handle::LanceHandle, layout::Layout, row::Row};
+use super::{
+    blocks::{Blocks, Touched},
+    handle::LanceHandle,
+    layout::Layout,
+};
 
 /// What the two ways cost a request, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,29 +26,29 @@ pub(super) struct Costs {
 }
 
 impl Costs {
-    /// Of a request for these rows of a column, whose values have so many bytes.
+    /// Of a request for these rows of a column.
     pub(super) fn of(
         handle: &LanceHandle,
         layout: &Layout,
         blocks: &Blocks,
-        rows: &[Row],
-        value_bytes: u64,
+        touched: &Touched<'_>,
     ) -> Self {
+        let (grid, value_bytes) = (blocks.grid(), blocks.value_bytes());
         let scan = |rows| handle.storage.scan(rows, value_bytes);
-        let (mut touched, mut keeping, mut passing) = (0, 0.0, 0.0);
-        for block in blocks.touched(rows) {
-            let block_rows = blocks.rows_of(layout, block);
-            touched += block_rows;
-            if !blocks.keeps(block) {
+        let (mut near, mut keeping, mut passing) = (0, 0.0, 0.0);
+        for block in touched.blocks.iter().copied() {
+            let block_rows = grid.rows_of(layout, block);
+            near += block_rows;
+            if !grid.keeps(block) {
                 passing += scan(block_rows);
             } else if blocks.in_memory(handle, layout, block).is_none() {
                 keeping += scan(block_rows);
             }
         }
         // Rows are not spread wider than the blocks in which they stand.
-        let taking = handle.storage.take(rows.len() as u64, touched, value_bytes);
+        let taking = handle.storage.take(touched.rows() as u64, near, value_bytes);
         let all = scan(layout.physical_rows().map(u64::from).sum());
-        Self { taking, keeping, passing, all_kept: blocks.kept_share() * all }
+        Self { taking, keeping, passing, all_kept: grid.kept_share() * all }
     }
 
     /// Whether to read the blocks. `save` notes what that would save once the kept ones are there,

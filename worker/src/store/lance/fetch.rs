@@ -6,18 +6,23 @@ use futures::future::try_join_all;
 use keyloom_common::{Error, Result, store::RowPath};
 
 use super::{
-    blocks::Blocks, column::Column, cost::Costs, handle::LanceHandle, layout::Layout, row::Row,
+    blocks::{Blocks, Touched},
+    column::Column,
+    cost::Costs,
+    handle::LanceHandle,
+    layout::Layout,
+    row::Row,
     take::take,
 };
 use crate::store::{Fetched, Values};
 
 /// The columns of a fetch, by the way that each is read.
 #[derive(Debug, Default)]
-struct Split {
-    scanned: Vec<(usize, Arc<Blocks>)>,
+struct Split<'a> {
+    scanned: Vec<(usize, Arc<Blocks>, Arc<Touched<'a>>)>,
     taken: Vec<(usize, Arc<Column>)>,
     /// About how many bytes a row of the taken columns has.
-    taken_width: u64,
+    taken_bytes: u64,
 }
 
 impl LanceHandle {
@@ -29,9 +34,11 @@ impl LanceHandle {
         path: RowPath,
     ) -> Result<(Vec<Values>, Fetched)> {
         let layout = self.layout().await?;
-        let split = self.split(columns, rows, path, layout).await?;
-        let scans = split.scanned.iter().map(async |(index, blocks)| {
-            let (values, fetched) = blocks.values(self, layout, rows).await?;
+        let blocks = columns.iter().map(|column| Blocks::new(self, column.clone(), layout));
+        let blocks: Vec<_> = try_join_all(blocks).await?.into_iter().map(Arc::new).collect();
+        let split = self.split(columns, &blocks, rows, path, layout);
+        let scans = split.scanned.iter().map(async |(index, blocks, touched)| {
+            let (values, fetched) = blocks.values(self, layout, touched).await?;
             Ok::<_, Error>((vec![(*index, values)], fetched))
         });
         let take = async {
@@ -39,7 +46,7 @@ impl LanceHandle {
             if columns.is_empty() {
                 return Ok(Default::default());
             }
-            let (values, fetched) = take(self, layout, &columns, rows, split.taken_width).await?;
+            let (values, fetched) = take(self, layout, &columns, rows, split.taken_bytes).await?;
             Ok((indices.into_iter().zip(values).collect(), fetched))
         };
         let (scanned, taken) = tokio::try_join!(try_join_all(scans), take)?;
@@ -53,40 +60,45 @@ impl LanceHandle {
         Ok((all.into_iter().map(|(_, values)| values).collect(), fetched))
     }
 
-    async fn split(
+    fn split<'a>(
         &self,
         columns: &[Arc<Column>],
-        rows: &[Row],
+        blocks: &'a [Arc<Blocks>],
+        rows: &'a [Row],
         path: RowPath,
         layout: &Layout,
-    ) -> Result<Split> {
+    ) -> Split<'a> {
         let mut split = Split::default();
-        for (index, column) in columns.iter().enumerate() {
-            let width = column.width(self, layout).await?;
-            let blocks = Blocks::new(self, column.clone(), layout).await?;
-            if self.scans(&blocks, width, rows, path, layout) {
-                split.scanned.push((index, Arc::new(blocks)));
+        let mut known: Vec<Arc<Touched<'a>>> = Vec::new();
+        for (index, (column, blocks)) in columns.iter().zip(blocks).enumerate() {
+            let touched = known.iter().find(|touched| touched.is_for(blocks.grid())).cloned();
+            let touched = touched.unwrap_or_else(|| {
+                let touched = Arc::new(Touched::new(blocks.grid(), rows));
+                known.push(touched.clone());
+                touched
+            });
+            if self.scans(blocks, &touched, path, layout) {
+                split.scanned.push((index, blocks.clone(), touched));
             } else {
-                split.taken_width += width;
+                split.taken_bytes += blocks.value_bytes();
                 split.taken.push((index, column.clone()));
             }
         }
-        Ok(split)
+        split
     }
 
     /// Whether to read the column's blocks.
     fn scans(
         &self,
         blocks: &Blocks,
-        width: u64,
-        rows: &[Row],
+        touched: &Touched<'_>,
         path: RowPath,
         layout: &Layout,
     ) -> bool {
         if let Some(forced) = self.spec.access.rows {
             return forced == RowPath::Scan;
         }
-        let costs = Costs::of(self, layout, blocks, rows, width);
+        let costs = Costs::of(self, layout, blocks, touched);
         costs.prefer_blocks(path, |saved| blocks.column().save(saved))
     }
 }

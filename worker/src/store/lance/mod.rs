@@ -136,8 +136,8 @@ impl LanceStore {
             return Ok(Found { held, columns, ..Found::default() });
         }
         let (values, fetched) = self.handle.fetch(&columns, &wanted, path).await?;
-        let spread = output.fields().iter().zip(values);
-        let columns = spread.map(|(field, values)| conform(values.spread(&held), field));
+        let columns = output.fields().iter().zip(Values::spread(values, &held));
+        let columns = columns.map(|(field, values)| conform(values, field));
         Ok(Found { columns: columns.collect::<Result<_>>()?, held, fetched })
     }
 }

@@ -6,8 +6,8 @@ use arrow::buffer::NullBuffer;
 use keyloom_common::{Error, Result};
 
 use super::{
-    blocks::Blocks, caches::FileColumn, code_index::CodeIndex, handle::LanceHandle, key_map::KeyMap,
-    layout::Layout, row::Row, tasks,
+    blocks::Blocks, caches::FileColumn, code_index::CodeIndex, handle::LanceHandle,
+    key_map::KeyMap, layout::Layout, row::Row, tasks,
 };
 use crate::store::{Fetched, Keys};
 
