@@ -3,7 +3,7 @@
 //!
 //! Two views can be compared only if they are of one class, which planning has made sure of.
 
-use std::hash::BuildHasher;
+use std::{hash::BuildHasher, hint::black_box};
 
 use arrow::{
     array::{
@@ -19,6 +19,9 @@ use arrow::{
     util::display::array_value_to_string,
 };
 use keyloom_common::{Error, Result};
+
+/// Pairs of keys that are compared together.
+const PAIRS_AT_ONCE: usize = 64;
 
 /// A column of keys.
 #[derive(Clone, Debug)]
@@ -116,6 +119,28 @@ impl Keys {
             (Values::Integers(left), Values::Integers(right)) => left[index] == right[other_index],
             (Values::Integers(_), _) | (_, Values::Integers(_)) => false,
             (left, right) => left.bytes(index) == right.bytes(other_index),
+        }
+    }
+
+    /// For each pair of a key here and a key of another column, whether they are equal. None of
+    /// them is null or an integer.
+    pub(crate) fn equal_pairs<'a>(
+        &'a self,
+        pairs: impl ExactSizeIterator<Item = (usize, &'a Self, usize)>,
+    ) -> Vec<bool> {
+        let mut equal = Vec::with_capacity(pairs.len());
+        let mut pairs = pairs.map(|(index, other, other_index)| {
+            (self.values.bytes(index), other.values.bytes(other_index))
+        });
+        let mut some = Vec::with_capacity(PAIRS_AT_ONCE);
+        loop {
+            some.extend(pairs.by_ref().take(PAIRS_AT_ONCE));
+            if some.is_empty() {
+                return equal;
+            }
+            // They stand anywhere: so the processor waits for the memory of many at a time.
+            black_box(some.iter().fold(0, |sum, (_, held)| sum ^ held.first().unwrap_or(&0)));
+            equal.extend(some.drain(..).map(|(key, held)| key == held));
         }
     }
 

@@ -113,11 +113,11 @@ impl LanceStore {
             return Ok((Matches::new(), fetched));
         };
         let held = pieces.iter().map(Keys::try_new).collect::<Result<Vec<_>>>()?;
-        let same = |key: u32, place: &Place| {
-            keys.equal(key as usize, &held[place.piece as usize], place.row as usize)
+        let pair = |((key, _), place): (&(u32, Row), &Place)| {
+            (*key as usize, &held[place.piece as usize], place.row as usize)
         };
-        let found = matches.into_iter().zip(places.iter());
-        let verified = found.filter(|((key, _), place)| same(*key, place));
+        let equal = keys.equal_pairs(matches.iter().zip(places.iter()).map(pair));
+        let verified = matches.into_iter().zip(equal).filter(|(_, equal)| *equal);
         Ok((verified.map(|(found, _)| found).collect(), fetched))
     }
 
