@@ -1,15 +1,18 @@
 //! The one copy of a value: from the array that the store read it into, to the row that asked.
 
-use std::{cell::OnceCell, sync::Arc};
+mod lists;
+mod primitives;
+
+use std::cell::OnceCell;
 
 use arrow::{
-    array::{Array, ArrayData, ArrayRef, AsArray, FixedSizeListArray, make_array, new_null_array},
-    buffer::{Buffer, MutableBuffer, NullBuffer},
+    array::{Array, ArrayRef, downcast_primitive, new_null_array},
     compute::interleave,
-    datatypes::{DataType, FieldRef},
+    datatypes::DataType,
 };
 use keyloom_common::Result;
 
+use self::{lists::FixedLists, primitives::gather_primitives};
 use crate::store::{Place, Values};
 
 /// The places of values to copy, in the order of the rows that asked. Columns may share them.
@@ -43,10 +46,19 @@ pub(crate) fn gather(values: &Values, picks: &Picks, data_type: &DataType) -> Re
     if values.pieces.is_empty() {
         return Ok(new_null_array(data_type, picks.places.len()));
     }
-    if let DataType::FixedSizeList(item, size) = data_type
-        && let Some(lists) = FixedLists::of(&values.pieces, item, *size)
-    {
-        return lists.gather(&picks.places);
+    macro_rules! primitives {
+        ($primitive:ty) => {
+            return Ok(gather_primitives::<$primitive>(&values.pieces, picks, data_type))
+        };
+    }
+    downcast_primitive! {
+        data_type => (primitives),
+        DataType::FixedSizeList(item, size) => {
+            if let Some(lists) = FixedLists::of(&values.pieces, item, *size) {
+                return lists.gather(&picks.places);
+            }
+        }
+        _ => {}
     }
     // Arrow looks at every row's validity if a piece has nulls, so there is one only if need be.
     let null = picks.has_none.then(|| new_null_array(data_type, 1));
@@ -54,74 +66,15 @@ pub(crate) fn gather(values: &Values, picks: &Picks, data_type: &DataType) -> Re
     Ok(interleave(&pieces, picks.indices())?)
 }
 
-/// Lists of one size of plain values, such as embeddings: each is one run of bytes. Arrow would
-/// copy them through a general path that is several times slower.
-struct FixedLists<'a> {
-    item: &'a FieldRef,
-    size: i32,
-    /// The bytes of a list.
-    width: usize,
-    /// For each piece its bytes, and which of its lists are null.
-    pieces: Vec<(Buffer, Option<&'a NullBuffer>)>,
-}
-
-impl<'a> FixedLists<'a> {
-    /// The pieces, if all their values are plain and none is null.
-    fn of(pieces: &'a [ArrayRef], item: &'a FieldRef, size: i32) -> Option<Self> {
-        let width = item.data_type().primitive_width()? * usize::try_from(size).ok()?;
-        let bytes = |piece: &'a ArrayRef| {
-            let lists = piece.as_fixed_size_list_opt()?;
-            let plain = lists.values().null_count() == 0 && lists.value_type() == *item.data_type();
-            if !plain {
-                return None;
-            }
-            Some((value_bytes(lists, width)?, lists.nulls()))
-        };
-        let pieces = pieces.iter().map(bytes).collect::<Option<_>>()?;
-        Some(Self { item, size, width, pieces })
-    }
-
-    fn gather(&self, places: &[Place]) -> Result<ArrayRef> {
-        let mut bytes = MutableBuffer::with_capacity(places.len() * self.width);
-        let mut valid = Vec::with_capacity(places.len());
-        for place in places {
-            let list = place.get().and_then(|place| self.list(place));
-            valid.push(list.is_some());
-            match list {
-                Some(list) => bytes.extend_from_slice(list),
-                None => bytes.extend_zeros(self.width),
-            }
-        }
-        let values = ArrayData::builder(self.item.data_type().clone())
-            .len(places.len() * self.size as usize)
-            .add_buffer(bytes.into())
-            .build()?;
-        let nulls = NullBuffer::from(valid);
-        let nulls = (nulls.null_count() > 0).then_some(nulls);
-        let values = make_array(values);
-        Ok(Arc::new(FixedSizeListArray::try_new(self.item.clone(), self.size, values, nulls)?))
-    }
-
-    /// The bytes of a list that is not null.
-    fn list(&self, place: Place) -> Option<&[u8]> {
-        let (bytes, nulls) = &self.pieces[place.piece as usize];
-        let row = place.row as usize;
-        let valid = nulls.is_none_or(|nulls| nulls.is_valid(row));
-        valid.then(|| &bytes[row * self.width..(row + 1) * self.width])
-    }
-}
-
-/// The bytes of the values of all lists.
-fn value_bytes(lists: &FixedSizeListArray, width: usize) -> Option<Buffer> {
-    let values = lists.values().to_data();
-    let item = values.data_type().primitive_width()?;
-    Some(values.buffers().first()?.slice_with_length(values.offset() * item, lists.len() * width))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use arrow::{
-        array::{Float32Array, StringArray},
+        array::{
+            AsArray, FixedSizeListArray, Float32Array, Int64Array, StringArray,
+            TimestampSecondArray,
+        },
         datatypes::{Field, Float32Type},
     };
 
@@ -170,5 +123,28 @@ mod tests {
         assert_eq!(some.as_ref(), &StringArray::from(vec![Some("c"), None, Some("a")]));
         let all = gathered(&[place(1, 0), place(1, 0), place(0, 0)]);
         assert_eq!(all.as_ref(), &StringArray::from(vec!["b", "b", "a"]));
+    }
+
+    #[test]
+    fn numbers_keep_their_type_and_nulls() {
+        let piece = |numbers: Vec<Option<i64>>| Arc::new(Int64Array::from(numbers)) as ArrayRef;
+        let pieces = vec![piece(vec![Some(1), Some(2)]), piece(vec![Some(3), None]).slice(0, 2)];
+        let values = Values { pieces, places: [].into() };
+        let gathered = |values: &Values, places: &[Place], data_type: &DataType| {
+            gather(values, &Picks::new(places.to_vec()), data_type).unwrap()
+        };
+        let places = [place(1, 1), place(0, 1), Place::NONE, place(1, 0), place(0, 1)];
+        let expected = Int64Array::from(vec![None, Some(2), None, Some(3), Some(2)]);
+        assert_eq!(gathered(&values, &places, &DataType::Int64).as_ref(), &expected);
+        let some = gathered(&values, &[place(1, 0), place(0, 0)], &DataType::Int64);
+        assert_eq!(some.as_ref(), &Int64Array::from(vec![3, 1]));
+        let whole = Values { pieces: values.pieces[..1].to_vec(), places: [].into() };
+        let some = gathered(&whole, &[place(0, 1), place(0, 1)], &DataType::Int64);
+        assert_eq!((some.as_ref(), some.nulls()), (&Int64Array::from(vec![2, 2]) as _, None));
+
+        let times: ArrayRef = Arc::new(TimestampSecondArray::from(vec![7]).with_timezone("+02:00"));
+        let data_type = times.data_type().clone();
+        let values = Values { pieces: vec![times.clone()], places: [].into() };
+        assert_eq!(&gathered(&values, &[place(0, 0)], &data_type), &times);
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LookupSettings {
-    /// The most rows that are looked up together. Default 65536.
+    /// The most rows that are looked up together. Default 131072.
     pub window_rows: usize,
     /// About the most bytes of answers that are looked up together. Default 64 MiB.
     pub window_bytes: u64,
@@ -22,7 +22,7 @@ pub struct LookupSettings {
 impl Default for LookupSettings {
     fn default() -> Self {
         Self {
-            window_rows: 65_536,
+            window_rows: 131_072,
             window_bytes: 64 << 20,
             windows_in_flight: 2,
             requests_in_flight: 8,
