@@ -95,9 +95,9 @@ impl Bounds {
 
     /// Whether all rows of a small table are looked up together.
     pub(super) fn are_wide(&self) -> bool {
-        let usual = LookupSettings::default();
-        (self.lookup.window_rows, self.lookup.window_bytes)
-            == (usual.window_rows, usual.window_bytes)
+        let (usual, coordinator) = (LookupSettings::default(), CoordinatorSettings::default());
+        (self.lookup.window_rows, self.lookup.window_bytes, self.coordinator.answer_bytes)
+            == (usual.window_rows, usual.window_bytes, coordinator.answer_bytes)
     }
 
     /// One worker with these bounds.

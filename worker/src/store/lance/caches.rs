@@ -23,6 +23,8 @@ pub(crate) struct Caches {
     pub(super) readers: Cache<ReaderKey, Arc<FragmentReader>>,
     /// Open data files by their paths.
     pub(super) files: Cache<Arc<str>, Arc<FileReader>>,
+    /// The bytes of data files' columns, by the names of the files.
+    pub(super) column_bytes: Cache<Arc<str>, Arc<[u64]>>,
     /// What Lance keeps of the pages of data files.
     pub(super) pages: LanceCache,
 }
@@ -79,8 +81,9 @@ impl Caches {
         let blocks = bounded(settings.column_cache_bytes, settings, BlockBytes);
         let readers = Cache::new(settings.max_open_readers.max(1));
         let files = Cache::new(settings.max_open_readers.max(1));
+        let column_bytes = Cache::new(settings.max_open_readers.max(1));
         let pages = LanceCache::with_capacity(settings.lance_page_cache_bytes);
-        Self { coder: Coder::default(), maps, blocks, readers, files, pages }
+        Self { coder: Coder::default(), maps, blocks, readers, files, column_bytes, pages }
     }
 }
 

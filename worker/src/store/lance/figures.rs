@@ -1,11 +1,17 @@
 //! The figures of a snapshot by which the planner chooses a way to its rows.
 //!
-//! They come from the manifest alone, which opening the dataset has read: stores are described at
-//! every job, and a look into each file would cost more than the choice gains. So the bytes of
-//! values of variable length are what their files hold beside the columns of fixed width, in equal
-//! shares. Compressed, they may be fewer than in memory.
+//! They come from the manifest, which opening the dataset has read: stores are described at every
+//! job, and a look into each file would cost more than the choice gains. So the bytes of values of
+//! variable length are what their files hold beside the columns of fixed width; if there are several
+//! such columns, the end of one file says how they share. Compressed, they may be fewer than in
+//! memory.
 
-use std::collections::{BTreeSet, HashMap};
+mod weights;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use arrow::datatypes::SchemaRef;
 use keyloom_common::{
@@ -16,10 +22,11 @@ use lance::{
     Dataset,
     datatypes::Field,
     index::DatasetIndexExt,
-    table::format::{Fragment, IndexMetadata},
+    table::format::{DataFile, Fragment, IndexMetadata},
 };
 
-use super::{column::fixed_width, error::from_lance, tasks};
+use self::weights::Weights;
+use super::{caches::Caches, column::fixed_width, error::from_lance, tasks};
 use crate::store::StoreSettings;
 
 /// Bytes of a value of variable length where the manifest does not say how large files are.
@@ -38,14 +45,15 @@ pub(super) async fn figures(
     key: &LanceKey,
     schema: &SchemaRef,
     settings: &StoreSettings,
+    caches: &Arc<Caches>,
 ) -> Result<Figures> {
-    let (key, schema) = (key.clone(), schema.clone());
+    let (key, schema, caches) = (key.clone(), schema.clone(), caches.clone());
     let bounds = (settings.max_key_map_bytes, settings.column_cache_bytes);
     tasks::run(async move {
         let figures = Figures {
             rows: rows(&dataset).await?,
             fragments: dataset.fragments().len() as u64,
-            value_bytes: value_bytes(&dataset, &schema),
+            value_bytes: value_bytes(&dataset, &schema, &caches).await,
             key_index: key_index(&dataset, &key).await?,
             stable_row_ids: dataset.manifest.uses_stable_row_ids(),
             max_key_map_bytes: bounds.0,
@@ -86,11 +94,11 @@ async fn key_index(dataset: &Dataset, key: &LanceKey) -> Result<Option<KeyIndex>
 }
 
 /// Bytes of an average value of each column.
-fn value_bytes(dataset: &Dataset, schema: &SchemaRef) -> Vec<u64> {
+async fn value_bytes(dataset: &Dataset, schema: &SchemaRef, caches: &Caches) -> Vec<u64> {
     let columns: Vec<_> = dataset.schema().fields.iter().map(Column::new).collect();
-    let shares = shares(dataset.fragments(), &columns);
+    let averages = averages(dataset, &columns, caches).await;
     let by_name: HashMap<_, _> =
-        columns.iter().zip(&shares).map(|(column, bytes)| (column.name, *bytes)).collect();
+        columns.iter().zip(&averages).map(|(column, bytes)| (column.name, *bytes)).collect();
     let bytes = |name: &String| by_name.get(name.as_str()).copied().unwrap_or(UNKNOWN_VALUE_BYTES);
     schema.fields().iter().map(|field| bytes(field.name())).collect()
 }
@@ -115,42 +123,55 @@ impl<'a> Column<'a> {
     }
 }
 
+/// What a data file holds of some columns.
+struct Held<'a> {
+    file: &'a DataFile,
+    rows: u64,
+    /// The columns of variable length, in order.
+    variable: Vec<usize>,
+    /// Their bytes, all together.
+    bytes: u64,
+}
+
 /// For each column the bytes of an average value.
-fn shares(fragments: &[Fragment], columns: &[Column<'_>]) -> Vec<u64> {
-    /// What the files that hold a column give it.
-    #[derive(Clone, Default)]
-    struct Share {
-        bytes: u64,
-        rows: u64,
-    }
-    let columns_by_id: HashMap<i32, usize> = columns
-        .iter()
-        .enumerate()
-        .flat_map(|(index, column)| column.ids.iter().map(move |id| (*id, index)))
-        .collect();
-    let mut shares = vec![Share::default(); columns.len()];
-    for fragment in fragments {
-        let rows = fragment.physical_rows.unwrap_or_default() as u64;
-        for file in &fragment.files {
-            let Some(size) = file.file_size_bytes.get() else { continue };
-            let held = file.fields.iter().filter_map(|id| columns_by_id.get(id).copied());
-            let held: BTreeSet<usize> = held.collect();
-            let fixed: u64 = held.iter().filter_map(|&index| columns[index].width).sum();
-            let variable: Vec<_> =
-                held.into_iter().filter(|&index| columns[index].width.is_none()).collect();
-            let rest = size.get().saturating_sub(fixed.saturating_mul(rows));
-            for &index in &variable {
-                shares[index].bytes += rest / variable.len() as u64;
-                shares[index].rows += rows;
-            }
+async fn averages(dataset: &Dataset, columns: &[Column<'_>], caches: &Caches) -> Vec<u64> {
+    let mut weights = Weights::new(dataset, caches);
+    let mut totals = vec![(0_u64, 0_u64); columns.len()];
+    for held in held(dataset.fragments(), columns) {
+        let fields = held.variable.iter().map(|&column| columns[column].ids.as_slice());
+        let shares = weights.shares(&held, &fields.collect::<Vec<_>>()).await;
+        for (&column, share) in held.variable.iter().zip(shares) {
+            totals[column].0 += share;
+            totals[column].1 += held.rows;
         }
     }
-    let bytes = columns.iter().zip(shares).map(|(column, share)| match column.width {
+    let average = |(column, (bytes, rows)): (&Column<'_>, (u64, u64))| match column.width {
         Some(width) => width,
-        None if share.rows == 0 => UNKNOWN_VALUE_BYTES,
-        None => (share.bytes / share.rows).max(LEAST_VALUE_BYTES),
+        None if rows == 0 => UNKNOWN_VALUE_BYTES,
+        None => (bytes / rows).max(LEAST_VALUE_BYTES),
+    };
+    columns.iter().zip(totals).map(average).collect()
+}
+
+/// The files whose size is known.
+fn held<'a>(fragments: &'a [Fragment], columns: &[Column<'_>]) -> Vec<Held<'a>> {
+    let ids = columns.iter().enumerate();
+    let columns_by_id: HashMap<i32, usize> =
+        ids.flat_map(|(index, column)| column.ids.iter().map(move |id| (*id, index))).collect();
+    let held = |rows: u64, file: &'a DataFile| {
+        let size = file.file_size_bytes.get()?;
+        let held = file.fields.iter().filter_map(|id| columns_by_id.get(id).copied());
+        let held: BTreeSet<usize> = held.collect();
+        let fixed: u64 = held.iter().filter_map(|&index| columns[index].width).sum();
+        let variable = held.into_iter().filter(|&index| columns[index].width.is_none()).collect();
+        let bytes = size.get().saturating_sub(fixed.saturating_mul(rows));
+        Some(Held { file, rows, variable, bytes })
+    };
+    let files = fragments.iter().flat_map(|fragment| {
+        let rows = fragment.physical_rows.unwrap_or_default() as u64;
+        fragment.files.iter().map(move |file| (rows, file))
     });
-    bytes.collect()
+    files.filter_map(|(rows, file)| held(rows, file)).collect()
 }
 
 #[cfg(test)]
@@ -167,7 +188,7 @@ mod tests {
     use keyloom_common::store::{StoreKind, StoreSpec};
     use lance::dataset::WriteParams;
 
-    use super::*;
+    use super::{super::coder::spread, *};
     use crate::store::contract::fixture::{batch, env, lance_spec, write_lance};
 
     const ROWS: i64 = 200;
@@ -222,6 +243,37 @@ mod tests {
             column_cache_bytes: settings.column_cache_bytes,
         };
         assert_eq!(described(&uri).await, expected);
+    }
+
+    /// Two columns of strings, of different lengths.
+    fn texts() -> RecordBatch {
+        let noise = |length: u64, row: u64| -> String {
+            let letter = |at| char::from(b'a' + (spread(row * length + at) >> 32) as u8 % 26);
+            (0..length).map(letter).collect()
+        };
+        let texts = |length: u64| -> ArrayRef {
+            Arc::new(StringArray::from_iter_values((0..200).map(|row| noise(length, row))))
+        };
+        let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..ROWS));
+        batch(vec![("id", ids), ("short", texts(20)), ("long", texts(4000))])
+    }
+
+    #[tokio::test]
+    async fn the_end_of_one_file_says_how_columns_share() {
+        let dir = tempfile::tempdir().unwrap();
+        let uri = dir.path().join("rows.lance").to_string_lossy().into_owned();
+        let params = WriteParams { max_rows_per_file: 50, ..Default::default() };
+        write_lance(&uri, texts(), params).await;
+        let bytes = described(&uri).await.value_bytes;
+        let sum = bytes[1] + bytes[2];
+        // Letters are compressed: how much is Lance's affair.
+        assert!((8..60).contains(&bytes[1]) && bytes[2] > 800, "{bytes:?}");
+
+        // Of files that cannot be read, columns count alike.
+        std::fs::remove_dir_all(dir.path().join("rows.lance/data")).unwrap();
+        let bytes = described(&uri).await.value_bytes;
+        assert_eq!(bytes[1], bytes[2]);
+        assert!(bytes[1].abs_diff(sum / 2) <= 1, "{bytes:?} of {sum}");
     }
 
     #[tokio::test]

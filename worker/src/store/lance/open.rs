@@ -49,7 +49,7 @@ impl LanceEnv<'_> {
         }
         let snapshot = Snapshot::Version(dataset.version_id());
         let schema = lookup_schema(&dataset);
-        let figures = figures(dataset, &spec.key, &schema, self.settings).await;
+        let figures = figures(dataset, &spec.key, &schema, self.settings, self.caches).await;
         let figures =
             figures.map_err(|error| self.scrub(spec).map_or_else(|e| e, |s| s.clean(error)))?;
         Ok(StoreDescription { schema, snapshot, figures: Some(figures) })

@@ -1,0 +1,84 @@
+//! How the bytes of a data file are shared among its columns of variable length.
+//!
+//! Files that hold the same columns are taken to be alike, and what stands at the end of the first
+//! says how many bytes each column has there.
+
+use std::{collections::HashMap, sync::Arc};
+
+use keyloom_common::Result;
+use lance::Dataset;
+use lance_file::{reader::FileReader, version::ConcreteFileVersion};
+use lance_io::scheduler::{ScanScheduler, SchedulerConfig};
+use lance_table::format::DataFile;
+
+use super::Held;
+use crate::store::lance::{caches::Caches, error::from_lance};
+
+/// Bytes by the ids of fields.
+type FieldBytes = HashMap<i32, u64>;
+
+/// What was read of a dataset's files, by the columns of variable length that they hold.
+pub(super) struct Weights<'a> {
+    dataset: &'a Dataset,
+    caches: &'a Caches,
+    known: HashMap<Vec<usize>, FieldBytes>,
+}
+
+impl<'a> Weights<'a> {
+    pub(super) fn new(dataset: &'a Dataset, caches: &'a Caches) -> Self {
+        Self { dataset, caches, known: HashMap::new() }
+    }
+
+    /// The bytes of each of the file's columns of variable length, whose fields are these.
+    pub(super) async fn shares(&mut self, held: &Held<'_>, fields: &[&[i32]]) -> Vec<u64> {
+        if fields.len() < 2 {
+            return vec![held.bytes; fields.len()];
+        }
+        if !self.known.contains_key(&held.variable) {
+            let read = self.field_bytes(held.file).await;
+            self.known.insert(held.variable.clone(), read);
+        }
+        let known = &self.known[&held.variable];
+        let of = |fields: &&[i32]| fields.iter().filter_map(|field| known.get(field)).sum();
+        let weights: Vec<u64> = fields.iter().map(of).collect();
+        let all: u64 = weights.iter().sum();
+        let share = |weight: u64| match all {
+            0 => held.bytes / fields.len() as u64,
+            all => (u128::from(held.bytes) * u128::from(weight) / u128::from(all)) as u64,
+        };
+        weights.into_iter().map(share).collect()
+    }
+
+    /// Nothing, if the file cannot be read: its columns count alike then, and whoever needs their
+    /// values will say what is wrong.
+    async fn field_bytes(&self, file: &DataFile) -> FieldBytes {
+        let name: Arc<str> = format!("{} of {}", file.path, self.dataset.uri()).into();
+        let read = column_bytes(self.dataset, file);
+        let read = self.caches.column_bytes.get_or_insert_async(&name, read).await;
+        let by_column = read.unwrap_or_default();
+        let fields = file.fields.iter().zip(file.column_indices.iter());
+        let bytes = fields.filter_map(|(field, column)| {
+            Some((*field, *by_column.get(usize::try_from(*column).ok()?)?))
+        });
+        bytes.collect()
+    }
+}
+
+/// The bytes of each column of a file.
+async fn column_bytes(dataset: &Dataset, file: &DataFile) -> Result<Arc<[u64]>> {
+    if file.file_version().map_err(from_lance)? == ConcreteFileVersion::V1 || file.base_id.is_some()
+    {
+        return Ok(Arc::default());
+    }
+    let store = dataset.object_store(None).await.map_err(from_lance)?;
+    let path = dataset.data_dir().join(file.path.as_str());
+    let scheduler = ScanScheduler::new(store.clone(), SchedulerConfig::max_bandwidth(&store));
+    let file = scheduler.open_file(&path, &file.file_size_bytes).await.map_err(from_lance)?;
+    let metadata = FileReader::read_all_metadata(&file).await.map_err(from_lance)?;
+    let bytes = metadata.column_infos.iter().map(|column| {
+        let pages = column.page_infos.iter().flat_map(|page| page.buffer_offsets_and_sizes.iter());
+        let buffers = pages.chain(column.buffer_offsets_and_sizes.iter());
+        buffers.map(|(_, size)| size).sum()
+    });
+    Ok(bytes.collect())
+}
