@@ -4,6 +4,7 @@
 
 use std::{any::Any, future::Future};
 
+use futures::FutureExt;
 use keyloom_common::{Error, Result};
 use tokio::task::{JoinError, JoinSet};
 
@@ -46,13 +47,14 @@ where
     Ok(outputs.into_iter().map(|(_, output)| output).collect())
 }
 
-/// Runs one job.
+/// Runs one job. It is boxed: the futures of opening a dataset are nested deeper than the compiler
+/// follows.
 pub(super) async fn run<T, F>(job: F) -> Result<T>
 where
     T: Send + 'static,
     F: Future<Output = Result<T>> + Send + 'static,
 {
-    let mut output = run_all([job], 1).await?;
+    let mut output = run_all([job.boxed()], 1).await?;
     output.pop().ok_or_else(|| Error::internal("a job ended without output"))
 }
 
