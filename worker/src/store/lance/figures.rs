@@ -14,6 +14,7 @@ use std::{
 };
 
 use arrow::datatypes::SchemaRef;
+use futures::try_join;
 use keyloom_common::{
     Result,
     store::{Figures, KeyIndex, LanceKey},
@@ -50,11 +51,14 @@ pub(super) async fn figures(
     let (key, schema, caches) = (key.clone(), schema.clone(), caches.clone());
     let bounds = (settings.max_key_map_bytes, settings.column_cache_bytes);
     tasks::run(async move {
+        let value_bytes = async { Ok(value_bytes(&dataset, &schema, &caches).await) };
+        let (rows, value_bytes, key_index) =
+            try_join!(rows(&dataset), value_bytes, key_index(&dataset, &key))?;
         let figures = Figures {
-            rows: rows(&dataset).await?,
+            rows,
             fragments: dataset.fragments().len() as u64,
-            value_bytes: value_bytes(&dataset, &schema, &caches).await,
-            key_index: key_index(&dataset, &key).await?,
+            value_bytes,
+            key_index,
             stable_row_ids: dataset.manifest.uses_stable_row_ids(),
             max_key_map_bytes: bounds.0,
             column_cache_bytes: bounds.1,
