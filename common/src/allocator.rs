@@ -5,13 +5,18 @@
 //! time of a job with a large result.
 
 /// Blocks up to this size come from memory that was freed before, if there is some. glibc takes no
-/// larger bound.
+/// larger bound (on 64 bits).
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const LARGEST_REUSED_BYTES: libc::c_int = 32 << 20;
 
-/// Lets each arena of the allocator keep about so many freed bytes for later use. Does nothing where
-/// the allocator is not glibc's.
+/// Lets each arena of the allocator, of which there are up to eight a core, keep so many freed bytes
+/// at its end for later use; with 0 the allocator does as it always does. All but the first arena
+/// consist of heaps of 64 MiB, which they give back whole. Does nothing where the allocator is not
+/// glibc's.
 pub fn keep_freed_bytes(bytes: u64) {
+    if bytes == 0 {
+        return;
+    }
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);

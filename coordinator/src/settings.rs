@@ -31,8 +31,8 @@ pub struct Settings {
     pub blob_ttl_ms: u64,
     /// The most memory for the operators that the coordinator runs itself. Default 4 GiB.
     pub operator_memory_bytes: usize,
-    /// Freed memory that the daemon's allocator keeps for later use, in bytes, an arena of it (glibc
-    /// only, and not in an embedded session). Default 64 MiB.
+    /// Freed memory that each arena of the daemon's allocator keeps for later use, in bytes; 0 for
+    /// what the allocator does by itself (glibc only, and not in an embedded session). Default 64 MiB.
     pub keep_freed_bytes: u64,
     /// How many result chunks of a job may wait for its client. Default 8.
     pub result_chunks_ahead: usize,
@@ -41,8 +41,8 @@ pub struct Settings {
     /// How many rows make a task, where the rows are known before: the coordinator's own that are
     /// sent to workers, and Parquet row groups. Default 32768.
     pub slice_rows: usize,
-    /// The most tasks that one partition of files is cut into by rows: each reads what stands before
-    /// its rows, too. Default 8.
+    /// The most tasks that one partition of files is cut into by rows: some read what stands before
+    /// their rows, too. Default 8.
     pub row_slices: usize,
     /// The most bytes of the coordinator's own rows that are sent to a task. Default 16 MiB.
     pub slice_bytes: usize,

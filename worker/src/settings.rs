@@ -19,8 +19,8 @@ pub struct Settings {
     pub lookup: LookupSettings,
     /// The most memory for sorts and aggregations of all tasks, in bytes. Default 2 GiB.
     pub operator_memory_bytes: usize,
-    /// Freed memory that the daemon's allocator keeps for later use, in bytes, an arena of it (glibc
-    /// only, and not in an embedded session). Default 64 MiB.
+    /// Freed memory that each arena of the daemon's allocator keeps for later use, in bytes; 0 for
+    /// what the allocator does by itself (glibc only, and not in an embedded session). Default 64 MiB.
     pub keep_freed_bytes: u64,
     /// How often the worker says that it is alive, in milliseconds. Default 1 s.
     pub heartbeat_ms: u64,

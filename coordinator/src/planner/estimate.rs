@@ -1,5 +1,4 @@
-//! How many rows a part of a plan is expected to give, if its leaves say how many they hold, and how
-//! many bytes its lookups add to each.
+//! How many rows a part of a plan is expected to give, if its leaves say how many they hold.
 //!
 //! DataFusion's own statistics would say it too, but with them it also plans joins and aggregates
 //! otherwise.
@@ -14,10 +13,7 @@ use datafusion::{
         placeholder_row::PlaceholderRowExec, union::UnionExec,
     },
 };
-use keyloom_common::{
-    lookup::{Fetch, KvLookupExec},
-    plan::FrameScanExec,
-};
+use keyloom_common::plan::FrameScanExec;
 
 /// Of a hundred rows, those that a condition is expected to let pass: DataFusion's own guess.
 const PASSING_OF_HUNDRED: u64 = 20;
@@ -35,14 +31,6 @@ pub(super) fn rows(plan: &Arc<dyn ExecutionPlan>) -> Option<u64> {
 /// Those of the rows for which a condition is expected to hold.
 pub(super) fn passing(rows: u64) -> u64 {
     (rows.saturating_mul(PASSING_OF_HUNDRED)).div_ceil(100)
-}
-
-/// The bytes that all lookups of a plan are expected to add to a row. A list of keys counts as one.
-pub(super) fn answer_bytes(plan: &Arc<dyn ExecutionPlan>) -> u64 {
-    let lookup = plan.downcast_ref::<KvLookupExec>();
-    let fetches = lookup.into_iter().flat_map(KvLookupExec::waves).flat_map(|wave| &wave.fetches);
-    let here: u64 = fetches.map(Fetch::answer_bytes).sum();
-    here + plan.children().into_iter().map(answer_bytes).sum::<u64>()
 }
 
 fn known_rows(plan: &Arc<dyn ExecutionPlan>) -> Option<u64> {

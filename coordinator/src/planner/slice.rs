@@ -2,24 +2,29 @@
 //!
 //! A slice is one partition of the fragment or, where a partition is known to hold many rows (a
 //! Parquet row group cannot be cut smaller) or its lookups are expected to answer with many bytes, a
-//! range of its rows: a task then reads the rows before its range, too, and drops them, so there is
-//! a bound on the ranges of a partition.
+//! range of its rows. Except in a frame or a single row group, a task then reads the rows before its
+//! range, too, and drops them, so there is a bound on the ranges of a partition.
 
 use std::sync::Arc;
 
 use datafusion::{
     datasource::{
+        listing::PartitionedFile,
         physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder},
         source::DataSourceExec,
     },
     error::Result,
     physical_plan::{
-        ExecutionPlan, ExecutionPlanProperties, limit::GlobalLimitExec, union::UnionExec,
+        ExecutionPlan, ExecutionPlanProperties,
+        limit::{GlobalLimitExec, LocalLimitExec},
+        union::UnionExec,
     },
 };
-use keyloom_common::{Error, plan::FrameScanExec};
-
-use super::estimate;
+use keyloom_common::{
+    Error,
+    lookup::{Fetch, KvLookupExec},
+    plan::FrameScanExec,
+};
 
 /// How finely partitions are cut.
 #[derive(Clone, Copy, Debug)]
@@ -55,14 +60,14 @@ pub(crate) fn slices(fragment: &Arc<dyn ExecutionPlan>, grain: Grain) -> Vec<Sli
 }
 
 fn slices_of(fragment: &Arc<dyn ExecutionPlan>, partition: usize, grain: Grain) -> Vec<Slice> {
-    let input = known_input(fragment, partition).unwrap_or(Input::Frame(0));
-    let (Input::Frame(rows) | Input::Files(rows)) = input;
-    let count = input.slices_by_rows(grain).max(slices_by_answers(fragment, rows, grain));
+    let whole = vec![Slice { partition, rows: None }];
+    let Some(branch) = branch(fragment, partition) else { return whole };
+    let count = branch.slices_by_rows(grain).max(branch.slices_by_answers(grain));
     if count <= 1 {
-        return vec![Slice { partition, rows: None }];
+        return whole;
     }
-    let length = rows.div_ceil(count);
-    let count = rows.div_ceil(length);
+    let length = branch.rows.div_ceil(count);
+    let count = branch.rows.div_ceil(length);
     let range = |index| Range {
         start: index * length,
         // The last one goes to the end, whatever was known before.
@@ -71,48 +76,61 @@ fn slices_of(fragment: &Arc<dyn ExecutionPlan>, partition: usize, grain: Grain) 
     (0..count).map(|index| Slice { partition, rows: Some(range(index)) }).collect()
 }
 
-/// The known rows of a partition's input.
-#[derive(Clone, Copy)]
-enum Input {
-    /// Whoever made the frame has cut it by rows.
-    Frame(usize),
-    Files(usize),
+/// What is known of a partition of a fragment.
+struct Branch {
+    /// The rows of its input that are wanted.
+    rows: usize,
+    /// Whether the input is a frame: whoever made it has cut it by rows.
+    is_frame: bool,
+    /// Whether only some of the rows may be wanted: each slice would look so many up.
+    is_limited: bool,
+    /// The bytes that its lookups are expected to add to a row.
+    answer_bytes: u64,
 }
 
-impl Input {
-    fn slices_by_rows(self, grain: Grain) -> usize {
-        match self {
-            Self::Frame(_) => 1,
-            Self::Files(rows) => rows.div_ceil(grain.rows.max(1)).min(grain.row_slices),
+impl Branch {
+    fn of(rows: usize, is_frame: bool) -> Self {
+        Self { rows, is_frame, is_limited: false, answer_bytes: 0 }
+    }
+
+    fn slices_by_rows(&self, grain: Grain) -> usize {
+        if self.is_frame { 1 } else { self.rows.div_ceil(grain.rows.max(1)).min(grain.row_slices) }
+    }
+
+    fn slices_by_answers(&self, grain: Grain) -> usize {
+        if self.is_limited {
+            return 1;
         }
+        let bytes = self.answer_bytes.saturating_mul(self.rows as u64);
+        let slices = bytes.div_ceil(grain.answer_bytes.max(1));
+        usize::try_from(slices).unwrap_or(usize::MAX).min(grain.answer_slices).min(self.rows)
     }
 }
 
-fn slices_by_answers(fragment: &Arc<dyn ExecutionPlan>, rows: usize, grain: Grain) -> usize {
-    let bytes = estimate::answer_bytes(fragment).saturating_mul(rows as u64);
-    let slices = bytes.div_ceil(grain.answer_bytes.max(1));
-    usize::try_from(slices).unwrap_or(usize::MAX).min(grain.answer_slices).min(rows)
-}
-
-/// What a partition reads, if that is a frame or files that all say how many rows they hold.
-fn known_input(plan: &Arc<dyn ExecutionPlan>, partition: usize) -> Option<Input> {
+/// The branch that ends in a partition's input, if that is a frame or files that all say how many
+/// rows they hold.
+fn branch(plan: &Arc<dyn ExecutionPlan>, partition: usize) -> Option<Branch> {
     if let Some(frame) = plan.downcast_ref::<FrameScanExec>() {
-        return Some(Input::Frame(frame.partitions().get(partition)?.rows as usize));
+        return Some(Branch::of(frame.partitions().get(partition)?.rows as usize, true));
     }
-    if let Some(group) = files(plan).and_then(|config| config.file_groups.get(partition)) {
-        let rows = |file: &datafusion::datasource::listing::PartitionedFile| {
-            file.statistics.as_ref()?.num_rows.get_value().copied()
-        };
-        return group.iter().map(rows).sum::<Option<_>>().map(Input::Files);
+    if let Some(config) = files(plan) {
+        let rows = |file: &PartitionedFile| file.statistics.as_ref()?.num_rows.get_value().copied();
+        let rows: Option<usize> = config.file_groups.get(partition)?.iter().map(rows).sum();
+        return Some(Branch::of(rows?.min(config.limit.unwrap_or(usize::MAX)), false));
     }
     if plan.is::<UnionExec>() {
         let (input, partition) = input_of_union(plan, partition)?;
-        return known_input(input, partition);
+        return branch(input, partition);
     }
-    match plan.children().as_slice() {
-        [input] => known_input(input, partition),
-        _ => None,
+    let children = plan.children();
+    let [input] = children.as_slice() else { return None };
+    let mut branch = branch(input, partition)?;
+    branch.is_limited |= plan.is::<LocalLimitExec>();
+    if let Some(lookup) = plan.downcast_ref::<KvLookupExec>() {
+        let fetches = lookup.waves().iter().flat_map(|wave| &wave.fetches);
+        branch.answer_bytes += fetches.map(Fetch::answer_bytes).sum::<u64>();
     }
+    Some(branch)
 }
 
 /// The fragment over one slice.

@@ -470,6 +470,12 @@ async fn rows_with_large_answers_are_cut_by_their_bytes(session: &TestSession) -
         assert_eq!(session.rows(&sql).await?, expected.collect::<Vec<_>>());
         assert_eq!(session.summary(&sql).await?.tasks, 4, "{table}");
         assert_eq!(look_at(&session, table, 0, 100).await?, 1, "without images");
+        let few = format!("{sql} LIMIT 40");
+        assert_eq!(session.rows(&few).await?.len(), 40);
+        assert_eq!(session.stores(&few).await?["lance"].keys, 40, "{table}");
+        let both = format!("{sql} UNION ALL SELECT n, k, true FROM {table}");
+        assert_eq!(session.rows(&both).await?.len(), 200);
+        assert_eq!(session.summary(&both).await?.tasks, 5, "{table}");
     }
     Ok(())
 }
@@ -519,6 +525,8 @@ async fn filters_limits_and_sorts_of_a_cut_row_group(session: &TestSession) -> R
         ("WHERE n BETWEEN 19996 AND 20003", 19_996, 20_004),
         ("WHERE n > 19990 AND n < 20005", 19_991, 20_005),
         ("WHERE n >= 20000 LIMIT 5", 20_000, 20_005),
+        ("LIMIT 4", 0, 4),
+        ("LIMIT 39999", 0, 39_999),
         ("LIMIT 4 OFFSET 19998", 19_998, 20_002),
         ("WHERE kv_exists(k, source => 'lance') AND n >= 39999", 39_999, 40_000),
         ("ORDER BY n LIMIT 3", 0, 3),
@@ -532,6 +540,8 @@ async fn filters_limits_and_sorts_of_a_cut_row_group(session: &TestSession) -> R
     session.check(counted, &["40000 | 0 | 39999 | 799980000"]).await?;
     let half = format!("{counted} WHERE n >= 20000");
     session.check(&half, &["20000 | 20000 | 39999 | 599990000"]).await?;
+    session.check("SELECT count(*) FROM f", &["40000"]).await?;
+    session.check("SELECT count(*) FROM (SELECT n FROM f LIMIT 4)", &["4"]).await?;
     session.check("SELECT count(*) FROM f WHERE k = 'x'", &["10000"]).await
 }
 

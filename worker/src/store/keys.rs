@@ -230,6 +230,20 @@ mod tests {
     }
 
     #[test]
+    fn many_pairs_are_each_compared() {
+        let words = |count: usize, every: usize| -> ArrayRef {
+            let word = |row: usize| format!("word {}", row / every);
+            Arc::new(StringArray::from_iter_values((0..count).map(word)))
+        };
+        let (keys, held) = (words(2 * PAIRS_AT_ONCE + 1, 1), words(2 * PAIRS_AT_ONCE + 1, 2));
+        let (keys, held) = (Keys::try_new(&keys).unwrap(), Keys::try_new(&held).unwrap());
+        let rows = 0..keys.len();
+        let equal = keys.equal_pairs(rows.clone().map(|row| (row / 2 + row % 3 / 2, &held, row)));
+        assert_eq!(equal, rows.map(|row| row % 3 != 2).collect::<Vec<_>>());
+        assert_eq!(keys.equal_pairs(std::iter::empty()), [false; 0]);
+    }
+
+    #[test]
     fn negative_keys_of_any_width_agree() {
         let hasher = DefaultHashBuilder::default();
         let narrow = Keys::try_new(&(Arc::new(Int8Array::from(vec![-1])) as ArrayRef)).unwrap();

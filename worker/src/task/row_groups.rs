@@ -62,8 +62,9 @@ async fn selecting_scan(limit: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn
     let Some(metadata) = metadata(source, file).await? else { return Ok(None) };
     let Some(group) = only_row_group(file, &metadata) else { return Ok(None) };
     let rows = usize::try_from(metadata.row_group(group).num_rows()).unwrap_or(0);
-    let start = limit.skip().min(rows);
-    let end = limit.fetch().map_or(rows, |fetch| start.saturating_add(fetch).min(rows));
+    let given = config.limit.map_or(rows, |limit| limit.min(rows));
+    let start = limit.skip().min(given);
+    let end = limit.fetch().map_or(given, |fetch| start.saturating_add(fetch).min(given));
     let access = access_plan(&metadata, group, start..end, rows);
     let file = file.clone().with_extension(access);
     let config = FileScanConfigBuilder::from(config.clone())
@@ -168,6 +169,13 @@ mod tests {
         DataSourceExec::from_data_source(config)
     }
 
+    /// What a plan gives, a column of numbers.
+    async fn numbers(plan: Arc<dyn ExecutionPlan>, context: &SessionContext) -> Vec<i64> {
+        let batches = collect(plan, context.task_ctx()).await.unwrap();
+        let columns = batches.iter().map(|batch| batch.column(0).as_primitive());
+        columns.flat_map(|numbers: &Int64Array| numbers.values().to_vec()).collect()
+    }
+
     #[tokio::test]
     async fn a_limit_over_a_row_group_becomes_a_scan_of_its_rows() {
         let folder = tempfile::tempdir().unwrap();
@@ -187,14 +195,19 @@ mod tests {
                 let limit = Arc::new(GlobalLimitExec::new(scan, skip, fetch));
                 let plan = select_rows(limit).await.unwrap();
                 assert_eq!(plan.is::<DataSourceExec>(), selects, "{skip} {fetch:?}");
-                let batches = collect(plan, context.task_ctx()).await.unwrap();
-                let columns = batches.iter().map(|batch| batch.column(0).as_primitive());
-                let found: Vec<i64> =
-                    columns.flat_map(|numbers: &Int64Array| numbers.values().to_vec()).collect();
+                let found = numbers(plan, &context).await;
                 let end = fetch.map_or(rows, |fetch| rows.min((skip + fetch) as i64));
                 let expected = first + skip as i64..first + end;
                 assert_eq!(found, expected.collect::<Vec<_>>(), "{skip} {fetch:?}");
             }
+        }
+        // A limit of the scan itself counts from the first row of the row group.
+        for (skip, expected) in [(0, 40..44), (2, 42..44), (4, 44..44), (20, 44..44)] {
+            let config = scan_config(&scan(&context, path, one.clone()).await).unwrap().clone();
+            let config = FileScanConfigBuilder::from(config).with_limit(Some(4)).build();
+            let scan = DataSourceExec::from_data_source(config);
+            let plan = select_rows(Arc::new(GlobalLimitExec::new(scan, skip, None))).await.unwrap();
+            assert_eq!(numbers(plan, &context).await, expected.collect::<Vec<_>>(), "{skip}");
         }
     }
 }

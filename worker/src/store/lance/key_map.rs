@@ -99,8 +99,8 @@ impl Table {
 
     /// Codes and their rows.
     fn iter(&self) -> impl Iterator<Item = (u64, u32)> {
-        let held = (self.first..).zip(&self.rows).filter(|(_, row)| **row != NO_ROW);
-        held.map(|(integer, row)| (spread(integer as u64), *row))
+        let held = self.rows.iter().enumerate().filter(|(_, row)| **row != NO_ROW);
+        held.map(|(place, row)| (spread(self.first.wrapping_add(place as i64) as u64), *row))
     }
 }
 
@@ -123,11 +123,13 @@ mod tests {
 
     #[test]
     fn integers_close_together_have_a_table() {
-        let cases: [(&[i64], bool); 7] = [
+        let cases: [(&[i64], bool); 8] = [
             (&[5, 3, 4], true),
             (&[-1, 0, 1], true),
             (&[i64::MAX, i64::MAX - 2], true),
             (&[i64::MIN, i64::MIN + 5], true),
+            // In the middle of what u64 holds.
+            (&[u64::MAX as i64, 0, u64::MAX as i64 - 1], true),
             (&[i64::MIN, i64::MAX], false),
             (&[0, 6], false),
             (&[1, 2, 1], false),
@@ -154,6 +156,9 @@ mod tests {
         for wanted in [few.as_slice(), &many] {
             assert_eq!(matches(&table, wanted), matches(&index, wanted));
         }
+        let last = KeyMap::new(&codes(&[i64::MAX, i64::MAX - 1]), None, true);
+        let wanted: Vec<i64> = (0..100).map(|from_last| i64::MAX - from_last).collect();
+        assert_eq!(matches(&last, &wanted), [(i64::MAX - 1, 1), (i64::MAX, 0)]);
         assert_eq!(matches(&table, &few), [(-3, 1), (9, 5), (9, 5)]);
         assert_eq!(matches(&table, &many), [(-3, 1), (0, 2), (2, 4), (7, 0), (9, 5)]);
     }

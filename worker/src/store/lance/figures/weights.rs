@@ -3,7 +3,7 @@
 //! Files that hold the same columns are taken to be alike, and what stands at the end of the first
 //! says how many bytes each column has there.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, convert::Infallible, sync::Arc};
 
 use keyloom_common::Result;
 use lance::Dataset;
@@ -12,7 +12,7 @@ use lance_io::scheduler::{ScanScheduler, SchedulerConfig};
 use lance_table::format::DataFile;
 
 use super::Held;
-use crate::store::lance::{caches::Caches, error::from_lance};
+use crate::store::lance::{caches::Caches, error::from_lance, tasks};
 
 /// Bytes by the ids of fields.
 type FieldBytes = HashMap<i32, u64>;
@@ -49,13 +49,13 @@ impl<'a> Weights<'a> {
         weights.into_iter().map(share).collect()
     }
 
-    /// Nothing, if the file cannot be read: its columns count alike then, and whoever needs their
-    /// values will say what is wrong.
+    /// Nothing, if the file cannot be read: its columns count alike from then on, and whoever needs
+    /// their values will say what is wrong.
     async fn field_bytes(&self, file: &DataFile) -> FieldBytes {
         let name: Arc<str> = format!("{} of {}", file.path, self.dataset.uri()).into();
-        let read = column_bytes(self.dataset, file);
-        let read = self.caches.column_bytes.get_or_insert_async(&name, read).await;
-        let by_column = read.unwrap_or_default();
+        let read = tasks::run(column_bytes(self.dataset.clone(), file.clone()));
+        let read = async { Ok::<_, Infallible>(read.await.unwrap_or_default()) };
+        let Ok(by_column) = self.caches.column_bytes.get_or_insert_async(&name, read).await;
         let fields = file.fields.iter().zip(file.column_indices.iter());
         let bytes = fields.filter_map(|(field, column)| {
             Some((*field, *by_column.get(usize::try_from(*column).ok()?)?))
@@ -65,7 +65,7 @@ impl<'a> Weights<'a> {
 }
 
 /// The bytes of each column of a file.
-async fn column_bytes(dataset: &Dataset, file: &DataFile) -> Result<Arc<[u64]>> {
+async fn column_bytes(dataset: Dataset, file: DataFile) -> Result<Arc<[u64]>> {
     if file.file_version().map_err(from_lance)? == ConcreteFileVersion::V1 || file.base_id.is_some()
     {
         return Ok(Arc::default());
