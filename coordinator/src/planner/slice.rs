@@ -198,3 +198,6 @@ fn input_of_union(
     }
     None
 }
+
+#[cfg(test)]
+mod tests;
