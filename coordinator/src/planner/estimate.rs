@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use datafusion::{
-    datasource::{physical_plan::FileScanConfig, source::DataSourceExec},
+    datasource::{listing::PartitionedFile, physical_plan::FileScanConfig, source::DataSourceExec},
     physical_plan::{
         ExecutionPlan, aggregates::AggregateExec, empty::EmptyExec,
         execution_plan::CardinalityEffect, filter::FilterExec, limit::GlobalLimitExec,
@@ -38,7 +38,8 @@ fn known_rows(plan: &Arc<dyn ExecutionPlan>) -> Option<u64> {
         return Some(frame.partitions().iter().map(|partition| partition.rows).sum());
     }
     if let Some(source) = plan.downcast_ref::<DataSourceExec>() {
-        return source.data_source().downcast_ref::<FileScanConfig>().and_then(rows_of_files);
+        let config = source.data_source().downcast_ref::<FileScanConfig>()?;
+        return rows_of_files(config.file_groups.iter().flat_map(|group| group.iter()));
     }
     if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
         // Nothing says how many groups there are.
@@ -66,8 +67,7 @@ fn known_rows(plan: &Arc<dyn ExecutionPlan>) -> Option<u64> {
 }
 
 /// The rows of files that all say how many they hold.
-fn rows_of_files(config: &FileScanConfig) -> Option<u64> {
-    let files = config.file_groups.iter().flat_map(|group| group.iter());
+pub(super) fn rows_of_files<'a>(files: impl Iterator<Item = &'a PartitionedFile>) -> Option<u64> {
     let rows = files.map(|file| file.statistics.as_ref()?.num_rows.get_value().copied());
     rows.map(|rows| rows.map(|rows| rows as u64)).sum()
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use datafusion::{
     datasource::{
-        listing::PartitionedFile,
         physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder},
         source::DataSourceExec,
     },
@@ -25,6 +24,8 @@ use keyloom_common::{
     lookup::{Fetch, KvLookupExec},
     plan::FrameScanExec,
 };
+
+use super::estimate;
 
 /// How finely partitions are cut.
 #[derive(Clone, Copy, Debug)]
@@ -114,9 +115,8 @@ fn branch(plan: &Arc<dyn ExecutionPlan>, partition: usize) -> Option<Branch> {
         return Some(Branch::of(frame.partitions().get(partition)?.rows as usize, true));
     }
     if let Some(config) = files(plan) {
-        let rows = |file: &PartitionedFile| file.statistics.as_ref()?.num_rows.get_value().copied();
-        let rows: Option<usize> = config.file_groups.get(partition)?.iter().map(rows).sum();
-        return Some(Branch::of(rows?.min(config.limit.unwrap_or(usize::MAX)), false));
+        let rows = estimate::rows_of_files(config.file_groups.get(partition)?.iter())? as usize;
+        return Some(Branch::of(rows.min(config.limit.unwrap_or(usize::MAX)), false));
     }
     if plan.is::<UnionExec>() {
         let (input, partition) = input_of_union(plan, partition)?;

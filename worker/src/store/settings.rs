@@ -27,8 +27,8 @@ pub struct StoreSettings {
     pub read_bytes: usize,
     /// The most reads of one request in flight (default 8).
     pub reads_in_flight: usize,
-    /// The most open data files, and the most readers of fragments, that are kept for later
-    /// requests (default 256 each).
+    /// The most open data files, readers of fragments, and sizes of the columns of a file, that are
+    /// kept for later requests (default 256 each).
     pub max_open_readers: usize,
     /// The most stores that stay open; beyond, the least recently used is closed (default 64).
     pub max_open_stores: usize,

@@ -12,16 +12,16 @@ use arrow::{
 };
 use futures::{StreamExt, TryStreamExt};
 use keyloom_common::{Error, Result};
+use lance::Dataset;
 use lance_encoding::decoder::{DecoderConfig, DecoderPlugins, FilterExpression};
 use lance_file::{
-    reader::{FileReader, FileReaderOptions, ReaderProjection},
+    reader::{CachedFileMetadata, FileReader, FileReaderOptions, ReaderProjection},
     version::ConcreteFileVersion,
     versions::{reader_projection_from_field_ids, reader_projection_from_whole_schema},
 };
 use lance_io::{
     ReadBatchParams,
     local::to_local_path,
-    object_store::ObjectStore,
     scheduler::{ScanScheduler, SchedulerConfig},
 };
 use lance_table::format;
@@ -66,22 +66,16 @@ impl LanceHandle {
         let path: Arc<str> =
             to_local_path(&self.dataset.data_dir().join(file.path.as_str())).into();
         let open = async {
-            let reader = self.open_file(&store, file).await;
+            let reader = self.open_file(file).await;
             reader.map(Arc::new).map_err(|error| error.context(&path))
         };
         let reader = self.caches.files.get_or_insert_async(&path, open).await?;
         Ok(Some(DataFile { reader, projection }))
     }
 
-    async fn open_file(
-        &self,
-        store: &Arc<ObjectStore>,
-        file: &format::DataFile,
-    ) -> Result<FileReader> {
+    async fn open_file(&self, file: &format::DataFile) -> Result<FileReader> {
         let path = self.dataset.data_dir().join(file.path.as_str());
-        let scheduler = ScanScheduler::new(store.clone(), SchedulerConfig::max_bandwidth(store));
-        let scheduler = scheduler.open_file(&path, &file.file_size_bytes).await;
-        let metadata = FileReader::read_all_metadata(&scheduler.map_err(from_lance)?).await;
+        let metadata = read_metadata(&self.dataset, file).await?;
         let local = to_local_path(&path);
         let opened = tasks::run_blocking(move || File::open(local)).await?;
         let io = PageCache {
@@ -95,12 +89,24 @@ impl LanceHandle {
             path,
             None,
             Arc::<DecoderPlugins>::default(),
-            Arc::new(metadata.map_err(from_lance)?),
+            Arc::new(metadata),
             &self.caches.pages,
             FileReaderOptions { decoder_config, ..FileReaderOptions::default() },
         );
         reader.await.map_err(from_lance)
     }
+}
+
+/// What stands at the end of a data file.
+pub(super) async fn read_metadata(
+    dataset: &Dataset,
+    file: &format::DataFile,
+) -> Result<CachedFileMetadata> {
+    let store = dataset.object_store(None).await.map_err(from_lance)?;
+    let path = dataset.data_dir().join(file.path.as_str());
+    let scheduler = ScanScheduler::new(store.clone(), SchedulerConfig::max_bandwidth(&store));
+    let file = scheduler.open_file(&path, &file.file_size_bytes).await.map_err(from_lance)?;
+    FileReader::read_all_metadata(&file).await.map_err(from_lance)
 }
 
 /// How the file holds the column. `None` if it is of the first format, or if a part of the column is

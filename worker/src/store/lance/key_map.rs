@@ -11,14 +11,14 @@ use super::{
 
 /// Rows by codes, in 13 bytes a row.
 #[derive(Debug)]
-pub(crate) enum KeyMap {
+pub(super) enum KeyMap {
     Index(CodeIndex),
     Table(Table),
 }
 
 /// Rows by integers of a range, each in at most one row.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub(super) struct Table {
     /// The least of the integers.
     first: i64,
     /// For each integer from there on its row, or [`NO_ROW`].
@@ -37,7 +37,7 @@ const TABLE_ADVANTAGE: usize = 8;
 impl KeyMap {
     /// Maps the codes to their positions, which are rows; those at nulls are left out. Codes are
     /// `exact` if they are those of integers.
-    pub(crate) fn new(codes: &[u64], nulls: Option<&NullBuffer>, exact: bool) -> Self {
+    pub(super) fn new(codes: &[u64], nulls: Option<&NullBuffer>, exact: bool) -> Self {
         let table = exact.then(|| Table::try_new(codes, nulls)).flatten();
         table.map_or_else(|| Self::Index(CodeIndex::new(codes, nulls)), Self::Table)
     }
@@ -51,7 +51,7 @@ impl KeyMap {
     }
 
     /// Calls back with the positions of each wanted code and the rows that have it.
-    pub(crate) fn for_each_match(&self, wanted: &CodeIndex, mut pair: impl FnMut(u32, u32)) {
+    pub(super) fn for_each_match(&self, wanted: &CodeIndex, mut pair: impl FnMut(u32, u32)) {
         match self {
             Self::Index(index) => wanted.for_each_match(index, pair),
             Self::Table(table) if wanted.len() / TABLE_ADVANTAGE <= table.rows.len() => {

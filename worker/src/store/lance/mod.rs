@@ -23,7 +23,7 @@ mod error;
 mod fetch;
 mod figures;
 mod handle;
-pub(crate) mod key_map;
+mod key_map;
 mod layout;
 mod locate;
 mod open;

@@ -7,12 +7,11 @@ use std::{collections::HashMap, convert::Infallible, sync::Arc};
 
 use keyloom_common::Result;
 use lance::Dataset;
-use lance_file::{reader::FileReader, version::ConcreteFileVersion};
-use lance_io::scheduler::{ScanScheduler, SchedulerConfig};
+use lance_file::version::ConcreteFileVersion;
 use lance_table::format::DataFile;
 
 use super::Held;
-use crate::store::lance::{caches::Caches, error::from_lance, tasks};
+use crate::store::lance::{caches::Caches, data_file::read_metadata, error::from_lance, tasks};
 
 /// Bytes by the ids of fields.
 type FieldBytes = HashMap<i32, u64>;
@@ -70,11 +69,7 @@ async fn column_bytes(dataset: Dataset, file: DataFile) -> Result<Arc<[u64]>> {
     {
         return Ok(Arc::default());
     }
-    let store = dataset.object_store(None).await.map_err(from_lance)?;
-    let path = dataset.data_dir().join(file.path.as_str());
-    let scheduler = ScanScheduler::new(store.clone(), SchedulerConfig::max_bandwidth(&store));
-    let file = scheduler.open_file(&path, &file.file_size_bytes).await.map_err(from_lance)?;
-    let metadata = FileReader::read_all_metadata(&file).await.map_err(from_lance)?;
+    let metadata = read_metadata(&dataset, &file).await?;
     let bytes = metadata.column_infos.iter().map(|column| {
         let pages = column.page_infos.iter().flat_map(|page| page.buffer_offsets_and_sizes.iter());
         let buffers = pages.chain(column.buffer_offsets_and_sizes.iter());
