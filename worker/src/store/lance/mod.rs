@@ -50,7 +50,7 @@ use keyloom_common::{
 };
 
 use self::row::Row;
-pub(crate) use self::{caches::Caches, handle::LanceHandle, open::LanceEnv};
+pub(crate) use self::{caches::Caches, error::Scrub, handle::LanceHandle, open::LanceEnv};
 use super::{Found, Request, Store, Values, keys::Keys, requested_schema};
 
 /// A snapshot of a dataset under an alias.
