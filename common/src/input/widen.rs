@@ -239,11 +239,14 @@ fn widen_bytes(one: &DataType, other: &DataType) -> Option<DataType> {
 fn widen_lists(one: &DataType, other: &DataType) -> Option<DataType> {
     use DataType::*;
     let item = |list: &DataType| match list {
-        List(item) | LargeList(item) | ListView(item) | LargeListView(item) => Some(item.clone()),
-        FixedSizeList(item, _) => Some(item.clone()),
+        List(item)
+        | LargeList(item)
+        | ListView(item)
+        | LargeListView(item)
+        | FixedSizeList(item, _) => Some(Arc::clone(item)),
         _ => None,
     };
-    let wide = Arc::new(widen_field(&item(one)?, &item(other)?)?);
+    let wide = Arc::new(widen_field(item(one)?.as_ref(), item(other)?.as_ref())?);
     let is_large = |list: &DataType| matches!(list, LargeList(_) | LargeListView(_));
     Some(match (one, other) {
         (FixedSizeList(_, size), FixedSizeList(_, other_size)) if size == other_size => {
