@@ -1,0 +1,4 @@
+//! Text.
+
+pub(super) mod csv;
+pub(super) mod json;
