@@ -13,7 +13,7 @@ fn spec(path: &str) -> InputSpec {
         format: None,
         columns: Arc::new(Schema::empty()),
         csv: CsvOptions::default(),
-        delimiter_given: false,
+        given: Vec::new(),
         infer_bytes: 1 << 20,
         storage_profile: None,
         hive_partitioning: true,

@@ -1,4 +1,4 @@
-use std::fs;
+use std::{fs, slice};
 
 use datafusion::error::DataFusionError;
 use keyloom_common::ErrorKind;
@@ -10,7 +10,7 @@ fn location(url: &str) -> Location {
     Location { url: url.to_owned(), profile: None }
 }
 
-fn slice(meta: &ObjectMeta) -> FileSlice {
+fn pinned_slice(meta: &ObjectMeta) -> FileSlice {
     FileSlice {
         path: meta.location.to_string(),
         size: meta.size,
@@ -29,7 +29,7 @@ async fn remote(contents: &[u8]) -> (Arc<InMemory>, Path, Pinned) {
     let path = Path::from("a b/c.csv");
     store.put(&path, contents.to_vec().into()).await.unwrap();
     let meta = store.head(&path).await.unwrap();
-    let pinned = Pinned::new(Arc::clone(&store) as _, &location("s3://b/"), [&slice(&meta)]);
+    let pinned = Pinned::new(Arc::clone(&store) as _, &location("s3://b/"), [&pinned_slice(&meta)]);
     (store, path, pinned)
 }
 
@@ -114,7 +114,8 @@ async fn local_files_are_looked_at_before_and_after() {
     let store: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new());
     let path = Path::from_absolute_path(&file).unwrap();
     let meta = store.head(&path).await.unwrap();
-    let pin = || Pinned::of_files(Arc::clone(&store), &location("file:///"), &[meta.clone()]);
+    let pin =
+        || Pinned::of_files(Arc::clone(&store), &location("file:///"), slice::from_ref(&meta));
     let pinned = pin();
     assert_eq!(pinned.get_ranges(&path, &[8..9, 0..2]).await.unwrap(), ["8", "01"]);
     assert_eq!(pinned.get(&path).await.unwrap().bytes().await.unwrap(), "0123456789");
@@ -122,12 +123,12 @@ async fn local_files_are_looked_at_before_and_after() {
 
     fs::write(&file, "01234567890").unwrap();
     assert_eq!(pinned.verify().await, Err(changed_error(&path)));
-    let error = pin().get_ranges(&path, &[0..2]).await.unwrap_err();
+    let error = pin().get_ranges(&path, &[0..2, 4..5]).await.unwrap_err();
     assert_eq!(handed_on(error), changed_error(&path));
 
     fs::remove_file(&file).unwrap();
     assert_eq!(pinned.verify().await, Err(vanished_error(&path)));
-    let error = pin().get_ranges(&path, &[0..2]).await.unwrap_err();
+    let error = pin().get_ranges(&path, &[0..2, 4..5]).await.unwrap_err();
     assert_eq!(handed_on(error), vanished_error(&path));
 }
 

@@ -136,7 +136,11 @@ fn s3(url: &Url, profile: &Profile<'_>) -> Result<Arc<dyn ObjectStore>> {
     let store = match has_region || has_endpoint {
         true => Opening::Done(Arc::new(builder.build().map_err(refused(&options))?)),
         // Lance asks for it, too, so that a profile does for both.
-        false => Opening::S3InSomeRegion { builder, bucket: bucket.to_owned(), client },
+        false => Opening::S3InSomeRegion {
+            builder: Box::new(builder),
+            bucket: bucket.to_owned(),
+            client,
+        },
     };
     Ok(Arc::new(Remote::new(store, options.scrub, profile)))
 }

@@ -26,7 +26,7 @@ pub(super) enum Opening {
     /// Nothing.
     Done(Arc<dyn ObjectStore>),
     /// To ask Amazon for the region of a bucket.
-    S3InSomeRegion { builder: AmazonS3Builder, bucket: String, client: ClientOptions },
+    S3InSomeRegion { builder: Box<AmazonS3Builder>, bucket: String, client: ClientOptions },
 }
 
 impl Opening {
@@ -35,7 +35,7 @@ impl Opening {
             Self::Done(store) => Ok(Arc::clone(store)),
             Self::S3InSomeRegion { builder, bucket, client } => {
                 let region = resolve_bucket_region(bucket, client).await?;
-                Ok(Arc::new(builder.clone().with_region(region).build()?))
+                Ok(Arc::new(builder.as_ref().clone().with_region(region).build()?))
             }
         }
     }
@@ -100,7 +100,10 @@ impl Remote {
         ask: impl FnOnce(&dyn ObjectStore) -> BoxStream<'static, Result<T>> + Send + 'static,
     ) -> BoxStream<'static, Result<T>> {
         let this = self.clone();
-        let asked = async move { Ok(this.clean_stream(ask(this.store().await?.as_ref()))) };
+        let asked = async move {
+            let stream = ask(this.store().await?.as_ref());
+            Ok::<_, StoreError>(this.clean_stream(stream))
+        };
         stream::once(asked).try_flatten().boxed()
     }
 }
