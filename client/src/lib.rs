@@ -33,6 +33,7 @@ pub mod store;
 
 pub use datafusion;
 pub use functions::KvExpr;
+pub use input::Input;
 pub use keyloom_common::{
     Error, ErrorKind, JobId, Result,
     functions::OnError,

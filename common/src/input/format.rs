@@ -38,6 +38,26 @@ impl Format {
         }
     }
 
+    /// The options that it takes, beside those that every format takes.
+    pub fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Parquet | Self::Arrow => &["columns", "hive_partitioning"],
+            Self::Csv => &[
+                "columns",
+                "delimiter",
+                "quote",
+                "escape",
+                "comment",
+                "header",
+                "nulls",
+                "infer_bytes",
+                "hive_partitioning",
+            ],
+            Self::Json => &["columns", "infer_bytes", "hive_partitioning"],
+            Self::Lance => &["version", "tag"],
+        }
+    }
+
     /// The endings of file names that stand for it.
     pub fn extensions(self) -> &'static [&'static str] {
         match self {

@@ -3,7 +3,11 @@
 mod description;
 mod format;
 mod spec;
+mod type_name;
+mod widen;
 
 pub use description::{Fingerprint, InputAnswer, InputDescription, InputFile, Piece};
 pub use format::{CsvOptions, Format, Layout, is_tab_separated};
 pub use spec::{InputSpec, JsonLayout, Location};
+pub use type_name::parse_type;
+pub use widen::{union_schemas, widen};

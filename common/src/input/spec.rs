@@ -19,8 +19,9 @@ pub struct InputSpec {
     /// How CSV files are read. The delimiter of files whose names end in `.tsv` is a tab, unless
     /// the user says otherwise.
     pub csv: CsvOptions,
-    /// Whether `delimiter` was given.
-    pub delimiter_given: bool,
+    /// The names of the options that the user gave. Those that the format does not take are refused
+    /// once it is known.
+    pub given: Vec<String>,
     /// How many bytes of text, of all files in their order, columns and their types are learnt from.
     pub infer_bytes: u64,
     /// The name of a profile in the workers' settings that holds storage options.

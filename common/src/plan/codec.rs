@@ -19,7 +19,12 @@ use datafusion_proto::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{FrameScanExec, frame::FrameNode};
+use super::{
+    FrameScanExec, InputScanExec,
+    expr::{decode_expr, encode_expr},
+    frame::FrameNode,
+    scan::ScanNode,
+};
 use crate::{error::Error, lookup, lookup::KvLookupExec, rpc::bincode};
 
 /// A physical plan as bytes.
@@ -53,6 +58,8 @@ enum Node {
     /// A lookup, as `lookup::codec` writes it.
     Lookup(Vec<u8>),
     Frame(FrameNode),
+    /// A scan, and its predicate.
+    Scan(ScanNode, Option<Vec<u8>>),
 }
 
 #[derive(Debug)]
@@ -70,6 +77,12 @@ impl PhysicalExtensionCodec for Codec {
                 Ok(Arc::new(lookup::decode(&bytes, Arc::clone(input), context, self)?))
             }
             (Node::Frame(node), []) => Ok(Arc::new(FrameScanExec::from_node(node)?)),
+            (Node::Scan(node, predicate), []) => {
+                let scan = InputScanExec::from_node(node)?;
+                let expr = |bytes: Vec<u8>| decode_expr(&bytes, &scan.schema(), context, self);
+                let predicate = predicate.map(expr).transpose()?;
+                Ok(Arc::new(scan.with_predicate(predicate)))
+            }
             _ => Err(Error::internal("a plan from a peer with the wrong number of inputs").into()),
         }
     }
@@ -79,6 +92,9 @@ impl PhysicalExtensionCodec for Codec {
             Node::Lookup(lookup::encode(exec, self)?)
         } else if let Some(exec) = plan.downcast_ref::<FrameScanExec>() {
             Node::Frame(exec.to_node())
+        } else if let Some(exec) = plan.downcast_ref::<InputScanExec>() {
+            let predicate = exec.predicate().map(|expr| encode_expr(expr, self)).transpose()?;
+            Node::Scan(exec.to_node(), predicate)
         } else {
             return Err(DataFusionError::NotImplemented(format!(
                 "{} cannot run on a cluster",

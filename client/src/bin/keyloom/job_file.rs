@@ -6,12 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use keyloom_client::Input;
 use serde::Deserialize;
 use toml::Spanned;
 
 use crate::{
     error::Failure,
-    request::{Input, Request, Store, StoreOptions},
+    request::{Request, Store, StoreOptions},
 };
 
 /// A job file as it is written.

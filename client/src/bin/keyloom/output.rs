@@ -50,7 +50,8 @@ impl Destination {
                 "output {shown}: rows are written to files of this machine, not to URLs"
             )));
         }
-        let format = Format::of_path(&shown).ok_or_else(|| {
+        let format = Format::of_path(&shown).filter(|format| *format != Format::Lance);
+        let format = format.ok_or_else(|| {
             Failure::mistake(format!(
                 "output {shown}: the format cannot be told from the name; use .parquet, .arrow, \
                  .csv or .json (a JSON object a line)"
@@ -121,7 +122,7 @@ fn check_types(format: Format, schema: &Schema) -> Result<(), Failure> {
             let array = new_empty_array(field.data_type());
             make_encoder(field, &array, &EncoderOptions::default()).is_err()
         }
-        Format::Parquet | Format::Arrow => false,
+        Format::Parquet | Format::Arrow | Format::Lance => false,
     });
     let Some(field) = refused else { return Ok(()) };
     let (name, data_type) = (field.name(), field.data_type());
@@ -190,6 +191,7 @@ impl Writer {
         Ok(match format {
             Format::Parquet => Self::Parquet(Box::new(parquet(sink, schema)?)),
             Format::Arrow => Self::Arrow(Box::new(FileWriter::try_new(sink, schema)?)),
+            Format::Lance => return Err("rows are not written to Lance datasets".into()),
             Format::Csv => Self::Csv(Box::new(with_header(sink, schema)?)),
             Format::Json => {
                 // A null stays in sight: readers that infer columns find them all.

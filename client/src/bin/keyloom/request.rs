@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use keyloom_client::{Format, LanceOptions, OnDuplicateKey};
+use keyloom_client::{Format, Input, LanceOptions, OnDuplicateKey};
 use keyloom_common::store::ForcedAccess;
 use serde::Deserialize;
 
@@ -19,16 +19,6 @@ pub(crate) struct Request {
     pub(crate) sql: String,
     /// Where the rows go.
     pub(crate) output: Option<PathBuf>,
-}
-
-/// Files that are a table.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Input {
-    /// A file, a folder or a glob.
-    pub(crate) path: String,
-    /// Their format, if the names do not tell.
-    pub(crate) format: Option<Format>,
 }
 
 /// A store to attach.
@@ -121,7 +111,8 @@ impl StoreOptions {
         if self.kind == Kind::Memory {
             let path = self.path.ok_or_else(|| missing("path"))?;
             let key = self.key.ok_or_else(|| missing("key, the column that holds its keys"))?;
-            return Ok(Store::Memory { input: Input { path, format: self.format }, key });
+            let input = Input { path, format: self.format, ..Input::default() };
+            return Ok(Store::Memory { input, key });
         }
         if self.version.is_some() && self.tag.is_some() {
             return Err("a lance store is read at a version or at a tag; give one".to_owned());

@@ -2,10 +2,10 @@
 
 use std::str::FromStr;
 
-use keyloom_client::{Format, OnDuplicateKey};
+use keyloom_client::{Format, Input, OnDuplicateKey};
 use url::form_urlencoded;
 
-use crate::request::{Input, Kind, Store, StoreOptions};
+use crate::request::{Kind, Store, StoreOptions};
 
 /// A table's name and its files.
 pub(crate) type InputFlag = (String, Input);
@@ -18,7 +18,7 @@ pub(crate) fn input(flag: &str) -> Result<InputFlag, String> {
         .split_once('=')
         .filter(|(name, path)| !name.is_empty() && !path.is_empty())
         .ok_or("write NAME=PATH, as in items=items.parquet")?;
-    Ok((name.to_owned(), Input { path: path.to_owned(), format: None }))
+    Ok((name.to_owned(), Input::new(path)))
 }
 
 /// Reads `ALIAS=KIND:PATH?OPTION=VALUE&…`.

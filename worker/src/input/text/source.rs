@@ -82,7 +82,9 @@ fn refuse(start: &[u8], path: &Path) -> Result<()> {
     let what = match (known, start) {
         (Some(what), _) => what,
         // ASCII in UTF-16 without a mark: every other byte is 0.
-        (None, [0, 1..=u8::MAX, ..] | [1..=u8::MAX, 0, ..]) => "UTF-16 text or no text at all: convert it to UTF-8",
+        (None, [0, 1..=u8::MAX, ..] | [1..=u8::MAX, 0, ..]) => {
+            "UTF-16 text or no text at all: convert it to UTF-8"
+        }
         _ => return Ok(()),
     };
     Err(Error::invalid(format!("file '{path}' is {what}")))
