@@ -8,6 +8,7 @@ mod harness;
 mod functions;
 mod guide;
 mod inputs;
+mod jobs;
 mod session;
 mod slt;
 mod stores;
