@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use keyloom_client::{Format, LanceOptions, OnDuplicateKey};
+use keyloom_client::{Format, KeyNames, LanceOptions, OnDuplicateKey};
 use keyloom_common::store::ForcedAccess;
 use serde::Deserialize;
 
@@ -37,7 +37,7 @@ pub(crate) enum Store {
     /// A Lance dataset.
     Lance(LanceOptions),
     /// Rows that are read when the session opens.
-    Memory { input: Input, key: String },
+    Memory { input: Input, key: KeyNames },
 }
 
 /// The kinds of stores.
@@ -81,7 +81,7 @@ pub(crate) struct StoreOptions {
     pub(crate) kind: Kind,
     pub(crate) uri: Option<String>,
     pub(crate) path: Option<String>,
-    pub(crate) key: Option<String>,
+    pub(crate) key: Option<KeyNames>,
     pub(crate) format: Option<Format>,
     pub(crate) version: Option<u64>,
     pub(crate) tag: Option<String>,
@@ -120,7 +120,8 @@ impl StoreOptions {
         let missing = |option: &str| format!("a {kind} store needs {option}");
         if self.kind == Kind::Memory {
             let path = self.path.ok_or_else(|| missing("path"))?;
-            let key = self.key.ok_or_else(|| missing("key, the column that holds its keys"))?;
+            let key =
+                self.key.ok_or_else(|| missing("key, the column or columns that hold its keys"))?;
             return Ok(Store::Memory { input: Input { path, format: self.format }, key });
         }
         if self.version.is_some() && self.tag.is_some() {

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use keyloom_client::{Format, OnDuplicateKey};
+use keyloom_client::{Format, KeyNames, OnDuplicateKey};
 use url::form_urlencoded;
 
 use crate::request::{Input, Kind, Store, StoreOptions};
@@ -41,15 +41,33 @@ pub(crate) fn store(flag: &str) -> Result<StoreFlag, String> {
         Kind::Lance => options.uri = Some(path.to_owned()),
         Kind::Memory => options.path = Some(path.to_owned()),
     }
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        set(&mut options, &name, value.into_owned())?;
+    for option in query.split('&') {
+        // Before values are decoded: a comma that is written %2C is part of a column's name.
+        if let Some(columns) = option.strip_prefix("key=") {
+            options.key = Some(key(columns));
+            continue;
+        }
+        for (name, value) in form_urlencoded::parse(option.as_bytes()) {
+            set(&mut options, &name, value.into_owned())?;
+        }
     }
     Ok((alias.to_owned(), options.store()?))
 }
 
+/// Reads the columns of a key, with commas between.
+fn key(columns: &str) -> KeyNames {
+    let decoded = |column: &str| {
+        let value = format!("={column}");
+        form_urlencoded::parse(value.as_bytes()).map(|(_, column)| column.into_owned()).collect()
+    };
+    match columns.split_once(',') {
+        None => KeyNames::One(decoded(columns)),
+        Some(_) => KeyNames::Several(columns.split(',').map(decoded).collect()),
+    }
+}
+
 fn set(options: &mut StoreOptions, name: &str, value: String) -> Result<(), String> {
     match name {
-        "key" => options.key = Some(value),
         "tag" => options.tag = Some(value),
         "storage_options" => options.storage_options = Some(value),
         "version" => options.version = Some(number(&value)?),
@@ -105,9 +123,18 @@ mod tests {
     fn a_lance_store_takes_its_options_from_the_query() {
         let options = lance("emb=lance:s3://bucket/a.lance?key=item%20id&version=3");
         assert_eq!(options.uri, "s3://bucket/a.lance");
-        assert_eq!(options.key.as_deref(), Some("item id"));
+        assert_eq!(options.key, Some("item id".into()));
         assert_eq!(options.version, Some(3));
         assert_eq!(lance("emb=lance:a.lance").key, None);
+    }
+
+    #[test]
+    fn the_columns_of_a_key_have_commas_between() {
+        let key = |flag: &str| lance(flag).key.unwrap();
+        assert_eq!(key("s=lance:p?key=store,article"), ["store", "article"].into());
+        assert_eq!(key("s=lance:p?version=1&key=a%2Cb,c+d"), ["a,b", "c d"].into());
+        assert_eq!(key("s=lance:p?key=a%2Cb"), "a,b".into());
+        assert_eq!(key("s=lance:p?key=a=b%26c"), "a=b&c".into());
     }
 
     #[test]
