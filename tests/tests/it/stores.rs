@@ -1,6 +1,7 @@
 //! Stores end to end: Lance datasets with their versions, fragments and keys, and memory stores.
 
 mod contents;
+mod key;
 mod rows;
 
 use std::sync::Arc;
@@ -446,8 +447,8 @@ async fn a_key_column_that_is_missing_or_unfit_is_refused(session: &TestSession)
     write_lance(&uri, &[held], 2).await?;
     let message = "KV store 's': key column 'di' not found; the store has 'id', 'f'";
     check_refused(session, by(&uri, "di"), ErrorKind::Invalid, message).await?;
-    let message = "KV store 's': key column 'f' has type Float32; keys are integers, strings or \
-                   binary";
+    let message = "KV store 's': key column 'f' has type Float32; keys are integers, decimals, \
+                   strings, binary, booleans, dates, times or timestamps";
     check_refused(session, by(&uri, "f"), ErrorKind::Invalid, message).await
 }
 
@@ -517,7 +518,8 @@ async fn memory_contents_unfit_for_lookups_are_refused(_: &TestSession) -> Resul
         (MemoryOptions::batch(rows([Some(1), None, Some(2)]), "id"), "key column 'id' holds nulls"),
         (
             MemoryOptions::batch(rows([Some(1), Some(2), Some(3)]), "f"),
-            "key column 'f' has type Float32; keys are integers, strings or binary",
+            "key column 'f' has type Float32; keys are integers, decimals, strings, binary, \
+             booleans, dates, times or timestamps",
         ),
         (
             MemoryOptions::batch(rows([Some(1), Some(2), Some(3)]), "di"),

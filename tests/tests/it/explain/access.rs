@@ -163,7 +163,7 @@ async fn stable_row_ids_are_mapped() {
     let ways = Ways::new().await;
     let params = WriteParams { enable_stable_row_ids: true, ..WriteParams::default() };
     write(&ways.uri("emb"), params).await;
-    ways.attach(ways.options("emb").key_path(KeyPath::Map)).await.unwrap();
+    ways.attach(ways.options("emb").key("_rowid").key_path(KeyPath::Map)).await.unwrap();
     assert_eq!(ways.way(10, ROW).await, "map+take (10 keys of 1000 rows, 32 B a row)");
 }
 
