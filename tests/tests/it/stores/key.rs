@@ -164,7 +164,7 @@ async fn the_declared_primary_key_is_taken(session: &TestSession) -> Result<()> 
         .check_refusal(
             "SELECT kv_exists(CAST(name AS VARCHAR)) FROM t",
             ErrorKind::Invalid,
-            "a key of type Utf8View cannot be looked up in KV store 'declared', whose keys are of \
+            "a key of type Utf8 cannot be looked up in KV store 'declared', whose keys are of \
              type Int64 (its dataset declares the primary key product_id); write \
              kv_exists(CAST(key AS BIGINT), …)",
         )
@@ -212,11 +212,12 @@ async fn a_column_of_that_name_but_another_type_is_refused(session: &TestSession
         )
         .await?;
     // A struct names several columns.
+    let pairs = batch([("product_id", ints([10, 10])), ("name", strings(["ten", "twenty"]))]);
+    session.register_batches("pairs", &[pairs])?;
     session
         .check(
             "SELECT kv_exists(struct(product_id, name)), kv_get(named_struct('Group', 2, \
-             'product_id', 20))['name'] FROM (VALUES (10, 'ten'), (10, 'twenty')) AS v \
-             (product_id, name)",
+             'product_id', 20))['name'] FROM pairs",
             &["true | twenty", "false | twenty"],
         )
         .await?;

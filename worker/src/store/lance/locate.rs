@@ -114,6 +114,9 @@ impl LanceStore {
         columns: &[Arc<Column>],
         access: Access,
     ) -> Result<(Matches, Fetched)> {
+        if matches.is_empty() {
+            return Ok((matches, Fetched::default()));
+        }
         let rows: Vec<Row> = matches.iter().map(|(_, row)| *row).collect();
         let (values, read) = self.handle.fetch(columns, &rows, access.rows).await?;
         // Keys are counted as such, not as values.
