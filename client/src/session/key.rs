@@ -17,12 +17,9 @@ impl KeyReader {
     /// The columns that a key consists of, if it consists of nothing else.
     pub(super) fn columns(self, key: &Expr) -> Option<KeyColumns> {
         let names = match key {
+            Expr::Nested(key) => return self.columns(key),
             Expr::Struct { values, .. } => {
-                let name = |value: &Expr| match value {
-                    Expr::Named { name, .. } => Some(self.name(name)),
-                    _ => None,
-                };
-                values.iter().map(name).collect::<Option<_>>()?
+                values.iter().map(|value| self.part(value)).collect::<Option<_>>()?
             }
             Expr::Function(call) => named_struct(call)?,
             column => vec![self.column(column)?],
@@ -44,13 +41,24 @@ impl KeyReader {
                 self.name_parts(key);
             }
             Expr::Struct { values, fields } if fields.is_empty() => {
-                let names: Option<Vec<_>> = values.iter().map(|value| self.column(value)).collect();
+                let names: Option<Vec<_>> = values.iter().map(|value| self.part(value)).collect();
+                let names = names.filter(|names| KeyColumns::try_new(names.clone()).is_ok());
                 for (value, name) in values.iter_mut().zip(names.unwrap_or_default()) {
-                    let (expr, name) = (Box::new(value.clone()), Ident::with_quote('"', name));
-                    *value = Expr::Named { expr, name };
+                    if !matches!(value, Expr::Named { .. }) {
+                        let name = Ident::with_quote('"', name);
+                        *value = Expr::Named { expr: Box::new(value.clone()), name };
+                    }
                 }
             }
             _ => {}
+        }
+    }
+
+    /// The name of a part that has one, or is a plain column.
+    fn part(self, value: &Expr) -> Option<String> {
+        match value {
+            Expr::Named { name, .. } => Some(self.name(name)),
+            plain => self.column(plain),
         }
     }
 

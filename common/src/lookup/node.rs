@@ -97,9 +97,7 @@ impl Fetch {
         let asked = self.key.downcast_ref::<Column>().map(Column::name);
         match self.store.key_origin() {
             KeyOrigin::Given if asked.is_some_and(|asked| key.columns() == [asked]) => Ok(()),
-            KeyOrigin::Given => write!(f, " = {key}"),
-            KeyOrigin::Declared => write!(f, " = {key} (the primary key)"),
-            KeyOrigin::SameName => write!(f, " = {key} (of that name)"),
+            origin => write!(f, " = {key}{}", origin.note()),
         }
     }
 

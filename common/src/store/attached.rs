@@ -55,6 +55,14 @@ impl AttachedStore {
         self.keyed.as_ref().map(|store| (store.key(), store.key_origin()))
     }
 
+    /// The key as people read it.
+    pub fn key_in_words(&self) -> String {
+        match self.key() {
+            Some((key, origin)) => format!("{key}{}", origin.note()),
+            None => "the column of the same name as the one looked up".to_owned(),
+        }
+    }
+
     /// The store with its key: the one that is given or declared, or else its columns of the names
     /// that a call looks up, if it looks up plain columns.
     ///
@@ -161,12 +169,14 @@ mod tests {
         let resolved = store.resolve(Some(&KeyColumns::one("product_id"))).unwrap();
         assert_eq!(resolved.key(), &StoreKey::parse(["name", "product_id"]).unwrap());
         assert_eq!(resolved.key_origin(), KeyOrigin::Declared);
+        assert_eq!(store.key_in_words(), "(name, product_id) (the primary key)");
     }
 
     #[test]
     fn a_key_that_nobody_names_is_the_column_of_the_same_name() {
         let store = attached(None, None).unwrap();
         assert_eq!(store.key(), None);
+        assert_eq!(store.key_in_words(), "the column of the same name as the one looked up");
         let resolved = store.resolve(Some(&KeyColumns::one("product_id"))).unwrap();
         assert_eq!(resolved.key(), &StoreKey::column("product_id"));
         assert_eq!(resolved.key_origin(), KeyOrigin::SameName);

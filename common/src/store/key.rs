@@ -32,6 +32,17 @@ pub enum KeyOrigin {
     SameName,
 }
 
+impl KeyOrigin {
+    /// What is to be noted beside a key that the user did not give.
+    pub fn note(self) -> &'static str {
+        match self {
+            Self::Given => "",
+            Self::Declared => " (the primary key)",
+            Self::SameName => " (of that name)",
+        }
+    }
+}
+
 impl KeyColumns {
     /// A key of one column.
     pub fn one(name: impl Into<String>) -> Self {

@@ -61,12 +61,12 @@ impl MemoryStore {
     }
 
     fn try_new(rows: RecordBatch, key: &KeyColumns) -> Result<Self> {
-        let column = |name: &'_ String| {
-            rows.column_by_name(name)
-                .cloned()
+        let column = |name| {
+            let column = rows.column_by_name(name).map(|column| (name, column.clone()));
+            column
                 .ok_or_else(|| Error::invalid(format!("its contents have no key column '{name}'")))
         };
-        let columns = key.names().iter().map(|name| Ok((name.as_str(), column(name)?)));
+        let columns = key.names().iter().map(|name| column(name.as_str()));
         let keys = Keys::try_new(&key_column(&columns.collect::<Result<Vec<_>>>()?)?)?;
         let hasher = DefaultHashBuilder::default();
         let index = build_index(&keys, &hasher)?;

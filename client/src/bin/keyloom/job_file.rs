@@ -135,6 +135,35 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_a_column_or_several() {
+        let text = "
+            [stores.stock]
+            kind = 'lance'
+            uri = 'stock.lance'
+            key = ['store', 'article']
+            [stores.more]
+            kind = 'memory'
+            path = 'more.csv'
+            key = ['id', 'day']
+            [stores.plain]
+            kind = 'lance'
+            uri = 'plain.lance'
+            [job]
+            sql = 'SELECT 1'
+        ";
+        let request = parse(text, Path::new("")).unwrap();
+        let lance = |alias: &str| match &request.stores[alias] {
+            Store::Lance(options) => options.key.clone(),
+            Store::Memory { .. } => None,
+        };
+        assert_eq!(lance("stock"), Some(["store", "article"].into()));
+        assert_eq!(lance("plain"), None);
+        assert!(
+            matches!(&request.stores["more"], Store::Memory { key, .. } if *key == ["id", "day"].into())
+        );
+    }
+
+    #[test]
     fn mistakes_name_the_line_and_the_choices() {
         let check = |text: &str, line: usize, words: &str| {
             let mistake = parse(text, Path::new("")).unwrap_err();
@@ -151,6 +180,11 @@ mod tests {
             &format!("{job}[stores.a]\nkind = 'lance'\nuri = 'x'\nkey_path = 'index'"),
             3,
             "[stores.a]: key_path is auto, map, scan or btree, not 'index'",
+        );
+        check(
+            &format!("{job}[stores.a]\nkind = 'lance'\nuri = 'x'\nkey = 5"),
+            6,
+            "key is the name of a column or a list of names",
         );
         check(
             &format!("{job}\n[stores.a]\nkind = 'memory'\nuri = 'x'"),

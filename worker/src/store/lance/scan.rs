@@ -211,9 +211,7 @@ impl Scan {
         let exact = keys.is_exact();
         Ok((Codes { start, codes, nulls: keys.nulls().cloned(), exact }, fetched))
     }
-}
 
-impl Scan {
     /// All keys of a fragment, which are of several columns, and what was read.
     async fn whole(&self, columns: &[Arc<Blocks>], fragment: usize) -> Result<(ArrayRef, Fetched)> {
         let blocks = columns.iter().enumerate().flat_map(|(at, column)| {
