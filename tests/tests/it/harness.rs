@@ -27,7 +27,8 @@ use arrow::{
 };
 use datafusion::dataframe::DataFrame;
 use keyloom_client::{
-    EmbeddedSettings, Error, ErrorKind, LanceOptions, MemoryOptions, Session, Settings, load_kv,
+    EmbeddedSettings, Error, ErrorKind, KeyNames, LanceOptions, MemoryOptions, Session, Settings,
+    load_kv,
     report::{JobSummary, StoreStats},
 };
 use lance::{Dataset, dataset::WriteParams};
@@ -175,22 +176,23 @@ impl TestSession {
         Ok(Self { ways: self.ways, ..self.deployment.undivided().await? })
     }
 
-    /// Attaches a memory store of rows, keyed by a column.
+    /// Attaches a memory store of rows, keyed by a column or several.
     pub(crate) async fn attach_memory(
         &self,
         alias: &str,
         rows: RecordBatch,
-        key: &str,
+        key: impl Into<KeyNames>,
     ) -> Result<()> {
         Ok(self.attach(load_kv(alias, MemoryOptions::batch(rows, key))?, alias).await?)
     }
 
-    /// Attaches a Lance store of rows, keyed by a column and written in fragments of two rows.
+    /// Attaches a Lance store of rows, keyed by a column or several, and written in fragments of two
+    /// rows.
     pub(crate) async fn attach_lance(
         &self,
         alias: &str,
         rows: RecordBatch,
-        key: &str,
+        key: impl Into<KeyNames>,
     ) -> Result<()> {
         let uri = self.path(&format!("{alias}.lance"));
         write_lance(&uri, &[rows], 2).await?;
@@ -199,7 +201,11 @@ impl TestSession {
 
     /// A Lance store that is looked up by this session's ways. It gets the index for that, so this is
     /// not for tests that count versions.
-    pub(crate) async fn lance(&self, uri: impl Into<String>, key: &str) -> Result<LanceOptions> {
+    pub(crate) async fn lance(
+        &self,
+        uri: impl Into<String>,
+        key: impl Into<KeyNames>,
+    ) -> Result<LanceOptions> {
         self.ways.force(LanceOptions::new(uri).key(key)).await
     }
 

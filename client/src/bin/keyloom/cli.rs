@@ -100,7 +100,8 @@ A job file (relative paths are relative to the file):
   [stores.embeddings]         # the alias
   kind = \"lance\"
   uri = \"embeddings.lance\"    # a path or a URI
-  key = \"item_id\"             # a column, _rowid (default) or _offset
+  key = \"item_id\"             # a column, [\"several\", \"columns\"], _rowid or _offset; absent: the
+                              # declared primary key, or the column named as the one looked up
   # version = 3               # or tag = \"production\"
   # storage_options = \"minio\" # a profile in the workers' settings
   # on_duplicate_key = \"last\" # error (default), first or last
@@ -145,6 +146,7 @@ pub(crate) struct RunArguments {
 Stores are ALIAS=KIND:PATH?OPTION=VALUE&…, in quotes where the shell wants them:
   lance   options: key, version, tag, storage_options, on_duplicate_key, key_path, row_path
   memory  options: key (needed), format; PATH is a file, a folder or a glob
+A key of several columns is key=store,article; a comma within a name is written %2C.
 
 Examples:
   keyloom sql 'SELECT *, kv_get(item_id) AS item FROM items' \\

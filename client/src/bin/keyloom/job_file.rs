@@ -8,11 +8,11 @@ use std::{
 
 use keyloom_client::Input;
 use serde::Deserialize;
-use toml::Spanned;
+use toml::{Spanned, Table};
 
 use crate::{
     error::Failure,
-    request::{Request, Store, StoreOptions},
+    request::{Request, Store},
 };
 
 /// A job file as it is written.
@@ -22,7 +22,7 @@ struct JobFile {
     #[serde(default)]
     inputs: BTreeMap<String, Input>,
     #[serde(default)]
-    stores: BTreeMap<String, Spanned<StoreOptions>>,
+    stores: BTreeMap<String, Spanned<Table>>,
     job: Job,
 }
 
@@ -70,7 +70,7 @@ fn parse(text: &str, folder: &Path) -> Result<Request, Mistake> {
     }
     for (alias, options) in file.stores {
         let at = options.span().start;
-        let store = options.into_inner().store();
+        let store = Store::read(options.into_inner());
         let store = store
             .map_err(|message| Mistake { at, message: format!("[stores.{alias}]: {message}") })?;
         request.stores.insert(alias, store_beside(folder, store));
@@ -136,6 +136,35 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_a_column_or_several() {
+        let text = "
+            [stores.stock]
+            kind = 'lance'
+            uri = 'stock.lance'
+            key = ['store', 'article']
+            [stores.more]
+            kind = 'memory'
+            path = 'more.csv'
+            key = ['id', 'day']
+            [stores.plain]
+            kind = 'lance'
+            uri = 'plain.lance'
+            [job]
+            sql = 'SELECT 1'
+        ";
+        let request = parse(text, Path::new("")).unwrap();
+        let lance = |alias: &str| match &request.stores[alias] {
+            Store::Lance(options) => options.key.clone(),
+            Store::Memory { .. } => None,
+        };
+        assert_eq!(lance("stock"), Some(["store", "article"].into()));
+        assert_eq!(lance("plain"), None);
+        assert!(
+            matches!(&request.stores["more"], Store::Memory { key, .. } if *key == ["id", "day"].into())
+        );
+    }
+
+    #[test]
     fn mistakes_name_the_line_and_the_choices() {
         let check = |text: &str, line: usize, words: &str| {
             let mistake = parse(text, Path::new("")).unwrap_err();
@@ -144,9 +173,9 @@ mod tests {
         };
         let job = "[job]\nsql = 'SELECT 1'\n";
         check(&format!("{job}outptu = 'x'"), 3, "expected one of `current_store`, `sql`, `output`");
-        check(&format!("{job}[inputs.a]\npth = 'x'"), 4, "expected `path` or `format`");
+        check(&format!("{job}[inputs.a]\npth = 'x'"), 4, "expected one of `path`, `uri`, `format`");
         check(&format!("{job}[inputs.a]\npath = 'x'\nformat = 'xls'"), 5, "`parquet`, `csv`");
-        check(&format!("{job}[stores.a]\nkind = 'redis'"), 4, "expected `lance` or `memory`");
+        check(&format!("{job}[stores.a]\nkind = 'redis'"), 3, "`lance` or `memory`, not");
         check(&format!("{job}[stores.a]\nkind = 'lance'"), 3, "a lance store needs uri");
         check(
             &format!("{job}[stores.a]\nkind = 'lance'\nuri = 'x'\nkey_path = 'index'"),
@@ -154,9 +183,14 @@ mod tests {
             "[stores.a]: key_path is auto, map, scan or btree, not 'index'",
         );
         check(
+            &format!("{job}[stores.a]\nkind = 'lance'\nuri = 'x'\nkey = 5"),
+            6,
+            "key is the name of a column or a list of names",
+        );
+        check(
             &format!("{job}\n[stores.a]\nkind = 'memory'\nuri = 'x'"),
             4,
-            "[stores.a]: uri is no option of a memory store; its options are path, key, format",
+            "[stores.a]: a memory store needs key",
         );
     }
 }
