@@ -1,10 +1,12 @@
 //! A job as it was asked for, in a file or on the command line.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 use keyloom_client::{Format, LanceOptions, OnDuplicateKey};
 use keyloom_common::store::ForcedAccess;
 use serde::Deserialize;
+
+use crate::output::OutputFile;
 
 /// What to read, what to look up, what to run.
 #[derive(Debug, Default)]
@@ -18,7 +20,7 @@ pub(crate) struct Request {
     /// The statement.
     pub(crate) sql: String,
     /// Where the rows go.
-    pub(crate) output: Option<PathBuf>,
+    pub(crate) output: Option<OutputFile>,
 }
 
 /// Files that are a table.
