@@ -14,6 +14,7 @@ mod stores;
 mod traps;
 
 mod codec;
+mod command;
 mod explain;
 mod faults;
 mod layering;

@@ -30,8 +30,8 @@ pub(crate) enum Ending {
 pub(crate) struct Failure {
     code: u8,
     /// Absent when nobody listens any more.
-    message: Option<String>,
-    help: Option<String>,
+    pub(crate) message: Option<String>,
+    pub(crate) help: Option<String>,
 }
 
 impl Failure {

@@ -1,12 +1,11 @@
 //! The columns of a result as a format holds them.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use datafusion::arrow::{
     array::{Array, ArrayData, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, make_array},
     compute::{CastOptions, cast_with_options},
     datatypes::{DataType, Date64Type, Field, FieldRef, Schema, SchemaRef},
-    error::ArrowError,
 };
 
 use super::types::Rule;
@@ -26,7 +25,10 @@ pub(crate) struct Columns {
 impl Columns {
     /// Columns by the rule of a format, if it can hold all of them and can tell them apart.
     pub(crate) fn try_new(schema: &Schema, rule: Rule) -> Result<Self, Failure> {
-        check_names(schema)?;
+        if let Some(name) = twice(schema.fields()) {
+            let message = format!("two columns of the result are called '{name}'");
+            return Err(Failure::mistake(message).help("rename one of them with AS"));
+        }
         let fields = schema.fields().iter().map(|field| ruled_field(field.name(), field, rule));
         let fields = fields.collect::<Result<Vec<_>, _>>()?;
         let written = Schema::new_with_metadata(fields, schema.metadata().clone());
@@ -53,19 +55,10 @@ impl Columns {
     }
 }
 
-/// Readers find columns by name.
-fn check_names(schema: &Schema) -> Result<(), Failure> {
-    let fields = schema.fields();
-    let twice = fields.iter().enumerate().find(|(index, field)| {
-        fields.iter().take(*index).any(|before| before.name() == field.name())
-    });
-    match twice {
-        None => Ok(()),
-        Some((_, field)) => {
-            let message = format!("two columns of the result are called '{}'", field.name());
-            Err(Failure::mistake(message).help("rename one of them with AS"))
-        }
-    }
+/// A name that stands twice. Readers find columns and fields by name.
+fn twice(fields: &[FieldRef]) -> Option<&str> {
+    let mut names = HashSet::new();
+    fields.iter().map(|field| field.name().as_str()).find(|name| !names.insert(*name))
 }
 
 fn ruled_field(column: &str, field: &FieldRef, rule: Rule) -> Result<FieldRef, Failure> {
@@ -89,6 +82,11 @@ fn ruled(column: &str, data_type: &DataType, rule: Rule) -> Result<DataType, Fai
         DataType::LargeListView(item) => DataType::LargeListView(field(&item)?),
         DataType::FixedSizeList(item, size) => DataType::FixedSizeList(field(&item)?, size),
         DataType::Struct(fields) => {
+            if let Some(name) = twice(&fields) {
+                return Err(Failure::mistake(format!(
+                    "column '{column}' holds structs with two fields called '{name}'"
+                )));
+            }
             DataType::Struct(fields.iter().map(field).collect::<Result<_, _>>()?)
         }
         DataType::Map(entries, sorted) => DataType::Map(field(&entries)?, sorted),
@@ -96,15 +94,15 @@ fn ruled(column: &str, data_type: &DataType, rule: Rule) -> Result<DataType, Fai
     })
 }
 
-fn converted(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
+fn converted(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, String> {
     if column.data_type() == to {
         return Ok(Arc::clone(column));
     }
     if !whole_days(&column.to_data()) {
-        let message = "it holds dates (Date64) with a time of day; take CAST(… AS TIMESTAMP)";
-        return Err(ArrowError::CastError(message.to_owned()));
+        return Err("dates (Date64) have a time of day; take CAST(… AS TIMESTAMP)".to_owned());
     }
-    cast_with_options(column, to, &CastOptions { safe: false, ..CastOptions::default() })
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    cast_with_options(column, to, &options).map_err(|error| error.to_string())
 }
 
 /// Whether dates in milliseconds are dates.

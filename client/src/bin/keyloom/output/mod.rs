@@ -13,6 +13,9 @@ mod lines;
 mod request;
 mod types;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use columns::Columns;
 pub(crate) use destination::Destination;
 pub(crate) use file::Output;
