@@ -78,7 +78,7 @@ async fn rows(
     };
     let job = watch.step(submission).await?;
     let id = job.id();
-    let taken = drive::drive(job, watch, |batch| watch.aside(|| sink.take(batch))).await?;
+    let taken = drive::drive(job, watch, |batch| sink.take(batch, watch)).await?;
     let output = sink.finish(watch)?;
     let report = Report::new(id, taken.at - submitted, taken.summary, output);
     match summary {

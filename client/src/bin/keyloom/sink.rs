@@ -108,7 +108,7 @@ pub(crate) enum Sink {
 }
 
 impl Sink {
-    pub(crate) fn take(&mut self, batch: RecordBatch) -> Result<(), Failure> {
+    pub(crate) fn take(&mut self, batch: RecordBatch, watch: &Watch) -> Result<(), Failure> {
         match self {
             Self::File(output) => output.write(batch),
             Self::Table(table) => {
@@ -118,7 +118,7 @@ impl Sink {
             Self::Lines { lines, head, columns } => {
                 let mut text = head.take().unwrap_or_default();
                 lines.rows(&columns.convert(batch)?, &mut text)?;
-                text::print_lines(&text)
+                watch.aside(|| text::print_lines(&text))
             }
             Self::Nothing => Ok(()),
         }
