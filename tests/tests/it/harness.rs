@@ -166,6 +166,16 @@ impl TestSession {
         self.deployment
     }
 
+    /// The flags by which the command runs its jobs on the same deployment.
+    pub(crate) async fn place(&self) -> Result<Vec<String>> {
+        match self.deployment {
+            Deployment::Embedded => Ok(Vec::new()),
+            Deployment::Workers(workers) => {
+                Ok(vec!["--cluster".to_owned(), shared(workers).await?.address.clone()])
+            }
+        }
+    }
+
     /// A path within a folder that goes when the test ends.
     pub(crate) fn path(&self, name: &str) -> String {
         self.dir.path().join(name).to_string_lossy().into_owned()

@@ -15,6 +15,7 @@ mod stores;
 mod traps;
 
 mod codec;
+mod command;
 mod explain;
 mod faults;
 mod layering;

@@ -1,10 +1,6 @@
 //! Job files: TOML, in which relative paths are relative to the file.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use keyloom_client::Input;
 use serde::Deserialize;
@@ -12,6 +8,7 @@ use toml::{Spanned, Table};
 
 use crate::{
     error::Failure,
+    output::OutputFile,
     request::{Request, Store},
 };
 
@@ -31,7 +28,7 @@ struct JobFile {
 struct Job {
     current_store: Option<String>,
     sql: String,
-    output: Option<String>,
+    output: Option<OutputFile>,
 }
 
 /// Reads a job file.
@@ -62,7 +59,7 @@ fn parse(text: &str, folder: &Path) -> Result<Request, Mistake> {
     let mut request = Request {
         current_store: file.job.current_store,
         sql: file.job.sql,
-        output: file.job.output.map(|path| PathBuf::from(beside(folder, &path))),
+        output: file.job.output.map(|output| output_beside(folder, output)),
         ..Request::default()
     };
     for (name, input) in file.inputs {
@@ -80,6 +77,10 @@ fn parse(text: &str, folder: &Path) -> Result<Request, Mistake> {
 
 fn input_beside(folder: &Path, input: Input) -> Input {
     Input { path: beside(folder, &input.path), ..input }
+}
+
+fn output_beside(folder: &Path, output: OutputFile) -> OutputFile {
+    OutputFile { path: beside(folder, &output.path.to_string_lossy()).into(), ..output }
 }
 
 fn store_beside(folder: &Path, store: Store) -> Store {
@@ -126,7 +127,7 @@ mod tests {
         ";
         let request = parse(text, Path::new("jobs")).unwrap();
         assert_eq!(request.inputs["items"].path, "jobs/data/");
-        assert_eq!(request.output.as_deref(), Some(Path::new("jobs/../out.parquet")));
+        assert_eq!(request.output, Some(OutputFile::new("jobs/../out.parquet")));
         assert!(
             matches!(&request.stores["emb"], Store::Lance(o) if o.uri == "s3://bucket/emb.lance")
         );
@@ -162,6 +163,25 @@ mod tests {
         assert!(
             matches!(&request.stores["more"], Store::Memory { key, .. } if *key == ["id", "day"].into())
         );
+    }
+
+    #[test]
+    fn an_output_is_a_path_or_a_table_with_options() {
+        let output = |output: &str| {
+            let text = format!("[job]\nsql = 'SELECT 1'\noutput = {output}");
+            parse(&text, Path::new("jobs")).map(|request| request.output.unwrap())
+        };
+        let file = OutputFile::new("jobs/out.parquet");
+        assert_eq!(output("'out.parquet'").unwrap(), file);
+        assert_eq!(output("{ path = 'out.parquet' }").unwrap(), file);
+        let kept = OutputFile { arrow_types: true, ..file };
+        assert_eq!(output("{ path = 'out.parquet', arrow_types = true }").unwrap(), kept);
+        let message = output("{ path = 'x', types = 1 }").unwrap_err().message;
+        assert!(message.contains("expected `path` or `arrow_types`"), "{message}");
+        let message = output("{ arrow_types = true }").unwrap_err().message;
+        assert!(message.contains("missing field `path`"), "{message}");
+        let message = output("3").unwrap_err().message;
+        assert!(message.contains("a path, or a table with path and arrow_types"), "{message}");
     }
 
     #[test]

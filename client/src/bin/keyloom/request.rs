@@ -1,10 +1,12 @@
 //! A job as it was asked for, in a file or on the command line.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 use keyloom_client::{Input, KeyNames, LanceOptions};
 use serde::Deserialize;
 use toml::{Table, Value};
+
+use crate::output::OutputFile;
 
 /// What to read, what to look up, what to run.
 #[derive(Debug, Default)]
@@ -18,7 +20,7 @@ pub(crate) struct Request {
     /// The statement.
     pub(crate) sql: String,
     /// Where the rows go.
-    pub(crate) output: Option<PathBuf>,
+    pub(crate) output: Option<OutputFile>,
 }
 
 /// A store to attach.
@@ -54,7 +56,8 @@ impl Store {
     /// All but the key are the options of an input.
     fn memory(mut options: Table) -> Result<Self, String> {
         let key = options.remove("key");
-        let key = key.ok_or("a memory store needs key, the column or columns that hold its keys")?;
+        let key =
+            key.ok_or("a memory store needs key, the column or columns that hold its keys")?;
         if !options.contains_key("path") {
             return Err("a memory store needs path".to_owned());
         }
