@@ -1,6 +1,9 @@
 //! Every row of the tables of functions: what they answer, what they refuse, what they ask.
 
 mod arguments;
+mod clauses;
+mod fields;
+mod joins;
 mod keys;
 mod laziness;
 mod lists;
