@@ -40,7 +40,7 @@ fn lookup(input: Arc<dyn ExecutionPlan>, bytes: u64) -> Arc<dyn ExecutionPlan> {
     });
     let figures = Figures { value_bytes: vec![bytes], ..Figures::default() };
     let description =
-        StoreDescription { schema: keys(), snapshot: Snapshot::Version(1), figures: Some(figures) };
+        StoreDescription { schema: keys(), snapshot: Snapshot::Immutable, figures: Some(figures) };
     let spec = StoreSpec { name: "images".to_owned(), kind };
     let answer = Answer::Row { columns: vec![0], on_error: OnError::Null };
     let fetch = Fetch {
