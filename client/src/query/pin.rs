@@ -37,18 +37,18 @@ pub(super) async fn pin_snapshots(
     plan: Arc<dyn ExecutionPlan>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let fetches = fetches(&plan)?;
-    let mut stores: Vec<Arc<ResolvedStore>> = Vec::new();
+    let mut stores: Vec<&Arc<ResolvedStore>> = Vec::new();
     for Fetch { store, .. } in &fetches {
         // Other stores cannot change. Of a Lance store even a version that the user names may: the
         // dataset may have been written anew.
-        if matches!(store.spec.kind, StoreKind::Lance(_)) && !stores.contains(store) {
-            stores.push(Arc::clone(store));
+        if matches!(store.spec.kind, StoreKind::Lance(_)) && !stores.contains(&store) {
+            stores.push(store);
         }
     }
     let pinned = stores.iter().map(async |planned| {
         let spec = StoreSpec { name: planned.alias.clone(), ..planned.spec.clone() };
         let now = link.connection.describe_store(spec).await?;
-        let fetches = fetches.iter().filter(|fetch| fetch.store == *planned);
+        let fetches = fetches.iter().filter(|fetch| fetch.store == **planned);
         Pinned::try_new(planned, now, &fetches.collect::<Vec<_>>())
             .map_err(|error| error.context(format_args!("KV store '{}'", planned.alias)))
     });

@@ -119,7 +119,17 @@ impl Sessions {
         if maybe_kept || !files_are_drawn(manifest) {
             return Verdict::Unknowable;
         }
-        let (number, manifest) = (manifest.version, manifest_id(manifest));
+        self.admit(spec, session, manifest.version, manifest_id(manifest))
+    }
+
+    /// Judges a version of a dataset that can be told from others.
+    fn admit(
+        &self,
+        spec: &LanceSpec,
+        session: &Arc<Session>,
+        number: u64,
+        manifest: ManifestId,
+    ) -> Verdict {
         self.with_dweller(spec, |dweller| {
             if !Arc::ptr_eq(&dweller.session, session) {
                 return Verdict::Rewritten;
@@ -160,5 +170,77 @@ impl Places {
         let dweller = self.by_name.entry(place).or_insert_with(new);
         dweller.last_use = self.uses;
         dweller
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::contract::fixture::lance_spec;
+
+    fn id(of: u128) -> ManifestId {
+        ManifestId::of(of, None)
+    }
+
+    fn sessions() -> Sessions {
+        Sessions::new(&StoreSettings::default())
+    }
+
+    #[test]
+    fn all_versions_of_a_dataset_have_one_session() {
+        let (sessions, place) = (sessions(), lance_spec("/a", "id"));
+        let session = sessions.of(&place);
+        for version in [1, 3, 2, 1, 3] {
+            let verdict = sessions.admit(&place, &session, version, id(version.into()));
+            assert_eq!(verdict, Verdict::Same);
+            assert!(Arc::ptr_eq(&sessions.of(&place), &session));
+        }
+    }
+
+    #[test]
+    fn another_manifest_of_a_known_version_is_another_dataset() {
+        let (sessions, place) = (sessions(), lance_spec("/a", "id"));
+        let old = sessions.of(&place);
+        assert_eq!(sessions.admit(&place, &old, 2, id(2)), Verdict::Same);
+        assert_eq!(sessions.admit(&place, &old, 2, id(20)), Verdict::Rewritten);
+        // Nothing of the old dataset is known of the new one, and its session is not taken again.
+        assert_eq!(sessions.admit(&place, &old, 1, id(10)), Verdict::Rewritten);
+        let new = sessions.of(&place);
+        assert!(!Arc::ptr_eq(&old, &new));
+        for (version, manifest) in [(2, 20), (1, 10), (2, 20)] {
+            assert_eq!(sessions.admit(&place, &new, version, id(manifest)), Verdict::Same);
+        }
+    }
+
+    #[test]
+    fn places_are_told_apart_by_their_uris_and_profiles() {
+        let sessions = sessions();
+        let here = lance_spec("s3://bucket/a", "id");
+        let there = LanceSpec { storage_profile: Some("other".to_owned()), ..here.clone() };
+        for (place, manifest) in [(&here, 1), (&there, 2), (&here, 1), (&there, 2)] {
+            let session = sessions.of(place);
+            assert_eq!(sessions.admit(place, &session, 1, id(manifest)), Verdict::Same);
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_starts_anew() {
+        let sessions = sessions();
+        let place = |number: usize| lance_spec(&format!("/{number}"), "id");
+        let first = sessions.of(&place(0));
+        for number in 0..MAX_PLACES {
+            sessions.of(&place(number));
+        }
+        assert!(Arc::ptr_eq(&sessions.of(&place(0)), &first));
+        sessions.of(&place(MAX_PLACES));
+        assert!(Arc::ptr_eq(&sessions.of(&place(0)), &first));
+        assert_eq!(sessions.with_dweller(&place(1), |dweller| dweller.manifests.len()), 0);
+
+        for version in 0..MAX_VERSIONS as u64 {
+            assert_eq!(sessions.admit(&place(0), &first, version, id(7)), Verdict::Same);
+        }
+        let verdict = sessions.admit(&place(0), &first, MAX_VERSIONS as u64, id(7));
+        assert_eq!(verdict, Verdict::Rewritten);
+        assert!(!Arc::ptr_eq(&sessions.of(&place(0)), &first));
     }
 }
