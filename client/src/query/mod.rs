@@ -2,6 +2,7 @@
 //! them, and the job that brings back rows.
 
 mod job;
+mod pin;
 mod planner;
 mod submit;
 

@@ -104,7 +104,7 @@ async fn fields_of_null_structs_are_null_in_arrow_files(session: &TestSession) -
     let mut writer = FileWriter::try_new(File::create(&path)?, &rows.schema())?;
     writer.write(&rows)?;
     writer.finish()?;
-    session.register("t", &path, None).await?;
+    session.register("t", &path).await?;
     check_fields(session, "t").await
 }
 
