@@ -44,4 +44,4 @@ pub use keyloom_common::{
 pub use query::Job;
 pub use session::Session;
 pub use settings::{EmbeddedSettings, Settings};
-pub use store::{KvStore, LanceOptions, MemoryOptions, load_kv};
+pub use store::{KeyNames, KvStore, LanceOptions, MemoryOptions, load_kv};

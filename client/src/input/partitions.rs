@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_no_more_tasks_than_the_setting_says() {
+    fn the_measure_grows_where_there_would_be_too_many_tasks() {
         let settings = Settings { max_tasks: 2, ..settings() };
         let many: Vec<_> = (0..9).map(|n| file(&n.to_string(), 100, &[(0, None)])).collect();
         let lengths: Vec<_> = cut(many, &settings).iter().map(Vec::len).collect();

@@ -233,7 +233,8 @@ async fn pin_snapshots(
             let now = link.connection.describe_store(store.spec.clone()).await?;
             let mut new = store.description.clone();
             (new.snapshot, new.figures) = (now.snapshot, now.figures);
-            let new = ResolvedStore::try_new(&store.alias, store.spec.clone(), new)
+            let new = store
+                .described(new)
                 .map_err(|error| error.context(format!("KV store '{}'", store.alias)))?;
             pinned.push((store, new));
         }

@@ -22,13 +22,14 @@ use keyloom_common::{
     functions::{CallOptions, Function, KvCall, KvFunction, OnError},
 };
 
-use super::Session;
+use super::{Session, key::KeyReader};
 
 pub(super) async fn plan(session: &Session, query: &str) -> Result<DataFrame> {
     let state = session.context.state();
     let dialect = state.config().options().sql_parser.dialect;
     let mut statement = state.sql_to_statement(query, &dialect)?;
-    let mut binder = Binder { session, bound: Vec::new() };
+    let folds = state.config().options().sql_parser.enable_ident_normalization;
+    let mut binder = Binder { session, reader: KeyReader { folds }, bound: Vec::new() };
     bind(&mut statement, &mut binder)?;
     let mut planning = state;
     let mut names = Vec::new();
@@ -81,6 +82,7 @@ fn only_queries() -> Error {
 /// Settles the calls of one statement.
 struct Binder<'a> {
     session: &'a Session,
+    reader: KeyReader,
     bound: Vec<KvCall>,
 }
 
@@ -111,8 +113,10 @@ impl Binder<'_> {
             FunctionArguments::List(list) => std::mem::take(&mut list.args),
             _ => Vec::new(),
         };
-        let arguments = Arguments::read(function, arguments)?;
-        let store = self.session.source(arguments.source.as_deref())?;
+        let mut arguments = Arguments::read(function, arguments)?;
+        self.reader.name_parts(&mut arguments.key);
+        let key = self.reader.columns(&arguments.key);
+        let store = self.session.source(arguments.source.as_deref())?.resolve(key.as_ref())?;
         let bound = KvCall::try_new(function, store, arguments.options)?;
         // Equal calls get equal names, so that `GROUP BY kv_get(…)` finds its column.
         let index = self.bound.iter().position(|known| *known == bound).unwrap_or_else(|| {

@@ -80,6 +80,11 @@ impl Format {
     }
 }
 
+/// Whether a name says that the file is compressed.
+pub fn is_compressed(path: &str) -> bool {
+    split_extension(path).is_some_and(|(_, extension)| COMPRESSED.contains(&extension.as_str()))
+}
+
 /// Whether a name says that values are separated by tabs.
 pub fn is_tab_separated(path: &str) -> bool {
     let Some((rest, extension)) = split_extension(path) else { return false };

@@ -8,7 +8,7 @@ mod union;
 mod widen;
 
 pub use description::{Fingerprint, InputAnswer, InputDescription, InputFile, Piece};
-pub use format::{CsvOptions, Format, Layout, is_tab_separated};
+pub use format::{CsvOptions, Format, Layout, is_compressed, is_tab_separated};
 pub use spec::{InputSpec, JsonLayout, Location};
 pub use type_name::parse_type;
 pub use union::{union_schemas, unknown_columns};

@@ -1,6 +1,8 @@
 //! Every row of the tables of functions: what they answer, what they refuse, what they ask.
 
 mod arguments;
+mod composite_keys;
+mod key_types;
 mod keys;
 mod laziness;
 mod lists;

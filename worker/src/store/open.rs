@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use keyloom_common::{
     BlobId, Error, Result,
-    store::{ResolvedStore, Snapshot, StoreDescription, StoreKind, StoreSpec},
+    store::{KeyColumns, ResolvedStore, Snapshot, StoreDescription, StoreKind, StoreSpec},
 };
 use lance::session::Session;
 
@@ -107,10 +107,11 @@ impl StoreEnv {
 
     async fn describe_memory(&self, content: BlobId) -> Result<StoreDescription> {
         let schema = MemoryStore::read_schema(self.blobs.blob(content).await?).await?;
-        Ok(StoreDescription { schema, snapshot: Snapshot::Immutable, figures: None })
+        let snapshot = Snapshot::Immutable;
+        Ok(StoreDescription { schema, snapshot, figures: None, primary_key: None })
     }
 
-    async fn open_memory(&self, content: BlobId, key: &str) -> Result<Handle> {
+    async fn open_memory(&self, content: BlobId, key: &KeyColumns) -> Result<Handle> {
         let bytes = self.blobs.blob(content).await?;
         Ok(Handle::Memory(Arc::new(MemoryStore::open(content, bytes, key).await?)))
     }

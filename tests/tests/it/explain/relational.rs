@@ -10,7 +10,7 @@ async fn plain_conditions_of_a_filter_are_decided_below_the_lookup() {
     let plan = plan("SELECT id FROM t WHERE kv_exists(id) AND other > 1 AND kind = 'user'").await;
     assert_snapshot!(plan, @"
     FilterExec: __kv0@3, projection=[id@0]
-      KvLookupExec: wave 1: items@immutable by id@0 [__kv0 = exists]
+      KvLookupExec: wave 1: items@immutable by id@0 = key [__kv0 = exists]
         FilterExec: other@1 > 1 AND kind@2 = user
           CooperativeExec
             FrameScanExec: partitions=1, rows=3, columns=[id, other, kind]
@@ -22,7 +22,7 @@ async fn rows_beyond_a_limit_are_not_looked_up() {
     let plan = plan("SELECT kv_get(id) AS row FROM t LIMIT 2").await;
     assert_snapshot!(plan, @"
     ProjectionExec: expr=[__kv0@1 as row]
-      KvLookupExec: wave 1: items@immutable by id@0 [__kv0 = {key, name, parent, score}]
+      KvLookupExec: wave 1: items@immutable by id@0 = key [__kv0 = {key, name, parent, score}]
         GlobalLimitExec: skip=0, fetch=2
           CooperativeExec
             FrameScanExec: partitions=1, rows=3, columns=[id]
@@ -38,7 +38,7 @@ async fn a_lookup_over_a_sorted_subquery_stays_above_it() {
     .await;
     assert_snapshot!(plan, @"
     ProjectionExec: expr=[get_field(__kv0@2, name) as name]
-      KvLookupExec: wave 1: items@immutable by id@0 [__kv0 = {name}]
+      KvLookupExec: wave 1: items@immutable by id@0 = key [__kv0 = {name}]
         SortExec: TopK(fetch=2), expr=[other@1 DESC], preserve_partitioning=[false]
           CooperativeExec
             FrameScanExec: partitions=1, rows=3, columns=[id, other]
@@ -54,7 +54,7 @@ async fn a_lookup_over_groups_stays_above_them() {
     .await;
     assert_snapshot!(plan, @"
     ProjectionExec: expr=[kind@0 as kind, get_field(__kv0@2, name) as name]
-      KvLookupExec: wave 1: items@immutable by max(t.id)@1 [__kv0 = {name}]
+      KvLookupExec: wave 1: items@immutable by max(t.id)@1 = key [__kv0 = {name}]
         AggregateExec: mode=Single, gby=[kind@1 as kind], aggr=[max(t.id)]
           CooperativeExec
             FrameScanExec: partitions=1, rows=3, columns=[id, kind]
@@ -68,7 +68,7 @@ async fn order_by_a_lookup_sorts_a_column_of_it() {
     ProjectionExec: expr=[id@0 as id]
       SortExec: expr=[__lifted1@1 DESC], preserve_partitioning=[false]
         ProjectionExec: expr=[id@0 as id, get_field(__kv0@1, score) as __lifted1]
-          KvLookupExec: wave 1: items@immutable by id@0 [__kv0 = {score}]
+          KvLookupExec: wave 1: items@immutable by id@0 = key [__kv0 = {score}]
             CooperativeExec
               FrameScanExec: partitions=1, rows=3, columns=[id]
     ");
@@ -83,7 +83,7 @@ async fn group_by_a_lookup_groups_a_column_of_it() {
     ProjectionExec: expr=[kv_get(t.id, source => 'items')[name]@0 as name, count(Int64(1))@1 as n]
       AggregateExec: mode=Single, gby=[__lifted1@0 as kv_get(t.id, source => 'items')[name]], aggr=[count(Int64(1))]
         ProjectionExec: expr=[get_field(__kv0@1, name) as __lifted1]
-          KvLookupExec: wave 1: items@immutable by id@0 [__kv0 = {name}]
+          KvLookupExec: wave 1: items@immutable by id@0 = key [__kv0 = {name}]
             CooperativeExec
               FrameScanExec: partitions=1, rows=3, columns=[id]
     ");
@@ -100,7 +100,7 @@ async fn an_aggregate_of_a_lookup_reads_a_column_of_it() {
     ProjectionExec: expr=[kind@0 as kind, sum(kv_get(t.id, source => 'items', on_error => 'null')[score])@1 as total]
       AggregateExec: mode=Single, gby=[kind@0 as kind], aggr=[sum(__lifted1) as sum(kv_get(t.id, source => 'items', on_error => 'null')[score])]
         ProjectionExec: expr=[kind@1 as kind, get_field(__kv0@2, score) as __lifted1]
-          KvLookupExec: wave 1: items@immutable by id@0 [__kv0 = {score} or null]
+          KvLookupExec: wave 1: items@immutable by id@0 = key [__kv0 = {score} or null]
             CooperativeExec
               FrameScanExec: partitions=1, rows=3, columns=[id, kind]
     ");

@@ -46,7 +46,7 @@ use arrow::{
 use async_trait::async_trait;
 use keyloom_common::{
     Error, Result,
-    store::{ResolvedStore, RowPath, StoreKind},
+    store::{ResolvedStore, RowPath, StoreKey, StoreKind},
 };
 
 use self::row::Row;
@@ -57,6 +57,7 @@ use super::{Found, Request, Store, Values, keys::Keys, requested_schema};
 pub(super) struct LanceStore {
     alias: String,
     schema: SchemaRef,
+    key: StoreKey,
     handle: Arc<LanceHandle>,
 }
 
@@ -80,6 +81,7 @@ impl LanceHandle {
         Ok(LanceStore {
             alias: store.alias.clone(),
             schema: store.schema().clone(),
+            key: store.key().clone(),
             handle: self.clone(),
         })
     }

@@ -12,7 +12,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use keyloom_common::{
     Error, Result,
     error::redact,
-    store::{LancePin, LanceSpec, Snapshot, StoreDescription, cost::Storage},
+    store::{KeyColumns, LancePin, LanceSpec, Snapshot, StoreDescription, cost::Storage},
 };
 use lance::{Dataset, dataset::builder::DatasetBuilder, session::Session};
 use tokio::sync::OnceCell;
@@ -49,10 +49,11 @@ impl LanceEnv<'_> {
         }
         let snapshot = Snapshot::Version(dataset.version_id());
         let schema = lookup_schema(&dataset);
-        let figures = figures(dataset, &spec.key, &schema, self.settings, self.caches).await;
+        let primary_key = primary_key(&dataset);
+        let figures = figures(dataset, &schema, self.settings, self.caches).await;
         let figures =
             figures.map_err(|error| self.scrub(spec).map_or_else(|e| e, |s| s.clean(error)))?;
-        Ok(StoreDescription { schema, snapshot, figures: Some(figures) })
+        Ok(StoreDescription { schema, snapshot, figures: Some(figures), primary_key })
     }
 
     /// The dataset at exactly this version.
@@ -142,6 +143,19 @@ fn explain(error: lance::Error, uri: &str) -> Error {
         return Error::not_found(format!("no Lance dataset at {uri}"));
     }
     from_lance(error).context(format_args!("the Lance dataset at {uri}"))
+}
+
+/// The primary key that the dataset declares, in the order that it gives the columns. Of a field
+/// within a column the whole path is told, which no column has for a name.
+fn primary_key(dataset: &Dataset) -> Option<KeyColumns> {
+    let schema = dataset.schema();
+    let name = |field: &lance::datatypes::Field| {
+        let is_column = schema.fields.iter().any(|column| column.id == field.id);
+        let path = if is_column { None } else { schema.field_path(field.id).ok() };
+        path.unwrap_or_else(|| field.name.clone())
+    };
+    let declared = schema.unenforced_primary_key().into_iter();
+    KeyColumns::try_new(declared.map(name).collect()).ok()
 }
 
 /// The columns that lookups can return. Blobs are read through files of their own, and Lance keeps
