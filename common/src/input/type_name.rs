@@ -55,7 +55,12 @@ impl<'a> Parser<'a> {
             return Err(Refusal::Because("too many types within each other"));
         }
         let words = self.words();
-        let mut data_type = match words.as_str() {
+        // pyarrow says it of fields; whether values are missing is seen in the files.
+        let words = match words.strip_suffix(" not null") {
+            Some(words) if self.depth > 1 => words,
+            _ => words.as_str(),
+        };
+        let mut data_type = match words {
             "" => return Err(Refusal::Unknown),
             "list" => DataType::List(self.item()?),
             "large_list" => DataType::LargeList(self.item()?),
@@ -72,7 +77,7 @@ impl<'a> Parser<'a> {
                 let brackets = if self.peek('(') { ('(', ')') } else { ('[', ']') };
                 DataType::FixedSizeBinary(self.only_number(brackets.0, brackets.1)?)
             }
-            "time" | "time32" | "time64" | "time without time zone" => self.time(&words)?,
+            "time" | "time32" | "time64" | "time without time zone" => self.time(words)?,
             "duration" => DataType::Duration(self.unit()?.ok_or(Refusal::Unknown)?),
             "date32" => self.with_suffix("[day]", DataType::Date32),
             "date64" => self.with_suffix("[ms]", DataType::Date64),
@@ -252,7 +257,6 @@ impl<'a> Parser<'a> {
         let name = text[..end].trim();
         self.rest = rest;
         let data_type = self.data_type()?;
-        // pyarrow says it of fields; whether values are missing is seen in the files.
         self.take("not null");
         Ok(Some((name, data_type)))
     }
@@ -391,7 +395,8 @@ mod tests {
 
     #[test]
     fn what_is_no_type_is_refused_with_the_choices() {
-        for name in ["", "strnig", "text)", "list<", "timestamp[us", "decimal(x)", "int64 text"] {
+        for name in ["", "strnig", "text)", "list<", "timestamp[us", "decimal(x)", "text not null"]
+        {
             let error = parse_type(name).unwrap_err().message().to_owned();
             assert!(
                 error.starts_with(&format!("unknown type '{name}'; types are text,")),

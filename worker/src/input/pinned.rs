@@ -2,8 +2,8 @@
 //!
 //! Every answer is compared with what was pinned; E-tags are not sent along as conditions, for
 //! listings and answers of one store write them in different ways, and web servers may refuse weak
-//! ones. Reads of many ranges of a local file do not say which file they saw: those files are looked
-//! at before, and all are looked at once more when the task is done ([`Pinned::verify`]).
+//! ones. Reads of local files do not say which content they saw: those files are looked at before, and
+//! once more when the task is done ([`Pinned::verify`]).
 //!
 //! Long reads from behind a network are made in spans, each kept in memory: no request is open for
 //! longer than its bounds allow while a reader is busy with what came.
@@ -96,12 +96,15 @@ impl Pinned {
         Self(Arc::new(Shared { inner, location, pins, read: Mutex::default() }))
     }
 
-    /// Looks once more at all files that were read.
+    /// Looks once more at all local files that were read: their reads did not see all changes.
     ///
     /// # Errors
     /// `invalid` if one is not what was pinned, `not_found` if it is gone, and whatever else keeps it
     /// from being looked at.
     pub(super) async fn verify(&self) -> Result<()> {
+        if !self.is_local() {
+            return Ok(());
+        }
         let read = self.0.read.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let looks = stream::iter(read)
             .map(|path| async move { self.head(&path).await.map(|_| ()).map_err(from_store) });
@@ -120,20 +123,26 @@ impl Pinned {
 
     async fn get_checked(&self, path: &Path, options: GetOptions) -> StoreResult<GetResult> {
         let pin = self.pin(path)?;
-        let got = self.0.inner.get_opts(path, options).await;
-        let got = got.map_err(|error| self.explain(path, error))?;
+        let got = match self.0.inner.get_opts(path, options).await {
+            Ok(got) => got,
+            Err(error) => return Err(self.explain(path, pin, error).await),
+        };
         pin.check(&got.meta).map_err(carried)?;
         self.0.read.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
         Ok(got)
     }
 
-    fn explain(&self, path: &Path, error: StoreError) -> StoreError {
-        match error {
-            StoreError::NotFound { .. } => carried(Error::not_found(format!(
-                "input file {path} vanished while the job ran; run the job again"
-            ))),
-            StoreError::Precondition { .. } => carried(changed(path)),
-            error => error,
+    /// Why a read failed. Of a file that is shorter now, what is missing is asked for in vain.
+    async fn explain(&self, path: &Path, pin: &Pin, error: StoreError) -> StoreError {
+        let found = match &error {
+            StoreError::Precondition { .. } => return carried(changed(path)),
+            StoreError::NotFound { .. } => return carried(vanished(path)),
+            _ => self.0.inner.head(path).await,
+        };
+        match found {
+            Err(StoreError::NotFound { .. }) => carried(vanished(path)),
+            Ok(found) => pin.check(&found).map_or_else(carried, |()| error),
+            Err(_) => error,
         }
     }
 
@@ -192,6 +201,10 @@ fn changed(path: &Path) -> Error {
     Error::invalid(format!("input file {path} changed while the job ran; run the job again"))
 }
 
+fn vanished(path: &Path) -> Error {
+    Error::not_found(format!("input file {path} vanished while the job ran; run the job again"))
+}
+
 /// An error on its way through an object store's interface.
 fn carried(error: Error) -> StoreError {
     StoreError::Generic { store: "input", source: Box::new(error) }
@@ -237,8 +250,10 @@ impl ObjectStore for Pinned {
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
         if self.is_local() {
             self.head(location).await?;
-            let got = self.0.inner.get_ranges(location, ranges).await;
-            return got.map_err(|error| self.explain(location, error));
+            return match self.0.inner.get_ranges(location, ranges).await {
+                Ok(got) => Ok(got),
+                Err(error) => Err(self.explain(location, self.pin(location)?, error).await),
+            };
         }
         let get = |range: Range<u64>| async move {
             let options = GetOptions::new().with_range(Some(GetRange::Bounded(range)));

@@ -119,6 +119,7 @@ mod tests {
         ObjectStores::new(HashMap::from([
             ("minio".to_owned(), minio),
             ("wrong".to_owned(), wrong),
+            ("no_http".to_owned(), no_http),
             ("azure".to_owned(), azure),
             ("google".to_owned(), google),
         ]))
@@ -160,17 +161,24 @@ mod tests {
         );
         assert_eq!(
             refused("s3://bucket/", Some("mino")),
-            "storage profile 'mino' not found; the worker has 'azure', 'google', 'minio', 'wrong'"
+            "storage profile 'mino' not found; the worker has 'azure', 'google', 'minio', 'no_http', \
+             'wrong'"
         );
         assert_eq!(
             refused("file:///", Some("mino")),
-            "storage profile 'mino' not found; the worker has 'azure', 'google', 'minio', 'wrong'"
+            "storage profile 'mino' not found; the worker has 'azure', 'google', 'minio', 'no_http', \
+             'wrong'"
         );
         assert_eq!(
             refused("s3://bucket/", Some("wrong")),
-            "s3://bucket/: storage profile 'wrong' has the unknown option 'aws_endpiont'; known \
-             are aws_endpoint, aws_region, aws_access_key_id, aws_secret_access_key, allow_http \
-             and what else object_store or Lance call options of S3"
+            "s3://bucket/: storage profile 'wrong': unknown option 'aws_endpiont'; known are \
+             aws_endpoint, aws_region, aws_access_key_id, aws_secret_access_key, allow_http and \
+             what else object_store or Lance call options of S3"
+        );
+        assert_eq!(
+            refused("s3://bucket/", Some("no_http")),
+            "s3://bucket/: the endpoint http://127.0.0.1:9 is not encrypted; allow_http = \"true\" \
+             allows it"
         );
     }
 

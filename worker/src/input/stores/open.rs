@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use keyloom_common::{Error, Result};
+use keyloom_common::{Error, Result, error::redact};
 use object_store::{
     ClientConfigKey, ObjectStore, StaticCredentialProvider,
     aws::{AmazonS3Builder, AmazonS3ConfigKey},
@@ -128,6 +128,7 @@ fn s3(url: &Url, profile: &Profile<'_>) -> Result<Arc<dyn ObjectStore>> {
         }
         builder = builder.with_config(*key, value);
     }
+    check_encrypted(&options)?;
     let bucket = bucket(url)?;
     let builder = builder.with_bucket_name(bucket);
     let has = |key| options.known.contains_key(&key);
@@ -143,6 +144,22 @@ fn s3(url: &Url, profile: &Profile<'_>) -> Result<Arc<dyn ObjectStore>> {
         },
     };
     Ok(Arc::new(Remote::new(store, options.scrub, profile)))
+}
+
+/// Refuses what a client would refuse without a reason.
+fn check_encrypted(options: &Options<AmazonS3ConfigKey>) -> Result<()> {
+    let value = |key: &AmazonS3ConfigKey| options.known.get(key);
+    let endpoint = value(&AmazonS3ConfigKey::S3Endpoint).or(value(&AmazonS3ConfigKey::Endpoint));
+    let Some(endpoint) = endpoint.filter(|endpoint| endpoint.starts_with("http://")) else {
+        return Ok(());
+    };
+    match value(&AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp)) {
+        Some(allowed) if !matches!(allowed.to_ascii_lowercase().as_str(), "false" | "0") => Ok(()),
+        _ => Err(Error::invalid(format!(
+            "the endpoint {} is not encrypted; allow_http = \"true\" allows it",
+            redact(endpoint.trim_end_matches('/')).trim_end_matches('/')
+        ))),
+    }
 }
 
 fn google(url: &Url, profile: &Profile<'_>) -> Result<Arc<dyn ObjectStore>> {

@@ -46,8 +46,7 @@ impl Profile<'_> {
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Environment => {
-                "with what the worker's environment gives, no storage profile being named"
-                    .to_owned()
+                "with the worker's environment, without a storage profile".to_owned()
             }
             Self::Named { name, .. } => format!("with storage profile '{name}'"),
         }
@@ -101,15 +100,17 @@ impl<K: FromStr + AsRef<str> + Eq + Hash> Options<K> {
                     .map_err(|error| error.context(format_args!("storage profile '{name}'")))?;
             }
         }
-        let mut known = pick(sorted.known);
+        let mut known: HashMap<K, String> = pick(sorted.known);
         let variables =
             environment.filter_map(|(name, value)| Some((option(family, &name)?, value)));
-        for (key, value) in pick::<K>(variables.filter(|(_, value)| !value.is_empty()).collect()) {
-            if !known.keys().any(|given: &K| belong(family, given.as_ref(), key.as_ref())) {
-                sorted.secrets.push((key.as_ref().to_owned(), value.clone()));
-                known.insert(key, value);
-            }
-        }
+        let mut added: HashMap<K, String> =
+            pick(variables.filter(|(_, value)| !value.is_empty()).collect());
+        added.retain(|key, _| {
+            !known.keys().any(|given| belong(family, given.as_ref(), key.as_ref()))
+        });
+        let secrets = added.iter().map(|(key, value)| (key.as_ref().to_owned(), value.clone()));
+        sorted.secrets.extend(secrets);
+        known.extend(added);
         let headers = HeaderMap::try_from(&sorted.headers)
             .map_err(|error| Error::invalid(format!("option headers.…: {error}")))?;
         let secrets = sorted.secrets.iter().map(|(name, value)| (name, value));

@@ -8,7 +8,7 @@ use futures::{
     StreamExt, TryStreamExt,
     stream::{self, BoxStream},
 };
-use keyloom_common::Error;
+use keyloom_common::{Error, ErrorKind};
 use object_store::{
     ClientOptions, CopyOptions, Error as StoreError, GetOptions, GetResult, GetResultPayload,
     ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions,
@@ -20,6 +20,15 @@ use tokio::sync::OnceCell;
 
 use super::options::Profile;
 use crate::store::lance::Scrub;
+
+/// What object_store's own errors would have the name of a provider for.
+const STORE: &str = "input";
+
+/// What servers call the lack of a bucket or a container, which object_store takes for any failure.
+const NO_BUCKET: [&str; 2] = ["NoSuchBucket", "ContainerNotFound"];
+
+/// Where clouds give credentials to their machines.
+const METADATA_SERVICE: &str = "169.254.169.254";
 
 /// What is left to do until an object store can be asked.
 pub(super) enum Opening {
@@ -68,21 +77,27 @@ impl Remote {
     fn clean(&self, error: StoreError) -> StoreError {
         let Shared { scrub, how, .. } = self.0.as_ref();
         let message = error.to_string();
-        let own = |error: Error| -> Box<Error> {
-            let error = scrub.clean(error);
-            Box::new(Error::new(error.kind(), format!("{} ({how})", error.message())))
+        let own = |kind: ErrorKind| -> Box<Error> {
+            let mut error = Error::new(kind, format!("{message} ({how})"));
+            if message.contains(METADATA_SERVICE) {
+                error = error.context("no credentials are given, and the machine has none");
+            }
+            Box::new(scrub.clean(error))
         };
         match error {
             StoreError::NotFound { path, .. } => {
-                StoreError::NotFound { path, source: own(Error::not_found(message)) }
+                StoreError::NotFound { path, source: own(ErrorKind::NotFound) }
             }
             StoreError::Precondition { path, .. } => {
-                StoreError::Precondition { path, source: own(Error::store(message)) }
+                StoreError::Precondition { path, source: own(ErrorKind::Store) }
             }
             StoreError::NotSupported { .. } | StoreError::NotImplemented { .. } => {
-                StoreError::NotSupported { source: own(Error::invalid(message)) }
+                StoreError::NotSupported { source: own(ErrorKind::Invalid) }
             }
-            _ => StoreError::Generic { store: "input", source: own(Error::store(message)) },
+            _ if NO_BUCKET.iter().any(|code| message.contains(code)) => {
+                StoreError::Generic { store: STORE, source: own(ErrorKind::NotFound) }
+            }
+            _ => StoreError::Generic { store: STORE, source: own(ErrorKind::Store) },
         }
     }
 
