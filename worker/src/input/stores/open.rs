@@ -140,7 +140,7 @@ fn s3(url: &Url, profile: &Profile<'_>) -> Result<Arc<dyn ObjectStore>> {
         false => Opening::S3InSomeRegion {
             builder: Box::new(builder),
             bucket: bucket.to_owned(),
-            client,
+            client: Box::new(client),
         },
     };
     Ok(Arc::new(Remote::new(store, options.scrub, profile)))
