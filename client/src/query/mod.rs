@@ -16,7 +16,7 @@ use datafusion::{
     physical_plan::displayable,
     prelude::SessionConfig,
 };
-use keyloom_common::Result;
+use keyloom_common::{Result, functions::OctetLength};
 use keyloom_coordinator::planner::{ChooseAccess, LiftCalls, PlanLookups};
 
 use crate::{link::Link, settings::Settings};
@@ -40,7 +40,9 @@ pub(crate) fn context(link: &Arc<Link>) -> SessionContext {
         .with_physical_optimizer_rules(physical)
         .with_query_planner(Arc::new(JobPlanner::new(Arc::clone(link))))
         .build();
-    SessionContext::new_with_state(state)
+    let context = SessionContext::new_with_state(state);
+    OctetLength::register(&context);
+    context
 }
 
 /// Rows keep their order, and nothing is planned that a plan cannot carry to another process.

@@ -7,8 +7,10 @@
 
 mod call;
 mod marker;
+mod octet_length;
 
 pub use call::row_fields;
 pub use call::{CallOptions, DEFAULT_BATCH_SIZE, Function, KvCall, OnError};
 pub(crate) use call::{list_element, list_item};
 pub use marker::KvFunction;
+pub use octet_length::OctetLength;

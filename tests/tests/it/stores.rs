@@ -1,6 +1,7 @@
 //! Stores end to end: Lance datasets with their versions, fragments and keys, and memory stores.
 
 mod contents;
+mod marked;
 mod rows;
 
 use std::sync::Arc;

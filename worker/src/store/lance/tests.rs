@@ -1,11 +1,13 @@
 //! What Lance alone brings: fragments, deletions, compaction, row ids, versions and tags.
 
+mod columns;
 mod errors;
 mod evolving;
 mod keeping;
 mod opening;
 mod reading;
 mod rows;
+mod types;
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
