@@ -17,7 +17,7 @@ use datafusion::{
     physical_plan::displayable,
     prelude::SessionConfig,
 };
-use keyloom_common::Result;
+use keyloom_common::{Result, functions::OctetLength};
 use keyloom_coordinator::planner::{ChooseAccess, KeepOrder, LiftCalls, PlanLookups, ReadFields};
 
 use crate::{link::Link, settings::Settings};
@@ -38,7 +38,9 @@ pub(crate) fn context(link: &Arc<Link>) -> SessionContext {
         .with_physical_optimizer_rules(physical_rules())
         .with_query_planner(Arc::new(JobPlanner::new(Arc::clone(link))))
         .build();
-    SessionContext::new_with_state(state)
+    let context = SessionContext::new_with_state(state);
+    OctetLength::register(&context);
+    context
 }
 
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {

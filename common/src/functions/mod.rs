@@ -8,9 +8,11 @@
 mod call;
 mod field;
 mod marker;
+mod octet_length;
 
 pub use call::row_fields;
 pub use call::{CallOptions, DEFAULT_BATCH_SIZE, Function, KvCall, OnError};
 pub(crate) use call::{list_element, list_item};
 pub use field::{GET_FIELD, GetField};
 pub use marker::KvFunction;
+pub use octet_length::OctetLength;

@@ -11,6 +11,7 @@ use datafusion::{
 use futures::StreamExt;
 use keyloom_common::{
     BlobId, Error, Result,
+    functions::OctetLength,
     ipc::Encoder,
     plan::{FrameScanExec, decode_plan},
     rpc::{Next, guarded},
@@ -59,7 +60,9 @@ fn task_context(job: &Arc<JobContext>) -> Result<Arc<TaskContext>> {
     let config = SessionConfig::new()
         .with_batch_size(job.batch_rows as usize)
         .with_extension(Arc::clone(job));
-    Ok(SessionContext::new_with_config_rt(config, runtime).task_ctx())
+    let session = SessionContext::new_with_config_rt(config, runtime);
+    OctetLength::register(&session);
+    Ok(session.task_ctx())
 }
 
 fn blobs(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<BlobId>> {

@@ -2,6 +2,7 @@
 
 mod contents;
 mod key;
+mod marked;
 mod rewritten;
 mod rows;
 

@@ -14,6 +14,7 @@ use datafusion::{
 };
 use keyloom_common::{
     Result,
+    functions::OctetLength,
     plan::FragmentRuntimeHandle,
     rpc::{TaskOutput, Work},
 };
@@ -100,6 +101,8 @@ impl Tasks {
         let config = SessionConfig::new()
             .with_batch_size(batch_rows as usize)
             .with_extension(Arc::new(FragmentRuntimeHandle(Arc::new(runtime))));
-        SessionContext::new_with_config_rt(config, Arc::clone(&self.shared.runtime))
+        let session = SessionContext::new_with_config_rt(config, Arc::clone(&self.shared.runtime));
+        OctetLength::register(&session);
+        session
     }
 }

@@ -9,19 +9,28 @@ use std::{
     },
 };
 
-use arrow::{array::ArrayRef, datatypes::DataType};
+use arrow::{
+    array::ArrayRef,
+    datatypes::{DataType, Field as ArrowField},
+};
 use keyloom_common::{Error, Result};
 use lance::datatypes::{Field, Schema};
-use lance_table::format::DataFile;
 use tokio::sync::OnceCell;
 
-use super::{caches::FileColumn, handle::LanceHandle, identity::cache_name, layout::Layout};
+use super::{
+    answered, blobs, caches::FileColumn, direct::sole_file, handle::LanceHandle,
+    identity::cache_name, layout::Layout, tasks,
+};
 use crate::store::value_bytes;
 
 /// A top-level column. Names are compared whole: a dot in a name is no path.
 #[derive(Debug)]
 pub(super) struct Column {
     field: Field,
+    /// The field as its values are read.
+    stored: ArrowField,
+    /// The field as its values are answered.
+    answered: ArrowField,
     /// The ids of the field and of all below it.
     ids: Vec<i32>,
     /// Their ids and names, by which caches know the column.
@@ -42,8 +51,11 @@ impl Column {
             identity.push_str(&format!("{} {:?} ", field.id, field.name));
             nested.extend(&field.children);
         }
+        let stored = ArrowField::from(field);
         Self {
             field: field.clone(),
+            answered: answered::field(&stored),
+            stored,
             ids,
             identity: identity.into(),
             files: OnceLock::new(),
@@ -60,6 +72,27 @@ impl Column {
         self.field.id
     }
 
+    /// The ids of the field and of all below it.
+    pub(super) fn ids(&self) -> &[i32] {
+        &self.ids
+    }
+
+    /// The field as lookups answer it.
+    pub(super) fn answered(&self) -> &ArrowField {
+        &self.answered
+    }
+
+    /// Whether bytes of its blobs may lie apart from the data file.
+    pub(super) fn has_bytes_apart(&self) -> bool {
+        blobs::has_bytes_apart(&self.field)
+    }
+
+    /// Values that were read, as they are answered.
+    pub(super) fn answer(&self, values: &ArrayRef) -> Result<ArrayRef> {
+        let answer = answered::answer(&self.stored, &self.answered, values);
+        answer.map_err(|error| error.context(format_args!("column '{}'", self.name())))
+    }
+
     /// Where the column of each fragment is kept.
     pub(super) fn in_fragments(&self, handle: &LanceHandle, layout: &Layout) -> &[FileColumn] {
         let all = || (0..layout.len()).map(|at| self.in_fragment(handle, layout.id(at))).collect();
@@ -68,21 +101,12 @@ impl Column {
 
     /// A column that is in no one file is not shared with other versions.
     fn in_fragment(&self, handle: &LanceHandle, id: u32) -> FileColumn {
-        let file = match self.data_file(handle, id) {
+        let fragment = handle.stored_fragment(id);
+        let file = match fragment.and_then(|fragment| sole_file(fragment, &self.ids)) {
             Some(file) => cache_name(&handle.dataset.manifest, &file.path),
             None => handle.versioned(id),
         };
         FileColumn { dataset: handle.uri.clone(), file, column: self.identity.clone() }
-    }
-
-    /// The file that alone holds the column of a fragment, and that no later file overlays.
-    pub(super) fn data_file<'a>(&self, handle: &'a LanceHandle, id: u32) -> Option<&'a DataFile> {
-        let fragments = handle.dataset.manifest.fragments.as_slice();
-        let at = fragments.binary_search_by_key(&u64::from(id), |fragment| fragment.id).ok()?;
-        let fragment = fragments.get(at).filter(|fragment| fragment.overlays.is_empty())?;
-        let holds = |file: &&DataFile| file.fields.iter().any(|id| self.ids.contains(id));
-        let mut files = fragment.files.iter().filter(holds);
-        files.next().filter(|_| files.next().is_none())
     }
 
     /// What having its blocks in memory would have saved with this, in nanoseconds.
@@ -99,10 +123,14 @@ impl Column {
             let Some((fragment, rows)) = layout.a_fragment() else {
                 return Ok(1);
             };
+            if blobs::has_described(&handle.dataset, &self.field) {
+                let fragment = handle.fragment(fragment)?;
+                return Ok(blobs::sizes(&fragment, &self.field, rows).await?.value);
+            }
             let sample: ArrayRef = handle.read_range(self, fragment, 0..rows.min(SAMPLE)).await?;
             Ok::<_, Error>(value_bytes(&sample).div_ceil(sample.len().max(1) as u64).max(1))
         };
-        self.width.get_or_try_init(sample).await.copied()
+        self.width.get_or_try_init(|| tasks::run_here(sample())).await.copied()
     }
 }
 

@@ -2,9 +2,9 @@
 //! through two tasks and a thread.
 //!
 //! A data file never changes, so it is kept open under its name for all versions that have it. Which
-//! of its columns belong to which fields is each version's own.
+//! of its columns belong to which fields is each version's own ([`super::direct`]).
 
-use std::{collections::BTreeMap, fs::File, ops::Range, sync::Arc};
+use std::{fs::File, ops::Range, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, RecordBatch, UInt32Array},
@@ -14,11 +14,7 @@ use futures::{StreamExt, TryStreamExt};
 use keyloom_common::{Error, Result};
 use lance::Dataset;
 use lance_encoding::decoder::{DecoderConfig, DecoderPlugins, FilterExpression};
-use lance_file::{
-    reader::{CachedFileMetadata, FileReader, FileReaderOptions, ReaderProjection},
-    version::ConcreteFileVersion,
-    versions::{reader_projection_from_field_ids, reader_projection_from_whole_schema},
-};
+use lance_file::reader::{CachedFileMetadata, FileReader, FileReaderOptions, ReaderProjection};
 use lance_io::{
     ReadBatchParams,
     local::to_local_path,
@@ -27,12 +23,8 @@ use lance_io::{
 use lance_table::format;
 
 use super::{
-    column::{Column, projection},
-    error::from_lance,
-    handle::LanceHandle,
-    identity::cache_name,
-    page_cache::PageCache,
-    tasks,
+    column::Column, direct::directly_readable, error::from_lance, handle::LanceHandle,
+    identity::cache_name, page_cache::PageCache, tasks,
 };
 
 /// A column in an open data file.
@@ -51,19 +43,18 @@ pub(super) enum Rows<'a> {
 }
 
 impl LanceHandle {
-    /// The column in a fragment's data file, if it can be read without Lance's help: a local file of
-    /// the current format alone holds the column, and all of it.
+    /// The column in a fragment's data file, if it is read directly.
     pub(super) async fn data_file(
         &self,
         column: &Column,
         fragment: u32,
     ) -> Result<Option<DataFile>> {
-        let Some(file) = column.data_file(self, fragment) else { return Ok(None) };
+        let Some(fragment) = self.stored_fragment(fragment) else { return Ok(None) };
         let store = self.dataset.object_store(None).await.map_err(from_lance)?;
-        if file.base_id.is_some() || !store.has_direct_local_paths() {
+        let local = store.has_direct_local_paths();
+        let Some((file, projection)) = directly_readable(column, fragment, local)? else {
             return Ok(None);
-        }
-        let Some(projection) = projection_in(column, file)? else { return Ok(None) };
+        };
         let path = to_local_path(&self.dataset.data_dir().join(file.path.as_str()));
         let name = cache_name(&self.dataset.manifest, &path);
         let open = async {
@@ -109,23 +100,6 @@ pub(super) async fn read_metadata(
     let scheduler = ScanScheduler::new(store.clone(), SchedulerConfig::max_bandwidth(&store));
     let file = scheduler.open_file(&path, &file.file_size_bytes).await.map_err(from_lance)?;
     FileReader::read_all_metadata(&file).await.map_err(from_lance)
-}
-
-/// How the file holds the column. `None` if it is of the first format, or if a part of the column is
-/// in no file, such as a struct's field that was added later: Lance knows what stands for it.
-fn projection_in(column: &Column, file: &format::DataFile) -> Result<Option<ReaderProjection>> {
-    let version = file.file_version().map_err(from_lance)?;
-    if version == ConcreteFileVersion::V1 {
-        return Ok(None);
-    }
-    let fields = file.fields.iter().zip(file.column_indices.iter());
-    let known =
-        |(field, at): (&i32, &i32)| Some(((*field).try_into().ok()?, (*at).try_into().ok()?));
-    let columns: BTreeMap<u32, u32> = fields.filter_map(known).collect();
-    let schema = projection([column]);
-    let held = reader_projection_from_field_ids(version, &schema, &columns).map_err(from_lance)?;
-    let whole = reader_projection_from_whole_schema(&schema, version);
-    Ok((held.column_indices.len() == whole.column_indices.len()).then_some(held))
 }
 
 impl DataFile {

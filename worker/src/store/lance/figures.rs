@@ -4,7 +4,7 @@
 //! job, and a look into each file would cost more than the choice gains. So the bytes of values of
 //! variable length are what their files hold beside the columns of fixed width; if there are several
 //! such columns, the end of one file says how they share. Compressed, they may be fewer than in
-//! memory.
+//! memory. Of blobs, which may be in other files, a few descriptions are read once.
 
 mod weights;
 
@@ -13,21 +13,28 @@ use std::{
     sync::Arc,
 };
 
-use arrow::datatypes::SchemaRef;
-use futures::try_join;
+use arrow::datatypes::{Field as ArrowField, SchemaRef};
+use futures::{future::join_all, try_join};
 use keyloom_common::{
-    Result,
+    Error, Result,
     store::{Figures, KeyIndex},
 };
 use lance::{
     Dataset,
+    dataset::fragment::FileFragment,
     datatypes::Field,
     index::DatasetIndexExt,
     table::format::{DataFile, Fragment, IndexMetadata},
 };
 
 use self::weights::Weights;
-use super::{caches::Caches, column::fixed_width, error::from_lance, tasks};
+use super::{
+    blobs::{self, BlobSizes},
+    caches::Caches,
+    column::fixed_width,
+    error::from_lance,
+    tasks,
+};
 use crate::store::StoreSettings;
 
 /// Bytes of a value of variable length where the manifest does not say how large files are.
@@ -86,7 +93,13 @@ async fn btrees(dataset: &Dataset, schema: &SchemaRef) -> Result<BTreeMap<String
     };
     let btrees: Vec<_> = indices.iter().filter(is_btree).collect();
     let fields = dataset.schema().fields.iter();
-    let known = fields.filter(|field| schema.fields().find(&field.name).is_some());
+    // It holds keys as they are stored.
+    let as_stored = |field: &&Field| {
+        let stored = ArrowField::from(*field);
+        let answered = schema.field_with_name(&field.name);
+        answered.is_ok_and(|answered| answered.data_type() == stored.data_type())
+    };
+    let known = fields.filter(as_stored);
     let index = |field: &Field| {
         let of_field = btrees.iter().filter(|index| index.fields == [field.id]).copied();
         let index = key_index(dataset, &of_field.collect::<Vec<_>>())?;
@@ -107,7 +120,8 @@ fn key_index(dataset: &Dataset, segments: &[&IndexMetadata]) -> Option<KeyIndex>
 
 /// Bytes of an average value of each column.
 async fn value_bytes(dataset: &Dataset, schema: &SchemaRef, caches: &Caches) -> Vec<u64> {
-    let columns: Vec<_> = dataset.schema().fields.iter().map(Column::new).collect();
+    let columns = dataset.schema().fields.iter().map(|field| Column::new(dataset, field, caches));
+    let columns = join_all(columns).await;
     let averages = averages(dataset, &columns, caches).await;
     let by_name: HashMap<_, _> =
         columns.iter().zip(&averages).map(|(column, bytes)| (column.name, *bytes)).collect();
@@ -120,18 +134,47 @@ struct Column<'a> {
     name: &'a str,
     /// Its field's id and those of the fields within.
     ids: Vec<i32>,
-    /// The bytes of each value, if all have as many.
-    width: Option<u64>,
+    /// The bytes of each value, if all have as many, or about those of blobs.
+    known: Option<BlobSizes>,
 }
 
 impl<'a> Column<'a> {
-    fn new(field: &'a Field) -> Self {
+    async fn new(dataset: &Dataset, field: &'a Field, caches: &Caches) -> Self {
         let (mut ids, mut nested) = (Vec::new(), vec![field]);
         while let Some(field) = nested.pop() {
             ids.push(field.id);
             nested.extend(&field.children);
         }
-        Self { name: &field.name, ids, width: fixed_width(&field.data_type()) }
+        let known = if blobs::has_described(dataset, field) {
+            Some(blob_sizes(dataset, field, caches).await)
+        } else {
+            let width = fixed_width(&field.data_type());
+            width.map(|width| BlobSizes { value: width, in_file: width })
+        };
+        Self { name: &field.name, ids, known }
+    }
+}
+
+/// By the descriptions in the first file that has some, which are read once.
+async fn blob_sizes(dataset: &Dataset, field: &Field, caches: &Caches) -> BlobSizes {
+    let fragments = dataset.get_fragments();
+    let rows = |fragment: &FileFragment| fragment.metadata().physical_rows.unwrap_or_default();
+    let Some(fragment) = fragments.into_iter().find(|fragment| rows(fragment) > 0) else {
+        return BlobSizes::UNKNOWN;
+    };
+    let paths = fragment.metadata().files.iter().map(|file| file.path.as_str());
+    let files = paths.collect::<Vec<_>>().join(", ");
+    let name: Arc<str> =
+        format!("blobs of field {} in {files} of {}", field.id, dataset.uri()).into();
+    let rows = rows(&fragment).try_into().unwrap_or(u32::MAX);
+    let read = async {
+        let BlobSizes { value, in_file } = blobs::sizes(&fragment, field, rows).await?;
+        Ok::<_, Error>(Arc::from([value, in_file]))
+    };
+    match caches.column_bytes.get_or_insert_async(&name, read).await.as_deref() {
+        Ok(&[value, in_file]) => BlobSizes { value, in_file },
+        // Whoever needs their values will say what is wrong.
+        _ => BlobSizes::UNKNOWN,
     }
 }
 
@@ -157,8 +200,8 @@ async fn averages(dataset: &Dataset, columns: &[Column<'_>], caches: &Caches) ->
             totals[column].1 += held.rows;
         }
     }
-    let average = |(column, (bytes, rows)): (&Column<'_>, (u64, u64))| match column.width {
-        Some(width) => width,
+    let average = |(column, (bytes, rows)): (&Column<'_>, (u64, u64))| match column.known {
+        Some(known) => known.value,
         None if rows == 0 => UNKNOWN_VALUE_BYTES,
         None => (bytes / rows).max(LEAST_VALUE_BYTES),
     };
@@ -174,8 +217,9 @@ fn held<'a>(fragments: &'a [Fragment], columns: &[Column<'_>]) -> Vec<Held<'a>> 
         let size = file.file_size_bytes.get()?;
         let held = file.fields.iter().filter_map(|id| columns_by_id.get(id).copied());
         let held: BTreeSet<usize> = held.collect();
-        let fixed: u64 = held.iter().filter_map(|&index| columns[index].width).sum();
-        let variable = held.into_iter().filter(|&index| columns[index].width.is_none()).collect();
+        let fixed: u64 =
+            held.iter().filter_map(|&index| columns[index].known.map(|known| known.in_file)).sum();
+        let variable = held.into_iter().filter(|&index| columns[index].known.is_none()).collect();
         let bytes = size.get().saturating_sub(fixed.saturating_mul(rows));
         Some(Held { file, rows, variable, bytes })
     };

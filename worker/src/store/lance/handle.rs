@@ -15,9 +15,11 @@ use keyloom_common::{
 use lance::{
     Dataset, dataset::fragment::FileFragment, index::DatasetIndexExt, table::format::IndexMetadata,
 };
+use lance_table::format::Fragment;
 use tokio::sync::OnceCell;
 
 use super::{
+    blobs,
     caches::Caches,
     coder::Coder,
     column::Column,
@@ -58,6 +60,9 @@ impl LanceHandle {
     }
 
     /// A column by its name.
+    ///
+    /// # Errors
+    /// `invalid` if its files do not hold what it is to be.
     pub(super) fn column(&self, name: &str) -> Result<Arc<Column>> {
         let mut columns = self.columns.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(column) = columns.get(name) {
@@ -65,7 +70,14 @@ impl LanceHandle {
         }
         let field = self.dataset.schema().fields.iter().find(|field| field.name == name);
         let missing = || Error::internal(format!("the dataset has no column '{name}'"));
-        let column = Arc::new(Column::new(field.ok_or_else(missing)?));
+        let field = field.ok_or_else(missing)?;
+        if blobs::has_lost_lists(&self.dataset, field) {
+            return Err(Error::invalid(format!(
+                "column '{name}' holds blobs within lists in files that do not say which blob is in \
+                 which list; Lance keeps these from data storage version 2.2 on"
+            )));
+        }
+        let column = Arc::new(Column::new(field));
         columns.insert(name.to_owned(), column.clone());
         Ok(column)
     }
@@ -106,6 +118,13 @@ impl LanceHandle {
                  the job ran; run the job again"
             ))
         })
+    }
+
+    /// A fragment as the manifest has it.
+    pub(super) fn stored_fragment(&self, id: u32) -> Option<&Fragment> {
+        let fragments = self.dataset.manifest.fragments.as_slice();
+        let at = fragments.binary_search_by_key(&u64::from(id), |fragment| fragment.id).ok()?;
+        fragments.get(at)
     }
 
     pub(super) fn fragment(&self, id: u32) -> Result<FileFragment> {

@@ -8,10 +8,13 @@
 //! turns keys into rows, by a [`key_map`] of their [`coder`]'s codes, by a [`scan`], or by a
 //! [`btree`].
 //! [`fetch`] turns rows into values, by [`take`] or in [`blocks`], as [`cost`] advises. Both [`read`]
-//! local data files ([`data_file`]) through the [`page_cache`], and all else as Lance does.
+//! what is [`direct`]ly readable from [`data_file`]s through the [`page_cache`], all else as Lance
+//! does ([`blobs`] among it), and give it as it is [`answered`].
 //! [`caches`] keeps what later requests can use, and [`sessions`] what Lance keeps by itself. Both know
 //! by its [`identity`] what they keep.
 
+mod answered;
+mod blobs;
 mod blocks;
 mod btree;
 mod caches;
@@ -20,6 +23,7 @@ mod coder;
 mod column;
 mod cost;
 mod data_file;
+mod direct;
 mod error;
 mod fetch;
 mod figures;

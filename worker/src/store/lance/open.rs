@@ -8,7 +8,6 @@ use std::{
     },
 };
 
-use arrow::datatypes::{Schema, SchemaRef};
 use keyloom_common::{
     Error, ErrorKind, Result,
     error::redact,
@@ -24,6 +23,7 @@ use lance::{
 use tokio::sync::OnceCell;
 
 use super::{
+    answered,
     caches::Caches,
     error::{Scrub, from_lance},
     figures::figures,
@@ -59,7 +59,7 @@ impl LanceEnv<'_> {
             number: dataset.version_id(),
             manifest: manifest_id(&dataset.manifest),
         };
-        let schema = lookup_schema(&dataset);
+        let schema = answered::schema(dataset.schema());
         let primary_key = primary_key(&dataset);
         let figures = figures(dataset, &schema, self.settings, self.caches).await;
         let figures =
@@ -96,7 +96,7 @@ impl LanceEnv<'_> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Ok(LanceHandle {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            schema: lookup_schema(&dataset),
+            schema: answered::schema(dataset.schema()),
             scrub: self.scrub(spec)?,
             // The profiles hold credentials, and nothing reads them after this.
             settings: StoreSettings { storage_profiles: HashMap::new(), ..self.settings.clone() },
@@ -225,32 +225,4 @@ fn primary_key(dataset: &Dataset) -> Option<KeyColumns> {
     };
     let declared = schema.unenforced_primary_key().into_iter();
     KeyColumns::try_new(declared.map(name).collect()).ok()
-}
-
-/// The columns that lookups can return. Blobs are read through files of their own, and Lance keeps
-/// JSON in an encoding of its own: both are left out. Lance's hints on how to write a column, and
-/// the metadata of the whole schema, say nothing about values.
-fn lookup_schema(dataset: &Dataset) -> SchemaRef {
-    let opaque = |field: &lance::datatypes::Field| {
-        let extension = field.metadata.get("ARROW:extension:name");
-        field.is_blob() || extension.is_some_and(|name| name == "lance.json")
-    };
-    let schema = dataset.schema();
-    let arrow = Schema::from(schema);
-    let fields = schema.fields.iter().zip(arrow.fields()).filter(|(lance, _)| {
-        let mut nested = vec![*lance];
-        while let Some(field) = nested.pop() {
-            if opaque(field) {
-                return false;
-            }
-            nested.extend(&field.children);
-        }
-        true
-    });
-    let fields = fields.map(|(_, arrow)| {
-        let mut metadata = arrow.metadata().clone();
-        metadata.retain(|key, _| !key.starts_with("lance"));
-        arrow.as_ref().clone().with_metadata(metadata)
-    });
-    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }

@@ -1,4 +1,4 @@
-//! Reads values: of a local data file directly, of all else through Lance's reader of a fragment.
+//! Reads values: of a data file directly ([`super::direct`] says of which), of all else as Lance does.
 
 use std::{ops::Range, sync::Arc};
 
@@ -7,7 +7,10 @@ use arrow::{
     compute::{concat, concat_batches},
     datatypes::UInt64Type,
 };
-use futures::{StreamExt, TryStreamExt, future::try_join_all};
+use futures::{
+    StreamExt, TryStreamExt,
+    future::{try_join, try_join_all},
+};
 use keyloom_common::{Error, Result};
 use lance::dataset::{
     ROW_ID,
@@ -51,6 +54,20 @@ impl LanceHandle {
         fragment: u32,
         rows: Range<u32>,
     ) -> Result<ArrayRef> {
+        let read = if column.has_bytes_apart() {
+            self.read_blob_range(column, fragment, rows).await
+        } else {
+            self.read_stored_range(column, fragment, rows).await
+        };
+        column.answer(&read?)
+    }
+
+    async fn read_stored_range(
+        &self,
+        column: &Column,
+        fragment: u32,
+        rows: Range<u32>,
+    ) -> Result<ArrayRef> {
         if let Some(file) = self.data_file(column, fragment).await? {
             return file.read(Rows::Range(rows)).await;
         }
@@ -86,13 +103,35 @@ impl LanceHandle {
         Ok(ids)
     }
 
-    /// The values of some rows of a fragment, by column. Rows are sorted and distinct.
+    /// The values of some live rows of a fragment, by column. Rows are sorted and distinct.
     pub(super) async fn take_rows(
         &self,
         columns: &[&Column],
         fragment: u32,
         rows: &[u32],
     ) -> Result<Vec<ArrayRef>> {
+        let (apart, stored): (Vec<&Column>, Vec<&Column>) =
+            columns.iter().partition(|column| column.has_bytes_apart());
+        let blobs = apart.iter().map(|column| self.take_blobs(column, fragment, rows));
+        let stored = self.take_stored(&stored, fragment, rows);
+        let (blobs, stored) = try_join(try_join_all(blobs), stored).await?;
+        let (mut blobs, mut stored) = (blobs.into_iter(), stored.into_iter());
+        let next = |column: &&Column| {
+            let read = if column.has_bytes_apart() { blobs.next() } else { stored.next() };
+            column.answer(&read.ok_or_else(|| Error::internal("a column was not read"))?)
+        };
+        columns.iter().map(next).collect()
+    }
+
+    async fn take_stored(
+        &self,
+        columns: &[&Column],
+        fragment: u32,
+        rows: &[u32],
+    ) -> Result<Vec<ArrayRef>> {
+        if columns.is_empty() {
+            return Ok(Vec::new());
+        }
         let files = columns.iter().map(|column| self.data_file(column, fragment));
         let files: Option<Vec<_>> = try_join_all(files).await?.into_iter().collect();
         if let Some(files) = files {
@@ -108,7 +147,10 @@ impl LanceHandle {
 }
 
 /// Refuses rows that are not exactly those asked for.
-fn check(batch: &RecordBatch, expected: impl ExactSizeIterator<Item = u64>) -> Result<()> {
+pub(super) fn check(
+    batch: &RecordBatch,
+    expected: impl ExactSizeIterator<Item = u64>,
+) -> Result<()> {
     let addresses = given(batch, ROW_ADDRESS)?.as_primitive::<UInt64Type>();
     let asked = expected.len();
     if asked == addresses.len() && addresses.values().iter().copied().eq(expected) {

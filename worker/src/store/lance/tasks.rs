@@ -2,7 +2,7 @@
 //!
 //! Dropping the caller's future ends the tasks.
 
-use std::{any::Any, future::Future};
+use std::{any::Any, future::Future, panic::AssertUnwindSafe};
 
 use futures::FutureExt;
 use keyloom_common::{Error, Result};
@@ -58,6 +58,12 @@ where
     output.pop().ok_or_else(|| Error::internal("a job ended without output"))
 }
 
+/// Runs one job in the caller's task.
+pub(super) async fn run_here<T>(job: impl Future<Output = Result<T>>) -> Result<T> {
+    let done = AssertUnwindSafe(job).catch_unwind().await;
+    done.unwrap_or_else(|panic| Err(panicked(&*panic)))
+}
+
 /// Runs one job that computes.
 pub(super) async fn run_blocking<T: Send + 'static>(
     job: impl FnOnce() -> T + Send + 'static,
@@ -67,14 +73,15 @@ pub(super) async fn run_blocking<T: Send + 'static>(
 
 fn died(error: JoinError) -> Error {
     match error.try_into_panic() {
-        Ok(panic) => Error::store(format!("the Lance reader panicked: {}", panic_message(&*panic))),
+        Ok(panic) => panicked(&*panic),
         Err(_) => Error::cancelled("the worker is shutting down"),
     }
 }
 
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
+fn panicked(panic: &(dyn Any + Send)) -> Error {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    Error::store(format!("the Lance reader panicked: {}", text.unwrap_or("without a message")))
 }
 
 #[cfg(test)]
@@ -97,8 +104,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_error() {
-        let error = run::<(), _>(async { unreachable!("lance fell over") }).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Store);
-        assert!(error.message().ends_with("lance fell over"), "{error}");
+        let job = || async { unreachable!("lance fell over") };
+        for error in [run::<(), _>(job()).await, run_here::<()>(job()).await] {
+            let error = error.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Store);
+            assert!(error.message().ends_with("lance fell over"), "{error}");
+        }
     }
 }

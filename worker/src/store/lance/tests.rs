@@ -1,5 +1,6 @@
 //! What Lance alone brings: fragments, deletions, compaction, row ids, versions and tags.
 
+mod columns;
 mod errors;
 mod evolving;
 mod keeping;
@@ -7,6 +8,7 @@ mod opening;
 mod reading;
 mod rewriting;
 mod rows;
+mod types;
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 

@@ -173,28 +173,3 @@ async fn other_columns_than_planned_are_refused() {
     // Those that are not asked for may be any.
     env.open(&with(vec![id()])).await.unwrap();
 }
-
-#[tokio::test]
-async fn columns_that_lookups_cannot_return_are_left_out() {
-    let described = |name: &str, key: &str, value: &str| {
-        let metadata = HashMap::from([(key.to_owned(), value.to_owned())]);
-        Field::new(name, DataType::Utf8, true).with_metadata(metadata)
-    };
-    let schema = Schema::new(vec![
-        described("hinted", "lance-encoding:compression", "none"),
-        described("json", "ARROW:extension:name", "arrow.json"),
-        described("noted", "unit", "m"),
-    ]);
-    let column = || Arc::new(StringArray::from(vec!["{}"])) as ArrayRef;
-    let rows = RecordBatch::try_new(Arc::new(schema), vec![column(), column(), column()]);
-    let rows = write(rows.unwrap(), WriteParams::default()).await;
-    let resolved = describe(&env(), rows.spec("hinted")).await.unwrap();
-    let expected = Schema::new(vec![
-        Field::new("hinted", DataType::Utf8, true),
-        described("noted", "unit", "m"),
-    ]);
-    assert_eq!(resolved.schema().as_ref(), &expected);
-    let found = ask(&rows.open("hinted").await, StringArray::from(vec!["{}"]), &[1]).await.unwrap();
-    assert_eq!(found.columns[0].pieces[0].data_type(), expected.field(1).data_type());
-    assert_eq!(values(&found, 0).as_ref(), &StringArray::from(vec!["{}"]));
-}
