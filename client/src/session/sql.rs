@@ -4,6 +4,8 @@
 //! against the session's stores; what is left is a call of a function of one argument, under a name
 //! that only this statement knows.
 
+mod clauses;
+
 use std::{ops::ControlFlow, sync::Arc};
 
 use datafusion::{
@@ -61,10 +63,13 @@ fn in_users_words(error: Error, names: &[(Function, String)]) -> Error {
 fn bind(statement: &mut Parsed, binder: &mut Binder<'_>) -> Result<()> {
     match statement {
         Parsed::Statement(statement) => match statement.as_mut() {
-            Statement::Query(_) | Statement::Explain { .. } => match statement.visit(binder) {
-                ControlFlow::Continue(()) => Ok(()),
-                ControlFlow::Break(error) => Err(error),
-            },
+            Statement::Query(_) | Statement::Explain { .. } => {
+                clauses::check(statement, &binder.session.context.state())?;
+                match statement.visit(binder) {
+                    ControlFlow::Continue(()) => Ok(()),
+                    ControlFlow::Break(error) => Err(error),
+                }
+            }
             _ => Err(only_queries()),
         },
         Parsed::Explain(explain) => bind(&mut explain.statement, binder),
@@ -175,6 +180,8 @@ impl Arguments {
             let Some(value) = value else { continue };
             if *parameter == "row_ids" {
                 key = Some(value);
+            } else if *parameter == "on_error" && is_null(&value) {
+                return Err(literal(parameter, "'raise' or 'null' in quotes", &value));
             } else if !is_null(&value) {
                 match *parameter {
                     "source" => source = Some(text(parameter, &value)?),
@@ -210,7 +217,10 @@ fn texts(expr: &Expr) -> Result<Vec<String>> {
         Expr::Array(Array { elem, .. }) => {
             elem.iter().map(|element| text("columns", element)).collect()
         }
-        other => Err(literal("columns", "a list like ['name', 'category']", other)),
+        other => match text("columns", other) {
+            Ok(column) => Ok(vec![column]),
+            Err(_) => Err(literal("columns", "a list like ['name', 'category']", other)),
+        },
     }
 }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use datafusion::{
     error::{DataFusionError, Result},
     execution::TaskContext,
+    logical_expr::ScalarUDF,
     physical_plan::ExecutionPlan,
 };
 use datafusion_proto::{
@@ -25,7 +26,13 @@ use super::{
     frame::FrameNode,
     scan::ScanNode,
 };
-use crate::{error::Error, lookup, lookup::KvLookupExec, rpc::bincode};
+use crate::{
+    error::Error,
+    functions::{GET_FIELD, GetField, KvFunction},
+    lookup,
+    lookup::KvLookupExec,
+    rpc::bincode,
+};
 
 /// A physical plan as bytes.
 ///
@@ -103,5 +110,31 @@ impl PhysicalExtensionCodec for Codec {
         };
         bytes.extend(bincode::encode(&node)?);
         Ok(())
+    }
+
+    /// Functions travel by their names. Whoever runs the plan reads fields by [`GetField`], whatever
+    /// functions it has.
+    fn try_encode_udf(&self, function: &ScalarUDF, bytes: &mut Vec<u8>) -> Result<()> {
+        if function.name() == GET_FIELD {
+            bytes.extend(GET_FIELD.bytes());
+        }
+        if function.inner().is::<KvFunction>() {
+            return Err(Error::invalid(
+                "a lookup stands where none can be made; compute it as a column of a subquery \
+                 first, and use that column",
+            )
+            .into());
+        }
+        Ok(())
+    }
+
+    fn try_decode_udf(&self, name: &str, _bytes: &[u8]) -> Result<Arc<ScalarUDF>> {
+        match name {
+            GET_FIELD => Ok(GetField::udf()),
+            _ => {
+                Err(Error::internal(format!("a plan from a peer calls {name}, which is not known"))
+                    .into())
+            }
+        }
     }
 }

@@ -149,7 +149,7 @@ mod tests {
         let primary_key = declared.map(|declared| KeyColumns::try_new(names(declared)));
         let description = StoreDescription {
             schema: Arc::new(Schema::new(fields)),
-            snapshot: Snapshot::Version(1),
+            snapshot: Snapshot::Immutable,
             figures: None,
             primary_key: primary_key.transpose()?,
         };

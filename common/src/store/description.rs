@@ -1,36 +1,18 @@
 //! What opening a store teaches, and how a plan names the store from then on.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AttachedStore, Figures, KEY_TYPES, KeyClass, KeyColumns, KeyOrigin, StoreKey, StoreKind,
-    StoreSpec,
+    AttachedStore, Figures, KEY_TYPES, KeyClass, KeyColumns, KeyOrigin, Snapshot, StoreKey,
+    StoreKind, StoreSpec,
 };
 use crate::{
     error::{Error, Result},
     ipc,
 };
-
-/// The state of a store that a whole job reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Snapshot {
-    /// A version number of the dataset.
-    Version(u64),
-    /// The contents cannot change: they are named by their hash.
-    Immutable,
-}
-
-impl fmt::Display for Snapshot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Version(version) => write!(f, "v{version}"),
-            Self::Immutable => f.write_str("immutable"),
-        }
-    }
-}
 
 /// A store's columns, its current snapshot and its figures.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

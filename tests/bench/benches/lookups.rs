@@ -170,7 +170,7 @@ fn fetch() -> Result<Fetch> {
     let spec = StoreSpec { name: "items".to_owned(), kind: StoreKind::Lance(lance) };
     let description = StoreDescription {
         schema: Arc::new(Schema::new(fields.to_vec())),
-        snapshot: Snapshot::Version(1),
+        snapshot: Snapshot::Immutable,
         figures: None,
         primary_key: None,
     };

@@ -384,12 +384,19 @@ impl Cluster {
         let arguments = ["--listen", "127.0.0.1:0"];
         let mut coordinator = Daemon::start("keyloom-coordinator", &arguments, coordinator_env)?;
         let address = coordinator.line_with("tcp://")?;
-        let arguments = ["--coordinator", &address, "--slots", "2"];
-        let start = |_| Daemon::start("keyloom-worker", &arguments, worker_env);
+        let start = |_| start_worker(&address, worker_env);
         let workers = (0..workers).map(start).collect::<Result<Vec<_>>>()?;
         let cluster = Self { address, coordinator, workers };
         cluster.wait_for_workers(cluster.workers.len()).await?;
         Ok(cluster)
+    }
+
+    /// Ends the worker that started first, and starts another one.
+    pub(crate) async fn restart_a_worker(&mut self) -> Result<()> {
+        drop(self.workers.remove(0));
+        self.wait_for_workers(self.workers.len()).await?;
+        self.workers.push(start_worker(&self.address, &[])?);
+        self.wait_for_workers(self.workers.len()).await
     }
 
     /// Waits until exactly so many workers are registered.
@@ -402,6 +409,11 @@ impl Cluster {
             daemons.map(Daemon::log).collect::<Vec<_>>().join("\n")
         })
     }
+}
+
+/// A worker of two slots.
+fn start_worker(coordinator: &str, env: &[(&str, &str)]) -> Result<Daemon> {
+    Daemon::start("keyloom-worker", &["--coordinator", coordinator, "--slots", "2"], env)
 }
 
 /// Asks until the answer is the wanted one, for a bounded time.

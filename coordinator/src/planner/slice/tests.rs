@@ -41,7 +41,7 @@ fn lookup(input: Arc<dyn ExecutionPlan>, bytes: u64) -> Arc<dyn ExecutionPlan> {
     let figures = Figures { value_bytes: vec![bytes], ..Figures::default() };
     let description = StoreDescription {
         schema: keys(),
-        snapshot: Snapshot::Version(1),
+        snapshot: Snapshot::Immutable,
         figures: Some(figures),
         primary_key: None,
     };

@@ -35,7 +35,7 @@ pub(super) enum Opening {
     /// Nothing.
     Done(Arc<dyn ObjectStore>),
     /// To ask Amazon for the region of a bucket.
-    S3InSomeRegion { builder: Box<AmazonS3Builder>, bucket: String, client: ClientOptions },
+    S3InSomeRegion { builder: Box<AmazonS3Builder>, bucket: String, client: Box<ClientOptions> },
 }
 
 impl Opening {

@@ -15,7 +15,7 @@ use lance::datatypes::{Field, Schema};
 use lance_table::format::DataFile;
 use tokio::sync::OnceCell;
 
-use super::{caches::FileColumn, handle::LanceHandle, layout::Layout};
+use super::{caches::FileColumn, handle::LanceHandle, identity::cache_name, layout::Layout};
 use crate::store::value_bytes;
 
 /// A top-level column. Names are compared whole: a dot in a name is no path.
@@ -69,7 +69,7 @@ impl Column {
     /// A column that is in no one file is not shared with other versions.
     fn in_fragment(&self, handle: &LanceHandle, id: u32) -> FileColumn {
         let file = match self.data_file(handle, id) {
-            Some(file) => file.path.as_str().into(),
+            Some(file) => cache_name(&handle.dataset.manifest, &file.path),
             None => handle.versioned(id),
         };
         FileColumn { dataset: handle.uri.clone(), file, column: self.identity.clone() }

@@ -5,6 +5,7 @@ mod evolving;
 mod keeping;
 mod opening;
 mod reading;
+mod rewriting;
 mod rows;
 
 use std::{collections::HashMap, ops::Range, sync::Arc};

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use keyloom_common::{
     BlobId, Error, ErrorKind,
-    store::{KeyColumns, MemorySpec, StoreKind},
+    store::{KeyColumns, ManifestId, MemorySpec, StoreKind},
 };
 
 use super::*;
@@ -94,7 +94,7 @@ async fn the_least_recently_used_store_is_closed() {
     assert_eq!(stores.open_names(), ["a", "c"]);
     // What cannot be opened closes nothing.
     let mut gone = ResolvedStore::clone(&b);
-    gone.description.snapshot = Snapshot::Version(9);
+    gone.description.snapshot = Snapshot::Version { number: 9, manifest: ManifestId::of(0, None) };
     assert!(stores.get(&Arc::new(gone)).await.is_err());
     assert_eq!(stores.open_names(), ["a", "c"]);
     assert_eq!(blobs.fetched.load(Ordering::SeqCst), 3);
