@@ -112,6 +112,7 @@ mod tests {
             ("client_max_retries", "0"),
             ("lance_aimd_initial_rate", "100"),
         ]);
+        let no_http = options(&[("aws_endpoint", "http://127.0.0.1:9")]);
         let wrong = options(&[("aws_endpiont", "http://127.0.0.1:9")]);
         let azure =
             options(&[("account_name", "a"), ("account_key", "c2VjcmV0"), ("timeout", "5s")]);
