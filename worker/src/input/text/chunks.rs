@@ -15,6 +15,8 @@ use keyloom_common::{Error, Result};
 use object_store::{GetOptions, GetRange, GetResultPayload, ObjectStore, path::Path};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::error::unreadable;
+
 /// Bytes, in order.
 pub(super) type Chunks = BoxStream<'static, Result<Bytes>>;
 
@@ -35,8 +37,7 @@ pub(super) async fn read(
     }
     let options =
         GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
-    let result =
-        store.get_opts(path, options).await.map_err(|e| super::error::unreadable(path, e))?;
+    let result = store.get_opts(path, options).await.map_err(|e| unreadable(path, e))?;
     if result.range != range {
         return Err(shrunk(path));
     }
@@ -44,7 +45,7 @@ pub(super) async fn read(
     Ok(match result.payload {
         GetResultPayload::File(file, _) => local(file, path, range),
         GetResultPayload::Stream(stream) => {
-            stream.map_err(move |error| super::error::unreadable(&path, error)).boxed()
+            stream.map_err(move |error| unreadable(&path, error)).fuse().boxed()
         }
     })
 }

@@ -25,7 +25,7 @@ pub(in crate::input) async fn infer(
     infer_bytes: u64,
 ) -> Result<SchemaRef> {
     check_types(given)?;
-    let mut learner = Learner { options, given, columns: None, left: infer_bytes };
+    let mut learner = Learner { options, given, columns: None, rows: 0, left: infer_bytes };
     let mut unread = files.iter();
     while !learner.is_done() {
         let Some(file) = unread.next() else { break };
@@ -60,13 +60,15 @@ struct Learner<'a> {
     options: &'a CsvOptions,
     given: &'a Schema,
     columns: Option<Vec<Column>>,
+    /// How many rows were looked at.
+    rows: u64,
     /// How many bytes are still to be looked at.
     left: u64,
 }
 
 impl Learner<'_> {
     fn is_done(&self) -> bool {
-        self.columns.is_some() && self.left == 0
+        self.rows > 0 && self.left == 0
     }
 
     async fn learn(&mut self, store: &dyn ObjectStore, file: &ObjectMeta) -> Result<()> {
@@ -86,7 +88,7 @@ impl Learner<'_> {
                         Some(places) => self.observe(&records, places, path)?,
                     }
                 }
-                if (ended && !done) || (places.is_some() && self.left == 0) {
+                if (ended && !done) || self.is_done() {
                     return Ok(());
                 }
             }
@@ -145,6 +147,7 @@ impl Learner<'_> {
             let (found, line) = (records.values().len(), records.line());
             return Err(misfit::wrong_count(path, line, found, places.len()));
         }
+        self.rows += 1;
         let columns = self.columns.as_deref_mut().unwrap_or_default();
         for (value, place) in records.values().zip(places) {
             let column = &mut columns[*place];

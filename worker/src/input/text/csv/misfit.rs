@@ -9,7 +9,8 @@ use arrow::{
     csv::ReaderBuilder,
     datatypes::{DataType, Field, Schema},
 };
-use keyloom_common::{Error, input::CsvOptions};
+use bytes::Bytes;
+use keyloom_common::{Error, Result, input::CsvOptions};
 use object_store::path::Path;
 
 use super::{convert, nulls::is_null, records::RecordReader};
@@ -37,6 +38,30 @@ pub(super) fn unknown(path: &Path, name: &str) -> Error {
          name it: columns = {{ {} = \"text\" }}",
         toml_key(name)
     ))
+}
+
+/// Refuses text that ends within quotes: the file is not whole, or a quote is one too many.
+pub(super) fn check_end(
+    chunks: &[Bytes],
+    lines: u64,
+    path: &Path,
+    options: &CsvOptions,
+) -> Result<()> {
+    if !chunks.iter().any(|chunk| memchr::memchr(options.quote, chunk).is_some()) {
+        return Ok(());
+    }
+    let mut records = RecordReader::new(options, lines);
+    for chunk in chunks {
+        let mut rest = chunk.as_ref();
+        while !rest.is_empty() {
+            rest = &rest[records.read(rest).0..];
+        }
+    }
+    // Outside of quotes, a line break ends a record.
+    match records.is_within() && !records.read(b"\n").1 {
+        true => Err(at_line(path, records.line(), "a quote is opened and never closed")),
+        false => Ok(()),
+    }
 }
 
 /// The first mistake in the text of a batch, if it can be found.
@@ -82,7 +107,7 @@ impl Rows {
         path: &Path,
         options: &CsvOptions,
         wanted: &[Wanted],
-    ) -> Result<(), Error> {
+    ) -> Result<()> {
         let all: Vec<_> = records.values().collect();
         if let Some(place) = all.iter().position(|value| str::from_utf8(value).is_err()) {
             let name = wanted.iter().find(|column| column.place == place).map(|c| c.name.as_str());

@@ -169,7 +169,9 @@ impl Rows {
             while self.chunk.is_empty() && !self.ended {
                 match self.chunks.try_next().await? {
                     Some(chunk) => self.chunk = chunk,
-                    None => self.ended = true,
+                    // csv-core takes a comment that the text ends with for a row, unless its line
+                    // ends, too.
+                    None => (self.ended, self.chunk) = (true, Bytes::from_static(b"\n")),
                 }
             }
             // To the decoder, no bytes are the end of the text.
@@ -193,6 +195,9 @@ impl Rows {
             .flush()
             .and_then(|batch| batch.map(|batch| self.columns.project(&batch)).transpose());
         let batch = batch.map_err(|error| self.misfit(&error))?;
+        if self.ended && self.chunk.is_empty() {
+            misfit::check_end(&self.held, self.lines, &self.path, &self.options)?;
+        }
         self.lines += self.held.drain(..).map(|text| count_lines(&text)).sum::<u64>();
         Ok(batch)
     }

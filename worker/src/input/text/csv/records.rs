@@ -116,6 +116,11 @@ impl RecordReader {
         self.lines
     }
 
+    /// Whether a record has started, and has not ended.
+    pub(super) fn is_within(&self) -> bool {
+        self.place == Place::InRecord
+    }
+
     /// The line in which the last record starts, from 1.
     pub(super) fn line(&self) -> u64 {
         self.line

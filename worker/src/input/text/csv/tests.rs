@@ -314,7 +314,7 @@ async fn values_that_do_not_fit_are_named_with_their_line() {
 #[tokio::test]
 async fn rows_of_another_length_are_named_with_their_line() {
     for (text, line, found) in [
-        ("a,b\n1,2\n\"x\ny\",4\n3\n", 5, "1 value, where there are 2 columns"),
+        ("a,b\nw,2\n\"x\ny\",4\n3\n", 5, "1 value, where there are 2 columns"),
         ("a,b\n1,2\n3,4,5\n6,7\n", 3, "3 values, where there are 2 columns"),
     ] {
         for infer_bytes in [0, ENOUGH] {
@@ -366,13 +366,14 @@ async fn by_pieces(
     (pieces, all)
 }
 
-fn generate(random: &mut Random, parts: &[&str]) -> String {
+/// Some rows of two values.
+fn generate(random: &mut Random, first: &[&str], second: &[&str]) -> String {
     let mut text = if random.below(4) == 0 { "\u{feff}".to_owned() } else { String::new() };
     text.push_str(random.pick(&["a,b\n", "b,a\r\n", "\n\"a\",b\r\n"]));
     for _ in 0..random.below(12) {
-        text.push_str(random.pick(parts));
+        text.push_str(random.pick(first));
         text.push(',');
-        text.push_str(random.pick(parts));
+        text.push_str(random.pick(second));
         text.push_str(random.pick(&["\n", "\r\n", "\n\n", "\r"]));
     }
     if random.below(2) == 0 {
@@ -389,20 +390,18 @@ async fn rows_are_the_same_wherever_text_is_cut() {
     let quoted =
         ["x", "\"\"", "\"q\nr\"", "\"\"\"\"", "\"a,b\r\n\"", "st\"ray", "\"x\"y", "\"#\n#\"", "'"];
     let escaped = ["x", "\"a\\\"\n\"", "\"\\\\\"", "\"\n\"", "y\\", "\"\\\n,\""];
-    let commented = ["x", "\"y\n\"", "z\n#\"\nx", "\"#\n\"", "#"];
-    let variants: [(&[&str], CsvOptions); 4] = [
-        (&plain, options()),
-        (&quoted, options()),
-        (&escaped, CsvOptions { escape: Some(b'\\'), ..options() }),
-        (&commented, CsvOptions { comment: Some(b'#'), ..options() }),
+    let behind_comments = ["x", "\"y\n\"", "\"#\n\"", "\"#\r\n#\""];
+    let before_comments = ["x", "\"y\n\"", "z\n#\"\n", "\"#\n\"", "#", "\"\"\n#\"\r\"\n"];
+    let variants: [(&[&str], &[&str], CsvOptions); 4] = [
+        (&plain, &plain, options()),
+        (&quoted, &quoted, options()),
+        (&escaped, &escaped, CsvOptions { escape: Some(b'\\'), ..options() }),
+        (&behind_comments, &before_comments, CsvOptions { comment: Some(b'#'), ..options() }),
     ];
-    for (variant, (parts, options)) in variants.iter().enumerate() {
+    for (variant, (first, second, options)) in variants.iter().enumerate() {
         for seed in 0..25 {
             let mut random = Random(seed);
-            let text = generate(&mut random, parts);
-            // A comment in the middle of a row makes it two of another length.
-            let text = if variant == 3 { text.replace("z\n#\"\nx,", "z,") } else { text };
-            let text = if variant == 3 { text.replace("z\n#\"\nx", "z\n#\"\n") } else { text };
+            let text = generate(&mut random, first, second);
             let store = files(&[("a.csv", text.as_bytes())], 1 + random.below(9) as usize).await;
             let whole = by_pieces(&store, options, u64::MAX, &[0, 1]).await.1;
             for piece_bytes in 1..=text.len() as u64 + 1 {
@@ -415,11 +414,32 @@ async fn rows_are_the_same_wherever_text_is_cut() {
                     let lines = before.iter().filter(|byte| **byte == b'\n').count() as u64;
                     assert_eq!(piece.lines_before, lines, "{case}");
                 }
-                if piece_bytes == 1 {
-                    assert!(pieces.len() >= whole.len(), "{case}");
-                }
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn every_record_can_be_a_piece() {
+    for (text, expected) in [
+        ("a,b\n1,\"x\n\"\n2,y\n", vec![(0, 0), (4, 1), (11, 3)]),
+        ("a,b\r\n1,x\r\n\r\n2,y", vec![(0, 0), (5, 1), (10, 2), (12, 3)]),
+        ("a,b\n\"1\"\r\n2,y\r3,z", vec![(0, 0), (4, 1), (9, 2), (13, 2)]),
+    ] {
+        let store = files(&[("a.csv", text.as_bytes())], 0).await;
+        let file = list(&store).await.remove(0);
+        let pieces = pieces(&*store, &file, &options(), 1).await.unwrap();
+        let starts: Vec<_> = pieces.iter().map(|piece| (piece.start, piece.lines_before)).collect();
+        assert_eq!(starts, expected, "{text:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_quote_that_is_never_closed_is_named() {
+    for text in ["a,b\n1,\"x\"\n2,\"y\n3,z\n", "a,b\n1,x\n2,\"y", "a,b\n\n2,\"y\"\"\n"] {
+        let files = [("a.csv", text.as_bytes())];
+        let error = invalid(read_files(&files, &options(), &Schema::empty(), ENOUGH).await);
+        assert_eq!(error, "file 'a.csv', line 3: a quote is opened and never closed", "{text:?}");
     }
 }
 

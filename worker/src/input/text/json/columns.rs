@@ -12,7 +12,6 @@ use object_store::{ObjectMeta, ObjectStore, path::Path};
 
 use super::{elements, misfit::not_json, rows::RowReader, shape::Fields, visit};
 use crate::input::text::{
-    chunks::Chunks,
     error::{at_line, remedy},
     source,
 };
@@ -92,15 +91,10 @@ impl Learner<'_> {
                     return Ok(true);
                 }
                 if self.is_done() {
-                    return self.is_all(rest.len(), &mut chunks).await;
+                    return Ok(rest.is_empty() && chunks.try_next().await?.is_none());
                 }
             }
         }
-    }
-
-    /// Whether nothing is left of a file.
-    async fn is_all(&self, rest: usize, chunks: &mut Chunks) -> Result<bool> {
-        Ok(rest == 0 && chunks.try_next().await?.is_none())
     }
 
     fn observe(&mut self, rows: &RowReader, path: &Path) -> Result<()> {

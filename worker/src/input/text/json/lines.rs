@@ -15,6 +15,9 @@ use crate::input::text::{
 /// Bytes that are first read behind a range to find the end of its last line.
 const TAIL: u64 = 64 << 10;
 
+/// Bytes that are read at least.
+const LOOK: u64 = 64;
+
 /// The text of the lines that start at or behind the start of a range and before its end.
 pub(super) async fn read(
     store: Arc<dyn ObjectStore>,
@@ -28,7 +31,9 @@ pub(super) async fn read(
     if bytes.start >= end {
         return Ok(stream::empty().boxed());
     }
-    let text = source::open(&*store, path, from..end).await?;
+    // What the file starts with is told by its first bytes, however short the range.
+    let read = end.max(from + LOOK).min(size);
+    let text = source::open(&*store, path, from..read).await?;
     let (path, skipping) = (path.clone(), bytes.start > 0);
     let lines = Lines {
         store,

@@ -48,16 +48,14 @@ pub(super) fn find(
         let ended = rest.is_empty();
         let (used, done) = rows.read(rest);
         rest = &rest[used..];
-        if done && ended {
-            return Some(at_line(
-                path,
-                rows.line(),
-                format!("not a JSON object: {}", reason(error)),
-            ));
-        }
         if done {
             let row = match serde_json::from_slice::<Map<String, Value>>(rows.row()) {
                 Ok(row) => row,
+                // The end of what was read may stand in the middle of a row.
+                Err(eof) if eof.is_eof() => {
+                    let what = format!("not a JSON object: {}", reason(error));
+                    return Some(at_line(path, rows.line(), what));
+                }
                 Err(error) => return Some(not_json(path, &rows, &error)),
             };
             if let Some(what) = misfit(rows.row(), &row, columns) {

@@ -138,7 +138,7 @@ async fn mistakes_in_text_are_named_with_their_line() {
             "{\"a\": 1}\n7\n",
             "line 2: not a JSON object: invalid type: integer `7`, expected an object",
         ),
-        ("{\"a\": 1}\n{\n\"a\": x\n}", "line 4: not a JSON object: expected value"),
+        ("{\"a\": 1}\n{\n\"a\": x\n}", "line 3: not a JSON object: expected value"),
         ("{\"a\": 1}\n{\"a\": 2", "line 2: not a JSON object: EOF while parsing an object"),
     ] {
         let error = invalid(read_files(&[text], &[], ENOUGH).await);
