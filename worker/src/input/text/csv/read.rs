@@ -183,7 +183,11 @@ impl Rows {
                 }
             };
             self.held.push(self.chunk.split_to(used));
-            if self.decoder.capacity() == 0 || self.ended && self.chunk.is_empty() {
+            let at_end = self.ended && self.chunk.is_empty();
+            if at_end {
+                misfit::check_end(&self.held, self.lines, &self.path, &self.options)?;
+            }
+            if at_end || self.decoder.capacity() == 0 {
                 return self.flush();
             }
         }
@@ -195,9 +199,6 @@ impl Rows {
             .flush()
             .and_then(|batch| batch.map(|batch| self.columns.project(&batch)).transpose());
         let batch = batch.map_err(|error| self.misfit(&error))?;
-        if self.ended && self.chunk.is_empty() {
-            misfit::check_end(&self.held, self.lines, &self.path, &self.options)?;
-        }
         self.lines += self.held.drain(..).map(|text| count_lines(&text)).sum::<u64>();
         Ok(batch)
     }
