@@ -86,6 +86,20 @@ impl Input {
         self
     }
 
+    /// Reads this version of a Lance dataset.
+    #[must_use]
+    pub fn version(mut self, version: u64) -> Self {
+        self.version = Some(version);
+        self
+    }
+
+    /// Reads the version of a Lance dataset with this tag.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tag = Some(tag.into());
+        self
+    }
+
     /// Sets the type of a column.
     #[must_use]
     pub fn column(mut self, name: impl Into<String>, type_name: impl Into<String>) -> Self {

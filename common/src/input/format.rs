@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::JsonLayout;
+use crate::store::Snapshot;
 
 /// File formats that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -137,8 +138,9 @@ pub enum Layout {
     Json(JsonLayout),
     /// Arrow IPC.
     Arrow,
-    /// Lance datasets.
-    Lance,
+    /// A Lance dataset, at this snapshot. Its location is its URI, its bytes are its fragments, by
+    /// their places.
+    Lance(Snapshot),
 }
 
 impl Layout {
@@ -149,7 +151,7 @@ impl Layout {
             Self::Csv(_) => Format::Csv,
             Self::Json(_) => Format::Json,
             Self::Arrow => Format::Arrow,
-            Self::Lance => Format::Lance,
+            Self::Lance(_) => Format::Lance,
         }
     }
 }

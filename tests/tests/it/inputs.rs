@@ -1,6 +1,7 @@
 //! Inputs: batches, Parquet, CSV, newline-delimited JSON, Arrow IPC; files, folders, globs.
 
 mod cutting;
+mod lance;
 
 use std::{fs, fs::File, io::Write};
 

@@ -15,7 +15,7 @@ use keyloom_common::{
 use object_store::{ObjectMeta, ObjectStore};
 
 use super::{
-    Inputs, hive, ipc,
+    Inputs, hive, ipc, lance,
     list::{Listed, fingerprint, list},
     parquet,
     pinned::Pinned,
@@ -57,6 +57,10 @@ impl Inputs {
         spec: &InputSpec,
         known: Option<Fingerprint>,
     ) -> Result<InputAnswer> {
+        if lance::is_lance(spec) {
+            check_options(spec, Format::Lance)?;
+            return lance::describe(&self.lance, spec, known).await;
+        }
         let Listed { location, base, files } = list(&self.stores, spec).await?;
         let (format, files) = choose(spec, files)?;
         check_options(spec, format)?;

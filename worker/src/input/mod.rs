@@ -9,6 +9,7 @@ mod adapt;
 mod describe;
 mod hive;
 mod ipc;
+mod lance;
 mod list;
 mod parquet;
 mod pinned;
@@ -33,6 +34,7 @@ use keyloom_common::{Error, Result, input::Location, plan::FileSlice};
 use object_store::{ObjectMeta, path::Path};
 
 use self::stores::ObjectStores;
+use crate::store::OpenStores;
 
 /// Bytes of what is kept of the ends of Parquet files, for each location.
 const FOOTER_CACHE_BYTES: usize = 64 << 20;
@@ -41,6 +43,8 @@ const FOOTER_CACHE_BYTES: usize = 64 << 20;
 #[derive(Debug)]
 pub(crate) struct Inputs {
     stores: ObjectStores,
+    /// Lance datasets that are open, stores among them.
+    lance: Arc<OpenStores>,
     runtime: Arc<RuntimeEnv>,
     /// By location: a path alone does not name a file.
     footers: Mutex<HashMap<Location, Arc<dyn FileMetadataCache>>>,
@@ -49,9 +53,11 @@ pub(crate) struct Inputs {
 impl Inputs {
     pub(crate) fn new(
         profiles: HashMap<String, HashMap<String, String>>,
+        lance: Arc<OpenStores>,
         runtime: Arc<RuntimeEnv>,
     ) -> Self {
-        Self { stores: ObjectStores::new(profiles), runtime, footers: Mutex::default() }
+        let stores = ObjectStores::new(profiles);
+        Self { stores, lance, runtime, footers: Mutex::default() }
     }
 
     /// The ends of Parquet files that were read.

@@ -131,19 +131,26 @@ impl Reader {
             .with_range(slice.bytes.start.cast_signed(), slice.bytes.end.cast_signed())
             .with_partition_values(hive::scalars(&self.table.partition_schema, slice)?);
         let groups = row_groups(slice, &metadata);
+        let counted = rows.is_some();
         let access = rows.and_then(|rows| access_plan(&metadata, &groups, rows));
         let selected = access.is_some();
+        // Rows that are counted afterwards must all be there.
+        let predicate = self.predicate.as_ref().filter(|_| selected || !counted);
         if let Some(access) = access {
             file = file.with_extension(access);
         }
-        let plan = self.plan(file)?;
+        let plan = self.plan(file, predicate)?;
         let batches = plan.execute(0, Arc::clone(&self.context))?;
         let batches = batches
             .map(move |batch| batch.map_err(|error| Error::from(error).context(named(&groups))));
         Ok(Opened { batches: batches.boxed(), selected, plan })
     }
 
-    fn plan(&self, file: PartitionedFile) -> Result<Arc<dyn ExecutionPlan>> {
+    fn plan(
+        &self,
+        file: PartitionedFile,
+        predicate: Option<&Arc<dyn PhysicalExpr>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         let partition_columns = self.table.partition_schema.fields().iter().cloned().collect();
         let schema = TableSchema::new(Arc::clone(&self.table.file_schema), partition_columns);
         let mut options = TableParquetOptions::default();
@@ -154,7 +161,7 @@ impl Reader {
         let mut source = ParquetSource::new(schema)
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(readers));
-        if let Some(predicate) = &self.predicate {
+        if let Some(predicate) = predicate {
             source = source.with_predicate(self.over_table(predicate)?);
         }
         // The store is found under any URL.

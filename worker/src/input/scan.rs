@@ -24,11 +24,12 @@ use keyloom_common::{
     Error, Result,
     input::Layout,
     plan::{FileSlice, InputScanExec, ScanPartition, ScanTable},
+    store::Snapshot,
 };
 use object_store::ObjectStore;
 
 use super::{
-    Inputs, hive, ipc,
+    Inputs, hive, ipc, lance,
     parquet::{self, Opened},
     pinned::Pinned,
     stores::TaskStore,
@@ -51,26 +52,40 @@ impl Inputs {
         partition: usize,
         context: &Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let table = node.table();
-        let ScanPartition { slices, rows } = node.partitions()[partition].clone();
-        let limit = node.limit().unwrap_or(usize::MAX);
-        let wanted = match rows {
-            None => 0..limit,
-            Some(rows) => {
-                let end =
-                    rows.length.map_or(usize::MAX, |length| rows.start.saturating_add(length));
-                rows.start.min(limit)..end.min(limit)
+        let partition_of_input = node.partitions()[partition].clone();
+        let wanted = wanted(node, &partition_of_input);
+        let batches = match &node.table().layout {
+            Layout::Lance(snapshot) => {
+                self.scan_lance(node, *snapshot, partition_of_input, wanted, context)
             }
+            _ => self.scan_files(node, partition_of_input, wanted, context)?,
         };
+        let baseline = BaselineMetrics::new(node.metrics_set(), partition);
+        let counted = batches.inspect_ok(move |batch| baseline.record_output(batch.num_rows()));
+        let batches = counted.map_err(DataFusionError::from);
+        Ok(Box::pin(RecordBatchStreamAdapter::new(node.schema(), batches)))
+    }
+
+    /// The wanted rows of files, which are still the same when the last row has come.
+    fn scan_files(
+        &self,
+        node: &InputScanExec,
+        partition: ScanPartition,
+        wanted: Range<usize>,
+        context: &Arc<TaskContext>,
+    ) -> Result<Batches> {
+        let (table, ScanPartition { slices, rows }) = (node.table(), partition);
         let store = self.stores.get(&table.location)?;
         let pinned = Arc::new(Pinned::new(store, &table.location, &slices));
+        // Rows are counted before a condition is asked: of several slices none may be passed over.
+        let predicate = node.predicate().filter(|_| rows.is_none() || slices.len() == 1);
         let scan = Scan {
             parquet: parquet::Reader {
                 store: Arc::clone(&pinned) as _,
                 footers: self.footers(&table.location),
                 table: Arc::clone(table),
                 projection: node.projection().to_vec(),
-                predicate: node.predicate().cloned(),
+                predicate: predicate.cloned(),
                 context: self.parquet_context(context, Arc::clone(&pinned) as _)?,
             },
             store: Arc::clone(&pinned) as _,
@@ -79,15 +94,38 @@ impl Inputs {
             batch_rows: context.session_config().batch_size(),
             metrics: node.metrics_set().clone(),
         };
-        let baseline = BaselineMetrics::new(node.metrics_set(), partition);
         let batches = Arc::new(scan).read(slices, wanted);
-        let checked = batches.chain(
-            stream::once(async move { pinned.verify().await.map(|()| None) })
-                .filter_map(|checked| async move { checked.transpose() }),
-        );
-        let counted = checked.inspect_ok(move |batch| baseline.record_output(batch.num_rows()));
-        let batches = counted.map_err(DataFusionError::from);
-        Ok(Box::pin(RecordBatchStreamAdapter::new(node.schema(), batches)))
+        let verified = stream::once(async move { pinned.verify().await.map(|()| None) });
+        let verified = verified.filter_map(|verified| async move { verified.transpose() });
+        Ok(batches.chain(verified).boxed())
+    }
+
+    /// The wanted rows of a Lance dataset, whose partitions are fragments that follow each other.
+    fn scan_lance(
+        &self,
+        node: &InputScanExec,
+        snapshot: Snapshot,
+        partition: ScanPartition,
+        wanted: Range<usize>,
+        context: &Arc<TaskContext>,
+    ) -> Batches {
+        let reader = lance::Reader {
+            stores: Arc::clone(&self.lance),
+            location: node.table().location.clone(),
+            columns: node.projection().to_vec(),
+            predicate: node.predicate().cloned(),
+            batch_rows: context.session_config().batch_size(),
+        };
+        let rows = (wanted != (0..usize::MAX)).then_some(wanted);
+        let opened = stream::iter(partition.slices).then(move |slice| {
+            let opened = (rows.clone(), slice);
+            let reader = reader.clone();
+            async move {
+                let (rows, slice) = opened;
+                reader.open(snapshot, &slice, rows).await
+            }
+        });
+        opened.try_flatten().boxed()
     }
 
     /// The context in which DataFusion's source finds the store.
@@ -104,6 +142,14 @@ impl Inputs {
         config.options_mut().execution.enable_file_stream_work_stealing = false;
         Ok(Arc::new(TaskContext::default().with_session_config(config).with_runtime(runtime)))
     }
+}
+
+/// The rows that are wanted of a partition: a limit counts from its first row.
+fn wanted(node: &InputScanExec, partition: &ScanPartition) -> Range<usize> {
+    let limit = node.limit().unwrap_or(usize::MAX);
+    let Some(rows) = partition.rows else { return 0..limit };
+    let end = rows.length.map_or(usize::MAX, |length| rows.start.saturating_add(length));
+    rows.start.min(limit)..end.min(limit)
 }
 
 /// Which columns are read from files, which are told by folders, and in which order they are wanted.
@@ -223,7 +269,7 @@ impl Scan {
                 json::open(store, slice, *layout, Arc::clone(table), columns, rows).await
             }
             Layout::Arrow => ipc::open(store, slice, Arc::clone(table), Arc::clone(wanted)).await,
-            Layout::Parquet | Layout::Lance => {
+            Layout::Parquet | Layout::Lance(_) => {
                 Err(Error::internal("this format is read in another way"))
             }
         }

@@ -75,11 +75,18 @@ impl StoreEnv {
     /// As [`StoreEnv::describe`], and `not_found` if the snapshot is gone; the message names the
     /// alias.
     pub async fn open(&self, store: &ResolvedStore) -> Result<Arc<dyn Store>> {
-        self.open_handle(store).await?.bind(store)
+        let (spec, snapshot) = (&store.spec, store.description.snapshot);
+        self.open_handle(&store.alias, spec, snapshot).await?.bind(store)
     }
 
-    pub(crate) async fn open_handle(&self, store: &ResolvedStore) -> Result<Handle> {
-        let opened = match (&store.spec.kind, store.description.snapshot) {
+    /// As [`StoreEnv::open`]; the message names the store as it is named here.
+    pub(crate) async fn open_handle(
+        &self,
+        name: &str,
+        spec: &StoreSpec,
+        snapshot: Snapshot,
+    ) -> Result<Handle> {
+        let opened = match (&spec.kind, snapshot) {
             (StoreKind::Lance(lance), Snapshot::Version { number, manifest }) => {
                 let opened = self.lance().open(lance, number, manifest).await;
                 opened.map(|open| Handle::Lance(Arc::new(open)))
@@ -91,7 +98,7 @@ impl StoreEnv {
                 Err(Error::internal(format!("such a store has no snapshot {snapshot}")))
             }
         };
-        opened.map_err(|error| cannot_open(&store.alias, error))
+        opened.map_err(|error| cannot_open(name, error))
     }
 
     fn lance(&self) -> LanceEnv<'_> {

@@ -10,12 +10,12 @@ use std::{
 };
 
 use keyloom_common::{
-    Result,
+    Error, Result,
     store::{ResolvedStore, Snapshot, StoreDescription, StoreSpec},
 };
 use tokio::sync::OnceCell;
 
-use super::{Store, StoreEnv, open::Handle};
+use super::{Store, StoreEnv, lance::LanceHandle, open::Handle};
 
 /// The open stores of a worker. All its tasks share one.
 #[derive(Debug)]
@@ -50,12 +50,32 @@ impl OpenStores {
     /// # Errors
     /// As [`StoreEnv::open`].
     pub async fn get(&self, store: &Arc<ResolvedStore>) -> Result<Arc<dyn Store>> {
-        let key = (store.spec.clone(), store.description.snapshot);
+        let (spec, snapshot) = (&store.spec, store.description.snapshot);
+        self.handle(&store.alias, spec, snapshot).await?.bind(store)
+    }
+
+    /// A Lance dataset as a table, opened if it is not open yet.
+    ///
+    /// # Errors
+    /// As [`StoreEnv::open`].
+    pub(crate) async fn table(
+        &self,
+        spec: &StoreSpec,
+        snapshot: Snapshot,
+    ) -> Result<Arc<LanceHandle>> {
+        match self.handle(&spec.name, spec, snapshot).await? {
+            Handle::Lance(handle) => Ok(handle),
+            Handle::Memory(_) => Err(Error::internal("a memory store is no table")),
+        }
+    }
+
+    async fn handle(&self, name: &str, spec: &StoreSpec, snapshot: Snapshot) -> Result<Handle> {
+        let key = (spec.clone(), snapshot);
         let handle = self.with_slots(|slots| slots.touch(&key));
-        match handle.get_or_try_init(|| self.env.open_handle(store)).await {
+        match handle.get_or_try_init(|| self.env.open_handle(name, spec, snapshot)).await {
             Ok(opened) => {
                 self.with_slots(|slots| slots.shrink(self.env.settings.max_open_stores.max(1)));
-                opened.bind(store)
+                Ok(opened.clone())
             }
             Err(error) => {
                 self.with_slots(|slots| slots.forget_unopened(&key, handle));

@@ -51,8 +51,9 @@ impl TasksShared {
         let memory = GreedyMemoryPool::new(settings.operator_memory_bytes);
         let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(memory)).build_arc()?;
         let profiles = settings.store.storage_profiles.clone();
-        let inputs = Arc::new(Inputs::new(profiles, Arc::clone(&runtime)));
         let stores = Arc::new(OpenStores::new(StoreEnv::new(settings.store.clone(), blobs)));
+        let inputs = Inputs::new(profiles, Arc::clone(&stores), Arc::clone(&runtime));
+        let inputs = Arc::new(inputs);
         Ok(Self { settings: Arc::new(settings), stores, inputs, runtime })
     }
 }

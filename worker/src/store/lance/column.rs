@@ -82,6 +82,11 @@ impl Column {
         &self.answered
     }
 
+    /// Whether its values are answered as they are stored.
+    pub(super) fn is_as_stored(&self) -> bool {
+        self.stored.data_type() == self.answered.data_type()
+    }
+
     /// Whether bytes of its blobs may lie apart from the data file.
     pub(super) fn has_bytes_apart(&self) -> bool {
         blobs::has_bytes_apart(&self.field)

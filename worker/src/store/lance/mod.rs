@@ -10,6 +10,7 @@
 //! [`fetch`] turns rows into values, by [`take`] or in [`blocks`], as [`cost`] advises. Both [`read`]
 //! what is [`direct`]ly readable from [`data_file`]s through the [`page_cache`], all else as Lance
 //! does ([`blobs`] among it), and give it as it is [`answered`].
+//! A whole dataset is read as a [`table`].
 //! [`caches`] keeps what later requests can use, and [`sessions`] what Lance keeps by itself. Both know
 //! by its [`identity`] what they keep.
 
@@ -38,6 +39,7 @@ mod read;
 mod row;
 mod scan;
 mod sessions;
+mod table;
 mod take;
 mod tasks;
 #[cfg(test)]
@@ -59,6 +61,7 @@ use keyloom_common::{
 use self::row::Row;
 pub(crate) use self::{
     caches::Caches, error::Scrub, handle::LanceHandle, open::LanceEnv, sessions::Sessions,
+    table::TableScan,
 };
 use super::{Found, Request, Store, Values, keys::Keys, requested_schema};
 

@@ -141,7 +141,9 @@ async fn open(spec: LanceSpec) -> Result<Arc<dyn Store>> {
 
 /// The open dataset below a store.
 async fn open_handle(env: &StoreEnv, resolved: &ResolvedStore) -> Arc<LanceHandle> {
-    let Handle::Lance(handle) = env.open_handle(resolved).await.unwrap() else { unreachable!() };
+    let (spec, snapshot) = (&resolved.spec, resolved.description.snapshot);
+    let handle = env.open_handle(&resolved.alias, spec, snapshot).await.unwrap();
+    let Handle::Lance(handle) = handle else { unreachable!() };
     handle
 }
 

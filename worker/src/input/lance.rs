@@ -1,0 +1,116 @@
+//! Lance datasets as inputs: one file of fragments, read at one snapshot.
+
+use std::{ops::Range, sync::Arc};
+
+use arrow::{array::RecordBatch, datatypes::Schema};
+use datafusion::physical_expr::PhysicalExpr;
+use futures::stream::BoxStream;
+use keyloom_common::{
+    Result,
+    input::{
+        Fingerprint, Format, InputAnswer, InputDescription, InputFile, InputSpec, Layout, Location,
+        Piece,
+    },
+    plan::FileSlice,
+    store::{ForcedAccess, LanceSpec, OnDuplicateKey, Snapshot, StoreKey, StoreKind, StoreSpec},
+};
+
+use crate::store::{OpenStores, lance::TableScan};
+
+/// Whether an input is a Lance dataset: it says so, or its name does.
+pub(super) fn is_lance(spec: &InputSpec) -> bool {
+    match spec.format {
+        Some(format) => format == Format::Lance,
+        None => Format::of_path(&spec.path) == Some(Format::Lance),
+    }
+}
+
+/// The dataset, unless it is at the snapshot that is known.
+pub(super) async fn describe(
+    stores: &OpenStores,
+    spec: &InputSpec,
+    known: Option<Fingerprint>,
+) -> Result<InputAnswer> {
+    let location = Location { url: spec.path.clone(), profile: spec.storage_profile.clone() };
+    let mut store = store(&location);
+    if let StoreKind::Lance(lance) = &mut store.kind {
+        lance.pin = spec.pin.clone();
+    }
+    let description = stores.describe(&store).await?;
+    let fingerprint = fingerprint(description.snapshot)?;
+    if known == Some(fingerprint) {
+        return Ok(InputAnswer::Unchanged);
+    }
+    let table = stores.table(&self::store(&location), description.snapshot).await?;
+    let rows = table.fragment_rows().await?;
+    let piece = |(place, rows): (usize, &u64)| Piece {
+        start: place as u64,
+        rows: Some(*rows),
+        lines_before: 0,
+    };
+    let file = InputFile {
+        path: spec.path.clone(),
+        size: rows.len() as u64,
+        e_tag: None,
+        modified_ns: 0,
+        partition_values: Vec::new(),
+        pieces: rows.iter().enumerate().map(piece).collect(),
+    };
+    Ok(InputAnswer::Described(InputDescription {
+        layout: Layout::Lance(description.snapshot),
+        file_schema: description.schema,
+        partition_schema: Arc::new(Schema::empty()),
+        location,
+        files: vec![file],
+        fingerprint,
+    }))
+}
+
+/// How the fragments of a slice are read.
+#[derive(Clone)]
+pub(super) struct Reader {
+    pub(super) stores: Arc<OpenStores>,
+    pub(super) location: Location,
+    pub(super) columns: Vec<usize>,
+    pub(super) predicate: Option<Arc<dyn PhysicalExpr>>,
+    pub(super) batch_rows: usize,
+}
+
+impl Reader {
+    /// The rows of a slice, or some of them.
+    pub(super) async fn open(
+        &self,
+        snapshot: Snapshot,
+        slice: &FileSlice,
+        rows: Option<Range<usize>>,
+    ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let table = self.stores.table(&store(&self.location), snapshot).await?;
+        let place = |place: u64| usize::try_from(place).unwrap_or(usize::MAX);
+        let scan = TableScan {
+            columns: self.columns.clone(),
+            fragments: place(slice.bytes.start)..place(slice.bytes.end),
+            rows,
+            predicate: self.predicate.clone(),
+            batch_rows: self.batch_rows,
+        };
+        table.scan_table(scan).await
+    }
+}
+
+/// The dataset as stores are named. Nothing is looked up in it.
+fn store(location: &Location) -> StoreSpec {
+    let lance = LanceSpec {
+        uri: location.url.clone(),
+        key: Some(StoreKey::Offset),
+        pin: None,
+        storage_profile: location.profile.clone(),
+        on_duplicate_key: OnDuplicateKey::Error,
+        access: ForcedAccess::default(),
+    };
+    StoreSpec { name: location.url.clone(), kind: StoreKind::Lance(lance) }
+}
+
+fn fingerprint(snapshot: Snapshot) -> Result<Fingerprint> {
+    let bytes = keyloom_common::rpc::bincode::encode(&snapshot)?;
+    Ok(Fingerprint(blake3::hash(&bytes).into()))
+}

@@ -1,0 +1,160 @@
+//! A dataset as a table: its rows in the order of its fragments, deleted ones left out.
+
+use std::{ops::Range, sync::Arc};
+
+use arrow::{
+    array::{ArrayRef, RecordBatch, RecordBatchOptions},
+    datatypes::Schema,
+};
+use datafusion::{
+    common::Column as ColumnName,
+    logical_expr::{Expr, Operator, binary_expr},
+    physical_expr::{
+        PhysicalExpr,
+        expressions::{
+            BinaryExpr, Column as PhysicalColumn, InListExpr, IsNotNullExpr, IsNullExpr, Literal,
+            NotExpr,
+        },
+        split_conjunction,
+    },
+};
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
+use keyloom_common::{Error, Result};
+use lance::datatypes::BlobHandling;
+
+use super::{
+    column::{Column, projection},
+    error::from_lance,
+    handle::LanceHandle,
+    read::given,
+    tasks,
+};
+
+/// What is wanted of a dataset.
+#[derive(Clone, Debug)]
+pub(crate) struct TableScan {
+    /// The columns, as indices into those that lookups can return.
+    pub(crate) columns: Vec<usize>,
+    /// The fragments, by their places in the manifest.
+    pub(crate) fragments: Range<usize>,
+    /// Rows of these fragments, by their places from 0, deleted ones not counted; all if absent.
+    pub(crate) rows: Option<Range<usize>>,
+    /// A condition over the wanted columns. Rows for which it is not true may be left out.
+    pub(crate) predicate: Option<Arc<dyn PhysicalExpr>>,
+    /// The most rows of a batch.
+    pub(crate) batch_rows: usize,
+}
+
+impl LanceHandle {
+    /// How many rows each fragment has, deleted ones not counted.
+    ///
+    /// # Errors
+    /// `store` if the deletions of a fragment cannot be read.
+    pub(crate) async fn fragment_rows(self: &Arc<Self>) -> Result<Vec<u64>> {
+        let jobs = self.dataset.get_fragments().into_iter().map(|fragment| async move {
+            let rows = fragment.count_rows(None).await.map_err(from_lance)?;
+            Ok(rows as u64)
+        });
+        let jobs: Vec<_> = jobs.collect();
+        let rows = tasks::run_all(jobs, self.settings.reads_in_flight).await;
+        rows.map_err(|error| self.scrub.clean(error))
+    }
+
+    /// The rows of some fragments.
+    ///
+    /// # Errors
+    /// `store` if the dataset cannot be read; later errors come through the stream.
+    pub(crate) async fn scan_table(
+        self: Arc<Self>,
+        scan: TableScan,
+    ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let name = |&column: &usize| self.schema.field(column).name();
+        let columns = scan.columns.iter().map(name).map(|name| self.column(name));
+        let columns: Arc<[Arc<Column>]> = columns.collect::<Result<Vec<_>>>()?.into();
+        let wanted = Arc::new(self.schema.project(&scan.columns)?);
+        let mut scanner = self.dataset.scan();
+        let read = projection(columns.iter().map(AsRef::as_ref));
+        scanner.project_with_schema(&read).map_err(from_lance)?;
+        scanner.blob_handling(BlobHandling::AllBinary);
+        // Without a column there would be no rows.
+        scanner.with_row_address();
+        let fragments = self.dataset.manifest.fragments.get(scan.fragments.clone());
+        let fragments = fragments.ok_or_else(|| Error::internal("no such fragments"))?;
+        scanner.with_fragments(fragments.to_vec()).scan_in_order(true);
+        scanner.batch_size(scan.batch_rows);
+        match &scan.rows {
+            Some(rows) => {
+                let bound = |rows: usize| i64::try_from(rows).unwrap_or(i64::MAX);
+                let length = bound(rows.end.saturating_sub(rows.start));
+                scanner.limit(Some(length), Some(bound(rows.start))).map_err(from_lance)?;
+            }
+            // Rows are counted before a condition is asked.
+            None => {
+                let condition = scan.predicate.as_ref().and_then(|all| condition(all, &columns));
+                if let Some(condition) = condition {
+                    scanner.filter_expr(condition);
+                }
+            }
+        }
+        let handle = Arc::clone(&self);
+        let batches =
+            tasks::run(async move { scanner.try_into_stream().await.map_err(from_lance) });
+        let batches = batches.await.map_err(|error| self.scrub.clean(error))?;
+        let batches = batches.map(move |batch| {
+            let batch = batch.map_err(|error| handle.scrub.clean(from_lance(error)))?;
+            answered(&batch, &columns, &wanted)
+        });
+        Ok(batches.try_filter(|batch| std::future::ready(batch.num_rows() > 0)).boxed())
+    }
+}
+
+/// What was read, as the table answers it.
+fn answered(
+    batch: &RecordBatch,
+    columns: &[Arc<Column>],
+    wanted: &Arc<Schema>,
+) -> Result<RecordBatch> {
+    let values = columns.iter().map(|column| column.answer(given(batch, column.name())?));
+    let values = values.collect::<Result<Vec<ArrayRef>>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(wanted), values, &options)?)
+}
+
+/// Those parts of a condition that Lance understands.
+fn condition(all: &Arc<dyn PhysicalExpr>, columns: &[Arc<Column>]) -> Option<Expr> {
+    let parts = split_conjunction(all).into_iter().filter_map(|part| logical(part, columns));
+    parts.reduce(Expr::and)
+}
+
+/// A condition as Lance takes it, if it is of plain columns, values and comparisons.
+fn logical(expr: &Arc<dyn PhysicalExpr>, columns: &[Arc<Column>]) -> Option<Expr> {
+    let of = |expr: &Arc<dyn PhysicalExpr>| logical(expr, columns);
+    if let Some(column) = expr.downcast_ref::<PhysicalColumn>() {
+        let column = columns.get(column.index()).filter(|column| column.is_as_stored())?;
+        return Some(Expr::Column(ColumnName::from_name(column.name())));
+    }
+    if let Some(literal) = expr.downcast_ref::<Literal>() {
+        return Some(Expr::Literal(literal.value().clone(), None));
+    }
+    if let Some(binary) = expr.downcast_ref::<BinaryExpr>() {
+        let op = *binary.op();
+        use Operator::{And, Eq, Gt, GtEq, Lt, LtEq, NotEq, Or};
+        let known = matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | And | Or);
+        let (left, right) = (of(binary.left())?, of(binary.right())?);
+        return known.then(|| binary_expr(left, op, right));
+    }
+    if let Some(not) = expr.downcast_ref::<NotExpr>() {
+        return Some(!of(not.arg())?);
+    }
+    if let Some(is_null) = expr.downcast_ref::<IsNullExpr>() {
+        return Some(of(is_null.arg())?.is_null());
+    }
+    if let Some(is_not_null) = expr.downcast_ref::<IsNotNullExpr>() {
+        return Some(of(is_not_null.arg())?.is_not_null());
+    }
+    if let Some(list) = expr.downcast_ref::<InListExpr>() {
+        let items = list.list().iter().map(of).collect::<Option<Vec<_>>>()?;
+        return Some(of(list.expr())?.in_list(items, list.negated()));
+    }
+    None
+}
