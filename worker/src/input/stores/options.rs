@@ -18,9 +18,12 @@ use crate::store::lance::Scrub;
 const RETRIES: usize = 3;
 
 /// How long after a request's start it may still be made again, unless the profile has
-/// `client_retry_timeout`. With object_store's bounds of 5 s for a connection and 30 s for a
-/// request, a minute passes at most before an endpoint that does not answer is an error.
+/// `client_retry_timeout`. A request itself is given up after 30 s, unless the profile has `timeout`.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a connection may take, unless the profile has `connect_timeout`. An endpoint that is not
+/// there is an error within a minute, although tasks are tried again, too.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Options of Lance that say nothing about how an object store is reached.
 const OF_LANCE: [&str; 6] = [
@@ -116,7 +119,9 @@ impl<K: FromStr + AsRef<str> + Eq + Hash> Options<K> {
         let secrets = sorted.secrets.iter().map(|(name, value)| (name, value));
         Ok(Self {
             known,
-            client: ClientOptions::new().with_default_headers(headers),
+            client: ClientOptions::new()
+                .with_connect_timeout(CONNECT_TIMEOUT)
+                .with_default_headers(headers),
             retry: RetryConfig {
                 max_retries: sorted.retries.unwrap_or(RETRIES),
                 retry_timeout: sorted.retry_timeout.unwrap_or(RETRY_TIMEOUT),
