@@ -346,3 +346,37 @@ async fn a_restarted_worker_answers_as_the_others_do() -> Result<()> {
     }
     Ok(())
 }
+
+/// The worker that planned the job ends in its midst, and the one that takes its place finds another
+/// dataset, or none.
+#[tokio::test]
+async fn a_job_whose_snapshot_is_gone_says_so() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let uri = dir.path().join("words.lance").to_string_lossy().into_owned();
+    let few_ahead = [("KEYLOOM_COORDINATOR_SCHEDULER__MAX_TASKS_AHEAD", "12")];
+    let mut cluster = Cluster::start_with(1, &few_ahead, &[]).await?;
+    let settings = Settings { task_rows: 3, ..Settings::default() };
+    let session = Session::connect_with(&cluster.address, settings).await?;
+    session.register_batches("t", &[batch([("k", ints((0..900).map(|n| n % 100)))])])?;
+    let anew = format!(
+        "the Lance dataset at {uri} was written anew since the job was planned, and its version 1 \
+         is another one now"
+    );
+    let removed = format!("version 1 is gone since the job was planned: no Lance dataset at {uri}");
+    for (writes, why) in [(true, anew), (false, removed)] {
+        rewrite(&uri, words(0..100, "first"), params(false)).await?;
+        session.attach_or_replace(load_kv("words", by(&uri, "id"))?, None).await?;
+        let query = session.sql("SELECT kv_get(k, source => 'words')['word'] FROM t").await?;
+        let mut job = session.submit(query).await?;
+        job.next_batch().await?.context("the first rows")?;
+        fs::remove_dir_all(&uri)?;
+        if writes {
+            rewrite(&uri, words(0..100, "second"), params(false)).await?;
+        }
+        cluster.restart_a_worker().await?;
+        let error = job.collect().await.err().context("it did not fail")?;
+        let message = format!("store 'words' cannot be opened: {why}; run the job again");
+        assert_eq!((error.kind(), error.message()), (ErrorKind::NotFound, &*message));
+    }
+    Ok(())
+}

@@ -115,20 +115,22 @@ impl Sessions {
     ) -> Verdict {
         let (manifest, location) = (&dataset.manifest, dataset.manifest_location());
         // Lance keeps manifests whose size it knows: without an e-tag, by their numbers alone.
-        let maybe_kept = location.size.is_some() && location.e_tag.is_none();
-        if maybe_kept || !files_are_drawn(manifest) {
+        if location.size.is_some() && location.e_tag.is_none() {
             return Verdict::Unknowable;
         }
-        self.admit(spec, session, manifest.version, manifest_id(manifest))
+        let knowable = || files_are_drawn(manifest);
+        self.admit(spec, session, manifest.version, manifest_id(manifest), knowable)
     }
 
-    /// Judges a version of a dataset that can be told from others.
+    /// Judges a version by its manifest. Whether Lance can tell its files from others is asked when
+    /// it is first seen.
     fn admit(
         &self,
         spec: &LanceSpec,
         session: &Arc<Session>,
         number: u64,
         manifest: ManifestId,
+        knowable: impl FnOnce() -> bool,
     ) -> Verdict {
         self.with_dweller(spec, |dweller| {
             if !Arc::ptr_eq(&dweller.session, session) {
@@ -137,6 +139,7 @@ impl Sessions {
             let full = dweller.manifests.len() >= MAX_VERSIONS;
             match dweller.manifests.get(&number) {
                 Some(known) if *known == manifest => Verdict::Same,
+                None if !knowable() => Verdict::Unknowable,
                 None if !full => {
                     dweller.manifests.insert(number, manifest);
                     Verdict::Same
@@ -178,8 +181,14 @@ mod tests {
     use super::*;
     use crate::store::contract::fixture::lance_spec;
 
-    fn id(of: u128) -> ManifestId {
-        ManifestId::of(of, None)
+    fn admit(
+        sessions: &Sessions,
+        place: &LanceSpec,
+        session: &Arc<Session>,
+        version: u64,
+        manifest: u128,
+    ) -> Verdict {
+        sessions.admit(place, session, version, ManifestId::of(manifest, None), || true)
     }
 
     fn sessions() -> Sessions {
@@ -191,7 +200,7 @@ mod tests {
         let (sessions, place) = (sessions(), lance_spec("/a", "id"));
         let session = sessions.of(&place);
         for version in [1, 3, 2, 1, 3] {
-            let verdict = sessions.admit(&place, &session, version, id(version.into()));
+            let verdict = admit(&sessions, &place, &session, version, version.into());
             assert_eq!(verdict, Verdict::Same);
             assert!(Arc::ptr_eq(&sessions.of(&place), &session));
         }
@@ -201,14 +210,14 @@ mod tests {
     fn another_manifest_of_a_known_version_is_another_dataset() {
         let (sessions, place) = (sessions(), lance_spec("/a", "id"));
         let old = sessions.of(&place);
-        assert_eq!(sessions.admit(&place, &old, 2, id(2)), Verdict::Same);
-        assert_eq!(sessions.admit(&place, &old, 2, id(20)), Verdict::Rewritten);
+        assert_eq!(admit(&sessions, &place, &old, 2, 2), Verdict::Same);
+        assert_eq!(admit(&sessions, &place, &old, 2, 20), Verdict::Rewritten);
         // Nothing of the old dataset is known of the new one, and its session is not taken again.
-        assert_eq!(sessions.admit(&place, &old, 1, id(10)), Verdict::Rewritten);
+        assert_eq!(admit(&sessions, &place, &old, 1, 10), Verdict::Rewritten);
         let new = sessions.of(&place);
         assert!(!Arc::ptr_eq(&old, &new));
         for (version, manifest) in [(2, 20), (1, 10), (2, 20)] {
-            assert_eq!(sessions.admit(&place, &new, version, id(manifest)), Verdict::Same);
+            assert_eq!(admit(&sessions, &place, &new, version, manifest), Verdict::Same);
         }
     }
 
@@ -219,7 +228,7 @@ mod tests {
         let there = LanceSpec { storage_profile: Some("other".to_owned()), ..here.clone() };
         for (place, manifest) in [(&here, 1), (&there, 2), (&here, 1), (&there, 2)] {
             let session = sessions.of(place);
-            assert_eq!(sessions.admit(place, &session, 1, id(manifest)), Verdict::Same);
+            assert_eq!(admit(&sessions, place, &session, 1, manifest), Verdict::Same);
         }
     }
 
@@ -237,9 +246,9 @@ mod tests {
         assert_eq!(sessions.with_dweller(&place(1), |dweller| dweller.manifests.len()), 0);
 
         for version in 0..MAX_VERSIONS as u64 {
-            assert_eq!(sessions.admit(&place(0), &first, version, id(7)), Verdict::Same);
+            assert_eq!(admit(&sessions, &place(0), &first, version, 7), Verdict::Same);
         }
-        let verdict = sessions.admit(&place(0), &first, MAX_VERSIONS as u64, id(7));
+        let verdict = admit(&sessions, &place(0), &first, MAX_VERSIONS as u64, 7);
         assert_eq!(verdict, Verdict::Rewritten);
         assert!(!Arc::ptr_eq(&sessions.of(&place(0)), &first));
     }
