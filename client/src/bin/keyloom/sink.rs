@@ -1,6 +1,6 @@
 //! Where a job's rows go.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use datafusion::arrow::{array::RecordBatch, datatypes::SchemaRef};
 
@@ -12,6 +12,8 @@ use crate::{
     text,
     watch::Watch,
 };
+
+const SUMMARY: &str = "--summary shows as JSON what the job did";
 
 /// Where rows are to go, as far as can be told before their columns are known.
 #[derive(Debug)]
@@ -39,21 +41,18 @@ impl Goal {
         };
         let given = show.output.clone().filter(|_| named.is_none()).map(OutputFile::new);
         if discard {
-            return match given.is_some() || form.is_some() {
-                true => Err(Failure::mistake(
-                    "--discard drops the rows; leave out --output and \
-                                              --format",
-                )
-                .help("--summary shows as JSON what the job did")),
-                false => Ok(Self::Drop),
-            };
+            if given.is_some() || form.is_some() {
+                let message = "--discard drops the rows; leave out --output and --format";
+                return Err(Failure::mistake(message).help(SUMMARY));
+            }
+            return Ok(Self::Drop);
         }
         match (given.or(job), form) {
             (Some(file), Some(_)) => Err(Failure::mistake(format!(
                 "the rows go to {}; --format is for rows that are printed",
                 file.path.display()
             ))
-            .help("leave out one of them; --summary shows as JSON what the job did")),
+            .help(format!("leave out one of them; {SUMMARY}"))),
             (Some(file), None) => {
                 let arrow_types = file.arrow_types || show.arrow_types;
                 Ok(Self::File(Destination::check(OutputFile { arrow_types, ..file })?))
@@ -79,7 +78,7 @@ impl Goal {
 }
 
 /// A form that stands where a file is named: no such file could be written.
-fn form(output: &std::path::Path) -> Option<RowForm> {
+fn form(output: &Path) -> Option<RowForm> {
     match output.to_str()? {
         "table" => Some(RowForm::Table),
         "json" => Some(RowForm::Json),
