@@ -8,7 +8,7 @@ use crate::store_flag::{self, InputFlag, StoreFlag};
 
 /// Enriches tables with lookups in key-value stores: in this process, or on a cluster.
 ///
-/// A job reads inputs (Parquet, CSV, newline-delimited JSON, Arrow), adds columns with kv_get,
+/// A job reads inputs (Parquet, CSV, JSON, Arrow, Lance), adds columns with kv_get,
 /// kv_batch_get and kv_exists from Lance datasets and in-memory tables under aliases, and writes
 /// the rows in input order.
 #[derive(Debug, Parser)]
@@ -141,8 +141,14 @@ pub(crate) struct Show {
 A job file (relative paths are relative to the file):
 
   [inputs.items]              # the table's name in SQL
-  path = \"items.parquet\"      # a file, a folder or a glob
-  # format = \"parquet\"        # parquet, csv, json or arrow, if the name does not tell
+  path = \"items.parquet\"      # a file, a folder or a glob; local, s3://, gs://, az:// or https://
+  # format = \"parquet\"        # parquet, csv, json, arrow or lance, if the name does not tell
+  # columns = { zip = \"text\", day = \"date\" }  # types, for some columns or all
+  # delimiter = \";\"           # CSV; also quote, escape, comment, header, nulls
+  # infer_bytes = 16777216    # CSV and JSON: how much columns and types are learnt from
+  # hive_partitioning = true  # whether folders called name=value are columns
+  # version = 3               # Lance; or tag = \"production\"
+  # storage_options = \"minio\" # a profile in the workers' settings
 
   [stores.embeddings]         # the alias
   kind = \"lance\"
@@ -194,7 +200,9 @@ pub(crate) struct RunArguments {
 #[command(after_long_help = "\
 Stores are ALIAS=KIND:PATH?OPTION=VALUE&…, in quotes where the shell wants them:
   lance   options: key, version, tag, storage_options, on_duplicate_key, key_path, row_path
-  memory  options: key (needed), format; PATH is a file, a folder or a glob
+  memory  options: key (needed), and those of inputs; PATH is a file, a folder or a glob
+Inputs are NAME=PATH?OPTION=VALUE&… with the options of job files: delimiter=%3B, header=false,
+nulls=- (as often as needed), columns.zip=text, storage_options=minio, …
 A key of several columns is key=store,article; a comma within a name is written %2C.
 
 Examples:
@@ -209,8 +217,8 @@ pub(crate) struct SqlArguments {
     /// Read the statement from a file
     #[arg(short, long, value_name = "FILE", conflicts_with = "sql")]
     pub(crate) file: Option<PathBuf>,
-    /// A table: a file, a folder or a glob under a name
-    #[arg(long = "input", value_name = "NAME=PATH", value_parser = store_flag::input)]
+    /// A table: a file, a folder, a glob or a Lance dataset under a name
+    #[arg(long = "input", value_name = "NAME=PATH?…", value_parser = store_flag::input)]
     pub(crate) inputs: Vec<InputFlag>,
     /// A store under an alias
     #[arg(
