@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use keyloom_common::{
     BlobId, JobId, Result,
-    input::{InputDescription, InputSpec},
+    input::{Fingerprint, InputAnswer, InputSpec},
     report::WorkerStatus,
     rpc::{
         ClientApiClient, Limits, Next, Submission, call, connect, connection_failed,
@@ -135,11 +135,17 @@ impl Connection {
         .await
     }
 
-    pub(crate) async fn describe_input(&self, spec: InputSpec) -> Result<InputDescription> {
+    pub(crate) async fn describe_input(
+        &self,
+        spec: InputSpec,
+        known: Option<Fingerprint>,
+    ) -> Result<InputAnswer> {
         let timeout = self.question_timeout();
         self.ask(|client| {
             let spec = spec.clone();
-            async move { call(timeout, |context| client.describe_input(context, spec)).await }
+            async move {
+                call(timeout, |context| client.describe_input(context, spec, known)).await
+            }
         })
         .await
     }

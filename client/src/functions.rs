@@ -1,9 +1,13 @@
 //! `kv_get`, `kv_batch_get` and `kv_exists` as expressions.
 
-use datafusion::logical_expr::Expr;
+use datafusion::{
+    logical_expr::{Cast, Expr, TryCast, expr::ScalarFunction},
+    prelude::{lit, named_struct},
+};
 use keyloom_common::{
     Result,
     functions::{CallOptions, Function, KvCall, KvFunction, OnError},
+    store::KeyColumns,
 };
 
 use crate::session::Session;
@@ -25,9 +29,43 @@ impl From<&str> for Key {
     }
 }
 
-impl From<&Key> for Expr {
-    fn from(key: &Key) -> Self {
-        key.0.clone()
+impl Key {
+    /// The key with its parts, if these are columns, under the columns' names, which DataFusion
+    /// would call `c0`, `c1`, ….
+    fn with_named_parts(self) -> Self {
+        match &self.0 {
+            Expr::ScalarFunction(ScalarFunction { func, args }) if func.name() == "struct" => {
+                let part = |part: &Expr| Some([lit(column(part)?), part.clone()]);
+                let parts: Option<Vec<_>> = args.iter().map(part).collect();
+                parts.map_or(self.clone(), |parts| Self(named_struct(parts.concat())))
+            }
+            _ => self,
+        }
+    }
+
+    /// The columns that it consists of, if it consists of nothing else.
+    fn columns(&self) -> Option<KeyColumns> {
+        let names = match &self.0 {
+            Expr::ScalarFunction(ScalarFunction { func, args }) => {
+                let names = args.iter().step_by(2).filter(|_| func.name() == "named_struct");
+                let name = |name: &Expr| match name {
+                    Expr::Literal(name, _) => name.try_as_str().flatten().map(ToOwned::to_owned),
+                    _ => None,
+                };
+                names.map(name).collect::<Option<_>>()?
+            }
+            plain => vec![column(plain)?],
+        };
+        KeyColumns::try_new(names).ok()
+    }
+}
+
+/// The name of a plain column. A cast changes its type and not what it is.
+fn column(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Column(column) => Some(column.name.clone()),
+        Expr::Cast(Cast { expr, .. }) | Expr::TryCast(TryCast { expr, .. }) => column(expr),
+        _ => None,
     }
 }
 
@@ -93,10 +131,12 @@ impl<'a> KvExpr<'a> {
     ///
     /// # Errors
     /// `not_found` if there is no such store, or none is current; `invalid` if the store has no
-    /// such columns or `batch_size` is 0.
+    /// such columns, `batch_size` is 0, or nothing says what the store's key is.
     pub fn build(self) -> Result<Expr> {
-        let store = self.session.source(self.source.as_deref())?;
+        let key = self.key.with_named_parts();
+        let attached = self.session.source(self.source.as_deref())?;
+        let store = attached.resolve(key.columns().as_ref())?;
         let call = KvCall::try_new(self.function, store, self.options)?;
-        Ok(KvFunction::expr(call, Expr::from(&self.key)))
+        Ok(KvFunction::expr(call, key.0))
     }
 }

@@ -33,6 +33,7 @@ pub mod store;
 
 pub use datafusion;
 pub use functions::KvExpr;
+pub use input::Input;
 pub use keyloom_common::{
     Error, ErrorKind, JobId, Result,
     functions::OnError,
@@ -43,4 +44,4 @@ pub use keyloom_common::{
 pub use query::Job;
 pub use session::Session;
 pub use settings::{EmbeddedSettings, Settings};
-pub use store::{KvStore, LanceOptions, MemoryOptions, load_kv};
+pub use store::{KeyNames, KvStore, LanceOptions, MemoryOptions, load_kv};

@@ -11,14 +11,16 @@ pub struct Settings {
     pub rpc: Limits,
     /// The most rows of a batch. Default 8192.
     pub batch_rows: u32,
-    /// How many bytes of JSON or Arrow IPC files make a task. Default 2 MiB.
+    /// How many bytes of files make a task, where the rows are not known before. Default 2 MiB.
     pub task_bytes: u64,
+    /// The most files that are put together in a task. Default 200.
+    pub task_files: usize,
     /// The most rows of an in-memory table in a task, and of small Parquet row groups that are put
     /// together. Default 32768.
     pub task_rows: usize,
     /// The most bytes of an in-memory table in a task. Default 16 MiB.
     pub task_memory_bytes: usize,
-    /// The most tasks that an input is cut into. Default 4096.
+    /// About the most tasks that an input is cut into. Default 4096.
     pub max_tasks: usize,
 }
 
@@ -28,6 +30,7 @@ impl Default for Settings {
             rpc: Limits::default(),
             batch_rows: 8192,
             task_bytes: 2 << 20,
+            task_files: 200,
             task_rows: 32_768,
             task_memory_bytes: 16 << 20,
             max_tasks: 4096,

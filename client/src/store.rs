@@ -1,6 +1,6 @@
 //! Describing stores: [`load_kv`] and its options. Nothing is opened before a store is attached.
 
-use std::{collections::HashSet, path::Path, sync::Arc};
+use std::{collections::HashSet, path::Path};
 
 use arrow::{
     array::{Array, ArrayRef, RecordBatch},
@@ -15,8 +15,8 @@ use keyloom_common::{
     error::redact,
     ipc,
     store::{
-        ForcedAccess, KeyClass, KeyPath, LanceKey, LancePin, LanceSpec, MemorySpec, OnDuplicateKey,
-        RowPath, StoreKind, StoreSpec,
+        ForcedAccess, KEY_TYPES, KeyClass, KeyColumns, KeyPath, LancePin, LanceSpec, MemorySpec,
+        OnDuplicateKey, RowPath, StoreKey, StoreKind, StoreSpec,
     },
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -53,14 +53,65 @@ pub fn load_kv(name: impl Into<String>, options: impl StoreOptions) -> Result<Kv
     options.load(name.into())
 }
 
+/// The columns of a key, or words that stand for one: a name, or a list of names.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged, expecting = "key is the name of a column or a list of names")]
+pub enum KeyNames {
+    /// One column; of a Lance dataset, `_rowid` or `_offset`, too.
+    One(String),
+    /// Several columns, which are a key together.
+    Several(Vec<String>),
+}
+
+impl KeyNames {
+    /// The names.
+    pub fn names(&self) -> &[String] {
+        match self {
+            Self::One(name) => std::slice::from_ref(name),
+            Self::Several(names) => names,
+        }
+    }
+}
+
+impl From<&str> for KeyNames {
+    fn from(name: &str) -> Self {
+        Self::One(name.to_owned())
+    }
+}
+
+impl From<&String> for KeyNames {
+    fn from(name: &String) -> Self {
+        Self::One(name.clone())
+    }
+}
+
+impl From<String> for KeyNames {
+    fn from(name: String) -> Self {
+        Self::One(name)
+    }
+}
+
+impl<S: Into<String>, const N: usize> From<[S; N]> for KeyNames {
+    fn from(names: [S; N]) -> Self {
+        Self::Several(names.into_iter().map(Into::into).collect())
+    }
+}
+
+impl<S: Into<String>> From<Vec<S>> for KeyNames {
+    fn from(names: Vec<S>) -> Self {
+        Self::Several(names.into_iter().map(Into::into).collect())
+    }
+}
+
 /// A Lance dataset.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LanceOptions {
     /// A path, or a URI that the workers can open (`file://`, `s3://`).
     pub uri: String,
-    /// The key column, `_rowid` (the default) or `_offset`.
-    pub key: Option<String>,
+    /// The key: a column, several columns, `_rowid` or `_offset`. If absent, the primary key that the
+    /// dataset declares; if it declares none, the column of the same name as the column looked up.
+    pub key: Option<KeyNames>,
     /// The version to read; the newest at submission if absent.
     pub version: Option<u64>,
     /// The tag to read, instead of a version.
@@ -79,14 +130,14 @@ pub struct LanceOptions {
 }
 
 impl LanceOptions {
-    /// A dataset by row ids.
+    /// A dataset.
     pub fn new(uri: impl Into<String>) -> Self {
         Self { uri: uri.into(), ..Self::default() }
     }
 
-    /// Sets the key: a column, `_rowid` or `_offset`.
+    /// Sets the key: a column, several columns, `_rowid` or `_offset`.
     #[must_use]
-    pub fn key(mut self, key: impl Into<String>) -> Self {
+    pub fn key(mut self, key: impl Into<KeyNames>) -> Self {
         self.key = Some(key.into());
         self
     }
@@ -158,9 +209,10 @@ impl StoreOptions for LanceOptions {
             (Some(version), None) => Some(LancePin::Version(version)),
             (None, tag) => tag.map(LancePin::Tag),
         };
+        let key = self.key.map(|key| StoreKey::parse(key.names())).transpose();
         let lance = LanceSpec {
             uri: absolute(&self.uri)?,
-            key: self.key.as_deref().map_or(LanceKey::RowId, LanceKey::parse),
+            key: key.map_err(|error| error.context(format!("KV store '{name}'")))?,
             pin,
             storage_profile: self.storage_options,
             on_duplicate_key: self.on_duplicate_key,
@@ -203,7 +255,7 @@ pub struct MemoryOptions {
 #[derive(Clone, Debug)]
 enum Contents {
     Pairs(Vec<(ScalarValue, ScalarValue)>),
-    Batches(Vec<RecordBatch>, String),
+    Batches(Vec<RecordBatch>, KeyNames),
 }
 
 impl MemoryOptions {
@@ -215,13 +267,13 @@ impl MemoryOptions {
         Self { contents: Contents::Pairs(pairs) }
     }
 
-    /// Rows, keyed by a column.
-    pub fn batch(batch: RecordBatch, key: impl Into<String>) -> Self {
+    /// Rows, keyed by a column or by several together.
+    pub fn batch(batch: RecordBatch, key: impl Into<KeyNames>) -> Self {
         Self::batches(vec![batch], key)
     }
 
-    /// Rows of several batches with one schema, keyed by a column.
-    pub fn batches(batches: Vec<RecordBatch>, key: impl Into<String>) -> Self {
+    /// Rows of several batches with one schema, keyed by a column or by several together.
+    pub fn batches(batches: Vec<RecordBatch>, key: impl Into<KeyNames>) -> Self {
         Self { contents: Contents::Batches(batches, key.into()) }
     }
 }
@@ -230,7 +282,7 @@ impl StoreOptions for MemoryOptions {
     fn load(self, name: String) -> Result<KvStore> {
         let context = |error: Error| error.context(format!("KV store '{name}'"));
         let (batch, key) = match self.contents {
-            Contents::Pairs(pairs) => (from_pairs(pairs).map_err(context)?, "key".to_owned()),
+            Contents::Pairs(pairs) => (from_pairs(pairs).map_err(context)?, "key".into()),
             Contents::Batches(batches, key) => {
                 let schema = batches.first().map(RecordBatch::schema).ok_or_else(|| {
                     Error::invalid(format!("KV store '{name}' needs at least one batch"))
@@ -238,6 +290,7 @@ impl StoreOptions for MemoryOptions {
                 (concat_batches(&schema, &batches)?, key)
             }
         };
+        let key = KeyColumns::try_new(key.names().to_vec()).map_err(context)?;
         check_keys(&batch, &key).map_err(context)?;
         let contents = ipc::encode_all(&batch.schema(), &[batch])?;
         let memory = MemorySpec { content: BlobId::of(&contents), key };
@@ -266,29 +319,36 @@ fn from_pairs(pairs: Vec<(ScalarValue, ScalarValue)>) -> Result<RecordBatch> {
 }
 
 /// Refuses keys that lookups could not tell apart.
-fn check_keys(batch: &RecordBatch, key: &str) -> Result<()> {
-    let column = batch.column_by_name(key).ok_or_else(|| {
-        let schema = batch.schema();
-        let names: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        Error::invalid(format!("key column '{key}' not found; there are {names:?}"))
-    })?;
-    if KeyClass::of(column.data_type()).is_none() {
-        return Err(Error::invalid(format!(
-            "key column '{key}' has type {}; keys are integers, strings or binary",
-            column.data_type()
-        )));
-    }
-    refuse_nulls(column, key)?;
-    let converter = RowConverter::new(vec![SortField::new(column.data_type().clone())])?;
-    let rows = converter.convert_columns(&[Arc::clone(column)])?;
+fn check_keys(batch: &RecordBatch, key: &KeyColumns) -> Result<()> {
+    let columns = key.names().iter().map(|name| key_column(batch, name));
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    let types = columns.iter().map(|column| SortField::new(column.data_type().clone()));
+    let rows = RowConverter::new(types.collect())?.convert_columns(&columns)?;
     let mut seen = HashSet::with_capacity(rows.num_rows());
     for (index, row) in rows.iter().enumerate() {
         if !seen.insert(row) {
-            let twice = array_value_to_string(column, index)?;
+            let parts = columns.iter().map(|column| array_value_to_string(column, index));
+            let twice = parts.collect::<Result<Vec<_>, _>>()?.join(", ");
             return Err(Error::invalid(format!("key '{twice}' stands in several rows")));
         }
     }
     Ok(())
+}
+
+fn key_column(batch: &RecordBatch, name: &str) -> Result<ArrayRef> {
+    let column = batch.column_by_name(name).ok_or_else(|| {
+        let schema = batch.schema();
+        let names: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        Error::invalid(format!("key column '{name}' not found; there are {names:?}"))
+    })?;
+    if KeyClass::of(column.data_type()).is_none() {
+        return Err(Error::invalid(format!(
+            "key column '{name}' has type {}; keys are {KEY_TYPES}",
+            column.data_type()
+        )));
+    }
+    refuse_nulls(column, name)?;
+    Ok(column.clone())
 }
 
 fn refuse_nulls(keys: &ArrayRef, column: &str) -> Result<()> {

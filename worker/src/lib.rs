@@ -2,13 +2,14 @@
 //! once and shares between tasks.
 //!
 //! Only workers open stores and read input files. In reading order: [`store`] is what lookups ask;
-//! [`lookup`] is the operator that asks; [`task`] runs one piece of work; [`agent`] takes pieces of
-//! work from a coordinator.
+//! [`lookup`] is the operator that asks; [`input`] reads files; [`task`] runs one piece of work;
+//! [`agent`] takes pieces of work from a coordinator.
 
 // Futures that hold one of DataFusion's expressions are deeply nested types.
 #![recursion_limit = "256"]
 
 pub mod agent;
+mod input;
 mod lookup;
 #[doc(hidden)]
 pub mod micro;

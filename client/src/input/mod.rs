@@ -2,51 +2,41 @@
 
 mod file_table;
 mod frame_table;
+mod options;
+mod partitions;
 
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use datafusion::{dataframe::DataFrame, datasource::TableProvider};
-use keyloom_common::{
-    Error, Result,
-    input::{Format, InputSpec},
-};
+use keyloom_common::{Error, Result, error::redact};
 
-use crate::{session::Session, store::absolute};
+use crate::session::Session;
 use file_table::FileTable;
 use frame_table::FrameTable;
+pub use options::{Columns, Input};
 
 impl Session {
-    /// Reads Parquet, CSV, newline-delimited JSON or Arrow IPC: a file, a folder or a glob. The
-    /// format is told by the names' endings. Rows come in the order of the files' names.
+    /// Reads Parquet, CSV, JSON or Arrow IPC, a file, a folder or a glob, or a Lance dataset. A path
+    /// says all if the names' endings tell the format; [`Input`] has the options. Rows come in the
+    /// order of the files' names.
+    ///
+    /// Each query over the table reads the files that there are when it is submitted.
     ///
     /// # Errors
-    /// `not_found` if there is no such file; `invalid` if the format cannot be told.
-    pub async fn read(&self, path: &str) -> Result<DataFrame> {
-        let table = self.file_table(path, None).await?;
+    /// `not_found` if there is no such file; `invalid` if the format cannot be told, or if the files
+    /// cannot be read as the options say.
+    pub async fn read(&self, input: impl Into<Input>) -> Result<DataFrame> {
+        let table = self.file_table(&input.into()).await?;
         Ok(self.context().read_table(table)?)
     }
 
-    /// Reads files of the given format.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
-    pub async fn read_as(&self, path: &str, format: Format) -> Result<DataFrame> {
-        let table = self.file_table(path, Some(format)).await?;
-        Ok(self.context().read_table(table)?)
-    }
-
-    /// Gives files a name for SQL.
+    /// Gives an input a name for SQL.
     ///
     /// # Errors
     /// As [`Self::read`]; `invalid` if the name is taken.
-    pub async fn register(
-        &self,
-        name: &str,
-        path: &str,
-        format: impl Into<Option<Format>>,
-    ) -> Result<()> {
-        let table = self.file_table(path, format.into()).await?;
+    pub async fn register(&self, name: &str, input: impl Into<Input>) -> Result<()> {
+        let table = self.file_table(&input.into()).await?;
         self.register_table(name, table)
     }
 
@@ -83,14 +73,10 @@ impl Session {
         Ok(())
     }
 
-    async fn file_table(
-        &self,
-        path: &str,
-        format: Option<Format>,
-    ) -> Result<Arc<dyn TableProvider>> {
-        let spec = InputSpec { path: absolute(path)?, format };
-        let description = self.link().connection.describe_input(spec).await?;
-        Ok(Arc::new(FileTable::new(description, self.link().settings.clone())))
+    async fn file_table(&self, input: &Input) -> Result<Arc<dyn TableProvider>> {
+        let context = |error: Error| error.context(format!("input {}", redact(&input.path)));
+        let spec = input.spec(&self.link().settings).map_err(context)?;
+        Ok(Arc::new(FileTable::open(spec, self.link()).await?))
     }
 
     fn frame_table(&self, batches: &[RecordBatch]) -> Result<Arc<dyn TableProvider>> {

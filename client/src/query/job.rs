@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::{
-    common::tree_node::{Transformed, TransformedResult, TreeNode},
+    common::tree_node::{TreeNode, TreeNodeRecursion},
     dataframe::DataFrame,
     physical_plan::ExecutionPlan,
 };
@@ -12,16 +12,16 @@ use futures::{Stream, stream};
 use keyloom_common::{
     BlobId, Error, JobId, Result,
     ipc::Decoder,
-    lookup::{KvLookupExec, Wave},
     plan::{FrameScanExec, encode_plan},
     report::{JobStatus, JobSummary},
     rpc::{Next, Submission},
-    store::{LancePin, ResolvedStore, StoreKind},
+    store::StoreKind,
 };
 
-use keyloom_coordinator::planner::choose_access;
-
-use super::SubmitExec;
+use super::{
+    SubmitExec,
+    pin::{pin_snapshots, stores},
+};
 use crate::link::Link;
 
 /// A query under way. Its rows come in order; dropping it cancels it.
@@ -217,57 +217,6 @@ impl Drop for Job {
     }
 }
 
-/// Resolves each store's version once for the whole job, and chooses the ways to its rows by the
-/// figures of that version.
-async fn pin_snapshots(
-    link: &Link,
-    plan: Arc<dyn ExecutionPlan>,
-) -> Result<Arc<dyn ExecutionPlan>> {
-    let mut pinned: Vec<(Arc<ResolvedStore>, Arc<ResolvedStore>)> = Vec::new();
-    for store in stores(&plan)? {
-        let moves = matches!(
-            &store.spec.kind,
-            StoreKind::Lance(lance) if !matches!(lance.pin, Some(LancePin::Version(_)))
-        );
-        if moves && !pinned.iter().any(|(old, _)| *old == store) {
-            let now = link.connection.describe_store(store.spec.clone()).await?;
-            let mut new = store.description.clone();
-            (new.snapshot, new.figures) = (now.snapshot, now.figures);
-            let new = ResolvedStore::try_new(&store.alias, store.spec.clone(), new)
-                .map_err(|error| error.context(format!("KV store '{}'", store.alias)))?;
-            pinned.push((store, new));
-        }
-    }
-    let pin = |node: Arc<dyn ExecutionPlan>| {
-        let Some(lookup) = node.downcast_ref::<KvLookupExec>() else {
-            return Ok(Transformed::no(node));
-        };
-        let mut waves = lookup.waves().to_vec();
-        for fetch in waves.iter_mut().flat_map(|wave: &mut Wave| &mut wave.fetches) {
-            if let Some((_, new)) = pinned.iter().find(|(old, _)| *old == fetch.store) {
-                fetch.store = Arc::clone(new);
-            }
-        }
-        let lookup = KvLookupExec::try_new(Arc::clone(lookup.input()), waves)?;
-        Ok(Transformed::yes(Arc::new(lookup) as Arc<dyn ExecutionPlan>))
-    };
-    let plan = plan.transform_up(pin).data()?;
-    Ok(choose_access(plan)?)
-}
-
-/// The stores that a plan asks.
-fn stores(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<Arc<ResolvedStore>>> {
-    let mut stores = Vec::new();
-    plan.apply(|node| {
-        if let Some(lookup) = node.downcast_ref::<KvLookupExec>() {
-            let fetches = lookup.waves().iter().flat_map(|wave| &wave.fetches);
-            stores.extend(fetches.map(|fetch| Arc::clone(&fetch.store)));
-        }
-        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
-    })?;
-    Ok(stores)
-}
-
 /// Makes sure that the coordinator holds the in-memory tables and stores that a plan reads.
 async fn send_contents(link: &Link, plan: &Arc<dyn ExecutionPlan>) -> Result<()> {
     let mut blobs: Vec<BlobId> = Vec::new();
@@ -275,7 +224,7 @@ async fn send_contents(link: &Link, plan: &Arc<dyn ExecutionPlan>) -> Result<()>
         if let Some(frame) = node.downcast_ref::<FrameScanExec>() {
             blobs.extend(frame.partitions().iter().map(|partition| partition.blob));
         }
-        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+        Ok(TreeNodeRecursion::Continue)
     })?;
     for store in stores(plan)? {
         if let StoreKind::Memory(memory) = &store.spec.kind {

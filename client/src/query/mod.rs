@@ -2,6 +2,7 @@
 //! them, and the job that brings back rows.
 
 mod job;
+mod pin;
 mod planner;
 mod submit;
 
@@ -11,13 +12,13 @@ use datafusion::{
     config::ConfigOptions,
     dataframe::DataFrame,
     execution::{SessionStateBuilder, context::SessionContext},
-    optimizer::Analyzer,
+    optimizer::{Analyzer, AnalyzerRule},
     physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer},
     physical_plan::displayable,
     prelude::SessionConfig,
 };
 use keyloom_common::{Result, functions::OctetLength};
-use keyloom_coordinator::planner::{ChooseAccess, LiftCalls, PlanLookups};
+use keyloom_coordinator::planner::{ChooseAccess, KeepOrder, LiftCalls, PlanLookups, ReadFields};
 
 use crate::{link::Link, settings::Settings};
 use planner::JobPlanner;
@@ -27,22 +28,29 @@ pub(crate) use submit::SubmitExec;
 
 /// A DataFusion session whose queries run as jobs.
 pub(crate) fn context(link: &Arc<Link>) -> SessionContext {
-    let mut analyzer = Analyzer::default().rules;
-    analyzer.insert(0, Arc::new(LiftCalls));
-    let mut physical: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
-        vec![Arc::new(PlanLookups)];
-    physical.extend(PhysicalOptimizer::default().rules);
-    physical.push(Arc::new(ChooseAccess));
+    let mut analyzer: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
+        vec![Arc::new(ReadFields), Arc::new(LiftCalls)];
+    analyzer.extend(Analyzer::default().rules);
     let state = SessionStateBuilder::new()
         .with_config(config(&link.settings))
         .with_default_features()
         .with_analyzer_rules(analyzer)
-        .with_physical_optimizer_rules(physical)
+        .with_physical_optimizer_rules(physical_rules())
         .with_query_planner(Arc::new(JobPlanner::new(Arc::clone(link))))
         .build();
     let context = SessionContext::new_with_state(state);
     OctetLength::register(&context);
     context
+}
+
+fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
+        vec![Arc::new(PlanLookups), Arc::new(KeepOrder)];
+    // It takes an aggregate of an aggregate for the inner one. There are no statistics to gain by.
+    let defaults = PhysicalOptimizer::default().rules.into_iter();
+    rules.extend(defaults.filter(|rule| rule.name() != "aggregate_statistics"));
+    rules.push(Arc::new(ChooseAccess));
+    rules
 }
 
 /// Rows keep their order, and nothing is planned that a plan cannot carry to another process.

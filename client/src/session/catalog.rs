@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use keyloom_common::{Error, Result, store::ResolvedStore};
+use keyloom_common::{Error, Result, store::AttachedStore};
 
 #[derive(Debug, Default)]
 pub(super) struct Catalog {
-    stores: BTreeMap<String, Arc<ResolvedStore>>,
+    stores: BTreeMap<String, Arc<AttachedStore>>,
     current: Option<String>,
 }
 
@@ -21,13 +21,13 @@ impl Catalog {
         Ok(())
     }
 
-    pub(super) fn attach(&mut self, store: Arc<ResolvedStore>) -> Result<()> {
+    pub(super) fn attach(&mut self, store: Arc<AttachedStore>) -> Result<()> {
         self.check_free(&store.alias)?;
         self.replace(store);
         Ok(())
     }
 
-    pub(super) fn replace(&mut self, store: Arc<ResolvedStore>) {
+    pub(super) fn replace(&mut self, store: Arc<AttachedStore>) {
         self.stores.insert(store.alias.clone(), store);
     }
 
@@ -48,11 +48,11 @@ impl Catalog {
         Ok(())
     }
 
-    pub(super) fn current(&self) -> Option<&Arc<ResolvedStore>> {
+    pub(super) fn current(&self) -> Option<&Arc<AttachedStore>> {
         self.stores.get(self.current.as_deref()?)
     }
 
-    pub(super) fn get(&self, alias: &str) -> Result<&Arc<ResolvedStore>> {
+    pub(super) fn get(&self, alias: &str) -> Result<&Arc<AttachedStore>> {
         self.stores.get(alias).ok_or_else(|| {
             let attached: Vec<_> = self.stores.keys().map(|alias| format!("'{alias}'")).collect();
             let choices = match attached.as_slice() {

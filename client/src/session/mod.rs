@@ -1,6 +1,7 @@
 //! A session: stores under aliases, inputs, queries.
 
 mod catalog;
+mod key;
 mod sql;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +10,7 @@ use datafusion::{dataframe::DataFrame, execution::context::SessionContext};
 use keyloom_common::{
     Error, Result,
     report::WorkerStatus,
-    store::{ResolvedStore, StoreKind},
+    store::{AttachedStore, StoreKind},
 };
 
 use crate::{
@@ -103,8 +104,8 @@ impl Session {
     ) -> Result<()> {
         let alias = alias.into().unwrap_or(store.name()).to_owned();
         self.catalog().check_free(&alias)?;
-        let resolved = self.resolve(&alias, store).await?;
-        self.catalog().attach(resolved)
+        let attached = self.open(&alias, store).await?;
+        self.catalog().attach(attached)
     }
 
     /// As [`Self::attach`], but a store under that alias is replaced.
@@ -118,12 +119,12 @@ impl Session {
     ) -> Result<()> {
         let alias = alias.into().unwrap_or(store.name()).to_owned();
         catalog::check_alias(&alias)?;
-        let resolved = self.resolve(&alias, store).await?;
-        self.catalog().replace(resolved);
+        let attached = self.open(&alias, store).await?;
+        self.catalog().replace(attached);
         Ok(())
     }
 
-    async fn resolve(&self, alias: &str, store: KvStore) -> Result<Arc<ResolvedStore>> {
+    async fn open(&self, alias: &str, store: KvStore) -> Result<Arc<AttachedStore>> {
         let KvStore { spec, contents } = store;
         let id = match &spec.kind {
             StoreKind::Memory(memory) => Some(memory.content),
@@ -134,12 +135,13 @@ impl Session {
             self.link.connection.ensure_blob(*id, bytes).await?;
         }
         let description = self.link.connection.describe_store(spec.clone()).await?;
-        let resolved = ResolvedStore::try_new(alias, spec, description)
+        let attached = AttachedStore::try_new(alias, spec, description)
             .map_err(|error| error.context(format!("KV store '{alias}'")))?;
         if let Some((id, bytes)) = contents {
-            self.link.contents.keep(id, bytes, &resolved);
+            // Plans hold the store with its key, and may outlive its alias.
+            self.link.contents.keep(id, bytes, &attached.resolve(None)?);
         }
-        Ok(resolved)
+        Ok(attached)
     }
 
     /// Forgets an alias. If its store was current, none is current any more. Expressions that were
@@ -160,7 +162,7 @@ impl Session {
     }
 
     /// The current store.
-    pub fn current_kv(&self) -> Option<Arc<ResolvedStore>> {
+    pub fn current_kv(&self) -> Option<Arc<AttachedStore>> {
         self.catalog().current().cloned()
     }
 
@@ -173,7 +175,7 @@ impl Session {
     ///
     /// # Errors
     /// `not_found` if nothing is attached under the alias.
-    pub fn get_kv(&self, alias: &str) -> Result<Arc<ResolvedStore>> {
+    pub fn get_kv(&self, alias: &str) -> Result<Arc<AttachedStore>> {
         self.catalog().get(alias).cloned()
     }
 
@@ -183,7 +185,7 @@ impl Session {
     }
 
     /// The store that a call means: the one under the alias, or the current one.
-    pub(crate) fn source(&self, alias: Option<&str>) -> Result<Arc<ResolvedStore>> {
+    pub(crate) fn source(&self, alias: Option<&str>) -> Result<Arc<AttachedStore>> {
         let catalog = self.catalog();
         match alias {
             Some(alias) => catalog.get(alias).cloned(),

@@ -4,6 +4,8 @@
 //! against the session's stores; what is left is a call of a function of one argument, under a name
 //! that only this statement knows.
 
+mod clauses;
+
 use std::{ops::ControlFlow, sync::Arc};
 
 use datafusion::{
@@ -22,13 +24,14 @@ use keyloom_common::{
     functions::{CallOptions, Function, KvCall, KvFunction, OnError},
 };
 
-use super::Session;
+use super::{Session, key::KeyReader};
 
 pub(super) async fn plan(session: &Session, query: &str) -> Result<DataFrame> {
     let state = session.context.state();
     let dialect = state.config().options().sql_parser.dialect;
     let mut statement = state.sql_to_statement(query, &dialect)?;
-    let mut binder = Binder { session, bound: Vec::new() };
+    let folds = state.config().options().sql_parser.enable_ident_normalization;
+    let mut binder = Binder { session, reader: KeyReader { folds }, bound: Vec::new() };
     bind(&mut statement, &mut binder)?;
     let mut planning = state;
     let mut names = Vec::new();
@@ -60,10 +63,13 @@ fn in_users_words(error: Error, names: &[(Function, String)]) -> Error {
 fn bind(statement: &mut Parsed, binder: &mut Binder<'_>) -> Result<()> {
     match statement {
         Parsed::Statement(statement) => match statement.as_mut() {
-            Statement::Query(_) | Statement::Explain { .. } => match statement.visit(binder) {
-                ControlFlow::Continue(()) => Ok(()),
-                ControlFlow::Break(error) => Err(error),
-            },
+            Statement::Query(_) | Statement::Explain { .. } => {
+                clauses::check(statement, &binder.session.context.state())?;
+                match statement.visit(binder) {
+                    ControlFlow::Continue(()) => Ok(()),
+                    ControlFlow::Break(error) => Err(error),
+                }
+            }
             _ => Err(only_queries()),
         },
         Parsed::Explain(explain) => bind(&mut explain.statement, binder),
@@ -81,6 +87,7 @@ fn only_queries() -> Error {
 /// Settles the calls of one statement.
 struct Binder<'a> {
     session: &'a Session,
+    reader: KeyReader,
     bound: Vec<KvCall>,
 }
 
@@ -111,8 +118,10 @@ impl Binder<'_> {
             FunctionArguments::List(list) => std::mem::take(&mut list.args),
             _ => Vec::new(),
         };
-        let arguments = Arguments::read(function, arguments)?;
-        let store = self.session.source(arguments.source.as_deref())?;
+        let mut arguments = Arguments::read(function, arguments)?;
+        self.reader.name_parts(&mut arguments.key);
+        let key = self.reader.columns(&arguments.key);
+        let store = self.session.source(arguments.source.as_deref())?.resolve(key.as_ref())?;
         let bound = KvCall::try_new(function, store, arguments.options)?;
         // Equal calls get equal names, so that `GROUP BY kv_get(…)` finds its column.
         let index = self.bound.iter().position(|known| *known == bound).unwrap_or_else(|| {
@@ -171,6 +180,8 @@ impl Arguments {
             let Some(value) = value else { continue };
             if *parameter == "row_ids" {
                 key = Some(value);
+            } else if *parameter == "on_error" && is_null(&value) {
+                return Err(literal(parameter, "'raise' or 'null' in quotes", &value));
             } else if !is_null(&value) {
                 match *parameter {
                     "source" => source = Some(text(parameter, &value)?),
@@ -206,7 +217,10 @@ fn texts(expr: &Expr) -> Result<Vec<String>> {
         Expr::Array(Array { elem, .. }) => {
             elem.iter().map(|element| text("columns", element)).collect()
         }
-        other => Err(literal("columns", "a list like ['name', 'category']", other)),
+        other => match text("columns", other) {
+            Ok(column) => Ok(vec![column]),
+            Err(_) => Err(literal("columns", "a list like ['name', 'category']", other)),
+        },
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Error, Result},
-    store::{ResolvedStore, check_key_type, column_names},
+    store::{AskedKey, ResolvedStore, column_names},
 };
 
 /// The most keys that one request carries, unless `batch_size` says otherwise.
@@ -146,11 +146,12 @@ impl KvCall {
         }
     }
 
-    /// The type of the answer for a key column of the given type.
+    /// The type of the answer for a key column.
     ///
     /// # Errors
     /// `invalid` if the store cannot be asked for such keys.
-    pub fn return_type(&self, key: &DataType) -> Result<DataType> {
+    pub fn return_type(&self, key_column: &Field) -> Result<DataType> {
+        let key = key_column.data_type();
         let (list, element) = match list_element(key) {
             Some(element) => (true, element.data_type()),
             None => (false, key),
@@ -161,14 +162,21 @@ impl KvCall {
                 self.function.name()
             )));
         }
-        check_key_type(&self.store.alias, element, self.store.key_type())?;
-        let answer = match self.function {
+        let function = self.function.name();
+        let asked = AskedKey { function, name: key_column.name(), data_type: element };
+        asked.check(&self.store)?;
+        let answer = self.answer_type();
+        Ok(if list { DataType::List(list_item(answer)) } else { answer })
+    }
+
+    /// The type of the answer for one key.
+    pub fn answer_type(&self) -> DataType {
+        match self.function {
             Function::Exists => DataType::Boolean,
             Function::Get | Function::BatchGet => {
                 DataType::Struct(row_fields(&self.store, &self.column_indices()))
             }
-        };
-        Ok(if list { DataType::List(list_item(answer)) } else { answer })
+        }
     }
 
     /// The options as SQL shows them, after the key.

@@ -50,6 +50,16 @@ impl KvFunction {
     }
 }
 
+impl KvFunction {
+    /// The type of the answer for these arguments.
+    fn answer(&self, keys: &[FieldRef]) -> Result<DataType> {
+        match keys {
+            [key] => Ok(self.call.return_type(key)?),
+            _ => Err(Error::invalid(format!("{} takes one key expression", self.name())).into()),
+        }
+    }
+}
+
 impl ScalarUDFImpl for KvFunction {
     fn name(&self) -> &str {
         &self.name
@@ -65,15 +75,12 @@ impl ScalarUDFImpl for KvFunction {
     }
 
     fn return_type(&self, keys: &[DataType]) -> Result<DataType> {
-        match keys {
-            [key] => Ok(self.call.return_type(key)?),
-            _ => Err(Error::invalid(format!("{} takes one key expression", self.name())).into()),
-        }
+        let keys = keys.iter().map(|key| Arc::new(Field::new("key", key.clone(), true)));
+        self.answer(&keys.collect::<Vec<_>>())
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        let keys: Vec<_> = args.arg_fields.iter().map(|field| field.data_type().clone()).collect();
-        Ok(Arc::new(Field::new(self.name(), self.return_type(&keys)?, true)))
+        Ok(Arc::new(Field::new(self.name(), self.answer(args.arg_fields)?, true)))
     }
 
     fn coerce_types(&self, keys: &[DataType]) -> Result<Vec<DataType>> {

@@ -3,14 +3,16 @@
 //! A [`KvCall`] is one use of a function with everything settled: the store it found when the
 //! expression was built, the columns, the options. [`KvFunction`] carries it through DataFusion's
 //! planner as a marker: its type is known, and it is never invoked, because planning replaces it
-//! by a lookup.
+//! by a lookup. [`GetField`] reads a field of an answer.
 
 mod call;
+mod field;
 mod marker;
 mod octet_length;
 
 pub use call::row_fields;
 pub use call::{CallOptions, DEFAULT_BATCH_SIZE, Function, KvCall, OnError};
 pub(crate) use call::{list_element, list_item};
+pub use field::{GET_FIELD, GetField};
 pub use marker::KvFunction;
 pub use octet_length::OctetLength;

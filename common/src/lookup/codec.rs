@@ -2,22 +2,16 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
 use datafusion::{
     execution::TaskContext, physical_expr::PhysicalExpr, physical_plan::ExecutionPlan,
 };
-use datafusion_proto::{
-    physical_plan::{
-        PhysicalExtensionCodec, from_proto::parse_physical_expr, to_proto::serialize_physical_expr,
-    },
-    protobuf::PhysicalExprNode,
-};
-use prost::Message;
+use datafusion_proto::physical_plan::PhysicalExtensionCodec;
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, Call, Fetch, KvLookupExec, Wave};
 use crate::{
-    error::{Error, Result},
+    error::Result,
+    plan::{decode_expr, encode_expr},
     rpc::bincode,
     store::{Access, ResolvedStore},
 };
@@ -107,22 +101,4 @@ fn decode_wave(
         })
     };
     Ok(Wave { fetches: fetches.into_iter().map(fetch).collect::<Result<_>>()? })
-}
-
-fn encode_expr(
-    expr: &Arc<dyn PhysicalExpr>,
-    codec: &dyn PhysicalExtensionCodec,
-) -> Result<Vec<u8>> {
-    Ok(serialize_physical_expr(expr, codec)?.encode_to_vec())
-}
-
-fn decode_expr(
-    bytes: &[u8],
-    schema: &SchemaRef,
-    context: &TaskContext,
-    codec: &dyn PhysicalExtensionCodec,
-) -> Result<Arc<dyn PhysicalExpr>> {
-    let node = PhysicalExprNode::decode(bytes)
-        .map_err(|error| Error::internal(format!("bad expression from a peer: {error}")))?;
-    Ok(parse_physical_expr(&node, context, schema, codec)?)
 }

@@ -3,13 +3,13 @@
 use std::{fmt, num::NonZeroUsize, sync::Arc};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::{PhysicalExpr, expressions::Column};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     error::Result,
     functions::{OnError, list_element, list_item, row_fields},
-    store::{Access, ResolvedStore},
+    store::{Access, KeyOrigin, ResolvedStore},
 };
 
 /// Fetches that can be made at the same time: none needs another's answer.
@@ -90,6 +90,17 @@ impl Fetch {
         columns.filter_map(|&column| figures.value_bytes.get(column)).sum()
     }
 
+    /// What the key is compared with, unless a column is compared with a column of the same name
+    /// because the user said so.
+    fn fmt_key(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = self.store.key();
+        let asked = self.key.downcast_ref::<Column>().map(Column::name);
+        match self.store.key_origin() {
+            KeyOrigin::Given if asked.is_some_and(|asked| key.columns() == [asked]) => Ok(()),
+            origin => write!(f, " = {key}{}", origin.note()),
+        }
+    }
+
     /// The way to the rows, in words. Rows are not read if only existence is asked for.
     fn path(&self) -> String {
         let Access { keys, rows, .. } = self.access;
@@ -137,6 +148,7 @@ impl fmt::Display for Wave {
 impl fmt::Display for Fetch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{} by {}", self.store.alias, self.store.description.snapshot, self.key)?;
+        self.fmt_key(f)?;
         if let Some(reason) = &self.reason {
             write!(f, " via {} ({reason})", self.path())?;
         }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use datafusion::{
     error::{DataFusionError, Result},
     execution::TaskContext,
+    logical_expr::ScalarUDF,
     physical_plan::ExecutionPlan,
 };
 use datafusion_proto::{
@@ -19,8 +20,19 @@ use datafusion_proto::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{FrameScanExec, frame::FrameNode};
-use crate::{error::Error, lookup, lookup::KvLookupExec, rpc::bincode};
+use super::{
+    FrameScanExec, InputScanExec,
+    expr::{decode_expr, encode_expr},
+    frame::FrameNode,
+    scan::ScanNode,
+};
+use crate::{
+    error::Error,
+    functions::{GET_FIELD, GetField, KvFunction},
+    lookup,
+    lookup::KvLookupExec,
+    rpc::bincode,
+};
 
 /// A physical plan as bytes.
 ///
@@ -53,6 +65,8 @@ enum Node {
     /// A lookup, as `lookup::codec` writes it.
     Lookup(Vec<u8>),
     Frame(FrameNode),
+    /// A scan, and its predicate.
+    Scan(ScanNode, Option<Vec<u8>>),
 }
 
 #[derive(Debug)]
@@ -70,6 +84,12 @@ impl PhysicalExtensionCodec for Codec {
                 Ok(Arc::new(lookup::decode(&bytes, Arc::clone(input), context, self)?))
             }
             (Node::Frame(node), []) => Ok(Arc::new(FrameScanExec::from_node(node)?)),
+            (Node::Scan(node, predicate), []) => {
+                let scan = InputScanExec::from_node(node)?;
+                let expr = |bytes: Vec<u8>| decode_expr(&bytes, &scan.schema(), context, self);
+                let predicate = predicate.map(expr).transpose()?;
+                Ok(Arc::new(scan.with_predicate(predicate)))
+            }
             _ => Err(Error::internal("a plan from a peer with the wrong number of inputs").into()),
         }
     }
@@ -79,6 +99,9 @@ impl PhysicalExtensionCodec for Codec {
             Node::Lookup(lookup::encode(exec, self)?)
         } else if let Some(exec) = plan.downcast_ref::<FrameScanExec>() {
             Node::Frame(exec.to_node())
+        } else if let Some(exec) = plan.downcast_ref::<InputScanExec>() {
+            let predicate = exec.predicate().map(|expr| encode_expr(expr, self)).transpose()?;
+            Node::Scan(exec.to_node(), predicate)
         } else {
             return Err(DataFusionError::NotImplemented(format!(
                 "{} cannot run on a cluster",
@@ -87,5 +110,31 @@ impl PhysicalExtensionCodec for Codec {
         };
         bytes.extend(bincode::encode(&node)?);
         Ok(())
+    }
+
+    /// Functions travel by their names. Whoever runs the plan reads fields by [`GetField`], whatever
+    /// functions it has.
+    fn try_encode_udf(&self, function: &ScalarUDF, bytes: &mut Vec<u8>) -> Result<()> {
+        if function.name() == GET_FIELD {
+            bytes.extend(GET_FIELD.bytes());
+        }
+        if function.inner().is::<KvFunction>() {
+            return Err(Error::invalid(
+                "a lookup stands where none can be made; compute it as a column of a subquery \
+                 first, and use that column",
+            )
+            .into());
+        }
+        Ok(())
+    }
+
+    fn try_decode_udf(&self, name: &str, _bytes: &[u8]) -> Result<Arc<ScalarUDF>> {
+        match name {
+            GET_FIELD => Ok(GetField::udf()),
+            _ => {
+                Err(Error::internal(format!("a plan from a peer calls {name}, which is not known"))
+                    .into())
+            }
+        }
     }
 }

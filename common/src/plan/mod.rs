@@ -1,10 +1,14 @@
-//! Plans between processes: the codec, the leaf for rows that travel beside the plan, and what a
-//! fragment needs of the worker that runs it.
+//! Plans between processes: the codec, the leaves for files and for rows that travel beside the plan,
+//! and what a fragment needs of the worker that runs it.
 
 mod codec;
+mod expr;
 mod frame;
 mod runtime;
+mod scan;
 
 pub use codec::{decode_plan, encode_plan};
+pub(crate) use expr::{decode_expr, encode_expr};
 pub use frame::{FramePartition, FrameScanExec};
 pub use runtime::{FragmentRuntime, FragmentRuntimeHandle, fragment_runtime};
+pub use scan::{FileSlice, InputScanExec, RowRange, ScanPartition, ScanTable};

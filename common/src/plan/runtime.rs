@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 
+use super::InputScanExec;
 use crate::{
     BlobId,
     error::{Error, Result},
@@ -24,6 +25,17 @@ pub trait FragmentRuntime: Debug + Send + Sync {
         node: &KvLookupExec,
         partition: usize,
         input: SendableRecordBatchStream,
+        context: &Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream>;
+
+    /// Reads a partition of an input.
+    ///
+    /// # Errors
+    /// If the scan cannot start; later errors come through the stream.
+    fn scan(
+        &self,
+        node: &InputScanExec,
+        partition: usize,
         context: &Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream>;
 

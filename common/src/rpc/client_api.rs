@@ -6,7 +6,7 @@ use super::Body;
 use crate::{
     BlobId, JobId,
     error::Result,
-    input::{InputDescription, InputSpec},
+    input::{Fingerprint, InputAnswer, InputSpec},
     report::{JobStatus, JobSummary, WorkerStatus},
     store::{StoreDescription, StoreSpec},
 };
@@ -23,8 +23,8 @@ pub trait ClientApi {
     /// Opens a store on a worker to learn its columns and newest snapshot.
     async fn describe_store(spec: StoreSpec) -> Result<StoreDescription>;
 
-    /// Looks at files on a worker to learn their columns.
-    async fn describe_input(spec: InputSpec) -> Result<InputDescription>;
+    /// Looks at files on a worker to learn their columns, unless they are those that are known.
+    async fn describe_input(spec: InputSpec, known: Option<Fingerprint>) -> Result<InputAnswer>;
 
     /// Starts a job. Submitting the same job again changes nothing.
     async fn submit(job: Submission) -> Result<()>;

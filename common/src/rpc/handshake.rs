@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Raised whenever a message of a service changes.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// The longest line of a handshake, in bytes.
 const MAX_LINE: usize = 1024;

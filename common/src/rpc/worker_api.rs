@@ -7,7 +7,7 @@ use super::Body;
 use crate::{
     AttemptId, BlobId, WorkerId,
     error::Result,
-    input::{InputDescription, InputSpec},
+    input::{Fingerprint, InputAnswer, InputSpec},
     report::PlanMetrics,
     store::{StoreDescription, StoreSpec},
 };
@@ -64,7 +64,7 @@ pub struct WorkerInfo {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Order {
     /// Run this.
-    Start(Assignment),
+    Start(Box<Assignment>),
     /// Stop that: its output is not wanted any more.
     Stop(AttemptId),
 }
@@ -92,8 +92,8 @@ pub enum Work {
     },
     /// Open a store and describe it.
     DescribeStore(StoreSpec),
-    /// Look at files and describe them.
-    DescribeInput(InputSpec),
+    /// Look at files and describe them, unless they are those that are known.
+    DescribeInput(InputSpec, Option<Fingerprint>),
 }
 
 /// What an attempt that succeeded has done.
@@ -111,7 +111,7 @@ pub enum TaskOutput {
     /// The store's description.
     Store(StoreDescription),
     /// The input's description.
-    Input(InputDescription),
+    Input(InputAnswer),
 }
 
 /// A part of a blob.

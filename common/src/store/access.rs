@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Figures, LanceKey};
+use super::{Figures, StoreKey};
 use crate::error::{Error, Result};
 
 /// The way from keys to rows.
@@ -88,26 +88,31 @@ impl ForcedAccess {
     }
 
     /// Refuses ways that a store with this key does not have.
-    pub(super) fn check(self, key: &LanceKey, figures: &Figures) -> Result<()> {
+    pub(super) fn check(self, key: &StoreKey, figures: &Figures) -> Result<()> {
         let Some(path) = self.keys else { return Ok(()) };
         let refuse = |why: String| Err(Error::invalid(format!("key_path is '{path}', but {why}")));
         match (key, path) {
-            (LanceKey::Column(_), KeyPath::Map | KeyPath::Scan) => Ok(()),
-            (LanceKey::Column(_), KeyPath::Btree) if figures.key_index.is_some() => Ok(()),
-            (LanceKey::Column(column), KeyPath::Btree) => refuse(format!(
-                "key column '{column}' has no BTree index; create one, or choose auto, map or scan"
-            )),
-            (LanceKey::Column(_), KeyPath::Direct) => refuse(
+            (StoreKey::Columns(_), KeyPath::Map | KeyPath::Scan) => Ok(()),
+            (StoreKey::Columns(_), KeyPath::Btree) if figures.key_index(key).is_some() => Ok(()),
+            (StoreKey::Columns(columns), KeyPath::Btree) => refuse(match columns.single() {
+                Some(column) => format!(
+                    "key column '{column}' has no BTree index; create one, or choose auto, map or \
+                     scan"
+                ),
+                None => "a key of several columns has no BTree index; choose auto, map or scan"
+                    .to_owned(),
+            }),
+            (StoreKey::Columns(_), KeyPath::Direct) => refuse(
                 "a column's values do not say where rows are; choose auto, map, scan or \
                         btree"
                     .to_owned(),
             ),
-            (LanceKey::RowId, KeyPath::Map) if figures.stable_row_ids => Ok(()),
-            (LanceKey::RowId, _) if figures.stable_row_ids => {
+            (StoreKey::RowId, KeyPath::Map) if figures.stable_row_ids => Ok(()),
+            (StoreKey::RowId, _) if figures.stable_row_ids => {
                 refuse("stable row ids are found by a map alone; choose auto or map".to_owned())
             }
-            (LanceKey::RowId | LanceKey::Offset, _) => {
-                refuse(format!("{} says by itself where rows are; choose auto", key.name()))
+            (StoreKey::RowId | StoreKey::Offset, _) => {
+                refuse(format!("{key} says by itself where rows are; choose auto"))
             }
         }
     }
@@ -159,20 +164,22 @@ mod tests {
     #[test]
     fn a_way_that_the_store_does_not_have_is_refused() {
         let plain = Figures::default();
-        let indexed = Figures { key_index: Some(KeyIndex { fragments: 1 }), ..Figures::default() };
+        let btrees = [("id".to_owned(), KeyIndex { fragments: 1 })].into();
+        let indexed = Figures { btrees, ..Figures::default() };
         let stable = Figures { stable_row_ids: true, ..Figures::default() };
-        let column = LanceKey::Column("id".to_owned());
-        let check = |path, key: &LanceKey, figures: &Figures| {
+        let column = StoreKey::column("id");
+        let several = StoreKey::parse(["id", "day"]).unwrap();
+        let check = |path, key: &StoreKey, figures: &Figures| {
             let forced = ForcedAccess { keys: path, rows: Some(RowPath::Scan) };
             forced.check(key, figures).map_err(|error| error.message().to_owned())
         };
-        for key in [&column, &LanceKey::RowId, &LanceKey::Offset] {
+        for key in [&column, &StoreKey::RowId, &StoreKey::Offset] {
             assert_eq!(check(None, key, &plain), Ok(()));
         }
         for path in [KeyPath::Map, KeyPath::Scan, KeyPath::Btree] {
             assert_eq!(check(Some(path), &column, &indexed), Ok(()));
         }
-        assert_eq!(check(Some(KeyPath::Map), &LanceKey::RowId, &stable), Ok(()));
+        assert_eq!(check(Some(KeyPath::Map), &StoreKey::RowId, &stable), Ok(()));
         let refusals = [
             (
                 check(Some(KeyPath::Btree), &column, &plain),
@@ -180,21 +187,26 @@ mod tests {
                  choose auto, map or scan",
             ),
             (
+                check(Some(KeyPath::Btree), &several, &indexed),
+                "key_path is 'btree', but a key of several columns has no BTree index; choose \
+                 auto, map or scan",
+            ),
+            (
                 check(Some(KeyPath::Direct), &column, &plain),
                 "key_path is 'direct', but a column's values do not say where rows are; choose \
                  auto, map, scan or btree",
             ),
             (
-                check(Some(KeyPath::Scan), &LanceKey::RowId, &stable),
+                check(Some(KeyPath::Scan), &StoreKey::RowId, &stable),
                 "key_path is 'scan', but stable row ids are found by a map alone; choose auto or \
                  map",
             ),
             (
-                check(Some(KeyPath::Map), &LanceKey::RowId, &plain),
+                check(Some(KeyPath::Map), &StoreKey::RowId, &plain),
                 "key_path is 'map', but _rowid says by itself where rows are; choose auto",
             ),
             (
-                check(Some(KeyPath::Map), &LanceKey::Offset, &stable),
+                check(Some(KeyPath::Map), &StoreKey::Offset, &stable),
                 "key_path is 'map', but _offset says by itself where rows are; choose auto",
             ),
         ];

@@ -1,33 +1,18 @@
 //! What opening a store teaches, and how a plan names the store from then on.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use serde::{Deserialize, Serialize};
 
-use super::{Figures, KeyClass, LanceKey, StoreKind, StoreSpec};
+use super::{
+    AttachedStore, Figures, KEY_TYPES, KeyClass, KeyColumns, KeyOrigin, Snapshot, StoreKey,
+    StoreKind, StoreSpec,
+};
 use crate::{
     error::{Error, Result},
     ipc,
 };
-
-/// The state of a store that a whole job reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Snapshot {
-    /// A version number of the dataset.
-    Version(u64),
-    /// The contents cannot change: they are named by their hash.
-    Immutable,
-}
-
-impl fmt::Display for Snapshot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Version(version) => write!(f, "v{version}"),
-            Self::Immutable => f.write_str("immutable"),
-        }
-    }
-}
 
 /// A store's columns, its current snapshot and its figures.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -39,9 +24,12 @@ pub struct StoreDescription {
     pub snapshot: Snapshot,
     /// The snapshot's figures, where there are several ways to its rows.
     pub figures: Option<Figures>,
+    /// The primary key that the dataset declares.
+    pub primary_key: Option<KeyColumns>,
 }
 
-/// A store as a plan carries it: the alias, what to open, and at which snapshot. Never a handle.
+/// A store as a plan carries it: the alias, what to open, at which snapshot, and what its keys are.
+/// Never a handle.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ResolvedStore {
     /// The name by which the query found it.
@@ -50,38 +38,63 @@ pub struct ResolvedStore {
     pub spec: StoreSpec,
     /// Its columns and the snapshot that every task of the job reads.
     pub description: StoreDescription,
+    key: StoreKey,
+    key_origin: KeyOrigin,
 }
 
 impl ResolvedStore {
     /// Joins an alias, a spec and what opening it taught.
     ///
     /// # Errors
-    /// `invalid` if the key column does not exist or has a type that keys cannot have, or if the
-    /// spec forces a way to the rows that the store does not have.
+    /// `invalid` if no key is given or declared, a key column does not exist or has a type that keys
+    /// cannot have, or if the spec forces a way to the rows that the store does not have.
     pub fn try_new(
         alias: impl Into<String>,
         spec: StoreSpec,
         description: StoreDescription,
     ) -> Result<Arc<Self>> {
-        let store = Self { alias: alias.into(), spec, description };
-        if let Some(column) = store.key_column() {
-            let field = store.field(column).ok_or_else(|| {
-                let names = column_names(store.schema());
-                Error::invalid(format!("key column '{column}' not found; the store has {names}"))
-            })?;
-            if KeyClass::of(field.data_type()).is_none() {
-                return Err(Error::invalid(format!(
-                    "key column '{column}' has type {}; keys are integers, strings or binary",
-                    field.data_type()
-                )));
-            }
-        }
+        AttachedStore::try_new(alias, spec, description)?.resolve(None)
+    }
+
+    /// The store with a key that was settled.
+    pub(super) fn with_key(
+        alias: String,
+        spec: StoreSpec,
+        description: StoreDescription,
+        key: StoreKey,
+        key_origin: KeyOrigin,
+    ) -> Result<Arc<Self>> {
+        let store = Self { alias, spec, description, key, key_origin };
+        store.key.columns().iter().try_for_each(|column| store.check_key_column(column))?;
         if let (StoreKind::Lance(lance), Some(figures)) =
             (&store.spec.kind, &store.description.figures)
         {
-            lance.access.check(&lance.key, figures)?;
+            lance.access.check(&store.key, figures)?;
         }
         Ok(Arc::new(store))
+    }
+
+    /// The same store and key, described anew.
+    ///
+    /// # Errors
+    /// As [`Self::try_new`].
+    pub fn described(&self, description: StoreDescription) -> Result<Arc<Self>> {
+        let Self { alias, spec, key, key_origin, .. } = self.clone();
+        Self::with_key(alias, spec, description, key, key_origin)
+    }
+
+    fn check_key_column(&self, column: &str) -> Result<()> {
+        let field = self.field(column).ok_or_else(|| {
+            let names = column_names(self.schema());
+            Error::invalid(format!("key column '{column}' not found; the store has {names}"))
+        })?;
+        if KeyClass::of(field.data_type()).is_none() {
+            return Err(Error::invalid(format!(
+                "key column '{column}' has type {}; keys are {KEY_TYPES}",
+                field.data_type()
+            )));
+        }
+        Ok(())
     }
 
     /// The store's columns.
@@ -89,20 +102,29 @@ impl ResolvedStore {
         &self.description.schema
     }
 
-    /// The type that keys are compared in.
-    pub fn key_type(&self) -> &DataType {
-        let field = self.key_column().and_then(|column| self.field(column));
-        field.map_or(&DataType::UInt64, Field::data_type)
+    /// What its keys are.
+    pub fn key(&self) -> &StoreKey {
+        &self.key
     }
 
-    /// The column that holds the keys, unless they are row ids or offsets.
-    pub fn key_column(&self) -> Option<&str> {
-        match &self.spec.kind {
-            StoreKind::Lance(lance) => match &lance.key {
-                LanceKey::Column(column) => Some(column),
-                LanceKey::RowId | LanceKey::Offset => None,
-            },
-            StoreKind::Memory(memory) => Some(&memory.key),
+    /// Who said so.
+    pub fn key_origin(&self) -> KeyOrigin {
+        self.key_origin
+    }
+
+    /// The type that keys are compared in: a struct of the columns, if there are several.
+    pub fn key_type(&self) -> DataType {
+        match self.key_fields().as_slice() {
+            [only] => only.data_type().clone(),
+            several => DataType::Struct(several.iter().cloned().collect()),
+        }
+    }
+
+    /// The columns of the key; row ids and offsets pass for a column of their name.
+    pub(crate) fn key_fields(&self) -> Vec<Field> {
+        match self.key.columns() {
+            [] => vec![Field::new(self.key.to_string(), DataType::UInt64, false)],
+            columns => columns.iter().filter_map(|name| self.field(name)).cloned().collect(),
         }
     }
 
@@ -114,6 +136,10 @@ impl ResolvedStore {
 
 /// Column names as messages list them.
 pub(crate) fn column_names(schema: &SchemaRef) -> String {
-    let names: Vec<_> = schema.fields().iter().map(|field| format!("'{}'", field.name())).collect();
-    names.join(", ")
+    quoted(schema.fields().iter().map(|field| field.name()))
+}
+
+/// Names as messages list them.
+pub(super) fn quoted<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    names.map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ")
 }

@@ -1,6 +1,10 @@
 //! What decides how a store's rows are best reached: its size, and the bounds of its worker.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use super::StoreKey;
 
 /// Bytes of the map from keys to rows, for each row: 8 of the key's code, 4 of the row, 1 to find
 /// them.
@@ -15,8 +19,8 @@ pub struct Figures {
     pub fragments: u64,
     /// Bytes of an average value, for each column of the schema: exact for types of fixed width.
     pub value_bytes: Vec<u64>,
-    /// The BTree index on the key column, if there is one.
-    pub key_index: Option<KeyIndex>,
+    /// The BTree indices, by their columns.
+    pub btrees: BTreeMap<String, KeyIndex>,
     /// Whether row ids stay when rows move, so that they do not say where rows are.
     pub stable_row_ids: bool,
     /// The most bytes of a map from keys to rows.
@@ -25,7 +29,17 @@ pub struct Figures {
     pub column_cache_bytes: u64,
 }
 
-/// A BTree index on a key column.
+impl Figures {
+    /// The BTree index on the key, if it is one column and there is such an index.
+    pub fn key_index(&self, key: &StoreKey) -> Option<KeyIndex> {
+        match key.columns() {
+            [column] => self.btrees.get(column).copied(),
+            _ => None,
+        }
+    }
+}
+
+/// A BTree index on a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct KeyIndex {
     /// The fragments whose rows it holds. Those of others must be scanned.

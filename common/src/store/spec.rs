@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::ForcedAccess;
+use super::{ForcedAccess, KeyColumns, StoreKey};
 use crate::{BlobId, error::redact};
 
 /// A store under its own name. The alias, by which queries find it, is given when it is attached.
@@ -30,8 +30,9 @@ pub enum StoreKind {
 pub struct LanceSpec {
     /// An absolute path or a URI with a scheme that the workers know.
     pub uri: String,
-    /// What a key is compared with.
-    pub key: LanceKey,
+    /// What a key is compared with. If absent, the dataset's primary key, or else what each call
+    /// looks up by its name.
+    pub key: Option<StoreKey>,
     /// Which version to read; the newest at submission if absent.
     pub pin: Option<LancePin>,
     /// The name of a profile in the workers' settings that holds storage options.
@@ -40,17 +41,6 @@ pub struct LanceSpec {
     pub on_duplicate_key: OnDuplicateKey,
     /// How its rows are reached, where the planner is not to choose.
     pub access: ForcedAccess,
-}
-
-/// What the keys of a Lance store are.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum LanceKey {
-    /// The values of a column.
-    Column(String),
-    /// Lance's row ids (`_rowid`).
-    RowId,
-    /// Positions in the snapshot, from 0, deleted rows not counted (`_offset`).
-    Offset,
 }
 
 /// A version of a Lance dataset, by number or by tag.
@@ -81,35 +71,16 @@ pub enum OnDuplicateKey {
 pub struct MemorySpec {
     /// The Arrow IPC stream.
     pub content: BlobId,
-    /// The key column.
-    pub key: String,
-}
-
-impl LanceKey {
-    /// Reads the words that users write: a column's name, `_rowid` or `_offset`.
-    pub fn parse(key: &str) -> Self {
-        match key {
-            "_rowid" => Self::RowId,
-            "_offset" => Self::Offset,
-            column => Self::Column(column.to_owned()),
-        }
-    }
-
-    /// The words that users write.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::RowId => "_rowid",
-            Self::Offset => "_offset",
-            Self::Column(column) => column,
-        }
-    }
+    /// The key columns.
+    pub key: KeyColumns,
 }
 
 impl fmt::Display for StoreSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             StoreKind::Lance(lance) => {
-                write!(f, "lance {} by {}", redact(&lance.uri), lance.key.name())
+                write!(f, "lance {}", redact(&lance.uri))?;
+                lance.key.iter().try_for_each(|key| write!(f, " by {key}"))
             }
             StoreKind::Memory(memory) => write!(f, "memory {} by {}", memory.content, memory.key),
         }

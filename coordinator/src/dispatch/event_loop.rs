@@ -176,7 +176,7 @@ impl EventLoop {
             return;
         };
         self.outputs.open(worker, attempt);
-        self.order(worker, Order::Start(Assignment { attempt, work }));
+        self.order(worker, Order::Start(Box::new(Assignment { attempt, work })));
     }
 
     fn order(&self, worker: WorkerId, order: Order) {

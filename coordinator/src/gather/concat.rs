@@ -6,13 +6,14 @@ use std::{fmt, sync::Arc};
 use datafusion::{
     error::Result,
     execution::{SendableRecordBatchStream, TaskContext},
-    physical_expr::EquivalenceProperties,
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning,
         PlanProperties, stream::RecordBatchStreamAdapter,
     },
 };
 use futures::{StreamExt, TryStreamExt, stream};
+
+use super::properties::without_order;
 
 /// One partition: the input's, one after the other.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub(crate) struct ConcatExec {
 impl ConcatExec {
     pub(crate) fn new(input: Arc<dyn ExecutionPlan>) -> Self {
         let properties = Arc::new(PlanProperties::new(
-            EquivalenceProperties::new(input.schema()),
+            without_order(&input),
             Partitioning::UnknownPartitioning(1),
             input.pipeline_behavior(),
             input.boundedness(),

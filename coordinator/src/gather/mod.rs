@@ -5,6 +5,7 @@
 
 mod concat;
 mod context;
+mod properties;
 mod remote;
 mod spool;
 mod stage_run;

@@ -9,7 +9,6 @@ use arrow::array::RecordBatch;
 use datafusion::{
     error::{DataFusionError, Result},
     execution::{SendableRecordBatchStream, TaskContext},
-    physical_expr::EquivalenceProperties,
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning,
         PlanProperties, stream::RecordBatchStreamAdapter,
@@ -22,6 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Piece,
+    properties::without_order,
     stage_run::{StageRun, chunks},
 };
 use crate::{dispatch::Finished, planner::Slice};
@@ -93,7 +93,7 @@ impl RemoteExec {
         };
         let equivalences = match output {
             Output::Runs => fragment.equivalence_properties().clone(),
-            Output::Ordered => EquivalenceProperties::new(fragment.schema()),
+            Output::Ordered => without_order(&fragment),
         };
         let properties = PlanProperties::new(
             equivalences,

@@ -1,7 +1,7 @@
 //! The choice of a way to a store's rows, by its figures and the keys that are expected.
 
 use keyloom_common::store::{
-    Access, Figures, ForcedAccess, KEY_MAP_BYTES_A_ROW, KeyPath, LanceKey, RowPath,
+    Access, Figures, ForcedAccess, KEY_MAP_BYTES_A_ROW, KeyIndex, KeyPath, RowPath, StoreKey,
     cost::{Keys, Storage, prefers_index},
 };
 
@@ -9,7 +9,7 @@ use keyloom_common::store::{
 #[derive(Clone, Debug)]
 pub(super) struct Question<'a> {
     /// What the store is keyed by.
-    pub(super) key: &'a LanceKey,
+    pub(super) key: &'a StoreKey,
     /// What its options force.
     pub(super) forced: ForcedAccess,
     /// The store's figures.
@@ -18,8 +18,8 @@ pub(super) struct Question<'a> {
     pub(super) storage: Storage,
     /// The columns that are answered; none if only existence is asked for.
     pub(super) columns: &'a [usize],
-    /// The column of the keys, if rows are found by a hash and their keys compared.
-    pub(super) compared: Option<usize>,
+    /// The columns of the key, if rows are found by a hash and their keys compared.
+    pub(super) compared: Vec<usize>,
     /// How many keys are expected, if that is known.
     pub(super) keys: Option<u64>,
     /// The most keys of one request.
@@ -56,22 +56,21 @@ impl Question<'_> {
     fn key_path(&self) -> (KeyPath, Option<String>) {
         let Figures { rows, stable_row_ids, .. } = *self.figures;
         match self.key {
-            LanceKey::RowId if stable_row_ids => return (KeyPath::Map, None),
-            LanceKey::RowId | LanceKey::Offset => return (KeyPath::Direct, None),
-            LanceKey::Column(_) => {}
+            StoreKey::RowId if stable_row_ids => return (KeyPath::Map, None),
+            StoreKey::RowId | StoreKey::Offset => return (KeyPath::Direct, None),
+            StoreKey::Columns(_) => {}
         }
         if let Some(forced) = self.forced.keys {
             return (forced, Some("key path forced".to_owned()));
         }
         let map = rows.saturating_mul(KEY_MAP_BYTES_A_ROW);
         if map > self.figures.max_key_map_bytes {
-            let path =
-                if self.figures.key_index.is_some() { KeyPath::Btree } else { KeyPath::Scan };
+            let path = if self.key_index().is_some() { KeyPath::Btree } else { KeyPath::Scan };
             let bound = bytes(self.figures.max_key_map_bytes);
             return (path, Some(format!("key map of {} over {bound}", bytes(map))));
         }
         let few = |keys| prefers_index(keys, rows, self.unindexed_rows());
-        match (self.figures.key_index, self.keys) {
+        match (self.key_index(), self.keys) {
             (Some(_), Some(keys)) if few(keys) => (KeyPath::Btree, None),
             _ => (KeyPath::Map, None),
         }
@@ -108,10 +107,14 @@ impl Question<'_> {
         (path, Some(format!("columns of {} over {}", bytes(size), bytes(room))))
     }
 
+    fn key_index(&self) -> Option<KeyIndex> {
+        self.figures.key_index(self.key)
+    }
+
     /// The columns that are answered or compared.
     fn columns_read(&self) -> Vec<usize> {
         let mut columns = self.columns.to_vec();
-        columns.extend(self.compared.filter(|compared| !columns.contains(compared)));
+        columns.extend(self.compared.iter().filter(|compared| !self.columns.contains(compared)));
         columns
     }
 
@@ -125,8 +128,8 @@ impl Question<'_> {
 
     /// About how many rows stand in fragments that the index does not cover.
     fn unindexed_rows(&self) -> u64 {
-        let Figures { rows, fragments, key_index, .. } = self.figures;
-        let covered = key_index.map_or(0, |index| index.fragments).min(*fragments);
+        let Figures { rows, fragments, .. } = self.figures;
+        let covered = self.key_index().map_or(0, |index| index.fragments).min(*fragments);
         let share = (fragments - covered) as f64 / (*fragments).max(1) as f64;
         (*rows as f64 * share) as u64
     }

@@ -14,7 +14,7 @@ use datafusion::{
 };
 use keyloom_common::{
     lookup::{Fetch, KvLookupExec},
-    store::{Access, KeyClass, StoreKind, cost::Storage},
+    store::{Access, StoreKind, cost::Storage, is_exact},
 };
 
 use super::{
@@ -88,15 +88,16 @@ fn set_access(fetch: &mut Fetch, rows: Option<u64>) {
         fetch.access = Access { expected_keys: keys, ..Access::default() };
         return;
     };
-    let hashed = KeyClass::of(store.key_type()) != Some(KeyClass::Integer);
-    let key_column = store.key_column().filter(|_| hashed);
+    let hashed = !is_exact(&store.key_type());
+    let key_columns = store.key().columns().iter().filter(|_| hashed);
+    let compared = key_columns.filter_map(|column| store.schema().index_of(column).ok());
     let Choice { access, reason } = choose(&Question {
-        key: &lance.key,
+        key: store.key(),
         forced: lance.access,
         figures,
         storage: Storage::of(&lance.uri),
         columns: &fetch.columns(),
-        compared: key_column.and_then(|column| store.schema().index_of(column).ok()),
+        compared: compared.collect(),
         keys,
         keys_at_once: keys_at_once(fetch),
     });

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use datafusion::{
     common::tree_node::{TreeNode, TreeNodeRecursion},
-    datasource::source::DataSourceExec,
     error::Result,
     physical_plan::{
         ExecutionPlan, ExecutionPlanProperties,
@@ -25,7 +24,10 @@ use datafusion::{
         unnest::UnnestExec,
     },
 };
-use keyloom_common::{lookup::KvLookupExec, plan::FrameScanExec};
+use keyloom_common::{
+    lookup::KvLookupExec,
+    plan::{FrameScanExec, InputScanExec},
+};
 
 use super::{Grain, slices};
 use crate::gather::{ConcatExec, Output, RemoteExec, Source};
@@ -164,7 +166,7 @@ fn is_fragment(plan: &Arc<dyn ExecutionPlan>) -> bool {
         sort.preserve_partitioning()
     } else {
         is_row_by_row(plan)
-            || plan.is::<DataSourceExec>()
+            || plan.is::<InputScanExec>()
             || plan.is::<FrameScanExec>()
             || plan.is::<EmptyExec>()
             || plan.is::<PlaceholderRowExec>()
@@ -188,7 +190,7 @@ fn needs_worker(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
     let mut needs = false;
     plan.apply(|node| {
         needs |=
-            node.is::<DataSourceExec>() || node.is::<FrameScanExec>() || node.is::<KvLookupExec>();
+            node.is::<InputScanExec>() || node.is::<FrameScanExec>() || node.is::<KvLookupExec>();
         Ok(if needs { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     })?;
     Ok(needs)

@@ -5,15 +5,12 @@
 
 use std::sync::Arc;
 
-use datafusion::{
-    datasource::{listing::PartitionedFile, physical_plan::FileScanConfig, source::DataSourceExec},
-    physical_plan::{
-        ExecutionPlan, aggregates::AggregateExec, empty::EmptyExec,
-        execution_plan::CardinalityEffect, filter::FilterExec, limit::GlobalLimitExec,
-        placeholder_row::PlaceholderRowExec, union::UnionExec,
-    },
+use datafusion::physical_plan::{
+    ExecutionPlan, aggregates::AggregateExec, empty::EmptyExec, execution_plan::CardinalityEffect,
+    filter::FilterExec, limit::GlobalLimitExec, placeholder_row::PlaceholderRowExec,
+    union::UnionExec,
 };
-use keyloom_common::plan::FrameScanExec;
+use keyloom_common::plan::{FrameScanExec, InputScanExec};
 
 /// Of a hundred rows, those that a condition is expected to let pass: DataFusion's own guess.
 const PASSING_OF_HUNDRED: u64 = 20;
@@ -37,9 +34,8 @@ fn known_rows(plan: &Arc<dyn ExecutionPlan>) -> Option<u64> {
     if let Some(frame) = plan.downcast_ref::<FrameScanExec>() {
         return Some(frame.partitions().iter().map(|partition| partition.rows).sum());
     }
-    if let Some(source) = plan.downcast_ref::<DataSourceExec>() {
-        let config = source.data_source().downcast_ref::<FileScanConfig>()?;
-        return rows_of_files(config.file_groups.iter().flat_map(|group| group.iter()));
+    if let Some(scan) = plan.downcast_ref::<InputScanExec>() {
+        return scan.partitions().iter().map(|partition| partition.known_rows()).sum();
     }
     if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
         // Nothing says how many groups there are.
@@ -64,10 +60,4 @@ fn known_rows(plan: &Arc<dyn ExecutionPlan>) -> Option<u64> {
         _ if plan.is::<GlobalLimitExec>() => rows(input),
         _ => None,
     }
-}
-
-/// The rows of files that all say how many they hold.
-pub(super) fn rows_of_files<'a>(files: impl Iterator<Item = &'a PartitionedFile>) -> Option<u64> {
-    let rows = files.map(|file| file.statistics.as_ref()?.num_rows.get_value().copied());
-    rows.map(|rows| rows.map(|rows| rows as u64)).sum()
 }

@@ -1,7 +1,7 @@
 //! Moving calls out of logical nodes that cannot make lookups, into a projection below them.
 //!
-//! `ORDER BY kv_get(id)['score']` becomes a sort on a column; aggregates and windows alike. What holds a call is moved whole, so that a CASE around it keeps its
-//! laziness.
+//! `ORDER BY kv_get(id)['score']` becomes a sort on a column; aggregates and windows alike. What
+//! holds a call is moved whole, so that a CASE around it keeps its laziness.
 
 use std::sync::Arc;
 
@@ -20,13 +20,16 @@ use datafusion::{
 };
 use keyloom_common::{Error, functions::KvFunction};
 
-use super::lazy::keep_lazy;
+use super::{
+    conditions::{lift_filter, lift_join},
+    lazy::keep_lazy,
+};
 
 /// The names of columns that hold lifted expressions.
 const PREFIX: &str = "__lifted";
 
-/// Puts a projection with the calls below sorts, aggregates and windows, and keeps DataFusion from
-/// reordering branches with calls.
+/// Puts a projection with the calls below sorts, aggregates, windows and joins, and keeps DataFusion
+/// from reordering branches and moving conditions with calls.
 #[derive(Debug, Default)]
 pub struct LiftCalls;
 
@@ -46,7 +49,12 @@ fn lift_node(node: LogicalPlan, lifted: &mut usize) -> Result<Transformed<Logica
         return Ok(Transformed::no(node));
     }
     match &node {
-        LogicalPlan::Projection(_) | LogicalPlan::Filter(_) => Ok(Transformed::yes(node)),
+        LogicalPlan::Projection(_) => Ok(Transformed::yes(node)),
+        LogicalPlan::Filter(filter) => lift_filter(filter, lifted).map(Transformed::yes),
+        LogicalPlan::Join(join) => match lift_join(join, lifted)? {
+            Some(plan) => Ok(Transformed::yes(plan)),
+            None => Err(refusal("the condition of such a join").into()),
+        },
         LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) => {
             lift_from(&node, lifted).map(Transformed::yes)
         }
@@ -59,17 +67,19 @@ fn lift_node(node: LogicalPlan, lifted: &mut usize) -> Result<Transformed<Logica
         other => {
             let shown = other.display().to_string().to_lowercase();
             let kind = match other {
-                LogicalPlan::Join(_) => "join",
                 LogicalPlan::Distinct(_) => "distinct on",
                 _ => shown.split([':', ' ']).next().unwrap_or_default(),
             };
-            Err(Error::invalid(format!(
-                "a lookup cannot be made within a {kind}; compute it as a column of a subquery \
-                 first, and use that column"
-            ))
-            .into())
+            Err(refusal(&format!("a {kind}")).into())
         }
     }
+}
+
+fn refusal(place: &str) -> Error {
+    Error::invalid(format!(
+        "a lookup cannot be made within {place}; compute it as a column of a subquery first, and \
+         use that column"
+    ))
 }
 
 /// The node over a projection that computes what holds calls.
@@ -90,14 +100,26 @@ fn lift_from(node: &LogicalPlan, lifted: &mut usize) -> Result<LogicalPlan> {
             })
         })
         .collect::<Result<Vec<_>>>()?;
-    let input = node.inputs()[0].clone();
-    let columns = input.schema().columns().into_iter().map(Expr::Column);
-    let columns: Vec<_> = columns.chain(computed).collect();
-    let input = LogicalPlanBuilder::from(input).project(columns)?.build()?;
+    let input = with_columns(node.inputs()[0].clone(), computed)?;
     node.with_new_exprs(exprs, vec![input])?.recompute_schema()
 }
 
-fn lift_expr(expr: Expr, computed: &mut Vec<Expr>, lifted: &mut usize) -> Result<Expr> {
+/// The plan with more columns.
+pub(super) fn with_columns(plan: LogicalPlan, computed: Vec<Expr>) -> Result<LogicalPlan> {
+    if computed.is_empty() {
+        return Ok(plan);
+    }
+    let columns = columns_of(&plan).chain(computed).collect::<Vec<_>>();
+    LogicalPlanBuilder::from(plan).project(columns)?.build()
+}
+
+/// A plan's columns as expressions.
+pub(super) fn columns_of(plan: &LogicalPlan) -> impl Iterator<Item = Expr> + use<> {
+    plan.schema().columns().into_iter().map(Expr::Column)
+}
+
+/// Puts columns into the place of what holds calls.
+pub(super) fn lift_expr(expr: Expr, computed: &mut Vec<Expr>, lifted: &mut usize) -> Result<Expr> {
     expr.transform_down(|node| {
         if !contains_call(&node) {
             return Ok(Transformed::new(node, false, TreeNodeRecursion::Jump));
@@ -109,30 +131,52 @@ fn lift_expr(expr: Expr, computed: &mut Vec<Expr>, lifted: &mut usize) -> Result
                 | Expr::WindowFunction(_)
                 | Expr::GroupingSet(_)
         );
-        if wraps {
+        if wraps || has_subquery(&node) {
             return Ok(Transformed::no(node));
         }
-        let same = |known: &&Expr| matches!(known, Expr::Alias(a) if *a.expr == node);
-        let name = match computed.iter().find(same) {
-            Some(Expr::Alias(known)) => known.name.clone(),
-            _ => {
-                *lifted += 1;
-                let name = format!("{PREFIX}{lifted}");
-                computed.push(Expr::Alias(Alias::new(node, None::<&str>, name.clone())));
-                name
-            }
-        };
-        let column = Expr::Column(Column::new_unqualified(name));
+        let column = column_for(node, computed, lifted);
         Ok(Transformed::new(column, true, TreeNodeRecursion::Jump))
     })
     .data()
 }
 
+/// The column that holds an expression, among those that are computed anyway or a new one.
+pub(super) fn column_for(expr: Expr, computed: &mut Vec<Expr>, lifted: &mut usize) -> Expr {
+    let same = |known: &&Expr| matches!(known, Expr::Alias(a) if *a.expr == expr);
+    let name = match computed.iter().find(same) {
+        Some(Expr::Alias(known)) => known.name.clone(),
+        _ => {
+            *lifted += 1;
+            let name = format!("{PREFIX}{lifted}");
+            computed.push(Expr::Alias(Alias::new(expr, None::<&str>, name.clone())));
+            name
+        }
+    };
+    Expr::Column(Column::new_unqualified(name))
+}
+
 pub(super) fn contains_call(expr: &Expr) -> bool {
-    expr.exists(|node| {
-        Ok(matches!(node, Expr::ScalarFunction(function)
-            if function.func.inner().downcast_ref::<KvFunction>().is_some()))
+    contains(
+        expr,
+        |node| matches!(node, Expr::ScalarFunction(function) if function.func.inner().is::<KvFunction>()),
+    )
+}
+
+/// Whether an expression holds a subquery, which DataFusion plans as a join of the node that the
+/// expression stands in.
+pub(super) fn has_subquery(expr: &Expr) -> bool {
+    contains(expr, |node| {
+        matches!(
+            node,
+            Expr::InSubquery(_)
+                | Expr::Exists(_)
+                | Expr::ScalarSubquery(_)
+                | Expr::SetComparison(_)
+        )
     })
+}
+
+pub(super) fn contains(expr: &Expr, is_wanted: impl Fn(&Expr) -> bool) -> bool {
     // The closure cannot fail.
-    .unwrap_or(false)
+    expr.exists(|node| Ok(is_wanted(node))).unwrap_or(false)
 }

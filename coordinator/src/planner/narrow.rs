@@ -173,8 +173,7 @@ fn rebuild(expr: &Expr, key: &Expr, call: KvCall) -> Result<Expr> {
     let Some(function) = expr.downcast_ref::<ScalarFunctionExpr>() else {
         return Ok(Arc::clone(expr));
     };
-    let answer = call.return_type(call.store().key_type())?;
-    let field = Arc::new(Field::new(function.name(), answer, true));
+    let field = Arc::new(Field::new(function.name(), call.answer_type(), true));
     let udf = Arc::new(KvFunction::udf(call));
     let config = Arc::new(function.config_options().clone());
     Ok(Arc::new(ScalarFunctionExpr::new(

@@ -8,10 +8,6 @@
 use std::sync::Arc;
 
 use datafusion::{
-    datasource::{
-        physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder},
-        source::DataSourceExec,
-    },
     error::Result,
     physical_plan::{
         ExecutionPlan, ExecutionPlanProperties,
@@ -22,10 +18,8 @@ use datafusion::{
 use keyloom_common::{
     Error,
     lookup::{Fetch, KvLookupExec},
-    plan::FrameScanExec,
+    plan::{FrameScanExec, InputScanExec, RowRange, ScanPartition},
 };
-
-use super::estimate;
 
 /// How finely partitions are cut.
 #[derive(Clone, Copy, Debug)]
@@ -44,14 +38,7 @@ pub(crate) struct Grain {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slice {
     partition: usize,
-    rows: Option<Range>,
-}
-
-/// Rows of a partition; to the end, if there is no bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Range {
-    start: usize,
-    length: Option<usize>,
+    rows: Option<RowRange>,
 }
 
 /// The slices of a fragment, in the order of their rows.
@@ -69,7 +56,7 @@ fn slices_of(fragment: &Arc<dyn ExecutionPlan>, partition: usize, grain: Grain) 
     }
     let length = branch.rows.div_ceil(count);
     let count = branch.rows.div_ceil(length);
-    let range = |index| Range {
+    let range = |index| RowRange {
         start: index * length,
         // The last one goes to the end, whatever was known before.
         length: (index + 1 < count).then_some(length),
@@ -114,9 +101,9 @@ fn branch(plan: &Arc<dyn ExecutionPlan>, partition: usize) -> Option<Branch> {
     if let Some(frame) = plan.downcast_ref::<FrameScanExec>() {
         return Some(Branch::of(frame.partitions().get(partition)?.rows as usize, true));
     }
-    if let Some(config) = files(plan) {
-        let rows = estimate::rows_of_files(config.file_groups.get(partition)?.iter())? as usize;
-        return Some(Branch::of(rows.min(config.limit.unwrap_or(usize::MAX)), false));
+    if let Some(scan) = plan.downcast_ref::<InputScanExec>() {
+        let rows = scan.partitions().get(partition)?.known_rows()? as usize;
+        return Some(Branch::of(rows.min(scan.limit().unwrap_or(usize::MAX)), false));
     }
     if plan.is::<UnionExec>() {
         let (input, partition) = input_of_union(plan, partition)?;
@@ -144,18 +131,15 @@ pub(crate) fn cut_out(
 fn narrow(
     plan: &Arc<dyn ExecutionPlan>,
     partition: usize,
-    rows: Option<Range>,
+    rows: Option<RowRange>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     if let Some(frame) = plan.downcast_ref::<FrameScanExec>() {
         let only = frame.with_partitions(vec![frame.partitions()[partition]])?;
         return Ok(limited(Arc::new(only), rows));
     }
-    if plan.is::<DataSourceExec>() {
-        let config = files(plan).ok_or_else(|| {
-            Error::invalid("this input cannot be read by workers; read it from files or batches")
-        })?;
-        let scan = scan_of(config, config.file_groups[partition].clone());
-        return Ok(limited(scan, rows));
+    if let Some(scan) = plan.downcast_ref::<InputScanExec>() {
+        let slices = scan.partitions()[partition].slices.clone();
+        return Ok(Arc::new(scan.with_partitions(vec![ScanPartition { slices, rows }])));
     }
     if plan.is::<UnionExec>() {
         let (input, partition) = input_of_union(plan, partition)
@@ -167,20 +151,11 @@ fn narrow(
     Arc::clone(plan).with_new_children(vec![narrow(input, partition, rows)?])
 }
 
-fn limited(scan: Arc<dyn ExecutionPlan>, rows: Option<Range>) -> Arc<dyn ExecutionPlan> {
+fn limited(scan: Arc<dyn ExecutionPlan>, rows: Option<RowRange>) -> Arc<dyn ExecutionPlan> {
     match rows {
         Some(rows) => Arc::new(GlobalLimitExec::new(scan, rows.start, rows.length)),
         None => scan,
     }
-}
-
-fn files(plan: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig> {
-    plan.downcast_ref::<DataSourceExec>()?.data_source().downcast_ref::<FileScanConfig>()
-}
-
-fn scan_of(config: &FileScanConfig, group: FileGroup) -> Arc<dyn ExecutionPlan> {
-    let config = FileScanConfigBuilder::from(config.clone()).with_file_groups(vec![group]).build();
-    DataSourceExec::from_data_source(config)
 }
 
 /// The partitions of a union are those of its inputs, one after the other.

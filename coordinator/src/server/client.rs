@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use keyloom_common::{
     BlobId, Error, JobId, Result,
-    input::{InputDescription, InputSpec},
+    input::{Fingerprint, InputAnswer, InputSpec},
     report::WorkerStatus,
     rpc::{Body, ClientApi, Next, Submission, TaskOutput, Work, guarded},
     store::{StoreDescription, StoreSpec},
@@ -40,9 +40,14 @@ impl ClientApi for ClientConnection {
         }
     }
 
-    async fn describe_input(self, _: Context, spec: InputSpec) -> Result<InputDescription> {
-        match guarded(self.0.jobs.ask_worker(Work::DescribeInput(spec))).await? {
-            TaskOutput::Input(description) => Ok(description),
+    async fn describe_input(
+        self,
+        _: Context,
+        spec: InputSpec,
+        known: Option<Fingerprint>,
+    ) -> Result<InputAnswer> {
+        match guarded(self.0.jobs.ask_worker(Work::DescribeInput(spec, known))).await? {
+            TaskOutput::Input(answer) => Ok(answer),
             _ => Err(wrong_answer()),
         }
     }

@@ -16,8 +16,8 @@ use keyloom_common::{
     functions::OnError,
     lookup::{Answer, Call, Fetch},
     store::{
-        Access, ForcedAccess, LanceKey, LanceSpec, OnDuplicateKey, ResolvedStore, Snapshot,
-        StoreDescription, StoreKind, StoreSpec,
+        Access, ForcedAccess, LanceSpec, OnDuplicateKey, ResolvedStore, Snapshot, StoreDescription,
+        StoreKey, StoreKind, StoreSpec,
     },
 };
 use keyloom_worker::{
@@ -161,7 +161,7 @@ fn fetch() -> Result<Fetch> {
     ];
     let lance = LanceSpec {
         uri: "items.lance".to_owned(),
-        key: LanceKey::Column("id".to_owned()),
+        key: Some(StoreKey::column("id")),
         pin: None,
         storage_profile: None,
         on_duplicate_key: OnDuplicateKey::default(),
@@ -170,8 +170,9 @@ fn fetch() -> Result<Fetch> {
     let spec = StoreSpec { name: "items".to_owned(), kind: StoreKind::Lance(lance) };
     let description = StoreDescription {
         schema: Arc::new(Schema::new(fields.to_vec())),
-        snapshot: Snapshot::Version(1),
+        snapshot: Snapshot::Immutable,
         figures: None,
+        primary_key: None,
     };
     let call = Call {
         name: "item".to_owned(),

@@ -154,7 +154,7 @@ async fn file_scans_come_back_with_their_slices() {
     write_inputs(folder.path());
     for ending in ["parquet", "arrow", "csv", "json"] {
         let path = folder.path().join(format!("items.{ending}"));
-        session.register(ending, path.to_str().unwrap(), None).await.unwrap();
+        session.register(ending, path.to_str().unwrap()).await.unwrap();
         check(&session, &format!("SELECT * FROM {ending}")).await;
         let sql = format!(
             "SELECT kind, kv_get(id, on_error => 'null')['name'] AS name FROM {ending} WHERE other > 1"

@@ -1,6 +1,11 @@
 //! Every row of the tables of functions: what they answer, what they refuse, what they ask.
 
 mod arguments;
+mod clauses;
+mod composite_keys;
+mod fields;
+mod joins;
+mod key_types;
 mod keys;
 mod laziness;
 mod lists;

@@ -27,7 +27,8 @@ use arrow::{
 };
 use datafusion::dataframe::DataFrame;
 use keyloom_client::{
-    EmbeddedSettings, Error, ErrorKind, LanceOptions, MemoryOptions, Session, Settings, load_kv,
+    EmbeddedSettings, Error, ErrorKind, KeyNames, LanceOptions, MemoryOptions, Session, Settings,
+    load_kv,
     report::{JobSummary, StoreStats},
 };
 use lance::{Dataset, dataset::WriteParams};
@@ -165,6 +166,16 @@ impl TestSession {
         self.deployment
     }
 
+    /// The flags by which the command runs its jobs on the same deployment.
+    pub(crate) async fn place(&self) -> Result<Vec<String>> {
+        match self.deployment {
+            Deployment::Embedded => Ok(Vec::new()),
+            Deployment::Workers(workers) => {
+                Ok(vec!["--cluster".to_owned(), shared(workers).await?.address.clone()])
+            }
+        }
+    }
+
     /// A path within a folder that goes when the test ends.
     pub(crate) fn path(&self, name: &str) -> String {
         self.dir.path().join(name).to_string_lossy().into_owned()
@@ -175,22 +186,23 @@ impl TestSession {
         Ok(Self { ways: self.ways, ..self.deployment.undivided().await? })
     }
 
-    /// Attaches a memory store of rows, keyed by a column.
+    /// Attaches a memory store of rows, keyed by a column or several.
     pub(crate) async fn attach_memory(
         &self,
         alias: &str,
         rows: RecordBatch,
-        key: &str,
+        key: impl Into<KeyNames>,
     ) -> Result<()> {
         Ok(self.attach(load_kv(alias, MemoryOptions::batch(rows, key))?, alias).await?)
     }
 
-    /// Attaches a Lance store of rows, keyed by a column and written in fragments of two rows.
+    /// Attaches a Lance store of rows, keyed by a column or several, and written in fragments of two
+    /// rows.
     pub(crate) async fn attach_lance(
         &self,
         alias: &str,
         rows: RecordBatch,
-        key: &str,
+        key: impl Into<KeyNames>,
     ) -> Result<()> {
         let uri = self.path(&format!("{alias}.lance"));
         write_lance(&uri, &[rows], 2).await?;
@@ -199,7 +211,11 @@ impl TestSession {
 
     /// A Lance store that is looked up by this session's ways. It gets the index for that, so this is
     /// not for tests that count versions.
-    pub(crate) async fn lance(&self, uri: impl Into<String>, key: &str) -> Result<LanceOptions> {
+    pub(crate) async fn lance(
+        &self,
+        uri: impl Into<String>,
+        key: impl Into<KeyNames>,
+    ) -> Result<LanceOptions> {
         self.ways.force(LanceOptions::new(uri).key(key)).await
     }
 
@@ -368,12 +384,19 @@ impl Cluster {
         let arguments = ["--listen", "127.0.0.1:0"];
         let mut coordinator = Daemon::start("keyloom-coordinator", &arguments, coordinator_env)?;
         let address = coordinator.line_with("tcp://")?;
-        let arguments = ["--coordinator", &address, "--slots", "2"];
-        let start = |_| Daemon::start("keyloom-worker", &arguments, worker_env);
+        let start = |_| start_worker(&address, worker_env);
         let workers = (0..workers).map(start).collect::<Result<Vec<_>>>()?;
         let cluster = Self { address, coordinator, workers };
         cluster.wait_for_workers(cluster.workers.len()).await?;
         Ok(cluster)
+    }
+
+    /// Ends the worker that started first, and starts another one.
+    pub(crate) async fn restart_a_worker(&mut self) -> Result<()> {
+        drop(self.workers.remove(0));
+        self.wait_for_workers(self.workers.len()).await?;
+        self.workers.push(start_worker(&self.address, &[])?);
+        self.wait_for_workers(self.workers.len()).await
     }
 
     /// Waits until exactly so many workers are registered.
@@ -386,6 +409,11 @@ impl Cluster {
             daemons.map(Daemon::log).collect::<Vec<_>>().join("\n")
         })
     }
+}
+
+/// A worker of two slots.
+fn start_worker(coordinator: &str, env: &[(&str, &str)]) -> Result<Daemon> {
+    Daemon::start("keyloom-worker", &["--coordinator", coordinator, "--slots", "2"], env)
 }
 
 /// Asks until the answer is the wanted one, for a bounded time.

@@ -11,7 +11,7 @@ use arrow::{
     ipc::writer::FileWriter,
 };
 use datafusion::{parquet::arrow::ArrowWriter, prelude::DataFrame};
-use keyloom_client::{ErrorKind, Format};
+use keyloom_client::{ErrorKind, Format, Input};
 
 use crate::harness::{
     TestSession, batch, check_rows, column, ints, items, on_all_deployments, open_shop, rows,
@@ -82,7 +82,7 @@ fn groups(from: i64, to: i64, size: usize) -> Vec<RecordBatch> {
 
 /// Registers a path as `f`, runs [`LOOK`] and expects the rows, in order and from several tasks.
 async fn check_look(session: &TestSession, path: &str, from: i64, to: i64) -> Result<()> {
-    session.register("f", path, None).await?;
+    session.register("f", path).await?;
     assert_eq!(session.rows(LOOK).await?, looked(from, to));
     let tasks = session.summary(LOOK).await?.tasks;
     assert!(tasks > 3, "{tasks} tasks");
@@ -153,7 +153,7 @@ async fn a_table_name_that_is_taken_is_refused(session: &TestSession) -> Result<
     assert_eq!((error.kind(), error.message()), (ErrorKind::Invalid, message));
     let path = session.path("f.parquet");
     write_parquet(&path, &groups(0, 3, 3))?;
-    let error = session.register("f", &path, None).await.err().context("registered")?;
+    let error = session.register("f", &path).await.err().context("registered")?;
     assert_eq!((error.kind(), error.message()), (ErrorKind::Invalid, message));
     session.check("SELECT count(*) FROM f", &["1"]).await
 }
@@ -201,7 +201,7 @@ async fn parquet_files_that_differ_have_the_union_of_columns(session: &TestSessi
         &[batch([("n", ints([1])), ("k", strings(["a"]))])],
     )?;
     write_parquet(&format!("{folder}/b.parquet"), &[batch([("m", ints([7])), ("n", ints([2]))])])?;
-    session.register("f", &folder, None).await?;
+    session.register("f", &folder).await?;
     session.check("SELECT n, k, m FROM f", &["1 | a | NULL", "2 | NULL | 7"]).await?;
     session.check(LOOK, &["1 | apple", "2 | NULL"]).await
 }
@@ -216,7 +216,7 @@ async fn csv_with_quoted_newlines(session: &TestSession) -> Result<()> {
         writeln!(file, "{n},{key},\"line {n}\n{n},\"\"quoted\"\",x\n\"")?;
     }
     drop(file);
-    session.register("f", &path, None).await?;
+    session.register("f", &path).await?;
     assert_eq!(session.rows(LOOK).await?, looked(0, ROWS));
     session.check("SELECT text FROM f WHERE n = 150", &["line 150\n150,\"quoted\",x\n"]).await
 }
@@ -240,7 +240,7 @@ fn types(query: &DataFrame) -> Vec<DataType> {
 async fn csv_without_rows_has_columns(session: &TestSession) -> Result<()> {
     let path = session.path("rows.csv");
     fs::write(&path, "n,k\n")?;
-    session.register("f", &path, None).await?;
+    session.register("f", &path).await?;
     session.check("SELECT n, k FROM f", &[]).await?;
     session.check("SELECT count(*) FROM f", &["0"]).await
 }
@@ -256,7 +256,7 @@ async fn json_lines_keep_their_order_over_many_tasks(session: &TestSession) -> R
         }
         drop(file);
         let table = format!("f{index}");
-        session.register(&table, &path, None).await?;
+        session.register(&table, &path).await?;
         let look = LOOK.replace("FROM f", &format!("FROM {table}"));
         assert_eq!(session.rows(&look).await?, looked(0, ROWS));
         let tasks = session.summary(&look).await?.tasks;
@@ -310,10 +310,11 @@ async fn names_with_spaces_and_percents(session: &TestSession) -> Result<()> {
 async fn a_given_format_overrides_the_ending(session: &TestSession) -> Result<()> {
     let path = session.path("rows.txt");
     fs::write(&path, "n,k\n1,a\n2,b\n")?;
-    check_rows(session.read_as(&path, Format::Csv).await?, &["1 | a", "2 | b"]).await?;
+    check_rows(session.read(Input::new(&path).format(Format::Csv)).await?, &["1 | a", "2 | b"])
+        .await?;
     let path = session.path("rows.data");
     write_parquet(&path, &groups(0, 2, 2))?;
-    session.register("f", &path, Format::Parquet).await?;
+    session.register("f", Input::new(&path).format(Format::Parquet)).await?;
     session.check("SELECT n FROM f", &["0", "1"]).await
 }
 
@@ -321,7 +322,7 @@ async fn a_file_in_sql_and_in_an_expression(session: &TestSession) -> Result<()>
     open_shop(session).await?;
     let path = session.path("rows.parquet");
     write_parquet(&path, &groups(0, 4, 2))?;
-    session.register("f", &path, None).await?;
+    session.register("f", &path).await?;
     session.check(LOOK, &["0 | apple", "1 | banana", "2 | NULL", "3 | cherry"]).await?;
     let exists = session.kv_exists("k").source("memory").build()?;
     let query = session.read(&path).await?.with_column("e", exists)?;
@@ -449,7 +450,7 @@ async fn a_parquet_file_without_rows_has_its_columns(session: &TestSession) -> R
     open_shop(session).await?;
     let path = session.path("none.parquet");
     write_parquet(&path, &[numbered(0, 0)])?;
-    session.register("f", &path, None).await?;
+    session.register("f", &path).await?;
     look_at(session, "f", 0, 0).await?;
     let query = session.sql("SELECT k, n FROM f").await?;
     assert_eq!(types(&query), [DataType::Utf8, DataType::Int64]);
@@ -462,7 +463,7 @@ async fn a_rewritten_file_is_read_anew(session: &TestSession) -> Result<()> {
         write_parquet(&path, &[numbered(from, to)])?;
         let expected = format!("{from} | {} | 50", to - 1);
         let name = format!("f{from}");
-        session.register(&name, &path, None).await?;
+        session.register(&name, &path).await?;
         let sql = format!("SELECT min(n), max(n), count(*) FROM {name}");
         session.check(&sql, &[&expected]).await?;
         anyhow::Ok(fs::metadata(&path)?.len())

@@ -8,12 +8,14 @@ mod harness;
 mod functions;
 mod guide;
 mod inputs;
+mod jobs;
 mod session;
 mod slt;
 mod stores;
 mod traps;
 
 mod codec;
+mod command;
 mod explain;
 mod faults;
 mod layering;

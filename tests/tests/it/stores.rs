@@ -1,7 +1,9 @@
 //! Stores end to end: Lance datasets with their versions, fragments and keys, and memory stores.
 
 mod contents;
+mod key;
 mod marked;
+mod rewritten;
 mod rows;
 
 use std::sync::Arc;
@@ -50,7 +52,7 @@ on_all_deployments! {
 
 on_all_deployments_and_ways! {
     three_fragments_with_deletions_before_and_after_compaction,
-    row_ids_are_the_default_key,
+    row_ids_are_a_key,
     offsets_count_live_rows,
     string_integer_and_binary_keys,
     nested_and_fixed_size_list_values,
@@ -210,8 +212,9 @@ async fn columns_that_changed_since_attach_are_refused(session: &TestSession) ->
     write(&uri, other, WriteMode::Overwrite).await?;
     let error = session.failure(sql).await?;
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
-    let message = "KV store 'words' at v2 has other columns than when the query was planned";
-    assert!(error.message().contains(message), "{error}");
+    let message = "KV store 'words': its columns have changed since it was attached ('word' was Utf8 \
+                   and is Int64); attach it again";
+    assert_eq!(error.message(), message);
     session.attach_or_replace(load_kv("words", by(&uri, "id"))?, None).await?;
     session.check(sql, &["{id: 3, word: 33}"]).await
 }
@@ -260,12 +263,11 @@ async fn row_ids(dataset: &Dataset) -> Result<Vec<(i64, i64)>> {
     Ok(ids.iter().copied().zip(row_ids.iter().map(|id| id.cast_signed())).collect())
 }
 
-async fn row_ids_are_the_default_key(session: &TestSession) -> Result<()> {
+async fn row_ids_are_a_key(session: &TestSession) -> Result<()> {
     let uri = session.path("words.lance");
     let mut dataset = with_deletions(&uri).await?;
-    let options = LanceOptions { key: None, ..session.lance(&uri, "_rowid").await? };
-    session.attach(load_kv("words", options)?, None).await?;
-    assert_eq!(session.get_kv("words")?.key_type(), &DataType::UInt64);
+    session.attach(load_kv("words", session.lance(&uri, "_rowid").await?)?, None).await?;
+    assert_eq!(session.get_kv("words")?.resolve(None)?.key_type(), DataType::UInt64);
     let before = row_ids(&dataset).await?;
     assert_eq!(before.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [0, 2, 3, 4, 6, 7, 8]);
     let keys: Vec<_> = before.iter().rev().map(|(_, row_id)| *row_id).collect();
@@ -448,8 +450,8 @@ async fn a_key_column_that_is_missing_or_unfit_is_refused(session: &TestSession)
     write_lance(&uri, &[held], 2).await?;
     let message = "KV store 's': key column 'di' not found; the store has 'id', 'f'";
     check_refused(session, by(&uri, "di"), ErrorKind::Invalid, message).await?;
-    let message = "KV store 's': key column 'f' has type Float32; keys are integers, strings or \
-                   binary";
+    let message = "KV store 's': key column 'f' has type Float32; keys are integers, decimals, \
+                   strings, binary, booleans, dates, times or timestamps";
     check_refused(session, by(&uri, "f"), ErrorKind::Invalid, message).await
 }
 
@@ -519,7 +521,8 @@ async fn memory_contents_unfit_for_lookups_are_refused(_: &TestSession) -> Resul
         (MemoryOptions::batch(rows([Some(1), None, Some(2)]), "id"), "key column 'id' holds nulls"),
         (
             MemoryOptions::batch(rows([Some(1), Some(2), Some(3)]), "f"),
-            "key column 'f' has type Float32; keys are integers, strings or binary",
+            "key column 'f' has type Float32; keys are integers, decimals, strings, binary, \
+             booleans, dates, times or timestamps",
         ),
         (
             MemoryOptions::batch(rows([Some(1), Some(2), Some(3)]), "di"),

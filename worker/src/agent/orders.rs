@@ -85,7 +85,7 @@ impl Life<'_> {
                     tasks: self.tasks.clone(),
                     timeout: self.agent.settings.rpc.call_timeout(),
                 };
-                self.attempts.spawn(attempt.run(assignment, stop));
+                self.attempts.spawn(attempt.run(*assignment, stop));
             }
             Order::Stop(attempt) => {
                 if let Some(stop) = self.running.get(&attempt) {

@@ -62,7 +62,7 @@ impl Fetched {
     ) -> Result<Self> {
         let asks = needs.into_iter().map(Ask::try_new).collect::<Result<Vec<_>>>()?;
         let keys = asks.iter().map(|ask| (&ask.rows.elements, ask.needed.as_ref()));
-        let distinct = Distinct::try_new(&keys.collect::<Vec<_>>(), fetch.store.key_type())?;
+        let distinct = Distinct::try_new(&keys.collect::<Vec<_>>(), &fetch.store.key_type())?;
         counters.keys.add(distinct.asked);
         counters.distinct.add(distinct.keys.len());
 

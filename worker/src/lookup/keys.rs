@@ -5,13 +5,14 @@ use std::sync::Arc;
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, UInt32Array, new_empty_array},
     buffer::{BooleanBuffer, NullBuffer, OffsetBuffer},
-    compute::{CastOptions, cast, cast_with_options, concat, take},
+    compute::{cast, concat, take},
     datatypes::{DataType, Field},
 };
 use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 use keyloom_common::{Error, Result};
 
-use crate::store::Keys;
+use super::convert::convert;
+use crate::store::{Keys, key_nulls};
 
 /// What a row's key is to the fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +128,7 @@ impl Distinct {
 
 /// The elements that are needed and not null; `None` if all are.
 fn asked(elements: &ArrayRef, needed: Option<&BooleanArray>) -> Option<BooleanBuffer> {
-    let nulls = elements.logical_nulls().filter(|nulls| nulls.null_count() > 0);
+    let nulls = key_nulls(elements).filter(|nulls| nulls.null_count() > 0);
     match (needed.map(BooleanArray::values), nulls) {
         (Some(needed), Some(nulls)) => Some(needed & nulls.inner()),
         (Some(needed), None) => Some(needed.clone()),
@@ -175,21 +176,6 @@ impl<'a> Numbers<'a> {
             }
         }
     }
-}
-
-/// Keys in the store's key type; null where they are outside its range.
-fn convert(elements: &ArrayRef, key_type: &DataType) -> Result<ArrayRef> {
-    let key_type = match key_type {
-        DataType::Dictionary(_, value) => value.as_ref(),
-        other => other,
-    };
-    let options = CastOptions { safe: true, ..CastOptions::default() };
-    // Arrow casts nothing but plain binary to a fixed size.
-    if matches!(key_type, DataType::FixedSizeBinary(_)) && elements.data_type() != key_type {
-        let plain = cast(elements, &DataType::LargeBinary)?;
-        return Ok(cast_with_options(&plain, key_type, &options)?);
-    }
-    Ok(cast_with_options(elements, key_type, &options)?)
 }
 
 /// Spreads integers, which are often consecutive, over the hash table.

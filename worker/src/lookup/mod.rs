@@ -6,6 +6,7 @@
 //! its own.
 
 mod answer;
+mod convert;
 pub(crate) mod counters;
 pub(crate) mod fetch;
 pub(crate) mod gather;

@@ -9,9 +9,12 @@ use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
     array::{
-        Array, BinaryArray, FixedSizeBinaryArray, FixedSizeListArray, Float32Array, Int32Array,
-        Int64Array, LargeBinaryArray, LargeStringArray, ListArray, RecordBatch, StringArray,
-        StructArray, UInt8Array, UInt64Array,
+        Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Date64Array, Decimal128Array,
+        FixedSizeBinaryArray, FixedSizeListArray, Float32Array, Int32Array, Int64Array,
+        LargeBinaryArray, LargeStringArray, ListArray, RecordBatch, StringArray, StructArray,
+        Time32MillisecondArray, Time64NanosecondArray, TimestampMicrosecondArray,
+        TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray, UInt8Array,
+        UInt64Array,
     },
     buffer::NullBuffer,
     compute::{cast, take},
@@ -20,7 +23,7 @@ use arrow::{
 use bytes::Bytes;
 use keyloom_common::{
     BlobId, Error,
-    store::{MemorySpec, StoreKind},
+    store::{KeyColumns, MemorySpec, StoreKind},
 };
 
 use self::{
@@ -111,6 +114,16 @@ async fn keys_of_every_type(make: impl AsyncFn(RecordBatch, &str) -> Fixture) {
             FixedSizeBinaryArray::try_from_iter([b"aa", b"ab", b"ba", b"\0\0"].into_iter())
                 .unwrap(),
         ),
+        array(Date32Array::from(vec![0, -1, 20_000, i32::MAX])),
+        array(Date64Array::from(vec![0, -86_400_000, 86_400_000, 1 << 50])),
+        array(Time32MillisecondArray::from(vec![0, 1, 86_399_999, 5])),
+        array(Time64NanosecondArray::from(vec![0, 1, 86_399_999_999_999, 5])),
+        array(TimestampSecondArray::from(vec![0, -1, 1 << 40, 7])),
+        array(TimestampMillisecondArray::from(vec![0, -1, 1 << 50, 7]).with_timezone("UTC")),
+        array(TimestampMicrosecondArray::from(vec![0, -1, i64::MAX, i64::MIN])),
+        array(TimestampNanosecondArray::from(vec![0, -1, i64::MAX, i64::MIN + 1])),
+        decimals(&[0, -1, 99_999, 12_345], 5, 2),
+        decimals(&[0, -1, 10_i128.pow(38) - 1, 1 << 64], 38, 10),
     ];
     for keys in columns {
         let rows =
@@ -125,6 +138,71 @@ async fn keys_of_every_type(make: impl AsyncFn(RecordBatch, &str) -> Fixture) {
         let found = fixture.ask(wanted, &[]).await;
         assert_eq!(held(&found), [true, false, true, true], "{}", keys.data_type());
     }
+}
+
+fn decimals(values: &[i128], precision: u8, scale: i8) -> ArrayRef {
+    let values = Decimal128Array::from_iter_values(values.iter().copied());
+    array(values.with_precision_and_scale(precision, scale).unwrap())
+}
+
+async fn keys_that_are_booleans(make: impl AsyncFn(RecordBatch, &str) -> Fixture) {
+    let keys = |keys: &[bool]| array(BooleanArray::from(keys.to_vec()));
+    let rows = batch(vec![("k", keys(&[false, true])), ("v", array(Int32Array::from(vec![0, 1])))]);
+    let both = make(rows.clone(), "k").await;
+    let found = both.ask(keys(&[true, false]), &["v"]).await;
+    assert_eq!(values(&found, 0).as_ref(), &Int32Array::from(vec![1, 0]));
+    let one = make(rows.slice(0, 1), "k").await;
+    assert_eq!(held(&one.ask(keys(&[true, false]), &[]).await), [false, true]);
+}
+
+async fn keys_of_several_columns(make: impl AsyncFn(RecordBatch, &str) -> Fixture) {
+    let cities = ["a", "ab", "a", "ab", "", "a name longer than twelve bytes"];
+    let days = [1, 1, 2, 2, 1, -7];
+    let rows = batch(vec![
+        ("day", array(Date32Array::from(days.to_vec()))),
+        ("v", array(Int32Array::from(vec![0, 1, 2, 3, 4, 5]))),
+        ("city", array(StringArray::from(cities.to_vec()))),
+    ]);
+    let fixture = make(rows, "city,day").await;
+    let keys = |keys: &[(&str, i32)]| {
+        let (cities, days): (Vec<_>, Vec<_>) = keys.iter().copied().unzip();
+        let part = |name, part: ArrayRef| {
+            (Arc::new(Field::new(name, part.data_type().clone(), true)), part)
+        };
+        array(StructArray::from(vec![
+            part("city", array(StringArray::from(cities))),
+            part("day", array(Date32Array::from(days))),
+        ]))
+    };
+    let asked = keys(&[("ab", 2), ("a", 3), ("", 1), ("b", 1), (cities[5], -7), ("a", 1)]);
+    let found = fixture.ask(asked.clone(), &["v", "city"]).await;
+    let expected = Int32Array::from(vec![Some(3), None, Some(4), None, Some(5), Some(0)]);
+    assert_eq!(values(&found, 0).as_ref(), &expected);
+    let expected =
+        StringArray::from(vec![Some("ab"), None, Some(""), None, Some(cities[5]), Some("a")]);
+    assert_eq!(values(&found, 1).as_ref(), &expected);
+    let found = fixture.ask(asked, &[]).await;
+    assert_eq!(held(&found), [true, false, true, false, true, true]);
+    let none = fixture.ask(keys(&[]), &["v"]).await;
+    assert!(held(&none).is_empty());
+}
+
+async fn many_keys_of_several_columns(make: impl AsyncFn(RecordBatch, &str) -> Fixture) {
+    const ROWS: i64 = 5_000;
+    let numbers = array(Int64Array::from_iter_values((0..ROWS).map(|row| row % 70)));
+    let words = (0..ROWS).map(|row| format!("word {}", row / 70));
+    let words = array(StringArray::from_iter_values(words));
+    let rows = batch(vec![
+        ("number", numbers.clone()),
+        ("word", words.clone()),
+        ("row", array(Int64Array::from_iter_values(0..ROWS))),
+    ]);
+    let fixture = make(rows.clone(), "number,word").await;
+    let part =
+        |name, part: ArrayRef| (Arc::new(Field::new(name, part.data_type().clone(), true)), part);
+    let keys = StructArray::from(vec![part("number", numbers), part("word", words)]);
+    let found = fixture.ask(array(keys), &["row"]).await;
+    assert_eq!(&values(&found, 0), rows.column(2));
 }
 
 async fn keys_of_a_dictionary(make: impl AsyncFn(RecordBatch, &str) -> Fixture) {
@@ -254,6 +332,7 @@ macro_rules! contract {
     ($module:ident, $make:path) => {
         contract!($module, $make: found_and_missing, columns_come_in_the_order_asked,
             existence_reads_no_values, no_keys_give_no_rows, keys_of_every_type,
+            keys_that_are_booleans, keys_of_several_columns, many_keys_of_several_columns,
             keys_of_a_dictionary, values_of_every_shape, values_of_every_type, many_keys);
     };
     ($module:ident, $make:path: $($case:ident),*) => {
@@ -282,7 +361,7 @@ async fn bad_content_is_an_error() {
             StoreSettings::default(),
             Arc::new(Blobs(HashMap::from([(content, bytes)]))),
         );
-        let kind = StoreKind::Memory(MemorySpec { content, key: "k".to_owned() });
+        let kind = StoreKind::Memory(MemorySpec { content, key: KeyColumns::one("k") });
         let error = open(env, kind).await.err().unwrap();
         assert!(error.message().contains("cannot be opened: its contents"), "{error}");
     }
@@ -295,7 +374,7 @@ async fn content_with_a_key_twice_is_refused() {
     let content = BlobId::of(&bytes);
     let env =
         StoreEnv::new(StoreSettings::default(), Arc::new(Blobs(HashMap::from([(content, bytes)]))));
-    let kind = StoreKind::Memory(MemorySpec { content, key: "k".to_owned() });
+    let kind = StoreKind::Memory(MemorySpec { content, key: KeyColumns::one("k") });
     let error = open(env, kind).await.err().unwrap();
     assert_eq!(
         error,

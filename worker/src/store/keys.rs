@@ -1,21 +1,25 @@
-//! Keys of any type that keys may have, seen in the two ways that indexes need: integers as 64
-//! bits, everything else as bytes.
+//! Keys of any type that keys may have, seen in the two ways that indexes need: what fits 64 bits as
+//! integers, everything else as bytes.
 //!
 //! Two views can be compared only if they are of one class, which planning has made sure of.
 
-use std::{hash::BuildHasher, hint::black_box};
+use std::{hash::BuildHasher, hint::black_box, sync::Arc};
 
 use arrow::{
     array::{
         Array, ArrayRef, AsArray, BinaryArray, BinaryViewArray, FixedSizeBinaryArray,
-        LargeBinaryArray, LargeStringArray, StringArray, StringViewArray,
+        LargeBinaryArray, LargeStringArray, StringArray, StringViewArray, StructArray,
     },
-    buffer::NullBuffer,
+    buffer::{Buffer, NullBuffer},
     compute::cast,
     datatypes::{
-        DataType, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
-        UInt64Type,
+        DataType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type,
+        Decimal256Type, Field, Int8Type, Int16Type, Int32Type, Int64Type, Time32MillisecondType,
+        Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimeUnit,
+        TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+        TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
     },
+    row::{RowConverter, SortField},
     util::display::array_value_to_string,
 };
 use keyloom_common::{Error, Result};
@@ -33,7 +37,8 @@ pub(crate) struct Keys {
 
 #[derive(Clone, Debug)]
 enum Values {
-    /// Signed integers are sign-extended, so that equal keys of one class have equal bits.
+    /// Signed integers are sign-extended, so that equal keys of one class have equal bits. Booleans,
+    /// dates, times, timestamps and narrow decimals are the integers that they are stored as.
     Integers(Vec<u64>),
     Utf8(StringArray),
     LargeUtf8(LargeStringArray),
@@ -41,7 +46,33 @@ enum Values {
     Binary(BinaryArray),
     LargeBinary(LargeBinaryArray),
     BinaryView(BinaryViewArray),
+    /// Wide decimals, too.
     FixedSizeBinary(FixedSizeBinaryArray),
+}
+
+/// The columns of a key as one column: structs, if there are several.
+///
+/// # Errors
+/// `internal` if the columns differ in length.
+pub(crate) fn key_column(columns: &[(&str, ArrayRef)]) -> Result<ArrayRef> {
+    if let [(_, only)] = columns {
+        return Ok(only.clone());
+    }
+    let field =
+        |(name, column): &(&str, ArrayRef)| Field::new(*name, column.data_type().clone(), true);
+    let fields = columns.iter().map(field).collect();
+    let columns = columns.iter().map(|(_, column)| column.clone()).collect();
+    Ok(Arc::new(StructArray::try_new(fields, columns, None)?))
+}
+
+/// Where keys are null: a key of several parts is, if any of them is.
+pub(crate) fn key_nulls(keys: &ArrayRef) -> Option<NullBuffer> {
+    let nulls = keys.logical_nulls();
+    let Some(parts) = keys.as_struct_opt() else { return nulls };
+    parts
+        .columns()
+        .iter()
+        .fold(nulls, |nulls, part| NullBuffer::union(nulls.as_ref(), part.logical_nulls().as_ref()))
 }
 
 impl Keys {
@@ -55,7 +86,11 @@ impl Keys {
             _ => array.clone(),
         };
         let values = Values::try_new(&array)?;
-        Ok(Self { nulls: array.nulls().cloned(), array, values })
+        let nulls = match array.data_type() {
+            DataType::Struct(_) => key_nulls(&array),
+            _ => array.nulls().cloned(),
+        };
+        Ok(Self { nulls, array, values })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -177,8 +212,43 @@ impl Values {
             DataType::FixedSizeBinary(_) => {
                 Self::FixedSizeBinary(array.as_fixed_size_binary().clone())
             }
+            DataType::Boolean => {
+                Self::Integers(array.as_boolean().values().iter().map(u64::from).collect())
+            }
+            DataType::Date32 => Self::Integers(integers!(Date32Type)),
+            DataType::Date64 => Self::Integers(integers!(Date64Type)),
+            DataType::Time32(TimeUnit::Second) => Self::Integers(integers!(Time32SecondType)),
+            DataType::Time32(_) => Self::Integers(integers!(Time32MillisecondType)),
+            DataType::Time64(TimeUnit::Microsecond) => {
+                Self::Integers(integers!(Time64MicrosecondType))
+            }
+            DataType::Time64(_) => Self::Integers(integers!(Time64NanosecondType)),
+            DataType::Timestamp(unit, _) => Self::Integers(match unit {
+                TimeUnit::Second => integers!(TimestampSecondType),
+                TimeUnit::Millisecond => integers!(TimestampMillisecondType),
+                TimeUnit::Microsecond => integers!(TimestampMicrosecondType),
+                TimeUnit::Nanosecond => integers!(TimestampNanosecondType),
+            }),
+            DataType::Decimal32(_, _) => Self::Integers(integers!(Decimal32Type)),
+            DataType::Decimal64(_, _) => Self::Integers(integers!(Decimal64Type)),
+            DataType::Decimal128(_, _) => {
+                let values = array.as_primitive::<Decimal128Type>().values();
+                Self::wide(values.inner(), size_of::<i128>(), array)?
+            }
+            DataType::Decimal256(_, _) => {
+                let values = array.as_primitive::<Decimal256Type>().values();
+                Self::wide(values.inner(), 2 * size_of::<i128>(), array)?
+            }
+            DataType::Struct(_) => Self::LargeBinary(rows(array.as_struct())?),
             other => return Err(Error::internal(format!("keys cannot be of type {other}"))),
         })
+    }
+
+    /// Numbers of so many bytes, as these bytes.
+    fn wide(numbers: &Buffer, bytes: usize, array: &ArrayRef) -> Result<Self> {
+        let (bytes, nulls) = (bytes as i32, array.nulls().cloned());
+        let values = FixedSizeBinaryArray::try_new(bytes, numbers.clone(), nulls)?;
+        Ok(Self::FixedSizeBinary(values))
     }
 
     fn bytes(&self, index: usize) -> &[u8] {
@@ -196,11 +266,23 @@ impl Values {
     }
 }
 
+/// Keys of several parts as bytes, which are equal for equal keys and for no others.
+fn rows(keys: &StructArray) -> Result<LargeBinaryArray> {
+    let plain = |part: &ArrayRef| match part.data_type() {
+        DataType::Dictionary(_, value) => cast(part, value),
+        _ => Ok(part.clone()),
+    };
+    let parts = keys.columns().iter().map(plain).collect::<Result<Vec<_>, _>>()?;
+    let fields = parts.iter().map(|part| SortField::new(part.data_type().clone()));
+    let rows = RowConverter::new(fields.collect())?.convert_columns(&parts)?;
+    Ok(LargeBinaryArray::from_iter_values(rows.iter()))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::{Int8Array, Int64Array};
+    use arrow::array::{
+        BooleanArray, Date32Array, Decimal128Array, Int8Array, Int64Array, TimestampSecondArray,
+    };
     use hashbrown::DefaultHashBuilder;
 
     use super::*;
@@ -250,5 +332,45 @@ mod tests {
         let wide = Keys::try_new(&(Arc::new(Int64Array::from(vec![-1])) as ArrayRef)).unwrap();
         assert!(narrow.is_exact() && narrow.equal(0, &wide, 0));
         assert_eq!(narrow.code(0, &hasher), wide.code(0, &hasher));
+    }
+    #[test]
+    fn what_fits_sixty_four_bits_is_compared_so() {
+        let columns: [ArrayRef; 3] = [
+            Arc::new(BooleanArray::from(vec![true, false, true])),
+            Arc::new(Date32Array::from(vec![-1, 0, -1])),
+            Arc::new(TimestampSecondArray::from(vec![i64::MIN, 7, i64::MIN])),
+        ];
+        for column in columns {
+            let keys = Keys::try_new(&column).unwrap();
+            assert!(keys.is_exact() && keyloom_common::store::is_exact(column.data_type()));
+            assert!(keys.equal(0, &keys, 2) && !keys.equal(0, &keys, 1), "{}", column.data_type());
+        }
+    }
+
+    #[test]
+    fn wide_decimals_are_compared_by_all_their_bits() {
+        let numbers = vec![Some(1), Some(1 + (1 << 64)), None, Some(-1), Some(1)];
+        let column: ArrayRef = Arc::new(Decimal128Array::from(numbers));
+        let keys = Keys::try_new(&column.slice(1, 4)).unwrap();
+        let whole = Keys::try_new(&column).unwrap();
+        assert!(!keys.is_exact() && keys.is_null(1) && !keys.equal(1, &keys, 1));
+        assert!(keys.equal(3, &whole, 0) && keys.equal(2, &whole, 3));
+        assert!(!keys.equal(0, &whole, 0));
+    }
+
+    #[test]
+    fn parts_of_a_key_do_not_run_together() {
+        let words =
+            |words: [Option<&str>; 4]| -> ArrayRef { Arc::new(StringArray::from(words.to_vec())) };
+        let left = words([Some("a"), Some("ab"), Some("a"), None]);
+        let right = words([Some("bc"), Some("c"), Some("bc"), Some("c")]);
+        let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        let packed = cast(&right, &dictionary).unwrap();
+        let keys = key_column(&[("x", left.clone()), ("y", right)]).unwrap();
+        let held = key_column(&[("x", left), ("y", packed)]).unwrap();
+        let (keys, held) = (Keys::try_new(&keys).unwrap(), Keys::try_new(&held).unwrap());
+        assert!(keys.equal(0, &held, 2) && !keys.equal(0, &held, 1));
+        assert!(keys.is_null(3) && !keys.equal(3, &held, 3));
+        assert_eq!(keys.display(1), "{x: ab, y: c}");
     }
 }

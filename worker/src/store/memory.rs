@@ -14,10 +14,12 @@ use arrow::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use hashbrown::{DefaultHashBuilder, HashTable};
-use keyloom_common::{BlobId, Error, Result};
+use keyloom_common::{BlobId, Error, Result, store::KeyColumns};
 
 use super::{
-    Fetched, Found, Place, Request, Store, Values, keys::Keys, requested_schema, value_bytes,
+    Fetched, Found, Place, Request, Store, Values,
+    keys::{Keys, key_column},
+    requested_schema, value_bytes,
 };
 
 /// All rows of a store, and where each key stands.
@@ -31,12 +33,12 @@ pub(crate) struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// Decodes the contents and indexes them by the key column.
+    /// Decodes the contents and indexes them by the key columns.
     ///
     /// # Errors
-    /// `invalid` if the contents are no Arrow IPC stream, lack the key column, or hold a key twice.
-    pub(crate) async fn open(id: BlobId, content: Bytes, key: &str) -> Result<Self> {
-        let key = key.to_owned();
+    /// `invalid` if the contents are no Arrow IPC stream, lack a key column, or hold a key twice.
+    pub(crate) async fn open(id: BlobId, content: Bytes, key: &KeyColumns) -> Result<Self> {
+        let key = key.clone();
         blocking(move || {
             if BlobId::of(&content) != id {
                 return Err(Error::internal(format!("content {id} is not what its name says")));
@@ -58,11 +60,14 @@ impl MemoryStore {
         .await
     }
 
-    fn try_new(rows: RecordBatch, key: &str) -> Result<Self> {
-        let column = rows
-            .column_by_name(key)
-            .ok_or_else(|| Error::invalid(format!("its contents have no key column '{key}'")))?;
-        let keys = Keys::try_new(column)?;
+    fn try_new(rows: RecordBatch, key: &KeyColumns) -> Result<Self> {
+        let column = |name| {
+            let column = rows.column_by_name(name).map(|column| (name, column.clone()));
+            column
+                .ok_or_else(|| Error::invalid(format!("its contents have no key column '{name}'")))
+        };
+        let columns = key.names().iter().map(|name| column(name.as_str()));
+        let keys = Keys::try_new(&key_column(&columns.collect::<Result<Vec<_>>>()?)?)?;
         let hasher = DefaultHashBuilder::default();
         let index = build_index(&keys, &hasher)?;
         let width = |column: &ArrayRef| value_bytes(column).div_ceil(rows.num_rows().max(1) as u64);

@@ -24,7 +24,7 @@ use keyloom_common::{Error, Result, store::Access};
 
 pub(crate) use found::value_bytes;
 pub use found::{Fetched, Found, Place, Values};
-pub(crate) use keys::Keys;
+pub(crate) use keys::{Keys, key_nulls};
 pub use open::{BlobSource, StoreEnv};
 pub use open_stores::OpenStores;
 pub use settings::StoreSettings;

@@ -9,13 +9,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use keyloom_common::{
     BlobId, Error, Result,
-    store::{ResolvedStore, Snapshot, StoreDescription, StoreKind, StoreSpec},
+    store::{KeyColumns, ResolvedStore, Snapshot, StoreDescription, StoreKind, StoreSpec},
 };
-use lance::session::Session;
 
 use super::{
     Store, StoreSettings,
-    lance::{Caches, LanceEnv, LanceHandle},
+    lance::{Caches, LanceEnv, LanceHandle, Sessions},
     memory::MemoryStore,
 };
 
@@ -35,7 +34,7 @@ pub struct StoreEnv {
     /// The bounds, and the storage profiles.
     pub settings: StoreSettings,
     /// Lance's caches, shared by all datasets.
-    pub lance_session: Arc<Session>,
+    lance_sessions: Arc<Sessions>,
     /// What was read of datasets and may be of use again.
     pub(crate) lance_caches: Arc<Caches>,
     /// The contents of memory stores.
@@ -52,13 +51,9 @@ pub(crate) enum Handle {
 impl StoreEnv {
     /// An environment with fresh caches of the sizes that the settings give.
     pub fn new(settings: StoreSettings, blobs: Arc<dyn BlobSource>) -> Self {
-        let lance_session = Arc::new(Session::new(
-            settings.lance_index_cache_bytes,
-            settings.lance_metadata_cache_bytes,
-            Arc::default(),
-        ));
+        let lance_sessions = Arc::new(Sessions::new(&settings));
         let lance_caches = Arc::new(Caches::new(&settings));
-        Self { settings, lance_session, lance_caches, blobs }
+        Self { settings, lance_sessions, lance_caches, blobs }
     }
 
     /// Opens a store to learn its columns and its newest (or pinned) snapshot.
@@ -77,15 +72,17 @@ impl StoreEnv {
     /// Opens a store at exactly the snapshot that the plan names.
     ///
     /// # Errors
-    /// As [`StoreEnv::describe`]; the message names the alias.
+    /// As [`StoreEnv::describe`], and `not_found` if the snapshot is gone; the message names the
+    /// alias.
     pub async fn open(&self, store: &ResolvedStore) -> Result<Arc<dyn Store>> {
         self.open_handle(store).await?.bind(store)
     }
 
     pub(crate) async fn open_handle(&self, store: &ResolvedStore) -> Result<Handle> {
         let opened = match (&store.spec.kind, store.description.snapshot) {
-            (StoreKind::Lance(lance), Snapshot::Version(version)) => {
-                self.lance().open(lance, version).await.map(|open| Handle::Lance(Arc::new(open)))
+            (StoreKind::Lance(lance), Snapshot::Version { number, manifest }) => {
+                let opened = self.lance().open(lance, number, manifest).await;
+                opened.map(|open| Handle::Lance(Arc::new(open)))
             }
             (StoreKind::Memory(memory), Snapshot::Immutable) => {
                 self.open_memory(memory.content, &memory.key).await
@@ -100,17 +97,18 @@ impl StoreEnv {
     fn lance(&self) -> LanceEnv<'_> {
         LanceEnv {
             settings: &self.settings,
-            session: &self.lance_session,
+            sessions: &self.lance_sessions,
             caches: &self.lance_caches,
         }
     }
 
     async fn describe_memory(&self, content: BlobId) -> Result<StoreDescription> {
         let schema = MemoryStore::read_schema(self.blobs.blob(content).await?).await?;
-        Ok(StoreDescription { schema, snapshot: Snapshot::Immutable, figures: None })
+        let snapshot = Snapshot::Immutable;
+        Ok(StoreDescription { schema, snapshot, figures: None, primary_key: None })
     }
 
-    async fn open_memory(&self, content: BlobId, key: &str) -> Result<Handle> {
+    async fn open_memory(&self, content: BlobId, key: &KeyColumns) -> Result<Handle> {
         let bytes = self.blobs.blob(content).await?;
         Ok(Handle::Memory(Arc::new(MemoryStore::open(content, bytes, key).await?)))
     }

@@ -10,13 +10,13 @@ use keyloom_common::{
     BlobId, Error, Result,
     ipc::Encoder,
     lookup::KvLookupExec,
-    plan::{FragmentRuntime, decode_plan},
+    plan::{FragmentRuntime, InputScanExec, decode_plan},
     report::PlanMetrics,
     rpc::TaskOutput,
 };
 
-use super::row_groups::select_rows;
 use crate::{
+    input::Inputs,
     lookup::{self, LookupSettings},
     store::{BlobSource, OpenStores},
 };
@@ -25,6 +25,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Runtime {
     pub(super) stores: Arc<OpenStores>,
+    pub(super) inputs: Arc<Inputs>,
     pub(super) blobs: Arc<dyn BlobSource>,
     pub(super) lookup: LookupSettings,
 }
@@ -39,6 +40,15 @@ impl FragmentRuntime for Runtime {
         _context: &Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
         Ok(lookup::run(node, partition, input, Arc::clone(&self.stores), &self.lookup))
+    }
+
+    fn scan(
+        &self,
+        node: &InputScanExec,
+        partition: usize,
+        context: &Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        self.inputs.scan(node, partition, context)
     }
 
     async fn blob(&self, id: BlobId) -> Result<Bytes> {
@@ -56,7 +66,7 @@ pub(super) async fn run<F>(
 where
     F: Future<Output = Result<()>> + Send,
 {
-    let plan = select_rows(decode_plan(plan, context)?).await?;
+    let plan = decode_plan(plan, context)?;
     let mut encoder = Encoder::try_new(&plan.schema(), chunk_bytes)?;
     let mut batches = plan.execute(0, Arc::clone(context))?;
     let (mut chunks, mut rows) = (0, 0);

@@ -1,9 +1,6 @@
 //! Running one piece of work: a fragment, or a look at a store or an input.
 
 mod fragment;
-mod input;
-mod object_stores;
-mod row_groups;
 
 use std::{future::Future, sync::Arc};
 
@@ -23,11 +20,11 @@ use keyloom_common::{
 };
 
 use crate::{
+    input::Inputs,
     settings::Settings,
     store::{BlobSource, OpenStores, StoreEnv},
 };
 use fragment::Runtime;
-use object_stores::InputStores;
 
 /// What runs tasks: open stores, object stores, functions. Shared by all tasks of a worker.
 #[derive(Clone, Debug)]
@@ -41,6 +38,7 @@ pub struct Tasks {
 pub struct TasksShared {
     settings: Arc<Settings>,
     stores: Arc<OpenStores>,
+    inputs: Arc<Inputs>,
     runtime: Arc<RuntimeEnv>,
 }
 
@@ -51,12 +49,11 @@ impl TasksShared {
     /// If there is no place for temporary files.
     pub fn new(settings: Settings, blobs: Arc<dyn BlobSource>) -> Result<Self> {
         let memory = GreedyMemoryPool::new(settings.operator_memory_bytes);
-        let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(memory))
-            .with_object_store_registry(Arc::new(InputStores::default()))
-            .build_arc()?;
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(memory)).build_arc()?;
+        let profiles = settings.store.storage_profiles.clone();
+        let inputs = Arc::new(Inputs::new(profiles, Arc::clone(&runtime)));
         let stores = Arc::new(OpenStores::new(StoreEnv::new(settings.store.clone(), blobs)));
-        Ok(Self { settings: Arc::new(settings), stores, runtime })
+        Ok(Self { settings: Arc::new(settings), stores, inputs, runtime })
     }
 }
 
@@ -88,8 +85,8 @@ impl Tasks {
             Work::DescribeStore(spec) => {
                 self.shared.stores.describe(&spec).await.map(TaskOutput::Store)
             }
-            Work::DescribeInput(spec) => {
-                input::describe(&spec, &self.session(1)).await.map(TaskOutput::Input)
+            Work::DescribeInput(spec, known) => {
+                self.shared.inputs.describe(&spec, known).await.map(TaskOutput::Input)
             }
         }
     }
@@ -97,6 +94,7 @@ impl Tasks {
     fn session(&self, batch_rows: u32) -> SessionContext {
         let runtime = Runtime {
             stores: Arc::clone(&self.shared.stores),
+            inputs: Arc::clone(&self.shared.inputs),
             blobs: Arc::clone(&self.blobs),
             lookup: self.shared.settings.lookup.clone(),
         };

@@ -20,7 +20,9 @@ Exit codes:
   0    done
   1    the job failed, or the cluster cannot be reached
   2    a mistake in what was asked, found before the job starts
-  130  interrupted
+  130  interrupted (Ctrl-C)
+  143  terminated (SIGTERM)
+Rows go to stdout or to a file, everything else to stderr. A file appears whole or not at all.
 
 Environment:
   KEYLOOM_CLUSTER        the address of --cluster
@@ -43,6 +45,8 @@ pub(crate) enum Command {
     Sql(SqlArguments),
     /// Show the plan of a job file
     Explain(ExplainArguments),
+    /// Show the columns, the snapshot, the key and the number of rows of a store or an input
+    Describe(DescribeArguments),
     /// List the workers of a cluster
     Workers(WorkersArguments),
 }
@@ -62,30 +66,73 @@ pub(crate) struct Place {
     pub(crate) config: Option<PathBuf>,
 }
 
-/// What is written to stdout.
+/// How an answer that is no table of rows is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Form {
     /// Text for people
     Table,
-    /// One JSON value for programs
+    /// JSON for programs
     Json,
 }
 
-/// How the rows of a job are shown.
+/// The form of an answer.
 #[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Print {
+    /// What is written to stdout
+    #[arg(long, short_alias = 'o', value_enum, default_value = "table", value_name = "FORMAT")]
+    pub(crate) format: Form,
+}
+
+/// How rows are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RowForm {
+    /// A table for people
+    Table,
+    /// A JSON object a line
+    Json,
+    /// CSV with a header line
+    Csv,
+}
+
+/// How it is told what a job did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Summary {
+    /// A line for people, on stderr
+    Text,
+    /// A JSON object: on stderr, or on stdout if no rows are printed there
+    Json,
+    /// Not at all
+    None,
+}
+
+/// Where the rows of a job go, and how.
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Show {
-    /// What is written to stdout: rows and text, or one JSON object with what was counted
-    #[arg(
-        short = 'o',
-        long = "format",
-        value_enum,
-        default_value = "table",
-        value_name = "FORMAT"
-    )]
-    pub(crate) form: Form,
-    /// Print all rows in full, not the first 40
+    /// Write the rows to a file: .parquet, .arrow, .csv or .json
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Keep the Arrow types in a .parquet file, which then not every reader knows: fixed-size
+    /// lists, half floats, dictionaries, views, seconds, decimals and intervals as they are
+    #[arg(long)]
+    pub(crate) arrow_types: bool,
+    /// Print the rows in this form [default: table]; -o json and -o csv say the same
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) format: Option<RowForm>,
+    /// Print all rows of a table in full, not the first 40
     #[arg(long)]
     pub(crate) all: bool,
+    /// What is told about the job [default: text]; --summary alone is --summary=json
+    #[arg(
+        long,
+        value_enum,
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "text",
+        default_missing_value = "json",
+        hide_default_value = true,
+        value_name = "FORM"
+    )]
+    pub(crate) summary: Summary,
 }
 
 /// `keyloom run`.
@@ -100,7 +147,8 @@ A job file (relative paths are relative to the file):
   [stores.embeddings]         # the alias
   kind = \"lance\"
   uri = \"embeddings.lance\"    # a path or a URI
-  key = \"item_id\"             # a column, _rowid (default) or _offset
+  key = \"item_id\"             # a column, [\"several\", \"columns\"], _rowid or _offset; absent: the
+                              # declared primary key, or the column named as the one looked up
   # version = 3               # or tag = \"production\"
   # storage_options = \"minio\" # a profile in the workers' settings
   # on_duplicate_key = \"last\" # error (default), first or last
@@ -120,12 +168,14 @@ A job file (relative paths are relative to the file):
          kv_get(item_id, source => 'features', on_error => 'null') AS features
   FROM items
   \"\"\"
-  output = \"enriched.parquet\" # or .arrow, .csv, .json; absent: printed as a table
+  output = \"enriched.parquet\" # or .arrow, .csv, .json; absent: printed
+  # output = { path = \"enriched.parquet\", arrow_types = true }  # see --arrow-types
 
 Examples:
   keyloom run job.toml
   keyloom run job.toml --cluster tcp://10.0.0.5:7700
-  keyloom run job.toml --workers 4 --discard -o json")]
+  keyloom run job.toml --output elsewhere.parquet
+  keyloom run job.toml --workers 4 --discard --summary")]
 pub(crate) struct RunArguments {
     /// The job file
     #[arg(value_name = "JOB.toml")]
@@ -145,15 +195,20 @@ pub(crate) struct RunArguments {
 Stores are ALIAS=KIND:PATH?OPTION=VALUE&…, in quotes where the shell wants them:
   lance   options: key, version, tag, storage_options, on_duplicate_key, key_path, row_path
   memory  options: key (needed), format; PATH is a file, a folder or a glob
+A key of several columns is key=store,article; a comma within a name is written %2C.
 
 Examples:
   keyloom sql 'SELECT *, kv_get(item_id) AS item FROM items' \\
       --input items=items.parquet --store 'emb=lance:emb.lance?key=item_id' --output out.parquet
+  keyloom sql -f job.sql --input items=items.parquet --format json | jq .item_id
   keyloom sql 'EXPLAIN SELECT kv_exists(id) FROM t' --input t=t.csv --store 's=memory:s.csv?key=id'")]
 pub(crate) struct SqlArguments {
-    /// The statement: SELECT or EXPLAIN
-    #[arg(value_name = "STATEMENT")]
-    pub(crate) sql: String,
+    /// The statement: SELECT or EXPLAIN; - reads it from stdin
+    #[arg(value_name = "STATEMENT", required_unless_present = "file")]
+    pub(crate) sql: Option<String>,
+    /// Read the statement from a file
+    #[arg(short, long, value_name = "FILE", conflicts_with = "sql")]
+    pub(crate) file: Option<PathBuf>,
     /// A table: a file, a folder or a glob under a name
     #[arg(long = "input", value_name = "NAME=PATH", value_parser = store_flag::input)]
     pub(crate) inputs: Vec<InputFlag>,
@@ -167,9 +222,6 @@ pub(crate) struct SqlArguments {
     /// The store of calls without a source [default: the only store, if there is one]
     #[arg(long, value_name = "ALIAS")]
     pub(crate) current: Option<String>,
-    /// Write the rows to a file: .parquet, .arrow, .csv or .json
-    #[arg(long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) place: Place,
     #[command(flatten)]
@@ -191,6 +243,32 @@ pub(crate) struct ExplainArguments {
     pub(crate) analyze: bool,
     #[command(flatten)]
     pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) print: Print,
+}
+
+/// `keyloom describe`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Stores are written as for keyloom sql --store, without the alias; inputs as for --input, without the
+name.
+
+Examples:
+  keyloom describe 'lance:products.lance?key=product_id'
+  keyloom describe items.parquet
+  keyloom describe job.toml products
+  keyloom describe job.toml --format json")]
+pub(crate) struct DescribeArguments {
+    /// A store, an input (a file, a folder or a glob), or a job file
+    #[arg(value_name = "STORE|INPUT|JOB.toml")]
+    pub(crate) target: String,
+    /// One input or store of the job file [default: all of them]
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) print: Print,
 }
 
 /// `keyloom workers`.
@@ -199,13 +277,6 @@ pub(crate) struct WorkersArguments {
     /// The cluster's address
     #[arg(long, env = "KEYLOOM_CLUSTER", value_name = "tcp://HOST:PORT")]
     pub(crate) cluster: String,
-    /// What is written to stdout
-    #[arg(
-        short = 'o',
-        long = "format",
-        value_enum,
-        default_value = "table",
-        value_name = "FORMAT"
-    )]
-    pub(crate) form: Form,
+    #[command(flatten)]
+    pub(crate) print: Print,
 }

@@ -11,16 +11,27 @@ use keyloom_client::{Error, ErrorKind};
 const FAILED: u8 = 1;
 /// What was asked is wrong.
 const MISTAKE: u8 = 2;
-/// A signal ended it, as shells say it for Ctrl-C.
+/// Ctrl-C ended it, as shells say it: 128 and the signal's number.
 const INTERRUPTED: u8 = 130;
+/// SIGTERM ended it.
+const TERMINATED: u8 = 143;
+
+/// The signals that end a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Ctrl-C.
+    Interrupted,
+    /// SIGTERM.
+    Terminated,
+}
 
 /// Why a command ended.
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: u8,
     /// Absent when nobody listens any more.
-    message: Option<String>,
-    help: Option<String>,
+    pub(crate) message: Option<String>,
+    pub(crate) help: Option<String>,
 }
 
 impl Failure {
@@ -56,6 +67,16 @@ impl Failure {
     /// The user wants no more.
     pub(crate) fn interrupted() -> Self {
         Self { code: INTERRUPTED, message: Some("interrupted".to_owned()), help: None }
+    }
+
+    /// The same; if a signal is why, by that signal.
+    pub(crate) fn ended_by(self, ending: Ending) -> Self {
+        match ending {
+            Ending::Terminated if self.code == INTERRUPTED => {
+                Self { code: TERMINATED, message: Some("terminated".to_owned()), ..self }
+            }
+            _ => self,
+        }
     }
 
     /// Stdout cannot be written. If its reader is gone, as with `| head`, that is no failure.

@@ -25,8 +25,7 @@ pub(crate) async fn job_file(arguments: ExplainArguments, watch: &Watch) -> Resu
     } else {
         watch.step(session.explain(query, false)).await?
     };
-    watch.end();
-    text::print(&plan)
+    print(&[("plan".to_owned(), plan)], arguments.print.format, watch)
 }
 
 /// Runs a query to its last row and drops the rows: its plan with what was counted.

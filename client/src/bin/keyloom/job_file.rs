@@ -1,17 +1,15 @@
 //! Job files: TOML, in which relative paths are relative to the file.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, path::Path};
 
+use keyloom_client::Input;
 use serde::Deserialize;
-use toml::Spanned;
+use toml::{Spanned, Table};
 
 use crate::{
     error::Failure,
-    request::{Input, Request, Store, StoreOptions},
+    output::OutputFile,
+    request::{Request, Store},
 };
 
 /// A job file as it is written.
@@ -21,7 +19,7 @@ struct JobFile {
     #[serde(default)]
     inputs: BTreeMap<String, Input>,
     #[serde(default)]
-    stores: BTreeMap<String, Spanned<StoreOptions>>,
+    stores: BTreeMap<String, Spanned<Table>>,
     job: Job,
 }
 
@@ -30,7 +28,7 @@ struct JobFile {
 struct Job {
     current_store: Option<String>,
     sql: String,
-    output: Option<String>,
+    output: Option<OutputFile>,
 }
 
 /// Reads a job file.
@@ -61,7 +59,7 @@ fn parse(text: &str, folder: &Path) -> Result<Request, Mistake> {
     let mut request = Request {
         current_store: file.job.current_store,
         sql: file.job.sql,
-        output: file.job.output.map(|path| PathBuf::from(beside(folder, &path))),
+        output: file.job.output.map(|output| output_beside(folder, output)),
         ..Request::default()
     };
     for (name, input) in file.inputs {
@@ -69,7 +67,7 @@ fn parse(text: &str, folder: &Path) -> Result<Request, Mistake> {
     }
     for (alias, options) in file.stores {
         let at = options.span().start;
-        let store = options.into_inner().store();
+        let store = Store::read(options.into_inner());
         let store = store
             .map_err(|message| Mistake { at, message: format!("[stores.{alias}]: {message}") })?;
         request.stores.insert(alias, store_beside(folder, store));
@@ -79,6 +77,10 @@ fn parse(text: &str, folder: &Path) -> Result<Request, Mistake> {
 
 fn input_beside(folder: &Path, input: Input) -> Input {
     Input { path: beside(folder, &input.path), ..input }
+}
+
+fn output_beside(folder: &Path, output: OutputFile) -> OutputFile {
+    OutputFile { path: beside(folder, &output.path.to_string_lossy()).into(), ..output }
 }
 
 fn store_beside(folder: &Path, store: Store) -> Store {
@@ -125,13 +127,61 @@ mod tests {
         ";
         let request = parse(text, Path::new("jobs")).unwrap();
         assert_eq!(request.inputs["items"].path, "jobs/data/");
-        assert_eq!(request.output.as_deref(), Some(Path::new("jobs/../out.parquet")));
+        assert_eq!(request.output, Some(OutputFile::new("jobs/../out.parquet")));
         assert!(
             matches!(&request.stores["emb"], Store::Lance(o) if o.uri == "s3://bucket/emb.lance")
         );
         assert!(
             matches!(&request.stores["more"], Store::Memory { input, .. } if input.path == "/abs/more.csv")
         );
+    }
+
+    #[test]
+    fn a_key_is_a_column_or_several() {
+        let text = "
+            [stores.stock]
+            kind = 'lance'
+            uri = 'stock.lance'
+            key = ['store', 'article']
+            [stores.more]
+            kind = 'memory'
+            path = 'more.csv'
+            key = ['id', 'day']
+            [stores.plain]
+            kind = 'lance'
+            uri = 'plain.lance'
+            [job]
+            sql = 'SELECT 1'
+        ";
+        let request = parse(text, Path::new("")).unwrap();
+        let lance = |alias: &str| match &request.stores[alias] {
+            Store::Lance(options) => options.key.clone(),
+            Store::Memory { .. } => None,
+        };
+        assert_eq!(lance("stock"), Some(["store", "article"].into()));
+        assert_eq!(lance("plain"), None);
+        assert!(
+            matches!(&request.stores["more"], Store::Memory { key, .. } if *key == ["id", "day"].into())
+        );
+    }
+
+    #[test]
+    fn an_output_is_a_path_or_a_table_with_options() {
+        let output = |output: &str| {
+            let text = format!("[job]\nsql = 'SELECT 1'\noutput = {output}");
+            parse(&text, Path::new("jobs")).map(|request| request.output.unwrap())
+        };
+        let file = OutputFile::new("jobs/out.parquet");
+        assert_eq!(output("'out.parquet'").unwrap(), file);
+        assert_eq!(output("{ path = 'out.parquet' }").unwrap(), file);
+        let kept = OutputFile { arrow_types: true, ..file };
+        assert_eq!(output("{ path = 'out.parquet', arrow_types = true }").unwrap(), kept);
+        let message = output("{ path = 'x', types = 1 }").unwrap_err().message;
+        assert!(message.contains("expected `path` or `arrow_types`"), "{message}");
+        let message = output("{ arrow_types = true }").unwrap_err().message;
+        assert!(message.contains("missing field `path`"), "{message}");
+        let message = output("3").unwrap_err().message;
+        assert!(message.contains("a path, or a table with path and arrow_types"), "{message}");
     }
 
     #[test]
@@ -143,9 +193,9 @@ mod tests {
         };
         let job = "[job]\nsql = 'SELECT 1'\n";
         check(&format!("{job}outptu = 'x'"), 3, "expected one of `current_store`, `sql`, `output`");
-        check(&format!("{job}[inputs.a]\npth = 'x'"), 4, "expected `path` or `format`");
+        check(&format!("{job}[inputs.a]\npth = 'x'"), 4, "expected one of `path`, `uri`, `format`");
         check(&format!("{job}[inputs.a]\npath = 'x'\nformat = 'xls'"), 5, "`parquet`, `csv`");
-        check(&format!("{job}[stores.a]\nkind = 'redis'"), 4, "expected `lance` or `memory`");
+        check(&format!("{job}[stores.a]\nkind = 'redis'"), 3, "`lance` or `memory`, not");
         check(&format!("{job}[stores.a]\nkind = 'lance'"), 3, "a lance store needs uri");
         check(
             &format!("{job}[stores.a]\nkind = 'lance'\nuri = 'x'\nkey_path = 'index'"),
@@ -153,9 +203,14 @@ mod tests {
             "[stores.a]: key_path is auto, map, scan or btree, not 'index'",
         );
         check(
+            &format!("{job}[stores.a]\nkind = 'lance'\nuri = 'x'\nkey = 5"),
+            6,
+            "key is the name of a column or a list of names",
+        );
+        check(
             &format!("{job}\n[stores.a]\nkind = 'memory'\nuri = 'x'"),
             4,
-            "[stores.a]: uri is no option of a memory store; its options are path, key, format",
+            "[stores.a]: a memory store needs key",
         );
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! In reading order: [`cli`] is what users type; [`job_file`] and [`sql`] turn it into a
 //! [`request`]; [`open`] makes the session that the request needs; [`run`] runs its statement, with
-//! [`drive`] taking the rows and [`output`], [`table`] and [`report`] giving them to the user.
+//! [`drive`] taking the rows and [`sink`] giving them to the user, in files ([`output`]) or printed,
+//! and a [`report`] at the end. [`explain`], [`describe`] and [`workers`] answer questions.
 
 mod cli;
+mod describe;
 mod drive;
 mod error;
 mod explain;
@@ -15,6 +17,7 @@ mod progress;
 mod report;
 mod request;
 mod run;
+mod sink;
 mod sql;
 mod store_flag;
 mod table;
@@ -34,7 +37,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use cli::{Cli, Command};
-use error::Failure;
+use error::{Ending, Failure};
 use watch::Watch;
 
 /// How long a command may take to end after it was interrupted.
@@ -65,23 +68,25 @@ fn log() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Runs a command. A first Ctrl-C lets it clean up, a second one ends it.
+/// Runs a command. A first signal lets it clean up, a second one ends it.
 async fn until_interrupted(command: Command) -> Result<(), Failure> {
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
     let watch = Watch::start();
     let mut running = pin!(execute(command, &watch));
-    tokio::select! {
+    let ending = tokio::select! {
         ended = &mut running => return ended,
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+        _ = interrupt.recv() => Ending::Interrupted,
+        _ = terminate.recv() => Ending::Terminated,
+    };
     watch.interrupt();
-    tokio::select! {
+    let ended = tokio::select! {
         ended = &mut running => ended,
         _ = interrupt.recv() => Err(Failure::interrupted()),
+        _ = terminate.recv() => Err(Failure::interrupted()),
         () = tokio::time::sleep(PATIENCE) => Err(Failure::interrupted()),
-    }
+    };
+    ended.map_err(|failure| failure.ended_by(ending))
 }
 
 fn listen(kind: SignalKind) -> Result<Signal, Failure> {
@@ -93,6 +98,7 @@ async fn execute(command: Command, watch: &Watch) -> Result<(), Failure> {
         Command::Run(arguments) => run::job_file(arguments, watch).await,
         Command::Sql(arguments) => sql::statement(arguments, watch).await,
         Command::Explain(arguments) => explain::job_file(arguments, watch).await,
+        Command::Describe(arguments) => describe::describe(arguments, watch).await,
         Command::Workers(arguments) => workers::list(arguments, watch).await,
     }
 }

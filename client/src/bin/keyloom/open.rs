@@ -5,13 +5,13 @@ use figment::{
     Figment,
     providers::{Env, Format as _, Serialized, Toml},
 };
-use keyloom_client::{EmbeddedSettings, MemoryOptions, Session, load_kv};
+use keyloom_client::{EmbeddedSettings, Input, MemoryOptions, Session, load_kv};
 
 use crate::{
     cli::Place,
     drive,
     error::Failure,
-    request::{Input, Request, Store},
+    request::{Request, Store},
     watch::Watch,
 };
 
@@ -69,8 +69,8 @@ pub(crate) async fn plan(
     request: Request,
     watch: &Watch,
 ) -> Result<DataFrame, Failure> {
-    for (name, Input { path, format }) in &request.inputs {
-        let registered = watch.step(session.register(name, path, *format)).await;
+    for (name, input) in request.inputs {
+        let registered = watch.step(session.register(&name, input)).await;
         registered.map_err(|failure| failure.context(format!("table '{name}'")))?;
     }
     for (alias, store) in request.stores {
@@ -106,13 +106,7 @@ async fn rows(
     input: &Input,
     watch: &Watch,
 ) -> Result<Vec<RecordBatch>, Failure> {
-    let reading = async {
-        let table = match input.format {
-            Some(format) => session.read_as(&input.path, format).await?,
-            None => session.read(&input.path).await?,
-        };
-        session.submit(table).await
-    };
+    let reading = async { session.submit(session.read(input.clone()).await?).await };
     let job = watch.step(reading).await?;
     let mut batches = vec![RecordBatch::new_empty(job.schema().clone())];
     let take = |batch| {

@@ -45,6 +45,11 @@ impl Progress {
         self.0.set_message(rows.unwrap_or_default());
     }
 
+    /// Does something with the line out of the way.
+    pub(crate) fn aside<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.0.suspend(work)
+    }
+
     pub(crate) fn end(&self) {
         self.0.finish_and_clear();
     }

@@ -1,6 +1,11 @@
 //! What a job did, for people and for programs.
 
-use std::{collections::BTreeMap, fmt::Write, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use indicatif::{HumanBytes, HumanCount};
 use keyloom_client::{
@@ -9,7 +14,7 @@ use keyloom_client::{
 };
 use serde::Serialize;
 
-/// What `-o json` shows.
+/// What `--summary` shows.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     job_id: String,
@@ -20,12 +25,21 @@ pub(crate) struct Report {
     workers: u32,
     tasks: u32,
     stores: BTreeMap<String, StoreStats>,
+    /// The file that holds the rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<PathBuf>,
 }
 
 impl Report {
-    pub(crate) fn new(id: JobId, took: Duration, summary: JobSummary) -> Self {
+    pub(crate) fn new(
+        id: JobId,
+        took: Duration,
+        summary: JobSummary,
+        output: Option<PathBuf>,
+    ) -> Self {
         let JobSummary { rows, tasks, workers, stores, .. } = summary;
-        Self { job_id: id.to_string(), rows, seconds: took.as_secs_f64(), workers, tasks, stores }
+        let (job_id, seconds) = (id.to_string(), took.as_secs_f64());
+        Self { job_id, rows, seconds, workers, tasks, stores, output }
     }
 
     pub(crate) fn json(&self) -> String {
@@ -33,13 +47,14 @@ impl Report {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Where the rows went.
-    pub(crate) fn written(&self, path: &Path) -> String {
-        format!("{} written to {}", self.counted_rows(), path.display())
+    /// Where the rows went, if they went to a file, and the whole job in a line.
+    pub(crate) fn text(&self) -> String {
+        let written =
+            |path: &Path| format!("{} written to {}\n", self.counted_rows(), path.display());
+        self.output.as_deref().map(written).unwrap_or_default() + &self.line()
     }
 
-    /// The whole job in a line.
-    pub(crate) fn line(&self) -> String {
+    fn line(&self) -> String {
         let mut line = format!(
             "{} in {:.2} s; {} on {}",
             self.counted_rows(),

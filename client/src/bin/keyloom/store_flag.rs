@@ -1,24 +1,33 @@
-//! Inputs and stores as flags: `NAME=PATH` and `ALIAS=KIND:PATH?OPTION=VALUE&…`.
+//! Inputs and stores as flags: `NAME=PATH?OPTION=VALUE&…` and `ALIAS=KIND:PATH?OPTION=VALUE&…`. The
+//! options are those of job files.
 
-use std::str::FromStr;
-
-use keyloom_client::{Format, OnDuplicateKey};
+use keyloom_client::Input;
+use serde::Deserialize;
+use toml::{Table, Value};
 use url::form_urlencoded;
 
-use crate::request::{Input, Kind, Store, StoreOptions};
+use crate::request::Store;
 
 /// A table's name and its files.
 pub(crate) type InputFlag = (String, Input);
 /// A store's alias and the store.
 pub(crate) type StoreFlag = (String, Store);
 
-/// Reads `NAME=PATH`.
+/// Reads `NAME=PATH?OPTION=VALUE&…`.
 pub(crate) fn input(flag: &str) -> Result<InputFlag, String> {
-    let (name, path) = flag
+    let (name, rest) = flag
         .split_once('=')
         .filter(|(name, path)| !name.is_empty() && !path.is_empty())
         .ok_or("write NAME=PATH, as in items=items.parquet")?;
-    Ok((name.to_owned(), Input { path: path.to_owned(), format: None }))
+    let (path, query) = split_options(rest);
+    Ok((name.to_owned(), input_options(path, query)?))
+}
+
+/// Reads the options of an input.
+pub(crate) fn input_options(path: &str, query: &str) -> Result<Input, String> {
+    let mut options = options(query)?;
+    options.insert("path".to_owned(), path.into());
+    Input::deserialize(options).map_err(|error| error.message().to_owned())
 }
 
 /// Reads `ALIAS=KIND:PATH?OPTION=VALUE&…`.
@@ -27,70 +36,100 @@ pub(crate) fn store(flag: &str) -> Result<StoreFlag, String> {
                 are lance and memory";
     let (alias, rest) = flag.split_once('=').filter(|(alias, _)| !alias.is_empty()).ok_or(form)?;
     let (kind, rest) = rest.split_once(':').ok_or(form)?;
-    let (path, query) = rest.rsplit_once('?').unwrap_or((rest, ""));
+    let (path, query) = split_options(rest);
     if path.is_empty() {
         return Err(form.to_owned());
     }
-    let kind = match kind {
-        "lance" => Kind::Lance,
-        "memory" => Kind::Memory,
+    let mut options = options(query)?;
+    let place = match kind {
+        "lance" => "uri",
+        "memory" => "path",
         other => return Err(format!("'{other}' is no kind of store; the kinds are lance, memory")),
     };
-    let mut options = StoreOptions::new(kind);
-    match kind {
-        Kind::Lance => options.uri = Some(path.to_owned()),
-        Kind::Memory => options.path = Some(path.to_owned()),
-    }
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        set(&mut options, &name, value.into_owned())?;
-    }
-    Ok((alias.to_owned(), options.store()?))
+    options.insert(place.to_owned(), path.into());
+    options.insert("kind".to_owned(), kind.into());
+    Ok((alias.to_owned(), Store::read(options)?))
 }
 
-fn set(options: &mut StoreOptions, name: &str, value: String) -> Result<(), String> {
-    match name {
-        "key" => options.key = Some(value),
-        "tag" => options.tag = Some(value),
-        "storage_options" => options.storage_options = Some(value),
-        "version" => options.version = Some(number(&value)?),
-        "format" => options.format = Some(format(&value)?),
-        "on_duplicate_key" => options.on_duplicate_key = Some(on_duplicate_key(&value)?),
-        "key_path" => options.key_path = Some(value),
-        "row_path" => options.row_path = Some(value),
-        other => {
-            return Err(format!(
-                "'{other}' is no option of a {} store; the options are key, version, tag, \
-                 storage_options, on_duplicate_key, key_path and row_path for lance, key and format \
-                 for memory",
-                options.kind.name()
-            ));
+/// A path and the options behind it. A question mark may be part of a pattern, too: options begin
+/// with a name and an equals sign.
+pub(crate) fn split_options(text: &str) -> (&str, &str) {
+    let is_name = |name: &str| {
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.%+".contains(c))
+    };
+    match text.rsplit_once('?') {
+        Some((path, query)) if query.split_once('=').is_some_and(|(name, _)| is_name(name)) => {
+            (path, query)
+        }
+        _ => (text, ""),
+    }
+}
+
+/// Options as a job file has them: each value of the type that its option has.
+fn options(query: &str) -> Result<Table, String> {
+    let mut options = Table::new();
+    for option in query.split('&') {
+        // Before values are decoded: a comma that is written %2C is part of a column's name.
+        if let Some(columns) = option.strip_prefix("key=") {
+            options.insert("key".to_owned(), key(columns));
+            continue;
+        }
+        for (name, value) in form_urlencoded::parse(option.as_bytes()) {
+            set(&mut options, &name, value.into_owned())?;
         }
     }
-    Ok(())
+    Ok(options)
 }
 
-fn number(value: &str) -> Result<u64, String> {
-    u64::from_str(value).map_err(|_| format!("version is a number, not '{value}'"))
+/// Reads the columns of a key, with commas between.
+fn key(columns: &str) -> Value {
+    let decoded = |column: &str| -> String {
+        let value = format!("={column}");
+        form_urlencoded::parse(value.as_bytes()).map(|(_, column)| column.into_owned()).collect()
+    };
+    match columns.split_once(',') {
+        None => decoded(columns).into(),
+        Some(_) => columns.split(',').map(decoded).collect::<Vec<_>>().into(),
+    }
 }
 
-fn format(value: &str) -> Result<Format, String> {
-    Format::ALL.into_iter().find(|format| format.name() == value).ok_or_else(|| {
-        format!("format is {}, not '{value}'", Format::ALL.map(Format::name).join(", "))
-    })
-}
-
-fn on_duplicate_key(value: &str) -> Result<OnDuplicateKey, String> {
-    match value {
-        "error" => Ok(OnDuplicateKey::Error),
-        "first" => Ok(OnDuplicateKey::First),
-        "last" => Ok(OnDuplicateKey::Last),
-        other => Err(format!("on_duplicate_key is error, first or last, not '{other}'")),
+fn set(options: &mut Table, name: &str, value: String) -> Result<(), String> {
+    let value = match name {
+        "version" | "infer_bytes" => {
+            let number = value.parse::<i64>();
+            number.map_err(|_| format!("{name} is a number, not '{value}'"))?.into()
+        }
+        "header" | "hive_partitioning" => {
+            let truth = value.parse::<bool>();
+            truth.map_err(|_| format!("{name} is true or false, not '{value}'"))?.into()
+        }
+        "nulls" => {
+            let mut words = match options.remove(name) {
+                Some(Value::Array(words)) => words,
+                _ => Vec::new(),
+            };
+            words.push(value.into());
+            words.into()
+        }
+        _ => Value::from(value),
+    };
+    let (table, name) = match name.split_once('.') {
+        None => (options, name),
+        Some((outer, inner)) => {
+            let table = options.entry(outer).or_insert_with(|| Table::new().into());
+            let table = table.as_table_mut();
+            (table.ok_or_else(|| format!("write {outer}.{inner}=…, or {outer}=…"))?, inner)
+        }
+    };
+    match table.insert(name.to_owned(), value) {
+        None => Ok(()),
+        Some(_) => Err(format!("{name} is given twice")),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use keyloom_client::{KeyPath, RowPath};
+    use keyloom_client::{Format, KeyPath, RowPath};
 
     use super::*;
 
@@ -105,9 +144,18 @@ mod tests {
     fn a_lance_store_takes_its_options_from_the_query() {
         let options = lance("emb=lance:s3://bucket/a.lance?key=item%20id&version=3");
         assert_eq!(options.uri, "s3://bucket/a.lance");
-        assert_eq!(options.key.as_deref(), Some("item id"));
+        assert_eq!(options.key, Some("item id".into()));
         assert_eq!(options.version, Some(3));
         assert_eq!(lance("emb=lance:a.lance").key, None);
+    }
+
+    #[test]
+    fn the_columns_of_a_key_have_commas_between() {
+        let key = |flag: &str| lance(flag).key.unwrap();
+        assert_eq!(key("s=lance:p?key=store,article"), ["store", "article"].into());
+        assert_eq!(key("s=lance:p?version=1&key=a%2Cb,c+d"), ["a,b", "c d"].into());
+        assert_eq!(key("s=lance:p?key=a%2Cb"), "a,b".into());
+        assert_eq!(key("s=lance:p?key=a=b%26c"), "a=b&c".into());
     }
 
     #[test]
@@ -125,6 +173,36 @@ mod tests {
     }
 
     #[test]
+    fn an_input_takes_its_options_from_the_query() {
+        let (name, read) = input(
+            "v=a/*.csv?delimiter=%3B&header=false&nulls=-&nulls=n%2Fa&columns.zip=text&\
+             columns.paid=decimal(10,2)&infer_bytes=100",
+        )
+        .unwrap();
+        let expected = Input {
+            infer_bytes: Some(100),
+            ..Input::new("a/*.csv")
+                .delimiter(";")
+                .header(false)
+                .nulls(["-", "n/a"])
+                .column("zip", "text")
+                .column("paid", "decimal(10,2)")
+        };
+        assert_eq!((name.as_str(), read), ("v", expected));
+        assert_eq!(input("v=a-?.csv").unwrap().1, Input::new("a-?.csv"));
+        let lance = Input { version: Some(3), ..Input::new("a").format(Format::Lance) };
+        assert_eq!(input("v=a?kind=lance&version=3").unwrap().1, lance);
+    }
+
+    #[test]
+    fn a_memory_store_takes_the_options_of_an_input() {
+        let (_, read) = store("s=memory:a.csv?key=id&delimiter=%09&columns.id=text").unwrap();
+        let Store::Memory { input, key } = read else { panic!("it is a memory store") };
+        assert_eq!(input, Input::new("a.csv").delimiter("\t").column("id", "text"));
+        assert_eq!(key, "id".into());
+    }
+
+    #[test]
     fn mistakes_name_the_choices() {
         let check = |flag: &str, words: &str| {
             let message = store(flag).unwrap_err();
@@ -133,14 +211,16 @@ mod tests {
         check("emb", "ALIAS=KIND:PATH");
         check("emb=lance:", "ALIAS=KIND:PATH");
         check("emb=redis:x", "the kinds are lance, memory");
-        check("emb=lance:x?kye=a", "the options are key");
+        check("emb=lance:x?kye=a", "unknown field `kye`, expected one of `uri`, `key`");
         check("emb=lance:x?version=new", "a number");
         check("emb=lance:x?version=1&tag=b", "give one");
+        check("emb=lance:x?tag=a&tag=b", "tag is given twice");
         check("emb=lance:x?key_path=direct", "key_path is auto, map, scan or btree, not 'direct'");
         check("emb=lance:x?row_path=map", "row_path is auto, take or scan, not 'map'");
-        check("emb=memory:x.csv?key=a&key_path=auto", "key_path is no option of a memory store");
-        check("emb=lance:x?format=csv", "format is no option of a lance store");
+        check("emb=memory:x.csv?key=a&key_path=auto", "unknown field `key_path`");
+        check("emb=lance:x?format=csv", "unknown field `format`");
         check("emb=memory:x.csv", "needs key");
-        check("emb=memory:x.csv?key=a&format=xls", "parquet, csv, json, arrow");
+        check("emb=memory:x.csv?key=a&format=xls", "`parquet`, `csv`, `json`, `arrow`");
+        check("emb=memory:x.csv?key=a&header=maybe", "header is true or false, not 'maybe'");
     }
 }

@@ -24,6 +24,7 @@ const WIDTH: usize = 160;
 /// The rows to be shown, and how many more there are.
 #[derive(Debug)]
 pub(crate) struct Table {
+    schema: SchemaRef,
     all: bool,
     shown: Vec<RecordBatch>,
     rows: usize,
@@ -32,8 +33,8 @@ pub(crate) struct Table {
 
 impl Table {
     /// Shows the first rows, or all of them in full.
-    pub(crate) fn new(all: bool) -> Self {
-        Self { all, shown: Vec::new(), rows: 0, more: 0 }
+    pub(crate) fn new(all: bool, schema: &SchemaRef) -> Self {
+        Self { schema: Arc::clone(schema), all, shown: Vec::new(), rows: 0, more: 0 }
     }
 
     pub(crate) fn take(&mut self, batch: RecordBatch) {
@@ -47,8 +48,8 @@ impl Table {
     }
 
     /// The table as text.
-    pub(crate) fn render(&self, schema: &SchemaRef) -> Result<String, Failure> {
-        let mut text = self.cells(schema).map_err(|error| Failure::running(Error::from(error)))?;
+    pub(crate) fn render(&self) -> Result<String, Failure> {
+        let mut text = self.cells().map_err(|error| Failure::running(Error::from(error)))?;
         if self.more > 0 {
             let rows = if self.more == 1 { "row" } else { "rows" };
             text = format!("{text}\n… {} more {rows} (--all shows them)", HumanCount(self.more));
@@ -56,10 +57,11 @@ impl Table {
         Ok(text)
     }
 
-    fn cells(&self, schema: &SchemaRef) -> Result<String, ArrowError> {
+    fn cells(&self) -> Result<String, ArrowError> {
         let width = if self.all { usize::MAX } else { WIDTH };
+        let fields = self.schema.fields().iter();
         let fields: Vec<_> =
-            schema.fields().iter().map(|f| Field::new(f.name(), DataType::Utf8, true)).collect();
+            fields.map(|field| Field::new(field.name(), DataType::Utf8, true)).collect();
         let texts = Arc::new(Schema::new(fields));
         let mut batches = vec![RecordBatch::new_empty(Arc::clone(&texts))];
         for batch in &self.shown {
@@ -100,16 +102,16 @@ mod tests {
 
     #[test]
     fn rows_beyond_the_first_are_counted() {
-        let mut table = Table::new(false);
+        let mut table = Table::new(false, &batch(0..1).schema());
         (0..3).for_each(|index| table.take(batch(index * 30..(index + 1) * 30)));
-        let text = table.render(&batch(0..1).schema()).unwrap();
+        let text = table.render().unwrap();
         assert!(text.contains("| 39 |") && !text.contains("| 40 |"), "{text}");
         assert!(text.ends_with("… 50 more rows (--all shows them)"), "{text}");
     }
 
     #[test]
     fn a_table_without_rows_has_its_head() {
-        let text = Table::new(true).render(&batch(0..1).schema()).unwrap();
+        let text = Table::new(true, &batch(0..1).schema()).render().unwrap();
         assert!(text.contains("| n |"), "{text}");
     }
 

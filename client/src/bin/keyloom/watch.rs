@@ -55,6 +55,11 @@ impl Watch {
         self.progress.opening(false);
     }
 
+    /// Does something that writes to the terminal, where progress may be shown.
+    pub(crate) fn aside<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.progress.aside(work)
+    }
+
     /// Shows nothing any more.
     pub(crate) fn end(&self) {
         self.progress.end();

@@ -16,7 +16,7 @@ pub(crate) async fn list(arguments: WorkersArguments, watch: &Watch) -> Result<(
         watch.step(async { Session::connect(&arguments.cluster).await?.workers().await }).await?;
     let workers: Vec<Worker> = workers.into_iter().map(Worker::from).collect();
     watch.end();
-    match arguments.form {
+    match arguments.print.format {
         // A tree of numbers and strings can always be written.
         Form::Json => text::print(&serde_json::to_string(&workers).unwrap_or_default()),
         Form::Table if workers.is_empty() => text::print("no worker is registered"),
@@ -24,7 +24,7 @@ pub(crate) async fn list(arguments: WorkersArguments, watch: &Watch) -> Result<(
     }
 }
 
-/// A worker as `-o json` shows it.
+/// A worker as `--format json` shows it.
 #[derive(Debug, Serialize)]
 struct Worker {
     id: String,

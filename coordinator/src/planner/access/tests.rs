@@ -1,5 +1,7 @@
 //! Ways chosen, case by case.
 
+use std::collections::BTreeMap;
+
 use keyloom_common::store::KeyIndex;
 
 use super::*;
@@ -18,7 +20,7 @@ fn figures(rows: u64) -> Figures {
         rows,
         fragments: 10,
         value_bytes: VALUE_BYTES.to_vec(),
-        key_index: None,
+        btrees: BTreeMap::new(),
         stable_row_ids: false,
         max_key_map_bytes: 4 * GIB,
         column_cache_bytes: GIB,
@@ -26,16 +28,16 @@ fn figures(rows: u64) -> Figures {
 }
 
 fn indexed(figures: Figures, fragments: u64) -> Figures {
-    Figures { key_index: Some(KeyIndex { fragments }), ..figures }
+    Figures { btrees: [("id".to_owned(), KeyIndex { fragments })].into(), ..figures }
 }
 
-fn column() -> LanceKey {
-    LanceKey::Column("id".to_owned())
+fn column() -> StoreKey {
+    StoreKey::column("id")
 }
 
 /// A question about integer keys in a column, in batches of 8192.
 fn question<'a>(
-    key: &'a LanceKey,
+    key: &'a StoreKey,
     figures: &'a Figures,
     columns: &'a [usize],
     keys: Option<u64>,
@@ -46,7 +48,7 @@ fn question<'a>(
         figures,
         storage: Storage::LOCAL,
         columns,
-        compared: None,
+        compared: Vec::new(),
         keys,
         keys_at_once: 8192,
     }
@@ -63,10 +65,10 @@ fn shown(question: &Question<'_>) -> String {
 fn row_ids_and_offsets_are_direct_unless_rows_move() {
     let (plain, stable) = (figures(100), Figures { stable_row_ids: true, ..figures(100) });
     let cases = [
-        (LanceKey::RowId, &plain, KeyPath::Direct),
-        (LanceKey::RowId, &stable, KeyPath::Map),
-        (LanceKey::Offset, &plain, KeyPath::Direct),
-        (LanceKey::Offset, &stable, KeyPath::Direct),
+        (StoreKey::RowId, &plain, KeyPath::Direct),
+        (StoreKey::RowId, &stable, KeyPath::Map),
+        (StoreKey::Offset, &plain, KeyPath::Direct),
+        (StoreKey::Offset, &stable, KeyPath::Direct),
     ];
     for (key, figures, expected) in cases {
         let choice = choose(&question(&key, figures, &[NAME], None));
@@ -161,11 +163,11 @@ fn compared_keys_are_read_too() {
     let fits = Question { columns: &[NAME], figures: &exact, ..integers };
     assert_eq!(shown(&fits), "map+scan: 100000000 keys of 100000000 rows, 20 B a row");
     assert_eq!(
-        shown(&Question { compared: Some(KEY), ..fits.clone() }),
+        shown(&Question { compared: vec![KEY], ..fits.clone() }),
         "map+take: 100000000 keys of 100000000 rows, 20 B a row, columns of 2.6 GiB over 1.9 GiB"
     );
     // A column that is wanted and compared is read once.
-    let once = Question { columns: &[KEY], compared: Some(KEY), ..fits };
+    let once = Question { columns: &[KEY], compared: vec![KEY], ..fits };
     assert_eq!(shown(&once), "map+scan: 100000000 keys of 100000000 rows, 8 B a row");
 }
 

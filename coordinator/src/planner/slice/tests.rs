@@ -10,8 +10,8 @@ use keyloom_common::{
     lookup::{Answer, Call, Wave},
     plan::FramePartition,
     store::{
-        Access, Figures, ForcedAccess, LanceKey, LanceSpec, OnDuplicateKey, ResolvedStore,
-        Snapshot, StoreDescription, StoreKind, StoreSpec,
+        Access, Figures, ForcedAccess, LanceSpec, OnDuplicateKey, ResolvedStore, Snapshot,
+        StoreDescription, StoreKey, StoreKind, StoreSpec,
     },
 };
 
@@ -32,15 +32,19 @@ fn frame(rows: u64) -> Arc<dyn ExecutionPlan> {
 fn lookup(input: Arc<dyn ExecutionPlan>, bytes: u64) -> Arc<dyn ExecutionPlan> {
     let kind = StoreKind::Lance(LanceSpec {
         uri: "/images.lance".to_owned(),
-        key: LanceKey::Column("id".to_owned()),
+        key: Some(StoreKey::column("id")),
         pin: None,
         storage_profile: None,
         on_duplicate_key: OnDuplicateKey::default(),
         access: ForcedAccess::default(),
     });
     let figures = Figures { value_bytes: vec![bytes], ..Figures::default() };
-    let description =
-        StoreDescription { schema: keys(), snapshot: Snapshot::Version(1), figures: Some(figures) };
+    let description = StoreDescription {
+        schema: keys(),
+        snapshot: Snapshot::Immutable,
+        figures: Some(figures),
+        primary_key: None,
+    };
     let spec = StoreSpec { name: "images".to_owned(), kind };
     let answer = Answer::Row { columns: vec![0], on_error: OnError::Null };
     let fetch = Fetch {

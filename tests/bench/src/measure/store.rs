@@ -10,7 +10,7 @@ use keyloom_client::Session;
 use keyloom_common::{
     BlobId, Error,
     store::{
-        Access, ForcedAccess, LanceKey, LanceSpec, OnDuplicateKey, ResolvedStore, StoreKind,
+        Access, ForcedAccess, LanceSpec, OnDuplicateKey, ResolvedStore, StoreKey, StoreKind,
         StoreSpec,
     },
 };
@@ -85,7 +85,7 @@ async fn jobs(bench: &Bench, keys: &ArrayRef, measured: &mut Measurement) -> Res
 async fn open(uri: &str, columns: &[&str]) -> Result<(Arc<dyn Store>, Vec<usize>)> {
     let lance = LanceSpec {
         uri: uri.to_owned(),
-        key: LanceKey::Column(KEY.to_owned()),
+        key: Some(StoreKey::column(KEY)),
         pin: None,
         storage_profile: None,
         on_duplicate_key: OnDuplicateKey::default(),

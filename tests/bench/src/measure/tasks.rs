@@ -27,7 +27,7 @@ pub(super) async fn measure() -> Result<Measurement> {
     let settings = Settings { task_bytes: LINE, ..Settings::default() };
     let session = cluster.session(settings).await?;
     let path = path.to_str().context("the path of the temporary folder is not UTF-8")?;
-    session.register("lines", path, None).await?;
+    session.register("lines", path).await?;
 
     let before = cluster.coordinator_seconds()?;
     let clock = Instant::now();

@@ -108,7 +108,7 @@ async fn few_keys_are_mapped_and_their_rows_taken() {
     let ways = Ways::new().await.with_vectors().await;
     assert_snapshot!(ways.plan(10, "SELECT kv_get(k, columns => ['vector']) AS row FROM t").await, @"
     ProjectionExec: expr=[__kv0@1 as row]
-      KvLookupExec: wave 1: emb@v1 by k@0 via map+take (10 keys of 1000 rows, 16 B a row) [__kv0 = {vector}]
+      KvLookupExec: wave 1: emb@v1 by k@0 = id via map+take (10 keys of 1000 rows, 16 B a row) [__kv0 = {vector}]
         CooperativeExec
           FrameScanExec: partitions=1, rows=10, columns=[k]
     ");
@@ -119,7 +119,7 @@ async fn many_keys_scan_the_columns() {
     let ways = Ways::new().await.with_vectors().await;
     assert_snapshot!(ways.plan(20_000, ROW).await, @"
     ProjectionExec: expr=[__kv0@1 as row]
-      KvLookupExec: wave 1: emb@v1 by k@0 via map+scan (20000 keys of 1000 rows, 32 B a row) [__kv0 = {id, vector, score}]
+      KvLookupExec: wave 1: emb@v1 by k@0 = id via map+scan (20000 keys of 1000 rows, 32 B a row) [__kv0 = {id, vector, score}]
         CooperativeExec
           FrameScanExec: partitions=1, rows=20000, columns=[k]
     ");
@@ -142,7 +142,7 @@ async fn existence_reads_no_rows() {
     let ways = Ways::new().await.with_vectors().await;
     assert_snapshot!(ways.plan(20_000, "SELECT kv_exists(k) AS known FROM t").await, @"
     ProjectionExec: expr=[__kv0@1 as known]
-      KvLookupExec: wave 1: emb@v1 by k@0 via map (20000 keys of 1000 rows) [__kv0 = exists]
+      KvLookupExec: wave 1: emb@v1 by k@0 = id via map (20000 keys of 1000 rows) [__kv0 = exists]
         CooperativeExec
           FrameScanExec: partitions=1, rows=20000, columns=[k]
     ");
@@ -163,7 +163,7 @@ async fn stable_row_ids_are_mapped() {
     let ways = Ways::new().await;
     let params = WriteParams { enable_stable_row_ids: true, ..WriteParams::default() };
     write(&ways.uri("emb"), params).await;
-    ways.attach(ways.options("emb").key_path(KeyPath::Map)).await.unwrap();
+    ways.attach(ways.options("emb").key("_rowid").key_path(KeyPath::Map)).await.unwrap();
     assert_eq!(ways.way(10, ROW).await, "map+take (10 keys of 1000 rows, 32 B a row)");
 }
 

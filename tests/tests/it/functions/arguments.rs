@@ -108,6 +108,13 @@ async fn on_error_is_raise_or_null(session: &TestSession) -> Result<()> {
                 "on_error is 'raise' or 'null', not 'ignore'",
             )
             .await?;
+        session
+            .check_refusal(
+                &format!("SELECT {function}(k, source => 'lance', on_error => NULL) FROM t"),
+                ErrorKind::Invalid,
+                "on_error is 'raise' or 'null' in quotes, not NULL",
+            )
+            .await?;
     }
     Ok(())
 }
@@ -124,6 +131,7 @@ async fn arguments_may_be_named_in_any_order_or_go_by_position(
         "row_ids => k, SOURCE => 'lance', Columns => ['name'], ON_ERROR => 'null'",
         "k, ['name'], 'null'",
         "k, ['name'], 'null', NULL",
+        "k, columns => 'name', on_error => 'null', source => NULL",
     ] {
         session.check(&format!("SELECT kv_get({arguments}) FROM t"), &expected).await?;
         session.check(&format!("SELECT KV_GET({arguments}) FROM t"), &expected).await?;
@@ -131,6 +139,14 @@ async fn arguments_may_be_named_in_any_order_or_go_by_position(
     session
         .check("SELECT kv_batch_get(k, ['name'], 10, 'null', 'lance') FROM t", &expected)
         .await?;
+    session
+        .check(
+            "SELECT kv_batch_get(k, columns => 'name', batch_size => NULL, on_error => 'null') \
+             FROM t",
+            &expected,
+        )
+        .await?;
+    session.check("SELECT kv_get(k, columns => NULL)['price'] FROM t WHERE n = 1", &["10"]).await?;
     let exists = ["true", "false", "NULL", "true", "true"];
     session.check("SELECT kv_exists(k, 'raise', 'lance') FROM t", &exists).await
 }
@@ -171,8 +187,8 @@ async fn options_must_be_literals(session: &TestSession) -> Result<()> {
     for (call, message) in [
         ("kv_get(k, source => k)", "source is a string in quotes, not k"),
         (
-            "kv_get(k, source => 'lance', columns => 'name')",
-            "columns is a list like ['name', 'category'], not 'name'",
+            "kv_get(k, source => 'lance', columns => 1)",
+            "columns is a list like ['name', 'category'], not 1",
         ),
         (
             "kv_get(k, source => 'lance', columns => ['name', n])",

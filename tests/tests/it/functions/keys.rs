@@ -226,16 +226,20 @@ async fn a_key_of_another_class_is_refused_with_both_types(session: &TestSession
             .check_refusal(
                 &format!("SELECT {function}(k, source => 'numbers') FROM t"),
                 ErrorKind::Invalid,
-                "a key of type Utf8 cannot be looked up in KV store 'numbers', whose keys are of \
-                 type Int64",
+                &format!(
+                    "a key of type Utf8 cannot be looked up in KV store 'numbers', whose keys are \
+                     of type Int64; write {function}(CAST(k AS BIGINT), …)"
+                ),
             )
             .await?;
         session
             .check_refusal(
                 &format!("SELECT {function}(n, source => 'memory') FROM t"),
                 ErrorKind::Invalid,
-                "a key of type Int64 cannot be looked up in KV store 'memory', whose keys are of \
-                 type Utf8",
+                &format!(
+                    "a key of type Int64 cannot be looked up in KV store 'memory', whose keys are \
+                     of type Utf8; write {function}(CAST(n AS VARCHAR), …)"
+                ),
             )
             .await?;
     }
@@ -244,7 +248,7 @@ async fn a_key_of_another_class_is_refused_with_both_types(session: &TestSession
             "SELECT kv_batch_get([k], source => 'numbers') FROM t",
             ErrorKind::Invalid,
             "a key of type Utf8 cannot be looked up in KV store 'numbers', whose keys are of type \
-             Int64",
+             Int64; write kv_batch_get(CAST(key AS BIGINT), …)",
         )
         .await
 }
@@ -256,7 +260,7 @@ async fn keys_of_no_class_are_refused(session: &TestSession) -> Result<()> {
             "SELECT kv_get(1.5, source => 'memory') FROM t",
             ErrorKind::Invalid,
             "a key of type Float64 cannot be looked up in KV store 'memory', whose keys are of \
-             type Utf8",
+             type Utf8; write kv_get(CAST(key AS VARCHAR), …)",
         )
         .await?;
     session
@@ -264,7 +268,7 @@ async fn keys_of_no_class_are_refused(session: &TestSession) -> Result<()> {
             "SELECT kv_exists(n > 1, source => 'memory') FROM t",
             ErrorKind::Invalid,
             "a key of type Boolean cannot be looked up in KV store 'memory', whose keys are of \
-             type Utf8",
+             type Utf8; write kv_exists(CAST(key AS VARCHAR), …)",
         )
         .await
 }

@@ -11,7 +11,7 @@ use keyloom_client::{ErrorKind, OnError};
 
 use super::{check, undivided_shop};
 use crate::harness::{
-    TestSession, batch, check_rows, ints, on_all_deployments_and_ways, open_shop, strings,
+    TestSession, batch, check_rows, on_all_deployments_and_ways, open_shop, strings,
 };
 
 on_all_deployments_and_ways! {
@@ -26,7 +26,9 @@ on_all_deployments_and_ways! {
     in_union_all,
     in_common_table_expressions_and_subqueries,
     above_and_below_joins_of_small_tables,
-    in_join_conditions_they_are_refused,
+    offsets_count_in_the_order_of_columns_that_are_not_selected,
+    windows_over_equal_columns,
+    aggregates_of_aggregates,
     above_sorts_and_aggregates,
     the_dataframe_api,
     explain_is_a_query,
@@ -254,15 +256,65 @@ async fn above_and_below_joins_of_small_tables(session: &TestSession) -> Result<
     .await
 }
 
-async fn in_join_conditions_they_are_refused(session: &TestSession) -> Result<()> {
+async fn offsets_count_in_the_order_of_columns_that_are_not_selected(
+    session: &TestSession,
+) -> Result<()> {
     open_shop(session).await?;
-    session.register_batches("u", &[batch([("fruit", strings(["apple"])), ("m", ints([1]))])])?;
+    for key in [PRICE, "CASE n WHEN 4 THEN 20 WHEN 1 THEN 10 WHEN 5 THEN 10 END"] {
+        let order = format!("ORDER BY {key} DESC NULLS LAST, n");
+        check(
+            session,
+            &format!("SELECT min(n), max(n) FROM (SELECT n FROM t {order} OFFSET 3)"),
+            &["2 | 3"],
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+async fn windows_over_equal_columns(session: &TestSession) -> Result<()> {
+    open_shop(session).await?;
+    let rows = ["1 | apple", "2 | NULL", "3 | NULL", "4 | NULL", "5 | NULL"];
+    for (value, partition) in [
+        (NAME, NAME),
+        (NAME, "kv_get(k, source => 'STORE', columns => 'name', on_error => 'null')['name']"),
+    ] {
+        let lead = format!("lead({value}) OVER (PARTITION BY {partition} ORDER BY n)");
+        check(session, &format!("SELECT n, {lead} FROM t ORDER BY n"), &rows).await?;
+    }
     session
-        .check_failure(
-            "SELECT n FROM t LEFT JOIN u ON kv_get(k, source => 'memory')['name'] = fruit",
-            ErrorKind::Invalid,
-            "a lookup cannot be made within a join; compute it as a column of a subquery \
-             first, and use that column",
+        .check(
+            "SELECT n, lead(x) OVER (PARTITION BY y ORDER BY n) FROM (SELECT n, n % 2 AS x, n % 2 \
+             AS y FROM t) ORDER BY n",
+            &["1 | 1", "2 | 0", "3 | 1", "4 | NULL", "5 | NULL"],
+        )
+        .await?;
+    session
+        .check(
+            "SELECT n, lead(n) OVER (PARTITION BY k ORDER BY n) FROM t WHERE k = 'a'",
+            &["1 | 5", "5 | NULL"],
+        )
+        .await
+}
+
+async fn aggregates_of_aggregates(session: &TestSession) -> Result<()> {
+    open_shop(session).await?;
+    for (limit, expected) in [(0, ["0 | 0 | NULL"]), (9, ["5 | 5 | 5"])] {
+        session
+            .check(
+                &format!(
+                    "SELECT min(c), min(c) FILTER (WHERE c < 9), min(c) FILTER (WHERE c > 0) FROM \
+                     (SELECT count(*) AS c FROM (SELECT * FROM t LIMIT {limit}))"
+                ),
+                &expected,
+            )
+            .await?;
+    }
+    session
+        .check(
+            "SELECT min(c) FILTER (WHERE c < 9) FROM (SELECT count(*) AS c FROM (SELECT * FROM t \
+             LIMIT 0))",
+            &["0"],
         )
         .await
 }

@@ -30,18 +30,21 @@ impl Ways {
     }
 
     /// Forces these ways on a store by a column, and the way to the rows on one by row ids or
-    /// offsets. A dataset without the index that a way needs gets one.
+    /// offsets. A dataset without the index that a way needs gets one; there is none on several columns.
     pub(super) async fn force(self, mut options: LanceOptions) -> Result<LanceOptions> {
         options.row_path = self.rows;
-        let key = options.key.as_deref().context("the key is given")?;
-        if key.starts_with('_') {
-            return Ok(options);
-        }
-        if self.keys == Some(KeyPath::Btree) {
-            let mut dataset = Dataset::open(&options.uri).await?;
-            if dataset.load_indices().await?.is_empty() {
-                index(&mut dataset, key).await?;
+        let key = options.key.clone().context("the key is given")?;
+        match (key.names(), self.keys) {
+            ([key], _) if key.starts_with('_') => return Ok(options),
+            ([key], Some(KeyPath::Btree)) => {
+                let mut dataset = Dataset::open(&options.uri).await?;
+                if dataset.load_indices().await?.is_empty() {
+                    index(&mut dataset, key).await?;
+                }
             }
+            // There is no index on several columns.
+            (_, Some(KeyPath::Btree)) => return Ok(options),
+            _ => {}
         }
         options.key_path = self.keys;
         Ok(options)

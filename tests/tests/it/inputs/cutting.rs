@@ -23,12 +23,12 @@ async fn small_row_groups_are_one_task(session: &TestSession) -> Result<()> {
     let pieces = [(0, 1), (1, 3), (3, 5), (5, 6), (6, 10), (10, 11)];
     write_parquet(&path, &pieces.map(|(from, to)| numbered(from, to)))?;
     open_shop(session).await?;
-    session.register("f", &path, None).await?;
+    session.register("f", &path).await?;
     // Row groups of 1 + 2, 2 + 1, 4 and 1 rows: no more than three together.
     assert_eq!(look_at(session, "f", 0, 11).await?, 4);
     let undivided = session.undivided().await?;
     open_shop(&undivided).await?;
-    undivided.register("f", &path, None).await?;
+    undivided.register("f", &path).await?;
     assert_eq!(look_at(&undivided, "f", 0, 11).await?, 1);
     Ok(())
 }
@@ -37,7 +37,7 @@ async fn a_large_row_group_is_cut_by_rows(session: &TestSession) -> Result<()> {
     open_shop(session).await?;
     let path = session.path("large.parquet");
     write_parquet(&path, &[numbered(0, 40_000)])?;
-    session.register("f", &path, None).await?;
+    session.register("f", &path).await?;
     // The coordinator's slices are of at most 32,768 rows.
     assert_eq!(look_at(session, "f", 0, 40_000).await?, 2);
     Ok(())
@@ -48,7 +48,7 @@ async fn filters_limits_and_sorts_of_a_cut_row_group(session: &TestSession) -> R
     open_shop(session).await?;
     let path = session.path("large.parquet");
     write_parquet(&path, &[numbered(0, 40_000)])?;
-    session.register("f", &path, None).await?;
+    session.register("f", &path).await?;
     for (clause, from, to) in [
         ("WHERE n >= 39990", 39_990, 40_000),
         ("WHERE n BETWEEN 19996 AND 20003", 19_996, 20_004),
@@ -85,7 +85,7 @@ async fn large_and_small_row_groups_keep_their_order(session: &TestSession) -> R
     write("1", &[(0, 2), (2, 40_000), (40_000, 40_001)])?;
     write("2", &[(40_001, 40_003)])?;
     write("3", &[(40_003, 80_000), (80_000, 80_004)])?;
-    session.register("f", &folder, None).await?;
+    session.register("f", &folder).await?;
     // 2 rows; 39,998 in two; 1 + 2 rows of two files; 39,997 in two; 4.
     assert_eq!(look_at(session, "f", 0, 80_004).await?, 7);
     session.check("SELECT n FROM f WHERE n = 39999 OR n = 79999", &["39999", "79999"]).await
@@ -107,7 +107,7 @@ async fn rows_with_large_answers_are_cut_by_their_bytes(session: &TestSession) -
     session.register_batches("frame", &[numbered(0, 100)])?;
     let path = session.path("rows.parquet");
     write_parquet(&path, &[numbered(0, 100)])?;
-    session.register("file", &path, None).await?;
+    session.register("file", &path).await?;
     for table in ["frame", "file"] {
         // 100 MiB, at 32 MiB a task.
         let sql = format!(
@@ -139,7 +139,7 @@ async fn csv_files_are_a_task_each(session: &TestSession) -> Result<()> {
         let lines: String = (from..to).map(line).collect();
         fs::write(format!("{folder}/{name}.csv"), format!("n,k\n{lines}"))?;
     }
-    session.register("f", &folder, None).await?;
+    session.register("f", &folder).await?;
     assert_eq!(look_at(session, "f", 0, 203).await?, 3);
     Ok(())
 }

@@ -9,7 +9,10 @@ use proptest::{
 
 use super::{
     bounds::bounds,
-    query::{COLUMNS, Call, Case, Expr, Fields, Output, Store, TableRow, Type, Value, WORDS, What},
+    query::{
+        COLUMNS, Call, Case, Expr, Fields, Join, Kind, LABEL, NEXT, Nested, OtherRow, Output,
+        Query, Record, Store, TableRow, Type, Value, WORDS, What,
+    },
     stored::stored,
 };
 
@@ -31,7 +34,7 @@ fn row() -> impl Strategy<Value = TableRow> {
         option::weighted(0.8, vec(maybe_int(), 0..4)),
         option::weighted(0.8, vec(maybe_word(), 0..4)),
     );
-    (scalars, lists).prop_map(|((n, m, w, v, p, q), (ns, ws))| TableRow {
+    (scalars, lists, nested()).prop_map(|((n, m, w, v, p, q), (ns, ws), s)| TableRow {
         n,
         m,
         w,
@@ -40,7 +43,24 @@ fn row() -> impl Strategy<Value = TableRow> {
         q,
         ns,
         ws,
+        s,
     })
+}
+
+fn nested() -> impl Strategy<Value = Nested> {
+    let valid = || proptest::bool::weighted(0.7);
+    (valid(), int(), valid(), word()).prop_map(|(valid, next, inner_valid, label)| Nested {
+        valid,
+        next,
+        inner_valid,
+        label,
+    })
+}
+
+fn other_row() -> impl Strategy<Value = OtherRow> {
+    let flag = option::weighted(0.8, any::<bool>());
+    (option::weighted(0.8, int()), option::weighted(0.8, word()), flag)
+        .prop_map(|(x, y, r)| OtherRow { x, y, r })
 }
 
 fn fields() -> impl Strategy<Value = Fields> {
@@ -56,13 +76,21 @@ struct Level {
 }
 
 impl Level {
-    fn leaves() -> Self {
-        let columns = |names: [&'static str; 2]| select(names.to_vec()).prop_map(Expr::Column);
+    /// The columns of the table and, in a join, of the other.
+    fn leaves(joined: bool) -> Self {
+        let leaf = |own: [&'static str; 2], other: &'static str, inner: Option<_>| {
+            let columns = own.into_iter().chain(joined.then_some(other)).map(Expr::Column);
+            select(columns.chain(inner.map(Expr::Inner)).collect::<Vec<_>>()).boxed()
+        };
         Self {
-            int: columns(["n", "m"]).boxed(),
-            text: columns(["w", "v"]).boxed(),
-            bool: columns(["p", "q"]).boxed(),
+            int: leaf(["n", "m"], "x", Some(NEXT)),
+            text: leaf(["w", "v"], "y", Some(LABEL)),
+            bool: leaf(["p", "q"], "r", None),
         }
+    }
+
+    fn any(&self) -> impl Strategy<Value = Expr> + use<> {
+        prop_oneof![self.int.clone(), self.text.clone(), self.bool.clone()]
     }
 
     fn of(&self, ty: Type) -> BoxedStrategy<Expr> {
@@ -81,11 +109,32 @@ impl Level {
     }
 
     fn call(&self) -> impl Strategy<Value = Call> + use<> {
-        let numbers = self.int.clone().prop_map(|key| (Store::Numbers, key));
-        let words = self.text.clone().prop_map(|key| (Store::Words, key));
-        (prop_oneof![numbers, words], proptest::bool::weighted(0.8)).prop_map(
-            |((store, key), null_on_error)| Call { store, key: Box::new(key), null_on_error },
-        )
+        prop_oneof![self.call_of(Store::Numbers), self.call_of(Store::Words)]
+    }
+
+    fn call_of(&self, store: Store) -> BoxedStrategy<Call> {
+        let key = match store {
+            Store::Numbers => self.int.clone(),
+            Store::Words => self.text.clone(),
+        };
+        (key, proptest::bool::weighted(0.8))
+            .prop_map(move |(key, null_on_error)| Call { store, key: Box::new(key), null_on_error })
+            .boxed()
+    }
+
+    fn record(&self) -> BoxedStrategy<Record> {
+        let of = |store| {
+            let found = || self.call_of(store).prop_map(Record::Found);
+            let pair = || (found().prop_map(Box::new), found().prop_map(Box::new));
+            prop_oneof![
+                4 => found(),
+                2 => (self.bool.clone().prop_map(Box::new), found().prop_map(Box::new))
+                    .prop_map(|(condition, record)| Record::When(condition, record)),
+                1 => pair().prop_map(|(one, other)| Record::Coalesce(one, other)),
+                1 => pair().prop_map(|(one, other)| Record::Nullif(one, other)),
+            ]
+        };
+        prop_oneof![of(Store::Numbers), of(Store::Words)].boxed()
     }
 
     /// What there is of every type.
@@ -109,7 +158,7 @@ impl Level {
             .prop_map(|(value, other)| Expr::Nullif(Box::new(value), Box::new(other)));
         prop_oneof![
             2 => self.of(ty),
-            4 => self.call().prop_map(move |call| Expr::Field(call, field)),
+            4 => self.record().prop_map(move |record| Expr::Field(record, field)),
             2 => case,
             1 => matching,
             2 => coalesce,
@@ -132,8 +181,8 @@ impl Level {
         let with_literal = |ty| (self.of(ty).prop_map(Box::new), literal(ty).prop_map(Box::new));
         // Of what may be null: DataFusion folds the test of what cannot.
         let column = select(vec!["n", "w", "p"]).prop_map(Expr::Column);
-        let field = (self.call(), select(COLUMNS[1..].to_vec()))
-            .prop_map(|(call, field)| Expr::Field(call, field));
+        let field = (self.record(), select(COLUMNS[1..].to_vec()))
+            .prop_map(|(record, field)| Expr::Field(record, field));
         let nullable = prop_oneof![column, field];
         prop_oneof![
             2 => self.call().prop_map(Expr::Exists),
@@ -176,17 +225,49 @@ fn literal(ty: Type) -> BoxedStrategy<Expr> {
     }
 }
 
+impl Level {
+    fn join(&self) -> impl Strategy<Value = Join> + use<> {
+        let kind = select(vec![Kind::Inner, Kind::Left, Kind::Cross, Kind::Comma]);
+        (kind, vec(other_row(), 0..5), option::of(self.bool.clone())).prop_map(
+            |(kind, rows, condition)| {
+                let condition = condition.filter(|_| kind == Kind::Inner);
+                Join { kind, rows, condition }
+            },
+        )
+    }
+
+    fn query(&self) -> impl Strategy<Value = Query> + use<> {
+        prop_oneof![
+            5 => vec(self.output(), 1..4).prop_map(Query::Rows),
+            1 => (self.any(), any::<bool>(), 0..4_usize)
+                .prop_map(|(key, descending, skip)| Query::Behind { key, descending, skip }),
+            1 => (self.any(), option::of(self.any()))
+                .prop_map(|(value, partition)| Query::Lead { value, partition }),
+            1 => (0..4_i64, any::<bool>()).prop_map(|(bound, none)| Query::Least { bound, none }),
+        ]
+    }
+}
+
 pub(super) fn case() -> impl Strategy<Value = Case> {
-    let level = Level::leaves().above().above().above();
+    prop_oneof![2 => case_of(false), 1 => case_of(true)]
+}
+
+fn case_of(joined: bool) -> impl Strategy<Value = Case> {
+    let level = Level::leaves(joined).above().above().above();
+    let join = match joined {
+        true => level.join().prop_map(Some).boxed(),
+        false => Just(None).boxed(),
+    };
     (
         vec(row(), 0..10),
         (btree_map(0..6_u8, fields(), 0..6), stored(6)),
         (btree_map(word(), fields(), 0..6), stored(WORDS.len())),
-        vec(level.output(), 1..4),
+        join,
+        level.query(),
         option::weighted(0.4, level.bool.clone()),
         bounds(),
     )
-        .prop_map(|(rows, numbers, words, outputs, filter, bounds)| Case {
+        .prop_map(|(rows, numbers, words, join, query, filter, bounds)| Case {
             bounds: match numbers.1.forces_map() || words.1.forces_map() {
                 true => bounds.with_room_for_maps(),
                 false => bounds,
@@ -196,7 +277,8 @@ pub(super) fn case() -> impl Strategy<Value = Case> {
             numbers_stored: numbers.1,
             words: words.0,
             words_stored: words.1,
-            outputs,
+            join,
+            query,
             filter,
         })
 }

@@ -5,7 +5,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use super::query::{COLUMNS, Call, Case, Expr, Output, Store, TableRow, Value, What};
+use super::query::{
+    COLUMNS, Call, Case, Expr, Kind, LABEL, NEXT, Nested, OtherRow, Output, Query, Record, Store,
+    TableRow, Value, What,
+};
 
 /// The keys that one call in the query asked for.
 #[derive(Debug, Default)]
@@ -28,6 +31,36 @@ fn value<T>(option: Option<T>, some: impl FnOnce(T) -> Value) -> Value {
 
 fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
+}
+
+/// A row of the table and, in a join, one of the other; with their numbers.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    table: (usize, &'a TableRow),
+    other: Option<(usize, &'a OtherRow)>,
+}
+
+impl Row<'_> {
+    fn column(&self, name: &str) -> Value {
+        let other = self.other.map(|(_, row)| row);
+        match name {
+            "x" => value(other.and_then(|row| row.x), Value::Int),
+            "y" => value(other.and_then(|row| row.y), text),
+            "r" => value(other.and_then(|row| row.r), Value::Bool),
+            name => self.table.1.column(name),
+        }
+    }
+}
+
+impl Nested {
+    fn field(&self, path: &[&str]) -> Value {
+        match path {
+            _ if !self.valid => Value::Null,
+            NEXT => Value::Int(self.next),
+            LABEL if self.inner_valid => text(self.label),
+            _ => Value::Null,
+        }
+    }
 }
 
 impl TableRow {
@@ -91,17 +124,36 @@ impl Interpreter<'_> {
         })
     }
 
-    fn eval(&self, expr: &Expr, row: &TableRow) -> Value {
+    fn record(&self, record: &Record, row: &Row<'_>) -> Value {
+        match record {
+            Record::Found(call) => self.fields(call, &self.eval(&call.key, row), &COLUMNS),
+            Record::When(condition, record) => match self.eval(condition, row) {
+                Value::Bool(true) => self.record(record, row),
+                _ => Value::Null,
+            },
+            Record::Coalesce(one, other) => match self.record(one, row) {
+                Value::Null => self.record(other, row),
+                found => found,
+            },
+            Record::Nullif(one, other) => match self.record(one, row) {
+                Value::Null => Value::Null,
+                found if found == self.record(other, row) => Value::Null,
+                found => found,
+            },
+        }
+    }
+
+    fn eval(&self, expr: &Expr, row: &Row<'_>) -> Value {
         match expr {
             Expr::Column(name) => row.column(name),
+            Expr::Inner(path) => row.table.1.s.field(path),
             Expr::Literal(value) => value.clone(),
-            Expr::Field(call, field) => {
-                let key = self.eval(&call.key, row);
-                match self.fields(call, &key, &[field]) {
-                    Value::Row(mut fields) => fields.remove(0),
-                    _ => Value::Null,
+            Expr::Field(record, field) => match self.record(record, row) {
+                Value::Row(fields) => {
+                    fields[COLUMNS.iter().position(|name| name == field).unwrap()].clone()
                 }
-            }
+                _ => Value::Null,
+            },
             Expr::Exists(call) => match self.eval(&call.key, row) {
                 Value::Null => Value::Null,
                 key => Value::Bool(self.lookup(call, &key).is_some()),
@@ -156,12 +208,12 @@ impl Interpreter<'_> {
         }
     }
 
-    fn otherwise(&self, otherwise: &Option<Box<Expr>>, row: &TableRow) -> Value {
+    fn otherwise(&self, otherwise: &Option<Box<Expr>>, row: &Row<'_>) -> Value {
         otherwise.as_ref().map_or(Value::Null, |otherwise| self.eval(otherwise, row))
     }
 
     /// `AND` and `OR`: one value of the left side decides alone.
-    fn connect(&self, left: &Expr, right: &Expr, decisive: bool, row: &TableRow) -> Value {
+    fn connect(&self, left: &Expr, right: &Expr, decisive: bool, row: &Row<'_>) -> Value {
         let left = self.eval(left, row);
         if left == Value::Bool(decisive) {
             return left;
@@ -170,7 +222,7 @@ impl Interpreter<'_> {
         if right == Value::Bool(decisive) || left != Value::Null { right } else { left }
     }
 
-    fn output(&self, output: &Output, row: &TableRow) -> Value {
+    fn output(&self, output: &Output, row: &Row<'_>) -> Value {
         if let Some(guard) = &output.guard
             && self.eval(guard, row) != Value::Bool(true)
         {
@@ -189,10 +241,35 @@ impl Interpreter<'_> {
         }
     }
 
-    /// Conditions without calls are decided before those with calls.
-    fn passes(&self, row: &TableRow) -> bool {
-        let Some(filter) = &self.case.filter else { return true };
-        let conditions = conjuncts(filter, true).into_iter();
+    /// All pairs of rows that a join's own key lets through; the rows themselves without a join.
+    fn rows(&self) -> Vec<Row<'_>> {
+        let table = self.case.rows.iter().enumerate();
+        let Some(join) = &self.case.join else {
+            return table.map(|table| Row { table, other: None }).collect();
+        };
+        let by_key = matches!(join.kind, Kind::Inner | Kind::Left);
+        let mut rows = Vec::new();
+        for table in table {
+            let others = join.rows.iter().enumerate().map(Some);
+            let pairs = others.map(|other| Row { table, other });
+            let matching = |row: &Row<'_>| {
+                !by_key || equal(&row.column("n"), &row.column("x")) == Value::Bool(true)
+            };
+            let before = rows.len();
+            rows.extend(pairs.filter(matching));
+            if join.kind == Kind::Left && rows.len() == before {
+                rows.push(Row { table, other: None });
+            }
+        }
+        rows
+    }
+
+    /// Conditions without calls are decided before those with calls, and those of a join before
+    /// those of the filter.
+    fn passes(&self, row: &Row<'_>) -> bool {
+        let of_join = self.case.join.as_ref().and_then(|join| join.condition.as_ref());
+        let conditions = of_join.into_iter().chain(&self.case.filter);
+        let conditions = conditions.flat_map(|condition| conjuncts(condition, true));
         let (calling, plain): (Vec<_>, Vec<_>) = conditions.partition(|(c, _)| c.calls());
         for (condition, wanted) in plain {
             if self.eval(condition, row) != Value::Bool(wanted) {
@@ -210,16 +287,66 @@ impl Interpreter<'_> {
         all == Value::Bool(true)
     }
 
+    fn passing(&self) -> Vec<Row<'_>> {
+        self.rows().into_iter().filter(|row| self.passes(row)).collect()
+    }
+
     pub(super) fn run(&self) -> Vec<Vec<Value>> {
-        let mut results = Vec::new();
-        for (index, row) in self.case.rows.iter().enumerate() {
-            if self.passes(row) {
-                let outputs = self.case.outputs.iter().map(|output| self.output(output, row));
-                let index = Value::Int(index as i64);
-                results.push(std::iter::once(index).chain(outputs).collect());
+        match &self.case.query {
+            Query::Rows(outputs) => {
+                let output = |row: &Row<'_>| {
+                    let outputs = outputs.iter().map(|output| self.output(output, row));
+                    self.ids(row).into_iter().chain(outputs).collect()
+                };
+                self.passing().iter().map(output).collect()
+            }
+            Query::Behind { key, descending, skip } => {
+                vec![self.behind(key, *descending, *skip)]
+            }
+            Query::Lead { value, partition } => {
+                self.lead(value, partition.as_ref().unwrap_or(value))
+            }
+            Query::Least { bound, none } => {
+                let count = if *none { 0 } else { self.passing().len() as i64 };
+                vec![vec![value(Some(count).filter(|count| count < bound), Value::Int)]]
             }
         }
-        results
+    }
+
+    fn ids(&self, row: &Row<'_>) -> Vec<Value> {
+        let mut ids = vec![Value::Int(row.table.0 as i64)];
+        if self.case.join.is_some() {
+            ids.push(value(row.other, |(id, _)| Value::Int(id as i64)));
+        }
+        ids
+    }
+
+    fn behind(&self, key: &Expr, descending: bool, skip: usize) -> Vec<Value> {
+        let rows = self.passing().into_iter().map(|row| (self.eval(key, &row), row.table.0));
+        let mut rows: Vec<_> = rows.collect();
+        // The rows themselves are in order, and stay so where their keys are equal.
+        rows.sort_by(|(one, _), (other, _)| {
+            let nulls = (*one == Value::Null).cmp(&(*other == Value::Null));
+            nulls.then(if descending { other.cmp(one) } else { one.cmp(other) })
+        });
+        let behind: Vec<_> = rows.iter().skip(skip).map(|(_, row)| *row as i64).collect();
+        let sum = Some(behind.iter().sum()).filter(|_| !behind.is_empty());
+        vec![Value::Int(behind.len() as i64), value(sum, Value::Int)]
+    }
+
+    fn lead(&self, lead: &Expr, partition: &Expr) -> Vec<Vec<Value>> {
+        let evaluated = |row: &Row<'_>| (self.eval(partition, row), self.eval(lead, row));
+        let rows = self.passing();
+        let values: Vec<_> = rows.iter().map(evaluated).collect();
+        let next = |index: usize| {
+            let mut later = values[index + 1..].iter();
+            later.find(|(partition, _)| *partition == values[index].0).map(|(_, lead)| lead.clone())
+        };
+        let with_next = rows.iter().enumerate().map(|(index, row)| {
+            let next = next(index).unwrap_or(Value::Null);
+            self.ids(row).into_iter().chain([next]).collect()
+        });
+        with_next.collect()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Cases: a table, two stores and a query over them, and the query's SQL.
+//! Cases: one or two tables, two stores and a query over them, and the query's SQL.
 
 use std::collections::BTreeMap;
 
@@ -38,11 +38,22 @@ pub(super) struct Call {
     pub(super) null_on_error: bool,
 }
 
+/// A struct, which is a store's row or null.
+#[derive(Clone, Debug)]
+pub(super) enum Record {
+    Found(Call),
+    When(Box<Expr>, Box<Self>),
+    Coalesce(Box<Self>, Box<Self>),
+    Nullif(Box<Self>, Box<Self>),
+}
+
 #[derive(Clone, Debug)]
 pub(super) enum Expr {
     Column(&'static str),
+    /// A field of the column `s`, at some depth.
+    Inner(&'static [&'static str]),
     Literal(Value),
-    Field(Call, &'static str),
+    Field(Record, &'static str),
     Exists(Call),
     Found(Call),
     Case(Vec<(Expr, Expr)>, Option<Box<Expr>>),
@@ -88,6 +99,68 @@ pub(super) struct TableRow {
     pub(super) q: Option<bool>,
     pub(super) ns: Option<Vec<Option<i64>>>,
     pub(super) ws: Option<Vec<Option<&'static str>>>,
+    pub(super) s: Nested,
+}
+
+/// The struct `{next, inner: {label}}`, whose values are there where it is null, too.
+#[derive(Clone, Debug)]
+pub(super) struct Nested {
+    pub(super) valid: bool,
+    pub(super) next: i64,
+    pub(super) inner_valid: bool,
+    pub(super) label: &'static str,
+}
+
+pub(super) const NEXT: &[&str] = &["next"];
+pub(super) const LABEL: &[&str] = &["inner", "label"];
+
+/// A row of the second table: `x`, `y` and `r`.
+#[derive(Clone, Debug)]
+pub(super) struct OtherRow {
+    pub(super) x: Option<i64>,
+    pub(super) y: Option<&'static str>,
+    pub(super) r: Option<bool>,
+}
+
+/// How the second table is joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Where `n = x`.
+    Inner,
+    /// Where `n = x`.
+    Left,
+    Cross,
+    Comma,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Join {
+    pub(super) kind: Kind,
+    pub(super) rows: Vec<OtherRow>,
+    /// What else is wanted of an inner join's rows.
+    pub(super) condition: Option<Expr>,
+}
+
+/// What is asked of the rows.
+#[derive(Clone, Debug)]
+pub(super) enum Query {
+    Rows(Vec<Output>),
+    /// How many rows there are behind the first few by a key that is not selected, and which.
+    Behind {
+        key: Expr,
+        descending: bool,
+        skip: usize,
+    },
+    /// The value of the next row of each partition; the partition may be the value itself.
+    Lead {
+        value: Expr,
+        partition: Option<Expr>,
+    },
+    /// The least number of rows below a bound.
+    Least {
+        bound: i64,
+        none: bool,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -97,7 +170,8 @@ pub(super) struct Case {
     pub(super) numbers_stored: Stored,
     pub(super) words: BTreeMap<&'static str, Fields>,
     pub(super) words_stored: Stored,
-    pub(super) outputs: Vec<Output>,
+    pub(super) join: Option<Join>,
+    pub(super) query: Query,
     pub(super) filter: Option<Expr>,
     pub(super) bounds: Bounds,
 }
@@ -130,15 +204,29 @@ fn branches(branches: &[(Expr, Expr)], otherwise: Option<&Expr>) -> String {
     sql
 }
 
+impl Record {
+    fn sql(&self) -> String {
+        match self {
+            Self::Found(call) => call.sql("kv_get", ""),
+            Self::When(condition, record) => {
+                format!("(CASE WHEN {} THEN {} END)", condition.sql(), record.sql())
+            }
+            Self::Coalesce(one, other) => format!("coalesce({}, {})", one.sql(), other.sql()),
+            Self::Nullif(one, other) => format!("nullif({}, {})", one.sql(), other.sql()),
+        }
+    }
+}
+
 impl Expr {
     pub(super) fn sql(&self) -> String {
         match self {
             Self::Column(name) => (*name).to_owned(),
+            Self::Inner(path) => format!("s['{}']", path.join("']['")),
             Self::Literal(Value::Int(int)) => int.to_string(),
             Self::Literal(Value::Text(text)) => format!("'{}'", text.replace('\'', "''")),
             Self::Literal(Value::Bool(bool)) => bool.to_string(),
             Self::Literal(other) => panic!("no literal is {other:?}"),
-            Self::Field(call, field) => format!("{}['{field}']", call.sql("kv_get", "")),
+            Self::Field(record, field) => format!("{}['{field}']", record.sql()),
             Self::Exists(call) => call.sql("kv_exists", ""),
             Self::Found(call) => format!("({} IS NOT NULL)", call.sql("kv_get", "")),
             Self::Case(b, otherwise) => format!("(CASE{} END)", branches(b, otherwise.as_deref())),
@@ -162,7 +250,7 @@ impl Expr {
         let pairs = |pairs: &[(Self, Self)]| pairs.iter().any(|(a, b)| a.calls() || b.calls());
         let maybe = |expr: &Option<Box<Self>>| expr.as_ref().is_some_and(|expr| expr.calls());
         match self {
-            Self::Column(_) | Self::Literal(_) => false,
+            Self::Column(_) | Self::Inner(_) | Self::Literal(_) => false,
             Self::Field(..) | Self::Exists(_) | Self::Found(_) => true,
             Self::Case(branches, otherwise) => pairs(branches) || maybe(otherwise),
             Self::Match(operand, branches, otherwise) => {
@@ -196,11 +284,55 @@ impl Output {
     }
 }
 
+impl Join {
+    fn sql(&self) -> String {
+        let more = self.condition.as_ref().map(|more| format!(" AND {}", more.sql()));
+        match self.kind {
+            Kind::Inner => format!("t JOIN u ON n = x{}", more.unwrap_or_default()),
+            Kind::Left => "t LEFT JOIN u ON n = x".to_owned(),
+            Kind::Cross => "t CROSS JOIN u".to_owned(),
+            Kind::Comma => "t, u".to_owned(),
+        }
+    }
+}
+
 impl Case {
     pub(super) fn sql(&self) -> String {
-        let outputs = self.outputs.iter().enumerate();
-        let outputs: Vec<_> = outputs.map(|(i, out)| format!("{} AS o{i}", out.sql())).collect();
+        let from = self.join.as_ref().map_or_else(|| "t".to_owned(), Join::sql);
         let filter = self.filter.as_ref().map(|filter| format!(" WHERE {}", filter.sql()));
-        format!("SELECT row, {} FROM t{}", outputs.join(", "), filter.unwrap_or_default())
+        let from = format!("{from}{}", filter.unwrap_or_default());
+        let ids = if self.join.is_some() { "row, other" } else { "row" };
+        match &self.query {
+            Query::Rows(outputs) => {
+                let outputs = outputs.iter().enumerate();
+                let outputs = outputs.map(|(i, out)| format!("{} AS o{i}", out.sql()));
+                format!("SELECT {ids}, {} FROM {from}", outputs.collect::<Vec<_>>().join(", "))
+            }
+            Query::Behind { key, descending, skip } => {
+                let direction = if *descending { "DESC" } else { "ASC" };
+                format!(
+                    "SELECT count(*), sum(row) FROM (SELECT row FROM {from} ORDER BY {} {direction} \
+                     NULLS LAST, {ids} OFFSET {skip})",
+                    key.sql()
+                )
+            }
+            Query::Lead { value, partition } => format!(
+                "SELECT {ids}, lead({}) OVER (PARTITION BY {} ORDER BY {ids}) AS o FROM {from}",
+                value.sql(),
+                partition.as_ref().unwrap_or(value).sql()
+            ),
+            Query::Least { bound, none } => {
+                let limit = if *none { " LIMIT 0" } else { "" };
+                format!(
+                    "SELECT min(c) FILTER (WHERE c < {bound}) FROM (SELECT count(*) AS c FROM (SELECT \
+                     row FROM {from}{limit}))"
+                )
+            }
+        }
+    }
+
+    /// Whether the rows come in the order of the table.
+    pub(super) fn is_ordered(&self) -> bool {
+        self.join.is_none() && !matches!(self.query, Query::Lead { .. })
     }
 }

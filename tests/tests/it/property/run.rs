@@ -5,14 +5,15 @@ use std::{path::Path, sync::Arc};
 use arrow::{
     array::{
         Array, ArrayRef, AsArray, BooleanArray, Int64Array, Int64Builder, ListBuilder, RecordBatch,
-        StringArray, StringBuilder, UInt8Array,
+        StringArray, StringBuilder, StructArray, UInt8Array,
     },
-    datatypes::{DataType, Int64Type, UInt8Type},
+    buffer::NullBuffer,
+    datatypes::{DataType, Field, Int64Type, UInt8Type},
 };
 use keyloom_client::{Error, Session, report::JobSummary};
 use tempfile::TempDir;
 
-use super::query::{Case, Fields, TableRow, Value, WORDS};
+use super::query::{Case, Fields, Join, Nested, TableRow, Value, WORDS};
 
 impl Case {
     fn table(&self) -> RecordBatch {
@@ -32,7 +33,7 @@ impl Case {
             ns.append_option(row.ns.clone());
             ws.append_option(row.ws.clone());
         }
-        let columns: [(&str, ArrayRef); 9] = [
+        let columns: [(&str, ArrayRef); 10] = [
             ("row", Arc::new(Int64Array::from_iter_values(0..rows.len() as i64))),
             ("n", ints(|row| row.n)),
             ("m", ints(|row| row.m)),
@@ -42,6 +43,36 @@ impl Case {
             ("q", bools(|row| row.q)),
             ("ns", Arc::new(ns.finish())),
             ("ws", Arc::new(ws.finish())),
+            ("s", Arc::new(structs(rows.iter().map(|row| &row.s)))),
+        ];
+        let columns = columns.map(|(name, column)| (name, column, true));
+        RecordBatch::try_from_iter_with_nullable(columns).unwrap()
+    }
+}
+
+/// No value may be null: the structs may.
+fn structs<'a>(rows: impl Iterator<Item = &'a Nested> + Clone) -> StructArray {
+    let labels: ArrayRef =
+        Arc::new(rows.clone().map(|row| Some(row.label)).collect::<StringArray>());
+    let label = Field::new("label", DataType::Utf8, false);
+    let valid = rows.clone().map(|row| row.inner_valid).collect::<NullBuffer>();
+    let inner = StructArray::new(vec![label].into(), vec![labels], Some(valid));
+    let fields = vec![
+        Field::new("next", DataType::Int64, false),
+        Field::new("inner", inner.data_type().clone(), true),
+    ];
+    let nexts = Int64Array::from_iter_values(rows.clone().map(|row| row.next));
+    let valid = rows.map(|row| row.valid).collect::<NullBuffer>();
+    StructArray::new(fields.into(), vec![Arc::new(nexts), Arc::new(inner)], Some(valid))
+}
+
+impl Join {
+    fn table(&self) -> RecordBatch {
+        let columns: [(&str, ArrayRef); 4] = [
+            ("other", Arc::new(Int64Array::from_iter_values(0..self.rows.len() as i64))),
+            ("x", Arc::new(self.rows.iter().map(|row| row.x).collect::<Int64Array>())),
+            ("y", Arc::new(self.rows.iter().map(|row| row.y).collect::<StringArray>())),
+            ("r", Arc::new(self.rows.iter().map(|row| row.r).collect::<BooleanArray>())),
         ];
         let columns = columns.map(|(name, column)| (name, column, true));
         RecordBatch::try_from_iter_with_nullable(columns).unwrap()
@@ -95,6 +126,9 @@ async fn open(case: &Case) -> Result<(Session, TempDir), Error> {
     let folder = tempfile::tempdir().unwrap();
     case.attach(&session, folder.path()).await?;
     session.register_batches("t", &[case.table()])?;
+    if let Some(join) = &case.join {
+        session.register_batches("u", &[join.table()])?;
+    }
     Ok((session, folder))
 }
 
@@ -104,7 +138,11 @@ pub(super) async fn run(case: &Case) -> Result<(Vec<Vec<Value>>, JobSummary), Er
     let mut job = session.submit(session.sql(&case.sql()).await?).await?;
     let batches = job.collect().await?;
     let rows = batches.iter().flat_map(|batch| (0..batch.num_rows()).map(|row| values(batch, row)));
-    Ok((rows.collect(), job.summary().cloned().unwrap_or_default()))
+    let mut rows: Vec<_> = rows.collect();
+    if !case.is_ordered() {
+        rows.sort();
+    }
+    Ok((rows, job.summary().cloned().unwrap_or_default()))
 }
 
 /// The plan of a case's query, line by line.

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use keyloom_common::{
     BlobId, Error, Result,
     store::{
-        Access, ForcedAccess, KeyPath, LanceKey, LanceSpec, MemorySpec, OnDuplicateKey,
-        ResolvedStore, RowPath, StoreKind, StoreSpec,
+        Access, ForcedAccess, KeyColumns, KeyPath, LanceSpec, MemorySpec, OnDuplicateKey,
+        ResolvedStore, RowPath, StoreKey, StoreKind, StoreSpec,
     },
 };
 use lance::{Dataset, dataset::WriteParams, index::DatasetIndexExt};
@@ -65,10 +65,11 @@ pub(in crate::store) async fn write_lance(
     Dataset::write(reader, uri, Some(params)).await.unwrap()
 }
 
+/// A dataset by a key; columns that are one together have commas between.
 pub(in crate::store) fn lance_spec(uri: &str, key: &str) -> LanceSpec {
     LanceSpec {
         uri: uri.to_owned(),
-        key: LanceKey::parse(key),
+        key: Some(StoreKey::parse(key.split(',')).unwrap()),
         pin: None,
         storage_profile: None,
         on_duplicate_key: OnDuplicateKey::Error,
@@ -100,7 +101,8 @@ pub(super) async fn memory(rows: RecordBatch, key: &str) -> Fixture {
     let content = BlobId::of(&bytes);
     let blobs = Blobs(HashMap::from([(content, bytes)]));
     let env = StoreEnv::new(StoreSettings::default(), Arc::new(blobs));
-    let kind = StoreKind::Memory(MemorySpec { content, key: key.to_owned() });
+    let key = KeyColumns::try_new(key.split(',').map(ToOwned::to_owned).collect()).unwrap();
+    let kind = StoreKind::Memory(MemorySpec { content, key });
     let (resolved, store) = open(env, kind).await.unwrap();
     Fixture { store, schema: resolved.schema().clone(), _dir: None }
 }
@@ -111,7 +113,9 @@ pub(super) async fn lance(rows: RecordBatch, key: &str) -> Fixture {
     let max_rows_per_file = rows.num_rows().div_ceil(3).max(1);
     let params = WriteParams { max_rows_per_file, ..Default::default() };
     let mut dataset = write_lance(&uri, rows, params).await;
-    index(&mut dataset, key).await;
+    if !key.contains(',') {
+        index(&mut dataset, key).await;
+    }
     let (store, schema) = EveryPath::open(&env(), &lance_spec(&uri, key)).await.unwrap();
     Fixture { store: Arc::new(store), schema, _dir: Some(dir) }
 }
@@ -163,9 +167,9 @@ async fn ways(env: &StoreEnv, spec: &LanceSpec) -> Result<Vec<LanceSpec>> {
     let kind = StoreKind::Lance(spec.clone());
     let described = env.describe(&StoreSpec { name: "own_name".to_owned(), kind }).await?;
     let mut keys = vec![None];
-    if matches!(spec.key, LanceKey::Column(_)) {
+    if let Some(key @ StoreKey::Columns(_)) = &spec.key {
         keys.extend([Some(KeyPath::Map), Some(KeyPath::Scan)]);
-        keys.extend(described.figures.unwrap().key_index.map(|_| Some(KeyPath::Btree)));
+        keys.extend(described.figures.unwrap().key_index(key).map(|_| Some(KeyPath::Btree)));
     }
     let every = [None, Some(RowPath::Take), Some(RowPath::Scan)];
     let local = keys.iter().flat_map(|keys| every.map(|rows| forced(spec, *keys, rows)));

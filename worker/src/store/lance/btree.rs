@@ -35,6 +35,7 @@ pub(super) async fn search(
     column: &Column,
     wanted: &ArrayRef,
 ) -> Result<(Matches, Fetched)> {
+    handle.check_indices().await?;
     let jobs = (0..wanted.len()).step_by(KEYS_AT_ONCE).map(|start| {
         let part = wanted.slice(start, KEYS_AT_ONCE.min(wanted.len() - start));
         let (handle, layout, name) = (handle.clone(), layout.clone(), column.name().to_owned());

@@ -21,7 +21,7 @@ pub(crate) struct Caches {
     pub(super) maps: Cache<FileColumn, Arc<KeyMap>, MapBytes>,
     pub(super) blocks: Cache<Block, ArrayRef, BlockBytes>,
     pub(super) readers: Cache<ReaderKey, Arc<FragmentReader>>,
-    /// Open data files by their paths.
+    /// Open data files by their names.
     pub(super) files: Cache<Arc<str>, Arc<FileReader>>,
     /// The bytes of data files' columns, by the names of the files.
     pub(super) column_bytes: Cache<Arc<str>, Arc<[u64]>>,
@@ -33,7 +33,7 @@ pub(crate) struct Caches {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct FileColumn {
     pub(super) dataset: Arc<str>,
-    /// The data file, or the fragment and the version if the column is in no one file.
+    /// The data file, or the fragment and the manifest if the column is in no one file.
     pub(super) file: Arc<str>,
     /// The ids and names of its fields, those within structs among them: a later version may give
     /// the same file's fields other names, or put others under the same names.

@@ -18,8 +18,8 @@ use lance::datatypes::{Field, Schema};
 use tokio::sync::OnceCell;
 
 use super::{
-    answered, blobs, caches::FileColumn, direct::sole_file, handle::LanceHandle, layout::Layout,
-    tasks,
+    answered, blobs, caches::FileColumn, direct::sole_file, handle::LanceHandle,
+    identity::cache_name, layout::Layout, tasks,
 };
 use crate::store::value_bytes;
 
@@ -103,7 +103,7 @@ impl Column {
     fn in_fragment(&self, handle: &LanceHandle, id: u32) -> FileColumn {
         let fragment = handle.stored_fragment(id);
         let file = match fragment.and_then(|fragment| sole_file(fragment, &self.ids)) {
-            Some(file) => file.path.as_str().into(),
+            Some(file) => cache_name(&handle.dataset.manifest, &file.path),
             None => handle.versioned(id),
         };
         FileColumn { dataset: handle.uri.clone(), file, column: self.identity.clone() }

@@ -1,7 +1,7 @@
 //! Reads columns of local data files without Lance's scheduler of reads, which sends every row
 //! through two tasks and a thread.
 //!
-//! A data file never changes, so it is kept open under its path for all versions that have it. Which
+//! A data file never changes, so it is kept open under its name for all versions that have it. Which
 //! of its columns belong to which fields is each version's own ([`super::direct`]).
 
 use std::{fs::File, ops::Range, sync::Arc};
@@ -24,7 +24,7 @@ use lance_table::format;
 
 use super::{
     column::Column, direct::directly_readable, error::from_lance, handle::LanceHandle,
-    page_cache::PageCache, tasks,
+    identity::cache_name, page_cache::PageCache, tasks,
 };
 
 /// A column in an open data file.
@@ -55,17 +55,17 @@ impl LanceHandle {
         let Some((file, projection)) = directly_readable(column, fragment, local)? else {
             return Ok(None);
         };
-        let path: Arc<str> =
-            to_local_path(&self.dataset.data_dir().join(file.path.as_str())).into();
+        let path = to_local_path(&self.dataset.data_dir().join(file.path.as_str()));
+        let name = cache_name(&self.dataset.manifest, &path);
         let open = async {
-            let reader = self.open_file(file).await;
+            let reader = self.open_file(file, &name).await;
             reader.map(Arc::new).map_err(|error| error.context(&path))
         };
-        let reader = self.caches.files.get_or_insert_async(&path, open).await?;
+        let reader = self.caches.files.get_or_insert_async(&name, open).await?;
         Ok(Some(DataFile { reader, projection }))
     }
 
-    async fn open_file(&self, file: &format::DataFile) -> Result<FileReader> {
+    async fn open_file(&self, file: &format::DataFile, name: &str) -> Result<FileReader> {
         let path = self.dataset.data_dir().join(file.path.as_str());
         let metadata = read_metadata(&self.dataset, file).await?;
         let local = to_local_path(&path);
@@ -74,6 +74,7 @@ impl LanceHandle {
             file: Arc::new(opened.map_err(|error| from_lance(error.into()))?),
             in_flight: self.settings.reads_in_flight,
         };
+        let pages = self.caches.pages.with_key_prefix(name);
         let decoder_config =
             DecoderConfig { inline_scheduling: Some(true), ..DecoderConfig::default() };
         let reader = FileReader::try_open_with_file_metadata(
@@ -82,7 +83,7 @@ impl LanceHandle {
             None,
             Arc::<DecoderPlugins>::default(),
             Arc::new(metadata),
-            &self.caches.pages,
+            &pages,
             FileReaderOptions { decoder_config, ..FileReaderOptions::default() },
         );
         reader.await.map_err(from_lance)

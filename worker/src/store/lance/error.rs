@@ -33,14 +33,14 @@ fn without_locations(message: &str) -> String {
 
 /// Removes from messages what a dataset's URI and storage options must not tell.
 #[derive(Clone)]
-pub(super) struct Scrub {
+pub(crate) struct Scrub {
     uri: String,
     secrets: Vec<String>,
 }
 
 impl Scrub {
     /// Takes the options that sound secret. A value too short to be one would only maim messages.
-    pub(super) fn new<'a>(
+    pub(crate) fn new<'a>(
         uri: &str,
         options: impl IntoIterator<Item = (&'a String, &'a String)>,
     ) -> Self {
@@ -56,7 +56,7 @@ impl Scrub {
     }
 
     /// The same error without secrets.
-    pub(super) fn clean(&self, error: Error) -> Error {
+    pub(crate) fn clean(&self, error: Error) -> Error {
         let mut message = error.message().replace(&self.uri, &redact(&self.uri));
         for secret in &self.secrets {
             message = message.replace(secret, "***");

@@ -9,7 +9,7 @@
 mod weights;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -17,7 +17,7 @@ use arrow::datatypes::{Field as ArrowField, SchemaRef};
 use futures::{future::join_all, try_join};
 use keyloom_common::{
     Error, Result,
-    store::{Figures, KeyIndex, LanceKey},
+    store::{Figures, KeyIndex},
 };
 use lance::{
     Dataset,
@@ -29,7 +29,6 @@ use lance::{
 
 use self::weights::Weights;
 use super::{
-    answered,
     blobs::{self, BlobSizes},
     caches::Caches,
     column::fixed_width,
@@ -51,22 +50,21 @@ const LEAST_VALUE_BYTES: u64 = 8;
 /// `store` if the manifest's list of indices cannot be read.
 pub(super) async fn figures(
     dataset: Dataset,
-    key: &LanceKey,
     schema: &SchemaRef,
     settings: &StoreSettings,
     caches: &Arc<Caches>,
 ) -> Result<Figures> {
-    let (key, schema, caches) = (key.clone(), schema.clone(), caches.clone());
+    let (schema, caches) = (schema.clone(), caches.clone());
     let bounds = (settings.max_key_map_bytes, settings.column_cache_bytes);
     tasks::run(async move {
         let value_bytes = async { Ok(value_bytes(&dataset, &schema, &caches).await) };
-        let (rows, value_bytes, key_index) =
-            try_join!(rows(&dataset), value_bytes, key_index(&dataset, &key))?;
+        let (rows, value_bytes, btrees) =
+            try_join!(rows(&dataset), value_bytes, btrees(&dataset, &schema))?;
         let figures = Figures {
             rows,
             fragments: dataset.fragments().len() as u64,
             value_bytes,
-            key_index,
+            btrees,
             stable_row_ids: dataset.manifest.uses_stable_row_ids(),
             max_key_map_bytes: bounds.0,
             column_cache_bytes: bounds.1,
@@ -86,28 +84,38 @@ async fn rows(dataset: &Dataset) -> Result<u64> {
     Ok(rows as u64)
 }
 
-/// The BTree index on the key column, if any of its segments says which fragments it covers.
-async fn key_index(dataset: &Dataset, key: &LanceKey) -> Result<Option<KeyIndex>> {
-    let LanceKey::Column(column) = key else { return Ok(None) };
-    let Some(field) = dataset.schema().field(column) else { return Ok(None) };
-    let stored = ArrowField::from(field);
-    if answered::field(&stored).data_type() != stored.data_type() {
-        // It holds the keys as they are stored.
-        return Ok(None);
-    }
+/// The BTree indices on single columns, where a segment says which fragments it covers.
+async fn btrees(dataset: &Dataset, schema: &SchemaRef) -> Result<BTreeMap<String, KeyIndex>> {
+    let indices = dataset.load_indices().await.map_err(from_lance)?;
     let is_btree = |index: &&IndexMetadata| {
         let details = index.index_details.as_ref();
-        index.fields == [field.id]
-            && details.is_some_and(|details| details.type_url.ends_with("BTreeIndexDetails"))
+        details.is_some_and(|details| details.type_url.ends_with("BTreeIndexDetails"))
     };
-    let indices = dataset.load_indices().await.map_err(from_lance)?;
-    let segments: Vec<_> = indices.iter().filter(is_btree).collect();
+    let btrees: Vec<_> = indices.iter().filter(is_btree).collect();
+    let fields = dataset.schema().fields.iter();
+    // It holds keys as they are stored.
+    let as_stored = |field: &&Field| {
+        let stored = ArrowField::from(*field);
+        let answered = schema.field_with_name(&field.name);
+        answered.is_ok_and(|answered| answered.data_type() == stored.data_type())
+    };
+    let known = fields.filter(as_stored);
+    let index = |field: &Field| {
+        let of_field = btrees.iter().filter(|index| index.fields == [field.id]).copied();
+        let index = key_index(dataset, &of_field.collect::<Vec<_>>())?;
+        Some((field.name.clone(), index))
+    };
+    Ok(known.filter_map(index).collect())
+}
+
+/// What the segments of an index cover, if there are any.
+fn key_index(dataset: &Dataset, segments: &[&IndexMetadata]) -> Option<KeyIndex> {
     let covered = dataset.fragments().iter().filter(|fragment| {
         let bitmaps = segments.iter().filter_map(|segment| segment.fragment_bitmap.as_ref());
         u32::try_from(fragment.id).is_ok_and(|id| bitmaps.into_iter().any(|map| map.contains(id)))
     });
     let fragments = covered.count() as u64;
-    Ok((!segments.is_empty()).then_some(KeyIndex { fragments }))
+    (!segments.is_empty()).then_some(KeyIndex { fragments })
 }
 
 /// Bytes of an average value of each column.
@@ -285,7 +293,7 @@ mod tests {
             rows: 190,
             fragments: 4,
             value_bytes,
-            key_index: None,
+            btrees: BTreeMap::new(),
             stable_row_ids: false,
             max_key_map_bytes: settings.max_key_map_bytes,
             column_cache_bytes: settings.column_cache_bytes,

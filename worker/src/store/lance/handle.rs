@@ -8,15 +8,26 @@ use std::{
 
 use arrow::datatypes::SchemaRef;
 use keyloom_common::{
-    Error, Result,
+    Error, ErrorKind, Result,
     error::redact,
     store::{LanceSpec, cost::Storage},
 };
-use lance::{Dataset, dataset::fragment::FileFragment};
+use lance::{
+    Dataset, dataset::fragment::FileFragment, index::DatasetIndexExt, table::format::IndexMetadata,
+};
 use lance_table::format::Fragment;
 use tokio::sync::OnceCell;
 
-use super::{blobs, caches::Caches, coder::Coder, column::Column, error::Scrub, layout::Layout};
+use super::{
+    blobs,
+    caches::Caches,
+    coder::Coder,
+    column::Column,
+    error::{Scrub, from_lance},
+    identity::manifest_id,
+    layout::Layout,
+    tasks,
+};
 use crate::store::StoreSettings;
 
 /// A snapshot of a dataset.
@@ -25,6 +36,8 @@ pub(crate) struct LanceHandle {
     pub(super) id: u64,
     pub(super) spec: LanceSpec,
     pub(super) dataset: Arc<Dataset>,
+    /// Its indices, if it is keyed by a column.
+    pub(super) indices: Arc<Vec<IndexMetadata>>,
     /// The dataset as caches name it.
     pub(super) uri: Arc<str>,
     /// The columns that lookups can return.
@@ -70,14 +83,41 @@ impl LanceHandle {
     }
 
     /// What is read of a fragment and cannot be shared with other versions is kept under this name.
-    /// The files belong to it: a dataset that is written anew in the same place counts its versions
-    /// from 1 again.
     pub(super) fn versioned(&self, fragment: u32) -> Arc<str> {
-        let version = self.dataset.version_id();
-        let of_fragment = self.dataset.get_fragment(fragment as usize);
-        let files = of_fragment.iter().flat_map(|fragment| &fragment.metadata().files);
-        let files: Vec<&str> = files.map(|file| file.path.as_str()).collect();
-        format!("fragment {fragment} at version {version} of {}", files.join(", ")).into()
+        format!("fragment {fragment} of {}", manifest_id(&self.dataset.manifest)).into()
+    }
+
+    /// Refuses a search if Lance has other indices than those of the snapshot. It forgets them when
+    /// room is short, and reads them again from where the manifest was, be it gone or not.
+    pub(super) async fn check_indices(&self) -> Result<()> {
+        let now = self.dataset.load_indices().await.map_err(from_lance)?;
+        let ids =
+            |indices: &[IndexMetadata]| indices.iter().map(|index| index.uuid).collect::<Vec<_>>();
+        if Arc::ptr_eq(&now, &self.indices) || ids(&now) == ids(&self.indices) {
+            return Ok(());
+        }
+        Err(Error::not_found("the indices of the snapshot are gone"))
+    }
+
+    /// An error that says that the snapshot is gone, if it is: the dataset was removed, or written
+    /// anew, or the version cleaned up.
+    pub(super) async fn gone(&self) -> Option<Error> {
+        let (dataset, number) = (self.dataset.clone(), self.dataset.version_id());
+        let now = tasks::run(async move {
+            let now = dataset.checkout_version(number).await.map_err(from_lance)?;
+            Ok(manifest_id(&now.manifest))
+        });
+        let gone = match now.await {
+            Ok(now) => now != manifest_id(&self.dataset.manifest),
+            Err(error) => error.kind() == ErrorKind::NotFound,
+        };
+        let uri = redact(&self.spec.uri);
+        gone.then(|| {
+            Error::not_found(format!(
+                "version {number} of the Lance dataset at {uri} was removed or written anew while \
+                 the job ran; run the job again"
+            ))
+        })
     }
 
     /// A fragment as the manifest has it.

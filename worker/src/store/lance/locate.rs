@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
+use arrow::{array::Array, compute::interleave};
 use keyloom_common::{
     Error, Result,
-    store::{Access, KEY_MAP_BYTES_A_ROW, KeyPath, LanceKey, OnDuplicateKey},
+    store::{Access, KEY_MAP_BYTES_A_ROW, KeyPath, OnDuplicateKey, StoreKey},
 };
 
 use super::{
@@ -19,7 +20,10 @@ use super::{
     row::Row,
     scan::{KeySource, Matches, Scan},
 };
-use crate::store::{Fetched, Place, Values, keys::Keys};
+use crate::store::{
+    Fetched, Place, Values,
+    keys::{Keys, key_column},
+};
 
 impl LanceStore {
     /// The rows that hold the keys, and what was read to find them.
@@ -29,26 +33,36 @@ impl LanceStore {
     pub(super) async fn locate(&self, keys: &Keys, access: Access) -> Result<(Matches, Fetched)> {
         let layout = self.handle.layout().await?;
         let stable = self.handle.dataset.manifest.uses_stable_row_ids();
-        match &self.handle.spec.key {
-            LanceKey::Offset => {
+        match &self.key {
+            StoreKey::Offset => {
                 Ok((direct(keys, |key| layout.row_at_position(key))?, Fetched::default()))
             }
-            LanceKey::RowId if !stable => {
+            StoreKey::RowId if !stable => {
                 Ok((direct(keys, |key| layout.row_at(key))?, Fetched::default()))
             }
-            LanceKey::RowId => self.search(keys, KeySource::StableRowId, access, layout).await,
-            LanceKey::Column(name) => {
-                let column = self.handle.column(name)?;
-                if self.key_path(access, layout)? == KeyPath::Btree {
-                    return btree::search(&self.handle, layout, &column, keys.array()).await;
+            StoreKey::RowId => self.search(keys, KeySource::StableRowId, access, layout).await,
+            StoreKey::Columns(key) => {
+                let columns = key.names().iter().map(|name| self.handle.column(name));
+                let columns = columns.collect::<Result<Vec<_>>>()?;
+                if let [column] = columns.as_slice()
+                    && self.key_path(access, layout)? == KeyPath::Btree
+                {
+                    return btree::search(&self.handle, layout, column, keys.array()).await;
                 }
-                let blocks = Blocks::new(&self.handle, column.clone(), layout).await?;
-                let source = KeySource::Column(Arc::new(blocks));
+                let mut blocks = Vec::with_capacity(columns.len());
+                for column in &columns {
+                    let column = Blocks::new(&self.handle, column.clone(), layout).await?;
+                    blocks.push(Arc::new(column));
+                }
+                let source = match blocks.as_slice() {
+                    [only] => KeySource::Column(only.clone()),
+                    _ => KeySource::Columns(blocks.into()),
+                };
                 let (matches, mut fetched) = self.search(keys, source, access, layout).await?;
                 if keys.is_exact() {
                     return Ok((matches, fetched));
                 }
-                let (matches, read) = self.verify(keys, matches, column, access).await?;
+                let (matches, read) = self.verify(keys, matches, &columns, access).await?;
                 fetched.add(&read);
                 Ok((matches, fetched))
             }
@@ -97,11 +111,14 @@ impl LanceStore {
         &self,
         keys: &Keys,
         matches: Matches,
-        column: Arc<Column>,
+        columns: &[Arc<Column>],
         access: Access,
     ) -> Result<(Matches, Fetched)> {
+        if matches.is_empty() {
+            return Ok((matches, Fetched::default()));
+        }
         let rows: Vec<Row> = matches.iter().map(|(_, row)| *row).collect();
-        let (values, read) = self.handle.fetch(&[column], &rows, access.rows).await?;
+        let (values, read) = self.handle.fetch(columns, &rows, access.rows).await?;
         // Keys are counted as such, not as values.
         let fetched = Fetched {
             keys_verified: read.rows_taken + read.rows_scanned,
@@ -109,9 +126,7 @@ impl LanceStore {
             block_hits: read.block_hits,
             ..Fetched::default()
         };
-        let Some(Values { pieces, places }) = values.first() else {
-            return Ok((Matches::new(), fetched));
-        };
+        let Values { pieces, places } = joined(columns, values)?;
         let held = pieces.iter().map(Keys::try_new).collect::<Result<Vec<_>>>()?;
         let pair = |((key, _), place): (&(u32, Row), &Place)| {
             (*key as usize, &held[place.piece as usize], place.row as usize)
@@ -145,6 +160,24 @@ impl LanceStore {
             self.alias
         )))
     }
+}
+
+/// The values of a key's columns as those of one column.
+fn joined(columns: &[Arc<Column>], mut values: Vec<Values>) -> Result<Values> {
+    if values.len() == 1
+        && let Some(only) = values.pop()
+    {
+        return Ok(only);
+    }
+    let rows = values.first().map_or(0, |values| values.places.len());
+    let parts = columns.iter().zip(&values).map(|(column, values)| {
+        let pieces: Vec<&dyn Array> = values.pieces.iter().map(AsRef::as_ref).collect();
+        let places = values.places.iter().map(|place| (place.piece as usize, place.row as usize));
+        Ok((column.name(), interleave(&pieces, &places.collect::<Vec<_>>())?))
+    });
+    let keys = key_column(&parts.collect::<Result<Vec<_>>>()?)?;
+    let places = (0..rows as u32).map(|row| Place { piece: 0, row });
+    Ok(Values { pieces: vec![keys], places: places.collect() })
 }
 
 /// The rows of keys that say by themselves where rows are.

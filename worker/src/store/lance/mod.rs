@@ -10,7 +10,8 @@
 //! [`fetch`] turns rows into values, by [`take`] or in [`blocks`], as [`cost`] advises. Both [`read`]
 //! what is [`direct`]ly readable from [`data_file`]s through the [`page_cache`], all else as Lance
 //! does ([`blobs`] among it), and give it as it is [`answered`].
-//! [`caches`] keeps what later requests can use.
+//! [`caches`] keeps what later requests can use, and [`sessions`] what Lance keeps by itself. Both know
+//! by its [`identity`] what they keep.
 
 mod answered;
 mod blobs;
@@ -27,6 +28,7 @@ mod error;
 mod fetch;
 mod figures;
 mod handle;
+mod identity;
 mod key_map;
 mod layout;
 mod locate;
@@ -35,6 +37,7 @@ mod page_cache;
 mod read;
 mod row;
 mod scan;
+mod sessions;
 mod take;
 mod tasks;
 #[cfg(test)]
@@ -45,22 +48,25 @@ use std::{fmt, sync::Arc};
 use arrow::{
     array::ArrayRef,
     compute::cast,
-    datatypes::{Field, Schema, SchemaRef},
+    datatypes::{Field, FieldRef, Schema, SchemaRef},
 };
 use async_trait::async_trait;
 use keyloom_common::{
-    Error, Result,
-    store::{ResolvedStore, RowPath, StoreKind},
+    Error, ErrorKind, Result,
+    store::{ResolvedStore, RowPath, StoreKey, StoreKind},
 };
 
 use self::row::Row;
-pub(crate) use self::{caches::Caches, handle::LanceHandle, open::LanceEnv};
+pub(crate) use self::{
+    caches::Caches, error::Scrub, handle::LanceHandle, open::LanceEnv, sessions::Sessions,
+};
 use super::{Found, Request, Store, Values, keys::Keys, requested_schema};
 
 /// A snapshot of a dataset under an alias.
 pub(super) struct LanceStore {
     alias: String,
     schema: SchemaRef,
+    key: StoreKey,
     handle: Arc<LanceHandle>,
 }
 
@@ -68,14 +74,14 @@ impl LanceHandle {
     /// The store as a plan names it.
     ///
     /// # Errors
-    /// `invalid` if the dataset's columns are not those that the plan was made for.
+    /// `invalid` if the dataset does not have the columns that the plan was made for.
     pub(super) fn bind(self: &Arc<Self>, store: &ResolvedStore) -> Result<LanceStore> {
-        let types = |schema: &SchemaRef| -> Vec<_> {
-            let fields = schema.fields().iter();
-            fields.map(|field| (field.name().clone(), field.data_type().clone())).collect()
+        let held = |field: &FieldRef| {
+            let held = self.schema.fields().find(field.name());
+            held.is_some_and(|(_, held)| held.data_type() == field.data_type())
         };
         debug_assert!(matches!(store.spec.kind, StoreKind::Lance(_)));
-        if types(store.schema()) != types(&self.schema) {
+        if !store.schema().fields().iter().all(held) {
             return Err(Error::invalid(format!(
                 "KV store '{}' at {} has other columns than when the query was planned",
                 store.alias, store.description.snapshot
@@ -84,6 +90,7 @@ impl LanceHandle {
         Ok(LanceStore {
             alias: store.alias.clone(),
             schema: store.schema().clone(),
+            key: store.key().clone(),
             handle: self.clone(),
         })
     }
@@ -95,10 +102,10 @@ impl Store for LanceStore {
         let output = requested_schema(&self.schema, &request.columns)?;
         let keys = Keys::try_new(&request.keys)?;
         let located = self.locate(&keys, request.access).await;
-        let (matches, searched) = located.map_err(|error| self.cannot_read(error))?;
+        let (matches, searched) = self.or_cannot_read(located).await?;
         let rows = self.choose(&keys, &matches)?;
         let found = self.find(&output, rows, request.access.rows).await;
-        let mut found = found.map_err(|error| self.cannot_read(error))?;
+        let mut found = self.or_cannot_read(found).await?;
         found.fetched.add(&searched);
         Ok(found)
     }
@@ -106,15 +113,20 @@ impl Store for LanceStore {
     async fn row_bytes(&self, columns: &[usize]) -> Result<u64> {
         let output = requested_schema(&self.schema, columns)?;
         let bytes = self.width(&output).await;
-        bytes.map_err(|error| self.cannot_read(error))
+        self.or_cannot_read(bytes).await
     }
 }
 
 impl LanceStore {
-    /// Names the store, and keeps secrets. Not for errors about what was asked of it.
-    fn cannot_read(&self, error: Error) -> Error {
+    /// Names the store if it was not read, and says so if that is because its snapshot is gone; keeps
+    /// secrets. Not for errors about what was asked of it.
+    async fn or_cannot_read<T>(&self, read: Result<T>) -> Result<T> {
+        let Err(mut error) = read else { return read };
+        if matches!(error.kind(), ErrorKind::Store | ErrorKind::NotFound) {
+            error = self.handle.gone().await.unwrap_or(error);
+        }
         let error = error.context(format_args!("KV store '{}' cannot be read", self.alias));
-        self.handle.scrub.clean(error)
+        Err(self.handle.scrub.clean(error))
     }
 
     async fn width(&self, output: &Schema) -> Result<u64> {

@@ -9,11 +9,17 @@ use std::{
 };
 
 use keyloom_common::{
-    Error, Result,
+    Error, ErrorKind, Result,
     error::redact,
-    store::{LancePin, LanceSpec, Snapshot, StoreDescription, cost::Storage},
+    store::{
+        KeyColumns, LancePin, LanceSpec, ManifestId, Snapshot, StoreDescription, StoreKey,
+        cost::Storage,
+    },
 };
-use lance::{Dataset, dataset::builder::DatasetBuilder, session::Session};
+use lance::{
+    Dataset, dataset::builder::DatasetBuilder, index::DatasetIndexExt, session::Session,
+    table::format::IndexMetadata,
+};
 use tokio::sync::OnceCell;
 
 use super::{
@@ -22,6 +28,8 @@ use super::{
     error::{Scrub, from_lance},
     figures::figures,
     handle::LanceHandle,
+    identity::manifest_id,
+    sessions::{Sessions, Verdict},
     tasks,
 };
 use crate::store::StoreSettings;
@@ -29,7 +37,7 @@ use crate::store::StoreSettings;
 /// What opening datasets needs of its worker.
 pub(crate) struct LanceEnv<'a> {
     pub(crate) settings: &'a StoreSettings,
-    pub(crate) session: &'a Arc<Session>,
+    pub(crate) sessions: &'a Sessions,
     pub(crate) caches: &'a Arc<Caches>,
 }
 
@@ -47,20 +55,44 @@ impl LanceEnv<'_> {
                 "tag '{tag}' is on branch '{branch}'; only tags of the main branch can be read"
             )));
         }
-        let snapshot = Snapshot::Version(dataset.version_id());
+        let snapshot = Snapshot::Version {
+            number: dataset.version_id(),
+            manifest: manifest_id(&dataset.manifest),
+        };
         let schema = answered::schema(dataset.schema());
-        let figures = figures(dataset, &spec.key, &schema, self.settings, self.caches).await;
+        let primary_key = primary_key(&dataset);
+        let figures = figures(dataset, &schema, self.settings, self.caches).await;
         let figures =
             figures.map_err(|error| self.scrub(spec).map_or_else(|e| e, |s| s.clean(error)))?;
-        Ok(StoreDescription { schema, snapshot, figures: Some(figures) })
+        Ok(StoreDescription { schema, snapshot, figures: Some(figures), primary_key })
     }
 
     /// The dataset at exactly this version.
     ///
     /// # Errors
-    /// As [`LanceEnv::describe`].
-    pub(crate) async fn open(&self, spec: &LanceSpec, version: u64) -> Result<LanceHandle> {
-        let dataset = self.load(spec, Some(LancePin::Version(version))).await?;
+    /// As [`LanceEnv::describe`], and `not_found` if another dataset's version has the number.
+    pub(crate) async fn open(
+        &self,
+        spec: &LanceSpec,
+        number: u64,
+        manifest: ManifestId,
+    ) -> Result<LanceHandle> {
+        let dataset = self.load(spec, Some(LancePin::Version(number))).await;
+        let dataset = dataset.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::not_found(format!(
+                "version {number} is gone since the job was planned: {}; run the job again",
+                error.message()
+            )),
+            _ => error,
+        })?;
+        if manifest_id(&dataset.manifest) != manifest {
+            return Err(Error::not_found(format!(
+                "the Lance dataset at {} was written anew since the job was planned, and its \
+                 version {number} is another one now; run the job again",
+                redact(&spec.uri)
+            )));
+        }
+        let (dataset, indices) = self.indices(spec, dataset).await?;
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Ok(LanceHandle {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -69,6 +101,7 @@ impl LanceEnv<'_> {
             // The profiles hold credentials, and nothing reads them after this.
             settings: StoreSettings { storage_profiles: HashMap::new(), ..self.settings.clone() },
             storage: Storage::of(&spec.uri),
+            indices,
             uri: spec.uri.as_str().into(),
             spec: spec.clone(),
             dataset: Arc::new(dataset),
@@ -79,12 +112,49 @@ impl LanceEnv<'_> {
         })
     }
 
+    /// The dataset and its indices, if it is keyed by a column: they are read while it is certain whose
+    /// they are.
+    async fn indices(
+        &self,
+        spec: &LanceSpec,
+        dataset: Dataset,
+    ) -> Result<(Dataset, Arc<Vec<IndexMetadata>>)> {
+        if matches!(spec.key, Some(StoreKey::RowId | StoreKey::Offset)) {
+            return Ok((dataset, Arc::default()));
+        }
+        let read = tasks::run(async move {
+            let indices = dataset.load_indices().await.map_err(from_lance)?;
+            Ok((dataset, indices))
+        });
+        let scrub = self.scrub(spec)?;
+        read.await.map_err(|error| scrub.clean(error))
+    }
+
     async fn load(&self, spec: &LanceSpec, pin: Option<LancePin>) -> Result<Dataset> {
-        let mut builder = DatasetBuilder::from_uri(&spec.uri).with_session(self.session.clone());
+        loop {
+            let session = self.sessions.of(spec);
+            let dataset = self.load_through(session.clone(), spec, &pin).await?;
+            match self.sessions.judge(spec, &session, &dataset) {
+                Verdict::Same => return Ok(dataset),
+                Verdict::Unknowable => {
+                    return self.load_through(self.sessions.alone(), spec, &pin).await;
+                }
+                Verdict::Rewritten => {}
+            }
+        }
+    }
+
+    async fn load_through(
+        &self,
+        session: Arc<Session>,
+        spec: &LanceSpec,
+        pin: &Option<LancePin>,
+    ) -> Result<Dataset> {
+        let mut builder = DatasetBuilder::from_uri(&spec.uri).with_session(session);
         if let Some(options) = self.profile(spec)? {
             builder = builder.with_storage_options(options.clone());
         }
-        let uri = redact(&spec.uri);
+        let (uri, pin) = (redact(&spec.uri), pin.clone());
         let opened = tasks::run(async move {
             let pinned = match &pin {
                 None => builder.clone(),
@@ -142,4 +212,17 @@ fn explain(error: lance::Error, uri: &str) -> Error {
         return Error::not_found(format!("no Lance dataset at {uri}"));
     }
     from_lance(error).context(format_args!("the Lance dataset at {uri}"))
+}
+
+/// The primary key that the dataset declares, in the order that it gives the columns. Of a field
+/// within a column the whole path is told, which no column has for a name.
+fn primary_key(dataset: &Dataset) -> Option<KeyColumns> {
+    let schema = dataset.schema();
+    let name = |field: &lance::datatypes::Field| {
+        let is_column = schema.fields.iter().any(|column| column.id == field.id);
+        let path = if is_column { None } else { schema.field_path(field.id).ok() };
+        path.unwrap_or_else(|| field.name.clone())
+    };
+    let declared = schema.unenforced_primary_key().into_iter();
+    KeyColumns::try_new(declared.map(name).collect()).ok()
 }

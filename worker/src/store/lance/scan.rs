@@ -2,20 +2,29 @@
 
 use std::sync::Arc;
 
-use arrow::buffer::NullBuffer;
+use arrow::{
+    array::{Array, ArrayRef},
+    buffer::NullBuffer,
+    compute::concat,
+};
 use keyloom_common::{Error, Result};
 
 use super::{
     blocks::Blocks, caches::FileColumn, code_index::CodeIndex, handle::LanceHandle,
     key_map::KeyMap, layout::Layout, row::Row, tasks,
 };
-use crate::store::{Fetched, Keys};
+use crate::store::{
+    Fetched,
+    keys::{Keys, key_column},
+};
 
 /// What the keys are.
 #[derive(Clone, Debug)]
 pub(super) enum KeySource {
     /// The values of a column.
     Column(Arc<Blocks>),
+    /// The values of several columns together.
+    Columns(Arc<[Arc<Blocks>]>),
     /// Row ids that stay with their rows when these move, and so say nothing of where they are.
     StableRowId,
 }
@@ -144,6 +153,20 @@ impl Scan {
             KeySource::Column(blocks) => {
                 blocks.column().in_fragments(&self.handle, &self.layout)[fragment].clone()
             }
+            KeySource::Columns(columns) => {
+                let of_column = |blocks: &Arc<Blocks>| {
+                    blocks.column().in_fragments(&self.handle, &self.layout)[fragment].clone()
+                };
+                let columns: Vec<FileColumn> = columns.iter().map(of_column).collect();
+                let joined = |name: &dyn Fn(&FileColumn) -> Arc<str>| -> Arc<str> {
+                    columns.iter().map(name).collect::<Vec<_>>().join("\n").into()
+                };
+                FileColumn {
+                    dataset: self.handle.uri.clone(),
+                    file: joined(&|column| column.file.clone()),
+                    column: joined(&|column| column.column.clone()),
+                }
+            }
             KeySource::StableRowId => FileColumn {
                 dataset: self.handle.uri.clone(),
                 file: self.handle.versioned(self.layout.id(fragment)),
@@ -157,6 +180,8 @@ impl Scan {
     fn parts(&self, fragment: usize) -> std::ops::Range<u32> {
         match &self.source {
             KeySource::Column(blocks) => blocks.of_fragment(fragment),
+            // Columns of different widths are cut at different rows.
+            KeySource::Columns(_) => 0..u32::from(self.layout.physical(fragment) > 0),
             KeySource::StableRowId => 0..1,
         }
     }
@@ -165,6 +190,10 @@ impl Scan {
         let Self { handle, layout, source } = self;
         let (keys, start, read) = match source {
             KeySource::Column(blocks) => blocks.load(handle, layout, part).await?,
+            KeySource::Columns(columns) => {
+                let (keys, read) = self.whole(columns, fragment).await?;
+                (keys, 0, read)
+            }
             KeySource::StableRowId => {
                 let rows = layout.physical(fragment);
                 (handle.read_row_ids(layout.id(fragment), rows).await?, 0, Fetched::default())
@@ -181,6 +210,31 @@ impl Scan {
         let codes = handle.coder.codes(&keys);
         let exact = keys.is_exact();
         Ok((Codes { start, codes, nulls: keys.nulls().cloned(), exact }, fetched))
+    }
+
+    /// All keys of a fragment, which are of several columns, and what was read.
+    async fn whole(&self, columns: &[Arc<Blocks>], fragment: usize) -> Result<(ArrayRef, Fetched)> {
+        let blocks = columns.iter().enumerate().flat_map(|(at, column)| {
+            column.of_fragment(fragment).map(move |block| (at, column.clone(), block))
+        });
+        let jobs = blocks.map(|(at, column, block)| {
+            let (handle, layout) = (self.handle.clone(), self.layout.clone());
+            async move { Ok((at, column.load(&handle, &layout, block).await?)) }
+        });
+        let jobs: Vec<_> = jobs.collect();
+        let mut parts = vec![Vec::new(); columns.len()];
+        let mut fetched = Fetched::default();
+        for (at, (part, _, read)) in
+            tasks::run_all(jobs, self.handle.settings.reads_in_flight).await?
+        {
+            fetched.add(&read);
+            parts[at].push(part);
+        }
+        let keys = columns.iter().zip(&parts).map(|(column, parts)| {
+            let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
+            Ok((column.column().name(), concat(&parts)?))
+        });
+        Ok((key_column(&keys.collect::<Result<Vec<_>>>()?)?, fetched))
     }
 }
 

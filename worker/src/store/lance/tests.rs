@@ -6,6 +6,7 @@ mod evolving;
 mod keeping;
 mod opening;
 mod reading;
+mod rewriting;
 mod rows;
 mod types;
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use keyloom_common::{
     BlobId, Error, ErrorKind,
-    store::{MemorySpec, StoreKind},
+    store::{KeyColumns, ManifestId, MemorySpec, StoreKind},
 };
 
 use super::*;
@@ -48,7 +48,7 @@ fn stores(failures: usize, max_open_stores: usize) -> (OpenStores, Arc<Flaky>) {
 
 async fn resolve(name: &str, alias: &str, blobs: &Flaky) -> Arc<ResolvedStore> {
     let content = BlobId::of(&blobs.content);
-    let kind = StoreKind::Memory(MemorySpec { content, key: "k".to_owned() });
+    let kind = StoreKind::Memory(MemorySpec { content, key: KeyColumns::one("k") });
     let spec = StoreSpec { name: name.to_owned(), kind };
     let (stores, _) = stores(0, 1);
     let description = stores.describe(&spec).await.unwrap();
@@ -94,7 +94,7 @@ async fn the_least_recently_used_store_is_closed() {
     assert_eq!(stores.open_names(), ["a", "c"]);
     // What cannot be opened closes nothing.
     let mut gone = ResolvedStore::clone(&b);
-    gone.description.snapshot = Snapshot::Version(9);
+    gone.description.snapshot = Snapshot::Version { number: 9, manifest: ManifestId::of(0, None) };
     assert!(stores.get(&Arc::new(gone)).await.is_err());
     assert_eq!(stores.open_names(), ["a", "c"]);
     assert_eq!(blobs.fetched.load(Ordering::SeqCst), 3);

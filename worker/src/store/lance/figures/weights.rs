@@ -11,7 +11,9 @@ use lance_file::version::ConcreteFileVersion;
 use lance_table::format::DataFile;
 
 use super::Held;
-use crate::store::lance::{caches::Caches, data_file::read_metadata, error::from_lance, tasks};
+use crate::store::lance::{
+    caches::Caches, data_file::read_metadata, error::from_lance, identity::cache_name, tasks,
+};
 
 /// Bytes by the ids of fields.
 type FieldBytes = HashMap<i32, u64>;
@@ -51,7 +53,8 @@ impl<'a> Weights<'a> {
     /// Nothing, if the file cannot be read: its columns count alike from then on, and whoever needs
     /// their values will say what is wrong.
     async fn field_bytes(&self, file: &DataFile) -> FieldBytes {
-        let name: Arc<str> = format!("{} of {}", file.path, self.dataset.uri()).into();
+        let name = cache_name(&self.dataset.manifest, &file.path);
+        let name: Arc<str> = format!("{name} of {}", self.dataset.uri()).into();
         let read = tasks::run(column_bytes(self.dataset.clone(), file.clone()));
         let read = async { Ok::<_, Infallible>(read.await.unwrap_or_default()) };
         let Ok(by_column) = self.caches.column_bytes.get_or_insert_async(&name, read).await;

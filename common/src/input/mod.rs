@@ -1,0 +1,15 @@
+//! Inputs of a job: how a user names files, and what a worker learns by looking at them.
+
+mod description;
+mod format;
+mod spec;
+mod type_name;
+mod union;
+mod widen;
+
+pub use description::{Fingerprint, InputAnswer, InputDescription, InputFile, Piece};
+pub use format::{CsvOptions, Format, Layout, is_compressed, is_tab_separated};
+pub use spec::{InputSpec, JsonLayout, Location};
+pub use type_name::parse_type;
+pub use union::{union_schemas, unknown_columns};
+pub use widen::widen;

@@ -1,0 +1,299 @@
+//! The leaf that reads files: plain data, to which a worker gives life.
+//!
+//! It carries all that reading takes and nothing that was learnt besides: no handles, no statistics,
+//! no secrets. A partition is a list of slices of files, read one after the other.
+
+use std::{fmt, ops::Range, sync::Arc};
+
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::{
+    common::config::ConfigOptions,
+    error::Result,
+    execution::{SendableRecordBatchStream, TaskContext},
+    physical_expr::{EquivalenceProperties, PhysicalExpr, conjunction_opt},
+    physical_plan::{
+        DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
+        execution_plan::{Boundedness, EmissionType},
+        filter_pushdown::{
+            ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation, PushedDown,
+        },
+        metrics::{ExecutionPlanMetricsSet, MetricsSet},
+    },
+};
+use serde::{Deserialize, Serialize};
+
+use super::fragment_runtime;
+use crate::{
+    input::{Layout, Location},
+    ipc,
+};
+
+/// What all slices of a scan share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScanTable {
+    /// How the files are read.
+    pub layout: Layout,
+    /// Where they are.
+    pub location: Location,
+    /// The columns of the files, as [`crate::input::InputDescription::file_schema`].
+    #[serde(with = "ipc::schema_serde")]
+    pub file_schema: SchemaRef,
+    /// The columns that the names of folders give.
+    #[serde(with = "ipc::schema_serde")]
+    pub partition_schema: SchemaRef,
+}
+
+impl ScanTable {
+    /// All columns: those of the files, then those of the folders.
+    pub fn schema(&self) -> SchemaRef {
+        let fields = self.file_schema.fields().iter().chain(self.partition_schema.fields());
+        Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()))
+    }
+}
+
+/// A part of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FileSlice {
+    /// The file's path within the object store.
+    pub path: String,
+    /// The file's size in bytes, when the job was submitted.
+    pub size: u64,
+    /// What its object store knew this content by.
+    pub e_tag: Option<String>,
+    /// When it had last changed, in nanoseconds since 1970.
+    pub modified_ns: i64,
+    /// The text of each partition column; none for null.
+    pub partition_values: Vec<Option<String>>,
+    /// Which bytes; for Parquet, the row groups that start within them.
+    pub bytes: Range<u64>,
+    /// How many rows they hold, if that is known.
+    pub rows: Option<u64>,
+    /// For CSV, how many lines stand before them.
+    pub lines_before: u64,
+}
+
+impl FileSlice {
+    /// Whether it is the whole file.
+    pub fn is_whole(&self) -> bool {
+        self.bytes.start == 0 && self.bytes.end >= self.size
+    }
+}
+
+/// Rows of a partition, by their places from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RowRange {
+    /// The first.
+    pub start: usize,
+    /// How many; to the end, if there is no bound.
+    pub length: Option<usize>,
+}
+
+/// One partition of a scan.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ScanPartition {
+    /// What is read, one after the other.
+    pub slices: Vec<FileSlice>,
+    /// The rows that are wanted of it; all if absent.
+    pub rows: Option<RowRange>,
+}
+
+impl ScanPartition {
+    /// How many rows its slices hold, if all say so.
+    pub fn known_rows(&self) -> Option<u64> {
+        self.slices.iter().map(|slice| slice.rows).sum()
+    }
+}
+
+/// Reads files, partition by partition, in row order.
+#[derive(Clone, Debug)]
+pub struct InputScanExec {
+    table: Arc<ScanTable>,
+    /// The wanted columns of the table.
+    projection: Vec<usize>,
+    /// What is asked of rows above, over the table's columns: data that cannot hold such rows may be
+    /// passed over. Rows for which it is false may come all the same.
+    predicate: Option<Arc<dyn PhysicalExpr>>,
+    /// The most rows that are wanted of a partition.
+    limit: Option<usize>,
+    partitions: Vec<ScanPartition>,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+/// The leaf as the codec writes it, without its predicate.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ScanNode {
+    table: Arc<ScanTable>,
+    projection: Vec<usize>,
+    limit: Option<usize>,
+    partitions: Vec<ScanPartition>,
+}
+
+impl InputScanExec {
+    /// A scan of some columns of files.
+    ///
+    /// # Errors
+    /// If the projection names columns that the table does not have.
+    pub fn try_new(
+        table: Arc<ScanTable>,
+        projection: Vec<usize>,
+        limit: Option<usize>,
+        partitions: Vec<ScanPartition>,
+    ) -> Result<Self> {
+        let schema = Arc::new(table.schema().project(&projection)?);
+        let properties = Arc::new(properties(schema, partitions.len()));
+        let metrics = ExecutionPlanMetricsSet::new();
+        Ok(Self { table, projection, predicate: None, limit, partitions, properties, metrics })
+    }
+
+    /// The same scan, which may pass over what cannot hold rows for which this is true.
+    #[must_use]
+    pub fn with_predicate(mut self, predicate: Option<Arc<dyn PhysicalExpr>>) -> Self {
+        self.predicate = predicate;
+        self
+    }
+
+    /// The same scan of other partitions.
+    #[must_use]
+    pub fn with_partitions(&self, partitions: Vec<ScanPartition>) -> Self {
+        let properties = Arc::new(properties(self.schema(), partitions.len()));
+        let metrics = ExecutionPlanMetricsSet::new();
+        Self { partitions, properties, metrics, ..self.clone() }
+    }
+
+    /// What all slices share.
+    pub fn table(&self) -> &Arc<ScanTable> {
+        &self.table
+    }
+
+    /// The wanted columns of the table, in their order.
+    pub fn projection(&self) -> &[usize] {
+        &self.projection
+    }
+
+    /// What is asked of rows above, over the projected columns.
+    pub fn predicate(&self) -> Option<&Arc<dyn PhysicalExpr>> {
+        self.predicate.as_ref()
+    }
+
+    /// The most rows that are wanted of a partition.
+    pub fn limit(&self) -> Option<usize> {
+        self.limit
+    }
+
+    /// The partitions, in row order.
+    pub fn partitions(&self) -> &[ScanPartition] {
+        &self.partitions
+    }
+
+    /// Where the runtime counts.
+    pub fn metrics_set(&self) -> &ExecutionPlanMetricsSet {
+        &self.metrics
+    }
+
+    pub(super) fn to_node(&self) -> ScanNode {
+        ScanNode {
+            table: Arc::clone(&self.table),
+            projection: self.projection.clone(),
+            limit: self.limit,
+            partitions: self.partitions.clone(),
+        }
+    }
+
+    pub(super) fn from_node(node: ScanNode) -> Result<Self> {
+        Self::try_new(node.table, node.projection, node.limit, node.partitions)
+    }
+}
+
+fn properties(schema: SchemaRef, partitions: usize) -> PlanProperties {
+    PlanProperties::new(
+        EquivalenceProperties::new(schema),
+        Partitioning::UnknownPartitioning(partitions),
+        EmissionType::Incremental,
+        Boundedness::Bounded,
+    )
+}
+
+impl DisplayAs for InputScanExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut files: Vec<_> =
+            self.partitions.iter().flat_map(|p| &p.slices).map(|slice| &slice.path).collect();
+        files.dedup();
+        let schema = self.schema();
+        let columns: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        write!(
+            f,
+            "InputScanExec: format={}, files={}, partitions={}, columns=[{}]",
+            self.table.layout.format().name(),
+            files.len(),
+            self.partitions.len(),
+            columns.join(", ")
+        )?;
+        if let Some(predicate) = &self.predicate {
+            write!(f, ", predicate={predicate}")?;
+        }
+        match self.limit {
+            Some(limit) => write!(f, ", limit={limit}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ExecutionPlan for InputScanExec {
+    fn name(&self) -> &'static str {
+        "InputScanExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        Ok(fragment_runtime(&context)?.scan(self, partition, &context)?)
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
+        Some(Arc::new(Self { limit, ..self.clone() }))
+    }
+
+    fn fetch(&self) -> Option<usize> {
+        self.limit
+    }
+
+    /// Filters stay where they are: a scan passes over what it can, and gives the rest as it is.
+    fn handle_child_pushdown_result(
+        &self,
+        phase: FilterPushdownPhase,
+        child: ChildPushdownResult,
+        _config: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        let filters: Vec<_> = child.parent_filters.into_iter().map(|f| f.filter).collect();
+        let answers = vec![PushedDown::No; filters.len()];
+        let propagation = FilterPushdownPropagation::with_parent_pushdown_result(answers);
+        if phase != FilterPushdownPhase::Pre || filters.is_empty() {
+            return Ok(propagation);
+        }
+        let all = self.predicate.iter().cloned().chain(filters);
+        let scan = self.clone().with_predicate(conjunction_opt(all));
+        Ok(propagation.with_updated_node(Arc::new(scan)))
+    }
+}

@@ -1,0 +1,104 @@
+//! Settings: a flag goes before the environment, and the environment before the file.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::{Keyloom, write_arrow};
+use crate::harness::{Cluster, batch, ints};
+
+#[tokio::test]
+async fn a_cluster_is_named_by_a_flag_or_the_environment() -> Result<()> {
+    let (one, two) = (Cluster::start(1).await?, Cluster::start(2).await?);
+    let workers = async |flags: &[&str], variable: &str| -> Result<usize> {
+        let arguments = [&["workers", "--format", "json"], flags].concat();
+        let ended = Keyloom::new(arguments)?.env("KEYLOOM_CLUSTER", variable).run().await?;
+        let workers: Value = serde_json::from_str(ended.stdout()?)?;
+        Ok(workers.as_array().context("an array")?.len())
+    };
+    assert_eq!(workers(&[], &one.address).await?, 1);
+    assert_eq!(workers(&["--cluster", &two.address], &one.address).await?, 2);
+
+    let sql = ["sql", "SELECT 1 AS x", "-o", "csv"];
+    let nobody = "tcp://127.0.0.1:1";
+    let ended = Keyloom::new(sql)?.env("KEYLOOM_CLUSTER", nobody).run().await?;
+    ended.check_failure(1, &["no coordinator answers", nobody]);
+    // Without an address, jobs run in the process.
+    let ended = Keyloom::new(sql)?.env("KEYLOOM_CLUSTER", "").run().await?;
+    assert_eq!(ended.stdout()?, "x\n1\n");
+    let both = [&sql[..], &["--workers", "2"]].concat();
+    let ended = Keyloom::new(&both)?.env("KEYLOOM_CLUSTER", &one.address).run().await?;
+    ended.check_failure(2, &["--workers is for jobs in this process", "KEYLOOM_CLUSTER"]);
+    Ok(())
+}
+
+/// How many distinct keys a job in the process counts, window by window, among four equal ones.
+struct Windows {
+    folder: tempfile::TempDir,
+}
+
+impl Windows {
+    fn new() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        write_arrow(folder.path().join("t.arrow"), &batch([("k", ints([1, 1, 1, 1]))]))?;
+        fs::write(folder.path().join("s.csv"), "k,v\n1,2\n")?;
+        let config = "[session]\nbatch_rows = 1\n[worker.lookup]\nwindow_rows = 2\n";
+        fs::write(folder.path().join("config.toml"), config)?;
+        Ok(Self { folder })
+    }
+
+    async fn distinct(&self, flags: &[&str], env: &[(&str, &str)]) -> Result<u64> {
+        let statement = ["sql", "SELECT kv_get(k) AS v FROM t", "-o", "json", "--summary"];
+        let tables = ["--input", "t=t.arrow", "--store", "s=memory:s.csv?key=k"];
+        let mut command =
+            Keyloom::new([&statement[..], &tables, flags].concat())?.within(&self.folder);
+        for (name, value) in env {
+            command = command.env(name, value);
+        }
+        let ended = command.run().await?;
+        assert_eq!(ended.stdout()?, "{\"v\":{\"k\":1,\"v\":2}}\n".repeat(4));
+        let summary: Value = serde_json::from_str(&ended.stderr)?;
+        summary["stores"]["s"]["distinct"].as_u64().context("no count")
+    }
+}
+
+#[tokio::test]
+async fn the_environment_goes_before_the_file() -> Result<()> {
+    let windows = Windows::new()?;
+    let window = "KEYLOOM_WORKER_LOOKUP__WINDOW_ROWS";
+    let config = ["--config", "config.toml"];
+    assert_eq!(windows.distinct(&[], &[]).await?, 1);
+    assert_eq!(windows.distinct(&config, &[]).await?, 2);
+    assert_eq!(windows.distinct(&config, &[(window, "1")]).await?, 4);
+    assert_eq!(windows.distinct(&[], &[("KEYLOOM_CONFIG", "config.toml")]).await?, 2);
+    let nowhere = [("KEYLOOM_CONFIG", "/nowhere.toml")];
+    assert_eq!(windows.distinct(&config, &nowhere).await?, 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn settings_that_are_wrong_are_named() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let config = folder.path().join("config.toml");
+    fs::write(&config, "[session]\nbatch_rwos = 1\n")?;
+    let sql = ["sql", "SELECT 1"];
+    let ended = Keyloom::new(sql)?.env("KEYLOOM_CONFIG", &config.to_string_lossy()).run().await?;
+    ended.check_failure(2, &["settings: unknown field: found `batch_rwos`"]);
+    let ended = Keyloom::new(sql)?.env("KEYLOOM_WORKER_SLOTZ", "1").run().await?;
+    ended.check_failure(2, &["settings: unknown field: found `slotz`"]);
+    let ended = Keyloom::new(sql)?.env("KEYLOOM_LOG", "a=b=c").run().await?;
+    ended.check_failure(2, &["KEYLOOM_LOG=a=b=c"]);
+    let ended = Keyloom::new(["sql", "SELECT 1", "--workers", "0"])?.run().await?;
+    ended.check_failure(2, &["--workers"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn logs_go_to_stderr() -> Result<()> {
+    let command = Keyloom::new(["sql", "SELECT 1 AS x", "-o", "csv"])?;
+    let ended = command.env("KEYLOOM_LOG", "debug").run().await?;
+    assert_eq!(ended.stdout()?, "x\n1\n");
+    assert!(ended.stderr.contains("DEBUG"), "{ended:?}");
+    Ok(())
+}

@@ -1,0 +1,278 @@
+//! Looking at an input: its files, their format, their columns, and where they can be cut.
+
+use std::{future::Future, sync::Arc};
+
+use arrow::datatypes::{Schema, SchemaRef};
+use futures::{StreamExt, TryStreamExt, stream};
+use keyloom_common::{
+    Error, Result,
+    error::redact,
+    input::{
+        CsvOptions, Fingerprint, Format, InputAnswer, InputDescription, InputFile, InputSpec,
+        JsonLayout, Layout, Piece, is_tab_separated, union_schemas, unknown_columns,
+    },
+};
+use object_store::{ObjectMeta, ObjectStore};
+
+use super::{
+    Inputs, hive, ipc,
+    list::{Listed, fingerprint, list},
+    parquet,
+    pinned::Pinned,
+    text::{csv, json},
+};
+
+/// How many files are looked at at once.
+const FILES_IN_FLIGHT: usize = 16;
+
+/// The most files that are looked into before the job, spread evenly over all. Others are compared
+/// with them when they are read.
+const FILES_LOOKED_INTO: usize = 1024;
+
+/// What is in the files.
+struct Contents {
+    layout: Layout,
+    schema: SchemaRef,
+    /// For each file, where it may be cut.
+    pieces: Vec<Vec<Piece>>,
+}
+
+impl Inputs {
+    /// Looks at the files, unless they are those that are known.
+    ///
+    /// # Errors
+    /// `not_found` if there is no file; `invalid` if the files cannot be read as the options say.
+    /// The message names the input, and the file where it is one.
+    pub(crate) async fn describe(
+        &self,
+        spec: &InputSpec,
+        known: Option<Fingerprint>,
+    ) -> Result<InputAnswer> {
+        let described = self.describe_files(spec, known).await;
+        described.map_err(|error| error.context(format!("input {}", redact(&spec.path))))
+    }
+
+    async fn describe_files(
+        &self,
+        spec: &InputSpec,
+        known: Option<Fingerprint>,
+    ) -> Result<InputAnswer> {
+        let Listed { location, base, files } = list(&self.stores, spec).await?;
+        let (format, files) = choose(spec, files)?;
+        check_options(spec, format)?;
+        let fingerprint = fingerprint(&files);
+        if known == Some(fingerprint) {
+            return Ok(InputAnswer::Unchanged);
+        }
+        let store = self.stores.get(&location)?;
+        let store: Arc<dyn ObjectStore> = Arc::new(Pinned::of_files(store, &location, &files));
+        let (partition_schema, partition_values) = match spec.hive_partitioning {
+            true => hive::partitions(&base, &files, &spec.columns)?,
+            false => (Arc::new(Schema::empty()), vec![Vec::new(); files.len()]),
+        };
+        let given = without(&spec.columns, &partition_schema);
+        let contents = match format {
+            Format::Csv => csv_contents(&store, &files, spec, &given).await?,
+            Format::Json => json_contents(&store, &files, spec, &given).await?,
+            Format::Parquet => {
+                let footers = self.footers(&location);
+                let look = |meta| parquet::look(&store, &footers, meta);
+                looked_into(&files, Layout::Parquet, &given, look).await?
+            }
+            Format::Arrow => {
+                let look = |meta| ipc::look(&store, meta, spec.piece_bytes);
+                looked_into(&files, Layout::Arrow, &given, look).await?
+            }
+            Format::Lance => return Err(Error::internal("a Lance dataset is no list of files")),
+        };
+        // The folder is what a file is known by, so its name counts.
+        let file_schema = match format {
+            Format::Csv => contents.schema,
+            _ => without(&contents.schema, &partition_schema),
+        };
+        let files = files.into_iter().zip(partition_values).zip(contents.pieces);
+        let files = files.map(|((meta, values), pieces)| input_file(meta, values, pieces));
+        Ok(InputAnswer::Described(InputDescription {
+            layout: contents.layout,
+            file_schema,
+            partition_schema,
+            location,
+            files: files.collect(),
+            fingerprint,
+        }))
+    }
+}
+
+fn input_file(
+    meta: ObjectMeta,
+    partition_values: Vec<Option<String>>,
+    pieces: Vec<Piece>,
+) -> InputFile {
+    InputFile {
+        path: meta.location.to_string(),
+        size: meta.size,
+        modified_ns: meta.last_modified.timestamp_nanos_opt().unwrap_or_default(),
+        e_tag: meta.e_tag,
+        partition_values,
+        pieces,
+    }
+}
+
+/// The columns that are not among the others.
+fn without(schema: &Schema, others: &Schema) -> SchemaRef {
+    let fields =
+        schema.fields().iter().filter(|field| others.field_with_name(field.name()).is_err());
+    Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()))
+}
+
+/// The columns, and those of the others that are not among them.
+fn with(schema: &Schema, others: &Schema) -> Schema {
+    let added = without(others, schema);
+    let fields = schema.fields().iter().chain(added.fields());
+    Schema::new(fields.cloned().collect::<Vec<_>>())
+}
+
+/// The format, and the files that have it.
+fn choose(spec: &InputSpec, files: Vec<ObjectMeta>) -> Result<(Format, Vec<ObjectMeta>)> {
+    if let Some(format) = spec.format {
+        return Ok((format, files));
+    }
+    let known = |file: ObjectMeta| Some((Format::of_path(file.location.as_ref())?, file));
+    let known: Vec<_> = files.into_iter().filter_map(known).collect();
+    let Some((format, first)) = known.first() else {
+        let names: Vec<_> =
+            Format::ALL.iter().flat_map(|format| format.extensions().iter().copied()).collect();
+        return Err(Error::invalid(format!(
+            "the format cannot be told from the file names; known endings are {}, or say \
+             format = \"csv\"",
+            names.join(", ")
+        )));
+    };
+    let (format, first) = (*format, first.location.clone());
+    if let Some((other, file)) = known.iter().find(|(other, _)| *other != format) {
+        return Err(Error::invalid(format!(
+            "it holds files of two formats: {} is {}, {first} is {}; name one with a pattern, or \
+             say which is meant with format",
+            file.location,
+            other.name(),
+            format.name()
+        )));
+    }
+    Ok((format, known.into_iter().map(|(_, file)| file).collect()))
+}
+
+/// Refuses options that the format does not take.
+fn check_options(spec: &InputSpec, format: Format) -> Result<()> {
+    let choices = format.options();
+    match spec.given.iter().find(|given| !choices.contains(&given.as_str())) {
+        None => Ok(()),
+        Some(foreign) => Err(Error::invalid(format!(
+            "{foreign} is no option of {} inputs; their options are {}",
+            format.name(),
+            choices.join(", ")
+        ))),
+    }
+}
+
+async fn csv_contents(
+    store: &Arc<dyn ObjectStore>,
+    files: &[ObjectMeta],
+    spec: &InputSpec,
+    given: &Schema,
+) -> Result<Contents> {
+    let options = csv_options(spec, files)?;
+    let schema = csv::infer(store.as_ref(), files, &options, given, spec.infer_bytes).await?;
+    let pieces = |meta| csv::pieces(store.as_ref(), meta, &options, spec.piece_bytes);
+    let pieces = each(files.iter(), pieces).await?;
+    Ok(Contents { layout: Layout::Csv(options), schema, pieces })
+}
+
+/// The options, with a tab as the delimiter if all names say so.
+fn csv_options(spec: &InputSpec, files: &[ObjectMeta]) -> Result<CsvOptions> {
+    let mut options = spec.csv.clone();
+    if spec.given.iter().any(|given| given == "delimiter") {
+        return Ok(options);
+    }
+    let tabs = |file: &&ObjectMeta| is_tab_separated(file.location.as_ref());
+    match files.iter().filter(tabs).count() {
+        0 => {}
+        count if count == files.len() => options.delimiter = b'\t',
+        _ => {
+            return Err(Error::invalid(
+                "some of its files end in .tsv, others do not; name one kind with a pattern, or say \
+                 which delimiter is meant",
+            ));
+        }
+    }
+    Ok(options)
+}
+
+async fn json_contents(
+    store: &Arc<dyn ObjectStore>,
+    files: &[ObjectMeta],
+    spec: &InputSpec,
+    given: &Schema,
+) -> Result<Contents> {
+    let (schema, complete) = json::infer(store.as_ref(), files, given, spec.infer_bytes).await?;
+    let pieces = |meta| json::pieces(store.as_ref(), meta, spec.piece_bytes);
+    let pieces = each(files.iter(), pieces).await?;
+    Ok(Contents { layout: Layout::Json(JsonLayout { complete }), schema, pieces })
+}
+
+/// Files that say by themselves what is in them: the union of their columns.
+async fn looked_into<'a, F>(
+    files: &'a [ObjectMeta],
+    layout: Layout,
+    given: &Schema,
+    look: impl Fn(&'a ObjectMeta) -> F,
+) -> Result<Contents>
+where
+    F: Future<Output = Result<(Schema, Vec<Piece>)>>,
+{
+    let step = files.len().div_ceil(FILES_LOOKED_INTO).max(1);
+    let some: Vec<_> = files.iter().step_by(step).collect();
+    let looked = each(some.iter().copied(), look).await?;
+    let schemas = some.iter().zip(&looked);
+    let schemas = schemas.map(|(meta, (schema, _))| (meta.location.as_ref(), schema));
+    let mut schema = union_schemas(schemas, given)?;
+    match step {
+        1 => unknown_columns(given, &schema)?,
+        // Files that are not looked into may have them.
+        _ => schema = with(&schema, given),
+    }
+    let mut known = looked.into_iter().map(|(_, pieces)| pieces);
+    let pieces = files.iter().enumerate().map(|(index, meta)| match index % step {
+        0 => known.next().unwrap_or_default(),
+        _ => whole(meta),
+    });
+    let pieces = pieces.collect();
+    Ok(Contents { layout, schema: Arc::new(schema), pieces })
+}
+
+/// A file that is read in one go.
+pub(super) fn whole(meta: &ObjectMeta) -> Vec<Piece> {
+    if meta.size == 0 {
+        return Vec::new();
+    }
+    vec![Piece { start: 0, rows: None, lines_before: 0 }]
+}
+
+/// Asks something of each file, some at once; errors name the file.
+async fn each<'a, T, F>(
+    files: impl Iterator<Item = &'a ObjectMeta>,
+    ask: impl Fn(&'a ObjectMeta) -> F,
+) -> Result<Vec<T>>
+where
+    F: Future<Output = Result<T>>,
+{
+    let ask = |meta: &'a ObjectMeta| {
+        let answer = ask(meta);
+        async move {
+            answer.await.map_err(|error| match error.message().contains(meta.location.as_ref()) {
+                true => error,
+                false => error.context(format!("file {}", meta.location)),
+            })
+        }
+    };
+    stream::iter(files.map(ask).collect::<Vec<_>>()).buffered(FILES_IN_FLIGHT).try_collect().await
+}

@@ -1,0 +1,80 @@
+//! Inputs: which files there are, what is in them, and their rows.
+//!
+//! Files are looked at once, when a job is submitted ([`describe`]), and read as they were then
+//! ([`scan`]): what changed meanwhile fails the job by the file's name. In reading order: [`stores`]
+//! opens object stores by location, [`list`] finds files, [`hive`] reads the names of folders,
+//! [`pinned`] watches over files that a task reads; then the formats.
+
+mod adapt;
+mod describe;
+mod hive;
+mod ipc;
+mod list;
+mod parquet;
+mod pinned;
+mod scan;
+mod stores;
+mod text;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use chrono::DateTime;
+use datafusion::{
+    error::DataFusionError,
+    execution::{
+        cache::{DefaultFilesMetadataCache, cache_manager::FileMetadataCache},
+        runtime_env::RuntimeEnv,
+    },
+};
+use keyloom_common::{Error, Result, input::Location, plan::FileSlice};
+use object_store::{ObjectMeta, path::Path};
+
+use self::stores::ObjectStores;
+
+/// Bytes of what is kept of the ends of Parquet files, for each location.
+const FOOTER_CACHE_BYTES: usize = 64 << 20;
+
+/// What reading inputs needs of its worker.
+#[derive(Debug)]
+pub(crate) struct Inputs {
+    stores: ObjectStores,
+    runtime: Arc<RuntimeEnv>,
+    /// By location: a path alone does not name a file.
+    footers: Mutex<HashMap<Location, Arc<dyn FileMetadataCache>>>,
+}
+
+impl Inputs {
+    pub(crate) fn new(
+        profiles: HashMap<String, HashMap<String, String>>,
+        runtime: Arc<RuntimeEnv>,
+    ) -> Self {
+        Self { stores: ObjectStores::new(profiles), runtime, footers: Mutex::default() }
+    }
+
+    /// The ends of Parquet files that were read.
+    fn footers(&self, location: &Location) -> Arc<dyn FileMetadataCache> {
+        let mut footers = self.footers.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = footers.entry(location.clone());
+        let new = || Arc::new(DefaultFilesMetadataCache::new(FOOTER_CACHE_BYTES)) as _;
+        Arc::clone(known.or_insert_with(new))
+    }
+}
+
+fn from_store(error: object_store::Error) -> Error {
+    DataFusionError::from(error).into()
+}
+
+/// A file as it was when its job was submitted.
+fn object_meta(slice: &FileSlice) -> Result<ObjectMeta> {
+    let location = Path::parse(&slice.path).map_err(|error| Error::invalid(error.to_string()))?;
+    Ok(ObjectMeta {
+        location,
+        last_modified: DateTime::from_timestamp_nanos(slice.modified_ns),
+        size: slice.size,
+        e_tag: slice.e_tag.clone(),
+        version: None,
+    })
+}

@@ -1,0 +1,217 @@
+//! Parquet: row groups are pieces, and what cannot hold the wanted rows is passed over.
+//!
+//! DataFusion's source does the reading. What it does not know is told here: which rows of a row
+//! group a task is to read, and which file and row groups were at fault.
+
+use std::{ops::Range, sync::Arc};
+
+use arrow::{
+    array::RecordBatch,
+    datatypes::{Schema, TimeUnit},
+};
+use datafusion::{
+    common::{
+        config::TableParquetOptions,
+        tree_node::{Transformed, TransformedResult, TreeNode},
+    },
+    datasource::{
+        listing::PartitionedFile,
+        physical_plan::{
+            FileGroup, FileScanConfigBuilder, ParquetSource,
+            parquet::{
+                CachedParquetFileReaderFactory, ParquetAccessPlan, RowGroupAccess,
+                metadata::DFParquetMetadata,
+            },
+        },
+        source::DataSourceExec,
+        table_schema::TableSchema,
+    },
+    execution::{
+        TaskContext, cache::cache_manager::FileMetadataCache, object_store::ObjectStoreUrl,
+    },
+    parquet::{
+        arrow::arrow_reader::{RowSelection, RowSelector},
+        file::metadata::{ParquetMetaData, RowGroupMetaData},
+    },
+    physical_expr::{PhysicalExpr, expressions::Column},
+    physical_plan::{ExecutionPlan, metrics::MetricsSet},
+};
+use futures::{StreamExt, stream::BoxStream};
+use keyloom_common::{
+    Error, Result,
+    input::Piece,
+    plan::{FileSlice, ScanTable},
+};
+use object_store::{ObjectMeta, ObjectStore};
+
+use super::{adapt::check_fits, hive, object_meta};
+
+/// The unit of INT96 timestamps. Nanoseconds, which Arrow takes them for, end in the year 2262.
+const INT96: TimeUnit = TimeUnit::Microsecond;
+const INT96_NAME: &str = "us";
+
+/// The columns of a file, and its row groups.
+pub(super) async fn look(
+    store: &Arc<dyn ObjectStore>,
+    footers: &Arc<dyn FileMetadataCache>,
+    meta: &ObjectMeta,
+) -> Result<(Schema, Vec<Piece>)> {
+    let reader = footer(store, footers, meta);
+    let metadata = reader.fetch_metadata().await?;
+    let schema = reader.fetch_schema().await?.with_metadata(Default::default());
+    let piece = |(index, group): (usize, &RowGroupMetaData)| {
+        let start = if index == 0 { 0 } else { u64::try_from(start_of(group)?).ok()? };
+        Some(Piece { start, rows: u64::try_from(group.num_rows()).ok(), lines_before: 0 })
+    };
+    Ok((schema, metadata.row_groups().iter().enumerate().filter_map(piece).collect()))
+}
+
+fn footer<'a>(
+    store: &'a Arc<dyn ObjectStore>,
+    footers: &Arc<dyn FileMetadataCache>,
+    meta: &'a ObjectMeta,
+) -> DFParquetMetadata<'a> {
+    DFParquetMetadata::new(store.as_ref(), meta)
+        .with_file_metadata_cache(Some(Arc::clone(footers)))
+        .with_coerce_int96(Some(INT96))
+}
+
+/// Where DataFusion takes a row group to start: at its first column's first page.
+fn start_of(group: &RowGroupMetaData) -> Option<i64> {
+    let column = group.columns().first()?;
+    Some(column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset()))
+}
+
+/// How the slices of a partition are read.
+pub(super) struct Reader {
+    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) footers: Arc<dyn FileMetadataCache>,
+    pub(super) table: Arc<ScanTable>,
+    /// The wanted columns of the table.
+    pub(super) projection: Vec<usize>,
+    /// Over the wanted columns.
+    pub(super) predicate: Option<Arc<dyn PhysicalExpr>>,
+    /// Finds the store above under any URL.
+    pub(super) context: Arc<TaskContext>,
+}
+
+/// The rows of a slice.
+pub(super) struct Opened {
+    pub(super) batches: BoxStream<'static, Result<RecordBatch>>,
+    /// Whether they are just the rows that were selected.
+    pub(super) selected: bool,
+    plan: Arc<dyn ExecutionPlan>,
+}
+
+impl Opened {
+    /// What was counted, once the rows have come.
+    pub(super) fn metrics(plan: &Arc<dyn ExecutionPlan>) -> MetricsSet {
+        plan.metrics().unwrap_or_default()
+    }
+
+    pub(super) fn plan(&self) -> &Arc<dyn ExecutionPlan> {
+        &self.plan
+    }
+}
+
+impl Reader {
+    /// Opens a slice. If its rows are those of one row group, only the selected ones are read.
+    pub(super) async fn open(
+        &self,
+        slice: &FileSlice,
+        rows: Option<Range<usize>>,
+    ) -> Result<Opened> {
+        let meta = object_meta(slice)?;
+        let reader = footer(&self.store, &self.footers, &meta);
+        let metadata = reader.fetch_metadata().await?;
+        if slice.rows.is_none() {
+            check_fits(&reader.fetch_schema().await?, &self.table.file_schema)?;
+        }
+        let mut file = PartitionedFile::new_from_meta(meta)
+            .with_range(slice.bytes.start.cast_signed(), slice.bytes.end.cast_signed())
+            .with_partition_values(hive::scalars(&self.table.partition_schema, slice)?);
+        let groups = row_groups(slice, &metadata);
+        let access = rows.and_then(|rows| access_plan(&metadata, &groups, rows));
+        let selected = access.is_some();
+        if let Some(access) = access {
+            file = file.with_extension(access);
+        }
+        let plan = self.plan(file)?;
+        let batches = plan.execute(0, Arc::clone(&self.context))?;
+        let batches = batches
+            .map(move |batch| batch.map_err(|error| Error::from(error).context(named(&groups))));
+        Ok(Opened { batches: batches.boxed(), selected, plan })
+    }
+
+    fn plan(&self, file: PartitionedFile) -> Result<Arc<dyn ExecutionPlan>> {
+        let partition_columns = self.table.partition_schema.fields().iter().cloned().collect();
+        let schema = TableSchema::new(Arc::clone(&self.table.file_schema), partition_columns);
+        let mut options = TableParquetOptions::default();
+        options.global.coerce_int96 = Some(INT96_NAME.to_owned());
+        options.global.schema_force_view_types = false;
+        let readers =
+            CachedParquetFileReaderFactory::new(Arc::clone(&self.store), Arc::clone(&self.footers));
+        let mut source = ParquetSource::new(schema)
+            .with_table_parquet_options(options)
+            .with_parquet_file_reader_factory(Arc::new(readers));
+        if let Some(predicate) = &self.predicate {
+            source = source.with_predicate(self.over_table(predicate)?);
+        }
+        // The store is found under any URL.
+        let url = ObjectStoreUrl::parse("input://task")?;
+        let config = FileScanConfigBuilder::new(url, Arc::new(source))
+            .with_file_groups(vec![FileGroup::new(vec![file])])
+            .with_projection_indices(Some(self.projection.clone()))?
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+
+    /// A predicate over the wanted columns as one over the table's.
+    fn over_table(&self, predicate: &Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
+        let column = |expr: Arc<dyn PhysicalExpr>| {
+            let Some(column) = expr.downcast_ref::<Column>() else {
+                return Ok(Transformed::no(expr));
+            };
+            let index = self.projection[column.index()];
+            Ok(Transformed::yes(Arc::new(Column::new(column.name(), index)) as _))
+        };
+        Ok(Arc::clone(predicate).transform_up(column).data()?)
+    }
+}
+
+/// The row groups that start in a slice.
+fn row_groups(slice: &FileSlice, metadata: &ParquetMetaData) -> Vec<usize> {
+    let starts_here = |group: &RowGroupMetaData| {
+        let start = start_of(group).and_then(|start| u64::try_from(start).ok());
+        start.is_some_and(|start| slice.bytes.contains(&start))
+    };
+    let groups = metadata.row_groups().iter().enumerate();
+    groups.filter(|(_, group)| starts_here(group)).map(|(index, _)| index).collect()
+}
+
+fn named(groups: &[usize]) -> String {
+    match groups {
+        [] => "no row group".to_owned(),
+        [only] => format!("row group {only}"),
+        [first, .., last] => format!("row groups {first} to {last}"),
+    }
+}
+
+/// Reads only some rows of a row group, if that is all that is read.
+fn access_plan(
+    metadata: &ParquetMetaData,
+    groups: &[usize],
+    wanted: Range<usize>,
+) -> Option<ParquetAccessPlan> {
+    let [group] = *groups else { return None };
+    let rows = usize::try_from(metadata.row_group(group).num_rows()).ok()?;
+    let (start, end) = (wanted.start.min(rows), wanted.end.min(rows));
+    let selection = RowSelection::from(vec![
+        RowSelector::skip(start),
+        RowSelector::select(end.saturating_sub(start)),
+        RowSelector::skip(rows - end.max(start)),
+    ]);
+    let mut access = ParquetAccessPlan::new_none(metadata.num_row_groups());
+    access.set(group, RowGroupAccess::Selection(selection));
+    Some(access)
+}

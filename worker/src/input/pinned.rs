@@ -1,0 +1,310 @@
+//! The files that a task reads, as they were when its job was submitted.
+//!
+//! Every answer is compared with what was pinned; E-tags are not sent along as conditions, for
+//! listings and answers of one store write them in different ways, and web servers may refuse weak
+//! ones. Reads of local files do not say which content they saw: those files are looked at before, and
+//! once more when the task is done ([`Pinned::verify`]).
+//!
+//! Long reads from behind a network are made in spans, each kept in memory: no request is open for
+//! longer than its bounds allow while a reader is busy with what came.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{
+    StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
+use keyloom_common::{Error, Result, input::Location, plan::FileSlice};
+use object_store::{
+    CopyOptions, Error as StoreError, GetOptions, GetRange, GetResult, GetResultPayload,
+    ListResult, MultipartUpload, OBJECT_STORE_COALESCE_DEFAULT, ObjectMeta, ObjectStore,
+    ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions,
+    Result as StoreResult, coalesce_ranges, path::Path,
+};
+
+use super::from_store;
+
+/// Bytes that one request of a long read asks for.
+const SPAN_BYTES: u64 = 8 << 20;
+
+/// How many of them are in flight, or in memory, at once.
+const SPANS_AHEAD: usize = 2;
+
+/// How many files are looked at at once when a task is done.
+const FILES_IN_FLIGHT: usize = 16;
+
+/// An object store that reads the files of some slices as long as they are what was pinned, and
+/// nothing else.
+#[derive(Clone)]
+pub(super) struct Pinned(Arc<Shared>);
+
+struct Shared {
+    inner: Arc<dyn ObjectStore>,
+    location: Location,
+    pins: HashMap<String, Pin>,
+    /// The files that were read.
+    read: Mutex<HashSet<Path>>,
+}
+
+/// What a file was known by.
+#[derive(Clone, Debug)]
+struct Pin {
+    size: u64,
+    e_tag: Option<String>,
+    /// In seconds, for answers of web servers have no more.
+    modified: i64,
+}
+
+impl Pinned {
+    /// Pins the files of slices that are at a location.
+    pub(super) fn new<'a>(
+        inner: Arc<dyn ObjectStore>,
+        location: &Location,
+        slices: impl IntoIterator<Item = &'a FileSlice>,
+    ) -> Self {
+        let pins = slices.into_iter().map(|slice| {
+            let (size, e_tag) = (slice.size, slice.e_tag.clone());
+            let modified = slice.modified_ns.div_euclid(1_000_000_000);
+            (slice.path.clone(), Pin { size, e_tag, modified })
+        });
+        Self::of(inner, location, pins.collect())
+    }
+
+    /// Pins files that were listed.
+    pub(super) fn of_files(
+        inner: Arc<dyn ObjectStore>,
+        location: &Location,
+        files: &[ObjectMeta],
+    ) -> Self {
+        let pins = files.iter().map(|file| {
+            let (size, e_tag) = (file.size, file.e_tag.clone());
+            let modified = file.last_modified.timestamp();
+            (file.location.to_string(), Pin { size, e_tag, modified })
+        });
+        Self::of(inner, location, pins.collect())
+    }
+
+    fn of(inner: Arc<dyn ObjectStore>, location: &Location, pins: HashMap<String, Pin>) -> Self {
+        let location = location.clone();
+        Self(Arc::new(Shared { inner, location, pins, read: Mutex::default() }))
+    }
+
+    /// Looks once more at all local files that were read: their reads did not see all changes.
+    ///
+    /// # Errors
+    /// `invalid` if one is not what was pinned, `not_found` if it is gone, and whatever else keeps it
+    /// from being looked at.
+    pub(super) async fn verify(&self) -> Result<()> {
+        if !self.is_local() {
+            return Ok(());
+        }
+        let read = self.0.read.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let looks = stream::iter(read)
+            .map(|path| async move { self.head(&path).await.map(|_| ()).map_err(from_store) });
+        looks.buffer_unordered(FILES_IN_FLIGHT).try_collect().await
+    }
+
+    fn pin(&self, path: &Path) -> StoreResult<&Pin> {
+        self.0.pins.get(path.as_ref()).ok_or_else(|| {
+            carried(Error::internal(format!("file {path} is read without being pinned")))
+        })
+    }
+
+    fn is_local(&self) -> bool {
+        self.0.location.url.starts_with("file:")
+    }
+
+    async fn get_checked(&self, path: &Path, options: GetOptions) -> StoreResult<GetResult> {
+        let pin = self.pin(path)?;
+        let got = match self.0.inner.get_opts(path, options).await {
+            Ok(got) => got,
+            Err(error) => return Err(self.explain(path, pin, error).await),
+        };
+        pin.check(&got.meta).map_err(carried)?;
+        self.0.read.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
+        Ok(got)
+    }
+
+    /// Why a read failed. Of a file that is shorter now, what is missing is asked for in vain.
+    async fn explain(&self, path: &Path, pin: &Pin, error: StoreError) -> StoreError {
+        let found = match &error {
+            StoreError::Precondition { .. } => return carried(changed(path)),
+            StoreError::NotFound { .. } => return carried(vanished(path)),
+            _ => self.0.inner.head(path).await,
+        };
+        match found {
+            Err(StoreError::NotFound { .. }) => carried(vanished(path)),
+            Ok(found) => pin.check(&found).map_or_else(carried, |()| error),
+            Err(_) => error,
+        }
+    }
+
+    /// A long read as many.
+    async fn get_in_spans(
+        &self,
+        path: &Path,
+        options: GetOptions,
+        range: Range<u64>,
+    ) -> StoreResult<GetResult> {
+        let starts = (range.start..range.end).step_by(SPAN_BYTES as usize);
+        let mut spans = starts.map(|start| start..(start + SPAN_BYTES).min(range.end));
+        let first = spans.next().unwrap_or(range.clone());
+        let get = |span: Range<u64>| options.clone().with_range(Some(GetRange::Bounded(span)));
+        let whole = options.range.is_none();
+        let got = match self.get_checked(path, get(first)).await {
+            // Some web servers only give whole files.
+            Err(StoreError::NotSupported { .. }) if whole => {
+                return self.get_checked(path, options).await;
+            }
+            got => got?,
+        };
+        let (meta, attributes) = (got.meta.clone(), got.attributes.clone());
+        let (this, path) = (self.clone(), path.clone());
+        let rest = spans.map(get).collect::<Vec<_>>();
+        let rest = stream::iter(rest).map(move |options| {
+            let (this, path) = (this.clone(), path.clone());
+            async move { this.get_checked(&path, options).await?.bytes().await }
+        });
+        let payload = stream::once(got.bytes()).chain(rest.buffered(SPANS_AHEAD));
+        Ok(GetResult {
+            payload: GetResultPayload::Stream(payload.boxed()),
+            meta,
+            range,
+            attributes,
+        })
+    }
+}
+
+impl Pin {
+    fn check(&self, found: &ObjectMeta) -> Result<()> {
+        let same = match (&self.e_tag, &found.e_tag) {
+            (Some(pinned), Some(found)) => opaque(pinned) == opaque(found),
+            _ => self.modified == found.last_modified.timestamp(),
+        };
+        if same && self.size == found.size { Ok(()) } else { Err(changed(&found.location)) }
+    }
+}
+
+/// An e-tag without its quotes, which listings may leave out, and the mark of a weak one.
+fn opaque(e_tag: &str) -> &str {
+    e_tag.strip_prefix("W/").unwrap_or(e_tag).trim_matches('"')
+}
+
+fn changed(path: &Path) -> Error {
+    Error::invalid(format!("input file {path} changed while the job ran; run the job again"))
+}
+
+fn vanished(path: &Path) -> Error {
+    Error::not_found(format!("input file {path} vanished while the job ran; run the job again"))
+}
+
+/// An error on its way through an object store's interface.
+fn carried(error: Error) -> StoreError {
+    StoreError::Generic { store: "input", source: Box::new(error) }
+}
+
+fn read_only() -> StoreError {
+    let error = Error::internal("input files are never written");
+    StoreError::NotSupported { source: Box::new(error) }
+}
+
+impl fmt::Debug for Pinned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pinned").field("files", &self.0.pins.len()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Pinned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pinned files of {}", self.0.inner)
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl ObjectStore for Pinned {
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> StoreResult<GetResult> {
+        if options.head || self.is_local() {
+            return self.get_checked(location, options).await;
+        }
+        let size = self.pin(location)?.size;
+        let range = match &options.range {
+            None => 0..size,
+            Some(GetRange::Bounded(range)) => range.start..range.end.min(size),
+            Some(GetRange::Offset(start)) => *start..size,
+            Some(GetRange::Suffix(length)) => size.saturating_sub(*length)..size,
+        };
+        match range.end.saturating_sub(range.start) > SPAN_BYTES {
+            true => self.get_in_spans(location, options, range).await,
+            false => self.get_checked(location, options).await,
+        }
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
+        if self.is_local() {
+            self.head(location).await?;
+            return match self.0.inner.get_ranges(location, ranges).await {
+                Ok(got) => Ok(got),
+                Err(error) => Err(self.explain(location, self.pin(location)?, error).await),
+            };
+        }
+        let get = |range: Range<u64>| async move {
+            let options = GetOptions::new().with_range(Some(GetRange::Bounded(range)));
+            self.get_opts(location, options).await?.bytes().await
+        };
+        coalesce_ranges(ranges, get, OBJECT_STORE_COALESCE_DEFAULT).await
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, StoreResult<ObjectMeta>> {
+        self.0.inner.list(prefix)
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, StoreResult<ObjectMeta>> {
+        self.0.inner.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> StoreResult<ListResult> {
+        self.0.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn put_opts(&self, _: &Path, _: PutPayload, _: PutOptions) -> StoreResult<PutResult> {
+        Err(read_only())
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        _: &Path,
+        _: PutMultipartOptions,
+    ) -> StoreResult<Box<dyn MultipartUpload>> {
+        Err(read_only())
+    }
+
+    fn delete_stream(
+        &self,
+        _: BoxStream<'static, StoreResult<Path>>,
+    ) -> BoxStream<'static, StoreResult<Path>> {
+        stream::once(async { Err(read_only()) }).boxed()
+    }
+
+    async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> StoreResult<()> {
+        Err(read_only())
+    }
+
+    async fn rename_opts(&self, _: &Path, _: &Path, _: RenameOptions) -> StoreResult<()> {
+        Err(read_only())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! Object stores by location: local files, S3, Google Cloud Storage, Azure and web servers, opened
+//! with the same storage profiles as stores.
+//!
+//! [`options`] sorts a profile's options, [`open`] makes stores with them, [`remote`] keeps secrets
+//! out of their errors, and [`task`] is all that a task sees of them.
+
+mod open;
+mod options;
+mod remote;
+mod task;
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use keyloom_common::{Error, Result, error::redact, input::Location};
+use object_store::ObjectStore;
+use quick_cache::sync::Cache;
+use url::Url;
+
+pub(super) use self::task::TaskStore;
+use self::{
+    open::{Provider, open},
+    options::Profile,
+};
+
+/// The most object stores that are kept open; beyond, the least used is forgotten.
+const MAX_OPEN: usize = 256;
+
+/// The object stores of a worker: each is opened once, as long as it is not forgotten.
+pub(super) struct ObjectStores {
+    profiles: HashMap<String, HashMap<String, String>>,
+    open: Cache<Location, Arc<dyn ObjectStore>>,
+}
+
+impl ObjectStores {
+    /// Stores that are opened with options by the names of their profiles.
+    pub(super) fn new(profiles: HashMap<String, HashMap<String, String>>) -> Self {
+        Self { profiles, open: Cache::new(MAX_OPEN) }
+    }
+
+    /// The object store, opened if it is not open yet. What takes a request is done with its first.
+    ///
+    /// # Errors
+    /// `invalid` if the scheme or the profile is unknown, or an option of it.
+    pub(super) fn get(&self, location: &Location) -> Result<Arc<dyn ObjectStore>> {
+        self.open.get_or_insert_with(location, || {
+            let url = parse(&location.url)?;
+            let profile = self.profile(location.profile.as_deref())?;
+            open(&url, &profile).map_err(|error| error.context(redact(&location.url)))
+        })
+    }
+
+    fn profile<'a>(&'a self, name: Option<&'a str>) -> Result<Profile<'a>> {
+        let Some(name) = name else { return Ok(Profile::Environment) };
+        match self.profiles.get(name) {
+            Some(options) => Ok(Profile::Named { name, options }),
+            None => Err(unknown_profile(name, self.profiles.keys())),
+        }
+    }
+}
+
+impl fmt::Debug for ObjectStores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObjectStores").field("open", &self.open.len()).finish_non_exhaustive()
+    }
+}
+
+/// The URL of an object store that can be read.
+///
+/// # Errors
+/// `invalid` if it is no URL, or its scheme is unknown; the message has the choices.
+pub(super) fn parse(url: &str) -> Result<Url> {
+    let parsed = Url::parse(url)
+        .map_err(|error| Error::invalid(format!("{} is no URL: {error}", redact(url))))?;
+    match Provider::of(&parsed) {
+        Some(_) => Ok(parsed),
+        None => Err(Error::invalid(format!(
+            "inputs are read from local paths, file://, s3://, gs://, az:// (also abfs:// and \
+             abfss://), http:// and https://, not {}://",
+            parsed.scheme()
+        ))),
+    }
+}
+
+fn unknown_profile<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Error {
+    let mut known: Vec<_> = known.map(String::as_str).collect();
+    known.sort_unstable();
+    let known = match known.as_slice() {
+        [] => "none".to_owned(),
+        known => format!("'{}'", known.join("', '")),
+    };
+    Error::invalid(format!("storage profile '{name}' not found; the worker has {known}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn location(url: &str, profile: Option<&str>) -> Location {
+        Location { url: url.to_owned(), profile: profile.map(str::to_owned) }
+    }
+
+    fn stores() -> ObjectStores {
+        let options = |options: &[(&str, &str)]| {
+            options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let minio = options(&[
+            ("aws_endpoint", "http://127.0.0.1:9"),
+            ("aws_region", "us-east-1"),
+            ("aws_access_key_id", "somebody"),
+            ("aws_secret_access_key", "hunter2secret"),
+            ("allow_http", "true"),
+            ("client_max_retries", "0"),
+            ("lance_aimd_initial_rate", "100"),
+        ]);
+        let no_http = options(&[("aws_endpoint", "http://127.0.0.1:9")]);
+        let wrong = options(&[("aws_endpiont", "http://127.0.0.1:9")]);
+        let azure =
+            options(&[("account_name", "a"), ("account_key", "c2VjcmV0"), ("timeout", "5s")]);
+        let google = options(&[("google_storage_token", "token"), ("headers.x-team", "data")]);
+        ObjectStores::new(HashMap::from([
+            ("minio".to_owned(), minio),
+            ("wrong".to_owned(), wrong),
+            ("no_http".to_owned(), no_http),
+            ("azure".to_owned(), azure),
+            ("google".to_owned(), google),
+        ]))
+    }
+
+    #[test]
+    fn every_scheme_is_opened_once_a_location() {
+        let stores = stores();
+        let cases = [
+            ("file:///", None),
+            ("s3://bucket/", Some("minio")),
+            ("s3a://bucket/", Some("minio")),
+            ("az://container/", Some("azure")),
+            ("abfss://container@account.dfs.core.windows.net/", Some("azure")),
+            ("gs://bucket/", Some("google")),
+            ("http://127.0.0.1:9/", None),
+            ("https://example.com/", None),
+        ];
+        for (url, profile) in cases {
+            let location = location(url, profile);
+            let one = stores.get(&location).unwrap_or_else(|error| panic!("{url}: {error}"));
+            assert!(Arc::ptr_eq(&one, &stores.get(&location).unwrap()), "{url}");
+        }
+        assert!(!Arc::ptr_eq(
+            &stores.get(&location("s3://bucket/", Some("minio"))).unwrap(),
+            &stores.get(&location("s3://other/", Some("minio"))).unwrap(),
+        ));
+    }
+
+    #[test]
+    fn what_is_unknown_is_refused_with_the_choices() {
+        let stores = stores();
+        let refused =
+            |url, profile| stores.get(&location(url, profile)).unwrap_err().message().to_owned();
+        assert_eq!(
+            refused("hdfs://host/", None),
+            "inputs are read from local paths, file://, s3://, gs://, az:// (also abfs:// and \
+             abfss://), http:// and https://, not hdfs://"
+        );
+        assert_eq!(
+            refused("s3://bucket/", Some("mino")),
+            "storage profile 'mino' not found; the worker has 'azure', 'google', 'minio', 'no_http', \
+             'wrong'"
+        );
+        assert_eq!(
+            refused("file:///", Some("mino")),
+            "storage profile 'mino' not found; the worker has 'azure', 'google', 'minio', 'no_http', \
+             'wrong'"
+        );
+        assert_eq!(
+            refused("s3://bucket/", Some("wrong")),
+            "s3://bucket/: storage profile 'wrong': unknown option 'aws_endpiont'; known are \
+             aws_endpoint, aws_region, aws_access_key_id, aws_secret_access_key, allow_http and \
+             what else object_store or Lance call options of S3"
+        );
+        assert_eq!(
+            refused("s3://bucket/", Some("no_http")),
+            "s3://bucket/: the endpoint http://127.0.0.1:9 is not encrypted; allow_http = \"true\" \
+             allows it"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_is_not_there_is_an_error_without_secrets() {
+        use object_store::{ObjectStoreExt, path::Path};
+
+        let stores = stores();
+        let store = stores.get(&location("s3://bucket/", Some("minio"))).unwrap();
+        let error = store.head(&Path::from("a")).await.unwrap_err();
+        let error = crate::input::from_store(error);
+        assert_eq!(error.kind(), keyloom_common::ErrorKind::Store);
+        let message = error.message();
+        assert!(message.contains("http://127.0.0.1:9/bucket/a"), "{message}");
+        assert!(message.contains("storage profile 'minio'"), "{message}");
+        assert!(!message.contains("hunter2secret"), "{message}");
+        assert!(!format!("{stores:?}").contains("hunter2secret"));
+    }
+}
