@@ -48,6 +48,7 @@ impl ScalarUDFImpl for OctetLength {
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
         match types {
             [DataType::LargeBinary] => Ok(DataType::Int64),
+            [DataType::Null] => Ok(DataType::Int32),
             [binary] if is_binary(binary) => Ok(DataType::Int32),
             text => self.of_text.return_type(text),
         }
@@ -57,6 +58,10 @@ impl ScalarUDFImpl for OctetLength {
         match args.args.as_slice() {
             [ColumnarValue::Array(bytes)] if is_binary(bytes.data_type()) => {
                 Ok(ColumnarValue::Array(length(bytes)?))
+            }
+            // DataFusion takes a null of no type for text, and then does not know it.
+            [null] if null.data_type().is_null() => {
+                Ok(ColumnarValue::Scalar(ScalarValue::Int32(None)))
             }
             [ColumnarValue::Scalar(bytes)] if is_binary(&bytes.data_type()) => {
                 let length = length(&bytes.to_array()?)?;

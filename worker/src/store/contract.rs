@@ -3,6 +3,7 @@
 //! A case makes a store from rows, asks it, and compares values exactly.
 
 pub(super) mod fixture;
+pub(super) mod generate;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -17,7 +18,7 @@ use arrow::{
     },
     buffer::NullBuffer,
     compute::{cast, take},
-    datatypes::{DataType, Field, Fields, Float32Type, Int32Type},
+    datatypes::{DataType, Field, Fields, Float32Type, Int32Type, Schema},
 };
 use bytes::Bytes;
 use keyloom_common::{
@@ -25,7 +26,10 @@ use keyloom_common::{
     store::{KeyColumns, MemorySpec, StoreKind},
 };
 
-use self::fixture::{Blobs, Fixture, array, batch, held, ipc, open, values};
+use self::{
+    fixture::{Blobs, Fixture, array, batch, held, ipc, open, values},
+    generate::{Dice, Mood, common_columns, values as generated},
+};
 use super::{Place, StoreEnv, StoreSettings};
 
 fn three_columns() -> RecordBatch {
@@ -278,6 +282,33 @@ async fn values_of_every_shape(make: impl AsyncFn(RecordBatch, &str) -> Fixture)
     }
 }
 
+async fn values_of_every_type(make: impl AsyncFn(RecordBatch, &str) -> Fixture) {
+    const ROWS: usize = 40;
+    const SEED: u64 = 5;
+    println!("seed {SEED}");
+    let (fields, mut dice) = (common_columns(), Dice::new(SEED));
+    let mut columns = vec![array(Int64Array::from_iter_values(0..ROWS as i64))];
+    columns.extend(fields.iter().map(|field| generated(field, ROWS, Mood::Mixed, &mut dice)));
+    let names: Vec<_> = fields.iter().map(|field| field.name().clone()).collect();
+    let key = Field::new("k", DataType::Int64, true);
+    let schema = Arc::new(Schema::new([vec![key], fields].concat()));
+    let rows = RecordBatch::try_new(schema, columns).unwrap();
+
+    let fixture = make(rows.clone(), "k").await;
+    let keys = Int64Array::from_iter_values((0..ROWS as i64 + 5).rev().step_by(2));
+    let places = keys.iter().flatten().map(|key| u64::try_from(key).ok());
+    let places = places.map(|place| place.filter(|place| *place < ROWS as u64));
+    let places: UInt64Array = places.collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let found = fixture.ask(array(keys), &names).await;
+    for (column, name) in names.into_iter().enumerate() {
+        let values = values(&found, column);
+        // A store may have another type for the same values.
+        let stored = cast(&rows[name], values.data_type()).unwrap();
+        assert_eq!(&values, &take(&stored, &places, None).unwrap(), "{name}");
+    }
+}
+
 async fn many_keys(make: impl AsyncFn(RecordBatch, &str) -> Fixture) {
     const ROWS: i64 = 10_000;
     // 7919 is prime to ROWS, so this is a permutation.
@@ -302,7 +333,7 @@ macro_rules! contract {
         contract!($module, $make: found_and_missing, columns_come_in_the_order_asked,
             existence_reads_no_values, no_keys_give_no_rows, keys_of_every_type,
             keys_that_are_booleans, keys_of_several_columns, many_keys_of_several_columns,
-            keys_of_a_dictionary, values_of_every_shape, many_keys);
+            keys_of_a_dictionary, values_of_every_shape, values_of_every_type, many_keys);
     };
     ($module:ident, $make:path: $($case:ident),*) => {
         mod $module {

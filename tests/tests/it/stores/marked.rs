@@ -121,6 +121,7 @@ async fn blobs_are_bytes_and_json_is_text(session: &TestSession) -> Result<()> {
 }
 
 async fn blobs_and_json_within_others_are_answered_alike(session: &TestSession) -> Result<()> {
+    session.register_batches("t", &[batch([("k", strings(["d", "c", "b", "a"]))])])?;
     for (alias, (blob, blobs)) in [("old", marked("image")?), ("new", described("image")?)] {
         let (doc, docs) = json("doc");
         let valid = vec![true, true, false, true].into();
@@ -134,7 +135,6 @@ async fn blobs_and_json_within_others_are_answered_alike(session: &TestSession) 
         let part = (Field::new("part", part.data_type().clone(), true), Arc::new(part) as ArrayRef);
         let list = (Field::new("list", list.data_type().clone(), true), Arc::new(list) as ArrayRef);
         attach(session, alias, "2.2", vec![part, list]).await?;
-        session.register_batches("t", &[batch([("k", strings(["d", "c", "b", "a"]))])])?;
         let sql = format!("SELECT kv_get(k, source => '{alias}') FROM t");
         session
             .check(

@@ -10,6 +10,7 @@ use arrow::{
         Array, ArrayRef, AsArray, FixedSizeListArray, GenericListArray, MapArray, OffsetSizeTrait,
         StringArray, StructArray,
     },
+    compute::cast,
     datatypes::{DataType, Field, FieldRef, Schema, SchemaRef},
 };
 use keyloom_common::{Error, Result};
@@ -121,7 +122,8 @@ pub(super) fn answer(stored: &Field, answered: &Field, values: &ArrayRef) -> Res
             let (offsets, nulls) = (maps.offsets().clone(), maps.nulls().cloned());
             Ok(Arc::new(MapArray::try_new(answered.clone(), offsets, entries, nulls, *sorted)?))
         }
-        (Marked::Blob | Marked::Plain, ..) => Err(unlike(values)),
+        (Marked::Blob, ..) if !values.data_type().is_binary() => Err(unlike(values)),
+        (Marked::Blob | Marked::Plain, ..) => Ok(cast(values, answered.data_type())?),
     }
 }
 
