@@ -45,8 +45,9 @@ impl AnalyzerRule for LiftCalls {
 }
 
 fn lift_node(node: LogicalPlan, lifted: &mut usize) -> Result<Transformed<LogicalPlan>> {
+    let node = window_keys_as_columns(node, lifted)?;
     if !node.expressions().iter().any(contains_call) {
-        return Ok(Transformed::no(node));
+        return Ok(Transformed::yes(node));
     }
     match &node {
         LogicalPlan::Projection(_) => Ok(Transformed::yes(node)),
@@ -80,6 +81,37 @@ fn refusal(place: &str) -> Error {
         "a lookup cannot be made within {place}; compute it as a column of a subquery first, and \
          use that column"
     ))
+}
+
+/// Sorts for windows by columns alone. A key that is computed from a column of one value, DataFusion
+/// does not find again in the order that it has sorted by.
+fn window_keys_as_columns(node: LogicalPlan, lifted: &mut usize) -> Result<LogicalPlan> {
+    let LogicalPlan::Window(window) = &node else { return Ok(node) };
+    let mut computed = Vec::new();
+    let names = NamePreserver::new(&node);
+    let exprs = window.window_expr.iter().cloned().map(|expr| {
+        let name = names.save(&expr);
+        let by_columns = |expr| {
+            let Expr::WindowFunction(mut function) = expr else { return Ok(Transformed::no(expr)) };
+            let order_by = function.params.order_by.iter_mut().map(|key| &mut key.expr);
+            for key in function.params.partition_by.iter_mut().chain(order_by) {
+                let is_plain = matches!(key, Expr::Column(_) | Expr::Literal(..));
+                // With calls, keys are lifted together with what else has calls.
+                if !is_plain && !has_subquery(key) && !contains_call(key) {
+                    *key = column_for(key.clone(), &mut computed, lifted);
+                }
+            }
+            let expr = Expr::WindowFunction(function);
+            Ok(Transformed::new(expr, true, TreeNodeRecursion::Jump))
+        };
+        expr.transform_down(by_columns).data().map(|expr| name.restore(expr))
+    });
+    let exprs = exprs.collect::<Result<Vec<_>>>()?;
+    if computed.is_empty() {
+        return Ok(node);
+    }
+    let input = with_columns(LogicalPlan::clone(&window.input), computed)?;
+    node.with_new_exprs(exprs, vec![input])?.recompute_schema()
 }
 
 /// The node over a projection that computes what holds calls.

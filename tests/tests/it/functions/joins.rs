@@ -113,6 +113,13 @@ async fn in_where_with_subqueries(session: &TestSession) -> Result<()> {
     .await?;
     check(
         session,
+        "SELECT n FROM t WHERE n <> 2 AND kv_get(k, source => 'STORE')['price'] > (SELECT min(m) \
+         FROM u) ORDER BY n",
+        &["1", "4", "5"],
+    )
+    .await?;
+    check(
+        session,
         "SELECT n FROM t JOIN u ON n = m WHERE good AND kv_get(k, source => 'STORE')['name'] NOT \
          IN (SELECT fruit FROM u WHERE m = 1) ORDER BY n",
         &["4"],

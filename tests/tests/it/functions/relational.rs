@@ -268,6 +268,12 @@ async fn offsets_count_in_the_order_of_columns_that_are_not_selected(
             &["2 | 3"],
         )
         .await?;
+        check(
+            session,
+            &format!("SELECT min(n), max(n) FROM (SELECT n FROM t {order} LIMIT 2 OFFSET 1)"),
+            &["1 | 5"],
+        )
+        .await?;
     }
     Ok(())
 }
@@ -293,6 +299,14 @@ async fn windows_over_equal_columns(session: &TestSession) -> Result<()> {
         .check(
             "SELECT n, lead(n) OVER (PARTITION BY k ORDER BY n) FROM t WHERE k = 'a'",
             &["1 | 5", "5 | NULL"],
+        )
+        .await?;
+    // A key that is computed from a column of one value.
+    session
+        .check(
+            "SELECT n, lead(n) OVER (PARTITION BY CASE WHEN n > 3 THEN k ELSE 'x' END ORDER BY n) \
+             FROM t, (SELECT 1) WHERE k = 'a' ORDER BY n",
+            &["1 | NULL", "5 | NULL"],
         )
         .await
 }
