@@ -50,3 +50,13 @@ pub struct Location {
     /// The name of a profile in the workers' settings.
     pub profile: Option<String>,
 }
+
+impl Location {
+    /// A file as users name it: by its path, or by its URL.
+    pub fn shown(&self, path: &str) -> String {
+        match self.url.starts_with("file:") {
+            true => format!("/{path}"),
+            false => format!("{}/{path}", self.url.trim_end_matches('/')),
+        }
+    }
+}

@@ -2,20 +2,20 @@
 
 use std::{future::Future, sync::Arc};
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use futures::{StreamExt, TryStreamExt, stream};
 use keyloom_common::{
     Error, Result,
     error::redact,
     input::{
         CsvOptions, Fingerprint, Format, InputAnswer, InputDescription, InputFile, InputSpec,
-        JsonLayout, Layout, Piece, is_tab_separated, union_schemas, unknown_columns,
+        JsonLayout, Layout, Location, Piece, is_tab_separated, union_schemas, unknown_columns,
     },
 };
 use object_store::{ObjectMeta, ObjectStore};
 
 use super::{
-    Inputs, hive, ipc, lance,
+    Inputs, hive, in_file, ipc, lance,
     list::{Listed, fingerprint, list},
     parquet,
     pinned::Pinned,
@@ -48,8 +48,12 @@ impl Inputs {
         spec: &InputSpec,
         known: Option<Fingerprint>,
     ) -> Result<InputAnswer> {
+        let path = redact(&spec.path);
         let described = self.describe_files(spec, known).await;
-        described.map_err(|error| error.context(format!("input {}", redact(&spec.path))))
+        described.map_err(|error| match error.message().contains(&path) {
+            true => error,
+            false => error.context(format!("input {path}")),
+        })
     }
 
     async fn describe_files(
@@ -62,7 +66,7 @@ impl Inputs {
             return lance::describe(&self.lance, spec, known).await;
         }
         let Listed { location, base, files } = list(&self.stores, spec).await?;
-        let (format, files) = choose(spec, files)?;
+        let (format, files) = choose(spec, &location, files)?;
         check_options(spec, format)?;
         let fingerprint = fingerprint(&files);
         if known == Some(fingerprint) {
@@ -76,35 +80,74 @@ impl Inputs {
         };
         let given = without(&spec.columns, &partition_schema);
         let contents = match format {
-            Format::Csv => csv_contents(&store, &files, spec, &given).await?,
-            Format::Json => json_contents(&store, &files, spec, &given).await?,
+            Format::Csv => csv_contents(&store, &files, spec, &given).await,
+            Format::Json => json_contents(&store, &files, spec, &given).await,
             Format::Parquet => {
                 let footers = self.footers(&location);
                 let look = |meta| parquet::look(&store, &footers, meta);
-                looked_into(&files, Layout::Parquet, &given, look).await?
+                looked_into(&files, Layout::Parquet, &given, look).await
             }
             Format::Arrow => {
                 let look = |meta| ipc::look(&store, meta, spec.piece_bytes);
-                looked_into(&files, Layout::Arrow, &given, look).await?
+                looked_into(&files, Layout::Arrow, &given, look).await
             }
-            Format::Lance => return Err(Error::internal("a Lance dataset is no list of files")),
+            Format::Lance => Err(Error::internal("a Lance dataset is no list of files")),
         };
-        // The folder is what a file is known by, so its name counts.
-        let file_schema = match format {
-            Format::Csv => contents.schema,
-            _ => without(&contents.schema, &partition_schema),
-        };
+        let contents = contents.map_err(|error| named(error, &location, &files))?;
+        // What files say of themselves goes before the names of their folders.
+        check_given_once(&spec.columns, &contents.schema, &partition_schema)?;
+        let (partition_schema, partition_values) =
+            told_by_folders_alone(&contents.schema, &partition_schema, partition_values);
         let files = files.into_iter().zip(partition_values).zip(contents.pieces);
         let files = files.map(|((meta, values), pieces)| input_file(meta, values, pieces));
         Ok(InputAnswer::Described(InputDescription {
             layout: contents.layout,
-            file_schema,
+            file_schema: contents.schema,
             partition_schema,
             location,
             files: files.collect(),
             fingerprint,
         }))
     }
+}
+
+/// The error with a file that it names as users name it.
+fn named(error: Error, location: &Location, files: &[ObjectMeta]) -> Error {
+    let paths = files.iter().map(|file| file.location.as_ref());
+    match paths.into_iter().find(|path| error.message().contains(path)) {
+        Some(path) => in_file(error, location, path),
+        None => error,
+    }
+}
+
+/// Refuses a type that is given for a column of the files and of the names of their folders: which
+/// of the two is meant cannot be told.
+fn check_given_once(given: &Schema, files: &Schema, folders: &Schema) -> Result<()> {
+    let is_in = |schema: &Schema, name: &str| schema.field_with_name(name).is_ok();
+    let mut names = given.fields().iter().map(|field| field.name());
+    match names.find(|name| is_in(files, name) && is_in(folders, name)) {
+        None => Ok(()),
+        Some(name) => Err(Error::invalid(format!(
+            "column '{name}' stands in the files and in the names of their folders; say \
+             hive_partitioning = false to give the type of the files' own"
+        ))),
+    }
+}
+
+/// The columns of folders that files do not have, and their values.
+fn told_by_folders_alone(
+    files: &Schema,
+    folders: &Schema,
+    values: Vec<Vec<Option<String>>>,
+) -> (SchemaRef, Vec<Vec<Option<String>>>) {
+    let alone = without(folders, files);
+    let is_alone = |field: &FieldRef| alone.field_with_name(field.name()).is_ok();
+    let kept: Vec<bool> = folders.fields().iter().map(is_alone).collect();
+    let keep = |values: Vec<Option<String>>| {
+        let kept = values.into_iter().zip(&kept).filter(|(_, kept)| **kept);
+        kept.map(|(value, _)| value).collect()
+    };
+    (alone, values.into_iter().map(keep).collect())
 }
 
 fn input_file(
@@ -137,7 +180,11 @@ fn with(schema: &Schema, others: &Schema) -> Schema {
 }
 
 /// The format, and the files that have it.
-fn choose(spec: &InputSpec, files: Vec<ObjectMeta>) -> Result<(Format, Vec<ObjectMeta>)> {
+fn choose(
+    spec: &InputSpec,
+    location: &Location,
+    files: Vec<ObjectMeta>,
+) -> Result<(Format, Vec<ObjectMeta>)> {
     if let Some(format) = spec.format {
         return Ok((format, files));
     }
@@ -152,12 +199,12 @@ fn choose(spec: &InputSpec, files: Vec<ObjectMeta>) -> Result<(Format, Vec<Objec
             names.join(", ")
         )));
     };
-    let (format, first) = (*format, first.location.clone());
+    let (format, first) = (*format, location.shown(first.location.as_ref()));
     if let Some((other, file)) = known.iter().find(|(other, _)| *other != format) {
         return Err(Error::invalid(format!(
             "it holds files of two formats: {} is {}, {first} is {}; name one with a pattern, or \
              say which is meant with format",
-            file.location,
+            location.shown(file.location.as_ref()),
             other.name(),
             format.name()
         )));

@@ -84,3 +84,15 @@ fn object_meta(slice: &FileSlice) -> Result<ObjectMeta> {
         version: None,
     })
 }
+
+/// The error with the file as users name it: what is below knows its path within the store alone.
+fn in_file(error: Error, location: &Location, path: &str) -> Error {
+    let shown = location.shown(path);
+    match error.message() {
+        message if message.contains(&shown) => error,
+        message if message.contains(path) => {
+            Error::new(error.kind(), message.replace(path, &shown))
+        }
+        _ => error.context(format!("input file {shown}")),
+    }
+}

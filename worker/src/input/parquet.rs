@@ -66,11 +66,17 @@ pub(super) async fn look(
     Ok((schema, metadata.row_groups().iter().enumerate().filter_map(piece).collect()))
 }
 
+/// The end of a file. Those that are kept are compared by size and time; another e-tag is another
+/// file, too.
 fn footer<'a>(
     store: &'a Arc<dyn ObjectStore>,
     footers: &Arc<dyn FileMetadataCache>,
     meta: &'a ObjectMeta,
 ) -> DFParquetMetadata<'a> {
+    let kept = footers.get(&meta.location);
+    if kept.is_some_and(|kept| kept.meta.e_tag != meta.e_tag) {
+        footers.remove(&meta.location);
+    }
     DFParquetMetadata::new(store.as_ref(), meta)
         .with_file_metadata_cache(Some(Arc::clone(footers)))
         .with_coerce_int96(Some(INT96))

@@ -117,6 +117,18 @@ impl Pinned {
         })
     }
 
+    fn changed(&self, path: &Path) -> Error {
+        let shown = self.0.location.shown(path.as_ref());
+        Error::invalid(format!("input file {shown} changed while the job ran; run the job again"))
+    }
+
+    fn vanished(&self, path: &Path) -> Error {
+        let shown = self.0.location.shown(path.as_ref());
+        Error::not_found(format!(
+            "input file {shown} vanished while the job ran; run the job again"
+        ))
+    }
+
     fn is_local(&self) -> bool {
         self.0.location.url.starts_with("file:")
     }
@@ -127,7 +139,9 @@ impl Pinned {
             Ok(got) => got,
             Err(error) => return Err(self.explain(path, pin, error).await),
         };
-        pin.check(&got.meta).map_err(carried)?;
+        if !pin.is(&got.meta) {
+            return Err(carried(self.changed(path)));
+        }
         self.0.read.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
         Ok(got)
     }
@@ -135,14 +149,14 @@ impl Pinned {
     /// Why a read failed. Of a file that is shorter now, what is missing is asked for in vain.
     async fn explain(&self, path: &Path, pin: &Pin, error: StoreError) -> StoreError {
         let found = match &error {
-            StoreError::Precondition { .. } => return carried(changed(path)),
-            StoreError::NotFound { .. } => return carried(vanished(path)),
+            StoreError::Precondition { .. } => return carried(self.changed(path)),
+            StoreError::NotFound { .. } => return carried(self.vanished(path)),
             _ => self.0.inner.head(path).await,
         };
         match found {
-            Err(StoreError::NotFound { .. }) => carried(vanished(path)),
-            Ok(found) => pin.check(&found).map_or_else(carried, |()| error),
-            Err(_) => error,
+            Err(StoreError::NotFound { .. }) => carried(self.vanished(path)),
+            Ok(found) if !pin.is(&found) => carried(self.changed(path)),
+            Ok(_) | Err(_) => error,
         }
     }
 
@@ -183,26 +197,18 @@ impl Pinned {
 }
 
 impl Pin {
-    fn check(&self, found: &ObjectMeta) -> Result<()> {
+    fn is(&self, found: &ObjectMeta) -> bool {
         let same = match (&self.e_tag, &found.e_tag) {
             (Some(pinned), Some(found)) => opaque(pinned) == opaque(found),
             _ => self.modified == found.last_modified.timestamp(),
         };
-        if same && self.size == found.size { Ok(()) } else { Err(changed(&found.location)) }
+        same && self.size == found.size
     }
 }
 
 /// An e-tag without its quotes, which listings may leave out, and the mark of a weak one.
 fn opaque(e_tag: &str) -> &str {
     e_tag.strip_prefix("W/").unwrap_or(e_tag).trim_matches('"')
-}
-
-fn changed(path: &Path) -> Error {
-    Error::invalid(format!("input file {path} changed while the job ran; run the job again"))
-}
-
-fn vanished(path: &Path) -> Error {
-    Error::not_found(format!("input file {path} vanished while the job ran; run the job again"))
 }
 
 /// An error on its way through an object store's interface.

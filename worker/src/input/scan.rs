@@ -29,7 +29,7 @@ use keyloom_common::{
 use object_store::ObjectStore;
 
 use super::{
-    Inputs, hive, ipc, lance,
+    Inputs, hive, in_file, ipc, lance,
     parquet::{self, Opened},
     pinned::Pinned,
     stores::TaskStore,
@@ -242,15 +242,16 @@ impl Scan {
             let first = batches.next().await;
             return Ok(stream::iter(first).chain(batches).boxed());
         }
-        let path = slice.path.clone();
+        let (location, path) = (self.table.location.clone(), slice.path.clone());
         let told = hive::arrays(&self.table.partition_schema, &slice, self.batch_rows)?;
-        let opened = self.open_rows(slice).await.map_err(|error| in_file(error, &path))?;
+        let opened =
+            self.open_rows(slice).await.map_err(|error| in_file(error, &location, &path))?;
         let batch_rows = self.batch_rows;
         let pieces = opened.map_ok(move |batch| stream::iter(cut(batch, batch_rows)).map(Ok));
         let scan = Arc::clone(&self);
         let mut batches = pieces.try_flatten().map(move |rows| {
             let complete = rows.and_then(|rows| scan.columns.complete(&rows, &told));
-            complete.map_err(|error| in_file(error, &path))
+            complete.map_err(|error| in_file(error, &location, &path))
         });
         let first = batches.next().await;
         Ok(stream::iter(first).chain(batches).boxed())
@@ -281,10 +282,10 @@ impl Scan {
         rows: Option<Range<usize>>,
     ) -> Result<(Batches, bool)> {
         let opened = self.parquet.open(&slice, rows).await;
-        let opened = opened.map_err(|error| in_file(error, &slice.path))?;
+        let opened = opened.map_err(|error| in_file(error, &self.table.location, &slice.path))?;
         let (plan, selected) = (Arc::clone(opened.plan()), opened.selected);
-        let path = slice.path;
-        let batches = opened.batches.map_err(move |error| in_file(error, &path));
+        let (location, path) = (self.table.location.clone(), slice.path);
+        let batches = opened.batches.map_err(move |error| in_file(error, &location, &path));
         let metrics = self.metrics.clone();
         let counted = stream::once(async move {
             count(&metrics, &Opened::metrics(&plan));
@@ -309,10 +310,6 @@ fn count(metrics: &ExecutionPlanMetricsSet, counted: &MetricsSet) {
     for metric in counted.iter().filter(|metric| !OWN.contains(&metric.value().name())) {
         metrics.register(Arc::clone(metric));
     }
-}
-
-fn in_file(error: Error, path: &str) -> Error {
-    if error.message().contains(path) { error } else { error.context(format!("input file {path}")) }
 }
 
 /// A batch in batches of a bounded number of rows.

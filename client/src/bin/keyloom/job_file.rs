@@ -200,11 +200,11 @@ mod tests {
         check(
             &format!("{job}[stores.a]\nkind = 'lance'\nuri = 'x'\nkey_path = 'index'"),
             3,
-            "[stores.a]: key_path is auto, map, scan or btree, not 'index'",
+            "[stores.a]: options of a lance store: key_path is auto, map, scan or btree, not 'index'",
         );
         check(
             &format!("{job}[stores.a]\nkind = 'lance'\nuri = 'x'\nkey = 5"),
-            6,
+            3,
             "key is the name of a column or a list of names",
         );
         check(

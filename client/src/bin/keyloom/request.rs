@@ -50,7 +50,9 @@ impl Store {
         if options.contains_key("version") && options.contains_key("tag") {
             return Err("a lance store is read at a version or at a tag; give one".to_owned());
         }
-        LanceOptions::deserialize(options).map(Self::Lance).map_err(|error| told("lance", &error))
+        LanceOptions::deserialize(options)
+            .map(Self::Lance)
+            .map_err(|error| told("a lance store", &error))
     }
 
     /// All but the key are the options of an input.
@@ -61,13 +63,21 @@ impl Store {
         if !options.contains_key("path") {
             return Err("a memory store needs path".to_owned());
         }
-        let told = |error: toml::de::Error| told("memory", &error);
+        let told = |error: toml::de::Error| told("a memory store", &error);
         let (input, key) = (Input::deserialize(options).map_err(told)?, KeyNames::deserialize(key));
         Ok(Self::Memory { input, key: key.map_err(told)? })
     }
 }
 
-/// What is wrong with the options of a store.
-fn told(kind: &str, error: &toml::de::Error) -> String {
-    format!("options of a {kind} store: {}", error.message())
+/// What is wrong with options, in the words of messages.
+pub(crate) fn told(what: &str, error: &toml::de::Error) -> String {
+    let unknown = error.message().strip_prefix("unknown field ");
+    match unknown.and_then(|rest| rest.split_once(", expected one of ")) {
+        Some((option, choices)) => {
+            let quoted = |text: &str| text.replace('`', "'");
+            let (option, choices) = (quoted(option), quoted(choices));
+            format!("{option} is no option of {what}; the options are {choices}")
+        }
+        None => format!("options of {what}: {}", error.message()),
+    }
 }

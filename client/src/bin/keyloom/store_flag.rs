@@ -6,7 +6,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 use url::form_urlencoded;
 
-use crate::request::Store;
+use crate::request::{Store, told};
 
 /// A table's name and its files.
 pub(crate) type InputFlag = (String, Input);
@@ -27,7 +27,7 @@ pub(crate) fn input(flag: &str) -> Result<InputFlag, String> {
 pub(crate) fn input_options(path: &str, query: &str) -> Result<Input, String> {
     let mut options = options(query)?;
     options.insert("path".to_owned(), path.into());
-    Input::deserialize(options).map_err(|error| error.message().to_owned())
+    Input::deserialize(options).map_err(|error| told("an input", &error))
 }
 
 /// Reads `ALIAS=KIND:PATH?OPTION=VALUE&…`.
@@ -211,14 +211,17 @@ mod tests {
         check("emb", "ALIAS=KIND:PATH");
         check("emb=lance:", "ALIAS=KIND:PATH");
         check("emb=redis:x", "the kinds are lance, memory");
-        check("emb=lance:x?kye=a", "unknown field `kye`, expected one of `uri`, `key`");
+        check(
+            "emb=lance:x?kye=a",
+            "'kye' is no option of a lance store; the options are 'uri', 'key'",
+        );
         check("emb=lance:x?version=new", "a number");
         check("emb=lance:x?version=1&tag=b", "give one");
         check("emb=lance:x?tag=a&tag=b", "tag is given twice");
         check("emb=lance:x?key_path=direct", "key_path is auto, map, scan or btree, not 'direct'");
         check("emb=lance:x?row_path=map", "row_path is auto, take or scan, not 'map'");
-        check("emb=memory:x.csv?key=a&key_path=auto", "unknown field `key_path`");
-        check("emb=lance:x?format=csv", "unknown field `format`");
+        check("emb=memory:x.csv?key=a&key_path=auto", "'key_path' is no option of a memory store");
+        check("emb=lance:x?format=csv", "'format' is no option of a lance store");
         check("emb=memory:x.csv", "needs key");
         check("emb=memory:x.csv?key=a&format=xls", "`parquet`, `csv`, `json`, `arrow`");
         check("emb=memory:x.csv?key=a&header=maybe", "header is true or false, not 'maybe'");

@@ -115,7 +115,7 @@ async fn a_lookup_over_a_join_is_made_for_the_rows_that_plain_conditions_leave()
     assert_snapshot!(plan, @"
     FilterExec: __lifted1@1, projection=[id@0]
       ProjectionExec: expr=[id@0 as id, __kv0@2 as __lifted1]
-        KvLookupExec: wave 1: items@immutable by id@0 [__kv0 = exists]
+        KvLookupExec: wave 1: items@immutable by id@0 = key [__kv0 = exists]
           HashJoinExec: mode=CollectLeft, join_type=Inner, on=[(id@0, other@0)]
             CooperativeExec
               FrameScanExec: partitions=1, rows=3, columns=[id]
@@ -131,7 +131,7 @@ async fn a_condition_of_an_inner_join_without_others_is_a_key_of_its_side() {
     assert_snapshot!(plan, @"
     HashJoinExec: mode=CollectLeft, join_type=Inner, on=[(__lifted1@1, id@0)], projection=[id@0]
       ProjectionExec: expr=[id@0 as id, get_field(__kv0@1, parent) as __lifted1]
-        KvLookupExec: wave 1: items@immutable by id@0 [__kv0 = {parent}]
+        KvLookupExec: wave 1: items@immutable by id@0 = key [__kv0 = {parent}]
           CooperativeExec
             FrameScanExec: partitions=1, rows=3, columns=[id]
       CooperativeExec

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use arrow::array::BinaryArray;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
-use super::{LOOK, look_at, looked, numbered, write_parquet};
+use super::{LOOK, groups, look_at, looked, numbered, write_parquet};
 use crate::harness::{TestSession, batch, column, on_all_deployments, open_shop, strings};
 
 on_all_deployments! {
@@ -15,7 +15,7 @@ on_all_deployments! {
     filters_limits_and_sorts_of_a_cut_row_group,
     large_and_small_row_groups_keep_their_order,
     rows_with_large_answers_are_cut_by_their_bytes,
-    csv_files_are_a_task_each,
+    large_csv_files_are_cut_between_rows,
 }
 
 async fn small_row_groups_are_one_task(session: &TestSession) -> Result<()> {
@@ -108,7 +108,10 @@ async fn rows_with_large_answers_are_cut_by_their_bytes(session: &TestSession) -
     let path = session.path("rows.parquet");
     write_parquet(&path, &[numbered(0, 100)])?;
     session.register("file", &path).await?;
-    for table in ["frame", "file"] {
+    let path = session.path("groups.parquet");
+    write_parquet(&path, &groups(0, 100, 10))?;
+    session.register("row_groups", &path).await?;
+    for table in ["frame", "file", "row_groups"] {
         // 100 MiB, at 32 MiB a task.
         let sql = format!(
             "SELECT n, kv_get(k, source => 'lance', on_error => 'null')['name'],
@@ -117,8 +120,12 @@ async fn rows_with_large_answers_are_cut_by_their_bytes(session: &TestSession) -
         );
         let expected =
             looked(0, 100).into_iter().map(|row| format!("{row} | {}", row.ends_with("NULL")));
-        assert_eq!(session.rows(&sql).await?, expected.collect::<Vec<_>>());
+        let expected: Vec<_> = expected.collect();
+        assert_eq!(session.rows(&sql).await?, expected);
         assert_eq!(session.summary(&sql).await?.tasks, 4, "{table}");
+        // What a scan could pass over counts where it is cut.
+        let late = session.rows(&format!("{sql} WHERE n >= 57")).await?;
+        assert_eq!(late, expected[57..], "{table}");
         assert_eq!(look_at(&session, table, 0, 100).await?, 1, "without images");
         let few = format!("{sql} LIMIT 40");
         assert_eq!(session.rows(&few).await?.len(), 40);
@@ -130,7 +137,7 @@ async fn rows_with_large_answers_are_cut_by_their_bytes(session: &TestSession) -
     Ok(())
 }
 
-async fn csv_files_are_a_task_each(session: &TestSession) -> Result<()> {
+async fn large_csv_files_are_cut_between_rows(session: &TestSession) -> Result<()> {
     open_shop(session).await?;
     let folder = session.path("parts");
     fs::create_dir(&folder)?;
@@ -140,6 +147,11 @@ async fn csv_files_are_a_task_each(session: &TestSession) -> Result<()> {
         fs::write(format!("{folder}/{name}.csv"), format!("n,k\n{lines}"))?;
     }
     session.register("f", &folder).await?;
-    assert_eq!(look_at(session, "f", 0, 203).await?, 3);
+    // At 256 bytes a task.
+    assert_eq!(look_at(session, "f", 0, 203).await?, 6);
+    let undivided = session.undivided().await?;
+    open_shop(&undivided).await?;
+    undivided.register("f", &folder).await?;
+    assert_eq!(look_at(&undivided, "f", 0, 203).await?, 1);
     Ok(())
 }
