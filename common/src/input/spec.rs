@@ -60,3 +60,16 @@ impl Location {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_shown_as_users_name_them() {
+        let shown =
+            |url: &str, path: &str| Location { url: url.to_owned(), profile: None }.shown(path);
+        assert_eq!(shown("file:///", "tmp/a b.csv"), "/tmp/a b.csv");
+        assert_eq!(shown("s3://bucket/", "a/b.csv"), "s3://bucket/a/b.csv");
+    }
+}

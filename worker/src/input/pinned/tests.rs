@@ -23,6 +23,9 @@ fn pinned_slice(meta: &ObjectMeta) -> FileSlice {
     }
 }
 
+/// That object, as users name it.
+const SHOWN: &str = "s3://b/a b/c.csv";
+
 /// A store with one object, pinned.
 async fn remote(contents: &[u8]) -> (Arc<InMemory>, Path, Pinned) {
     let store = Arc::new(InMemory::new());
@@ -33,11 +36,11 @@ async fn remote(contents: &[u8]) -> (Arc<InMemory>, Path, Pinned) {
     (store, path, pinned)
 }
 
-fn changed_error(path: &Path) -> Error {
+fn changed_error(path: &str) -> Error {
     Error::invalid(format!("input file {path} changed while the job ran; run the job again"))
 }
 
-fn vanished_error(path: &Path) -> Error {
+fn vanished_error(path: &str) -> Error {
     Error::not_found(format!("input file {path} vanished while the job ran; run the job again"))
 }
 
@@ -67,21 +70,21 @@ async fn a_changed_file_is_an_error_that_names_it() {
         pinned.head(&path).await.map(drop),
     ];
     for error in errors {
-        assert_eq!(handed_on(error.unwrap_err()), changed_error(&path));
+        assert_eq!(handed_on(error.unwrap_err()), changed_error(SHOWN));
     }
     // What is gone of a shorter file cannot be read.
     store.put(&path, "".into()).await.unwrap();
     let error = pinned.get_range(&path, 2..4).await.unwrap_err();
-    assert_eq!(handed_on(error), changed_error(&path));
+    assert_eq!(handed_on(error), changed_error(SHOWN));
 }
 
 #[tokio::test]
 async fn a_file_that_vanishes_is_an_error_that_names_it() {
     let (store, path, pinned) = remote(b"0123456789").await;
     store.delete(&path).await.unwrap();
-    assert_eq!(handed_on(pinned.get(&path).await.unwrap_err()), vanished_error(&path));
+    assert_eq!(handed_on(pinned.get(&path).await.unwrap_err()), vanished_error(SHOWN));
     let ranges = pinned.get_ranges(&path, &[8..9, 0..2]).await;
-    assert_eq!(handed_on(ranges.unwrap_err()), vanished_error(&path));
+    assert_eq!(handed_on(ranges.unwrap_err()), vanished_error(SHOWN));
 }
 
 #[tokio::test]
@@ -103,13 +106,14 @@ async fn a_long_read_is_made_in_spans_of_one_content() {
     assert_eq!(stream.next().await.unwrap().unwrap().len() as u64, SPAN_BYTES);
     store.put(&path, vec![0; length].into()).await.unwrap();
     let error = stream.try_collect::<Vec<_>>().await.unwrap_err();
-    assert_eq!(handed_on(error), changed_error(&path));
+    assert_eq!(handed_on(error), changed_error(SHOWN));
 }
 
 #[tokio::test]
 async fn local_files_are_looked_at_before_and_after() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a b%20c.csv");
+    let shown = file.to_str().unwrap();
     fs::write(&file, "0123456789").unwrap();
     let store: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new());
     let path = Path::from_absolute_path(&file).unwrap();
@@ -122,14 +126,14 @@ async fn local_files_are_looked_at_before_and_after() {
     assert_eq!(pinned.verify().await, Ok(()));
 
     fs::write(&file, "01234567890").unwrap();
-    assert_eq!(pinned.verify().await, Err(changed_error(&path)));
+    assert_eq!(pinned.verify().await, Err(changed_error(shown)));
     let error = pin().get_ranges(&path, &[0..2, 4..5]).await.unwrap_err();
-    assert_eq!(handed_on(error), changed_error(&path));
+    assert_eq!(handed_on(error), changed_error(shown));
 
     fs::remove_file(&file).unwrap();
-    assert_eq!(pinned.verify().await, Err(vanished_error(&path)));
+    assert_eq!(pinned.verify().await, Err(vanished_error(shown)));
     let error = pin().get_ranges(&path, &[0..2, 4..5]).await.unwrap_err();
-    assert_eq!(handed_on(error), vanished_error(&path));
+    assert_eq!(handed_on(error), vanished_error(shown));
 }
 
 #[tokio::test]
