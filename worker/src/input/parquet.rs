@@ -31,7 +31,7 @@ use datafusion::{
     },
     parquet::{
         arrow::arrow_reader::{RowSelection, RowSelector},
-        file::metadata::{ParquetMetaData, RowGroupMetaData},
+        file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData},
     },
     physical_expr::{PhysicalExpr, expressions::Column},
     physical_plan::{ExecutionPlan, metrics::MetricsSet},
@@ -50,13 +50,17 @@ use super::{adapt::check_fits, hive, object_meta};
 const INT96: TimeUnit = TimeUnit::Microsecond;
 const INT96_NAME: &str = "us";
 
+/// How many bytes of a file's end are read at once: most ends are shorter, and small files are read
+/// whole.
+const END_BYTES: usize = 64 << 10;
+
 /// The columns of a file, and its row groups.
 pub(super) async fn look(
     store: &Arc<dyn ObjectStore>,
     footers: &Arc<dyn FileMetadataCache>,
     meta: &ObjectMeta,
 ) -> Result<(Schema, Vec<Piece>)> {
-    let reader = footer(store, footers, meta);
+    let reader = footer(store, footers, meta).with_page_index_policy(Some(PageIndexPolicy::Skip));
     let metadata = reader.fetch_metadata().await?;
     let schema = reader.fetch_schema().await?.with_metadata(Default::default());
     let piece = |(index, group): (usize, &RowGroupMetaData)| {
@@ -79,6 +83,7 @@ fn footer<'a>(
     }
     DFParquetMetadata::new(store.as_ref(), meta)
         .with_file_metadata_cache(Some(Arc::clone(footers)))
+        .with_metadata_size_hint(Some(END_BYTES))
         .with_coerce_int96(Some(INT96))
 }
 
@@ -165,6 +170,7 @@ impl Reader {
         let readers =
             CachedParquetFileReaderFactory::new(Arc::clone(&self.store), Arc::clone(&self.footers));
         let mut source = ParquetSource::new(schema)
+            .with_metadata_size_hint(END_BYTES)
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(readers));
         if let Some(predicate) = predicate {
