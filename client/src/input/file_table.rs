@@ -43,7 +43,7 @@ impl FileTable {
             return Err(Error::internal("an input was compared with nothing"));
         };
         let schema = scan_table(&description).schema();
-        let described = Mutex::new(Arc::new(description));
+        let described = Mutex::new(Arc::from(description));
         Ok(Self { spec, schema, link: Arc::clone(link), described })
     }
 
@@ -53,7 +53,7 @@ impl FileTable {
         let asked = self.link.connection.describe_input(self.spec.clone(), Some(known.fingerprint));
         let description = match asked.await? {
             InputAnswer::Unchanged => return Ok(known),
-            InputAnswer::Described(description) => Arc::new(description),
+            InputAnswer::Described(description) => Arc::from(description),
         };
         if scan_table(&description).schema() != self.schema {
             return Err(Error::invalid(format!(

@@ -185,6 +185,7 @@ impl Input {
             comment: byte("comment", &self.comment)?,
             header: self.header.unwrap_or(defaults.header),
             nulls: self.nulls.clone().unwrap_or_default(),
+            unproven: Vec::new(),
         })
     }
 

@@ -151,18 +151,24 @@ impl Arguments {
         let (name, parameters) = (function.name(), function.parameters());
         let mut values: Vec<Option<Expr>> = vec![None; parameters.len()];
         for (position, argument) in arguments.into_iter().enumerate() {
-            let (index, value) = match argument {
-                FunctionArg::Unnamed(value) => (Some(position), value),
+            let (index, given, value) = match argument {
+                FunctionArg::Unnamed(value) => (Some(position), None, value),
                 FunctionArg::Named { name, arg, .. } => {
-                    (parameters.iter().position(|p| name.value.eq_ignore_ascii_case(p)), arg)
+                    (function.parameter(&name.value), Some(name.value), arg)
                 }
                 FunctionArg::ExprNamed { name: Expr::Identifier(name), arg, .. } => {
-                    (parameters.iter().position(|p| name.value.eq_ignore_ascii_case(p)), arg)
+                    (function.parameter(&name.value), Some(name.value), arg)
                 }
-                FunctionArg::ExprNamed { arg, .. } => (None, arg),
+                FunctionArg::ExprNamed { name: given, arg, .. } => {
+                    (None, Some(given.to_string()), arg)
+                }
             };
             let slot = index.and_then(|index| values.get_mut(index)).ok_or_else(|| {
-                Error::invalid(format!("{name} takes the arguments {}", parameters.join(", ")))
+                let choices = function.parameters().join(", ");
+                Error::invalid(match given {
+                    Some(given) => format!("{name} has no argument '{given}'; it takes {choices}"),
+                    None => format!("{name} was given too many arguments; it takes {choices}"),
+                })
             })?;
             let FunctionArgExpr::Expr(value) = value else {
                 return Err(Error::invalid(format!("{name} takes one key expression, not *")));

@@ -37,6 +37,13 @@ impl Function {
         }
     }
 
+    /// The place of a parameter by its name, whatever its case. The key may be called so, too.
+    pub fn parameter(self, name: &str) -> Option<usize> {
+        let is_key = name.eq_ignore_ascii_case("key") || name.eq_ignore_ascii_case("keys");
+        let named = |parameter: &&str| name.eq_ignore_ascii_case(parameter);
+        if is_key { Some(0) } else { self.parameters().iter().position(named) }
+    }
+
     /// The names of its parameters in SQL, in order.
     pub fn parameters(self) -> &'static [&'static str] {
         match self {

@@ -16,7 +16,7 @@ pub enum InputAnswer {
     /// The files are those of the fingerprint that was given.
     Unchanged,
     /// What there is now.
-    Described(InputDescription),
+    Described(Box<InputDescription>),
 }
 
 /// What a worker learns by looking at an input.

@@ -118,12 +118,22 @@ pub struct CsvOptions {
     pub header: bool,
     /// Values that mean null, beside the empty one.
     pub nulls: Vec<String>,
+    /// The columns of numbers whose type was learnt from a part of the text: each value is looked at
+    /// whether it is a number indeed.
+    pub unproven: Vec<String>,
 }
 
 impl Default for CsvOptions {
     fn default() -> Self {
-        let nulls = Vec::new();
-        Self { delimiter: b',', quote: b'"', escape: None, comment: None, header: true, nulls }
+        Self {
+            delimiter: b',',
+            quote: b'"',
+            escape: None,
+            comment: None,
+            header: true,
+            nulls: Vec::new(),
+            unproven: Vec::new(),
+        }
     }
 }
 

@@ -100,14 +100,14 @@ impl Inputs {
             told_by_folders_alone(&contents.schema, &partition_schema, partition_values);
         let files = files.into_iter().zip(partition_values).zip(contents.pieces);
         let files = files.map(|((meta, values), pieces)| input_file(meta, values, pieces));
-        Ok(InputAnswer::Described(InputDescription {
+        Ok(InputAnswer::Described(Box::new(InputDescription {
             layout: contents.layout,
             file_schema: contents.schema,
             partition_schema,
             location,
             files: files.collect(),
             fingerprint,
-        }))
+        })))
     }
 }
 
@@ -231,11 +231,12 @@ async fn csv_contents(
     spec: &InputSpec,
     given: &Schema,
 ) -> Result<Contents> {
-    let options = csv_options(spec, files)?;
-    let schema = csv::infer(store.as_ref(), files, &options, given, spec.infer_bytes).await?;
+    let mut options = csv_options(spec, files)?;
+    let learnt = csv::infer(store.as_ref(), files, &options, given, spec.infer_bytes).await?;
+    options.unproven = learnt.unproven;
     let pieces = |meta| csv::pieces(store.as_ref(), meta, &options, spec.piece_bytes);
     let pieces = each(files.iter(), pieces).await?;
-    Ok(Contents { layout: Layout::Csv(options), schema, pieces })
+    Ok(Contents { layout: Layout::Csv(options), schema: learnt.schema, pieces })
 }
 
 /// The options, with a tab as the delimiter if all names say so.

@@ -56,14 +56,14 @@ pub(super) async fn describe(
         partition_values: Vec::new(),
         pieces: rows.iter().enumerate().map(piece).collect(),
     };
-    Ok(InputAnswer::Described(InputDescription {
+    Ok(InputAnswer::Described(Box::new(InputDescription {
         layout: Layout::Lance(description.snapshot),
         file_schema: description.schema,
         partition_schema: Arc::new(Schema::empty()),
         location,
         files: vec![file],
         fingerprint,
-    }))
+    })))
 }
 
 /// How the fragments of a slice are read.

@@ -7,7 +7,7 @@ use std::{ops::Range, sync::Arc};
 
 use arrow::{
     array::RecordBatch,
-    datatypes::{Schema, TimeUnit},
+    datatypes::{DataType, Schema, TimeUnit},
 };
 use datafusion::{
     common::{
@@ -33,7 +33,10 @@ use datafusion::{
         arrow::arrow_reader::{RowSelection, RowSelector},
         file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData},
     },
-    physical_expr::{PhysicalExpr, expressions::Column},
+    physical_expr::{
+        PhysicalExpr, conjunction_opt, expressions::Column, split_conjunction,
+        utils::collect_columns,
+    },
     physical_plan::{ExecutionPlan, metrics::MetricsSet},
 };
 use futures::{StreamExt, stream::BoxStream};
@@ -62,6 +65,9 @@ pub(super) async fn look(
 ) -> Result<(Schema, Vec<Piece>)> {
     let reader = footer(store, footers, meta).with_page_index_policy(Some(PageIndexPolicy::Skip));
     let metadata = reader.fetch_metadata().await?;
+    if metadata.file_metadata().schema_descr().num_columns() == 0 {
+        return Err(Error::invalid("it has no columns"));
+    }
     let schema = reader.fetch_schema().await?.with_metadata(Default::default());
     let piece = |(index, group): (usize, &RowGroupMetaData)| {
         let start = if index == 0 { 0 } else { u64::try_from(start_of(group)?).ok()? };
@@ -173,8 +179,9 @@ impl Reader {
             .with_metadata_size_hint(END_BYTES)
             .with_table_parquet_options(options)
             .with_parquet_file_reader_factory(Arc::new(readers));
-        if let Some(predicate) = predicate {
-            source = source.with_predicate(self.over_table(predicate)?);
+        let pruning = predicate.map(|predicate| self.pruning(predicate)).transpose()?;
+        if let Some(pruning) = pruning.flatten() {
+            source = source.with_predicate(pruning);
         }
         // The store is found under any URL.
         let url = ObjectStoreUrl::parse("input://task")?;
@@ -183,6 +190,19 @@ impl Reader {
             .with_projection_indices(Some(self.projection.clone()))?
             .build();
         Ok(DataSourceExec::from_data_source(config))
+    }
+
+    /// The parts of a predicate by which row groups and pages may be passed over. Statistics know
+    /// nothing of NaN, which is greater than all numbers where conditions are asked.
+    fn pruning(&self, predicate: &Arc<dyn PhysicalExpr>) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+        let schema = self.table.schema();
+        let parts = split_conjunction(predicate).into_iter().map(|part| self.over_table(part));
+        let parts = parts.collect::<Result<Vec<_>>>()?;
+        let has_floats = |part: &Arc<dyn PhysicalExpr>| {
+            let columns = collect_columns(part);
+            columns.iter().any(|column| has_floats(schema.field(column.index()).data_type()))
+        };
+        Ok(conjunction_opt(parts.into_iter().filter(|part| !has_floats(part))))
     }
 
     /// A predicate over the wanted columns as one over the table's.
@@ -195,6 +215,14 @@ impl Reader {
             Ok(Transformed::yes(Arc::new(Column::new(column.name(), index)) as _))
         };
         Ok(Arc::clone(predicate).transform_up(column).data()?)
+    }
+}
+
+fn has_floats(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Struct(fields) => fields.iter().any(|field| has_floats(field.data_type())),
+        DataType::Dictionary(_, value) => has_floats(value),
+        other => other.is_floating(),
     }
 }
 

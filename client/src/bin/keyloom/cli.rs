@@ -167,7 +167,7 @@ A job file (relative paths are relative to the file):
   key = \"item_id\"
 
   [job]
-  current_store = \"embeddings\"
+  current_store = \"embeddings\" # of calls without a source; default: the only store
   sql = \"\"\"
   SELECT item_id,
          kv_get(item_id) AS embedding,

@@ -73,11 +73,14 @@ pub(crate) async fn plan(
         let registered = watch.step(session.register(&name, input)).await;
         registered.map_err(|failure| failure.context(format!("table '{name}'")))?;
     }
+    // The only store is meant, if none is named.
+    let only = request.stores.keys().next().filter(|_| request.stores.len() == 1).cloned();
+    let current = request.current_store.or(only);
     for (alias, store) in request.stores {
         attach(session, &alias, store, watch).await?;
     }
-    if let Some(current) = request.current_store.as_deref() {
-        session.set_kv(current).map_err(Failure::before)?;
+    if let Some(current) = &current {
+        session.set_kv(current.as_str()).map_err(Failure::before)?;
     }
     watch.step(session.sql(&request.sql)).await
 }

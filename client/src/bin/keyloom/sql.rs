@@ -13,10 +13,8 @@ use crate::{cli::SqlArguments, error::Failure, request::Request, run, watch::Wat
 pub(crate) async fn statement(arguments: SqlArguments, watch: &Watch) -> Result<(), Failure> {
     let SqlArguments { sql, file, inputs, stores, current, place, show } = arguments;
     let (inputs, stores) = (named("--input", inputs)?, named("--store", stores)?);
-    let only = stores.keys().next().filter(|_| stores.len() == 1);
-    let current_store = current.or_else(|| only.cloned());
     let sql = text(sql, file)?;
-    let request = Request { inputs, stores, current_store, sql, output: None };
+    let request = Request { inputs, stores, current_store: current, sql, output: None };
     run::statement(request, &place, false, &show, watch).await
 }
 
@@ -33,6 +31,8 @@ fn text(sql: Option<String>, file: Option<PathBuf>) -> Result<String, Failure> {
         Failure::mistake(format!("statement from {from}: {error}"))
             .help("-f names a file that holds the statement; --format says how rows are printed")
     })?;
+    // Some editors put a byte order mark before it.
+    let text = text.strip_prefix('\u{feff}').map_or(text.clone(), ToOwned::to_owned);
     if text.trim().is_empty() {
         return Err(Failure::mistake(format!("statement from {from}: there is none")));
     }

@@ -46,6 +46,9 @@ pub(crate) fn store(flag: &str) -> Result<StoreFlag, String> {
         "memory" => "path",
         other => return Err(format!("'{other}' is no kind of store; the kinds are lance, memory")),
     };
+    if options.contains_key("kind") || options.contains_key(place) {
+        return Err(format!("the kind and the path stand before the options: {alias}=KIND:PATH?…"));
+    }
     options.insert(place.to_owned(), path.into());
     options.insert("kind".to_owned(), kind.into());
     Ok((alias.to_owned(), Store::read(options)?))
@@ -71,7 +74,9 @@ fn options(query: &str) -> Result<Table, String> {
     for option in query.split('&') {
         // Before values are decoded: a comma that is written %2C is part of a column's name.
         if let Some(columns) = option.strip_prefix("key=") {
-            options.insert("key".to_owned(), key(columns));
+            if options.insert("key".to_owned(), key(columns)).is_some() {
+                return Err("key is given twice; write key=COLUMN,COLUMN for several".to_owned());
+            }
             continue;
         }
         for (name, value) in form_urlencoded::parse(option.as_bytes()) {
@@ -218,6 +223,8 @@ mod tests {
         check("emb=lance:x?version=new", "a number");
         check("emb=lance:x?version=1&tag=b", "give one");
         check("emb=lance:x?tag=a&tag=b", "tag is given twice");
+        check("emb=lance:x?key=a&key=b", "key is given twice");
+        check("emb=memory:x?key=a&kind=lance", "the kind and the path stand before the options");
         check("emb=lance:x?key_path=direct", "key_path is auto, map, scan or btree, not 'direct'");
         check("emb=lance:x?row_path=map", "row_path is auto, take or scan, not 'map'");
         check("emb=memory:x.csv?key=a&key_path=auto", "'key_path' is no option of a memory store");

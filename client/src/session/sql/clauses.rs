@@ -12,8 +12,9 @@ use datafusion::{
     execution::SessionState,
     sql::sqlparser::ast::{
         Cte, DataType, ExactNumberInfo, Expr, FunctionArg, GroupByExpr, Join, OrderByKind,
-        PipeOperator, Query, Select, SelectFlavor, SetExpr, Statement, TableAlias, TableFactor,
-        TableVersion, TableWithJoins, Visit, Visitor, WindowSpec,
+        PipeOperator, Query, Select, SelectFlavor, SelectItem, SetExpr, SetOperator, SetQuantifier,
+        Statement, TableAlias, TableFactor, TableVersion, TableWithJoins, Visit, Visitor,
+        WindowSpec,
     },
 };
 use keyloom_common::{Error, Result};
@@ -51,6 +52,9 @@ impl Visitor for Clauses<'_> {
         broken(match expr {
             Expr::Function(call) => calls::check(call, self.state),
             Expr::Cast { data_type, .. } => check_type(data_type),
+            Expr::TypedString(text) => check_type(&text.data_type),
+            // It would be searched for anywhere in the text.
+            Expr::SimilarTo { .. } => Err(refusal("SIMILAR TO", "write LIKE, or ~ '^…$'")),
             _ => Ok(()),
         })
     }
@@ -88,26 +92,29 @@ fn check_query(query: &Query) -> Result<()> {
     let of_select = matches!(*query.body, SetExpr::Select(_));
     refuse_if(all && !of_select, "ORDER BY ALL of a set operation", "name the columns")?;
     if let Some(with) = &query.with {
-        with.cte_tables.iter().try_for_each(|cte| check_cte(cte, with.recursive))?;
+        refuse_if(with.recursive, "WITH RECURSIVE", "compute it outside, and give it as an input")?;
+        with.cte_tables.iter().try_for_each(check_cte)?;
     }
+    check_set(&query.body)?;
     calls::check_order(query)?;
     query.pipe_operators.iter().try_for_each(check_pipe)
 }
 
-fn check_cte(cte: &Cte, is_recursive: bool) -> Result<()> {
+fn check_cte(cte: &Cte) -> Result<()> {
     refuse_if(cte.from.is_some(), "FROM after a query in WITH", LEAVE_OUT)?;
-    check_alias(Some(&cte.alias))?;
-    let query = &cte.query;
-    let bare = query.with.is_none()
-        && query.order_by.is_none()
-        && query.limit_clause.is_none()
-        && query.fetch.is_none();
-    let is_union = matches!(*query.body, SetExpr::SetOperation { .. });
-    refuse_if(
-        is_recursive && is_union && !bare,
-        "WITH, ORDER BY, LIMIT or FETCH of a union in WITH RECURSIVE",
-        "use it in the query that reads from there",
-    )
+    check_alias(Some(&cte.alias))
+}
+
+/// How often a row stands on each side is counted by UNION alone.
+fn check_set(body: &SetExpr) -> Result<()> {
+    let SetExpr::SetOperation { op, set_quantifier, left, right } = body else { return Ok(()) };
+    let counts = matches!(set_quantifier, SetQuantifier::All | SetQuantifier::AllByName);
+    if counts && !matches!(op, SetOperator::Union) {
+        let instead = format!("write {op}, which gives each row once");
+        return Err(refusal(&format!("{op} {set_quantifier}"), &instead));
+    }
+    check_set(left)?;
+    check_set(right)
 }
 
 fn check_pipe(operator: &PipeOperator) -> Result<()> {
@@ -127,7 +134,7 @@ fn check_select(select: &Select) -> Result<()> {
     refuse_if(select.into.is_some(), "INTO", "outputs are written outside SQL")?;
     refuse_if(select.prewhere.is_some(), "PREWHERE", "write WHERE")?;
     if !select.connect_by.is_empty() {
-        return Err(refusal("CONNECT BY", "write WITH RECURSIVE"));
+        return Err(refusal("CONNECT BY", "compute it outside, and give it as an input"));
     }
     refuse_if(!select.distribute_by.is_empty(), "DISTRIBUTE BY", LEAVE_OUT)?;
     if let Some(modifiers) = select.select_modifiers.as_ref().filter(|m| m.is_any_set()) {
@@ -147,7 +154,15 @@ fn check_select(select: &Select) -> Result<()> {
         return Err(refusal(&format!("{modifier} after GROUP BY"), instead));
     }
     calls::check_windows(select)?;
+    select.projection.iter().try_for_each(check_item)?;
     select.from.iter().try_for_each(check_joins)
+}
+
+fn check_item(item: &SelectItem) -> Result<()> {
+    let (SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options)) = item else {
+        return Ok(());
+    };
+    refuse_if(options.opt_ilike.is_some(), "ILIKE after *", "name the columns")
 }
 
 /// A window that builds on another one.

@@ -156,22 +156,24 @@ async fn unknown_and_repeated_arguments_are_refused(session: &TestSession) -> Re
     for (call, message) in [
         (
             "kv_get(k, store => 'lance')",
-            "kv_get takes the arguments row_ids, columns, on_error, source",
+            "kv_get has no argument 'store'; it takes row_ids, columns, on_error, source",
         ),
         (
             "kv_get(k, batch_size => 10)",
-            "kv_get takes the arguments row_ids, columns, on_error, source",
+            "kv_get has no argument 'batch_size'; it takes row_ids, columns, on_error, source",
         ),
         (
             "kv_exists(k, columns => ['name'])",
-            "kv_exists takes the arguments row_ids, on_error, source",
+            "kv_exists has no argument 'columns'; it takes row_ids, on_error, source",
         ),
         (
             "kv_batch_get(k, ['name'], 10, 'null', 'lance', 6)",
-            "kv_batch_get takes the arguments row_ids, columns, batch_size, on_error, source",
+            "kv_batch_get was given too many arguments; it takes row_ids, columns, batch_size, \
+             on_error, source",
         ),
         ("kv_get(k, source => 'lance', source => 'memory')", "kv_get was given an argument twice"),
         ("kv_get(k, row_ids => n)", "kv_get was given an argument twice"),
+        ("kv_get(k, key => n)", "kv_get was given an argument twice"),
         ("kv_get(source => 'lance')", "kv_get needs a key: kv_get(key, …)"),
         ("kv_get()", "kv_get needs a key: kv_get(key, …)"),
         ("kv_exists(*)", "kv_exists takes one key expression, not *"),

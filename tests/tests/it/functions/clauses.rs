@@ -41,10 +41,15 @@ async fn clauses_that_would_be_ignored_are_refused(session: &TestSession) -> Res
         ),
         ("SELECT t.n FROM t GLOBAL JOIN t AS u ON t.n = u.n", "GLOBAL JOIN"),
         (
-            "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r LIMIT 3) \
+            "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 3) \
              SELECT n FROM r",
-            "WITH, ORDER BY, LIMIT or FETCH of a union in WITH RECURSIVE",
+            "WITH RECURSIVE",
         ),
+        ("SELECT n FROM t EXCEPT ALL SELECT 1", "EXCEPT ALL"),
+        ("SELECT n FROM t UNION ALL (SELECT 1 INTERSECT ALL SELECT 1)", "INTERSECT ALL"),
+        ("SELECT * ILIKE 'n%' FROM t", "ILIKE after *"),
+        ("SELECT n FROM t WHERE k SIMILAR TO 'a%'", "SIMILAR TO"),
+        ("SELECT VARCHAR(2) 'abc'", "the length of VARCHAR(2)"),
         ("SELECT CAST(k AS VARCHAR(1)) FROM t", "the length of VARCHAR(1)"),
         ("SELECT k::CHAR(1) FROM t", "the length of CHAR(1)"),
         ("SELECT CAST(n AS FLOAT(53)) FROM t", "the precision of FLOAT(53)"),
@@ -96,7 +101,9 @@ async fn clauses_of_calls_that_would_be_ignored_are_refused(session: &TestSessio
         ("kv_get(k, source => 'memory') FILTER (WHERE n = 1)", "FILTER of kv_get"),
         ("row_number() FILTER (WHERE n > 1) OVER (ORDER BY n)", "FILTER of row_number"),
         ("lead(DISTINCT n) OVER (ORDER BY n)", "DISTINCT of lead"),
-        ("rank() IGNORE NULLS OVER (ORDER BY n)", "IGNORE NULLS of rank"),
+        ("rank() IGNORE NULLS OVER (ORDER BY n)", "IGNORE NULLS with OVER of rank"),
+        ("last_value(n) IGNORE NULLS OVER (ORDER BY n)", "IGNORE NULLS with OVER of last_value"),
+        ("count(*) FILTER (WHERE n > 1) OVER ()", "FILTER with OVER of count"),
     ];
     let in_select = |(call, clause)| (format!("SELECT {call} FROM t"), clause);
     check_refusals(session, cases.map(in_select)).await
@@ -109,7 +116,8 @@ async fn clauses_that_change_no_row_are_allowed(session: &TestSession) -> Result
         "SELECT count(*) FILTER (WHERE n > 0) FROM t",
         "SELECT count(ALL n) FROM t",
         "SELECT /*+ BROADCAST(t) */ count(*) FROM t",
-        "SELECT first_value(n) IGNORE NULLS OVER (ORDER BY n DESC) FROM t LIMIT 1",
+        "SELECT first_value(n) RESPECT NULLS OVER (ORDER BY n DESC) FROM t LIMIT 1",
+        "SELECT count(*) FROM (SELECT n FROM t EXCEPT SELECT 9)",
         "SELECT last_value(n ORDER BY n) FROM t",
         "SELECT max(CAST(n AS INT(11))) FROM t",
         "FROM t SELECT count(*)",

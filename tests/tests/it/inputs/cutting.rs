@@ -3,11 +3,11 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use arrow::array::BinaryArray;
+use arrow::array::{BinaryArray, Float64Array};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 use super::{LOOK, groups, look_at, looked, numbered, write_parquet};
-use crate::harness::{TestSession, batch, column, on_all_deployments, open_shop, strings};
+use crate::harness::{TestSession, batch, column, ints, on_all_deployments, open_shop, strings};
 
 on_all_deployments! {
     small_row_groups_are_one_task,
@@ -16,6 +16,7 @@ on_all_deployments! {
     large_and_small_row_groups_keep_their_order,
     rows_with_large_answers_are_cut_by_their_bytes,
     large_csv_files_are_cut_between_rows,
+    conditions_on_floats_find_the_same_rows_however_they_are_cut,
 }
 
 async fn small_row_groups_are_one_task(session: &TestSession) -> Result<()> {
@@ -133,6 +134,32 @@ async fn rows_with_large_answers_are_cut_by_their_bytes(session: &TestSession) -
         let both = format!("{sql} UNION ALL SELECT n, k, true FROM {table}");
         assert_eq!(session.rows(&both).await?.len(), 200);
         assert_eq!(session.summary(&both).await?.tasks, 5, "{table}");
+    }
+    Ok(())
+}
+
+/// Statistics know nothing of NaN, which is greater than all numbers where conditions are asked.
+async fn conditions_on_floats_find_the_same_rows_however_they_are_cut(
+    session: &TestSession,
+) -> Result<()> {
+    let floats = |values: &[f64]| column(Float64Array::from(values.to_vec()));
+    let rows =
+        |ids: std::ops::Range<i64>, values| batch([("id", ints(ids)), ("f", floats(values))]);
+    let whole = [rows(1..5, &[1.0, f64::NAN, -0.0, 20.0])];
+    let halves = [rows(1..3, &[1.0, f64::NAN]), rows(3..5, &[-0.0, 20.0])];
+    for (table, groups) in [("whole", whole.as_slice()), ("halves", halves.as_slice())] {
+        let path = session.path(&format!("{table}.parquet"));
+        write_parquet(&path, groups)?;
+        session.register(table, &path).await?;
+        for (condition, expected) in [
+            ("f > 10", vec!["2", "4"]),
+            ("f = 'NaN'::double", vec!["2"]),
+            ("f <> 1", vec!["2", "3", "4"]),
+            ("f > 10 AND id > 2", vec!["4"]),
+        ] {
+            let sql = format!("SELECT id FROM {table} WHERE {condition}");
+            assert_eq!(session.rows(&sql).await?, expected, "{sql}");
+        }
     }
     Ok(())
 }

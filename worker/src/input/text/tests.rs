@@ -41,8 +41,8 @@ async fn read_csv(bytes: &[u8], chunk: usize) -> Result<Vec<String>> {
     let file = list(&store).await.remove(0);
     let options = CsvOptions::default();
     let given = Schema::empty();
-    let schema =
-        csv::infer(&*store, std::slice::from_ref(&file), &options, &given, 1 << 20).await?;
+    let learnt = csv::infer(&*store, std::slice::from_ref(&file), &options, &given, 1 << 20);
+    let schema = learnt.await?.schema;
     let all = (0..schema.fields().len()).collect();
     let slice = slice(&file, 0..file.size, 0);
     rows(csv::open(Arc::clone(&store), slice, options, schema, all, 100).await).await

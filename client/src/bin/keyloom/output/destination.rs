@@ -1,7 +1,7 @@
 //! Where a file is to be, looked at before anything is read.
 
 use std::{
-    fs::Permissions,
+    fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -51,6 +51,8 @@ impl Destination {
                 )));
             }
         };
+        // The file behind a link is written, and the link stays.
+        let path = if path.is_symlink() { fs::canonicalize(&path).unwrap_or(path) } else { path };
         let folder = match path.parent() {
             Some(folder) if folder != Path::new("") => folder.to_owned(),
             _ => PathBuf::from("."),

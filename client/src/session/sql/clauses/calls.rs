@@ -13,10 +13,10 @@ use datafusion::{
 };
 use keyloom_common::Result;
 
-use super::{check_window, refusal, refuse_if};
+use super::{LEAVE_OUT, check_window, refusal, refuse_if};
 
-/// The functions over windows that can pass nulls over.
-const IGNORING_NULLS: [&str; 5] = ["lag", "lead", "first_value", "last_value", "nth_value"];
+/// The functions that are taken for those of windows, though aggregates have their names, too.
+const OF_WINDOWS: [&str; 5] = ["lag", "lead", "first_value", "last_value", "nth_value"];
 
 /// What reads a call's clauses.
 #[derive(Clone, Copy, PartialEq)]
@@ -36,10 +36,10 @@ pub(super) fn check(call: &Function, state: &SessionState) -> Result<()> {
     }
     let name = name(call);
     let kind = kind(call, &name, state);
-    if let Some(clause) = ignored(call, &name, kind) {
-        return Err(refusal(&format!("{clause} of {name}"), "leave it out"));
+    match ignored(call, kind) {
+        Some((clause, instead)) => Err(refusal(&format!("{clause} of {name}"), instead)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// The function's name as DataFusion looks it up.
@@ -62,15 +62,15 @@ fn kind(call: &Function, name: &str, state: &SessionState) -> Kind {
     let aggregates = state.aggregate_functions().contains_key(name);
     let has_window = state.window_functions().contains_key(name);
     match (&call.over, aggregates, has_window) {
-        (Some(_), true, true) if IGNORING_NULLS.contains(&name) => Kind::Window,
+        (Some(_), true, true) if OF_WINDOWS.contains(&name) => Kind::Window,
         (_, true, _) => Kind::Aggregate,
         (_, false, true) => Kind::Window,
         _ => Kind::Scalar,
     }
 }
 
-/// The first clause that nothing reads.
-fn ignored(call: &Function, name: &str, kind: Kind) -> Option<&'static str> {
+/// The first clause that nothing reads, or that plans do not carry to where they run, and what to do.
+fn ignored(call: &Function, kind: Kind) -> Option<(&'static str, &'static str)> {
     let (mut distinct, mut ordered) = (None, false);
     let mut nulls = call.null_treatment;
     if let FunctionArguments::List(list) = &call.args {
@@ -86,18 +86,21 @@ fn ignored(call: &Function, name: &str, kind: Kind) -> Option<&'static str> {
     let distinct = distinct == Some(DuplicateTreatment::Distinct);
     let ignore_nulls = nulls == Some(NullTreatment::IgnoreNulls);
     let is_scalar = kind == Kind::Scalar;
-    let is_window = kind == Kind::Window;
+    let has_window = call.over.is_some();
+    let case = "write CASE WHEN … THEN … END as its argument";
+    let filled = "choose the rows that are not null in a subquery";
     [
-        (call.over.is_some() && is_scalar, "OVER"),
-        (call.filter.is_some() && kind != Kind::Aggregate, "FILTER"),
-        (distinct && kind != Kind::Aggregate, "DISTINCT"),
-        (ordered && is_scalar, "ORDER BY within the arguments"),
-        (!call.within_group.is_empty() && is_scalar, "WITHIN GROUP"),
-        (ignore_nulls && is_scalar, "IGNORE NULLS"),
-        (ignore_nulls && is_window && !IGNORING_NULLS.contains(&name), "IGNORE NULLS"),
+        (has_window && is_scalar, "OVER", LEAVE_OUT),
+        (call.filter.is_some() && kind != Kind::Aggregate, "FILTER", LEAVE_OUT),
+        (call.filter.is_some() && has_window, "FILTER with OVER", case),
+        (distinct && kind != Kind::Aggregate, "DISTINCT", LEAVE_OUT),
+        (ordered && is_scalar, "ORDER BY within the arguments", LEAVE_OUT),
+        (!call.within_group.is_empty() && is_scalar, "WITHIN GROUP", LEAVE_OUT),
+        (ignore_nulls && is_scalar, "IGNORE NULLS", LEAVE_OUT),
+        (ignore_nulls && has_window, "IGNORE NULLS with OVER", filled),
     ]
     .into_iter()
-    .find_map(|(is_ignored, clause)| is_ignored.then_some(clause))
+    .find_map(|(is_ignored, clause, instead)| is_ignored.then_some((clause, instead)))
 }
 
 /// Named windows are read in the columns of a SELECT alone.

@@ -11,6 +11,15 @@ use object_store::{ObjectMeta, ObjectStore, path::Path};
 use super::{convert, guess::Guess, header, misfit, nulls::is_null, records::RecordReader};
 use crate::input::text::source;
 
+/// What was learnt of CSV files.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::input) struct Learnt {
+    /// The columns and their types.
+    pub(in crate::input) schema: SchemaRef,
+    /// The columns of numbers whose type was learnt from a part of the text.
+    pub(in crate::input) unproven: Vec<String>,
+}
+
 /// Learns columns from the first bytes of all files in their order, at least from one row: those of
 /// the first file that has any, then given ones of other files.
 ///
@@ -23,7 +32,7 @@ pub(in crate::input) async fn infer(
     options: &CsvOptions,
     given: &Schema,
     infer_bytes: u64,
-) -> Result<SchemaRef> {
+) -> Result<Learnt> {
     check_types(given)?;
     let mut learner = Learner { options, given, columns: None, rows: 0, left: infer_bytes };
     let mut unread = files.iter();
@@ -31,10 +40,11 @@ pub(in crate::input) async fn infer(
         let Some(file) = unread.next() else { break };
         learner.learn(store, file).await?;
     }
+    let unproven = if learner.is_done() { learner.numbers() } else { Vec::new() };
     if options.header {
         learner.find_given(store, unread).await?;
     }
-    learner.finish()
+    Ok(Learnt { schema: learner.finish()?, unproven })
 }
 
 fn check_types(given: &Schema) -> Result<()> {
@@ -69,6 +79,16 @@ struct Learner<'a> {
 impl Learner<'_> {
     fn is_done(&self) -> bool {
         self.rows > 0 && self.left == 0
+    }
+
+    /// The columns that are numbers as far as is known.
+    fn numbers(&self) -> Vec<String> {
+        let is_number = |column: &&Column| {
+            let data_type = column.guess.data_type();
+            column.given.is_none() && matches!(data_type, DataType::Int64 | DataType::Float64)
+        };
+        let columns = self.columns.iter().flatten().filter(is_number);
+        columns.map(|column| column.name.clone()).collect()
     }
 
     async fn learn(&mut self, store: &dyn ObjectStore, file: &ObjectMeta) -> Result<()> {

@@ -73,6 +73,15 @@ impl Guess {
     }
 }
 
+/// Whether a column of numbers could have been learnt from a value, too.
+pub(super) fn is_number_of(value: &[u8], data_type: &DataType) -> bool {
+    let (kind, _) = classify(value);
+    match data_type {
+        DataType::Int64 => kind & !(INTEGER | LONG) == 0,
+        _ => kind & !(INTEGER | FLOAT) == 0,
+    }
+}
+
 /// What a value can be, and the digits of its fraction of a second.
 fn classify(value: &[u8]) -> (u16, u8) {
     let Ok(text) = str::from_utf8(value) else { return (TEXT, 0) };

@@ -11,6 +11,7 @@ mod read;
 mod records;
 #[cfg(test)]
 mod tests;
+mod unproven;
 
 pub(in crate::input) use columns::infer;
 pub(in crate::input) use cut::pieces;

@@ -25,6 +25,7 @@ use super::{
     misfit::{self, Wanted},
     nulls,
     records::count_lines,
+    unproven::{self, Decoded},
 };
 use crate::input::text::{
     chunks::Chunks,
@@ -194,10 +195,12 @@ impl Rows {
     }
 
     fn flush(&mut self) -> Result<Option<RecordBatch>> {
-        let batch = self
-            .decoder
-            .flush()
-            .and_then(|batch| batch.map(|batch| self.columns.project(&batch)).transpose());
+        let decoded = self.decoder.flush().map_err(|error| self.misfit(&error))?;
+        if let Some(batch) = &decoded {
+            let decoded = Decoded { text: &self.held, lines: self.lines, batch };
+            unproven::check(&decoded, &self.path, &self.options, &self.columns.wanted)?;
+        }
+        let batch = decoded.map(|batch| self.columns.project(&batch)).transpose();
         let batch = batch.map_err(|error| self.misfit(&error))?;
         self.lines += self.held.drain(..).map(|text| count_lines(&text)).sum::<u64>();
         Ok(batch)

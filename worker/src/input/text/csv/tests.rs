@@ -9,7 +9,7 @@ use keyloom_common::{
 };
 use object_store::{ObjectStore, local::LocalFileSystem};
 
-use super::{infer, open, pieces};
+use super::{columns::Learnt, infer, open, pieces};
 use crate::input::text::testing::{Random, files, invalid, list, rows, schema, slice, types};
 
 const ENOUGH: u64 = 1 << 20;
@@ -29,7 +29,9 @@ async fn read_files(
     for chunk in [0, 1, 7] {
         let store = files(given, chunk).await;
         let files = list(&store).await;
-        let learnt = infer(&*store, &files, options, columns, infer_bytes).await?;
+        let Learnt { schema: learnt, unproven } =
+            infer(&*store, &files, options, columns, infer_bytes).await?;
+        let options = CsvOptions { unproven, ..options.clone() };
         let mut all = Vec::new();
         for file in &files {
             let projection = (0..learnt.fields().len()).collect();
@@ -332,15 +334,15 @@ async fn rows_of_another_length_are_named_with_their_line() {
 async fn columns_are_projected_in_any_order() {
     let store = files(&[("a.csv", b"a,b,c\n1,x,2\n3,y,4\n")], 0).await;
     let file = list(&store).await.remove(0);
-    let columns = infer(&*store, std::slice::from_ref(&file), &options(), &Schema::empty(), ENOUGH)
-        .await
-        .unwrap();
+    let (options, given) = (options(), Schema::empty());
+    let learnt = infer(&*store, std::slice::from_ref(&file), &options, &given, ENOUGH).await;
+    let columns = learnt.unwrap().schema;
     for (projection, expected) in
         [(vec![2, 0], ["2|1", "4|3"]), (vec![1], ["x", "y"]), (vec![], ["", ""])]
     {
         let slice = slice(&file, 0..file.size, 0);
         let schema = Arc::clone(&columns);
-        let stream = open(Arc::clone(&store), slice, options(), schema, projection, 8).await;
+        let stream = open(Arc::clone(&store), slice, options.clone(), schema, projection, 8).await;
         assert_eq!(rows(stream).await.unwrap(), expected);
     }
 }
@@ -501,4 +503,35 @@ async fn a_file_that_is_not_there_is_not_found() {
     let error = infer(&*empty, &[file], &options(), &Schema::empty(), ENOUGH).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.message().starts_with("file 'a.csv': "), "{error}");
+}
+
+#[tokio::test]
+async fn numbers_beyond_what_was_looked_at_are_as_they_would_have_been_learnt() {
+    let refused = async |first: &str, late: &str, words: &str| {
+        let text = format!("id,x\n1,{first}\n2,{first}\n3,{late}\n4,{first}\n");
+        let read = async |infer_bytes| {
+            read_files(&[("a.csv", text.as_bytes())], &options(), &Schema::empty(), infer_bytes)
+                .await
+        };
+        let error = read(8).await.unwrap_err();
+        let message = error.message();
+        assert!(message.contains("line 4: column 'x': "), "{late}: {message}");
+        assert!(message.contains(words), "{late}: {message}");
+        assert!(message.contains("columns = { x = \"text\" }"), "{late}: {message}");
+        // Seen whole, it is text.
+        let (types, rows) = read(ENOUGH).await.unwrap();
+        assert!(types.contains("Utf8"), "{late}: {types}");
+        assert_eq!(rows[2], format!("3|{late}"));
+    };
+    for late in ["00501", "-007", "+3"] {
+        refused("12345", late, "would be changed as Int64").await;
+    }
+    for late in ["0012", "-00.5", "+1.5", "9007199254740993", "12345678901234567890123", "NaN"] {
+        refused("1.5", late, "Float64").await;
+    }
+    // Zeros that are none at the start of a number.
+    let text = "x,y\n10,a\n100,b\n0,\"00\"\n-0,0\n2001,00\n";
+    let (_, rows) =
+        read_files(&[("a.csv", text.as_bytes())], &options(), &Schema::empty(), 5).await.unwrap();
+    assert_eq!(rows, ["10|a", "100|b", "0|00", "0|0", "2001|00"]);
 }

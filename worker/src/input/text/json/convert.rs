@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::ArrayRef,
+    array::{ArrayRef, AsArray},
     compute::{CastOptions, cast_with_options},
     datatypes::{DataType, Field, FieldRef},
     error::ArrowError,
@@ -32,5 +32,15 @@ pub(super) fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, Arrow
     if array.data_type() == to {
         return Ok(ArrayRef::clone(array));
     }
+    let texts = array.as_string_opt::<i32>().filter(|_| to.is_integer());
+    if let Some(code) = texts.and_then(|texts| texts.iter().flatten().find(|text| is_code(text))) {
+        return Err(ArrowError::CastError(format!("'{code}' is a text")));
+    }
     cast_with_options(array, to, &CastOptions { safe: false, ..CastOptions::default() })
+}
+
+/// Whether digits are more than the integer that they mean.
+fn is_code(text: &str) -> bool {
+    let unsigned = text.strip_prefix('-').unwrap_or(text).as_bytes();
+    matches!(unsigned, [b'0', b'0'..=b'9', ..] | [b'+', ..])
 }

@@ -159,6 +159,9 @@ async fn mistakes_in_text_are_named_with_their_line() {
         let error = invalid(read_files(&[&format!("{{\"a\": 1}}\n\n{late}")], &[], 0).await);
         assert!(error.starts_with(&format!("file '0.json', line 3: {what}")), "{error}");
     }
+    // A code in quotes is no number.
+    let error = invalid(read_files(&["{\"a\": 1}\n\n{\"a\": \"0077\"}"], &[], 0).await);
+    assert!(error.starts_with("file '0.json', line 3: ") && error.contains("0077"), "{error}");
     assert!(invalid(read_files(&["", " \n"], &[], ENOUGH).await).starts_with("no columns"));
 }
 
