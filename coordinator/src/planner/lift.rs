@@ -116,6 +116,11 @@ fn window_keys_as_columns(node: LogicalPlan, lifted: &mut usize) -> Result<Logic
 
 /// The node over a projection that computes what holds calls.
 fn lift_from(node: &LogicalPlan, lifted: &mut usize) -> Result<LogicalPlan> {
+    // Their columns are found again by the expressions that are written.
+    let is_set = |expr: &Expr| matches!(expr, Expr::GroupingSet(_)) && contains_call(expr);
+    if node.expressions().iter().any(is_set) {
+        return Err(refusal("ROLLUP, CUBE or GROUPING SETS").into());
+    }
     let mut computed = Vec::new();
     let names = NamePreserver::new(node);
     let exprs = node

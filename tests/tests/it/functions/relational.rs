@@ -18,6 +18,7 @@ on_all_deployments_and_ways! {
     in_where,
     in_order_by,
     in_group_by_and_aggregates,
+    in_grouping_sets,
     in_having,
     in_windows,
     in_distinct,
@@ -93,6 +94,25 @@ async fn in_group_by_and_aggregates(session: &TestSession) -> Result<()> {
     )
     .await?;
     check(session, &sql("SELECT sum(PRICE) FROM t WHERE n > 9"), &["NULL"]).await
+}
+
+async fn in_grouping_sets(session: &TestSession) -> Result<()> {
+    open_shop(session).await?;
+    check(
+        session,
+        &sql("SELECT name, count(*) AS c FROM (SELECT NAME AS name FROM t) \
+              GROUP BY ROLLUP (name) ORDER BY name, c"),
+        &["apple | 2", "banana | 1", "NULL | 2", "NULL | 5"],
+    )
+    .await?;
+    session
+        .check_failure(
+            "SELECT count(*) FROM t GROUP BY CUBE (kv_exists(k, source => 'memory'))",
+            ErrorKind::Invalid,
+            "a lookup cannot be made within ROLLUP, CUBE or GROUPING SETS; compute it as a column \
+             of a subquery first, and use that column",
+        )
+        .await
 }
 
 async fn in_having(session: &TestSession) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Values of types that Arrow's CSV reader does not read, or not without changing them.
 //!
-//! It drops the time from a date, digits from a time stamp, and zones: such columns are read as text
-//! and parsed here.
+//! It drops the time from a date, digits from a time stamp or a decimal, and zones: such columns are
+//! read as text and parsed here.
 
 use std::sync::Arc;
 
@@ -26,8 +26,7 @@ pub(super) fn decoded(data_type: &DataType) -> Option<DataType> {
     use DataType::*;
     match data_type {
         Boolean | Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 | UInt64 | Float32
-        | Float64 | Utf8 | Utf8View | Decimal32(..) | Decimal64(..) | Decimal128(..)
-        | Decimal256(..) | Time32(_) | Time64(_) | Null => Some(data_type.clone()),
+        | Float64 | Utf8 | Utf8View | Time32(_) | Time64(_) | Null => Some(data_type.clone()),
         Date32 | Timestamp(..) => Some(Utf8),
         nested if nested.is_nested() => None,
         other => can_cast_types(&Utf8, other).then_some(Utf8),
@@ -54,6 +53,10 @@ pub(super) fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, Arrow
             DataType::Timestamp(TimeUnit::Nanosecond, zone) => {
                 timestamps::<TimestampNanosecondType>(texts, zone.as_deref())?
             }
+            DataType::Decimal32(_, scale)
+            | DataType::Decimal64(_, scale)
+            | DataType::Decimal128(_, scale)
+            | DataType::Decimal256(_, scale) => decimals(texts, *scale, to)?,
             _ => {
                 let strict = CastOptions { safe: false, ..CastOptions::default() };
                 cast_with_options(texts, to, &strict)?
@@ -63,6 +66,20 @@ pub(super) fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, Arrow
     match array.as_string_opt::<i32>() {
         Some(texts) => parse(texts),
         None => Err(ArrowError::CastError(format!("{} to {to}", array.data_type()))),
+    }
+}
+
+/// Decimals that hold all digits of the text.
+fn decimals(texts: &StringArray, scale: i8, to: &DataType) -> Result<ArrayRef, ArrowError> {
+    let places = usize::try_from(scale).unwrap_or(0);
+    let fraction =
+        |text: &str| text.split_once('.').map_or(0, |(_, f)| f.trim_end_matches('0').len());
+    match texts.iter().flatten().find(|text| fraction(text) > places) {
+        Some(text) => Err(ArrowError::ParseError(format!("'{text}' has digits beyond {to}"))),
+        None => {
+            let strict = CastOptions { safe: false, ..CastOptions::default() };
+            cast_with_options(texts, to, &strict)
+        }
     }
 }
 

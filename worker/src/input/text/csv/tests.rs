@@ -234,6 +234,8 @@ async fn given_types_win_and_every_type_is_read() {
         (DataType::UInt64, "18446744073709551615", "18446744073709551615"),
         (DataType::Float32, "1.5", "1.5"),
         (DataType::Decimal128(10, 2), "1.5", "1.50"),
+        (DataType::Decimal128(10, 1), "-2.500", "-2.5"),
+        (DataType::Decimal256(40, 0), "12345678901234567890", "12345678901234567890"),
         (DataType::Date32, "2001-02-03", "2001-02-03"),
         (moment(TimeUnit::Millisecond, None), "2001-02-03 04:05:06", "2001-02-03T04:05:06"),
         (
@@ -252,6 +254,18 @@ async fn given_types_win_and_every_type_is_read() {
         let (types, rows) = read_files(&files, &options(), &given, ENOUGH).await.unwrap();
         assert_eq!(types, format!("a: {data_type}, b: Utf8"));
         assert_eq!(rows, [format!("{expected}|x"), "∅|y".to_owned()], "{data_type}");
+    }
+}
+
+#[tokio::test]
+async fn digits_that_a_given_decimal_does_not_hold_are_refused() {
+    for (scale, value) in [(2, "1.255"), (2, "-0.999"), (0, "1.5"), (1, "123456789.5")] {
+        let text = format!("a,b\n1,x\n{value},y\n");
+        let given = schema(&[("a", DataType::Decimal128(8, scale))]);
+        let read = read_files(&[("a.csv", text.as_bytes())], &options(), &given, ENOUGH).await;
+        let error = invalid(read);
+        let what = format!("file 'a.csv', line 3: column 'a': '{value}' is not of type Decimal128");
+        assert!(error.starts_with(&what), "{error}");
     }
 }
 
