@@ -3,7 +3,7 @@
 //! It drops the time from a date, digits from a time stamp or a decimal, and zones: such columns are
 //! read as text and parsed here.
 
-use std::sync::Arc;
+use std::{borrow::Cow, str::FromStr, sync::Arc};
 
 use arrow::{
     array::{
@@ -14,11 +14,13 @@ use arrow::{
         kernels::cast_utils::{Parser, string_to_datetime},
     },
     datatypes::{
-        ArrowTimestampType, DataType, Date32Type, TimeUnit, TimestampMicrosecondType,
-        TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
+        ArrowTimestampType, DECIMAL256_MAX_PRECISION, DataType, Date32Type, TimeUnit,
+        TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+        TimestampSecondType,
     },
     error::ArrowError,
 };
+use bigdecimal::BigDecimal;
 use chrono::TimeZone;
 
 /// The type that Arrow's reader is to give for a column of a type; none if CSV cannot hold it.
@@ -57,10 +59,7 @@ pub(super) fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, Arrow
             | DataType::Decimal64(_, scale)
             | DataType::Decimal128(_, scale)
             | DataType::Decimal256(_, scale) => decimals(texts, *scale, to)?,
-            _ => {
-                let strict = CastOptions { safe: false, ..CastOptions::default() };
-                cast_with_options(texts, to, &strict)?
-            }
+            _ => strictly(texts, to)?,
         })
     };
     match array.as_string_opt::<i32>() {
@@ -71,16 +70,33 @@ pub(super) fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, Arrow
 
 /// Decimals that hold all digits of the text.
 fn decimals(texts: &StringArray, scale: i8, to: &DataType) -> Result<ArrayRef, ArrowError> {
-    let places = usize::try_from(scale).unwrap_or(0);
-    let fraction =
-        |text: &str| text.split_once('.').map_or(0, |(_, f)| f.trim_end_matches('0').len());
-    match texts.iter().flatten().find(|text| fraction(text) > places) {
-        Some(text) => Err(ArrowError::ParseError(format!("'{text}' has digits beyond {to}"))),
-        None => {
-            let strict = CastOptions { safe: false, ..CastOptions::default() };
-            cast_with_options(texts, to, &strict)
-        }
-    }
+    let held = |text| {
+        decimal(text, scale)
+            .ok_or_else(|| ArrowError::ParseError(format!("'{text}' has digits beyond {to}")))
+    };
+    let texts: StringArray =
+        texts.iter().map(|text| text.map(held).transpose()).collect::<Result<_, _>>()?;
+    strictly(&texts, to)
+}
+
+/// A number without an exponent, if a scale holds all its digits.
+fn decimal(text: &str, scale: i8) -> Option<Cow<'_, str>> {
+    let plain = match text.contains(['e', 'E']) {
+        true => Cow::Owned(without_exponent(text)?),
+        false => Cow::Borrowed(text),
+    };
+    let places = plain.split_once('.').map_or(0, |(_, f)| f.trim_end_matches('0').len());
+    (places <= usize::try_from(scale).unwrap_or(0)).then_some(plain)
+}
+
+fn without_exponent(text: &str) -> Option<String> {
+    let number = BigDecimal::from_str(text).ok()?.normalized();
+    let shift = number.fractional_digit_count().unsigned_abs();
+    (shift <= u64::from(DECIMAL256_MAX_PRECISION)).then(|| number.to_plain_string())
+}
+
+fn strictly(texts: &StringArray, to: &DataType) -> Result<ArrayRef, ArrowError> {
+    cast_with_options(texts, to, &CastOptions { safe: false, ..CastOptions::default() })
 }
 
 fn parse<T: ArrowPrimitiveType>(

@@ -236,6 +236,9 @@ async fn given_types_win_and_every_type_is_read() {
         (DataType::Decimal128(10, 2), "1.5", "1.50"),
         (DataType::Decimal128(10, 1), "-2.500", "-2.5"),
         (DataType::Decimal256(40, 0), "12345678901234567890", "12345678901234567890"),
+        (DataType::Decimal128(10, 2), "-1.25e3", "-1250.00"),
+        (DataType::Decimal128(10, 2), "0E-18", "0.00"),
+        (DataType::Decimal128(10, 2), "1500E-2", "15.00"),
         (DataType::Date32, "2001-02-03", "2001-02-03"),
         (moment(TimeUnit::Millisecond, None), "2001-02-03 04:05:06", "2001-02-03T04:05:06"),
         (
@@ -259,7 +262,17 @@ async fn given_types_win_and_every_type_is_read() {
 
 #[tokio::test]
 async fn digits_that_a_given_decimal_does_not_hold_are_refused() {
-    for (scale, value) in [(2, "1.255"), (2, "-0.999"), (0, "1.5"), (1, "123456789.5")] {
+    let cases = [
+        (2, "1.255"),
+        (2, "-0.999"),
+        (0, "1.5"),
+        (1, "123456789.5"),
+        (2, "1.5e-2"),
+        (2, "1e7"),
+        (2, "1e99999"),
+        (2, "1e-9999999999999999999"),
+    ];
+    for (scale, value) in cases {
         let text = format!("a,b\n1,x\n{value},y\n");
         let given = schema(&[("a", DataType::Decimal128(8, scale))]);
         let read = read_files(&[("a.csv", text.as_bytes())], &options(), &given, ENOUGH).await;
