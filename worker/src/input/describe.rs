@@ -293,9 +293,9 @@ where
         _ => schema = with(&schema, given),
     }
     let mut known = looked.into_iter().map(|(_, pieces)| pieces);
-    let pieces = files.iter().enumerate().map(|(index, meta)| match index % step {
-        0 => known.next().unwrap_or_default(),
-        _ => whole(meta),
+    let pieces = files.iter().enumerate().map(|(index, meta)| {
+        let looked_into = index.is_multiple_of(step).then(|| known.next()).flatten();
+        looked_into.unwrap_or_else(|| whole(meta))
     });
     let pieces = pieces.collect();
     Ok(Contents { layout, schema: Arc::new(schema), pieces })

@@ -10,11 +10,14 @@ use futures::TryStreamExt;
 use keyloom_common::{Error, Result};
 use object_store::{ObjectMeta, ObjectStore, path::Path};
 
-use super::{elements, misfit::not_json, rows::RowReader, shape::Fields, visit};
-use crate::input::text::{
-    error::{at_line, remedy},
-    source,
+use super::{
+    elements,
+    misfit::{ONE_KIND, not_json},
+    rows::RowReader,
+    shape::Fields,
+    visit,
 };
+use crate::input::text::{error::at_line, source};
 
 /// Learns columns from the first bytes of all files in their order, at least from one row: fields in
 /// the order in which they first come, then given ones that did not come. Also tells whether all
@@ -105,12 +108,7 @@ impl Learner<'_> {
             return Ok(());
         }
         let field = self.fields.find_mixed().unwrap_or_default();
-        let column = field.split(['.', '[']).next().unwrap_or_default();
         let what = "is of another kind than in the rows before (objects, lists and other values)";
-        Err(at_line(
-            path,
-            rows.line(),
-            format!("the field '{field}' {what}; {}", remedy(column, "text")),
-        ))
+        Err(at_line(path, rows.line(), format!("the field '{field}' {what}; {ONE_KIND}")))
     }
 }

@@ -17,6 +17,10 @@ use serde_json::{Map, Value};
 use super::{convert::convert, read::Columns, rows::RowReader};
 use crate::input::text::error::{at_line, remedy, shown};
 
+/// What helps where a field holds objects, lists and other values, which no column holds together.
+pub(super) const ONE_KIND: &str = "write all its values as one kind, for instance as text";
+const MORE: &str = "look at more of the files with infer_bytes";
+
 /// A row that is no JSON object.
 pub(super) fn not_json(path: &Path, rows: &RowReader, error: &serde_json::Error) -> Error {
     let line = rows.line() + (error.line() as u64).saturating_sub(1);
@@ -72,20 +76,22 @@ fn misfit(text: &[u8], row: &Map<String, Value>, columns: &Columns) -> Option<St
     for (decoded, field) in columns.decoded.fields().iter().zip(columns.table.fields()) {
         if !fits(text, decoded, field.data_type()) {
             let name = field.name();
-            let value = row.get(name).map(Value::to_string).unwrap_or_default();
-            let (value, of) = (shown(&value), shown(&field.data_type().to_string()));
-            return Some(format!(
-                "field '{name}': {value} is not of type {of}; {}",
-                remedy(name, "text")
-            ));
+            let value = row.get(name).unwrap_or(&Value::Null);
+            let advice =
+                match (value.is_object() || value.is_array(), field.data_type().is_nested()) {
+                    (true, true) => MORE.to_owned(),
+                    (false, false) => remedy(name, "text"),
+                    _ => ONE_KIND.to_owned(),
+                };
+            let (value, of) = (value.to_string(), field.data_type().to_string());
+            let (value, of) = (shown(&value), shown(&of));
+            return Some(format!("field '{name}': {value} is not of type {of}; {advice}"));
         }
     }
     let path = columns.strict.then(|| unknown(row, columns.table.fields()))??;
     Some(match path.contains(['.', '[']) {
         false => format!("the field '{path}' is no column; {}", remedy(&path, "text")),
-        true => {
-            format!("the field '{path}' is no column; look at more of the files with infer_bytes")
-        }
+        true => format!("the field '{path}' is no column; {MORE}"),
     })
 }
 

@@ -104,15 +104,4 @@ changed: 0\n\
 failing:\n\
 ";
 
-pub(super) const V2_3: &str = "\
-read: 252\n\
-refused: fixed size list of string, struct of fixed size list of string, list of fixed size \
-list of string, fixed size list of dictionary, struct of fixed size list of dictionary, list \
-of fixed size list of dictionary, fixed size list of blob, fixed size list of struct of blob, \
-struct of fixed size list of blob, list of fixed size list of blob, map of blob, list of map \
-of blob, map of struct of blob, fixed size list of json, struct of fixed size list of json, \
-list of fixed size list of json\n\
-unreadable:\n\
-changed: 0\n\
-failing:\n\
-";
+pub(super) const V2_3: &str = V2_2;
