@@ -1,6 +1,6 @@
 //! Looking at an input: its files, their format, their columns, and where they can be cut.
 
-use std::{future::Future, sync::Arc};
+use std::{collections::HashMap, future::Future, sync::Arc};
 
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -73,7 +73,12 @@ impl Inputs {
             return Ok(InputAnswer::Unchanged);
         }
         let store = self.stores.get(&location)?;
-        let store: Arc<dyn ObjectStore> = Arc::new(Pinned::of_files(store, &location, &files));
+        let step = match format {
+            Format::Parquet | Format::Arrow => files.len().div_ceil(FILES_LOOKED_INTO).max(1),
+            _ => 1,
+        };
+        let some: Vec<_> = files.iter().step_by(step).collect();
+        let store: Arc<dyn ObjectStore> = Arc::new(Pinned::of_files(store, &location, &some));
         let (partition_schema, partition_values) = match spec.hive_partitioning {
             true => hive::partitions(&base, &files, &spec.columns)?,
             false => (Arc::new(Schema::empty()), vec![Vec::new(); files.len()]),
@@ -85,11 +90,11 @@ impl Inputs {
             Format::Parquet => {
                 let footers = self.footers(&location);
                 let look = |meta| parquet::look(&store, &footers, meta);
-                looked_into(&files, Layout::Parquet, &given, look).await
+                looked_into(&files, &some, Layout::Parquet, &given, look).await
             }
             Format::Arrow => {
                 let look = |meta| ipc::look(&store, meta, spec.piece_bytes);
-                looked_into(&files, Layout::Arrow, &given, look).await
+                looked_into(&files, &some, Layout::Arrow, &given, look).await
             }
             Format::Lance => Err(Error::internal("a Lance dataset is no list of files")),
         };
@@ -271,9 +276,10 @@ async fn json_contents(
     Ok(Contents { layout: Layout::Json(JsonLayout { complete }), schema, pieces })
 }
 
-/// Files that say by themselves what is in them: the union of their columns.
+/// Files that say by themselves what is in them: the union of the columns of some of them.
 async fn looked_into<'a, F>(
     files: &'a [ObjectMeta],
+    some: &[&'a ObjectMeta],
     layout: Layout,
     given: &Schema,
     look: impl Fn(&'a ObjectMeta) -> F,
@@ -281,22 +287,19 @@ async fn looked_into<'a, F>(
 where
     F: Future<Output = Result<(Schema, Vec<Piece>)>>,
 {
-    let step = files.len().div_ceil(FILES_LOOKED_INTO).max(1);
-    let some: Vec<_> = files.iter().step_by(step).collect();
     let looked = each(some.iter().copied(), look).await?;
     let schemas = some.iter().zip(&looked);
     let schemas = schemas.map(|(meta, (schema, _))| (meta.location.as_ref(), schema));
     let mut schema = union_schemas(schemas, given)?;
-    match step {
-        1 => unknown_columns(given, &schema)?,
+    match some.len() == files.len() {
+        true => unknown_columns(given, &schema)?,
         // Files that are not looked into may have them.
-        _ => schema = with(&schema, given),
+        false => schema = with(&schema, given),
     }
-    let mut known = looked.into_iter().map(|(_, pieces)| pieces);
-    let pieces = files.iter().enumerate().map(|(index, meta)| {
-        let looked_into = index.is_multiple_of(step).then(|| known.next()).flatten();
-        looked_into.unwrap_or_else(|| whole(meta))
-    });
+    let paths = some.iter().map(|meta| &meta.location);
+    let mut known: HashMap<_, _> = paths.zip(looked.into_iter().map(|(_, p)| p)).collect();
+    let pieces =
+        files.iter().map(|meta| known.remove(&meta.location).unwrap_or_else(|| whole(meta)));
     let pieces = pieces.collect();
     Ok(Contents { layout, schema: Arc::new(schema), pieces })
 }

@@ -4,7 +4,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use arrow::{
-    array::{ArrayRef, StringArray},
+    array::StringArray,
     compute::{CastOptions, cast_with_options},
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
@@ -70,15 +70,6 @@ pub(super) fn partitions(
 pub(super) fn scalars(schema: &Schema, slice: &FileSlice) -> Result<Vec<ScalarValue>> {
     let values = schema.fields().iter().zip(&slice.partition_values);
     values.map(|(field, value)| scalar(field, value.as_deref(), &slice.path)).collect()
-}
-
-/// The value of each partition column for a slice, as often as there are rows.
-///
-/// # Errors
-/// As [`scalars`].
-pub(super) fn arrays(schema: &Schema, slice: &FileSlice, rows: usize) -> Result<Vec<ArrayRef>> {
-    let scalars = scalars(schema, slice)?;
-    scalars.iter().map(|value| Ok(value.to_array_of_size(rows)?)).collect()
 }
 
 /// The names and values in a path below the base.
@@ -185,7 +176,6 @@ fn value_text(text: &StringArray) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{AsArray, Date32Array, Int64Array};
     use keyloom_common::input::parse_type;
 
     use super::*;
@@ -291,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn values_become_columns_of_as_many_rows() {
+    fn values_are_of_the_types_of_their_columns() {
         let slice = FileSlice {
             path: "base/x".to_owned(),
             size: 1,
@@ -303,9 +293,9 @@ mod tests {
             lines_before: 0,
         };
         let columns = [("n", "int64"), ("d", "date"), ("t", "text")];
-        let arrays = arrays(&schema(&columns), &slice, 3).unwrap();
-        assert_eq!(arrays[0].as_ref(), &Int64Array::from(vec![7; 3]));
-        assert_eq!(arrays[1].as_ref(), &Date32Array::from(vec![2; 3]));
-        assert_eq!(arrays[2].as_string::<i32>(), &StringArray::from(vec![None::<&str>; 3]));
+        let values = scalars(&schema(&columns), &slice).unwrap();
+        let expected =
+            [ScalarValue::Int64(Some(7)), ScalarValue::Date32(Some(2)), ScalarValue::Utf8(None)];
+        assert_eq!(values, expected);
     }
 }

@@ -39,7 +39,7 @@ use datafusion::{
     },
     physical_plan::{ExecutionPlan, metrics::MetricsSet},
 };
-use futures::{StreamExt, stream::BoxStream};
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use keyloom_common::{
     Error, Result,
     input::Piece,
@@ -138,15 +138,7 @@ impl Reader {
         slice: &FileSlice,
         rows: Option<Range<usize>>,
     ) -> Result<Opened> {
-        let meta = object_meta(slice)?;
-        let reader = footer(&self.store, &self.footers, &meta);
-        let metadata = reader.fetch_metadata().await?;
-        if slice.rows.is_none() {
-            check_fits(&reader.fetch_schema().await?, &self.table.file_schema)?;
-        }
-        let mut file = PartitionedFile::new_from_meta(meta)
-            .with_range(slice.bytes.start.cast_signed(), slice.bytes.end.cast_signed())
-            .with_partition_values(hive::scalars(&self.table.partition_schema, slice)?);
+        let (mut file, metadata) = self.look(slice).await?;
         let groups = row_groups(slice, &metadata);
         let counted = rows.is_some();
         let access = rows.and_then(|rows| access_plan(&metadata, &groups, rows));
@@ -156,16 +148,40 @@ impl Reader {
         if let Some(access) = access {
             file = file.with_extension(access);
         }
-        let plan = self.plan(file, predicate)?;
+        let plan = self.plan(vec![file], predicate)?;
         let batches = plan.execute(0, Arc::clone(&self.context))?;
         let batches = batches
             .map(move |batch| batch.map_err(|error| Error::from(error).context(named(&groups))));
         Ok(Opened { batches: batches.boxed(), selected, plan })
     }
 
+    /// Opens slices that are read one after the other. Errors do not tell which of them is at fault.
+    pub(super) fn open_all(&self, files: Vec<PartitionedFile>) -> Result<Opened> {
+        let plan = self.plan(files, self.predicate.as_ref())?;
+        let batches = plan.execute(0, Arc::clone(&self.context))?.map_err(Error::from);
+        Ok(Opened { batches: batches.boxed(), selected: false, plan })
+    }
+
+    /// Looks whether a slice is of a file that fits the table.
+    pub(super) async fn look(
+        &self,
+        slice: &FileSlice,
+    ) -> Result<(PartitionedFile, Arc<ParquetMetaData>)> {
+        let meta = object_meta(slice)?;
+        let reader = footer(&self.store, &self.footers, &meta);
+        let metadata = reader.fetch_metadata().await?;
+        if slice.rows.is_none() {
+            check_fits(&reader.fetch_schema().await?, &self.table.file_schema)?;
+        }
+        let file = PartitionedFile::new_from_meta(meta)
+            .with_range(slice.bytes.start.cast_signed(), slice.bytes.end.cast_signed())
+            .with_partition_values(hive::scalars(&self.table.partition_schema, slice)?);
+        Ok((file, metadata))
+    }
+
     fn plan(
         &self,
-        file: PartitionedFile,
+        files: Vec<PartitionedFile>,
         predicate: Option<&Arc<dyn PhysicalExpr>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let partition_columns = self.table.partition_schema.fields().iter().cloned().collect();
@@ -186,7 +202,7 @@ impl Reader {
         // The store is found under any URL.
         let url = ObjectStoreUrl::parse("input://task")?;
         let config = FileScanConfigBuilder::new(url, Arc::new(source))
-            .with_file_groups(vec![FileGroup::new(vec![file])])
+            .with_file_groups(vec![FileGroup::new(files)])
             .with_projection_indices(Some(self.projection.clone()))?
             .build();
         Ok(DataSourceExec::from_data_source(config))

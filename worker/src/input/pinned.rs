@@ -5,6 +5,8 @@
 //! ones. Reads of local files do not say which content they saw: those files are looked at before, and
 //! once more when the task is done ([`Pinned::verify`]).
 //!
+//! Of many files, small ones are read whole and many at once ([`small`]).
+//!
 //! Long reads from behind a network are made in spans, each kept in memory: no request is open for
 //! longer than its bounds allow while a reader is busy with what came.
 
@@ -29,7 +31,10 @@ use object_store::{
     Result as StoreResult, coalesce_ranges, path::Path,
 };
 
+use self::small::SmallFiles;
 use super::from_store;
+
+mod small;
 
 /// Bytes that one request of a long read asks for.
 const SPAN_BYTES: u64 = 8 << 20;
@@ -49,7 +54,9 @@ struct Shared {
     inner: Arc<dyn ObjectStore>,
     location: Location,
     pins: HashMap<String, Pin>,
-    /// The files that were read.
+    /// Those that are read whole.
+    small: SmallFiles,
+    /// The local files that were read piece by piece.
     read: Mutex<HashSet<Path>>,
 }
 
@@ -64,12 +71,12 @@ struct Pin {
 
 impl Pinned {
     /// Pins the files of slices that are at a location.
-    pub(super) fn new<'a>(
+    pub(super) fn new(
         inner: Arc<dyn ObjectStore>,
         location: &Location,
-        slices: impl IntoIterator<Item = &'a FileSlice>,
+        slices: &[FileSlice],
     ) -> Self {
-        let pins = slices.into_iter().map(|slice| {
+        let pins = slices.iter().map(|slice| {
             let (size, e_tag) = (slice.size, slice.e_tag.clone());
             let modified = slice.modified_ns.div_euclid(1_000_000_000);
             (slice.path.clone(), Pin { size, e_tag, modified })
@@ -81,7 +88,7 @@ impl Pinned {
     pub(super) fn of_files(
         inner: Arc<dyn ObjectStore>,
         location: &Location,
-        files: &[ObjectMeta],
+        files: &[&ObjectMeta],
     ) -> Self {
         let pins = files.iter().map(|file| {
             let (size, e_tag) = (file.size, file.e_tag.clone());
@@ -91,9 +98,17 @@ impl Pinned {
         Self::of(inner, location, pins.collect())
     }
 
-    fn of(inner: Arc<dyn ObjectStore>, location: &Location, pins: HashMap<String, Pin>) -> Self {
+    fn of(inner: Arc<dyn ObjectStore>, location: &Location, pins: Vec<(String, Pin)>) -> Self {
         let location = location.clone();
-        Self(Arc::new(Shared { inner, location, pins, read: Mutex::default() }))
+        let sizes = pins.iter().map(|(path, pin)| (path.as_str(), pin.size));
+        let small = SmallFiles::new(sizes, is_local(&location));
+        let pins = pins.into_iter().collect();
+        Self(Arc::new(Shared { inner, location, pins, small, read: Mutex::default() }))
+    }
+
+    /// Which files a file is read together with: those of the same group.
+    pub(super) fn group(&self, path: &Path) -> Option<usize> {
+        self.0.small.group(path)
     }
 
     /// Looks once more at all local files that were read: their reads did not see all changes.
@@ -130,7 +145,7 @@ impl Pinned {
     }
 
     fn is_local(&self) -> bool {
-        self.0.location.url.starts_with("file:")
+        is_local(&self.0.location)
     }
 
     async fn get_checked(&self, path: &Path, options: GetOptions) -> StoreResult<GetResult> {
@@ -196,6 +211,10 @@ impl Pinned {
     }
 }
 
+fn is_local(location: &Location) -> bool {
+    location.url.starts_with("file:")
+}
+
 impl Pin {
     fn is(&self, found: &ObjectMeta) -> bool {
         let same = match (&self.e_tag, &found.e_tag) {
@@ -237,6 +256,11 @@ impl fmt::Display for Pinned {
 #[async_trait]
 impl ObjectStore for Pinned {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> StoreResult<GetResult> {
+        if !options.head
+            && let Some(files) = self.0.small.get(location, self).await?
+        {
+            return files.get_opts(location, options).await;
+        }
         if options.head || self.is_local() {
             return self.get_checked(location, options).await;
         }
@@ -254,6 +278,9 @@ impl ObjectStore for Pinned {
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
+        if let Some(files) = self.0.small.get(location, self).await? {
+            return files.get_ranges(location, ranges).await;
+        }
         if self.is_local() {
             self.head(location).await?;
             return match self.0.inner.get_ranges(location, ranges).await {

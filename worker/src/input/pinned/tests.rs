@@ -1,4 +1,4 @@
-use std::{fs, slice};
+use std::fs;
 
 use datafusion::error::DataFusionError;
 use keyloom_common::ErrorKind;
@@ -32,7 +32,7 @@ async fn remote(contents: &[u8]) -> (Arc<InMemory>, Path, Pinned) {
     let path = Path::from("a b/c.csv");
     store.put(&path, contents.to_vec().into()).await.unwrap();
     let meta = store.head(&path).await.unwrap();
-    let pinned = Pinned::new(Arc::clone(&store) as _, &location("s3://b/"), [&pinned_slice(&meta)]);
+    let pinned = Pinned::new(Arc::clone(&store) as _, &location("s3://b/"), &[pinned_slice(&meta)]);
     (store, path, pinned)
 }
 
@@ -118,8 +118,7 @@ async fn local_files_are_looked_at_before_and_after() {
     let store: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new());
     let path = Path::from_absolute_path(&file).unwrap();
     let meta = store.head(&path).await.unwrap();
-    let pin =
-        || Pinned::of_files(Arc::clone(&store), &location("file:///"), slice::from_ref(&meta));
+    let pin = || Pinned::of_files(Arc::clone(&store), &location("file:///"), &[&meta]);
     let pinned = pin();
     assert_eq!(pinned.get_ranges(&path, &[8..9, 0..2]).await.unwrap(), ["8", "01"]);
     assert_eq!(pinned.get(&path).await.unwrap().bytes().await.unwrap(), "0123456789");
@@ -178,4 +177,81 @@ fn e_tags_are_compared_without_what_writers_add() {
     for (pinned, found, expected) in cases {
         assert_eq!(pin(pinned).is(&found), expected, "{pinned:?} {found:?}");
     }
+}
+
+#[tokio::test]
+async fn small_local_files_are_read_as_they_were_pinned() {
+    let folder = tempfile::tempdir().unwrap();
+    let store: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new());
+    let mut slices = Vec::new();
+    for name in ["kept", "a b%20c", "changed", "vanished"] {
+        let file = folder.path().join(name);
+        fs::write(&file, "0123456789").unwrap();
+        let path = Path::from_absolute_path(&file).unwrap();
+        slices.push(pinned_slice(&store.head(&path).await.unwrap()));
+    }
+    let [kept, spaced, changed, vanished] = [0, 1, 2, 3].map(|file| slices[file].path.clone());
+    fs::write(folder.path().join("changed"), "01234567890").unwrap();
+    fs::remove_file(folder.path().join("vanished")).unwrap();
+    let pinned = Pinned::new(store, &location("file:///"), &slices);
+    let one = Path::parse(&kept).unwrap();
+    assert_eq!(pinned.get_range(&one, 2..4).await.unwrap(), "23");
+    // All are in memory by now.
+    for name in ["kept", "a b%20c"] {
+        fs::remove_file(folder.path().join(name)).unwrap();
+    }
+    for path in [kept, spaced] {
+        let path = Path::parse(path).unwrap();
+        assert_eq!(pinned.get(&path).await.unwrap().bytes().await.unwrap(), "0123456789");
+        assert_eq!(pinned.get_ranges(&path, &[8..9, 0..2]).await.unwrap(), ["8", "01"]);
+    }
+    let shown = |path: &str| format!("/{}", Path::parse(path).unwrap());
+    let error = pinned.get(&Path::parse(&changed).unwrap()).await.unwrap_err();
+    assert_eq!(handed_on(error), changed_error(&shown(&changed)));
+    let error = pinned.get(&Path::parse(&vanished).unwrap()).await.unwrap_err();
+    assert_eq!(handed_on(error), vanished_error(&shown(&vanished)));
+    assert_eq!(pinned.verify().await, Ok(()));
+}
+
+#[tokio::test]
+async fn small_files_of_other_stores_are_read_whole() {
+    let (store, path, _) = remote(b"0123456789").await;
+    let other = Path::from("other");
+    store.put(&other, "x".into()).await.unwrap();
+    let mut slices = Vec::new();
+    for path in [&path, &other] {
+        slices.push(pinned_slice(&store.head(path).await.unwrap()));
+    }
+    let pin = || Pinned::new(Arc::clone(&store) as _, &location("s3://b/"), &slices);
+    let pinned = pin();
+    assert_eq!(pinned.get_range(&path, 2..4).await.unwrap(), "23");
+    store.put(&path, "9876543210".into()).await.unwrap();
+    assert_eq!(pinned.get_range(&path, 4..6).await.unwrap(), "45");
+    let error = pin().get_range(&path, 4..6).await.unwrap_err();
+    assert_eq!(handed_on(error), changed_error(SHOWN));
+    store.delete(&path).await.unwrap();
+    let error = pin().get_ranges(&path, &[8..9, 0..2]).await.unwrap_err();
+    assert_eq!(handed_on(error), vanished_error(SHOWN));
+}
+
+#[tokio::test]
+async fn a_bounded_number_of_bytes_of_small_files_is_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let store: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new());
+    let mut slices = Vec::new();
+    for file in 0..200 {
+        let file = folder.path().join(format!("{file:03}"));
+        fs::write(&file, vec![b'x'; 256 << 10]).unwrap();
+        let path = Path::from_absolute_path(&file).unwrap();
+        slices.push(pinned_slice(&store.head(&path).await.unwrap()));
+    }
+    let pinned = Pinned::new(store, &location("file:///"), &slices);
+    let paths: Vec<_> = slices.iter().map(|slice| Path::parse(&slice.path).unwrap()).collect();
+    for path in &paths {
+        assert_eq!(pinned.get_range(path, 2..4).await.unwrap(), "xx");
+    }
+    fs::remove_dir_all(folder.path()).unwrap();
+    let first = pinned.get_range(&paths[0], 2..4).await.unwrap_err();
+    assert_eq!(handed_on(first).kind(), ErrorKind::NotFound);
+    assert_eq!(pinned.get_range(&paths[199], 2..4).await.unwrap(), "xx");
 }

@@ -35,14 +35,16 @@ pub(in crate::input) async fn infer(
 ) -> Result<Learnt> {
     check_types(given)?;
     let mut learner = Learner { options, given, columns: None, rows: 0, left: infer_bytes };
+    let mut records = RecordReader::new(options, 0);
     let mut unread = files.iter();
     while !learner.is_done() {
         let Some(file) = unread.next() else { break };
-        learner.learn(store, file).await?;
+        records.restart(0);
+        learner.learn(store, file, &mut records).await?;
     }
     let unproven = if learner.is_done() { learner.numbers() } else { Vec::new() };
     if options.header {
-        learner.find_given(store, unread).await?;
+        learner.find_given(store, unread, &mut records).await?;
     }
     Ok(Learnt { schema: learner.finish()?, unproven })
 }
@@ -91,21 +93,26 @@ impl Learner<'_> {
         columns.map(|column| column.name.clone()).collect()
     }
 
-    async fn learn(&mut self, store: &dyn ObjectStore, file: &ObjectMeta) -> Result<()> {
+    /// Takes the rows of a file into account, by a reader that is at its start.
+    async fn learn(
+        &mut self,
+        store: &dyn ObjectStore,
+        file: &ObjectMeta,
+        records: &mut RecordReader,
+    ) -> Result<()> {
         let path = &file.location;
         let mut chunks = source::open(store, path, 0..file.size).await?.chunks;
-        let mut records = RecordReader::new(self.options, 0);
         let mut places = None;
         loop {
             let chunk = chunks.try_next().await?;
             let ended = chunk.is_none();
             let mut rest = chunk.unwrap_or_default();
             while ended || !rest.is_empty() {
-                let done = self.step(&mut records, &mut rest);
+                let done = self.step(records, &mut rest);
                 if done {
                     match &places {
-                        None => places = Some(self.start_file(&records, path)?),
-                        Some(places) => self.observe(&records, places, path)?,
+                        None => places = Some(self.start_file(records, path)?),
+                        Some(places) => self.observe(records, places, path)?,
                     }
                 }
                 if (ended && !done) || self.is_done() {
@@ -183,6 +190,7 @@ impl Learner<'_> {
         &mut self,
         store: &dyn ObjectStore,
         mut unread: impl Iterator<Item = &ObjectMeta>,
+        records: &mut RecordReader,
     ) -> Result<()> {
         loop {
             let columns = self.columns.as_deref().unwrap_or_default();
@@ -197,7 +205,7 @@ impl Learner<'_> {
                 let names = columns.iter().map(|column| column.name.as_str());
                 return Err(not_found(&missing, names));
             };
-            let names = header::look(store, &file.location, file.size, self.options).await?;
+            let names = header::look(store, &file.location, file.size, records).await?;
             self.take_names(names.unwrap_or_default(), &file.location)?;
         }
     }

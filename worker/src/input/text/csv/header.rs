@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use keyloom_common::{Error, Result, input::CsvOptions};
+use keyloom_common::{Error, Result};
 use object_store::{ObjectStore, path::Path};
 
 use super::records::RecordReader;
@@ -27,10 +27,10 @@ pub(super) struct Header {
 /// Takes the header from the start of a file's text; none if there is no row at all.
 pub(super) async fn take(
     chunks: &mut Chunks,
-    options: &CsvOptions,
+    records: &mut RecordReader,
     path: &Path,
 ) -> Result<Option<Header>> {
-    let mut records = RecordReader::new(options, 0);
+    records.restart(0);
     loop {
         let chunk = chunks.try_next().await?;
         let unended = chunk.is_none();
@@ -41,7 +41,7 @@ pub(super) async fn take(
         let (used, done) = records.read(&rest);
         if done {
             let _header = rest.split_to(used);
-            let names = names(&records, path)?;
+            let names = names(records, path)?;
             return Ok(Some(Header { names, rest, lines: records.lines(), unended }));
         }
         if unended {
@@ -55,13 +55,13 @@ pub(super) async fn look(
     store: &dyn ObjectStore,
     path: &Path,
     size: u64,
-    options: &CsvOptions,
+    records: &mut RecordReader,
 ) -> Result<Option<Vec<String>>> {
     let mut length = LOOK;
     loop {
         let whole = length >= size;
         let mut text = source::open(store, path, 0..length.min(size)).await?;
-        match take(&mut text.chunks, options, path).await? {
+        match take(&mut text.chunks, records, path).await? {
             Some(header) if whole || !header.unended => return Ok(Some(header.names)),
             None if whole => return Ok(None),
             _ => length *= 4,

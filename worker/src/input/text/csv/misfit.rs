@@ -45,12 +45,13 @@ pub(super) fn check_end(
     chunks: &[Bytes],
     lines: u64,
     path: &Path,
-    options: &CsvOptions,
+    quote: u8,
+    records: &mut RecordReader,
 ) -> Result<()> {
-    if !chunks.iter().any(|chunk| memchr::memchr(options.quote, chunk).is_some()) {
+    if !chunks.iter().any(|chunk| memchr::memchr(quote, chunk).is_some()) {
         return Ok(());
     }
-    let mut records = RecordReader::new(options, lines);
+    records.restart(lines);
     for chunk in chunks {
         let mut rest = chunk.as_ref();
         while !rest.is_empty() {

@@ -24,13 +24,13 @@ use super::{
     header,
     misfit::{self, Wanted},
     nulls,
-    records::count_lines,
+    records::{RecordReader, count_lines},
     unproven::{self, Decoded},
 };
 use crate::input::text::{
     chunks::Chunks,
     error::{at_line, parse_path},
-    source,
+    source::{self, Text},
 };
 
 /// Reads a slice that starts where a record does. The schema has all columns of the table; a column
@@ -49,23 +49,36 @@ pub(in crate::input) async fn open(
 ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
     let path = parse_path(&slice.path)?;
     let bytes = slice.bytes.start..slice.bytes.end.min(slice.size);
-    let mut chunks = source::open(&*store, &path, bytes).await?.chunks;
+    let length = bytes.end.saturating_sub(bytes.start);
+    let Text { mut chunks, compressed, .. } = source::open(&*store, &path, bytes).await?;
+    let mut records = RecordReader::new(&options, 0);
     let (mut chunk, mut lines) = (Bytes::new(), slice.lines_before);
     let names = if !options.header {
         schema.fields().iter().map(|field| field.name().clone()).collect()
     } else if slice.bytes.start == 0 {
-        let Some(header) = header::take(&mut chunks, &options, &path).await? else {
+        let Some(header) = header::take(&mut chunks, &mut records, &path).await? else {
             return Ok(stream::empty().boxed());
         };
         (chunk, lines) = (header.rest, header.lines);
         header.names
     } else {
-        header::look(&*store, &path, slice.size, &options).await?.unwrap_or_default()
+        header::look(&*store, &path, slice.size, &mut records).await?.unwrap_or_default()
     };
     let columns = Columns::new(&names, &schema, &projection, &path)?;
-    let decoder = columns.decoder(&options, batch_rows)?;
-    let held = Vec::new();
-    let rows = Rows { path, options, columns, chunks, chunk, ended: false, decoder, held, lines };
+    let most = if compressed { usize::MAX } else { columns.most_rows(length) };
+    let decoder = columns.decoder(&options, batch_rows.min(most))?;
+    let rows = Rows {
+        path,
+        options,
+        columns,
+        chunks,
+        chunk,
+        ended: false,
+        decoder,
+        records,
+        held: Vec::new(),
+        lines,
+    };
     Ok(stream::try_unfold(rows, |mut rows| async move {
         Ok(rows.next().await?.map(|batch| (batch, rows)))
     })
@@ -110,6 +123,12 @@ impl Columns {
         let fields = names.iter().zip(types).map(|(name, of)| Field::new(name, of, true));
         let file = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         Ok(Self { file, wanted, sources, projected })
+    }
+
+    /// The most rows that some bytes of text hold: the decoder makes room for a whole batch.
+    fn most_rows(&self, bytes: u64) -> usize {
+        let columns = self.file.fields().len().max(1);
+        usize::try_from(bytes).unwrap_or(usize::MAX) / columns + 1
     }
 
     fn decoder(&self, options: &CsvOptions, batch_rows: usize) -> Result<Decoder> {
@@ -158,6 +177,7 @@ struct Rows {
     chunk: Bytes,
     ended: bool,
     decoder: Decoder,
+    records: RecordReader,
     /// The text of the rows that are in the decoder.
     held: Vec<Bytes>,
     /// How many lines stand before it.
@@ -186,7 +206,8 @@ impl Rows {
             self.held.push(self.chunk.split_to(used));
             let at_end = self.ended && self.chunk.is_empty();
             if at_end {
-                misfit::check_end(&self.held, self.lines, &self.path, &self.options)?;
+                let (quote, records) = (self.options.quote, &mut self.records);
+                misfit::check_end(&self.held, self.lines, &self.path, quote, records)?;
             }
             if at_end || self.decoder.capacity() == 0 {
                 return self.flush();

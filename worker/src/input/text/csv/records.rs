@@ -13,9 +13,13 @@ pub(super) fn parser(options: &CsvOptions) -> Reader {
         .escape(options.escape)
         .comment(options.comment)
         .build();
-    // It would take a mark of the byte order away wherever it starts.
-    parser.read_record(b"\n", &mut [0], &mut [0]);
+    pass_over_mark(&mut parser);
     parser
+}
+
+/// It would take a mark of the byte order away wherever it starts.
+fn pass_over_mark(parser: &mut Reader) {
+    parser.read_record(b"\n", &mut [0], &mut [0]);
 }
 
 /// How many lines end within some bytes.
@@ -59,6 +63,16 @@ impl RecordReader {
             line: lines + 1,
             place: Place::Between,
         }
+    }
+
+    /// The same reader for other text: to make one takes longer than to read a small file. (Clones of
+    /// csv-core's state machine do not know its delimiter.)
+    pub(super) fn restart(&mut self, lines: u64) {
+        self.parser.reset();
+        pass_over_mark(&mut self.parser);
+        (self.filled, self.fields) = (0, 0);
+        (self.lines, self.line) = (lines, lines + 1);
+        self.place = Place::Between;
     }
 
     /// Reads on, to the end of a record at most: how many bytes it took, and whether a record ended.
