@@ -128,7 +128,7 @@ fn pieces(batch: &RecordBatch) -> Vec<RecordBatch> {
 /// All columns of a file, and one that is looked up.
 async fn look_up(session: &Session, path: &str) -> Result<usize> {
     session.register("flights", path).await?;
-    let query = "SELECT *, kv_get('airports', origin, 'name') AS name FROM flights";
+    let query = "SELECT *, kv_get(origin, source => 'airports')['name'] AS name FROM flights";
     let mut job = session.submit(session.sql(query).await?).await?;
     let mut rows = 0;
     while let Some(batch) = job.next_batch().await? {

@@ -13,6 +13,7 @@ use keyloom_common::{
     },
 };
 use object_store::{ObjectMeta, ObjectStore};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Inputs, hive, in_file, ipc, lance,
@@ -237,10 +238,18 @@ async fn csv_contents(
     given: &Schema,
 ) -> Result<Contents> {
     let mut options = csv_options(spec, files)?;
-    let learnt = csv::infer(store.as_ref(), files, &options, given, spec.infer_bytes).await?;
-    options.unproven = learnt.unproven;
+    // One core learns the columns while another looks where records start.
+    let learnt = AbortOnDropHandle::new(tokio::spawn({
+        let (store, files, infer_bytes) = (Arc::clone(store), files.to_vec(), spec.infer_bytes);
+        let (options, given) = (options.clone(), given.clone());
+        async move { csv::infer(store.as_ref(), &files, &options, &given, infer_bytes).await }
+    }));
     let pieces = |meta| csv::pieces(store.as_ref(), meta, &options, spec.piece_bytes);
-    let pieces = each(files.iter(), pieces).await?;
+    let pieces = each(files.iter(), pieces).await;
+    let learnt = learnt.await;
+    let learnt = learnt.map_err(|error| Error::internal(format!("csv columns: {error}")))??;
+    let pieces = pieces?;
+    options.unproven = learnt.unproven;
     Ok(Contents { layout: Layout::Csv(options), schema: learnt.schema, pieces })
 }
 

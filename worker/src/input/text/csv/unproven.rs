@@ -64,21 +64,31 @@ fn has_inexact(batch: &RecordBatch, column: usize) -> bool {
     values.is_some_and(|values| !values.iter().flatten().all(exact))
 }
 
-/// Whether a value may begin with a zero before another digit, or with a plus.
+/// Whether a value may begin with a zero before another digit, or with a plus before one.
 fn has_codes(text: &[u8], options: &CsvOptions) -> bool {
-    let begins = |at: usize| {
-        let before = at.checked_sub(1).map(|at| text[at]);
-        before.is_none_or(|byte| {
-            byte == options.delimiter || byte == options.quote || matches!(byte, b'\n' | b'\r')
-        })
-    };
-    memchr::memchr2_iter(b'0', b'+', text).any(|at| {
-        let first = match at.checked_sub(1) {
-            Some(sign) if text[sign] == b'-' => sign,
-            _ => at,
-        };
-        text.get(at + 1).is_some_and(u8::is_ascii_digit) && begins(first)
-    })
+    // What stands before the text ends a record, and nothing goes on behind it.
+    let first = [b"\n", &text[..text.len().min(3)], &[0; 3]].concat();
+    let last = [&text[text.len().saturating_sub(3)..], &[0; 3]].concat();
+    [&first, text, &last].into_iter().any(|text| has_codes_within(text, options))
+}
+
+/// The same of values that neither begin nor end the text. No branches: it looks at many bytes at once.
+fn has_codes_within(text: &[u8], options: &CsvOptions) -> bool {
+    let Some(places) = text.len().checked_sub(3) else { return false };
+    let [before, first, second, third] = [0, 1, 2, 3].map(|at| &text[at..at + places]);
+    let (delimiter, quote) = (options.delimiter, options.quote);
+    let begins =
+        |byte: u8| (byte == delimiter) | (byte == quote) | (byte == b'\n') | (byte == b'\r');
+    let leads = |byte: u8| (byte == b'0') | (byte == b'+');
+    let is_digit = |byte: u8| byte.wrapping_sub(b'0') < 10;
+    let mut found = false;
+    for place in 0..places {
+        let (first, second, third) = (first[place], second[place], third[place]);
+        let unsigned = leads(first) & is_digit(second);
+        let signed = (first == b'-') & leads(second) & is_digit(third);
+        found |= begins(before[place]) & (unsigned | signed);
+    }
+    found
 }
 
 /// The first such value.
@@ -111,6 +121,43 @@ fn find(
             }
         } else if ended {
             return None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_found_wherever_they_stand() {
+        let options = CsvOptions::default();
+        let codes = ["01", "-01", "+1", "-+1", "a,01", "a\n-00,b", "1,\"007\"", "a\r+5,1", "a,00"];
+        let none = [
+            "",
+            "0",
+            "-0",
+            "1,0",
+            "0,1",
+            "0.5,-0.5",
+            "10,100,-10",
+            "a01",
+            "a,b\n1",
+            "2001-01-01 00:00",
+            "+",
+            "+a",
+            "1e+05",
+            "-",
+            ",0",
+        ];
+        for (texts, expected) in [(&codes[..], true), (&none[..], false)] {
+            for text in texts {
+                assert_eq!(has_codes(text.as_bytes(), &options), expected, "{text}");
+                let long = format!("{}\n{text}", "17,text\n".repeat(100));
+                assert_eq!(has_codes(long.as_bytes(), &options), expected, "…{text}");
+                let long = format!("{text}\n{}", "17,text\n".repeat(100));
+                assert_eq!(has_codes(long.as_bytes(), &options), expected, "{text}…");
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn decoded(data_type: &DataType, complete: bool) -> DataType {
     };
     match data_type {
         DataType::Dictionary(_, values) => decoded(values, complete),
-        integer if integer.is_integer() && !complete => DataType::Utf8,
+        integer if integer.is_integer() && !complete => DataType::Utf8View,
         DataType::List(field) => DataType::List(inner(field)),
         DataType::LargeList(field) => DataType::LargeList(inner(field)),
         DataType::FixedSizeList(field, size) => DataType::FixedSizeList(inner(field), *size),
@@ -32,7 +32,7 @@ pub(super) fn convert(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, Arrow
     if array.data_type() == to {
         return Ok(ArrayRef::clone(array));
     }
-    let texts = array.as_string_opt::<i32>().filter(|_| to.is_integer());
+    let texts = array.as_string_view_opt().filter(|_| to.is_integer());
     if let Some(code) = texts.and_then(|texts| texts.iter().flatten().find(|text| is_code(text))) {
         return Err(ArrowError::CastError(format!("'{code}' is a text")));
     }

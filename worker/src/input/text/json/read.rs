@@ -1,10 +1,10 @@
 //! The rows of a slice of a JSON file.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use arrow::{
     array::{RecordBatch, RecordBatchOptions},
-    datatypes::{Field, Schema, SchemaRef},
+    datatypes::{DataType, Field, Schema, SchemaRef},
     error::ArrowError,
     json::{ReaderBuilder, reader::Decoder},
 };
@@ -70,8 +70,8 @@ pub(in crate::input) async fn open(
 /// What is decoded, and what becomes of it.
 #[derive(Debug)]
 pub(super) struct Columns {
-    /// The columns that are decoded, as the table has them: if it is not known that the rows have
-    /// no other fields, all of the table.
+    /// The columns that are decoded, the wanted ones as the table has them: if it is not known that
+    /// the rows have no other fields, all of the table.
     pub(super) table: SchemaRef,
     /// The same with types that Arrow's reader gives.
     pub(super) decoded: SchemaRef,
@@ -90,7 +90,16 @@ impl Columns {
         kept.dedup();
         let sources = projection.iter().filter_map(|index| kept.binary_search(index).ok());
         let sources = sources.collect();
-        let table = Arc::new(schema.project(&kept)?);
+        let wanted: HashSet<_> = projection.iter().collect();
+        let fields = kept.iter().map(|index| {
+            let field = schema.field(*index);
+            match wanted.contains(index) || field.data_type().is_nested() {
+                true => field.clone(),
+                // Any scalar will do, and this type takes the least time.
+                false => Field::new(field.name(), DataType::Utf8View, true),
+            }
+        });
+        let table = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let fields = table.fields().iter().map(|field| {
             Field::new(field.name(), decoded(field.data_type(), layout.complete), true)
         });
