@@ -156,9 +156,15 @@ impl InputScanExec {
     /// The same scan of other partitions.
     #[must_use]
     pub fn with_partitions(&self, partitions: Vec<ScanPartition>) -> Self {
-        let properties = Arc::new(properties(self.schema(), partitions.len()));
-        let metrics = ExecutionPlanMetricsSet::new();
-        Self { partitions, properties, metrics, ..self.clone() }
+        Self {
+            table: Arc::clone(&self.table),
+            projection: self.projection.clone(),
+            predicate: self.predicate.clone(),
+            limit: self.limit,
+            properties: Arc::new(properties(self.schema(), partitions.len())),
+            partitions,
+            metrics: ExecutionPlanMetricsSet::new(),
+        }
     }
 
     /// What all slices share.

@@ -7,13 +7,14 @@
 use std::{
     collections::{HashMap, VecDeque},
     fs::{File, Metadata},
-    io::{self, Read},
+    io::{self, Read as _},
     os::unix::fs::MetadataExt,
     sync::{Arc, Mutex, PoisonError},
     time::UNIX_EPOCH,
 };
 
 use bytes::Bytes;
+use futures::future::join_all;
 use object_store::{
     GetOptions, ObjectStoreExt, Result as StoreResult, local::LocalFileSystem, memory::InMemory,
     path::Path,
@@ -28,6 +29,9 @@ const LARGEST: u64 = 256 << 10;
 /// The most files that are read in one go.
 const GROUP_FILES: usize = 64;
 
+/// How many of them a thread reads: where each takes its time, some threads wait at once.
+const THREAD_FILES: usize = 16;
+
 /// The most bytes of them.
 const GROUP_BYTES: u64 = 2 << 20;
 
@@ -37,18 +41,23 @@ const MEMORY_BYTES: u64 = 32 << 20;
 /// The small ones of many files.
 #[derive(Debug)]
 pub(super) struct SmallFiles {
-    /// Files that are read in one go.
-    groups: Vec<Vec<Path>>,
+    groups: Vec<Group>,
     /// The place of a file's group.
     places: HashMap<Path, usize>,
-    read: Mutex<VecDeque<Group>>,
+    read: Mutex<VecDeque<Read>>,
 }
 
-/// A group that was asked for.
+/// Files that are read in one go.
 #[derive(Debug)]
 struct Group {
-    place: usize,
+    paths: Vec<Path>,
     bytes: u64,
+}
+
+/// A group that was asked for, by its place.
+#[derive(Debug)]
+struct Read {
+    group: usize,
     files: Arc<OnceCell<InMemory>>,
 }
 
@@ -60,21 +69,19 @@ impl SmallFiles {
     ) -> Self {
         let mut small = Self { groups: Vec::new(), places: HashMap::new(), read: Mutex::default() };
         let most = if are_local { GROUP_FILES } else { 1 };
-        let mut bytes = 0;
         let is_one = files.len() == 1;
         for (path, size) in files.filter(|(_, size)| *size <= LARGEST && !is_one) {
             let Ok(path) = Path::parse(path) else { continue };
-            bytes += size;
             match small.groups.last_mut() {
-                Some(group) if group.len() < most && bytes <= GROUP_BYTES => group.push(path),
-                _ => {
-                    small.groups.push(vec![path]);
-                    bytes = size;
+                Some(group) if group.paths.len() < most && group.bytes + size <= GROUP_BYTES => {
+                    group.paths.push(path);
+                    group.bytes += size;
                 }
+                _ => small.groups.push(Group { paths: vec![path], bytes: size }),
             }
         }
         for (place, group) in small.groups.iter().enumerate() {
-            small.places.extend(group.iter().map(|path| (path.clone(), place)));
+            small.places.extend(group.paths.iter().map(|path| (path.clone(), place)));
         }
         small
     }
@@ -91,33 +98,32 @@ impl SmallFiles {
     /// If a file that is not local cannot be read.
     pub(super) async fn get(&self, path: &Path, pinned: &Pinned) -> StoreResult<Option<InMemory>> {
         let Some(place) = self.group(path) else { return Ok(None) };
-        let paths = &self.groups[place];
-        let bytes = paths.iter().filter_map(|path| Some(pinned.pin(path).ok()?.size)).sum();
-        let group = self.asked_for(place, bytes);
-        let files = group.get_or_try_init(|| read(pinned, paths)).await?;
+        let asked_for = self.asked_for(place);
+        let files = asked_for.get_or_try_init(|| read(pinned, &self.groups[place].paths)).await?;
         Ok(files.head(path).await.is_ok().then(|| files.clone()))
     }
 
     /// A group, for which those are dropped that were asked for first if there is no room.
-    fn asked_for(&self, place: usize, bytes: u64) -> Arc<OnceCell<InMemory>> {
+    fn asked_for(&self, group: usize) -> Arc<OnceCell<InMemory>> {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(group) = read.iter().find(|group| group.place == place) {
-            return Arc::clone(&group.files);
+        if let Some(known) = read.iter().find(|known| known.group == group) {
+            return Arc::clone(&known.files);
         }
-        let mut held = bytes + read.iter().map(|group| group.bytes).sum::<u64>();
+        let bytes = |group: usize| self.groups[group].bytes;
+        let mut held = bytes(group) + read.iter().map(|known| bytes(known.group)).sum::<u64>();
         while held > MEMORY_BYTES {
             let Some(first) = read.pop_front() else { break };
-            held -= first.bytes;
+            held -= bytes(first.group);
         }
         let files = Arc::default();
-        read.push_back(Group { place, bytes, files: Arc::clone(&files) });
+        read.push_back(Read { group, files: Arc::clone(&files) });
         files
     }
 }
 
 async fn read(pinned: &Pinned, paths: &[Path]) -> StoreResult<InMemory> {
     let read = match pinned.is_local() {
-        true => local(pinned.clone(), paths.to_vec()).await,
+        true => local(pinned, paths).await,
         false => remote(pinned, paths).await?,
     };
     let in_memory = InMemory::new();
@@ -128,15 +134,18 @@ async fn read(pinned: &Pinned, paths: &[Path]) -> StoreResult<InMemory> {
 }
 
 /// Local files, as far as they are what was pinned.
-async fn local(pinned: Pinned, paths: Vec<Path>) -> Vec<(Path, Bytes)> {
-    let read = tokio::task::spawn_blocking(move || {
-        let read = paths.into_iter().filter_map(|path| {
-            let contents = whole(&path, pinned.pin(&path).ok()?).ok()??;
-            Some((path, contents.into()))
-        });
-        read.collect()
+async fn local(pinned: &Pinned, paths: &[Path]) -> Vec<(Path, Bytes)> {
+    let read = paths.chunks(THREAD_FILES).map(|paths| {
+        let (pinned, paths) = (pinned.clone(), paths.to_vec());
+        tokio::task::spawn_blocking(move || {
+            let read = paths.into_iter().filter_map(|path| {
+                let contents = whole(&path, pinned.pin(&path).ok()?).ok()??;
+                Some((path, contents.into()))
+            });
+            read.collect::<Vec<_>>()
+        })
     });
-    read.await.unwrap_or_default()
+    join_all(read).await.into_iter().flat_map(Result::unwrap_or_default).collect()
 }
 
 /// The contents of a local file, if it is what was pinned.

@@ -195,7 +195,7 @@ impl Files {
     }
 }
 
-/// Counts what the source of a slice counted, but for what the scan counts itself.
+/// Counts what the source of some slices counted, but for what the scan counts itself.
 fn count(metrics: &ExecutionPlanMetricsSet, counted: &MetricsSet) {
     const OWN: [&str; 7] = [
         "output_rows",
@@ -206,6 +206,7 @@ fn count(metrics: &ExecutionPlanMetricsSet, counted: &MetricsSet) {
         "end_timestamp",
         "spill_count",
     ];
+    let counted = counted.aggregate_by_name();
     for metric in counted.iter().filter(|metric| !OWN.contains(&metric.value().name())) {
         metrics.register(Arc::clone(metric));
     }
