@@ -19,6 +19,7 @@ pub mod lookup;
 pub mod plan;
 pub mod report;
 pub mod rpc;
+pub mod size;
 pub mod store;
 
 pub use error::{Error, ErrorKind, Result};

@@ -15,6 +15,7 @@ use datafusion::{
 use keyloom_common::{
     BlobId, Error, ipc,
     plan::{FramePartition, FrameScanExec},
+    size::batch_bytes,
 };
 
 use crate::{link::Link, settings::Settings};
@@ -68,7 +69,7 @@ fn partitions(batches: &[RecordBatch], settings: &Settings) -> Vec<Vec<RecordBat
     let mut groups = vec![Vec::new()];
     let (mut rows, mut bytes) = (0, 0);
     for batch in batches.iter().filter(|batch| batch.num_rows() > 0) {
-        let row_bytes = batch.get_array_memory_size().div_ceil(batch.num_rows()).max(1);
+        let row_bytes = batch_bytes(batch).div_ceil(batch.num_rows()).max(1);
         let mut start = 0;
         while start < batch.num_rows() {
             let by_rows = settings.task_rows.saturating_sub(rows);

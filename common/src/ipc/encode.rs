@@ -9,7 +9,7 @@ use arrow_ipc::writer::{
 };
 use bytes::Bytes;
 
-use crate::error::Result;
+use crate::{error::Result, size::batch_bytes};
 
 /// Messages with smaller bodies are put together in a chunk.
 const SMALL_BODY_BYTES: usize = 64 * 1024;
@@ -109,7 +109,7 @@ impl Encoder {
 
     /// Half of a chunk, since a batch may take more bytes in a stream than in memory.
     fn rows_a_piece(&self, batch: &RecordBatch) -> usize {
-        let bytes = batch.get_array_memory_size().max(1);
+        let bytes = batch_bytes(batch).max(1);
         let rows = batch.num_rows().saturating_mul(self.chunk_bytes / 2) / bytes;
         rows.clamp(1, batch.num_rows().max(1))
     }

@@ -13,6 +13,7 @@ use keyloom_common::{
     BlobId, Error, Result, TaskId, ipc,
     plan::{FramePartition, FrameScanExec, encode_plan},
     rpc::{TaskOutput, Work},
+    size::batch_bytes,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
@@ -226,7 +227,7 @@ impl Feeder {
                 let piece = batch.slice(start, length);
                 start += length;
                 pending_rows += length;
-                bytes += piece.get_array_memory_size() * length / batch.num_rows();
+                bytes += batch_bytes(&piece);
                 batches.push(piece);
                 if pending_rows >= max_rows || bytes >= max_bytes {
                     self.add_rows(&std::mem::take(&mut batches)).await?;

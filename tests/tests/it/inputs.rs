@@ -26,6 +26,7 @@ on_all_deployments! {
     batches_keep_their_order,
     batches_without_rows,
     batches_that_differ_are_refused,
+    slices_of_a_batch_are_cut_by_what_they_hold,
     a_table_name_that_is_taken_is_refused,
     table_names_are_as_they_are_written,
     parquet_row_groups_keep_their_order_over_many_tasks,
@@ -151,6 +152,19 @@ async fn batches_keep_their_order(session: &TestSession) -> Result<()> {
         .collect();
     assert_eq!(rows(query).await?, expected);
     Ok(())
+}
+
+async fn slices_of_a_batch_are_cut_by_what_they_hold(session: &TestSession) -> Result<()> {
+    let session = session.undivided().await?;
+    let text = "x".repeat(500);
+    let rows = batch([("n", ints(0..40_000)), ("t", strings(vec![text.as_str(); 40_000]))]);
+    // Each of them shares the 20 MB of all.
+    let slices: Vec<_> = (0..100).map(|slice| rows.slice(slice * 400, 400)).collect();
+    session.register_batches("f", &slices)?;
+    assert_eq!(session.summary("SELECT n FROM f").await?.tasks, 2);
+    session
+        .check("SELECT count(*), sum(n), max(t) FROM f", &[&format!("40000 | 799980000 | {text}")])
+        .await
 }
 
 async fn batches_without_rows(session: &TestSession) -> Result<()> {

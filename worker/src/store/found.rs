@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
-use keyloom_common::{Error, Result};
+use keyloom_common::{Error, Result, size::array_bytes};
 
 /// The rows found.
 #[derive(Clone, Debug, Default)]
@@ -147,9 +147,7 @@ impl Fetched {
     }
 }
 
-/// The bytes of an array's values. Only they count, not the buffers around them, which may be
-/// larger and shared.
+/// The bytes of an array's values.
 pub(crate) fn value_bytes(array: &ArrayRef) -> u64 {
-    let size = array.to_data().get_slice_memory_size();
-    size.unwrap_or_else(|_| array.get_array_memory_size()) as u64
+    array_bytes(array) as u64
 }
