@@ -6,21 +6,20 @@ use std::{num::NonZeroUsize, sync::Arc, thread::available_parallelism};
 
 use async_trait::async_trait;
 use keyloom_common::{
-    Error, Result,
+    Result,
     rpc::{ClientApiClient, WorkerApiClient},
 };
 use keyloom_coordinator::{Coordinator, Local};
 use keyloom_worker::{Agent, Dial, TasksShared, agent::CoordinatorBlobs};
-use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::settings::EmbeddedSettings;
+use crate::{background::Background, settings::EmbeddedSettings};
 
 /// A coordinator and workers in this process. Dropping it stops them.
 #[derive(Debug)]
 pub(crate) struct Embedded {
     local: Local,
-    runtime: Option<Runtime>,
+    background: Background,
     _stop: DropGuard,
 }
 
@@ -39,13 +38,9 @@ impl Embedded {
         let workers = settings
             .workers
             .unwrap_or_else(|| available_parallelism().map_or(1, NonZeroUsize::get));
-        let runtime = Builder::new_multi_thread()
-            .thread_name("keyloom")
-            .worker_threads(workers.max(available_parallelism().map_or(1, NonZeroUsize::get)))
-            .enable_all()
-            .build()
-            .map_err(|error| Error::resource_exhausted(format!("no threads: {error}")))?;
-        let entered = runtime.enter();
+        let threads = workers.max(available_parallelism().map_or(1, NonZeroUsize::get));
+        let background = Background::start(threads)?;
+        let entered = background.handle().enter();
         let local = Coordinator::start(settings.coordinator).local();
         let dial: Arc<dyn Dial> = Arc::new(LocalDial(local.clone()));
         let blobs = CoordinatorBlobs::new(Arc::clone(&dial), settings.worker.rpc.clone());
@@ -59,28 +54,19 @@ impl Embedded {
                 dial: Arc::clone(&dial),
                 tasks: tasks.clone(),
             };
-            runtime.spawn(agent.run(stop.clone()));
+            background.handle().spawn(agent.run(stop.clone()));
         }
         drop(entered);
-        Ok(Self { local, runtime: Some(runtime), _stop: stop.drop_guard() })
+        Ok(Self { local, background, _stop: stop.drop_guard() })
     }
 
-    pub(crate) fn handle(&self) -> Option<&Handle> {
-        self.runtime.as_ref().map(Runtime::handle)
+    pub(crate) fn background(&self) -> &Background {
+        &self.background
     }
 
     /// A connection to the coordinator.
     pub(crate) fn client(&self) -> ClientApiClient {
-        let _entered = self.handle().map(Handle::enter);
+        let _entered = self.background.handle().enter();
         self.local.client()
-    }
-}
-
-impl Drop for Embedded {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            // Waiting is not allowed here if the session is dropped within another runtime.
-            runtime.shutdown_background();
-        }
     }
 }

@@ -72,8 +72,8 @@ fn column(expr: &Expr) -> Option<String> {
 /// A call under construction. [`KvExpr::build`] finds its store and checks it.
 #[derive(Clone, Debug)]
 #[must_use = "call build() for the expression"]
-pub struct KvExpr<'a> {
-    session: &'a Session,
+pub struct KvExpr {
+    session: Session,
     function: Function,
     key: Key,
     source: Option<String>,
@@ -82,23 +82,23 @@ pub struct KvExpr<'a> {
 
 impl Session {
     /// Looks a key up and answers a struct of the row's columns, null for a null key.
-    pub fn kv_get(&self, key: impl Into<Key>) -> KvExpr<'_> {
-        KvExpr::new(self, Function::Get, key.into())
+    pub fn kv_get(&self, key: impl Into<Key>) -> KvExpr {
+        KvExpr::new(self.clone(), Function::Get, key.into())
     }
 
     /// Looks lists of keys up and answers lists of structs of the same length and order.
-    pub fn kv_batch_get(&self, keys: impl Into<Key>) -> KvExpr<'_> {
-        KvExpr::new(self, Function::BatchGet, keys.into())
+    pub fn kv_batch_get(&self, keys: impl Into<Key>) -> KvExpr {
+        KvExpr::new(self.clone(), Function::BatchGet, keys.into())
     }
 
     /// Answers whether the store holds a key, null for a null key.
-    pub fn kv_exists(&self, key: impl Into<Key>) -> KvExpr<'_> {
-        KvExpr::new(self, Function::Exists, key.into())
+    pub fn kv_exists(&self, key: impl Into<Key>) -> KvExpr {
+        KvExpr::new(self.clone(), Function::Exists, key.into())
     }
 }
 
-impl<'a> KvExpr<'a> {
-    fn new(session: &'a Session, function: Function, key: Key) -> Self {
+impl KvExpr {
+    fn new(session: Session, function: Function, key: Key) -> Self {
         Self { session, function, key, source: None, options: CallOptions::default() }
     }
 

@@ -20,6 +20,7 @@
 //! In reading order: [`session`] is what users hold; [`store`] describes stores; [`functions`]
 //! build expressions; [`input`] reads tables; [`query`] hands plans to a coordinator.
 
+mod background;
 mod connection;
 mod contents;
 mod embedded;

@@ -60,9 +60,9 @@ fn columns(query: &DataFrame) -> Vec<(String, DataType)> {
 }
 
 /// Adds columns that are calls, in order.
-fn with_calls<'a>(
+fn with_calls(
     table: DataFrame,
-    calls: impl IntoIterator<Item = (&'static str, KvExpr<'a>)>,
+    calls: impl IntoIterator<Item = (&'static str, KvExpr)>,
 ) -> Result<DataFrame> {
     calls
         .into_iter()
