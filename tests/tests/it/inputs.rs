@@ -4,7 +4,7 @@ mod cutting;
 mod fresh;
 mod lance;
 
-use std::{fs, fs::File, io::Write, slice};
+use std::{fs, fs::File, io::Write, slice, sync::Arc};
 
 use anyhow::{Context, Result};
 use arrow::{
@@ -38,6 +38,7 @@ on_all_deployments! {
     json_lines_keep_their_order_over_many_tasks,
     arrow_files_keep_their_order_over_many_tasks,
     many_small_files_are_read_in_order_with_their_folders,
+    large_files_between_small_ones_keep_their_place,
     a_broken_row_group_among_many_files_is_named,
     globs_choose_files,
     hidden_files_are_no_input,
@@ -157,13 +158,15 @@ async fn batches_keep_their_order(session: &TestSession) -> Result<()> {
 async fn slices_of_a_batch_are_cut_by_what_they_hold(session: &TestSession) -> Result<()> {
     let session = session.undivided().await?;
     let text = "x".repeat(500);
-    let rows = batch([("n", ints(0..40_000)), ("t", strings(vec![text.as_str(); 40_000]))]);
-    // Each of them shares the 20 MB of all.
+    let texts = vec![text.as_str(); 40_000];
+    let views = column(StringViewArray::from(texts.clone()));
+    let rows = batch([("n", ints(0..40_000)), ("t", strings(texts)), ("v", views)]);
+    // Each of them shares the 40 MB of all.
     let slices: Vec<_> = (0..100).map(|slice| rows.slice(slice * 400, 400)).collect();
     session.register_batches("f", &slices)?;
-    assert_eq!(session.summary("SELECT n FROM f").await?.tasks, 2);
+    assert_eq!(session.summary("SELECT n FROM f").await?.tasks, 3);
     session
-        .check("SELECT count(*), sum(n), max(t) FROM f", &[&format!("40000 | 799980000 | {text}")])
+        .check("SELECT count(*), sum(n), max(v) FROM f", &[&format!("40000 | 799980000 | {text}")])
         .await
 }
 
@@ -341,6 +344,35 @@ async fn many_small_files_are_read_in_order_with_their_folders(
         session.check(&count, &[&(600 + rows).to_string()]).await?;
         let some = format!("SELECT n FROM {format} OFFSET 299 LIMIT 3");
         session.check(&some, &["299", "300", "301"]).await?;
+    }
+    Ok(())
+}
+
+async fn large_files_between_small_ones_keep_their_place(session: &TestSession) -> Result<()> {
+    let session = session.undivided().await?;
+    for format in ["csv", "parquet"] {
+        let folder = session.path(format);
+        fs::create_dir(&folder)?;
+        let (small, large) = (2, ROWS_BEYOND_SMALL);
+        let mut start = 0;
+        for (file, rows) in [large, small, small, large, small].into_iter().enumerate() {
+            let numbers = numbered(start, start + rows);
+            let keys = batch([("k", Arc::clone(numbers.column(1)))]);
+            let path = |part: &str| format!("{folder}/{file}-{part}.{format}");
+            write(&path("a"), &numbers)?;
+            // A file that lacks the column that is asked for.
+            write(&path("b"), &if rows == small { keys } else { numbered(-1, -1) })?;
+            start += rows;
+        }
+        session.register(format, &*folder).await?;
+        let sql = format!("SELECT count(*), count(n), sum(n) FROM {format}");
+        let expected = format!("{} | {start} | {}", start + 3 * small, start * (start - 1) / 2);
+        session.check(&sql, &[&expected]).await?;
+        let some = format!("SELECT n FROM {format} OFFSET {} LIMIT 10", large - 1);
+        let (a, b, c, d) = (large - 1, large, large + 1, large + 2);
+        let numbers = [a, b, c, -1, -1, d, d + 1, -1, -1, d + 2];
+        let shown = numbers.map(|n| if n < 0 { "NULL".to_owned() } else { n.to_string() });
+        session.check(&some, &shown.each_ref().map(String::as_str)).await?;
     }
     Ok(())
 }

@@ -5,7 +5,8 @@
 //! ones. Reads of local files do not say which content they saw: those files are looked at before, and
 //! once more when the task is done ([`Pinned::verify`]).
 //!
-//! Of many files, small ones are read whole and many at once ([`small`]).
+//! Small ones of many local files are read whole, and looked at before and after that alone
+//! ([`small`]).
 //!
 //! Long reads from behind a network are made in spans, each kept in memory: no request is open for
 //! longer than its bounds allow while a reader is busy with what came.
@@ -100,8 +101,10 @@ impl Pinned {
 
     fn of(inner: Arc<dyn ObjectStore>, location: &Location, pins: Vec<(String, Pin)>) -> Self {
         let location = location.clone();
-        let sizes = pins.iter().map(|(path, pin)| (path.as_str(), pin.size));
-        let small = SmallFiles::new(sizes, is_local(&location));
+        let small = match is_local(&location) {
+            true => SmallFiles::new(pins.iter().map(|(path, pin)| (path.as_str(), pin.size))),
+            false => SmallFiles::default(),
+        };
         let pins = pins.into_iter().collect();
         Self(Arc::new(Shared { inner, location, pins, small, read: Mutex::default() }))
     }
@@ -257,7 +260,7 @@ impl fmt::Display for Pinned {
 impl ObjectStore for Pinned {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> StoreResult<GetResult> {
         if !options.head
-            && let Some(files) = self.0.small.get(location, self).await?
+            && let Some(files) = self.0.small.get(location, self).await
         {
             return files.get_opts(location, options).await;
         }
@@ -278,7 +281,7 @@ impl ObjectStore for Pinned {
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> StoreResult<Vec<Bytes>> {
-        if let Some(files) = self.0.small.get(location, self).await? {
+        if let Some(files) = self.0.small.get(location, self).await {
             return files.get_ranges(location, ranges).await;
         }
         if self.is_local() {

@@ -1,6 +1,7 @@
 use std::fs;
 
 use datafusion::error::DataFusionError;
+use futures::future::maybe_done;
 use keyloom_common::ErrorKind;
 use object_store::{local::LocalFileSystem, memory::InMemory};
 
@@ -214,24 +215,34 @@ async fn small_local_files_are_read_as_they_were_pinned() {
 }
 
 #[tokio::test]
-async fn small_files_of_other_stores_are_read_whole() {
-    let (store, path, _) = remote(b"0123456789").await;
-    let other = Path::from("other");
-    store.put(&other, "x".into()).await.unwrap();
+async fn a_file_that_is_named_twice_is_read_once() {
+    let files = [("a", 1), ("b", 1), ("a", 1), ("large", 1 << 20), ("c", 0)];
+    let small = SmallFiles::new(files.into_iter());
+    let groups = ["a", "b", "large", "c"].map(|path| small.group(&Path::from(path)));
+    assert_eq!(groups, [Some(0), Some(0), None, Some(0)]);
+    let alone = SmallFiles::new([("a", 1)].into_iter());
+    assert_eq!(alone.group(&Path::from("a")), None);
+}
+
+#[tokio::test]
+async fn whoever_waits_for_small_files_makes_their_reading_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let store: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new());
     let mut slices = Vec::new();
-    for path in [&path, &other] {
-        slices.push(pinned_slice(&store.head(path).await.unwrap()));
+    for name in ["one", "other"] {
+        let file = folder.path().join(name);
+        fs::write(&file, name).unwrap();
+        let path = Path::from_absolute_path(&file).unwrap();
+        slices.push(pinned_slice(&store.head(&path).await.unwrap()));
     }
-    let pin = || Pinned::new(Arc::clone(&store) as _, &location("s3://b/"), &slices);
-    let pinned = pin();
-    assert_eq!(pinned.get_range(&path, 2..4).await.unwrap(), "23");
-    store.put(&path, "9876543210".into()).await.unwrap();
-    assert_eq!(pinned.get_range(&path, 4..6).await.unwrap(), "45");
-    let error = pin().get_range(&path, 4..6).await.unwrap_err();
-    assert_eq!(handed_on(error), changed_error(SHOWN));
-    store.delete(&path).await.unwrap();
-    let error = pin().get_ranges(&path, &[8..9, 0..2]).await.unwrap_err();
-    assert_eq!(handed_on(error), vanished_error(SHOWN));
+    let pinned = Pinned::new(store, &location("file:///"), &slices);
+    let [one, other] = [0, 1].map(|file| Path::parse(&slices[file].path).unwrap());
+    // Asked for first, and then left alone for as long as the other takes.
+    let mut first = Box::pin(maybe_done(pinned.get_range(&one, 0..3)));
+    let _pending = futures::poll!(&mut first);
+    assert_eq!(pinned.get_range(&other, 0..5).await.unwrap(), "other");
+    (&mut first).await;
+    assert_eq!(first.as_mut().take_output().unwrap().unwrap(), "one");
 }
 
 #[tokio::test]

@@ -12,7 +12,10 @@ use futures::{
     StreamExt, TryStreamExt,
     stream::{self, BoxStream},
 };
-use keyloom_common::{Error, Result};
+use keyloom_common::{Error, Result, size::batch_bytes};
+
+/// The most bytes of batches that are put together.
+const TOGETHER_BYTES: usize = 8 << 20;
 
 pub(super) type Batches = BoxStream<'static, Result<RecordBatch>>;
 
@@ -33,20 +36,54 @@ pub(super) fn put_together(batches: Batches, schema: &SchemaRef, rows: usize) ->
     let rows = rows.max(1);
     let coalescer = BatchCoalescer::new(Arc::clone(schema), rows);
     let coalescer = coalescer.with_biggest_coalesce_batch_size(Some(rows / 2));
-    let state = (batches, coalescer);
-    let together = stream::try_unfold(state, |(mut batches, mut coalescer)| async move {
+    let together = Together { batches, coalescer, bytes: 0, large: None };
+    stream::try_unfold(together, |mut together| async move {
+        Ok(together.next().await?.map(|batch| (batch, together)))
+    })
+    .boxed()
+}
+
+struct Together {
+    batches: Batches,
+    coalescer: BatchCoalescer,
+    /// The bytes of the rows that wait for others, or more.
+    bytes: usize,
+    /// A batch that nothing is put to, behind those rows.
+    large: Option<RecordBatch>,
+}
+
+impl Together {
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
-            if let Some(batch) = coalescer.next_completed_batch() {
-                return Ok::<_, Error>(Some((batch, (batches, coalescer))));
+            if let Some(batch) = self.coalescer.next_completed_batch() {
+                return Ok(Some(batch));
             }
-            match batches.try_next().await? {
-                Some(batch) => coalescer.push_batch(batch)?,
-                None if coalescer.is_empty() => return Ok(None),
-                None => coalescer.finish_buffered_batch()?,
+            if let Some(large) = self.large.take() {
+                return Ok(Some(large));
+            }
+            match self.batches.try_next().await? {
+                Some(batch) => self.push(batch)?,
+                None if self.coalescer.is_empty() => return Ok(None),
+                None => self.coalescer.finish_buffered_batch()?,
             }
         }
-    });
-    together.boxed()
+    }
+
+    fn push(&mut self, batch: RecordBatch) -> Result<()> {
+        let bytes = batch_bytes(&batch);
+        if self.bytes + bytes > TOGETHER_BYTES {
+            self.coalescer.finish_buffered_batch()?;
+            self.bytes = 0;
+        }
+        if bytes > TOGETHER_BYTES {
+            self.large = Some(batch);
+            return Ok(());
+        }
+        self.coalescer.push_batch(batch)?;
+        let waiting = if self.coalescer.has_completed_batch() { 0 } else { self.bytes };
+        self.bytes = waiting + bytes;
+        Ok(())
+    }
 }
 
 /// Whether arrays of a type can be put together whatever is in them: dictionaries of many files may
@@ -92,7 +129,7 @@ pub(super) fn window(batches: Batches, wanted: Range<usize>) -> Batches {
 #[cfg(test)]
 mod tests {
     use arrow::{
-        array::{ArrayRef, AsArray, DictionaryArray, Int64Array, RecordBatchOptions},
+        array::{ArrayRef, AsArray, DictionaryArray, Int64Array, RecordBatchOptions, StringArray},
         datatypes::{Int8Type, Int64Type, Schema},
     };
 
@@ -159,5 +196,18 @@ mod tests {
         };
         let parts = vec![batch(0), batch(100)];
         assert_eq!(together(parts.clone(), 400).await, parts);
+    }
+
+    #[tokio::test]
+    async fn a_bounded_number_of_bytes_is_put_together() {
+        let batch = |bytes: usize| {
+            let text: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(bytes)]));
+            RecordBatch::try_from_iter([("t", text)]).unwrap()
+        };
+        let (small, large) = (3 << 20, 9 << 20);
+        let parts = [small, small, small, large, small, large].map(batch).into();
+        let rows = together(parts, 100).await;
+        let rows: Vec<_> = rows.iter().map(RecordBatch::num_rows).collect();
+        assert_eq!(rows, [2, 1, 1, 1, 1]);
     }
 }

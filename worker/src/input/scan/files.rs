@@ -5,7 +5,7 @@ use std::{ops::Range, sync::Arc};
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
 use futures::{StreamExt, TryStreamExt, stream};
 use keyloom_common::{
-    Error, Result,
+    Error, ErrorKind, Result,
     input::{CsvOptions, JsonLayout},
     plan::{FileSlice, ScanTable},
 };
@@ -165,23 +165,29 @@ impl Files {
         let blamed = batches.or_else(move |error| {
             let (files, reader) = (Arc::clone(&self), Arc::clone(&reader));
             let slices = slices.clone();
-            async move { Err(files.blame(&reader, &slices).await.unwrap_or(error)) }
+            async move { Err(files.blame(&reader, &slices, error).await) }
         });
         Ok(blamed.boxed())
     }
 
-    /// The error of the first slice that cannot be read.
-    async fn blame(&self, reader: &parquet::Reader, slices: &[FileSlice]) -> Option<Error> {
-        for slice in slices {
-            let read = match self.open_parquet(reader, slice, None).await {
-                Ok((batches, _)) => batches.try_for_each(|_| async { Ok(()) }).await,
+    /// The error of slices that were opened as one, with the file that is at fault: the first that
+    /// cannot be read by itself.
+    async fn blame(&self, reader: &parquet::Reader, slices: &[FileSlice], error: Error) -> Error {
+        let of_a_file = matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Store);
+        for slice in slices.iter().filter(|_| of_a_file) {
+            let read = match reader.open(slice, None).await {
+                Ok(opened) => opened.batches.try_for_each(|_| async { Ok(()) }).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = read {
-                return Some(error);
+                return in_file(error, &self.table.location, &slice.path);
             }
         }
-        None
+        let shown = |slice: Option<&FileSlice>| {
+            slice.map(|slice| self.table.location.shown(&slice.path)).unwrap_or_default()
+        };
+        let (first, last) = (shown(slices.first()), shown(slices.last()));
+        error.context(format!("input files {first} to {last}"))
     }
 
     /// The rows; at their end, what was counted on the way is counted here.

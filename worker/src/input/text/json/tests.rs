@@ -350,3 +350,20 @@ async fn local_files_are_read_as_those_in_memory() {
     }
     assert!(all == (0..100_000).map(|row| row.to_string()).collect::<Vec<_>>());
 }
+
+#[tokio::test]
+async fn only_selected_fields_must_fit_their_columns() {
+    let text = "{\"a\": 1, \"b\": 2, \"c\": 0.5}\n{\"a\": 3, \"b\": \"x\", \"c\": true}\n";
+    let store = files(&[("0.json", text.as_bytes())], 0).await;
+    let file = list(&store).await.swap_remove(0);
+    let columns = [("a", DataType::Int64), ("b", DataType::Int64), ("c", DataType::Float64)];
+    let schema = schema(&columns);
+    let read = async |projection: &[usize]| {
+        let (slice, layout) = (slice(&file, 0..file.size, 0), JsonLayout { complete: false });
+        let (store, schema) = (Arc::clone(&store), Arc::clone(&schema));
+        rows(open(store, slice, layout, schema, projection.to_vec(), 3).await).await
+    };
+    assert_eq!(read(&[0]).await.unwrap(), ["1", "3"]);
+    let error = invalid(read(&[0, 1]).await);
+    assert!(error.starts_with("file '0.json', line 2: field 'b': \"x\" is not of type"), "{error}");
+}
