@@ -49,7 +49,8 @@ pub fn array_bytes(array: &dyn Array) -> usize {
     nulls + values
 }
 
-fn views_bytes(views: &[u128]) -> usize {
+/// The bytes of views and of what they point to.
+pub(crate) fn views_bytes(views: &[u128]) -> usize {
     // The length is in the first four bytes.
     let outside = |view: &u128| match *view as u32 {
         length if length > LONGEST_INLINE => length as usize,

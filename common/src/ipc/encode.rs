@@ -9,6 +9,7 @@ use arrow_ipc::writer::{
 };
 use bytes::Bytes;
 
+use super::compact::compact;
 use crate::{error::Result, size::batch_bytes};
 
 /// Messages with smaller bodies are put together in a chunk.
@@ -70,7 +71,7 @@ impl Encoder {
         let mut start = 0;
         while start < batch.num_rows() {
             let length = rows_a_piece.min(batch.num_rows() - start);
-            let piece = batch.slice(start, length);
+            let piece = compact(&batch.slice(start, length))?;
             let (dictionaries, rows) = self.generator.encode(
                 &piece,
                 &mut self.dictionaries,
@@ -134,7 +135,7 @@ impl Encoder {
 pub fn encode_all(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Bytes> {
     let mut writer = StreamWriter::try_new(Vec::new(), schema)?;
     for batch in batches {
-        writer.write(batch)?;
+        writer.write(&compact(batch)?)?;
     }
     Ok(writer.into_inner()?.into())
 }

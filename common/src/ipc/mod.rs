@@ -2,6 +2,7 @@
 //!
 //! An encoded stream may be cut anywhere; [`Decoder`] takes the pieces in order.
 
+mod compact;
 mod decode;
 mod encode;
 pub mod schema_serde;
