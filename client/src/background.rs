@@ -1,5 +1,5 @@
-//! A runtime of a session's own: what a session starts goes on, whichever runtimes its callers use and
-//! drop meanwhile.
+//! The runtime of a cluster within the process: what it runs goes on, whichever runtimes its callers use
+//! and drop meanwhile.
 
 use keyloom_common::{Error, Result};
 use tokio::runtime::{Builder, Handle, Runtime};

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use keyloom_common::{
-    BlobId, Error, JobId, Result,
+    BlobId, JobId, Result,
     input::{Fingerprint, InputAnswer, InputSpec},
     report::WorkerStatus,
     rpc::{
@@ -18,7 +18,7 @@ use keyloom_common::{
 };
 use tokio::runtime::Handle;
 
-use crate::{background::Background, embedded::Embedded, settings::EmbeddedSettings};
+use crate::{embedded::Embedded, settings::EmbeddedSettings};
 
 /// How often a question to the coordinator is put again when the connection fails.
 const ASK_AGAIN: u32 = 3;
@@ -29,30 +29,13 @@ pub(crate) struct Connection {
     peer: Peer,
     limits: Limits,
     client: Mutex<ClientApiClient>,
+    runtime: Handle,
 }
 
 #[derive(Debug)]
 enum Peer {
     Embedded(Embedded),
-    Cluster(Cluster),
-}
-
-/// A coordinator behind a network, and the threads that talk to it.
-#[derive(Debug)]
-struct Cluster {
-    address: String,
-    background: Background,
-}
-
-impl Cluster {
-    async fn dial(&self, limits: &Limits) -> Result<ClientApiClient> {
-        let (address, limits) = (self.address.clone(), limits.clone());
-        let dialed = self.background.handle().spawn(async move {
-            let transport = connect(&address, Role::Client, &limits).await?;
-            Ok(ClientApiClient::new(tarpc::client::Config::default(), transport).spawn())
-        });
-        dialed.await.map_err(|error| Error::internal(format!("connecting: {error}")))?
-    }
+    Cluster(String),
 }
 
 impl Connection {
@@ -60,21 +43,19 @@ impl Connection {
         let limits = settings.session.rpc.clone();
         let embedded = Embedded::start(settings)?;
         let client = Mutex::new(embedded.client());
-        Ok(Self { peer: Peer::Embedded(embedded), limits, client })
+        let runtime = embedded.background().handle().clone();
+        Ok(Self { peer: Peer::Embedded(embedded), limits, client, runtime })
     }
 
     pub(crate) async fn cluster(address: &str, limits: Limits) -> Result<Self> {
-        let cluster = Cluster { address: address.to_owned(), background: Background::start(1)? };
-        let client = Mutex::new(cluster.dial(&limits).await?);
-        Ok(Self { peer: Peer::Cluster(cluster), limits, client })
+        let client = Mutex::new(dial(address, &limits).await?);
+        let peer = Peer::Cluster(address.to_owned());
+        Ok(Self { peer, limits, client, runtime: Handle::current() })
     }
 
     /// The runtime on which what outlives a call may be spawned.
     pub(crate) fn runtime(&self) -> &Handle {
-        match &self.peer {
-            Peer::Embedded(embedded) => embedded.background().handle(),
-            Peer::Cluster(cluster) => cluster.background.handle(),
-        }
+        &self.runtime
     }
 
     fn client(&self) -> ClientApiClient {
@@ -107,7 +88,7 @@ impl Connection {
     async fn reconnect(&self) -> Result<()> {
         let client = match &self.peer {
             Peer::Embedded(embedded) => embedded.client(),
-            Peer::Cluster(cluster) => cluster.dial(&self.limits).await?,
+            Peer::Cluster(address) => dial(address, &self.limits).await?,
         };
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
         Ok(())
@@ -201,4 +182,9 @@ impl Connection {
         self.ask(|client| async move { call(timeout, |context| client.workers(context)).await })
             .await
     }
+}
+
+async fn dial(address: &str, limits: &Limits) -> Result<ClientApiClient> {
+    let transport = connect(address, Role::Client, limits).await?;
+    Ok(ClientApiClient::new(tarpc::client::Config::default(), transport).spawn())
 }

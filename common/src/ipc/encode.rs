@@ -110,7 +110,8 @@ impl Encoder {
 
     /// Half of a chunk, since a batch may take more bytes in a stream than in memory.
     fn rows_a_piece(&self, batch: &RecordBatch) -> usize {
-        let bytes = batch_bytes(batch).max(1);
+        // Buffers are somewhat larger than their rows; those of a slice may be a whole table's.
+        let bytes = batch.get_array_memory_size().min(2 * batch_bytes(batch)).max(1);
         let rows = batch.num_rows().saturating_mul(self.chunk_bytes / 2) / bytes;
         rows.clamp(1, batch.num_rows().max(1))
     }

@@ -8,8 +8,6 @@ use keyloom_client::{
     load_kv,
 };
 
-use tokio::{runtime::Builder, task::spawn_blocking};
-
 use crate::harness::{TestSession, batch, check_rows, on_all_deployments, strings, write_lance};
 
 on_all_deployments! {
@@ -33,7 +31,6 @@ on_all_deployments! {
     an_unknown_source_fails_before_anything_runs,
     a_store_goes_under_two_aliases,
     sessions_do_not_share_stores,
-    a_session_outlives_the_runtime_it_was_opened_on,
 }
 
 fn rows(value: &str) -> RecordBatch {
@@ -386,23 +383,4 @@ async fn sessions_do_not_share_stores(session: &TestSession) -> Result<()> {
     attach(&other, "features", "two").await?;
     check_value(session, "features", "one").await?;
     check_value(&other, "features", "two").await
-}
-
-async fn a_session_outlives_the_runtime_it_was_opened_on(session: &TestSession) -> Result<()> {
-    let deployment = session.deployment();
-    let opened = spawn_blocking(move || {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let session = deployment.undivided().await?;
-            attach(&session, "m", "one").await?;
-            table(&session)?;
-            Ok::<_, anyhow::Error>(session)
-        })
-    });
-    let session = opened.await??;
-    let query = "SELECT kv_get(k, source => 'm')['v'] FROM t";
-    session.check(query, &["one"]).await?;
-    // Nobody waits for this one any more.
-    drop(session.submit(session.sql(query).await?).await?);
-    session.check(query, &["one"]).await
 }
