@@ -200,7 +200,20 @@ impl Session {
     /// # Errors
     /// `invalid` or `not_found` if the statement is wrong: nothing has run by then.
     pub async fn sql(&self, query: &str) -> Result<DataFrame> {
-        sql::plan(self, query).await
+        self.sql_with(query, Vec::new()).await
+    }
+
+    /// As [`Self::sql`]; in this statement alone, names mean tables that are queries themselves. They
+    /// go before those that are registered.
+    ///
+    /// # Errors
+    /// As [`Self::sql`].
+    pub async fn sql_with(
+        &self,
+        query: &str,
+        tables: Vec<(String, DataFrame)>,
+    ) -> Result<DataFrame> {
+        sql::plan(self, query, tables).await
     }
 
     /// Starts a query and returns its rows in order, batch by batch, and then what was counted.

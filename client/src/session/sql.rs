@@ -5,6 +5,7 @@
 //! that only this statement knows.
 
 mod clauses;
+mod tables;
 
 use std::{ops::ControlFlow, sync::Arc};
 
@@ -26,8 +27,12 @@ use keyloom_common::{
 
 use super::{Session, key::KeyReader};
 
-pub(super) async fn plan(session: &Session, query: &str) -> Result<DataFrame> {
-    let state = session.context.state();
+pub(super) async fn plan(
+    session: &Session,
+    query: &str,
+    tables: Vec<(String, DataFrame)>,
+) -> Result<DataFrame> {
+    let state = tables::with_tables(session.context.state(), tables)?;
     let dialect = state.config().options().sql_parser.dialect;
     let mut statement = state.sql_to_statement(query, &dialect)?;
     let folds = state.config().options().sql_parser.enable_ident_normalization;

@@ -1,0 +1,102 @@
+"""Rows of all kinds of objects as pyarrow tables, without copies where they are Arrow already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from keyloom.exceptions import InvalidError
+
+
+def table(data: Any) -> pa.Table:
+    """The rows of a table of any Arrow-compatible library, a pandas frame, a dict or a list of dicts."""
+    if isinstance(data, pa.Table):
+        return data
+    if isinstance(data, pa.RecordBatch):
+        return pa.Table.from_batches([data])
+    if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
+        return pa.table(data)
+    if _is_pandas(data):
+        return pa.Table.from_pandas(data, preserve_index=False)
+    if isinstance(data, Mapping):
+        return columns(data)
+    if isinstance(data, Iterable) and not isinstance(data, (str, bytes)):
+        return rows(list(data))
+    raise TypeError(f"a table of rows cannot be made of {type(data).__name__}")
+
+
+def columns(data: Mapping[str, Any]) -> pa.Table:
+    """The columns of a dict of columns."""
+    arrays = {name: column(values) for name, values in data.items()}
+    lengths = {len(values) for values in arrays.values()}
+    if len(lengths) > 1:
+        each = ", ".join(f"'{name}' has {len(values)}" for name, values in arrays.items())
+        raise InvalidError(f"the columns differ in length: {each}")
+    return pa.table(arrays)
+
+
+def column(values: Any) -> pa.Array | pa.ChunkedArray:
+    """An array of any Arrow-compatible library, of NumPy, or of Python values."""
+    if isinstance(values, (pa.Array, pa.ChunkedArray)):
+        return values
+    if hasattr(values, "__arrow_c_stream__"):
+        return pa.chunked_array(values)
+    if hasattr(values, "__arrow_c_array__"):
+        return pa.array(values)
+    if not hasattr(values, "__len__"):
+        values = list(values)
+    if _is_matrix(values):
+        flat = pa.array(values.reshape(-1))
+        return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    try:
+        return pa.array(values, from_pandas=_is_pandas(values) or None)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise InvalidError(f"the values have no common type: {error}") from error
+
+
+def rows(data: Sequence[Any]) -> pa.Table:
+    """The rows of a list of dicts, or of Arrow tables; a key that a row lacks is null there."""
+    if data and all(hasattr(part, "__arrow_c_stream__") or hasattr(part, "__arrow_c_array__") for part in data):
+        return pa.concat_tables([table(part) for part in data])
+    names: dict[str, None] = {}
+    for row in data:
+        if not isinstance(row, Mapping):
+            raise InvalidError(f"a list of rows holds dicts, not {type(row).__name__}")
+        names.update(dict.fromkeys(row))
+    return pa.table({name: column([row.get(name) for row in data]) for name in names})
+
+
+def store_rows(name: str, data: Any, key: list[str] | None) -> tuple[pa.Table, list[str]]:
+    """The rows and the key of a memory store."""
+    try:
+        if data is None or (isinstance(data, Mapping) and not data and key is None):
+            empty = pa.schema([pa.field("key", pa.string(), nullable=False), ("value", pa.string())])
+            return empty.empty_table(), ["key"]
+        if isinstance(data, Mapping) and key is None:
+            return _pairs(data), ["key"]
+        return table(data), key or ["key"]
+    except InvalidError as error:
+        raise InvalidError(f"KV store '{name}': {error}") from error
+
+
+def _pairs(data: Mapping[Any, Any]) -> pa.Table:
+    keys, values = list(data.keys()), list(data.values())
+    dicts = sum(isinstance(value, Mapping) for value in values)
+    if dicts == 0:
+        return pa.table({"key": column(keys), "value": column(values)})
+    if dicts < len(values):
+        raise InvalidError("some values are dicts and some are not")
+    fields = rows(values)
+    if "key" in fields.column_names:
+        raise InvalidError("the values have a field 'key', which is what the column of keys is called")
+    return fields.add_column(0, "key", column(keys))
+
+
+def _is_pandas(data: Any) -> bool:
+    return type(data).__module__.partition(".")[0] == "pandas"
+
+
+def _is_matrix(values: Any) -> bool:
+    return type(values).__module__ == "numpy" and values.ndim == 2 and values.shape[1] > 0

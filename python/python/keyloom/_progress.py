@@ -1,0 +1,71 @@
+"""How far a job is, on a terminal or in a notebook: with tqdm where it is installed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any
+
+AFTER_SECONDS = 1.0
+"""Jobs that are done before show nothing."""
+
+
+class Progress:
+    """A line that says how far a job is. It shows nothing where nobody looks."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._bar: Any = None
+        self._width = 0
+
+    def __call__(self, rows: int, done: int, tasks: int, workers: int) -> None:
+        """Tells how far it is."""
+        if time.monotonic() - self._started < AFTER_SECONDS:
+            return
+        note = f"{rows:,} rows" if workers else "waiting for workers"
+        tqdm = _tqdm()
+        if tqdm is None:
+            line = f"\rtasks {done}/{tasks}, {note}"
+            self._width = max(self._width, len(line))
+            print(line.ljust(self._width), end="", file=_stream(), flush=True)
+            return
+        if self._bar is None:
+            self._bar = tqdm(total=tasks, unit="task", file=_stream(), leave=False)
+        self._bar.total = tasks
+        self._bar.n = done
+        self._bar.set_postfix_str(note)
+
+    def close(self) -> None:
+        """Takes the line away."""
+        if self._bar is not None:
+            self._bar.close()
+        elif self._width:
+            print("\r" + " " * self._width, end="\r", file=_stream(), flush=True)
+
+
+def progress() -> Progress | None:
+    """Progress to tell, if somebody looks."""
+    if os.environ.get("KEYLOOM_PROGRESS") == "0":
+        return None
+    return Progress() if in_notebook() or sys.stderr.isatty() else None
+
+
+def in_notebook() -> bool:
+    """Whether this runs in a notebook's kernel."""
+    kernel = sys.modules.get("ipykernel")
+    return kernel is not None and "IPKernelApp" in getattr(
+        getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)(), "config", {}
+    )
+
+
+def _stream() -> Any:
+    return sys.stdout if in_notebook() else sys.stderr
+
+
+def _tqdm() -> Any:
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        return None
+    return tqdm

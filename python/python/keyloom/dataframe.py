@@ -1,0 +1,652 @@
+"""Frames: tables that are computed when they are asked for."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from keyloom import _convert, _display, _keyloom
+from keyloom._progress import progress
+from keyloom.exceptions import InvalidError
+from keyloom.expressions import Expression, col, column_or_expression, lit
+from keyloom.session import Session, current_session
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+
+__all__ = ["DataFrame", "GroupedDataFrame", "Schema"]
+
+
+class Schema(Mapping[str, pa.Field]):
+    """The columns of a frame, by name. ``schema["x"].type`` is a pyarrow type."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+
+    def __getitem__(self, name: str) -> Any:
+        at = self._schema.get_field_index(name)
+        if at < 0:
+            raise KeyError(name)
+        return Field(self._schema.field(at))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._schema.names)
+
+    def __len__(self) -> int:
+        return len(self._schema)
+
+    def column_names(self) -> list[str]:
+        """The names, in order."""
+        return list(self._schema.names)
+
+    def to_pyarrow_schema(self) -> pa.Schema:
+        """The same as pyarrow has it."""
+        return self._schema
+
+    def __arrow_c_schema__(self) -> object:
+        return self._schema.__arrow_c_schema__()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Schema) and self._schema.equals(other._schema)
+
+    def __hash__(self) -> int:
+        return hash(self._schema)
+
+    def __repr__(self) -> str:
+        width = max((len(name) for name in self._schema.names), default=0)
+        fields = (f"{field.name.ljust(width)}  {field.type}" for field in self._schema)
+        return "\n".join(fields) or "no columns"
+
+
+class Field:
+    """A column's name and type."""
+
+    def __init__(self, field: pa.Field) -> None:
+        self.name: str = field.name
+        self.dtype: pa.DataType = field.type
+        self.type: pa.DataType = field.type
+        self.nullable: bool = field.nullable
+
+    def __repr__(self) -> str:
+        return f"{self.name}: {self.type}"
+
+
+class DataFrame:
+    """A table that is computed when it is asked for: by ``collect``, ``show``, ``to_arrow`` and the
+    other ``to_…``, ``write_…``, ``count_rows``, or by iterating over it. Printing it computes nothing.
+
+    Rows keep their order, unless a method says otherwise. Each method answers a new frame.
+    """
+
+    def __init__(self, frame: _keyloom.Frame, session: Session) -> None:
+        self._frame = frame
+        self._session = session
+        self._rows: _keyloom.Batches | None = None
+        self._preview = 8
+
+    # Columns.
+
+    def schema(self) -> Schema:
+        """The columns and their types."""
+        return Schema(self._frame.schema())
+
+    @property
+    def column_names(self) -> list[str]:
+        """The names of the columns."""
+        return list(self._frame.schema().names)
+
+    @property
+    def columns(self) -> list[Expression]:
+        """The columns as expressions."""
+        return [col(name) for name in self.column_names]
+
+    def __getitem__(self, name: str | int | slice) -> Any:
+        """A column as an expression, by its name or its place; several by a slice.
+
+        A name is not looked for before the expression is used: ``df["x"]`` may also name a column that
+        a method just before adds.
+        """
+        if isinstance(name, str):
+            return col(name)
+        if isinstance(name, (int, slice)):
+            return self.columns[name]
+        raise TypeError(f"a column has a name or a place, not a {type(name).__name__}")
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.column_names
+
+    def _answer(self, frame: _keyloom.Frame) -> DataFrame:
+        return DataFrame(frame, self._session)
+
+    def _pairs(self, exprs: Iterable[Any]) -> list[tuple[str, _keyloom.Expr]]:
+        parts = [column_or_expression(expr) for expr in exprs]
+        return [(part.name(), part._expr) for part in parts]
+
+    # Rows and columns from rows and columns.
+
+    def select(self, *columns: Expression | str, **projections: Any) -> DataFrame:
+        """These columns alone, by name or as expressions; with a name before ``=``, under that name."""
+        named = [_value(value).alias(name) for name, value in projections.items()]
+        parts = [column_or_expression(column) for column in _flat(columns)] + named
+        selected = self._answer(self._frame.select([(part.name(), part._expr) for part in parts]))
+        return _exploded(selected, parts)
+
+    def with_column(self, column_name: str, expr: Expression) -> DataFrame:
+        """Adds a column at the end, or puts it in the place of the one of that name.
+
+        Raises:
+            InvalidError: The expression names a column that is not there, or its types do not fit.
+        """
+        return self.with_columns({column_name: expr})
+
+    def with_columns(self, columns: Mapping[str, Expression]) -> DataFrame:
+        """Adds several columns, none of which sees the others."""
+        parts = []
+        for name, expr in columns.items():
+            if not isinstance(expr, Expression):
+                hint = "col(…) is a column, lit(…) a value"
+                raise TypeError(f"column '{name}' is an expression, not {type(expr).__name__}; {hint}")
+            parts.append(expr.alias(name))
+        frame = self._frame.with_columns([(part.name(), part._expr) for part in parts])
+        return _exploded(self._answer(frame), parts)
+
+    def with_column_renamed(self, existing: str, new: str) -> DataFrame:
+        """Gives a column another name."""
+        return self.with_columns_renamed({existing: new})
+
+    def with_columns_renamed(self, names: Mapping[str, str]) -> DataFrame:
+        """Gives columns other names."""
+        self._check(names)
+        pairs = [(names.get(name, name), col(name)._expr) for name in self.column_names]
+        return self._answer(self._frame.select(pairs))
+
+    def exclude(self, *names: str) -> DataFrame:
+        """All columns but these."""
+        self._check(names)
+        kept = [name for name in self.column_names if name not in names]
+        return self.select(*kept)
+
+    def _check(self, names: Iterable[str]) -> None:
+        there = self.column_names
+        for name in names:
+            if name not in there:
+                raise InvalidError(f"column '{name}' not found; there are: {', '.join(there)}")
+
+    def where(self, predicate: Expression | str) -> DataFrame:
+        """The rows for which a predicate is true: an expression, or what stands behind WHERE in SQL."""
+        if isinstance(predicate, str):
+            query = f"SELECT * FROM this WHERE {predicate}"
+            return self._answer(self._session._rust.sql(query, [("this", self._frame)]))
+        if not isinstance(predicate, Expression):
+            raise TypeError(f"a predicate is an expression or SQL, not {type(predicate).__name__}")
+        return self._answer(self._frame.filter(predicate._expr))
+
+    filter = where
+
+    def limit(self, num: int) -> DataFrame:
+        """The first rows."""
+        return self._answer(self._frame.limit(0, _count(num)))
+
+    head = limit
+
+    def offset(self, num: int) -> DataFrame:
+        """The rows after the first ones."""
+        return self._answer(self._frame.limit(_count(num), None))
+
+    def sort(
+        self,
+        by: Expression | str | list[Expression | str],
+        desc: bool | list[bool] = False,
+        nulls_first: bool | list[bool] | None = None,
+    ) -> DataFrame:
+        """Sorts by columns or expressions.
+
+        Args:
+            by: What to sort by; rows that are equal in the first are sorted by the next.
+            desc: Whether from the greatest to the least, for all or for each.
+            nulls_first: Whether nulls come first; without a word, they are the greatest.
+        """
+        keys = by if isinstance(by, list) else [by]
+        down = desc if isinstance(desc, list) else [desc] * len(keys)
+        first = nulls_first if isinstance(nulls_first, list) else [nulls_first] * len(keys)
+        if not len(keys) == len(down) == len(first):
+            raise InvalidError(f"{len(keys)} keys to sort by, but {len(down)} desc and {len(first)} nulls_first")
+        order = [
+            (column_or_expression(key)._expr, descends, descends if nulls is None else nulls)
+            for key, descends, nulls in zip(keys, down, first)
+        ]
+        return self._answer(self._frame.sort(order))
+
+    def distinct(self, *on: Expression | str) -> DataFrame:
+        """One row of each that are equal, or equal in some columns. The order is not kept."""
+        return self._answer(self._frame.distinct([column_or_expression(key)._expr for key in on]))
+
+    unique = drop_duplicates = distinct
+
+    def concat(self, other: DataFrame) -> DataFrame:
+        """The rows of another frame with the same columns after this one's."""
+        if self.column_names != other.column_names:
+            raise InvalidError(
+                f"the columns differ: {', '.join(self.column_names)} and {', '.join(other.column_names)}"
+            )
+        return self._answer(self._frame.concat(other._frame))
+
+    union_all = concat
+
+    def explode(self, *columns: Expression | str) -> DataFrame:
+        """A row for each element of columns of lists; null for a list that is null or empty."""
+        names = [column_or_expression(column).name() for column in columns]
+        self._check(names)
+        return self._answer(self._frame.explode(names))
+
+    def drop_null(self, *columns: Expression | str) -> DataFrame:
+        """The rows that have no null in some columns, or in any."""
+        parts = [column_or_expression(column) for column in columns] or self.columns
+        frame = self
+        for part in parts:
+            frame = frame.where(part.not_null())
+        return frame
+
+    def pipe(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """What a function makes of the frame."""
+        return function(self, *args, **kwargs)
+
+    def transform(self, function: Callable[..., DataFrame], *args: Any, **kwargs: Any) -> DataFrame:
+        """As :meth:`pipe`, for functions that answer frames."""
+        answer = function(self, *args, **kwargs)
+        if not isinstance(answer, DataFrame):
+            raise TypeError(f"the function answered {type(answer).__name__}, not a DataFrame")
+        return answer
+
+    # Groups.
+
+    def groupby(self, *by: Expression | str) -> GroupedDataFrame:
+        """Groups of rows that are equal in some columns. Their order is not kept."""
+        return GroupedDataFrame(self, [column_or_expression(key) for key in _flat(by)])
+
+    group_by = groupby
+
+    def agg(self, *aggregates: Any) -> DataFrame:
+        """Aggregates over all rows, as one row."""
+        return self._answer(self._frame.aggregate([], self._pairs(_flat(aggregates))))
+
+    def sum(self, *columns: Expression | str) -> DataFrame:
+        """The sums of columns, as one row."""
+        return self.agg([column_or_expression(column).sum() for column in columns])
+
+    def mean(self, *columns: Expression | str) -> DataFrame:
+        """The means of columns, as one row."""
+        return self.agg([column_or_expression(column).mean() for column in columns])
+
+    def min(self, *columns: Expression | str) -> DataFrame:
+        """The least values of columns, as one row."""
+        return self.agg([column_or_expression(column).min() for column in columns])
+
+    def max(self, *columns: Expression | str) -> DataFrame:
+        """The greatest values of columns, as one row."""
+        return self.agg([column_or_expression(column).max() for column in columns])
+
+    def count(self, *columns: Expression | str) -> DataFrame:
+        """How many values of columns are not null, as one row."""
+        return self.agg([column_or_expression(column).count() for column in columns])
+
+    def count_rows(self) -> int:
+        """How many rows there are."""
+        if self._rows is not None:
+            return self._rows.num_rows
+        counted = self._answer(self._frame.aggregate([], [("rows", lit(1).count()._expr)]))
+        return int(counted.to_arrow().column(0)[0].as_py())
+
+    def __len__(self) -> int:
+        if self._rows is None:
+            raise RuntimeError("a frame has no length before it is collected; count_rows() counts its rows")
+        return self._rows.num_rows
+
+    def join(
+        self,
+        other: DataFrame,
+        on: str | Expression | list[str | Expression] | None = None,
+        left_on: str | Expression | list[str | Expression] | None = None,
+        right_on: str | Expression | list[str | Expression] | None = None,
+        how: str = "inner",
+        *,
+        prefix: str | None = None,
+        suffix: str | None = None,
+    ) -> DataFrame:
+        """The rows of two frames whose keys are equal. Their order is not kept.
+
+        Args:
+            other: The frame on the right.
+            on: The columns that are keys in both, or ``left_on`` and ``right_on`` for each.
+            how: ``"inner"``, ``"left"``, ``"right"``, ``"outer"``, ``"semi"``, ``"anti"`` or ``"cross"``.
+            prefix: What stands before names of the right that are taken; ``"right."`` if neither this
+                nor ``suffix`` is given.
+            suffix: What stands behind them.
+        """
+        if on is not None and (left_on is not None or right_on is not None):
+            raise InvalidError("on names the keys of both frames; leave out left_on and right_on")
+        left, right = _keys(on if on is not None else left_on), _keys(on if on is not None else right_on)
+        if how == "cross" and (left or right):
+            raise InvalidError("a cross join has no keys")
+        if how != "cross" and (not left or len(left) != len(right)):
+            raise InvalidError(f"a join needs as many keys of both frames, not {len(left)} and {len(right)}")
+        prefix = "right." if prefix is None and suffix is None else prefix or ""
+        return self._answer(self._frame.join(other._frame, left, right, how, prefix, suffix or ""))
+
+    # What computes it.
+
+    def _collected(self) -> _keyloom.Batches:
+        if self._rows is None:
+            telling = progress()
+            try:
+                self._rows = self._frame.submit().collect(telling)
+            finally:
+                if telling is not None:
+                    telling.close()
+        return self._rows
+
+    def collect(self, num_preview_rows: int | None = 8) -> DataFrame:
+        """Computes the rows and keeps them: what is made of the frame afterwards starts from them. On a
+        cluster, they travel to it, once.
+
+        Raises:
+            KeyloomError: The query fails; ``kind`` says whose fault it is.
+            KeyboardInterrupt: Ctrl-C, which stops the query on the cluster, too.
+        """
+        if self._rows is None:
+            rows = self._collected()
+            self._frame = self._session._rust.frame_of(rows)
+        self._preview = 8 if num_preview_rows is None else num_preview_rows
+        return self
+
+    def to_arrow(self) -> pa.Table:
+        """The rows as a pyarrow table."""
+        return pa.table(self._rows if self._rows is not None else self._run())
+
+    def _run(self) -> _keyloom.Batches:
+        rows = self._collected()
+        self._rows = None
+        return rows
+
+    def to_arrow_iter(self) -> Iterator[pa.RecordBatch]:
+        """The rows as they come, as pyarrow batches."""
+        if self._rows is not None:
+            yield from pa.table(self._rows).to_batches()
+            return
+        job = self._frame.submit()
+        while (rows := job.next()) is not None:
+            yield from pa.table(rows).to_batches()
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        if self._rows is not None:
+            return self._rows.__arrow_c_stream__(requested_schema)
+        return self._frame.submit().__arrow_c_stream__(requested_schema)
+
+    def __arrow_c_schema__(self) -> object:
+        return self._frame.schema().__arrow_c_schema__()
+
+    def to_pydict(self) -> dict[str, list[Any]]:
+        """The rows as a dict of columns."""
+        return _unique(self.to_arrow()).to_pydict()
+
+    def to_pylist(self) -> list[dict[str, Any]]:
+        """The rows as dicts."""
+        return _unique(self.to_arrow()).to_pylist()
+
+    def to_pandas(self, **options: Any) -> pandas.DataFrame:
+        """The rows as a pandas frame; options are those of ``pyarrow.Table.to_pandas``."""
+        return _unique(self.to_arrow()).to_pandas(**options)
+
+    def to_polars(self) -> polars.DataFrame:
+        """The rows as a Polars frame."""
+        import polars
+
+        return polars.from_arrow(_unique(self.to_arrow()))
+
+    def iter_rows(self) -> Iterator[dict[str, Any]]:
+        """The rows as dicts, as they come."""
+        for batch in self.to_arrow_iter():
+            yield from _unique(batch).to_pylist()
+
+    __iter__ = iter_rows
+
+    def explain(self, analyze: bool = False, *, file: Any = None) -> None:
+        """Prints the plan: which stores are asked for what, and how. With ``analyze``, the query is run,
+        and each step shows what it counted."""
+        print(self._frame.explain(analyze), file=sys.stdout if file is None else file)
+
+    # What people see.
+
+    def show(self, n: int = 8) -> None:
+        """Computes the first rows and prints them."""
+        rows = self.limit(n + 1)._frame.submit().collect(None)
+        table = pa.table(rows)
+        total = table.num_rows if table.num_rows <= n else None
+        if self._rows is not None:
+            total = self._rows.num_rows
+        table = table.slice(0, n)
+        if _displays_html():
+            from IPython.display import HTML, display
+
+            display(HTML(_display.html_table(table, total)))
+            return
+        print(_display.text_table(table, total))
+
+    def __repr__(self) -> str:
+        if self._rows is not None:
+            shown = pa.table(self._rows).slice(0, self._preview)
+            return _display.text_table(shown, self._rows.num_rows)
+        return _display.text_table(self._frame.schema().empty_table(), 0).rpartition("\n")[0] + (
+            "\nnot computed yet: show() prints the first rows, collect() computes all"
+        )
+
+    def _repr_html_(self) -> str:
+        if self._rows is not None:
+            return _display.html_table(pa.table(self._rows).slice(0, self._preview), self._rows.num_rows)
+        table = _display.html_table(self._frame.schema().empty_table(), 0).partition("<small>")[0]
+        return table + "<small>not computed yet: show() prints the first rows, collect() computes all</small>"
+
+    def __bool__(self) -> bool:
+        raise ValueError("a frame has no truth of its own; count_rows() counts its rows")
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a frame belongs to a session and cannot be pickled; pickle df.to_arrow()")
+
+    # What writes it.
+
+    def write_parquet(
+        self,
+        root_dir: str | Path,
+        compression: str = "snappy",
+        write_mode: str = "append",
+        *,
+        single_file: bool = False,
+    ) -> DataFrame:
+        """Writes the rows to a new Parquet file in a folder.
+
+        Args:
+            root_dir: The folder; with ``single_file``, the file.
+            compression: How columns are compressed; pyarrow's names.
+            write_mode: ``"append"`` leaves other files of the folder, ``"overwrite"`` removes Parquet
+                files from it once the rows are written.
+            single_file: Whether ``root_dir`` is the file itself.
+
+        Returns:
+            A frame with the path of the file.
+        """
+        import pyarrow.parquet as pq
+
+        if write_mode not in ("append", "overwrite"):
+            raise InvalidError(f"write_mode is 'append' or 'overwrite', not '{write_mode}'")
+        path = Path(root_dir)
+        if not single_file:
+            path.mkdir(parents=True, exist_ok=True)
+            path = path / f"{uuid.uuid4()}.parquet"
+        unfinished = path.with_name(f".{path.name}.unfinished")
+        try:
+            with pq.ParquetWriter(unfinished, self._frame.schema(), compression=compression) as writer:
+                for batch in self.to_arrow_iter():
+                    writer.write_batch(batch)
+            if write_mode == "overwrite" and not single_file:
+                for old in path.parent.glob("*.parquet"):
+                    old.unlink()
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        return from_arrow(pa.table({"path": [str(path)]}))
+
+    def write_lance(self, uri: str | Path, mode: str = "create", **options: Any) -> DataFrame:
+        """Writes the rows to a Lance dataset. The package ``pylance`` does it.
+
+        Args:
+            uri: The dataset.
+            mode: ``"create"``, ``"append"`` or ``"overwrite"``.
+            **options: What ``lance.write_dataset`` takes.
+
+        Returns:
+            A frame with the dataset's uri and version.
+        """
+        try:
+            import lance
+        except ImportError as error:
+            raise ImportError("write_lance needs the package pylance: pip install pylance") from error
+        reader = pa.RecordBatchReader.from_batches(self._frame.schema(), self.to_arrow_iter())
+        dataset = lance.write_dataset(reader, str(uri), mode=mode, **options)
+        return from_arrow(pa.table({"uri": [str(uri)], "version": [dataset.version]}))
+
+
+class GroupedDataFrame:
+    """Groups of rows, which aggregates make frames of."""
+
+    def __init__(self, frame: DataFrame, by: list[Expression]) -> None:
+        self._frame = frame
+        self._by = by
+
+    def agg(self, *aggregates: Any) -> DataFrame:
+        """A row for each group: its key, and aggregates of its rows.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"k": ["a", "a", "b"], "x": [1, 2, 3]})
+            >>> df.groupby("k").agg(keyloom.col("x").sum().alias("all")).sort("k").to_pydict()
+            {'k': ['a', 'a'], 'all': [3, 3]}
+        """
+        groups = [(part.name(), part._expr) for part in self._by]
+        pairs = self._frame._pairs(_flat(aggregates))
+        return self._frame._answer(self._frame._frame.aggregate(groups, pairs))
+
+    def sum(self, *columns: Expression | str) -> DataFrame:
+        """The sums of columns."""
+        return self.agg([part.sum() for part in self._others(columns)])
+
+    def mean(self, *columns: Expression | str) -> DataFrame:
+        """The means of columns."""
+        return self.agg([part.mean() for part in self._others(columns)])
+
+    def min(self, *columns: Expression | str) -> DataFrame:
+        """The least values of columns."""
+        return self.agg([part.min() for part in self._others(columns)])
+
+    def max(self, *columns: Expression | str) -> DataFrame:
+        """The greatest values of columns."""
+        return self.agg([part.max() for part in self._others(columns)])
+
+    def count(self, *columns: Expression | str) -> DataFrame:
+        """How many values of columns are not null."""
+        return self.agg([part.count() for part in self._others(columns)])
+
+    def _others(self, columns: Iterable[Expression | str]) -> list[Expression]:
+        keys = {part.name() for part in self._by}
+        given = [column_or_expression(column) for column in columns]
+        return given or [col(name) for name in self._frame.column_names if name not in keys]
+
+
+# Frames from other things.
+
+
+def from_arrow(data: Any) -> DataFrame:
+    """A frame of the rows of any Arrow-compatible table or stream, or of a list of them.
+
+    Example:
+        >>> import keyloom, pyarrow
+        >>> keyloom.from_arrow(pyarrow.table({"x": [1, 2]})).count_rows()
+        2
+    """
+    session = current_session()
+    rows = _keyloom.Batches(data if hasattr(data, "__arrow_c_stream__") else _convert.table(data))
+    return DataFrame(session._rust.frame_of(rows), session)
+
+
+def from_pydict(data: Mapping[str, Any]) -> DataFrame:
+    """A frame of a dict of columns: lists, arrays of NumPy, or of any Arrow-compatible library."""
+    return from_arrow(_convert.columns(data))
+
+
+def from_pylist(data: Iterable[Mapping[str, Any]]) -> DataFrame:
+    """A frame of rows that are dicts. What a row lacks is null there."""
+    return from_arrow(_convert.rows(list(data)))
+
+
+def from_pandas(data: Any) -> DataFrame:
+    """A frame of a pandas frame, or of a list of them. Indexes are left out."""
+    frames = data if isinstance(data, list) else [data]
+    return from_arrow(pa.concat_tables([_convert.table(frame) for frame in frames]))
+
+
+def from_polars(data: Any) -> DataFrame:
+    """A frame of a Polars frame."""
+    return from_arrow(data)
+
+
+def _value(value: Any) -> Expression:
+    return value if isinstance(value, Expression) else lit(value)
+
+
+def _flat(parts: Iterable[Any]) -> list[Any]:
+    flat: list[Any] = []
+    for part in parts:
+        flat.extend(part if isinstance(part, (list, tuple)) else [part])
+    return flat
+
+
+def _count(rows: int) -> int:
+    if not isinstance(rows, int) or isinstance(rows, bool) or rows < 0:
+        raise InvalidError(f"a number of rows is a whole number of at least 0, not {rows!r}")
+    return rows
+
+
+def _exploded(frame: DataFrame, parts: list[Expression]) -> DataFrame:
+    names = [part.name() for part in parts if part._exploded]
+    return frame.explode(*names) if names else frame
+
+
+def _keys(keys: Any) -> list[str]:
+    if keys is None:
+        return []
+    names = []
+    for key in keys if isinstance(keys, (list, tuple)) else [keys]:
+        part = column_or_expression(key)
+        if part._expr.text() != part.name():
+            raise InvalidError(f"a key of a join is a column; add {part!r} as one, with with_column")
+        names.append(part.name())
+    return names
+
+
+def _unique(rows: Any) -> Any:
+    names = rows.schema.names
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidError(f"two columns are called '{name}'; give one another name")
+    return rows
+
+
+def _displays_html() -> bool:
+    from keyloom._progress import in_notebook
+
+    return in_notebook()

@@ -1,0 +1,96 @@
+"""The types of columns: pyarrow's, under the names that Daft gives them."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+from typing import Any
+
+import pyarrow as pa
+
+from keyloom.exceptions import InvalidError
+
+__all__ = ["DataType", "arrow_type"]
+
+_PYTHON: dict[type, pa.DataType] = {
+    bool: pa.bool_(),
+    int: pa.int64(),
+    float: pa.float64(),
+    str: pa.string(),
+    bytes: pa.binary(),
+    datetime.date: pa.date32(),
+    datetime.datetime: pa.timestamp("us"),
+    decimal.Decimal: pa.decimal128(38, 18),
+}
+
+
+class DataType:
+    """Types by Daft's names. Each method answers a pyarrow type.
+
+    Example:
+        >>> from keyloom import DataType
+        >>> DataType.list(DataType.float32())
+        ListType(list<item: float>)
+    """
+
+    bool = staticmethod(pa.bool_)
+    int8 = staticmethod(pa.int8)
+    int16 = staticmethod(pa.int16)
+    int32 = staticmethod(pa.int32)
+    int64 = staticmethod(pa.int64)
+    uint8 = staticmethod(pa.uint8)
+    uint16 = staticmethod(pa.uint16)
+    uint32 = staticmethod(pa.uint32)
+    uint64 = staticmethod(pa.uint64)
+    float32 = staticmethod(pa.float32)
+    float64 = staticmethod(pa.float64)
+    string = staticmethod(pa.string)
+    binary = staticmethod(pa.binary)
+    fixed_size_binary = staticmethod(pa.binary)
+    date = staticmethod(pa.date32)
+    null = staticmethod(pa.null)
+
+    @staticmethod
+    def timestamp(timeunit: str = "us", timezone: str | None = None) -> pa.DataType:
+        """Points in time, in units of ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``."""
+        return pa.timestamp(timeunit, timezone)
+
+    @staticmethod
+    def decimal128(precision: int, scale: int) -> pa.DataType:
+        """Decimals of some digits, ``scale`` of them behind the point."""
+        return pa.decimal128(precision, scale)
+
+    @staticmethod
+    def list(dtype: Any) -> pa.DataType:
+        """Lists of any length."""
+        return pa.list_(arrow_type(dtype))
+
+    @staticmethod
+    def fixed_size_list(dtype: Any, size: int) -> pa.DataType:
+        """Lists of one length: vectors, for example."""
+        return pa.list_(arrow_type(dtype), size)
+
+    embedding = fixed_size_list
+
+    @staticmethod
+    def struct(fields: dict[str, Any]) -> pa.DataType:
+        """Structs of fields."""
+        return pa.struct([(name, arrow_type(dtype)) for name, dtype in fields.items()])
+
+
+def arrow_type(dtype: Any) -> pa.DataType:
+    """The pyarrow type that something means: one of its types, a Python type, or a name.
+
+    Raises:
+        InvalidError: It means none.
+    """
+    if isinstance(dtype, pa.DataType):
+        return dtype
+    if isinstance(dtype, type) and dtype in _PYTHON:
+        return _PYTHON[dtype]
+    if isinstance(dtype, str):
+        try:
+            return pa.type_for_alias(dtype)
+        except ValueError as error:
+            raise InvalidError(f"'{dtype}' is no name of a type, as 'int64' or 'string' are") from error
+    raise InvalidError(f"{dtype!r} is no type; give a DataType, a pyarrow type or a name")

@@ -1,0 +1,72 @@
+"""Reading files and datasets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from keyloom.dataframe import DataFrame
+from keyloom.exceptions import InvalidError
+from keyloom.session import current_session
+
+__all__ = ["read", "read_csv", "read_ipc", "read_json", "read_lance", "read_parquet"]
+
+
+def read(path: Any, **options: Any) -> DataFrame:
+    """A frame of files: Parquet, CSV, JSON, Arrow IPC or Lance, by the endings of their names.
+
+    Workers read them, so a path or a URL must mean the same to each of them. Nothing is read before the
+    frame is collected, except what tells its columns.
+
+    Args:
+        path: A file, a folder, a glob, or a URL (``s3://``, ``gs://``, ``az://``, ``https://``).
+        **options: ``format``, ``columns`` (types by name: ``{"zip": "text"}``), ``storage_options``,
+            ``hive_partitioning``; for CSV ``delimiter``, ``quote``, ``escape``, ``comment``, ``header``,
+            ``nulls``; for CSV and JSON ``infer_bytes``; for Lance ``version`` and ``tag``.
+
+    Raises:
+        NotFoundError: There is no such file.
+        InvalidError: An option is not understood, or the files cannot be read as the options say.
+    """
+    session = current_session()
+    given = {"path": str(path), **options}
+    given = {name: value for name, value in given.items() if value is not None}
+    return DataFrame(session._rust.read(json.dumps(given)), session)
+
+
+def _read(path: Any, format: str, options: Mapping[str, Any]) -> DataFrame:
+    if not isinstance(path, (list, tuple)):
+        return read(path, format=format, **options)
+    if not path:
+        raise InvalidError("a list of paths names at least one")
+    first, *rest = (read(part, format=format, **options) for part in path)
+    for frame in rest:
+        first = first.concat(frame)
+    return first
+
+
+def read_parquet(path: Any, **options: Any) -> DataFrame:
+    """A frame of Parquet files: a path, a folder, a glob or a list of them. Options are those of
+    :func:`read`."""
+    return _read(path, "parquet", options)
+
+
+def read_csv(path: Any, **options: Any) -> DataFrame:
+    """A frame of CSV files. Options are those of :func:`read`."""
+    return _read(path, "csv", options)
+
+
+def read_json(path: Any, **options: Any) -> DataFrame:
+    """A frame of files with a JSON object a line. Options are those of :func:`read`."""
+    return _read(path, "json", options)
+
+
+def read_ipc(path: Any, **options: Any) -> DataFrame:
+    """A frame of Arrow IPC files. Options are those of :func:`read`."""
+    return _read(path, "arrow", options)
+
+
+def read_lance(uri: Any, version: int | None = None, **options: Any) -> DataFrame:
+    """A frame of a Lance dataset: its newest version, another ``version``, or one with a ``tag``."""
+    return read(uri, format="lance", version=version, **options)

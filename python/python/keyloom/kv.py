@@ -1,0 +1,207 @@
+"""Stores: what they are (:func:`load_kv`), and what they are once attached (:class:`AttachedKV`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+
+from keyloom import _convert, _keyloom
+from keyloom.exceptions import InvalidError
+
+if TYPE_CHECKING:
+    from keyloom.session import Session
+
+__all__ = ["AttachedKV", "KVStore", "LanceKV", "MemoryKV", "load_kv"]
+
+_LANCE_OPTIONS = (
+    "uri",
+    "key",
+    "version",
+    "tag",
+    "storage_options",
+    "on_duplicate_key",
+    "key_path",
+    "row_path",
+)
+
+
+class KVStore:
+    """A store as it is described. Nothing is opened before it is attached.
+
+    Stores are described by value: they can be pickled, and opened again in another process.
+    """
+
+    backend_type: str = ""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """The store's own name, which is its alias if no other is given."""
+        return self._name
+
+    def _rust(self) -> _keyloom.Store:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self._name!r})"
+
+
+class LanceKV(KVStore):
+    """A Lance dataset as a store."""
+
+    backend_type = "lance"
+
+    def __init__(self, name: str, options: Mapping[str, Any]) -> None:
+        super().__init__(name)
+        self._options = dict(options)
+        self._store = _keyloom.Store.lance(name, json.dumps(self._options))
+
+    def _rust(self) -> _keyloom.Store:
+        return self._store
+
+    def __reduce__(self) -> Any:
+        return (LanceKV, (self._name, self._options))
+
+    def __repr__(self) -> str:
+        return f"LanceKV(name={self._name!r}, uri={self._options['uri']!r})"
+
+
+class MemoryKV(KVStore):
+    """Rows in memory as a store. It is a copy: what changes afterwards in what it was made of does not
+    change it."""
+
+    backend_type = "memory"
+
+    def __init__(self, name: str, rows: pa.Table, key: list[str]) -> None:
+        super().__init__(name)
+        self._rows = rows
+        self._key = key
+        self._store = _keyloom.Store.memory(name, _keyloom.Batches(rows), key)
+
+    def _rust(self) -> _keyloom.Store:
+        return self._store
+
+    def __len__(self) -> int:
+        return self._rows.num_rows
+
+    def __reduce__(self) -> Any:
+        return (MemoryKV, (self._name, self._rows, self._key))
+
+    def __repr__(self) -> str:
+        return f"MemoryKV(name={self._name!r}, rows={self._rows.num_rows})"
+
+
+class AttachedKV:
+    """A store of a session, under an alias."""
+
+    def __init__(self, session: Session, alias: str, store: KVStore) -> None:
+        self._session = session
+        self._alias = alias
+        self._store = store
+
+    @property
+    def name(self) -> str:
+        """The store's own name."""
+        return self._store.name
+
+    @property
+    def alias(self) -> str:
+        """The name by which ``source=`` finds it."""
+        return self._alias
+
+    @property
+    def backend_type(self) -> str:
+        """``"lance"`` or ``"memory"``."""
+        return self._store.backend_type
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the store, the key's among them."""
+        return self._session._rust.kv_schema(self._alias)
+
+    def __repr__(self) -> str:
+        return f"AttachedKV(alias={self._alias!r}, store={self._store!r})"
+
+
+def load_kv(
+    store_type: str,
+    name: str | None = None,
+    *,
+    uri: Any = None,
+    key: str | list[str] | None = None,
+    key_column: str | list[str] | None = None,
+    initial_data: Any = None,
+    **options: Any,
+) -> KVStore:
+    """Describes a store, of the kind ``"lance"`` or ``"memory"``.
+
+    Args:
+        store_type: The kind.
+        name: The store's own name; the kind if not given.
+        uri: Lance: the dataset, a path or a URI that the workers can open.
+        key: The column that keys are looked up in, or a list of columns that are a key together. Of a
+            Lance dataset also ``"_rowid"`` and ``"_offset"``; without one, the primary key that the
+            dataset declares, else the column of the same name as the one that is looked up. Of memory:
+            ``"key"``, unless it is given.
+        key_column: Another word for ``key``.
+        initial_data: Memory: a dict of keys to values, which become a column ``value``, or columns of
+            their own if they are dicts; or a table with the key among its columns, as a dict of
+            lists together with ``key``, a list of dicts, or of pandas, Polars or pyarrow. Nothing: an
+            empty store.
+        **options: Lance: ``version``, ``tag``, ``storage_options`` (the name of a profile in the
+            workers' settings), ``on_duplicate_key`` (``"error"``, ``"first"`` or ``"last"``).
+
+    Raises:
+        InvalidError: An option is missing, not understood, or contradicts another.
+
+    Example:
+        >>> from keyloom.kv import load_kv
+        >>> load_kv("memory", name="features", initial_data={"item_1": "warm"})
+        MemoryKV(name='features', rows=1)
+    """
+    if key is not None and key_column is not None:
+        raise InvalidError("key and key_column are one option; give one of them")
+    key = key if key is not None else key_column
+    name = store_type if name is None else name
+    if store_type == "lance":
+        return _lance(name, uri, key, initial_data, options)
+    if store_type == "memory":
+        return _memory(name, uri, key, initial_data, options)
+    raise InvalidError(
+        f"KV store type '{store_type}' is not yet supported; the types are 'lance' and 'memory'"
+    )
+
+
+def _lance(name: str, uri: Any, key: Any, initial_data: Any, options: dict[str, Any]) -> LanceKV:
+    if uri is None:
+        raise InvalidError("uri is required for Lance KV store")
+    if initial_data is not None:
+        raise InvalidError(f"KV store '{name}': initial_data is for memory stores")
+    _check(name, options, _LANCE_OPTIONS)
+    given = {"uri": str(uri), "key": key, **options}
+    return LanceKV(name, {option: value for option, value in given.items() if value is not None})
+
+
+def _memory(name: str, uri: Any, key: Any, initial_data: Any, options: dict[str, Any]) -> MemoryKV:
+    if uri is not None:
+        raise InvalidError(f"KV store '{name}': uri is for Lance stores")
+    _check(name, options, ())
+    keys = [key] if isinstance(key, str) else key
+    rows, keys = _convert.store_rows(name, initial_data, keys)
+    return MemoryKV(name, rows, keys)
+
+
+def _check(name: str, options: Iterable[str], known: tuple[str, ...]) -> None:
+    for option in options:
+        if option not in known:
+            choices = ", ".join(("key", *known)) if known else "key, initial_data"
+            raise InvalidError(f"KV store '{name}' has no option '{option}'; it takes {choices}")
+
+
+OnError = Literal["raise", "null"]
+"""What a missing key means: an error, or a null."""

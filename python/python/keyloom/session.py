@@ -1,0 +1,258 @@
+"""Sessions: where stores are attached and queries run, in this process or on a cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextvars import ContextVar, Token
+from typing import Any, TypeVar
+
+from keyloom import _keyloom
+from keyloom.kv import AttachedKV, KVStore
+
+__all__ = [
+    "Session",
+    "attach",
+    "attach_kv",
+    "connect",
+    "current_kv",
+    "current_session",
+    "detach_kv",
+    "get_kv",
+    "has_kv",
+    "list_kv",
+    "session",
+    "set_kv",
+    "workers",
+]
+
+_active: ContextVar[Session | None] = ContextVar("keyloom_session", default=None)
+"""The session of the innermost ``with``."""
+
+_default: tuple[int, Session] | None = None
+"""The session of code outside of any ``with``, and the process that it belongs to."""
+
+Store = TypeVar("Store", bound=KVStore)
+
+
+class Session:
+    """A catalog of stores and the engine that looks keys up in them.
+
+    A session is its own cluster, in this process, with a worker a core. :func:`connect` makes one whose
+    queries run on a cluster. Within ``with`` it is the one that ``keyloom.attach``,
+    ``keyloom.from_pydict``, ``kv_get`` and the like mean; outside of any ``with`` they share one of the
+    process, which is opened when it is first needed.
+
+    Args:
+        workers: How many lookups tasks run at once; one a core if not given.
+        settings: Further settings by their names in settings files, as nested dicts:
+            ``{"session": {"batch_rows": 4096}, "worker": {...}, "coordinator": {...}}``.
+
+    Raises:
+        InvalidError: A setting has a name or a value that is not understood.
+
+    Example:
+        >>> import keyloom
+        >>> with keyloom.Session(workers=2):
+        ...     keyloom.from_pydict({"x": [1, 2]}).count_rows()
+        2
+    """
+
+    def __init__(
+        self, *, workers: int | None = None, settings: Mapping[str, Any] | None = None
+    ) -> None:
+        given = dict(settings or {})
+        if workers is not None:
+            given["workers"] = workers
+        self._open(_keyloom.Session.embedded(json.dumps(given)), "embedded")
+
+    @classmethod
+    def _connect(cls, address: str, settings: Mapping[str, Any] | None) -> Session:
+        new = cls.__new__(cls)
+        new._open(_keyloom.Session.connect(address, json.dumps(dict(settings or {}))), address)
+        return new
+
+    def _open(self, session: _keyloom.Session, address: str) -> None:
+        self._session: _keyloom.Session | None = session
+        self._address = address
+        self._attached: dict[str, KVStore] = {}
+        self._entered: list[Token[Session | None]] = []
+
+    @property
+    def _rust(self) -> _keyloom.Session:
+        if self._session is None:
+            raise ValueError("the session is closed")
+        return self._session
+
+    @property
+    def address(self) -> str:
+        """Where its queries run: ``"embedded"``, or the coordinator's address."""
+        return self._address
+
+    def close(self) -> None:
+        """Lets go of the engine. Frames that were made in it keep it until they go, too."""
+        self._session = None
+        self._attached.clear()
+
+    def __enter__(self) -> Session:
+        self._entered.append(_active.set(self))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _active.reset(self._entered.pop())
+        if not self._entered:
+            self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._session is None else f"stores: {', '.join(self.list_kv()) or 'none'}"
+        return f"Session({self._address}, {state})"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a session cannot be pickled; open one in the other process")
+
+    def attach(self, store: KVStore, alias: str | None = None, *, replace: bool = False) -> AttachedKV:
+        """Opens a store once, to learn its columns, and gives it an alias.
+
+        Args:
+            store: What :func:`keyloom.kv.load_kv` made.
+            alias: The name by which ``source=`` finds it; the store's own name if not given.
+            replace: Whether a store under that alias gives way.
+
+        Raises:
+            InvalidError: The alias is taken, or is no identifier.
+            KeyloomError: The store cannot be opened; the message says why.
+        """
+        if not isinstance(store, KVStore):
+            raise TypeError(f"attach takes a store that load_kv made, not {type(store).__name__}")
+        alias = store.name if alias is None else alias
+        self._rust.attach(store._rust(), alias, replace)
+        self._attached[alias] = store
+        return AttachedKV(self, alias, store)
+
+    attach_kv = attach
+
+    def detach_kv(self, alias: str) -> None:
+        """Forgets an alias. Expressions that were built before keep working.
+
+        Raises:
+            NotFoundError: Nothing is attached under the alias.
+        """
+        self._rust.detach_kv(alias)
+        self._attached.pop(alias, None)
+
+    def set_kv(self, alias: str | None) -> None:
+        """Makes a store the current one, which calls without ``source`` mean; ``None``: no store.
+
+        Raises:
+            NotFoundError: Nothing is attached under the alias.
+        """
+        self._rust.set_kv(alias)
+
+    def current_kv(self) -> AttachedKV | None:
+        """The current store, if one was set."""
+        alias = self._rust.current_kv()
+        return None if alias is None else self.get_kv(alias)
+
+    def has_kv(self, alias: str) -> bool:
+        """Whether a store is attached under the alias."""
+        return self._rust.has_kv(alias)
+
+    def get_kv(self, alias: str) -> AttachedKV:
+        """The store under an alias.
+
+        Raises:
+            NotFoundError: Nothing is attached under the alias.
+        """
+        self._rust.kv_schema(alias)
+        return AttachedKV(self, alias, self._attached[alias])
+
+    def list_kv(self) -> list[str]:
+        """The aliases, sorted."""
+        return self._rust.list_kv()
+
+    def workers(self) -> list[dict[str, Any]]:
+        """The workers that are registered: ``id``, ``name``, ``slots``, ``running``, ``draining``.
+
+        Raises:
+            UnavailableError: The coordinator is gone.
+        """
+        return self._rust.workers()
+
+
+def connect(address: str, *, settings: Mapping[str, Any] | None = None) -> Session:
+    """A session whose queries run on a cluster.
+
+    Args:
+        address: Where the coordinator listens, as in ``"tcp://10.0.0.5:7700"``.
+        settings: Settings of the session by their names in settings files.
+
+    Raises:
+        UnavailableError: Nobody answers there.
+        InvalidError: The coordinator is of another build.
+
+    Example:
+        >>> with keyloom.connect("tcp://127.0.0.1:7700") as session:  # doctest: +SKIP
+        ...     session.workers()
+    """
+    return Session._connect(address, settings)
+
+
+def current_session() -> Session:
+    """The session of the innermost ``with``, or the one of the process."""
+    global _default
+    active = _active.get()
+    if active is not None:
+        return active
+    # A forked child has its parent's session, which does not work there.
+    if _default is None or _default[0] != os.getpid() or _default[1]._session is None:
+        _default = (os.getpid(), Session())
+    return _default[1]
+
+
+def session() -> Session:
+    """The same as :func:`current_session`."""
+    return current_session()
+
+
+def attach(store: KVStore, alias: str | None = None, *, replace: bool = False) -> AttachedKV:
+    """Attaches a store to the current session: :meth:`Session.attach`."""
+    return current_session().attach(store, alias, replace=replace)
+
+
+attach_kv = attach
+
+
+def detach_kv(alias: str) -> None:
+    """Forgets an alias of the current session: :meth:`Session.detach_kv`."""
+    current_session().detach_kv(alias)
+
+
+def set_kv(alias: str | None) -> None:
+    """Sets or clears the current store of the current session: :meth:`Session.set_kv`."""
+    current_session().set_kv(alias)
+
+
+def current_kv() -> AttachedKV | None:
+    """The current store of the current session, if one was set."""
+    return current_session().current_kv()
+
+
+def has_kv(alias: str) -> bool:
+    """Whether the current session has a store under the alias."""
+    return current_session().has_kv(alias)
+
+
+def get_kv(alias: str) -> AttachedKV:
+    """The store under an alias of the current session: :meth:`Session.get_kv`."""
+    return current_session().get_kv(alias)
+
+
+def list_kv() -> list[str]:
+    """The aliases of the current session, sorted."""
+    return current_session().list_kv()
+
+
+def workers() -> list[dict[str, Any]]:
+    """The workers of the current session: :meth:`Session.workers`."""
+    return current_session().workers()

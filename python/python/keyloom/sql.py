@@ -1,0 +1,52 @@
+"""SQL over frames."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from keyloom.dataframe import DataFrame
+from keyloom.exceptions import InvalidError
+from keyloom.session import current_session
+
+__all__ = ["sql"]
+
+
+def sql(sql: str, register_globals: bool = True, **bindings: DataFrame) -> DataFrame:
+    """A query in SQL. Names of tables mean the caller's variables that hold frames.
+
+    ``kv_get``, ``kv_batch_get`` and ``kv_exists`` take their options by name, as in
+    ``kv_get(id, source => 'ages', on_error => 'null')``.
+
+    Args:
+        sql: The query. Names without quotes mean names in lower case.
+        register_globals: Whether the caller's variables are looked at.
+        **bindings: Further frames, which go before the caller's variables.
+
+    Raises:
+        InvalidError: The statement is wrong; nothing has run by then.
+
+    Example:
+        >>> import keyloom
+        >>> numbers = keyloom.from_pydict({"x": [1, 2, 3]})
+        >>> keyloom.sql("SELECT x * 2 AS y FROM numbers WHERE x > 1").to_pydict()
+        {'y': [4, 6]}
+    """
+    session = current_session()
+    frames: dict[str, DataFrame] = {}
+    if register_globals:
+        caller = inspect.currentframe()
+        caller = None if caller is None else caller.f_back
+        if caller is not None:
+            frames.update(_frames({**caller.f_globals, **caller.f_locals}))
+    frames = {name: frame for name, frame in frames.items() if frame._session is session}
+    for name, frame in bindings.items():
+        if not isinstance(frame, DataFrame):
+            raise InvalidError(f"'{name}' is a {type(frame).__name__}, not a DataFrame")
+        frames[name] = frame
+    tables = [(name, frame._frame) for name, frame in frames.items()]
+    return DataFrame(session._rust.sql(sql, tables), session)
+
+
+def _frames(variables: dict[str, Any]) -> dict[str, DataFrame]:
+    return {name: value for name, value in variables.items() if isinstance(value, DataFrame)}

@@ -1,0 +1,189 @@
+//! A query under way, from Python.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    thread::ThreadId,
+    time::{Duration, Instant},
+};
+
+use arrow::{
+    array::{RecordBatch, RecordBatchReader},
+    datatypes::SchemaRef,
+    error::ArrowError,
+};
+use keyloom_client::{query::Event, report::JobStatus};
+use keyloom_common::Error;
+use pyo3::{
+    prelude::*,
+    types::{PyCapsule, PyDict},
+};
+use tokio::runtime::Runtime;
+
+use crate::{
+    arrow::{Batches, export, schema},
+    error::raise,
+    runtime::{OfProcess, runtime, until_signal, wait},
+};
+
+/// How often progress is told while rows come.
+const TELL: Duration = Duration::from_millis(100);
+
+/// A job whose rows are taken once. Dropping it cancels it.
+#[pyclass(frozen, module = "keyloom._keyloom")]
+pub(crate) struct Job {
+    schema: SchemaRef,
+    /// Nothing while a call waits for it, and once it was given away or has failed.
+    job: OfProcess<Mutex<Option<keyloom_client::Job>>>,
+}
+
+impl Job {
+    pub(crate) fn new(job: keyloom_client::Job) -> Self {
+        let schema = Arc::clone(job.schema());
+        Self { schema, job: OfProcess::new(Mutex::new(Some(job))) }
+    }
+
+    fn take(&self) -> PyResult<keyloom_client::Job> {
+        let job = self.job.get().map_err(raise)?;
+        let mut job = job.lock().unwrap_or_else(PoisonError::into_inner);
+        job.take().ok_or_else(|| raise(Error::invalid("the rows of this job were taken")))
+    }
+
+    fn put_back(&self, taken: keyloom_client::Job) -> PyResult<()> {
+        let job = self.job.get().map_err(raise)?;
+        *job.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl Job {
+    fn schema<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        schema(py, &self.schema)
+    }
+
+    /// Takes all rows. `progress` is called now and then with rows, tasks done, tasks, and workers.
+    #[pyo3(signature = (progress))]
+    fn collect(&self, py: Python<'_>, progress: Option<Py<PyAny>>) -> PyResult<Batches> {
+        let mut job = self.take()?;
+        let schema = Arc::clone(&self.schema);
+        let (job, batches) = wait(py, async move {
+            let (mut batches, mut told) = (Vec::new(), Instant::now());
+            loop {
+                match job.next_event().await.map_err(raise)? {
+                    Event::Done => return Ok((job, batches)),
+                    Event::Batch(batch) => batches.push(batch),
+                    Event::Pending(_) => told -= TELL,
+                }
+                if let Some(progress) = progress.as_ref().filter(|_| told.elapsed() >= TELL) {
+                    tell(progress, &job)?;
+                    told = Instant::now();
+                }
+            }
+        })?;
+        self.put_back(job)?;
+        Ok(Batches { schema, batches })
+    }
+
+    /// The next rows; none after the last.
+    fn next(&self, py: Python<'_>) -> PyResult<Option<Batches>> {
+        let mut job = self.take()?;
+        let (job, batch) = wait(py, async move {
+            let batch = job.next_batch().await.map_err(raise)?;
+            Ok((job, batch))
+        })?;
+        self.put_back(job)?;
+        let batches = |batch| Batches { schema: Arc::clone(&self.schema), batches: vec![batch] };
+        Ok(batch.map(batches))
+    }
+
+    /// What the job did, once all rows have come.
+    fn summary<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let job = self.take()?;
+        let summary = job.summary().map(|summary| {
+            let entry = PyDict::new(py);
+            entry.set_item("rows", summary.rows)?;
+            entry.set_item("tasks", summary.tasks)?;
+            entry.set_item("workers", summary.workers)?;
+            entry.set_item("plan", &summary.plan)?;
+            Ok(entry)
+        });
+        self.put_back(job)?;
+        summary.transpose()
+    }
+
+    /// The rows as a stream, which takes them as they come.
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        drop(requested_schema);
+        let reader = Reader {
+            job: OfProcess::new(self.take()?),
+            schema: Arc::clone(&self.schema),
+            runtime: runtime().map_err(raise)?,
+            owner: std::thread::current().id(),
+        };
+        export(py, Box::new(reader))
+    }
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+fn tell(progress: &Py<PyAny>, job: &keyloom_client::Job) -> PyResult<()> {
+    let JobStatus { tasks, tasks_done, workers } = job.status();
+    Python::attach(|py| progress.call1(py, (job.rows(), tasks_done, tasks, workers)).map(drop))
+}
+
+/// A job's rows for other libraries, which call it on threads of theirs.
+struct Reader {
+    job: OfProcess<keyloom_client::Job>,
+    schema: SchemaRef,
+    runtime: Arc<Runtime>,
+    /// The thread that may look for signals: nobody waits for it while holding the GIL.
+    owner: ThreadId,
+}
+
+impl Reader {
+    fn read(&mut self) -> Result<Option<RecordBatch>, Error> {
+        let job = self.job.get_mut()?;
+        let looks = std::thread::current().id() == self.owner;
+        self.runtime.block_on(async {
+            match looks {
+                true => until_signal(job.next_batch()).await.unwrap_or_else(|signal| {
+                    Python::attach(|py| signal_again(py, &signal));
+                    Err(Error::cancelled("interrupted"))
+                }),
+                false => job.next_batch().await,
+            }
+        })
+    }
+}
+
+/// Lets Python find a signal once the library that reads has returned to it.
+fn signal_again(py: Python<'_>, signal: &PyErr) {
+    let again = py.import("_thread").and_then(|thread| thread.call_method0("interrupt_main"));
+    if again.is_err() {
+        signal.clone_ref(py).write_unraisable(py, None);
+    }
+}
+
+impl Iterator for Reader {
+    type Item = Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let external = |error| ArrowError::ExternalError(Box::new(error));
+        self.read().map_err(external).transpose()
+    }
+}
+
+impl RecordBatchReader for Reader {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+}

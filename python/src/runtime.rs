@@ -1,0 +1,114 @@
+//! Waiting for Rust from Python: one runtime a process, other Python threads go on meanwhile, and
+//! Ctrl-C ends the wait.
+//!
+//! A forked child has none of its parent's threads. It gets a runtime of its own; what belongs to
+//! its parent ([`OfProcess`]) refuses to work there, and is never dropped there.
+
+use std::{
+    fmt,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use keyloom_common::{Error, Result};
+use pyo3::prelude::*;
+use tokio::runtime::Runtime;
+
+use crate::error::raise;
+
+/// How often a wait looks whether the user has interrupted it.
+const SIGNALS: Duration = Duration::from_millis(100);
+
+/// The runtime of a process. It is only looked at by threads that hold the GIL, as one that forks
+/// does: no child finds it locked.
+static RUNTIME: Mutex<Option<OfProcess<Arc<Runtime>>>> = Mutex::new(None);
+
+/// The runtime of this process.
+pub(crate) fn runtime() -> Result<Arc<Runtime>> {
+    let mut runtime = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(Ok(runtime)) = runtime.as_ref().map(OfProcess::get) {
+        return Ok(Arc::clone(runtime));
+    }
+    let started = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("keyloom-client")
+        .enable_all()
+        .build()
+        .map_err(|error| Error::resource_exhausted(format!("no threads: {error}")))?;
+    let started = Arc::new(started);
+    *runtime = Some(OfProcess::new(Arc::clone(&started)));
+    Ok(started)
+}
+
+/// Waits for a future. Ctrl-C drops it and raises `KeyboardInterrupt`.
+pub(crate) fn wait<T, F>(py: Python<'_>, future: F) -> PyResult<T>
+where
+    T: Send,
+    F: Future<Output = PyResult<T>> + Send,
+{
+    let runtime = runtime().map_err(raise)?;
+    py.detach(|| runtime.block_on(until_signal(future)))?
+}
+
+/// What a future answers, unless a signal comes before.
+pub(crate) async fn until_signal<T>(future: impl Future<Output = T>) -> PyResult<T> {
+    let mut future = pin!(future);
+    loop {
+        match tokio::time::timeout(SIGNALS, &mut future).await {
+            Ok(done) => return Ok(done),
+            Err(_) => Python::attach(|py| py.check_signals())?,
+        }
+    }
+}
+
+/// What works only in the process that made it.
+pub(crate) struct OfProcess<T> {
+    /// There until it is dropped.
+    value: Option<T>,
+    process: u32,
+}
+
+impl<T> OfProcess<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self { value: Some(value), process: std::process::id() }
+    }
+
+    fn is_ours(&self) -> bool {
+        self.process == std::process::id()
+    }
+
+    /// The value.
+    ///
+    /// # Errors
+    /// `invalid` in another process.
+    pub(crate) fn get(&self) -> Result<&T> {
+        self.value.as_ref().filter(|_| self.is_ours()).ok_or_else(forked)
+    }
+
+    /// As [`Self::get`].
+    pub(crate) fn get_mut(&mut self) -> Result<&mut T> {
+        let ours = self.is_ours();
+        self.value.as_mut().filter(|_| ours).ok_or_else(forked)
+    }
+}
+
+fn forked() -> Error {
+    Error::invalid(
+        "a session does not survive fork(): open another one in this process, or start processes \
+         with multiprocessing's 'spawn' or 'forkserver'",
+    )
+}
+
+impl<T> Drop for OfProcess<T> {
+    fn drop(&mut self) {
+        if !self.is_ours() {
+            std::mem::forget(self.value.take());
+        }
+    }
+}
+
+impl<T> fmt::Debug for OfProcess<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OfProcess").field("process", &self.process).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,186 @@
+//! A session: where stores are attached, inputs opened and queries planned.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use keyloom_client::{
+    EmbeddedSettings, Input, OnError, Settings,
+    functions::{Key, KvExpr},
+};
+use keyloom_common::Result;
+use pyo3::{prelude::*, types::PyDict};
+
+use crate::{
+    arrow::Batches,
+    error::raise,
+    expr::Expr,
+    frame::Frame,
+    runtime::{OfProcess, wait},
+    store::{Store, options_from_json},
+};
+
+/// Which session something belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SessionId(u64);
+
+impl SessionId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// A session of `keyloom-client`.
+#[pyclass(frozen, module = "keyloom._keyloom")]
+#[derive(Debug)]
+pub(crate) struct Session {
+    session: OfProcess<keyloom_client::Session>,
+    id: SessionId,
+}
+
+impl Session {
+    fn new(session: keyloom_client::Session) -> Self {
+        Self { session: OfProcess::new(session), id: SessionId::next() }
+    }
+
+    pub(crate) fn get(&self) -> PyResult<&keyloom_client::Session> {
+        self.session.get().map_err(raise)
+    }
+
+    fn frame(
+        &self,
+        frame: Result<keyloom_client::datafusion::dataframe::DataFrame>,
+    ) -> PyResult<Frame> {
+        Frame::new(frame.map_err(raise)?, self.get()?.clone(), self.id)
+    }
+}
+
+#[pymethods]
+impl Session {
+    /// A session that is its own cluster, by settings in JSON.
+    #[staticmethod]
+    fn embedded(py: Python<'_>, settings: &str) -> PyResult<Self> {
+        let settings: EmbeddedSettings = options_from_json(settings, "settings")?;
+        let session =
+            async { keyloom_client::Session::embedded_with(settings).await.map_err(raise) };
+        wait(py, session).map(Self::new)
+    }
+
+    /// A session on the cluster whose coordinator listens at an address.
+    #[staticmethod]
+    fn connect(py: Python<'_>, address: &str, settings: &str) -> PyResult<Self> {
+        let settings: Settings = options_from_json(settings, "settings")?;
+        let session =
+            async { keyloom_client::Session::connect_with(address, settings).await.map_err(raise) };
+        wait(py, session).map(Self::new)
+    }
+
+    #[pyo3(signature = (store, alias, replace))]
+    fn attach(&self, py: Python<'_>, store: &Store, alias: &str, replace: bool) -> PyResult<()> {
+        let (session, store) = (self.get()?, store.0.clone());
+        wait(py, async move {
+            let attached = match replace {
+                true => session.attach_or_replace(store, alias).await,
+                false => session.attach(store, alias).await,
+            };
+            attached.map_err(raise)
+        })
+    }
+
+    fn detach_kv(&self, alias: &str) -> PyResult<()> {
+        self.get()?.detach_kv(alias).map_err(raise)
+    }
+
+    #[pyo3(signature = (alias))]
+    fn set_kv(&self, alias: Option<&str>) -> PyResult<()> {
+        self.get()?.set_kv(alias).map_err(raise)
+    }
+
+    fn current_kv(&self) -> PyResult<Option<String>> {
+        Ok(self.get()?.current_kv().map(|store| store.alias.clone()))
+    }
+
+    fn has_kv(&self, alias: &str) -> PyResult<bool> {
+        Ok(self.get()?.has_kv(alias))
+    }
+
+    /// The columns of the store under an alias.
+    fn kv_schema<'py>(&self, py: Python<'py>, alias: &str) -> PyResult<Bound<'py, PyAny>> {
+        let store = self.get()?.get_kv(alias).map_err(raise)?;
+        crate::arrow::schema(py, store.schema())
+    }
+
+    fn list_kv(&self) -> PyResult<Vec<String>> {
+        Ok(self.get()?.list_kv())
+    }
+
+    /// A call of one of the three functions.
+    #[pyo3(signature = (function, key, source, columns, on_error, batch_size))]
+    fn kv_call(
+        &self,
+        function: &str,
+        key: &Expr,
+        source: Option<String>,
+        columns: Option<Vec<String>>,
+        on_error: &str,
+        batch_size: Option<usize>,
+    ) -> PyResult<Expr> {
+        let (session, key) = (self.get()?, Key::from(key.of(self.id)?.clone()));
+        let call: KvExpr = match function {
+            "kv_get" => session.kv_get(key),
+            "kv_batch_get" => session.kv_batch_get(key),
+            _ => session.kv_exists(key),
+        };
+        let call = call.on_error(OnError::parse(on_error).map_err(raise)?);
+        let call = source.into_iter().fold(call, KvExpr::source);
+        let call = columns.into_iter().fold(call, KvExpr::columns);
+        let call = batch_size.into_iter().fold(call, KvExpr::batch_size);
+        Ok(Expr::of_session(call.build().map_err(raise)?, self.id))
+    }
+
+    /// Rows in memory.
+    fn frame_of(&self, py: Python<'_>, rows: &Batches) -> PyResult<Frame> {
+        let (session, batches) = (self.get()?, rows.to_vec());
+        self.frame(py.detach(|| session.from_batches(&batches)))
+    }
+
+    /// Files, by the options of job files in JSON.
+    fn read(&self, py: Python<'_>, options: &str) -> PyResult<Frame> {
+        let (session, input) = (self.get()?, options_from_json::<Input>(options, "options")?);
+        let frame = wait(py, async move { Ok(session.read(input).await) })?;
+        self.frame(frame)
+    }
+
+    /// A query in SQL, in which names mean frames.
+    fn sql(
+        &self,
+        py: Python<'_>,
+        query: &str,
+        frames: Vec<(String, Py<Frame>)>,
+    ) -> PyResult<Frame> {
+        let session = self.get()?;
+        let tables = frames.iter().map(|(name, frame)| {
+            let frame = frame.get();
+            frame.check_session(self.id)?;
+            Ok((name.clone(), frame.get()?.clone()))
+        });
+        let tables = tables.collect::<PyResult<Vec<_>>>()?;
+        let planned = wait(py, async move { Ok(session.sql_with(query, tables).await) })?;
+        self.frame(planned)
+    }
+
+    /// The workers: id, name, slots, running tasks, whether it drains.
+    fn workers<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let session = self.get()?;
+        let workers = wait(py, async move { session.workers().await.map_err(raise) })?;
+        let entry = |worker: &keyloom_client::report::WorkerStatus| {
+            let entry = PyDict::new(py);
+            entry.set_item("id", worker.id.to_string())?;
+            entry.set_item("name", &worker.name)?;
+            entry.set_item("slots", worker.slots)?;
+            entry.set_item("running", worker.running)?;
+            entry.set_item("draining", worker.draining)?;
+            Ok(entry)
+        };
+        workers.iter().map(entry).collect()
+    }
+}
