@@ -16,20 +16,20 @@ use keyloom_common::{
     },
     store::{StoreDescription, StoreSpec},
 };
-use tokio::runtime::Handle;
+use keyloom_worker::TasksShared;
+use tokio::runtime::{Builder, Handle};
 
 use crate::{embedded::Embedded, settings::EmbeddedSettings};
 
 /// How often a question to the coordinator is put again when the connection fails.
 const ASK_AGAIN: u32 = 3;
 
-/// A connection that is opened again when it breaks.
+/// A connection that is opened again when it breaks, or when the runtime that it was opened on is gone.
 #[derive(Debug)]
 pub(crate) struct Connection {
     peer: Peer,
     limits: Limits,
     client: Mutex<ClientApiClient>,
-    runtime: Handle,
 }
 
 #[derive(Debug)]
@@ -43,19 +43,34 @@ impl Connection {
         let limits = settings.session.rpc.clone();
         let embedded = Embedded::start(settings)?;
         let client = Mutex::new(embedded.client());
-        let runtime = embedded.background().handle().clone();
-        Ok(Self { peer: Peer::Embedded(embedded), limits, client, runtime })
+        Ok(Self { peer: Peer::Embedded(embedded), limits, client })
     }
 
     pub(crate) async fn cluster(address: &str, limits: Limits) -> Result<Self> {
         let client = Mutex::new(dial(address, &limits).await?);
         let peer = Peer::Cluster(address.to_owned());
-        Ok(Self { peer, limits, client, runtime: Handle::current() })
+        Ok(Self { peer, limits, client })
     }
 
-    /// The runtime on which what outlives a call may be spawned.
-    pub(crate) fn runtime(&self) -> &Handle {
-        &self.runtime
+    /// The workers of this process, if the coordinator is here.
+    pub(crate) fn local_workers(&self) -> Option<&TasksShared> {
+        match &self.peer {
+            Peer::Embedded(embedded) => Some(embedded.tasks()),
+            Peer::Cluster(_) => None,
+        }
+    }
+
+    /// Runs what outlives its caller: on the cluster's runtime if that is here, else on the caller's,
+    /// else, as when a job is dropped outside of any, on one of its own.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let embedded = match &self.peer {
+            Peer::Embedded(embedded) => Some(embedded.background().handle().clone()),
+            Peer::Cluster(_) => None,
+        };
+        match embedded.or_else(|| Handle::try_current().ok()) {
+            Some(runtime) => drop(runtime.spawn(work)),
+            None => on_a_thread(work),
+        }
     }
 
     fn client(&self) -> ClientApiClient {
@@ -182,6 +197,13 @@ impl Connection {
         self.ask(|client| async move { call(timeout, |context| client.workers(context)).await })
             .await
     }
+}
+
+fn on_a_thread(work: impl Future<Output = ()> + Send + 'static) {
+    std::thread::spawn(move || match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => tracing::debug!(%error, "no runtime for what a session leaves behind"),
+    });
 }
 
 async fn dial(address: &str, limits: &Limits) -> Result<ClientApiClient> {

@@ -19,6 +19,7 @@ use crate::{background::Background, settings::EmbeddedSettings};
 #[derive(Debug)]
 pub(crate) struct Embedded {
     local: Local,
+    tasks: TasksShared,
     background: Background,
     _stop: DropGuard,
 }
@@ -57,7 +58,12 @@ impl Embedded {
             background.handle().spawn(agent.run(stop.clone()));
         }
         drop(entered);
-        Ok(Self { local, background, _stop: stop.drop_guard() })
+        Ok(Self { local, tasks, background, _stop: stop.drop_guard() })
+    }
+
+    /// What the workers share.
+    pub(crate) fn tasks(&self) -> &TasksShared {
+        &self.tasks
     }
 
     pub(crate) fn background(&self) -> &Background {

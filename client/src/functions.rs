@@ -30,6 +30,10 @@ impl From<&str> for Key {
 }
 
 impl Key {
+    pub(crate) fn into_expr(self) -> Expr {
+        self.0
+    }
+
     /// The key with its parts, if these are columns, under the columns' names, which DataFusion
     /// would call `c0`, `c1`, ….
     fn with_named_parts(self) -> Self {

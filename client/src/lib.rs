@@ -18,15 +18,18 @@
 //! ```
 //!
 //! In reading order: [`session`] is what users hold; [`store`] describes stores; [`functions`]
-//! build expressions; [`input`] reads tables; [`query`] hands plans to a coordinator.
+//! build expressions, and [`open_store`] asks stores without a query; [`input`] reads tables;
+//! [`query`] hands plans to a coordinator. [`command`] is the command line around all that.
 
 mod background;
+pub mod command;
 mod connection;
 mod contents;
 mod embedded;
 pub mod functions;
 pub mod input;
 mod link;
+pub mod open_store;
 pub mod query;
 pub mod session;
 mod settings;
@@ -37,11 +40,12 @@ pub use functions::KvExpr;
 pub use input::Input;
 pub use keyloom_common::{
     Error, ErrorKind, JobId, Result,
-    functions::OnError,
+    functions::{CallOptions, Function, OnError},
     input::Format,
     report,
     store::{KeyPath, OnDuplicateKey, RowPath},
 };
+pub use open_store::{Lookup, OpenStore};
 pub use query::Job;
 pub use session::Session;
 pub use settings::{EmbeddedSettings, Settings};

@@ -25,5 +25,6 @@ pub mod store;
 pub use error::{Error, ErrorKind, Result};
 pub use id::{AttemptId, BlobId, JobId, StageId, TaskId, WorkerId};
 
-/// The build that a peer must have, too: plans have no promise across versions.
-pub const BUILD: &str = env!("CARGO_PKG_VERSION");
+/// The build that a peer must have, too: the version, and a hash of what defines what travels between
+/// processes. Programs, and packages for Python, of the same sources have the same.
+pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("KEYLOOM_SOURCES"));

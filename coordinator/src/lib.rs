@@ -6,6 +6,7 @@
 //! [`gather`] brings fragments' rows into a plan; [`jobs`] run plans; [`server`] takes connections.
 
 mod blobs;
+pub mod command;
 mod dispatch;
 mod gather;
 mod jobs;

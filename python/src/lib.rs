@@ -3,15 +3,19 @@
 //! defaults, docstrings and types live there, and this module checks nothing twice.
 //!
 //! In reading order: [`session`] is where everything begins; [`frame`] and [`expr`] build plans;
-//! [`job`] runs them; [`arrow`] carries rows in and out without copies; [`runtime`] waits without
+//! [`job`] runs them; [`lookup`] asks
+//! stores without any; [`arrow`] carries rows in and out without copies; [`runtime`] waits without
 //! holding Python up; [`error`] says in Python what went wrong.
+//! [`command`] runs Keyloom's programs.
 
 mod arrow;
+mod command;
 mod error;
 mod expr;
 mod frame;
 mod job;
 mod join;
+mod lookup;
 mod runtime;
 mod session;
 mod store;
@@ -21,10 +25,13 @@ use pyo3::prelude::*;
 #[pymodule]
 fn _keyloom(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("BUILD", keyloom_common::BUILD)?;
+    module.add_function(wrap_pyfunction!(command::run_command, module)?)?;
     module.add_class::<arrow::Batches>()?;
     module.add_class::<expr::Expr>()?;
     module.add_class::<frame::Frame>()?;
     module.add_class::<job::Job>()?;
+    module.add_class::<lookup::Lookup>()?;
+    module.add_class::<lookup::OpenStore>()?;
     module.add_class::<session::Session>()?;
     module.add_class::<store::Store>()?;
     Ok(())

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use keyloom_client::{
-    EmbeddedSettings, Input, OnError, Settings,
+    EmbeddedSettings, Function, Input, OnError, Settings,
     functions::{Key, KvExpr},
 };
 use keyloom_common::Result;
@@ -14,6 +14,7 @@ use crate::{
     error::raise,
     expr::Expr,
     frame::Frame,
+    lookup::{OpenStore, function_named},
     runtime::{OfProcess, wait},
     store::{Store, options_from_json},
 };
@@ -113,6 +114,17 @@ impl Session {
         Ok(self.get()?.list_kv())
     }
 
+    /// The store under an alias, to be asked without a query.
+    fn open_kv(&self, alias: &str) -> PyResult<OpenStore> {
+        self.get()?.open_kv(alias).map(OpenStore::new).map_err(raise)
+    }
+
+    /// Opens a store to be asked without a query.
+    fn open_store(&self, py: Python<'_>, store: &Store) -> PyResult<OpenStore> {
+        let (session, store) = (self.get()?, store.0.clone());
+        wait(py, async move { session.open_store(store).await.map_err(raise) }).map(OpenStore::new)
+    }
+
     /// A call of one of the three functions.
     #[pyo3(signature = (function, key, source, columns, on_error, batch_size))]
     fn kv_call(
@@ -125,10 +137,10 @@ impl Session {
         batch_size: Option<usize>,
     ) -> PyResult<Expr> {
         let (session, key) = (self.get()?, Key::from(key.of(self.id)?.clone()));
-        let call: KvExpr = match function {
-            "kv_get" => session.kv_get(key),
-            "kv_batch_get" => session.kv_batch_get(key),
-            _ => session.kv_exists(key),
+        let call: KvExpr = match function_named(function) {
+            Function::Get => session.kv_get(key),
+            Function::BatchGet => session.kv_batch_get(key),
+            Function::Exists => session.kv_exists(key),
         };
         let call = call.on_error(OnError::parse(on_error).map_err(raise)?);
         let call = source.into_iter().fold(call, KvExpr::source);

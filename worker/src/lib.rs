@@ -9,6 +9,7 @@
 #![recursion_limit = "256"]
 
 pub mod agent;
+pub mod command;
 mod input;
 mod lookup;
 #[doc(hidden)]
@@ -18,6 +19,6 @@ pub mod store;
 mod task;
 
 pub use agent::{Agent, Dial};
-pub use lookup::LookupSettings;
+pub use lookup::{Direct, LookupSettings};
 pub use settings::Settings;
 pub use task::{Tasks, TasksShared};

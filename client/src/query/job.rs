@@ -202,7 +202,7 @@ impl Job {
     /// Lets the coordinator forget the job.
     fn forget(&self) {
         let (link, id) = (Arc::clone(&self.link), self.id);
-        self.link.connection.runtime().spawn(async move {
+        self.link.connection.spawn(async move {
             // A coordinator that is not told forgets by itself, later.
             let _ = link.connection.cancel(id).await;
         });

@@ -17,6 +17,7 @@ use crate::{
     connection::Connection,
     contents::Contents,
     link::Link,
+    open_store::OpenStore,
     query::{self, Job},
     settings::{EmbeddedSettings, Settings},
     store::KvStore,
@@ -177,6 +178,23 @@ impl Session {
     /// `not_found` if nothing is attached under the alias.
     pub fn get_kv(&self, alias: &str) -> Result<Arc<AttachedStore>> {
         self.catalog().get(alias).cloned()
+    }
+
+    /// The store under an alias, to be asked without a query.
+    ///
+    /// # Errors
+    /// `not_found` if nothing is attached under the alias.
+    pub fn open_kv(&self, alias: &str) -> Result<OpenStore> {
+        Ok(OpenStore::new(self.clone(), self.get_kv(alias)?))
+    }
+
+    /// Opens a store to be asked without a query. It gets no alias.
+    ///
+    /// # Errors
+    /// Why the store cannot be opened.
+    pub async fn open_store(&self, store: KvStore) -> Result<OpenStore> {
+        let name = store.name().to_owned();
+        Ok(OpenStore::new(self.clone(), self.open(&name, store).await?))
     }
 
     /// The aliases, sorted.

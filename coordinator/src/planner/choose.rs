@@ -77,9 +77,11 @@ fn keys_at_once(fetch: &Fetch) -> u64 {
     }
 }
 
+/// Chooses the way of one fetch, of which so many rows are expected.
+///
 /// A list of keys counts as one: that is the least that it is likely to hold, and workers turn from
 /// takes to scans when there are many more.
-fn set_access(fetch: &mut Fetch, rows: Option<u64>) {
+pub fn set_access(fetch: &mut Fetch, rows: Option<u64>) {
     let guarded = fetch.calls.iter().all(|call| call.guard.is_some());
     let keys = if guarded { rows.map(estimate::passing) } else { rows };
     let store = Arc::clone(&fetch.store);

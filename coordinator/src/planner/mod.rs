@@ -26,7 +26,7 @@ mod rule;
 mod slice;
 mod waves;
 
-pub use choose::{ChooseAccess, choose_access};
+pub use choose::{ChooseAccess, choose_access, set_access};
 pub(crate) use cut::cut;
 pub use fields::ReadFields;
 pub use lift::LiftCalls;

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from keyloom import _convert, _keyloom
+from keyloom._lookups import Lookups, OnError
 from keyloom.exceptions import InvalidError
 
 if TYPE_CHECKING:
     from keyloom.session import Session
 
-__all__ = ["AttachedKV", "KVStore", "LanceKV", "MemoryKV", "load_kv"]
+__all__ = ["AttachedKV", "KVStore", "LanceKV", "MemoryKV", "OnError", "load_kv"]
 
 _LANCE_OPTIONS = (
     "uri",
@@ -28,16 +30,36 @@ _LANCE_OPTIONS = (
 )
 
 
-class KVStore:
-    """A store as it is described. Nothing is opened before it is attached.
+class KVStore(Lookups):
+    """A store as it is described. Nothing is opened before it is attached, or asked by itself.
 
-    Stores are described by value: they can be pickled, and opened again in another process.
+    Stores are described by value: they can be pickled, and open again in another process.
     """
 
     backend_type: str = ""
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._prepared = {}
+        self._opened: tuple[int, _keyloom.OpenStore] | None = None
+
+    def _open(self) -> _keyloom.OpenStore:
+        if self._opened is None or self._opened[0] != os.getpid():
+            from keyloom.session import process_session
+
+            self._opened = (os.getpid(), process_session()._rust.open_store(self._rust()))
+        return self._opened[1]
+
+    def _lookup(self, *what: Any) -> _keyloom.Lookup:
+        # What a parent process has opened does not work in its child.
+        if self._opened is not None and self._opened[0] != os.getpid():
+            self._prepared = {}
+        return super()._lookup(*what)
+
+    def refresh(self) -> None:
+        """Opens the store again at the next lookup: at the newest version of a dataset."""
+        self._opened = None
+        self._prepared = {}
 
     @property
     def name(self) -> str:
@@ -96,13 +118,22 @@ class MemoryKV(KVStore):
         return f"MemoryKV(name={self._name!r}, rows={self._rows.num_rows})"
 
 
-class AttachedKV:
+class AttachedKV(Lookups):
     """A store of a session, under an alias."""
 
     def __init__(self, session: Session, alias: str, store: KVStore) -> None:
         self._session = session
         self._alias = alias
         self._store = store
+        self._prepared = {}
+
+    def _open(self) -> _keyloom.OpenStore:
+        return self._session._rust.open_kv(self._alias)
+
+    def refresh(self) -> AttachedKV:
+        """Attaches the store again, at the newest version of a dataset, for lookups without a query.
+        Queries read the newest version in any case."""
+        return self._session.attach(self._store, self._alias, replace=True)
 
     @property
     def name(self) -> str:
@@ -201,7 +232,3 @@ def _check(name: str, options: Iterable[str], known: tuple[str, ...]) -> None:
         if option not in known:
             choices = ", ".join(("key", *known)) if known else "key, initial_data"
             raise InvalidError(f"KV store '{name}' has no option '{option}'; it takes {choices}")
-
-
-OnError = Literal["raise", "null"]
-"""What a missing key means: an error, or a null."""

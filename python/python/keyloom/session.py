@@ -200,10 +200,13 @@ def connect(address: str, *, settings: Mapping[str, Any] | None = None) -> Sessi
 
 def current_session() -> Session:
     """The session of the innermost ``with``, or the one of the process."""
-    global _default
     active = _active.get()
-    if active is not None:
-        return active
+    return process_session() if active is None else active
+
+
+def process_session() -> Session:
+    """The session of code outside of any ``with``."""
+    global _default
     # A forked child has its parent's session, which does not work there.
     if _default is None or _default[0] != os.getpid() or _default[1]._session is None:
         _default = (os.getpid(), Session())

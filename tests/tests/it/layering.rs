@@ -1,6 +1,9 @@
 //! The layers of the workspace: who may depend on whom, read from what cargo resolved.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Command,
+};
 
 use cargo_metadata::{DependencyKind, MetadataCommand, PackageId};
 
@@ -76,4 +79,29 @@ fn the_worker_depends_neither_on_the_coordinator_nor_on_the_client() {
 #[test]
 fn the_worker_is_where_lance_is() {
     assert!(Layers::read().below("keyloom-worker").contains("lance"));
+}
+
+/// Crates with the features that they are built with, for one member or for all.
+fn built(of: &[&str]) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--locked", "--edges", "normal,no-proc-macro"])
+        .args(["--format", "{p} {f}", "--prefix", "none"])
+        .args(of)
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    // A crate that was shown before is marked.
+    lines.lines().map(|line| line.trim_end_matches(" (*)").trim().to_owned()).collect()
+}
+
+#[test]
+fn packaging_for_python_builds_nothing_a_second_time() {
+    let (alone, all) = (built(&["--package", "keyloom-python"]), built(&["--workspace"]));
+    let others: Vec<_> = alone.difference(&all).collect();
+    assert!(
+        others.is_empty(),
+        "python/Cargo.toml does not name all features that the workspace has: {others:#?}"
+    );
 }

@@ -5,6 +5,7 @@
 
 mod harness;
 
+mod direct;
 mod functions;
 mod guide;
 mod inputs;
@@ -21,3 +22,4 @@ mod faults;
 mod layering;
 mod property;
 mod reuse;
+mod runtimes;

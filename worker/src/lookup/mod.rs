@@ -8,6 +8,7 @@
 mod answer;
 mod convert;
 pub(crate) mod counters;
+mod direct;
 pub(crate) mod fetch;
 pub(crate) mod gather;
 pub(crate) mod keys;
@@ -38,6 +39,7 @@ use crate::store::{OpenStores, Store};
 use counters::Counters;
 use fetch::{Fetched, Need};
 
+pub use direct::Direct;
 pub use settings::LookupSettings;
 use windows::{Weight, windows};
 

@@ -17,10 +17,12 @@ use keyloom_common::{
     functions::OctetLength,
     plan::FragmentRuntimeHandle,
     rpc::{TaskOutput, Work},
+    store::ResolvedStore,
 };
 
 use crate::{
     input::Inputs,
+    lookup::Direct,
     settings::Settings,
     store::{BlobSource, OpenStores, StoreEnv},
 };
@@ -55,6 +57,14 @@ impl TasksShared {
         let inputs = Inputs::new(profiles, Arc::clone(&stores), Arc::clone(&runtime));
         let inputs = Arc::new(inputs);
         Ok(Self { settings: Arc::new(settings), stores, inputs, runtime })
+    }
+
+    /// Opens a store for lookups without a plan.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub async fn direct(&self, store: &Arc<ResolvedStore>) -> Result<Direct> {
+        Ok(Direct::new(self.stores.get(store).await?, self.settings.lookup.clone()))
     }
 }
 

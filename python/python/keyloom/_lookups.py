@@ -1,0 +1,176 @@
+"""Lookups without a query: what attached stores and stores by themselves have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import decimal
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+
+from keyloom import _convert
+
+if TYPE_CHECKING:
+    from keyloom import _keyloom
+
+OnError = Literal["raise", "null"]
+"""What a missing key means: an error, or a null."""
+
+_SCALARS = (str, bytes, int, float, datetime.date, decimal.Decimal, uuid.UUID, Mapping, pa.Scalar)
+"""What is one key, and not many."""
+
+Columns = str | Sequence[str] | None
+
+
+class Lookups:
+    """The methods of a store that answers by itself.
+
+    In a session that is its own cluster they take microseconds, where the store's values are in memory;
+    on a cluster each is a job. All of them read the version of a dataset that was the newest when the
+    store was opened.
+    """
+
+    _prepared: dict[Any, _keyloom.Lookup]
+
+    def _open(self) -> _keyloom.OpenStore:
+        raise NotImplementedError
+
+    def _lookup(
+        self,
+        function: str,
+        columns: Columns,
+        on_error: str,
+        batch_size: int | None,
+        key: Columns,
+    ) -> _keyloom.Lookup:
+        wanted = (columns,) if isinstance(columns, str) else columns and tuple(columns)
+        keys = (key,) if isinstance(key, str) else key and tuple(key)
+        name = (function, wanted, on_error, batch_size, keys)
+        found = self._prepared.get(name)
+        if found is None:
+            found = self._open().prepare(
+                function,
+                None if wanted is None else list(wanted),
+                on_error,
+                batch_size,
+                None if keys is None else list(keys),
+            )
+            self._prepared[name] = found
+        return found
+
+    def get(
+        self,
+        keys: Any,
+        columns: Columns = None,
+        on_error: OnError = "raise",
+        *,
+        key: Columns = None,
+    ) -> Any:
+        """Looks keys up.
+
+        Args:
+            keys: An array of keys of any Arrow-compatible library, of NumPy, a list; or one key.
+            columns: The columns wanted, in this order; all of the store if not given.
+            on_error: What a missing key means: ``"raise"`` is an error, ``"null"`` gives a null.
+            key: The columns that are looked up, if nothing else says what the store's key is.
+
+        Returns:
+            A pyarrow array of structs, one for each key and in their order; a dict, or ``None``, for
+            one key.
+
+        Raises:
+            NotFoundError: A key is missing.
+            InvalidError: The store has no such columns, or keys of another type.
+
+        Example:
+            >>> import keyloom
+            >>> from keyloom.kv import load_kv
+            >>> ages = load_kv("memory", name="ages", initial_data={"ann": 30, "bob": 40})
+            >>> ages.get("bob")
+            {'key': 'bob', 'value': 40}
+            >>> ages.get(["bob", "eve"], columns="value", on_error="null").to_pylist()
+            [{'value': 40}, None]
+        """
+        return self._answer("kv_get", keys, columns, on_error, None, key)
+
+    def exists(self, keys: Any, *, key: Columns = None) -> Any:
+        """Whether the store holds keys. No values are read.
+
+        Returns:
+            A pyarrow array of booleans, null for null keys; a bool for one key.
+        """
+        return self._answer("kv_exists", keys, None, "null", None, key)
+
+    def batch_get(
+        self,
+        keys: Any,
+        columns: Columns = None,
+        batch_size: int = 1000,
+        on_error: OnError = "raise",
+        *,
+        key: Columns = None,
+    ) -> pa.Array:
+        """Looks lists of keys up: for each list, a list of structs of the same length and order."""
+        lookup = self._lookup("kv_batch_get", columns, on_error, batch_size, key)
+        return lookup.answers(_array(keys))
+
+    async def aget(
+        self,
+        keys: Any,
+        columns: Columns = None,
+        on_error: OnError = "raise",
+        *,
+        key: Columns = None,
+    ) -> Any:
+        """As :meth:`get`, while the event loop goes on."""
+        return await asyncio.to_thread(self.get, keys, columns, on_error, key=key)
+
+    async def aexists(self, keys: Any, *, key: Columns = None) -> Any:
+        """As :meth:`exists`, while the event loop goes on."""
+        return await asyncio.to_thread(self.exists, keys, key=key)
+
+    async def abatch_get(
+        self,
+        keys: Any,
+        columns: Columns = None,
+        batch_size: int = 1000,
+        on_error: OnError = "raise",
+        *,
+        key: Columns = None,
+    ) -> pa.Array:
+        """As :meth:`batch_get`, while the event loop goes on."""
+        return await asyncio.to_thread(
+            self.batch_get, keys, columns, batch_size, on_error, key=key
+        )
+
+    def _answer(
+        self,
+        function: str,
+        keys: Any,
+        columns: Columns,
+        on_error: str,
+        batch_size: int | None,
+        key: Columns,
+    ) -> Any:
+        lookup = self._lookup(function, columns, on_error, batch_size, key)
+        if keys is None or isinstance(keys, _SCALARS):
+            return lookup.answers(_array([keys]))[0].as_py()
+        return lookup.answers(_array(keys))
+
+
+def _array(keys: Any) -> pa.Array:
+    if isinstance(keys, pa.Array):
+        return keys
+    if isinstance(keys, list):
+        keys = [_plain(key) for key in keys]
+    array = _convert.column(keys)
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def _plain(key: Any) -> Any:
+    if isinstance(key, uuid.UUID):
+        return key.bytes
+    return key.as_py() if isinstance(key, pa.Scalar) else key

@@ -1,0 +1,77 @@
+"""What the tests share: sessions, a cluster of this machine, and Lance datasets."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import keyloom
+from data import write_lance
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+WORKERS = 3
+
+
+@pytest.fixture(scope="session")
+def bin_dir() -> Path:
+    """The folder with the programs."""
+    return Path(os.environ.get("KEYLOOM_BIN_DIR", REPOSITORY / "target" / "debug")).resolve()
+
+
+@pytest.fixture(scope="session")
+def cluster(bin_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a cluster of processes, started once."""
+    state = tmp_path_factory.mktemp("cluster")
+    command = [REPOSITORY / "scripts" / "local-cluster", "--workers", str(WORKERS), "--port", "0"]
+    started = subprocess.Popen(
+        [*command, "--state-dir", state],
+        env={**os.environ, "KEYLOOM_BIN_DIR": str(bin_dir)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert started.stdout is not None
+    try:
+        address = started.stdout.readline().strip()
+        assert address.startswith("tcp://"), "the cluster did not start; stderr says why"
+        yield address
+    finally:
+        started.terminate()
+        started.wait(timeout=60)
+        started.stdout.close()
+
+
+@pytest.fixture(params=["embedded", "cluster"])
+def session(request: pytest.FixtureRequest) -> Iterator[keyloom.Session]:
+    """The current session: one in this process, then one on the cluster."""
+    if request.param == "embedded":
+        opened = keyloom.Session()
+    else:
+        opened = keyloom.connect(request.getfixturevalue("cluster"))
+    with opened as current:
+        yield current
+
+
+@pytest.fixture(autouse=True)
+def fresh_session(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No test sees the aliases of another."""
+    if "session" in request.fixturenames:
+        yield
+        return
+    with keyloom.Session():
+        yield
+
+
+@pytest.fixture
+def lance(bin_dir: Path, tmp_path: Path) -> Callable[..., str]:
+    """Writes rows as a Lance dataset; again under the same name, as its next version."""
+
+    def write(name: str, rows: dict[str, Any] | pa.Table, rows_per_file: int | None = None) -> str:
+        return write_lance(bin_dir, tmp_path, name, rows, rows_per_file)
+
+    return write

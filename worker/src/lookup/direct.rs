@@ -1,0 +1,75 @@
+//! Lookups without a plan: keys in, answers out, in order, by the operator's own means.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{Array, ArrayRef},
+    compute::concat,
+};
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use futures::{StreamExt, TryStreamExt, stream};
+use keyloom_common::{Error, Result, lookup::Fetch};
+
+use super::{
+    LookupSettings,
+    counters::Counters,
+    fetch::{Fetched, Need},
+    spawned,
+};
+use crate::store::Store;
+
+/// The least keys that are worth a task of their own.
+const TASK_KEYS: usize = 4096;
+
+/// A store of this process that answers without a plan. It stays open for as long as this lives.
+#[derive(Clone, Debug)]
+pub struct Direct {
+    store: Arc<dyn Store>,
+    settings: LookupSettings,
+}
+
+impl Direct {
+    pub(crate) fn new(store: Arc<dyn Store>, settings: LookupSettings) -> Self {
+        Self { store, settings }
+    }
+
+    /// The answers of the one call of a fetch, in the order of the keys. The fetch's own key
+    /// expression is not looked at.
+    ///
+    /// # Errors
+    /// As a plan that looks them up.
+    pub async fn answers(&self, fetch: Arc<Fetch>, keys: &ArrayRef) -> Result<ArrayRef> {
+        if keys.len() <= TASK_KEYS {
+            return self.part(&fetch, Arc::clone(keys)).await;
+        }
+        let at_once = self.window(&fetch, keys.len()).await;
+        let parts = (0..keys.len()).step_by(at_once).map(|start| {
+            let keys = keys.slice(start, at_once.min(keys.len() - start));
+            let (direct, fetch) = (self.clone(), Arc::clone(&fetch));
+            spawned(async move { direct.part(&fetch, keys).await })
+        });
+        let parts = stream::iter(parts).buffered(self.settings.windows_in_flight.max(1));
+        let parts: Vec<ArrayRef> = parts.try_collect().await?;
+        Ok(concat(&parts.iter().map(AsRef::as_ref).collect::<Vec<_>>())?)
+    }
+
+    /// How many keys are looked up together.
+    async fn window(&self, fetch: &Fetch, keys: usize) -> usize {
+        // If the store cannot be read, the lookup will say so.
+        let bytes = self.store.row_bytes(&fetch.columns()).await.unwrap_or(0).max(1);
+        let by_bytes = self.settings.window_bytes / bytes;
+        let by_bytes = usize::try_from(by_bytes).unwrap_or(usize::MAX);
+        let fair = keys.div_ceil(self.settings.windows_in_flight.max(1));
+        fair.min(by_bytes).min(self.settings.window_rows).max(TASK_KEYS)
+    }
+
+    async fn part(&self, fetch: &Fetch, keys: ArrayRef) -> Result<ArrayRef> {
+        let counters = Counters::new(&ExecutionPlanMetricsSet::new(), &fetch.store.alias, 0);
+        let guards = vec![None; fetch.calls.len()];
+        let needs = vec![Need { keys, guards }];
+        let fetched =
+            Fetched::try_new(fetch, &self.store, &counters, needs, &self.settings).await?;
+        let mut answers = fetched.answers(fetch, 0, &self.settings)?;
+        answers.pop().ok_or_else(|| Error::internal("a lookup without a call"))
+    }
+}
