@@ -5,13 +5,12 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use keyloom_common::{
     BlobId, JobId, Result,
     input::{Fingerprint, InputAnswer, InputSpec},
     report::WorkerStatus,
     rpc::{
-        ClientApiClient, Limits, Next, Submission, call, connect, connection_failed,
+        Body, Chunk, ClientApiClient, Limits, Next, Submission, call, connect, connection_failed,
         handshake::Role,
     },
     store::{StoreDescription, StoreSpec},
@@ -109,21 +108,25 @@ impl Connection {
         Ok(())
     }
 
-    /// Makes sure that the coordinator holds these bytes.
-    pub(crate) async fn ensure_blob(&self, id: BlobId, bytes: &Bytes) -> Result<()> {
-        self.ask(|client| self.ensure_blob_over(client, id, bytes)).await
+    /// Makes sure that the coordinator holds this.
+    pub(crate) async fn ensure_blob(&self, id: BlobId, content: &Chunk) -> Result<()> {
+        self.ask(|client| self.ensure_blob_over(client, id, content)).await
     }
 
     async fn ensure_blob_over(
         &self,
         client: ClientApiClient,
         id: BlobId,
-        bytes: &Bytes,
+        content: &Chunk,
     ) -> Result<()> {
         let timeout = self.limits.call_timeout();
         if call(timeout, |context| client.has_blob(context, id)).await? {
             return Ok(());
         }
+        let Chunk::Stream(Body(bytes)) = content else {
+            let rows = content.clone();
+            return call(timeout, |context| client.put_blob(context, id, 0, 0, rows)).await;
+        };
         let total = bytes.len() as u64;
         let part_bytes = match &self.peer {
             Peer::Embedded(_) => bytes.len().max(1),

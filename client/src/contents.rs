@@ -1,4 +1,4 @@
-//! The bytes of in-memory tables and stores, for as long as a table, a store or a plan needs them.
+//! The contents of in-memory tables and stores, for as long as a table, a store or a plan needs them.
 
 use std::{
     any::Any,
@@ -6,8 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use bytes::Bytes;
-use keyloom_common::{BlobId, Error, Result};
+use keyloom_common::{BlobId, Error, Result, rpc::Chunk};
 
 /// Contents by name. An entry goes when its owner does.
 #[derive(Debug, Default)]
@@ -18,27 +17,27 @@ pub(crate) struct Contents {
 #[derive(Debug)]
 struct Entry {
     owner: Weak<dyn Any + Send + Sync>,
-    bytes: Bytes,
+    content: Chunk,
 }
 
 impl Contents {
-    /// Keeps bytes while their owner lives.
-    pub(crate) fn keep<T: Any + Send + Sync>(&self, id: BlobId, bytes: Bytes, owner: &Arc<T>) {
+    /// Keeps contents while their owner lives.
+    pub(crate) fn keep<T: Any + Send + Sync>(&self, id: BlobId, content: Chunk, owner: &Arc<T>) {
         let owner: Arc<dyn Any + Send + Sync> = Arc::clone(owner) as _;
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|_, entries| {
             entries.retain(|entry| entry.owner.strong_count() > 0);
             !entries.is_empty()
         });
-        let entry = Entry { owner: Arc::downgrade(&owner), bytes };
+        let entry = Entry { owner: Arc::downgrade(&owner), content };
         entries.entry(id).or_default().push(entry);
     }
 
-    pub(crate) fn get(&self, id: BlobId) -> Result<Bytes> {
+    pub(crate) fn get(&self, id: BlobId) -> Result<Chunk> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = entries.get(&id).and_then(|entries| entries.first());
         entry
-            .map(|entry| entry.bytes.clone())
+            .map(|entry| entry.content.clone())
             .ok_or_else(|| Error::internal(format!("the contents {id} are gone")))
     }
 }

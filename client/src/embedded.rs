@@ -32,6 +32,10 @@ impl Dial for LocalDial {
     async fn dial(&self) -> Result<WorkerApiClient> {
         Ok(self.0.worker())
     }
+
+    fn in_process(&self) -> bool {
+        true
+    }
 }
 
 impl Embedded {

@@ -139,7 +139,7 @@ impl KvExpr {
     pub fn build(self) -> Result<Expr> {
         let key = self.key.with_named_parts();
         let attached = self.session.source(self.source.as_deref())?;
-        let store = attached.resolve(key.columns().as_ref())?;
+        let store = self.function.resolve(&attached, key.columns().as_ref())?;
         let call = KvCall::try_new(self.function, store, self.options)?;
         Ok(KvFunction::expr(call, key.0))
     }

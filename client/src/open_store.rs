@@ -58,7 +58,7 @@ impl OpenStore {
         options: CallOptions,
         key: Option<&KeyColumns>,
     ) -> Result<Lookup> {
-        let call = KvCall::try_new(function, self.store.resolve(key)?, options)?;
+        let call = KvCall::try_new(function, function.resolve(&self.store, key)?, options)?;
         let fetch = fetch(&call);
         let session = self.session.clone();
         Ok(Lookup { session, call, fetch, asked: AtomicU64::new(0), direct: OnceCell::new() })

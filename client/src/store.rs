@@ -16,7 +16,7 @@ use keyloom_common::{
     ipc,
     store::{
         ForcedAccess, KEY_TYPES, KeyClass, KeyColumns, KeyPath, LancePin, LanceSpec, MemorySpec,
-        OnDuplicateKey, RowPath, StoreKey, StoreKind, StoreSpec,
+        OnDuplicateKey, RowPath, StoreKey, StoreKind, StoreSpec, column_names,
     },
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -200,6 +200,13 @@ impl StoreOptions for LanceOptions {
         if self.uri.is_empty() {
             return Err(Error::invalid(format!("KV store '{name}' needs a uri")));
         }
+        if self.uri.contains("://") && self.uri.contains('?') {
+            return Err(Error::invalid(format!(
+                "KV store '{name}': the URI {} has a query, which may hold a secret and names no \
+                 dataset; options stand in a storage profile of the workers",
+                redact(&self.uri)
+            )));
+        }
         let pin = match (self.version, self.tag) {
             (Some(_), Some(_)) => {
                 return Err(Error::invalid(format!(
@@ -337,9 +344,8 @@ fn check_keys(batch: &RecordBatch, key: &KeyColumns) -> Result<()> {
 
 fn key_column(batch: &RecordBatch, name: &str) -> Result<ArrayRef> {
     let column = batch.column_by_name(name).ok_or_else(|| {
-        let schema = batch.schema();
-        let names: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        Error::invalid(format!("key column '{name}' not found; there are {names:?}"))
+        let names = column_names(&batch.schema());
+        Error::invalid(format!("key column '{name}' not found; the rows have {names}"))
     })?;
     if KeyClass::of(column.data_type()).is_none() {
         return Err(Error::invalid(format!(

@@ -99,6 +99,11 @@ impl BlobId {
     pub fn of(bytes: &[u8]) -> Self {
         Self(*blake3::hash(bytes).as_bytes())
     }
+
+    /// A fresh name, for what is not bytes.
+    pub fn unique() -> Self {
+        Self::of(Uuid::new_v4().as_bytes())
+    }
 }
 
 impl fmt::Display for BlobId {

@@ -10,7 +10,10 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use keyloom_common::{BlobId, Error, JobId, Result, rpc::BlobPart};
+use keyloom_common::{
+    BlobId, Error, JobId, Result,
+    rpc::{BlobPart, Body, Chunk},
+};
 
 /// The blobs of a coordinator.
 #[derive(Debug)]
@@ -29,7 +32,7 @@ struct State {
 
 #[derive(Debug)]
 struct Blob {
-    bytes: Bytes,
+    content: Chunk,
     jobs: Vec<JobId>,
     used: Instant,
 }
@@ -53,7 +56,12 @@ impl Blobs {
     }
 
     /// Takes the next part. A part that came before is ignored, so that sending twice is harmless.
-    pub(crate) fn put_part(&self, id: BlobId, offset: u64, total: u64, part: Bytes) -> Result<()> {
+    pub(crate) fn put_part(&self, id: BlobId, offset: u64, total: u64, part: Chunk) -> Result<()> {
+        let part = match part {
+            Chunk::Stream(Body(part)) => part,
+            // They come at once, and have no bytes whose hash could be their name.
+            rows @ Chunk::Batches(_) => return self.hold_content(id, rows, None),
+        };
         let mut state = self.lock();
         if state.whole.contains_key(&id) {
             return Ok(());
@@ -100,11 +108,16 @@ impl Blobs {
         if job.is_none() && BlobId::of(&bytes) != id {
             return Err(Error::invalid(format!("blob {id}: the bytes have another hash")));
         }
+        self.hold_content(id, bytes.into(), job)
+    }
+
+    fn hold_content(&self, id: BlobId, content: Chunk, job: Option<JobId>) -> Result<()> {
         let mut state = self.lock();
         if !state.whole.contains_key(&id) {
-            self.reserve(&mut state, bytes.len() as u64)?;
-            state.bytes += bytes.len() as u64;
-            state.whole.insert(id, Blob { bytes, jobs: Vec::new(), used: Instant::now() });
+            let bytes = held_bytes(&content);
+            self.reserve(&mut state, bytes)?;
+            state.bytes += bytes;
+            state.whole.insert(id, Blob { content, jobs: Vec::new(), used: Instant::now() });
         }
         if let Some(blob) = state.whole.get_mut(&id) {
             blob.jobs.extend(job);
@@ -158,7 +171,7 @@ impl Blobs {
         if blob.jobs.is_empty()
             && let Some(blob) = state.whole.remove(&id)
         {
-            state.bytes -= blob.bytes.len() as u64;
+            state.bytes -= held_bytes(&blob.content);
         }
     }
 
@@ -167,10 +180,13 @@ impl Blobs {
         let mut state = self.lock();
         let blob = state.whole.get_mut(&id).ok_or_else(|| gone(id))?;
         blob.used = Instant::now();
-        let total = blob.bytes.len();
+        let Chunk::Stream(Body(bytes)) = &blob.content else {
+            return Ok(BlobPart { total: 0, part: blob.content.clone() });
+        };
+        let total = bytes.len();
         let start = usize::try_from(offset).unwrap_or(total).min(total);
-        let bytes = blob.bytes.slice(start..total.min(start.saturating_add(max)));
-        Ok(BlobPart { total: total as u64, bytes: bytes.into() })
+        let part = bytes.slice(start..total.min(start.saturating_add(max)));
+        Ok(BlobPart { total: total as u64, part: part.into() })
     }
 
     /// Drops what nobody holds and nobody used for a while.
@@ -188,7 +204,7 @@ impl State {
         let bytes = &mut self.bytes;
         self.whole.retain(|_, blob| {
             let keep = !blob.jobs.is_empty() || blob.used.elapsed() < ttl;
-            *bytes -= if keep { 0 } else { blob.bytes.len() as u64 };
+            *bytes -= if keep { 0 } else { held_bytes(&blob.content) };
             keep
         });
         self.partial.retain(|_, partial| {
@@ -196,6 +212,14 @@ impl State {
             *bytes -= if keep { 0 } else { partial.bytes.len() as u64 };
             keep
         });
+    }
+}
+
+/// The bytes that a blob takes of the coordinator's. Rows of the same process are its client's.
+fn held_bytes(content: &Chunk) -> u64 {
+    match content {
+        Chunk::Stream(Body(bytes)) => bytes.len() as u64,
+        Chunk::Batches(_) => 0,
     }
 }
 
@@ -218,19 +242,19 @@ mod tests {
         let blobs = blobs(1000);
         let bytes = Bytes::from_static(b"hello world");
         let id = BlobId::of(&bytes);
-        blobs.put_part(id, 0, 11, bytes.slice(..5)).unwrap();
-        blobs.put_part(id, 0, 11, bytes.slice(..5)).unwrap();
+        blobs.put_part(id, 0, 11, bytes.slice(..5).into()).unwrap();
+        blobs.put_part(id, 0, 11, bytes.slice(..5).into()).unwrap();
         assert!(!blobs.has(id));
-        blobs.put_part(id, 5, 11, bytes.slice(5..)).unwrap();
+        blobs.put_part(id, 5, 11, bytes.slice(5..).into()).unwrap();
         assert!(blobs.has(id));
-        assert_eq!(blobs.read(id, 6, 100).unwrap().bytes.0, &b"world"[..]);
-        assert_eq!(blobs.read(id, 0, 5).unwrap().bytes.0, &b"hello"[..]);
+        assert_eq!(blobs.read(id, 6, 100).unwrap().part, Chunk::from(Bytes::from_static(b"world")));
+        assert_eq!(blobs.read(id, 0, 5).unwrap().part, Chunk::from(Bytes::from_static(b"hello")));
     }
 
     #[test]
     fn bytes_of_another_hash_are_refused() {
         let id = BlobId::of(b"one");
-        let error = blobs(10).put_part(id, 0, 3, Bytes::from_static(b"two")).unwrap_err();
+        let error = blobs(10).put_part(id, 0, 3, Bytes::from_static(b"two").into()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
     }
 
@@ -240,15 +264,15 @@ mod tests {
         let job = JobId::from_u128(1);
         let (a, b, c) = (Bytes::from_static(b"aaaaa"), Bytes::from_static(b"bbbbb"), b"ccccc");
         let (id_a, id_b, id_c) = (BlobId::of(&a), BlobId::of(&b), BlobId::of(c));
-        blobs.put_part(id_a, 0, 5, a).unwrap();
-        blobs.put_part(id_b, 0, 5, b).unwrap();
+        blobs.put_part(id_a, 0, 5, a.into()).unwrap();
+        blobs.put_part(id_b, 0, 5, b.into()).unwrap();
         blobs.hold(job, [id_a]).unwrap();
-        blobs.put_part(id_c, 0, 5, Bytes::from_static(c)).unwrap();
+        blobs.put_part(id_c, 0, 5, Bytes::from_static(c).into()).unwrap();
         assert!(blobs.has(id_a) && !blobs.has(id_b) && blobs.has(id_c));
         blobs.hold(job, [id_c]).unwrap();
-        let full = blobs.put_part(id_b, 0, 5, Bytes::from_static(b"bbbbb")).unwrap_err();
+        let full = blobs.put_part(id_b, 0, 5, Bytes::from_static(b"bbbbb").into()).unwrap_err();
         assert_eq!(full.kind(), ErrorKind::ResourceExhausted);
         blobs.release(job);
-        blobs.put_part(id_b, 0, 5, Bytes::from_static(b"bbbbb")).unwrap();
+        blobs.put_part(id_b, 0, 5, Bytes::from_static(b"bbbbb").into()).unwrap();
     }
 }

@@ -1,10 +1,10 @@
-//! Record batches as a table: Arrow IPC partitions that travel beside the plan.
+//! Record batches as a table: partitions that travel beside the plan, by content, or stay where they are
+//! if the workers are in this process.
 
 use std::{fmt, sync::Arc};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use async_trait::async_trait;
-use bytes::Bytes;
 use datafusion::{
     catalog::{Session, TableProvider},
     datasource::TableType,
@@ -15,6 +15,7 @@ use datafusion::{
 use keyloom_common::{
     BlobId, Error, ipc,
     plan::{FramePartition, FrameScanExec},
+    rpc::Chunk,
     size::batch_bytes,
 };
 
@@ -42,26 +43,32 @@ impl FrameTable {
                 other.schema()
             )));
         }
-        let encoded = partitions(batches, &link.settings)
-            .into_iter()
-            .map(|pieces| encode(&schema, &pieces))
-            .collect::<keyloom_common::Result<Vec<_>>>()?;
-        let partitions = encoded.iter().map(|(partition, _)| *partition).collect();
+        let in_process = link.connection.local_workers().is_some();
+        let groups = partitions(batches, &link.settings).into_iter();
+        let groups = groups.map(|pieces| content(&schema, pieces, in_process));
+        let groups = groups.collect::<keyloom_common::Result<Vec<_>>>()?;
+        let partitions = groups.iter().map(|(partition, _)| *partition).collect();
         let table = Arc::new(Self { schema, partitions });
-        for (partition, bytes) in encoded {
-            link.contents.keep(partition.blob, bytes, &table);
+        for (partition, content) in groups {
+            link.contents.keep(partition.blob, content, &table);
         }
         Ok(table)
     }
 }
 
-fn encode(
+/// A partition and what it holds: bytes under their hash, or, for workers of this process, the batches
+/// themselves.
+fn content(
     schema: &SchemaRef,
-    pieces: &[RecordBatch],
-) -> keyloom_common::Result<(FramePartition, Bytes)> {
-    let bytes = ipc::encode_all(schema, pieces)?;
+    pieces: Vec<RecordBatch>,
+    in_process: bool,
+) -> keyloom_common::Result<(FramePartition, Chunk)> {
     let rows = pieces.iter().map(|piece| piece.num_rows() as u64).sum();
-    Ok((FramePartition { blob: BlobId::of(&bytes), rows }, bytes))
+    if in_process {
+        return Ok((FramePartition { blob: BlobId::unique(), rows }, pieces.into()));
+    }
+    let bytes = ipc::encode_all(schema, &pieces)?;
+    Ok((FramePartition { blob: BlobId::of(&bytes), rows }, bytes.into()))
 }
 
 /// The batches' rows in order, in groups of a bounded size; at least one group.

@@ -142,14 +142,14 @@ impl Job {
                 return Ok(Event::Done);
             }
             match self.link.connection.next(self.id, self.sequence).await? {
-                Next::Chunk { stream, bytes } => {
+                Next::Chunk { stream, chunk } => {
                     self.sequence += 1;
                     // Streams are tasks, in order: those before this one are done.
                     self.status.tasks_done = self.status.tasks_done.max(stream);
                     if self.stream.replace(stream) != Some(stream) {
                         self.decoder = Decoder::new();
                     }
-                    self.batches.extend(self.decoder.push(bytes.0)?);
+                    self.batches.extend(chunk.decode(&mut self.decoder)?);
                 }
                 Next::Pending(status) => {
                     self.status = status;

@@ -15,7 +15,7 @@ impl Catalog {
         check_alias(alias)?;
         if self.stores.contains_key(alias) {
             return Err(Error::invalid(format!(
-                "KV store '{alias}' is already attached; attach_or_replace replaces it"
+                "KV store '{alias}' is already attached; detach it first, or attach this one as its replacement"
             )));
         }
         Ok(())

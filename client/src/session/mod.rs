@@ -133,14 +133,14 @@ impl Session {
         };
         let contents = id.zip(contents);
         if let Some((id, bytes)) = &contents {
-            self.link.connection.ensure_blob(*id, bytes).await?;
+            self.link.connection.ensure_blob(*id, &bytes.clone().into()).await?;
         }
         let description = self.link.connection.describe_store(spec.clone()).await?;
         let attached = AttachedStore::try_new(alias, spec, description)
             .map_err(|error| error.context(format!("KV store '{alias}'")))?;
         if let Some((id, bytes)) = contents {
             // Plans hold the store with its key, and may outlive its alias.
-            self.link.contents.keep(id, bytes, &attached.resolve(None)?);
+            self.link.contents.keep(id, bytes.into(), &attached.resolve(None)?);
         }
         Ok(attached)
     }

@@ -126,7 +126,8 @@ impl Binder<'_> {
         let mut arguments = Arguments::read(function, arguments)?;
         self.reader.name_parts(&mut arguments.key);
         let key = self.reader.columns(&arguments.key);
-        let store = self.session.source(arguments.source.as_deref())?.resolve(key.as_ref())?;
+        let attached = self.session.source(arguments.source.as_deref())?;
+        let store = function.resolve(&attached, key.as_ref())?;
         let bound = KvCall::try_new(function, store, arguments.options)?;
         // Equal calls get equal names, so that `GROUP BY kv_get(…)` finds its column.
         let index = self.bound.iter().position(|known| *known == bound).unwrap_or_else(|| {

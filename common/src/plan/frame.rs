@@ -19,10 +19,10 @@ use serde::{Deserialize, Serialize};
 use super::fragment_runtime;
 use crate::{BlobId, ipc};
 
-/// One partition of a frame: an Arrow IPC stream that the coordinator holds.
+/// One partition of a frame: rows that the coordinator holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FramePartition {
-    /// The stream.
+    /// The rows.
     pub blob: BlobId,
     /// How many rows it holds.
     pub rows: u64,
@@ -140,7 +140,7 @@ impl ExecutionPlan for FrameScanExec {
         let projection = self.projection.clone();
         let batch_rows = context.session_config().batch_size();
         let batches = async move {
-            let (_, batches) = ipc::decode_all(runtime.blob(blob).await?)?;
+            let batches = runtime.rows(blob).await?;
             let batches = batches.into_iter().flat_map(move |batch| {
                 let starts = (0..batch.num_rows()).step_by(batch_rows);
                 starts

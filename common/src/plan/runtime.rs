@@ -2,8 +2,8 @@
 
 use std::{fmt::Debug, sync::Arc};
 
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
-use bytes::Bytes;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 
 use super::InputScanExec;
@@ -39,11 +39,11 @@ pub trait FragmentRuntime: Debug + Send + Sync {
         context: &Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream>;
 
-    /// The bytes with this name.
+    /// The rows of a frame's partition.
     ///
     /// # Errors
     /// If the coordinator cannot be asked or no longer has them.
-    async fn blob(&self, id: BlobId) -> Result<Bytes>;
+    async fn rows(&self, id: BlobId) -> Result<Vec<RecordBatch>>;
 }
 
 /// The extension of a session's configuration that carries the runtime.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Body;
+use super::{Body, Chunk};
 use crate::{
     BlobId, JobId,
     error::Result,
@@ -18,7 +18,7 @@ pub trait ClientApi {
     async fn has_blob(id: BlobId) -> Result<bool>;
 
     /// Sends the next part of a blob. Parts come in order; the last one completes it.
-    async fn put_blob(id: BlobId, offset: u64, total: u64, part: Body) -> Result<()>;
+    async fn put_blob(id: BlobId, offset: u64, total: u64, part: Chunk) -> Result<()>;
 
     /// Opens a store on a worker to learn its columns and newest snapshot.
     async fn describe_store(spec: StoreSpec) -> Result<StoreDescription>;
@@ -61,7 +61,7 @@ pub enum Next {
         /// Which Arrow IPC stream it belongs to: the result is several, one after the other.
         stream: u32,
         /// The piece.
-        bytes: Body,
+        chunk: Chunk,
     },
     /// Nothing yet.
     Pending(JobStatus),

@@ -2,11 +2,12 @@
 //!
 //! A connection opens with a [`handshake`] that refuses peers of another build, and then carries
 //! one service: [`ClientApi`] for programs that submit jobs, [`WorkerApi`] for workers. What is large
-//! in a message travels beside it, as a [`Body`]. In one process the same services run over channels.
+//! in a message travels beside it, as a [`Body`]; rows travel as [`Chunk`]s. In one process the same services run over channels.
 
 pub mod bincode;
 mod body;
 mod call;
+mod chunk;
 mod client_api;
 mod frame;
 pub mod handshake;
@@ -16,6 +17,7 @@ mod worker_api;
 
 pub use body::Body;
 pub use call::{call, connection_failed, guarded};
+pub use chunk::{Chunk, ChunkWriter};
 pub use client_api::{
     ClientApi, ClientApiClient, ClientApiRequest, ClientApiResponse, Next, Submission,
 };

@@ -23,7 +23,7 @@ use super::{
     frame::{Incoming, Outgoing},
     handshake,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, redact};
 
 /// While so many bytes wait to be written, no further message is taken.
 const OUTGOING_BYTES: usize = 64 * 1024;
@@ -115,6 +115,12 @@ fn invalid_data(error: Error) -> io::Error {
 /// # Errors
 /// `invalid`, showing the form.
 pub fn parse_address(address: &str) -> Result<&str> {
+    if address.contains('@') {
+        return Err(Error::invalid(format!(
+            "the address {} holds credentials; a cluster's address is tcp://HOST:PORT",
+            redact(address)
+        )));
+    }
     let host_port = address.strip_prefix("tcp://").filter(|rest| {
         rest.rsplit_once(':')
             .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
@@ -185,7 +191,7 @@ mod tests {
     use super::*;
     use crate::{
         ipc::{Decoder, Encoder},
-        rpc::{Body, Next},
+        rpc::{Body, Chunk, Next},
     };
 
     #[tokio::test]
@@ -196,7 +202,7 @@ mod tests {
         let mut far = Transport::<Vec<Next>, Next, _>::new(far, &limits);
         let chunk = |stream, length| Next::Chunk {
             stream,
-            bytes: Body(Bytes::from(vec![stream as u8; length])),
+            chunk: Bytes::from(vec![stream as u8; length]).into(),
         };
         let sent = vec![chunk(1, 100_000), chunk(2, 0), chunk(3, 5)];
         let (sending, received) = tokio::join!(near.send(sent), far.next());
@@ -206,7 +212,7 @@ mod tests {
             .unwrap()
             .into_iter()
             .map(|next| match next {
-                Next::Chunk { stream, bytes: Body(bytes) } => {
+                Next::Chunk { stream, chunk: Chunk::Stream(Body(bytes)) } => {
                     assert!(bytes.iter().all(|byte| u32::from(*byte) == stream));
                     (stream, bytes.len())
                 }
@@ -231,10 +237,11 @@ mod tests {
         let mut decoder = Decoder::new();
         let mut received = Vec::new();
         for chunk in encoder.write(&rows).unwrap() {
-            let sending = near.send(Next::Chunk { stream: 0, bytes: Body(chunk) });
+            let sending = near.send(Next::Chunk { stream: 0, chunk: chunk.into() });
             let (sent, chunk) = tokio::join!(sending, far.next());
             sent.unwrap();
-            let Next::Chunk { bytes: Body(chunk), .. } = chunk.unwrap().unwrap() else {
+            let Next::Chunk { chunk: Chunk::Stream(Body(chunk)), .. } = chunk.unwrap().unwrap()
+            else {
                 unreachable!("a chunk was sent")
             };
             let memory = chunk.as_ptr_range();

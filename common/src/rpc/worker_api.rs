@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Body;
+use super::{Body, Chunk};
 use crate::{
     AttemptId, BlobId, WorkerId,
     error::Result,
@@ -35,7 +35,7 @@ pub trait WorkerApi {
         worker: WorkerId,
         attempt: AttemptId,
         sequence: u32,
-        chunk: Body,
+        chunk: Chunk,
     ) -> Result<()>;
 
     /// Says how an attempt ended.
@@ -119,6 +119,6 @@ pub enum TaskOutput {
 pub struct BlobPart {
     /// The whole blob's size, in bytes.
     pub total: u64,
-    /// The bytes from the offset on, as many as fit a chunk.
-    pub bytes: Body,
+    /// The bytes from the offset on, as many as fit a chunk; or all rows, within a process.
+    pub part: Chunk,
 }

@@ -12,11 +12,10 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use bytes::Bytes;
 use keyloom_common::{
     AttemptId, Error, Result, StageId, TaskId, WorkerId,
     report::WorkerStatus,
-    rpc::{Order, TaskOutput, Work, WorkerInfo},
+    rpc::{Chunk, Order, TaskOutput, Work, WorkerInfo},
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -117,7 +116,7 @@ impl Dispatcher {
         worker: WorkerId,
         attempt: AttemptId,
         sequence: u32,
-        chunk: Bytes,
+        chunk: Chunk,
     ) -> Result<()> {
         self.outputs.push(worker, attempt, sequence, chunk).await
     }

@@ -12,8 +12,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use keyloom_common::{AttemptId, Error, Result, StageId, WorkerId};
+use keyloom_common::{AttemptId, Error, Result, StageId, WorkerId, rpc::Chunk};
 use tokio::time::{Instant, timeout};
 
 use crate::gather::{Spool, SpoolRoom};
@@ -76,7 +75,7 @@ impl Outputs {
         worker: WorkerId,
         attempt: AttemptId,
         sequence: u32,
-        chunk: Bytes,
+        chunk: Chunk,
     ) -> Result<()> {
         loop {
             let changed = self.room.changed().notified();
@@ -95,7 +94,7 @@ impl Outputs {
         worker: WorkerId,
         attempt: AttemptId,
         sequence: u32,
-        chunk: &Bytes,
+        chunk: &Chunk,
     ) -> Result<Option<Duration>> {
         let mut state = self.lock();
         let State { attempts, due, waiting } = &mut *state;
@@ -116,7 +115,7 @@ impl Outputs {
         let early = due.get(&attempt.task.stage).is_some_and(|due| attempt.task.index > *due);
         let waiting = waiting.entry(worker).or_default();
         let may_wait = !output.patience.is_zero() && *waiting < self.patience.attempts;
-        if early && may_wait && !self.room.has_memory_ahead(chunk.len()) {
+        if early && may_wait && !self.room.has_memory_ahead(chunk.size()) {
             *waiting += 1;
             return Ok(Some(output.patience));
         }
@@ -181,6 +180,7 @@ fn not_wanted(attempt: AttemptId) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use futures::FutureExt;
     use keyloom_common::{JobId, TaskId};
 
@@ -215,7 +215,7 @@ mod tests {
 
         async fn push(&self, task: u32, sequence: u32) -> Result<()> {
             let chunk = Bytes::from(vec![task as u8; CHUNK]);
-            self.outputs.push(self.worker, self.attempt(task), sequence, chunk).await
+            self.outputs.push(self.worker, self.attempt(task), sequence, chunk.into()).await
         }
     }
 
@@ -277,7 +277,7 @@ mod tests {
         let rig = Rig::new(2);
         rig.outputs.set_due(rig.stage, 0);
         let chunk = Bytes::from(vec![1; 3 * CHUNK]);
-        let push = rig.outputs.push(rig.worker, rig.attempt(1), 0, chunk);
+        let push = rig.outputs.push(rig.worker, rig.attempt(1), 0, chunk.into());
         push.now_or_never().expect("there is nothing to wait for").unwrap();
     }
 

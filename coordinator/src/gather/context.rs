@@ -25,6 +25,8 @@ pub(crate) struct JobContext {
     pub(crate) settings: Arc<Settings>,
     pub(crate) batch_rows: u32,
     pub(crate) discard: bool,
+    /// Whether the client is in this process.
+    pub(crate) in_process: bool,
     tasks: AtomicU32,
     tasks_done: AtomicU32,
     reports: Mutex<BTreeMap<u32, StageReport>>,
@@ -47,6 +49,7 @@ impl JobContext {
         settings: Arc<Settings>,
         batch_rows: u32,
         discard: bool,
+        in_process: bool,
     ) -> Self {
         Self {
             job,
@@ -55,6 +58,7 @@ impl JobContext {
             settings,
             batch_rows,
             discard,
+            in_process,
             tasks: AtomicU32::new(0),
             tasks_done: AtomicU32::new(0),
             reports: Mutex::default(),

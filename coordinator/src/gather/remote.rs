@@ -220,7 +220,7 @@ fn decode(
                 if task.replace(piece.task) != Some(piece.task) {
                     *decoder = Decoder::new();
                 }
-                decoder.push(piece.bytes)
+                piece.chunk.decode(decoder)
             });
             std::future::ready(Some(
                 batches.map(|batches| stream::iter(batches.into_iter().map(Ok))),

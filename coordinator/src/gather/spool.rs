@@ -10,7 +10,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use keyloom_common::{Error, Result};
+use keyloom_common::{
+    Error, Result,
+    ipc::{decode_all, encode_all},
+    rpc::Chunk,
+};
 use tokio::sync::Notify;
 
 /// How much all spools of a coordinator may take.
@@ -70,15 +74,21 @@ impl SpoolRoom {
 #[derive(Debug)]
 pub(crate) struct Spool {
     room: Arc<SpoolRoom>,
-    chunks: Vec<Chunk>,
+    chunks: Vec<Kept>,
     file: Option<File>,
     file_bytes: u64,
 }
 
 #[derive(Debug)]
-enum Chunk {
-    Memory(Bytes),
-    File { offset: u64, length: usize },
+enum Kept {
+    /// Nothing once it was taken.
+    Memory(Option<Chunk>),
+    File {
+        offset: u64,
+        length: usize,
+        /// Whether it was batches, and is a stream of its own.
+        whole: bool,
+    },
 }
 
 impl Spool {
@@ -95,12 +105,13 @@ impl Spool {
     ///
     /// # Errors
     /// `resource_exhausted` if there is no room left in memory or on disk.
-    pub(crate) fn push(&mut self, chunk: Bytes) -> Result<()> {
-        let bytes = chunk.len() as u64;
-        if self.room.memory.take(bytes) {
-            self.chunks.push(Chunk::Memory(chunk));
+    pub(crate) fn push(&mut self, chunk: Chunk) -> Result<()> {
+        if self.room.memory.take(chunk.size() as u64) {
+            self.chunks.push(Kept::Memory(Some(chunk)));
             return Ok(());
         }
+        let (chunk, whole) = encoded(chunk)?;
+        let bytes = chunk.len() as u64;
         if !self.room.disk.take(bytes) {
             return Err(Error::resource_exhausted(format!(
                 "results that wait for the client take more than gather_disk_bytes = {} bytes on \
@@ -114,7 +125,7 @@ impl Spool {
         self.append(offset, &chunk).map_err(|error| {
             Error::resource_exhausted(format!("a temporary file cannot be written: {error}"))
         })?;
-        self.chunks.push(Chunk::File { offset, length: chunk.len() });
+        self.chunks.push(Kept::File { offset, length: chunk.len(), whole });
         Ok(())
     }
 
@@ -131,17 +142,20 @@ impl Spool {
     ///
     /// # Errors
     /// `internal` if the file cannot be read back.
-    pub(crate) fn take(&mut self, index: usize) -> Result<Option<Bytes>> {
+    pub(crate) fn take(&mut self, index: usize) -> Result<Option<Chunk>> {
         match self.chunks.get_mut(index) {
             None => Ok(None),
-            Some(Chunk::Memory(bytes)) => {
-                self.room.give_memory_back(bytes.len() as u64);
-                Ok(Some(std::mem::take(bytes)))
+            Some(Kept::Memory(chunk)) => {
+                let chunk = chunk.take();
+                let chunk = chunk.ok_or_else(|| Error::internal("a chunk was taken twice"))?;
+                self.room.give_memory_back(chunk.size() as u64);
+                Ok(Some(chunk))
             }
-            Some(&mut Chunk::File { offset, length }) => {
-                self.read(offset, length).map(Some).map_err(|error| {
+            Some(&mut Kept::File { offset, length, whole }) => {
+                let bytes = self.read(offset, length).map_err(|error| {
                     Error::internal(format!("a temporary file cannot be read back: {error}"))
-                })
+                })?;
+                Ok(Some(if whole { decode_all(bytes)?.1.into() } else { bytes.into() }))
             }
         }
     }
@@ -158,16 +172,28 @@ impl Spool {
 impl Drop for Spool {
     fn drop(&mut self) {
         let in_memory = self.chunks.iter().map(|chunk| match chunk {
-            Chunk::Memory(bytes) => bytes.len() as u64,
-            Chunk::File { .. } => 0,
+            Kept::Memory(chunk) => chunk.as_ref().map_or(0, |chunk| chunk.size() as u64),
+            Kept::File { .. } => 0,
         });
         self.room.give_memory_back(in_memory.sum());
         self.room.disk.give_back(self.file_bytes);
     }
 }
 
+/// A chunk as bytes, and whether they are a stream of its own.
+fn encoded(chunk: Chunk) -> Result<(Bytes, bool)> {
+    match chunk {
+        Chunk::Stream(body) => Ok((body.0, false)),
+        Chunk::Batches(batches) => match batches.first() {
+            Some(first) => Ok((encode_all(&first.schema(), &batches)?, true)),
+            None => Ok((Bytes::new(), false)),
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch};
     use keyloom_common::ErrorKind;
 
     use super::*;
@@ -176,7 +202,7 @@ mod tests {
     fn chunks_beyond_memory_come_back_from_disk_in_order() {
         let room = SpoolRoom::new(10, 1000);
         let mut spool = Spool::new(Arc::clone(&room));
-        let chunks: Vec<Bytes> = (0..10_u8).map(|i| Bytes::from(vec![i; 4])).collect();
+        let chunks: Vec<Chunk> = (0..10_u8).map(|i| Bytes::from(vec![i; 4]).into()).collect();
         for chunk in &chunks {
             spool.push(chunk.clone()).unwrap();
         }
@@ -191,9 +217,29 @@ mod tests {
     }
 
     #[test]
+    fn batches_beyond_memory_come_back_as_they_were() {
+        let numbers = |numbers: Vec<i64>| -> Chunk {
+            let numbers = Arc::new(Int64Array::from(numbers)) as ArrayRef;
+            vec![RecordBatch::try_from_iter([("n", numbers)]).unwrap()].into()
+        };
+        let chunks = [numbers(vec![1, 2]), numbers(vec![3]), numbers(vec![4, 5, 6])];
+        let room = SpoolRoom::new(chunks[0].size() as u64, 10_000);
+        let mut spool = Spool::new(Arc::clone(&room));
+        for chunk in &chunks {
+            spool.push(chunk.clone()).unwrap();
+        }
+        assert!(spool.file_bytes > 0);
+        for (index, chunk) in chunks.iter().enumerate() {
+            assert_eq!(spool.take(index).unwrap().as_ref(), Some(chunk));
+        }
+        drop(spool);
+        assert_eq!(room.memory.used.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
     fn a_full_disk_is_a_typed_error() {
         let mut spool = Spool::new(SpoolRoom::new(0, 5));
-        let error = spool.push(Bytes::from_static(b"sixsix")).unwrap_err();
+        let error = spool.push(Bytes::from_static(b"sixsix").into()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
     }
 }

@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::array::RecordBatch;
-use bytes::Bytes;
 use datafusion::{
     execution::{SendableRecordBatchStream, TaskContext},
     physical_plan::{ExecutionPlan, execute_stream},
@@ -12,7 +11,7 @@ use futures::{Stream, StreamExt, stream};
 use keyloom_common::{
     BlobId, Error, Result, TaskId, ipc,
     plan::{FramePartition, FrameScanExec, encode_plan},
-    rpc::{TaskOutput, Work},
+    rpc::{Chunk, TaskOutput, Work},
     size::batch_bytes,
 };
 use tokio::sync::{Semaphore, mpsc};
@@ -29,7 +28,7 @@ use crate::{
 pub(crate) struct Piece {
     /// The task; each has a stream of its own.
     pub(crate) task: u32,
-    pub(crate) bytes: Bytes,
+    pub(crate) chunk: Chunk,
 }
 
 /// The tasks of a fragment under way. Dropping it cancels them.
@@ -180,7 +179,7 @@ pub(super) fn chunks(task: u32, finished: Finished) -> impl Stream<Item = Result
     stream::try_unfold((0, finished), move |(index, mut finished)| async move {
         // Reading back from a file takes as long as a page of a disk cache; no thread is worth it.
         let chunk = finished.chunks.take(index)?;
-        Ok(chunk.map(|bytes| (Piece { task, bytes }, (index + 1, finished))))
+        Ok(chunk.map(|chunk| (Piece { task, chunk }, (index + 1, finished))))
     })
 }
 

@@ -39,6 +39,7 @@ impl Job {
         dispatcher: Dispatcher,
         blobs: Arc<Blobs>,
         settings: Arc<Settings>,
+        in_process: bool,
     ) -> Result<Self> {
         let id = submission.id;
         let context = Arc::new(JobContext::new(
@@ -48,6 +49,7 @@ impl Job {
             Arc::clone(&settings),
             submission.batch_rows,
             submission.discard,
+            in_process,
         ));
         let prepared = Prepared::new(&submission.plan.0, &context)?;
         blobs.hold(id, prepared.blobs())?;

@@ -39,8 +39,8 @@ impl Jobs {
         Self { dispatcher, blobs, settings, jobs: Mutex::default() }
     }
 
-    /// Starts a job, unless it was started before.
-    pub(crate) fn submit(&self, submission: Submission) -> Result<()> {
+    /// Starts a job, unless it was started before. Its client may be in this process.
+    pub(crate) fn submit(&self, submission: Submission, in_process: bool) -> Result<()> {
         let id = submission.id;
         if self.lock().contains_key(&id) {
             return Ok(());
@@ -50,6 +50,7 @@ impl Jobs {
             self.dispatcher.clone(),
             Arc::clone(&self.blobs),
             Arc::clone(&self.settings),
+            in_process,
         )?;
         tracing::info!(job = %id, "job submitted");
         self.lock().insert(id, Arc::new(job));

@@ -12,9 +12,8 @@ use futures::StreamExt;
 use keyloom_common::{
     BlobId, Error, Result,
     functions::OctetLength,
-    ipc::Encoder,
     plan::{FrameScanExec, decode_plan},
-    rpc::{Next, guarded},
+    rpc::{ChunkWriter, Next, guarded},
     store::StoreKind,
 };
 use tokio::sync::mpsc;
@@ -109,27 +108,28 @@ async fn pass_on(
     let mut pieces = Box::pin(remote.pieces(&prepared.context)?);
     while let Some(piece) = pieces.next().await {
         let piece = piece?;
-        send(results, Next::Chunk { stream: piece.task, bytes: piece.bytes.into() }).await?;
+        send(results, Next::Chunk { stream: piece.task, chunk: piece.chunk }).await?;
     }
     Ok(prepared.job.reports().get(&remote.stage()).map_or(0, |report| report.rows))
 }
 
 async fn compute(prepared: &Prepared, results: &mpsc::Sender<Result<Next>>) -> Result<u64> {
     let plan = Arc::clone(&prepared.cut);
-    let mut encoder = Encoder::try_new(&plan.schema(), prepared.job.settings.rpc.chunk_bytes)?;
+    let JobContext { settings, in_process, .. } = prepared.job.as_ref();
+    let mut writer = ChunkWriter::try_new(&plan.schema(), *in_process, settings.rpc.chunk_bytes)?;
     let mut batches = execute_stream(plan, Arc::clone(&prepared.context))?;
     let mut rows = 0;
     while let Some(batch) = batches.next().await {
         let batch = batch.map_err(Error::from)?;
         rows += batch.num_rows() as u64;
         if !prepared.job.discard {
-            for bytes in encoder.write(&batch)? {
-                send(results, Next::Chunk { stream: 0, bytes: bytes.into() }).await?;
+            for chunk in writer.write(batch)? {
+                send(results, Next::Chunk { stream: 0, chunk }).await?;
             }
         }
     }
-    for bytes in encoder.finish()? {
-        send(results, Next::Chunk { stream: 0, bytes: bytes.into() }).await?;
+    for chunk in writer.finish()? {
+        send(results, Next::Chunk { stream: 0, chunk }).await?;
     }
     Ok(rows)
 }

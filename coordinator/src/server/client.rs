@@ -6,7 +6,7 @@ use keyloom_common::{
     BlobId, Error, JobId, Result,
     input::{Fingerprint, InputAnswer, InputSpec},
     report::WorkerStatus,
-    rpc::{Body, ClientApi, Next, Submission, TaskOutput, Work, guarded},
+    rpc::{Chunk, ClientApi, Next, Submission, TaskOutput, Work, guarded},
     store::{StoreDescription, StoreSpec},
 };
 use tarpc::context::Context;
@@ -15,11 +15,15 @@ use super::Shared;
 
 /// One client's connection.
 #[derive(Clone, Debug)]
-pub(super) struct ClientConnection(pub(super) Arc<Shared>);
+pub(super) struct ClientConnection {
+    pub(super) shared: Arc<Shared>,
+    /// Whether the client is in this process.
+    pub(super) in_process: bool,
+}
 
 impl ClientApi for ClientConnection {
     async fn has_blob(self, _: Context, id: BlobId) -> Result<bool> {
-        Ok(self.0.blobs.has(id))
+        Ok(self.shared.blobs.has(id))
     }
 
     async fn put_blob(
@@ -28,13 +32,13 @@ impl ClientApi for ClientConnection {
         id: BlobId,
         offset: u64,
         total: u64,
-        part: Body,
+        part: Chunk,
     ) -> Result<()> {
-        guarded(async { self.0.blobs.put_part(id, offset, total, part.0) }).await
+        guarded(async { self.shared.blobs.put_part(id, offset, total, part) }).await
     }
 
     async fn describe_store(self, _: Context, spec: StoreSpec) -> Result<StoreDescription> {
-        match guarded(self.0.jobs.ask_worker(Work::DescribeStore(spec))).await? {
+        match guarded(self.shared.jobs.ask_worker(Work::DescribeStore(spec))).await? {
             TaskOutput::Store(description) => Ok(description),
             _ => Err(wrong_answer()),
         }
@@ -46,27 +50,27 @@ impl ClientApi for ClientConnection {
         spec: InputSpec,
         known: Option<Fingerprint>,
     ) -> Result<InputAnswer> {
-        match guarded(self.0.jobs.ask_worker(Work::DescribeInput(spec, known))).await? {
+        match guarded(self.shared.jobs.ask_worker(Work::DescribeInput(spec, known))).await? {
             TaskOutput::Input(answer) => Ok(answer),
             _ => Err(wrong_answer()),
         }
     }
 
     async fn submit(self, _: Context, job: Submission) -> Result<()> {
-        guarded(async { self.0.jobs.submit(job) }).await
+        guarded(async { self.shared.jobs.submit(job, self.in_process) }).await
     }
 
     async fn next(self, _: Context, job: JobId, sequence: u64) -> Result<Next> {
-        guarded(self.0.jobs.next(job, sequence)).await
+        guarded(self.shared.jobs.next(job, sequence)).await
     }
 
     async fn cancel(self, _: Context, job: JobId) -> Result<()> {
-        self.0.jobs.cancel(job);
+        self.shared.jobs.cancel(job);
         Ok(())
     }
 
     async fn workers(self, _: Context) -> Result<Vec<WorkerStatus>> {
-        Ok(self.0.dispatcher.workers().await)
+        Ok(self.shared.dispatcher.workers().await)
     }
 }
 

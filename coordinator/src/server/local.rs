@@ -30,7 +30,7 @@ impl Local {
     /// A client's connection.
     pub fn client(&self) -> ClientApiClient {
         let (near, far) = channel::bounded(self.shared.settings.rpc.requests_in_flight);
-        let connection = ClientConnection(Arc::clone(&self.shared));
+        let connection = ClientConnection { shared: Arc::clone(&self.shared), in_process: true };
         let requests = BaseChannel::with_defaults(far).execute(connection.serve());
         self.runtime.spawn(requests.for_each_concurrent(None, |request| request));
         ClientApiClient::new(client::Config::default(), near).spawn()

@@ -65,7 +65,7 @@ async fn connection(shared: Arc<Shared>, mut stream: TcpStream) -> Result<()> {
     match role {
         handshake::Role::Client => {
             let channel = BaseChannel::with_defaults(framed(stream, limits)?);
-            let connection = ClientConnection(Arc::clone(&shared));
+            let connection = ClientConnection { shared: Arc::clone(&shared), in_process: false };
             let requests = channel.execute(connection.serve());
             requests.for_each_concurrent(in_flight, |request| request).await;
         }

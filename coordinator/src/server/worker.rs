@@ -7,7 +7,7 @@ use std::{
 
 use keyloom_common::{
     AttemptId, BlobId, Error, Result, WorkerId,
-    rpc::{BlobPart, Body, Order, TaskOutput, WorkerApi, WorkerInfo, guarded},
+    rpc::{BlobPart, Chunk, Order, TaskOutput, WorkerApi, WorkerInfo, guarded},
 };
 use tarpc::context::Context;
 use tokio::sync::mpsc;
@@ -89,9 +89,9 @@ impl WorkerApi for WorkerConnection {
         worker: WorkerId,
         attempt: AttemptId,
         sequence: u32,
-        chunk: Body,
+        chunk: Chunk,
     ) -> Result<()> {
-        guarded(self.shared.dispatcher.deliver(worker, attempt, sequence, chunk.0)).await
+        guarded(self.shared.dispatcher.deliver(worker, attempt, sequence, chunk)).await
     }
 
     async fn finish(

@@ -1,10 +1,11 @@
 //! Reading blobs from the coordinator, part by part.
 
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use keyloom_common::{
     BlobId, Error, Result,
-    rpc::{Body, Limits, WorkerApiClient, call},
+    rpc::{Body, Chunk, Limits, WorkerApiClient, call},
 };
 use std::{fmt, sync::Arc};
 use tokio::sync::Mutex;
@@ -35,19 +36,31 @@ impl CoordinatorBlobs {
         }
     }
 
-    async fn read(&self, id: BlobId) -> Result<Bytes> {
+    /// Reads a blob. If that fails, the next read opens a connection of its own.
+    async fn read_again(&self, id: BlobId) -> Result<Chunk> {
+        let read = self.read(id).await;
+        if read.as_ref().is_err_and(|error| error.kind().is_transient()) {
+            self.client.lock().await.take();
+        }
+        read
+    }
+
+    async fn read(&self, id: BlobId) -> Result<Chunk> {
         let client = self.client().await?;
         let timeout = self.limits.call_timeout();
         let first = call(timeout, |context| client.read_blob(context, id, 0)).await?;
-        let (total, first) = (first.total, first.bytes.0);
+        let total = first.total;
+        let Chunk::Stream(Body(first)) = first.part else { return Ok(first.part) };
         if first.len() as u64 == total {
-            return Ok(first);
+            return Ok(first.into());
         }
         let mut bytes = BytesMut::from(first);
         while (bytes.len() as u64) < total {
             let offset = bytes.len() as u64;
             let part = call(timeout, |context| client.read_blob(context, id, offset)).await?;
-            let Body(part) = part.bytes;
+            let Chunk::Stream(Body(part)) = part.part else {
+                return Err(Error::internal(format!("blob {id} is bytes and rows")));
+            };
             if part.is_empty() {
                 return Err(Error::unavailable(format!("blob {id} broke off at {offset}")));
             }
@@ -55,7 +68,7 @@ impl CoordinatorBlobs {
         }
         let bytes = bytes.freeze();
         if BlobId::of(&bytes) == id {
-            Ok(bytes)
+            Ok(bytes.into())
         } else {
             Err(Error::unavailable(format!("blob {id} arrived with another hash")))
         }
@@ -65,11 +78,14 @@ impl CoordinatorBlobs {
 #[async_trait]
 impl BlobSource for CoordinatorBlobs {
     async fn blob(&self, id: BlobId) -> Result<Bytes> {
-        let read = self.read(id).await;
-        if read.as_ref().is_err_and(|error| error.kind().is_transient()) {
-            self.client.lock().await.take();
+        match self.read_again(id).await? {
+            Chunk::Stream(Body(bytes)) => Ok(bytes),
+            Chunk::Batches(_) => Err(Error::internal(format!("blob {id} is rows, not bytes"))),
         }
-        read
+    }
+
+    async fn rows(&self, id: BlobId) -> Result<Vec<RecordBatch>> {
+        self.read_again(id).await?.decode_all()
     }
 }
 

@@ -29,6 +29,11 @@ pub trait Dial: Debug + Send + Sync {
     /// # Errors
     /// `unavailable` if the coordinator cannot be reached now; `invalid` if it never will be.
     async fn dial(&self) -> Result<WorkerApiClient>;
+
+    /// Whether the coordinator is in this process: rows then go there as they are.
+    fn in_process(&self) -> bool {
+        false
+    }
 }
 
 /// Reaches a coordinator over TCP.

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use keyloom_common::{
     AttemptId, Error, ErrorKind, Result, WorkerId,
-    rpc::{Assignment, Body, Order, TaskOutput, WorkerApiClient, WorkerInfo, call, guarded},
+    rpc::{Assignment, Order, TaskOutput, WorkerApiClient, WorkerInfo, call, guarded},
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +28,7 @@ pub(super) async fn live(
     tracing::info!(%worker, slots = agent.slots, "registered");
     *failures = 0;
     let blobs = CoordinatorBlobs::new(Arc::clone(&agent.dial), agent.settings.rpc.clone());
-    let tasks = Tasks::new(agent.tasks.clone(), Arc::new(blobs));
+    let tasks = Tasks::new(agent.tasks.clone(), Arc::new(blobs), agent.dial.in_process());
     let mut life =
         Life { worker, agent, client, tasks, attempts: JoinSet::new(), running: HashMap::new() };
     tokio::select! {
@@ -139,7 +139,7 @@ impl Attempt {
         let attempt = assignment.attempt;
         let deliver = |sequence, chunk| {
             call(self.timeout, move |context| {
-                self.client.deliver(context, self.worker, attempt, sequence, Body(chunk))
+                self.client.deliver(context, self.worker, attempt, sequence, chunk)
             })
         };
         self.tasks.run(assignment.work, deliver).await

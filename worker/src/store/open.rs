@@ -5,10 +5,12 @@
 
 use std::{fmt, sync::Arc};
 
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use bytes::Bytes;
 use keyloom_common::{
     BlobId, Error, Result,
+    ipc::decode_all,
     store::{KeyColumns, ResolvedStore, Snapshot, StoreDescription, StoreKind, StoreSpec},
 };
 
@@ -26,6 +28,14 @@ pub trait BlobSource: fmt::Debug + Send + Sync {
     /// # Errors
     /// `unavailable` or `not_found` if nobody gives them.
     async fn blob(&self, id: BlobId) -> Result<Bytes>;
+
+    /// The rows that a blob is, which need not be bytes within a process.
+    ///
+    /// # Errors
+    /// As [`Self::blob`]; `internal` if it is no rows.
+    async fn rows(&self, id: BlobId) -> Result<Vec<RecordBatch>> {
+        Ok(decode_all(self.blob(id).await?)?.1)
+    }
 }
 
 /// What opening stores needs of its worker.

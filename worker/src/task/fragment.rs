@@ -2,17 +2,16 @@
 
 use std::{future::Future, sync::Arc};
 
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
-use bytes::Bytes;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use futures::StreamExt;
 use keyloom_common::{
     BlobId, Error, Result,
-    ipc::Encoder,
     lookup::KvLookupExec,
     plan::{FragmentRuntime, InputScanExec, decode_plan},
     report::PlanMetrics,
-    rpc::TaskOutput,
+    rpc::{Chunk, ChunkWriter, TaskOutput},
 };
 
 use crate::{
@@ -51,36 +50,47 @@ impl FragmentRuntime for Runtime {
         self.inputs.scan(node, partition, context)
     }
 
-    async fn blob(&self, id: BlobId) -> Result<Bytes> {
-        self.blobs.blob(id).await
+    async fn rows(&self, id: BlobId) -> Result<Vec<RecordBatch>> {
+        self.blobs.rows(id).await
     }
+}
+
+/// How rows go out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Out {
+    /// Whether the coordinator is in this process.
+    pub(super) in_process: bool,
+    /// About the most bytes of a chunk.
+    pub(super) chunk_bytes: usize,
+    /// Whether they are dropped instead.
+    pub(super) discard: bool,
 }
 
 pub(super) async fn run<F>(
     plan: &[u8],
     context: &Arc<TaskContext>,
-    chunk_bytes: usize,
-    discard: bool,
-    deliver: impl Fn(u32, Bytes) -> F + Send + Sync,
+    out: Out,
+    deliver: impl Fn(u32, Chunk) -> F + Send + Sync,
 ) -> Result<TaskOutput>
 where
     F: Future<Output = Result<()>> + Send,
 {
     let plan = decode_plan(plan, context)?;
-    let mut encoder = Encoder::try_new(&plan.schema(), chunk_bytes)?;
+    let Out { in_process, chunk_bytes, discard } = out;
+    let mut writer = ChunkWriter::try_new(&plan.schema(), in_process, chunk_bytes)?;
     let mut batches = plan.execute(0, Arc::clone(context))?;
     let (mut chunks, mut rows) = (0, 0);
     while let Some(batch) = batches.next().await {
         let batch = batch.map_err(Error::from)?;
         rows += batch.num_rows() as u64;
         if !discard {
-            for chunk in encoder.write(&batch)? {
+            for chunk in writer.write(batch)? {
                 deliver(chunks, chunk).await?;
                 chunks += 1;
             }
         }
     }
-    for chunk in encoder.finish()? {
+    for chunk in writer.finish()? {
         deliver(chunks, chunk).await?;
         chunks += 1;
     }

@@ -4,7 +4,6 @@ mod fragment;
 
 use std::{future::Future, sync::Arc};
 
-use bytes::Bytes;
 use datafusion::{
     execution::{
         memory_pool::GreedyMemoryPool,
@@ -16,7 +15,7 @@ use keyloom_common::{
     Result,
     functions::OctetLength,
     plan::FragmentRuntimeHandle,
-    rpc::{TaskOutput, Work},
+    rpc::{Chunk, TaskOutput, Work},
     store::ResolvedStore,
 };
 
@@ -26,13 +25,14 @@ use crate::{
     settings::Settings,
     store::{BlobSource, OpenStores, StoreEnv},
 };
-use fragment::Runtime;
+use fragment::{Out, Runtime};
 
 /// What runs tasks: open stores, object stores, functions. Shared by all tasks of a worker.
 #[derive(Clone, Debug)]
 pub struct Tasks {
     shared: TasksShared,
     blobs: Arc<dyn BlobSource>,
+    in_process: bool,
 }
 
 /// The part that workers in one process share.
@@ -69,9 +69,10 @@ impl TasksShared {
 }
 
 impl Tasks {
-    /// Runs tasks whose own rows are read through `blobs`.
-    pub fn new(shared: TasksShared, blobs: Arc<dyn BlobSource>) -> Self {
-        Self { shared, blobs }
+    /// Runs tasks whose own rows are read through `blobs`, for a coordinator that may be in this
+    /// process.
+    pub fn new(shared: TasksShared, blobs: Arc<dyn BlobSource>, in_process: bool) -> Self {
+        Self { shared, blobs, in_process }
     }
 
     /// Runs a piece of work. A fragment's rows go out through `deliver`, chunk by chunk; the next
@@ -82,7 +83,7 @@ impl Tasks {
     pub async fn run<F>(
         &self,
         work: Work,
-        deliver: impl Fn(u32, Bytes) -> F + Send + Sync,
+        deliver: impl Fn(u32, Chunk) -> F + Send + Sync,
     ) -> Result<TaskOutput>
     where
         F: Future<Output = Result<()>> + Send,
@@ -91,7 +92,8 @@ impl Tasks {
             Work::Fragment { plan, batch_rows, discard } => {
                 let session = self.session(batch_rows);
                 let chunk_bytes = self.shared.settings.rpc.chunk_bytes;
-                fragment::run(&plan.0, &session.task_ctx(), chunk_bytes, discard, deliver).await
+                let out = Out { in_process: self.in_process, chunk_bytes, discard };
+                fragment::run(&plan.0, &session.task_ctx(), out, deliver).await
             }
             Work::DescribeStore(spec) => {
                 self.shared.stores.describe(&spec).await.map(TaskOutput::Store)
