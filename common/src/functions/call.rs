@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Error, Result},
-    store::{AskedKey, ResolvedStore, column_names},
+    store::{AskedKey, AttachedStore, KeyColumns, ResolvedStore, column_names},
 };
 
 /// The most keys that one request carries, unless `batch_size` says otherwise.
@@ -27,6 +27,21 @@ pub enum Function {
 impl Function {
     /// All three.
     pub const ALL: [Self; 3] = [Self::Get, Self::BatchGet, Self::Exists];
+
+    /// The store with its key, for a call that looks up these columns: see [`AttachedStore::resolve`].
+    ///
+    /// # Errors
+    /// `invalid`, naming what to write, if nothing says what the key is.
+    pub fn resolve(
+        self,
+        store: &AttachedStore,
+        asked: Option<&KeyColumns>,
+    ) -> Result<Arc<ResolvedStore>> {
+        match self {
+            Self::Get | Self::Exists => store.resolve(asked),
+            Self::BatchGet => store.resolve_lists(asked),
+        }
+    }
 
     /// Its name in SQL.
     pub fn name(self) -> &'static str {

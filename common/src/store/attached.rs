@@ -69,6 +69,29 @@ impl AttachedStore {
     /// # Errors
     /// `invalid`, naming what to write, if there is no such key.
     pub fn resolve(&self, asked: Option<&KeyColumns>) -> Result<Arc<ResolvedStore>> {
+        self.resolve_as(asked, KeyOrigin::SameName)
+    }
+
+    /// As [`Self::resolve`], for lists of keys: a column `item_ids` may ask for the key `item_id`.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
+    pub fn resolve_lists(&self, asked: Option<&KeyColumns>) -> Result<Arc<ResolvedStore>> {
+        let has = |name: &str| self.schema().field_with_name(name).is_ok();
+        let plural = asked.and_then(KeyColumns::single).filter(|name| !has(name));
+        match plural.and_then(|name| name.strip_suffix('s')).filter(|name| has(name)) {
+            Some(singular) => {
+                self.resolve_as(Some(&KeyColumns::one(singular)), KeyOrigin::Singular)
+            }
+            None => self.resolve(asked),
+        }
+    }
+
+    fn resolve_as(
+        &self,
+        asked: Option<&KeyColumns>,
+        origin: KeyOrigin,
+    ) -> Result<Arc<ResolvedStore>> {
         if let Some(keyed) = &self.keyed {
             return Ok(Arc::clone(keyed));
         }
@@ -85,7 +108,7 @@ impl AttachedStore {
                 Ok(_) => {}
             }
         }
-        self.with_key(StoreKey::Columns(asked.clone()), KeyOrigin::SameName)
+        self.with_key(StoreKey::Columns(asked.clone()), origin)
             .map_err(|error| error.context(format!("KV store '{}'", self.alias)))
     }
 
@@ -159,6 +182,21 @@ mod tests {
 
     fn refusal<T: std::fmt::Debug>(refused: Result<T>) -> String {
         refused.unwrap_err().message().to_owned()
+    }
+
+    #[test]
+    fn lists_of_keys_may_be_called_by_the_plural() {
+        let store = attached(None, None).unwrap();
+        let resolved = store.resolve_lists(Some(&KeyColumns::one("product_ids"))).unwrap();
+        assert_eq!(resolved.key(), &StoreKey::column("product_id"));
+        assert_eq!(resolved.key_origin(), KeyOrigin::Singular);
+        let resolved = store.resolve_lists(Some(&KeyColumns::one("product_id"))).unwrap();
+        assert_eq!(resolved.key_origin(), KeyOrigin::SameName);
+        let refused = store.resolve_lists(Some(&KeyColumns::one("users"))).unwrap_err();
+        assert!(refused.message().contains("the store has no column 'users'"), "{refused}");
+        let declared = attached(None, Some(&["name"])).unwrap();
+        let resolved = declared.resolve_lists(Some(&KeyColumns::one("product_ids"))).unwrap();
+        assert_eq!(resolved.key(), &StoreKey::column("name"));
     }
 
     #[test]

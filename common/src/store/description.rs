@@ -135,7 +135,7 @@ impl ResolvedStore {
 }
 
 /// Column names as messages list them.
-pub(crate) fn column_names(schema: &SchemaRef) -> String {
+pub fn column_names(schema: &SchemaRef) -> String {
     quoted(schema.fields().iter().map(|field| field.name()))
 }
 

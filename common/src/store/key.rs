@@ -30,6 +30,8 @@ pub enum KeyOrigin {
     Declared,
     /// The call, which looks up columns of these names.
     SameName,
+    /// It is the column of the name, in the singular, of the column of lists that is looked up.
+    Singular,
 }
 
 impl KeyOrigin {
@@ -39,6 +41,7 @@ impl KeyOrigin {
             Self::Given => "",
             Self::Declared => " (the primary key)",
             Self::SameName => " (of that name)",
+            Self::Singular => " (of that name in the singular)",
         }
     }
 }

@@ -80,7 +80,7 @@ impl AskedKey<'_> {
             KeyOrigin::Declared => {
                 format!(" (its dataset declares the primary key {})", store.key())
             }
-            KeyOrigin::SameName => format!(
+            KeyOrigin::SameName | KeyOrigin::Singular => format!(
                 " (its column '{}', by the name of the column looked up; key = \"…\" names \
                  another of {})",
                 column.name(),

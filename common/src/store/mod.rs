@@ -19,7 +19,7 @@ mod spec;
 
 pub use access::{Access, ForcedAccess, KeyPath, RowPath};
 pub use attached::AttachedStore;
-pub(crate) use description::column_names;
+pub use description::column_names;
 pub use description::{ResolvedStore, StoreDescription};
 pub use figures::{Figures, KEY_MAP_BYTES_A_ROW, KeyIndex};
 pub use key::{KeyColumns, KeyOrigin, StoreKey};

@@ -64,7 +64,10 @@ async fn rows(arguments: &Arguments) -> Result<DataFrame> {
     let extension = arguments.input.extension().and_then(|extension| extension.to_str());
     let mut rows = match extension {
         Some("csv") => session.read_csv(path, CsvReadOptions::new()).await?,
-        Some("parquet") => session.read_parquet(path, ParquetReadOptions::default()).await?,
+        Some("parquet") => {
+            // A column's metadata may declare it the primary key.
+            session.read_parquet(path, ParquetReadOptions::default().skip_metadata(false)).await?
+        }
         _ => bail!("its name ends neither in .csv nor in .parquet"),
     };
     if let Some(condition) = &arguments.condition {

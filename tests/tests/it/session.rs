@@ -90,7 +90,8 @@ async fn only_the_alias_is_looked_up(session: &TestSession) -> Result<()> {
 
 async fn a_taken_alias_is_refused(session: &TestSession) -> Result<()> {
     attach(session, "features", "one").await?;
-    let message = "KV store 'features' is already attached; attach_or_replace replaces it";
+    let message = "KV store 'features' is already attached; detach it first, or attach this one as \
+                   its replacement";
     let own = session.attach(memory("features", "two")?, None::<&str>).await;
     refused(own, ErrorKind::Invalid, message)?;
     let alias = session.attach(memory("other", "two")?, "features").await;

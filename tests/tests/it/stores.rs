@@ -526,7 +526,7 @@ async fn memory_contents_unfit_for_lookups_are_refused(_: &TestSession) -> Resul
         ),
         (
             MemoryOptions::batch(rows([Some(1), Some(2), Some(3)]), "di"),
-            "key column 'di' not found; there are [\"id\", \"f\"]",
+            "key column 'di' not found; the rows have 'id', 'f'",
         ),
         (
             MemoryOptions::pairs(Vec::<(ScalarValue, ScalarValue)>::new()),
