@@ -7,13 +7,14 @@ use std::{num::NonZeroUsize, sync::Arc, thread::available_parallelism};
 use async_trait::async_trait;
 use keyloom_common::{
     Result,
+    background::Background,
     rpc::{ClientApiClient, WorkerApiClient},
 };
 use keyloom_coordinator::{Coordinator, Local};
 use keyloom_worker::{Agent, Dial, TasksShared, agent::CoordinatorBlobs};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::{background::Background, settings::EmbeddedSettings};
+use crate::settings::EmbeddedSettings;
 
 /// A coordinator and workers in this process. Dropping it stops them.
 #[derive(Debug)]
@@ -44,9 +45,9 @@ impl Embedded {
             .workers
             .unwrap_or_else(|| available_parallelism().map_or(1, NonZeroUsize::get));
         let threads = workers.max(available_parallelism().map_or(1, NonZeroUsize::get));
-        let background = Background::start(threads)?;
+        let background = Background::start("keyloom", threads)?;
         let entered = background.handle().enter();
-        let local = Coordinator::start(settings.coordinator).local();
+        let local = Coordinator::start(settings.coordinator)?.local();
         let dial: Arc<dyn Dial> = Arc::new(LocalDial(local.clone()));
         let blobs = CoordinatorBlobs::new(Arc::clone(&dial), settings.worker.rpc.clone());
         let tasks = TasksShared::new(settings.worker.clone(), Arc::new(blobs))?;

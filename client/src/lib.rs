@@ -21,7 +21,6 @@
 //! build expressions, and [`open_store`] asks stores without a query; [`input`] reads tables;
 //! [`query`] hands plans to a coordinator. [`command`] is the command line around all that.
 
-mod background;
 pub mod command;
 mod connection;
 mod contents;

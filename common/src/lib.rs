@@ -7,9 +7,10 @@
 //! In reading order: [`id`] and [`error`] name things; [`store`] and [`input`] describe what is
 //! looked up and read; [`functions`] are what users write; [`lookup`] is what they become in a
 //! plan; [`plan`] carries plans between processes; [`ipc`] carries rows; [`rpc`] carries everything.
-//! [`allocator`] is what both daemons say to theirs.
+//! [`allocator`] is what both daemons say to theirs, and [`background`] the runtimes that they keep apart.
 
 pub mod allocator;
+pub mod background;
 pub mod error;
 pub mod functions;
 pub mod id;

@@ -1,6 +1,6 @@
 //! The coordinator's settings: bounds, all with defaults.
 
-use std::time::Duration;
+use std::{num::NonZeroUsize, thread::available_parallelism, time::Duration};
 
 use keyloom_common::rpc::Limits;
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,9 @@ pub struct Settings {
     pub blob_ttl_ms: u64,
     /// The most memory for the operators that the coordinator runs itself. Default 4 GiB.
     pub operator_memory_bytes: usize,
+    /// Threads that compute the coordinator's own part of plans: connections have others, however long
+    /// that takes. 0 for twice as many as there are cores, and 4 at least. Default 0.
+    pub plan_threads: usize,
     /// Freed memory that each arena of the daemon's allocator keeps for later use, in bytes; 0 for
     /// what the allocator does by itself (glibc only, and not in an embedded session). Default 64 MiB.
     pub keep_freed_bytes: u64,
@@ -64,6 +67,7 @@ impl Default for Settings {
             blob_bytes: 8 << 30,
             blob_ttl_ms: 600_000,
             operator_memory_bytes: 4 << 30,
+            plan_threads: 0,
             keep_freed_bytes: 64 << 20,
             result_chunks_ahead: 8,
             client_timeout_ms: 60_000,
@@ -84,6 +88,12 @@ impl Settings {
             answer_bytes: self.answer_bytes,
             answer_slices: self.answer_slices,
         }
+    }
+
+    /// [`Self::plan_threads`], with what 0 stands for.
+    pub(crate) fn plan_threads(&self) -> usize {
+        let cores = available_parallelism().map_or(1, NonZeroUsize::get);
+        if self.plan_threads == 0 { (2 * cores).max(4) } else { self.plan_threads }
     }
 
     /// [`Self::blob_ttl_ms`] as a duration.

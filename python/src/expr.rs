@@ -1,8 +1,13 @@
 //! Expressions: DataFusion's, and what Python means by its operators.
 
-use std::sync::LazyLock;
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock},
+};
 
+use crate::{arrow, error::raise, session::SessionId};
 use datafusion::{
+    arrow::datatypes::DataType,
     common::{
         Column, DFSchema,
         tree_node::{Transformed, TreeNode},
@@ -18,9 +23,6 @@ use datafusion::{
 };
 use keyloom_common::{Error, Result};
 use pyo3::prelude::*;
-use std::{collections::HashMap, sync::Arc};
-
-use crate::{arrow, error::raise, session::SessionId};
 
 /// An expression, and the session whose stores it looks up, if it looks any up.
 #[pyclass(frozen, module = "keyloom._keyloom")]
@@ -196,9 +198,19 @@ impl Expr {
         Self::made_of(parts, Logical::Case(case))
     }
 
+    /// Whether it is the column of this name, and nothing else.
+    fn is_column(&self, name: &str) -> bool {
+        matches!(&self.expr, Logical::Column(column) if column.name == name)
+    }
+
     /// The expression as text.
     fn text(&self) -> String {
-        self.expr.human_display().to_string()
+        let casts = |expr: &Logical| Ok(matches!(expr, Logical::Cast(_) | Logical::TryCast(_)));
+        // The short form leaves casts out.
+        match self.expr.exists(casts) {
+            Ok(false) => self.expr.human_display().to_string(),
+            _ => self.expr.to_string(),
+        }
     }
 }
 
@@ -206,32 +218,45 @@ fn unknown(name: &str) -> PyErr {
     raise(Error::invalid(format!("there is no function '{name}'")))
 }
 
-/// Settles what operators mean once their operands' types are known: `/` of integers is a fraction,
-/// and `//` rounds down.
+/// Settles what operators mean once their operands' types are known: `/` of integers is a fraction, `//`
+/// rounds down, `%` has the sign of the divisor, and `+` puts strings together.
 ///
 /// # Errors
-/// `invalid` if a column is not there.
+/// `invalid` if a column is not there, or if strings and numbers were made one.
 pub(crate) fn bind(expr: Logical, schema: &DFSchema) -> Result<Logical> {
     check_columns(&expr, schema)?;
     let bound = expr.transform_up(|expr| match expr {
-        Logical::BinaryExpr(BinaryExpr { left, op: Operator::Divide, right })
-            if is_integer(&left, schema)? && is_integer(&right, schema)? =>
-        {
-            let left =
-                Logical::Cast(Cast::new(left, datafusion::arrow::datatypes::DataType::Float64));
-            Ok(Transformed::yes(left / *right))
-        }
-        Logical::BinaryExpr(BinaryExpr { left, op: Operator::IntegerDivide, right }) => {
-            let whole = is_integer(&left, schema)? && is_integer(&right, schema)?;
-            Ok(Transformed::yes(floor_divide(*left, *right, whole)?))
+        Logical::BinaryExpr(BinaryExpr { left, op, right }) => operation(*left, op, *right, schema),
+        Logical::ScalarFunction(call) if call.func.name() == "coalesce" => {
+            check_alike(&call.args, schema)?;
+            Ok(Transformed::no(Logical::ScalarFunction(call)))
         }
         other => Ok(Transformed::no(other)),
     })?;
     Ok(bound.data)
 }
 
-fn is_integer(expr: &Logical, schema: &DFSchema) -> datafusion::error::Result<bool> {
-    Ok(expr.get_type(schema)?.is_integer())
+fn operation(
+    left: Logical,
+    op: Operator,
+    right: Logical,
+    schema: &DFSchema,
+) -> datafusion::error::Result<Transformed<Logical>> {
+    let types = (left.get_type(schema)?, right.get_type(schema)?);
+    let whole = types.0.is_integer() && types.1.is_integer();
+    let strings = types.0.is_string() && types.1.is_string();
+    Ok(match op {
+        Operator::Divide if whole => {
+            let left = Logical::Cast(Cast::new(Box::new(left), DataType::Float64));
+            Transformed::yes(left / right)
+        }
+        Operator::IntegerDivide => Transformed::yes(floor_divide(left, right, whole)?),
+        Operator::Modulo => Transformed::yes(modulo(left, right, whole)?),
+        Operator::Plus if strings => {
+            Transformed::yes(binary_expr(left, Operator::StringConcat, right))
+        }
+        _ => Transformed::no(binary_expr(left, op, right)),
+    })
 }
 
 /// The quotient rounded down. That of integers is exact.
@@ -240,11 +265,45 @@ fn floor_divide(left: Logical, right: Logical, whole: bool) -> datafusion::error
         return Ok(floor(left / right));
     }
     let rest = left.clone() % right.clone();
-    let signs_differ =
-        binary_expr(left.clone().lt(lit(0_i64)), Operator::NotEq, right.clone().lt(lit(0_i64)));
-    let quotient = left / right;
+    let quotient = left / right.clone();
     let lower = quotient.clone() - lit(1_i64);
-    when(rest.not_eq(lit(0_i64)).and(signs_differ), lower).otherwise(quotient)
+    when(signs_differ(&rest, &right, whole), lower).otherwise(quotient)
+}
+
+/// The rest of the quotient that is rounded down: it has the sign of the divisor.
+fn modulo(left: Logical, right: Logical, whole: bool) -> datafusion::error::Result<Logical> {
+    let rest = left % right.clone();
+    when(signs_differ(&rest, &right, whole), rest.clone() + right).otherwise(rest)
+}
+
+/// Whether one is above and the other below zero.
+fn signs_differ(one: &Logical, other: &Logical, whole: bool) -> Logical {
+    // DataFusion orders -0.0 before 0.0.
+    let (above, below) = if whole { (lit(0_i64), lit(0_i64)) } else { (lit(0.0), lit(-0.0)) };
+    let differ = |one: &Logical, other: &Logical| {
+        one.clone().gt(above.clone()).and(other.clone().lt(below.clone()))
+    };
+    differ(one, other).or(differ(other, one))
+}
+
+/// DataFusion would make one of strings and numbers, and fail at the first row that is no number.
+fn check_alike(values: &[Logical], schema: &DFSchema) -> Result<()> {
+    let types = values.iter().map(|value| value.get_type(schema));
+    let types = types.collect::<Result<Vec<_>, _>>()?;
+    let (mut text, mut number) = (None, None);
+    for kind in &types {
+        if kind.is_string() {
+            text = Some(kind);
+        } else if kind.is_numeric() {
+            number = Some(kind);
+        }
+    }
+    match text.zip(number) {
+        None => Ok(()),
+        Some((text, number)) => Err(Error::invalid(format!(
+            "values of the types {text} and {number} make no column; cast one of them"
+        ))),
+    }
 }
 
 fn check_columns(expr: &Logical, schema: &DFSchema) -> Result<()> {

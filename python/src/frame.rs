@@ -1,13 +1,18 @@
 //! Frames: plans under construction. Each method answers another frame.
 
+use std::collections::HashSet;
+
 use datafusion::{
     common::{
         Column, UnnestOptions,
-        tree_node::{Transformed, TreeNode},
+        tree_node::{Transformed, TreeNode, TreeNodeRecursion},
     },
     dataframe::DataFrame,
+    error::DataFusionError,
     functions_nested::expr_fn::cardinality,
-    logical_expr::{Expr as Logical, SortExpr, utils::find_aggregate_exprs, when},
+    logical_expr::{
+        Expr as Logical, LogicalPlanBuilder, SortExpr, utils::find_aggregate_exprs, when,
+    },
     prelude::lit,
     scalar::ScalarValue,
 };
@@ -84,9 +89,24 @@ impl Frame {
 
     /// Expressions under names.
     fn bind_named(&self, exprs: Vec<(String, Py<Expr>)>) -> PyResult<Vec<Logical>> {
+        check_names(exprs.iter().map(|(name, _)| name.as_str())).map_err(raise)?;
         let bind = |(name, expr): (String, Py<Expr>)| Ok(named(self.bind(&expr)?, &name));
         exprs.into_iter().map(bind).collect()
     }
+}
+
+/// # Errors
+/// `invalid` if a name stands there twice.
+fn check_names<'a>(names: impl Iterator<Item = &'a str>) -> Result<()> {
+    let mut seen = HashSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            return Err(Error::invalid(format!(
+                "two columns would be called '{name}'; give one another name with alias"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// An expression whose column has a name.
@@ -110,7 +130,7 @@ impl Frame {
 
     fn select(&self, exprs: Vec<(String, Py<Expr>)>) -> PyResult<Self> {
         let exprs = self.bind_named(exprs)?;
-        if exprs.iter().any(|expr| !find_aggregate_exprs([expr]).is_empty()) {
+        if !find_aggregate_exprs(&exprs).is_empty() {
             return self.with(|frame| aggregate(frame, Vec::new(), exprs));
         }
         self.with(|frame| Ok(frame.select(exprs)?))
@@ -119,11 +139,10 @@ impl Frame {
     /// Adds columns at the end, or puts them in the place of those of the same name.
     fn with_columns(&self, exprs: Vec<(String, Py<Expr>)>) -> PyResult<Self> {
         let names: Vec<_> = exprs.iter().map(|(name, _)| name.clone()).collect();
-        let mut added: Vec<_> = names
-            .iter()
-            .zip(self.bind_named(exprs)?)
-            .map(|(name, expr)| (name, Some(expr)))
-            .collect();
+        let exprs = self.bind_named(exprs)?;
+        refuse_aggregates(&exprs).map_err(raise)?;
+        let mut added: Vec<_> =
+            names.iter().zip(exprs).map(|(name, expr)| (name, Some(expr))).collect();
         let mut all = Vec::new();
         for column in columns(self.get()?) {
             let new = added.iter_mut().find(|(name, _)| **name == column.name);
@@ -135,6 +154,7 @@ impl Frame {
 
     fn filter(&self, predicate: Py<Expr>) -> PyResult<Self> {
         let predicate = self.bind(&predicate)?;
+        refuse_aggregates([&predicate]).map_err(raise)?;
         self.with(|frame| Ok(frame.filter(predicate)?))
     }
 
@@ -149,6 +169,7 @@ impl Frame {
             Ok(SortExpr::new(self.bind(&expr)?, !descending, nulls_first))
         });
         let by = by.collect::<PyResult<Vec<_>>>()?;
+        refuse_aggregates(by.iter().map(|key| &key.expr)).map_err(raise)?;
         self.with(|frame| Ok(frame.sort(by)?))
     }
 
@@ -171,24 +192,7 @@ impl Frame {
 
     /// A row for each element of lists, and one of nulls for a list that has none.
     fn explode(&self, names: Vec<String>) -> PyResult<Self> {
-        self.with(|frame| {
-            let exprs = columns(&frame).into_iter().map(|column| {
-                let name = column.name.clone();
-                let list = Logical::Column(column);
-                if !names.contains(&name) {
-                    return Ok(list);
-                }
-                let empty = cardinality(list.clone()).eq(lit(0_u64));
-                let list = when(empty, lit(ScalarValue::Null)).otherwise(list)?;
-                Ok(list.alias(name))
-            });
-            let frame = frame.select(exprs.collect::<Result<Vec<_>>>()?)?;
-            let names: Vec<_> = names.iter().map(String::as_str).collect();
-            Ok(frame.unnest_columns_with_options(
-                &names,
-                UnnestOptions { preserve_nulls: true, ..UnnestOptions::default() },
-            )?)
-        })
+        self.with(|frame| explode(frame, &names))
     }
 
     fn aggregate(
@@ -196,6 +200,8 @@ impl Frame {
         groups: Vec<(String, Py<Expr>)>,
         aggregates: Vec<(String, Py<Expr>)>,
     ) -> PyResult<Self> {
+        let names = groups.iter().chain(&aggregates).map(|(name, _)| name.as_str());
+        check_names(names).map_err(raise)?;
         let (groups, aggregates) = (self.bind_named(groups)?, self.bind_named(aggregates)?);
         self.with(|frame| aggregate(frame, groups, aggregates))
     }
@@ -229,25 +235,93 @@ impl Frame {
     }
 }
 
+fn explode(frame: DataFrame, names: &[String]) -> Result<DataFrame> {
+    let (mut exprs, mut lists) = (Vec::new(), Vec::new());
+    for (column, field) in columns(&frame).into_iter().zip(frame.schema().fields()) {
+        let name = column.name.clone();
+        if !names.contains(&name) {
+            exprs.push(Logical::Column(column));
+            continue;
+        }
+        if !field.data_type().is_list() {
+            let kind = field.data_type();
+            return Err(Error::invalid(format!("column '{name}' is {kind} and no list")));
+        }
+        let list = Logical::Column(column);
+        let empty = cardinality(list.clone()).eq(lit(0_u64));
+        let list = when(empty, lit(ScalarValue::Null)).otherwise(list)?;
+        exprs.push(list.alias(&name));
+        lists.push(Column::from_name(name));
+    }
+    let (state, plan) = frame.select(exprs)?.into_parts();
+    let options = UnnestOptions { preserve_nulls: true, ..UnnestOptions::default() };
+    let plan = LogicalPlanBuilder::from(plan).unnest_columns_with_options(lists, options)?;
+    Ok(DataFrame::new(state, plan.build()?))
+}
+
+/// # Errors
+/// `invalid` if there is an aggregate where rows are not grouped.
+fn refuse_aggregates<'a>(exprs: impl IntoIterator<Item = &'a Logical>) -> Result<()> {
+    let exprs: Vec<_> = exprs.into_iter().cloned().collect();
+    match find_aggregate_exprs(&exprs).first() {
+        None => Ok(()),
+        Some(call) => Err(Error::invalid(format!(
+            "{} is of all rows, or of a group's; it stands in select, agg or groupby(…).agg",
+            call.human_display()
+        ))),
+    }
+}
+
 /// Groups rows. An aggregate may stand within a larger expression.
 fn aggregate(frame: DataFrame, groups: Vec<Logical>, outputs: Vec<Logical>) -> Result<DataFrame> {
     let calls = find_aggregate_exprs(&outputs);
-    let grouped: Vec<_> =
-        groups.iter().map(|group| Column::from_name(group.schema_name().to_string())).collect();
-    let frame = frame.aggregate(groups, calls.clone())?;
+    let grouped = groups.len();
+    // Under names of their own: a group may be called as a column of the rows.
+    let group = |(at, group): (usize, Logical)| {
+        let (inner, name) = match group {
+            Logical::Alias(alias) => (*alias.expr, alias.name),
+            other => (other.clone(), other.schema_name().to_string()),
+        };
+        let name = match &inner {
+            Logical::Column(column) => column.name.clone(),
+            _ => name,
+        };
+        (inner.clone().alias(format!("key {at}")), inner, name)
+    };
+    let groups: Vec<_> = groups.into_iter().enumerate().map(group).collect();
+    let keys = groups.iter().map(|(key, ..)| key.clone()).collect();
+    let frame = frame.aggregate(keys, calls.clone())?;
     let all = columns(&frame);
-    let groups = all.iter().take(grouped.len()).cloned().map(Logical::Column);
-    let results = &all[grouped.len()..];
+    let replace = |expr: Logical| {
+        let key = groups.iter().position(|(_, group, _)| *group == expr);
+        let call = || calls.iter().position(|call| *call == expr).map(|at| grouped + at);
+        match key.or_else(call) {
+            // What is below is replaced with it.
+            Some(at) => Ok(Transformed::new(
+                Logical::Column(all[at].clone()),
+                true,
+                TreeNodeRecursion::Jump,
+            )),
+            None => match &expr {
+                Logical::Column(column) => Err(DataFusionError::from(Error::invalid(format!(
+                    "column '{}' is neither a key of the groups nor in an aggregate",
+                    column.name
+                )))),
+                _ => Ok(Transformed::no(expr)),
+            },
+        }
+    };
+    let keys = groups.iter().enumerate();
+    let keys = keys.map(|(at, (.., name))| Ok(Logical::Column(all[at].clone()).alias(name)));
     let outputs = outputs.into_iter().map(|output| {
-        let replaced = output.transform_down(|expr| {
-            let place = calls.iter().position(|call| *call == expr);
-            Ok(match place {
-                Some(place) => Transformed::yes(Logical::Column(results[place].clone())),
-                None => Transformed::no(expr),
-            })
-        })?;
-        Ok(replaced.data)
+        let name = output.schema_name().to_string();
+        let name = match &output {
+            Logical::Alias(alias) => alias.name.clone(),
+            Logical::Column(column) => column.name.clone(),
+            _ => name,
+        };
+        Ok(output.transform_down(replace)?.data.unalias().alias(name))
     });
-    let outputs = groups.map(Ok).chain(outputs).collect::<Result<Vec<_>>>()?;
+    let outputs = keys.chain(outputs).collect::<Result<Vec<_>>>()?;
     Ok(frame.select(outputs)?)
 }

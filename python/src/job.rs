@@ -23,7 +23,7 @@ use tokio::runtime::Runtime;
 use crate::{
     arrow::{Batches, export, schema},
     error::raise,
-    runtime::{OfProcess, runtime, until_signal, wait},
+    runtime::{OfProcess, is_main_thread, runtime, until_signal, wait},
 };
 
 /// How often progress is told while rows come.
@@ -123,7 +123,7 @@ impl Job {
             job: OfProcess::new(self.take()?),
             schema: Arc::clone(&self.schema),
             runtime: runtime().map_err(raise)?,
-            owner: std::thread::current().id(),
+            hears: is_main_thread(py)?.then(|| std::thread::current().id()),
         };
         export(py, Box::new(reader))
     }
@@ -145,14 +145,15 @@ struct Reader {
     job: OfProcess<keyloom_client::Job>,
     schema: SchemaRef,
     runtime: Arc<Runtime>,
-    /// The thread that may look for signals: nobody waits for it while holding the GIL.
-    owner: ThreadId,
+    /// The main thread, if it made this: it may look for signals, as nobody waits for it while holding
+    /// the GIL.
+    hears: Option<ThreadId>,
 }
 
 impl Reader {
     fn read(&mut self) -> Result<Option<RecordBatch>, Error> {
         let job = self.job.get_mut()?;
-        let looks = std::thread::current().id() == self.owner;
+        let looks = self.hears == Some(std::thread::current().id());
         self.runtime.block_on(async {
             match looks {
                 true => until_signal(job.next_batch()).await.unwrap_or_else(|signal| {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use keyloom_common::{Error, Result};
-use pyo3::prelude::*;
+use pyo3::{prelude::*, sync::PyOnceLock};
 use tokio::runtime::Runtime;
 
 use crate::error::raise;
@@ -40,17 +40,34 @@ pub(crate) fn runtime() -> Result<Arc<Runtime>> {
     Ok(started)
 }
 
-/// Waits for a future. Ctrl-C drops it and raises `KeyboardInterrupt`.
+/// Waits for a future. Ctrl-C drops it and raises `KeyboardInterrupt`, on the main thread, which alone
+/// hears signals. Other threads do not touch Python while they wait: it may have ended meanwhile.
 pub(crate) fn wait<T, F>(py: Python<'_>, future: F) -> PyResult<T>
 where
     T: Send,
     F: Future<Output = PyResult<T>> + Send,
 {
-    let runtime = runtime().map_err(raise)?;
-    py.detach(|| runtime.block_on(until_signal(future)))?
+    let (runtime, hears) = (runtime().map_err(raise)?, is_main_thread(py)?);
+    py.detach(|| {
+        runtime.block_on(async {
+            match hears {
+                true => until_signal(future).await?,
+                false => future.await,
+            }
+        })
+    })
 }
 
-/// What a future answers, unless a signal comes before.
+pub(crate) fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
+    static THREADING: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let threading = THREADING.get_or_try_init(py, || py.import("threading").map(Bound::unbind))?;
+    let threading = threading.bind(py);
+    let (main, this) =
+        (threading.call_method0("main_thread")?, threading.call_method0("current_thread")?);
+    Ok(main.is(&this))
+}
+
+/// What a future answers, unless a signal comes before. For the main thread.
 pub(crate) async fn until_signal<T>(future: impl Future<Output = T>) -> PyResult<T> {
     let mut future = pin!(future);
     loop {

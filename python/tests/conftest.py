@@ -12,10 +12,9 @@ import pyarrow as pa
 import pytest
 
 import keyloom
-from data import write_lance
+from data import WORKERS, write_lance
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-WORKERS = 3
 
 
 @pytest.fixture(scope="session")
@@ -28,9 +27,9 @@ def bin_dir() -> Path:
 def cluster(bin_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a cluster of processes, started once."""
     state = tmp_path_factory.mktemp("cluster")
-    command = [REPOSITORY / "scripts" / "local-cluster", "--workers", str(WORKERS), "--port", "0"]
+    script = str(REPOSITORY / "scripts" / "local-cluster")
     started = subprocess.Popen(
-        [*command, "--state-dir", state],
+        [script, "--workers", str(WORKERS), "--port", "0", "--state-dir", str(state)],
         env={**os.environ, "KEYLOOM_BIN_DIR": str(bin_dir)},
         stdout=subprocess.PIPE,
         text=True,

@@ -1,4 +1,4 @@
-"""Rows that tests write, without the package that is tested."""
+"""What tests share that is no fixture."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+WORKERS = 3
+"""How many workers the cluster has."""
 
 
 def write_lance(

@@ -53,7 +53,9 @@ ARRAYS = {
     "duration": pa.array([datetime.timedelta(1), None, datetime.timedelta(0)], pa.duration("ms")),
     "interval": pa.array([(1, 2, 3), None, (0, 0, 0)], pa.month_day_nano_interval()),
     **{
-        f"timestamp in {unit}": pa.array([MOMENT.replace(tzinfo=None), None, None], pa.timestamp(unit))
+        f"timestamp in {unit}": pa.array(
+            [MOMENT.replace(tzinfo=None), None, None], pa.timestamp(unit)
+        )
         for unit in ["s", "ms", "us", "ns"]
     },
     "timestamp of a zone": pa.array([MOMENT, None, MOMENT], pa.timestamp("us", "Europe/Berlin")),
@@ -111,7 +113,8 @@ def test_a_type_without_rows_stays_itself(name):
 def test_a_type_goes_through_a_query(name):
     table = pa.table({"x": ARRAYS[name], "row": [0, 1, 2]})
     df = keyloom.from_arrow(table).where(col("row") > 0).sort("row", desc=True)
-    assert df.to_arrow().equals(table.take([2, 1]))
+    backwards = pa.concat_tables([table.slice(2, 1), table.slice(1, 1)]).combine_chunks()
+    assert df.to_arrow().combine_chunks().equals(backwards)
 
 
 def test_all_types_go_through_together():
@@ -274,7 +277,7 @@ def test_polars_gives_and_takes_rows():
     assert df.to_pydict() == frame.to_dict(as_series=False)
     assert df.to_polars().equals(frame)
     assert pl.DataFrame(df).equals(frame)
-    assert pl.from_arrow(df.collect()).equals(frame)
+    assert pl.DataFrame(df.collect()).equals(frame)
 
 
 def test_polars_categories_are_strings_that_can_be_compared():
@@ -287,7 +290,9 @@ def test_polars_categories_are_strings_that_can_be_compared():
 def test_views_of_strings_are_strings_to_every_function():
     views = pa.array(["ann", None, "longer than twelve bytes"], pa.string_view())
     df = keyloom.from_arrow(pa.table({"s": views}))
-    assert df.where(col("s").startswith("longer")).to_pydict() == {"s": ["longer than twelve bytes"]}
+    assert df.where(col("s").startswith("longer")).to_pydict() == {
+        "s": ["longer than twelve bytes"]
+    }
     assert df.select(col("s").upper()).to_pydict() == {
         "s": ["ANN", None, "LONGER THAN TWELVE BYTES"]
     }

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 import keyloom
-from conftest import WORKERS
+from data import WORKERS
 from keyloom import col, when
 from keyloom.functions.kv import kv_batch_get, kv_exists, kv_get
 from keyloom.kv import load_kv
@@ -17,7 +17,7 @@ from keyloom.kv import load_kv
 Lance = Callable[..., str]
 
 ROWS = 2_000
-PEOPLE = {
+PEOPLE: dict[str, list[Any]] = {
     "id": [f"p{n}" for n in range(100)],
     "name": [f"name {n}" if n % 7 else None for n in range(100)],
     "vector": [[float(n), n / 4] for n in range(100)],

@@ -402,8 +402,14 @@ def test_coalesce_of_nothing_is_refused():
         (col("s").upper(), ["X", "YZ", None]),
         (col("s").lower(), ["x", "yz", None]),
         (col("s").length(), [1, 2, None]),
-        (col("s").hash(), ["9dd4e461268c8034f5c8564e155c67a6", "e5b5b43f0e4e7ce7558189825cd03226", None]),
-        (col("i").hash(), ["8f14e45fceea167a5a36dedd4bea2543", "74687a12d3915d3c4d83f1af7b3683d5", None]),
+        (
+            col("s").hash(),
+            ["9dd4e461268c8034f5c8564e155c67a6", "e5b5b43f0e4e7ce7558189825cd03226", None],
+        ),
+        (
+            col("i").hash(),
+            ["8f14e45fceea167a5a36dedd4bea2543", "74687a12d3915d3c4d83f1af7b3683d5", None],
+        ),
     ],
     ids=repr,
 )
@@ -506,7 +512,9 @@ def test_a_part_is_a_name_a_place_or_a_slice(part):
         col("l")[part]
 
 
-@pytest.mark.parametrize("expression", [col("st")["nope"], col("i")["x"], col("i")[0], col("i")[1:]])
+@pytest.mark.parametrize(
+    "expression", [col("st")["nope"], col("i")["x"], col("i")[0], col("i")[1:]]
+)
 def test_a_part_that_is_not_there_is_refused_before_anything_runs(df, expression):
     with pytest.raises(keyloom.InvalidError):
         df.select(expression)
@@ -540,7 +548,10 @@ def test_a_struct_is_made_of_columns_under_their_names(df):
         ),
         (when(col("i") > 0).then("plus"), ["plus", None, None]),
         (when(col("i") > 0, "plus").when(col("i") < 0, "minus"), ["plus", "minus", None]),
-        (when(col("i") > -9).then("first").when(col("i") > 0).then("second"), ["first", "first", None]),
+        (
+            when(col("i") > -9).then("first").when(col("i") > 0).then("second"),
+            ["first", "first", None],
+        ),
         (when(col("i") > 0).then(col("i")).otherwise(col("f")), [7.0, -2.5, None]),
         (when(col("i") > 0).then(None).otherwise(1), [None, 1, 1]),
         (when(col("b")).then(1).otherwise(None), [1, None, None]),
@@ -734,7 +745,9 @@ def test_an_expression_prints_what_it_computes(expression, text):
 def test_expressions_are_hashable_and_neither_pickled_nor_iterated():
     column = col("x")
     assert {column: 1}[column] == 1
-    with pytest.raises(TypeError, match="^an expression belongs to a session and cannot be pickled$"):
+    with pytest.raises(
+        TypeError, match="^an expression belongs to a session and cannot be pickled$"
+    ):
         pickle.dumps(column)
     with pytest.raises(TypeError, match="^an expression has no elements before its frame is"):
         list(column)

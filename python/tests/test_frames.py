@@ -1,7 +1,7 @@
 """Frames: what makes them, what their methods answer, and what they refuse.
 
-Rows come out in the order of the input unless a method says otherwise, a name of a column is taken as it
-is written, and nothing runs before rows are asked for.
+Rows come out in the order of the input unless a method says otherwise, a name of a column is taken
+as it is written, and nothing runs before rows are asked for.
 """
 
 import pickle
@@ -524,7 +524,9 @@ def test_explode_as_an_expression_does_the_same():
     }
 
 
-@pytest.mark.parametrize("dtype", [pa.list_(pa.int64()), pa.large_list(pa.int64()), pa.list_(pa.int64(), 2)])
+@pytest.mark.parametrize(
+    "dtype", [pa.list_(pa.int64()), pa.large_list(pa.int64()), pa.list_(pa.int64(), 2)]
+)
 def test_explode_takes_lists_of_all_kinds(dtype):
     df = keyloom.from_pydict({"l": pa.array([[1, 2], None, [3, 4]], dtype)})
     assert df.explode("l").to_pydict() == {"l": [1, 2, None, 3, 4]}
@@ -890,7 +892,9 @@ def test_rows_come_out_as_python_values_in_order(people):
 
 
 def test_rows_come_out_as_arrow_batches_as_they_come():
-    df = keyloom.from_arrow([pa.record_batch({"x": [start, start + 1]}) for start in range(0, 6, 2)])
+    df = keyloom.from_arrow(
+        [pa.record_batch({"x": [start, start + 1]}) for start in range(0, 6, 2)]
+    )
     batches = list(df.to_arrow_iter())
     assert all(isinstance(batch, pa.RecordBatch) for batch in batches)
     assert [value for batch in batches for value in batch["x"].to_pylist()] == [0, 1, 2, 3, 4, 5]
@@ -916,7 +920,9 @@ def test_rows_come_out_as_pandas_and_polars(people):
     assert frame["x"].tolist()[:3] == [1.0, 2.0, 3.0] and frame["x"].isna().tolist()[3]
     assert frame["k"].tolist()[:3] == ["a", "b", "a"]
     whole = people.drop_null().to_pandas()
-    pd.testing.assert_frame_equal(whole, pd.DataFrame({"k": ["a", "b"], "x": [1, 2], "y": [1.0, 2.0]}))
+    pd.testing.assert_frame_equal(
+        whole, pd.DataFrame({"k": ["a", "b"], "x": [1, 2], "y": [1.0, 2.0]})
+    )
     assert people.to_pandas(types_mapper=pd.ArrowDtype)["x"].dtype == "int64[pyarrow]"
     assert people.to_polars().to_dict(as_series=False) == people.to_pydict()
 
@@ -1024,7 +1030,10 @@ def test_a_name_is_taken_as_it_is_written(name):
     assert df.column_names == NAMES
     assert df.select(name).to_pydict() == {name: [first, second]}
     assert df.where(col(name) > first).to_pydict() == {n: v[1:] for n, v in data.items()}
-    assert df.with_column(name, col(name) + 1).to_pydict() == {**data, name: [first + 1, second + 1]}
+    assert df.with_column(name, col(name) + 1).to_pydict() == {
+        **data,
+        name: [first + 1, second + 1],
+    }
     assert df.exclude(name).to_pydict() == others
     assert df.sort(name, desc=True).to_pydict() == backwards
     assert df.distinct(name).sort(name).to_pydict() == data

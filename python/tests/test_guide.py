@@ -108,12 +108,12 @@ def found(column: str, rows: dict[str, Row], *keys: str | None) -> list[Row | No
     return [{column: key, **rows[key]} if key in rows else None for key in keys]
 
 
-VECTORS = {
+VECTORS: dict[str, Row] = {
     "item_1": {"vector": [0.5, 1.0]},
     "item_2": {"vector": [1.5, 2.0]},
     "item_3": {"vector": [2.5, 3.0]},
 }
-METADATA = {
+METADATA: dict[str, Row] = {
     "item_1": {"name": "lamp", "category": "light", "price": 10},
     "item_2": {"name": "desk", "category": "wood", "price": 20},
     "item_3": {"name": "mug", "category": None, "price": 30},
@@ -319,14 +319,20 @@ def test_kv_exists(block: Block, session: keyloom.Session, attach: Attach) -> No
 @case("Multi-Modal Data Processing, 1")
 def test_multi_modal_data(block: Block, session: keyloom.Session, attach: Attach) -> None:
     users, products = ["user_001", "user_002"], ["prod_101", "prod_102"]
-    user_vectors = {"user_001": {"vector": [1.0, 0.0]}, "user_002": {"vector": [0.0, 1.0]}}
-    profiles = {
+    user_vectors: dict[str, Row] = {
+        "user_001": {"vector": [1.0, 0.0]},
+        "user_002": {"vector": [0.0, 1.0]},
+    }
+    profiles: dict[str, Row] = {
         "user_001": {"name": "ann", "tags": ["new", "eu"]},
         "user_002": {"name": "bob", "tags": []},
     }
-    behavior = {"user_001": {"clicks": 7}, "user_002": {"clicks": None}}
-    product_vectors = {"prod_101": {"vector": [3.0, 4.0]}, "prod_102": {"vector": [5.0, 6.0]}}
-    catalog = {
+    behavior: dict[str, Row] = {"user_001": {"clicks": 7}, "user_002": {"clicks": None}}
+    product_vectors: dict[str, Row] = {
+        "prod_101": {"vector": [3.0, 4.0]},
+        "prod_102": {"vector": [5.0, 6.0]},
+    }
+    catalog: dict[str, Row] = {
         "prod_101": {"name": "lamp", "category": "light"},
         "prod_102": {"name": "desk", "category": "wood"},
     }
@@ -355,13 +361,16 @@ def test_multi_modal_data(block: Block, session: keyloom.Session, attach: Attach
 def test_conditional_access(block: Block, attach: Attach) -> None:
     items = ["user_001", "product_101", "user_002"]
     # no store knows the others' items, and a missing key raises: only what is needed is looked up
-    user_vectors = {"user_001": {"vector": [1.0, 0.0]}, "user_002": {"vector": [0.0, 1.0]}}
-    product_vectors = {"product_101": {"vector": [3.0, 4.0]}}
-    profiles = {
+    user_vectors: dict[str, Row] = {
+        "user_001": {"vector": [1.0, 0.0]},
+        "user_002": {"vector": [0.0, 1.0]},
+    }
+    product_vectors: dict[str, Row] = {"product_101": {"vector": [3.0, 4.0]}}
+    profiles: dict[str, Row] = {
         "user_001": {"name": "ann", "category": "admin"},
         "user_002": {"name": "bob", "category": "guest"},
     }
-    catalog = {"product_101": {"name": "lamp", "category": "light"}}
+    catalog: dict[str, Row] = {"product_101": {"name": "lamp", "category": "light"}}
     attach("user_embeddings", "item_id", user_vectors)
     attach("product_embeddings", "item_id", product_vectors)
     attach("user_profiles", "item_id", profiles)
@@ -379,8 +388,8 @@ def test_conditional_access(block: Block, attach: Attach) -> None:
 @case("Error Handling and Fallbacks, 1")
 def test_fallbacks(block: Block, attach: Attach) -> None:
     items = ["item_1", "item_2", "missing_item"]
-    primary = {"item_1": {"name": "lamp", "category": "primary"}}
-    secondary = {
+    primary: dict[str, Row] = {"item_1": {"name": "lamp", "category": "primary"}}
+    secondary: dict[str, Row] = {
         "item_1": {"name": "old lamp", "category": "secondary"},
         "item_2": {"name": "desk", "category": "secondary"},
     }

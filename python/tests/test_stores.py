@@ -91,6 +91,21 @@ def test_without_a_key_and_such_a_column_the_error_names_the_candidates(lance: L
     assert '"_rowid"' in refused
 
 
+def test_the_key_that_a_dataset_declares_is_looked_up_by_columns_of_any_name(lance: Lance) -> None:
+    declared = {"lance-schema:unenforced-primary-key": "true"}
+    key = pa.field("id", pa.string(), nullable=False, metadata=declared)
+    schema = pa.schema([key, pa.field("item", pa.int64())])
+    rows = pa.table({"id": ["a", "b"], "item": [1, 2]}, schema=schema)
+    keyloom.attach(load_kv("lance", name="items", uri=lance("items", rows)))
+    df = keyloom.from_pydict({"item": ["b"], "item_ids": [["b", "a"]]}).select(
+        kv_get("item", source="items"), kv_batch_get("item_ids", "item", source="items")
+    )
+    assert df.to_pydict() == {
+        "item": [{"id": "b", "item": 2}],
+        "item_ids": [[{"item": 2}, {"item": 1}]],
+    }
+
+
 def test_row_ids_are_looked_up_in_datasets_of_several_fragments(lance: Lance) -> None:
     uri = lance("people", PEOPLE, rows_per_file=2)
     keyloom.attach(load_kv("lance", name="people", uri=uri, key="_rowid"))
@@ -386,7 +401,7 @@ def test_an_empty_table_keeps_its_types() -> None:
         pytest.param(
             {"id": ["a"], "v": [1]},
             {"key": "nope"},
-            "KV store 'x': key column 'nope' not found; the store has 'id', 'v'",
+            "KV store 'x': key column 'nope' not found; the rows have 'id', 'v'",
             id="no such key column",
         ),
         pytest.param(

@@ -9,7 +9,7 @@ use keyloom_common::{
     Error, JobId, Result,
     rpc::{Next, Submission},
 };
-use tokio::sync::mpsc;
+use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::run::{self, Prepared};
@@ -40,6 +40,7 @@ impl Job {
         blobs: Arc<Blobs>,
         settings: Arc<Settings>,
         in_process: bool,
+        plans: &Handle,
     ) -> Result<Self> {
         let id = submission.id;
         let context = Arc::new(JobContext::new(
@@ -54,7 +55,12 @@ impl Job {
         let prepared = Prepared::new(&submission.plan.0, &context)?;
         blobs.hold(id, prepared.blobs())?;
         let (sender, results) = mpsc::channel(settings.result_chunks_ahead.max(1));
-        let run = AbortOnDropHandle::new(tokio::spawn(run::run(prepared, sender)));
+        let run = match prepared.computes() {
+            // For as long as it takes: it may not come back to be stopped for a while.
+            true => plans.spawn(run::run(prepared, sender)),
+            false => tokio::spawn(run::run(prepared, sender)),
+        };
+        let run = AbortOnDropHandle::new(run);
         let reader = tokio::sync::Mutex::new(Reader { results, last: None });
         Ok(Self { id, context, blobs, reader, asked: Mutex::new(Instant::now()), run })
     }

@@ -14,6 +14,7 @@ use std::{
 
 use keyloom_common::{
     Error, JobId, Result, StageId,
+    background::Background,
     rpc::{Next, Submission, TaskOutput, Work},
 };
 
@@ -31,12 +32,19 @@ pub(crate) struct Jobs {
     dispatcher: Dispatcher,
     blobs: Arc<Blobs>,
     settings: Arc<Settings>,
+    /// Where the coordinator's part of plans is computed.
+    plans: Background,
     jobs: Mutex<HashMap<JobId, Arc<Job>>>,
 }
 
 impl Jobs {
-    pub(crate) fn new(dispatcher: Dispatcher, blobs: Arc<Blobs>, settings: Arc<Settings>) -> Self {
-        Self { dispatcher, blobs, settings, jobs: Mutex::default() }
+    pub(crate) fn new(
+        dispatcher: Dispatcher,
+        blobs: Arc<Blobs>,
+        settings: Arc<Settings>,
+    ) -> Result<Self> {
+        let plans = Background::start("keyloom-plans", settings.plan_threads())?;
+        Ok(Self { dispatcher, blobs, settings, plans, jobs: Mutex::default() })
     }
 
     /// Starts a job, unless it was started before. Its client may be in this process.
@@ -51,6 +59,7 @@ impl Jobs {
             Arc::clone(&self.blobs),
             Arc::clone(&self.settings),
             in_process,
+            self.plans.handle(),
         )?;
         tracing::info!(job = %id, "job submitted");
         self.lock().insert(id, Arc::new(job));

@@ -47,6 +47,11 @@ impl Prepared {
         })
     }
 
+    /// Whether the coordinator computes rows itself, and does not only pass them on.
+    pub(super) fn computes(&self) -> bool {
+        !self.cut.downcast_ref::<RemoteExec>().is_some_and(RemoteExec::is_ordered)
+    }
+
     /// The blobs that the plan reads.
     pub(super) fn blobs(&self) -> impl Iterator<Item = BlobId> + '_ {
         self.blobs.iter().copied()

@@ -7,7 +7,7 @@ mod worker;
 
 use std::sync::Arc;
 
-use keyloom_common::report::WorkerStatus;
+use keyloom_common::{Result, report::WorkerStatus};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
@@ -38,7 +38,10 @@ struct Shared {
 
 impl Coordinator {
     /// Starts a coordinator without connections. Must be called within a tokio runtime.
-    pub fn start(settings: Settings) -> Self {
+    ///
+    /// # Errors
+    /// `resource_exhausted` if there are no more threads to be had.
+    pub fn start(settings: Settings) -> Result<Self> {
         let settings = Arc::new(settings);
         let room = SpoolRoom::new(settings.gather_memory_bytes, settings.gather_disk_bytes);
         let scheduler = settings.scheduler.clone();
@@ -48,12 +51,12 @@ impl Coordinator {
         let dispatcher = Dispatcher::start(scheduler, room, patience);
         let blobs = Arc::new(Blobs::new(settings.blob_bytes, settings.blob_ttl()));
         let jobs =
-            Arc::new(Jobs::new(dispatcher.clone(), Arc::clone(&blobs), Arc::clone(&settings)));
+            Arc::new(Jobs::new(dispatcher.clone(), Arc::clone(&blobs), Arc::clone(&settings))?);
         let janitor = janitor(Arc::clone(&jobs), Arc::clone(&blobs), &settings);
         let janitor = AbortOnDropHandle::new(tokio::spawn(janitor));
         let outboxes = worker::Outboxes::default();
         let shared = Shared { settings, dispatcher, blobs, jobs, outboxes, _janitor: janitor };
-        Self { shared: Arc::new(shared) }
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Serves TCP connections until the token is cancelled.
@@ -64,7 +67,7 @@ impl Coordinator {
         &self,
         listener: tokio::net::TcpListener,
         shutdown: CancellationToken,
-    ) -> keyloom_common::Result<()> {
+    ) -> Result<()> {
         tcp::serve(Arc::clone(&self.shared), listener, shutdown).await
     }
 

@@ -16,10 +16,11 @@ def table(data: Any) -> pa.Table:
         return data
     if isinstance(data, pa.RecordBatch):
         return pa.Table.from_batches([data])
+    if _is_pandas(data):
+        # Its own stream would make a column of the index.
+        return pa.Table.from_pandas(data, preserve_index=False)
     if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
         return pa.table(data)
-    if _is_pandas(data):
-        return pa.Table.from_pandas(data, preserve_index=False)
     if isinstance(data, Mapping):
         return columns(data)
     if isinstance(data, Iterable) and not isinstance(data, (str, bytes)):
@@ -27,8 +28,16 @@ def table(data: Any) -> pa.Table:
     raise TypeError(f"a table of rows cannot be made of {type(data).__name__}")
 
 
+def stream(data: Any) -> Any:
+    """Rows as something that exports an Arrow stream, which they are if they do already."""
+    return data if hasattr(data, "__arrow_c_stream__") and not _is_pandas(data) else table(data)
+
+
 def columns(data: Mapping[str, Any]) -> pa.Table:
     """The columns of a dict of columns."""
+    for name, values in data.items():
+        if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
+            raise InvalidError(f"column '{name}' is a list or an array, not {type(values).__name__}")
     arrays = {name: column(values) for name, values in data.items()}
     lengths = {len(values) for values in arrays.values()}
     if len(lengths) > 1:
@@ -52,14 +61,18 @@ def column(values: Any) -> pa.Array | pa.ChunkedArray:
         return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
     try:
         return pa.array(values, from_pandas=_is_pandas(values) or None)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
         raise InvalidError(f"the values have no common type: {error}") from error
 
 
 def rows(data: Sequence[Any]) -> pa.Table:
     """The rows of a list of dicts, or of Arrow tables; a key that a row lacks is null there."""
     if data and all(hasattr(part, "__arrow_c_stream__") or hasattr(part, "__arrow_c_array__") for part in data):
-        return pa.concat_tables([table(part) for part in data])
+        tables = [table(part) for part in data]
+        try:
+            return pa.concat_tables(tables)
+        except pa.ArrowInvalid as error:
+            raise InvalidError(f"the tables differ in their columns: {error}") from error
     names: dict[str, None] = {}
     for row in data:
         if not isinstance(row, Mapping):

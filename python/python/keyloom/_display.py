@@ -69,16 +69,24 @@ def _text(scalar: pa.Scalar) -> str:
         # Nanoseconds, and times that Python has no value for.
         value = str(scalar)
     text = value if isinstance(value, str) else repr(value) if isinstance(value, (bytes, list, dict)) else str(value)
-    return text.replace("\n", "⏎")
+    return text
 
 
 def _cut(text: str) -> str:
+    # What is no character of a line would break the table, or be the terminal's to obey.
+    text = "".join("⏎" if c == "\n" else c if c.isprintable() else "�" for c in text)
     return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
 
 
 def _note(rows: pa.Table, total: int | None) -> str:
+    shown = rows.num_rows
+    if total == shown:
+        return _rows(shown)
+    first = "the first row" if shown == 1 else f"the first {_rows(shown)}"
     if total is None:
-        return f"the first {rows.num_rows:,} rows"
-    if total == rows.num_rows:
-        return f"{total:,} rows"
-    return f"the first {rows.num_rows:,} of {total:,} rows"
+        return first
+    return f"the first {shown:,} of {_rows(total)}"
+
+
+def _rows(number: int) -> str:
+    return "1 row" if number == 1 else f"{number:,} rows"

@@ -7,22 +7,49 @@ import datetime
 import decimal
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import pyarrow as pa
 
 from keyloom import _convert
+from keyloom.exceptions import InvalidError
 
 if TYPE_CHECKING:
     from keyloom import _keyloom
 
-OnError = Literal["raise", "null"]
+OnError: TypeAlias = Literal["raise", "null"]
 """What a missing key means: an error, or a null."""
 
 _SCALARS = (str, bytes, int, float, datetime.date, decimal.Decimal, uuid.UUID, Mapping, pa.Scalar)
 """What is one key, and not many."""
 
-Columns = str | Sequence[str] | None
+Columns: TypeAlias = str | Sequence[str] | None
+"""Columns: one by its name, several in their order, or all."""
+
+OneKey: TypeAlias = (
+    str
+    | bytes
+    | int
+    | float
+    | datetime.date
+    | decimal.Decimal
+    | uuid.UUID
+    | Mapping[str, Any]
+    | None
+)
+"""One key, as Python has it: a null, too, and a dict for a key of several columns."""
+
+
+def check_options(on_error: Any, batch_size: Any) -> None:
+    """Refuses options of types that they cannot have; their values are looked at where they are used."""
+    if not isinstance(on_error, str):
+        raise InvalidError(f"on_error is 'raise' or 'null', not {on_error!r}")
+    if batch_size is None:
+        return
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool):
+        raise TypeError(f"batch_size is a whole number, not {batch_size!r}")
+    if batch_size < 1:
+        raise InvalidError(f"batch_size must be at least 1, not {batch_size!r}")
 
 
 class Lookups:
@@ -51,6 +78,7 @@ class Lookups:
         name = (function, wanted, on_error, batch_size, keys)
         found = self._prepared.get(name)
         if found is None:
+            check_options(on_error, batch_size)
             found = self._open().prepare(
                 function,
                 None if wanted is None else list(wanted),
@@ -60,6 +88,26 @@ class Lookups:
             )
             self._prepared[name] = found
         return found
+
+    @overload
+    def get(
+        self,
+        keys: OneKey,
+        columns: Columns = None,
+        on_error: OnError = "raise",
+        *,
+        key: Columns = None,
+    ) -> dict[str, Any] | None: ...
+
+    @overload
+    def get(
+        self,
+        keys: Any,
+        columns: Columns = None,
+        on_error: OnError = "raise",
+        *,
+        key: Columns = None,
+    ) -> pa.Array: ...
 
     def get(
         self,
@@ -72,7 +120,8 @@ class Lookups:
         """Looks keys up.
 
         Args:
-            keys: An array of keys of any Arrow-compatible library, of NumPy, a list; or one key.
+            keys: An array of keys of any Arrow-compatible library, of NumPy, a list; or one key, also
+                as a pyarrow scalar.
             columns: The columns wanted, in this order; all of the store if not given.
             on_error: What a missing key means: ``"raise"`` is an error, ``"null"`` gives a null.
             key: The columns that are looked up, if nothing else says what the store's key is.
@@ -96,11 +145,28 @@ class Lookups:
         """
         return self._answer("kv_get", keys, columns, on_error, None, key)
 
+    @overload
+    def exists(self, keys: OneKey, *, key: Columns = None) -> bool | None: ...
+
+    @overload
+    def exists(self, keys: Any, *, key: Columns = None) -> pa.Array: ...
+
     def exists(self, keys: Any, *, key: Columns = None) -> Any:
         """Whether the store holds keys. No values are read.
 
         Returns:
-            A pyarrow array of booleans, null for null keys; a bool for one key.
+            A pyarrow array of booleans, null for null keys; for one key, a bool, or ``None``.
+
+        Raises:
+            InvalidError: The store's keys are of another type.
+
+        Example:
+            >>> from keyloom.kv import load_kv
+            >>> ages = load_kv("memory", name="ages", initial_data={"ann": 30, "bob": 40})
+            >>> ages.exists("bob")
+            True
+            >>> ages.exists(["bob", "eve", None]).to_pylist()
+            [True, False, None]
         """
         return self._answer("kv_exists", keys, None, "null", None, key)
 
@@ -113,9 +179,50 @@ class Lookups:
         *,
         key: Columns = None,
     ) -> pa.Array:
-        """Looks lists of keys up: for each list, a list of structs of the same length and order."""
+        """Looks lists of keys up.
+
+        Args:
+            keys: An array of lists of keys, or a list of lists.
+            columns: The columns wanted, in this order; all of the store if not given.
+            batch_size: The most keys that one request to the store carries.
+            on_error: What a missing key means: ``"raise"`` is an error, ``"null"`` gives a null.
+            key: The columns that are looked up, if nothing else says what the store's key is.
+
+        Returns:
+            A pyarrow array: for each list of keys, a list of structs of the same length and order.
+
+        Raises:
+            NotFoundError: A key is missing.
+            InvalidError: The store has no such columns, or ``batch_size`` is less than 1.
+
+        Example:
+            >>> from keyloom.kv import load_kv
+            >>> ages = load_kv("memory", name="ages", initial_data={"ann": 30, "bob": 40})
+            >>> ages.batch_get([["ann", "bob"], []], columns="value").to_pylist()
+            [[{'value': 30}, {'value': 40}], []]
+        """
         lookup = self._lookup("kv_batch_get", columns, on_error, batch_size, key)
         return lookup.answers(_array(keys))
+
+    @overload
+    async def aget(
+        self,
+        keys: OneKey,
+        columns: Columns = None,
+        on_error: OnError = "raise",
+        *,
+        key: Columns = None,
+    ) -> dict[str, Any] | None: ...
+
+    @overload
+    async def aget(
+        self,
+        keys: Any,
+        columns: Columns = None,
+        on_error: OnError = "raise",
+        *,
+        key: Columns = None,
+    ) -> pa.Array: ...
 
     async def aget(
         self,
@@ -125,8 +232,22 @@ class Lookups:
         *,
         key: Columns = None,
     ) -> Any:
-        """As :meth:`get`, while the event loop goes on."""
+        """As :meth:`get`, while the event loop goes on.
+
+        Example:
+            >>> import asyncio
+            >>> from keyloom.kv import load_kv
+            >>> ages = load_kv("memory", name="ages", initial_data={"ann": 30, "bob": 40})
+            >>> asyncio.run(ages.aget("bob"))
+            {'key': 'bob', 'value': 40}
+        """
         return await asyncio.to_thread(self.get, keys, columns, on_error, key=key)
+
+    @overload
+    async def aexists(self, keys: OneKey, *, key: Columns = None) -> bool | None: ...
+
+    @overload
+    async def aexists(self, keys: Any, *, key: Columns = None) -> pa.Array: ...
 
     async def aexists(self, keys: Any, *, key: Columns = None) -> Any:
         """As :meth:`exists`, while the event loop goes on."""

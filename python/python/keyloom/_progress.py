@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from typing import Any
 
@@ -48,7 +49,11 @@ def progress() -> Progress | None:
     """Progress to tell, if somebody looks."""
     if os.environ.get("KEYLOOM_PROGRESS") == "0":
         return None
-    return Progress() if in_notebook() or sys.stderr.isatty() else None
+    # Other threads leave Python alone while they wait.
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    return Progress() if terminal or in_notebook() else None
 
 
 def in_notebook() -> bool:

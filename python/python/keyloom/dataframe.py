@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import sys
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import (
+    IO,
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Literal,
+    NoReturn,
+    ParamSpec,
+    TypeAlias,
+    TypeVar,
+    cast,
+    overload,
+)
 
 import pyarrow as pa
 
@@ -22,14 +34,35 @@ if TYPE_CHECKING:
 
 __all__ = ["DataFrame", "GroupedDataFrame", "Schema"]
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
-class Schema(Mapping[str, pa.Field]):
-    """The columns of a frame, by name. ``schema["x"].type`` is a pyarrow type."""
+Column: TypeAlias = Expression | str
+"""A column: an expression, or its name."""
+
+JoinHow: TypeAlias = Literal["inner", "left", "right", "outer", "semi", "anti", "cross"]
+"""The ways to join."""
+
+_PARQUET_COMPRESSIONS = ("none", "snappy", "gzip", "brotli", "lz4", "zstd")
+
+
+class Schema(Mapping[str, "Field"]):
+    """The columns of a frame, by name. ``schema["x"].type`` is a pyarrow type.
+
+    Example:
+        >>> import keyloom
+        >>> schema = keyloom.from_pydict({"x": [1], "y": ["a"]}).schema()
+        >>> schema["y"].type
+        DataType(string)
+        >>> schema
+        x  int64
+        y  string
+    """
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> Field:
         at = self._schema.get_field_index(name)
         if at < 0:
             raise KeyError(name)
@@ -65,7 +98,7 @@ class Schema(Mapping[str, pa.Field]):
 
 
 class Field:
-    """A column's name and type."""
+    """A column's name and type, and whether it may be null. ``dtype`` is another word for ``type``."""
 
     def __init__(self, field: pa.Field) -> None:
         self.name: str = field.name
@@ -84,9 +117,13 @@ class DataFrame:
     Rows keep their order, unless a method says otherwise. Each method answers a new frame.
     """
 
-    def __init__(self, frame: _keyloom.Frame, session: Session) -> None:
+    def __init__(
+        self, frame: _keyloom.Frame, session: Session, engine: _keyloom.Session | None = None
+    ) -> None:
         self._frame = frame
+        # The frame works on when its session is closed.
         self._session = session
+        self._engine = session._rust if engine is None else engine
         self._rows: _keyloom.Batches | None = None
         self._preview = 8
 
@@ -98,7 +135,7 @@ class DataFrame:
 
     @property
     def column_names(self) -> list[str]:
-        """The names of the columns."""
+        """The names of the columns, in order."""
         return list(self._frame.schema().names)
 
     @property
@@ -106,11 +143,23 @@ class DataFrame:
         """The columns as expressions."""
         return [col(name) for name in self.column_names]
 
-    def __getitem__(self, name: str | int | slice) -> Any:
+    @overload
+    def __getitem__(self, name: str | int) -> Expression: ...
+
+    @overload
+    def __getitem__(self, name: slice) -> list[Expression]: ...
+
+    def __getitem__(self, name: str | int | slice) -> Expression | list[Expression]:
         """A column as an expression, by its name or its place; several by a slice.
 
         A name is not looked for before the expression is used: ``df["x"]`` may also name a column that
         a method just before adds.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [1], "y": [2]})
+            >>> df.select(df["x"] + df[-1]).to_pydict()
+            {'x': [3]}
         """
         if isinstance(name, str):
             return col(name)
@@ -122,7 +171,7 @@ class DataFrame:
         return name in self.column_names
 
     def _answer(self, frame: _keyloom.Frame) -> DataFrame:
-        return DataFrame(frame, self._session)
+        return DataFrame(frame, self._session, self._engine)
 
     def _pairs(self, exprs: Iterable[Any]) -> list[tuple[str, _keyloom.Expr]]:
         parts = [column_or_expression(expr) for expr in exprs]
@@ -130,8 +179,20 @@ class DataFrame:
 
     # Rows and columns from rows and columns.
 
-    def select(self, *columns: Expression | str, **projections: Any) -> DataFrame:
-        """These columns alone, by name or as expressions; with a name before ``=``, under that name."""
+    def select(self, *columns: Column | Sequence[Column], **projections: Any) -> DataFrame:
+        """These columns alone, by name or as expressions; with a name before ``=``, under that name.
+
+        Aggregates make one row of all.
+
+        Raises:
+            InvalidError: A column is not there, or two would have one name.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [1, 2], "y": [3, 4]})
+            >>> df.select("x", total=df["x"] + df["y"]).to_pydict()
+            {'x': [1, 2], 'total': [4, 6]}
+        """
         named = [_value(value).alias(name) for name, value in projections.items()]
         parts = [column_or_expression(column) for column in _flat(columns)] + named
         selected = self._answer(self._frame.select([(part.name(), part._expr) for part in parts]))
@@ -142,11 +203,25 @@ class DataFrame:
 
         Raises:
             InvalidError: The expression names a column that is not there, or its types do not fit.
+            TypeError: It is no expression: a value is ``lit(…)``.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [1, 2]})
+            >>> df.with_column("y", df["x"] * 2).to_pydict()
+            {'x': [1, 2], 'y': [2, 4]}
         """
         return self.with_columns({column_name: expr})
 
     def with_columns(self, columns: Mapping[str, Expression]) -> DataFrame:
-        """Adds several columns, none of which sees the others."""
+        """Adds several columns, none of which sees the others.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [1]})
+            >>> df.with_columns({"y": df["x"] + 1, "z": df["x"] + 2}).to_pydict()
+            {'x': [1], 'y': [2], 'z': [3]}
+        """
         parts = []
         for name, expr in columns.items():
             if not isinstance(expr, Expression):
@@ -157,17 +232,44 @@ class DataFrame:
         return _exploded(self._answer(frame), parts)
 
     def with_column_renamed(self, existing: str, new: str) -> DataFrame:
-        """Gives a column another name."""
+        """Gives a column another name.
+
+        Raises:
+            InvalidError: There is no such column, or the other name is taken.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [1]})
+            >>> df.with_column_renamed("x", "y").to_pydict()
+            {'y': [1]}
+        """
         return self.with_columns_renamed({existing: new})
 
     def with_columns_renamed(self, names: Mapping[str, str]) -> DataFrame:
-        """Gives columns other names."""
+        """Gives columns other names.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [1], "y": [2]})
+            >>> df.with_columns_renamed({"x": "y", "y": "x"}).to_pydict()
+            {'y': [1], 'x': [2]}
+        """
         self._check(names)
         pairs = [(names.get(name, name), col(name)._expr) for name in self.column_names]
         return self._answer(self._frame.select(pairs))
 
     def exclude(self, *names: str) -> DataFrame:
-        """All columns but these."""
+        """All columns but these.
+
+        Raises:
+            InvalidError: One of them is not there.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [1], "y": [2]})
+            >>> df.exclude("x").to_pydict()
+            {'y': [2]}
+        """
         self._check(names)
         kept = [name for name in self.column_names if name not in names]
         return self.select(*kept)
@@ -179,10 +281,21 @@ class DataFrame:
                 raise InvalidError(f"column '{name}' not found; there are: {', '.join(there)}")
 
     def where(self, predicate: Expression | str) -> DataFrame:
-        """The rows for which a predicate is true: an expression, or what stands behind WHERE in SQL."""
+        """The rows for which a predicate is true: an expression, or what stands behind WHERE in SQL.
+
+        Rows for which it is null go, too.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [1, 2, None]})
+            >>> df.where(df["x"] > 1).to_pydict()
+            {'x': [2]}
+            >>> df.where("x IS NULL").to_pydict()
+            {'x': [None]}
+        """
         if isinstance(predicate, str):
             query = f"SELECT * FROM this WHERE {predicate}"
-            return self._answer(self._session._rust.sql(query, [("this", self._frame)]))
+            return self._answer(self._engine.sql(query, [("this", self._frame)]))
         if not isinstance(predicate, Expression):
             raise TypeError(f"a predicate is an expression or SQL, not {type(predicate).__name__}")
         return self._answer(self._frame.filter(predicate._expr))
@@ -190,18 +303,32 @@ class DataFrame:
     filter = where
 
     def limit(self, num: int) -> DataFrame:
-        """The first rows."""
+        """The first rows.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [1, 2, 3]})
+            >>> df.limit(2).to_pydict()
+            {'x': [1, 2]}
+        """
         return self._answer(self._frame.limit(0, _count(num)))
 
     head = limit
 
     def offset(self, num: int) -> DataFrame:
-        """The rows after the first ones."""
+        """The rows after the first ones.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [1, 2, 3]})
+            >>> df.offset(2).to_pydict()
+            {'x': [3]}
+        """
         return self._answer(self._frame.limit(_count(num), None))
 
     def sort(
         self,
-        by: Expression | str | list[Expression | str],
+        by: Column | list[Column] | list[str] | list[Expression],
         desc: bool | list[bool] = False,
         nulls_first: bool | list[bool] | None = None,
     ) -> DataFrame:
@@ -211,10 +338,18 @@ class DataFrame:
             by: What to sort by; rows that are equal in the first are sorted by the next.
             desc: Whether from the greatest to the least, for all or for each.
             nulls_first: Whether nulls come first; without a word, they are the greatest.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [2, None, 3]})
+            >>> df.sort("x", desc=True, nulls_first=False).to_pydict()
+            {'x': [3, 2, None]}
         """
         keys = by if isinstance(by, list) else [by]
         down = desc if isinstance(desc, list) else [desc] * len(keys)
         first = nulls_first if isinstance(nulls_first, list) else [nulls_first] * len(keys)
+        if not keys:
+            raise InvalidError("sort needs something to sort by")
         if not len(keys) == len(down) == len(first):
             raise InvalidError(f"{len(keys)} keys to sort by, but {len(down)} desc and {len(first)} nulls_first")
         order = [
@@ -224,41 +359,96 @@ class DataFrame:
         return self._answer(self._frame.sort(order))
 
     def distinct(self, *on: Expression | str) -> DataFrame:
-        """One row of each that are equal, or equal in some columns. The order is not kept."""
+        """One row of each that are equal, or equal in some columns. The order is not kept.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [1, 1, 2]})
+            >>> df.distinct().sort("x").to_pydict()
+            {'x': [1, 2]}
+        """
         return self._answer(self._frame.distinct([column_or_expression(key)._expr for key in on]))
 
     unique = drop_duplicates = distinct
 
     def concat(self, other: DataFrame) -> DataFrame:
-        """The rows of another frame with the same columns after this one's."""
-        if self.column_names != other.column_names:
+        """The rows of another frame with the same columns after this one's.
+
+        Raises:
+            InvalidError: The columns differ in their names or types.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [1]})
+            >>> df.concat(keyloom.from_pydict({"x": [2]})).to_pydict()
+            {'x': [1, 2]}
+        """
+        ours, theirs = self._frame.schema(), other._frame.schema()
+        if ours.names != theirs.names:
             raise InvalidError(
-                f"the columns differ: {', '.join(self.column_names)} and {', '.join(other.column_names)}"
+                f"the columns differ: {', '.join(ours.names)} and {', '.join(theirs.names)}"
             )
+        for one, two in zip(ours, theirs):
+            if one.type != two.type and not (_is_number(one.type) and _is_number(two.type)):
+                raise InvalidError(f"column '{one.name}' is {one.type} and {two.type}; cast one of them")
         return self._answer(self._frame.concat(other._frame))
 
     union_all = concat
 
     def explode(self, *columns: Expression | str) -> DataFrame:
-        """A row for each element of columns of lists; null for a list that is null or empty."""
+        """A row for each element of columns of lists; null for a list that is null or empty.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"k": ["a", "b"], "x": [[1, 2], []]})
+            >>> df.explode("x").to_pydict()
+            {'k': ['a', 'a', 'b'], 'x': [1, 2, None]}
+        """
         names = [column_or_expression(column).name() for column in columns]
+        if not names:
+            raise InvalidError("explode needs the name of a column")
         self._check(names)
         return self._answer(self._frame.explode(names))
 
     def drop_null(self, *columns: Expression | str) -> DataFrame:
-        """The rows that have no null in some columns, or in any."""
+        """The rows that have no null in some columns, or in any.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [1, None], "y": [None, 2]})
+            >>> df.drop_null("x").to_pydict()
+            {'x': [1], 'y': [None]}
+        """
         parts = [column_or_expression(column) for column in columns] or self.columns
         frame = self
         for part in parts:
             frame = frame.where(part.not_null())
         return frame
 
-    def pipe(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """What a function makes of the frame."""
+    def pipe(
+        self, function: Callable[Concatenate[DataFrame, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """What a function makes of the frame.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [1, 2]})
+            >>> df.pipe(lambda frame, n: frame.limit(n).count_rows(), 1)
+            1
+        """
         return function(self, *args, **kwargs)
 
-    def transform(self, function: Callable[..., DataFrame], *args: Any, **kwargs: Any) -> DataFrame:
-        """As :meth:`pipe`, for functions that answer frames."""
+    def transform(
+        self,
+        function: Callable[Concatenate[DataFrame, P], DataFrame],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> DataFrame:
+        """As :meth:`pipe`, for functions that answer frames.
+
+        Raises:
+            TypeError: The function answers something else.
+        """
         answer = function(self, *args, **kwargs)
         if not isinstance(answer, DataFrame):
             raise TypeError(f"the function answered {type(answer).__name__}, not a DataFrame")
@@ -266,38 +456,94 @@ class DataFrame:
 
     # Groups.
 
-    def groupby(self, *by: Expression | str) -> GroupedDataFrame:
-        """Groups of rows that are equal in some columns. Their order is not kept."""
+    def groupby(self, *by: Column | Sequence[Column]) -> GroupedDataFrame:
+        """Groups of rows that are equal in some columns. Their order is not kept.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"k": ["a", "b", "a"], "x": [1, 2, 3]})
+            >>> df.groupby("k").sum("x").sort("k").to_pydict()
+            {'k': ['a', 'b'], 'x': [4, 2]}
+        """
         return GroupedDataFrame(self, [column_or_expression(key) for key in _flat(by)])
 
     group_by = groupby
 
-    def agg(self, *aggregates: Any) -> DataFrame:
-        """Aggregates over all rows, as one row."""
+    def agg(self, *aggregates: Column | Sequence[Column]) -> DataFrame:
+        """Aggregates over all rows, as one row.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [1, 2]})
+            >>> df.agg(df["x"].sum(), df["x"].max().alias("most")).to_pydict()
+            {'x': [3], 'most': [2]}
+        """
         return self._answer(self._frame.aggregate([], self._pairs(_flat(aggregates))))
 
     def sum(self, *columns: Expression | str) -> DataFrame:
-        """The sums of columns, as one row."""
+        """The sums of columns, as one row.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [1, 2]})
+            >>> df.sum("x").to_pydict()
+            {'x': [3]}
+        """
         return self.agg([column_or_expression(column).sum() for column in columns])
 
     def mean(self, *columns: Expression | str) -> DataFrame:
-        """The means of columns, as one row."""
+        """The means of columns, as one row.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [1, 2]})
+            >>> df.mean("x").to_pydict()
+            {'x': [1.5]}
+        """
         return self.agg([column_or_expression(column).mean() for column in columns])
 
     def min(self, *columns: Expression | str) -> DataFrame:
-        """The least values of columns, as one row."""
+        """The least values of columns, as one row.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [1, 2]})
+            >>> df.min("x").to_pydict()
+            {'x': [1]}
+        """
         return self.agg([column_or_expression(column).min() for column in columns])
 
     def max(self, *columns: Expression | str) -> DataFrame:
-        """The greatest values of columns, as one row."""
+        """The greatest values of columns, as one row.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [1, 2]})
+            >>> df.max("x").to_pydict()
+            {'x': [2]}
+        """
         return self.agg([column_or_expression(column).max() for column in columns])
 
     def count(self, *columns: Expression | str) -> DataFrame:
-        """How many values of columns are not null, as one row."""
+        """How many values of columns are not null, as one row.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [1, None]})
+            >>> df.count("x").to_pydict()
+            {'x': [1]}
+        """
         return self.agg([column_or_expression(column).count() for column in columns])
 
     def count_rows(self) -> int:
-        """How many rows there are."""
+        """How many rows there are. A frame that is not collected is computed for it.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [1, None]})
+            >>> df.count_rows()
+            2
+        """
         if self._rows is not None:
             return self._rows.num_rows
         counted = self._answer(self._frame.aggregate([], [("rows", lit(1).count()._expr)]))
@@ -305,16 +551,18 @@ class DataFrame:
 
     def __len__(self) -> int:
         if self._rows is None:
-            raise RuntimeError("a frame has no length before it is collected; count_rows() counts its rows")
+            raise NotCollectedError(
+                "a frame has no length before it is collected; count_rows() counts its rows"
+            )
         return self._rows.num_rows
 
     def join(
         self,
         other: DataFrame,
-        on: str | Expression | list[str | Expression] | None = None,
-        left_on: str | Expression | list[str | Expression] | None = None,
-        right_on: str | Expression | list[str | Expression] | None = None,
-        how: str = "inner",
+        on: Column | Sequence[Column] | None = None,
+        left_on: Column | Sequence[Column] | None = None,
+        right_on: Column | Sequence[Column] | None = None,
+        how: JoinHow = "inner",
         *,
         prefix: str | None = None,
         suffix: str | None = None,
@@ -328,7 +576,19 @@ class DataFrame:
             prefix: What stands before names of the right that are taken; ``"right."`` if neither this
                 nor ``suffix`` is given.
             suffix: What stands behind them.
+
+        Raises:
+            InvalidError: A key is not there or no column, or a name is taken in spite of all.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"k": [1, 2], "x": ["a", "b"]})
+            >>> other = keyloom.from_pydict({"k": [2], "x": ["c"]})
+            >>> df.join(other, on="k", how="left").sort("k").to_pydict()
+            {'k': [1, 2], 'x': ['a', 'b'], 'right.x': [None, 'c']}
         """
+        if not isinstance(other, DataFrame):
+            raise TypeError(f"a frame is joined with a frame, not with {type(other).__name__}")
         if on is not None and (left_on is not None or right_on is not None):
             raise InvalidError("on names the keys of both frames; leave out left_on and right_on")
         left, right = _keys(on if on is not None else left_on), _keys(on if on is not None else right_on)
@@ -341,15 +601,15 @@ class DataFrame:
 
     # What computes it.
 
-    def _collected(self) -> _keyloom.Batches:
-        if self._rows is None:
-            telling = progress()
-            try:
-                self._rows = self._frame.submit().collect(telling)
-            finally:
-                if telling is not None:
-                    telling.close()
-        return self._rows
+    def _computed(self) -> _keyloom.Batches:
+        if self._rows is not None:
+            return self._rows
+        telling = progress()
+        try:
+            return self._frame.submit().collect(telling)
+        finally:
+            if telling is not None:
+                telling.close()
 
     def collect(self, num_preview_rows: int | None = 8) -> DataFrame:
         """Computes the rows and keeps them: what is made of the frame afterwards starts from them. On a
@@ -358,24 +618,39 @@ class DataFrame:
         Raises:
             KeyloomError: The query fails; ``kind`` says whose fault it is.
             KeyboardInterrupt: Ctrl-C, which stops the query on the cluster, too.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [1, 2]})
+            >>> len(df.where(df["x"] > 1).collect())
+            1
         """
         if self._rows is None:
-            rows = self._collected()
-            self._frame = self._session._rust.frame_of(rows)
+            rows = self._computed()
+            self._frame, self._rows = self._engine.frame_of(rows), rows
         self._preview = 8 if num_preview_rows is None else num_preview_rows
         return self
 
     def to_arrow(self) -> pa.Table:
-        """The rows as a pyarrow table."""
-        return pa.table(self._rows if self._rows is not None else self._run())
+        """The rows as a pyarrow table.
 
-    def _run(self) -> _keyloom.Batches:
-        rows = self._collected()
-        self._rows = None
-        return rows
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [1, 2]})
+            >>> df.to_arrow().num_rows
+            2
+        """
+        return pa.table(self._computed())
 
     def to_arrow_iter(self) -> Iterator[pa.RecordBatch]:
-        """The rows as they come, as pyarrow batches."""
+        """The rows as they come, as pyarrow batches.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [1, 2]})
+            >>> [batch.num_rows for batch in df.to_arrow_iter()]
+            [2]
+        """
         if self._rows is not None:
             yield from pa.table(self._rows).to_batches()
             return
@@ -392,31 +667,57 @@ class DataFrame:
         return self._frame.schema().__arrow_c_schema__()
 
     def to_pydict(self) -> dict[str, list[Any]]:
-        """The rows as a dict of columns."""
-        return _unique(self.to_arrow()).to_pydict()
+        """The rows as a dict of columns.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [1, 2]})
+            >>> df.to_pydict()
+            {'x': [1, 2]}
+        """
+        columns: dict[str, list[Any]] = _unique(self.to_arrow()).to_pydict()
+        return columns
 
     def to_pylist(self) -> list[dict[str, Any]]:
-        """The rows as dicts."""
-        return _unique(self.to_arrow()).to_pylist()
+        """The rows as dicts.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [1, 2]})
+            >>> df.to_pylist()
+            [{'x': 1}, {'x': 2}]
+        """
+        rows: list[dict[str, Any]] = _unique(self.to_arrow()).to_pylist()
+        return rows
 
     def to_pandas(self, **options: Any) -> pandas.DataFrame:
         """The rows as a pandas frame; options are those of ``pyarrow.Table.to_pandas``."""
-        return _unique(self.to_arrow()).to_pandas(**options)
+        frame: pandas.DataFrame = _unique(self.to_arrow()).to_pandas(**options)
+        return frame
 
     def to_polars(self) -> polars.DataFrame:
         """The rows as a Polars frame."""
         import polars
 
-        return polars.from_arrow(_unique(self.to_arrow()))
+        return cast("polars.DataFrame", polars.from_arrow(_unique(self.to_arrow())))
 
     def iter_rows(self) -> Iterator[dict[str, Any]]:
-        """The rows as dicts, as they come."""
+        """The rows as dicts, as they come.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"x": [1, 2]})
+            >>> for row in df:
+            ...     print(row)
+            {'x': 1}
+            {'x': 2}
+        """
         for batch in self.to_arrow_iter():
             yield from _unique(batch).to_pylist()
 
     __iter__ = iter_rows
 
-    def explain(self, analyze: bool = False, *, file: Any = None) -> None:
+    def explain(self, analyze: bool = False, *, file: IO[str] | None = None) -> None:
         """Prints the plan: which stores are asked for what, and how. With ``analyze``, the query is run,
         and each step shows what it counted."""
         print(self._frame.explain(analyze), file=sys.stdout if file is None else file)
@@ -424,13 +725,26 @@ class DataFrame:
     # What people see.
 
     def show(self, n: int = 8) -> None:
-        """Computes the first rows and prints them."""
-        rows = self.limit(n + 1)._frame.submit().collect(None)
+        """Computes the first rows and prints them.
+
+        Example:
+            >>> import keyloom
+            >>> keyloom.from_pydict({"x": [1, None]}).show()
+            +-------+
+            | x     |
+            | int64 |
+            +-------+
+            | 1     |
+            | null  |
+            +-------+
+            2 rows
+        """
+        rows = self.limit(_count(n) + 1)._frame.submit().collect(None)
         table = pa.table(rows)
         total = table.num_rows if table.num_rows <= n else None
         if self._rows is not None:
             total = self._rows.num_rows
-        table = table.slice(0, n)
+        table = _first(table, n)
         if _displays_html():
             from IPython.display import HTML, display
 
@@ -440,7 +754,7 @@ class DataFrame:
 
     def __repr__(self) -> str:
         if self._rows is not None:
-            shown = pa.table(self._rows).slice(0, self._preview)
+            shown = _first(pa.table(self._rows), self._preview)
             return _display.text_table(shown, self._rows.num_rows)
         return _display.text_table(self._frame.schema().empty_table(), 0).rpartition("\n")[0] + (
             "\nnot computed yet: show() prints the first rows, collect() computes all"
@@ -448,14 +762,15 @@ class DataFrame:
 
     def _repr_html_(self) -> str:
         if self._rows is not None:
-            return _display.html_table(pa.table(self._rows).slice(0, self._preview), self._rows.num_rows)
+            shown = _first(pa.table(self._rows), self._preview)
+            return _display.html_table(shown, self._rows.num_rows)
         table = _display.html_table(self._frame.schema().empty_table(), 0).partition("<small>")[0]
         return table + "<small>not computed yet: show() prints the first rows, collect() computes all</small>"
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> NoReturn:
         raise ValueError("a frame has no truth of its own; count_rows() counts its rows")
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> NoReturn:
         raise TypeError("a frame belongs to a session and cannot be pickled; pickle df.to_arrow()")
 
     # What writes it.
@@ -464,7 +779,7 @@ class DataFrame:
         self,
         root_dir: str | Path,
         compression: str = "snappy",
-        write_mode: str = "append",
+        write_mode: Literal["append", "overwrite"] = "append",
         *,
         single_file: bool = False,
     ) -> DataFrame:
@@ -479,11 +794,26 @@ class DataFrame:
 
         Returns:
             A frame with the path of the file.
+
+        Raises:
+            InvalidError: A word is none of these.
+            KeyloomError: The query fails; no file is left then.
+
+        Example:
+            >>> import keyloom, tempfile
+            >>> df = keyloom.from_pydict({"x": [1, 2]})
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     _ = df.write_parquet(folder)
+            ...     keyloom.read_parquet(folder).to_pydict()
+            {'x': [1, 2]}
         """
         import pyarrow.parquet as pq
 
         if write_mode not in ("append", "overwrite"):
             raise InvalidError(f"write_mode is 'append' or 'overwrite', not '{write_mode}'")
+        if compression.lower() not in _PARQUET_COMPRESSIONS:
+            choices = ", ".join(_PARQUET_COMPRESSIONS)
+            raise InvalidError(f"compression is one of {choices}, not '{compression}'")
         path = Path(root_dir)
         if not single_file:
             path.mkdir(parents=True, exist_ok=True)
@@ -501,7 +831,12 @@ class DataFrame:
             unfinished.unlink(missing_ok=True)
         return from_arrow(pa.table({"path": [str(path)]}))
 
-    def write_lance(self, uri: str | Path, mode: str = "create", **options: Any) -> DataFrame:
+    def write_lance(
+        self,
+        uri: str | Path,
+        mode: Literal["create", "append", "overwrite"] = "create",
+        **options: Any,
+    ) -> DataFrame:
         """Writes the rows to a Lance dataset. The package ``pylance`` does it.
 
         Args:
@@ -511,6 +846,9 @@ class DataFrame:
 
         Returns:
             A frame with the dataset's uri and version.
+
+        Raises:
+            ImportError: The package is not there.
         """
         try:
             import lance
@@ -521,6 +859,11 @@ class DataFrame:
         return from_arrow(pa.table({"uri": [str(uri)], "version": [dataset.version]}))
 
 
+class NotCollectedError(RuntimeError, TypeError):
+    """A frame was asked for what it has once it is collected. Iterating does without its length, as
+    ``list`` takes a ``TypeError`` for."""
+
+
 class GroupedDataFrame:
     """Groups of rows, which aggregates make frames of."""
 
@@ -528,37 +871,72 @@ class GroupedDataFrame:
         self._frame = frame
         self._by = by
 
-    def agg(self, *aggregates: Any) -> DataFrame:
+    def agg(self, *aggregates: Column | Sequence[Column]) -> DataFrame:
         """A row for each group: its key, and aggregates of its rows.
 
         Example:
             >>> import keyloom
             >>> df = keyloom.from_pydict({"k": ["a", "a", "b"], "x": [1, 2, 3]})
             >>> df.groupby("k").agg(keyloom.col("x").sum().alias("all")).sort("k").to_pydict()
-            {'k': ['a', 'a'], 'all': [3, 3]}
+            {'k': ['a', 'b'], 'all': [3, 3]}
         """
         groups = [(part.name(), part._expr) for part in self._by]
         pairs = self._frame._pairs(_flat(aggregates))
         return self._frame._answer(self._frame._frame.aggregate(groups, pairs))
 
     def sum(self, *columns: Expression | str) -> DataFrame:
-        """The sums of columns."""
+        """The sums of columns. Of all but the key, if none are named; so do the others.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"k": ["a", "a"], "x": [1, 2]})
+            >>> df.groupby("k").sum("x").to_pydict()
+            {'k': ['a'], 'x': [3]}
+        """
         return self.agg([part.sum() for part in self._others(columns)])
 
     def mean(self, *columns: Expression | str) -> DataFrame:
-        """The means of columns."""
+        """The means of columns.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"k": ["a", "a"], "x": [1, 2]})
+            >>> df.groupby("k").mean("x").to_pydict()
+            {'k': ['a'], 'x': [1.5]}
+        """
         return self.agg([part.mean() for part in self._others(columns)])
 
     def min(self, *columns: Expression | str) -> DataFrame:
-        """The least values of columns."""
+        """The least values of columns.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"k": ["a", "a"], "x": [1, 2]})
+            >>> df.groupby("k").min("x").to_pydict()
+            {'k': ['a'], 'x': [1]}
+        """
         return self.agg([part.min() for part in self._others(columns)])
 
     def max(self, *columns: Expression | str) -> DataFrame:
-        """The greatest values of columns."""
+        """The greatest values of columns.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"k": ["a", "a"], "x": [1, 2]})
+            >>> df.groupby("k").max("x").to_pydict()
+            {'k': ['a'], 'x': [2]}
+        """
         return self.agg([part.max() for part in self._others(columns)])
 
     def count(self, *columns: Expression | str) -> DataFrame:
-        """How many values of columns are not null."""
+        """How many values of columns are not null.
+
+        Example:
+            >>> import keyloom
+            >>> df = keyloom.from_pydict({"k": ["a", "a"], "x": [1, None]})
+            >>> df.groupby("k").count("x").to_pydict()
+            {'k': ['a'], 'x': [1]}
+        """
         return self.agg([part.count() for part in self._others(columns)])
 
     def _others(self, columns: Iterable[Expression | str]) -> list[Expression]:
@@ -579,28 +957,57 @@ def from_arrow(data: Any) -> DataFrame:
         2
     """
     session = current_session()
-    rows = _keyloom.Batches(data if hasattr(data, "__arrow_c_stream__") else _convert.table(data))
+    rows = _keyloom.Batches(_convert.stream(data))
     return DataFrame(session._rust.frame_of(rows), session)
 
 
 def from_pydict(data: Mapping[str, Any]) -> DataFrame:
-    """A frame of a dict of columns: lists, arrays of NumPy, or of any Arrow-compatible library."""
+    """A frame of a dict of columns: lists, arrays of NumPy, or of any Arrow-compatible library.
+
+    An array of NumPy of two dimensions is a column of vectors.
+
+    Raises:
+        InvalidError: The columns differ in length, or values of one have no common type.
+
+    Example:
+        >>> import keyloom
+        >>> keyloom.from_pydict({"x": [1, 2], "y": ["a", None]}).to_pylist()
+        [{'x': 1, 'y': 'a'}, {'x': 2, 'y': None}]
+    """
     return from_arrow(_convert.columns(data))
 
 
 def from_pylist(data: Iterable[Mapping[str, Any]]) -> DataFrame:
-    """A frame of rows that are dicts. What a row lacks is null there."""
+    """A frame of rows that are dicts. What a row lacks is null there.
+
+    Example:
+        >>> import keyloom
+        >>> keyloom.from_pylist([{"x": 1}, {"x": 2, "y": "a"}]).to_pydict()
+        {'x': [1, 2], 'y': [None, 'a']}
+    """
     return from_arrow(_convert.rows(list(data)))
 
 
-def from_pandas(data: Any) -> DataFrame:
-    """A frame of a pandas frame, or of a list of them. Indexes are left out."""
+def from_pandas(data: pandas.DataFrame | list[pandas.DataFrame]) -> DataFrame:
+    """A frame of a pandas frame, or of a list of them. Indexes are left out.
+
+    Example:
+        >>> import keyloom, pandas
+        >>> keyloom.from_pandas(pandas.DataFrame({"x": [1, 2]})).to_pydict()
+        {'x': [1, 2]}
+    """
     frames = data if isinstance(data, list) else [data]
     return from_arrow(pa.concat_tables([_convert.table(frame) for frame in frames]))
 
 
-def from_polars(data: Any) -> DataFrame:
-    """A frame of a Polars frame."""
+def from_polars(data: polars.DataFrame) -> DataFrame:
+    """A frame of a Polars frame.
+
+    Example:
+        >>> import keyloom, polars
+        >>> keyloom.from_polars(polars.DataFrame({"x": [1, 2]})).to_pydict()
+        {'x': [1, 2]}
+    """
     return from_arrow(data)
 
 
@@ -632,10 +1039,15 @@ def _keys(keys: Any) -> list[str]:
     names = []
     for key in keys if isinstance(keys, (list, tuple)) else [keys]:
         part = column_or_expression(key)
-        if part._expr.text() != part.name():
+        if not part._expr.is_column(part.name()):
             raise InvalidError(f"a key of a join is a column; add {part!r} as one, with with_column")
         names.append(part.name())
     return names
+
+
+def _is_number(dtype: pa.DataType) -> bool:
+    types = pa.types
+    return bool(types.is_integer(dtype) or types.is_floating(dtype) or types.is_decimal(dtype))
 
 
 def _unique(rows: Any) -> Any:
@@ -644,6 +1056,11 @@ def _unique(rows: Any) -> Any:
         if names.count(name) > 1:
             raise InvalidError(f"two columns are called '{name}'; give one another name")
     return rows
+
+
+def _first(table: pa.Table, rows: int) -> pa.Table:
+    # pyarrow would invent rows of a table without columns.
+    return table.slice(0, min(rows, table.num_rows))
 
 
 def _displays_html() -> bool:

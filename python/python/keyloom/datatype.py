@@ -52,37 +52,72 @@ class DataType:
 
     @staticmethod
     def timestamp(timeunit: str = "us", timezone: str | None = None) -> pa.DataType:
-        """Points in time, in units of ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``."""
+        """Points in time, in units of ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``.
+
+        Example:
+            >>> from keyloom import DataType
+            >>> DataType.timestamp("ms", "UTC")
+            TimestampType(timestamp[ms, tz=UTC])
+        """
         return pa.timestamp(timeunit, timezone)
 
     @staticmethod
     def decimal128(precision: int, scale: int) -> pa.DataType:
-        """Decimals of some digits, ``scale`` of them behind the point."""
+        """Decimals of some digits, ``scale`` of them behind the point.
+
+        Example:
+            >>> from keyloom import DataType
+            >>> DataType.decimal128(10, 2)
+            Decimal128Type(decimal128(10, 2))
+        """
         return pa.decimal128(precision, scale)
 
     @staticmethod
     def list(dtype: Any) -> pa.DataType:
-        """Lists of any length."""
+        """Lists of any length.
+
+        Example:
+            >>> from keyloom import DataType
+            >>> DataType.list(int)
+            ListType(list<item: int64>)
+        """
         return pa.list_(arrow_type(dtype))
 
     @staticmethod
     def fixed_size_list(dtype: Any, size: int) -> pa.DataType:
-        """Lists of one length: vectors, for example."""
+        """Lists of one length: vectors, for example.
+
+        Example:
+            >>> from keyloom import DataType
+            >>> DataType.fixed_size_list(DataType.float32(), 3)
+            FixedSizeListType(fixed_size_list<item: float>[3])
+        """
         return pa.list_(arrow_type(dtype), size)
 
     embedding = fixed_size_list
 
     @staticmethod
     def struct(fields: dict[str, Any]) -> pa.DataType:
-        """Structs of fields."""
+        """Structs of fields.
+
+        Example:
+            >>> from keyloom import DataType
+            >>> DataType.struct({"lat": float, "lon": float})
+            StructType(struct<lat: double, lon: double>)
+        """
         return pa.struct([(name, arrow_type(dtype)) for name, dtype in fields.items()])
 
 
-def arrow_type(dtype: Any) -> pa.DataType:
+def arrow_type(dtype: pa.DataType | type | str) -> pa.DataType:
     """The pyarrow type that something means: one of its types, a Python type, or a name.
 
     Raises:
         InvalidError: It means none.
+
+    Example:
+        >>> from keyloom.datatype import arrow_type
+        >>> arrow_type("int64"), arrow_type(str)
+        (DataType(int64), DataType(string))
     """
     if isinstance(dtype, pa.DataType):
         return dtype

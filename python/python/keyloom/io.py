@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from keyloom.dataframe import DataFrame
@@ -13,7 +14,7 @@ from keyloom.session import current_session
 __all__ = ["read", "read_csv", "read_ipc", "read_json", "read_lance", "read_parquet"]
 
 
-def read(path: Any, **options: Any) -> DataFrame:
+def read(path: str | Path, **options: Any) -> DataFrame:
     """A frame of files: Parquet, CSV, JSON, Arrow IPC or Lance, by the endings of their names.
 
     Workers read them, so a path or a URL must mean the same to each of them. Nothing is read before the
@@ -28,6 +29,14 @@ def read(path: Any, **options: Any) -> DataFrame:
     Raises:
         NotFoundError: There is no such file.
         InvalidError: An option is not understood, or the files cannot be read as the options say.
+
+    Example:
+        >>> import keyloom, pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "zips.csv")
+        ...     _ = path.write_text("zip,city\\n01001,agawam\\n")
+        ...     keyloom.read(path, columns={"zip": "text"}).to_pydict()
+        {'zip': ['01001'], 'city': ['agawam']}
     """
     session = current_session()
     given = {"path": str(path), **options}
@@ -46,27 +55,53 @@ def _read(path: Any, format: str, options: Mapping[str, Any]) -> DataFrame:
     return first
 
 
-def read_parquet(path: Any, **options: Any) -> DataFrame:
+def read_parquet(path: str | Path | Sequence[str | Path], **options: Any) -> DataFrame:
     """A frame of Parquet files: a path, a folder, a glob or a list of them. Options are those of
-    :func:`read`."""
+    :func:`read`.
+
+    Example:
+        >>> import keyloom, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = keyloom.from_pydict({"x": [1, 2]}).write_parquet(folder)
+        ...     keyloom.read_parquet(folder).to_pydict()
+        {'x': [1, 2]}
+    """
     return _read(path, "parquet", options)
 
 
-def read_csv(path: Any, **options: Any) -> DataFrame:
-    """A frame of CSV files. Options are those of :func:`read`."""
+def read_csv(path: str | Path | Sequence[str | Path], **options: Any) -> DataFrame:
+    """A frame of CSV files. Options are those of :func:`read`.
+
+    Example:
+        >>> import keyloom, pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "ages.csv")
+        ...     _ = path.write_text("who;age\\nann;30\\n")
+        ...     keyloom.read_csv(path, delimiter=";").to_pydict()
+        {'who': ['ann'], 'age': [30]}
+    """
     return _read(path, "csv", options)
 
 
-def read_json(path: Any, **options: Any) -> DataFrame:
-    """A frame of files with a JSON object a line. Options are those of :func:`read`."""
+def read_json(path: str | Path | Sequence[str | Path], **options: Any) -> DataFrame:
+    """A frame of files with a JSON object a line. Options are those of :func:`read`.
+
+    Example:
+        >>> import keyloom, pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "ages.json")
+        ...     _ = path.write_text('{"who": "ann", "age": 30}')
+        ...     keyloom.read_json(path).to_pydict()
+        {'who': ['ann'], 'age': [30]}
+    """
     return _read(path, "json", options)
 
 
-def read_ipc(path: Any, **options: Any) -> DataFrame:
+def read_ipc(path: str | Path | Sequence[str | Path], **options: Any) -> DataFrame:
     """A frame of Arrow IPC files. Options are those of :func:`read`."""
     return _read(path, "arrow", options)
 
 
-def read_lance(uri: Any, version: int | None = None, **options: Any) -> DataFrame:
+def read_lance(uri: str | Path, version: int | None = None, **options: Any) -> DataFrame:
     """A frame of a Lance dataset: its newest version, another ``version``, or one with a ``tag``."""
     return read(uri, format="lance", version=version, **options)

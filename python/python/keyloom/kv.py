@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import pyarrow as pa
 
@@ -18,20 +19,20 @@ if TYPE_CHECKING:
 
 __all__ = ["AttachedKV", "KVStore", "LanceKV", "MemoryKV", "OnError", "load_kv"]
 
-_LANCE_OPTIONS = (
-    "uri",
-    "key",
-    "version",
-    "tag",
-    "storage_options",
-    "on_duplicate_key",
-    "key_path",
-    "row_path",
-)
+_LANCE_OPTIONS: dict[str, tuple[type, str]] = {
+    "version": (int, "a whole number"),
+    "tag": (str, "the name of a tag"),
+    "storage_options": (str, "the name of a profile in the workers' settings"),
+    "on_duplicate_key": (str, "'error', 'first' or 'last'"),
+    "key_path": (str, "'auto', 'map', 'scan' or 'btree'"),
+    "row_path": (str, "'auto', 'take' or 'scan'"),
+}
+"""The options of Lance stores beside their uri and key, and what they are."""
 
 
 class KVStore(Lookups):
-    """A store as it is described. Nothing is opened before it is attached, or asked by itself.
+    """A store as it is described; :func:`load_kv` makes them. Nothing is opened before it is attached,
+    or asked by itself.
 
     Stores are described by value: they can be pickled, and open again in another process.
     """
@@ -109,7 +110,7 @@ class MemoryKV(KVStore):
         return self._store
 
     def __len__(self) -> int:
-        return self._rows.num_rows
+        return int(self._rows.num_rows)
 
     def __reduce__(self) -> Any:
         return (MemoryKV, (self._name, self._rows, self._key))
@@ -157,6 +158,47 @@ class AttachedKV(Lookups):
 
     def __repr__(self) -> str:
         return f"AttachedKV(alias={self._alias!r}, store={self._store!r})"
+
+
+@overload
+def load_kv(
+    store_type: Literal["lance"],
+    name: str | None = None,
+    *,
+    uri: str | Path,
+    key: str | list[str] | None = None,
+    key_column: str | list[str] | None = None,
+    version: int | None = None,
+    tag: str | None = None,
+    storage_options: str | None = None,
+    on_duplicate_key: Literal["error", "first", "last"] | None = None,
+    key_path: Literal["auto", "map", "scan", "btree"] | None = None,
+    row_path: Literal["auto", "take", "scan"] | None = None,
+) -> LanceKV: ...
+
+
+@overload
+def load_kv(
+    store_type: Literal["memory"],
+    name: str | None = None,
+    *,
+    initial_data: Any = None,
+    key: str | list[str] | None = None,
+    key_column: str | list[str] | None = None,
+) -> MemoryKV: ...
+
+
+@overload
+def load_kv(
+    store_type: str,
+    name: str | None = None,
+    *,
+    uri: str | Path | None = None,
+    key: str | list[str] | None = None,
+    key_column: str | list[str] | None = None,
+    initial_data: Any = None,
+    **options: Any,
+) -> KVStore: ...
 
 
 def load_kv(
@@ -213,7 +255,13 @@ def _lance(name: str, uri: Any, key: Any, initial_data: Any, options: dict[str, 
         raise InvalidError("uri is required for Lance KV store")
     if initial_data is not None:
         raise InvalidError(f"KV store '{name}': initial_data is for memory stores")
-    _check(name, options, _LANCE_OPTIONS)
+    _check(name, options, ("uri", "key", *_LANCE_OPTIONS))
+    for option, value in options.items():
+        kind, words = _LANCE_OPTIONS[option]
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            # The value may hold a secret.
+            given = type(value).__name__
+            raise InvalidError(f"KV store '{name}': {option} is {words}, not a {given}")
     given = {"uri": str(uri), "key": key, **options}
     return LanceKV(name, {option: value for option, value in given.items() if value is not None})
 
@@ -221,7 +269,7 @@ def _lance(name: str, uri: Any, key: Any, initial_data: Any, options: dict[str, 
 def _memory(name: str, uri: Any, key: Any, initial_data: Any, options: dict[str, Any]) -> MemoryKV:
     if uri is not None:
         raise InvalidError(f"KV store '{name}': uri is for Lance stores")
-    _check(name, options, ())
+    _check(name, options, ("key", "initial_data"))
     keys = [key] if isinstance(key, str) else key
     rows, keys = _convert.store_rows(name, initial_data, keys)
     return MemoryKV(name, rows, keys)
@@ -230,5 +278,5 @@ def _memory(name: str, uri: Any, key: Any, initial_data: Any, options: dict[str,
 def _check(name: str, options: Iterable[str], known: tuple[str, ...]) -> None:
     for option in options:
         if option not in known:
-            choices = ", ".join(("key", *known)) if known else "key, initial_data"
+            choices = ", ".join(known)
             raise InvalidError(f"KV store '{name}' has no option '{option}'; it takes {choices}")

@@ -6,9 +6,10 @@ import json
 import os
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from keyloom import _keyloom
+from keyloom.exceptions import InvalidError
 from keyloom.kv import AttachedKV, KVStore
 
 __all__ = [
@@ -64,6 +65,8 @@ class Session:
     ) -> None:
         given = dict(settings or {})
         if workers is not None:
+            if not isinstance(workers, int) or workers < 1:
+                raise InvalidError(f"workers is a whole number of at least 1, not {workers!r}")
             given["workers"] = workers
         self._open(_keyloom.Session.embedded(json.dumps(given)), "embedded")
 
@@ -82,7 +85,7 @@ class Session:
     @property
     def _rust(self) -> _keyloom.Session:
         if self._session is None:
-            raise ValueError("the session is closed")
+            raise InvalidError("the session is closed")
         return self._session
 
     @property
@@ -108,7 +111,7 @@ class Session:
         state = "closed" if self._session is None else f"stores: {', '.join(self.list_kv()) or 'none'}"
         return f"Session({self._address}, {state})"
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> NoReturn:
         raise TypeError("a session cannot be pickled; open one in the other process")
 
     def attach(self, store: KVStore, alias: str | None = None, *, replace: bool = False) -> AttachedKV:
@@ -122,10 +125,22 @@ class Session:
         Raises:
             InvalidError: The alias is taken, or is no identifier.
             KeyloomError: The store cannot be opened; the message says why.
+
+        Example:
+            >>> import keyloom
+            >>> from keyloom.kv import load_kv
+            >>> with keyloom.Session() as session:
+            ...     ages = session.attach(load_kv("memory", initial_data={"ann": 30}), "ages")
+            ...     ages.get("ann"), session.list_kv()
+            ({'key': 'ann', 'value': 30}, ['ages'])
         """
         if not isinstance(store, KVStore):
             raise TypeError(f"attach takes a store that load_kv made, not {type(store).__name__}")
         alias = store.name if alias is None else alias
+        if not replace and self.has_kv(alias):
+            raise InvalidError(
+                f"KV store '{alias}' is already attached; detach it first, or attach with replace=True"
+            )
         self._rust.attach(store._rust(), alias, replace)
         self._attached[alias] = store
         return AttachedKV(self, alias, store)
@@ -143,6 +158,8 @@ class Session:
 
     def set_kv(self, alias: str | None) -> None:
         """Makes a store the current one, which calls without ``source`` mean; ``None``: no store.
+
+        An expression means the store that is current when it is built; later calls do not change it.
 
         Raises:
             NotFoundError: Nothing is attached under the alias.
@@ -199,7 +216,14 @@ def connect(address: str, *, settings: Mapping[str, Any] | None = None) -> Sessi
 
 
 def current_session() -> Session:
-    """The session of the innermost ``with``, or the one of the process."""
+    """The session of the innermost ``with``, or the one of the process.
+
+    Example:
+        >>> import keyloom
+        >>> with keyloom.Session() as opened:
+        ...     keyloom.current_session() is opened
+        True
+    """
     active = _active.get()
     return process_session() if active is None else active
 
@@ -219,7 +243,15 @@ def session() -> Session:
 
 
 def attach(store: KVStore, alias: str | None = None, *, replace: bool = False) -> AttachedKV:
-    """Attaches a store to the current session: :meth:`Session.attach`."""
+    """Attaches a store to the current session: :meth:`Session.attach`.
+
+    Example:
+        >>> import keyloom
+        >>> from keyloom.kv import load_kv
+        >>> with keyloom.Session():
+        ...     keyloom.attach(load_kv("memory", initial_data={"ann": 30}), alias="ages")
+        AttachedKV(alias='ages', store=MemoryKV(name='memory', rows=1))
+    """
     return current_session().attach(store, alias, replace=replace)
 
 
@@ -227,35 +259,100 @@ attach_kv = attach
 
 
 def detach_kv(alias: str) -> None:
-    """Forgets an alias of the current session: :meth:`Session.detach_kv`."""
+    """Forgets an alias of the current session: :meth:`Session.detach_kv`.
+
+    Example:
+        >>> import keyloom
+        >>> from keyloom.kv import load_kv
+        >>> with keyloom.Session():
+        ...     _ = keyloom.attach(load_kv("memory", name="ages"))
+        ...     keyloom.detach_kv("ages")
+        ...     keyloom.list_kv()
+        []
+    """
     current_session().detach_kv(alias)
 
 
 def set_kv(alias: str | None) -> None:
-    """Sets or clears the current store of the current session: :meth:`Session.set_kv`."""
+    """Sets or clears the current store of the current session: :meth:`Session.set_kv`.
+
+    Example:
+        >>> import keyloom
+        >>> from keyloom.kv import load_kv
+        >>> with keyloom.Session():
+        ...     _ = keyloom.attach(load_kv("memory", initial_data={"ann": 30}), alias="ages")
+        ...     keyloom.set_kv("ages")
+        ...     df = keyloom.from_pydict({"who": ["ann"]})
+        ...     df.with_column("age", keyloom.kv_get("who")["value"]).to_pydict()
+        {'who': ['ann'], 'age': [30]}
+    """
     current_session().set_kv(alias)
 
 
 def current_kv() -> AttachedKV | None:
-    """The current store of the current session, if one was set."""
+    """The current store of the current session, if one was set.
+
+    Example:
+        >>> import keyloom
+        >>> from keyloom.kv import load_kv
+        >>> with keyloom.Session():
+        ...     _ = keyloom.attach(load_kv("memory", name="ages"))
+        ...     keyloom.set_kv("ages")
+        ...     keyloom.current_kv().name
+        'ages'
+    """
     return current_session().current_kv()
 
 
 def has_kv(alias: str) -> bool:
-    """Whether the current session has a store under the alias."""
+    """Whether the current session has a store under the alias.
+
+    Example:
+        >>> import keyloom
+        >>> with keyloom.Session():
+        ...     keyloom.has_kv("ages")
+        False
+    """
     return current_session().has_kv(alias)
 
 
 def get_kv(alias: str) -> AttachedKV:
-    """The store under an alias of the current session: :meth:`Session.get_kv`."""
+    """The store under an alias of the current session: :meth:`Session.get_kv`.
+
+    Example:
+        >>> import keyloom
+        >>> from keyloom.kv import load_kv
+        >>> with keyloom.Session():
+        ...     _ = keyloom.attach(load_kv("memory", name="ages", initial_data={"ann": 30}))
+        ...     keyloom.get_kv("ages").schema.names
+        ['key', 'value']
+    """
     return current_session().get_kv(alias)
 
 
 def list_kv() -> list[str]:
-    """The aliases of the current session, sorted."""
+    """The aliases of the current session, sorted.
+
+    Example:
+        >>> import keyloom
+        >>> from keyloom.kv import load_kv
+        >>> with keyloom.Session():
+        ...     for name in ("users", "ages"):
+        ...         _ = keyloom.attach(load_kv("memory", name=name))
+        ...     keyloom.list_kv()
+        ['ages', 'users']
+    """
     return current_session().list_kv()
 
 
 def workers() -> list[dict[str, Any]]:
-    """The workers of the current session: :meth:`Session.workers`."""
+    """The workers of the current session: :meth:`Session.workers`.
+
+    Example:
+        >>> import keyloom
+        >>> with keyloom.Session(workers=1):
+        ...     _ = keyloom.from_pydict({"x": [1]}).collect()
+        ...     [(worker["slots"], worker["draining"]) for worker in keyloom.workers()]
+        [(1, False)]
+    """
     return current_session().workers()

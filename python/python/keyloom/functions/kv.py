@@ -8,16 +8,16 @@ is collected.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from keyloom.expressions import Expression, column_or_expression, struct
-from keyloom.kv import OnError
+from keyloom._lookups import OnError, check_options
 from keyloom.session import current_session
 
 __all__ = ["kv_batch_get", "kv_exists", "kv_get"]
 
-Key = Expression | str | Sequence[str]
-"""A key: an expression, a column's name, or the names of several columns that are a key together."""
+Key: TypeAlias = Expression | str | Sequence[str | Expression]
+"""A key: an expression, a column's name, or several of them that are a key together."""
 
 
 def kv_get(
@@ -130,6 +130,7 @@ def _call(
     batch_size: int | None,
 ) -> Expression:
     key = struct(*row_ids) if isinstance(row_ids, (list, tuple)) else column_or_expression(row_ids)
+    check_options(on_error, batch_size)
     wanted = [columns] if isinstance(columns, str) else None if columns is None else list(columns)
     session = current_session()
     call = session._rust.kv_call(function, key._expr, source, wanted, on_error, batch_size)

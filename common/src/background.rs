@@ -1,20 +1,24 @@
-//! The runtime of a cluster within the process: what it runs goes on, whichever runtimes its callers use
-//! and drop meanwhile.
+//! Runtimes beside the caller's: what they run goes on, whichever runtimes callers use and drop
+//! meanwhile, and however long it takes.
 
-use keyloom_common::{Error, Result};
+use crate::error::{Error, Result};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 /// Threads that stop when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Background {
+pub struct Background {
     handle: Handle,
     runtime: Option<Runtime>,
 }
 
 impl Background {
-    pub(crate) fn start(threads: usize) -> Result<Self> {
+    /// Starts threads under a name.
+    ///
+    /// # Errors
+    /// `resource_exhausted` if there are no more threads to be had.
+    pub fn start(name: &str, threads: usize) -> Result<Self> {
         let runtime = Builder::new_multi_thread()
-            .thread_name("keyloom")
+            .thread_name(name)
             .worker_threads(threads)
             .enable_all()
             .build()
@@ -22,7 +26,8 @@ impl Background {
         Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
     }
 
-    pub(crate) fn handle(&self) -> &Handle {
+    /// The runtime.
+    pub fn handle(&self) -> &Handle {
         &self.handle
     }
 }
