@@ -19,7 +19,7 @@ use keyloom_common::{
     Error, Result,
     functions::{CallOptions, Function, KvCall, KvFunction},
     lookup::{Answer, Call, Fetch},
-    store::{Access, AttachedStore, KeyColumns, StoreKind},
+    store::{Access, AttachedStore, KeyColumns, Snapshot, StoreKind},
 };
 use keyloom_coordinator::planner::set_access;
 use keyloom_worker::{Direct, TasksShared};
@@ -45,6 +45,14 @@ impl OpenStore {
     /// The store's columns.
     pub fn schema(&self) -> &SchemaRef {
         self.store.schema()
+    }
+
+    /// The version of a Lance dataset; none of what has no versions.
+    pub fn version(&self) -> Option<u64> {
+        match self.store.description.snapshot {
+            Snapshot::Version { number, .. } => Some(number),
+            Snapshot::Immutable => None,
+        }
     }
 
     /// Prepares one of the functions for many calls. `key` names the store's columns that are looked

@@ -3,15 +3,17 @@
 use std::collections::HashSet;
 
 use datafusion::{
+    arrow::datatypes::DataType,
     common::{
         Column, UnnestOptions,
         tree_node::{Transformed, TreeNode, TreeNodeRecursion},
     },
     dataframe::DataFrame,
     error::DataFusionError,
-    functions_nested::expr_fn::cardinality,
+    functions_nested::expr_fn::{cardinality, range},
     logical_expr::{
-        Expr as Logical, LogicalPlanBuilder, SortExpr, utils::find_aggregate_exprs, when,
+        Expr as Logical, ExprSchemable, LogicalPlanBuilder, SortExpr, utils::find_aggregate_exprs,
+        when,
     },
     prelude::lit,
     scalar::ScalarValue,
@@ -190,9 +192,21 @@ impl Frame {
         self.with_other(other, |frame, other| Ok(frame.union(other)?))
     }
 
-    /// A row for each element of lists, and one of nulls for a list that has none.
-    fn explode(&self, names: Vec<String>) -> PyResult<Self> {
-        self.with(|frame| explode(frame, &names))
+    /// A row for each element of lists, and one of nulls for a list that has none unless these are left
+    /// out. The elements' places, from 0, may become a column.
+    #[pyo3(signature = (names, place, keep_empty))]
+    fn explode(
+        &self,
+        names: Vec<String>,
+        place: Option<String>,
+        keep_empty: bool,
+    ) -> PyResult<Self> {
+        if let Some(place) = &place {
+            let all = columns(self.get()?);
+            let names = all.iter().map(|column| column.name.as_str());
+            check_names(names.chain([place.as_str()])).map_err(raise)?;
+        }
+        self.with(|frame| explode(frame, &names, place.as_deref(), keep_empty))
     }
 
     fn aggregate(
@@ -222,6 +236,14 @@ impl Frame {
         self.with_other(other, |left, right| join::join(left, right, &names, how))
     }
 
+    /// The query as it was asked, and as it is after optimizing, as text.
+    fn logical_plans(&self) -> PyResult<(String, String)> {
+        let frame = self.get()?.clone();
+        let asked = frame.logical_plan().display_indent().to_string();
+        let optimized = frame.into_optimized_plan().map_err(raise)?;
+        Ok((asked, optimized.display_indent().to_string()))
+    }
+
     /// The physical plan as text.
     fn explain(&self, py: Python<'_>, analyze: bool) -> PyResult<String> {
         let Plan { frame, session } = self.plan.get().map_err(raise)?.clone();
@@ -235,8 +257,13 @@ impl Frame {
     }
 }
 
-fn explode(frame: DataFrame, names: &[String]) -> Result<DataFrame> {
-    let (mut exprs, mut lists) = (Vec::new(), Vec::new());
+fn explode(
+    frame: DataFrame,
+    names: &[String],
+    place: Option<&str>,
+    keep_empty: bool,
+) -> Result<DataFrame> {
+    let (mut exprs, mut lists, mut places) = (Vec::new(), Vec::new(), None);
     for (column, field) in columns(&frame).into_iter().zip(frame.schema().fields()) {
         let name = column.name.clone();
         if !names.contains(&name) {
@@ -248,13 +275,21 @@ fn explode(frame: DataFrame, names: &[String]) -> Result<DataFrame> {
             return Err(Error::invalid(format!("column '{name}' is {kind} and no list")));
         }
         let list = Logical::Column(column);
+        if let Some(place) = place.filter(|_| lists.is_empty()) {
+            let length = cardinality(list.clone()).cast_to(&DataType::Int64, frame.schema())?;
+            places = Some(range(lit(0_i64), length, lit(1_i64)).alias(place));
+        }
         let empty = cardinality(list.clone()).eq(lit(0_u64));
         let list = when(empty, lit(ScalarValue::Null)).otherwise(list)?;
         exprs.push(list.alias(&name));
         lists.push(Column::from_name(name));
     }
+    if let Some(place) = place.filter(|_| places.is_some()) {
+        lists.push(Column::from_name(place));
+    }
+    exprs.extend(places);
     let (state, plan) = frame.select(exprs)?.into_parts();
-    let options = UnnestOptions { preserve_nulls: true, ..UnnestOptions::default() };
+    let options = UnnestOptions { preserve_nulls: keep_empty, ..UnnestOptions::default() };
     let plan = LogicalPlanBuilder::from(plan).unnest_columns_with_options(lists, options)?;
     Ok(DataFrame::new(state, plan.build()?))
 }

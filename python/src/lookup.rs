@@ -29,6 +29,11 @@ impl OpenStore {
         crate::arrow::schema(py, self.0.get().map_err(raise)?.schema())
     }
 
+    /// The version of a Lance dataset.
+    fn version(&self) -> PyResult<Option<u64>> {
+        Ok(self.0.get().map_err(raise)?.version())
+    }
+
     /// Prepares one of the three functions.
     #[pyo3(signature = (function, columns, on_error, batch_size, key))]
     fn prepare(

@@ -42,7 +42,7 @@ WRONG = {
     "keyloom.kv_get(1)": 'Argument 1 to "kv_get" has incompatible type "int"',
     "keyloom.attach('x')": 'Argument 1 to "attach" has incompatible type "str"',
     "keyloom.get_kv('x').get('y')['z']": 'Value of type "dict[str, Any] | None" is not indexable',
-    "len(keyloom.get_kv('x').exists('y'))": 'Argument 1 to "len" has incompatible type "bool | None"',
+    "len(keyloom.get_kv('x').exists('y'))": 'Argument 1 to "len" has incompatible type "bool | No',
     "keyloom.Session(workers='2')": 'Argument "workers" to "Session" has incompatible type "str"',
     "df['x'].cast('int64').sun()": '"Expression" has no attribute "sun"',
 }

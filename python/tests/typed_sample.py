@@ -1,4 +1,4 @@
-"""The package as a typed user writes it: mypy checks the types, and running it checks the values."""
+"""The package as a typed user writes it: mypy checks the types, running it checks the values."""
 
 from __future__ import annotations
 

@@ -10,26 +10,32 @@ import pyarrow as pa
 
 from keyloom._lookups import Columns, _array
 from keyloom.exceptions import InvalidError
-from keyloom.kv import AttachedKV, KVStore
+from keyloom.kv import AttachedKV, KVStore, LanceKV, MemoryKV
 
 
 def by_value(store: Any) -> KVStore:
     """The description of a store, under the alias that it has in its session, if it has one.
 
-    It can be pickled, and is asked in the process where it is, also if the session is a cluster's. It is
-    a store of its own: it opens at the version that is the newest when it is first asked.
+    It can be pickled, and is asked in the process where it is, also if the session is a cluster's. In
+    every process it reads the version of a dataset that it has here and now.
 
     Raises:
         TypeError: It is no store.
     """
     if not isinstance(store, (KVStore, AttachedKV)):
         raise TypeError(f"a store is what load_kv or attach returned, not {type(store).__name__}")
-    described = store._store if isinstance(store, AttachedKV) else store
-    name = store.alias if isinstance(store, AttachedKV) else store.name
-    parts: Any = described.__reduce__()
-    kind, (_, *options) = parts
-    copy: KVStore = kind(name, *options)
-    return copy
+    if isinstance(store, AttachedKV):
+        return _copy(store._store, store.alias, store.version)
+    return _copy(store, store.name, store._open().version())
+
+
+def _copy(store: KVStore, name: str, version: int | None) -> KVStore:
+    if isinstance(store, MemoryKV):
+        return MemoryKV(name, store._rows, store._key)
+    if not isinstance(store, LanceKV):
+        raise TypeError(f"a {type(store).__name__} cannot be copied")
+    pin = {} if version is None or "tag" in store._options else {"version": version}
+    return LanceKV(name, {**store._options, **pin})
 
 
 @dataclass(frozen=True)

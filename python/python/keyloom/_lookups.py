@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import decimal
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import pyarrow as pa
@@ -241,7 +240,7 @@ class Lookups:
             >>> asyncio.run(ages.aget("bob"))
             {'key': 'bob', 'value': 40}
         """
-        return await asyncio.to_thread(self.get, keys, columns, on_error, key=key)
+        return await _in_a_thread(self.get, keys, columns, on_error, key=key)
 
     @overload
     async def aexists(self, keys: OneKey, *, key: Columns = None) -> bool | None: ...
@@ -251,7 +250,7 @@ class Lookups:
 
     async def aexists(self, keys: Any, *, key: Columns = None) -> Any:
         """As :meth:`exists`, while the event loop goes on."""
-        return await asyncio.to_thread(self.exists, keys, key=key)
+        return await _in_a_thread(self.exists, keys, key=key)
 
     async def abatch_get(
         self,
@@ -263,7 +262,7 @@ class Lookups:
         key: Columns = None,
     ) -> pa.Array:
         """As :meth:`batch_get`, while the event loop goes on."""
-        return await asyncio.to_thread(
+        return await _in_a_thread(
             self.batch_get, keys, columns, batch_size, on_error, key=key
         )
 
@@ -280,6 +279,13 @@ class Lookups:
         if keys is None or isinstance(keys, _SCALARS):
             return lookup.answers(_array([keys]))[0].as_py()
         return lookup.answers(_array(keys))
+
+
+async def _in_a_thread(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    # Imported here: it takes as long as the whole package.
+    import asyncio
+
+    return await asyncio.to_thread(call, *arguments, **options)
 
 
 def _array(keys: Any) -> pa.Array:

@@ -395,8 +395,18 @@ class DataFrame:
 
     union_all = concat
 
-    def explode(self, *columns: Expression | str) -> DataFrame:
+    def explode(
+        self,
+        *columns: Expression | str,
+        index_column: str | None = None,
+        ignore_empty_and_null: bool = False,
+    ) -> DataFrame:
         """A row for each element of columns of lists; null for a list that is null or empty.
+
+        Args:
+            *columns: The lists. Those of a row go side by side, the shorter ones filled with nulls.
+            index_column: A column for the elements' places in the first list, from 0.
+            ignore_empty_and_null: Whether a list that is null or empty gives no row.
 
         Example:
             >>> import keyloom
@@ -408,7 +418,8 @@ class DataFrame:
         if not names:
             raise InvalidError("explode needs the name of a column")
         self._check(names)
-        return self._answer(self._frame.explode(names))
+        frame = self._frame.explode(names, index_column, not ignore_empty_and_null)
+        return self._answer(frame)
 
     def drop_null(self, *columns: Expression | str) -> DataFrame:
         """The rows that have no null in some columns, or in any.
@@ -717,10 +728,21 @@ class DataFrame:
 
     __iter__ = iter_rows
 
-    def explain(self, analyze: bool = False, *, file: IO[str] | None = None) -> None:
-        """Prints the plan: which stores are asked for what, and how. With ``analyze``, the query is run,
-        and each step shows what it counted."""
-        print(self._frame.explain(analyze), file=sys.stdout if file is None else file)
+    def explain(
+        self, show_all: bool = False, *, analyze: bool = False, file: IO[str] | None = None
+    ) -> None:
+        """Prints the plan: which stores are asked for what, and how.
+
+        Args:
+            show_all: Whether to print the query as it was asked and as it was optimized, too.
+            analyze: Whether to run the query: each step then shows what it counted.
+            file: Where to print; stdout if not given.
+        """
+        out = sys.stdout if file is None else file
+        if show_all:
+            asked, optimized = self._frame.logical_plans()
+            print(f"As asked:\n{asked}\n\nOptimized:\n{optimized}\n\nAs it runs:", file=out)
+        print(self._frame.explain(analyze), file=out)
 
     # What people see.
 

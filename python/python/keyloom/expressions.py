@@ -11,7 +11,7 @@ from keyloom import _keyloom
 from keyloom.datatype import arrow_type
 from keyloom.exceptions import InvalidError
 
-__all__ = ["CaseExpression", "Expression", "When", "coalesce", "col", "lit", "struct", "when"]
+__all__ = ["CaseExpression", "Expression", "When", "coalesce", "col", "get", "lit", "struct", "when"]
 
 _LATER: Any = object()
 """A value that is still to be said: None is one."""
@@ -692,6 +692,11 @@ def coalesce(*values: Any) -> Expression:
         raise InvalidError("coalesce needs a value")
     first, *others = (to_expression(value) for value in values)
     return first.coalesce(*others)
+
+
+def get(expr: Expression | str, part: str | int, default: Any = None) -> Expression:
+    """A field of structs, or an element of lists: :meth:`Expression.get`."""
+    return column_or_expression(expr).get(part, default)
 
 
 def struct(*fields: Expression | str) -> Expression:

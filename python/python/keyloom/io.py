@@ -98,10 +98,30 @@ def read_json(path: str | Path | Sequence[str | Path], **options: Any) -> DataFr
 
 
 def read_ipc(path: str | Path | Sequence[str | Path], **options: Any) -> DataFrame:
-    """A frame of Arrow IPC files. Options are those of :func:`read`."""
+    """A frame of Arrow IPC files. Options are those of :func:`read`.
+
+    Example:
+        >>> import keyloom, pathlib, pyarrow, tempfile
+        >>> table = pyarrow.table({"x": [1, 2]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = str(pathlib.Path(folder, "numbers.arrow"))
+        ...     with pyarrow.OSFile(path, "wb") as file:
+        ...         with pyarrow.ipc.new_file(file, table.schema) as writer:
+        ...             writer.write_table(table)
+        ...     keyloom.read_ipc(path).to_pydict()
+        {'x': [1, 2]}
+    """
     return _read(path, "arrow", options)
 
 
 def read_lance(uri: str | Path, version: int | None = None, **options: Any) -> DataFrame:
-    """A frame of a Lance dataset: its newest version, another ``version``, or one with a ``tag``."""
+    """A frame of a Lance dataset: its newest version, another ``version``, or one with a ``tag``.
+
+    Raises:
+        NotFoundError: There is no such dataset, or it has no such version.
+
+    Example:
+        >>> import keyloom
+        >>> keyloom.read_lance("items.lance", version=3).show()  # doctest: +SKIP
+    """
     return read(uri, format="lance", version=version, **options)

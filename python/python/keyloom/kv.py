@@ -152,6 +152,11 @@ class AttachedKV(Lookups):
         return self._store.backend_type
 
     @property
+    def version(self) -> int | None:
+        """The version of the dataset that lookups without a query read; ``None`` for memory."""
+        return self._open().version()
+
+    @property
     def schema(self) -> pa.Schema:
         """The columns of the store, the key's among them."""
         return self._session._rust.kv_schema(self._alias)
@@ -260,8 +265,8 @@ def _lance(name: str, uri: Any, key: Any, initial_data: Any, options: dict[str, 
         kind, words = _LANCE_OPTIONS[option]
         if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
             # The value may hold a secret.
-            given = type(value).__name__
-            raise InvalidError(f"KV store '{name}': {option} is {words}, not a {given}")
+            other = type(value).__name__
+            raise InvalidError(f"KV store '{name}': {option} is {words}, not a {other}")
     given = {"uri": str(uri), "key": key, **options}
     return LanceKV(name, {option: value for option, value in given.items() if value is not None})
 

@@ -34,7 +34,6 @@ _active: ContextVar[Session | None] = ContextVar("keyloom_session", default=None
 _default: tuple[int, Session] | None = None
 """The session of code outside of any ``with``, and the process that it belongs to."""
 
-Store = TypeVar("Store", bound=KVStore)
 
 
 class Session:
@@ -238,7 +237,13 @@ def process_session() -> Session:
 
 
 def session() -> Session:
-    """The same as :func:`current_session`."""
+    """The same as :func:`current_session`.
+
+    Example:
+        >>> import keyloom
+        >>> keyloom.session() is keyloom.current_session()
+        True
+    """
     return current_session()
 
 

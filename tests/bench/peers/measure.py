@@ -11,7 +11,12 @@ from typing import Any
 from job import STORES, Job
 
 # What the figures call each peer, and its module.
-PEERS = {"daft join": "daft_join", "polars join": "polars_join", "pylance script": "pylance_script"}
+PEERS = {
+    "keyloom in python": "keyloom_package",
+    "daft join": "daft_join",
+    "polars join": "polars_join",
+    "pylance script": "pylance_script",
+}
 
 
 def main() -> None:
