@@ -17,25 +17,23 @@ def by_value(store: Any) -> KVStore:
     """The description of a store, under the alias that it has in its session, if it has one.
 
     It can be pickled, and is asked in the process where it is, also if the session is a cluster's. In
-    every process it reads the version of a dataset that it has here and now.
+    every process it reads the version of a dataset that is the newest here and now.
 
     Raises:
         TypeError: It is no store.
     """
     if not isinstance(store, (KVStore, AttachedKV)):
         raise TypeError(f"a store is what load_kv or attach returned, not {type(store).__name__}")
-    if isinstance(store, AttachedKV):
-        return _copy(store._store, store.alias, store.version)
-    return _copy(store, store.name, store._open().version())
-
-
-def _copy(store: KVStore, name: str, version: int | None) -> KVStore:
-    if isinstance(store, MemoryKV):
-        return MemoryKV(name, store._rows, store._key)
-    if not isinstance(store, LanceKV):
-        raise TypeError(f"a {type(store).__name__} cannot be copied")
-    pin = {} if version is None or "tag" in store._options else {"version": version}
-    return LanceKV(name, {**store._options, **pin})
+    described = store._store if isinstance(store, AttachedKV) else store
+    name = store.alias if isinstance(store, AttachedKV) else store.name
+    if isinstance(described, MemoryKV):
+        return MemoryKV(name, described._rows, described._key)
+    if not isinstance(described, LanceKV):
+        raise TypeError(f"a {type(described).__name__} cannot be copied")
+    options = described._options
+    if "tag" not in options:
+        options = {**options, "version": LanceKV(name, options)._open().version()}
+    return LanceKV(name, options)
 
 
 @dataclass(frozen=True)
