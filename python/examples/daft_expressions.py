@@ -1,7 +1,6 @@
 """Lookups as Daft expressions: two stores, a choice between them by row, and a fallback."""
 
 import daft
-
 import keyloom.daft
 from keyloom.daft import kv_batch_get, kv_exists, kv_get, load_kv
 

@@ -1,9 +1,8 @@
 """Lookups in Polars, in eager and in lazy frames."""
 
-import polars as pl
-
 import keyloom
 import keyloom.polars  # gives frames the namespace `keyloom`
+import polars as pl
 from keyloom.kv import load_kv
 
 

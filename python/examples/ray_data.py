@@ -2,7 +2,6 @@
 
 import pyarrow as pa
 import ray
-
 from keyloom.kv import load_kv
 from keyloom.ray import KVEnrich
 

@@ -1,10 +1,9 @@
 """Batches for training whose features come from a store: a dataset of keys, and a collate function."""
 
 import pyarrow as pa
-from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
-
 from keyloom.kv import load_kv
 from keyloom.torch import KVCollate, KVDataset
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
 ITEMS = pa.table(
     {

@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import keyloom
 import pyarrow as pa
 import pytest
-
-import keyloom
 from data import WORKERS, write_lance
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -5,13 +5,12 @@ import datetime
 from decimal import Decimal
 
 import duckdb
+import keyloom
 import nanoarrow
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-
-import keyloom
 from keyloom import col
 
 UTC = datetime.timezone.utc
@@ -313,7 +312,7 @@ def test_duckdb_gives_and_takes_rows():
         (2, "row 2", 4),
     ]
     assert duckdb.sql("SELECT sum(twice), max(s) FROM wider").fetchall() == [(6, "row 2")]
-    collected = wider.collect()
+    collected = wider.collect()  # noqa: F841 (DuckDB finds it by its name)
     assert duckdb.sql("SELECT sum(twice), max(s) FROM collected").fetchall() == [(6, "row 2")]
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import keyloom
 import pyarrow as pa
 import pytest
-
-import keyloom
 from data import WORKERS
 from keyloom import col, when
 from keyloom.functions.kv import kv_batch_get, kv_exists, kv_get

@@ -30,7 +30,9 @@ def test_the_commands_are_of_the_build_of_the_package():
 
 
 def test_the_module_is_the_command():
-    code, out, err = output(sys.executable, "-m", "keyloom", "sql", "SELECT 1 + 1 AS two", "--format", "csv")
+    code, out, err = output(
+        sys.executable, "-m", "keyloom", "sql", "SELECT 1 + 1 AS two", "--format", "csv"
+    )
     assert (code, out) == (0, "two\n2\n")
     assert err.startswith("1 row in ")
 

@@ -21,10 +21,9 @@ import pytest
 
 daft = pytest.importorskip("daft")
 
-from daft import DataType, col  # noqa: E402
-
 import keyloom  # noqa: E402
 import keyloom.daft  # noqa: E402
+from daft import DataType, col  # noqa: E402
 from keyloom.daft import (  # noqa: E402
     attach,
     kv_batch_get,
@@ -109,7 +108,9 @@ def test_kv_batch_get_refuses_single_keys() -> None:
     refused = message_of(
         keyloom.InvalidError, lambda: found(kv_batch_get("id", source="people"), id=[1])
     )
-    assert refused == "kv_batch_get takes lists of keys in Daft, not int64; kv_get takes single keys"
+    assert (
+        refused == "kv_batch_get takes lists of keys in Daft, not int64; kv_get takes single keys"
+    )
 
 
 def test_kv_exists_answers_in_both_modes() -> None:
@@ -297,7 +298,12 @@ def test_when_asks_for_the_rows_alone_that_take_its_branch(halves: Any) -> None:
     answers = halves.select(
         when(is_left).then(left).alias("one"),
         when(is_left, left).when(is_right, right).alias("chained"),
-        when(is_left).then(left["value"]).when(is_right).then(right["value"]).otherwise(0).alias("value"),
+        when(is_left)
+        .then(left["value"])
+        .when(is_right)
+        .then(right["value"])
+        .otherwise(0)
+        .alias("value"),
         when(is_right).then("r").otherwise(when(is_left).then("l")).alias("plain"),
         when(is_left).then(left.alias("x")).when(is_right).then(right.alias("x")),
     )
@@ -481,7 +487,9 @@ def test_the_guides_conditions(attach_lance: Callable[..., None]) -> None:
 
 def test_the_guides_fallbacks(attach_lance: Callable[..., None]) -> None:
     attach_lance("primary_store", "item_id", {"item_1": {"name": "lamp"}})
-    attach_lance("secondary_store", "item_id", {"item_1": {"name": "x"}, "item_2": {"name": "desk"}})
+    attach_lance(
+        "secondary_store", "item_id", {"item_1": {"name": "x"}, "item_2": {"name": "desk"}}
+    )
     # Daft refuses to name a column that a frame does not have yet: df["primary_data"].
     code = re.sub(r'df\[("\w+")\]', r"daft.col(\1)", guide_block("Error Handling and Fallbacks"))
     answers = run(code)["df_with_fallback"].to_pydict()
@@ -532,9 +540,7 @@ def test_on_rays_runner() -> None:
     pytest.importorskip("ray")
     command = [sys.executable, "-c", textwrap.dedent(ON_RAY)]
     environment = {**os.environ, "DAFT_PROGRESS_BAR": "0"}
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=TIMEOUT, env=environment
-    )
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, env=environment)
     expected = {
         "row": [{"id": 2, "name": None}, None, None, {"id": 1, "name": "ann"}],
         "rows": [[{"name": "ann"}], None, [], [None, {"name": None}]],

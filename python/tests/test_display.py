@@ -5,10 +5,9 @@ import sys
 from decimal import Decimal
 from types import SimpleNamespace
 
+import keyloom
 import pyarrow as pa
 import pytest
-
-import keyloom
 from keyloom import _progress, col
 from keyloom._progress import Progress
 from keyloom.functions.kv import kv_get

@@ -14,13 +14,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keyloom
 import nbformat
 import pyarrow as pa
 import pytest
-from nbclient import NotebookClient
-
-import keyloom
 from data import write_lance
+from nbclient import NotebookClient
 
 PYTHON = Path(__file__).resolve().parents[1]
 DOCUMENTS = ["README.md", "docs/coming-from.md"]

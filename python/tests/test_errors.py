@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import keyloom
+import pytest
 from keyloom import exceptions
 from keyloom.functions.kv import kv_batch_get, kv_exists, kv_get
 from keyloom.kv import load_kv

@@ -5,11 +5,10 @@ import datetime
 import pickle
 from decimal import Decimal
 
+import keyloom
 import numpy as np
 import pyarrow as pa
 import pytest
-
-import keyloom
 from keyloom import DataType, col, lit, when
 from keyloom.functions import coalesce, struct
 from keyloom.functions.kv import kv_get

@@ -6,13 +6,12 @@ as it is written, and nothing runs before rows are asked for.
 
 import pickle
 
+import keyloom
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-
-import keyloom
 from keyloom import col, lit
 from keyloom.functions.kv import kv_get
 from keyloom.kv import load_kv

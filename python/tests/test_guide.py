@@ -18,10 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keyloom
 import pyarrow as pa
 import pytest
-
-import keyloom
 from keyloom.functions.kv import kv_batch_get, kv_exists, kv_get
 from keyloom.kv import load_kv
 

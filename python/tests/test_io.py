@@ -2,12 +2,11 @@
 
 import sys
 
+import keyloom
 import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
-
-import keyloom
 from keyloom import col
 
 

@@ -7,12 +7,11 @@ import pickle
 import uuid
 from decimal import Decimal
 
+import keyloom
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-
-import keyloom
 from keyloom.functions.kv import kv_get
 from keyloom.kv import load_kv
 

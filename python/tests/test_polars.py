@@ -14,7 +14,7 @@ import pytest
 pl = pytest.importorskip("polars")
 
 import keyloom  # noqa: E402
-import keyloom.polars  # noqa: E402, F401
+import keyloom.polars  # noqa: E402
 from keyloom.kv import load_kv  # noqa: E402
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "polars_namespace.py"

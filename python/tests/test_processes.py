@@ -16,9 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from pathlib import Path
 
-import pytest
-
 import keyloom
+import pytest
 from keyloom import col
 from keyloom.functions.kv import kv_get
 from keyloom.kv import load_kv
@@ -101,7 +100,9 @@ IN_CHILD = """
 
 
 def test_a_forked_child_cannot_use_its_parents_frame_and_is_told_what_to_do():
-    script = IN_CHILD + """
+    script = (
+        IN_CHILD
+        + """
     df = keyloom.from_pydict({"x": [1, 2]})
     print(df.to_pydict())
     in_child(lambda: print(df.to_pydict()))
@@ -109,6 +110,7 @@ def test_a_forked_child_cannot_use_its_parents_frame_and_is_told_what_to_do():
     in_child(lambda: print(df.count_rows()))
     print(df.where(col("x") > 1).to_pydict())
     """
+    )
     first, *children, last = run(script)
     assert first == "{'x': [1, 2]}"
     assert len(children) == 3
@@ -119,15 +121,20 @@ def test_a_forked_child_cannot_use_its_parents_frame_and_is_told_what_to_do():
 
 
 def test_a_forked_child_may_read_what_its_parent_collected():
-    script = IN_CHILD + """
+    script = (
+        IN_CHILD
+        + """
     df = keyloom.from_pydict({"x": [1, 2]}).collect()
     in_child(lambda: print(df.to_pydict(), len(df), repr(df).splitlines()[-1]))
     """
+    )
     assert run(script) == ["{'x': [1, 2]} 2 2 rows"]
 
 
 def test_a_forked_child_opens_a_session_of_its_own():
-    script = IN_CHILD + """
+    script = (
+        IN_CHILD
+        + """
     from keyloom.functions.kv import kv_get
     from keyloom.kv import load_kv
 
@@ -150,6 +157,7 @@ def test_a_forked_child_opens_a_session_of_its_own():
     answer()
     print(keyloom.list_kv())
     """
+    )
     looked_up = "{'value': [30]}"
     assert run(script) == [
         looked_up,
@@ -162,22 +170,28 @@ def test_a_forked_child_opens_a_session_of_its_own():
 
 
 def test_a_parents_session_in_a_child_is_refused_as_the_current_one_too():
-    script = IN_CHILD + """
+    script = (
+        IN_CHILD
+        + """
     with keyloom.Session() as session:
         in_child(lambda: keyloom.from_pydict({"x": [1]}))
         in_child(session.list_kv)
         in_child(session.close)
         print(keyloom.from_pydict({"x": [1]}).to_pydict())
     """
+    )
     first, second, last = run(script)
     assert "'spawn'" in first and "'spawn'" in second
     assert last == "{'x': [1]}"
 
 
 def test_a_child_that_was_forked_before_first_use_answers():
-    script = IN_CHILD + """
+    script = (
+        IN_CHILD
+        + """
     in_child(lambda: print(keyloom.from_pydict({"x": [1]}).to_pydict()))
     """
+    )
     assert run(script) == ["{'x': [1]}"]
 
 
@@ -203,7 +217,8 @@ def test_a_forked_child_exits_by_itself():
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_a_store_travels_to_a_process_that_is_started_anew(tmp_path, method):
     script = tmp_path / "script.py"
-    script.write_text(textwrap.dedent(f"""
+    script.write_text(
+        textwrap.dedent(f"""
             import multiprocessing
 
             import keyloom
@@ -223,7 +238,8 @@ def test_a_store_travels_to_a_process_that_is_started_anew(tmp_path, method):
                 with multiprocessing.get_context("{method}").Pool(1) as pool:
                     print(pool.apply(ages, (store, ["ann", "eve"])))
                 print(ages(store, ["ann"]))
-            """))
+            """)
+    )
     command = [sys.executable, "-u", script]
     done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_SECONDS)
     assert (done.returncode, done.stdout.splitlines()) == (
@@ -247,7 +263,9 @@ def test_a_store_travels_to_a_process_that_is_started_anew(tmp_path, method):
     ],
 )
 def test_ctrl_c_ends_a_query_and_the_session_works_afterwards(query):
-    script = ENDLESS + f"""
+    script = (
+        ENDLESS
+        + f"""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         print("running")
@@ -256,6 +274,7 @@ def test_ctrl_c_ends_a_query_and_the_session_works_afterwards(query):
         print("interrupted")
     print(numbers.limit(2).to_pydict())
     """
+    )
     process = Script(script)
     assert process.line() == "running"
     process.interrupt()
@@ -267,7 +286,9 @@ def test_ctrl_c_ends_a_query_and_the_session_works_afterwards(query):
 
 
 def test_ctrl_c_ends_a_stream_that_another_library_reads():
-    script = ENDLESS + """
+    script = (
+        ENDLESS
+        + """
     import pyarrow as pa
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -283,6 +304,7 @@ def test_ctrl_c_ends_a_stream_that_another_library_reads():
         print("interrupted")
     print(numbers.limit(2).to_pydict())
     """
+    )
     process = Script(script)
     assert process.line() == "running"
     process.interrupt()
@@ -291,7 +313,9 @@ def test_ctrl_c_ends_a_stream_that_another_library_reads():
 
 
 def test_a_handler_of_signals_runs_while_a_query_waits():
-    script = ENDLESS + """
+    script = (
+        ENDLESS
+        + """
     class Enough(Exception):
         pass
 
@@ -305,6 +329,7 @@ def test_a_handler_of_signals_runs_while_a_query_waits():
     except Enough:
         print("enough")
     """
+    )
     assert run(script) == ["enough"]
 
 
@@ -364,9 +389,12 @@ def test_other_threads_run_while_a_query_waits():
 def test_a_thread_has_the_default_session_and_a_context_carries_its_own():
     sessions = []
     inner = keyloom.current_session()
-    look = lambda: sessions.append(keyloom.current_session())  # noqa: E731
+    carried = copy_context()
+
+    def look():
+        sessions.append(keyloom.current_session())
+
     for target in [look, lambda: carried.run(look)]:
-        carried = copy_context()
         thread = threading.Thread(target=target)
         thread.start()
         thread.join()
@@ -475,7 +503,9 @@ def test_frames_that_are_gone_leave_no_threads_and_no_files():
 
 
 def test_the_interpreter_exits_cleanly_while_a_thread_waits_for_a_query():
-    script = ENDLESS + """
+    script = (
+        ENDLESS
+        + """
     started = threading.Event()
 
     def work():
@@ -487,6 +517,7 @@ def test_the_interpreter_exits_cleanly_while_a_thread_waits_for_a_query():
     started.wait()
     print("leaving")
     """
+    )
     assert Script(script).end() == (0, ["leaving"], "")
 
 

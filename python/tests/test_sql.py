@@ -1,8 +1,7 @@
 """SQL: which frames its names mean, and what it answers."""
 
-import pytest
-
 import keyloom
+import pytest
 from keyloom import col
 from keyloom.kv import load_kv
 

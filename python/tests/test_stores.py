@@ -8,13 +8,12 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import keyloom
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-
-import keyloom
 from keyloom import coalesce, col, lit, when
 from keyloom.functions.kv import kv_batch_get, kv_exists, kv_get
 from keyloom.kv import load_kv

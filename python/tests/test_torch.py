@@ -14,11 +14,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from torch.utils.data import BatchSampler, DataLoader, SequentialSampler  # noqa: E402
-
 import keyloom  # noqa: E402
 from keyloom.kv import KVStore, load_kv  # noqa: E402
 from keyloom.torch import KVCollate, KVDataset  # noqa: E402
+from torch.utils.data import BatchSampler, DataLoader, SequentialSampler  # noqa: E402
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "torch_loader.py"
 TIMEOUT = 60
@@ -189,7 +188,13 @@ def test_a_missing_key_under_raise_is_named() -> None:
 
 @pytest.mark.parametrize(
     "keys",
-    [[2, 1], pa.array([2, 1]), torch.tensor([2, 1]), [torch.tensor(2), 1], pa.chunked_array([[2], [1]])],
+    [
+        [2, 1],
+        pa.array([2, 1]),
+        torch.tensor([2, 1]),
+        [torch.tensor(2), 1],
+        pa.chunked_array([[2], [1]]),
+    ],
     ids=lambda keys: type(keys).__name__,
 )
 def test_keys_of_many_kinds(keys: Any) -> None:

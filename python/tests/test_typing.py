@@ -7,9 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import keyloom
+import pytest
 import typed_sample
 
 TESTS = Path(__file__).resolve().parent

@@ -9,16 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import keyloom
 import pandas as pd
 import polars as pl
 import pyarrow as pa
-from typing_extensions import assert_type
-
-import keyloom
 from keyloom import DataFrame, DataType, Expression, GroupedDataFrame, Schema, Session
 from keyloom.expressions import CaseExpression, When
 from keyloom.functions.kv import kv_batch_get, kv_exists, kv_get
 from keyloom.kv import AttachedKV, KVStore, LanceKV, MemoryKV, load_kv
+from typing_extensions import assert_type
 
 PEOPLE = {"ann": {"age": 30, "city": "rome"}, "bob": {"age": 40, "city": None}}
 

@@ -37,7 +37,9 @@ def columns(data: Mapping[str, Any]) -> pa.Table:
     """The columns of a dict of columns."""
     for name, values in data.items():
         if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
-            raise InvalidError(f"column '{name}' is a list or an array, not {type(values).__name__}")
+            raise InvalidError(
+                f"column '{name}' is a list or an array, not {type(values).__name__}"
+            )
     arrays = {name: column(values) for name, values in data.items()}
     lengths = {len(values) for values in arrays.values()}
     if len(lengths) > 1:
@@ -67,7 +69,9 @@ def column(values: Any) -> pa.Array | pa.ChunkedArray:
 
 def rows(data: Sequence[Any]) -> pa.Table:
     """The rows of a list of dicts, or of Arrow tables; a key that a row lacks is null there."""
-    if data and all(hasattr(part, "__arrow_c_stream__") or hasattr(part, "__arrow_c_array__") for part in data):
+    if data and all(
+        hasattr(part, "__arrow_c_stream__") or hasattr(part, "__arrow_c_array__") for part in data
+    ):
         tables = [table(part) for part in data]
         try:
             return pa.concat_tables(tables)
@@ -85,7 +89,9 @@ def store_rows(name: str, data: Any, key: list[str] | None) -> tuple[pa.Table, l
     """The rows and the key of a memory store."""
     try:
         if data is None or (isinstance(data, Mapping) and not data and key is None):
-            empty = pa.schema([pa.field("key", pa.string(), nullable=False), ("value", pa.string())])
+            empty = pa.schema(
+                [pa.field("key", pa.string(), nullable=False), ("value", pa.string())]
+            )
             return empty.empty_table(), ["key"]
         if isinstance(data, Mapping) and key is None:
             return _pairs(data), ["key"]
@@ -103,7 +109,9 @@ def _pairs(data: Mapping[Any, Any]) -> pa.Table:
         raise InvalidError("some values are dicts and some are not")
     fields = rows(values)
     if "key" in fields.column_names:
-        raise InvalidError("the values have a field 'key', which is what the column of keys is called")
+        raise InvalidError(
+            "the values have a field 'key', which is what the column of keys is called"
+        )
     return fields.add_column(0, "key", column(keys))
 
 

@@ -15,7 +15,11 @@ MOST_CHARACTERS = 30
 def text_table(rows: pa.Table, total: int | None) -> str:
     """Rows between lines, and how many there are in all."""
     head, body = _cells(rows)
-    widths = [max(len(line) for cell in column for line in cell) for column in zip(*head, *body)] if head[0] else []
+    widths = (
+        [max(len(line) for cell in column for line in cell) for column in zip(*head, *body)]
+        if head[0]
+        else []
+    )
     line = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
 
     def shown(row: Sequence[Sequence[str]]) -> list[str]:
@@ -23,7 +27,9 @@ def text_table(rows: pa.Table, total: int | None) -> str:
         lines = []
         for at in range(height):
             parts = [cell[at] if at < len(cell) else "" for cell in row]
-            lines.append("|" + "|".join(f" {part.ljust(width)} " for part, width in zip(parts, widths)) + "|")
+            lines.append(
+                "|" + "|".join(f" {part.ljust(width)} " for part, width in zip(parts, widths)) + "|"
+            )
         return lines
 
     out = [line, *(part for row in head for part in shown(row)), line]
@@ -36,7 +42,9 @@ def html_table(rows: pa.Table, total: int | None) -> str:
     head, body = _cells(rows)
 
     def row(cells: Sequence[Sequence[str]], tag: str) -> str:
-        inner = "".join(f"<{tag}>{'<br>'.join(html.escape(part) for part in cell)}</{tag}>" for cell in cells)
+        inner = "".join(
+            f"<{tag}>{'<br>'.join(html.escape(part) for part in cell)}</{tag}>" for cell in cells
+        )
         return f"<tr>{inner}</tr>"
 
     above = "".join(row(cells, "th") for cells in head)
@@ -68,7 +76,13 @@ def _text(scalar: pa.Scalar) -> str:
     except ValueError:
         # Nanoseconds, and times that Python has no value for.
         value = str(scalar)
-    text = value if isinstance(value, str) else repr(value) if isinstance(value, (bytes, list, dict)) else str(value)
+    text = (
+        value
+        if isinstance(value, str)
+        else repr(value)
+        if isinstance(value, (bytes, list, dict))
+        else str(value)
+    )
     return text
 
 

@@ -262,9 +262,7 @@ class Lookups:
         key: Columns = None,
     ) -> pa.Array:
         """As :meth:`batch_get`, while the event loop goes on."""
-        return await _in_a_thread(
-            self.batch_get, keys, columns, batch_size, on_error, key=key
-        )
+        return await _in_a_thread(self.batch_get, keys, columns, batch_size, on_error, key=key)
 
     def _answer(
         self,

@@ -146,9 +146,7 @@ def kv_batch_get(
     return _call("kv_batch_get", row_ids, columns, on_error, source, batch_size)
 
 
-def kv_exists(
-    row_ids: Key, on_error: OnError = "raise", source: str | None = None
-) -> KVExpression:
+def kv_exists(row_ids: Key, on_error: OnError = "raise", source: str | None = None) -> KVExpression:
     """Asks a store whether it holds keys. No values are read.
 
     Args:
@@ -473,9 +471,9 @@ def install() -> None:
         if not hasattr(daft, name):
             setattr(daft, name, function)
     if not hasattr(Expression, "is_not_null"):
-        setattr(Expression, "is_not_null", Expression.not_null)
+        Expression.is_not_null = Expression.not_null
     if not hasattr(daft.attach, "_keyloom"):
-        setattr(daft, "attach", _attach_either(daft.attach))
+        daft.attach = _attach_either(daft.attach)
 
 
 def _attach_either(of_daft: Callable[..., Any]) -> Callable[..., Any]:
@@ -484,5 +482,5 @@ def _attach_either(of_daft: Callable[..., Any]) -> Callable[..., Any]:
         wanted = attach if isinstance(object, KVStore) else of_daft
         return wanted(object, alias, **options)
 
-    setattr(attach_either, "_keyloom", True)
+    attach_either._keyloom = True
     return attach_either

@@ -226,7 +226,9 @@ class DataFrame:
         for name, expr in columns.items():
             if not isinstance(expr, Expression):
                 hint = "col(…) is a column, lit(…) a value"
-                raise TypeError(f"column '{name}' is an expression, not {type(expr).__name__}; {hint}")
+                raise TypeError(
+                    f"column '{name}' is an expression, not {type(expr).__name__}; {hint}"
+                )
             parts.append(expr.alias(name))
         frame = self._frame.with_columns([(part.name(), part._expr) for part in parts])
         return _exploded(self._answer(frame), parts)
@@ -351,7 +353,9 @@ class DataFrame:
         if not keys:
             raise InvalidError("sort needs something to sort by")
         if not len(keys) == len(down) == len(first):
-            raise InvalidError(f"{len(keys)} keys to sort by, but {len(down)} desc and {len(first)} nulls_first")
+            raise InvalidError(
+                f"{len(keys)} keys to sort by, but {len(down)} desc and {len(first)} nulls_first"
+            )
         order = [
             (column_or_expression(key)._expr, descends, descends if nulls is None else nulls)
             for key, descends, nulls in zip(keys, down, first)
@@ -390,7 +394,9 @@ class DataFrame:
             )
         for one, two in zip(ours, theirs):
             if one.type != two.type and not (_is_number(one.type) and _is_number(two.type)):
-                raise InvalidError(f"column '{one.name}' is {one.type} and {two.type}; cast one of them")
+                raise InvalidError(
+                    f"column '{one.name}' is {one.type} and {two.type}; cast one of them"
+                )
         return self._answer(self._frame.concat(other._frame))
 
     union_all = concat
@@ -602,11 +608,16 @@ class DataFrame:
             raise TypeError(f"a frame is joined with a frame, not with {type(other).__name__}")
         if on is not None and (left_on is not None or right_on is not None):
             raise InvalidError("on names the keys of both frames; leave out left_on and right_on")
-        left, right = _keys(on if on is not None else left_on), _keys(on if on is not None else right_on)
+        left, right = (
+            _keys(on if on is not None else left_on),
+            _keys(on if on is not None else right_on),
+        )
         if how == "cross" and (left or right):
             raise InvalidError("a cross join has no keys")
         if how != "cross" and (not left or len(left) != len(right)):
-            raise InvalidError(f"a join needs as many keys of both frames, not {len(left)} and {len(right)}")
+            raise InvalidError(
+                f"a join needs as many keys of both frames, not {len(left)} and {len(right)}"
+            )
         prefix = "right." if prefix is None and suffix is None else prefix or ""
         return self._answer(self._frame.join(other._frame, left, right, how, prefix, suffix or ""))
 
@@ -787,7 +798,10 @@ class DataFrame:
             shown = _first(pa.table(self._rows), self._preview)
             return _display.html_table(shown, self._rows.num_rows)
         table = _display.html_table(self._frame.schema().empty_table(), 0).partition("<small>")[0]
-        return table + "<small>not computed yet: show() prints the first rows, collect() computes all</small>"
+        return (
+            table
+            + "<small>not computed yet: show() prints the first rows, collect() computes all</small>"
+        )
 
     def __bool__(self) -> NoReturn:
         raise ValueError("a frame has no truth of its own; count_rows() counts its rows")
@@ -842,7 +856,9 @@ class DataFrame:
             path = path / f"{uuid.uuid4()}.parquet"
         unfinished = path.with_name(f".{path.name}.unfinished")
         try:
-            with pq.ParquetWriter(unfinished, self._frame.schema(), compression=compression) as writer:
+            with pq.ParquetWriter(
+                unfinished, self._frame.schema(), compression=compression
+            ) as writer:
                 for batch in self.to_arrow_iter():
                     writer.write_batch(batch)
             if write_mode == "overwrite" and not single_file:
@@ -875,7 +891,9 @@ class DataFrame:
         try:
             import lance
         except ImportError as error:
-            raise ImportError("write_lance needs the package pylance: pip install pylance") from error
+            raise ImportError(
+                "write_lance needs the package pylance: pip install pylance"
+            ) from error
         reader = pa.RecordBatchReader.from_batches(self._frame.schema(), self.to_arrow_iter())
         dataset = lance.write_dataset(reader, str(uri), mode=mode, **options)
         return from_arrow(pa.table({"uri": [str(uri)], "version": [dataset.version]}))
@@ -1062,7 +1080,9 @@ def _keys(keys: Any) -> list[str]:
     for key in keys if isinstance(keys, (list, tuple)) else [keys]:
         part = column_or_expression(key)
         if not part._expr.is_column(part.name()):
-            raise InvalidError(f"a key of a join is a column; add {part!r} as one, with with_column")
+            raise InvalidError(
+                f"a key of a join is a column; add {part!r} as one, with with_column"
+            )
         names.append(part.name())
     return names
 

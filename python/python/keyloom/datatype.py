@@ -127,5 +127,7 @@ def arrow_type(dtype: pa.DataType | type | str) -> pa.DataType:
         try:
             return pa.type_for_alias(dtype)
         except ValueError as error:
-            raise InvalidError(f"'{dtype}' is no name of a type, as 'int64' or 'string' are") from error
+            raise InvalidError(
+                f"'{dtype}' is no name of a type, as 'int64' or 'string' are"
+            ) from error
     raise InvalidError(f"{dtype!r} is no type; give a DataType, a pyarrow type or a name")

@@ -11,7 +11,17 @@ from keyloom import _keyloom
 from keyloom.datatype import arrow_type
 from keyloom.exceptions import InvalidError
 
-__all__ = ["CaseExpression", "Expression", "When", "coalesce", "col", "get", "lit", "struct", "when"]
+__all__ = [
+    "CaseExpression",
+    "Expression",
+    "When",
+    "coalesce",
+    "col",
+    "get",
+    "lit",
+    "struct",
+    "when",
+]
 
 _LATER: Any = object()
 """A value that is still to be said: None is one."""

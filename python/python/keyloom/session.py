@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from keyloom import _keyloom
 from keyloom.exceptions import InvalidError
@@ -33,7 +33,6 @@ _active: ContextVar[Session | None] = ContextVar("keyloom_session", default=None
 
 _default: tuple[int, Session] | None = None
 """The session of code outside of any ``with``, and the process that it belongs to."""
-
 
 
 class Session:
@@ -107,13 +106,17 @@ class Session:
             self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._session is None else f"stores: {', '.join(self.list_kv()) or 'none'}"
+        state = (
+            "closed" if self._session is None else f"stores: {', '.join(self.list_kv()) or 'none'}"
+        )
         return f"Session({self._address}, {state})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a session cannot be pickled; open one in the other process")
 
-    def attach(self, store: KVStore, alias: str | None = None, *, replace: bool = False) -> AttachedKV:
+    def attach(
+        self, store: KVStore, alias: str | None = None, *, replace: bool = False
+    ) -> AttachedKV:
         """Opens a store once, to learn its columns, and gives it an alias.
 
         Args:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from keyloom.expressions import Expression, column_or_expression, struct
 from keyloom._lookups import OnError, check_options
+from keyloom.expressions import Expression, column_or_expression, struct
 from keyloom.session import current_session
 
 __all__ = ["kv_batch_get", "kv_exists", "kv_get"]
@@ -49,7 +49,8 @@ def kv_get(
         >>> with keyloom.Session():
         ...     _ = keyloom.attach(load_kv("memory", name="ages", initial_data={"ann": 30}))
         ...     df = keyloom.from_pydict({"who": ["ann", "bob"]})
-        ...     df.with_column("age", kv_get("who", source="ages", columns="value", on_error="null")).to_pydict()
+        ...     age = kv_get("who", "value", "null", source="ages")
+        ...     df.with_column("age", age).to_pydict()
         {'who': ['ann', 'bob'], 'age': [{'value': 30}, None]}
     """
     return _call("kv_get", row_ids, columns, on_error, source, None)
@@ -92,9 +93,7 @@ def kv_batch_get(
     return _call("kv_batch_get", row_ids, columns, on_error, source, batch_size)
 
 
-def kv_exists(
-    row_ids: Key, on_error: OnError = "raise", source: str | None = None
-) -> Expression:
+def kv_exists(row_ids: Key, on_error: OnError = "raise", source: str | None = None) -> Expression:
     """Asks a store whether it holds keys. No values are read.
 
     Args:
