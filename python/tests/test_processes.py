@@ -540,3 +540,33 @@ def test_importing_writes_nothing_and_knows_its_version():
     print(keyloom.__version__ == keyloom.__build__.partition("+")[0])
     """
     assert Script(script).end() == (0, ["True"], "")
+
+
+def test_ctrl_c_stops_a_job_of_a_cluster(cluster):
+    script = f"""
+    import time
+
+    def wait_for(running):
+        deadline = time.monotonic() + {DEADLINE_SECONDS}
+        while any(worker["running"] for worker in keyloom.workers()) != running:
+            assert time.monotonic() < deadline
+
+    def interrupt():
+        with keyloom.connect({cluster!r}):
+            wait_for(True)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with keyloom.connect({cluster!r}):
+        slow = col("x")
+        for _ in range(15):
+            slow = slow.hash()
+        df = keyloom.from_pydict({{"x": range(2_000_000)}}).select(slow.count())
+        threading.Thread(target=interrupt).start()
+        try:
+            df.collect()
+        except KeyboardInterrupt:
+            print("interrupted")
+        wait_for(False)
+        print(keyloom.from_pydict({{"x": [1]}}).to_pydict())
+    """
+    assert run(script) == ["interrupted", "{'x': [1]}"]

@@ -10,7 +10,10 @@ use keyloom_common::{
     rpc::{Next, Submission},
 };
 use tokio::{runtime::Handle, sync::mpsc};
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::AbortOnDropHandle,
+};
 
 use super::run::{self, Prepared};
 use crate::{blobs::Blobs, dispatch::Dispatcher, gather::JobContext, settings::Settings};
@@ -24,6 +27,7 @@ pub(super) struct Job {
     reader: tokio::sync::Mutex<Reader>,
     asked: Mutex<Instant>,
     run: AbortOnDropHandle<()>,
+    _stop: DropGuard,
 }
 
 #[derive(Debug)]
@@ -52,17 +56,26 @@ impl Job {
             submission.discard,
             in_process,
         ));
-        let prepared = Prepared::new(&submission.plan.0, &context)?;
+        let stop = CancellationToken::new();
+        let prepared = Prepared::new(&submission.plan.0, &context, &stop)?;
         blobs.hold(id, prepared.blobs())?;
         let (sender, results) = mpsc::channel(settings.result_chunks_ahead.max(1));
         let run = match prepared.computes() {
-            // For as long as it takes: it may not come back to be stopped for a while.
+            // For as long as it takes: what it computes must hold up no connection.
             true => plans.spawn(run::run(prepared, sender)),
             false => tokio::spawn(run::run(prepared, sender)),
         };
         let run = AbortOnDropHandle::new(run);
         let reader = tokio::sync::Mutex::new(Reader { results, last: None });
-        Ok(Self { id, context, blobs, reader, asked: Mutex::new(Instant::now()), run })
+        Ok(Self {
+            id,
+            context,
+            blobs,
+            reader,
+            asked: Mutex::new(Instant::now()),
+            run,
+            _stop: stop.drop_guard(),
+        })
     }
 
     pub(super) async fn next(&self, sequence: u64, wait: Duration) -> Result<Next> {

@@ -5,6 +5,7 @@
 
 mod job;
 mod run;
+mod stop;
 mod summary;
 
 use std::{

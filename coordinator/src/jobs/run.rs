@@ -17,8 +17,9 @@ use keyloom_common::{
     store::StoreKind,
 };
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
-use super::summary::summary;
+use super::{stop::stoppable, summary::summary};
 use crate::{
     gather::{JobContext, RemoteExec},
     planner::cut,
@@ -34,17 +35,17 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Decodes and cuts a plan.
-    pub(super) fn new(plan: &[u8], job: &Arc<JobContext>) -> Result<Self> {
+    /// Decodes and cuts a plan, which ends when the token is cancelled.
+    pub(super) fn new(
+        plan: &[u8],
+        job: &Arc<JobContext>,
+        stop: &CancellationToken,
+    ) -> Result<Self> {
         let context = task_context(job)?;
         let plan = decode_plan(plan, &context)?;
         let blobs = blobs(&plan)?;
-        Ok(Self {
-            job: Arc::clone(job),
-            context,
-            cut: cut(plan, job.settings.grain(), job.discard)?,
-            blobs,
-        })
+        let cut = cut(plan, job.settings.grain(), job.discard)?;
+        Ok(Self { job: Arc::clone(job), context, cut: stoppable(cut, stop)?, blobs })
     }
 
     /// Whether the coordinator computes rows itself, and does not only pass them on.
