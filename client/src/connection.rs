@@ -6,7 +6,7 @@ use std::{
 };
 
 use keyloom_common::{
-    BlobId, JobId, Result,
+    BlobId, Error, JobId, Result,
     input::{Fingerprint, InputAnswer, InputSpec},
     report::WorkerStatus,
     rpc::{
@@ -17,6 +17,7 @@ use keyloom_common::{
 };
 use keyloom_worker::TasksShared;
 use tokio::runtime::{Builder, Handle};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{embedded::Embedded, settings::EmbeddedSettings};
 
@@ -56,6 +57,19 @@ impl Connection {
         match &self.peer {
             Peer::Embedded(embedded) => Some(embedded.tasks()),
             Peer::Cluster(_) => None,
+        }
+    }
+
+    /// Runs work where the cluster is, if that is in this process, and here otherwise. It ends with its
+    /// caller.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let Peer::Embedded(embedded) = &self.peer else { return work.await };
+        match AbortOnDropHandle::new(embedded.background().handle().spawn(work)).await {
+            Ok(output) => output,
+            Err(error) => Err(Error::internal(format!("a lookup failed: {error}"))),
         }
     }
 
@@ -191,8 +205,9 @@ impl Connection {
     }
 
     pub(crate) async fn cancel(&self, job: JobId) -> Result<()> {
-        let client = self.client();
-        call(self.limits.call_timeout(), |context| client.cancel(context, job)).await
+        let timeout = self.limits.call_timeout();
+        self.ask(|client| async move { call(timeout, |context| client.cancel(context, job)).await })
+            .await
     }
 
     pub(crate) async fn workers(&self) -> Result<Vec<WorkerStatus>> {
@@ -203,10 +218,13 @@ impl Connection {
 }
 
 fn on_a_thread(work: impl Future<Output = ()> + Send + 'static) {
-    std::thread::spawn(move || match Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(work),
-        Err(error) => tracing::debug!(%error, "no runtime for what a session leaves behind"),
-    });
+    let run = move || {
+        Builder::new_current_thread().enable_all().build().map(|runtime| runtime.block_on(work))
+    };
+    if let Err(error) = std::thread::Builder::new().name("keyloom-last".to_owned()).spawn(run) {
+        // The coordinator finds out by itself, later.
+        tracing::debug!(%error, "no thread for what a session leaves behind");
+    }
 }
 
 async fn dial(address: &str, limits: &Limits) -> Result<ClientApiClient> {

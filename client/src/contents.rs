@@ -24,13 +24,23 @@ impl Contents {
     /// Keeps contents while their owner lives.
     pub(crate) fn keep<T: Any + Send + Sync>(&self, id: BlobId, content: Chunk, owner: &Arc<T>) {
         let owner: Arc<dyn Any + Send + Sync> = Arc::clone(owner) as _;
+        self.forget_unowned();
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.retain(|_, entries| {
-            entries.retain(|entry| entry.owner.strong_count() > 0);
-            !entries.is_empty()
-        });
         let entry = Entry { owner: Arc::downgrade(&owner), content };
         entries.entry(id).or_default().push(entry);
+    }
+
+    /// Forgets what nobody owns any more.
+    pub(crate) fn forget_unowned(&self) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unowned = Vec::new();
+        entries.retain(|_, entries| {
+            unowned.extend(entries.extract_if(.., |entry| entry.owner.strong_count() == 0));
+            !entries.is_empty()
+        });
+        drop(entries);
+        // Not under the lock: whoever made it may have something to say to its end.
+        drop(unowned);
     }
 
     pub(crate) fn get(&self, id: BlobId) -> Result<Chunk> {

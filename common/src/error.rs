@@ -190,9 +190,8 @@ pub fn redact(uri: &str) -> String {
             url.set_query(None);
             url.to_string()
         }
-        Ok(_) => uri.to_owned(),
-        // Of what no parser understands, all before the last `@` may be a secret.
-        Err(_) => match uri.split_once("://") {
+        Ok(_) | Err(_) => match uri.split_once("://") {
+            // Of what no parser understands, all before the last `@` may be a secret.
             Some((scheme, rest)) => {
                 let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
                 let path = rest.split_once('?').map_or(rest, |(path, _)| path);

@@ -5,13 +5,14 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
+use arrow::array::RecordBatch;
 use bytes::{Bytes, BytesMut};
 use keyloom_common::{
-    BlobId, Error, JobId, Result,
+    BlobId, Error, ErrorKind, JobId, Result,
     rpc::{BlobPart, Body, Chunk},
 };
 
@@ -32,9 +33,19 @@ struct State {
 
 #[derive(Debug)]
 struct Blob {
-    content: Chunk,
+    content: Content,
     jobs: Vec<JobId>,
     used: Instant,
+}
+
+#[derive(Debug)]
+enum Content {
+    Bytes(Bytes),
+    /// Rows of the client's in this process, which are there for as long as it has them, or jobs do.
+    Rows {
+        rows: Weak<[RecordBatch]>,
+        held: Option<Arc<[RecordBatch]>>,
+    },
 }
 
 #[derive(Debug)]
@@ -52,7 +63,8 @@ impl Blobs {
     /// Whether the blob is held. If it is, it stays for a while.
     pub(crate) fn has(&self, id: BlobId) -> bool {
         let mut state = self.lock();
-        state.whole.get_mut(&id).map(|blob| blob.used = Instant::now()).is_some()
+        let there = state.whole.get_mut(&id).filter(|blob| blob.content.is_there());
+        there.map(|blob| blob.used = Instant::now()).is_some()
     }
 
     /// Takes the next part. A part that came before is ignored, so that sending twice is harmless.
@@ -60,7 +72,10 @@ impl Blobs {
         let part = match part {
             Chunk::Stream(Body(part)) => part,
             // They come at once, and have no bytes whose hash could be their name.
-            rows @ Chunk::Batches(_) => return self.hold_content(id, rows, None),
+            Chunk::Batches(rows) => {
+                let rows = Content::Rows { rows: Arc::downgrade(&rows), held: None };
+                return self.hold_content(id, rows, None);
+            }
         };
         let mut state = self.lock();
         if state.whole.contains_key(&id) {
@@ -108,13 +123,13 @@ impl Blobs {
         if job.is_none() && BlobId::of(&bytes) != id {
             return Err(Error::invalid(format!("blob {id}: the bytes have another hash")));
         }
-        self.hold_content(id, bytes.into(), job)
+        self.hold_content(id, Content::Bytes(bytes), job)
     }
 
-    fn hold_content(&self, id: BlobId, content: Chunk, job: Option<JobId>) -> Result<()> {
+    fn hold_content(&self, id: BlobId, content: Content, job: Option<JobId>) -> Result<()> {
         let mut state = self.lock();
         if !state.whole.contains_key(&id) {
-            let bytes = held_bytes(&content);
+            let bytes = content.bytes();
             self.reserve(&mut state, bytes)?;
             state.bytes += bytes;
             state.whole.insert(id, Blob { content, jobs: Vec::new(), used: Instant::now() });
@@ -125,11 +140,13 @@ impl Blobs {
         Ok(())
     }
 
-    /// Makes room, if need be by dropping blobs that nobody used for a while.
+    /// Makes room, if need be by dropping blobs that no job uses, those first that were not used for
+    /// the longest time.
     fn reserve(&self, state: &mut State, bytes: u64) -> Result<()> {
         if state.bytes + bytes > self.max_bytes {
             state.expire(self.ttl);
         }
+        while state.bytes + bytes > self.max_bytes && state.forget_oldest() {}
         if state.bytes + bytes > self.max_bytes {
             return Err(Error::resource_exhausted(format!(
                 "in-memory tables and stores take more than blob_bytes = {} bytes on the \
@@ -145,6 +162,9 @@ impl Blobs {
         let mut state = self.lock();
         for id in ids {
             let blob = state.whole.get_mut(&id).ok_or_else(|| gone(id))?;
+            if !blob.content.hold() {
+                return Err(gone(id));
+            }
             blob.jobs.push(job);
         }
         Ok(())
@@ -153,12 +173,17 @@ impl Blobs {
     /// Lets go of all that was held for a job.
     pub(crate) fn release(&self, job: JobId) {
         let mut state = self.lock();
-        for blob in state.whole.values_mut() {
-            if blob.jobs.contains(&job) {
-                blob.jobs.retain(|holder| *holder != job);
-                blob.used = Instant::now();
+        let mut rows = Vec::new();
+        for blob in state.whole.values_mut().filter(|blob| blob.jobs.contains(&job)) {
+            blob.jobs.retain(|holder| *holder != job);
+            blob.used = Instant::now();
+            if blob.jobs.is_empty() {
+                rows.extend(blob.content.let_go());
             }
         }
+        drop(state);
+        // Not under the lock: whoever made the rows may have something to say to their end.
+        drop(rows);
     }
 
     /// Forgets one that the coordinator made for a job, if nobody else holds it.
@@ -171,7 +196,7 @@ impl Blobs {
         if blob.jobs.is_empty()
             && let Some(blob) = state.whole.remove(&id)
         {
-            state.bytes -= held_bytes(&blob.content);
+            state.bytes -= blob.content.bytes();
         }
     }
 
@@ -180,8 +205,12 @@ impl Blobs {
         let mut state = self.lock();
         let blob = state.whole.get_mut(&id).ok_or_else(|| gone(id))?;
         blob.used = Instant::now();
-        let Chunk::Stream(Body(bytes)) = &blob.content else {
-            return Ok(BlobPart { total: 0, part: blob.content.clone() });
+        let bytes = match &blob.content {
+            Content::Bytes(bytes) => bytes,
+            Content::Rows { rows, .. } => {
+                let rows = rows.upgrade().ok_or_else(|| gone(id))?;
+                return Ok(BlobPart { total: 0, part: Chunk::Batches(rows) });
+            }
         };
         let total = bytes.len();
         let start = usize::try_from(offset).unwrap_or(total).min(total);
@@ -200,11 +229,23 @@ impl Blobs {
 }
 
 impl State {
+    /// Drops the blob that no job uses and that was not used for the longest time, if there is one.
+    fn forget_oldest(&mut self) -> bool {
+        let unheld = self.whole.iter().filter(|(_, blob)| blob.jobs.is_empty());
+        let oldest = unheld.filter(|(_, blob)| blob.content.bytes() > 0);
+        let oldest = oldest.min_by_key(|(_, blob)| blob.used);
+        let Some(blob) = oldest.map(|(id, _)| *id).and_then(|id| self.whole.remove(&id)) else {
+            return false;
+        };
+        self.bytes -= blob.content.bytes();
+        true
+    }
+
     fn expire(&mut self, ttl: Duration) {
         let bytes = &mut self.bytes;
         self.whole.retain(|_, blob| {
             let keep = !blob.jobs.is_empty() || blob.used.elapsed() < ttl;
-            *bytes -= if keep { 0 } else { held_bytes(&blob.content) };
+            *bytes -= if keep { 0 } else { blob.content.bytes() };
             keep
         });
         self.partial.retain(|_, partial| {
@@ -215,22 +256,55 @@ impl State {
     }
 }
 
-/// The bytes that a blob takes of the coordinator's. Rows of the same process are its client's.
-fn held_bytes(content: &Chunk) -> u64 {
-    match content {
-        Chunk::Stream(Body(bytes)) => bytes.len() as u64,
-        Chunk::Batches(_) => 0,
+impl Content {
+    /// The bytes that it takes of the coordinator's. Rows of this process are their client's.
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Rows { .. } => 0,
+        }
+    }
+
+    fn is_there(&self) -> bool {
+        match self {
+            Self::Bytes(_) => true,
+            Self::Rows { rows, .. } => rows.strong_count() > 0,
+        }
+    }
+
+    /// Keeps it for a job, and says whether it is there.
+    fn hold(&mut self) -> bool {
+        match self {
+            Self::Bytes(_) => true,
+            Self::Rows { rows, held } => {
+                *held = rows.upgrade();
+                held.is_some()
+            }
+        }
+    }
+
+    /// What was kept for jobs.
+    fn let_go(&mut self) -> Option<Arc<[RecordBatch]>> {
+        match self {
+            Self::Bytes(_) => None,
+            Self::Rows { held, .. } => held.take(),
+        }
     }
 }
 
+const GONE: &str = "is not held by the coordinator (any more)";
+
 fn gone(id: BlobId) -> Error {
-    Error::not_found(format!("blob {id} is not held by the coordinator (any more); submit again"))
+    Error::not_found(format!("blob {id} {GONE}; submit again"))
+}
+
+/// Whether a job was refused because a blob that it reads was dropped after it had been sent.
+pub fn blob_is_gone(error: &Error) -> bool {
+    error.kind() == ErrorKind::NotFound && error.message().contains(GONE)
 }
 
 #[cfg(test)]
 mod tests {
-    use keyloom_common::ErrorKind;
-
     use super::*;
 
     fn blobs(max: u64) -> Blobs {
@@ -256,6 +330,35 @@ mod tests {
         let id = BlobId::of(b"one");
         let error = blobs(10).put_part(id, 0, 3, Bytes::from_static(b"two").into()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
+    }
+
+    #[test]
+    fn what_no_job_uses_makes_room_before_its_time() {
+        let blobs = Blobs::new(10, Duration::from_secs(600));
+        let [a, b, c] = [b"aaaaa", b"bbbbb", b"ccccc"].map(|bytes| Bytes::from_static(bytes));
+        let [id_a, id_b, id_c] = [&a, &b, &c].map(|bytes| BlobId::of(bytes));
+        blobs.put_part(id_a, 0, 5, a.into()).unwrap();
+        blobs.put_part(id_b, 0, 5, b.into()).unwrap();
+        assert!(blobs.has(id_a));
+        blobs.put_part(id_c, 0, 5, c.into()).unwrap();
+        assert!(blobs.has(id_a) && !blobs.has(id_b) && blobs.has(id_c));
+    }
+
+    #[test]
+    fn rows_of_this_process_are_there_while_their_client_or_a_job_has_them() {
+        let blobs = Blobs::new(0, Duration::from_secs(600));
+        let (id, jobs) = (BlobId::unique(), [JobId::from_u128(1), JobId::from_u128(2)]);
+        let rows: Chunk = Vec::<RecordBatch>::new().into();
+        blobs.put_part(id, 0, 0, rows.clone()).unwrap();
+        for job in jobs {
+            blobs.hold(job, [id]).unwrap();
+        }
+        drop(rows);
+        blobs.release(jobs[0]);
+        assert!(blobs.has(id) && blobs.read(id, 0, 1).is_ok());
+        blobs.release(jobs[1]);
+        assert!(!blobs.has(id));
+        assert!(blob_is_gone(&blobs.hold(jobs[0], [id]).unwrap_err()));
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod scheduler;
 mod server;
 mod settings;
 
+pub use blobs::blob_is_gone;
 pub use scheduler::Settings as SchedulerSettings;
 pub use server::{Coordinator, Local};
 pub use settings::Settings;

@@ -5,22 +5,20 @@ use std::sync::Arc;
 use arrow::{
     array::{ArrayData, ArrayRef, RecordBatch, RecordBatchIterator, RecordBatchReader, make_array},
     datatypes::{DataType, Schema, SchemaRef},
-    error::ArrowError,
-    ffi_stream::{ArrowArrayStreamReader, FFI_ArrowArrayStream},
+    ffi_stream::FFI_ArrowArrayStream,
 };
 use arrow_pyarrow::{FromPyArrow, ToPyArrow};
-use keyloom_common::Error;
 use pyo3::{prelude::*, types::PyCapsule};
 
-use crate::error::raise;
-
-/// The batches of an object that exports an Arrow stream.
+/// The batches of an object that exports an Arrow stream. pyarrow reads it, and buffers that are not
+/// aligned are copied.
 pub(crate) fn batches(stream: &Bound<'_, PyAny>) -> PyResult<Batches> {
-    let reader = ArrowArrayStreamReader::from_pyarrow_bound(stream)?;
-    let schema = reader.schema();
-    // The stream may run Python code, which another thread may hold up.
-    let batches = stream.py().detach(|| reader.collect::<Result<Vec<_>, ArrowError>>());
-    Ok(Batches { schema, batches: batches.map_err(|error| raise(Error::from(error)))? })
+    let py = stream.py();
+    let reader = py.import("pyarrow")?.getattr("RecordBatchReader")?;
+    let reader = reader.call_method1("from_stream", (stream,))?;
+    let schema = Arc::new(Schema::from_pyarrow_bound(&reader.getattr("schema")?)?);
+    let batches = reader.try_iter()?.map(|batch| RecordBatch::from_pyarrow_bound(&batch?));
+    Ok(Batches { schema, batches: batches.collect::<PyResult<_>>()? })
 }
 
 /// An array of an object that exports one.

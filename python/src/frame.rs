@@ -10,7 +10,7 @@ use datafusion::{
     },
     dataframe::DataFrame,
     error::DataFusionError,
-    functions_nested::expr_fn::{cardinality, range},
+    functions_nested::expr_fn::{array_length, range},
     logical_expr::{
         Expr as Logical, ExprSchemable, LogicalPlanBuilder, SortExpr, utils::find_aggregate_exprs,
         when,
@@ -276,10 +276,10 @@ fn explode(
         }
         let list = Logical::Column(column);
         if let Some(place) = place.filter(|_| lists.is_empty()) {
-            let length = cardinality(list.clone()).cast_to(&DataType::Int64, frame.schema())?;
+            let length = array_length(list.clone()).cast_to(&DataType::Int64, frame.schema())?;
             places = Some(range(lit(0_i64), length, lit(1_i64)).alias(place));
         }
-        let empty = cardinality(list.clone()).eq(lit(0_u64));
+        let empty = array_length(list.clone()).eq(lit(0_u64));
         let list = when(empty, lit(ScalarValue::Null)).otherwise(list)?;
         exprs.push(list.alias(&name));
         lists.push(Column::from_name(name));

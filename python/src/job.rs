@@ -15,6 +15,7 @@ use arrow::{
 use keyloom_client::{query::Event, report::JobStatus};
 use keyloom_common::Error;
 use pyo3::{
+    exceptions::PyKeyboardInterrupt,
     prelude::*,
     types::{PyCapsule, PyDict},
 };
@@ -65,24 +66,18 @@ impl Job {
     /// Takes all rows. `progress` is called now and then with rows, tasks done, tasks, and workers.
     #[pyo3(signature = (progress))]
     fn collect(&self, py: Python<'_>, progress: Option<Py<PyAny>>) -> PyResult<Batches> {
-        let mut job = self.take()?;
-        let schema = Arc::clone(&self.schema);
-        let (job, batches) = wait(py, async move {
-            let (mut batches, mut told) = (Vec::new(), Instant::now());
-            loop {
-                match job.next_event().await.map_err(raise)? {
-                    Event::Done => return Ok((job, batches)),
-                    Event::Batch(batch) => batches.push(batch),
-                    Event::Pending(_) => told -= TELL,
-                }
-                if let Some(progress) = progress.as_ref().filter(|_| told.elapsed() >= TELL) {
-                    tell(progress, &job)?;
-                    told = Instant::now();
-                }
+        let (mut job, mut batches) = (self.take()?, Vec::new());
+        let telling = progress.is_some();
+        while !wait(py, async {
+            collect_a_while(&mut job, &mut batches, telling).await.map_err(raise)
+        })? {
+            if let Some(progress) = &progress {
+                let JobStatus { tasks, tasks_done, workers } = job.status();
+                progress.call1(py, (job.rows(), tasks_done, tasks, workers))?;
             }
-        })?;
+        }
         self.put_back(job)?;
-        Ok(Batches { schema, batches })
+        Ok(Batches { schema: Arc::clone(&self.schema), batches })
     }
 
     /// The next rows; none after the last.
@@ -135,9 +130,24 @@ impl fmt::Debug for Job {
     }
 }
 
-fn tell(progress: &Py<PyAny>, job: &keyloom_client::Job) -> PyResult<()> {
-    let JobStatus { tasks, tasks_done, workers } = job.status();
-    Python::attach(|py| progress.call1(py, (job.rows(), tasks_done, tasks, workers)).map(drop))
+/// Takes rows, and says whether these were the last: if not, there is progress to be told.
+async fn collect_a_while(
+    job: &mut keyloom_client::Job,
+    batches: &mut Vec<RecordBatch>,
+    telling: bool,
+) -> Result<bool, Error> {
+    let since = Instant::now();
+    loop {
+        match job.next_event().await? {
+            Event::Done => return Ok(true),
+            Event::Batch(batch) => batches.push(batch),
+            Event::Pending(_) if telling => return Ok(false),
+            Event::Pending(_) => {}
+        }
+        if telling && since.elapsed() >= TELL {
+            return Ok(false);
+        }
+    }
 }
 
 /// A job's rows for other libraries, which call it on threads of theirs.
@@ -145,31 +155,30 @@ struct Reader {
     job: OfProcess<keyloom_client::Job>,
     schema: SchemaRef,
     runtime: Arc<Runtime>,
-    /// The main thread, if it made this: it may look for signals, as nobody waits for it while holding
-    /// the GIL.
+    /// The main thread, if it made this: it alone looks for signals, whether its caller holds the GIL
+    /// meanwhile or not.
     hears: Option<ThreadId>,
 }
 
 impl Reader {
     fn read(&mut self) -> Result<Option<RecordBatch>, Error> {
         let job = self.job.get_mut()?;
-        let looks = self.hears == Some(std::thread::current().id());
-        self.runtime.block_on(async {
-            match looks {
-                true => until_signal(job.next_batch()).await.unwrap_or_else(|signal| {
-                    Python::attach(|py| signal_again(py, &signal));
-                    Err(Error::cancelled("interrupted"))
-                }),
-                false => job.next_batch().await,
-            }
+        if self.hears != Some(std::thread::current().id()) {
+            return self.runtime.block_on(job.next_batch());
+        }
+        until_signal(&self.runtime, job.next_batch()).unwrap_or_else(|signal| {
+            Python::attach(|py| signal_again(py, &signal));
+            Err(Error::cancelled("interrupted"))
         })
     }
 }
 
-/// Lets Python find a signal once the library that reads has returned to it.
+/// Lets Python find a Ctrl-C once the library that reads has returned to it. What a handler of another
+/// signal has raised cannot be carried through, and is told.
 fn signal_again(py: Python<'_>, signal: &PyErr) {
-    let again = py.import("_thread").and_then(|thread| thread.call_method0("interrupt_main"));
-    if again.is_err() {
+    let ctrl_c = signal.is_instance_of::<PyKeyboardInterrupt>(py);
+    let again = || py.import("_thread")?.call_method0("interrupt_main");
+    if !ctrl_c || again().is_err() {
         signal.clone_ref(py).write_unraisable(py, None);
     }
 }

@@ -48,13 +48,9 @@ where
     F: Future<Output = PyResult<T>> + Send,
 {
     let (runtime, hears) = (runtime().map_err(raise)?, is_main_thread(py)?);
-    py.detach(|| {
-        runtime.block_on(async {
-            match hears {
-                true => until_signal(future).await?,
-                false => future.await,
-            }
-        })
+    py.detach(|| match hears {
+        true => until_signal(&runtime, future)?,
+        false => runtime.block_on(future),
     })
 }
 
@@ -68,10 +64,12 @@ pub(crate) fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
 }
 
 /// What a future answers, unless a signal comes before. For the main thread.
-pub(crate) async fn until_signal<T>(future: impl Future<Output = T>) -> PyResult<T> {
+///
+/// Handlers of signals run here, outside of the runtime, as they may wait for something themselves.
+pub(crate) fn until_signal<T>(runtime: &Runtime, future: impl Future<Output = T>) -> PyResult<T> {
     let mut future = pin!(future);
     loop {
-        match tokio::time::timeout(SIGNALS, &mut future).await {
+        match runtime.block_on(async { tokio::time::timeout(SIGNALS, &mut future).await }) {
             Ok(done) => return Ok(done),
             Err(_) => Python::attach(|py| py.check_signals())?,
         }

@@ -104,12 +104,6 @@ impl Session {
         Ok(self.get()?.has_kv(alias))
     }
 
-    /// The columns of the store under an alias.
-    fn kv_schema<'py>(&self, py: Python<'py>, alias: &str) -> PyResult<Bound<'py, PyAny>> {
-        let store = self.get()?.get_kv(alias).map_err(raise)?;
-        crate::arrow::schema(py, store.schema())
-    }
-
     fn list_kv(&self) -> PyResult<Vec<String>> {
         Ok(self.get()?.list_kv())
     }

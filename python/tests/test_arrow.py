@@ -341,3 +341,24 @@ def test_a_stream_that_raises_tells_what_it_raised(table):
     reader = pa.RecordBatchReader.from_batches(table.schema, batches())
     with pytest.raises(Exception, match="the source is gone"):
         keyloom.from_arrow(reader)
+
+
+def test_buffers_that_are_not_aligned_are_taken():
+    packed = pa.py_buffer(b"x" + bytes(range(64)))
+    shifted = packed.slice(1)
+    numbers = pa.Array.from_buffers(pa.int64(), 8, [None, shifted])
+    decimals = pa.Array.from_buffers(pa.decimal128(38, 0), 4, [None, shifted])
+    table = pa.table({"n": numbers.slice(0, 4), "d": decimals})
+    assert keyloom.from_arrow(table).to_arrow().equals(table)
+    store = keyloom.kv.load_kv("memory", name="s", initial_data=table, key="n")
+    assert store.exists(numbers).to_pylist() == [True] * 4 + [False] * 4
+
+
+def test_what_a_generator_of_rows_raises_is_told():
+    def rows():
+        yield pa.record_batch({"x": [1]})
+        raise LookupError("no more")
+
+    reader = pa.RecordBatchReader.from_batches(pa.schema([("x", pa.int64())]), rows())
+    with pytest.raises(pa.ArrowInvalid, match="no more"):
+        keyloom.from_arrow(reader)

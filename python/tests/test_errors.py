@@ -517,6 +517,9 @@ def test_what_belongs_to_a_session_is_not_pickled() -> None:
             lambda: keyloom.connect("tcp://me:pa55word@127.0.0.1:1"), id="a cluster's address"
         ),
         pytest.param(
+            lambda: keyloom.connect("me:pa55word@127.0.0.1:1"), id="an address without a scheme"
+        ),
+        pytest.param(
             lambda: keyloom.attach(load_kv("lance", uri="ftp://127.0.0.1/x?token=pa55word")),
             id="a store that cannot be opened",
         ),

@@ -754,3 +754,47 @@ def test_expressions_are_hashable_and_neither_pickled_nor_iterated():
 
 def test_copies_of_expressions_are_the_same(df):
     assert values(df, copy.copy(col("i"))) == values(df, copy.deepcopy(col("i"))) == [7, -7, None]
+
+
+@pytest.mark.parametrize("left", [pa.uint8(), pa.uint32(), pa.uint64(), pa.int32()])
+@pytest.mark.parametrize("right", [pa.uint8(), pa.uint64(), pa.int16(), pa.int64()])
+def test_integers_of_any_width_are_divided_as_in_python(left, right):
+    df = keyloom.from_pydict({"a": pa.array([7, 9, 0], left), "b": pa.array([2, 3, 5], right)})
+    a, b = col("a"), col("b")
+    divided = df.select(whole=a // b, rest=a % b, part=a / b, two=a // 2, odd=a % 2)
+    assert divided.to_pydict() == {
+        "whole": [3, 3, 0],
+        "rest": [1, 0, 0],
+        "part": [3.5, 3.0, 0.0],
+        "two": [3, 4, 0],
+        "odd": [1, 1, 0],
+    }
+    assert all(pa.types.is_integer(divided.schema()[name].type) for name in ("whole", "rest"))
+
+
+def test_the_length_is_that_of_strings_bytes_and_lists():
+    df = keyloom.from_pydict(
+        {
+            "s": ["äb", "", None],
+            "b": [b"abc", b"\xff", None],
+            "l": [[1, 2], [], None],
+            "n": [1, 2, 3],
+        }
+    )
+    lengths = df.select(*(col(name).length() for name in "sbl"))
+    assert lengths.to_pydict() == {"s": [2, 0, None], "b": [3, 1, None], "l": [2, 0, None]}
+    with pytest.raises(keyloom.InvalidError, match="^Int64 has no length; strings, bytes and"):
+        df.select(col("n").length())
+
+
+def test_exclusive_or_powers_and_absolute_values_are_pythons():
+    df = keyloom.from_pydict({"p": [True, True, False], "q": [True, False, False], "x": [-2, 3, 0]})
+    made = df.select(
+        xor=col("p") ^ col("q"), square=col("x") ** 2, size=abs(col("x")), same=+col("x")
+    )
+    assert made.to_pydict() == {
+        "xor": [False, True, False],
+        "square": [4, 9, 0],
+        "size": [2, 3, 0],
+        "same": [-2, 3, 0],
+    }

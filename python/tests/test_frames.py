@@ -138,7 +138,7 @@ def test_columns_of_different_lengths_are_refused_with_their_lengths():
 
 
 def test_values_without_a_common_type_are_refused():
-    with pytest.raises(keyloom.InvalidError, match="^the values have no common type: "):
+    with pytest.raises(keyloom.InvalidError, match="^column 'a': the values have no common type: "):
         keyloom.from_pydict({"a": [1, "x"]})
 
 
@@ -1084,3 +1084,124 @@ def test_a_store_is_asked_with_a_column_of_any_name(name):
         name: ["ann", "bob"],
         "found": [{"key": "ann", name or "empty": 30}, None],
     }
+
+
+def test_explode_goes_one_level_down():
+    nested = [[[1, 2], [3]], [[]], [None, [4]], [], None]
+    df = keyloom.from_pydict({"k": [0, 1, 2, 3, 4], "l": nested})
+    assert df.explode("l").to_pydict() == {
+        "k": [0, 0, 1, 2, 2, 3, 4],
+        "l": [[1, 2], [3], [], None, [4], None, None],
+    }
+
+
+def test_explode_may_say_where_elements_were_and_leave_empty_lists_out():
+    df = keyloom.from_pydict({"k": ["a", "b", "c", "d"], "l": [[7, 8], [], None, [9]]})
+    assert df.explode("l", index_column="at").to_pydict() == {
+        "k": ["a", "a", "b", "c", "d"],
+        "l": [7, 8, None, None, 9],
+        "at": [0, 1, None, None, 0],
+    }
+    assert df.explode("l", ignore_empty_and_null=True).to_pydict() == {
+        "k": ["a", "a", "d"],
+        "l": [7, 8, 9],
+    }
+    with pytest.raises(keyloom.InvalidError, match="^two columns would be called 'k'"):
+        df.explode("l", index_column="k")
+
+
+def test_rows_of_plans_that_differ_in_nulls_are_collected_together():
+    one = keyloom.from_pydict({"x": [1, None]})
+    two = one.with_column("x", keyloom.lit(5))
+    both = one.concat(two).collect()
+    assert both.to_pydict() == {"x": [1, None, 5, 5]}
+    assert both.where(keyloom.col("x") == 5).count_rows() == 2
+    query = "SELECT x FROM one UNION ALL SELECT 7"
+    assert keyloom.sql(query).collect().to_pydict() == {"x": [1, None, 7]}
+
+
+def test_the_memory_of_frames_goes_with_them():
+    def resident():
+        with open("/proc/self/statm") as statm:
+            return int(statm.read().split()[1]) * 4096
+
+    rows = 4_000_000
+    for _ in range(3):
+        keyloom.from_pydict({"x": np.arange(rows)}).count_rows()
+    before = resident()
+    for _ in range(20):
+        assert keyloom.from_pydict({"x": np.arange(rows)}).count_rows() == rows
+    assert resident() - before < 5 * rows * 8
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "both"),
+    [
+        (pa.int32(), pa.int64(), pa.int64()),
+        (pa.uint8(), pa.int8(), pa.int16()),
+        (pa.uint32(), pa.int32(), pa.int64()),
+        (pa.int64(), pa.float32(), pa.float64()),
+        (pa.float32(), pa.float64(), pa.float64()),
+        (pa.string(), pa.large_string(), pa.large_string()),
+        (pa.string_view(), pa.string(), pa.string()),
+        (pa.dictionary(pa.int32(), pa.string()), pa.string(), pa.string()),
+        (pa.null(), pa.int64(), pa.int64()),
+        (pa.binary_view(), pa.large_binary(), pa.large_binary()),
+    ],
+)
+def test_frames_are_put_together_in_the_type_that_holds_both(one, two, both):
+    def frame(dtype, value):
+        null = pa.types.is_null(dtype)
+        text = "string" in str(dtype)
+        binary = "binary" in str(dtype)
+        value = None if null else str(value) if text else str(value).encode() if binary else value
+        plain = dtype.value_type if pa.types.is_dictionary(dtype) else dtype
+        return keyloom.from_pydict({"x": pa.array([value], plain).cast(dtype)}), value
+
+    (first, a), (second, b) = frame(one, 1), frame(two, 2)
+    for frames, values in ((first.concat(second), [a, b]), (second.concat(first), [b, a])):
+        assert frames.schema()["x"].type == both
+        assert frames.to_arrow().schema.field("x").type == both
+        assert frames.to_pydict() == {"x": values}
+
+
+def test_frames_whose_types_have_nothing_in_common_are_not_put_together():
+    words, numbers = keyloom.from_pydict({"x": ["a"]}), keyloom.from_pydict({"x": [1]})
+    with pytest.raises(keyloom.InvalidError, match="^column 'x' is string and int64; cast one"):
+        words.concat(numbers)
+    big, signed = pa.array([1], pa.uint64()), pa.array([1], pa.int64())
+    with pytest.raises(keyloom.InvalidError, match="^column 'x' is uint64 and int64; cast one"):
+        keyloom.from_pydict({"x": big}).concat(keyloom.from_pydict({"x": signed}))
+
+
+def test_sums_of_groups_are_of_the_numbers():
+    df = keyloom.from_pydict({"k": ["a", "a"], "s": ["x", "y"], "n": [1, 2], "l": [[1], [2]]})
+    assert df.groupby("k").sum().to_pydict() == {"k": ["a"], "n": [3]}
+    assert df.groupby("k").mean().to_pydict() == {"k": ["a"], "n": [1.5]}
+
+
+def test_columns_may_be_given_as_lists():
+    df = keyloom.from_pydict({"x": [2, 1, None], "y": [1, 1, 1]})
+    assert df.exclude(["y"]).column_names == ["x"]
+    assert df.exclude(keyloom.col("x")).column_names == ["y"]
+    assert df.drop_null(["x", "y"]).to_pydict() == {"x": [2, 1], "y": [1, 1]}
+    assert df.distinct(["y"]).count_rows() == 1
+    assert df.sort(("y", "x")).to_pydict()["x"] == [1, 2, None]
+    assert df.limit(np.int64(1)).count_rows() == 1
+    for wrong in (
+        lambda: df.sort("x", "y"),
+        lambda: df.with_columns([keyloom.col("x")]),
+        lambda: df.concat([1]),
+    ):
+        with pytest.raises(TypeError):
+            wrong()
+
+
+def test_a_url_is_no_folder_to_write_to(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    df = keyloom.from_pydict({"x": [1]})
+    with pytest.raises(keyloom.InvalidError, match="^write_parquet writes to local folders"):
+        df.write_parquet("s3://bucket/x")
+    assert list(tmp_path.iterdir()) == []
+    path = df.write_parquet("out", compression=None).to_pydict()["path"][0]
+    assert keyloom.read_parquet(path).to_pydict() == {"x": [1]}

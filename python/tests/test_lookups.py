@@ -177,3 +177,38 @@ def test_many_keys_are_answered_as_a_query_answers_them(lance):
     keys = [(n * 7919) % (count + 10) for n in range(count)]
     answers = store.get(keys, columns="square", on_error="null").to_pylist()
     assert answers == [{"square": key * key} if key < count else None for key in keys]
+
+
+def test_an_attached_store_stays_itself_when_another_gets_its_alias(lance):
+    old = keyloom.attach(load_kv("memory", name="s", initial_data={"a": 1}))
+    assert old.get("a", "value") == {"value": 1}
+    new = keyloom.attach(load_kv("memory", name="s", initial_data={"a": 2}), replace=True)
+    assert old.get("a", "value") == old.get("a", ["value"]) == {"value": 1}
+    assert old.get("a") == {"key": "a", "value": 1}
+    assert new.get("a", "value") == {"value": 2}
+    keyloom.detach_kv("s")
+    assert old.exists("a") is new.exists("a") is True
+
+
+def test_few_rows_of_many_keys_are_looked_up_in_parts(items):
+    lists = [[1, 2, 3] * 3000, [], None, [3] * 9000]
+    sizes = [
+        [entry["size"] for entry in entries]
+        for entries in (items.batch_get(lists, columns="size").to_pylist()[at] for at in (0, 3))
+    ]
+    assert sizes == [[10, 20, 30] * 3000, [30] * 9000]
+
+
+def test_a_key_of_numpy_is_one_key(items):
+    assert items.get(np.int64(1), "name") == {"name": "a"}
+    store = load_kv("memory", name="s", initial_data={b"k": 1})
+    assert (
+        store.get(bytearray(b"k"), "value") == store.get(memoryview(b"k"), "value") == {"value": 1}
+    )
+
+
+def test_a_key_beyond_all_integers_is_missing(items):
+    assert items.exists(2**70) is False
+    assert items.get(2**70, on_error="null") is None
+    with pytest.raises(keyloom.NotFoundError, match=f"^Key not found in KV store: {2**70}$"):
+        items.get(2**70)

@@ -570,3 +570,93 @@ def test_ctrl_c_stops_a_job_of_a_cluster(cluster):
         print(keyloom.from_pydict({{"x": [1]}}).to_pydict())
     """
     assert run(script) == ["interrupted", "{'x': [1]}"]
+
+
+def test_a_handler_of_signals_may_ask_for_something_itself():
+    script = (
+        ENDLESS
+        + """
+    other = keyloom.Session()
+
+    def ask(*_):
+        with other:
+            print(keyloom.from_pydict({"x": [1]}).to_pydict())
+        raise TimeoutError("late")
+
+    signal.signal(signal.SIGALRM, ask)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        endless.count_rows()
+    except TimeoutError as error:
+        print(error)
+    """
+    )
+    assert run(script) == ["{'x': [1]}", "late"]
+
+
+def test_threads_and_tasks_may_enter_one_session_at_once():
+    shared, barrier = keyloom.Session(), threading.Barrier(4)
+
+    def work(number):
+        with shared:
+            barrier.wait(timeout=DEADLINE_SECONDS)
+            return keyloom.from_pydict({"x": [number]}).to_pydict()["x"][0]
+
+    with shared, ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(work, range(4))) == [0, 1, 2, 3]
+    with pytest.raises(keyloom.InvalidError, match="^the session is closed$"):
+        shared.__enter__()
+    assert keyloom.from_pydict({"x": [1]}).count_rows() == 1
+
+    async def tasks():
+        other, both = keyloom.Session(), asyncio.Event()
+
+        async def task(wait):
+            with other:
+                await both.wait() if wait else both.set()
+                return keyloom.current_session() is other
+
+        return await asyncio.gather(task(True), task(False))
+
+    assert asyncio.run(tasks()) == [True, True]
+
+
+def test_sessions_may_be_left_in_any_order():
+    def rows():
+        with keyloom.Session():
+            yield keyloom.current_session()
+            yield keyloom.current_session()
+
+    outer = keyloom.current_session()
+    one, two = rows(), rows()
+    first, second = next(one), next(two)
+    one.close()
+    assert keyloom.current_session() is second is not first
+    two.close()
+    assert keyloom.current_session() is outer
+
+
+def test_a_stopped_cross_join_stops():
+    script = """
+    import time
+
+    def spent():
+        return sum(os.times()[:2])
+
+    n = keyloom.from_pydict({"a": range(60_000)})
+    endless = n.join(n.select(b=col("a")), how="cross").agg((col("a") * col("b") % 7).sum())
+    signal.setitimer(signal.ITIMER_REAL, 1)
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        endless.collect()
+    except KeyboardInterrupt:
+        print("interrupted")
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        before, since = spent(), time.monotonic()
+        threading.Event().wait(0.5)
+        if spent() - before < 0.1:
+            print("idle")
+            break
+    """
+    assert run(script) == ["interrupted", "idle"]

@@ -81,7 +81,7 @@ def test_without_register_globals_bindings_alone_are_seen():
 
 
 def test_a_binding_that_is_no_frame_is_refused():
-    with pytest.raises(keyloom.InvalidError, match="^'t' is a dict, not a DataFrame$"):
+    with pytest.raises(keyloom.InvalidError, match="^'t' is a builtins.dict, not a frame of"):
         keyloom.sql("SELECT x FROM t", t={"x": [1]})
 
 
@@ -250,3 +250,22 @@ def test_a_store_that_is_not_there_is_not_found():
     with pytest.raises(keyloom.KeyloomError, match="No KV store is currently attached"):
         keyloom.sql("SELECT kv_get(x) FROM frame")
     assert frame.count_rows() == 1
+
+
+def test_a_table_that_is_not_there_is_told_with_those_that_are():
+    Upper = keyloom.from_pydict({"x": [1]})
+    lower = keyloom.from_pydict({"x": [1]})
+    assert lower.count_rows() == Upper.count_rows()
+    with pytest.raises(
+        keyloom.InvalidError, match="^there is no frame 'upper'; write \"Upper\" in"
+    ):
+        keyloom.sql("SELECT * FROM Upper")
+    with pytest.raises(
+        keyloom.InvalidError, match="^there is no frame 'nope'; there are: Upper, lower"
+    ):
+        keyloom.sql("SELECT * FROM nope")
+    with (
+        keyloom.Session(),
+        pytest.raises(keyloom.InvalidError, match="^the frame 'lower' is of another session$"),
+    ):
+        keyloom.sql("SELECT * FROM lower")

@@ -434,7 +434,8 @@ def test_values_and_keys_without_a_common_type_are_refused(data: Any) -> None:
     refused = message_of(
         keyloom.InvalidError, lambda: load_kv("memory", name="x", initial_data=data)
     )
-    assert refused.startswith("KV store 'x': the values have no common type: ")
+    assert refused.startswith("KV store 'x': column '")
+    assert "': the values have no common type: " in refused
 
 
 def test_a_store_is_a_copy() -> None:

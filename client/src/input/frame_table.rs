@@ -25,13 +25,20 @@ use crate::{link::Link, settings::Settings};
 pub(super) struct FrameTable {
     schema: SchemaRef,
     partitions: Vec<FramePartition>,
+    link: Arc<Link>,
+}
+
+impl Drop for FrameTable {
+    fn drop(&mut self) {
+        self.link.contents.forget_unowned();
+    }
 }
 
 impl FrameTable {
     /// Cuts batches into partitions and keeps their bytes while the table lives.
     pub(super) fn try_new(
         batches: &[RecordBatch],
-        link: &Link,
+        link: &Arc<Link>,
     ) -> keyloom_common::Result<Arc<Self>> {
         let first = batches.first().ok_or_else(|| {
             Error::invalid("an in-memory table needs at least one batch, which may be empty")
@@ -48,7 +55,7 @@ impl FrameTable {
         let groups = groups.map(|pieces| content(&schema, pieces, in_process));
         let groups = groups.collect::<keyloom_common::Result<Vec<_>>>()?;
         let partitions = groups.iter().map(|(partition, _)| *partition).collect();
-        let table = Arc::new(Self { schema, partitions });
+        let table = Arc::new(Self { schema, partitions, link: Arc::clone(link) });
         for (partition, content) in groups {
             link.contents.keep(partition.blob, content, &table);
         }

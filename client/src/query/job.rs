@@ -14,9 +14,10 @@ use keyloom_common::{
     ipc::Decoder,
     plan::{FrameScanExec, encode_plan},
     report::{JobStatus, JobSummary},
-    rpc::{Next, Submission},
+    rpc::{Next, Submission, under},
     store::StoreKind,
 };
+use keyloom_coordinator::blob_is_gone;
 
 use super::{
     SubmitExec,
@@ -66,7 +67,6 @@ impl Job {
     ) -> Result<Self> {
         let schema = plan.schema();
         let plan = pin_snapshots(&link, plan).await?;
-        send_contents(&link, &plan).await?;
         let id = JobId::new();
         let submission = Submission {
             id,
@@ -74,7 +74,15 @@ impl Job {
             batch_rows: link.settings.batch_rows,
             discard,
         };
-        link.connection.submit(submission).await?;
+        send_contents(&link, &plan).await?;
+        match link.connection.submit(submission.clone()).await {
+            // What no job used yet may have made room for others.
+            Err(error) if blob_is_gone(&error) => {
+                send_contents(&link, &plan).await?;
+                link.connection.submit(submission).await?;
+            }
+            submitted => submitted?,
+        }
         Ok(Self {
             id,
             link,
@@ -149,7 +157,10 @@ impl Job {
                     if self.stream.replace(stream) != Some(stream) {
                         self.decoder = Decoder::new();
                     }
-                    self.batches.extend(chunk.decode(&mut self.decoder)?);
+                    for batch in chunk.decode(&mut self.decoder)? {
+                        // Tasks may differ in the nullability of their columns.
+                        self.batches.push_back(under(&self.schema, batch)?);
+                    }
                 }
                 Next::Pending(status) => {
                     self.status = status;

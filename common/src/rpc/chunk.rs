@@ -3,7 +3,10 @@
 
 use std::{result, sync::Arc};
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{
+    array::{RecordBatch, RecordBatchOptions},
+    datatypes::SchemaRef,
+};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
 
@@ -62,6 +65,8 @@ pub enum ChunkWriter {
     Stream(Box<Encoder>),
     /// For this process.
     Batches {
+        /// The schema of all batches, as a stream would have it.
+        schema: SchemaRef,
         /// The batches of the next chunk.
         pending: Vec<RecordBatch>,
         /// How many bytes their rows take.
@@ -78,7 +83,10 @@ impl ChunkWriter {
     /// `internal` if the schema cannot be encoded.
     pub fn try_new(schema: &SchemaRef, in_process: bool, chunk_bytes: usize) -> Result<Self> {
         Ok(match in_process {
-            true => Self::Batches { pending: Vec::new(), bytes: 0, chunk_bytes },
+            true => {
+                let schema = Arc::clone(schema);
+                Self::Batches { schema, pending: Vec::new(), bytes: 0, chunk_bytes }
+            }
             false => Self::Stream(Box::new(Encoder::try_new(schema, chunk_bytes)?)),
         })
     }
@@ -92,9 +100,10 @@ impl ChunkWriter {
             Self::Stream(encoder) => {
                 Ok(encoder.write(&batch)?.into_iter().map(Chunk::from).collect())
             }
-            Self::Batches { pending, bytes, chunk_bytes } => {
+            Self::Batches { .. } if batch.num_rows() == 0 => Ok(Vec::new()),
+            Self::Batches { schema, pending, bytes, chunk_bytes } => {
                 *bytes += batch_bytes(&batch);
-                pending.push(batch);
+                pending.push(under(schema, batch)?);
                 if *bytes < *chunk_bytes {
                     return Ok(Vec::new());
                 }
@@ -115,6 +124,20 @@ impl ChunkWriter {
             Self::Batches { pending, .. } => Ok(vec![pending.into()]),
         }
     }
+}
+
+/// A batch under the schema of its plan: operators may pass on batches whose own schema differs in
+/// names, nullability or metadata.
+///
+/// # Errors
+/// `internal` if the columns do not fit it.
+pub fn under(schema: &SchemaRef, batch: RecordBatch) -> Result<RecordBatch> {
+    if batch.schema_ref() == schema {
+        return Ok(batch);
+    }
+    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let columns = batch.columns().to_vec();
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &rows)?)
 }
 
 impl From<Bytes> for Chunk {

@@ -17,7 +17,7 @@ mod worker_api;
 
 pub use body::Body;
 pub use call::{call, connection_failed, guarded};
-pub use chunk::{Chunk, ChunkWriter};
+pub use chunk::{Chunk, ChunkWriter, under};
 pub use client_api::{
     ClientApi, ClientApiClient, ClientApiRequest, ClientApiResponse, Next, Submission,
 };

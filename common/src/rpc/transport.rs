@@ -23,7 +23,7 @@ use super::{
     frame::{Incoming, Outgoing},
     handshake,
 };
-use crate::error::{Error, Result, redact};
+use crate::error::{Error, Result};
 
 /// While so many bytes wait to be written, no further message is taken.
 const OUTGOING_BYTES: usize = 64 * 1024;
@@ -116,10 +116,9 @@ fn invalid_data(error: Error) -> io::Error {
 /// `invalid`, showing the form.
 pub fn parse_address(address: &str) -> Result<&str> {
     if address.contains('@') {
-        return Err(Error::invalid(format!(
-            "the address {} holds credentials; a cluster's address is tcp://HOST:PORT",
-            redact(address)
-        )));
+        return Err(Error::invalid(
+            "the address holds credentials; a cluster's address is tcp://HOST:PORT",
+        ));
     }
     let host_port = address.strip_prefix("tcp://").filter(|rest| {
         rest.rsplit_once(':')

@@ -38,13 +38,14 @@ struct Reader {
 }
 
 impl Job {
-    pub(super) fn start(
+    /// Decodes a plan and starts it. What the coordinator computes of it runs on `plans`.
+    pub(super) fn start<'a>(
         submission: Submission,
         dispatcher: Dispatcher,
         blobs: Arc<Blobs>,
         settings: Arc<Settings>,
         in_process: bool,
-        plans: &Handle,
+        plans: impl FnOnce() -> Result<&'a Handle>,
     ) -> Result<Self> {
         let id = submission.id;
         let context = Arc::new(JobContext::new(
@@ -62,7 +63,7 @@ impl Job {
         let (sender, results) = mpsc::channel(settings.result_chunks_ahead.max(1));
         let run = match prepared.computes() {
             // For as long as it takes: what it computes must hold up no connection.
-            true => plans.spawn(run::run(prepared, sender)),
+            true => plans()?.spawn(run::run(prepared, sender)),
             false => tokio::spawn(run::run(prepared, sender)),
         };
         let run = AbortOnDropHandle::new(run);

@@ -10,7 +10,7 @@ mod summary;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use keyloom_common::{
@@ -18,6 +18,8 @@ use keyloom_common::{
     background::Background,
     rpc::{Next, Submission, TaskOutput, Work},
 };
+
+use tokio::runtime::Handle;
 
 use crate::{
     blobs::Blobs,
@@ -33,19 +35,20 @@ pub(crate) struct Jobs {
     dispatcher: Dispatcher,
     blobs: Arc<Blobs>,
     settings: Arc<Settings>,
-    /// Where the coordinator's part of plans is computed.
-    plans: Background,
+    /// Where the coordinator's part of plans is computed, once one has such a part.
+    plans: OnceLock<Result<Background>>,
     jobs: Mutex<HashMap<JobId, Arc<Job>>>,
 }
 
 impl Jobs {
-    pub(crate) fn new(
-        dispatcher: Dispatcher,
-        blobs: Arc<Blobs>,
-        settings: Arc<Settings>,
-    ) -> Result<Self> {
-        let plans = Background::start("keyloom-plans", settings.plan_threads())?;
-        Ok(Self { dispatcher, blobs, settings, plans, jobs: Mutex::default() })
+    pub(crate) fn new(dispatcher: Dispatcher, blobs: Arc<Blobs>, settings: Arc<Settings>) -> Self {
+        Self { dispatcher, blobs, settings, plans: OnceLock::new(), jobs: Mutex::default() }
+    }
+
+    fn plans(&self) -> Result<&Handle> {
+        let start = || Background::start("keyloom-plans", self.settings.plan_threads());
+        let plans = self.plans.get_or_init(start).as_ref();
+        plans.map(Background::handle).map_err(Clone::clone)
     }
 
     /// Starts a job, unless it was started before. Its client may be in this process.
@@ -60,7 +63,7 @@ impl Jobs {
             Arc::clone(&self.blobs),
             Arc::clone(&self.settings),
             in_process,
-            self.plans.handle(),
+            || self.plans(),
         )?;
         tracing::info!(job = %id, "job submitted");
         self.lock().insert(id, Arc::new(job));

@@ -1,5 +1,6 @@
-//! Joins that find nothing for long. They do not come back to their task before they have rows, so the
-//! task cannot be ended; the conditions that they compute do come back, and end them.
+//! Joins that compute for long, and the ends of their tasks. One that finds nothing does not come back to
+//! its task before it has rows: its condition, which does come back, ends it. One whose rows are taken
+//! without a pause comes back now and then.
 
 use std::{
     fmt,
@@ -18,7 +19,11 @@ use datafusion::{
     physical_expr::PhysicalExpr,
     physical_plan::{
         ExecutionPlan,
-        joins::{HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder, utils::JoinFilter},
+        coop::CooperativeExec,
+        joins::{
+            CrossJoinExec, HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder,
+            utils::JoinFilter,
+        },
     },
 };
 use keyloom_common::Error;
@@ -42,7 +47,10 @@ pub(super) fn stoppable(
             let new = NestedLoopJoinExecBuilder::new(left, right, *join.join_type())
                 .with_filter(Some(stoppable(filter)))
                 .with_projection_ref(join.projection().clone());
-            return Ok(Transformed::yes(Arc::new(new.build()?) as _));
+            return Ok(Transformed::yes(pausing(Arc::new(new.build()?))));
+        }
+        if node.is::<NestedLoopJoinExec>() || node.is::<CrossJoinExec>() {
+            return Ok(Transformed::yes(pausing(node)));
         }
         if let Some(join) = node.downcast_ref::<HashJoinExec>()
             && let Some(filter) = join.filter()
@@ -53,6 +61,11 @@ pub(super) fn stoppable(
         Ok(Transformed::no(node))
     })
     .data()
+}
+
+/// A node that lets its task end after some batches.
+fn pausing(node: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+    Arc::new(CooperativeExec::new(node))
 }
 
 /// A condition that fails once its job is stopped.
@@ -139,7 +152,8 @@ mod tests {
         assert!(text(&plan).contains(join), "{}", text(&plan));
         let stop = CancellationToken::new();
         let stoppable = stoppable(Arc::clone(&plan), &stop).unwrap();
-        assert_eq!(text(&stoppable), text(&plan));
+        let same = |text: String| text.replace("CooperativeExec\n", "").replace(' ', "");
+        assert_eq!(same(text(&stoppable)), same(text(&plan)));
         let batches = collect(Arc::clone(&stoppable), context.task_ctx()).await.unwrap();
         assert_eq!(batches, collect(plan, context.task_ctx()).await.unwrap());
         assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), rows);

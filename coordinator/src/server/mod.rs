@@ -38,10 +38,7 @@ struct Shared {
 
 impl Coordinator {
     /// Starts a coordinator without connections. Must be called within a tokio runtime.
-    ///
-    /// # Errors
-    /// `resource_exhausted` if there are no more threads to be had.
-    pub fn start(settings: Settings) -> Result<Self> {
+    pub fn start(settings: Settings) -> Self {
         let settings = Arc::new(settings);
         let room = SpoolRoom::new(settings.gather_memory_bytes, settings.gather_disk_bytes);
         let scheduler = settings.scheduler.clone();
@@ -51,12 +48,12 @@ impl Coordinator {
         let dispatcher = Dispatcher::start(scheduler, room, patience);
         let blobs = Arc::new(Blobs::new(settings.blob_bytes, settings.blob_ttl()));
         let jobs =
-            Arc::new(Jobs::new(dispatcher.clone(), Arc::clone(&blobs), Arc::clone(&settings))?);
+            Arc::new(Jobs::new(dispatcher.clone(), Arc::clone(&blobs), Arc::clone(&settings)));
         let janitor = janitor(Arc::clone(&jobs), Arc::clone(&blobs), &settings);
         let janitor = AbortOnDropHandle::new(tokio::spawn(janitor));
         let outboxes = worker::Outboxes::default();
         let shared = Shared { settings, dispatcher, blobs, jobs, outboxes, _janitor: janitor };
-        Ok(Self { shared: Arc::new(shared) })
+        Self { shared: Arc::new(shared) }
     }
 
     /// Serves TCP connections until the token is cancelled.

@@ -18,7 +18,10 @@ def table(data: Any) -> pa.Table:
         return pa.Table.from_batches([data])
     if _is_pandas(data):
         # Its own stream would make a column of the index.
-        return pa.Table.from_pandas(data, preserve_index=False)
+        try:
+            return pa.Table.from_pandas(data, preserve_index=False)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+            raise InvalidError(f"a frame of pandas: {error}") from error
     if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
         return pa.table(data)
     if isinstance(data, Mapping):
@@ -40,12 +43,19 @@ def columns(data: Mapping[str, Any]) -> pa.Table:
             raise InvalidError(
                 f"column '{name}' is a list or an array, not {type(values).__name__}"
             )
-    arrays = {name: column(values) for name, values in data.items()}
+    arrays = {name: _named(name, values) for name, values in data.items()}
     lengths = {len(values) for values in arrays.values()}
     if len(lengths) > 1:
         each = ", ".join(f"'{name}' has {len(values)}" for name, values in arrays.items())
         raise InvalidError(f"the columns differ in length: {each}")
     return pa.table(arrays)
+
+
+def _named(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
+    try:
+        return column(values)
+    except InvalidError as error:
+        raise InvalidError(f"column '{name}': {error}") from error
 
 
 def column(values: Any) -> pa.Array | pa.ChunkedArray:
@@ -63,7 +73,12 @@ def column(values: Any) -> pa.Array | pa.ChunkedArray:
         return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
     try:
         return pa.array(values, from_pandas=_is_pandas(values) or None)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+    except (
+        pa.ArrowInvalid,
+        pa.ArrowTypeError,
+        pa.ArrowNotImplementedError,
+        OverflowError,
+    ) as error:
         raise InvalidError(f"the values have no common type: {error}") from error
 
 
@@ -82,7 +97,7 @@ def rows(data: Sequence[Any]) -> pa.Table:
         if not isinstance(row, Mapping):
             raise InvalidError(f"a list of rows holds dicts, not {type(row).__name__}")
         names.update(dict.fromkeys(row))
-    return pa.table({name: column([row.get(name) for row in data]) for name in names})
+    return pa.table({name: _named(name, [row.get(name) for row in data]) for name in names})
 
 
 def store_rows(name: str, data: Any, key: list[str] | None) -> tuple[pa.Table, list[str]]:
@@ -104,7 +119,7 @@ def _pairs(data: Mapping[Any, Any]) -> pa.Table:
     keys, values = list(data.keys()), list(data.values())
     dicts = sum(isinstance(value, Mapping) for value in values)
     if dicts == 0:
-        return pa.table({"key": column(keys), "value": column(values)})
+        return pa.table({"key": _named("key", keys), "value": _named("value", values)})
     if dicts < len(values):
         raise InvalidError("some values are dicts and some are not")
     fields = rows(values)

@@ -72,7 +72,7 @@ def _value(scalar: pa.Scalar) -> str:
 
 def _text(scalar: pa.Scalar) -> str:
     try:
-        value: Any = scalar.as_py()
+        value: Any = _head(scalar)
     except ValueError:
         # Nanoseconds, and times that Python has no value for.
         value = str(scalar)
@@ -84,6 +84,14 @@ def _text(scalar: pa.Scalar) -> str:
         else str(value)
     )
     return text
+
+
+def _head(scalar: pa.Scalar) -> Any:
+    """The value, of which there may be only as much as is shown."""
+    values = getattr(scalar, "values", None)
+    if isinstance(values, pa.Array) and len(values) > MOST_CHARACTERS:
+        return values.slice(0, MOST_CHARACTERS).to_pylist()
+    return scalar.as_py()
 
 
 def _cut(text: str) -> str:

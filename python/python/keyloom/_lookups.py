@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 import pyarrow as pa
 
 from keyloom import _convert
-from keyloom.exceptions import InvalidError
+from keyloom.exceptions import InvalidError, NotFoundError
 
 if TYPE_CHECKING:
     from keyloom import _keyloom
@@ -19,7 +19,20 @@ if TYPE_CHECKING:
 OnError: TypeAlias = Literal["raise", "null"]
 """What a missing key means: an error, or a null."""
 
-_SCALARS = (str, bytes, int, float, datetime.date, decimal.Decimal, uuid.UUID, Mapping, pa.Scalar)
+_SCALARS = (
+    str,
+    bytes,
+    bytearray,
+    memoryview,
+    int,
+    float,
+    datetime.date,
+    datetime.time,
+    decimal.Decimal,
+    uuid.UUID,
+    Mapping,
+    pa.Scalar,
+)
 """What is one key, and not many."""
 
 Columns: TypeAlias = str | Sequence[str] | None
@@ -274,6 +287,11 @@ class Lookups:
         key: Columns,
     ) -> Any:
         lookup = self._lookup(function, columns, on_error, batch_size, key)
+        if type(keys).__module__ == "numpy" and not hasattr(keys, "__len__"):
+            keys = keys.item()
+        if isinstance(keys, int) and not -(2**63) <= keys < 2**64:
+            # Beyond all keys that there can be, so that it is missing.
+            return _missing(function, on_error, keys)
         if keys is None or isinstance(keys, _SCALARS):
             return lookup.answers(_array([keys]))[0].as_py()
         return lookup.answers(_array(keys))
@@ -295,7 +313,17 @@ def _array(keys: Any) -> pa.Array:
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
+def _missing(function: str, on_error: str, key: int) -> bool | None:
+    if function == "kv_exists":
+        return False
+    if on_error == "null":
+        return None
+    raise NotFoundError(f"Key not found in KV store: {key}")
+
+
 def _plain(key: Any) -> Any:
     if isinstance(key, uuid.UUID):
         return key.bytes
+    if isinstance(key, (bytearray, memoryview)):
+        return bytes(key)
     return key.as_py() if isinstance(key, pa.Scalar) else key

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import threading
@@ -22,7 +23,7 @@ class Progress:
 
     def __call__(self, rows: int, done: int, tasks: int, workers: int) -> None:
         """Tells how far it is."""
-        if time.monotonic() - self._started < AFTER_SECONDS:
+        if time.monotonic() - self._started < AFTER_SECONDS or tasks == 0:
             return
         note = f"{rows:,} rows" if workers else "waiting for workers"
         tqdm = _tqdm()
@@ -70,7 +71,11 @@ def _stream() -> Any:
 
 def _tqdm() -> Any:
     try:
-        from tqdm.auto import tqdm
+        # Without the widgets, a notebook's bar would only warn of them.
+        if in_notebook() and importlib.util.find_spec("ipywidgets") is not None:
+            from tqdm.notebook import tqdm
+        else:
+            from tqdm import tqdm
     except ImportError:
         return None
     return tqdm

@@ -482,5 +482,5 @@ def _attach_either(of_daft: Callable[..., Any]) -> Callable[..., Any]:
         wanted = attach if isinstance(object, KVStore) else of_daft
         return wanted(object, alias, **options)
 
-    attach_either._keyloom = True
+    attach_either.__dict__["_keyloom"] = True
     return attach_either

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ import pyarrow as pa
 
 from keyloom import _convert, _display, _keyloom
 from keyloom._progress import progress
+from keyloom.datatype import common_type, is_number
 from keyloom.exceptions import InvalidError
 from keyloom.expressions import Expression, col, column_or_expression, lit
 from keyloom.session import Session, current_session
@@ -223,6 +225,8 @@ class DataFrame:
             {'x': [1], 'y': [2], 'z': [3]}
         """
         parts = []
+        if not isinstance(columns, Mapping):
+            raise TypeError(f"columns is a dict of expressions, not a {type(columns).__name__}")
         for name, expr in columns.items():
             if not isinstance(expr, Expression):
                 hint = "col(…) is a column, lit(…) a value"
@@ -272,6 +276,7 @@ class DataFrame:
             >>> df.exclude("x").to_pydict()
             {'y': [2]}
         """
+        names = tuple(column_or_expression(name).name() for name in _flat(names))
         self._check(names)
         kept = [name for name in self.column_names if name not in names]
         return self.select(*kept)
@@ -347,7 +352,11 @@ class DataFrame:
             >>> df.sort("x", desc=True, nulls_first=False).to_pydict()
             {'x': [3, 2, None]}
         """
-        keys = by if isinstance(by, list) else [by]
+        keys = list(by) if isinstance(by, (list, tuple)) else [by]
+        if not all(isinstance(each, (bool, list)) for each in (desc, nulls_first or False)):
+            raise TypeError(
+                "desc and nulls_first are bools; several keys to sort by go into a list"
+            )
         down = desc if isinstance(desc, list) else [desc] * len(keys)
         first = nulls_first if isinstance(nulls_first, list) else [nulls_first] * len(keys)
         if not keys:
@@ -371,7 +380,9 @@ class DataFrame:
             >>> df.distinct().sort("x").to_pydict()
             {'x': [1, 2]}
         """
-        return self._answer(self._frame.distinct([column_or_expression(key)._expr for key in on]))
+        return self._answer(
+            self._frame.distinct([key._expr for key in map(column_or_expression, _flat(on))])
+        )
 
     unique = drop_duplicates = distinct
 
@@ -379,7 +390,9 @@ class DataFrame:
         """The rows of another frame with the same columns after this one's.
 
         Raises:
-            InvalidError: The columns differ in their names or types.
+            InvalidError: The columns differ in their names, or in types that have none in common. Strings
+                of all kinds have, and bytes, and numbers: no digit of an integer is lost unless it meets
+                a fraction.
 
         Example:
             >>> import keyloom
@@ -387,17 +400,40 @@ class DataFrame:
             >>> df.concat(keyloom.from_pydict({"x": [2]})).to_pydict()
             {'x': [1, 2]}
         """
+        if not isinstance(other, DataFrame):
+            raise TypeError(f"a frame is put before a frame, not a {type(other).__name__}")
         ours, theirs = self._frame.schema(), other._frame.schema()
         if ours.names != theirs.names:
             raise InvalidError(
                 f"the columns differ: {', '.join(ours.names)} and {', '.join(theirs.names)}"
             )
+        fields = []
         for one, two in zip(ours, theirs):
-            if one.type != two.type and not (_is_number(one.type) and _is_number(two.type)):
+            both = common_type(one.type, two.type)
+            if both is None:
                 raise InvalidError(
                     f"column '{one.name}' is {one.type} and {two.type}; cast one of them"
                 )
-        return self._answer(self._frame.concat(other._frame))
+            fields.append(pa.field(one.name, both))
+        return self._answer(self._as(fields)._frame.concat(other._as(fields)._frame))
+
+    def _as(self, fields: list[pa.Field]) -> DataFrame:
+        """The same columns as other types."""
+        now = self._frame.schema()
+        casts = [
+            (
+                field.name,
+                (
+                    col(field.name) if field.type == old.type else col(field.name).cast(field.type)
+                )._expr,
+            )
+            for field, old in zip(fields, now)
+        ]
+        return (
+            self
+            if all(f.type == o.type for f, o in zip(fields, now))
+            else self._answer(self._frame.select(casts))
+        )
 
     union_all = concat
 
@@ -436,7 +472,7 @@ class DataFrame:
             >>> df.drop_null("x").to_pydict()
             {'x': [1], 'y': [None]}
         """
-        parts = [column_or_expression(column) for column in columns] or self.columns
+        parts = [column_or_expression(column) for column in _flat(columns)] or self.columns
         frame = self
         for part in parts:
             frame = frame.where(part.not_null())
@@ -847,10 +883,15 @@ class DataFrame:
 
         if write_mode not in ("append", "overwrite"):
             raise InvalidError(f"write_mode is 'append' or 'overwrite', not '{write_mode}'")
+        if "://" in str(root_dir):
+            raise InvalidError(
+                f"write_parquet writes to local folders, not to {str(root_dir).partition('://')[0]}://"
+            )
+        compression = "none" if compression is None else compression
         if compression.lower() not in _PARQUET_COMPRESSIONS:
             choices = ", ".join(_PARQUET_COMPRESSIONS)
             raise InvalidError(f"compression is one of {choices}, not '{compression}'")
-        path = Path(root_dir)
+        path = Path(root_dir).expanduser()
         if not single_file:
             path.mkdir(parents=True, exist_ok=True)
             path = path / f"{uuid.uuid4()}.parquet"
@@ -925,7 +966,7 @@ class GroupedDataFrame:
         return self._frame._answer(self._frame._frame.aggregate(groups, pairs))
 
     def sum(self, *columns: Expression | str) -> DataFrame:
-        """The sums of columns. Of all but the key, if none are named; so do the others.
+        """The sums of columns; of all that are numbers, if none are named.
 
         Example:
             >>> import keyloom
@@ -933,10 +974,10 @@ class GroupedDataFrame:
             >>> df.groupby("k").sum("x").to_pydict()
             {'k': ['a'], 'x': [3]}
         """
-        return self.agg([part.sum() for part in self._others(columns)])
+        return self.agg([part.sum() for part in self._numbers(columns)])
 
     def mean(self, *columns: Expression | str) -> DataFrame:
-        """The means of columns.
+        """The means of columns; of all that are numbers, if none are named.
 
         Example:
             >>> import keyloom
@@ -944,7 +985,7 @@ class GroupedDataFrame:
             >>> df.groupby("k").mean("x").to_pydict()
             {'k': ['a'], 'x': [1.5]}
         """
-        return self.agg([part.mean() for part in self._others(columns)])
+        return self.agg([part.mean() for part in self._numbers(columns)])
 
     def min(self, *columns: Expression | str) -> DataFrame:
         """The least values of columns.
@@ -981,8 +1022,13 @@ class GroupedDataFrame:
 
     def _others(self, columns: Iterable[Expression | str]) -> list[Expression]:
         keys = {part.name() for part in self._by}
-        given = [column_or_expression(column) for column in columns]
+        given = [column_or_expression(column) for column in _flat(columns)]
         return given or [col(name) for name in self._frame.column_names if name not in keys]
+
+    def _numbers(self, columns: Iterable[Expression | str]) -> list[Expression]:
+        schema = self._frame.schema()
+        parts = self._others(columns)
+        return parts if columns else [part for part in parts if is_number(schema[part.name()].type)]
 
 
 # Frames from other things.
@@ -1037,7 +1083,12 @@ def from_pandas(data: pandas.DataFrame | list[pandas.DataFrame]) -> DataFrame:
         {'x': [1, 2]}
     """
     frames = data if isinstance(data, list) else [data]
-    return from_arrow(pa.concat_tables([_convert.table(frame) for frame in frames]))
+    if not frames:
+        raise InvalidError("a list of frames names at least one")
+    first, *rest = (from_arrow(_convert.table(frame)) for frame in frames)
+    for frame in rest:
+        first = first.concat(frame)
+    return first
 
 
 def from_polars(data: polars.DataFrame) -> DataFrame:
@@ -1063,9 +1114,10 @@ def _flat(parts: Iterable[Any]) -> list[Any]:
 
 
 def _count(rows: int) -> int:
-    if not isinstance(rows, int) or isinstance(rows, bool) or rows < 0:
+    whole = hasattr(rows, "__index__") and not isinstance(rows, bool)
+    if not whole or operator.index(rows) < 0:
         raise InvalidError(f"a number of rows is a whole number of at least 0, not {rows!r}")
-    return rows
+    return operator.index(rows)
 
 
 def _exploded(frame: DataFrame, parts: list[Expression]) -> DataFrame:
@@ -1085,11 +1137,6 @@ def _keys(keys: Any) -> list[str]:
             )
         names.append(part.name())
     return names
-
-
-def _is_number(dtype: pa.DataType) -> bool:
-    types = pa.types
-    return bool(types.is_integer(dtype) or types.is_floating(dtype) or types.is_decimal(dtype))
 
 
 def _unique(rows: Any) -> Any:

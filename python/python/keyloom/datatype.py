@@ -131,3 +131,52 @@ def arrow_type(dtype: pa.DataType | type | str) -> pa.DataType:
                 f"'{dtype}' is no name of a type, as 'int64' or 'string' are"
             ) from error
     raise InvalidError(f"{dtype!r} is no type; give a DataType, a pyarrow type or a name")
+
+
+def common_type(one: pa.DataType, two: pa.DataType) -> pa.DataType | None:
+    """The type that holds the values of two types, if there is one: of strings, of bytes and of numbers
+    there is. No digit of an integer is lost, unless it meets a fraction."""
+    types = pa.types
+    if one == two:
+        return one
+    if types.is_dictionary(one) or types.is_dictionary(two):
+        plain = (each.value_type if types.is_dictionary(each) else each for each in (one, two))
+        return common_type(*plain)
+    if types.is_null(one) or types.is_null(two):
+        return two if types.is_null(one) else one
+    if _is_text(one) and _is_text(two):
+        return pa.large_string() if pa.large_string() in (one, two) else pa.string()
+    if _is_bytes(one) and _is_bytes(two):
+        return pa.large_binary() if pa.large_binary() in (one, two) else pa.binary()
+    if types.is_floating(one) and types.is_floating(two):
+        return max(one, two, key=lambda each: each.bit_width)
+    if types.is_integer(one) and types.is_integer(two):
+        return _common_integer(one, two)
+    if (types.is_floating(one) or types.is_integer(one)) and (
+        types.is_floating(two) or types.is_integer(two)
+    ):
+        return pa.float64()
+    return None
+
+
+def _common_integer(one: pa.DataType, two: pa.DataType) -> pa.DataType | None:
+    signed = pa.types.is_signed_integer
+    if signed(one) == signed(two):
+        return max(one, two, key=lambda each: each.bit_width)
+    unsigned, other = (two, one) if signed(one) else (one, two)
+    bits = max(2 * unsigned.bit_width, other.bit_width)
+    return {16: pa.int16(), 32: pa.int32(), 64: pa.int64()}.get(bits)
+
+
+def _is_text(dtype: pa.DataType) -> bool:
+    return pa.types.is_string(dtype) or dtype in (pa.large_string(), pa.string_view())
+
+
+def _is_bytes(dtype: pa.DataType) -> bool:
+    return pa.types.is_binary(dtype) or dtype in (pa.large_binary(), pa.binary_view())
+
+
+def is_number(dtype: pa.DataType) -> bool:
+    """Whether values can be added up."""
+    types = pa.types
+    return bool(types.is_integer(dtype) or types.is_floating(dtype) or types.is_decimal(dtype))

@@ -159,6 +159,19 @@ class Expression:
     def __ror__(self, other: Any) -> Expression:
         return self._binary("|", other, turned=True)
 
+    def __xor__(self, other: Any) -> Expression:
+        another = to_expression(other)
+        return (self & ~another) | (~self & another)
+
+    def __pow__(self, other: Any) -> Expression:
+        return self._call("power", other)
+
+    def __abs__(self) -> Expression:
+        return self.abs()
+
+    def __pos__(self) -> Expression:
+        return self
+
     def __invert__(self) -> Expression:
         return Expression(self._expr.invert(), self._name)
 

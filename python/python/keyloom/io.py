@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,9 @@ def read(path: str | Path, **options: Any) -> DataFrame:
         {'zip': ['01001'], 'city': ['agawam']}
     """
     session = current_session()
-    given = {"path": str(path), **options}
+    if not isinstance(path, (str, Path)):
+        raise TypeError(f"a path is a string or a Path, not {type(path).__name__}")
+    given = {"path": os.path.expanduser(path), **options}
     given = {name: value for name, value in given.items() if value is not None}
     return DataFrame(session._rust.read(json.dumps(given)), session)
 

@@ -120,16 +120,21 @@ class MemoryKV(KVStore):
 
 
 class AttachedKV(Lookups):
-    """A store of a session, under an alias."""
+    """A store of a session, under an alias. It stays what it was when it was asked for, also if another
+    store gets its alias."""
 
     def __init__(self, session: Session, alias: str, store: KVStore) -> None:
         self._session = session
         self._alias = alias
         self._store = store
         self._prepared = {}
+        self._opened = session._rust.open_kv(alias)
 
     def _open(self) -> _keyloom.OpenStore:
-        return self._session._rust.open_kv(self._alias)
+        return self._opened
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a store of a session cannot be pickled; pickle what load_kv returned")
 
     def refresh(self) -> AttachedKV:
         """Attaches the store again, at the newest version of a dataset, for lookups without a query.
@@ -159,7 +164,7 @@ class AttachedKV(Lookups):
     @property
     def schema(self) -> pa.Schema:
         """The columns of the store, the key's among them."""
-        return self._session._rust.kv_schema(self._alias)
+        return self._opened.schema()
 
     def __repr__(self) -> str:
         return f"AttachedKV(alias={self._alias!r}, store={self._store!r})"

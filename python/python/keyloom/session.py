@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Mapping
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from typing import Any, NoReturn
 
 from keyloom import _keyloom
@@ -28,8 +29,8 @@ __all__ = [
     "workers",
 ]
 
-_active: ContextVar[Session | None] = ContextVar("keyloom_session", default=None)
-"""The session of the innermost ``with``."""
+_active: ContextVar[tuple[Session, ...]] = ContextVar("keyloom_sessions", default=())
+"""The sessions of the ``with`` around this code, the innermost one last. Threads and tasks have theirs."""
 
 _default: tuple[int, Session] | None = None
 """The session of code outside of any ``with``, and the process that it belongs to."""
@@ -78,7 +79,8 @@ class Session:
         self._session: _keyloom.Session | None = session
         self._address = address
         self._attached: dict[str, KVStore] = {}
-        self._entered: list[Token[Session | None]] = []
+        self._entered = 0
+        self._lock = threading.Lock()
 
     @property
     def _rust(self) -> _keyloom.Session:
@@ -92,17 +94,28 @@ class Session:
         return self._address
 
     def close(self) -> None:
-        """Lets go of the engine. Frames that were made in it keep it until they go, too."""
+        """Lets go of the engine, as leaving the last ``with`` of it does. Frames that were made in it
+        keep it until they go, too."""
         self._session = None
         self._attached.clear()
 
     def __enter__(self) -> Session:
-        self._entered.append(_active.set(self))
+        with self._lock:
+            # A closed one is not entered again.
+            self._rust.list_kv()
+            self._entered += 1
+        _active.set((*_active.get(), self))
         return self
 
     def __exit__(self, *_: object) -> None:
-        _active.reset(self._entered.pop())
-        if not self._entered:
+        around = list(_active.get())
+        if self in around:
+            del around[len(around) - 1 - around[::-1].index(self)]
+        _active.set(tuple(around))
+        with self._lock:
+            self._entered -= 1
+            last = self._entered == 0
+        if last:
             self.close()
 
     def __repr__(self) -> str:
@@ -183,7 +196,8 @@ class Session:
         Raises:
             NotFoundError: Nothing is attached under the alias.
         """
-        self._rust.kv_schema(alias)
+        # Asks for the alias first, whose error names those that there are.
+        self._rust.open_kv(alias)
         return AttachedKV(self, alias, self._attached[alias])
 
     def list_kv(self) -> list[str]:
@@ -226,8 +240,10 @@ def current_session() -> Session:
         ...     keyloom.current_session() is opened
         True
     """
-    active = _active.get()
-    return process_session() if active is None else active
+    for session in reversed(_active.get()):
+        if session._session is not None:
+            return session
+    return process_session()
 
 
 def process_session() -> Session:

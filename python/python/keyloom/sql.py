@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 from keyloom.dataframe import DataFrame
@@ -39,13 +40,34 @@ def sql(sql: str, register_globals: bool = True, **bindings: DataFrame) -> DataF
         caller = None if caller is None else caller.f_back
         if caller is not None:
             frames.update(_frames({**caller.f_globals, **caller.f_locals}))
+    others = sorted(name for name, frame in frames.items() if frame._session is not session)
     frames = {name: frame for name, frame in frames.items() if frame._session is session}
     for name, frame in bindings.items():
         if not isinstance(frame, DataFrame):
-            raise InvalidError(f"'{name}' is a {type(frame).__name__}, not a DataFrame")
+            kind = f"{type(frame).__module__}.{type(frame).__name__}"
+            raise InvalidError(f"'{name}' is a {kind}, not a frame of Keyloom")
         frames[name] = frame
     tables = [(name, frame._frame) for name, frame in frames.items()]
-    return DataFrame(session._rust.sql(sql, tables), session)
+    try:
+        return DataFrame(session._rust.sql(sql, tables), session)
+    except InvalidError as error:
+        raise _told(error, sorted(frames), others) from error
+
+
+def _told(error: InvalidError, frames: list[str], others: list[str]) -> InvalidError:
+    """The error, or, of a table that is not found, one that names those that are there."""
+    missing = re.fullmatch(r"table '(?:datafusion\.public\.)?(.*)' not found", str(error))
+    if missing is None:
+        return error
+    name = missing.group(1)
+    message = f"there is no frame '{name}'"
+    if name in others:
+        return InvalidError(f"the frame '{name}' is of another session")
+    for frame in frames:
+        if frame.lower() == name:
+            return InvalidError(f'{message}; write "{frame}" in quotes: SQL folds other names')
+    known = ", ".join(frames) or "none"
+    return InvalidError(f"{message}; there are: {known}")
 
 
 def _frames(variables: dict[str, Any]) -> dict[str, DataFrame]:

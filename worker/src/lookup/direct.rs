@@ -14,6 +14,7 @@ use super::{
     LookupSettings,
     counters::Counters,
     fetch::{Fetched, Need},
+    keys::Rows,
     spawned,
 };
 use crate::store::Store;
@@ -39,10 +40,11 @@ impl Direct {
     /// # Errors
     /// As a plan that looks them up.
     pub async fn answers(&self, fetch: Arc<Fetch>, keys: &ArrayRef) -> Result<ArrayRef> {
-        if keys.len() <= TASK_KEYS {
+        let elements = Rows::try_new(keys)?.elements.len();
+        if elements <= TASK_KEYS {
             return self.part(&fetch, Arc::clone(keys)).await;
         }
-        let at_once = self.window(&fetch, keys.len()).await;
+        let at_once = self.rows_at_once(&fetch, keys.len(), elements).await;
         let parts = (0..keys.len()).step_by(at_once).map(|start| {
             let keys = keys.slice(start, at_once.min(keys.len() - start));
             let (direct, fetch) = (self.clone(), Arc::clone(&fetch));
@@ -53,14 +55,14 @@ impl Direct {
         Ok(concat(&parts.iter().map(AsRef::as_ref).collect::<Vec<_>>())?)
     }
 
-    /// How many keys are looked up together.
-    async fn window(&self, fetch: &Fetch, keys: usize) -> usize {
+    /// How many rows are looked up together, of rows that hold so many keys in all.
+    async fn rows_at_once(&self, fetch: &Fetch, rows: usize, keys: usize) -> usize {
         // If the store cannot be read, the lookup will say so.
         let bytes = self.store.row_bytes(&fetch.columns()).await.unwrap_or(0).max(1);
-        let by_bytes = self.settings.window_bytes / bytes;
-        let by_bytes = usize::try_from(by_bytes).unwrap_or(usize::MAX);
-        let fair = keys.div_ceil(self.settings.windows_in_flight.max(1));
-        fair.min(by_bytes).min(self.settings.window_rows).max(TASK_KEYS)
+        let by_bytes = usize::try_from(self.settings.window_bytes / bytes).unwrap_or(usize::MAX);
+        let fair = keys.div_ceil(self.settings.windows_in_flight.max(1)).max(TASK_KEYS);
+        let keys_at_once = fair.min(by_bytes).min(self.settings.window_rows);
+        (keys_at_once / keys.div_ceil(rows)).max(1)
     }
 
     async fn part(&self, fetch: &Fetch, keys: ArrayRef) -> Result<ArrayRef> {

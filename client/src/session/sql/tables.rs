@@ -1,6 +1,6 @@
 //! Tables that have their names in one statement alone, beside those that are registered.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use datafusion::{
@@ -12,9 +12,12 @@ use datafusion::{
     error::Result,
     execution::{SessionStateBuilder, context::SessionState},
 };
-use std::collections::BTreeMap;
+use keyloom_common::Error;
 
 /// A session's state in which names mean tables, too.
+///
+/// # Errors
+/// `invalid` if a name stands there twice.
 pub(super) fn with_tables(
     state: SessionState,
     tables: Vec<(String, DataFrame)>,
@@ -22,16 +25,40 @@ pub(super) fn with_tables(
     if tables.is_empty() {
         return Ok(state);
     }
+    let mut views = BTreeMap::new();
+    for (name, table) in tables {
+        if views.insert(name.clone(), table.into_view()).is_some() {
+            return Err(Error::invalid(format!("two tables are called '{name}'")).into());
+        }
+    }
+    let catalogs = with_views(&state, views)?;
+    Ok(SessionStateBuilder::new_from_existing(state).with_catalog_list(catalogs).build())
+}
+
+/// All catalogs of a session, with views in its default schema.
+fn with_views(
+    state: &SessionState,
+    views: BTreeMap<String, Arc<dyn TableProvider>>,
+) -> Result<Arc<dyn CatalogProviderList>> {
     let options = &state.config_options().catalog;
-    let (catalog, schema) = (options.default_catalog.clone(), options.default_schema.clone());
-    let registered =
-        state.catalog_list().catalog(&catalog).and_then(|catalog| catalog.schema(&schema));
-    let views = tables.into_iter().map(|(name, table)| (name, table.into_view())).collect();
+    let (catalog, schema) = (&options.default_catalog, &options.default_schema);
+    let all = MemoryCatalogProviderList::new();
+    for name in state.catalog_list().catalog_names() {
+        if let Some(other) = state.catalog_list().catalog(&name) {
+            all.register_catalog(name, other);
+        }
+    }
+    let registered = all.catalog(catalog);
     let schemas = MemoryCatalogProvider::new();
-    schemas.register_schema(&schema, Arc::new(Named { views, registered }))?;
-    let catalogs = MemoryCatalogProviderList::new();
-    catalogs.register_catalog(catalog, Arc::new(schemas));
-    Ok(SessionStateBuilder::new_from_existing(state).with_catalog_list(Arc::new(catalogs)).build())
+    for name in registered.iter().flat_map(|catalog| catalog.schema_names()) {
+        if let Some(other) = registered.as_ref().and_then(|catalog| catalog.schema(&name)) {
+            schemas.register_schema(&name, other)?;
+        }
+    }
+    let registered = schemas.schema(schema);
+    schemas.register_schema(schema, Arc::new(Named { views, registered }))?;
+    all.register_catalog(catalog.clone(), Arc::new(schemas));
+    Ok(Arc::new(all))
 }
 
 /// Tables of one statement before those of the session.
