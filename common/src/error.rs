@@ -3,6 +3,8 @@
 //! Both survive the wire. A message names the thing that was wrong and the choices; it never
 //! holds a credential (see [`redact`]).
 
+use std::sync::Arc;
+
 use datafusion::{error::DataFusionError, parquet::errors::ParquetError};
 use serde::{Deserialize, Serialize};
 
@@ -48,13 +50,27 @@ impl ErrorKind {
     }
 }
 
-/// An error with its kind and its message.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+/// An error with its kind and its message. Two are equal if these are.
+///
+/// The message says all that is to be told. Where the error was made of another in this process, that
+/// one is its source, for programs to look at; it does not cross the wire.
+#[derive(Clone, Debug, thiserror::Error, Serialize, Deserialize)]
 #[error("{message}")]
 pub struct Error {
     kind: ErrorKind,
     message: String,
+    #[serde(skip)]
+    #[source]
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
+
+impl PartialEq for Error {
+    fn eq(&self, other: &Self) -> bool {
+        (self.kind, &self.message) == (other.kind, &other.message)
+    }
+}
+
+impl Eq for Error {}
 
 /// A result whose error is Keyloom's.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -71,7 +87,7 @@ macro_rules! constructors {
 impl Error {
     /// An error of the given kind.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), source: None }
     }
 
     constructors! {
@@ -98,7 +114,7 @@ impl Error {
     /// The same error, its message preceded by what was being done.
     #[must_use]
     pub fn context(self, doing: impl std::fmt::Display) -> Self {
-        Self { kind: self.kind, message: format!("{doing}: {}", self.message) }
+        Self { message: format!("{doing}: {}", self.message), ..self }
     }
 
     /// Finds the Keyloom error that travelled through DataFusion, or classifies DataFusion's own.
@@ -126,7 +142,8 @@ impl Error {
             DataFusionError::ResourcesExhausted(_) => ErrorKind::ResourceExhausted,
             _ => ErrorKind::Internal,
         };
-        Self::new(kind, error.strip_backtrace())
+        let message = error.strip_backtrace();
+        Self { kind, message, source: Some(Arc::new(error)) }
     }
 }
 
@@ -204,8 +221,6 @@ pub fn redact(uri: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     #[test]
@@ -223,6 +238,22 @@ mod tests {
         let own = Error::not_found("no such column");
         let arrow = arrow::error::ArrowError::ExternalError(Box::new(own.clone()));
         assert_eq!(Error::from(arrow), own);
+    }
+
+    #[test]
+    fn the_error_that_it_was_made_of_is_its_source() {
+        let missing = object_store::Error::NotFound { path: "a".into(), source: "gone".into() };
+        let error = Error::from(DataFusionError::ObjectStore(Box::new(missing)));
+        let error = error.context("input a");
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        let source = std::error::Error::source(&error).unwrap();
+        let source = source.downcast_ref::<DataFusionError>().unwrap();
+        assert!(matches!(source, DataFusionError::ObjectStore(error)
+            if matches!(**error, object_store::Error::NotFound { .. })));
+        let sent = serde_json::to_string(&error).unwrap();
+        let received: Error = serde_json::from_str(&sent).unwrap();
+        assert_eq!(received, error);
+        assert!(std::error::Error::source(&received).is_none());
     }
 
     #[test]
