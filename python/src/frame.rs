@@ -4,12 +4,8 @@ use std::collections::HashSet;
 
 use datafusion::{
     arrow::datatypes::DataType,
-    common::{
-        Column, UnnestOptions,
-        tree_node::{Transformed, TreeNode, TreeNodeRecursion},
-    },
+    common::{Column, UnnestOptions},
     dataframe::DataFrame,
-    error::DataFusionError,
     functions_nested::expr_fn::{array_length, range},
     logical_expr::{
         Expr as Logical, ExprSchemable, LogicalPlanBuilder, SortExpr, utils::find_aggregate_exprs,
@@ -22,9 +18,11 @@ use keyloom_common::{Error, Result};
 use pyo3::prelude::*;
 
 use crate::{
+    aggregate::{aggregate, refuse_aggregates},
     arrow,
+    bind::bind,
     error::raise,
-    expr::{Expr, bind},
+    expr::Expr,
     job::Job,
     join,
     runtime::{OfProcess, wait},
@@ -292,71 +290,4 @@ fn explode(
     let options = UnnestOptions { preserve_nulls: keep_empty, ..UnnestOptions::default() };
     let plan = LogicalPlanBuilder::from(plan).unnest_columns_with_options(lists, options)?;
     Ok(DataFrame::new(state, plan.build()?))
-}
-
-/// # Errors
-/// `invalid` if there is an aggregate where rows are not grouped.
-fn refuse_aggregates<'a>(exprs: impl IntoIterator<Item = &'a Logical>) -> Result<()> {
-    let exprs: Vec<_> = exprs.into_iter().cloned().collect();
-    match find_aggregate_exprs(&exprs).first() {
-        None => Ok(()),
-        Some(call) => Err(Error::invalid(format!(
-            "{} is of all rows, or of a group's; it stands in select, agg or groupby(…).agg",
-            call.human_display()
-        ))),
-    }
-}
-
-/// Groups rows. An aggregate may stand within a larger expression.
-fn aggregate(frame: DataFrame, groups: Vec<Logical>, outputs: Vec<Logical>) -> Result<DataFrame> {
-    let calls = find_aggregate_exprs(&outputs);
-    let grouped = groups.len();
-    // Under names of their own: a group may be called as a column of the rows.
-    let group = |(at, group): (usize, Logical)| {
-        let (inner, name) = match group {
-            Logical::Alias(alias) => (*alias.expr, alias.name),
-            other => (other.clone(), other.schema_name().to_string()),
-        };
-        let name = match &inner {
-            Logical::Column(column) => column.name.clone(),
-            _ => name,
-        };
-        (inner.clone().alias(format!("key {at}")), inner, name)
-    };
-    let groups: Vec<_> = groups.into_iter().enumerate().map(group).collect();
-    let keys = groups.iter().map(|(key, ..)| key.clone()).collect();
-    let frame = frame.aggregate(keys, calls.clone())?;
-    let all = columns(&frame);
-    let replace = |expr: Logical| {
-        let key = groups.iter().position(|(_, group, _)| *group == expr);
-        let call = || calls.iter().position(|call| *call == expr).map(|at| grouped + at);
-        match key.or_else(call) {
-            // What is below is replaced with it.
-            Some(at) => Ok(Transformed::new(
-                Logical::Column(all[at].clone()),
-                true,
-                TreeNodeRecursion::Jump,
-            )),
-            None => match &expr {
-                Logical::Column(column) => Err(DataFusionError::from(Error::invalid(format!(
-                    "column '{}' is neither a key of the groups nor in an aggregate",
-                    column.name
-                )))),
-                _ => Ok(Transformed::no(expr)),
-            },
-        }
-    };
-    let keys = groups.iter().enumerate();
-    let keys = keys.map(|(at, (.., name))| Ok(Logical::Column(all[at].clone()).alias(name)));
-    let outputs = outputs.into_iter().map(|output| {
-        let name = output.schema_name().to_string();
-        let name = match &output {
-            Logical::Alias(alias) => alias.name.clone(),
-            Logical::Column(column) => column.name.clone(),
-            _ => name,
-        };
-        Ok(output.transform_down(replace)?.data.unalias().alias(name))
-    });
-    let outputs = keys.chain(outputs).collect::<Result<Vec<_>>>()?;
-    Ok(frame.select(outputs)?)
 }

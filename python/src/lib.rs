@@ -2,13 +2,16 @@
 //! of `keyloom-client` as Python classes. What users see is the Python half, in `python/keyloom`: names,
 //! defaults, docstrings and types live there, and this module checks nothing twice.
 //!
-//! In reading order: [`session`] is where everything begins; [`frame`] and [`expr`] build plans;
+//! In reading order: [`session`] is where everything begins; [`frame`] and [`expr`] build plans,
+//! with [`bind`], [`aggregate`] and [`join`] beside them;
 //! [`job`] runs them; [`lookup`] asks
 //! stores without any; [`arrow`] carries rows in and out without copies; [`runtime`] waits without
 //! holding Python up; [`error`] says in Python what went wrong.
 //! [`command`] runs Keyloom's programs.
 
+mod aggregate;
 mod arrow;
+mod bind;
 mod command;
 mod error;
 mod expr;
