@@ -3,7 +3,7 @@
 //! Both survive the wire. A message names the thing that was wrong and the choices; it never
 //! holds a credential (see [`redact`]).
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use datafusion::{error::DataFusionError, parquet::errors::ParquetError};
 use serde::{Deserialize, Serialize};
@@ -54,14 +54,25 @@ impl ErrorKind {
 ///
 /// The message says all that is to be told. Where the error was made of another in this process, that
 /// one is its source, for programs to look at; it does not cross the wire.
-#[derive(Clone, Debug, thiserror::Error, Serialize, Deserialize)]
-#[error("{message}")]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Error {
     kind: ErrorKind,
     message: String,
     #[serde(skip)]
-    #[source]
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        // What thiserror makes of a shared source is the sharing, and not what is shared.
+        self.source.as_deref().map(|source| source as _)
+    }
 }
 
 impl PartialEq for Error {
@@ -113,7 +124,7 @@ impl Error {
 
     /// The same error, its message preceded by what was being done.
     #[must_use]
-    pub fn context(self, doing: impl std::fmt::Display) -> Self {
+    pub fn context(self, doing: impl fmt::Display) -> Self {
         Self { message: format!("{doing}: {}", self.message), ..self }
     }
 
