@@ -6,7 +6,7 @@ use std::{
 };
 
 use keyloom_common::{
-    BlobId, Error, JobId, Result,
+    BlobId, JobId, Result,
     input::{Fingerprint, InputAnswer, InputSpec},
     report::WorkerStatus,
     rpc::{
@@ -17,7 +17,7 @@ use keyloom_common::{
 };
 use keyloom_worker::TasksShared;
 use tokio::runtime::{Builder, Handle};
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::context::TokioContext;
 
 use crate::{embedded::Embedded, settings::EmbeddedSettings};
 
@@ -60,16 +60,13 @@ impl Connection {
         }
     }
 
-    /// Runs work where the cluster is, if that is in this process, and here otherwise. It ends with its
-    /// caller.
-    pub(crate) async fn run<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = Result<T>> + Send + 'static,
-    ) -> Result<T> {
-        let Peer::Embedded(embedded) = &self.peer else { return work.await };
-        match AbortOnDropHandle::new(embedded.background().handle().spawn(work)).await {
-            Ok(output) => output,
-            Err(error) => Err(Error::internal(format!("a lookup failed: {error}"))),
+    /// Waits for work here, whose own tasks belong to the cluster's runtime, if that is in this process.
+    pub(crate) async fn within<T>(&self, work: impl Future<Output = T>) -> T {
+        match &self.peer {
+            Peer::Embedded(embedded) => {
+                TokioContext::new(work, embedded.background().handle().clone()).await
+            }
+            Peer::Cluster(_) => work.await,
         }
     }
 

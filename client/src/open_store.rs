@@ -98,11 +98,12 @@ impl Lookup {
         }
         match self.session.link().connection.local_workers() {
             Some(workers) => {
-                let direct = self.direct.get_or_try_init(|| self.open(workers)).await?.clone();
-                let (fetch, keys) = (Arc::new(self.fetch(keys.len())), Arc::clone(keys));
                 // What a store keeps open belongs to the runtime that its session's tasks share.
-                let answers = async move { direct.answers(fetch, &keys).await };
-                self.session.link().connection.run(answers).await
+                let answers = async {
+                    let direct = self.direct.get_or_try_init(|| self.open(workers)).await?;
+                    direct.answers(Arc::new(self.fetch(keys.len())), keys).await
+                };
+                self.session.link().connection.within(answers).await
             }
             None => self.query(keys).await,
         }
