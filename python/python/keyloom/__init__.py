@@ -16,16 +16,14 @@ Example:
 
 from keyloom import functions, kv
 from keyloom._keyloom import BUILD as __build__
-from keyloom.dataframe import (
-    DataFrame,
-    GroupedDataFrame,
-    Schema,
+from keyloom.constructors import (
     from_arrow,
     from_pandas,
     from_polars,
     from_pydict,
     from_pylist,
 )
+from keyloom.dataframe import DataFrame
 from keyloom.datatype import DataType
 from keyloom.exceptions import (
     CancelledError,
@@ -42,8 +40,10 @@ from keyloom.exceptions import (
 )
 from keyloom.expressions import Expression, coalesce, col, lit, struct, when
 from keyloom.functions import kv_batch_get, kv_exists, kv_get
+from keyloom.grouped import GroupedDataFrame
 from keyloom.io import read, read_csv, read_ipc, read_json, read_lance, read_parquet
 from keyloom.kv import load_kv
+from keyloom.schema import Schema
 from keyloom.session import (
     Session,
     attach,

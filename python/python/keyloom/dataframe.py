@@ -23,18 +23,20 @@ from typing import (
 
 import pyarrow as pa
 
-from keyloom import _convert, _display, _keyloom
+from keyloom import _display, _keyloom
 from keyloom._progress import progress
-from keyloom.datatype import common_type, is_number
+from keyloom.datatype import common_type
 from keyloom.exceptions import InvalidError
 from keyloom.expressions import Expression, col, column_or_expression, lit
-from keyloom.session import Session, current_session
+from keyloom.grouped import GroupedDataFrame, flat
+from keyloom.schema import Schema
+from keyloom.session import Session
 
 if TYPE_CHECKING:
     import pandas
     import polars
 
-__all__ = ["DataFrame", "GroupedDataFrame", "Schema"]
+__all__ = ["DataFrame"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,70 +48,6 @@ JoinHow: TypeAlias = Literal["inner", "left", "right", "outer", "semi", "anti", 
 """The ways to join."""
 
 _PARQUET_COMPRESSIONS = ("none", "snappy", "gzip", "brotli", "lz4", "zstd")
-
-
-class Schema(Mapping[str, "Field"]):
-    """The columns of a frame, by name. ``schema["x"].type`` is a pyarrow type.
-
-    Example:
-        >>> import keyloom
-        >>> schema = keyloom.from_pydict({"x": [1], "y": ["a"]}).schema()
-        >>> schema["y"].type
-        DataType(string)
-        >>> schema
-        x  int64
-        y  string
-    """
-
-    def __init__(self, schema: pa.Schema) -> None:
-        self._schema = schema
-
-    def __getitem__(self, name: str) -> Field:
-        at = self._schema.get_field_index(name)
-        if at < 0:
-            raise KeyError(name)
-        return Field(self._schema.field(at))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._schema.names)
-
-    def __len__(self) -> int:
-        return len(self._schema)
-
-    def column_names(self) -> list[str]:
-        """The names, in order."""
-        return list(self._schema.names)
-
-    def to_pyarrow_schema(self) -> pa.Schema:
-        """The same as pyarrow has it."""
-        return self._schema
-
-    def __arrow_c_schema__(self) -> object:
-        return self._schema.__arrow_c_schema__()
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Schema) and self._schema.equals(other._schema)
-
-    def __hash__(self) -> int:
-        return hash(self._schema)
-
-    def __repr__(self) -> str:
-        width = max((len(name) for name in self._schema.names), default=0)
-        fields = (f"{field.name.ljust(width)}  {field.type}" for field in self._schema)
-        return "\n".join(fields) or "no columns"
-
-
-class Field:
-    """A column's name and type, and whether it may be null. ``dtype`` is another word for ``type``."""
-
-    def __init__(self, field: pa.Field) -> None:
-        self.name: str = field.name
-        self.dtype: pa.DataType = field.type
-        self.type: pa.DataType = field.type
-        self.nullable: bool = field.nullable
-
-    def __repr__(self) -> str:
-        return f"{self.name}: {self.type}"
 
 
 class DataFrame:
@@ -175,6 +113,9 @@ class DataFrame:
     def _answer(self, frame: _keyloom.Frame) -> DataFrame:
         return DataFrame(frame, self._session, self._engine)
 
+    def _of(self, rows: pa.Table) -> DataFrame:
+        return self._answer(self._engine.frame_of(_keyloom.Batches(rows)))
+
     def _pairs(self, exprs: Iterable[Any]) -> list[tuple[str, _keyloom.Expr]]:
         parts = [column_or_expression(expr) for expr in exprs]
         return [(part.name(), part._expr) for part in parts]
@@ -196,7 +137,7 @@ class DataFrame:
             {'x': [1, 2], 'total': [4, 6]}
         """
         named = [_value(value).alias(name) for name, value in projections.items()]
-        parts = [column_or_expression(column) for column in _flat(columns)] + named
+        parts = [column_or_expression(column) for column in flat(columns)] + named
         selected = self._answer(self._frame.select([(part.name(), part._expr) for part in parts]))
         return _exploded(selected, parts)
 
@@ -276,7 +217,7 @@ class DataFrame:
             >>> df.exclude("x").to_pydict()
             {'y': [2]}
         """
-        names = tuple(column_or_expression(name).name() for name in _flat(names))
+        names = tuple(column_or_expression(name).name() for name in flat(names))
         self._check(names)
         kept = [name for name in self.column_names if name not in names]
         return self.select(*kept)
@@ -381,7 +322,7 @@ class DataFrame:
             {'x': [1, 2]}
         """
         return self._answer(
-            self._frame.distinct([key._expr for key in map(column_or_expression, _flat(on))])
+            self._frame.distinct([key._expr for key in map(column_or_expression, flat(on))])
         )
 
     unique = drop_duplicates = distinct
@@ -472,7 +413,7 @@ class DataFrame:
             >>> df.drop_null("x").to_pydict()
             {'x': [1], 'y': [None]}
         """
-        parts = [column_or_expression(column) for column in _flat(columns)] or self.columns
+        parts = [column_or_expression(column) for column in flat(columns)] or self.columns
         frame = self
         for part in parts:
             frame = frame.where(part.not_null())
@@ -518,7 +459,7 @@ class DataFrame:
             >>> df.groupby("k").sum("x").sort("k").to_pydict()
             {'k': ['a', 'b'], 'x': [4, 2]}
         """
-        return GroupedDataFrame(self, [column_or_expression(key) for key in _flat(by)])
+        return GroupedDataFrame(self, [column_or_expression(key) for key in flat(by)])
 
     group_by = groupby
 
@@ -531,7 +472,7 @@ class DataFrame:
             >>> df.agg(df["x"].sum(), df["x"].max().alias("most")).to_pydict()
             {'x': [3], 'most': [2]}
         """
-        return self._answer(self._frame.aggregate([], self._pairs(_flat(aggregates))))
+        return self._answer(self._frame.aggregate([], self._pairs(flat(aggregates))))
 
     def sum(self, *columns: Expression | str) -> DataFrame:
         """The sums of columns, as one row.
@@ -908,7 +849,7 @@ class DataFrame:
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
-        return from_arrow(pa.table({"path": [str(path)]}))
+        return self._of(pa.table({"path": [str(path)]}))
 
     def write_lance(
         self,
@@ -937,7 +878,7 @@ class DataFrame:
             ) from error
         reader = pa.RecordBatchReader.from_batches(self._frame.schema(), self.to_arrow_iter())
         dataset = lance.write_dataset(reader, str(uri), mode=mode, **options)
-        return from_arrow(pa.table({"uri": [str(uri)], "version": [dataset.version]}))
+        return self._of(pa.table({"uri": [str(uri)], "version": [dataset.version]}))
 
 
 class NotCollectedError(RuntimeError, TypeError):
@@ -945,172 +886,8 @@ class NotCollectedError(RuntimeError, TypeError):
     ``list`` takes a ``TypeError`` for."""
 
 
-class GroupedDataFrame:
-    """Groups of rows, which aggregates make frames of."""
-
-    def __init__(self, frame: DataFrame, by: list[Expression]) -> None:
-        self._frame = frame
-        self._by = by
-
-    def agg(self, *aggregates: Column | Sequence[Column]) -> DataFrame:
-        """A row for each group: its key, and aggregates of its rows.
-
-        Example:
-            >>> import keyloom
-            >>> df = keyloom.from_pydict({"k": ["a", "a", "b"], "x": [1, 2, 3]})
-            >>> df.groupby("k").agg(keyloom.col("x").sum().alias("all")).sort("k").to_pydict()
-            {'k': ['a', 'b'], 'all': [3, 3]}
-        """
-        groups = [(part.name(), part._expr) for part in self._by]
-        pairs = self._frame._pairs(_flat(aggregates))
-        return self._frame._answer(self._frame._frame.aggregate(groups, pairs))
-
-    def sum(self, *columns: Expression | str) -> DataFrame:
-        """The sums of columns; of all that are numbers, if none are named.
-
-        Example:
-            >>> import keyloom
-            >>> df = keyloom.from_pydict({"k": ["a", "a"], "x": [1, 2]})
-            >>> df.groupby("k").sum("x").to_pydict()
-            {'k': ['a'], 'x': [3]}
-        """
-        return self.agg([part.sum() for part in self._numbers(columns)])
-
-    def mean(self, *columns: Expression | str) -> DataFrame:
-        """The means of columns; of all that are numbers, if none are named.
-
-        Example:
-            >>> import keyloom
-            >>> df = keyloom.from_pydict({"k": ["a", "a"], "x": [1, 2]})
-            >>> df.groupby("k").mean("x").to_pydict()
-            {'k': ['a'], 'x': [1.5]}
-        """
-        return self.agg([part.mean() for part in self._numbers(columns)])
-
-    def min(self, *columns: Expression | str) -> DataFrame:
-        """The least values of columns.
-
-        Example:
-            >>> import keyloom
-            >>> df = keyloom.from_pydict({"k": ["a", "a"], "x": [1, 2]})
-            >>> df.groupby("k").min("x").to_pydict()
-            {'k': ['a'], 'x': [1]}
-        """
-        return self.agg([part.min() for part in self._others(columns)])
-
-    def max(self, *columns: Expression | str) -> DataFrame:
-        """The greatest values of columns.
-
-        Example:
-            >>> import keyloom
-            >>> df = keyloom.from_pydict({"k": ["a", "a"], "x": [1, 2]})
-            >>> df.groupby("k").max("x").to_pydict()
-            {'k': ['a'], 'x': [2]}
-        """
-        return self.agg([part.max() for part in self._others(columns)])
-
-    def count(self, *columns: Expression | str) -> DataFrame:
-        """How many values of columns are not null.
-
-        Example:
-            >>> import keyloom
-            >>> df = keyloom.from_pydict({"k": ["a", "a"], "x": [1, None]})
-            >>> df.groupby("k").count("x").to_pydict()
-            {'k': ['a'], 'x': [1]}
-        """
-        return self.agg([part.count() for part in self._others(columns)])
-
-    def _others(self, columns: Iterable[Expression | str]) -> list[Expression]:
-        keys = {part.name() for part in self._by}
-        given = [column_or_expression(column) for column in _flat(columns)]
-        return given or [col(name) for name in self._frame.column_names if name not in keys]
-
-    def _numbers(self, columns: Iterable[Expression | str]) -> list[Expression]:
-        schema = self._frame.schema()
-        parts = self._others(columns)
-        return parts if columns else [part for part in parts if is_number(schema[part.name()].type)]
-
-
-# Frames from other things.
-
-
-def from_arrow(data: Any) -> DataFrame:
-    """A frame of the rows of any Arrow-compatible table or stream, or of a list of them.
-
-    Example:
-        >>> import keyloom, pyarrow
-        >>> keyloom.from_arrow(pyarrow.table({"x": [1, 2]})).count_rows()
-        2
-    """
-    session = current_session()
-    rows = _keyloom.Batches(_convert.stream(data))
-    return DataFrame(session._rust.frame_of(rows), session)
-
-
-def from_pydict(data: Mapping[str, Any]) -> DataFrame:
-    """A frame of a dict of columns: lists, arrays of NumPy, or of any Arrow-compatible library.
-
-    An array of NumPy of two dimensions is a column of vectors.
-
-    Raises:
-        InvalidError: The columns differ in length, or values of one have no common type.
-
-    Example:
-        >>> import keyloom
-        >>> keyloom.from_pydict({"x": [1, 2], "y": ["a", None]}).to_pylist()
-        [{'x': 1, 'y': 'a'}, {'x': 2, 'y': None}]
-    """
-    return from_arrow(_convert.columns(data))
-
-
-def from_pylist(data: Iterable[Mapping[str, Any]]) -> DataFrame:
-    """A frame of rows that are dicts. What a row lacks is null there.
-
-    Example:
-        >>> import keyloom
-        >>> keyloom.from_pylist([{"x": 1}, {"x": 2, "y": "a"}]).to_pydict()
-        {'x': [1, 2], 'y': [None, 'a']}
-    """
-    return from_arrow(_convert.rows(list(data)))
-
-
-def from_pandas(data: pandas.DataFrame | list[pandas.DataFrame]) -> DataFrame:
-    """A frame of a pandas frame, or of a list of them. Indexes are left out.
-
-    Example:
-        >>> import keyloom, pandas
-        >>> keyloom.from_pandas(pandas.DataFrame({"x": [1, 2]})).to_pydict()
-        {'x': [1, 2]}
-    """
-    frames = data if isinstance(data, list) else [data]
-    if not frames:
-        raise InvalidError("a list of frames names at least one")
-    first, *rest = (from_arrow(_convert.table(frame)) for frame in frames)
-    for frame in rest:
-        first = first.concat(frame)
-    return first
-
-
-def from_polars(data: polars.DataFrame) -> DataFrame:
-    """A frame of a Polars frame.
-
-    Example:
-        >>> import keyloom, polars
-        >>> keyloom.from_polars(polars.DataFrame({"x": [1, 2]})).to_pydict()
-        {'x': [1, 2]}
-    """
-    return from_arrow(data)
-
-
 def _value(value: Any) -> Expression:
     return value if isinstance(value, Expression) else lit(value)
-
-
-def _flat(parts: Iterable[Any]) -> list[Any]:
-    flat: list[Any] = []
-    for part in parts:
-        flat.extend(part if isinstance(part, (list, tuple)) else [part])
-    return flat
 
 
 def _count(rows: int) -> int:
