@@ -108,6 +108,8 @@ def test_keys_of_another_type_are_refused(ages):
 def test_columns_and_options_are_checked(items):
     with pytest.raises(keyloom.InvalidError, match="^column 'nope' not found in KV store 'items'"):
         items.get(1, columns="nope")
+    with pytest.raises(keyloom.InvalidError, match="^columns names no column of KV store 'items'"):
+        items.get(1, columns=[])
     with pytest.raises(keyloom.InvalidError, match="^on_error is 'raise' or 'null', not 'skip'$"):
         items.get(1, on_error="skip")
     with pytest.raises(keyloom.InvalidError, match="^batch_size must be at least 1, not 0$"):
@@ -210,5 +212,10 @@ def test_a_key_of_numpy_is_one_key(items):
 def test_a_key_beyond_all_integers_is_missing(items):
     assert items.exists(2**70) is False
     assert items.get(2**70, on_error="null") is None
-    with pytest.raises(keyloom.NotFoundError, match=f"^Key not found in KV store: {2**70}$"):
+    with pytest.raises(
+        keyloom.NotFoundError, match=f"^Key not found in KV store 'items': {2**70}$"
+    ):
         items.get(2**70)
+    words = load_kv("memory", name="words", initial_data={"a": 1})
+    with pytest.raises(keyloom.InvalidError, match="^a key of type Int64 cannot be looked up"):
+        words.get(2**70, on_error="null")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from keyloom._lookups import Columns, _array
+from keyloom._lookups import _array
 from keyloom.exceptions import InvalidError
 from keyloom.kv import AttachedKV, KVStore, LanceKV, MemoryKV
 
@@ -66,11 +66,6 @@ class Call:
             InvalidError: The call, or the type of the keys, does not fit the store.
         """
         return self.answers(pa.array([], keys)).type
-
-
-def names_of(names: Columns) -> tuple[str, ...] | None:
-    """Columns as they are given, as a tuple."""
-    return (names,) if isinstance(names, str) else None if names is None else tuple(names)
 
 
 def plain_type(data_type: pa.DataType) -> pa.DataType:

@@ -64,6 +64,11 @@ def check_options(on_error: Any, batch_size: Any) -> None:
         raise InvalidError(f"batch_size must be at least 1, not {batch_size!r}")
 
 
+def names_of(names: Columns) -> tuple[str, ...] | None:
+    """Columns as they are given, as a tuple."""
+    return (names,) if isinstance(names, str) else None if names is None else tuple(names)
+
+
 class Lookups:
     """The methods of a store that answers by itself.
 
@@ -77,6 +82,10 @@ class Lookups:
     def _open(self) -> _keyloom.OpenStore:
         raise NotImplementedError
 
+    def _called(self) -> str:
+        """What messages call it."""
+        raise NotImplementedError
+
     def _lookup(
         self,
         function: str,
@@ -85,8 +94,7 @@ class Lookups:
         batch_size: int | None,
         key: Columns,
     ) -> _keyloom.Lookup:
-        wanted = (columns,) if isinstance(columns, str) else columns and tuple(columns)
-        keys = (key,) if isinstance(key, str) else key and tuple(key)
+        wanted, keys = names_of(columns), names_of(key)
         name = (function, wanted, on_error, batch_size, keys)
         found = self._prepared.get(name)
         if found is None:
@@ -290,8 +298,9 @@ class Lookups:
         if type(keys).__module__ == "numpy" and not hasattr(keys, "__len__"):
             keys = keys.item()
         if isinstance(keys, int) and not -(2**63) <= keys < 2**64:
-            # Beyond all keys that there can be, so that it is missing.
-            return _missing(function, on_error, keys)
+            # Beyond all keys that there can be: missing, if the store's are integers.
+            lookup.answers(pa.array([], pa.int64()))
+            return _missing(self._called(), function, on_error, keys)
         if keys is None or isinstance(keys, _SCALARS):
             return lookup.answers(_array([keys]))[0].as_py()
         return lookup.answers(_array(keys))
@@ -313,12 +322,12 @@ def _array(keys: Any) -> pa.Array:
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
-def _missing(function: str, on_error: str, key: int) -> bool | None:
+def _missing(store: str, function: str, on_error: str, key: int) -> bool | None:
     if function == "kv_exists":
         return False
     if on_error == "null":
         return None
-    raise NotFoundError(f"Key not found in KV store: {key}")
+    raise NotFoundError(f"Key not found in KV store '{store}': {key}")
 
 
 def _plain(key: Any) -> Any:

@@ -29,8 +29,8 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-from keyloom._embed import Call, by_value, names_of
-from keyloom._lookups import Columns, OnError
+from keyloom._embed import Call, by_value
+from keyloom._lookups import Columns, OnError, names_of
 from keyloom.exceptions import InvalidError, NotFoundError
 from keyloom.kv import KVStore, load_kv
 from keyloom.session import (

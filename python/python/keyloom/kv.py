@@ -44,6 +44,9 @@ class KVStore(Lookups):
         self._prepared = {}
         self._opened: tuple[int, _keyloom.OpenStore] | None = None
 
+    def _called(self) -> str:
+        return self._name
+
     def _open(self) -> _keyloom.OpenStore:
         if self._opened is None or self._opened[0] != os.getpid():
             from keyloom.session import process_session
@@ -129,6 +132,9 @@ class AttachedKV(Lookups):
         self._store = store
         self._prepared = {}
         self._opened = session._rust.open_kv(alias)
+
+    def _called(self) -> str:
+        return self._alias
 
     def _open(self) -> _keyloom.OpenStore:
         return self._opened

@@ -17,8 +17,8 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import pyarrow as pa
 
-from keyloom._embed import Call, names_of
-from keyloom._lookups import Columns, OnError
+from keyloom._embed import Call
+from keyloom._lookups import Columns, OnError, names_of
 from keyloom.exceptions import NotFoundError
 from keyloom.kv import AttachedKV, KVStore
 from keyloom.session import current_kv, get_kv

@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from keyloom import _convert
 from keyloom._commands import worker
-from keyloom._embed import Call, add_columns, by_value, names_of
-from keyloom._lookups import Columns
+from keyloom._embed import Call, add_columns, by_value
+from keyloom._lookups import Columns, names_of
 from keyloom.exceptions import InvalidError, UnavailableError
 from keyloom.session import connect
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from keyloom._embed import Call, add_columns, by_value, names_of
-from keyloom._lookups import Columns, _array
+from keyloom._embed import Call, add_columns, by_value
+from keyloom._lookups import Columns, _array, names_of
 from keyloom.exceptions import InvalidError
 
 try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from keyloom._lookups import OnError, check_options
+from keyloom._lookups import OnError, check_options, names_of
 from keyloom.expressions import Expression, column_or_expression, struct
 from keyloom.session import current_session
 
@@ -130,7 +130,8 @@ def _call(
 ) -> Expression:
     key = struct(*row_ids) if isinstance(row_ids, (list, tuple)) else column_or_expression(row_ids)
     check_options(on_error, batch_size)
-    wanted = [columns] if isinstance(columns, str) else None if columns is None else list(columns)
+    names = names_of(columns)
+    wanted = None if names is None else list(names)
     session = current_session()
     call = session._rust.kv_call(function, key._expr, source, wanted, on_error, batch_size)
     return Expression(call, key.name())
