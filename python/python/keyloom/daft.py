@@ -31,7 +31,7 @@ import pyarrow as pa
 
 from keyloom._embed import Call, by_value
 from keyloom._lookups import Columns, OnError, names_of
-from keyloom.exceptions import InvalidError, NotFoundError
+from keyloom.exceptions import InvalidError
 from keyloom.kv import KVStore, load_kv
 from keyloom.session import (
     attach,
@@ -42,6 +42,7 @@ from keyloom.session import (
     has_kv,
     list_kv,
     set_kv,
+    source_kv,
 )
 
 try:
@@ -180,9 +181,7 @@ def _call(
     source: str | None,
     batch_size: int | None,
 ) -> KVExpression:
-    store = current_kv() if source is None else get_kv(source)
-    if store is None:
-        raise NotFoundError("No KV store is currently attached to the session")
+    store = source_kv(source)
     keys, names = _keys(row_ids)
     call = Call(by_value(store), function, names_of(columns), on_error, batch_size, names)
     return KVExpression._of(_Lookup(call, keys))

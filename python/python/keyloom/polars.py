@@ -19,9 +19,8 @@ import pyarrow as pa
 
 from keyloom._embed import Call
 from keyloom._lookups import Columns, OnError, names_of
-from keyloom.exceptions import NotFoundError
 from keyloom.kv import AttachedKV, KVStore
-from keyloom.session import current_kv, get_kv
+from keyloom.session import source_kv
 
 try:
     import polars as pl
@@ -165,10 +164,7 @@ class KVNamespace(Generic[Frame]):
 def _store(source: Source) -> KVStore | AttachedKV:
     if isinstance(source, (KVStore, AttachedKV)):
         return source
-    store = current_kv() if source is None else get_kv(source)
-    if store is None:
-        raise NotFoundError("No KV store is currently attached to the session")
-    return store
+    return source_kv(source)
 
 
 def _keys(key: Key) -> tuple[pl.Expr, tuple[str, ...] | None]:

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import Any, NoReturn
 
 from keyloom import _keyloom
-from keyloom.exceptions import InvalidError
+from keyloom.exceptions import InvalidError, NotFoundError
 from keyloom.kv import AttachedKV, KVStore
 
 __all__ = [
@@ -352,6 +352,18 @@ def get_kv(alias: str) -> AttachedKV:
         ['key', 'value']
     """
     return current_session().get_kv(alias)
+
+
+def source_kv(alias: str | None) -> AttachedKV:
+    """The store that a call means: the one under an alias of the current session, or its current one.
+
+    Raises:
+        NotFoundError: Nothing is attached under the alias, or no store is current.
+    """
+    store = current_kv() if alias is None else get_kv(alias)
+    if store is None:
+        raise NotFoundError("No KV store is currently attached to the session")
+    return store
 
 
 def list_kv() -> list[str]:
