@@ -224,7 +224,8 @@ def test_no_keys_are_asked_of_rows_and_columns_that_nobody_wants(
     assert asked == []
     names = query.filter(pl.col("day") == 1).select(pl.col("people").struct["name"])
     assert names.collect(engine=engine)["name"].to_list() == ["ann", "cid"]
-    assert asked == [1, 3]
+    # An engine may ask in another order than the rows'.
+    assert sorted(asked) == [1, 3]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
