@@ -7,10 +7,12 @@
 //! In reading order: [`id`] and [`error`] name things; [`store`] and [`input`] describe what is
 //! looked up and read; [`functions`] are what users write; [`lookup`] is what they become in a
 //! plan; [`plan`] carries plans between processes; [`ipc`] carries rows; [`rpc`] carries everything.
-//! [`allocator`] is what both daemons say to theirs, and [`background`] the runtimes that they keep apart.
+//! [`allocator`] is what both daemons say to theirs, and [`background`] the runtimes that they keep apart;
+//! [`stack`] is the room that deep plans need, and [`checksum`] what tells damaged bytes.
 
 pub mod allocator;
 pub mod background;
+pub mod checksum;
 pub mod error;
 pub mod functions;
 pub mod id;
@@ -21,6 +23,7 @@ pub mod plan;
 pub mod report;
 pub mod rpc;
 pub mod size;
+pub mod stack;
 pub mod store;
 
 pub use error::{Error, ErrorKind, Result};

@@ -14,7 +14,7 @@ use datafusion::{
 };
 use datafusion_proto::{
     bytes::{
-        physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec,
+        physical_plan_from_bytes_with_proto_converter, physical_plan_to_bytes_with_proto_converter,
     },
     physical_plan::PhysicalExtensionCodec,
 };
@@ -24,10 +24,11 @@ use super::{
     FrameScanExec, InputScanExec,
     expr::{decode_expr, encode_expr},
     frame::FrameNode,
+    proto::Folding,
     scan::ScanNode,
 };
 use crate::{
-    error::Error,
+    error::{Error, ErrorKind},
     functions::{GET_FIELD, GetField, KvFunction},
     lookup,
     lookup::KvLookupExec,
@@ -39,7 +40,8 @@ use crate::{
 /// # Errors
 /// `invalid` if the plan holds a node that cannot travel.
 pub fn encode_plan(plan: &Arc<dyn ExecutionPlan>) -> crate::Result<Bytes> {
-    Ok(physical_plan_to_bytes_with_extension_codec(Arc::clone(plan), &Codec)?)
+    let plan = Arc::clone(plan);
+    Ok(physical_plan_to_bytes_with_proto_converter(plan, &Codec, &Folding::default())?)
 }
 
 /// A physical plan from bytes. Functions are found in the context's registry.
@@ -50,11 +52,14 @@ pub fn decode_plan(bytes: &[u8], context: &TaskContext) -> crate::Result<Arc<dyn
     let bad = |what: &str| Error::internal(format!("bad plan from a peer: {what}"));
     // Schemas and operators panic at columns that are not there.
     let decoded = catch_unwind(AssertUnwindSafe(|| {
-        physical_plan_from_bytes_with_extension_codec(bytes, context, &Codec)
+        physical_plan_from_bytes_with_proto_converter(bytes, context, &Codec, &Folding::default())
     }));
     match decoded {
         Ok(Ok(plan)) => Ok(plan),
-        Ok(Err(error)) => Err(bad(Error::from(error).message())),
+        Ok(Err(error)) => match Error::from(error) {
+            error if error.kind() == ErrorKind::ResourceExhausted => Err(error),
+            error => Err(bad(error.message())),
+        },
         Err(_) => Err(bad("it names what is not there")),
     }
 }

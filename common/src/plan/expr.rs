@@ -6,19 +6,20 @@ use arrow::datatypes::SchemaRef;
 use datafusion::{execution::TaskContext, physical_expr::PhysicalExpr};
 use datafusion_proto::{
     physical_plan::{
-        PhysicalExtensionCodec, from_proto::parse_physical_expr, to_proto::serialize_physical_expr,
+        PhysicalExtensionCodec, PhysicalPlanDecodeContext, PhysicalProtoConverterExtension,
     },
     protobuf::PhysicalExprNode,
 };
 use prost::Message;
 
+use super::proto::Folding;
 use crate::error::{Error, Result};
 
 pub(crate) fn encode_expr(
     expr: &Arc<dyn PhysicalExpr>,
     codec: &dyn PhysicalExtensionCodec,
 ) -> Result<Vec<u8>> {
-    Ok(serialize_physical_expr(expr, codec)?.encode_to_vec())
+    Ok(Folding::default().physical_expr_to_proto(expr, codec)?.encode_to_vec())
 }
 
 pub(crate) fn decode_expr(
@@ -29,5 +30,6 @@ pub(crate) fn decode_expr(
 ) -> Result<Arc<dyn PhysicalExpr>> {
     let node = PhysicalExprNode::decode(bytes)
         .map_err(|error| Error::internal(format!("bad expression from a peer: {error}")))?;
-    Ok(parse_physical_expr(&node, context, schema, codec)?)
+    let context = PhysicalPlanDecodeContext::new(context, codec);
+    Ok(Folding::default().proto_to_physical_expr(&node, schema, &context)?)
 }

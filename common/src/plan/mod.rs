@@ -4,6 +4,7 @@
 mod codec;
 mod expr;
 mod frame;
+mod proto;
 mod runtime;
 mod scan;
 

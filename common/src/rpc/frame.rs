@@ -1,7 +1,9 @@
 //! Messages on a stream of bytes: how long the message and its bodies are, the message, the bodies.
 //!
 //! Bodies are written from where they are, and copied once into memory of their own, which Arrow can
-//! use as it is. Nothing is allocated beyond the limit, whatever a peer claims.
+//! use as it is. Nothing is allocated beyond the limit, whatever a peer claims. Lengths and contents
+//! have checksums: what a network or a disk changed on the way is never handed out, and a wrong
+//! length is never waited for. A frame that has begun is there within a bound, or is an error.
 
 use std::{
     collections::VecDeque,
@@ -9,14 +11,24 @@ use std::{
     mem,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use tokio::io::AsyncRead;
+use tokio::{
+    io::AsyncRead,
+    time::{Sleep, sleep},
+};
 use tokio_util::io::poll_read_buf;
 
-/// The bytes before a message: its length and that of its bodies, each 4 bytes, little endian.
-const HEAD_BYTES: usize = 8;
+use crate::checksum::{Checksum, checksum};
+
+/// The bytes before a message, in numbers of 4 bytes, little endian: its length, that of its bodies,
+/// the checksum of both, and the checksum of these three.
+const HEAD_BYTES: usize = 16;
+
+/// Those of them that the last number is the checksum of.
+const SUMMED_HEAD_BYTES: usize = 12;
 
 /// A message and its bodies.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -46,9 +58,14 @@ impl Outgoing {
     ) -> io::Result<()> {
         let of_bodies = bodies.iter().map(Bytes::len).sum::<usize>();
         check(message.len(), of_bodies, max_bytes)?;
+        let mut sum = Checksum::default();
+        sum.update(message);
+        bodies.iter().for_each(|body| sum.update(body));
         let mut start = BytesMut::with_capacity(HEAD_BYTES + message.len());
         start.put_u32_le(message.len() as u32);
         start.put_u32_le(of_bodies as u32);
+        start.put_u32_le(sum.value());
+        start.put_u32_le(checksum(&start));
         start.put_slice(message);
         self.bytes += start.len() + of_bodies;
         self.parts.push_back(start.freeze());
@@ -92,34 +109,75 @@ const READ_BYTES: usize = 128 * 1024;
 /// Bytes come through a small buffer that stays in the processor's cache. Read straight into new
 /// memory, the kernel would have to find a page for every few of them while it holds the socket,
 /// which costs several times the copy.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Incoming {
+    max_bytes: usize,
+    /// How long a frame may take from its first byte to its last.
+    timeout: Duration,
+    deadline: Option<Pin<Box<Sleep>>>,
     buffer: BytesMut,
     head: BytesMut,
     message: BytesMut,
     bodies: BytesMut,
+    /// Of what there is of the message and its bodies.
+    sum: Checksum,
 }
 
 impl Incoming {
+    pub(super) fn new(max_bytes: usize, timeout: Duration) -> Self {
+        Self {
+            max_bytes,
+            timeout,
+            deadline: None,
+            buffer: BytesMut::new(),
+            head: BytesMut::new(),
+            message: BytesMut::new(),
+            bodies: BytesMut::new(),
+            sum: Checksum::default(),
+        }
+    }
+
     /// The next frame; `None` if the stream ends before it.
     pub(super) fn poll<S: AsyncRead + Unpin>(
         &mut self,
         stream: &mut S,
         context: &mut Context<'_>,
-        max_bytes: usize,
     ) -> Poll<io::Result<Option<Frame>>> {
-        let Self { buffer, head, message, bodies } = self;
-        if !ready!(fill(head, HEAD_BYTES, buffer, stream, context))? {
+        let frame = self.poll_frame(stream, context);
+        if frame.is_ready() || self.head.is_empty() {
+            self.deadline = None;
+            return frame;
+        }
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(self.timeout)));
+        ready!(deadline.as_mut().poll(context));
+        let text = format!("a frame was not whole within {:?}", self.timeout);
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, text)))
+    }
+
+    fn poll_frame<S: AsyncRead + Unpin>(
+        &mut self,
+        stream: &mut S,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<Frame>>> {
+        let Self { buffer, head, message, bodies, sum, .. } = self;
+        if !ready!(fill(head, HEAD_BYTES, None, buffer, stream, context))? {
             return Poll::Ready(if head.is_empty() { Ok(None) } else { Err(cut_short()) });
         }
-        let mut lengths = &head[..];
-        let (of_message, of_bodies) = (lengths.get_u32_le(), lengths.get_u32_le());
-        let (of_message, of_bodies) = (of_message as usize, of_bodies as usize);
-        check(of_message, of_bodies, max_bytes)?;
+        let summed = checksum(&head[..SUMMED_HEAD_BYTES]);
+        let mut numbers = &head[..];
+        let mut number = || numbers.get_u32_le();
+        let (of_message, of_bodies, expected) = (number() as usize, number() as usize, number());
+        if number() != summed {
+            return Poll::Ready(Err(damaged()));
+        }
+        check(of_message, of_bodies, self.max_bytes)?;
         for (part, length) in [(&mut *message, of_message), (&mut *bodies, of_bodies)] {
-            if !ready!(fill(part, length, buffer, stream, context))? {
+            if !ready!(fill(part, length, Some(sum), buffer, stream, context))? {
                 return Poll::Ready(Err(cut_short()));
             }
+        }
+        if mem::take(sum).value() != expected {
+            return Poll::Ready(Err(damaged()));
         }
         head.clear();
         let (message, bodies) = (mem::take(message).freeze(), mem::take(bodies).freeze());
@@ -131,6 +189,7 @@ impl Incoming {
 fn fill<S: AsyncRead + Unpin>(
     part: &mut BytesMut,
     length: usize,
+    mut sum: Option<&mut Checksum>,
     buffer: &mut BytesMut,
     stream: &mut S,
     context: &mut Context<'_>,
@@ -143,9 +202,10 @@ fn fill<S: AsyncRead + Unpin>(
                 return Poll::Ready(Ok(false));
             }
         }
-        let count = buffer.len().min(length - part.len());
-        part.extend_from_slice(&buffer[..count]);
-        buffer.advance(count);
+        let piece = buffer.split_to(buffer.len().min(length - part.len()));
+        // While it is in the processor's cache.
+        sum.iter_mut().for_each(|sum| sum.update(&piece));
+        part.extend_from_slice(&piece);
     }
     Poll::Ready(Ok(true))
 }
@@ -163,6 +223,11 @@ fn cut_short() -> io::Error {
     io::ErrorKind::UnexpectedEof.into()
 }
 
+fn damaged() -> io::Error {
+    let text = "a frame arrived damaged: its checksum does not hold";
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
@@ -176,8 +241,8 @@ mod tests {
     }
 
     async fn read(mut bytes: &[u8], max_bytes: usize) -> io::Result<Option<Frame>> {
-        let mut incoming = Incoming::default();
-        poll_fn(|context| incoming.poll(&mut bytes, context, max_bytes)).await
+        let mut incoming = Incoming::new(max_bytes, Duration::from_secs(60));
+        poll_fn(|context| incoming.poll(&mut bytes, context)).await
     }
 
     #[tokio::test]
@@ -193,9 +258,9 @@ mod tests {
         let (mut near, mut far) = tokio::io::duplex(13);
         let writing = async { near.write_all(&bytes).await.map(|()| drop(near)) };
         let reading = async {
-            let mut incoming = Incoming::default();
+            let mut incoming = Incoming::new(20_000, Duration::from_secs(60));
             let mut frames = Vec::new();
-            let next = |context: &mut Context<'_>| incoming.poll(&mut far, context, 20_000);
+            let next = |context: &mut Context<'_>| incoming.poll(&mut far, context);
             let mut next = poll_fn(next);
             while let Some(frame) = (&mut next).await.unwrap() {
                 frames.push(frame);
@@ -213,9 +278,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_frame_that_claims_too_much_is_refused_unread() {
-        let claim = [0xff; HEAD_BYTES];
+        let mut claim = vec![0xff; SUMMED_HEAD_BYTES];
+        claim.put_u32_le(checksum(&claim));
         let error = read(&claim, 1 << 20).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert_eq!(
+            error.to_string(),
+            "a frame of 8589934590 bytes is larger than max_frame_bytes = 1048576"
+        );
         let error = Outgoing::default().push(b"12345", vec![], 4).unwrap_err();
         assert_eq!(error.to_string(), "a frame of 5 bytes is larger than max_frame_bytes = 4");
     }
@@ -230,5 +299,34 @@ mod tests {
             assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "after {end} bytes");
         }
         assert_eq!(read(&[], 100).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_frame_with_any_bit_flipped_is_refused() {
+        let mut outgoing = Outgoing::default();
+        outgoing.push(b"message", vec![Bytes::from_static(b"body")], 100).unwrap();
+        let sent = written(&mut outgoing);
+        for bit in 0..sent.len() * 8 {
+            let mut bytes = sent.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            // More follows, as on a connection: a wrong length must not be waited for.
+            bytes.extend(&sent);
+            let error = read(&bytes, 100).await.unwrap_err();
+            assert!(error.to_string().contains("arrived damaged"), "bit {bit}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_does_not_end_is_an_error() {
+        let mut outgoing = Outgoing::default();
+        outgoing.push(b"message", vec![], 100).unwrap();
+        let bytes = written(&mut outgoing);
+        let (mut near, mut far) = tokio::io::duplex(100);
+        let mut incoming = Incoming::new(100, Duration::from_millis(1));
+        let mut next = poll_fn(|context| incoming.poll(&mut far, context));
+        let idle = tokio::time::timeout(Duration::from_millis(10), &mut next).await;
+        assert!(idle.is_err(), "between frames a connection may rest");
+        near.write_all(&bytes[..bytes.len() - 1]).await.unwrap();
+        assert_eq!(next.await.unwrap_err().to_string(), "a frame was not whole within 1ms");
     }
 }

@@ -1,18 +1,20 @@
 //! The first exchange on a connection: who are you, and are you of my build?
 //!
 //! It is fixed JSON lines of a bounded size, not bincode, so that peers of any two builds can read
-//! each other's refusal.
+//! each other's refusal. A line that arrived damaged must not pass for a peer of another build, which
+//! would be refused for good: so it has a checksum, too.
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::{
     BUILD,
+    checksum::checksum,
     error::{Error, Result},
 };
 
 /// Raised whenever a message of a service changes.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// The longest line of a handshake, in bytes.
 const MAX_LINE: usize = 1024;
@@ -73,8 +75,23 @@ pub async fn welcome<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> Resul
     }
 }
 
+/// A line, and its checksum. Peers of builds before there was one write none.
+#[derive(Serialize, Deserialize)]
+struct Summed<T> {
+    #[serde(flatten)]
+    line: T,
+    sum: Option<u32>,
+}
+
+fn sum(line: &impl Serialize) -> Result<u32> {
+    let bytes = serde_json::to_vec(line).map_err(|error| Error::internal(error.to_string()))?;
+    Ok(checksum(&bytes))
+}
+
 async fn write_line<S: AsyncWrite + Unpin>(stream: &mut S, line: &impl Serialize) -> Result<()> {
-    let mut bytes = serde_json::to_vec(line).map_err(|error| Error::internal(error.to_string()))?;
+    let line = Summed { sum: Some(sum(line)?), line };
+    let mut bytes =
+        serde_json::to_vec(&line).map_err(|error| Error::internal(error.to_string()))?;
     bytes.push(b'\n');
     stream.write_all(&bytes).await.map_err(broken)?;
     stream.flush().await.map_err(broken)
@@ -84,7 +101,7 @@ async fn write_line<S: AsyncWrite + Unpin>(stream: &mut S, line: &impl Serialize
 async fn read_line<S, T>(stream: &mut S) -> Result<T>
 where
     S: AsyncRead + Unpin,
-    T: for<'de> Deserialize<'de>,
+    T: Serialize + for<'de> Deserialize<'de>,
 {
     let mut line = Vec::new();
     loop {
@@ -94,8 +111,12 @@ where
             _ => return Err(Error::unavailable("the peer does not speak Keyloom's protocol")),
         }
     }
-    serde_json::from_slice(&line)
-        .map_err(|_| Error::unavailable("the peer does not speak Keyloom's protocol"))
+    let read: Summed<T> = serde_json::from_slice(&line)
+        .map_err(|_| Error::unavailable("the peer does not speak Keyloom's protocol"))?;
+    if read.sum.is_some_and(|expected| sum(&read.line) != Ok(expected)) {
+        return Err(Error::unavailable("the handshake arrived damaged"));
+    }
+    Ok(read.line)
 }
 
 fn broken(error: std::io::Error) -> Error {
@@ -125,6 +146,25 @@ mod tests {
         assert!(error.message().contains("build 0.0.9"), "{error}");
         let answer: Welcome = read_line(&mut a).await.unwrap();
         assert_eq!(answer.refused.as_deref(), Some(error.message()));
+    }
+
+    #[tokio::test]
+    async fn a_damaged_handshake_is_worth_another_try() {
+        let (mut near, mut far) = tokio::io::duplex(4096);
+        let sent = Hello { keyloom: PROTOCOL, build: BUILD.to_owned(), role: Role::Client };
+        write_line(&mut near, &sent).await.unwrap();
+        drop(near);
+        let mut line = Vec::new();
+        far.read_to_end(&mut line).await.unwrap();
+        let at = line.windows(BUILD.len()).position(|part| part == BUILD.as_bytes()).unwrap();
+        for bit in 0..8 {
+            let mut damaged = line.clone();
+            damaged[at + 2] ^= 1 << bit;
+            let (mut a, mut b) = tokio::io::duplex(4096);
+            a.write_all(&damaged).await.unwrap();
+            drop(a);
+            assert_eq!(welcome(&mut b).await.unwrap_err().kind(), ErrorKind::Unavailable);
+        }
     }
 
     #[tokio::test]

@@ -14,8 +14,14 @@ pub struct Limits {
     pub chunk_bytes: usize,
     /// How long connecting and the handshake may take, in milliseconds. Default 5 s.
     pub handshake_timeout_ms: u64,
-    /// How long a call may take, in milliseconds. Default 30 s.
+    /// How long a frame may take from its first byte to its last, in milliseconds. Default 60 s.
+    pub frame_timeout_ms: u64,
+    /// How long a call may take, in milliseconds: so long a pause of a peer is waited out. A peer that
+    /// is gone is noticed by `dead_peer_ms`. Default 2 minutes.
     pub call_timeout_ms: u64,
+    /// How long a peer's machine may leave what is sent to it unacknowledged before its connections
+    /// are given up, in milliseconds; a connection that rests is probed at a third of it. Default 15 s.
+    pub dead_peer_ms: u64,
     /// How long a call waits for something to happen before it answers that nothing did, in
     /// milliseconds. Must be well below `call_timeout_ms`. Default 1 s.
     pub long_poll_ms: u64,
@@ -29,7 +35,9 @@ impl Default for Limits {
             max_frame_bytes: 16 << 20,
             chunk_bytes: 2 << 20,
             handshake_timeout_ms: 5_000,
-            call_timeout_ms: 30_000,
+            frame_timeout_ms: 60_000,
+            call_timeout_ms: 120_000,
+            dead_peer_ms: 15_000,
             long_poll_ms: 1_000,
             requests_in_flight: 64,
         }
@@ -40,6 +48,16 @@ impl Limits {
     /// [`Self::handshake_timeout_ms`] as a duration.
     pub fn handshake_timeout(&self) -> Duration {
         Duration::from_millis(self.handshake_timeout_ms)
+    }
+
+    /// [`Self::frame_timeout_ms`] as a duration.
+    pub fn frame_timeout(&self) -> Duration {
+        Duration::from_millis(self.frame_timeout_ms)
+    }
+
+    /// [`Self::dead_peer_ms`] as a duration.
+    pub fn dead_peer(&self) -> Duration {
+        Duration::from_millis(self.dead_peer_ms)
     }
 
     /// [`Self::call_timeout_ms`] as a duration.

@@ -5,11 +5,13 @@ use std::{
     marker::PhantomData,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Buf;
 use futures::{Sink, Stream};
 use serde::{Serialize, de::DeserializeOwned};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -42,7 +44,7 @@ impl<Item, SinkItem, S> Transport<Item, SinkItem, S> {
     fn new(stream: S, limits: &Limits) -> Self {
         Self {
             stream,
-            incoming: Incoming::default(),
+            incoming: Incoming::new(limits.max_frame_bytes, limits.frame_timeout()),
             outgoing: Outgoing::default(),
             max_frame_bytes: limits.max_frame_bytes,
             messages: PhantomData,
@@ -61,8 +63,8 @@ where
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Item>>> {
-        let Self { stream, incoming, max_frame_bytes, .. } = &mut *self;
-        let frame = ready!(incoming.poll(stream, context, *max_frame_bytes)).transpose();
+        let Self { stream, incoming, .. } = &mut *self;
+        let frame = ready!(incoming.poll(stream, context)).transpose();
         Poll::Ready(frame.map(|frame| {
             let frame = frame?;
             body::together(frame.bodies, || decode(&frame.message)).map_err(invalid_data)
@@ -169,10 +171,20 @@ where
     Item: DeserializeOwned,
     SinkItem: Serialize,
 {
-    stream
-        .set_nodelay(true)
+    set_options(&stream, limits)
         .map_err(|error| Error::unavailable(format!("the connection broke: {error}")))?;
     Ok(Transport::new(stream, limits))
+}
+
+/// Messages leave at once, and a peer whose machine or network is gone is noticed.
+fn set_options(stream: &TcpStream, limits: &Limits) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let (socket, bound) = (SockRef::from(stream), limits.dead_peer());
+    let probe = (bound / 3).max(Duration::from_secs(1));
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(probe).with_interval(probe))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(bound))?;
+    Ok(())
 }
 
 #[cfg(test)]

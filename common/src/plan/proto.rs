@@ -1,0 +1,134 @@
+//! From plans and expressions to DataFusion's protobuf and back, however deep they are nested.
+//!
+//! protobuf's reader refuses what is nested deeper than a hundred messages, which is as it should be:
+//! it protects the stack. So what lies deeper is folded: written as bytes of its own within a message.
+//! The levels of all together are counted on both ways, and bounded by [`MAX_DEPTH`].
+
+use std::{cell::Cell, sync::Arc};
+
+use arrow::datatypes::Schema;
+use datafusion::{
+    error::{DataFusionError, Result},
+    physical_expr::PhysicalExpr,
+    physical_plan::ExecutionPlan,
+};
+use datafusion_proto::{
+    physical_plan::{
+        PhysicalExtensionCodec, PhysicalPlanDecodeContext, PhysicalProtoConverterExtension,
+        to_proto::serialize_physical_expr_with_converter,
+    },
+    protobuf::{
+        PhysicalExprNode, PhysicalExtensionExprNode, PhysicalExtensionNode, PhysicalPlanNode,
+        physical_expr_node::ExprType, physical_plan_node::PhysicalPlanType,
+    },
+};
+use prost::Message;
+
+use crate::{error::Error, stack::MAX_DEPTH};
+
+/// Every so many levels are folded. A level takes three messages at most.
+const FOLD: usize = 16;
+
+/// How a folded node begins. No other node of Keyloom's does: bincode writes no such byte there.
+const FOLDED: u8 = 0xff;
+
+/// Counts levels on the way down.
+#[derive(Debug, Default)]
+pub(super) struct Folding {
+    depth: Cell<usize>,
+}
+
+impl Folding {
+    /// Goes down one level, and says whether what is there is to be folded.
+    fn within<T>(&self, work: impl FnOnce(bool) -> Result<T>) -> Result<T> {
+        let depth = self.depth.get();
+        if depth >= MAX_DEPTH {
+            return Err(too_deep().into());
+        }
+        self.depth.set(depth + 1);
+        let done = work(depth > 0 && depth.is_multiple_of(FOLD));
+        self.depth.set(depth);
+        done
+    }
+}
+
+/// What is said of a statement or a plan that is nested too deep.
+pub(crate) fn too_deep() -> Error {
+    Error::resource_exhausted(format!(
+        "the statement is nested more than {MAX_DEPTH} levels deep; write lists as IN (…), and long \
+         sums and conditions in parts of parentheses"
+    ))
+}
+
+impl PhysicalProtoConverterExtension for Folding {
+    fn execution_plan_to_proto(
+        &self,
+        plan: &Arc<dyn ExecutionPlan>,
+        codec: &dyn PhysicalExtensionCodec,
+    ) -> Result<PhysicalPlanNode> {
+        self.within(|fold| {
+            let plan = Arc::clone(plan);
+            let node = PhysicalPlanNode::try_from_physical_plan_with_converter(plan, codec, self)?;
+            if !fold {
+                return Ok(node);
+            }
+            let folded = PhysicalExtensionNode { node: folded(&node)?, inputs: Vec::new() };
+            Ok(PhysicalPlanNode { physical_plan_type: Some(PhysicalPlanType::Extension(folded)) })
+        })
+    }
+
+    fn proto_to_execution_plan(
+        &self,
+        node: &PhysicalPlanNode,
+        context: &PhysicalPlanDecodeContext<'_>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        if let Some(PhysicalPlanType::Extension(extension)) = &node.physical_plan_type
+            && let Some((&FOLDED, bytes)) = extension.node.split_first()
+        {
+            let node = PhysicalPlanNode::decode(bytes).map_err(bad)?;
+            return self.within(|_| self.default_proto_to_execution_plan(&node, context));
+        }
+        self.within(|_| self.default_proto_to_execution_plan(node, context))
+    }
+
+    fn physical_expr_to_proto(
+        &self,
+        expr: &Arc<dyn PhysicalExpr>,
+        codec: &dyn PhysicalExtensionCodec,
+    ) -> Result<PhysicalExprNode> {
+        self.within(|fold| {
+            let node = serialize_physical_expr_with_converter(expr, codec, self)?;
+            if !fold {
+                return Ok(node);
+            }
+            let folded = PhysicalExtensionExprNode { expr: folded(&node)?, inputs: Vec::new() };
+            Ok(PhysicalExprNode { expr_id: None, expr_type: Some(ExprType::Extension(folded)) })
+        })
+    }
+
+    fn proto_to_physical_expr(
+        &self,
+        node: &PhysicalExprNode,
+        schema: &Schema,
+        context: &PhysicalPlanDecodeContext<'_>,
+    ) -> Result<Arc<dyn PhysicalExpr>> {
+        if let Some(ExprType::Extension(extension)) = &node.expr_type
+            && let Some((&FOLDED, bytes)) = extension.expr.split_first()
+        {
+            let node = PhysicalExprNode::decode(bytes).map_err(bad)?;
+            return self.within(|_| self.default_proto_to_physical_expr(&node, schema, context));
+        }
+        self.within(|_| self.default_proto_to_physical_expr(node, schema, context))
+    }
+}
+
+/// A node as bytes that are told from Keyloom's own nodes.
+fn folded(node: &impl Message) -> Result<Vec<u8>> {
+    let mut bytes = vec![FOLDED];
+    node.encode(&mut bytes).map_err(|error| Error::internal(error.to_string()))?;
+    Ok(bytes)
+}
+
+fn bad(error: prost::DecodeError) -> DataFusionError {
+    Error::internal(format!("bad plan from a peer: {error}")).into()
+}
