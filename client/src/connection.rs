@@ -6,17 +6,18 @@ use std::{
 };
 
 use keyloom_common::{
-    BlobId, JobId, Result,
+    BlobId, Error, JobId, Result,
+    background::Background,
     input::{Fingerprint, InputAnswer, InputSpec},
     report::WorkerStatus,
     rpc::{
         Body, Chunk, ClientApiClient, Limits, Next, Submission, call, connect, connection_failed,
-        handshake::Role,
+        handshake::{self, Role},
     },
     store::{StoreDescription, StoreSpec},
 };
 use keyloom_worker::TasksShared;
-use tokio::runtime::{Builder, Handle};
+use tokio::task::JoinHandle;
 use tokio_util::context::TokioContext;
 
 use crate::{embedded::Embedded, settings::EmbeddedSettings};
@@ -24,7 +25,7 @@ use crate::{embedded::Embedded, settings::EmbeddedSettings};
 /// How often a question to the coordinator is put again when the connection fails.
 const ASK_AGAIN: u32 = 3;
 
-/// A connection that is opened again when it breaks, or when the runtime that it was opened on is gone.
+/// A connection that is opened again when it breaks.
 #[derive(Debug)]
 pub(crate) struct Connection {
     peer: Peer,
@@ -35,7 +36,26 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 enum Peer {
     Embedded(Embedded),
-    Cluster(String),
+    Cluster(Cluster),
+}
+
+/// A coordinator elsewhere. The connection has a thread of its own: it goes on, and says that its
+/// jobs' client is there, whatever the caller's runtime does meanwhile.
+#[derive(Debug)]
+struct Cluster {
+    address: String,
+    background: Background,
+}
+
+impl Cluster {
+    async fn dial(&self, limits: &Limits) -> Result<ClientApiClient> {
+        let (address, limits) = (self.address.clone(), limits.clone());
+        let dialling = async move {
+            let transport = connect(&address, Role::Client, &limits).await?;
+            Ok(ClientApiClient::new(tarpc::client::Config::default(), transport).spawn())
+        };
+        self.background.handle().spawn(dialling).await.map_err(Error::from_join)?
+    }
 }
 
 impl Connection {
@@ -47,9 +67,10 @@ impl Connection {
     }
 
     pub(crate) async fn cluster(address: &str, limits: Limits) -> Result<Self> {
-        let client = Mutex::new(dial(address, &limits).await?);
-        let peer = Peer::Cluster(address.to_owned());
-        Ok(Self { peer, limits, client })
+        let background = Background::start("keyloom-client", 1)?;
+        let cluster = Cluster { address: address.to_owned(), background };
+        let client = Mutex::new(dial_again(&cluster, &limits).await?);
+        Ok(Self { peer: Peer::Cluster(cluster), limits, client })
     }
 
     /// The workers of this process, if the coordinator is here.
@@ -70,17 +91,13 @@ impl Connection {
         }
     }
 
-    /// Runs what outlives its caller: on the cluster's runtime if that is here, else on the caller's,
-    /// else, as when a job is dropped outside of any, on one of its own.
-    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let embedded = match &self.peer {
-            Peer::Embedded(embedded) => Some(embedded.background().handle().clone()),
-            Peer::Cluster(_) => None,
+    /// Runs what outlives its caller.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        let background = match &self.peer {
+            Peer::Embedded(embedded) => embedded.background(),
+            Peer::Cluster(cluster) => &cluster.background,
         };
-        match embedded.or_else(|| Handle::try_current().ok()) {
-            Some(runtime) => drop(runtime.spawn(work)),
-            None => on_a_thread(work),
-        }
+        background.handle().spawn(work)
     }
 
     fn client(&self) -> ClientApiClient {
@@ -113,7 +130,7 @@ impl Connection {
     async fn reconnect(&self) -> Result<()> {
         let client = match &self.peer {
             Peer::Embedded(embedded) => embedded.client(),
-            Peer::Cluster(address) => dial(address, &self.limits).await?,
+            Peer::Cluster(cluster) => cluster.dial(&self.limits).await?,
         };
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
         Ok(())
@@ -181,7 +198,7 @@ impl Connection {
 
     /// Questions wait for a worker, which the coordinator bounds; this only catches a dead peer.
     fn question_timeout(&self) -> Duration {
-        self.limits.call_timeout() * 4
+        self.limits.call_timeout() * 2
     }
 
     pub(crate) async fn submit(&self, job: Submission) -> Result<()> {
@@ -201,6 +218,13 @@ impl Connection {
         .await
     }
 
+    /// Says that a job's client is there.
+    pub(crate) async fn renew(&self, job: JobId) -> Result<()> {
+        let timeout = self.limits.call_timeout();
+        self.ask(|client| async move { call(timeout, |context| client.renew(context, job)).await })
+            .await
+    }
+
     pub(crate) async fn cancel(&self, job: JobId) -> Result<()> {
         let timeout = self.limits.call_timeout();
         self.ask(|client| async move { call(timeout, |context| client.cancel(context, job)).await })
@@ -214,17 +238,10 @@ impl Connection {
     }
 }
 
-fn on_a_thread(work: impl Future<Output = ()> + Send + 'static) {
-    let run = move || {
-        Builder::new_current_thread().enable_all().build().map(|runtime| runtime.block_on(work))
-    };
-    if let Err(error) = std::thread::Builder::new().name("keyloom-last".to_owned()).spawn(run) {
-        // The coordinator finds out by itself, later.
-        tracing::debug!(%error, "no thread for what a session leaves behind");
+/// Dials once more if the first try came to nothing on the way.
+async fn dial_again(cluster: &Cluster, limits: &Limits) -> Result<ClientApiClient> {
+    match cluster.dial(limits).await {
+        Err(error) if error.message().contains(handshake::DAMAGED) => cluster.dial(limits).await,
+        dialled => dialled,
     }
-}
-
-async fn dial(address: &str, limits: &Limits) -> Result<ClientApiClient> {
-    let transport = connect(address, Role::Client, limits).await?;
-    Ok(ClientApiClient::new(tarpc::client::Config::default(), transport).spawn())
 }

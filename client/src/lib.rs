@@ -33,6 +33,7 @@ pub mod query;
 pub mod session;
 mod settings;
 pub mod store;
+mod validate;
 
 pub use datafusion;
 pub use functions::KvExpr;

@@ -1,7 +1,10 @@
 //! Runtimes beside the caller's: what they run goes on, whichever runtimes callers use and drop
 //! meanwhile, and however long it takes.
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    stack::STACK_BYTES,
+};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 /// Threads that stop when this is dropped.
@@ -20,6 +23,7 @@ impl Background {
         let runtime = Builder::new_multi_thread()
             .thread_name(name)
             .worker_threads(threads)
+            .thread_stack_size(STACK_BYTES)
             .enable_all()
             .build()
             .map_err(|error| Error::resource_exhausted(format!("no threads: {error}")))?;

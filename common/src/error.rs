@@ -96,9 +96,18 @@ macro_rules! constructors {
 }
 
 impl Error {
-    /// An error of the given kind.
+    /// An error of the given kind. A message that is too long loses its middle: messages quote keys
+    /// and values, and must pass through a frame whatever these are.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: bounded(message.into()), source: None }
+    }
+
+    /// What became of work on another thread that gave no answer.
+    pub fn from_join(error: tokio::task::JoinError) -> Self {
+        if error.is_cancelled() {
+            return Self::cancelled("the work was stopped");
+        }
+        Self::internal(error.to_string())
     }
 
     constructors! {
@@ -125,7 +134,7 @@ impl Error {
     /// The same error, its message preceded by what was being done.
     #[must_use]
     pub fn context(self, doing: impl fmt::Display) -> Self {
-        Self { message: format!("{doing}: {}", self.message), ..self }
+        Self { message: bounded(format!("{doing}: {}", self.message)), ..self }
     }
 
     /// Finds the Keyloom error that travelled through DataFusion, or classifies DataFusion's own.
@@ -153,9 +162,23 @@ impl Error {
             DataFusionError::ResourcesExhausted(_) => ErrorKind::ResourceExhausted,
             _ => ErrorKind::Internal,
         };
-        let message = error.strip_backtrace();
+        let message = bounded(error.strip_backtrace());
         Self { kind, message, source: Some(Arc::new(error)) }
     }
+}
+
+/// The most bytes of a message.
+const MAX_MESSAGE_BYTES: usize = 16 << 10;
+
+fn bounded(message: String) -> String {
+    if message.len() <= MAX_MESSAGE_BYTES {
+        return message;
+    }
+    let half = MAX_MESSAGE_BYTES / 2;
+    let start = &message[..message.floor_char_boundary(half)];
+    let end = &message[message.ceil_char_boundary(message.len() - half)..];
+    let left_out = message.len() - start.len() - end.len();
+    format!("{start} … ({left_out} bytes left out) … {end}")
 }
 
 fn of_object_store(error: &object_store::Error) -> ErrorKind {
@@ -265,6 +288,16 @@ mod tests {
         let received: Error = serde_json::from_str(&sent).unwrap();
         assert_eq!(received, error);
         assert!(std::error::Error::source(&received).is_none());
+    }
+
+    #[test]
+    fn a_long_message_keeps_its_ends() {
+        let key = "é".repeat(1 << 20);
+        let error = Error::invalid(format!("key '{key}' is missing")).context("KV store 'a'");
+        assert!(error.message().len() < MAX_MESSAGE_BYTES + 100);
+        assert!(error.message().starts_with("KV store 'a': key 'éé"), "{error}");
+        assert!(error.message().ends_with("éé' is missing"), "{error}");
+        assert!(error.message().contains(" bytes left out) …"), "{error}");
     }
 
     #[test]

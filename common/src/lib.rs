@@ -8,10 +8,12 @@
 //! looked up and read; [`functions`] are what users write; [`lookup`] is what they become in a
 //! plan; [`plan`] carries plans between processes; [`ipc`] carries rows; [`rpc`] carries everything.
 //! [`allocator`] is what both daemons say to theirs, and [`background`] the runtimes that they keep apart;
-//! [`stack`] is the room that deep plans need, and [`checksum`] what tells damaged bytes.
+//! [`stack`] is the room that deep plans need, [`checksum`] is
+//! what tells damaged bytes, and [`bounds`] how settings are checked.
 
 pub mod allocator;
 pub mod background;
+pub mod bounds;
 pub mod checksum;
 pub mod error;
 pub mod functions;

@@ -9,14 +9,24 @@ use std::{
     task::{Context, Poll},
 };
 
+use crate::error::Error;
+
 /// The most levels of a statement's expressions, or of a plan's operators and expressions.
-pub const MAX_DEPTH: usize = 4_000;
+pub const MAX_DEPTH: usize = 1_024;
 
 /// The stack of a thread that meets plans, in bytes.
 pub const STACK_BYTES: usize = 512 << 20;
 
 /// What must be left of a stack, so that no other is needed.
 const ENOUGH_BYTES: usize = STACK_BYTES / 4 * 3;
+
+/// What is said of a statement or a plan that is nested too deep.
+pub fn too_deep() -> Error {
+    Error::resource_exhausted(format!(
+        "the query is nested more than {MAX_DEPTH} levels deep; write lists as IN (…), and long sums \
+         and conditions in parts of parentheses"
+    ))
+}
 
 /// Runs work on a stack that is large enough for [`MAX_DEPTH`].
 pub fn deep<T>(work: impl FnOnce() -> T) -> T {

@@ -1,7 +1,7 @@
 //! Immutable bytes that clients hand in once and workers read: in-memory tables and stores.
 //!
-//! A blob that a job uses is held until the job ends, any other for a while after its last use. A
-//! client that finds one gone sends it again.
+//! A blob that a job uses is held until the job ends, any other for a while after its last use, and
+//! one that is not whole while its client is there. A client that finds one gone sends it again.
 
 use std::{
     collections::HashMap,
@@ -15,6 +15,8 @@ use keyloom_common::{
     BlobId, Error, ErrorKind, JobId, Result,
     rpc::{BlobPart, Body, Chunk},
 };
+
+use crate::owner::{OwnedBy, Owner};
 
 /// The blobs of a coordinator.
 #[derive(Debug)]
@@ -52,7 +54,21 @@ enum Content {
 struct Partial {
     bytes: BytesMut,
     total: u64,
+    owner: OwnedBy,
     used: Instant,
+}
+
+/// The blobs that are held for a job, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct HeldBlobs {
+    blobs: Arc<Blobs>,
+    job: JobId,
+}
+
+impl Drop for HeldBlobs {
+    fn drop(&mut self) {
+        self.blobs.release(self.job);
+    }
 }
 
 impl Blobs {
@@ -68,7 +84,14 @@ impl Blobs {
     }
 
     /// Takes the next part. A part that came before is ignored, so that sending twice is harmless.
-    pub(crate) fn put_part(&self, id: BlobId, offset: u64, total: u64, part: Chunk) -> Result<()> {
+    pub(crate) fn put_part(
+        &self,
+        owner: &Owner,
+        id: BlobId,
+        offset: u64,
+        total: u64,
+        part: Chunk,
+    ) -> Result<()> {
         let part = match part {
             Chunk::Stream(Body(part)) => part,
             // They come at once, and have no bytes whose hash could be their name.
@@ -89,8 +112,10 @@ impl Blobs {
         let partial = state.partial.entry(id).or_insert_with(|| Partial {
             bytes: BytesMut::new(),
             total,
+            owner: owner.owned(),
             used: Instant::now(),
         });
+        partial.owner = owner.owned();
         let have = partial.bytes.len() as u64;
         if partial.total != total || offset > have || offset + part.len() as u64 > total {
             return Err(Error::invalid(format!(
@@ -157,8 +182,13 @@ impl Blobs {
         Ok(())
     }
 
-    /// Holds these blobs for a job until it is released.
-    pub(crate) fn hold(&self, job: JobId, ids: impl IntoIterator<Item = BlobId>) -> Result<()> {
+    /// Holds these blobs, and those that are put for it later, for a job.
+    pub(crate) fn hold(
+        self: &Arc<Self>,
+        job: JobId,
+        ids: impl IntoIterator<Item = BlobId>,
+    ) -> Result<HeldBlobs> {
+        let held = HeldBlobs { blobs: Arc::clone(self), job };
         let mut state = self.lock();
         for id in ids {
             let blob = state.whole.get_mut(&id).ok_or_else(|| gone(id))?;
@@ -167,11 +197,12 @@ impl Blobs {
             }
             blob.jobs.push(job);
         }
-        Ok(())
+        drop(state);
+        Ok(held)
     }
 
     /// Lets go of all that was held for a job.
-    pub(crate) fn release(&self, job: JobId) {
+    fn release(&self, job: JobId) {
         let mut state = self.lock();
         let mut rows = Vec::new();
         for blob in state.whole.values_mut().filter(|blob| blob.jobs.contains(&job)) {
@@ -249,7 +280,7 @@ impl State {
             keep
         });
         self.partial.retain(|_, partial| {
-            let keep = partial.used.elapsed() < ttl;
+            let keep = partial.used.elapsed() < ttl && partial.owner.is_here();
             *bytes -= if keep { 0 } else { partial.bytes.len() as u64 };
             keep
         });
@@ -307,8 +338,8 @@ pub fn blob_is_gone(error: &Error) -> bool {
 mod tests {
     use super::*;
 
-    fn blobs(max: u64) -> Blobs {
-        Blobs::new(max, Duration::ZERO)
+    fn blobs(max: u64) -> Arc<Blobs> {
+        Arc::new(Blobs::new(max, Duration::ZERO))
     }
 
     #[test]
@@ -316,10 +347,10 @@ mod tests {
         let blobs = blobs(1000);
         let bytes = Bytes::from_static(b"hello world");
         let id = BlobId::of(&bytes);
-        blobs.put_part(id, 0, 11, bytes.slice(..5).into()).unwrap();
-        blobs.put_part(id, 0, 11, bytes.slice(..5).into()).unwrap();
+        blobs.put_part(&Owner::default(), id, 0, 11, bytes.slice(..5).into()).unwrap();
+        blobs.put_part(&Owner::default(), id, 0, 11, bytes.slice(..5).into()).unwrap();
         assert!(!blobs.has(id));
-        blobs.put_part(id, 5, 11, bytes.slice(5..).into()).unwrap();
+        blobs.put_part(&Owner::default(), id, 5, 11, bytes.slice(5..).into()).unwrap();
         assert!(blobs.has(id));
         assert_eq!(blobs.read(id, 6, 100).unwrap().part, Chunk::from(Bytes::from_static(b"world")));
         assert_eq!(blobs.read(id, 0, 5).unwrap().part, Chunk::from(Bytes::from_static(b"hello")));
@@ -328,35 +359,35 @@ mod tests {
     #[test]
     fn bytes_of_another_hash_are_refused() {
         let id = BlobId::of(b"one");
-        let error = blobs(10).put_part(id, 0, 3, Bytes::from_static(b"two").into()).unwrap_err();
+        let error = blobs(10)
+            .put_part(&Owner::default(), id, 0, 3, Bytes::from_static(b"two").into())
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
     }
 
     #[test]
     fn what_no_job_uses_makes_room_before_its_time() {
-        let blobs = Blobs::new(10, Duration::from_secs(600));
+        let blobs = Arc::new(Blobs::new(10, Duration::from_secs(600)));
         let [a, b, c] = [b"aaaaa", b"bbbbb", b"ccccc"].map(|bytes| Bytes::from_static(bytes));
         let [id_a, id_b, id_c] = [&a, &b, &c].map(|bytes| BlobId::of(bytes));
-        blobs.put_part(id_a, 0, 5, a.into()).unwrap();
-        blobs.put_part(id_b, 0, 5, b.into()).unwrap();
+        blobs.put_part(&Owner::default(), id_a, 0, 5, a.into()).unwrap();
+        blobs.put_part(&Owner::default(), id_b, 0, 5, b.into()).unwrap();
         assert!(blobs.has(id_a));
-        blobs.put_part(id_c, 0, 5, c.into()).unwrap();
+        blobs.put_part(&Owner::default(), id_c, 0, 5, c.into()).unwrap();
         assert!(blobs.has(id_a) && !blobs.has(id_b) && blobs.has(id_c));
     }
 
     #[test]
     fn rows_of_this_process_are_there_while_their_client_or_a_job_has_them() {
-        let blobs = Blobs::new(0, Duration::from_secs(600));
+        let blobs = Arc::new(Blobs::new(0, Duration::from_secs(600)));
         let (id, jobs) = (BlobId::unique(), [JobId::from_u128(1), JobId::from_u128(2)]);
         let rows: Chunk = Vec::<RecordBatch>::new().into();
-        blobs.put_part(id, 0, 0, rows.clone()).unwrap();
-        for job in jobs {
-            blobs.hold(job, [id]).unwrap();
-        }
+        blobs.put_part(&Owner::default(), id, 0, 0, rows.clone()).unwrap();
+        let [one, two] = jobs.map(|job| blobs.hold(job, [id]).unwrap());
         drop(rows);
-        blobs.release(jobs[0]);
+        drop(one);
         assert!(blobs.has(id) && blobs.read(id, 0, 1).is_ok());
-        blobs.release(jobs[1]);
+        drop(two);
         assert!(!blobs.has(id));
         assert!(blob_is_gone(&blobs.hold(jobs[0], [id]).unwrap_err()));
     }
@@ -367,15 +398,39 @@ mod tests {
         let job = JobId::from_u128(1);
         let (a, b, c) = (Bytes::from_static(b"aaaaa"), Bytes::from_static(b"bbbbb"), b"ccccc");
         let (id_a, id_b, id_c) = (BlobId::of(&a), BlobId::of(&b), BlobId::of(c));
-        blobs.put_part(id_a, 0, 5, a.into()).unwrap();
-        blobs.put_part(id_b, 0, 5, b.into()).unwrap();
-        blobs.hold(job, [id_a]).unwrap();
-        blobs.put_part(id_c, 0, 5, Bytes::from_static(c).into()).unwrap();
+        blobs.put_part(&Owner::default(), id_a, 0, 5, a.into()).unwrap();
+        blobs.put_part(&Owner::default(), id_b, 0, 5, b.into()).unwrap();
+        let a = blobs.hold(job, [id_a]).unwrap();
+        blobs.put_part(&Owner::default(), id_c, 0, 5, Bytes::from_static(c).into()).unwrap();
         assert!(blobs.has(id_a) && !blobs.has(id_b) && blobs.has(id_c));
-        blobs.hold(job, [id_c]).unwrap();
-        let full = blobs.put_part(id_b, 0, 5, Bytes::from_static(b"bbbbb").into()).unwrap_err();
+        let c = blobs.hold(job, [id_c]).unwrap();
+        let full = blobs
+            .put_part(&Owner::default(), id_b, 0, 5, Bytes::from_static(b"bbbbb").into())
+            .unwrap_err();
         assert_eq!(full.kind(), ErrorKind::ResourceExhausted);
-        blobs.release(job);
-        blobs.put_part(id_b, 0, 5, Bytes::from_static(b"bbbbb").into()).unwrap();
+        drop((a, c));
+        blobs.put_part(&Owner::default(), id_b, 0, 5, Bytes::from_static(b"bbbbb").into()).unwrap();
+    }
+
+    #[test]
+    fn a_part_of_a_blob_goes_with_its_client() {
+        let blobs = Arc::new(Blobs::new(10, Duration::from_secs(600)));
+        let (owner, id) = (Owner::default(), BlobId::of(b"hello world"));
+        blobs.put_part(&owner, id, 0, 11, Bytes::from_static(b"hello").into()).unwrap();
+        blobs.expire();
+        assert_eq!(blobs.lock().bytes, 5);
+        drop(owner);
+        blobs.expire();
+        assert_eq!(blobs.lock().bytes, 0);
+    }
+
+    #[test]
+    fn a_job_that_finds_a_blob_gone_holds_none() {
+        let blobs = blobs(10);
+        let (there, gone) = (Bytes::from_static(b"there"), BlobId::of(b"gone"));
+        let id = BlobId::of(&there);
+        blobs.put_part(&Owner::default(), id, 0, 5, there.into()).unwrap();
+        assert!(blob_is_gone(&blobs.hold(JobId::from_u128(1), [id, gone]).unwrap_err()));
+        assert!(blobs.lock().whole[&id].jobs.is_empty());
     }
 }

@@ -15,8 +15,10 @@ use figment::{
     Figment,
     providers::{Env, Format, Serialized, Toml},
 };
+use keyloom_common::stack::STACK_BYTES;
 use tokio::{
     net::TcpListener,
+    runtime::Builder,
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
@@ -63,7 +65,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Err(error) => return fail(2, &error),
     };
     keyloom_common::allocator::keep_freed_bytes(settings.keep_freed_bytes);
-    let runtime = match tokio::runtime::Runtime::new().context("no threads") {
+    let mut runtime = Builder::new_multi_thread();
+    // Plans may be deep.
+    let runtime = runtime.enable_all().thread_stack_size(STACK_BYTES).build();
+    let runtime = match runtime.context("no threads") {
         Ok(runtime) => runtime,
         Err(error) => return fail(1, &error),
     };
@@ -105,7 +110,9 @@ fn settings(config: Option<&Path>) -> Result<Settings> {
         figment = figment.merge(Toml::file_exact(path));
     }
     let figment = figment.merge(Env::prefixed("KEYLOOM_COORDINATOR_").split("__"));
-    figment.extract().context("settings")
+    let settings: Settings = figment.extract().context("settings")?;
+    settings.validate()?;
+    Ok(settings)
 }
 
 /// Where to listen, if that is safe or accepted as unsafe.

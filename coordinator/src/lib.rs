@@ -12,10 +12,13 @@ mod gather;
 mod jobs;
 #[doc(hidden)]
 pub mod micro;
+mod owner;
 pub mod planner;
 mod scheduler;
 mod server;
 mod settings;
+mod supervise;
+mod validate;
 
 pub use blobs::blob_is_gone;
 pub use scheduler::Settings as SchedulerSettings;

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, fmt, time::Duration};
 
 use keyloom_common::{JobId, StageId, TaskId, WorkerId};
 
-use crate::scheduler::{Action, Event, Settings, State};
+use crate::scheduler::{Action, Event, Settings, StageKind, State};
 
 /// The time that an event takes to follow another.
 const STEP: Duration = Duration::from_micros(1);
@@ -45,7 +45,7 @@ impl Cluster {
         while let Some(action) = actions.pop_front() {
             match action {
                 Action::Launch { worker, attempt } => {
-                    actions.extend(self.feed(Event::Heartbeat { worker }));
+                    actions.extend(self.feed(Event::Heartbeat { worker, attempts: vec![attempt] }));
                     actions.extend(self.feed(Event::TaskFinished { worker, attempt }));
                 }
                 Action::TaskDone { attempt } => {
@@ -62,7 +62,7 @@ impl Cluster {
     fn open(&mut self, tasks: u32) -> Vec<Action> {
         let stage = StageId { job: JobId::from_u128(self.stages), index: 0 };
         self.stages += 1;
-        let mut actions = self.feed(Event::StageOpened { stage });
+        let mut actions = self.feed(Event::StageOpened { stage, kind: StageKind::Work });
         for index in 0..tasks {
             actions.extend(self.feed(Event::TaskAdded { task: TaskId { stage, index } }));
         }

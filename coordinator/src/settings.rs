@@ -1,6 +1,6 @@
 //! The coordinator's settings: bounds, all with defaults.
 
-use std::{num::NonZeroUsize, thread::available_parallelism, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, thread::available_parallelism, time::Duration};
 
 use keyloom_common::rpc::Limits;
 use serde::{Deserialize, Serialize};
@@ -17,14 +17,21 @@ pub struct Settings {
     pub scheduler: scheduler::Settings,
     /// The most connections at once. Default 1024.
     pub max_connections: usize,
+    /// A client that asked for nothing for so long loses its connection if all are taken, in
+    /// milliseconds; it opens another when it wants something. Default 10 s.
+    pub idle_connection_ms: u64,
     /// The most bytes of task outputs kept in memory; more goes to temporary files. Default 64 MiB.
     pub gather_memory_bytes: u64,
     /// How long an attempt whose rows are not due yet waits while half of that memory is taken, in
     /// milliseconds; then they are taken all the same. Must be well below `rpc.call_timeout_ms`.
     /// Default 2 s.
     pub gather_wait_ms: u64,
-    /// The most bytes of task outputs in temporary files. Default 64 GiB.
+    /// The most bytes of task outputs in temporary files. Beyond, tasks whose rows are not due yet
+    /// are put off. Default 64 GiB.
     pub gather_disk_bytes: u64,
+    /// Where temporary files are. They have no names there, and nothing stays of them. Default the
+    /// system's folder for such files.
+    pub spill_folder: Option<PathBuf>,
     /// The most bytes of blobs (in-memory tables and stores) held for clients. Default 8 GiB.
     pub blob_bytes: u64,
     /// How long a blob is held that no job uses, in milliseconds. Default 10 minutes.
@@ -39,8 +46,18 @@ pub struct Settings {
     pub keep_freed_bytes: u64,
     /// How many result chunks of a job may wait for its client. Default 8.
     pub result_chunks_ahead: usize,
-    /// A job whose client has not asked for so long is cancelled, in milliseconds. Default 60 s.
+    /// A job whose client was not heard of for so long is cancelled, in milliseconds, though its
+    /// connection is open. Clients say about each second that they are there. Default 10 minutes.
     pub client_timeout_ms: u64,
+    /// A job whose client's connection has closed is cancelled after so many milliseconds, if the
+    /// client does not come back. Default 3 s.
+    pub client_gone_ms: u64,
+    /// The most jobs that are under way or wait for their clients to read them. Default 1,024.
+    pub max_jobs: usize,
+    /// The most bytes of a job's plan. Default 12 MiB.
+    pub max_plan_bytes: usize,
+    /// The most tasks of a job. Default 1,048,576.
+    pub max_tasks_per_job: u32,
     /// How many rows make a task, where the rows are known before: the coordinator's own that are
     /// sent to workers, and Parquet row groups. Default 32768.
     pub slice_rows: usize,
@@ -61,16 +78,22 @@ impl Default for Settings {
             rpc: Limits::default(),
             scheduler: scheduler::Settings::default(),
             max_connections: 1024,
+            idle_connection_ms: 10_000,
             gather_memory_bytes: 64 << 20,
             gather_wait_ms: 2_000,
             gather_disk_bytes: 64 << 30,
+            spill_folder: None,
             blob_bytes: 8 << 30,
             blob_ttl_ms: 600_000,
             operator_memory_bytes: 4 << 30,
             plan_threads: 0,
             keep_freed_bytes: 64 << 20,
             result_chunks_ahead: 8,
-            client_timeout_ms: 60_000,
+            client_timeout_ms: 600_000,
+            client_gone_ms: 3_000,
+            max_jobs: 1_024,
+            max_plan_bytes: 12 << 20,
+            max_tasks_per_job: 1 << 20,
             slice_rows: 32_768,
             row_slices: 8,
             slice_bytes: 16 << 20,
@@ -96,6 +119,11 @@ impl Settings {
         if self.plan_threads == 0 { (2 * cores).max(4) } else { self.plan_threads }
     }
 
+    /// [`Self::spill_folder`], or what stands for it.
+    pub(crate) fn spill_folder(&self) -> PathBuf {
+        self.spill_folder.clone().unwrap_or_else(std::env::temp_dir)
+    }
+
     /// [`Self::blob_ttl_ms`] as a duration.
     pub fn blob_ttl(&self) -> Duration {
         Duration::from_millis(self.blob_ttl_ms)
@@ -104,6 +132,16 @@ impl Settings {
     /// [`Self::gather_wait_ms`] as a duration.
     pub fn gather_wait(&self) -> Duration {
         Duration::from_millis(self.gather_wait_ms)
+    }
+
+    /// [`Self::idle_connection_ms`] as a duration.
+    pub fn idle_connection(&self) -> Duration {
+        Duration::from_millis(self.idle_connection_ms)
+    }
+
+    /// [`Self::client_gone_ms`] as a duration.
+    pub fn client_gone(&self) -> Duration {
+        Duration::from_millis(self.client_gone_ms)
     }
 
     /// [`Self::client_timeout_ms`] as a duration.

@@ -20,7 +20,9 @@ use figment::{
     Figment,
     providers::{Env, Format, Serialized, Toml},
 };
-use keyloom_common::{ErrorKind, allocator::keep_freed_bytes, rpc::parse_address};
+use keyloom_common::{
+    ErrorKind, allocator::keep_freed_bytes, rpc::parse_address, stack::STACK_BYTES,
+};
 use tokio::{
     runtime::Builder,
     signal::unix::{SignalKind, signal},
@@ -83,6 +85,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     // A slot is a thread of computing: workers on one machine share its cores by their slots.
     let mut runtime = Builder::new_multi_thread();
     let runtime = runtime.worker_threads(slots.max(1) as usize).enable_all();
+    // The plans of fragments may be deep.
+    let runtime = runtime.thread_stack_size(STACK_BYTES);
     let runtime = match runtime.build().context("no threads") {
         Ok(runtime) => runtime,
         Err(error) => return fail(1, &error),
@@ -125,7 +129,9 @@ fn settings(config: Option<&Path>) -> Result<Settings> {
         figment = figment.merge(Toml::file_exact(path));
     }
     let figment = figment.merge(Env::prefixed("KEYLOOM_WORKER_").split("__"));
-    figment.extract().map_err(shown).context("settings")
+    let settings: Settings = figment.extract().map_err(shown).context("settings")?;
+    settings.validate()?;
+    Ok(settings)
 }
 
 /// What is wrong with the settings. What a storage profile holds may be a secret and is not shown.

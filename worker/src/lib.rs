@@ -17,6 +17,7 @@ pub mod micro;
 mod settings;
 pub mod store;
 mod task;
+mod validate;
 
 pub use agent::{Agent, Dial};
 pub use lookup::{Direct, LookupSettings};

@@ -24,6 +24,9 @@ pub struct Settings {
     pub keep_freed_bytes: u64,
     /// How often the worker says that it is alive, in milliseconds. Default 1 s.
     pub heartbeat_ms: u64,
+    /// A worker whose threads do nothing for so long, as when all hang, is given up with its tasks,
+    /// in milliseconds. Default 2 minutes.
+    pub stall_timeout_ms: u64,
     /// How long it rests before it connects again, in milliseconds; doubled each time. Default 200.
     pub reconnect_ms: u64,
     /// The longest such rest, in milliseconds. Default 5 s.
@@ -42,6 +45,7 @@ impl Default for Settings {
             operator_memory_bytes: 2 << 30,
             keep_freed_bytes: 64 << 20,
             heartbeat_ms: 1_000,
+            stall_timeout_ms: 120_000,
             reconnect_ms: 200,
             reconnect_max_ms: 5_000,
             drain_timeout_ms: 60_000,
@@ -53,6 +57,11 @@ impl Settings {
     /// [`Self::heartbeat_ms`] as a duration.
     pub fn heartbeat(&self) -> Duration {
         Duration::from_millis(self.heartbeat_ms.max(1))
+    }
+
+    /// [`Self::stall_timeout_ms`] as a duration.
+    pub fn stall_timeout(&self) -> Duration {
+        Duration::from_millis(self.stall_timeout_ms)
     }
 
     /// [`Self::drain_timeout_ms`] as a duration.

@@ -47,11 +47,13 @@ fn settings(place: &Place) -> Result<EmbeddedSettings, Failure> {
     }
     let worker = Env::prefixed("KEYLOOM_WORKER_").split("__");
     let coordinator = Env::prefixed("KEYLOOM_COORDINATOR_").split("__");
-    figment
+    let settings: EmbeddedSettings = figment
         .merge(worker.map(|key| format!("worker.{key}").into()))
         .merge(coordinator.map(|key| format!("coordinator.{key}").into()))
         .extract()
-        .map_err(|error| Failure::mistake(format!("settings: {}", shown(&error))))
+        .map_err(|error| Failure::mistake(format!("settings: {}", shown(&error))))?;
+    settings.validate().map_err(Failure::before)?;
+    Ok(settings)
 }
 
 /// What is wrong with the settings. What a storage profile holds may be a secret and is not shown.

@@ -1,6 +1,10 @@
 //! A job: submitted once, its rows taken chunk by chunk, cancelled when it is dropped.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::{
@@ -10,7 +14,7 @@ use datafusion::{
 };
 use futures::{Stream, stream};
 use keyloom_common::{
-    BlobId, Error, JobId, Result,
+    BlobId, Error, ErrorKind, JobId, Result,
     ipc::Decoder,
     plan::{FrameScanExec, encode_plan},
     report::{JobStatus, JobSummary},
@@ -18,9 +22,10 @@ use keyloom_common::{
     store::StoreKind,
 };
 use keyloom_coordinator::blob_is_gone;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    SubmitExec,
+    SubmitExec, check_depth,
     pin::{pin_snapshots, stores},
 };
 use crate::link::Link;
@@ -38,7 +43,11 @@ pub struct Job {
     rows: u64,
     status: JobStatus,
     summary: Option<JobSummary>,
+    _renewing: AbortOnDropHandle<()>,
 }
+
+/// How often a job's client says that it is there, whatever it does with the rows meanwhile.
+const RENEW: Duration = Duration::from_secs(1);
 
 /// What a job is doing when its next rows are not there yet.
 #[derive(Debug)]
@@ -53,6 +62,7 @@ pub enum Event {
 
 impl Job {
     pub(crate) async fn submit(query: DataFrame, discard: bool) -> Result<Self> {
+        check_depth(query.logical_plan())?;
         let plan = query.create_physical_plan().await?;
         match plan.downcast_ref::<SubmitExec>() {
             Some(submit) if submit.answers_rows() => submit.start(discard).await,
@@ -83,7 +93,9 @@ impl Job {
             }
             submitted => submitted?,
         }
+        let renewing = link.connection.spawn(renew(Arc::downgrade(&link), id));
         Ok(Self {
+            _renewing: AbortOnDropHandle::new(renewing),
             id,
             link,
             schema,
@@ -213,10 +225,10 @@ impl Job {
     /// Lets the coordinator forget the job.
     fn forget(&self) {
         let (link, id) = (Arc::clone(&self.link), self.id);
-        self.link.connection.spawn(async move {
+        drop(self.link.connection.spawn(async move {
             // A coordinator that is not told forgets by itself, later.
             let _ = link.connection.cancel(id).await;
-        });
+        }));
     }
 }
 
@@ -224,6 +236,21 @@ impl Drop for Job {
     fn drop(&mut self) {
         if self.summary.is_none() {
             self.forget();
+        }
+    }
+}
+
+/// Says again and again that a job's client is there.
+async fn renew(link: Weak<Link>, job: JobId) {
+    loop {
+        tokio::time::sleep(RENEW).await;
+        let Some(link) = link.upgrade() else { return };
+        match link.connection.renew(job).await {
+            // It has ended; whoever asks for its rows is told why.
+            Err(error) if error.kind() == ErrorKind::NotFound => return,
+            // The next time may be better, and the next rows tell of it.
+            Err(error) => tracing::debug!(%job, %error, "the coordinator was not told"),
+            Ok(()) => {}
         }
     }
 }

@@ -1,6 +1,7 @@
 //! From DataFusion's plans to jobs: the planner of a session's queries, the operator that submits
 //! them, and the job that brings back rows.
 
+mod depth;
 mod job;
 mod pin;
 mod planner;
@@ -17,12 +18,13 @@ use datafusion::{
     physical_plan::displayable,
     prelude::SessionConfig,
 };
-use keyloom_common::{Result, functions::OctetLength};
+use keyloom_common::{Result, functions::OctetLength, stack::MAX_DEPTH};
 use keyloom_coordinator::planner::{ChooseAccess, KeepOrder, LiftCalls, PlanLookups, ReadFields};
 
 use crate::{link::Link, settings::Settings};
 use planner::JobPlanner;
 
+pub(crate) use depth::check as check_depth;
 pub use job::{Event, Job};
 pub(crate) use submit::SubmitExec;
 
@@ -61,6 +63,7 @@ fn config(settings: &Settings) -> SessionConfig {
     options.execution.collect_statistics = false;
     options.execution.parquet.schema_force_view_types = false;
     options.sql_parser.map_string_types_to_utf8view = false;
+    options.sql_parser.recursion_limit = MAX_DEPTH;
     options.optimizer.enable_round_robin_repartition = false;
     options.optimizer.repartition_file_scans = false;
     options.optimizer.repartition_aggregations = false;
@@ -77,6 +80,7 @@ fn config(settings: &Settings) -> SessionConfig {
 
 /// The physical plan of a query as text.
 pub(crate) async fn physical_plan_text(query: DataFrame) -> Result<String> {
+    check_depth(query.logical_plan())?;
     let plan = query.create_physical_plan().await?;
     let plan = match plan.downcast_ref::<SubmitExec>() {
         Some(submit) => Arc::clone(submit.plan()),

@@ -10,6 +10,7 @@ use datafusion::{dataframe::DataFrame, execution::context::SessionContext};
 use keyloom_common::{
     Error, Result,
     report::WorkerStatus,
+    stack::Deep,
     store::{AttachedStore, StoreKind},
 };
 
@@ -50,9 +51,10 @@ impl Session {
     /// A session that is its own cluster.
     ///
     /// # Errors
-    /// If threads cannot be started.
+    /// `invalid` if settings are wrong; otherwise if threads cannot be started.
     #[expect(clippy::unused_async, reason = "so that both kinds of sessions are made alike")]
     pub async fn embedded_with(settings: EmbeddedSettings) -> Result<Self> {
+        settings.validate()?;
         let session = settings.session.clone();
         Ok(Self::new(Connection::embedded(settings)?, session))
     }
@@ -68,8 +70,9 @@ impl Session {
     /// A session on a cluster.
     ///
     /// # Errors
-    /// As [`Self::connect`].
+    /// `invalid` if settings are wrong; otherwise as [`Self::connect`].
     pub async fn connect_with(address: &str, settings: Settings) -> Result<Self> {
+        settings.validate()?;
         let connection = Connection::cluster(address, settings.rpc.clone()).await?;
         Ok(Self::new(connection, settings))
     }
@@ -231,7 +234,7 @@ impl Session {
         query: &str,
         tables: Vec<(String, DataFrame)>,
     ) -> Result<DataFrame> {
-        sql::plan(self, query, tables).await
+        Deep::new(sql::plan(self, query, tables)).await
     }
 
     /// Starts a query and returns its rows in order, batch by batch, and then what was counted.
@@ -239,7 +242,7 @@ impl Session {
     /// # Errors
     /// If the query cannot be planned or submitted.
     pub async fn submit(&self, query: DataFrame) -> Result<Job> {
-        Job::submit(query, false).await
+        Deep::new(Job::submit(query, false)).await
     }
 
     /// Starts a query whose rows are computed to the last one and dropped: for measuring.
@@ -247,7 +250,7 @@ impl Session {
     /// # Errors
     /// If the query cannot be planned or submitted.
     pub async fn submit_discarding(&self, query: DataFrame) -> Result<Job> {
-        Job::submit(query, true).await
+        Deep::new(Job::submit(query, true)).await
     }
 
     /// The physical plan of a query as text; with `analyze`, the query is run, and each node shows
@@ -259,7 +262,7 @@ impl Session {
         if analyze {
             return Ok(self.submit_discarding(query).await?.finish().await?.plan);
         }
-        query::physical_plan_text(query).await
+        Deep::new(query::physical_plan_text(query)).await
     }
 
     /// The workers that are registered.

@@ -5,6 +5,7 @@
 //! that only this statement knows.
 
 mod clauses;
+mod depth;
 mod tables;
 
 use std::{ops::ControlFlow, sync::Arc};
@@ -26,15 +27,18 @@ use keyloom_common::{
 };
 
 use super::{Session, key::KeyReader};
+use crate::query;
 
 pub(super) async fn plan(
     session: &Session,
-    query: &str,
+    text: &str,
     tables: Vec<(String, DataFrame)>,
 ) -> Result<DataFrame> {
     let state = tables::with_tables(session.context.state(), tables)?;
     let dialect = state.config().options().sql_parser.dialect;
-    let mut statement = state.sql_to_statement(query, &dialect)?;
+    depth::check_operators(text, &dialect)?;
+    let mut statement = state.sql_to_statement(text, &dialect)?;
+    depth::check(&statement)?;
     let folds = state.config().options().sql_parser.enable_ident_normalization;
     let mut binder = Binder { session, reader: KeyReader { folds }, bound: Vec::new() };
     bind(&mut statement, &mut binder)?;
@@ -47,6 +51,7 @@ pub(super) async fn plan(
     }
     let plan = planning.statement_to_plan(statement).await;
     let plan = plan.map_err(|error| in_users_words(error.into(), &names))?;
+    query::check_depth(&plan)?;
     Ok(DataFrame::new(session.context.state(), plan))
 }
 

@@ -1,6 +1,7 @@
 //! Plans between processes: the codec, the leaves for files and for rows that travel beside the plan,
 //! and what a fragment needs of the worker that runs it.
 
+mod allowed;
 mod codec;
 mod expr;
 mod frame;

@@ -24,7 +24,11 @@ use datafusion_proto::{
 };
 use prost::Message;
 
-use crate::{error::Error, stack::MAX_DEPTH};
+use super::allowed::{check_expr, check_node, levels};
+use crate::{
+    error::Error,
+    stack::{MAX_DEPTH, too_deep},
+};
 
 /// Every so many levels are folded. A level takes three messages at most.
 const FOLD: usize = 16;
@@ -36,28 +40,42 @@ const FOLDED: u8 = 0xff;
 #[derive(Debug, Default)]
 pub(super) struct Folding {
     depth: Cell<usize>,
+    /// How many bytes were unfolded.
+    unfolded: Cell<usize>,
 }
 
 impl Folding {
-    /// Goes down one level, and says whether what is there is to be folded.
-    fn within<T>(&self, work: impl FnOnce(bool) -> Result<T>) -> Result<T> {
+    /// Goes down some levels, and says whether what is there is to be folded.
+    fn within<T>(&self, levels: usize, work: impl FnOnce(bool) -> Result<T>) -> Result<T> {
         let depth = self.depth.get();
-        if depth >= MAX_DEPTH {
+        if levels > MAX_DEPTH.saturating_sub(depth) {
             return Err(too_deep().into());
         }
-        self.depth.set(depth + 1);
+        self.depth.set(depth + levels);
         let done = work(depth > 0 && depth.is_multiple_of(FOLD));
         self.depth.set(depth);
         done
     }
 }
 
-/// What is said of a statement or a plan that is nested too deep.
-pub(crate) fn too_deep() -> Error {
-    Error::resource_exhausted(format!(
-        "the statement is nested more than {MAX_DEPTH} levels deep; write lists as IN (…), and long \
-         sums and conditions in parts of parentheses"
-    ))
+/// The most bytes that are unfolded of a plan, each as often as it is: a fold within a fold is there
+/// twice while it is read.
+const MAX_UNFOLDED_BYTES: usize = 256 << 20;
+
+impl Folding {
+    /// Reads a folded node.
+    fn unfold<'a, T>(
+        &self,
+        bytes: &'a [u8],
+        decode: impl FnOnce(&'a [u8]) -> std::result::Result<T, prost::DecodeError>,
+    ) -> Result<T> {
+        let unfolded = self.unfolded.get() + bytes.len();
+        if unfolded > MAX_UNFOLDED_BYTES {
+            return Err(Error::invalid("a plan from a peer is folded too often").into());
+        }
+        self.unfolded.set(unfolded);
+        decode(bytes).map_err(bad)
+    }
 }
 
 impl PhysicalProtoConverterExtension for Folding {
@@ -66,7 +84,7 @@ impl PhysicalProtoConverterExtension for Folding {
         plan: &Arc<dyn ExecutionPlan>,
         codec: &dyn PhysicalExtensionCodec,
     ) -> Result<PhysicalPlanNode> {
-        self.within(|fold| {
+        self.within(1, |fold| {
             let plan = Arc::clone(plan);
             let node = PhysicalPlanNode::try_from_physical_plan_with_converter(plan, codec, self)?;
             if !fold {
@@ -85,10 +103,12 @@ impl PhysicalProtoConverterExtension for Folding {
         if let Some(PhysicalPlanType::Extension(extension)) = &node.physical_plan_type
             && let Some((&FOLDED, bytes)) = extension.node.split_first()
         {
-            let node = PhysicalPlanNode::decode(bytes).map_err(bad)?;
-            return self.within(|_| self.default_proto_to_execution_plan(&node, context));
+            let node = self.unfold(bytes, PhysicalPlanNode::decode)?;
+            check_node(&node)?;
+            return self.within(1, |_| self.default_proto_to_execution_plan(&node, context));
         }
-        self.within(|_| self.default_proto_to_execution_plan(node, context))
+        check_node(node)?;
+        self.within(1, |_| self.default_proto_to_execution_plan(node, context))
     }
 
     fn physical_expr_to_proto(
@@ -96,7 +116,7 @@ impl PhysicalProtoConverterExtension for Folding {
         expr: &Arc<dyn PhysicalExpr>,
         codec: &dyn PhysicalExtensionCodec,
     ) -> Result<PhysicalExprNode> {
-        self.within(|fold| {
+        self.within(1, |fold| {
             let node = serialize_physical_expr_with_converter(expr, codec, self)?;
             if !fold {
                 return Ok(node);
@@ -115,10 +135,14 @@ impl PhysicalProtoConverterExtension for Folding {
         if let Some(ExprType::Extension(extension)) = &node.expr_type
             && let Some((&FOLDED, bytes)) = extension.expr.split_first()
         {
-            let node = PhysicalExprNode::decode(bytes).map_err(bad)?;
-            return self.within(|_| self.default_proto_to_physical_expr(&node, schema, context));
+            let node = self.unfold(bytes, PhysicalExprNode::decode)?;
+            check_expr(&node)?;
+            let decode = |_| self.default_proto_to_physical_expr(&node, schema, context);
+            return self.within(levels(&node), decode);
         }
-        self.within(|_| self.default_proto_to_physical_expr(node, schema, context))
+        check_expr(node)?;
+        let decode = |_| self.default_proto_to_physical_expr(node, schema, context);
+        self.within(levels(node), decode)
     }
 }
 

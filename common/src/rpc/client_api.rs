@@ -33,6 +33,9 @@ pub trait ClientApi {
     /// before it have arrived.
     async fn next(job: JobId, sequence: u64) -> Result<Next>;
 
+    /// Says that the client of a job is there, though it asks for nothing.
+    async fn renew(job: JobId) -> Result<()>;
+
     /// Stops a job and forgets it.
     async fn cancel(job: JobId) -> Result<()>;
 

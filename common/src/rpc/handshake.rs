@@ -16,6 +16,9 @@ use crate::{
 /// Raised whenever a message of a service changes.
 pub const PROTOCOL: u32 = 5;
 
+/// What is said of a handshake whose checksum does not hold: it is worth another try.
+pub const DAMAGED: &str = "the handshake arrived damaged";
+
 /// The longest line of a handshake, in bytes.
 const MAX_LINE: usize = 1024;
 
@@ -114,7 +117,7 @@ where
     let read: Summed<T> = serde_json::from_slice(&line)
         .map_err(|_| Error::unavailable("the peer does not speak Keyloom's protocol"))?;
     if read.sum.is_some_and(|expected| sum(&read.line) != Ok(expected)) {
-        return Err(Error::unavailable("the handshake arrived damaged"));
+        return Err(Error::unavailable(DAMAGED));
     }
     Ok(read.line)
 }

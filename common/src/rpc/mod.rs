@@ -13,6 +13,7 @@ mod frame;
 pub mod handshake;
 mod limits;
 mod transport;
+mod validate;
 mod worker_api;
 
 pub use body::Body;

@@ -21,8 +21,8 @@ pub trait WorkerApi {
     /// Joins, with a fresh id.
     async fn register(worker: WorkerInfo) -> Result<()>;
 
-    /// Says that the worker is alive.
-    async fn heartbeat(worker: WorkerId) -> Result<()>;
+    /// Says that the worker is alive, and which attempts it has whose ends it has not reported.
+    async fn heartbeat(worker: WorkerId, attempts: Vec<AttemptId>) -> Result<()>;
 
     /// Asks for no new tasks; those that run may end.
     async fn drain(worker: WorkerId) -> Result<()>;

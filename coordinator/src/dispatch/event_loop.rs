@@ -19,6 +19,10 @@ use tokio::sync::mpsc;
 use super::{Command, Finished, StageEvent, outputs::Outputs};
 use crate::scheduler::{Action, Event, Settings, State};
 
+/// The longest rest before the clock is looked at. What is missed beyond it was a pause of this
+/// process or its machine, in which nobody could be heard: it counts for nobody's silence.
+const MAX_REST: Duration = Duration::from_secs(1);
+
 /// The shortest rest before the clock is looked at, so that a deadline that has passed and changes
 /// nothing does not keep the loop busy.
 const MIN_REST: Duration = Duration::from_millis(5);
@@ -26,13 +30,32 @@ const MIN_REST: Duration = Duration::from_millis(5);
 /// The scheduler's state and what it stands for. One task owns it.
 pub(super) struct EventLoop {
     state: State,
-    started: Instant,
+    clock: Clock,
     workers: HashMap<WorkerId, (WorkerInfo, mpsc::UnboundedSender<Order>)>,
     stages: HashMap<StageId, Stage>,
     /// Outputs that workers say are complete, until the scheduler has decided about them.
     finished: HashMap<AttemptId, Finished>,
     outputs: Arc<Outputs>,
     live_workers: Arc<AtomicU32>,
+}
+
+/// The time that this process was there to hear others.
+struct Clock {
+    looked: Instant,
+    time: Duration,
+}
+
+impl Clock {
+    fn now(&mut self) -> Duration {
+        let now = Instant::now();
+        let passed = now.duration_since(self.looked);
+        if passed > 3 * MAX_REST {
+            tracing::warn!("this process stood still for {passed:?}; nobody is judged by that");
+        }
+        self.time += passed.min(2 * MAX_REST);
+        self.looked = now;
+        self.time
+    }
 }
 
 struct Stage {
@@ -48,7 +71,7 @@ impl EventLoop {
     ) -> Self {
         Self {
             state: State::new(settings),
-            started: Instant::now(),
+            clock: Clock { looked: Instant::now(), time: Duration::ZERO },
             workers: HashMap::new(),
             stages: HashMap::new(),
             finished: HashMap::new(),
@@ -61,7 +84,7 @@ impl EventLoop {
     pub(super) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         loop {
             let deadline = self.state.next_deadline();
-            let rest = deadline.map(|at| at.saturating_sub(self.started.elapsed()).max(MIN_REST));
+            let rest = deadline.map_or(MAX_REST, |at| at.saturating_sub(self.clock.now()));
             // Biased: heartbeats that queued during a stall are heard before silence is judged.
             tokio::select! {
                 biased;
@@ -69,9 +92,7 @@ impl EventLoop {
                     Some(command) => self.handle(command),
                     None => return,
                 },
-                () = tokio::time::sleep(rest.unwrap_or_default()), if rest.is_some() => {
-                    self.event(Event::Tick);
-                }
+                () = tokio::time::sleep(rest.clamp(MIN_REST, MAX_REST)) => self.event(Event::Tick),
             }
         }
     }
@@ -92,9 +113,9 @@ impl EventLoop {
                 self.workers.insert(info.id, (info, orders));
                 self.event(event);
             }
-            Command::Open(stage, events) => {
+            Command::Open(stage, kind, events) => {
                 self.stages.insert(stage, Stage { events, work: HashMap::new() });
-                self.event(Event::StageOpened { stage });
+                self.event(Event::StageOpened { stage, kind });
             }
             Command::Add(task, work) => {
                 let Some(stage) = self.stages.get_mut(&task.stage) else { return };
@@ -111,6 +132,7 @@ impl EventLoop {
     fn finish(&mut self, worker: WorkerId, attempt: AttemptId, outcome: Result<TaskOutput>) {
         let outcome = outcome.and_then(|output| self.complete(worker, attempt, output));
         self.event(match outcome {
+            Err(_) if self.outputs.take_put_off(attempt) => Event::TaskPutOff { worker, attempt },
             Ok(()) => Event::TaskFinished { worker, attempt },
             Err(error) => Event::TaskFailed { worker, attempt, error },
         });
@@ -130,7 +152,7 @@ impl EventLoop {
     }
 
     fn event(&mut self, event: Event) {
-        let now = self.started.elapsed();
+        let now = self.clock.now();
         for action in self.state.on_event(event, now) {
             self.act(action);
         }

@@ -18,10 +18,12 @@ use keyloom_common::{
     rpc::{Chunk, Order, TaskOutput, Work, WorkerInfo},
 };
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     gather::{Spool, SpoolRoom},
-    scheduler::{Event, Settings},
+    scheduler::{Event, Settings, StageKind},
+    supervise::supervised,
 };
 use event_loop::EventLoop;
 use outputs::Outputs;
@@ -64,7 +66,7 @@ pub(crate) struct Finished {
 enum Command {
     Event(Event),
     Join(WorkerInfo, mpsc::UnboundedSender<Order>),
-    Open(StageId, mpsc::UnboundedSender<StageEvent>),
+    Open(StageId, StageKind, mpsc::UnboundedSender<StageEvent>),
     Add(TaskId, Work),
     Finish(WorkerId, AttemptId, Result<TaskOutput>),
     Workers(oneshot::Sender<Vec<WorkerStatus>>),
@@ -74,12 +76,20 @@ impl Dispatcher {
     /// Starts the loop. It ends when the last handle is dropped.
     ///
     /// While `room` has no memory for them, attempts whose rows are not due yet wait.
-    pub(crate) fn start(settings: Settings, room: Arc<SpoolRoom>, patience: Patience) -> Self {
+    ///
+    /// If it breaks, `broken` is cancelled: nothing goes on without it.
+    pub(crate) fn start(
+        settings: Settings,
+        room: Arc<SpoolRoom>,
+        patience: Patience,
+        broken: &CancellationToken,
+    ) -> Self {
         let (commands, receiver) = mpsc::unbounded_channel();
         let outputs = Arc::new(Outputs::new(room, patience));
         let live_workers = Arc::new(AtomicU32::new(0));
         let event_loop = EventLoop::new(settings, Arc::clone(&outputs), Arc::clone(&live_workers));
-        tokio::spawn(event_loop.run(receiver));
+        let event_loop = event_loop.run(receiver);
+        drop(tokio::spawn(supervised("the scheduler's loop", broken.clone(), event_loop)));
         Self { commands, outputs, live_workers }
     }
 
@@ -95,8 +105,9 @@ impl Dispatcher {
         receiver
     }
 
-    pub(crate) fn heartbeat(&self, worker: WorkerId) {
-        self.send(Command::Event(Event::Heartbeat { worker }));
+    /// A worker lives, and has these attempts.
+    pub(crate) fn heartbeat(&self, worker: WorkerId, attempts: Vec<AttemptId>) {
+        self.send(Command::Event(Event::Heartbeat { worker, attempts }));
     }
 
     pub(crate) fn drain(&self, worker: WorkerId) {
@@ -129,9 +140,10 @@ impl Dispatcher {
     pub(crate) fn open_stage(
         &self,
         stage: StageId,
+        kind: StageKind,
     ) -> (StageHandle, mpsc::UnboundedReceiver<StageEvent>) {
         let (events, receiver) = mpsc::unbounded_channel();
-        self.send(Command::Open(stage, events));
+        self.send(Command::Open(stage, kind, events));
         let (commands, outputs) = (self.commands.clone(), Arc::clone(&self.outputs));
         (StageHandle { stage, commands, outputs }, receiver)
     }

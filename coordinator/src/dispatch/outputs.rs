@@ -3,11 +3,12 @@
 //!
 //! While half of the memory is taken, a task waits whose rows are not due yet, and with it its worker.
 //! It waits for a while only: the task whose rows are due may need that worker's slot. And of a worker
-//! only so many wait that others of its requests are heard.
+//! only so many wait that others of its requests are heard. Then its rows go to a file; if the files
+//! are full, too, it is put off. No lock is held while a disk is waited for.
 
 use std::{
     cmp::Ordering,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -15,7 +16,7 @@ use std::{
 use keyloom_common::{AttemptId, Error, Result, StageId, WorkerId, rpc::Chunk};
 use tokio::time::{Instant, timeout};
 
-use crate::gather::{Spool, SpoolRoom};
+use crate::gather::{SpilledChunk, Spool, SpoolRoom};
 
 #[derive(Debug)]
 pub(super) struct Outputs {
@@ -41,6 +42,17 @@ struct State {
     due: HashMap<StageId, u32>,
     /// How many attempts of a worker wait.
     waiting: HashMap<WorkerId, usize>,
+    /// Attempts for whose rows there was no room, until their ends are reported.
+    put_off: HashSet<AttemptId>,
+}
+
+/// What becomes of a chunk.
+enum Next {
+    Taken,
+    /// It waits for memory, so long at most: its attempt counts as waiting then.
+    Wait(Duration),
+    /// It goes to a file.
+    Spill,
 }
 
 #[derive(Debug)]
@@ -77,49 +89,77 @@ impl Outputs {
         sequence: u32,
         chunk: Chunk,
     ) -> Result<()> {
+        let mut full = false;
         loop {
             let changed = self.room.changed().notified();
-            let Some(patience) = self.try_push(worker, attempt, sequence, &chunk)? else {
-                return Ok(());
+            let patience = match self.try_push(worker, attempt, sequence, &chunk, full)? {
+                Next::Taken => return Ok(()),
+                Next::Wait(patience) => patience,
+                Next::Spill => match self.room.spill(chunk.clone()).await? {
+                    Some(spilled) => return self.push_spilled(worker, attempt, sequence, spilled),
+                    None => {
+                        full = true;
+                        continue;
+                    }
+                },
             };
             let _waits = Waits { outputs: self, worker, attempt, since: Instant::now() };
             // Whatever happened meanwhile, the next try sees it.
             let _ = timeout(patience, changed).await;
+            full = false;
         }
     }
 
-    /// Takes the next chunk, or says how long it may wait for memory: then it counts as waiting.
+    /// Takes the next chunk if there is memory for it, or says what else to do.
     fn try_push(
         &self,
         worker: WorkerId,
         attempt: AttemptId,
         sequence: u32,
         chunk: &Chunk,
-    ) -> Result<Option<Duration>> {
+        full: bool,
+    ) -> Result<Next> {
         let mut state = self.lock();
-        let State { attempts, due, waiting } = &mut *state;
-        let output = match attempts.get_mut(&attempt) {
-            Some(output) if output.worker == worker => output,
-            _ => return Err(not_wanted(attempt)),
+        let State { attempts, due, waiting, put_off } = &mut *state;
+        let Some(output) = due_output(attempts, worker, attempt, sequence)? else {
+            return Ok(Next::Taken);
         };
-        match (sequence as usize).cmp(&output.spool.len()) {
-            Ordering::Less => return Ok(None),
-            Ordering::Equal => {}
-            Ordering::Greater => {
-                return Err(Error::internal(format!(
-                    "attempt {attempt}: chunk {sequence} came when {} was due",
-                    output.spool.len()
-                )));
-            }
-        }
         let early = due.get(&attempt.task.stage).is_some_and(|due| attempt.task.index > *due);
         let waiting = waiting.entry(worker).or_default();
         let may_wait = !output.patience.is_zero() && *waiting < self.patience.attempts;
-        if early && may_wait && !self.room.has_memory_ahead(chunk.size()) {
+        if early && may_wait && (full || !self.room.has_memory_ahead(chunk.size())) {
             *waiting += 1;
-            return Ok(Some(output.patience));
+            return Ok(Next::Wait(output.patience));
         }
-        output.spool.push(chunk.clone()).map(|()| None)
+        match (output.spool.push(chunk), full) {
+            (true, _) => Ok(Next::Taken),
+            (false, false) => Ok(Next::Spill),
+            (false, true) if early => {
+                attempts.remove(&attempt);
+                put_off.insert(attempt);
+                Err(not_wanted(attempt))
+            }
+            (false, true) => Err(self.room.full()),
+        }
+    }
+
+    fn push_spilled(
+        &self,
+        worker: WorkerId,
+        attempt: AttemptId,
+        sequence: u32,
+        chunk: SpilledChunk,
+    ) -> Result<()> {
+        let mut state = self.lock();
+        if let Some(output) = due_output(&mut state.attempts, worker, attempt, sequence)? {
+            output.spool.push_spilled(chunk);
+        }
+        Ok(())
+    }
+
+    /// Whether this attempt was stopped for want of room, and is to be made again later.
+    pub(super) fn take_put_off(&self, attempt: AttemptId) -> bool {
+        self.lock().put_off.remove(&attempt)
     }
 
     /// Takes no more chunks of this attempt and hands out what came.
@@ -146,6 +186,7 @@ impl Outputs {
     pub(super) fn discard_stage(&self, stage: StageId) {
         let mut state = self.lock();
         state.due.remove(&stage);
+        state.put_off.retain(|attempt| attempt.task.stage != stage);
         state.attempts.retain(|attempt, _| attempt.task.stage != stage);
     }
 
@@ -174,6 +215,25 @@ impl Drop for Waits<'_> {
     }
 }
 
+/// The output whose next chunk this is; `None` if it came before.
+fn due_output(
+    attempts: &mut HashMap<AttemptId, Output>,
+    worker: WorkerId,
+    attempt: AttemptId,
+    sequence: u32,
+) -> Result<Option<&mut Output>> {
+    let output = attempts.get_mut(&attempt).filter(|output| output.worker == worker);
+    let output = output.ok_or_else(|| not_wanted(attempt))?;
+    let due = output.spool.len();
+    match (sequence as usize).cmp(&due) {
+        Ordering::Less => Ok(None),
+        Ordering::Equal => Ok(Some(output)),
+        Ordering::Greater => Err(Error::internal(format!(
+            "attempt {attempt}: chunk {sequence} came when {due} was due"
+        ))),
+    }
+}
+
 fn not_wanted(attempt: AttemptId) -> Error {
     Error::cancelled(format!("attempt {attempt} is not wanted any more"))
 }
@@ -182,7 +242,7 @@ fn not_wanted(attempt: AttemptId) -> Error {
 mod tests {
     use bytes::Bytes;
     use futures::FutureExt;
-    use keyloom_common::{JobId, TaskId};
+    use keyloom_common::{ErrorKind, JobId, TaskId};
 
     use super::*;
 
@@ -202,7 +262,12 @@ mod tests {
         }
 
         fn with_patience(tasks: u32, patience: Patience) -> Self {
-            let outputs = Outputs::new(SpoolRoom::new(2 * CHUNK as u64, 1000), patience);
+            Self::with_disk(tasks, patience, 1000)
+        }
+
+        fn with_disk(tasks: u32, patience: Patience, disk: u64) -> Self {
+            let room = SpoolRoom::new(2 * CHUNK as u64, disk, std::env::temp_dir());
+            let outputs = Outputs::new(room, patience);
             let stage = StageId { job: JobId::new(), index: 0 };
             let rig = Self { outputs, worker: WorkerId::new(), stage };
             (0..tasks).for_each(|task| rig.outputs.open(rig.worker, rig.attempt(task)));
@@ -225,8 +290,9 @@ mod tests {
         rig.outputs.set_due(rig.stage, 0);
         rig.push(1, 0).await.unwrap();
         for sequence in 0..3 {
-            rig.push(0, sequence).now_or_never().expect("no wait").unwrap();
+            rig.push(0, sequence).await.unwrap();
         }
+        assert_eq!(rig.outputs.lock().attempts[&rig.attempt(0)].patience, Duration::from_secs(60));
     }
 
     #[tokio::test]
@@ -257,7 +323,25 @@ mod tests {
         rig.outputs.set_due(rig.stage, 0);
         rig.push(1, 0).await.unwrap();
         rig.push(2, 0).await.unwrap();
-        rig.push(2, 1).now_or_never().expect("its patience is spent").unwrap();
+        rig.push(2, 1).await.unwrap();
+        let spent = rig.outputs.lock().attempts[&rig.attempt(2)].patience;
+        assert_eq!(spent, Duration::ZERO, "it waits no more");
+    }
+
+    #[tokio::test]
+    async fn where_files_are_full_early_rows_are_put_off_and_due_ones_are_an_error() {
+        let patience = Patience { time: Duration::from_millis(1), attempts: 1 };
+        let rig = Rig::with_disk(3, patience, CHUNK as u64);
+        rig.outputs.set_due(rig.stage, 0);
+        for (task, sequence) in [(1, 0), (0, 0), (1, 1)] {
+            rig.push(task, sequence).await.unwrap();
+        }
+        assert_eq!(rig.push(2, 0).await.unwrap_err().kind(), ErrorKind::Cancelled);
+        assert!(rig.outputs.take_put_off(rig.attempt(2)));
+        assert!(!rig.outputs.take_put_off(rig.attempt(2)), "once");
+        let full = rig.push(0, 1).await.unwrap_err();
+        assert_eq!(full.kind(), ErrorKind::ResourceExhausted);
+        assert!(full.message().contains("gather_disk_bytes = 10"), "{full}");
     }
 
     #[tokio::test]
@@ -278,7 +362,9 @@ mod tests {
         rig.outputs.set_due(rig.stage, 0);
         let chunk = Bytes::from(vec![1; 3 * CHUNK]);
         let push = rig.outputs.push(rig.worker, rig.attempt(1), 0, chunk.into());
-        push.now_or_never().expect("there is nothing to wait for").unwrap();
+        push.await.unwrap();
+        let patience = rig.outputs.lock().attempts[&rig.attempt(1)].patience;
+        assert_eq!(patience, Duration::from_secs(60));
     }
 
     #[tokio::test]
@@ -294,9 +380,9 @@ mod tests {
         let rig = Rig::new(1);
         rig.push(0, 0).await.unwrap();
         rig.push(0, 0).await.unwrap();
-        assert_eq!(rig.push(0, 2).await.unwrap_err().kind(), keyloom_common::ErrorKind::Internal);
+        assert_eq!(rig.push(0, 2).await.unwrap_err().kind(), ErrorKind::Internal);
         assert_eq!(rig.outputs.take(rig.worker, rig.attempt(0)).unwrap().len(), 1);
         let late = rig.push(0, 1).await.unwrap_err();
-        assert_eq!(late.kind(), keyloom_common::ErrorKind::Cancelled);
+        assert_eq!(late.kind(), ErrorKind::Cancelled);
     }
 }

@@ -74,8 +74,19 @@ impl JobContext {
         StageId { job: self.job, index }
     }
 
-    pub(crate) fn task_added(&self) {
-        self.tasks.fetch_add(1, Ordering::Relaxed);
+    /// Counts a task.
+    ///
+    /// # Errors
+    /// `resource_exhausted` if the job has too many.
+    pub(crate) fn task_added(&self) -> Result<()> {
+        let max = self.settings.max_tasks_per_job;
+        if self.tasks.fetch_add(1, Ordering::Relaxed) < max {
+            return Ok(());
+        }
+        Err(Error::resource_exhausted(format!(
+            "the job has more than max_tasks_per_job = {max} tasks; raise it on the coordinator, or \
+             read larger files"
+        )))
     }
 
     pub(crate) fn task_done(&self, stage: u32, worker: WorkerId, rows: u64, metrics: &PlanMetrics) {

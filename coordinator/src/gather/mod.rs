@@ -7,11 +7,12 @@ mod concat;
 mod context;
 mod properties;
 mod remote;
+mod spill;
 mod spool;
 mod stage_run;
 
 pub(crate) use concat::ConcatExec;
 pub(crate) use context::{JobContext, StageReport};
 pub(crate) use remote::{Output, RemoteExec, Source};
-pub(crate) use spool::{Spool, SpoolRoom};
+pub(crate) use spool::{SpilledChunk, Spool, SpoolRoom};
 pub(crate) use stage_run::Piece;

@@ -1,8 +1,7 @@
-//! The output of an attempt, in order, in memory as long as there is room and then in a file.
+//! The output of an attempt, in order, in memory as long as there is room and then in files.
 
 use std::{
-    fs::File,
-    io::{self, Read, Seek, SeekFrom, Write},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -15,59 +14,78 @@ use keyloom_common::{
     ipc::{decode_all, encode_all},
     rpc::Chunk,
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::spawn_blocking};
+
+use super::spill::{SpillFiles, Spilled};
 
 /// How much all spools of a coordinator may take.
 #[derive(Debug)]
 pub(crate) struct SpoolRoom {
-    memory: Gauge,
-    disk: Gauge,
-    changed: Notify,
-}
-
-#[derive(Debug)]
-struct Gauge {
+    memory_bytes: u64,
     used: AtomicU64,
-    max: u64,
-}
-
-impl Gauge {
-    fn take(&self, bytes: u64) -> bool {
-        self.used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(bytes).filter(|&used| used <= self.max)
-            })
-            .is_ok()
-    }
-
-    fn give_back(&self, bytes: u64) {
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
-    }
+    files: Arc<SpillFiles>,
+    changed: Arc<Notify>,
 }
 
 impl SpoolRoom {
-    pub(crate) fn new(memory_bytes: u64, disk_bytes: u64) -> Arc<Self> {
-        let gauge = |max| Gauge { used: AtomicU64::new(0), max };
-        let (memory, disk) = (gauge(memory_bytes), gauge(disk_bytes));
-        Arc::new(Self { memory, disk, changed: Notify::new() })
+    /// Room for so many bytes in memory, and for so many in files of a folder.
+    pub(crate) fn new(memory_bytes: u64, disk_bytes: u64, folder: PathBuf) -> Arc<Self> {
+        let changed = Arc::<Notify>::default();
+        let files = SpillFiles::new(folder, disk_bytes, Arc::clone(&changed));
+        Arc::new(Self { memory_bytes, used: AtomicU64::new(0), files, changed })
     }
 
     /// Whether there is memory for so many bytes that are not due yet. Half of it is left to those
     /// that are. Waiting helps only while something is there to go.
     pub(crate) fn has_memory_ahead(&self, bytes: usize) -> bool {
-        let used = self.memory.used.load(Ordering::Relaxed);
-        used == 0 || used.saturating_add(bytes as u64) <= self.memory.max / 2
+        let used = self.used.load(Ordering::Relaxed);
+        used == 0 || used.saturating_add(bytes as u64) <= self.memory_bytes / 2
     }
 
-    /// Told whenever memory was given back, or when those who wait should look again.
+    /// Told whenever room was given back, or when those who wait should look again.
     pub(crate) fn changed(&self) -> &Notify {
         &self.changed
     }
 
+    /// Writes a chunk to a file, or says by `None` that the files are full.
+    ///
+    /// # Errors
+    /// `resource_exhausted` if the disk is full or fails.
+    pub(crate) async fn spill(&self, chunk: Chunk) -> Result<Option<SpilledChunk>> {
+        let files = Arc::clone(&self.files);
+        let write = move || {
+            let (bytes, whole) = encoded(chunk)?;
+            Ok(files.write(&bytes)?.map(|spilled| SpilledChunk { spilled, whole }))
+        };
+        spawn_blocking(write).await.map_err(Error::from_join)?
+    }
+
+    /// What is said when neither memory nor files have room.
+    pub(crate) fn full(&self) -> Error {
+        Error::resource_exhausted(format!(
+            "results that wait for the client take more than gather_disk_bytes = {} bytes on the \
+             coordinator",
+            self.files.max_bytes()
+        ))
+    }
+
+    fn take_memory(&self, bytes: u64) -> bool {
+        let room = |used: u64| used.checked_add(bytes).filter(|used| *used <= self.memory_bytes);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok()
+    }
+
     fn give_memory_back(&self, bytes: u64) {
-        self.memory.give_back(bytes);
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
         self.changed.notify_waiters();
     }
+}
+
+/// A chunk in a file.
+#[derive(Debug)]
+pub(crate) struct SpilledChunk {
+    spilled: Spilled,
+    /// Whether it was batches, and is a stream of its own.
+    whole: bool,
 }
 
 /// The chunks of one attempt. Its room is given back when it is dropped.
@@ -75,25 +93,18 @@ impl SpoolRoom {
 pub(crate) struct Spool {
     room: Arc<SpoolRoom>,
     chunks: Vec<Kept>,
-    file: Option<File>,
-    file_bytes: u64,
 }
 
 #[derive(Debug)]
 enum Kept {
-    /// Nothing once it was taken.
-    Memory(Option<Chunk>),
-    File {
-        offset: u64,
-        length: usize,
-        /// Whether it was batches, and is a stream of its own.
-        whole: bool,
-    },
+    Memory(Chunk),
+    File(SpilledChunk),
+    Taken,
 }
 
 impl Spool {
     pub(crate) fn new(room: Arc<SpoolRoom>) -> Self {
-        Self { room, chunks: Vec::new(), file: None, file_bytes: 0 }
+        Self { room, chunks: Vec::new() }
     }
 
     /// How many chunks there are.
@@ -101,82 +112,50 @@ impl Spool {
         self.chunks.len()
     }
 
-    /// Appends a chunk. May write to a file.
-    ///
-    /// # Errors
-    /// `resource_exhausted` if there is no room left in memory or on disk.
-    pub(crate) fn push(&mut self, chunk: Chunk) -> Result<()> {
-        if self.room.memory.take(chunk.size() as u64) {
-            self.chunks.push(Kept::Memory(Some(chunk)));
-            return Ok(());
+    /// Appends a chunk, if there is memory for it.
+    pub(crate) fn push(&mut self, chunk: &Chunk) -> bool {
+        let room = self.room.take_memory(chunk.size() as u64);
+        if room {
+            self.chunks.push(Kept::Memory(chunk.clone()));
         }
-        let (chunk, whole) = encoded(chunk)?;
-        let bytes = chunk.len() as u64;
-        if !self.room.disk.take(bytes) {
-            return Err(Error::resource_exhausted(format!(
-                "results that wait for the client take more than gather_disk_bytes = {} bytes on \
-                 the coordinator",
-                self.room.disk.max
-            )));
-        }
-        // Counted before it is written, so that a failed write gives its room back with the rest.
-        let offset = self.file_bytes;
-        self.file_bytes += bytes;
-        self.append(offset, &chunk).map_err(|error| {
-            Error::resource_exhausted(format!("a temporary file cannot be written: {error}"))
-        })?;
-        self.chunks.push(Kept::File { offset, length: chunk.len(), whole });
-        Ok(())
+        room
     }
 
-    fn append(&mut self, offset: u64, chunk: &[u8]) -> io::Result<()> {
-        let file = match &mut self.file {
-            Some(file) => file,
-            none => none.insert(tempfile::tempfile()?),
-        };
-        file.seek(SeekFrom::Start(offset))?;
-        file.write_all(chunk)
+    /// Appends a chunk that is in a file.
+    pub(crate) fn push_spilled(&mut self, chunk: SpilledChunk) {
+        self.chunks.push(Kept::File(chunk));
     }
 
-    /// Takes out the next chunk, the first first. May read a file.
+    /// Takes out a chunk. May read a file.
     ///
     /// # Errors
-    /// `internal` if the file cannot be read back.
-    pub(crate) fn take(&mut self, index: usize) -> Result<Option<Chunk>> {
-        match self.chunks.get_mut(index) {
-            None => Ok(None),
-            Some(Kept::Memory(chunk)) => {
-                let chunk = chunk.take();
-                let chunk = chunk.ok_or_else(|| Error::internal("a chunk was taken twice"))?;
+    /// `store` if a file cannot be read back.
+    pub(crate) async fn take(&mut self, index: usize) -> Result<Option<Chunk>> {
+        let Some(kept) = self.chunks.get_mut(index) else { return Ok(None) };
+        match std::mem::replace(kept, Kept::Taken) {
+            Kept::Memory(chunk) => {
                 self.room.give_memory_back(chunk.size() as u64);
                 Ok(Some(chunk))
             }
-            Some(&mut Kept::File { offset, length, whole }) => {
-                let bytes = self.read(offset, length).map_err(|error| {
-                    Error::internal(format!("a temporary file cannot be read back: {error}"))
-                })?;
-                Ok(Some(if whole { decode_all(bytes)?.1.into() } else { bytes.into() }))
+            Kept::File(SpilledChunk { spilled, whole }) => {
+                let read = move || {
+                    let bytes = spilled.read()?;
+                    Ok(if whole { decode_all(bytes)?.1.into() } else { bytes.into() })
+                };
+                spawn_blocking(read).await.map_err(Error::from_join)?.map(Some)
             }
+            Kept::Taken => Err(Error::internal("a chunk was taken twice")),
         }
-    }
-
-    fn read(&mut self, offset: u64, length: usize) -> io::Result<Bytes> {
-        let file = self.file.as_mut().ok_or(io::ErrorKind::NotFound)?;
-        let mut bytes = vec![0; length];
-        file.seek(SeekFrom::Start(offset))?;
-        file.read_exact(&mut bytes)?;
-        Ok(bytes.into())
     }
 }
 
 impl Drop for Spool {
     fn drop(&mut self) {
         let in_memory = self.chunks.iter().map(|chunk| match chunk {
-            Kept::Memory(chunk) => chunk.as_ref().map_or(0, |chunk| chunk.size() as u64),
-            Kept::File { .. } => 0,
+            Kept::Memory(chunk) => chunk.size() as u64,
+            Kept::File(_) | Kept::Taken => 0,
         });
         self.room.give_memory_back(in_memory.sum());
-        self.room.disk.give_back(self.file_bytes);
     }
 }
 
@@ -193,53 +172,54 @@ fn encoded(chunk: Chunk) -> Result<(Bytes, bool)> {
 
 #[cfg(test)]
 mod tests {
+    use std::env::temp_dir;
+
     use arrow::array::{ArrayRef, Int64Array, RecordBatch};
-    use keyloom_common::ErrorKind;
 
     use super::*;
 
-    #[test]
-    fn chunks_beyond_memory_come_back_from_disk_in_order() {
-        let room = SpoolRoom::new(10, 1000);
-        let mut spool = Spool::new(Arc::clone(&room));
-        let chunks: Vec<Chunk> = (0..10_u8).map(|i| Bytes::from(vec![i; 4]).into()).collect();
-        for chunk in &chunks {
-            spool.push(chunk.clone()).unwrap();
+    async fn push(spool: &mut Spool, chunk: &Chunk) {
+        if !spool.push(chunk) {
+            let spilled = spool.room.spill(chunk.clone()).await.unwrap().unwrap();
+            spool.push_spilled(spilled);
         }
-        assert!(spool.file_bytes > 0);
-        for (index, chunk) in chunks.iter().enumerate() {
-            assert_eq!(spool.take(index).unwrap().as_ref(), Some(chunk));
-        }
-        assert_eq!(spool.take(10).unwrap(), None);
-        drop(spool);
-        assert_eq!(room.memory.used.load(Ordering::Relaxed), 0);
-        assert_eq!(room.disk.used.load(Ordering::Relaxed), 0);
     }
 
-    #[test]
-    fn batches_beyond_memory_come_back_as_they_were() {
+    /// Chunks that do not all fit into memory come back as they were, and their room is given back.
+    async fn check(memory: u64, chunks: &[Chunk]) {
+        let room = SpoolRoom::new(memory, 10_000, temp_dir());
+        let mut spool = Spool::new(Arc::clone(&room));
+        for chunk in chunks {
+            push(&mut spool, chunk).await;
+        }
+        assert!(room.files.used() > 0 && room.used.load(Ordering::Relaxed) > 0);
+        for (index, chunk) in chunks.iter().enumerate() {
+            assert_eq!(spool.take(index).await.unwrap().as_ref(), Some(chunk));
+        }
+        assert_eq!(spool.take(chunks.len()).await.unwrap(), None);
+        drop(spool);
+        assert_eq!((room.files.used(), room.used.load(Ordering::Relaxed)), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn chunks_beyond_memory_come_back_from_disk_in_order() {
+        let chunks: Vec<Chunk> = (0..10_u8).map(|i| Bytes::from(vec![i; 4]).into()).collect();
+        check(10, &chunks).await;
+    }
+
+    #[tokio::test]
+    async fn batches_beyond_memory_come_back_as_they_were() {
         let numbers = |numbers: Vec<i64>| -> Chunk {
             let numbers = Arc::new(Int64Array::from(numbers)) as ArrayRef;
             vec![RecordBatch::try_from_iter([("n", numbers)]).unwrap()].into()
         };
         let chunks = [numbers(vec![1, 2]), numbers(vec![3]), numbers(vec![4, 5, 6])];
-        let room = SpoolRoom::new(chunks[0].size() as u64, 10_000);
-        let mut spool = Spool::new(Arc::clone(&room));
-        for chunk in &chunks {
-            spool.push(chunk.clone()).unwrap();
-        }
-        assert!(spool.file_bytes > 0);
-        for (index, chunk) in chunks.iter().enumerate() {
-            assert_eq!(spool.take(index).unwrap().as_ref(), Some(chunk));
-        }
-        drop(spool);
-        assert_eq!(room.memory.used.load(Ordering::Relaxed), 0);
+        check(chunks[0].size() as u64, &chunks).await;
     }
 
-    #[test]
-    fn a_full_disk_is_a_typed_error() {
-        let mut spool = Spool::new(SpoolRoom::new(0, 5));
-        let error = spool.push(Bytes::from_static(b"sixsix").into()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+    #[tokio::test]
+    async fn full_files_are_no_error_yet() {
+        let room = SpoolRoom::new(0, 5, temp_dir());
+        assert!(room.spill(Bytes::from_static(b"sixsix").into()).await.unwrap().is_none());
     }
 }

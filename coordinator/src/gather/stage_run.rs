@@ -11,7 +11,7 @@ use futures::{Stream, StreamExt, stream};
 use keyloom_common::{
     BlobId, Error, Result, TaskId, ipc,
     plan::{FramePartition, FrameScanExec, encode_plan},
-    rpc::{Chunk, TaskOutput, Work},
+    rpc::{Chunk, TaskOutput, Work, guarded},
     size::batch_bytes,
 };
 use tokio::sync::{Semaphore, mpsc};
@@ -21,6 +21,7 @@ use super::{JobContext, RemoteExec, Source};
 use crate::{
     dispatch::{Finished, StageEvent, StageHandle},
     planner::{Slice, cut_out},
+    scheduler::StageKind,
 };
 
 /// A piece of a task's Arrow IPC stream.
@@ -61,7 +62,8 @@ impl StageRun {
     /// Starts the tasks of a remote operator.
     pub(crate) fn start(exec: &RemoteExec, task_context: &Arc<TaskContext>) -> Result<Self> {
         let context = JobContext::of(task_context)?;
-        let (handle, events) = context.dispatcher.open_stage(context.stage(exec.stage()));
+        let (handle, events) =
+            context.dispatcher.open_stage(context.stage(exec.stage()), StageKind::Work);
         let places = Arc::new(Semaphore::new(context.settings.scheduler.max_tasks_ahead.max(1)));
         let (tx, fed) = mpsc::unbounded_channel();
         let feeder = Feeder {
@@ -177,8 +179,7 @@ impl Drop for StageRun {
 /// The pieces of one task's output.
 pub(super) fn chunks(task: u32, finished: Finished) -> impl Stream<Item = Result<Piece>> + Send {
     stream::try_unfold((0, finished), move |(index, mut finished)| async move {
-        // Reading back from a file takes as long as a page of a disk cache; no thread is worth it.
-        let chunk = finished.chunks.take(index)?;
+        let chunk = finished.chunks.take(index).await?;
         Ok(chunk.map(|chunk| (Piece { task, chunk }, (index + 1, finished))))
     })
 }
@@ -197,10 +198,14 @@ struct Feeder {
 
 impl Feeder {
     async fn run(mut self, rows: Option<SendableRecordBatchStream>) {
-        let fed = match rows {
-            None => self.feed_slices().await,
-            Some(rows) => self.feed_rows(rows).await,
+        let feeding = async {
+            match rows {
+                None => self.feed_slices().await,
+                Some(rows) => self.feed_rows(rows).await,
+            }
         };
+        // Also a panic is told, or the run would wait for tasks that never come.
+        let fed = guarded(feeding).await;
         self.handle.close();
         // The run may be gone, and then nobody counts.
         let _ = self.tx.send(Fed::All(fed.map(|()| self.next)));
@@ -255,7 +260,7 @@ impl Feeder {
             batch_rows: self.context.batch_rows,
             discard: self.discard,
         };
-        self.context.task_added();
+        self.context.task_added()?;
         self.handle.add(TaskId { stage: self.handle.stage(), index: self.next }, work);
         self.next += 1;
         Ok(())

@@ -6,7 +6,7 @@ use std::{
 };
 
 use keyloom_common::{
-    Error, JobId, Result,
+    Error, Result,
     rpc::{Next, Submission},
 };
 use tokio::{runtime::Handle, sync::mpsc};
@@ -16,18 +16,30 @@ use tokio_util::{
 };
 
 use super::run::{self, Prepared};
-use crate::{blobs::Blobs, dispatch::Dispatcher, gather::JobContext, settings::Settings};
+use crate::{
+    blobs::{Blobs, HeldBlobs},
+    dispatch::Dispatcher,
+    gather::JobContext,
+    owner::{OwnedBy, Owner},
+    settings::Settings,
+};
 
 /// A job that runs. Dropping it stops it.
 #[derive(Debug)]
 pub(super) struct Job {
-    id: JobId,
     context: Arc<JobContext>,
-    blobs: Arc<Blobs>,
     reader: tokio::sync::Mutex<Reader>,
-    asked: Mutex<Instant>,
+    asked: Mutex<Asked>,
     run: AbortOnDropHandle<()>,
     _stop: DropGuard,
+    _blobs: HeldBlobs,
+}
+
+/// When its client was last heard of, and over which connection.
+#[derive(Debug)]
+struct Asked {
+    at: Instant,
+    owner: OwnedBy,
 }
 
 #[derive(Debug)]
@@ -41,6 +53,7 @@ impl Job {
     /// Decodes a plan and starts it. What the coordinator computes of it runs on `plans`.
     pub(super) fn start<'a>(
         submission: Submission,
+        owner: &Owner,
         dispatcher: Dispatcher,
         blobs: Arc<Blobs>,
         settings: Arc<Settings>,
@@ -58,8 +71,9 @@ impl Job {
             in_process,
         ));
         let stop = CancellationToken::new();
+        let (owner, at) = (owner.owned(), Instant::now());
         let prepared = Prepared::new(&submission.plan.0, &context, &stop)?;
-        blobs.hold(id, prepared.blobs())?;
+        let held = blobs.hold(id, prepared.blobs())?;
         let (sender, results) = mpsc::channel(settings.result_chunks_ahead.max(1));
         let run = match prepared.computes() {
             // For as long as it takes: what it computes must hold up no connection.
@@ -69,18 +83,16 @@ impl Job {
         let run = AbortOnDropHandle::new(run);
         let reader = tokio::sync::Mutex::new(Reader { results, last: None });
         Ok(Self {
-            id,
             context,
-            blobs,
             reader,
-            asked: Mutex::new(Instant::now()),
+            asked: Mutex::new(Asked { at, owner }),
             run,
             _stop: stop.drop_guard(),
+            _blobs: held,
         })
     }
 
     pub(super) async fn next(&self, sequence: u64, wait: Duration) -> Result<Next> {
-        self.touch();
         let mut reader = self.reader.lock().await;
         let due = match &reader.last {
             Some((last, answer)) if *last == sequence => return answer.clone(),
@@ -108,17 +120,15 @@ impl Job {
         self.run.is_finished()
     }
 
-    pub(super) fn idle(&self) -> Duration {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    /// How long its client was not heard of, and whether its connection is open.
+    pub(super) fn idle(&self) -> (Duration, bool) {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        (asked.at.elapsed(), asked.owner.is_here())
     }
 
-    fn touch(&self) {
-        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-}
-
-impl Drop for Job {
-    fn drop(&mut self) {
-        self.blobs.release(self.id);
+    /// Notes that its client was heard of.
+    pub(super) fn renew(&self, owner: &Owner) {
+        let asked = Asked { at: Instant::now(), owner: owner.owned() };
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = asked;
     }
 }

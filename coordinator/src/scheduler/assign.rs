@@ -1,10 +1,12 @@
-//! Who gets the free slots: stages by turns, a stage's lowest task first, the freest worker.
+//! Who gets the free slots: stages by turns, a stage's lowest task first, the freest worker. Questions
+//! have slots of their own.
 
-use std::ops::Bound;
+use std::{collections::BTreeSet, ops::Bound};
 
 use keyloom_common::{AttemptId, StageId, TaskId, WorkerId};
 
-use super::stage::Task;
+use super::stage::{Phase, Task};
+use super::state::turns_of;
 use super::{Action, State};
 
 /// How many retries of a stage are looked at for one that a free worker may take. More can only be
@@ -14,6 +16,7 @@ const RETRIES_SEEN: usize = 32;
 impl State {
     /// Launches tasks until no worker has a free slot or no stage has a task for one.
     pub(super) fn assign(&mut self) {
+        self.assign_questions();
         // A stage that has nothing for the workers of this moment keeps its turn and is passed by:
         // slots only get fewer in here. One that is served goes to the back, ahead of the cursor.
         let mut passed = Bound::Unbounded;
@@ -26,12 +29,41 @@ impl State {
         }
     }
 
+    /// Launches questions while workers take more.
+    fn assign_questions(&mut self) {
+        while let Some(&(_, id)) = self.questions.first()
+            && let Some(worker) = self.fleet.choose_for_question(self.settings.question_slots)
+        {
+            let stage = self.stages.get(&id);
+            let next = stage.and_then(|stage| {
+                let retry = stage.retries().next().map(|(index, _)| index);
+                retry.or_else(|| stage.next_fresh(self.settings.window()))
+            });
+            let Some(index) = next else { return };
+            self.launch(TaskId { stage: id, index }, worker);
+        }
+    }
+
+    /// The workers that a task is better not launched on again: those that failed it, and those that
+    /// run what was there, too, each time that a worker died of it. Apart, they show which it is.
+    fn avoided(&self, task: &Task) -> Vec<WorkerId> {
+        let Phase::Queued { choosy_until: Some(_) } = task.phase else { return Vec::new() };
+        let company = task.deaths.company.iter().filter_map(|other| {
+            match self.stages.get(&other.stage)?.task(other.index)?.phase {
+                Phase::Running { worker } => Some(worker),
+                Phase::Resting { .. } | Phase::Queued { .. } | Phase::Done => None,
+            }
+        });
+        let avoided: BTreeSet<_> = company.chain(task.failed_on.iter().copied()).collect();
+        avoided.into_iter().collect()
+    }
+
     /// The first of a stage's tasks that a worker with a free slot may take, and the worker.
     fn place(&self, id: StageId) -> Option<(TaskId, WorkerId)> {
         let stage = self.stages.get(&id)?;
         let mut retries = stage.retries().take(RETRIES_SEEN);
-        let retry =
-            retries.find_map(|(index, task)| Some((index, self.fleet.choose(&task.failed_on)?)));
+        let retry = retries
+            .find_map(|(index, task)| Some((index, self.fleet.choose(&self.avoided(task))?)));
         let (index, worker) = match retry {
             Some(retry) => retry,
             None => (stage.next_fresh(self.settings.window())?, self.fleet.choose(&[])?),
@@ -44,12 +76,13 @@ impl State {
         if let Some(at) = stage.task(task.index).and_then(Task::timer) {
             self.timers.remove(&(at, task));
         }
+        let kind = stage.kind;
         if let Some(turn) = stage.turn.take() {
-            self.turns.remove(&(turn, task.stage));
+            turns_of(kind, &mut self.turns, &mut self.questions).remove(&(turn, task.stage));
         }
         let number = stage.start(task.index, worker);
         let attempt = AttemptId { task, number };
-        self.fleet.launch(worker, attempt);
+        self.fleet.launch(worker, attempt, kind, self.now);
         self.actions.push(Action::Launch { worker, attempt });
         self.change(task.stage, |_| ());
     }

@@ -2,6 +2,17 @@
 
 use keyloom_common::{AttemptId, Error, StageId, TaskId, WorkerId};
 
+/// What the tasks of a stage are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum StageKind {
+    /// Parts of a job, which take the slots of workers.
+    #[default]
+    Work,
+    /// Questions that somebody waits for, such as a store's columns: they are short, and wait for
+    /// no slot that a task has.
+    Question,
+}
+
 /// Something that happened.
 ///
 /// An event that names a worker, stage or task that the state does not know (any more) is ignored;
@@ -16,10 +27,12 @@ pub(crate) enum Event {
         /// keep jobs waiting without end.
         slots: u32,
     },
-    /// A worker said that it lives.
+    /// A worker said that it lives, and which attempts it has.
     Heartbeat {
         /// Its life.
         worker: WorkerId,
+        /// The attempts whose ends it has not reported.
+        attempts: Vec<AttemptId>,
     },
     /// A worker's connection closed.
     WorkerLeft {
@@ -37,6 +50,8 @@ pub(crate) enum Event {
     StageOpened {
         /// The stage.
         stage: StageId,
+        /// What its tasks are.
+        kind: StageKind,
     },
     /// A stage has one more task. Indices ascend: one that does not is ignored as a repetition.
     TaskAdded {
@@ -70,6 +85,14 @@ pub(crate) enum Event {
         attempt: AttemptId,
         /// What went wrong; its kind decides about a retry.
         error: Error,
+    },
+    /// An attempt was stopped because there was no room for its rows. It is made again later, and
+    /// nothing counts against its task.
+    TaskPutOff {
+        /// The worker that ran it.
+        worker: WorkerId,
+        /// The attempt.
+        attempt: AttemptId,
     },
     /// A task's output was handed on, so that it no longer counts against the window.
     TaskConsumed {

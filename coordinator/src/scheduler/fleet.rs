@@ -8,11 +8,16 @@ use std::time::Duration;
 
 use keyloom_common::{AttemptId, WorkerId};
 
+use super::StageKind;
+
 /// Why an attempt holds a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Held {
     /// It is the current attempt of its task.
-    Running,
+    Running {
+        /// When its worker last named it; when it was launched, if that was later.
+        named: Duration,
+    },
     /// It was revoked, and the worker has not reported its end.
     Stopping {
         /// When the slot is free whatever the worker says.
@@ -27,12 +32,29 @@ pub(super) struct Worker {
     pub(super) draining: bool,
     pub(super) heartbeat: Duration,
     pub(super) attempts: BTreeMap<AttemptId, Held>,
+    /// Those of the attempts that are questions.
+    questions: BTreeSet<AttemptId>,
 }
 
 impl Worker {
     fn free_slots(&self) -> usize {
-        if self.draining { 0 } else { (self.slots as usize).saturating_sub(self.attempts.len()) }
+        let taken = self.attempts.len() - self.questions.len();
+        if self.draining { 0 } else { (self.slots as usize).saturating_sub(taken) }
     }
+
+    fn remove(&mut self, attempt: AttemptId) -> Option<Held> {
+        self.questions.remove(&attempt);
+        self.attempts.remove(&attempt)
+    }
+}
+
+/// A worker that is gone.
+#[derive(Debug)]
+pub(super) struct Gone {
+    /// The current attempts that it ran.
+    pub(super) running: Vec<AttemptId>,
+    /// Whether it had said that it would go.
+    pub(super) draining: bool,
 }
 
 /// All registered workers.
@@ -62,6 +84,7 @@ impl Fleet {
             draining: false,
             heartbeat: now,
             attempts: BTreeMap::new(),
+            questions: BTreeSet::new(),
         };
         self.free.insert((Reverse(worker.free_slots()), id));
         self.heartbeats.insert((now, id));
@@ -69,8 +92,8 @@ impl Fleet {
         self.workers.insert(id, worker);
     }
 
-    /// Removes a worker, and gives the current attempts that it ran.
-    pub(super) fn remove(&mut self, id: WorkerId) -> Option<Vec<AttemptId>> {
+    /// Removes a worker.
+    pub(super) fn remove(&mut self, id: WorkerId) -> Option<Gone> {
         let worker = self.workers.remove(&id)?;
         self.free.remove(&(Reverse(worker.free_slots()), id));
         self.heartbeats.remove(&(worker.heartbeat, id));
@@ -78,20 +101,44 @@ impl Fleet {
         let mut running = Vec::new();
         for (attempt, held) in worker.attempts {
             match held {
-                Held::Running => running.push(attempt),
+                Held::Running { .. } => running.push(attempt),
                 Held::Stopping { until } => {
                     self.stopping.remove(&(until, id, attempt));
                 }
             }
         }
-        Some(running)
+        Some(Gone { running, draining: worker.draining })
     }
 
-    pub(super) fn heartbeat(&mut self, id: WorkerId, now: Duration) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
+    /// Notes that a worker lives, and says which of its attempts it should not have.
+    pub(super) fn heartbeat(
+        &mut self,
+        id: WorkerId,
+        attempts: Vec<AttemptId>,
+        now: Duration,
+    ) -> Vec<AttemptId> {
+        let Some(worker) = self.workers.get_mut(&id) else { return Vec::new() };
         self.heartbeats.remove(&(worker.heartbeat, id));
         worker.heartbeat = now;
         self.heartbeats.insert((now, id));
+        let mut unknown = attempts;
+        unknown.retain(|attempt| match worker.attempts.get_mut(attempt) {
+            Some(Held::Running { named }) => {
+                *named = now;
+                false
+            }
+            Some(Held::Stopping { .. }) => false,
+            None => true,
+        });
+        unknown
+    }
+
+    /// The current attempts that a worker has not named since then, though it lives.
+    pub(super) fn unnamed(&self, id: WorkerId, since: Duration) -> Vec<AttemptId> {
+        let attempts = self.workers.get(&id).into_iter().flat_map(|worker| &worker.attempts);
+        let unnamed =
+            attempts.filter(|(_, held)| matches!(held, Held::Running { named } if *named <= since));
+        unnamed.map(|(attempt, _)| *attempt).collect()
     }
 
     pub(super) fn drain(&mut self, id: WorkerId) {
@@ -99,13 +146,24 @@ impl Fleet {
     }
 
     /// Gives a slot to an attempt.
-    pub(super) fn launch(&mut self, id: WorkerId, attempt: AttemptId) {
-        self.update(id, |worker| worker.attempts.insert(attempt, Held::Running));
+    pub(super) fn launch(
+        &mut self,
+        id: WorkerId,
+        attempt: AttemptId,
+        kind: StageKind,
+        now: Duration,
+    ) {
+        self.update(id, |worker| {
+            worker.attempts.insert(attempt, Held::Running { named: now });
+            if kind == StageKind::Question {
+                worker.questions.insert(attempt);
+            }
+        });
     }
 
     /// Takes back the slot of an attempt, and says why it was held; none if it was not.
     pub(super) fn release(&mut self, id: WorkerId, attempt: AttemptId) -> Option<Held> {
-        let held = self.update(id, |worker| worker.attempts.remove(&attempt))??;
+        let held = self.update(id, |worker| worker.remove(attempt))??;
         if let Held::Stopping { until } = held {
             self.stopping.remove(&(until, id, attempt));
         }
@@ -138,6 +196,16 @@ impl Fleet {
         let elsewhere = avoid.iter().filter(is_available).count() < self.available;
         let mut free = self.free.iter().map(|(_, id)| *id);
         free.find(|id| !elsewhere || !avoid.contains(id))
+    }
+
+    /// A worker that answers another question, of those with the fewest.
+    pub(super) fn choose_for_question(&self, slots: u32) -> Option<WorkerId> {
+        let asked = |worker: &Worker| worker.questions.len();
+        let free = self
+            .workers
+            .iter()
+            .filter(|(_, worker)| !worker.draining && asked(worker) < (slots as usize).max(1));
+        free.min_by_key(|(_, worker)| asked(worker)).map(|(id, _)| *id)
     }
 
     pub(super) fn has_free_slot(&self) -> bool {

@@ -9,12 +9,15 @@
 //!
 //! - A task has at most one current attempt, and exactly one attempt of it gets
 //!   [`Action::TaskDone`]. Every other report is refused with [`Action::Discard`].
-//! - A worker never holds more attempts than it has slots.
+//! - A worker never holds more attempts at tasks than it has slots, and at questions than
+//!   `question_slots`.
 //! - A stage has at most `max_tasks_ahead` tasks between their first launch and their consumption.
 //!   A task keeps its place there while it waits for a retry: were it given away, tasks behind it
 //!   could fill the window, and a reader in task order would wait forever.
-//! - Every wait ends: on a worker by its heartbeat, on a retry by counts, on a missing worker and on
-//!   a revoked attempt by time.
+//! - What a worker says that it runs and what it should run become the same: what it should not run
+//!   is revoked, and what it does not run any more is lost.
+//! - Every wait ends: on a worker by its heartbeat, on an attempt by its worker's word, on a retry by
+//!   counts, on a missing worker and on a revoked attempt by time.
 
 mod action;
 mod assign;
@@ -29,7 +32,7 @@ mod status;
 mod tests;
 
 pub(crate) use action::Action;
-pub(crate) use event::Event;
+pub(crate) use event::{Event, StageKind};
 pub use settings::Settings;
 pub(crate) use state::State;
 pub(crate) use status::WorkerStatus;

@@ -2,6 +2,8 @@
 //!
 //! An attempt that holds a slot as running is the current one of its task; that is the fence.
 
+use std::collections::BTreeSet;
+
 use keyloom_common::{AttemptId, Error, TaskId, WorkerId};
 
 use super::fleet::Held;
@@ -43,24 +45,47 @@ impl State {
         self.change(stage, |stage| stage.shift(index, Phase::Resting { until }));
     }
 
-    /// Takes an attempt from a worker that is gone.
-    pub(super) fn died(&mut self, attempt: AttemptId, reason: &str) {
+    /// Takes an attempt from a worker that is gone, and ran these tasks. If it died, and did not only
+    /// go, that may be the task's doing.
+    pub(super) fn died(
+        &mut self,
+        attempt: AttemptId,
+        tasks: &BTreeSet<TaskId>,
+        reason: Option<&String>,
+    ) {
         self.actions.push(Action::Discard { attempt });
         let AttemptId { task: TaskId { stage, index }, .. } = attempt;
         // Another of the worker's tasks may have ended the stage a moment ago.
         let task = self.stages.get_mut(&stage).and_then(|stage| stage.task_mut(index));
         let Some(task) = task else { return };
-        task.deaths += 1;
-        let deaths = task.deaths;
-        if deaths < self.settings.max_task_deaths {
-            self.queue(attempt.task);
+        if let Some(reason) = reason {
+            let beside = tasks.iter().copied().filter(|other| *other != attempt.task).collect();
+            task.deaths.add(self.losses, beside);
+            let count = task.deaths.count;
+            if task.deaths.are_its_own(self.losses, self.settings.max_task_deaths)
+                || count >= self.settings.max_task_losses
+            {
+                let message = format!(
+                    "task {} was running on {count} workers when they died; last: {reason}",
+                    attempt.task
+                );
+                self.fail(stage, Error::unavailable(message));
+                return;
+            }
+        }
+        self.queue(attempt.task);
+    }
+
+    /// Lets a task rest for whose rows there is no room.
+    pub(super) fn put_off(&mut self, worker: WorkerId, attempt: AttemptId) {
+        if !self.accepts(worker, attempt) {
             return;
         }
-        let message = format!(
-            "task {} was running on {deaths} workers when they died; last: {reason}",
-            attempt.task
-        );
-        self.fail(stage, Error::unavailable(message));
+        self.actions.push(Action::Discard { attempt });
+        let until = self.now.saturating_add(self.settings.put_off());
+        self.timers.insert((until, attempt.task));
+        let TaskId { stage, index } = attempt.task;
+        self.change(stage, |stage| stage.shift(index, Phase::Resting { until }));
     }
 
     /// Ends the rests, and the choices of workers, whose time has come; and takes back the slots
@@ -88,7 +113,7 @@ impl State {
         let task = stage.and_then(|stage| stage.task(id.index));
         // Waiting for a better worker is bounded: the others may be busy for hours.
         let choosy_until = task
-            .filter(|task| !task.failed_on.is_empty())
+            .filter(|task| !task.failed_on.is_empty() || !task.deaths.company.is_empty())
             .map(|_| self.now.saturating_add(self.settings.retry_elsewhere()));
         if let Some(until) = choosy_until {
             self.timers.insert((until, id));
@@ -99,7 +124,7 @@ impl State {
     /// Takes back the slot of an attempt that ended, and says whether its end matters. If not, its
     /// output is refused, unless this only repeats the report that made it count.
     fn accepts(&mut self, worker: WorkerId, attempt: AttemptId) -> bool {
-        if self.fleet.release(worker, attempt) == Some(Held::Running) {
+        if matches!(self.fleet.release(worker, attempt), Some(Held::Running { .. })) {
             return true;
         }
         let stage = self.stages.get(&attempt.task.stage);

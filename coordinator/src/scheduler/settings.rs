@@ -13,8 +13,15 @@ pub struct Settings {
     /// A stage with tasks to launch fails after so many milliseconds without a worker.
     /// Default 30,000.
     pub no_worker_timeout_ms: u64,
-    /// So many workers may die while they run a task; then its stage fails. Default 3.
+    /// An attempt that its worker does not name for so many milliseconds, though it says that it
+    /// lives, is lost. Default 10,000.
+    pub attempt_timeout_ms: u64,
+    /// So many workers may die while they run a task, beyond those that die meanwhile without it;
+    /// then its stage fails. Twice as many if another task was there each time. Default 3.
     pub max_task_deaths: u32,
+    /// So many workers may die while they run a task, whatever else dies; then its stage fails.
+    /// Default 24.
+    pub max_task_losses: u32,
     /// So many attempts of a task may fail with a transient error; then its stage fails.
     /// Attempts that ended with their worker do not count. Default 4.
     pub max_task_attempts: u32,
@@ -29,6 +36,11 @@ pub struct Settings {
     /// How many tasks of a stage may be launched or done and not yet consumed. 0 counts as 1.
     /// Default 1,024.
     pub max_tasks_ahead: usize,
+    /// How many questions, such as a store's columns, a worker answers at a time beside its tasks.
+    /// Default 4.
+    pub question_slots: u32,
+    /// How many milliseconds a task rests for whose rows there was no room. Default 1,000.
+    pub put_off_ms: u64,
     /// A revoked attempt holds its slot until the worker reports its end, but at most so many
     /// milliseconds. Default 5,000.
     pub revoke_grace_ms: u64,
@@ -39,12 +51,16 @@ impl Default for Settings {
         Self {
             heartbeat_timeout_ms: 10_000,
             no_worker_timeout_ms: 30_000,
+            attempt_timeout_ms: 10_000,
             max_task_deaths: 3,
+            max_task_losses: 24,
             max_task_attempts: 4,
             retry_backoff_ms: 100,
             retry_backoff_max_ms: 5_000,
             retry_elsewhere_ms: 5_000,
             max_tasks_ahead: 1_024,
+            question_slots: 4,
+            put_off_ms: 1_000,
             revoke_grace_ms: 5_000,
         }
     }
@@ -60,6 +76,14 @@ impl Settings {
 
     pub(super) fn heartbeat_timeout(&self) -> Duration {
         Duration::from_millis(self.heartbeat_timeout_ms)
+    }
+
+    pub(super) fn attempt_timeout(&self) -> Duration {
+        Duration::from_millis(self.attempt_timeout_ms)
+    }
+
+    pub(super) fn put_off(&self) -> Duration {
+        Duration::from_millis(self.put_off_ms)
     }
 
     pub(super) fn no_worker_timeout(&self) -> Duration {

@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use keyloom_common::{AttemptId, WorkerId};
+use keyloom_common::{AttemptId, TaskId, WorkerId};
+
+use super::StageKind;
 
 /// Where a launched task stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +23,44 @@ pub(super) enum Phase {
     Done,
 }
 
+/// The workers that died while they ran a task.
+#[derive(Debug, Default)]
+pub(super) struct Deaths {
+    pub(super) count: u32,
+    /// How many workers had died of all when the first of these did.
+    since: u64,
+    /// The tasks that were there each time.
+    pub(super) company: BTreeSet<TaskId>,
+}
+
+impl Deaths {
+    /// Counts one, the last of so many of all workers, with the tasks that it ran beside.
+    pub(super) fn add(&mut self, of_all: u64, beside: BTreeSet<TaskId>) {
+        if self.count == 0 {
+            self.since = of_all - 1;
+            self.company = beside;
+        } else {
+            self.company.retain(|task| beside.contains(task));
+        }
+        self.count += 1;
+    }
+
+    /// Whether the task is likely their cause: it kills whatever worker it runs on. Each worker that
+    /// died meanwhile without it speaks for another cause.
+    pub(super) fn are_its_own(&self, of_all: u64, bound: u32) -> bool {
+        let excused = (of_all - self.since).saturating_sub(self.count.into());
+        let bound = if self.company.is_empty() { bound } else { bound.saturating_mul(2) };
+        u64::from(self.count) >= u64::from(bound).saturating_add(excused)
+    }
+}
+
 /// A task from its first launch until it is done and consumed.
 #[derive(Debug)]
 pub(super) struct Task {
     pub(super) phase: Phase,
     /// The number of its latest attempt.
     pub(super) number: u32,
-    pub(super) deaths: u32,
+    pub(super) deaths: Deaths,
     pub(super) failures: u32,
     /// Workers that failed it, and that a retry avoids.
     pub(super) failed_on: Vec<WorkerId>,
@@ -48,6 +81,7 @@ impl Task {
 /// The tasks of one stage.
 #[derive(Debug, Default)]
 pub(super) struct Stage {
+    pub(super) kind: StageKind,
     tasks: BTreeMap<u32, Task>,
     /// Never launched, lowest first.
     fresh: VecDeque<u32>,
@@ -66,6 +100,10 @@ pub(super) struct Stage {
 }
 
 impl Stage {
+    pub(super) fn new(kind: StageKind) -> Self {
+        Self { kind, ..Self::default() }
+    }
+
     /// Adds a task, unless the stage is closed or has passed its index.
     pub(super) fn add(&mut self, index: u32) {
         if self.closed || u64::from(index) < self.end {
@@ -133,7 +171,8 @@ impl Stage {
         });
         retry.unwrap_or_else(|| {
             let (failed_on, consumed) = (Vec::new(), false);
-            let task = Task { phase, number: 0, deaths: 0, failures: 0, failed_on, consumed };
+            let deaths = Deaths::default();
+            let task = Task { phase, number: 0, deaths, failures: 0, failed_on, consumed };
             self.tasks.insert(index, task);
             0
         })

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use keyloom_common::{AttemptId, Error, StageId, TaskId, WorkerId};
 
-use super::fleet::Fleet;
+use super::fleet::{Fleet, Gone};
 use super::settings::human;
 use super::stage::{Phase, Stage};
-use super::{Action, Event, Settings};
+use super::{Action, Event, Settings, StageKind};
 
 /// All that the scheduler knows.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(crate) struct State {
     pub(super) stages: BTreeMap<StageId, Stage>,
     /// Stages with a task that may be launched, the one that was served longest ago first.
     pub(super) turns: BTreeSet<(u64, StageId)>,
+    /// The same of questions.
+    pub(super) questions: BTreeSet<(u64, StageId)>,
     next_turn: u64,
     /// When a task's rest, or its choice of workers, ends.
     pub(super) timers: BTreeSet<(Duration, TaskId)>,
@@ -29,6 +31,8 @@ pub(crate) struct State {
     pub(super) waiting: BTreeSet<(Duration, StageId)>,
     /// Stages in `waiting` of which nobody was told that there is no worker.
     untold: BTreeSet<StageId>,
+    /// How many workers were lost that had not said that they would go.
+    pub(super) losses: u64,
     pub(super) no_workers_since: Option<Duration>,
     pub(super) actions: Vec<Action>,
 }
@@ -42,10 +46,12 @@ impl State {
             fleet: Fleet::default(),
             stages: BTreeMap::new(),
             turns: BTreeSet::new(),
+            questions: BTreeSet::new(),
             next_turn: 0,
             timers: BTreeSet::new(),
             waiting: BTreeSet::new(),
             untold: BTreeSet::new(),
+            losses: 0,
             no_workers_since: Some(Duration::ZERO),
             actions: Vec::new(),
         }
@@ -58,17 +64,18 @@ impl State {
         self.run_timers();
         match event {
             Event::WorkerJoined { worker, slots } => self.fleet.join(worker, slots, self.now),
-            Event::Heartbeat { worker } => self.fleet.heartbeat(worker, self.now),
+            Event::Heartbeat { worker, attempts } => self.reconcile(worker, attempts),
             Event::WorkerLeft { worker, reason } => self.lose(worker, reason),
             Event::WorkerDraining { worker } => self.fleet.drain(worker),
-            Event::StageOpened { stage } => {
-                self.stages.entry(stage).or_default();
+            Event::StageOpened { stage, kind } => {
+                self.stages.entry(stage).or_insert_with(|| Stage::new(kind));
             }
             Event::TaskAdded { task } => self.change(task.stage, |stage| stage.add(task.index)),
             Event::StageClosed { stage } => self.change(stage, |stage| stage.closed = true),
             Event::StageCancelled { stage } => self.forget(stage),
             Event::TaskFinished { worker, attempt } => self.finished(worker, attempt),
             Event::TaskFailed { worker, attempt, error } => self.failed(worker, attempt, error),
+            Event::TaskPutOff { worker, attempt } => self.put_off(worker, attempt),
             Event::TaskConsumed { task } => {
                 self.change(task.stage, |stage| stage.consume(task.index));
             }
@@ -97,12 +104,13 @@ impl State {
         match (stage.turn, stage.is_ready(self.settings.window())) {
             (None, true) => {
                 stage.turn = Some(self.next_turn);
-                self.turns.insert((self.next_turn, id));
+                turns_of(stage.kind, &mut self.turns, &mut self.questions)
+                    .insert((self.next_turn, id));
                 self.next_turn += 1;
             }
             (Some(turn), false) => {
                 stage.turn = None;
-                self.turns.remove(&(turn, id));
+                turns_of(stage.kind, &mut self.turns, &mut self.questions).remove(&(turn, id));
             }
             (None, false) | (Some(_), true) => {}
         }
@@ -128,7 +136,7 @@ impl State {
     fn forget(&mut self, id: StageId) {
         let Some(stage) = self.stages.remove(&id) else { return };
         if let Some(turn) = stage.turn {
-            self.turns.remove(&(turn, id));
+            turns_of(stage.kind, &mut self.turns, &mut self.questions).remove(&(turn, id));
         }
         if let Some(since) = stage.waiting_since {
             self.waiting.remove(&(since, id));
@@ -156,10 +164,26 @@ impl State {
 
     /// Removes a worker, for whatever reason: the one path for that.
     fn lose(&mut self, worker: WorkerId, reason: String) {
-        let Some(running) = self.fleet.remove(worker) else { return };
+        let Some(Gone { running, draining }) = self.fleet.remove(worker) else { return };
         self.actions.push(Action::WorkerGone { worker, reason: reason.clone() });
+        self.losses += u64::from(!draining);
+        let tasks: BTreeSet<_> = running.iter().map(|attempt| attempt.task).collect();
         for attempt in running {
-            self.died(attempt, &reason);
+            self.died(attempt, &tasks, (!draining).then_some(&reason));
+        }
+    }
+
+    /// Makes what a worker runs, by its own word, what it should run.
+    fn reconcile(&mut self, worker: WorkerId, attempts: Vec<AttemptId>) {
+        for attempt in self.fleet.heartbeat(worker, attempts, self.now) {
+            self.actions.push(Action::Revoke { worker, attempt });
+        }
+        let Some(since) = self.now.checked_sub(self.settings.attempt_timeout()) else { return };
+        for attempt in self.fleet.unnamed(worker, since) {
+            // In case that it only begins.
+            self.actions.push(Action::Revoke { worker, attempt });
+            let message = "its worker does not run it any more, and did not say how it ended";
+            self.failed(worker, attempt, Error::unavailable(message));
         }
     }
 
@@ -202,5 +226,17 @@ impl State {
             let fails_at = since.saturating_add(self.settings.no_worker_timeout());
             self.actions.push(Action::Waiting { stage: id, tasks: stage.pending(), fails_at });
         }
+    }
+}
+
+/// The turns of stages of a kind.
+pub(super) fn turns_of<'a>(
+    kind: StageKind,
+    work: &'a mut BTreeSet<(u64, StageId)>,
+    questions: &'a mut BTreeSet<(u64, StageId)>,
+) -> &'a mut BTreeSet<(u64, StageId)> {
+    match kind {
+        StageKind::Work => work,
+        StageKind::Question => questions,
     }
 }

@@ -54,7 +54,8 @@ impl State {
 }
 
 fn worker_status(id: WorkerId, worker: &Worker) -> WorkerStatus {
-    let running = worker.attempts.values().filter(|held| **held == Held::Running).count();
+    let held = worker.attempts.values();
+    let running = held.filter(|held| matches!(held, Held::Running { .. })).count();
     WorkerStatus {
         worker: id,
         slots: worker.slots,

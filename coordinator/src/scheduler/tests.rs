@@ -2,7 +2,9 @@
 
 mod liveness;
 mod placement;
+mod questions;
 mod random;
+mod reconcile;
 mod retries;
 mod rig;
 mod stage_status;

@@ -7,16 +7,21 @@ use keyloom_common::{
     input::{Fingerprint, InputAnswer, InputSpec},
     report::WorkerStatus,
     rpc::{Chunk, ClientApi, Next, Submission, TaskOutput, Work, guarded},
+    stack::deep,
     store::{StoreDescription, StoreSpec},
 };
 use tarpc::context::Context;
+use tokio::task::spawn_blocking;
 
 use super::Shared;
+use crate::owner::Owner;
 
 /// One client's connection.
 #[derive(Clone, Debug)]
 pub(super) struct ClientConnection {
     pub(super) shared: Arc<Shared>,
+    /// The connection, to the jobs and blobs that came over it.
+    pub(super) owner: Owner,
     /// Whether the client is in this process.
     pub(super) in_process: bool,
 }
@@ -34,7 +39,7 @@ impl ClientApi for ClientConnection {
         total: u64,
         part: Chunk,
     ) -> Result<()> {
-        guarded(async { self.shared.blobs.put_part(id, offset, total, part) }).await
+        guarded(async { self.shared.blobs.put_part(&self.owner, id, offset, total, part) }).await
     }
 
     async fn describe_store(self, _: Context, spec: StoreSpec) -> Result<StoreDescription> {
@@ -57,11 +62,17 @@ impl ClientApi for ClientConnection {
     }
 
     async fn submit(self, _: Context, job: Submission) -> Result<()> {
-        guarded(async { self.shared.jobs.submit(job, self.in_process) }).await
+        // Large plans take their time, and deep ones a large stack.
+        let submit = move || deep(|| self.shared.jobs.submit(job, &self.owner, self.in_process));
+        spawn_blocking(submit).await.map_err(Error::from_join)?
     }
 
     async fn next(self, _: Context, job: JobId, sequence: u64) -> Result<Next> {
-        guarded(self.shared.jobs.next(job, sequence)).await
+        guarded(self.shared.jobs.next(job, sequence, &self.owner)).await
+    }
+
+    async fn renew(self, _: Context, job: JobId) -> Result<()> {
+        self.shared.jobs.renew(job, &self.owner)
     }
 
     async fn cancel(self, _: Context, job: JobId) -> Result<()> {

@@ -13,6 +13,7 @@ use tarpc::{
 use tokio::runtime::Handle;
 
 use super::{Shared, client::ClientConnection, worker::WorkerConnection};
+use crate::owner::Owner;
 
 /// Connects to a coordinator in this process.
 #[derive(Clone, Debug)]
@@ -30,7 +31,8 @@ impl Local {
     /// A client's connection.
     pub fn client(&self) -> ClientApiClient {
         let (near, far) = channel::bounded(self.shared.settings.rpc.requests_in_flight);
-        let connection = ClientConnection { shared: Arc::clone(&self.shared), in_process: true };
+        let (shared, owner) = (Arc::clone(&self.shared), Owner::default());
+        let connection = ClientConnection { shared, owner, in_process: true };
         let requests = BaseChannel::with_defaults(far).execute(connection.serve());
         self.runtime.spawn(requests.for_each_concurrent(None, |request| request));
         ClientApiClient::new(client::Config::default(), near).spawn()

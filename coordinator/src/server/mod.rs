@@ -1,11 +1,12 @@
 //! Taking connections: a coordinator that listens on TCP, or stands in the process that uses it.
 
 mod client;
+mod connections;
 mod local;
 mod tcp;
 mod worker;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use keyloom_common::{Result, report::WorkerStatus};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -16,6 +17,7 @@ use crate::{
     gather::SpoolRoom,
     jobs::Jobs,
     settings::Settings,
+    supervise::supervised,
 };
 
 pub use local::Local;
@@ -33,6 +35,8 @@ struct Shared {
     blobs: Arc<Blobs>,
     jobs: Arc<Jobs>,
     outboxes: worker::Outboxes,
+    /// Cancelled if a part broke that nothing goes on without.
+    broken: CancellationToken,
     _janitor: AbortOnDropHandle<()>,
 }
 
@@ -40,26 +44,35 @@ impl Coordinator {
     /// Starts a coordinator without connections. Must be called within a tokio runtime.
     pub fn start(settings: Settings) -> Self {
         let settings = Arc::new(settings);
-        let room = SpoolRoom::new(settings.gather_memory_bytes, settings.gather_disk_bytes);
+        let (memory, disk) = (settings.gather_memory_bytes, settings.gather_disk_bytes);
+        let room = SpoolRoom::new(memory, disk, settings.spill_folder());
         let scheduler = settings.scheduler.clone();
         // Attempts that wait must leave room for the other requests of their connection.
         let attempts = settings.rpc.requests_in_flight / 2;
         let patience = Patience { time: settings.gather_wait(), attempts };
-        let dispatcher = Dispatcher::start(scheduler, room, patience);
+        let broken = CancellationToken::new();
+        let dispatcher = Dispatcher::start(scheduler, room, patience, &broken);
         let blobs = Arc::new(Blobs::new(settings.blob_bytes, settings.blob_ttl()));
         let jobs =
             Arc::new(Jobs::new(dispatcher.clone(), Arc::clone(&blobs), Arc::clone(&settings)));
         let janitor = janitor(Arc::clone(&jobs), Arc::clone(&blobs), &settings);
-        let janitor = AbortOnDropHandle::new(tokio::spawn(janitor));
-        let outboxes = worker::Outboxes::default();
-        let shared = Shared { settings, dispatcher, blobs, jobs, outboxes, _janitor: janitor };
+        let janitor = tokio::spawn(supervised("the janitor", broken.clone(), janitor));
+        let shared = Shared {
+            settings,
+            dispatcher,
+            blobs,
+            jobs,
+            outboxes: worker::Outboxes::default(),
+            broken,
+            _janitor: AbortOnDropHandle::new(janitor),
+        };
         Self { shared: Arc::new(shared) }
     }
 
     /// Serves TCP connections until the token is cancelled.
     ///
     /// # Errors
-    /// If the listener fails for good.
+    /// If the listener fails for good, or a part broke that nothing goes on without.
     pub async fn serve(
         &self,
         listener: tokio::net::TcpListener,
@@ -85,9 +98,9 @@ fn janitor(
     blobs: Arc<Blobs>,
     settings: &Settings,
 ) -> impl Future<Output = ()> + Send + use<> {
-    let period = settings.client_timeout() / 4;
+    let period = settings.client_gone().min(settings.client_timeout()) / 4;
     async move {
-        let mut interval = tokio::time::interval(period.max(std::time::Duration::from_millis(10)));
+        let mut interval = tokio::time::interval(period.max(Duration::from_millis(10)));
         loop {
             interval.tick().await;
             jobs.expire();

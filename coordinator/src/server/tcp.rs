@@ -10,12 +10,17 @@ use keyloom_common::{
 use tarpc::server::{BaseChannel, Channel};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Shared, client::ClientConnection, worker::WorkerConnection};
+use super::{
+    Shared,
+    client::ClientConnection,
+    connections::{Connections, Place},
+    worker::WorkerConnection,
+};
+use crate::owner::Owner;
 
 /// Serves until the token is cancelled; connections that are open then are closed.
 pub(super) async fn serve(
@@ -23,11 +28,15 @@ pub(super) async fn serve(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let places = Arc::new(Semaphore::new(shared.settings.max_connections));
+    let settings = &shared.settings;
+    let places = Connections::new(settings.max_connections, settings.idle_connection());
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
+            () = shared.broken.cancelled() => {
+                return Err(Error::internal("the coordinator broke; the log says where"));
+            }
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => {
                 let stream = match accepted {
@@ -39,15 +48,20 @@ pub(super) async fn serve(
                         continue;
                     }
                 };
-                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                    tracing::warn!("a connection was refused: max_connections are open");
+                let Some(place) = places.enter() else {
+                    tracing::warn!("a connection was refused: max_connections are open and in use");
                     continue;
                 };
                 let shared = Arc::clone(&shared);
                 connections.spawn(async move {
-                    let _place = place;
-                    if let Err(error) = connection(shared, stream).await {
-                        tracing::warn!(%error, "a connection was refused");
+                    let place = Arc::new(place);
+                    tokio::select! {
+                        served = connection(shared, stream, &place) => if let Err(error) = served {
+                            tracing::warn!(%error, "a connection was refused");
+                        },
+                        () = place.close.cancelled() => {
+                            tracing::info!("an idle client's connection was closed for another");
+                        }
                     }
                 });
             }
@@ -55,7 +69,7 @@ pub(super) async fn serve(
     }
 }
 
-async fn connection(shared: Arc<Shared>, mut stream: TcpStream) -> Result<()> {
+async fn connection(shared: Arc<Shared>, mut stream: TcpStream, place: &Arc<Place>) -> Result<()> {
     let limits = &shared.settings.rpc;
     let timeout = limits.handshake_timeout();
     let role = tokio::time::timeout(timeout, handshake::welcome(&mut stream))
@@ -65,9 +79,13 @@ async fn connection(shared: Arc<Shared>, mut stream: TcpStream) -> Result<()> {
     match role {
         handshake::Role::Client => {
             let channel = BaseChannel::with_defaults(framed(stream, limits)?);
-            let connection = ClientConnection { shared: Arc::clone(&shared), in_process: false };
+            place.is_a_clients();
+            let (shared, owner) = (Arc::clone(&shared), Owner::default());
+            let connection = ClientConnection { shared, owner, in_process: false };
             let requests = channel.execute(connection.serve());
-            requests.for_each_concurrent(in_flight, |request| request).await;
+            let requests = requests.map(|request| (place.request(), request));
+            let answer = async |(_running, request)| request.await;
+            requests.for_each_concurrent(in_flight, answer).await;
         }
         handshake::Role::Worker => {
             let channel = BaseChannel::with_defaults(framed(stream, limits)?);

@@ -60,8 +60,8 @@ impl WorkerApi for WorkerConnection {
         Ok(())
     }
 
-    async fn heartbeat(self, _: Context, worker: WorkerId) -> Result<()> {
-        self.shared.dispatcher.heartbeat(worker);
+    async fn heartbeat(self, _: Context, worker: WorkerId, attempts: Vec<AttemptId>) -> Result<()> {
+        self.shared.dispatcher.heartbeat(worker, attempts);
         Ok(())
     }
 

@@ -4,6 +4,9 @@
 //! variant of each workload ([`workloads`]); [`report`] shows what came out. [`raw`] is what Keyloom
 //! is compared with.
 
+// The futures that open stores are nested deep.
+#![recursion_limit = "256"]
+
 mod cluster;
 mod data;
 mod measure;

@@ -4,6 +4,8 @@
 //! Jobs are cut into many small tasks of which few may run ahead of the client, so that a job whose
 //! rows are not taken stays in its midst.
 
+mod network;
+
 use std::{
     io::{Read, Write},
     net::TcpStream,

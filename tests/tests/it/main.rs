@@ -11,6 +11,7 @@ mod guide;
 mod inputs;
 mod jobs;
 mod session;
+mod settings;
 mod slt;
 mod stores;
 mod traps;

@@ -9,7 +9,7 @@ use keyloom_common::{
 use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::Dial;
+use super::{Dial, pulse::Pulse, running::Running};
 use crate::settings::Settings;
 
 /// A registration that is kept alive until this is dropped.
@@ -26,12 +26,15 @@ pub(super) struct Heartbeat {
 pub(super) async fn start(
     dial: Arc<dyn Dial>,
     info: WorkerInfo,
+    running: Running,
     settings: &Settings,
 ) -> Result<Heartbeat> {
     let (lost, drain, stop) =
         (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let (registered, answer) = oneshot::channel();
-    let beat = Beat { dial, info, settings: settings.clone(), drain: drain.clone() };
+    let pulse = Pulse::start(settings.heartbeat());
+    let (settings, draining) = (settings.clone(), drain.clone());
+    let beat = Beat { dial, info, running, pulse, settings, drain: draining };
     let (guard, ended) = (lost.clone().drop_guard(), stop.clone());
     thread::Builder::new()
         .name("heartbeat".to_owned())
@@ -59,6 +62,8 @@ pub(super) async fn start(
 struct Beat {
     dial: Arc<dyn Dial>,
     info: WorkerInfo,
+    running: Running,
+    pulse: Pulse,
     settings: Settings,
     drain: CancellationToken,
 }
@@ -94,7 +99,15 @@ impl Beat {
                     call(timeout, |context| client.drain(context, worker)).await?;
                 }
                 _ = interval.tick() => {
-                    call(timeout, |context| client.heartbeat(context, worker)).await?;
+                    let (silence, bound) = (self.pulse.silence(), self.settings.stall_timeout());
+                    if silence > bound {
+                        return Err(Error::internal(format!(
+                            "the worker's threads did nothing for {silence:?}, more than \
+                             stall_timeout_ms; its tasks are given up"
+                        )));
+                    }
+                    let attempts = self.running.all();
+                    call(timeout, |context| client.heartbeat(context, worker, attempts)).await?;
                 }
             }
         }

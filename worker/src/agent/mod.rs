@@ -7,6 +7,8 @@
 mod blobs;
 mod heartbeat;
 mod orders;
+mod pulse;
+mod running;
 
 use std::{fmt::Debug, sync::Arc};
 

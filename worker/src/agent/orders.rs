@@ -1,15 +1,15 @@
 //! One life of a worker: orders in, attempts run, outputs handed in.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use keyloom_common::{
-    AttemptId, Error, ErrorKind, Result, WorkerId,
+    Error, ErrorKind, Result, WorkerId,
     rpc::{Assignment, Order, TaskOutput, WorkerApiClient, WorkerInfo, call, guarded},
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Agent, CoordinatorBlobs, heartbeat};
+use super::{Agent, CoordinatorBlobs, heartbeat, running::Running};
 use crate::task::Tasks;
 
 /// Registers and works until the life ends.
@@ -24,13 +24,13 @@ pub(super) async fn live(
 ) -> Result<()> {
     let worker = info.id;
     let client = agent.dial.dial().await?;
-    let heartbeat = heartbeat::start(Arc::clone(&agent.dial), info, &agent.settings).await?;
+    let (dial, running) = (Arc::clone(&agent.dial), Running::default());
+    let heartbeat = heartbeat::start(dial, info, running.clone(), &agent.settings).await?;
     tracing::info!(%worker, slots = agent.slots, "registered");
     *failures = 0;
     let blobs = CoordinatorBlobs::new(Arc::clone(&agent.dial), agent.settings.rpc.clone());
     let tasks = Tasks::new(agent.tasks.clone(), Arc::new(blobs), agent.dial.in_process());
-    let mut life =
-        Life { worker, agent, client, tasks, attempts: JoinSet::new(), running: HashMap::new() };
+    let mut life = Life { worker, agent, client, tasks, attempts: JoinSet::new(), running };
     tokio::select! {
         ended = life.work() => ended,
         () = heartbeat.lost.cancelled() => Err(Error::unavailable("the coordinator is gone")),
@@ -48,8 +48,8 @@ struct Life<'a> {
     client: WorkerApiClient,
     tasks: Tasks,
     /// Aborted when the life ends.
-    attempts: JoinSet<AttemptId>,
-    running: HashMap<AttemptId, CancellationToken>,
+    attempts: JoinSet<Result<()>>,
+    running: Running,
 }
 
 impl Life<'_> {
@@ -64,7 +64,7 @@ impl Life<'_> {
                 tokio::select! {
                     orders = &mut orders => break orders?,
                     Some(ended) = self.attempts.join_next() => {
-                        ended.iter().for_each(|attempt| drop(self.running.remove(attempt)));
+                        ended.map_err(Error::from_join)??;
                     }
                 }
             };
@@ -77,21 +77,17 @@ impl Life<'_> {
     fn obey(&mut self, order: Order) {
         match order {
             Order::Start(assignment) => {
-                let stop = CancellationToken::new();
-                self.running.insert(assignment.attempt, stop.clone());
+                let stop = self.running.start(assignment.attempt);
                 let attempt = Attempt {
                     worker: self.worker,
+                    running: self.running.clone(),
                     client: self.client.clone(),
                     tasks: self.tasks.clone(),
                     timeout: self.agent.settings.rpc.call_timeout(),
                 };
                 self.attempts.spawn(attempt.run(*assignment, stop));
             }
-            Order::Stop(attempt) => {
-                if let Some(stop) = self.running.get(&attempt) {
-                    stop.cancel();
-                }
-            }
+            Order::Stop(attempt) => self.running.stop(attempt),
         }
     }
 
@@ -108,13 +104,18 @@ impl Life<'_> {
 /// What one attempt needs.
 struct Attempt {
     worker: WorkerId,
+    running: Running,
     client: WorkerApiClient,
     tasks: Tasks,
     timeout: std::time::Duration,
 }
 
 impl Attempt {
-    async fn run(self, assignment: Assignment, stop: CancellationToken) -> AttemptId {
+    /// Runs it and says how it ended.
+    ///
+    /// # Errors
+    /// If the coordinator did not hear that: the connection is broken, and with it this life.
+    async fn run(self, assignment: Assignment, stop: CancellationToken) -> Result<()> {
         let attempt = assignment.attempt;
         tracing::debug!(%attempt, "started");
         let outcome = tokio::select! {
@@ -128,11 +129,10 @@ impl Attempt {
         }
         let finished =
             call(self.timeout, |c| self.client.finish(c, self.worker, attempt, outcome)).await;
-        if let Err(error) = finished {
-            // The connection is broken, and with it this life.
-            tracing::warn!(%attempt, %error, "the coordinator did not hear how it ended");
-        }
-        attempt
+        self.running.end(attempt);
+        finished.map_err(|error| {
+            error.context(format_args!("the coordinator did not hear how {attempt} ended"))
+        })
     }
 
     async fn output(&self, assignment: Assignment) -> Result<TaskOutput> {

@@ -31,7 +31,7 @@ fn silent_worker_is_lost_at_the_deadline() {
     assert_eq!(rig.state.next_deadline(), Some(rig.now + Duration::from_secs(9)));
     assert_eq!(rig.pass(8_999), []);
     assert_eq!(rig.pass(1), [gone(1, "no heartbeat for 10 s")]);
-    assert_eq!(rig.feed(Event::Heartbeat { worker: worker(1) }), [], "too late");
+    assert_eq!(rig.feed(rig.beat(1)), [], "too late");
     assert_eq!(rig.state.workers().map(|w| w.worker).collect::<Vec<_>>(), [worker(2)]);
 }
 

@@ -2,7 +2,7 @@
 
 use keyloom_common::{Error, StageId};
 
-use super::super::{Action, Event, Settings};
+use super::super::{Action, Event, Settings, StageKind};
 use super::rig::*;
 
 #[test]
@@ -167,7 +167,7 @@ fn unknown_names_are_ignored() {
     rig.open(s, 1);
     let lost = attempt(stage(9), 0, 0);
     for event in [
-        Event::Heartbeat { worker: worker(9) },
+        Event::Heartbeat { worker: worker(9), attempts: vec![lost] },
         Event::WorkerDraining { worker: worker(9) },
         Event::WorkerLeft { worker: worker(9), reason: String::new() },
         Event::TaskAdded { task: lost.task },
@@ -175,7 +175,7 @@ fn unknown_names_are_ignored() {
         Event::TaskConsumed { task: task(s, 7) },
         Event::StageClosed { stage: stage(9) },
         Event::StageCancelled { stage: stage(9) },
-        Event::StageOpened { stage: s },
+        Event::StageOpened { stage: s, kind: StageKind::Work },
     ] {
         assert_eq!(rig.feed(event.clone()), [], "{event:?}");
     }

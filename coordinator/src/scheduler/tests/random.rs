@@ -8,7 +8,7 @@ use keyloom_common::{AttemptId, Error, StageId, TaskId, WorkerId};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::super::{Action, Event, Settings};
+use super::super::{Action, Event, Settings, StageKind};
 use super::rig::*;
 
 #[derive(Clone, Debug)]
@@ -55,13 +55,17 @@ fn op() -> impl Strategy<Value = Op> {
 fn settings() -> Settings {
     Settings {
         heartbeat_timeout_ms: 1_000,
+        attempt_timeout_ms: 1_000,
         no_worker_timeout_ms: 3_000,
         max_task_deaths: 3,
+        max_task_losses: 24,
         max_task_attempts: 4,
         retry_backoff_ms: 50,
         retry_backoff_max_ms: 150,
         retry_elsewhere_ms: 300,
         max_tasks_ahead: 4,
+        question_slots: 4,
+        put_off_ms: 100,
         revoke_grace_ms: 500,
     }
 }
@@ -143,7 +147,11 @@ impl World {
             Op::Pass(ms) => {
                 self.rig.now += Duration::from_millis(ms);
                 for worker in workers {
-                    self.feed(Event::Heartbeat { worker });
+                    let on_it = |(attempt, on): (&AttemptId, &WorkerId)| {
+                        (*on == worker).then_some(*attempt)
+                    };
+                    let attempts = self.live.iter().filter_map(on_it).collect();
+                    self.feed(Event::Heartbeat { worker, attempts });
                 }
                 self.feed(Event::Tick);
             }
@@ -171,7 +179,7 @@ impl World {
     fn open(&mut self) {
         let stage = stage(self.draw());
         self.stages.insert(stage, 0);
-        self.feed(Event::StageOpened { stage });
+        self.feed(Event::StageOpened { stage, kind: StageKind::Work });
     }
 
     fn cancel(&mut self, stage: Option<StageId>) {

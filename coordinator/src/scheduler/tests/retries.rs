@@ -79,9 +79,99 @@ fn poison_task_fails_its_stage_after_three_deaths() {
     assert_eq!(rig.counts(other), Some((0, 1, 0)), "the other stage runs on");
 }
 
+/// Any worker may die at any time: that is no task's doing.
+#[test]
+fn deaths_of_workers_without_a_task_excuse_it() {
+    let (mut rig, s) = (Rig::new(), stage(1));
+    rig.join(1, 1);
+    rig.open(s, 1);
+    for death in 0..20 {
+        let (victim, other) = (100 + death, 200 + death);
+        let at = if death == 0 { 1 } else { victim - 1 };
+        rig.join(other, 1);
+        rig.leave(other);
+        rig.join(victim, 1);
+        let lost = rig.leave(at);
+        assert_eq!(lost.last(), Some(&launch(victim, attempt(s, 0, death + 1))), "{death}");
+    }
+}
+
+#[test]
+fn a_task_is_lost_with_so_many_workers_whatever_else_dies() {
+    let (mut rig, s) =
+        (Rig::with(Settings { max_task_losses: 2, ..Settings::default() }), stage(1));
+    rig.join(1, 1);
+    rig.open(s, 1);
+    for n in 1..3 {
+        rig.join(10 + n, 1);
+        rig.leave(10 + n);
+        rig.join(n + 1, 1);
+        let failed = rig.leave(n).iter().any(|a| matches!(a, Action::StageFailed { .. }));
+        assert_eq!(failed, n == 2);
+    }
+}
+
+/// Two tasks die together, and then apart: the one that kills its workers is told from the other.
+#[test]
+fn a_task_that_was_beside_a_poison_task_is_no_poison() {
+    let (mut rig, poison, other) = (Rig::new(), stage(1), stage(2));
+    rig.join(1, 2);
+    rig.open(poison, 1);
+    rig.open(other, 1);
+    rig.join(2, 2);
+    rig.join(3, 2);
+    let mut at = 1;
+    for number in 1..4 {
+        let lost = rig.leave(at);
+        if number == 3 {
+            assert!(lost.iter().any(|action| {
+                matches!(action, Action::StageFailed { stage, .. } if *stage == poison)
+            }));
+            break;
+        }
+        let launched = |stage| {
+            lost.iter().find_map(|action| match action {
+                Action::Launch { worker, attempt } if attempt.task.stage == stage => Some(*worker),
+                _ => None,
+            })
+        };
+        let apart = launched(poison).unwrap();
+        assert_ne!(Some(apart), launched(other), "they are tried apart");
+        rig.join(10 + number, 2);
+        at = (2..20).find(|n| worker(*n) == apart).unwrap();
+    }
+    assert_eq!(rig.counts(other), Some((0, 1, 0)));
+}
+
+#[test]
+fn a_worker_that_said_that_it_would_go_is_no_death() {
+    let (mut rig, s) =
+        (Rig::with(Settings { max_task_losses: 1, ..Settings::default() }), stage(1));
+    rig.join(1, 1);
+    rig.open(s, 1);
+    rig.drain(1);
+    rig.join(2, 1);
+    assert_eq!(rig.leave(1).last(), Some(&launch(2, attempt(s, 0, 1))));
+}
+
+#[test]
+fn a_task_without_room_for_its_rows_is_put_off_and_nothing_counts_against_it() {
+    let (mut rig, s) =
+        (Rig::with(Settings { max_task_attempts: 1, ..Settings::default() }), stage(1));
+    rig.join(1, 1);
+    rig.open(s, 1);
+    for number in 0..5 {
+        let at = attempt(s, 0, number);
+        let put_off = rig.feed(Event::TaskPutOff { worker: worker(1), attempt: at });
+        assert_eq!(put_off, [discard(at)]);
+        assert_eq!(rig.pass_alive(999, &[1]), []);
+        assert_eq!(rig.pass_alive(1, &[1]), [launch(1, attempt(s, 0, number + 1))]);
+    }
+}
+
 #[test]
 fn failing_stage_revokes_the_rest_but_not_on_the_lost_worker() {
-    let mut rig = Rig::with(Settings { max_task_deaths: 1, ..Settings::default() });
+    let mut rig = Rig::with(Settings { max_task_losses: 1, ..Settings::default() });
     let s = stage(1);
     rig.join(1, 2);
     rig.join(2, 1);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keyloom_common::{AttemptId, Error, JobId, StageId, TaskId, WorkerId};
 
-use super::super::{Action, Event, Settings, State};
+use super::super::{Action, Event, Settings, StageKind, State};
 
 pub(super) fn worker(n: u32) -> WorkerId {
     WorkerId::from_u128(n.into())
@@ -74,9 +74,16 @@ impl Rig {
     /// Lets time pass while some workers heartbeat, and ticks.
     pub(super) fn pass_alive(&mut self, ms: u64, alive: &[u32]) -> Vec<Action> {
         self.now += Duration::from_millis(ms);
-        let beats = alive.iter().map(|n| Event::Heartbeat { worker: worker(*n) });
+        let beats = alive.iter().map(|n| self.beat(*n));
         let events = beats.chain([Event::Tick]).collect::<Vec<_>>();
         events.into_iter().flat_map(|event| self.feed(event)).collect()
+    }
+
+    /// A heartbeat of a worker that runs what it should run.
+    pub(super) fn beat(&self, n: u32) -> Event {
+        let attempts = self.state.fleet.iter().filter(|(id, _)| **id == worker(n));
+        let attempts = attempts.flat_map(|(_, worker)| worker.attempts.keys().copied()).collect();
+        Event::Heartbeat { worker: worker(n), attempts }
     }
 
     pub(super) fn join(&mut self, n: u32, slots: u32) -> Vec<Action> {
@@ -93,7 +100,7 @@ impl Rig {
 
     /// Opens a stage, and adds tasks 0 to `tasks`.
     pub(super) fn open(&mut self, stage: StageId, tasks: u32) -> Vec<Action> {
-        let mut actions = self.feed(Event::StageOpened { stage });
+        let mut actions = self.feed(Event::StageOpened { stage, kind: StageKind::Work });
         for index in 0..tasks {
             actions.extend(self.add(stage, index));
         }

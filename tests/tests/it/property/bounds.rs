@@ -23,10 +23,10 @@ fn bound<T: Copy + std::fmt::Debug + 'static>(
 fn lookup() -> impl Strategy<Value = LookupSettings> {
     let usual = LookupSettings::default();
     (
-        bound(usual.window_rows, 0..5_usize),
-        bound(usual.window_bytes, 0..100_u64),
-        bound(usual.windows_in_flight, 0..4_usize),
-        bound(usual.requests_in_flight, 0..4_usize),
+        bound(usual.window_rows, 1..5_usize),
+        bound(usual.window_bytes, 1..100_u64),
+        bound(usual.windows_in_flight, 1..4_usize),
+        bound(usual.requests_in_flight, 1..4_usize),
     )
         .prop_map(|(window_rows, window_bytes, windows_in_flight, requests_in_flight)| {
             LookupSettings {
@@ -42,14 +42,14 @@ fn lookup() -> impl Strategy<Value = LookupSettings> {
 fn store() -> impl Strategy<Value = StoreSettings> {
     let usual = StoreSettings::default();
     let reads = (
-        bound(usual.take_chunk_rows, 0..4_usize),
-        bound(usual.read_bytes, 0..50_usize),
-        bound(usual.reads_in_flight, 0..3_usize),
+        bound(usual.take_chunk_rows, 1..4_usize),
+        bound(usual.read_bytes, 1..50_usize),
+        bound(usual.reads_in_flight, 1..3_usize),
     );
     let kept = (
         bound(usual.lance_page_cache_bytes, Just(0)),
-        bound(usual.max_open_readers, 0..3_usize),
-        bound(usual.max_open_stores, 0..2_usize),
+        bound(usual.max_open_readers, 1..3_usize),
+        bound(usual.max_open_stores, 1..2_usize),
         bound(usual.max_key_map_bytes, 0..100_u64),
         bound(usual.column_cache_bytes, 0..200_u64),
     );
@@ -70,8 +70,8 @@ fn coordinator() -> impl Strategy<Value = CoordinatorSettings> {
     let usual = CoordinatorSettings::default();
     (
         bound(usual.gather_memory_bytes, 0..2000_u64),
-        bound(usual.answer_bytes, 0..100_u64),
-        bound(usual.answer_slices, 0..4_usize),
+        bound(usual.answer_bytes, 1..100_u64),
+        bound(usual.answer_slices, 1..4_usize),
     )
         .prop_map(|(gather_memory_bytes, answer_bytes, answer_slices)| CoordinatorSettings {
             gather_memory_bytes,

@@ -1,0 +1,204 @@
+//! What a plan from a peer may hold.
+//!
+//! DataFusion's protobuf knows more than queries are planned with: sinks, which write files, and
+//! scans of its own, which read them, as the user of the process that runs the plan. Nodes are
+//! looked at before they are built, since building a sink looks for its path already. The matches
+//! here name every kind there is, so that no version of DataFusion brings one that nobody has
+//! thought of.
+//!
+//! Functions need no list. A plan names them, and whoever runs it finds them among DataFusion's own
+//! and Keyloom's. None of these reads files, the environment or the network.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use datafusion::{
+    common::tree_node::{TreeNode, TreeNodeRecursion},
+    physical_plan::ExecutionPlan,
+};
+use datafusion_proto::protobuf::{
+    MemoryScanExecNode, PhysicalExprNode, PhysicalPlanNode, physical_expr_node::ExprType as Expr,
+    physical_plan_node::PhysicalPlanType as Node,
+};
+use url::Url;
+
+use super::{InputScanExec, ScanTable};
+use crate::{
+    error::{Error, Result},
+    input::Format,
+    ipc::decode_all,
+    lookup::KvLookupExec,
+    store::{StoreKind, StoreSpec},
+};
+
+/// The schemes of the files that workers read.
+const FILES: [&str; 9] = ["file", "s3", "s3a", "gs", "az", "abfs", "abfss", "http", "https"];
+
+/// The schemes of Lance datasets: those that Lance, as it is built here, finds something behind.
+/// The second and the third are local files, too, which Lance reads in other ways.
+const DATASETS: [&str; 4] = ["file", "file-object-store", "file+uring", "s3"];
+
+/// Refuses a node that is not among those that queries are planned with. Its inputs are not looked
+/// at.
+///
+/// Sessions plan for one target partition, so nothing is repartitioned, interleaved or joined by
+/// merging; inputs end, so streams are not joined; scalar subqueries become joins.
+///
+/// # Errors
+/// `invalid`, naming the node; `internal` if rows that it holds are none.
+pub(crate) fn check_node(node: &PhysicalPlanNode) -> Result<()> {
+    // A node of no kind at all is refused where it is decoded.
+    let Some(node) = &node.physical_plan_type else { return Ok(()) };
+    let refused = match node {
+        // Keyloom's own: the codec knows no others.
+        Node::Extension(_) => return Ok(()),
+        Node::Aggregate(_)
+        | Node::Cooperative(_)
+        | Node::CrossJoin(_)
+        | Node::Empty(_)
+        | Node::Filter(_)
+        | Node::GenerateSeries(_)
+        | Node::GlobalLimit(_)
+        | Node::HashJoin(_)
+        | Node::LocalLimit(_)
+        | Node::Merge(_)
+        | Node::NestedLoopJoin(_)
+        | Node::PlaceholderRow(_)
+        | Node::Projection(_)
+        | Node::Sort(_)
+        | Node::SortPreservingMerge(_)
+        | Node::Union(_)
+        | Node::Unnest(_)
+        | Node::Window(_) => return Ok(()),
+        // The rows of VALUES.
+        Node::MemoryScan(scan) => return check_rows(scan),
+        Node::CsvSink(_) | Node::JsonSink(_) | Node::ParquetSink(_) => "DataSinkExec",
+        Node::ArrowScan(_)
+        | Node::AvroScan(_)
+        | Node::CsvScan(_)
+        | Node::JsonScan(_)
+        | Node::ParquetScan(_) => "DataSourceExec with files",
+        Node::Analyze(_) => "AnalyzeExec",
+        Node::AsyncFunc(_) => "AsyncFuncExec",
+        Node::Buffer(_) => "BufferExec",
+        Node::CoalesceBatches(_) => "CoalesceBatchesExec",
+        Node::Explain(_) => "ExplainExec",
+        Node::Interleave(_) => "InterleaveExec",
+        Node::Repartition(_) => "RepartitionExec",
+        Node::ScalarSubquery(_) => "ScalarSubqueryExec",
+        Node::SortMergeJoin(_) => "SortMergeJoinExec",
+        Node::SymmetricHashJoin(_) => "SymmetricHashJoinExec",
+    };
+    Err(not_needed(refused))
+}
+
+/// Refuses an expression that is not among those that queries are planned with, or that is no
+/// expression by itself. Those within it are not looked at.
+///
+/// Sorts with a limit, and aggregates for a least or greatest value, bring a filter that changes
+/// while they run, although no scan takes it.
+///
+/// # Errors
+/// `invalid`, naming the expression.
+pub(crate) fn check_expr(expr: &PhysicalExprNode) -> Result<()> {
+    // An expression of no kind at all is refused where it is decoded.
+    let Some(expr) = &expr.expr_type else { return Ok(()) };
+    let refused = match expr {
+        Expr::BinaryExpr(_)
+        | Expr::Case(_)
+        | Expr::Cast(_)
+        | Expr::Column(_)
+        | Expr::DynamicFilter(_)
+        | Expr::InList(_)
+        | Expr::IsNotNullExpr(_)
+        | Expr::IsNullExpr(_)
+        | Expr::LikeExpr(_)
+        | Expr::Literal(_)
+        | Expr::Negative(_)
+        | Expr::NotExpr(_)
+        | Expr::ScalarUdf(_)
+        | Expr::TryCast(_)
+        | Expr::UnknownColumn(_) => return Ok(()),
+        Expr::AggregateExpr(_) => "an aggregate as a value",
+        // What is folded was unfolded before.
+        Expr::Extension(_) => "an extension",
+        Expr::HashExpr(_) => "HashExpr",
+        Expr::ScalarSubquery(_) => "ScalarSubqueryExpr",
+        Expr::Sort(_) => "a sort key as a value",
+        Expr::WindowExpr(_) => "a window as a value",
+    };
+    Err(not_needed(refused))
+}
+
+/// How many levels an expression's node becomes. A chain of operands is written flat, and built as
+/// a tree that leans to the left: as many levels as there are operators.
+pub(crate) fn levels(expr: &PhysicalExprNode) -> usize {
+    match &expr.expr_type {
+        Some(Expr::BinaryExpr(binary)) => binary.operands.len().saturating_sub(1).max(1),
+        _ => 1,
+    }
+}
+
+/// Refuses a decoded plan that reads files or datasets from places that no worker knows.
+///
+/// # Errors
+/// `invalid`, naming the scheme and the choices.
+pub(crate) fn check(plan: &Arc<dyn ExecutionPlan>) -> Result<()> {
+    plan.apply(|node| {
+        if let Some(scan) = node.downcast_ref::<InputScanExec>() {
+            check_input(scan.table())?;
+        } else if let Some(lookup) = node.downcast_ref::<KvLookupExec>() {
+            let mut fetches = lookup.waves().iter().flat_map(|wave| &wave.fetches);
+            fetches.try_for_each(|fetch| check_store(&fetch.store.spec))?;
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(())
+}
+
+fn not_needed(what: &str) -> Error {
+    Error::invalid(format!("a plan from a peer holds {what}, which no query needs"))
+}
+
+/// Refuses rows whose bytes promise more than there is. DataFusion allocates what they promise, and
+/// a process that cannot is aborted.
+fn check_rows(scan: &MemoryScanExecNode) -> Result<()> {
+    for rows in scan.partitions.iter().filter(|rows| !rows.is_empty()) {
+        decode_all(Bytes::copy_from_slice(rows))?;
+    }
+    Ok(())
+}
+
+fn check_input(table: &ScanTable) -> Result<()> {
+    let url = &table.location.url;
+    match table.layout.format() {
+        Format::Lance => check_scheme("Lance datasets", url, &DATASETS),
+        Format::Parquet | Format::Csv | Format::Json | Format::Arrow => {
+            check_scheme("inputs", url, &FILES)
+        }
+    }
+}
+
+fn check_store(store: &StoreSpec) -> Result<()> {
+    match &store.kind {
+        StoreKind::Lance(lance) => check_scheme("Lance datasets", &lance.uri, &DATASETS),
+        // It is named by its contents.
+        StoreKind::Memory(_) => Ok(()),
+    }
+}
+
+/// What is no URL is a path, for workers as well.
+fn check_scheme(what: &str, uri: &str, known: &[&str]) -> Result<()> {
+    let Ok(url) = Url::parse(uri) else { return Ok(()) };
+    if known.contains(&url.scheme()) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "{what} are read from local paths, {}://, not {}://",
+        known.join("://, "),
+        url.scheme()
+    )))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! The connections that are open, of which there are only so many: when all places are taken, the
+//! client that has asked for nothing for the longest time loses its own, and opens another when it
+//! wants something again.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio_util::sync::CancellationToken;
+
+/// All places.
+#[derive(Debug)]
+pub(super) struct Connections {
+    max: usize,
+    /// A client is not idle before so long.
+    idle: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    open: HashMap<u64, Connection>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    close: CancellationToken,
+    /// Whether it may lose its place: it is a client's, and its handshake is done.
+    is_client: bool,
+    requests: usize,
+    used: Instant,
+}
+
+/// One place, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    connections: Arc<Connections>,
+    id: u64,
+    /// Cancelled when the place is needed for another.
+    pub(super) close: CancellationToken,
+}
+
+/// A request that is being answered, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Request(Arc<Place>);
+
+impl Connections {
+    pub(super) fn new(max: usize, idle: Duration) -> Arc<Self> {
+        Arc::new(Self { max, idle, state: Mutex::default() })
+    }
+
+    /// A place for another connection; none if all are in use.
+    pub(super) fn enter(self: &Arc<Self>) -> Option<Place> {
+        let mut state = self.lock();
+        if state.open.len() >= self.max {
+            let idle = state.open.iter().filter(|(_, connection)| self.is_idle(connection));
+            let id = *idle.min_by_key(|(_, connection)| connection.used)?.0;
+            state.open.remove(&id)?.close.cancel();
+        }
+        let (id, close) = (state.next, CancellationToken::new());
+        state.next += 1;
+        let (is_client, requests, used) = (false, 0, Instant::now());
+        state.open.insert(id, Connection { close: close.clone(), is_client, requests, used });
+        Some(Place { connections: Arc::clone(self), id, close })
+    }
+
+    fn is_idle(&self, connection: &Connection) -> bool {
+        let Connection { is_client, requests, used, .. } = connection;
+        *is_client && *requests == 0 && used.elapsed() >= self.idle
+    }
+
+    fn change(&self, id: u64, change: impl FnOnce(&mut Connection)) {
+        if let Some(connection) = self.lock().open.get_mut(&id) {
+            change(connection);
+            connection.used = Instant::now();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Says that it is a client's.
+    pub(super) fn is_a_clients(&self) {
+        self.connections.change(self.id, |connection| connection.is_client = true);
+    }
+
+    /// Begins a request.
+    pub(super) fn request(self: &Arc<Self>) -> Request {
+        self.connections.change(self.id, |connection| connection.requests += 1);
+        Request(Arc::clone(self))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connections.lock().open.remove(&self.id);
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.0.connections.change(self.0.id, |connection| connection.requests -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(connections: &Arc<Connections>) -> Arc<Place> {
+        let place = connections.enter().unwrap();
+        place.is_a_clients();
+        Arc::new(place)
+    }
+
+    #[test]
+    fn the_longest_idle_client_makes_room() {
+        let connections = Connections::new(3, Duration::ZERO);
+        let worker = connections.enter().unwrap();
+        let [one, two] = [client(&connections), client(&connections)];
+        drop(one.request());
+        let third = connections.enter().unwrap();
+        assert!(two.close.is_cancelled() && !one.close.is_cancelled());
+        assert!(!worker.close.is_cancelled() && !third.close.is_cancelled());
+        drop(two);
+        assert_eq!(connections.lock().open.len(), 3);
+    }
+
+    #[test]
+    fn who_is_busy_or_was_a_moment_ago_keeps_its_place() {
+        let busy = Connections::new(1, Duration::ZERO);
+        let place = client(&busy);
+        let request = place.request();
+        assert!(busy.enter().is_none());
+        drop(request);
+        assert!(busy.enter().is_some());
+
+        let active = Connections::new(1, Duration::from_secs(3600));
+        let _place = client(&active);
+        assert!(active.enter().is_none());
+    }
+}

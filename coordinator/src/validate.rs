@@ -1,0 +1,141 @@
+//! What the coordinator's settings may be.
+
+use std::ops::RangeInclusive;
+
+use keyloom_common::{
+    Result,
+    bounds::{AT_ONCE, BYTES, Bounds, COUNT, FREED_BYTES, KEPT_BYTES, REST_MS, ROWS, TIME_MS},
+};
+
+use crate::{scheduler, settings::Settings};
+
+/// Up to an exbibyte; with none, what does not fit into memory fails its job.
+const DISK_BYTES: RangeInclusive<u64> = 0..=1 << 60;
+
+/// More than any machine has cores; 0 is for as many as suit its cores.
+const THREADS: RangeInclusive<u64> = 0..=4096;
+
+/// A job with a task that never succeeds must end some day.
+const TRIES: RangeInclusive<u64> = 1..=10_000;
+
+impl Settings {
+    /// Checks all settings.
+    ///
+    /// # Errors
+    /// `invalid`, naming all that are wrong.
+    pub fn validate(&self) -> Result<()> {
+        Bounds::check(|bounds| self.check(bounds))
+    }
+
+    /// Checks all settings, as a section of others.
+    pub fn check(&self, bounds: &mut Bounds) {
+        bounds.section("rpc", |bounds| self.rpc.check(bounds));
+        bounds.section("scheduler", |bounds| self.scheduler.check(bounds));
+        bounds.within("max_connections", self.max_connections, COUNT);
+        self.check_gathering(bounds);
+        bounds.within("blob_bytes", self.blob_bytes, BYTES);
+        bounds.within("blob_ttl_ms", self.blob_ttl_ms, TIME_MS);
+        bounds.within("operator_memory_bytes", self.operator_memory_bytes, BYTES);
+        bounds.within("plan_threads", self.plan_threads, THREADS);
+        bounds.within("keep_freed_bytes", self.keep_freed_bytes, FREED_BYTES);
+        bounds.within("result_chunks_ahead", self.result_chunks_ahead, AT_ONCE);
+        bounds.within("client_timeout_ms", self.client_timeout_ms, TIME_MS);
+        self.check_slicing(bounds);
+    }
+
+    fn check_gathering(&self, bounds: &mut Bounds) {
+        bounds.within("gather_memory_bytes", self.gather_memory_bytes, KEPT_BYTES);
+        bounds.within("gather_disk_bytes", self.gather_disk_bytes, DISK_BYTES);
+        bounds.within("gather_wait_ms", self.gather_wait_ms, REST_MS);
+        // A worker that waits has made a call.
+        let call = ("rpc.call_timeout_ms", self.rpc.call_timeout_ms);
+        bounds.at_most_half(("gather_wait_ms", self.gather_wait_ms), call);
+    }
+
+    fn check_slicing(&self, bounds: &mut Bounds) {
+        bounds.within("slice_rows", self.slice_rows, ROWS);
+        bounds.within("row_slices", self.row_slices, COUNT);
+        bounds.within("slice_bytes", self.slice_bytes, BYTES);
+        bounds.within("answer_bytes", self.answer_bytes, BYTES);
+        bounds.within("answer_slices", self.answer_slices, COUNT);
+    }
+}
+
+impl scheduler::Settings {
+    fn check(&self, bounds: &mut Bounds) {
+        bounds.within("heartbeat_timeout_ms", self.heartbeat_timeout_ms, TIME_MS);
+        bounds.within("no_worker_timeout_ms", self.no_worker_timeout_ms, TIME_MS);
+        bounds.within("max_task_deaths", self.max_task_deaths, TRIES);
+        bounds.within("max_task_attempts", self.max_task_attempts, TRIES);
+        bounds.within("retry_backoff_ms", self.retry_backoff_ms, REST_MS);
+        bounds.within("retry_backoff_max_ms", self.retry_backoff_max_ms, TIME_MS);
+        let longest = ("retry_backoff_max_ms", self.retry_backoff_max_ms);
+        bounds.at_most(("retry_backoff_ms", self.retry_backoff_ms), longest);
+        bounds.within("retry_elsewhere_ms", self.retry_elsewhere_ms, REST_MS);
+        bounds.within("max_tasks_ahead", self.max_tasks_ahead, COUNT);
+        bounds.within("revoke_grace_ms", self.revoke_grace_ms, TIME_MS);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keyloom_common::ErrorKind;
+
+    use super::*;
+
+    fn check(change: impl FnOnce(&mut Settings), expected: &str) {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        let error = settings.validate().unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Invalid, expected));
+    }
+
+    #[test]
+    fn defaults_are_valid() {
+        assert_eq!(Settings::default().validate(), Ok(()));
+    }
+
+    // That every number has bounds is checked by the crate that holds all settings, the client's.
+    #[test]
+    fn settings_that_are_zero_or_absurd_are_named() {
+        check(
+            |settings| settings.slice_rows = 0,
+            "setting slice_rows must be between 1 and 4294967295, not 0",
+        );
+        check(
+            |settings| settings.rpc.chunk_bytes = 0,
+            "setting rpc.chunk_bytes must be between 1 and 2147483648, not 0",
+        );
+        check(
+            |settings| settings.scheduler.max_tasks_ahead = usize::MAX,
+            "setting scheduler.max_tasks_ahead must be between 1 and 1048576, \
+             not 18446744073709551615",
+        );
+        check(
+            |settings| {
+                settings.max_connections = 0;
+                settings.scheduler.max_task_attempts = u32::MAX;
+            },
+            "setting scheduler.max_task_attempts must be between 1 and 10000, not 4294967295; \
+             setting max_connections must be between 1 and 1048576, not 0",
+        );
+    }
+
+    #[test]
+    fn settings_that_do_not_go_together_are_named() {
+        check(
+            |settings| {
+                (settings.rpc.call_timeout_ms, settings.gather_wait_ms) = (10_000, 5_001);
+            },
+            "setting gather_wait_ms must be at most half of rpc.call_timeout_ms = 10000, not 5001",
+        );
+        check(
+            |settings| {
+                let scheduler = &mut settings.scheduler;
+                (scheduler.retry_backoff_ms, scheduler.retry_backoff_max_ms) = (100, 50);
+            },
+            "setting scheduler.retry_backoff_ms must be at most \
+             scheduler.retry_backoff_max_ms = 50, not 100",
+        );
+    }
+}

@@ -1,0 +1,197 @@
+//! A TCP proxy between a coordinator and those who connect to it, for tests of a faulty network.
+//!
+//! Its faults come by count and when a test says so, never by chance.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use anyhow::Result;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{ReadHalf, WriteHalf},
+    },
+    sync::watch,
+    task::JoinSet,
+};
+
+/// Where bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// To the coordinator.
+    ToServer,
+    /// To the client or worker that connected.
+    ToClient,
+}
+
+impl Direction {
+    pub(crate) const BOTH: [Self; 2] = [Self::ToServer, Self::ToClient];
+}
+
+/// Forwards connections. It ends, and all of them, when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    address: String,
+    line: Arc<Line>,
+    _serving: JoinSet<()>,
+}
+
+/// What all connections share.
+#[derive(Debug, Default)]
+struct Line {
+    mode: watch::Sender<Mode>,
+    traffic: Mutex<Traffic>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Mode {
+    stalled: bool,
+    /// Connections of before the last reset are not forwarded any more.
+    resets: u64,
+}
+
+/// Bytes of all connections together, however they are spread over them.
+#[derive(Debug, Default)]
+struct Traffic {
+    /// By direction.
+    forwarded: [usize; 2],
+    flip: Option<Flip>,
+}
+
+#[derive(Debug)]
+struct Flip {
+    direction: Direction,
+    byte: usize,
+    bit: usize,
+}
+
+impl Proxy {
+    /// Listens on a port of its own and forwards to `tcp://HOST:PORT`.
+    pub(crate) async fn start(target: &str) -> Result<Self> {
+        let target = target.trim_start_matches("tcp://").to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = format!("tcp://{}", listener.local_addr()?);
+        let line = Arc::<Line>::default();
+        let mut serving = JoinSet::new();
+        serving.spawn(serve(listener, target, Arc::clone(&line)));
+        Ok(Self { address, line, _serving: serving })
+    }
+
+    /// Where to connect instead of to the target.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// How many bytes were forwarded so far.
+    pub(crate) fn bytes(&self, direction: Direction) -> usize {
+        self.line.traffic().forwarded[direction as usize]
+    }
+
+    /// Flips a bit of the byte that is forwarded after so many others from now on. A flip that
+    /// still waits for its byte is given up.
+    pub(crate) fn flip(&self, direction: Direction, byte: usize, bit: usize) {
+        let mut traffic = self.line.traffic();
+        let byte = traffic.forwarded[direction as usize] + byte;
+        traffic.flip = Some(Flip { direction, byte, bit });
+    }
+
+    /// Whether a flip still waits for its byte.
+    pub(crate) fn flip_waits(&self) -> bool {
+        self.line.traffic().flip.is_some()
+    }
+
+    /// Forwards nothing any more, not even ends, while connections stay open and new ones are
+    /// taken. What was being written may still arrive.
+    pub(crate) fn stall(&self) {
+        self.line.mode.send_modify(|mode| mode.stalled = true);
+    }
+
+    /// Goes on after a stall; nothing was lost.
+    pub(crate) fn resume(&self) {
+        self.line.mode.send_modify(|mode| mode.stalled = false);
+    }
+
+    /// Resets all connections, on both sides, and drops what is on its way. New ones are taken.
+    pub(crate) fn reset(&self) {
+        self.line.mode.send_modify(|mode| mode.resets += 1);
+    }
+}
+
+impl Line {
+    fn traffic(&self) -> MutexGuard<'_, Traffic> {
+        self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the mode; it changes for as long as there are connections to wait.
+    async fn wait_until(&self, wanted: impl Fn(&Mode) -> bool) {
+        let mut mode = self.mode.subscribe();
+        let _ = mode.wait_for(wanted).await;
+    }
+}
+
+impl Traffic {
+    /// Counts a piece, and damages it if the byte to be damaged is in it.
+    fn pass(&mut self, direction: Direction, piece: &mut [u8]) {
+        let start = self.forwarded[direction as usize];
+        let end = start + piece.len();
+        self.forwarded[direction as usize] = end;
+        let due = self.flip.take_if(|flip| flip.direction == direction && flip.byte < end);
+        if let Some(flip) = due {
+            piece[flip.byte - start] ^= 1 << flip.bit;
+        }
+    }
+}
+
+async fn serve(listener: TcpListener, target: String, line: Arc<Line>) {
+    let mut connections = JoinSet::new();
+    while let Ok((near, _)) = listener.accept().await {
+        let resets = line.mode.borrow().resets;
+        connections.spawn(connection(near, target.clone(), Arc::clone(&line), resets));
+    }
+}
+
+async fn connection(mut near: TcpStream, target: String, line: Arc<Line>, resets: u64) {
+    let Ok(mut far) = TcpStream::connect(&target).await else { return };
+    tokio::select! {
+        // First, so that nothing passes after a reset, though it could be read.
+        biased;
+        () = line.wait_until(|mode| mode.resets != resets) => {}
+        _ = forward(&mut near, &mut far, &line) => return,
+    }
+    // They are dropped now, and this makes a reset of that.
+    let _ = near.set_zero_linger();
+    let _ = far.set_zero_linger();
+}
+
+/// Forwards both ways until both ends have come, or either side broke.
+async fn forward(near: &mut TcpStream, far: &mut TcpStream, line: &Line) -> io::Result<()> {
+    near.set_nodelay(true)?;
+    far.set_nodelay(true)?;
+    let (near_read, near_write) = near.split();
+    let (far_read, far_write) = far.split();
+    let to_server = pump(near_read, far_write, Direction::ToServer, line);
+    let to_client = pump(far_read, near_write, Direction::ToClient, line);
+    tokio::try_join!(to_server, to_client).map(drop)
+}
+
+async fn pump(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    direction: Direction,
+    line: &Line,
+) -> io::Result<()> {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let count = from.read(&mut buffer).await?;
+        line.wait_until(|mode| !mode.stalled).await;
+        if count == 0 {
+            return to.shutdown().await;
+        }
+        let piece = &mut buffer[..count];
+        line.traffic().pass(direction, piece);
+        to.write_all(piece).await?;
+    }
+}
