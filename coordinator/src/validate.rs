@@ -18,6 +18,9 @@ const THREADS: RangeInclusive<u64> = 0..=4096;
 /// A job with a task that never succeeds must end some day.
 const TRIES: RangeInclusive<u64> = 1..=10_000;
 
+/// A task has its number in 32 bits.
+const TASKS: RangeInclusive<u64> = 1..=1 << 31;
+
 impl Settings {
     /// Checks all settings.
     ///
@@ -32,6 +35,11 @@ impl Settings {
         bounds.section("rpc", |bounds| self.rpc.check(bounds));
         bounds.section("scheduler", |bounds| self.scheduler.check(bounds));
         bounds.within("max_connections", self.max_connections, COUNT);
+        bounds.within("idle_connection_ms", self.idle_connection_ms, TIME_MS);
+        bounds.within("client_gone_ms", self.client_gone_ms, TIME_MS);
+        bounds.within("max_jobs", self.max_jobs, COUNT);
+        bounds.within("max_plan_bytes", self.max_plan_bytes, BYTES);
+        bounds.within("max_tasks_per_job", self.max_tasks_per_job, TASKS);
         self.check_gathering(bounds);
         bounds.within("blob_bytes", self.blob_bytes, BYTES);
         bounds.within("blob_ttl_ms", self.blob_ttl_ms, TIME_MS);
@@ -65,7 +73,11 @@ impl scheduler::Settings {
     fn check(&self, bounds: &mut Bounds) {
         bounds.within("heartbeat_timeout_ms", self.heartbeat_timeout_ms, TIME_MS);
         bounds.within("no_worker_timeout_ms", self.no_worker_timeout_ms, TIME_MS);
+        bounds.within("attempt_timeout_ms", self.attempt_timeout_ms, TIME_MS);
         bounds.within("max_task_deaths", self.max_task_deaths, TRIES);
+        bounds.within("max_task_losses", self.max_task_losses, TRIES);
+        bounds.within("question_slots", self.question_slots, COUNT);
+        bounds.within("put_off_ms", self.put_off_ms, TIME_MS);
         bounds.within("max_task_attempts", self.max_task_attempts, TRIES);
         bounds.within("retry_backoff_ms", self.retry_backoff_ms, REST_MS);
         bounds.within("retry_backoff_max_ms", self.retry_backoff_max_ms, TIME_MS);

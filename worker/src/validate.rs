@@ -16,6 +16,9 @@ const READ_BYTES: RangeInclusive<u64> = 1..=1 << 30;
 /// A message is for people; with none, it says how many keys are missing.
 const NAMED: RangeInclusive<u64> = 0..=1000;
 
+/// How often a request may be made.
+const ATTEMPTS: RangeInclusive<u64> = 1..=100;
+
 impl Settings {
     /// Checks all settings.
     ///
@@ -33,6 +36,7 @@ impl Settings {
         bounds.within("operator_memory_bytes", self.operator_memory_bytes, BYTES);
         bounds.within("keep_freed_bytes", self.keep_freed_bytes, FREED_BYTES);
         bounds.within("heartbeat_ms", self.heartbeat_ms, TIME_MS);
+        bounds.within("stall_timeout_ms", self.stall_timeout_ms, TIME_MS);
         bounds.within("reconnect_ms", self.reconnect_ms, TIME_MS);
         bounds.within("reconnect_max_ms", self.reconnect_max_ms, TIME_MS);
         let longest = ("reconnect_max_ms", self.reconnect_max_ms);
@@ -54,6 +58,9 @@ impl StoreSettings {
             bounds.within(name, bytes, KEPT_BYTES);
         }
         bounds.within("take_chunk_rows", self.take_chunk_rows, ROWS);
+        bounds.within("request_timeout_ms", self.request_timeout_ms, TIME_MS);
+        bounds.within("request_attempts", self.request_attempts, ATTEMPTS);
+        bounds.within("answer_timeout_ms", self.answer_timeout_ms, TIME_MS);
         bounds.within("read_bytes", self.read_bytes, READ_BYTES);
         bounds.within("reads_in_flight", self.reads_in_flight, AT_ONCE);
         bounds.within("max_open_readers", self.max_open_readers, COUNT);

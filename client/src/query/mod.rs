@@ -19,7 +19,9 @@ use datafusion::{
     prelude::SessionConfig,
 };
 use keyloom_common::{Result, functions::OctetLength, stack::MAX_DEPTH};
-use keyloom_coordinator::planner::{ChooseAccess, KeepOrder, LiftCalls, PlanLookups, ReadFields};
+use keyloom_coordinator::planner::{
+    ChooseAccess, KeepNested, KeepOrder, LiftCalls, PlanLookups, ReadFields,
+};
 
 use crate::{link::Link, settings::Settings};
 use planner::JobPlanner;
@@ -33,6 +35,8 @@ pub(crate) fn context(link: &Arc<Link>) -> SessionContext {
     let mut analyzer: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
         vec![Arc::new(ReadFields), Arc::new(LiftCalls)];
     analyzer.extend(Analyzer::default().rules);
+    // It needs settled types.
+    analyzer.push(Arc::new(KeepNested));
     let state = SessionStateBuilder::new()
         .with_config(config(&link.settings))
         .with_default_features()

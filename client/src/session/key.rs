@@ -72,7 +72,8 @@ impl KeyReader {
         }
     }
 
-    fn name(self, name: &Ident) -> String {
+    /// What a name means.
+    pub(super) fn name(self, name: &Ident) -> String {
         match name.quote_style {
             None if self.folds => name.value.to_ascii_lowercase(),
             _ => name.value.clone(),

@@ -8,11 +8,12 @@ mod clauses;
 mod depth;
 mod tables;
 
-use std::{ops::ControlFlow, sync::Arc};
+use std::{collections::HashMap, ops::ControlFlow, sync::Arc};
 
 use datafusion::{
     dataframe::DataFrame,
     execution::FunctionRegistry,
+    logical_expr::ScalarUDF,
     sql::{
         parser::Statement as Parsed,
         sqlparser::ast::{
@@ -40,11 +41,13 @@ pub(super) async fn plan(
     let mut statement = state.sql_to_statement(text, &dialect)?;
     depth::check(&statement)?;
     let folds = state.config().options().sql_parser.enable_ident_normalization;
-    let mut binder = Binder { session, reader: KeyReader { folds }, bound: Vec::new() };
+    let (reader, functions) = (KeyReader { folds }, state.scalar_functions());
+    let mut binder = Binder { session, reader, functions, depth: 0, bound: Vec::new() };
     bind(&mut statement, &mut binder)?;
+    let bound = binder.bound;
     let mut planning = state;
     let mut names = Vec::new();
-    for (index, call) in binder.bound.into_iter().enumerate() {
+    for (index, call) in bound.into_iter().enumerate() {
         let (function, name) = (call.function(), bound_name(call.function(), index));
         names.push((function, name.clone()));
         planning.register_udf(Arc::new(KvFunction::named_udf(call, name)))?;
@@ -98,13 +101,27 @@ fn only_queries() -> Error {
 struct Binder<'a> {
     session: &'a Session,
     reader: KeyReader,
+    functions: &'a HashMap<String, Arc<ScalarUDF>>,
+    /// How many expressions hold the one at hand.
+    depth: usize,
     bound: Vec<KvCall>,
 }
 
 impl VisitorMut for Binder<'_> {
     type Break = Error;
 
+    fn pre_visit_expr(&mut self, _: &mut Expr) -> ControlFlow<Error> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        self.depth -= 1;
+        if let Expr::Function(call) = expr
+            && self.depth > 0
+        {
+            self.call_by_own_name(call);
+        }
         if let Expr::Function(call) = expr
             && let Some(function) = called(call)
             && let Err(error) = self.settle(function, call)
@@ -123,6 +140,18 @@ fn called(call: &Call) -> Option<Function> {
 }
 
 impl Binder<'_> {
+    /// Calls a function by its own name, if it was called by another. DataFusion would name the
+    /// call's column by that other name and all that stands in it, and do so at each level.
+    fn call_by_own_name(&self, call: &mut Call) {
+        if let [part] = call.name.0.as_slice()
+            && let Some(ident) = part.as_ident()
+            && let Some(function) = self.functions.get(&self.reader.name(ident))
+            && function.name() != ident.value
+        {
+            call.name = ObjectName::from(vec![Ident::new(function.name())]);
+        }
+    }
+
     fn settle(&mut self, function: Function, call: &mut Call) -> Result<()> {
         let arguments = match &mut call.args {
             FunctionArguments::List(list) => std::mem::take(&mut list.args),

@@ -6,6 +6,7 @@
 //! by a lookup. [`GetField`] reads a field of an answer.
 
 mod call;
+mod conditional;
 mod field;
 mod marker;
 mod octet_length;
@@ -13,6 +14,8 @@ mod octet_length;
 pub use call::row_fields;
 pub use call::{CallOptions, DEFAULT_BATCH_SIZE, Function, KvCall, OnError};
 pub(crate) use call::{list_element, list_item};
+pub use conditional::Conditional;
+pub(crate) use conditional::{ConditionalFunction, as_function, as_lazy};
 pub use field::{GET_FIELD, GetField};
 pub use marker::KvFunction;
 pub use octet_length::OctetLength;

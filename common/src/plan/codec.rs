@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    functions::{GET_FIELD, GetField, KvFunction},
+    functions::{Conditional, ConditionalFunction, GET_FIELD, GetField, KvFunction},
     lookup,
     lookup::KvLookupExec,
     rpc::bincode,
@@ -124,6 +124,9 @@ impl PhysicalExtensionCodec for Codec {
         if function.name() == GET_FIELD {
             bytes.extend(GET_FIELD.bytes());
         }
+        if let Some(function) = function.inner().downcast_ref::<ConditionalFunction>() {
+            bytes.push(function.conditional().tag());
+        }
         if function.inner().is::<KvFunction>() {
             return Err(Error::invalid(
                 "a lookup stands where none can be made; compute it as a column of a subquery \
@@ -134,7 +137,12 @@ impl PhysicalExtensionCodec for Codec {
         Ok(())
     }
 
-    fn try_decode_udf(&self, name: &str, _bytes: &[u8]) -> Result<Arc<ScalarUDF>> {
+    fn try_decode_udf(&self, name: &str, bytes: &[u8]) -> Result<Arc<ScalarUDF>> {
+        if let &[tag] = bytes
+            && let Some(conditional) = Conditional::of_tag(tag)
+        {
+            return Ok(Arc::new(conditional.udf()));
+        }
         match name {
             GET_FIELD => Ok(GetField::udf()),
             _ => {

@@ -27,6 +27,7 @@ use prost::Message;
 use super::allowed::{check_expr, check_node, levels};
 use crate::{
     error::Error,
+    functions::{as_function, as_lazy},
     stack::{MAX_DEPTH, too_deep},
 };
 
@@ -117,7 +118,7 @@ impl PhysicalProtoConverterExtension for Folding {
         codec: &dyn PhysicalExtensionCodec,
     ) -> Result<PhysicalExprNode> {
         self.within(1, |fold| {
-            let node = serialize_physical_expr_with_converter(expr, codec, self)?;
+            let node = serialize_physical_expr_with_converter(as_function(expr), codec, self)?;
             if !fold {
                 return Ok(node);
             }
@@ -138,11 +139,11 @@ impl PhysicalProtoConverterExtension for Folding {
             let node = self.unfold(bytes, PhysicalExprNode::decode)?;
             check_expr(&node)?;
             let decode = |_| self.default_proto_to_physical_expr(&node, schema, context);
-            return self.within(levels(&node), decode);
+            return self.within(levels(&node), decode).and_then(as_lazy);
         }
         check_expr(node)?;
         let decode = |_| self.default_proto_to_physical_expr(node, schema, context);
-        self.within(levels(node), decode)
+        self.within(levels(node), decode).and_then(as_lazy)
     }
 }
 

@@ -91,6 +91,7 @@ impl Hoister {
                 "nvl" | "ifnull" => return self.second_if(expr, guard, is_null),
                 "nvl2" => return self.nvl2(expr, guard),
                 "coalesce" => return self.coalesce(expr, guard),
+                "case" => return self.kept_case(expr, guard),
                 _ => {}
             }
         }
@@ -159,6 +160,26 @@ impl Hoister {
         Arc::clone(expr).with_new_children(children)
     }
 
+    /// A CASE that is kept as a function: of conditions, each with its value, and of what is left.
+    fn kept_case(&mut self, expr: &Expr, guard: &Guard) -> Result<Expr> {
+        let children: Vec<_> = expr.children().into_iter().cloned().collect();
+        let mut reached = guard.clone();
+        let mut rewritten = Vec::with_capacity(children.len());
+        for branch in children.chunks(2) {
+            let [when, then] = branch else {
+                for otherwise in branch {
+                    rewritten.push(self.walk(otherwise, &reached)?);
+                }
+                continue;
+            };
+            let when = self.walk(when, &reached)?;
+            let then = self.walk(then, &reached.and(&Condition::True(Arc::clone(&when))))?;
+            reached = reached.and(&Condition::NotTrue(Arc::clone(&when)));
+            rewritten.extend([when, then]);
+        }
+        Arc::clone(expr).with_new_children(rewritten)
+    }
+
     /// Remembers a call and returns its column.
     fn call(&mut self, call: &CallExpr<'_>, answer: Answer, guard: &Guard) -> Result<Expr> {
         guard.exprs().try_for_each(|expr| refuse_volatile(expr, call.call.function()))?;
@@ -174,6 +195,7 @@ impl Hoister {
     }
 
     fn add(&mut self, new: Hoisted) -> Result<usize> {
+        let mut rests_on = None;
         for index in 0..self.calls.len() {
             let old = &self.calls[index];
             if !same_question(old, &new)
@@ -185,7 +207,11 @@ impl Hoister {
             if old.guard.includes(&new.guard) {
                 return Ok(index);
             }
-            if !self.needs(&new, index)? {
+            let rests_on = match &mut rests_on {
+                Some(known) => known,
+                none => none.insert(self.rests_on(&new)?),
+            };
+            if !rests_on[index] {
                 self.calls[index].guard = old.guard.or(&new.guard);
                 return Ok(index);
             }
@@ -207,7 +233,7 @@ impl Hoister {
     fn wider_guard(&self) -> Result<Option<(usize, Guard)>> {
         for (index, call) in self.calls.iter().enumerate() {
             for other in &self.calls {
-                if covers(other, call) && !self.needs(other, index)? {
+                if covers(other, call) && !self.rests_on(other)?[index] {
                     return Ok(Some((index, other.guard.clone())));
                 }
             }
@@ -215,14 +241,17 @@ impl Hoister {
         Ok(None)
     }
 
-    /// Whether a call's key or guard rests on the answer of call `target`, directly or not.
-    fn needs(&self, call: &Hoisted, target: usize) -> Result<bool> {
-        for dependency in self.dependencies(call)? {
-            if dependency == target || self.needs(&self.calls[dependency], target)? {
-                return Ok(true);
+    /// For each call, whether its answer is what the key or guard of this one rests on, directly or
+    /// not.
+    fn rests_on(&self, call: &Hoisted) -> Result<Vec<bool>> {
+        let mut found = vec![false; self.calls.len()];
+        let mut open = self.dependencies(call)?;
+        while let Some(dependency) = open.pop() {
+            if !std::mem::replace(&mut found[dependency], true) {
+                open.extend(self.dependencies(&self.calls[dependency])?);
             }
         }
-        Ok(false)
+        Ok(found)
     }
 
     /// The calls whose answers a call's key and guard name.

@@ -2,13 +2,14 @@
 //!
 //! DataFusion turns a CASE of booleans into ANDs and ORs that compute later conditions before
 //! earlier ones, which is right for plain expressions but makes lookups that nobody asked for. It
-//! leaves `CASE TRUE WHEN … END` alone, which means the same.
+//! leaves `CASE TRUE WHEN … END` alone, which means the same. Conditionals that are nested deep are
+//! kept from it anyway: see [`KeepNested`](super::KeepNested).
 
 use datafusion::{
     arrow::datatypes::DataType,
     common::{
         DFSchema,
-        tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion},
+        tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion, TreeNodeVisitor},
     },
     error::Result,
     logical_expr::{
@@ -18,6 +19,10 @@ use datafusion::{
 };
 
 use super::lift::contains_call;
+
+/// The most conditionals within each other that DataFusion may write as CASEs, each of which
+/// repeats what is within.
+const MOST_NESTED: usize = 4;
 
 /// Rewrites what DataFusion would reorder among the expressions of a node.
 pub(super) fn keep_lazy(node: LogicalPlan) -> Result<LogicalPlan> {
@@ -42,6 +47,7 @@ fn rewrite(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             return Ok(Transformed::new(node, false, TreeNodeRecursion::Jump));
         }
         Ok(match node {
+            node if is_nested_deep(&node) => Transformed::no(node),
             Expr::Case(Case { expr: None, when_then_expr, else_expr }) => {
                 let operand = Some(Box::new(lit(true)));
                 Transformed::yes(Expr::Case(Case { expr: operand, when_then_expr, else_expr }))
@@ -73,4 +79,71 @@ fn as_case(function: &ScalarFunction, schema: &DFSchema) -> Option<Case> {
     };
     let operand = Some(Box::new(lit(true)));
     Some(Case { expr: operand, when_then_expr: branches, else_expr: Some(Box::new(last.clone())) })
+}
+
+/// Whether so many conditionals stand within each other that all of them are kept as they are.
+pub(super) fn is_nested_deep(expr: &Expr) -> bool {
+    let mut measure = Measure::default();
+    // The visitor cannot fail.
+    expr.visit(&mut measure).is_ok() && is_deep(measure.depth)
+}
+
+/// Whether this is too deep for DataFusion's CASEs.
+pub(super) fn is_deep(depth: usize) -> bool {
+    depth > MOST_NESTED
+}
+
+/// Counts how many conditionals stand within each other, on the way through an expression.
+#[derive(Debug, Default)]
+pub(super) struct Nesting {
+    /// For each expression that is not yet left, how many do in what was left of it.
+    open: Vec<usize>,
+}
+
+impl Nesting {
+    /// Begins with an expression.
+    pub(super) fn enter(&mut self) {
+        self.open.push(0);
+    }
+
+    /// Ends with an expression, and says how many it holds, itself included.
+    pub(super) fn leave(&mut self, expr: &Expr) -> usize {
+        let within = self.open.pop().unwrap_or_default();
+        let depth = within + usize::from(is_conditional(expr));
+        if let Some(around) = self.open.last_mut() {
+            *around = depth.max(*around);
+        }
+        depth
+    }
+}
+
+fn is_conditional(expr: &Expr) -> bool {
+    match expr {
+        Expr::Case(_) => true,
+        Expr::ScalarFunction(function) => {
+            matches!(function.name(), "coalesce" | "nvl" | "nvl2" | "case")
+        }
+        _ => false,
+    }
+}
+
+#[derive(Default)]
+struct Measure {
+    nesting: Nesting,
+    /// Of the expression that was left last.
+    depth: usize,
+}
+
+impl<'n> TreeNodeVisitor<'n> for Measure {
+    type Node = Expr;
+
+    fn f_down(&mut self, _node: &'n Expr) -> Result<TreeNodeRecursion> {
+        self.nesting.enter();
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn f_up(&mut self, node: &'n Expr) -> Result<TreeNodeRecursion> {
+        self.depth = self.nesting.leave(node);
+        Ok(TreeNodeRecursion::Continue)
+    }
 }

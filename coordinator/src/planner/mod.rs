@@ -2,7 +2,8 @@
 //!
 //! 1. [`ReadFields`], on logical plans, lets fields be null where their structs are.
 //! 2. [`LiftCalls`], after it, moves calls out of sorts, aggregates, windows and joins into a
-//!    projection below them, and out of conditions that DataFusion would move.
+//!    projection below them, and out of conditions that DataFusion would move. [`KeepNested`], the
+//!    last analyzer rule, keeps conditionals that are nested deep from doubling with each level.
 //! 3. [`PlanLookups`], the first physical rule, turns the calls of projections and filters into
 //!    lookup nodes; [`KeepOrder`], the second, keeps the sorts that limits count by.
 //! 4. [`ChooseAccess`], the last physical rule, chooses how each fetch reaches its store's rows.
@@ -12,6 +13,7 @@
 mod access;
 mod calls;
 mod choose;
+mod coalesce;
 mod conditions;
 mod cut;
 mod estimate;
@@ -27,6 +29,7 @@ mod slice;
 mod waves;
 
 pub use choose::{ChooseAccess, choose_access, set_access};
+pub use coalesce::KeepNested;
 pub(crate) use cut::cut;
 pub use fields::ReadFields;
 pub use lift::LiftCalls;

@@ -5,6 +5,7 @@
 //! rows are not taken stays in its midst.
 
 mod network;
+mod storage;
 
 use std::{
     io::{Read, Write},

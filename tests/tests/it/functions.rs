@@ -9,6 +9,7 @@ mod key_types;
 mod keys;
 mod laziness;
 mod lists;
+mod nested;
 mod relational;
 
 use anyhow::{Context, Result, bail};

@@ -20,6 +20,7 @@ mod text;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use chrono::DateTime;
@@ -30,14 +31,18 @@ use datafusion::{
         runtime_env::RuntimeEnv,
     },
 };
-use keyloom_common::{Error, Result, input::Location, plan::FileSlice};
+use keyloom_common::{Error, ErrorKind, Result, input::Location, plan::FileSlice};
 use object_store::{ObjectMeta, path::Path};
 
 use self::stores::ObjectStores;
-use crate::store::OpenStores;
+use crate::store::{OpenStores, Patience};
 
 /// Bytes of what is kept of the ends of Parquet files, for each location.
 const FOOTER_CACHE_BYTES: usize = 64 << 20;
+
+/// How long one read of a mebibyte or two of local files may take, where they are read past the
+/// object store: disks that spin up, and file systems of other machines that restart, take less.
+const LOCAL_READ: Duration = Duration::from_secs(60);
 
 /// What reading inputs needs of its worker.
 #[derive(Debug)]
@@ -56,7 +61,7 @@ impl Inputs {
         lance: Arc<OpenStores>,
         runtime: Arc<RuntimeEnv>,
     ) -> Self {
-        let stores = ObjectStores::new(profiles);
+        let stores = ObjectStores::new(profiles, Patience::of(lance.settings()));
         Self { stores, lance, runtime, footers: Mutex::default() }
     }
 
@@ -71,6 +76,18 @@ impl Inputs {
 
 fn from_store(error: object_store::Error) -> Error {
     DataFusionError::from(error).into()
+}
+
+/// What an object store's error was made of, step by step.
+fn causes(error: &object_store::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    let first = std::error::Error::source(error);
+    std::iter::successors(first, |cause| (*cause).source())
+}
+
+/// Whether an object store was waited for as long as it may be.
+fn timed_out(error: &object_store::Error) -> bool {
+    let own = causes(error).find_map(|cause| cause.downcast_ref::<Error>());
+    own.is_some_and(|own| own.kind() == ErrorKind::Timeout)
 }
 
 /// A file as it was when its job was submitted.

@@ -33,7 +33,7 @@ use object_store::{
 };
 
 use self::small::SmallFiles;
-use super::from_store;
+use super::{from_store, timed_out};
 
 mod small;
 
@@ -166,6 +166,10 @@ impl Pinned {
 
     /// Why a read failed. Of a file that is shorter now, what is missing is asked for in vain.
     async fn explain(&self, path: &Path, pin: &Pin, error: StoreError) -> StoreError {
+        // It would be waited for as long again.
+        if timed_out(&error) {
+            return error;
+        }
         let found = match &error {
             StoreError::Precondition { .. } => return carried(self.changed(path)),
             StoreError::NotFound { .. } => return carried(self.vanished(path)),

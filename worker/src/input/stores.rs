@@ -2,8 +2,10 @@
 //! with the same storage profiles as stores.
 //!
 //! [`options`] sorts a profile's options, [`open`] makes stores with them, [`remote`] keeps secrets
-//! out of their errors, and [`task`] is all that a task sees of them.
+//! out of their errors, [`limited`] bounds how long they are waited for, and [`task`] is all that a
+//! task sees of them.
 
+mod limited;
 mod open;
 mod options;
 mod remote;
@@ -18,9 +20,11 @@ use url::Url;
 
 pub(super) use self::task::TaskStore;
 use self::{
+    limited::Limited,
     open::{Provider, open},
     options::Profile,
 };
+use crate::store::Patience;
 
 /// The most object stores that are kept open; beyond, the least used is forgotten.
 const MAX_OPEN: usize = 256;
@@ -28,13 +32,17 @@ const MAX_OPEN: usize = 256;
 /// The object stores of a worker: each is opened once, as long as it is not forgotten.
 pub(super) struct ObjectStores {
     profiles: HashMap<String, HashMap<String, String>>,
+    patience: Patience,
     open: Cache<Location, Arc<dyn ObjectStore>>,
 }
 
 impl ObjectStores {
     /// Stores that are opened with options by the names of their profiles.
-    pub(super) fn new(profiles: HashMap<String, HashMap<String, String>>) -> Self {
-        Self { profiles, open: Cache::new(MAX_OPEN) }
+    pub(super) fn new(
+        profiles: HashMap<String, HashMap<String, String>>,
+        patience: Patience,
+    ) -> Self {
+        Self { profiles, patience, open: Cache::new(MAX_OPEN) }
     }
 
     /// The object store, opened if it is not open yet. What takes a request is done with its first.
@@ -45,7 +53,14 @@ impl ObjectStores {
         self.open.get_or_insert_with(location, || {
             let url = parse(&location.url)?;
             let profile = self.profile(location.profile.as_deref())?;
-            open(&url, &profile).map_err(|error| error.context(redact(&location.url)))
+            let opened = open(&url, &profile, self.patience);
+            let opened = opened.map_err(|error| error.context(redact(&location.url)))?;
+            let patience = match Provider::of(&url) {
+                Some(Provider::Local) => self.patience.asking_once(),
+                _ => self.patience,
+            };
+            let limited: Arc<dyn ObjectStore> = Arc::new(Limited::new(opened, patience));
+            Ok::<_, Error>(limited)
         })
     }
 
@@ -94,6 +109,7 @@ fn unknown_profile<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> E
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::StoreSettings;
 
     fn location(url: &str, profile: Option<&str>) -> Location {
         Location { url: url.to_owned(), profile: profile.map(str::to_owned) }
@@ -117,13 +133,14 @@ mod tests {
         let azure =
             options(&[("account_name", "a"), ("account_key", "c2VjcmV0"), ("timeout", "5s")]);
         let google = options(&[("google_storage_token", "token"), ("headers.x-team", "data")]);
-        ObjectStores::new(HashMap::from([
+        let profiles = HashMap::from([
             ("minio".to_owned(), minio),
             ("wrong".to_owned(), wrong),
             ("no_http".to_owned(), no_http),
             ("azure".to_owned(), azure),
             ("google".to_owned(), google),
-        ]))
+        ]);
+        ObjectStores::new(profiles, Patience::of(&StoreSettings::default()))
     }
 
     #[test]
@@ -197,5 +214,33 @@ mod tests {
         assert!(message.contains("storage profile 'minio'"), "{message}");
         assert!(!message.contains("hunter2secret"), "{message}");
         assert!(!format!("{stores:?}").contains("hunter2secret"));
+    }
+
+    /// One that never takes up what the system accepts for it, as if it was stopped.
+    #[tokio::test]
+    async fn a_server_that_does_not_answer_is_an_error_that_names_the_file() {
+        use object_store::{ObjectStoreExt, path::Path};
+
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", server.local_addr().unwrap());
+        let options = [
+            ("aws_endpoint", endpoint.as_str()),
+            ("aws_access_key_id", "somebody"),
+            ("aws_secret_access_key", "something"),
+            ("allow_http", "true"),
+        ];
+        let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let profiles = HashMap::from([("stopped".to_owned(), options.into())]);
+        let settings = StoreSettings {
+            request_timeout_ms: 100,
+            answer_timeout_ms: 300,
+            ..StoreSettings::default()
+        };
+        let stores = ObjectStores::new(profiles, Patience::of(&settings));
+        let store = stores.get(&location("s3://bucket/", Some("stopped"))).unwrap();
+        let error = store.head(&Path::from("a/b.csv")).await.unwrap_err();
+        let expected = "a/b.csv: no answer in 300 ms; the worker's store.answer_timeout_ms allows \
+                        no more";
+        assert_eq!(crate::input::from_store(error), Error::timeout(expected));
     }
 }

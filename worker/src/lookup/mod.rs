@@ -30,7 +30,7 @@ use datafusion::{
 };
 use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
 use keyloom_common::{
-    Error, Result,
+    Error, ErrorKind, Result,
     lookup::{Fetch, KvLookupExec, Wave},
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -138,8 +138,12 @@ async fn open(waves: Vec<Prepared>, stores: &OpenStores) -> Result<Vec<OpenWave>
     let wave = async |(schema, fetches): Prepared| {
         let fetches = fetches.into_iter().map(async |(fetch, counters)| {
             let store = stores.get(&fetch.store).await?;
-            // If the store cannot be read, its lookups will say so.
-            let row_bytes = store.row_bytes(&fetch.columns()).await.unwrap_or(0);
+            // If the store cannot be read, its lookups will say so; a silent one is not waited for
+            // twice.
+            let row_bytes = match store.row_bytes(&fetch.columns()).await {
+                Err(error) if error.kind() == ErrorKind::Timeout => return Err(error),
+                known => known.unwrap_or(0),
+            };
             Ok::<_, Error>(OpenFetch { fetch, store, counters, row_bytes })
         });
         Ok(OpenWave { schema, fetches: try_join_all(fetches).await? })

@@ -11,6 +11,7 @@ pub(crate) mod lance;
 mod memory;
 mod open;
 mod open_stores;
+mod patience;
 mod settings;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ pub use found::{Fetched, Found, Place, Values};
 pub(crate) use keys::{Keys, key_nulls};
 pub use open::{BlobSource, StoreEnv};
 pub use open_stores::OpenStores;
+pub(crate) use patience::Patience;
 pub use settings::StoreSettings;
 
 /// An open store at one snapshot.
@@ -35,14 +37,15 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// Finds the rows of the keys in one request.
     ///
     /// # Errors
-    /// `store` if the store could not be read (another attempt may help), `invalid` if the answer
-    /// is ambiguous (a key that stands in several rows). Never a partial answer.
+    /// `store` if the store could not be read, `timeout` if its storage does not answer (another
+    /// attempt may help), `invalid` if the answer is ambiguous (a key that stands in several rows).
+    /// Never a partial answer.
     async fn lookup(&self, request: Request) -> Result<Found>;
 
     /// About how many bytes the values of these columns take in a row.
     ///
     /// # Errors
-    /// `store` if the store could not be read.
+    /// `store` if the store could not be read, `timeout` if its storage does not answer.
     async fn row_bytes(&self, columns: &[usize]) -> Result<u64>;
 }
 

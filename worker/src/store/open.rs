@@ -70,7 +70,8 @@ impl StoreEnv {
     ///
     /// # Errors
     /// `not_found` if the store, its version or its tag does not exist, `invalid` if it cannot be
-    /// what the description says, `store` if it cannot be read. The message names the store.
+    /// what the description says, `store` if it cannot be read, `timeout` if its storage does not
+    /// answer. The message names the store.
     pub async fn describe(&self, spec: &StoreSpec) -> Result<StoreDescription> {
         let described = match &spec.kind {
             StoreKind::Lance(lance) => self.lance().describe(lance).await,
@@ -96,7 +97,17 @@ impl StoreEnv {
         spec: &StoreSpec,
         snapshot: Snapshot,
     ) -> Result<Handle> {
-        let opened = match (&spec.kind, snapshot) {
+        let opened = self.open_unnamed(spec, snapshot).await;
+        opened.map_err(|error| cannot_open(name, error))
+    }
+
+    /// As [`StoreEnv::open`]; the message does not name the store.
+    pub(super) async fn open_unnamed(
+        &self,
+        spec: &StoreSpec,
+        snapshot: Snapshot,
+    ) -> Result<Handle> {
+        match (&spec.kind, snapshot) {
             (StoreKind::Lance(lance), Snapshot::Version { number, manifest }) => {
                 let opened = self.lance().open(lance, number, manifest).await;
                 opened.map(|open| Handle::Lance(Arc::new(open)))
@@ -107,8 +118,7 @@ impl StoreEnv {
             (_, snapshot) => {
                 Err(Error::internal(format!("such a store has no snapshot {snapshot}")))
             }
-        };
-        opened.map_err(|error| cannot_open(name, error))
+        }
     }
 
     fn lance(&self) -> LanceEnv<'_> {
@@ -144,6 +154,6 @@ impl Handle {
     }
 }
 
-fn cannot_open(name: &str, error: Error) -> Error {
+pub(super) fn cannot_open(name: &str, error: Error) -> Error {
     error.context(format_args!("store '{name}' cannot be opened"))
 }

@@ -2,20 +2,26 @@
 //! least recently used is closed when there are too many.
 //!
 //! Closing only forgets: tasks that hold a store keep it until they are done. A failed opening is
-//! not remembered.
+//! not remembered; but those that waited for one whose storage did not answer fail with it, for
+//! each would wait as long again.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
+use futures::FutureExt;
 use keyloom_common::{
-    Error, Result,
+    Error, ErrorKind, Result,
     store::{ResolvedStore, Snapshot, StoreDescription, StoreSpec},
 };
 use tokio::sync::OnceCell;
 
-use super::{Store, StoreEnv, lance::LanceHandle, open::Handle};
+use super::{
+    Store, StoreEnv, StoreSettings,
+    lance::LanceHandle,
+    open::{Handle, cannot_open},
+};
 
 /// The open stores of a worker. All its tasks share one.
 #[derive(Debug)]
@@ -35,8 +41,16 @@ struct Slots {
 
 #[derive(Debug)]
 struct Slot {
-    handle: Arc<OnceCell<Handle>>,
+    opening: Arc<Opening>,
     last_use: u64,
+}
+
+/// A store that is open, or will be if that succeeds.
+#[derive(Debug, Default)]
+struct Opening {
+    handle: OnceCell<Handle>,
+    /// How often its storage did not answer, and what was said the last time.
+    silences: Mutex<(u64, Option<Error>)>,
 }
 
 impl OpenStores {
@@ -71,17 +85,22 @@ impl OpenStores {
 
     async fn handle(&self, name: &str, spec: &StoreSpec, snapshot: Snapshot) -> Result<Handle> {
         let key = (spec.clone(), snapshot);
-        let handle = self.with_slots(|slots| slots.touch(&key));
-        match handle.get_or_try_init(|| self.env.open_handle(name, spec, snapshot)).await {
+        let opening = self.with_slots(|slots| slots.touch(&key));
+        match opening.open(self.env.open_unnamed(spec, snapshot).boxed()).await {
             Ok(opened) => {
                 self.with_slots(|slots| slots.shrink(self.env.settings.max_open_stores.max(1)));
-                Ok(opened.clone())
+                Ok(opened)
             }
             Err(error) => {
-                self.with_slots(|slots| slots.forget_unopened(&key, handle));
-                Err(error)
+                self.with_slots(|slots| slots.forget_unopened(&key, opening));
+                Err(cannot_open(name, error))
             }
         }
+    }
+
+    /// The bounds under which stores are opened and read.
+    pub(crate) fn settings(&self) -> &StoreSettings {
+        &self.env.settings
     }
 
     /// Opens a store to learn its columns and its newest (or pinned) snapshot.
@@ -98,17 +117,47 @@ impl OpenStores {
     }
 }
 
+impl Opening {
+    /// The handle, by this way if it is not there and nobody is on the way already.
+    async fn open(&self, open: impl Future<Output = Result<Handle>>) -> Result<Handle> {
+        let known = self.with_silences(|(count, _)| *count);
+        let opened = async {
+            let silence =
+                |(count, last): &mut (u64, Option<Error>)| last.clone().filter(|_| *count > known);
+            if let Some(error) = self.with_silences(silence) {
+                return Err(error);
+            }
+            let opened = open.await;
+            if let Err(error) = &opened
+                && error.kind() == ErrorKind::Timeout
+            {
+                self.with_silences(|(count, last)| {
+                    *count += 1;
+                    *last = Some(error.clone());
+                });
+            }
+            opened
+        };
+        self.handle.get_or_try_init(|| opened).await.cloned()
+    }
+
+    fn with_silences<T>(&self, look: impl FnOnce(&mut (u64, Option<Error>)) -> T) -> T {
+        // No look leaves them half-done, so a poisoned lock guards sound contents.
+        look(&mut self.silences.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 impl Slots {
-    fn touch(&mut self, key: &Key) -> Arc<OnceCell<Handle>> {
+    fn touch(&mut self, key: &Key) -> Arc<Opening> {
         self.uses += 1;
         let last_use = self.uses;
         if let Some(slot) = self.by_key.get_mut(key) {
             slot.last_use = last_use;
-            return slot.handle.clone();
+            return slot.opening.clone();
         }
-        let handle = Arc::<OnceCell<Handle>>::default();
-        self.by_key.insert(key.clone(), Slot { handle: handle.clone(), last_use });
-        handle
+        let opening = Arc::<Opening>::default();
+        self.by_key.insert(key.clone(), Slot { opening: opening.clone(), last_use });
+        opening
     }
 
     /// Called once a store is open, so that one which cannot be opened pushes out none that is.
@@ -122,18 +171,18 @@ impl Slots {
 
     /// Forgets an opening that failed. The slot stays while others wait for it, because the next of
     /// them opens it.
-    fn forget_unopened(&mut self, key: &Key, handle: Arc<OnceCell<Handle>>) {
+    fn forget_unopened(&mut self, key: &Key, opening: Arc<Opening>) {
         const SLOT_AND_CALLER: usize = 2;
         let unwanted = self.by_key.get(key).is_some_and(|slot| {
-            Arc::ptr_eq(&slot.handle, &handle)
-                && !handle.initialized()
-                && Arc::strong_count(&handle) == SLOT_AND_CALLER
+            Arc::ptr_eq(&slot.opening, &opening)
+                && !opening.handle.initialized()
+                && Arc::strong_count(&opening) == SLOT_AND_CALLER
         });
         if unwanted {
             self.by_key.remove(key);
         }
         // Under the lock still: the last caller that fails must find itself the last.
-        drop(handle);
+        drop(opening);
     }
 }
 

@@ -38,6 +38,17 @@ pub struct StoreSettings {
     /// The most bytes of columns, of all stores together, that are kept in memory for later
     /// requests (default 2 GiB).
     pub column_cache_bytes: u64,
+    /// How long a request to remote storage may bring nothing, in milliseconds, before it is made
+    /// again (default 10 s). A storage profile may say otherwise, but `answer_timeout_ms` holds.
+    pub request_timeout_ms: u64,
+    /// How often a request to remote storage is made until it fails (default 4).
+    pub request_attempts: u32,
+    /// How long a store, or the storage of an input, may leave all that it is asked unanswered, in
+    /// milliseconds (default 20 s). Then what waits for it fails by its name, and its task is tried
+    /// again: one that never answers again ends a job after `max_task_attempts` times that. With
+    /// the defaults these are 4 × 20 s and the rests between, or 7 × 20 s where tasks take turns on
+    /// the slots. Attaching has 120 s for the same attempts (`call_timeout_ms`).
+    pub answer_timeout_ms: u64,
     /// Storage options (endpoint, region, credentials, …) by the name under which stores ask for
     /// them (default none).
     pub storage_profiles: HashMap<String, HashMap<String, String>>,
@@ -65,6 +76,9 @@ impl Default for StoreSettings {
             max_open_stores: 64,
             max_key_map_bytes: 4 << 30,
             column_cache_bytes: 2 << 30,
+            request_timeout_ms: 10_000,
+            request_attempts: 4,
+            answer_timeout_ms: 20_000,
             storage_profiles: HashMap::new(),
         }
     }
@@ -83,6 +97,9 @@ impl fmt::Debug for StoreSettings {
             .field("max_open_stores", &self.max_open_stores)
             .field("max_key_map_bytes", &self.max_key_map_bytes)
             .field("column_cache_bytes", &self.column_cache_bytes)
+            .field("request_timeout_ms", &self.request_timeout_ms)
+            .field("request_attempts", &self.request_attempts)
+            .field("answer_timeout_ms", &self.answer_timeout_ms)
             .field("storage_profiles", &self.profile_names())
             .finish()
     }

@@ -6,6 +6,7 @@ use object_store::{PutPayload, memory::InMemory};
 use tempfile::TempDir;
 
 use super::*;
+use crate::store::{Patience, StoreSettings};
 
 fn spec(path: &str) -> InputSpec {
     InputSpec {
@@ -36,7 +37,7 @@ fn folder(files: &[&str]) -> TempDir {
 /// Paths below a folder, and those of the folder that columns start from.
 async fn listed(folder: &TempDir, path: &str) -> Result<(String, Vec<String>)> {
     let root = fs::canonicalize(folder.path()).unwrap();
-    let stores = ObjectStores::new(HashMap::new());
+    let stores = ObjectStores::new(HashMap::new(), Patience::of(&StoreSettings::default()));
     let listed = list(&stores, &spec(&format!("{}/{path}", root.display()))).await?;
     assert_eq!(listed.location, Location { url: "file:///".to_owned(), profile: None });
     let root = Path::from_absolute_path(&root).unwrap();

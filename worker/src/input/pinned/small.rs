@@ -19,8 +19,10 @@ use futures::{
     future::{BoxFuture, Shared, join_all},
 };
 use object_store::{ObjectStoreExt, local::LocalFileSystem, memory::InMemory, path::Path};
+use tokio::time::timeout;
 
 use super::{Pin, Pinned, opaque};
+use crate::input::LOCAL_READ;
 
 /// Larger files are read as they are asked for.
 const LARGEST: u64 = 256 << 10;
@@ -130,8 +132,10 @@ async fn in_memory(paths: Vec<(Path, Pin)>) -> InMemory {
             read.collect::<Vec<_>>()
         })
     });
+    // Those that take too long are asked for once more, and then said to take too long.
+    let read = timeout(LOCAL_READ, join_all(read)).await.unwrap_or_default();
     let in_memory = InMemory::new();
-    for (path, contents) in join_all(read).await.into_iter().flat_map(Result::unwrap_or_default) {
+    for (path, contents) in read.into_iter().flat_map(Result::unwrap_or_default) {
         // It takes everything; if it did not, the file would be read as it is asked for.
         let _ = in_memory.put(&path, contents.into()).await;
     }

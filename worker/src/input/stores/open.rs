@@ -17,6 +17,7 @@ use super::{
     options::{Family, Options, Profile},
     remote::{Opening, Remote},
 };
+use crate::store::Patience;
 
 pub(super) const S3: Family = Family {
     name: "S3",
@@ -93,15 +94,19 @@ impl Provider {
 ///
 /// # Errors
 /// `invalid` if the URL or an option is not what its provider takes.
-pub(super) fn open(url: &Url, profile: &Profile<'_>) -> Result<Arc<dyn ObjectStore>> {
+pub(super) fn open(
+    url: &Url,
+    profile: &Profile<'_>,
+    patience: Patience,
+) -> Result<Arc<dyn ObjectStore>> {
     let provider =
         Provider::of(url).ok_or_else(|| Error::internal("an unknown scheme was kept"))?;
     match provider {
         Provider::Local => Ok(Arc::new(LocalFileSystem::new())),
-        Provider::S3 => s3(url, profile),
-        Provider::Google => google(url, profile),
-        Provider::Azure => azure(url, profile),
-        Provider::Http => http(url, profile),
+        Provider::S3 => s3(url, profile, patience),
+        Provider::Google => google(url, profile, patience),
+        Provider::Azure => azure(url, profile, patience),
+        Provider::Http => http(url, profile, patience),
     }
 }
 
@@ -116,8 +121,8 @@ fn bucket(url: &Url) -> Result<&str> {
     })
 }
 
-fn s3(url: &Url, profile: &Profile<'_>) -> Result<Arc<dyn ObjectStore>> {
-    let options: Options<AmazonS3ConfigKey> = Options::new(&S3, profile, environment())?;
+fn s3(url: &Url, profile: &Profile<'_>, patience: Patience) -> Result<Arc<dyn ObjectStore>> {
+    let options: Options<AmazonS3ConfigKey> = Options::new(&S3, profile, environment(), patience)?;
     let mut client = options.client.clone();
     let mut builder = AmazonS3Builder::new()
         .with_client_options(options.client.clone())
@@ -162,8 +167,9 @@ fn check_encrypted(options: &Options<AmazonS3ConfigKey>) -> Result<()> {
     }
 }
 
-fn google(url: &Url, profile: &Profile<'_>) -> Result<Arc<dyn ObjectStore>> {
-    let options: Options<GoogleConfigKey> = Options::new(&GOOGLE, profile, environment())?;
+fn google(url: &Url, profile: &Profile<'_>, patience: Patience) -> Result<Arc<dyn ObjectStore>> {
+    let options: Options<GoogleConfigKey> =
+        Options::new(&GOOGLE, profile, environment(), patience)?;
     let mut builder = GoogleCloudStorageBuilder::new()
         .with_client_options(options.client.clone())
         .with_retry(options.retry.clone());
@@ -178,8 +184,8 @@ fn google(url: &Url, profile: &Profile<'_>) -> Result<Arc<dyn ObjectStore>> {
     Ok(Arc::new(Remote::new(Opening::Done(Arc::new(store)), options.scrub, profile)))
 }
 
-fn azure(url: &Url, profile: &Profile<'_>) -> Result<Arc<dyn ObjectStore>> {
-    let options: Options<AzureConfigKey> = Options::new(&AZURE, profile, environment())?;
+fn azure(url: &Url, profile: &Profile<'_>, patience: Patience) -> Result<Arc<dyn ObjectStore>> {
+    let options: Options<AzureConfigKey> = Options::new(&AZURE, profile, environment(), patience)?;
     let mut builder = MicrosoftAzureBuilder::new()
         .with_client_options(options.client.clone())
         .with_retry(options.retry.clone());
@@ -190,8 +196,9 @@ fn azure(url: &Url, profile: &Profile<'_>) -> Result<Arc<dyn ObjectStore>> {
     Ok(Arc::new(Remote::new(Opening::Done(Arc::new(store)), options.scrub, profile)))
 }
 
-fn http(url: &Url, profile: &Profile<'_>) -> Result<Arc<dyn ObjectStore>> {
-    let options: Options<ClientConfigKey> = Options::new(&HTTP, profile, Vec::new().into_iter())?;
+fn http(url: &Url, profile: &Profile<'_>, patience: Patience) -> Result<Arc<dyn ObjectStore>> {
+    let options: Options<ClientConfigKey> =
+        Options::new(&HTTP, profile, Vec::new().into_iter(), patience)?;
     let mut client = options.client.clone().with_allow_http(true);
     for (key, value) in &options.known {
         client = client.with_config(*key, value);

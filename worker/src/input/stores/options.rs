@@ -12,18 +12,7 @@ use object_store::{
     gcp::GoogleConfigKey,
 };
 
-use crate::store::lance::Scrub;
-
-/// How often a failed request is made again, unless the profile has `client_max_retries`.
-const RETRIES: usize = 3;
-
-/// How long after a request's start it may still be made again, unless the profile has
-/// `client_retry_timeout`. A request itself is given up after 30 s, unless the profile has `timeout`.
-const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How long a connection may take, unless the profile has `connect_timeout`. An endpoint that is not
-/// there is an error within a minute, although tasks are tried again, too.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+use crate::store::{Patience, lance::Scrub};
 
 /// Options of Lance that say nothing about how an object store is reached.
 const OF_LANCE: [&str; 6] = [
@@ -86,7 +75,8 @@ pub(super) struct Options<K> {
 }
 
 impl<K: FromStr + AsRef<str> + Eq + Hash> Options<K> {
-    /// Sorts the options of a profile.
+    /// Sorts the options of a profile. What it does not say about waiting is as the worker's
+    /// settings have it.
     ///
     /// # Errors
     /// `invalid` if an option is unknown, or its value is none.
@@ -94,6 +84,7 @@ impl<K: FromStr + AsRef<str> + Eq + Hash> Options<K> {
         family: &Family,
         profile: &Profile<'_>,
         environment: impl Iterator<Item = (String, String)>,
+        patience: Patience,
     ) -> Result<Self> {
         let mut sorted = Sorted::default();
         if let Profile::Named { name, options } = profile {
@@ -120,11 +111,12 @@ impl<K: FromStr + AsRef<str> + Eq + Hash> Options<K> {
         Ok(Self {
             known,
             client: ClientOptions::new()
-                .with_connect_timeout(CONNECT_TIMEOUT)
+                .with_connect_timeout(patience.connect())
+                .with_timeout(patience.whole_request())
                 .with_default_headers(headers),
             retry: RetryConfig {
-                max_retries: sorted.retries.unwrap_or(RETRIES),
-                retry_timeout: sorted.retry_timeout.unwrap_or(RETRY_TIMEOUT),
+                max_retries: sorted.retries.unwrap_or(patience.retries() as usize),
+                retry_timeout: sorted.retry_timeout.unwrap_or(patience.whole_request()),
                 ..RetryConfig::default()
             },
             token: sorted.token,
@@ -223,7 +215,7 @@ mod tests {
     use object_store::ClientConfigKey;
 
     use super::*;
-    use crate::input::stores::open::S3;
+    use crate::{input::stores::open::S3, store::StoreSettings};
 
     type Environment<'a> = &'a [(&'a str, &'a str)];
 
@@ -237,7 +229,8 @@ mod tests {
             Some(_) => Profile::Named { name: "p", options: &given },
             None => Profile::Environment,
         };
-        Options::new(&S3, &profile, environment.iter().map(owned))
+        let patience = Patience::of(&StoreSettings::default());
+        Options::new(&S3, &profile, environment.iter().map(owned), patience)
     }
 
     fn value(options: &Options<AmazonS3ConfigKey>, name: &str) -> Option<String> {

@@ -14,12 +14,13 @@ use object_store::{
     ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions,
     PutPayload, PutResult, RenameOptions, Result,
     aws::{AmazonS3Builder, resolve_bucket_region},
+    client::{HttpError, HttpErrorKind},
     path::Path,
 };
 use tokio::sync::OnceCell;
 
 use super::options::Profile;
-use crate::store::lance::Scrub;
+use crate::{input::causes, store::lance::Scrub};
 
 /// What object_store's own errors would have the name of a provider for.
 const STORE: &str = "input";
@@ -97,6 +98,9 @@ impl Remote {
             _ if NO_BUCKET.iter().any(|code| message.contains(code)) => {
                 StoreError::Generic { store: STORE, source: own(ErrorKind::NotFound) }
             }
+            error if timed_out(&error) => {
+                StoreError::Generic { store: STORE, source: own(ErrorKind::Timeout) }
+            }
             _ => StoreError::Generic { store: STORE, source: own(ErrorKind::Store) },
         }
     }
@@ -121,6 +125,14 @@ impl Remote {
         };
         stream::once(asked).try_flatten().boxed()
     }
+}
+
+/// Whether the client waited for as long as it may.
+fn timed_out(error: &StoreError) -> bool {
+    causes(error).any(|cause| {
+        let failed = cause.downcast_ref::<HttpError>();
+        failed.is_some_and(|failed| failed.kind() == HttpErrorKind::Timeout)
+    })
 }
 
 impl fmt::Debug for Remote {

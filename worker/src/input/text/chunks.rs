@@ -13,9 +13,11 @@ use futures::{
 };
 use keyloom_common::{Error, Result};
 use object_store::{GetOptions, GetRange, GetResultPayload, ObjectStore, path::Path};
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::error::unreadable;
+use crate::input::LOCAL_READ;
 
 /// Bytes, in order.
 pub(super) type Chunks = BoxStream<'static, Result<Bytes>>;
@@ -58,8 +60,9 @@ fn local(file: File, path: Path, range: Range<u64>) -> Chunks {
         let (path, end) = (path.clone(), range.end);
         async move {
             let Some((reading, at)) = state else { return Ok(None) };
-            let (file, chunk) = reading
+            let (file, chunk) = timeout(LOCAL_READ, reading)
                 .await
+                .map_err(|_| silent(&path))?
                 .map_err(|error| Error::internal(format!("file '{path}': {error}")))?
                 .map_err(|error| Error::store(format!("file '{path}': {error}")))?;
             let next = at + chunk.len() as u64;
@@ -81,6 +84,11 @@ fn start(mut file: File, at: u64, end: u64) -> Reading {
         (&mut file).take(length).read_to_end(&mut chunk)?;
         Ok((file, chunk))
     }))
+}
+
+fn silent(path: &Path) -> Error {
+    let seconds = LOCAL_READ.as_secs();
+    Error::timeout(format!("file '{path}': a read of it has taken more than {seconds} s"))
 }
 
 fn shrunk(path: &Path) -> Error {

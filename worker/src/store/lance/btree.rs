@@ -39,7 +39,10 @@ pub(super) async fn search(
     let jobs = (0..wanted.len()).step_by(KEYS_AT_ONCE).map(|start| {
         let part = wanted.slice(start, KEYS_AT_ONCE.min(wanted.len() - start));
         let (handle, layout, name) = (handle.clone(), layout.clone(), column.name().to_owned());
-        async move { Ok((start, search_part(&handle, &layout, &name, &part).await?)) }
+        async move {
+            let found = search_part(&handle, &layout, &name, &part);
+            Ok((start, handle.watch.read(found).await?))
+        }
     });
     let jobs: Vec<_> = jobs.collect();
     let (mut matches, mut fetched) = (Matches::new(), Fetched::default());

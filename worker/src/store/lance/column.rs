@@ -130,7 +130,8 @@ impl Column {
             };
             if blobs::has_described(&handle.dataset, &self.field) {
                 let fragment = handle.fragment(fragment)?;
-                return Ok(blobs::sizes(&fragment, &self.field, rows).await?.value);
+                let sizes = blobs::sizes(&fragment, &self.field, rows);
+                return Ok(handle.watch.read(sizes).await?.value);
             }
             let sample: ArrayRef = handle.read_range(self, fragment, 0..rows.min(SAMPLE)).await?;
             Ok::<_, Error>(value_bytes(&sample).div_ceil(sample.len().max(1) as u64).max(1))

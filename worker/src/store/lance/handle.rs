@@ -27,6 +27,7 @@ use super::{
     identity::manifest_id,
     layout::Layout,
     tasks,
+    watch::Watch,
 };
 use crate::store::StoreSettings;
 
@@ -47,6 +48,7 @@ pub(crate) struct LanceHandle {
     pub(super) caches: Arc<Caches>,
     pub(super) coder: Coder,
     pub(super) storage: Storage,
+    pub(super) watch: Watch,
     pub(super) layout: OnceCell<Arc<Layout>>,
     pub(super) columns: Mutex<HashMap<String, Arc<Column>>>,
 }
@@ -54,8 +56,10 @@ pub(crate) struct LanceHandle {
 impl LanceHandle {
     /// The fragments and their deletions, read when they are first needed.
     pub(super) async fn layout(&self) -> Result<&Arc<Layout>> {
-        let load =
-            async || Layout::load(&self.dataset, self.settings.reads_in_flight).await.map(Arc::new);
+        let load = async || {
+            let layout = Layout::load(&self.dataset, self.settings.reads_in_flight);
+            self.watch.read(layout).await.map(Arc::new)
+        };
         self.layout.get_or_try_init(load).await
     }
 
@@ -90,7 +94,7 @@ impl LanceHandle {
     /// Refuses a search if Lance has other indices than those of the snapshot. It forgets them when
     /// room is short, and reads them again from where the manifest was, be it gone or not.
     pub(super) async fn check_indices(&self) -> Result<()> {
-        let now = self.dataset.load_indices().await.map_err(from_lance)?;
+        let now = self.watch.read(self.dataset.load_indices()).await.map_err(from_lance)?;
         let ids =
             |indices: &[IndexMetadata]| indices.iter().map(|index| index.uuid).collect::<Vec<_>>();
         if Arc::ptr_eq(&now, &self.indices) || ids(&now) == ids(&self.indices) {
@@ -107,7 +111,8 @@ impl LanceHandle {
             let now = dataset.checkout_version(number).await.map_err(from_lance)?;
             Ok(manifest_id(&now.manifest))
         });
-        let gone = match now.await {
+        let doing = || "looking for its version".to_owned();
+        let gone = match self.watch.bounded(doing, self.watch.read(now)).await {
             Ok(now) => now != manifest_id(&self.dataset.manifest),
             Err(error) => error.kind() == ErrorKind::NotFound,
         };

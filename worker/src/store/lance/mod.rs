@@ -10,7 +10,8 @@
 //! [`fetch`] turns rows into values, by [`take`] or in [`blocks`], as [`cost`] advises. Both [`read`]
 //! what is [`direct`]ly readable from [`data_file`]s through the [`page_cache`], all else as Lance
 //! does ([`blobs`] among it), and give it as it is [`answered`].
-//! A whole dataset is read as a [`table`].
+//! A whole dataset is read as a [`table`]. A [`watch`] sees to it that none of this waits for ever
+//! for the [`requests`] that it makes.
 //! [`caches`] keeps what later requests can use, and [`sessions`] what Lance keeps by itself. Both know
 //! by its [`identity`] what they keep.
 
@@ -36,6 +37,7 @@ mod locate;
 mod open;
 mod page_cache;
 mod read;
+mod requests;
 mod row;
 mod scan;
 mod sessions;
@@ -44,6 +46,7 @@ mod take;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::{fmt, sync::Arc};
 
@@ -104,10 +107,13 @@ impl Store for LanceStore {
     async fn lookup(&self, request: Request) -> Result<Found> {
         let output = requested_schema(&self.schema, &request.columns)?;
         let keys = Keys::try_new(&request.keys)?;
-        let located = self.locate(&keys, request.access).await;
+        let watch = &self.handle.watch;
+        let located = self.locate(&keys, request.access);
+        let located = watch.bounded(|| "reading its keys".to_owned(), located).await;
         let (matches, searched) = self.or_cannot_read(located).await?;
         let rows = self.choose(&keys, &matches)?;
-        let found = self.find(&output, rows, request.access.rows).await;
+        let found = self.find(&output, rows, request.access.rows);
+        let found = watch.bounded(|| reading(&output), found).await;
         let mut found = self.or_cannot_read(found).await?;
         found.fetched.add(&searched);
         Ok(found)
@@ -115,7 +121,7 @@ impl Store for LanceStore {
 
     async fn row_bytes(&self, columns: &[usize]) -> Result<u64> {
         let output = requested_schema(&self.schema, columns)?;
-        let bytes = self.width(&output).await;
+        let bytes = self.handle.watch.bounded(|| reading(&output), self.width(&output)).await;
         self.or_cannot_read(bytes).await
     }
 }
@@ -167,6 +173,19 @@ impl fmt::Debug for LanceStore {
             .field("alias", &self.alias)
             .field("handle", &self.handle)
             .finish_non_exhaustive()
+    }
+}
+
+/// What is being done, as messages say it.
+fn reading(columns: &Schema) -> String {
+    const NAMED: usize = 3;
+    let names = columns.fields().iter().take(NAMED).map(|field| format!("'{}'", field.name()));
+    let named = names.collect::<Vec<_>>().join(", ");
+    match columns.fields().len() {
+        0 => "reading no column".to_owned(),
+        1 => format!("reading column {named}"),
+        2..=NAMED => format!("reading columns {named}"),
+        all => format!("reading columns {named} and {} more", all - NAMED),
     }
 }
 

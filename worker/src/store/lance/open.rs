@@ -29,10 +29,12 @@ use super::{
     figures::figures,
     handle::LanceHandle,
     identity::manifest_id,
+    requests::{self, Requests, is_local},
     sessions::{Sessions, Verdict},
     tasks,
+    watch::Watch,
 };
-use crate::store::StoreSettings;
+use crate::store::{Patience, StoreSettings};
 
 /// What opening datasets needs of its worker.
 pub(crate) struct LanceEnv<'a> {
@@ -61,7 +63,10 @@ impl LanceEnv<'_> {
         };
         let schema = answered::schema(dataset.schema());
         let primary_key = primary_key(&dataset);
-        let figures = figures(dataset, &schema, self.settings, self.caches).await;
+        let watch = self.watch(spec);
+        let doing = || format!("the Lance dataset at {}: reading its figures", redact(&spec.uri));
+        let figures = watch.read(figures(dataset, &schema, self.settings, self.caches));
+        let figures = watch.bounded(doing, figures).await;
         let figures =
             figures.map_err(|error| self.scrub(spec).map_or_else(|e| e, |s| s.clean(error)))?;
         Ok(StoreDescription { schema, snapshot, figures: Some(figures), primary_key })
@@ -93,6 +98,7 @@ impl LanceEnv<'_> {
             )));
         }
         let (dataset, indices) = self.indices(spec, dataset).await?;
+        let store = dataset.object_store(None).await.map_err(from_lance)?;
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Ok(LanceHandle {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -101,6 +107,7 @@ impl LanceEnv<'_> {
             // The profiles hold credentials, and nothing reads them after this.
             settings: StoreSettings { storage_profiles: HashMap::new(), ..self.settings.clone() },
             storage: Storage::of(&spec.uri),
+            watch: self.watch(spec).counting(store.io_tracker()),
             indices,
             uri: spec.uri.as_str().into(),
             spec: spec.clone(),
@@ -126,8 +133,10 @@ impl LanceEnv<'_> {
             let indices = dataset.load_indices().await.map_err(from_lance)?;
             Ok((dataset, indices))
         });
-        let scrub = self.scrub(spec)?;
-        read.await.map_err(|error| scrub.clean(error))
+        let watch = self.watch(spec);
+        let doing = || format!("the Lance dataset at {}: reading its indices", redact(&spec.uri));
+        let (read, scrub) = (watch.bounded(doing, watch.read(read)).await, self.scrub(spec)?);
+        read.map_err(|error| scrub.clean(error))
     }
 
     async fn load(&self, spec: &LanceSpec, pin: Option<LancePin>) -> Result<Dataset> {
@@ -151,8 +160,11 @@ impl LanceEnv<'_> {
         pin: &Option<LancePin>,
     ) -> Result<Dataset> {
         let mut builder = DatasetBuilder::from_uri(&spec.uri).with_session(session);
-        if let Some(options) = self.profile(spec)? {
-            builder = builder.with_storage_options(options.clone());
+        if let Some(requests) = self.sessions.requests(spec) {
+            builder = builder.with_store_params(Requests::params(requests));
+        }
+        if let Some(options) = self.options(spec)? {
+            builder = builder.with_storage_options(options);
         }
         let (uri, pin) = (redact(&spec.uri), pin.clone());
         let opened = tasks::run(async move {
@@ -177,8 +189,35 @@ impl LanceEnv<'_> {
                 (Err(error), _) => Err(explain(error, &uri)),
             }
         });
-        let scrub = self.scrub(spec)?;
-        opened.await.map_err(|error| scrub.clean(error))
+        // Not all that is asked of remote storage goes through the object store, which may have to
+        // ask for a region and for credentials first.
+        let (watch, scrub) = (self.watch(spec), self.scrub(spec)?);
+        let doing = || format!("the Lance dataset at {}: opening it", redact(&spec.uri));
+        let opened = watch.bounded(doing, watch.owing(opened)).await;
+        opened.map_err(|error| scrub.clean(error))
+    }
+
+    fn watch(&self, spec: &LanceSpec) -> Watch {
+        Watch::new(Patience::of(self.settings), self.sessions.requests(spec).as_deref())
+    }
+
+    /// The storage options: those of the profile, and bounds on waiting where it has none.
+    fn options(&self, spec: &LanceSpec) -> Result<Option<HashMap<String, String>>> {
+        let profile = self.profile(spec)?;
+        if is_local(&spec.uri) {
+            return Ok(profile.cloned());
+        }
+        let mut options = profile.cloned().unwrap_or_default();
+        for (name, value) in requests::options(Patience::of(self.settings)) {
+            let is_given = options.keys().any(|given| {
+                let given = given.to_ascii_lowercase();
+                given == name || given.strip_prefix("aws_") == Some(name)
+            });
+            if !is_given {
+                options.insert(name.to_owned(), value);
+            }
+        }
+        Ok(Some(options))
     }
 
     fn profile(&self, spec: &LanceSpec) -> Result<Option<&HashMap<String, String>>> {

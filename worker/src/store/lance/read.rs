@@ -54,12 +54,14 @@ impl LanceHandle {
         fragment: u32,
         rows: Range<u32>,
     ) -> Result<ArrayRef> {
-        let read = if column.has_bytes_apart() {
-            self.read_blob_range(column, fragment, rows).await
-        } else {
-            self.read_stored_range(column, fragment, rows).await
+        let read = async {
+            if column.has_bytes_apart() {
+                self.read_blob_range(column, fragment, rows).await
+            } else {
+                self.read_stored_range(column, fragment, rows).await
+            }
         };
-        column.answer(&read?)
+        column.answer(&self.watch.read(read).await?)
     }
 
     async fn read_stored_range(
@@ -88,10 +90,13 @@ impl LanceHandle {
     /// The stable row ids of a fragment, those of deleted rows among them.
     pub(super) async fn read_row_ids(&self, fragment: u32, rows: u32) -> Result<ArrayRef> {
         let config = FragReadConfig::default().with_row_id(true).with_ignore_deletions(true);
-        let reader = self.fragment(fragment)?.open(&projection([]), config).await;
-        let batches = reader.map_err(from_lance)?.take_range(0..rows, rows).await;
-        let batches: Vec<_> =
-            batches.map_err(from_lance)?.buffered(1).try_collect().await.map_err(from_lance)?;
+        let fragment = self.fragment(fragment)?;
+        let read = async {
+            let reader = fragment.open(&projection([]), config).await.map_err(from_lance)?;
+            let batches = reader.take_range(0..rows, rows).await.map_err(from_lance)?;
+            batches.buffered(1).try_collect::<Vec<_>>().await.map_err(from_lance)
+        };
+        let batches = self.watch.read(read).await?;
         let ids = batches.iter().map(|batch| given(batch, ROW_ID).map(AsRef::as_ref));
         let ids = concat(&ids.collect::<Result<Vec<_>>>()?)?;
         if ids.len() != rows as usize {
@@ -114,7 +119,8 @@ impl LanceHandle {
             columns.iter().partition(|column| column.has_bytes_apart());
         let blobs = apart.iter().map(|column| self.take_blobs(column, fragment, rows));
         let stored = self.take_stored(&stored, fragment, rows);
-        let (blobs, stored) = try_join(try_join_all(blobs), stored).await?;
+        let both = try_join(try_join_all(blobs), stored);
+        let (blobs, stored) = self.watch.read(both).await?;
         let (mut blobs, mut stored) = (blobs.into_iter(), stored.into_iter());
         let next = |column: &&Column| {
             let read = if column.has_bytes_apart() { blobs.next() } else { stored.next() };

@@ -24,8 +24,11 @@ use lance::{
 use lance_io::object_store::ObjectStoreRegistry;
 
 use self::scope::Scope;
-use super::identity::{files_are_drawn, manifest_id};
-use crate::store::StoreSettings;
+use super::{
+    identity::{files_are_drawn, manifest_id},
+    requests::{Requests, is_local},
+};
+use crate::store::{Patience, StoreSettings};
 
 /// The most places whose versions are known. One that is forgotten starts with nothing kept.
 const MAX_PLACES: usize = 256;
@@ -41,7 +44,12 @@ pub(crate) struct Sessions {
     registry: Arc<ObjectStoreRegistry>,
     next_scope: AtomicU64,
     places: Mutex<Places>,
+    patience: Patience,
+    services: Mutex<HashMap<Service, Arc<Requests>>>,
 }
+
+/// What answers for many datasets: a bucket, and the profile that it is opened with.
+type Service = (String, Option<String>);
 
 /// Where a dataset stands: the URI, and the profile that says of which service.
 type Place = (String, Option<String>);
@@ -88,7 +96,27 @@ impl Sessions {
             registry: Arc::default(),
             next_scope: AtomicU64::new(0),
             places: Mutex::default(),
+            patience: Patience::of(settings),
+            services: Mutex::default(),
         }
+    }
+
+    /// The requests by which a dataset is read, shared by all datasets of a bucket as its
+    /// connections are; none if it is read as local files.
+    pub(super) fn requests(&self, spec: &LanceSpec) -> Option<Arc<Requests>> {
+        if is_local(&spec.uri) {
+            return None;
+        }
+        let (scheme, path) = spec.uri.split_once("://")?;
+        let bucket = path.split('/').next().unwrap_or_default();
+        let service = (format!("{scheme}://{bucket}"), spec.storage_profile.clone());
+        // No change leaves the services half-done, so a poisoned lock guards sound contents.
+        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        if services.len() >= MAX_PLACES && !services.contains_key(&service) {
+            services.retain(|_, requests| Arc::strong_count(requests) > 1);
+        }
+        let new = || Arc::new(Requests::new(self.patience));
+        Some(Arc::clone(services.entry(service).or_insert_with(new)))
     }
 
     /// The session of the dataset that is known to stand in a place.
@@ -230,6 +258,30 @@ mod tests {
             let session = sessions.of(place);
             assert_eq!(admit(&sessions, place, &session, 1, manifest), Verdict::Same);
         }
+    }
+
+    #[test]
+    fn datasets_of_a_bucket_share_requests_and_local_ones_make_none() {
+        let sessions = sessions();
+        let requests = |uri: &str, profile: Option<&str>| {
+            let profile = profile.map(str::to_owned);
+            sessions.requests(&LanceSpec { storage_profile: profile, ..lance_spec(uri, "id") })
+        };
+        let one = requests("s3://bucket/a", None).unwrap();
+        let shared = [requests("s3://bucket/b/c", None), requests("s3://bucket", None)];
+        assert!(shared.iter().flatten().all(|other| Arc::ptr_eq(&one, other)));
+        let others = [requests("s3://other/a", None), requests("s3://bucket/a", Some("minio"))];
+        assert!(others.iter().flatten().all(|other| !Arc::ptr_eq(&one, other)));
+        assert_eq!(shared.iter().chain(&others).flatten().count(), 4);
+        for local in ["/data/a", "a.lance", "file:///data/a"] {
+            assert!(requests(local, None).is_none(), "{local}");
+        }
+        drop((shared, others));
+        for number in 0..2 * MAX_PLACES {
+            requests(&format!("s3://{number}/a"), None).unwrap();
+        }
+        assert!(sessions.services.lock().unwrap().len() <= MAX_PLACES);
+        assert!(Arc::ptr_eq(&one, &requests("s3://bucket/a", None).unwrap()));
     }
 
     #[test]

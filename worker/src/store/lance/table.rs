@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, RecordBatch, RecordBatchOptions},
-    datatypes::Schema,
+    datatypes::{Schema, SchemaRef},
 };
 use datafusion::{
     common::Column as ColumnName,
@@ -18,8 +18,11 @@ use datafusion::{
         split_conjunction,
     },
 };
-use futures::{StreamExt, TryStreamExt, stream::BoxStream};
-use keyloom_common::{Error, Result};
+use futures::{
+    Stream, StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
+use keyloom_common::{Error, Result, error::redact};
 use lance::datatypes::BlobHandling;
 
 use super::{
@@ -27,7 +30,7 @@ use super::{
     error::from_lance,
     handle::LanceHandle,
     read::given,
-    tasks,
+    reading, tasks,
 };
 
 /// What is wanted of a dataset.
@@ -56,7 +59,8 @@ impl LanceHandle {
             Ok(rows as u64)
         });
         let jobs: Vec<_> = jobs.collect();
-        let rows = tasks::run_all(jobs, self.settings.reads_in_flight).await;
+        let rows = tasks::run_all(jobs, self.settings.reads_in_flight);
+        let rows = self.watch.bounded(|| self.doing("counting rows"), self.watch.read(rows)).await;
         rows.map_err(|error| self.scrub.clean(error))
     }
 
@@ -96,15 +100,35 @@ impl LanceHandle {
                 }
             }
         }
-        let handle = Arc::clone(&self);
-        let batches =
-            tasks::run(async move { scanner.try_into_stream().await.map_err(from_lance) });
-        let batches = batches.await.map_err(|error| self.scrub.clean(error))?;
-        let batches = batches.map(move |batch| {
-            let batch = batch.map_err(|error| handle.scrub.clean(from_lance(error)))?;
-            answered(&batch, &columns, &wanted)
-        });
+        let opened = tasks::run(async move { scanner.try_into_stream().await.map_err(from_lance) });
+        let opened = self.watch.read(opened);
+        let opened = self.watch.bounded(|| self.doing(&reading(&wanted)), opened).await;
+        let batches = opened.map_err(|error| self.scrub.clean(error))?;
+        let batches = self.watched(batches.map_err(from_lance).boxed(), Arc::clone(&wanted));
+        let batches = batches.map(move |batch| answered(&batch?, &columns, &wanted));
         Ok(batches.try_filter(|batch| std::future::ready(batch.num_rows() > 0)).boxed())
+    }
+
+    /// The batches as long as the next one comes. Empty ones are among them, so that a condition
+    /// which is met by few rows does not look like silence.
+    fn watched(
+        self: Arc<Self>,
+        batches: BoxStream<'static, Result<RecordBatch>>,
+        columns: SchemaRef,
+    ) -> impl Stream<Item = Result<RecordBatch>> {
+        let state = (self, batches, columns);
+        stream::try_unfold(state, |(handle, mut batches, columns)| async move {
+            let watch = &handle.watch;
+            let next = watch.read(batches.try_next());
+            let next = watch.bounded(|| handle.doing(&reading(&columns)), next).await;
+            let next = next.map_err(|error| handle.scrub.clean(error))?;
+            Ok::<_, Error>(next.map(|batch| (batch, (handle, batches, columns))))
+        })
+    }
+
+    /// What is being done, as messages say it.
+    fn doing(&self, what: &str) -> String {
+        format!("the Lance dataset at {}: {what}", redact(&self.spec.uri))
     }
 }
 

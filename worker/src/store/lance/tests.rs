@@ -8,6 +8,7 @@ mod opening;
 mod reading;
 mod rewriting;
 mod rows;
+mod silent;
 mod types;
 
 use std::{collections::HashMap, ops::Range, sync::Arc};

@@ -1,4 +1,4 @@
-//! Opening once, closing the least recently used, forgetting failures.
+//! Opening once, closing the least recently used, forgetting failures, sharing silence.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -21,6 +21,7 @@ use crate::store::{
 struct Flaky {
     content: Bytes,
     failures: usize,
+    error: Error,
     fetched: AtomicUsize,
 }
 
@@ -31,7 +32,7 @@ impl BlobSource for Flaky {
         // Let others come before it is there.
         tokio::task::yield_now().await;
         if before < self.failures {
-            return Err(Error::unavailable("nobody gives it"));
+            return Err(self.error.clone());
         }
         Ok(self.content.clone())
     }
@@ -39,9 +40,17 @@ impl BlobSource for Flaky {
 
 /// Stores that share one content, and what counts its fetches.
 fn stores(failures: usize, max_open_stores: usize) -> (OpenStores, Arc<Flaky>) {
+    stores_failing_with(Error::unavailable("nobody gives it"), failures, max_open_stores)
+}
+
+fn stores_failing_with(
+    error: Error,
+    failures: usize,
+    max_open_stores: usize,
+) -> (OpenStores, Arc<Flaky>) {
     let keys = Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef;
     let content = ipc(&batch(vec![("k", keys)]));
-    let blobs = Arc::new(Flaky { content, failures, fetched: AtomicUsize::new(0) });
+    let blobs = Arc::new(Flaky { content, failures, error, fetched: AtomicUsize::new(0) });
     let settings = StoreSettings { max_open_stores, ..Default::default() };
     (OpenStores::new(StoreEnv::new(settings, blobs.clone())), blobs)
 }
@@ -78,6 +87,23 @@ async fn a_failed_opening_is_not_remembered() {
     assert!(stores.open_names().is_empty());
     stores.get(&store).await.unwrap();
     assert_eq!(stores.open_names(), ["a"]);
+}
+
+/// With each under its own name for the store.
+#[tokio::test]
+async fn those_that_waited_for_a_silent_storage_fail_with_it() {
+    let (stores, blobs) = stores_failing_with(Error::timeout("no answer"), 1, 4);
+    let (one, other) = (resolve("a", "x", &blobs).await, resolve("a", "y", &blobs).await);
+    let failed = futures::future::join_all([&one, &other, &one].map(|store| stores.get(store)));
+    let failed = failed.await.into_iter().map(|failed| failed.unwrap_err());
+    let expected = ["x", "y", "x"]
+        .map(|alias| Error::timeout(format!("store '{alias}' cannot be opened: no answer")));
+    assert_eq!(failed.collect::<Vec<_>>(), expected);
+    assert_eq!(blobs.fetched.load(Ordering::SeqCst), 1);
+    assert!(stores.open_names().is_empty());
+    // Whoever comes later asks anew.
+    stores.get(&other).await.unwrap();
+    assert_eq!(blobs.fetched.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]
