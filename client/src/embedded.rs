@@ -47,7 +47,7 @@ impl Embedded {
         let threads = workers.max(available_parallelism().map_or(1, NonZeroUsize::get));
         let background = Background::start("keyloom", threads)?;
         let entered = background.handle().enter();
-        let local = Coordinator::start(settings.coordinator).local();
+        let local = Coordinator::start(settings.coordinator)?.local();
         let dial: Arc<dyn Dial> = Arc::new(LocalDial(local.clone()));
         let blobs = CoordinatorBlobs::new(Arc::clone(&dial), settings.worker.rpc.clone());
         let tasks = TasksShared::new(settings.worker.clone(), Arc::new(blobs))?;

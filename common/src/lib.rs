@@ -8,7 +8,8 @@
 //! looked up and read; [`functions`] are what users write; [`lookup`] is what they become in a
 //! plan; [`plan`] carries plans between processes; [`ipc`] carries rows; [`rpc`] carries everything.
 //! [`allocator`] is what both daemons say to theirs, and [`background`] the runtimes that they keep apart;
-//! [`stack`] is the room that deep plans need, [`checksum`] is
+//! [`stack`] is the room that deep plans need, [`spill_folder`] is where rows
+//! go that memory has no room for, [`checksum`] is
 //! what tells damaged bytes, and [`bounds`] how settings are checked.
 
 pub mod allocator;
@@ -25,6 +26,7 @@ pub mod plan;
 pub mod report;
 pub mod rpc;
 pub mod size;
+pub mod spill_folder;
 pub mod stack;
 pub mod store;
 

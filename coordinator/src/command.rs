@@ -140,7 +140,7 @@ async fn serve(addresses: &[SocketAddr], settings: Settings) -> Result<()> {
         .await
         .with_context(|| format!("cannot listen on {addresses:?}"))?;
     let address = listener.local_addr().context("the listener has no address")?;
-    let coordinator = Coordinator::start(settings);
+    let coordinator = Coordinator::start(settings)?;
     announce(address);
     let mut serving = std::pin::pin!(coordinator.serve(listener, shutdown.clone()));
     loop {

@@ -29,14 +29,15 @@ pub struct Settings {
     /// The most bytes of task outputs in temporary files. Beyond, tasks whose rows are not due yet
     /// are put off. Default 64 GiB.
     pub gather_disk_bytes: u64,
-    /// Where temporary files are. They have no names there, and nothing stays of them. Default the
+    /// Where temporary files are, in a folder of the coordinator's own that goes with it. Default the
     /// system's folder for such files.
     pub spill_folder: Option<PathBuf>,
     /// The most bytes of blobs (in-memory tables and stores) held for clients. Default 8 GiB.
     pub blob_bytes: u64,
     /// How long a blob is held that no job uses, in milliseconds. Default 10 minutes.
     pub blob_ttl_ms: u64,
-    /// The most memory for the operators that the coordinator runs itself. Default 4 GiB.
+    /// The most memory for the operators that the coordinator runs itself, in bytes. One job takes
+    /// three quarters of it at most. Default 4 GiB.
     pub operator_memory_bytes: usize,
     /// Threads that compute the coordinator's own part of plans: connections have others, however long
     /// that takes. 0 for twice as many as there are cores, and 4 at least. Default 0.
@@ -117,11 +118,6 @@ impl Settings {
     pub(crate) fn plan_threads(&self) -> usize {
         let cores = available_parallelism().map_or(1, NonZeroUsize::get);
         if self.plan_threads == 0 { (2 * cores).max(4) } else { self.plan_threads }
-    }
-
-    /// [`Self::spill_folder`], or what stands for it.
-    pub(crate) fn spill_folder(&self) -> PathBuf {
-        self.spill_folder.clone().unwrap_or_else(std::env::temp_dir)
     }
 
     /// [`Self::blob_ttl_ms`] as a duration.

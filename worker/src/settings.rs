@@ -1,6 +1,6 @@
 //! The worker's settings: bounds, all with defaults.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use keyloom_common::rpc::Limits;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,9 @@ pub struct Settings {
     pub lookup: LookupSettings,
     /// The most memory for sorts and aggregations of all tasks, in bytes. Default 2 GiB.
     pub operator_memory_bytes: usize,
+    /// Where temporary files are, in a folder of the worker's own that goes with it. Default the
+    /// system's folder for such files.
+    pub spill_folder: Option<PathBuf>,
     /// Freed memory that each arena of the daemon's allocator keeps for later use, in bytes; 0 for
     /// what the allocator does by itself (glibc only, and not in an embedded session). Default 64 MiB.
     pub keep_freed_bytes: u64,
@@ -43,6 +46,7 @@ impl Default for Settings {
             store: StoreSettings::default(),
             lookup: LookupSettings::default(),
             operator_memory_bytes: 2 << 30,
+            spill_folder: None,
             keep_freed_bytes: 64 << 20,
             heartbeat_ms: 1_000,
             stall_timeout_ms: 120_000,

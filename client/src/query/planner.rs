@@ -12,7 +12,12 @@ use datafusion::{
     physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner},
 };
 
-use super::submit::{Answer, SubmitExec};
+use keyloom_common::stack::Deep;
+
+use super::{
+    check_depth,
+    submit::{Answer, SubmitExec},
+};
 use crate::link::Link;
 
 /// Plans queries as jobs of a session.
@@ -53,6 +58,8 @@ impl QueryPlanner for JobPlanner {
         state: &SessionState,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let planner = DefaultPhysicalPlanner::default();
-        self.wrap(planner.create_physical_plan(logical_plan, state).await?)
+        // DataFusion's own methods plan on their caller's stack.
+        check_depth(logical_plan)?;
+        self.wrap(Deep::new(planner.create_physical_plan(logical_plan, state)).await?)
     }
 }

@@ -18,6 +18,7 @@ use datafusion::{
     },
 };
 use futures::{TryStreamExt, stream};
+use keyloom_common::stack::Deep;
 
 use super::Job;
 use crate::link::Link;
@@ -60,7 +61,7 @@ impl SubmitExec {
     }
 
     pub(crate) async fn start(&self, discard: bool) -> keyloom_common::Result<Job> {
-        Job::start(Arc::clone(&self.link), Arc::clone(&self.plan), discard).await
+        Deep::new(Job::start(Arc::clone(&self.link), Arc::clone(&self.plan), discard)).await
     }
 
     pub(crate) fn answers_rows(&self) -> bool {

@@ -42,6 +42,8 @@ struct State {
     due: HashMap<StageId, u32>,
     /// How many attempts of a worker wait.
     waiting: HashMap<WorkerId, usize>,
+    /// How many bytes all of them have.
+    waiting_bytes: u64,
     /// Attempts for whose rows there was no room, until their ends are reported.
     put_off: HashSet<AttemptId>,
 }
@@ -103,7 +105,8 @@ impl Outputs {
                     }
                 },
             };
-            let _waits = Waits { outputs: self, worker, attempt, since: Instant::now() };
+            let (bytes, since) = (chunk.size() as u64, Instant::now());
+            let _waits = Waits { outputs: self, worker, attempt, bytes, since };
             // Whatever happened meanwhile, the next try sees it.
             let _ = timeout(patience, changed).await;
             full = false;
@@ -120,15 +123,20 @@ impl Outputs {
         full: bool,
     ) -> Result<Next> {
         let mut state = self.lock();
-        let State { attempts, due, waiting, put_off } = &mut *state;
+        let State { attempts, due, waiting, waiting_bytes, put_off } = &mut *state;
         let Some(output) = due_output(attempts, worker, attempt, sequence)? else {
             return Ok(Next::Taken);
         };
         let early = due.get(&attempt.task.stage).is_some_and(|due| attempt.task.index > *due);
         let waiting = waiting.entry(worker).or_default();
-        let may_wait = !output.patience.is_zero() && *waiting < self.patience.attempts;
+        let bytes = chunk.size() as u64;
+        // What waits takes memory, too.
+        let may_wait = !output.patience.is_zero()
+            && *waiting < self.patience.attempts
+            && *waiting_bytes + bytes <= self.room.memory_bytes();
         if early && may_wait && (full || !self.room.has_memory_ahead(chunk.size())) {
             *waiting += 1;
+            *waiting_bytes += bytes;
             return Ok(Next::Wait(output.patience));
         }
         match (output.spool.push(chunk), full) {
@@ -200,12 +208,14 @@ struct Waits<'a> {
     outputs: &'a Outputs,
     worker: WorkerId,
     attempt: AttemptId,
+    bytes: u64,
     since: Instant,
 }
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
         let mut state = self.outputs.lock();
+        state.waiting_bytes -= self.bytes;
         if let Some(waiting) = state.waiting.get_mut(&self.worker) {
             *waiting = waiting.saturating_sub(1);
         }

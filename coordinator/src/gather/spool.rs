@@ -35,6 +35,10 @@ impl SpoolRoom {
         Arc::new(Self { memory_bytes, used: AtomicU64::new(0), files, changed })
     }
 
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
     /// Whether there is memory for so many bytes that are not due yet. Half of it is left to those
     /// that are. Waiting helps only while something is there to go.
     pub(crate) fn has_memory_ahead(&self, bytes: usize) -> bool {

@@ -15,7 +15,10 @@ use tokio_util::{
     task::AbortOnDropHandle,
 };
 
-use super::run::{self, Prepared};
+use super::{
+    memory::Operators,
+    run::{self, Prepared},
+};
 use crate::{
     blobs::{Blobs, HeldBlobs},
     dispatch::Dispatcher,
@@ -57,6 +60,7 @@ impl Job {
         dispatcher: Dispatcher,
         blobs: Arc<Blobs>,
         settings: Arc<Settings>,
+        operators: &Operators,
         in_process: bool,
         plans: impl FnOnce() -> Result<&'a Handle>,
     ) -> Result<Self> {
@@ -72,7 +76,7 @@ impl Job {
         ));
         let stop = CancellationToken::new();
         let (owner, at) = (owner.owned(), Instant::now());
-        let prepared = Prepared::new(&submission.plan.0, &context, &stop)?;
+        let prepared = Prepared::new(&submission.plan.0, &context, operators.of_a_job(), &stop)?;
         let held = blobs.hold(id, prepared.blobs())?;
         let (sender, results) = mpsc::channel(settings.result_chunks_ahead.max(1));
         let run = match prepared.computes() {

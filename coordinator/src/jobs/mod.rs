@@ -5,6 +5,7 @@
 //! while.
 
 mod job;
+mod memory;
 mod run;
 mod stop;
 mod summary;
@@ -32,6 +33,7 @@ use crate::{
 };
 
 use job::Job;
+pub(crate) use memory::Operators;
 
 /// What a submission may say of the rows of a batch.
 const BATCH_ROWS: RangeInclusive<u32> = 1..=1 << 24;
@@ -42,6 +44,7 @@ pub(crate) struct Jobs {
     dispatcher: Dispatcher,
     blobs: Arc<Blobs>,
     settings: Arc<Settings>,
+    operators: Operators,
     /// Where the coordinator's part of plans is computed, once one has such a part.
     plans: OnceLock<Result<Background>>,
     jobs: Mutex<HashMap<JobId, Entry>>,
@@ -51,8 +54,14 @@ pub(crate) struct Jobs {
 type Entry = Arc<OnceLock<Result<Arc<Job>>>>;
 
 impl Jobs {
-    pub(crate) fn new(dispatcher: Dispatcher, blobs: Arc<Blobs>, settings: Arc<Settings>) -> Self {
-        Self { dispatcher, blobs, settings, plans: OnceLock::new(), jobs: Mutex::default() }
+    pub(crate) fn new(
+        dispatcher: Dispatcher,
+        blobs: Arc<Blobs>,
+        settings: Arc<Settings>,
+        operators: Operators,
+    ) -> Self {
+        let (plans, jobs) = (OnceLock::new(), Mutex::default());
+        Self { dispatcher, blobs, settings, operators, plans, jobs }
     }
 
     fn plans(&self) -> Result<&Handle> {
@@ -79,6 +88,7 @@ impl Jobs {
                 self.dispatcher.clone(),
                 Arc::clone(&self.blobs),
                 Arc::clone(&self.settings),
+                &self.operators,
                 in_process,
                 || self.plans(),
             )?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::{
     common::tree_node::{TreeNode, TreeNodeRecursion},
-    execution::{TaskContext, memory_pool::GreedyMemoryPool, runtime_env::RuntimeEnvBuilder},
+    execution::{TaskContext, runtime_env::RuntimeEnv},
     physical_plan::{ExecutionPlan, execute_stream},
     prelude::{SessionConfig, SessionContext},
 };
@@ -39,9 +39,10 @@ impl Prepared {
     pub(super) fn new(
         plan: &[u8],
         job: &Arc<JobContext>,
+        runtime: Arc<RuntimeEnv>,
         stop: &CancellationToken,
     ) -> Result<Self> {
-        let context = task_context(job)?;
+        let context = task_context(job, runtime);
         let plan = decode_plan(plan, &context)?;
         let blobs = blobs(&plan)?;
         let cut = cut(plan, job.settings.grain(), job.discard)?;
@@ -59,15 +60,13 @@ impl Prepared {
     }
 }
 
-fn task_context(job: &Arc<JobContext>) -> Result<Arc<TaskContext>> {
-    let memory = GreedyMemoryPool::new(job.settings.operator_memory_bytes);
-    let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(memory)).build_arc()?;
+fn task_context(job: &Arc<JobContext>, runtime: Arc<RuntimeEnv>) -> Arc<TaskContext> {
     let config = SessionConfig::new()
         .with_batch_size(job.batch_rows as usize)
         .with_extension(Arc::clone(job));
     let session = SessionContext::new_with_config_rt(config, runtime);
     OctetLength::register(&session);
-    Ok(session.task_ctx())
+    session.task_ctx()
 }
 
 fn blobs(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<BlobId>> {

@@ -8,14 +8,14 @@ mod worker;
 
 use std::{sync::Arc, time::Duration};
 
-use keyloom_common::{Result, report::WorkerStatus};
+use keyloom_common::{Result, report::WorkerStatus, spill_folder::SpillFolder};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     blobs::Blobs,
     dispatch::{Dispatcher, Patience},
     gather::SpoolRoom,
-    jobs::Jobs,
+    jobs::{Jobs, Operators},
     settings::Settings,
     supervise::supervised,
 };
@@ -38,14 +38,22 @@ struct Shared {
     /// Cancelled if a part broke that nothing goes on without.
     broken: CancellationToken,
     _janitor: AbortOnDropHandle<()>,
+    _spill: Option<SpillFolder>,
 }
 
 impl Coordinator {
     /// Starts a coordinator without connections. Must be called within a tokio runtime.
-    pub fn start(settings: Settings) -> Self {
+    ///
+    /// # Errors
+    /// `invalid` if temporary files cannot be written where the settings say.
+    pub fn start(settings: Settings) -> Result<Self> {
+        let spill = SpillFolder::create_if_possible(settings.spill_folder.as_deref())?;
+        let operators = Operators::new(settings.operator_memory_bytes, spill.as_ref())?;
         let settings = Arc::new(settings);
         let (memory, disk) = (settings.gather_memory_bytes, settings.gather_disk_bytes);
-        let room = SpoolRoom::new(memory, disk, settings.spill_folder());
+        let folder =
+            spill.as_ref().map_or_else(std::env::temp_dir, |spill| spill.path().to_owned());
+        let room = SpoolRoom::new(memory, disk, folder);
         let scheduler = settings.scheduler.clone();
         // Attempts that wait must leave room for the other requests of their connection.
         let attempts = settings.rpc.requests_in_flight / 2;
@@ -53,8 +61,8 @@ impl Coordinator {
         let broken = CancellationToken::new();
         let dispatcher = Dispatcher::start(scheduler, room, patience, &broken);
         let blobs = Arc::new(Blobs::new(settings.blob_bytes, settings.blob_ttl()));
-        let jobs =
-            Arc::new(Jobs::new(dispatcher.clone(), Arc::clone(&blobs), Arc::clone(&settings)));
+        let (own, held) = (Arc::clone(&settings), Arc::clone(&blobs));
+        let jobs = Arc::new(Jobs::new(dispatcher.clone(), held, own, operators));
         let janitor = janitor(Arc::clone(&jobs), Arc::clone(&blobs), &settings);
         let janitor = tokio::spawn(supervised("the janitor", broken.clone(), janitor));
         let shared = Shared {
@@ -65,8 +73,9 @@ impl Coordinator {
             outboxes: worker::Outboxes::default(),
             broken,
             _janitor: AbortOnDropHandle::new(janitor),
+            _spill: spill,
         };
-        Self { shared: Arc::new(shared) }
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Serves TCP connections until the token is cancelled.

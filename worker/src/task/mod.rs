@@ -16,6 +16,7 @@ use keyloom_common::{
     functions::OctetLength,
     plan::FragmentRuntimeHandle,
     rpc::{Chunk, TaskOutput, Work},
+    spill_folder::{SpillFolder, disk_manager},
     store::ResolvedStore,
 };
 
@@ -42,21 +43,26 @@ pub struct TasksShared {
     stores: Arc<OpenStores>,
     inputs: Arc<Inputs>,
     runtime: Arc<RuntimeEnv>,
+    _spill: Arc<Option<SpillFolder>>,
 }
 
 impl TasksShared {
     /// Prepares to run tasks. Memory stores' contents are read through `blobs`.
     ///
     /// # Errors
-    /// If there is no place for temporary files.
+    /// `invalid` if temporary files cannot be written where the settings say.
     pub fn new(settings: Settings, blobs: Arc<dyn BlobSource>) -> Result<Self> {
-        let memory = GreedyMemoryPool::new(settings.operator_memory_bytes);
-        let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(memory)).build_arc()?;
+        let spill = SpillFolder::create_if_possible(settings.spill_folder.as_deref())?;
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(GreedyMemoryPool::new(settings.operator_memory_bytes)))
+            .with_disk_manager_builder(disk_manager(spill.as_ref()))
+            .build_arc()?;
         let profiles = settings.store.storage_profiles.clone();
         let stores = Arc::new(OpenStores::new(StoreEnv::new(settings.store.clone(), blobs)));
         let inputs = Inputs::new(profiles, Arc::clone(&stores), Arc::clone(&runtime));
         let inputs = Arc::new(inputs);
-        Ok(Self { settings: Arc::new(settings), stores, inputs, runtime })
+        let (settings, spill) = (Arc::new(settings), Arc::new(spill));
+        Ok(Self { settings, stores, inputs, runtime, _spill: spill })
     }
 
     /// Opens a store for lookups without a plan.
