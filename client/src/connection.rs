@@ -11,7 +11,7 @@ use keyloom_common::{
     input::{Fingerprint, InputAnswer, InputSpec},
     report::WorkerStatus,
     rpc::{
-        Body, Chunk, ClientApiClient, Limits, Next, Submission, call, connect, connection_failed,
+        Chunk, ClientApiClient, Limits, Next, Submission, call, connect, connection_failed,
         handshake::{self, Role},
     },
     store::{StoreDescription, StoreSpec},
@@ -151,10 +151,11 @@ impl Connection {
         if call(timeout, |context| client.has_blob(context, id)).await? {
             return Ok(());
         }
-        let Chunk::Stream(Body(bytes)) = content else {
+        let Chunk::Stream(body) = content else {
             let rows = content.clone();
             return call(timeout, |context| client.put_blob(context, id, 0, 0, rows)).await;
         };
+        let bytes = body.bytes();
         let total = bytes.len() as u64;
         let part_bytes = match &self.peer {
             Peer::Embedded(_) => bytes.len().max(1),

@@ -13,7 +13,7 @@ use arrow::array::RecordBatch;
 use bytes::{Bytes, BytesMut};
 use keyloom_common::{
     BlobId, Error, ErrorKind, JobId, Result,
-    rpc::{BlobPart, Body, Chunk},
+    rpc::{BlobPart, Chunk},
 };
 
 use crate::owner::{OwnedBy, Owner};
@@ -93,7 +93,7 @@ impl Blobs {
         part: Chunk,
     ) -> Result<()> {
         let part = match part {
-            Chunk::Stream(Body(part)) => part,
+            Chunk::Stream(part) => part.into_bytes(),
             // They come at once, and have no bytes whose hash could be their name.
             Chunk::Batches(rows) => {
                 let rows = Content::Rows { rows: Arc::downgrade(&rows), held: None };

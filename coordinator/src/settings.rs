@@ -20,14 +20,18 @@ pub struct Settings {
     /// A client that asked for nothing for so long loses its connection if all are taken, in
     /// milliseconds; it opens another when it wants something. Default 10 s.
     pub idle_connection_ms: u64,
-    /// The most bytes of task outputs kept in memory; more goes to temporary files. Default 64 MiB.
+    /// The most bytes that are received and not dealt with yet, of rows, plans and blobs on all
+    /// connections: beyond, senders wait. A message that is larger is received alone. Default 256 MiB.
+    pub receive_bytes: u64,
+    /// The most bytes of task outputs kept in memory; more goes to temporary files. 0 for none.
+    /// Default 64 MiB.
     pub gather_memory_bytes: u64,
     /// How long an attempt whose rows are not due yet waits while half of that memory is taken, in
-    /// milliseconds; then they are taken all the same. Must be well below `rpc.call_timeout_ms`.
-    /// Default 2 s.
+    /// milliseconds; then they are taken all the same. At most half of `rpc.call_timeout_ms`; 0 for no
+    /// wait. Default 2 s.
     pub gather_wait_ms: u64,
     /// The most bytes of task outputs in temporary files. Beyond, tasks whose rows are not due yet
-    /// are put off. Default 64 GiB.
+    /// are put off. 0 for no files. Default 64 GiB.
     pub gather_disk_bytes: u64,
     /// Where temporary files are, in a folder of the coordinator's own that goes with it. Default the
     /// system's folder for such files.
@@ -43,7 +47,8 @@ pub struct Settings {
     /// that takes. 0 for twice as many as there are cores, and 4 at least. Default 0.
     pub plan_threads: usize,
     /// Freed memory that each arena of the daemon's allocator keeps for later use, in bytes; 0 for
-    /// what the allocator does by itself (glibc only, and not in an embedded session). Default 64 MiB.
+    /// what the allocator does by itself (glibc only, and not in an embedded session). Less than 2 GiB.
+    /// Default 64 MiB.
     pub keep_freed_bytes: u64,
     /// How many result chunks of a job may wait for its client. Default 8.
     pub result_chunks_ahead: usize,
@@ -80,6 +85,7 @@ impl Default for Settings {
             scheduler: scheduler::Settings::default(),
             max_connections: 1024,
             idle_connection_ms: 10_000,
+            receive_bytes: 256 << 20,
             gather_memory_bytes: 64 << 20,
             gather_wait_ms: 2_000,
             gather_disk_bytes: 64 << 30,

@@ -52,6 +52,7 @@ impl Settings {
     }
 
     fn check_gathering(&self, bounds: &mut Bounds) {
+        bounds.within("receive_bytes", self.receive_bytes, BYTES);
         bounds.within("gather_memory_bytes", self.gather_memory_bytes, KEPT_BYTES);
         bounds.within("gather_disk_bytes", self.gather_disk_bytes, DISK_BYTES);
         bounds.within("gather_wait_ms", self.gather_wait_ms, REST_MS);

@@ -23,19 +23,21 @@ pub struct Settings {
     /// system's folder for such files.
     pub spill_folder: Option<PathBuf>,
     /// Freed memory that each arena of the daemon's allocator keeps for later use, in bytes; 0 for
-    /// what the allocator does by itself (glibc only, and not in an embedded session). Default 64 MiB.
+    /// what the allocator does by itself (glibc only, and not in an embedded session). Less than 2 GiB.
+    /// Default 64 MiB.
     pub keep_freed_bytes: u64,
     /// How often the worker says that it is alive, in milliseconds. Default 1 s.
     pub heartbeat_ms: u64,
     /// A worker whose threads do nothing for so long, as when all hang, is given up with its tasks,
     /// in milliseconds. Default 2 minutes.
     pub stall_timeout_ms: u64,
-    /// How long it rests before it connects again, in milliseconds; doubled each time. Default 200.
+    /// How long it rests before it connects again, in milliseconds; doubled each time. At most
+    /// `reconnect_max_ms`. Default 200.
     pub reconnect_ms: u64,
     /// The longest such rest, in milliseconds. Default 5 s.
     pub reconnect_max_ms: u64,
-    /// How long running tasks may take to end when the worker is told to stop, in milliseconds.
-    /// Default 60 s.
+    /// How long running tasks may take to end when the worker is told to stop, in milliseconds. 0
+    /// stops them at once. Default 60 s.
     pub drain_timeout_ms: u64,
 }
 

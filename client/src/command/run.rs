@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use crate::Session;
 use datafusion::{arrow::datatypes::SchemaRef, dataframe::DataFrame, logical_expr::LogicalPlan};
+use keyloom_common::stack::Deep;
 
 use crate::command::{
     cli::{Form, Place, RowForm, RunArguments, Show, Summary},
@@ -92,6 +93,6 @@ async fn rows(
 
 /// The columns that a query's rows will have.
 async fn schema(query: DataFrame, watch: &Watch) -> Result<SchemaRef, Failure> {
-    let plan = async { Ok(query.create_physical_plan().await?) };
+    let plan = Deep::new(async { Ok(query.create_physical_plan().await?) });
     Ok(watch.step(plan).await?.schema())
 }

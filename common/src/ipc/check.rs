@@ -4,6 +4,8 @@
 //! much is aborted, and no panic is caught then. So nothing is handed to it that was not looked at
 //! here. It checks by itself that offsets, views, runs and text are sound within their buffers.
 
+use std::fmt;
+
 use arrow::datatypes::{DataType, Field};
 use arrow_ipc::{
     DictionaryBatch, Field as FieldTable, KeyValue, Message, RecordBatch, Schema, root_as_message,
@@ -58,14 +60,14 @@ pub(super) fn check_rows(rows: RecordBatch<'_>, body_bytes: usize) -> Result<()>
         let (start, length) = (claim(buffer.offset())?, claim(buffer.length())?);
         let left = unclaimed.checked_sub(length);
         unclaimed = left.filter(|_| start <= body_bytes - length).ok_or_else(|| {
-            bad_rows(&format!("buffers that their body of {body_bytes} bytes has no room for"))
+            bad_rows(format_args!("buffers that a body of {body_bytes} bytes has no room for"))
         })?;
     }
     let most = body_bytes.saturating_mul(8).max(MAX_BARE_ROWS);
     let nodes = rows.nodes().into_iter().flatten().map(|node| node.length());
     for length in nodes.chain([rows.length()]) {
         if claim(length)? > most {
-            return Err(bad_rows(&format!("{length} of them in {body_bytes} bytes")));
+            return Err(bad_rows(format_args!("{length} of them in {body_bytes} bytes")));
         }
     }
     Ok(())
@@ -144,22 +146,23 @@ fn fixed_length(data_type: &DataType) -> Result<u64> {
 }
 
 fn sum<'a>(fields: impl Iterator<Item = &'a Field>) -> Result<u64> {
-    let lengths = fields.map(|field| fixed_length(field.data_type()));
+    let mut lengths = fields.map(|field| fixed_length(field.data_type()));
     lengths.try_fold(0_u64, |sum, length| Ok(sum.saturating_add(length?)))
 }
 
 fn checked(length: i32, of_each: u64) -> Result<u64> {
     let total = u64::try_from(length).map(|length| length.saturating_mul(of_each));
-    total.ok().filter(|total| *total <= MAX_FIXED).ok_or_else(|| {
-        bad(format_args!("a type of fixed length {length}, each of {of_each}"))
-    })
+    total
+        .ok()
+        .filter(|total| *total <= MAX_FIXED)
+        .ok_or_else(|| bad(format_args!("a type of fixed length {length}, each of {of_each}")))
 }
 
 fn claim(number: i64) -> Result<usize> {
-    usize::try_from(number).map_err(|_| bad_rows(&format!("a length or place of {number}")))
+    usize::try_from(number).map_err(|_| bad_rows(format_args!("a length or place of {number}")))
 }
 
-fn bad_rows(what: &str) -> Error {
+fn bad_rows(what: impl fmt::Display) -> Error {
     Error::internal(format!("bad rows from a peer: {what}"))
 }
 

@@ -9,7 +9,7 @@ use arrow_ipc::writer::{
 };
 use bytes::Bytes;
 
-use super::compact::compact;
+use super::{check::MAX_BARE_ROWS, compact::compact};
 use crate::{error::Result, size::batch_bytes};
 
 /// Messages with smaller bodies are put together in a chunk.
@@ -113,7 +113,7 @@ impl Encoder {
         // Buffers are somewhat larger than their rows; those of a slice may be a whole table's.
         let bytes = batch.get_array_memory_size().min(2 * batch_bytes(batch)).max(1);
         let rows = batch.num_rows().saturating_mul(self.chunk_bytes / 2) / bytes;
-        rows.clamp(1, batch.num_rows().max(1))
+        rows.clamp(1, batch.num_rows().clamp(1, MAX_BARE_ROWS))
     }
 
     fn cut(&mut self, chunks: &mut Vec<Bytes>) {
@@ -136,7 +136,17 @@ impl Encoder {
 pub fn encode_all(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Bytes> {
     let mut writer = StreamWriter::try_new(Vec::new(), schema)?;
     for batch in batches {
-        writer.write(&compact(batch)?)?;
+        let most = rows_a_message(batch);
+        // A batch without rows is written, too.
+        for start in (0..batch.num_rows().max(1)).step_by(most) {
+            let rows = most.min(batch.num_rows() - start);
+            writer.write(&compact(&batch.slice(start, rows))?)?;
+        }
     }
     Ok(writer.into_inner()?.into())
+}
+
+/// The most rows that decoders take of bytes such as these.
+fn rows_a_message(batch: &RecordBatch) -> usize {
+    batch_bytes(batch).saturating_mul(8).max(MAX_BARE_ROWS)
 }

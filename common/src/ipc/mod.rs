@@ -2,10 +2,12 @@
 //!
 //! An encoded stream may be cut anywhere; [`Decoder`] takes the pieces in order.
 
+mod check;
 mod compact;
 mod decode;
 mod encode;
 pub mod schema_serde;
 
-pub use decode::{Decoder, decode_all};
+pub use check::{check_message, check_type};
+pub use decode::{Decoder, decode_all, decode_schema};
 pub use encode::{Encoder, encode_all};

@@ -4,7 +4,7 @@
 use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Deserializer, Serializer, de, ser};
 
-use super::{Decoder, encode_all};
+use super::{decode_schema, encode_all};
 
 /// Writes the schema.
 ///
@@ -21,7 +21,5 @@ pub fn serialize<S: Serializer>(schema: &SchemaRef, serializer: S) -> Result<S::
 /// If the bytes are not an Arrow IPC stream.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SchemaRef, D::Error> {
     let bytes = bytes::Bytes::deserialize(deserializer)?;
-    let mut decoder = Decoder::new();
-    decoder.push(bytes).map_err(de::Error::custom)?;
-    decoder.schema().ok_or_else(|| de::Error::custom("an Arrow IPC stream without a schema"))
+    decode_schema(bytes).map_err(de::Error::custom)
 }

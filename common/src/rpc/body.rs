@@ -9,15 +9,40 @@ use std::{cell::RefCell, result};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::room::Occupied;
 use crate::error::{Error, Result};
 
-/// Bytes in a message: a chunk of rows, a plan, a part of a blob.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Body(pub Bytes);
+/// Bytes in a message: a chunk of rows, a plan, a part of a blob. Where the receiver has only so much
+/// room, they take some of it until this is dropped, or its bytes are taken out.
+#[derive(Clone, Debug, Default)]
+pub struct Body {
+    bytes: Bytes,
+    _room: Option<Occupied>,
+}
+
+impl Body {
+    /// The bytes.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The bytes alone, for whoever keeps them in other room.
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+}
+
+impl PartialEq for Body {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Body {}
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        Self(bytes)
+        Self { bytes, _room: None }
     }
 }
 
@@ -25,8 +50,8 @@ impl From<Bytes> for Body {
 enum Beside {
     /// Those of a message that is being written.
     Written(Vec<Bytes>),
-    /// Those of a message that is being read and that were not taken yet.
-    Unread(Bytes),
+    /// Those of a message that is being read and that were not taken yet, and the room of all.
+    Unread(Bytes, Option<Occupied>),
 }
 
 thread_local! {
@@ -45,10 +70,14 @@ pub(super) fn apart<T>(write: impl FnOnce() -> T) -> (T, Vec<Bytes>) {
 ///
 /// # Errors
 /// What `read` says, or `internal` if the message has other bodies.
-pub(super) fn together<T>(bodies: Bytes, read: impl FnOnce() -> Result<T>) -> Result<T> {
-    let (message, beside) = with(Beside::Unread(bodies), read);
+pub(super) fn together<T>(
+    bodies: Bytes,
+    room: Option<Occupied>,
+    read: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let (message, beside) = with(Beside::Unread(bodies, room), read);
     match beside {
-        Some(Beside::Unread(rest)) if !rest.is_empty() => {
+        Some(Beside::Unread(rest, _)) if !rest.is_empty() => {
             message.and(Err(Error::internal("bad message from a peer: a body that is not in it")))
         }
         _ => message,
@@ -75,31 +104,31 @@ impl Serialize for Body {
     fn serialize<S: Serializer>(&self, serializer: S) -> result::Result<S::Ok, S::Error> {
         let apart = BESIDE.with_borrow_mut(|beside| match beside {
             Some(Beside::Written(bodies)) => {
-                bodies.push(self.0.clone());
+                bodies.push(self.bytes.clone());
                 true
             }
             _ => false,
         });
         if apart {
-            (self.0.len() as u64).serialize(serializer)
+            (self.bytes.len() as u64).serialize(serializer)
         } else {
-            self.0.serialize(serializer)
+            self.bytes.serialize(serializer)
         }
     }
 }
 
 impl<'de> Deserialize<'de> for Body {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> result::Result<Self, D::Error> {
-        if !BESIDE.with_borrow(|beside| matches!(beside, Some(Beside::Unread(_)))) {
-            return Bytes::deserialize(deserializer).map(Self);
+        if !BESIDE.with_borrow(|beside| matches!(beside, Some(Beside::Unread(..)))) {
+            return Bytes::deserialize(deserializer).map(Self::from);
         }
         let length = u64::deserialize(deserializer)?;
         let body = BESIDE.with_borrow_mut(|beside| match beside {
-            Some(Beside::Unread(rest)) if length <= rest.len() as u64 => {
-                Some(rest.split_to(length as usize))
+            Some(Beside::Unread(rest, room)) if length <= rest.len() as u64 => {
+                Some(Self { bytes: rest.split_to(length as usize), _room: room.clone() })
             }
             _ => None,
         });
-        body.map(Self).ok_or_else(|| de::Error::custom("a body is longer than what was sent"))
+        body.ok_or_else(|| de::Error::custom("a body is longer than what was sent"))
     }
 }

@@ -30,8 +30,17 @@ impl Chunk {
     /// How many bytes its rows take.
     pub fn size(&self) -> usize {
         match self {
-            Self::Stream(body) => body.0.len(),
+            Self::Stream(body) => body.bytes().len(),
             Self::Batches(batches) => batches.iter().map(batch_bytes).sum(),
+        }
+    }
+
+    /// The same, for whoever keeps it in room of its own.
+    #[must_use]
+    pub fn received(self) -> Self {
+        match self {
+            Self::Stream(body) => body.into_bytes().into(),
+            Self::Batches(batches) => Self::Batches(batches),
         }
     }
 
@@ -41,7 +50,7 @@ impl Chunk {
     /// `internal` if it is not Arrow IPC.
     pub fn decode(self, decoder: &mut Decoder) -> Result<Vec<RecordBatch>> {
         match self {
-            Self::Stream(body) => decoder.push(body.0),
+            Self::Stream(body) => decoder.push(body.into_bytes()),
             Self::Batches(batches) => Ok(batches.to_vec()),
         }
     }
@@ -52,7 +61,7 @@ impl Chunk {
     /// `internal` if it is no complete Arrow IPC stream.
     pub fn decode_all(self) -> Result<Vec<RecordBatch>> {
         match self {
-            Self::Stream(body) => Ok(decode_all(body.0)?.1),
+            Self::Stream(body) => Ok(decode_all(body.into_bytes())?.1),
             Self::Batches(batches) => Ok(batches.to_vec()),
         }
     }

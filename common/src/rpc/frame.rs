@@ -21,6 +21,7 @@ use tokio::{
 };
 use tokio_util::io::poll_read_buf;
 
+use super::room::{Occupied, ReceiveRoom, Receiving};
 use crate::checksum::{Checksum, checksum};
 
 /// The bytes before a message, in numbers of 4 bytes, little endian: its length, that of its bodies,
@@ -31,11 +32,13 @@ const HEAD_BYTES: usize = 16;
 const SUMMED_HEAD_BYTES: usize = 12;
 
 /// A message and its bodies.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Frame {
     pub(super) message: Bytes,
     /// One after the other.
     pub(super) bodies: Bytes,
+    /// What they take of the room for what is received.
+    pub(super) room: Occupied,
 }
 
 /// Bytes that wait to be written.
@@ -115,6 +118,7 @@ pub(super) struct Incoming {
     /// How long a frame may take from its first byte to its last.
     timeout: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
+    receiving: Receiving,
     buffer: BytesMut,
     head: BytesMut,
     message: BytesMut,
@@ -124,11 +128,12 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    pub(super) fn new(max_bytes: usize, timeout: Duration) -> Self {
+    pub(super) fn new(max_bytes: usize, timeout: Duration, room: Option<&ReceiveRoom>) -> Self {
         Self {
             max_bytes,
             timeout,
             deadline: None,
+            receiving: Receiving::new(room),
             buffer: BytesMut::new(),
             head: BytesMut::new(),
             message: BytesMut::new(),
@@ -144,7 +149,7 @@ impl Incoming {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<Option<Frame>>> {
         let frame = self.poll_frame(stream, context);
-        if frame.is_ready() || self.head.is_empty() {
+        if frame.is_ready() || self.head.is_empty() || self.receiving.waits() {
             self.deadline = None;
             return frame;
         }
@@ -159,7 +164,7 @@ impl Incoming {
         stream: &mut S,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<Option<Frame>>> {
-        let Self { buffer, head, message, bodies, sum, .. } = self;
+        let Self { receiving, buffer, head, message, bodies, sum, .. } = self;
         if !ready!(fill(head, HEAD_BYTES, None, buffer, stream, context))? {
             return Poll::Ready(if head.is_empty() { Ok(None) } else { Err(cut_short()) });
         }
@@ -171,6 +176,7 @@ impl Incoming {
             return Poll::Ready(Err(damaged()));
         }
         check(of_message, of_bodies, self.max_bytes)?;
+        ready!(receiving.poll(of_bodies, context));
         for (part, length) in [(&mut *message, of_message), (&mut *bodies, of_bodies)] {
             if !ready!(fill(part, length, Some(sum), buffer, stream, context))? {
                 return Poll::Ready(Err(cut_short()));
@@ -181,7 +187,7 @@ impl Incoming {
         }
         head.clear();
         let (message, bodies) = (mem::take(message).freeze(), mem::take(bodies).freeze());
-        Poll::Ready(Ok(Some(Frame { message, bodies })))
+        Poll::Ready(Ok(Some(Frame { message, bodies, room: receiving.take() })))
     }
 }
 
@@ -241,7 +247,7 @@ mod tests {
     }
 
     async fn read(mut bytes: &[u8], max_bytes: usize) -> io::Result<Option<Frame>> {
-        let mut incoming = Incoming::new(max_bytes, Duration::from_secs(60));
+        let mut incoming = Incoming::new(max_bytes, Duration::from_secs(60), None);
         poll_fn(|context| incoming.poll(&mut bytes, context)).await
     }
 
@@ -258,7 +264,7 @@ mod tests {
         let (mut near, mut far) = tokio::io::duplex(13);
         let writing = async { near.write_all(&bytes).await.map(|()| drop(near)) };
         let reading = async {
-            let mut incoming = Incoming::new(20_000, Duration::from_secs(60));
+            let mut incoming = Incoming::new(20_000, Duration::from_secs(60), None);
             let mut frames = Vec::new();
             let next = |context: &mut Context<'_>| incoming.poll(&mut far, context);
             let mut next = poll_fn(next);
@@ -269,10 +275,9 @@ mod tests {
         };
         let (wrote, frames) = tokio::join!(writing, reading);
         wrote.unwrap();
-        let expected = sent.map(|(message, bodies)| Frame {
-            message: Bytes::from(message),
-            bodies: bodies.concat().into(),
-        });
+        let expected =
+            sent.map(|(message, bodies)| (Bytes::from(message), Bytes::from(bodies.concat())));
+        let frames: Vec<_> = frames.into_iter().map(|f| (f.message, f.bodies)).collect();
         assert_eq!(frames, expected);
     }
 
@@ -298,7 +303,7 @@ mod tests {
             let error = read(&bytes[..end], 100).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "after {end} bytes");
         }
-        assert_eq!(read(&[], 100).await.unwrap(), None);
+        assert!(read(&[], 100).await.unwrap().is_none());
     }
 
     #[tokio::test]
@@ -322,7 +327,7 @@ mod tests {
         outgoing.push(b"message", vec![], 100).unwrap();
         let bytes = written(&mut outgoing);
         let (mut near, mut far) = tokio::io::duplex(100);
-        let mut incoming = Incoming::new(100, Duration::from_millis(1));
+        let mut incoming = Incoming::new(100, Duration::from_millis(1), None);
         let mut next = poll_fn(|context| incoming.poll(&mut far, context));
         let idle = tokio::time::timeout(Duration::from_millis(10), &mut next).await;
         assert!(idle.is_err(), "between frames a connection may rest");

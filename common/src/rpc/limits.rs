@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 pub struct Limits {
     /// The largest frame, in bytes. Chunks of rows are kept well below it. Default 16 MiB.
     pub max_frame_bytes: usize,
-    /// The largest chunk of rows or of a blob in one message, in bytes. Default 2 MiB.
+    /// The largest chunk of rows or of a blob in one message, in bytes. At most half of
+    /// `max_frame_bytes`. Default 2 MiB.
     pub chunk_bytes: usize,
     /// How long connecting and the handshake may take, in milliseconds. Default 5 s.
     pub handshake_timeout_ms: u64,
@@ -23,7 +24,7 @@ pub struct Limits {
     /// are given up, in milliseconds; a connection that rests is probed at a third of it. Default 15 s.
     pub dead_peer_ms: u64,
     /// How long a call waits for something to happen before it answers that nothing did, in
-    /// milliseconds. Must be well below `call_timeout_ms`. Default 1 s.
+    /// milliseconds. At most half of `call_timeout_ms`. Default 1 s.
     pub long_poll_ms: u64,
     /// The most requests of one connection that are handled at once. Default 64.
     pub requests_in_flight: usize,

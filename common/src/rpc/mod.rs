@@ -12,6 +12,7 @@ mod client_api;
 mod frame;
 pub mod handshake;
 mod limits;
+mod room;
 mod transport;
 mod validate;
 mod worker_api;
@@ -23,6 +24,7 @@ pub use client_api::{
     ClientApi, ClientApiClient, ClientApiRequest, ClientApiResponse, Next, Submission,
 };
 pub use limits::Limits;
+pub use room::ReceiveRoom;
 pub use transport::{Transport, connect, framed, parse_address};
 pub use worker_api::{
     Assignment, BlobPart, Order, TaskOutput, Work, WorkerApi, WorkerApiClient, WorkerApiRequest,

@@ -24,6 +24,7 @@ use super::{
     body,
     frame::{Incoming, Outgoing},
     handshake,
+    room::ReceiveRoom,
 };
 use crate::error::{Error, Result};
 
@@ -41,10 +42,10 @@ pub struct Transport<Item, SinkItem, S = TcpStream> {
 }
 
 impl<Item, SinkItem, S> Transport<Item, SinkItem, S> {
-    fn new(stream: S, limits: &Limits) -> Self {
+    fn new(stream: S, limits: &Limits, room: Option<&ReceiveRoom>) -> Self {
         Self {
             stream,
-            incoming: Incoming::new(limits.max_frame_bytes, limits.frame_timeout()),
+            incoming: Incoming::new(limits.max_frame_bytes, limits.frame_timeout(), room),
             outgoing: Outgoing::default(),
             max_frame_bytes: limits.max_frame_bytes,
             messages: PhantomData,
@@ -67,7 +68,8 @@ where
         let frame = ready!(incoming.poll(stream, context)).transpose();
         Poll::Ready(frame.map(|frame| {
             let frame = frame?;
-            body::together(frame.bodies, || decode(&frame.message)).map_err(invalid_data)
+            let read = || decode(&frame.message);
+            body::together(frame.bodies, Some(frame.room), read).map_err(invalid_data)
         }))
     }
 }
@@ -156,16 +158,18 @@ where
     let stream = tokio::time::timeout(timeout, connecting).await.map_err(|_| {
         Error::unavailable(format!("no coordinator answers at {address} within {timeout:?}"))
     })??;
-    framed(stream, limits)
+    framed(stream, limits, None)
 }
 
-/// Puts frames on a connection whose handshake is done.
+/// Puts frames on a connection whose handshake is done. What it receives takes room until it is dealt
+/// with.
 ///
 /// # Errors
 /// `unavailable` if the socket is gone.
 pub fn framed<Item, SinkItem>(
     stream: TcpStream,
     limits: &Limits,
+    room: Option<&ReceiveRoom>,
 ) -> Result<Transport<Item, SinkItem>>
 where
     Item: DeserializeOwned,
@@ -173,7 +177,7 @@ where
 {
     set_options(&stream, limits)
         .map_err(|error| Error::unavailable(format!("the connection broke: {error}")))?;
-    Ok(Transport::new(stream, limits))
+    Ok(Transport::new(stream, limits, room))
 }
 
 /// Messages leave at once, and a peer whose machine or network is gone is noticed.
@@ -209,8 +213,8 @@ mod tests {
     async fn bodies_arrive_as_they_left() {
         let (near, far) = tokio::io::duplex(1000);
         let limits = Limits::default();
-        let mut near = Transport::<Next, Vec<Next>, _>::new(near, &limits);
-        let mut far = Transport::<Vec<Next>, Next, _>::new(far, &limits);
+        let mut near = Transport::<Next, Vec<Next>, _>::new(near, &limits, None);
+        let mut far = Transport::<Vec<Next>, Next, _>::new(far, &limits, None);
         let chunk = |stream, length| Next::Chunk {
             stream,
             chunk: Bytes::from(vec![stream as u8; length]).into(),
@@ -223,7 +227,8 @@ mod tests {
             .unwrap()
             .into_iter()
             .map(|next| match next {
-                Next::Chunk { stream, chunk: Chunk::Stream(Body(bytes)) } => {
+                Next::Chunk { stream, chunk: Chunk::Stream(body) } => {
+                    let bytes = body.into_bytes();
                     assert!(bytes.iter().all(|byte| u32::from(*byte) == stream));
                     (stream, bytes.len())
                 }
@@ -243,18 +248,18 @@ mod tests {
         let mut encoder = Encoder::try_new(&rows.schema(), 4 << 20).unwrap();
         let (near, far) = tokio::io::duplex(10_000);
         let limits = Limits::default();
-        let mut near = Transport::<(), Next, _>::new(near, &limits);
-        let mut far = Transport::<Next, (), _>::new(far, &limits);
+        let mut near = Transport::<(), Next, _>::new(near, &limits, None);
+        let mut far = Transport::<Next, (), _>::new(far, &limits, None);
         let mut decoder = Decoder::new();
         let mut received = Vec::new();
         for chunk in encoder.write(&rows).unwrap() {
             let sending = near.send(Next::Chunk { stream: 0, chunk: chunk.into() });
             let (sent, chunk) = tokio::join!(sending, far.next());
             sent.unwrap();
-            let Next::Chunk { chunk: Chunk::Stream(Body(chunk)), .. } = chunk.unwrap().unwrap()
-            else {
+            let Next::Chunk { chunk: Chunk::Stream(body), .. } = chunk.unwrap().unwrap() else {
                 unreachable!("a chunk was sent")
             };
+            let chunk = body.into_bytes();
             let memory = chunk.as_ptr_range();
             for batch in decoder.push(chunk).unwrap() {
                 let values = batch.column(0).as_primitive::<Int64Type>().values().as_ptr().cast();
@@ -268,9 +273,10 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_claims_more_than_was_sent_is_an_error() {
         let (mut near, far) = tokio::io::duplex(1000);
-        let mut far = Transport::<Body, (), _>::new(far, &Limits::default());
+        let mut far = Transport::<Body, (), _>::new(far, &Limits::default(), None);
         let mut outgoing = Outgoing::default();
-        let (message, _) = body::apart(|| encode(&Body(Bytes::from_static(b"four"))).unwrap());
+        let (message, _) =
+            body::apart(|| encode(&Body::from(Bytes::from_static(b"four"))).unwrap());
         outgoing.push(&message, vec![Bytes::from_static(b"two")], 100).unwrap();
         tokio::io::AsyncWriteExt::write_all_buf(&mut near, &mut outgoing).await.unwrap();
         let error = far.next().await.unwrap().unwrap_err();
@@ -280,9 +286,10 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_no_message_has_is_an_error() {
         let (mut near, far) = tokio::io::duplex(1000);
-        let mut far = Transport::<Body, (), _>::new(far, &Limits::default());
+        let mut far = Transport::<Body, (), _>::new(far, &Limits::default(), None);
         let mut outgoing = Outgoing::default();
-        let (message, bodies) = body::apart(|| encode(&Body(Bytes::from_static(b"one"))).unwrap());
+        let (message, bodies) =
+            body::apart(|| encode(&Body::from(Bytes::from_static(b"one"))).unwrap());
         outgoing.push(&message, [bodies.clone(), bodies].concat(), 100).unwrap();
         tokio::io::AsyncWriteExt::write_all_buf(&mut near, &mut outgoing).await.unwrap();
         let error = far.next().await.unwrap().unwrap_err();

@@ -43,16 +43,29 @@ pub(super) struct EventLoop {
 struct Clock {
     looked: Instant,
     time: Duration,
+    /// The most that counts between two looks, well below the silence that makes a worker lost.
+    most: Duration,
 }
 
 impl Clock {
+    fn new(settings: &Settings) -> Self {
+        let silence = Duration::from_millis(settings.heartbeat_timeout_ms);
+        let most = (silence / 4).clamp(2 * MIN_REST, 2 * MAX_REST);
+        Self { looked: Instant::now(), time: Duration::ZERO, most }
+    }
+
+    /// How long to rest at most until the next look.
+    fn max_rest(&self) -> Duration {
+        MAX_REST.min(self.most / 2)
+    }
+
     fn now(&mut self) -> Duration {
         let now = Instant::now();
         let passed = now.duration_since(self.looked);
         if passed > 3 * MAX_REST {
             tracing::warn!("this process stood still for {passed:?}; nobody is judged by that");
         }
-        self.time += passed.min(2 * MAX_REST);
+        self.time += passed.min(self.most);
         self.looked = now;
         self.time
     }
@@ -70,8 +83,8 @@ impl EventLoop {
         live_workers: Arc<AtomicU32>,
     ) -> Self {
         Self {
+            clock: Clock::new(&settings),
             state: State::new(settings),
-            clock: Clock { looked: Instant::now(), time: Duration::ZERO },
             workers: HashMap::new(),
             stages: HashMap::new(),
             finished: HashMap::new(),
@@ -92,7 +105,9 @@ impl EventLoop {
                     Some(command) => self.handle(command),
                     None => return,
                 },
-                () = tokio::time::sleep(rest.clamp(MIN_REST, MAX_REST)) => self.event(Event::Tick),
+                () = tokio::time::sleep(rest.clamp(MIN_REST, self.clock.max_rest())) => {
+                    self.event(Event::Tick);
+                }
             }
         }
     }

@@ -120,7 +120,7 @@ impl Spool {
     pub(crate) fn push(&mut self, chunk: &Chunk) -> bool {
         let room = self.room.take_memory(chunk.size() as u64);
         if room {
-            self.chunks.push(Kept::Memory(chunk.clone()));
+            self.chunks.push(Kept::Memory(chunk.clone().received()));
         }
         room
     }
@@ -166,7 +166,7 @@ impl Drop for Spool {
 /// A chunk as bytes, and whether they are a stream of its own.
 fn encoded(chunk: Chunk) -> Result<(Bytes, bool)> {
     match chunk {
-        Chunk::Stream(body) => Ok((body.0, false)),
+        Chunk::Stream(body) => Ok((body.into_bytes(), false)),
         Chunk::Batches(batches) => match batches.first() {
             Some(first) => Ok((encode_all(&first.schema(), &batches)?, true)),
             None => Ok((Bytes::new(), false)),

@@ -76,7 +76,8 @@ impl Job {
         ));
         let stop = CancellationToken::new();
         let (owner, at) = (owner.owned(), Instant::now());
-        let prepared = Prepared::new(&submission.plan.0, &context, operators.of_a_job(), &stop)?;
+        let prepared =
+            Prepared::new(submission.plan.bytes(), &context, operators.of_a_job(), &stop)?;
         let held = blobs.hold(id, prepared.blobs())?;
         let (sender, results) = mpsc::channel(settings.result_chunks_ahead.max(1));
         let run = match prepared.computes() {

@@ -109,7 +109,7 @@ impl Jobs {
 
     /// Refuses what is out of bounds before anything is done for it.
     fn check(&self, submission: &Submission) -> Result<()> {
-        let (bytes, max) = (submission.plan.0.len(), self.settings.max_plan_bytes);
+        let (bytes, max) = (submission.plan.bytes().len(), self.settings.max_plan_bytes);
         if bytes > max {
             return Err(Error::resource_exhausted(format!(
                 "the plan takes {bytes} bytes, more than max_plan_bytes = {max} on the coordinator; \

@@ -26,15 +26,14 @@ pub struct Settings {
     /// Attempts that ended with their worker do not count. Default 4.
     pub max_task_attempts: u32,
     /// How many milliseconds a task rests after its first transient error; each further one
-    /// doubles it. Default 100.
+    /// doubles it. 0 for no rest; at most `retry_backoff_max_ms`. Default 100.
     pub retry_backoff_ms: u64,
     /// The longest rest, in milliseconds. Default 5,000.
     pub retry_backoff_max_ms: u64,
     /// How many milliseconds a rested task then waits for a slot of a worker that has not failed
-    /// it, while there is such a worker, before any will do. Default 5,000.
+    /// it, while there is such a worker, before any will do; 0 for no wait. Default 5,000.
     pub retry_elsewhere_ms: u64,
-    /// How many tasks of a stage may be launched or done and not yet consumed. 0 counts as 1.
-    /// Default 1,024.
+    /// How many tasks of a stage may be launched or done and not yet consumed. Default 1,024.
     pub max_tasks_ahead: usize,
     /// How many questions, such as a store's columns, a worker answers at a time beside its tasks.
     /// Default 4.

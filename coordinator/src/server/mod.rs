@@ -8,7 +8,7 @@ mod worker;
 
 use std::{sync::Arc, time::Duration};
 
-use keyloom_common::{Result, report::WorkerStatus, spill_folder::SpillFolder};
+use keyloom_common::{Result, report::WorkerStatus, rpc::ReceiveRoom, spill_folder::SpillFolder};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
@@ -35,6 +35,8 @@ struct Shared {
     blobs: Arc<Blobs>,
     jobs: Arc<Jobs>,
     outboxes: worker::Outboxes,
+    /// For what connections receive.
+    room: ReceiveRoom,
     /// Cancelled if a part broke that nothing goes on without.
     broken: CancellationToken,
     _janitor: AbortOnDropHandle<()>,
@@ -58,6 +60,7 @@ impl Coordinator {
         // Attempts that wait must leave room for the other requests of their connection.
         let attempts = settings.rpc.requests_in_flight / 2;
         let patience = Patience { time: settings.gather_wait(), attempts };
+        let receiving = ReceiveRoom::new(settings.receive_bytes);
         let broken = CancellationToken::new();
         let dispatcher = Dispatcher::start(scheduler, room, patience, &broken);
         let blobs = Arc::new(Blobs::new(settings.blob_bytes, settings.blob_ttl()));
@@ -71,6 +74,7 @@ impl Coordinator {
             blobs,
             jobs,
             outboxes: worker::Outboxes::default(),
+            room: receiving,
             broken,
             _janitor: AbortOnDropHandle::new(janitor),
             _spill: spill,

@@ -78,7 +78,7 @@ async fn connection(shared: Arc<Shared>, mut stream: TcpStream, place: &Arc<Plac
     let in_flight = limits.requests_in_flight;
     match role {
         handshake::Role::Client => {
-            let channel = BaseChannel::with_defaults(framed(stream, limits)?);
+            let channel = BaseChannel::with_defaults(framed(stream, limits, Some(&shared.room))?);
             place.is_a_clients();
             let (shared, owner) = (Arc::clone(&shared), Owner::default());
             let connection = ClientConnection { shared, owner, in_process: false };
@@ -88,7 +88,7 @@ async fn connection(shared: Arc<Shared>, mut stream: TcpStream, place: &Arc<Plac
             requests.for_each_concurrent(in_flight, answer).await;
         }
         handshake::Role::Worker => {
-            let channel = BaseChannel::with_defaults(framed(stream, limits)?);
+            let channel = BaseChannel::with_defaults(framed(stream, limits, Some(&shared.room))?);
             let connection = WorkerConnection::new(Arc::clone(&shared), limits.chunk_bytes);
             let requests = channel.execute(connection.clone().serve());
             let requests = requests.for_each_concurrent(in_flight, |request| request);

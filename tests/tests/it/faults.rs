@@ -4,7 +4,10 @@
 //! Jobs are cut into many small tasks of which few may run ahead of the client, so that a job whose
 //! rows are not taken stays in its midst.
 
+mod clients;
+mod depth;
 mod network;
+mod plans;
 mod storage;
 
 use std::{

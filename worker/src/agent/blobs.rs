@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use keyloom_common::{
     BlobId, Error, Result,
-    rpc::{Body, Chunk, Limits, WorkerApiClient, call},
+    rpc::{Chunk, Limits, WorkerApiClient, call},
 };
 use std::{fmt, sync::Arc};
 use tokio::sync::Mutex;
@@ -50,7 +50,8 @@ impl CoordinatorBlobs {
         let timeout = self.limits.call_timeout();
         let first = call(timeout, |context| client.read_blob(context, id, 0)).await?;
         let total = first.total;
-        let Chunk::Stream(Body(first)) = first.part else { return Ok(first.part) };
+        let Chunk::Stream(first) = first.part else { return Ok(first.part) };
+        let first = first.into_bytes();
         if first.len() as u64 == total {
             return Ok(first.into());
         }
@@ -58,9 +59,10 @@ impl CoordinatorBlobs {
         while (bytes.len() as u64) < total {
             let offset = bytes.len() as u64;
             let part = call(timeout, |context| client.read_blob(context, id, offset)).await?;
-            let Chunk::Stream(Body(part)) = part.part else {
+            let Chunk::Stream(part) = part.part else {
                 return Err(Error::internal(format!("blob {id} is bytes and rows")));
             };
+            let part = part.into_bytes();
             if part.is_empty() {
                 return Err(Error::unavailable(format!("blob {id} broke off at {offset}")));
             }
@@ -79,7 +81,7 @@ impl CoordinatorBlobs {
 impl BlobSource for CoordinatorBlobs {
     async fn blob(&self, id: BlobId) -> Result<Bytes> {
         match self.read_again(id).await? {
-            Chunk::Stream(Body(bytes)) => Ok(bytes),
+            Chunk::Stream(body) => Ok(body.into_bytes()),
             Chunk::Batches(_) => Err(Error::internal(format!("blob {id} is rows, not bytes"))),
         }
     }

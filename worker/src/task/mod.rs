@@ -99,7 +99,7 @@ impl Tasks {
                 let session = self.session(batch_rows);
                 let chunk_bytes = self.shared.settings.rpc.chunk_bytes;
                 let out = Out { in_process: self.in_process, chunk_bytes, discard };
-                fragment::run(&plan.0, &session.task_ctx(), out, deliver).await
+                fragment::run(plan.bytes(), &session.task_ctx(), out, deliver).await
             }
             Work::DescribeStore(spec) => {
                 self.shared.stores.describe(&spec).await.map(TaskOutput::Store)

@@ -10,7 +10,7 @@ use crate::Format;
 use datafusion::arrow::datatypes::SchemaRef;
 use keyloom_common::input::{is_compressed, is_tab_separated};
 
-use super::{Columns, Lines, Output, OutputFile, file::FileFormat};
+use super::{Columns, Lines, Output, OutputFile, abandoned, file::FileFormat};
 use crate::command::error::Failure;
 
 /// Where rows are to go, as far as can be told before their columns are known.
@@ -80,13 +80,16 @@ impl Destination {
         let mistake = |error: &dyn std::fmt::Display| {
             Failure::mistake(format!("output {}: {error}", self.path.display()))
         };
+        abandoned::remove(&self.folder);
         let file = tempfile::Builder::new()
-            .prefix(".keyloom-")
-            .suffix(".partial")
+            .prefix(abandoned::PREFIX)
+            .suffix(abandoned::SUFFIX)
             // What the user's umask leaves of it, as for any new file.
             .permissions(Permissions::from_mode(0o666))
             .tempfile_in(&self.folder)
             .map_err(|error| mistake(&error))?;
+        // Where files cannot be locked, those of writers that are killed may stay.
+        let _ = file.as_file().lock();
         Output::begin(self.path.clone(), file, self.format, columns)
             .map_err(|error| mistake(&error))
     }

@@ -4,6 +4,7 @@
 //! what each format makes of a column's type, [`columns`] carries it out, and [`lines`] are the
 //! formats of text, which can be printed, too.
 
+mod abandoned;
 mod columns;
 mod csv;
 mod destination;
