@@ -75,6 +75,8 @@ fn config(settings: &Settings) -> SessionConfig {
     options.optimizer.repartition_windows = false;
     options.optimizer.repartition_sorts = true;
     options.optimizer.enable_dynamic_filter_pushdown = false;
+    // It would allocate a place for each row that a limit allows, however many these are.
+    options.optimizer.enable_topk_aggregation = false;
     // It would copy field accesses below filters, and lookups with them.
     options.optimizer.enable_leaf_expression_pushdown = false;
     // A scalar subquery's result would have to travel apart from the plan.

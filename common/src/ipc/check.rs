@@ -1,8 +1,8 @@
 //! What a message of an Arrow IPC stream says of itself, against what it holds.
 //!
-//! Arrow believes the lengths that it is told, and allocates for them; a process that is not given as
-//! much is aborted, and no panic is caught then. So nothing is handed to it that was not looked at
-//! here. It checks by itself that offsets, views, runs and text are sound within their buffers.
+//! Arrow believes the lengths that it is told, and allocates for them; a process that is not given
+//! as much is aborted, and no panic is caught then. So nothing is handed to it that was not looked
+//! at here. It checks by itself that offsets, views, runs and text are sound within their buffers.
 
 use std::fmt;
 
@@ -30,8 +30,8 @@ pub(super) fn parse(head: &[u8]) -> Result<Message<'_>> {
     root_as_message(head).map_err(|_| bad("the head of a message is malformed"))
 }
 
-/// Refuses a message of rows, or of a dictionary's values, that says more than its body holds, which
-/// is of so many bytes. For messages of which Arrow is to read the rows without a [`super::Decoder`].
+/// Refuses a message of rows, or of a dictionary's values, that says more than its body holds,
+/// which is of so many bytes. For messages that Arrow is to read without a [`super::Decoder`].
 ///
 /// # Errors
 /// `internal`, saying what is wrong.
@@ -85,8 +85,8 @@ pub(super) fn check_dictionary(dictionary: DictionaryBatch<'_>, body_bytes: usiz
     }
 }
 
-/// Refuses a schema whose text is longer than its message, in which the same may stand for many: each
-/// field gets a copy.
+/// Refuses a schema whose text is longer than its message, in which the same may stand for many:
+/// each field gets a copy.
 pub(super) fn check_schema(schema: Schema<'_>, head_bytes: usize) -> Result<()> {
     let mut unread = Unread(head_bytes);
     schema.custom_metadata().into_iter().flatten().try_for_each(|pair| unread.pair(pair))?;
@@ -116,8 +116,8 @@ impl Unread {
     }
 }
 
-/// Refuses a type of which a single value has an absurd length, or a negative one: a null of it takes
-/// as much memory as any other value.
+/// Refuses a type of which a single value has an absurd length, or a negative one: a null of it
+/// takes as much memory as any other value.
 ///
 /// # Errors
 /// `internal`, saying what is wrong.

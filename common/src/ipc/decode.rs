@@ -69,12 +69,11 @@ impl Decoder {
         Self::default()
     }
 
-    /// Takes the next chunk and returns the batches that it completes. After an error, no more chunks
-    /// are taken.
+    /// Takes the next chunk and returns the batches that it completes. After an error, no more are
+    /// taken.
     ///
     /// # Errors
-    /// `internal` if the bytes are not Arrow IPC as [`super::Encoder`] and [`super::encode_all`] write
-    /// it.
+    /// `internal` if the bytes are not Arrow IPC as it is written here.
     pub fn push(&mut self, chunk: Bytes) -> Result<Vec<RecordBatch>> {
         let mut chunk = Buffer::from(chunk);
         let mut batches = Vec::new();

@@ -11,14 +11,19 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use bytes::Bytes;
 use datafusion::{
     common::tree_node::{TreeNode, TreeNodeRecursion},
     physical_plan::ExecutionPlan,
 };
-use datafusion_proto::protobuf::{
-    MemoryScanExecNode, PhysicalExprNode, PhysicalPlanNode, physical_expr_node::ExprType as Expr,
-    physical_plan_node::PhysicalPlanType as Node,
+use datafusion_proto::{
+    generated::datafusion_common::{ArrowType, ScalarValue, scalar_value::Value},
+    protobuf::{
+        MemoryScanExecNode, PhysicalExprNode, PhysicalPlanNode, WindowFrame,
+        physical_expr_node::ExprType as Expr, physical_plan_node::PhysicalPlanType as Node,
+        window_frame::EndBound,
+    },
 };
 use url::Url;
 
@@ -26,10 +31,13 @@ use super::{InputScanExec, ScanTable};
 use crate::{
     error::{Error, Result},
     input::Format,
-    ipc::decode_all,
+    ipc::{self, check_message, decode_all},
     lookup::KvLookupExec,
     store::{StoreKind, StoreSpec},
 };
+
+/// The most rows of a batch.
+const MAX_BATCH_ROWS: u32 = 1 << 24;
 
 /// The schemes of the files that workers read.
 const FILES: [&str; 9] = ["file", "s3", "s3a", "gs", "az", "abfs", "abfss", "http", "https"];
@@ -56,8 +64,6 @@ pub(crate) fn check_node(node: &PhysicalPlanNode) -> Result<()> {
         | Node::Cooperative(_)
         | Node::CrossJoin(_)
         | Node::Empty(_)
-        | Node::Filter(_)
-        | Node::GenerateSeries(_)
         | Node::GlobalLimit(_)
         | Node::HashJoin(_)
         | Node::LocalLimit(_)
@@ -68,8 +74,13 @@ pub(crate) fn check_node(node: &PhysicalPlanNode) -> Result<()> {
         | Node::Sort(_)
         | Node::SortPreservingMerge(_)
         | Node::Union(_)
-        | Node::Unnest(_)
-        | Node::Window(_) => return Ok(()),
+        | Node::Unnest(_) => return Ok(()),
+        Node::Filter(filter) => return check_batch(filter.batch_size),
+        Node::GenerateSeries(series) => return check_batch(series.target_batch_size),
+        Node::Window(window) => {
+            let frames = window.window_expr.iter().filter_map(|expr| expr.window_frame.as_ref());
+            return { frames }.try_for_each(check_frame);
+        }
         // The rows of VALUES.
         Node::MemoryScan(scan) => return check_rows(scan),
         Node::CsvSink(_) | Node::JsonSink(_) | Node::ParquetSink(_) => "DataSinkExec",
@@ -106,19 +117,19 @@ pub(crate) fn check_expr(expr: &PhysicalExprNode) -> Result<()> {
     let refused = match expr {
         Expr::BinaryExpr(_)
         | Expr::Case(_)
-        | Expr::Cast(_)
         | Expr::Column(_)
         | Expr::DynamicFilter(_)
         | Expr::InList(_)
         | Expr::IsNotNullExpr(_)
         | Expr::IsNullExpr(_)
         | Expr::LikeExpr(_)
-        | Expr::Literal(_)
         | Expr::Negative(_)
         | Expr::NotExpr(_)
         | Expr::ScalarUdf(_)
-        | Expr::TryCast(_)
         | Expr::UnknownColumn(_) => return Ok(()),
+        Expr::Literal(literal) => return check_literal(literal),
+        Expr::Cast(cast) => return cast.arrow_type.iter().try_for_each(check_type),
+        Expr::TryCast(cast) => return cast.arrow_type.iter().try_for_each(check_type),
         Expr::AggregateExpr(_) => "an aggregate as a value",
         // What is folded was unfolded before.
         Expr::Extension(_) => "an extension",
@@ -198,6 +209,52 @@ fn check_scheme(what: &str, uri: &str, known: &[&str]) -> Result<()> {
         known.join("://, "),
         url.scheme()
     )))
+}
+
+/// Rows of a batch are allocated before there are any.
+fn check_batch(rows: u32) -> Result<()> {
+    if rows <= MAX_BATCH_ROWS {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "a plan from a peer has batches of {rows} rows, more than {MAX_BATCH_ROWS}"
+    )))
+}
+
+fn check_frame(frame: &WindowFrame) -> Result<()> {
+    let end = frame.end_bound.as_ref().map(|EndBound::Bound(bound)| bound);
+    let bounds = frame.start_bound.iter().chain(end);
+    bounds.filter_map(|bound| bound.bound_value.as_ref()).try_for_each(check_literal)
+}
+
+/// Refuses a value for which more would be allocated than it is sent with.
+fn check_literal(literal: &ScalarValue) -> Result<()> {
+    let within = match &literal.value {
+        Some(
+            Value::ListValue(nested)
+            | Value::LargeListValue(nested)
+            | Value::FixedSizeListValue(nested)
+            | Value::ListViewValue(nested)
+            | Value::LargeListViewValue(nested)
+            | Value::StructValue(nested)
+            | Value::MapValue(nested),
+        ) => {
+            check_message(&nested.ipc_message, nested.arrow_data.len())?;
+            let mut all = nested.dictionaries.iter();
+            return all.try_for_each(|one| check_message(&one.ipc_message, one.arrow_data.len()));
+        }
+        Some(Value::NullValue(data_type)) => return check_type(data_type),
+        Some(Value::DictionaryValue(value)) => value.value.as_deref(),
+        Some(Value::RunEndEncodedValue(value)) => value.value.as_deref(),
+        Some(Value::UnionValue(value)) => value.value.as_deref(),
+        _ => None,
+    };
+    within.map_or(Ok(()), check_literal)
+}
+
+fn check_type(data_type: &ArrowType) -> Result<()> {
+    // What is no type is refused where it is decoded.
+    DataType::try_from(data_type).map_or(Ok(()), |data_type| ipc::check_type(&data_type))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Wire types are flat, because the limit does not bound recursion.
 
-use std::fmt::Display;
+use std::{fmt::Display, panic::catch_unwind};
 
 use bincode::Options;
 use serde::{Serialize, de::DeserializeOwned};
@@ -38,8 +38,14 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
 /// # Errors
 /// `internal` if the bytes are not such a value.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    options()
-        .with_limit(MAX_VALUE_BYTES)
-        .deserialize(bytes)
-        .map_err(|error| Error::internal(format!("bad message from a peer: {error}")))
+    // A deadline that a peer sends is added to the time, which panics beyond all times.
+    let read = catch_unwind(|| options().with_limit(MAX_VALUE_BYTES).deserialize(bytes));
+    match read {
+        Ok(read) => read.map_err(|error| bad(&error)),
+        Err(_) => Err(bad(&"a time that there is not")),
+    }
+}
+
+fn bad(what: &dyn Display) -> Error {
+    Error::internal(format!("bad message from a peer: {what}"))
 }

@@ -16,6 +16,7 @@ mod slt;
 mod stores;
 mod traps;
 
+mod bad_bytes;
 mod codec;
 mod command;
 mod explain;

@@ -3,18 +3,21 @@
 //! The bytes come from a peer, so they are decoded with validation and off the reactor, where even
 //! a panic of the decoder is only an error.
 
-use std::{hash::BuildHasher, io::Cursor, sync::Arc};
+use std::{hash::BuildHasher, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, RecordBatch},
     compute::concat_batches,
     datatypes::SchemaRef,
-    ipc::reader::StreamReader,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 use hashbrown::{DefaultHashBuilder, HashTable};
-use keyloom_common::{BlobId, Error, Result, store::KeyColumns};
+use keyloom_common::{
+    BlobId, Error, Result,
+    ipc::{decode_all, decode_schema},
+    store::KeyColumns,
+};
 
 use super::{
     Fetched, Found, Place, Request, Store, Values,
@@ -53,11 +56,7 @@ impl MemoryStore {
     /// # Errors
     /// `invalid` if the contents are no Arrow IPC stream.
     pub(crate) async fn read_schema(content: Bytes) -> Result<SchemaRef> {
-        blocking(move || {
-            let reader = StreamReader::try_new(Cursor::new(content), None).map_err(not_ipc)?;
-            Ok(reader.schema())
-        })
-        .await
+        blocking(move || decode_schema(content).map_err(|error| not_ipc(&error))).await
     }
 
     fn try_new(rows: RecordBatch, key: &KeyColumns) -> Result<Self> {
@@ -148,13 +147,11 @@ fn hash(keys: &Keys, key: usize, hasher: &DefaultHashBuilder) -> u64 {
 }
 
 fn decode(content: Bytes) -> Result<RecordBatch> {
-    let reader = StreamReader::try_new(Cursor::new(content), None).map_err(not_ipc)?;
-    let schema = reader.schema();
-    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(not_ipc)?;
+    let (schema, batches) = decode_all(content).map_err(|error| not_ipc(&error))?;
     Ok(concat_batches(&schema, &batches)?)
 }
 
-fn not_ipc(error: arrow::error::ArrowError) -> Error {
+fn not_ipc(error: &Error) -> Error {
     Error::invalid(format!("its contents cannot be read as an Arrow IPC stream: {error}"))
 }
 

@@ -1,0 +1,209 @@
+//! Encodings of all that processes say to each other, to be damaged.
+
+use std::{slice::from_ref, sync::Arc};
+
+use anyhow::Result;
+use arrow::{
+    array::{
+        ArrayRef, BooleanArray, Decimal128Array, DictionaryArray, FixedSizeBinaryArray,
+        FixedSizeListArray, Int32Array, Int64Array, Int64Builder, LargeListArray, LargeStringArray,
+        ListArray, ListViewArray, MapBuilder, NullArray, RecordBatch, RunArray, StringArray,
+        StringBuilder, StringViewArray, StructArray, TimestampSecondArray, UnionArray,
+    },
+    buffer::ScalarBuffer,
+    datatypes::{DataType, Field, Int32Type, Int64Type, Schema, UnionFields},
+};
+use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
+use keyloom_client::{MemoryOptions, Session, load_kv};
+use keyloom_common::{
+    AttemptId, BlobId, Error, JobId, StageId, TaskId, WorkerId,
+    input::{CsvOptions, Fingerprint, Format, InputSpec},
+    ipc::encode_all,
+    plan::encode_plan,
+    report::JobSummary,
+    rpc::{
+        Assignment, Chunk, ClientApiRequest, ClientApiResponse, Next, Order, TaskOutput, Work,
+        WorkerApiRequest, WorkerApiResponse, bincode::encode,
+    },
+    store::{
+        Figures, ForcedAccess, KeyColumns, LancePin, LanceSpec, ManifestId, OnDuplicateKey,
+        Snapshot, StoreDescription, StoreKey, StoreKind, StoreSpec,
+    },
+};
+
+use crate::harness::{batch, column, ints, strings};
+
+/// A column of three rows of each kind of types.
+fn columns() -> Vec<ArrayRef> {
+    let numbers = || Int64Array::from(vec![Some(1), None, Some(3)]);
+    let lists = || [Some(vec![Some(1), None]), None, Some(vec![])];
+    let pairs = [Some([Some(1), None]), None, Some([None, Some(2)])];
+    let words = || StringArray::from(vec![Some("one"), None, Some("three")]);
+    let long = "a text that does not stand in its view";
+    let dictionary: DictionaryArray<Int32Type> = ["a", "b", "a"].into_iter().collect();
+    let runs = RunArray::<Int32Type>::try_new(&Int32Array::from(vec![1, 3]), &ints([7_i64, 8]));
+    let field = |name: &str, data_type| Arc::new(Field::new(name, data_type, true));
+    let structs = StructArray::from(vec![(field("n", DataType::Int64), column(numbers()))]);
+    let mut maps = MapBuilder::new(None, StringBuilder::new(), Int64Builder::new());
+    for key in ["a", "b", "c"] {
+        maps.keys().append_value(key);
+        maps.values().append_value(1);
+        maps.append(true).unwrap();
+    }
+    let kinds = [field("n", DataType::Int64), field("s", DataType::Utf8)];
+    let kinds = UnionFields::try_new([0_i8, 1], kinds).unwrap();
+    let which = ScalarBuffer::from(vec![0_i8, 1, 0]);
+    let children = vec![column(numbers()), column(words())];
+    let decimals = Decimal128Array::from(vec![Some(1), None, Some(3)]);
+    let times = TimestampSecondArray::from(vec![Some(1), None, Some(3)]);
+    let binary = FixedSizeBinaryArray::try_from_iter([[1_u8, 2], [3, 4], [5, 6]].into_iter());
+    vec![
+        column(numbers()),
+        column(words()),
+        column(LargeStringArray::from(vec![Some("one"), None, Some("three")])),
+        column(StringViewArray::from(vec![Some(long), None, Some("short")])),
+        column(BooleanArray::from(vec![Some(true), None, Some(false)])),
+        column(NullArray::new(3)),
+        column(binary.unwrap()),
+        column(decimals.with_precision_and_scale(10, 2).unwrap()),
+        column(times.with_timezone("+01:00")),
+        column(ListArray::from_iter_primitive::<Int64Type, _, _>(lists())),
+        column(LargeListArray::from_iter_primitive::<Int64Type, _, _>(lists())),
+        column(ListViewArray::from_iter_primitive::<Int64Type, _, _>(lists())),
+        column(FixedSizeListArray::from_iter_primitive::<Int64Type, _, _>(pairs, 2)),
+        column(structs),
+        column(maps.finish()),
+        column(dictionary),
+        column(runs.unwrap()),
+        column(UnionArray::try_new(kinds, which, None, children).unwrap()),
+    ]
+}
+
+/// A stream of each column, and one of all of them.
+pub(super) fn streams() -> Vec<Vec<u8>> {
+    let columns = columns();
+    let stream = |columns: &[ArrayRef]| {
+        let named = columns.iter().enumerate();
+        let named = named.map(|(at, column)| (format!("c{at}"), Arc::clone(column), true));
+        let batch = RecordBatch::try_from_iter_with_nullable(named).unwrap();
+        encode_all(&batch.schema(), from_ref(&batch)).unwrap().to_vec()
+    };
+    columns.iter().map(from_ref).chain([&columns[..]]).map(stream).collect()
+}
+
+const STATEMENTS: [&str; 6] = [
+    "SELECT id, kv_get(kv_get(id)['parent'], on_error => 'null')['name'] AS name, CASE WHEN \
+     kind = 'user' THEN kv_exists(other) END AS known FROM t WHERE kv_exists(id) AND other > 1",
+    "SELECT id, kv_get(id, on_error => 'null')['name'] AS name FROM lines WHERE n > 1",
+    "SELECT kind, count(*) AS n, max(other) AS m FROM t GROUP BY kind ORDER BY m DESC LIMIT 3",
+    "SELECT id, row_number() OVER (PARTITION BY kind ORDER BY id) AS n FROM t",
+    "SELECT * FROM (VALUES (1, 'a'), (2, NULL)) AS v(n, s) JOIN t ON v.n = t.id",
+    "SELECT id, make_array(1, 2, 3) AS l, named_struct('a', 1) AS s FROM t WHERE kind IN ('a')",
+];
+
+/// Physical plans, as clients submit them.
+pub(super) async fn plans() -> Result<Vec<Vec<u8>>> {
+    let session = Session::embedded().await?;
+    let kinds = strings(["user", "item", "user"]);
+    let table =
+        [("id", ints(1_i64..4)), ("other", ints([Some(4_i64), None, Some(2)])), ("kind", kinds)];
+    session.register_batches("t", &[batch(table)])?;
+    let names = strings(["one", "two", "three"]);
+    let store = [("key", ints(1_i64..4)), ("name", names), ("parent", ints([2_i64, 3, 1]))];
+    session.attach(load_kv("items", MemoryOptions::batch(batch(store), "key"))?, "items").await?;
+    session.set_kv("items")?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("lines.csv").to_string_lossy().into_owned();
+    std::fs::write(&path, "id,n\n1,2\n2,3\n")?;
+    session.register("lines", path.as_str()).await?;
+    let mut plans = Vec::new();
+    for sql in STATEMENTS {
+        let (state, logical) = session.sql(sql).await?.into_parts();
+        let logical = state.optimize(&logical)?;
+        let planner = DefaultPhysicalPlanner::default();
+        let plan = planner.create_physical_plan(&logical, &state).await?;
+        plans.push(encode_plan(&plan)?.to_vec());
+    }
+    Ok(plans)
+}
+
+fn store() -> StoreSpec {
+    let lance = LanceSpec {
+        uri: "s3://bucket/items.lance".to_owned(),
+        key: Some(StoreKey::Columns(KeyColumns::one("id"))),
+        pin: Some(LancePin::Tag("best".to_owned())),
+        storage_profile: Some("west".to_owned()),
+        on_duplicate_key: OnDuplicateKey::First,
+        access: ForcedAccess::default(),
+    };
+    StoreSpec { name: "items".to_owned(), kind: StoreKind::Lance(lance) }
+}
+
+fn description() -> StoreDescription {
+    let id = Field::new("id", DataType::Int64, false);
+    let names = Field::new("names", DataType::new_list(DataType::Utf8, true), true);
+    StoreDescription {
+        schema: Arc::new(Schema::new(vec![id, names])),
+        snapshot: Snapshot::Version { number: 7, manifest: ManifestId::of(1, Some("transaction")) },
+        figures: Some(Figures { rows: 1000, value_bytes: vec![8, 100], ..Figures::default() }),
+        primary_key: Some(KeyColumns::one("id")),
+    }
+}
+
+fn input() -> InputSpec {
+    InputSpec {
+        path: "/data/*.csv".to_owned(),
+        format: Some(Format::Csv),
+        columns: Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)])),
+        csv: CsvOptions::default(),
+        given: vec!["header".to_owned()],
+        infer_bytes: 1 << 20,
+        storage_profile: None,
+        hive_partitioning: true,
+        pin: None,
+        piece_bytes: 1 << 20,
+    }
+}
+
+fn attempt() -> AttemptId {
+    let stage = StageId { job: JobId::from_u128(1), index: 2 };
+    AttemptId { task: TaskId { stage, index: 3 }, number: 4 }
+}
+
+/// Requests and answers, as they travel between processes.
+pub(super) fn messages() -> Vec<Vec<u8>> {
+    let (worker, attempt) = (WorkerId::from_u128(5), attempt());
+    let chunk = || Chunk::from(bytes::Bytes::from(vec![7_u8; 100]));
+    let known = Fingerprint([1; 32]);
+    let id = BlobId::of(b"content");
+    let of_client = [
+        ClientApiRequest::PutBlob { id, offset: 0, total: 200, part: chunk() },
+        ClientApiRequest::DescribeStore { spec: store() },
+        ClientApiRequest::DescribeInput { spec: input(), known: Some(known) },
+    ];
+    let to_client = [
+        ClientApiResponse::DescribeStore(Ok(description())),
+        ClientApiResponse::Next(Ok(Next::Chunk { stream: 1, chunk: chunk() })),
+        ClientApiResponse::Next(Ok(Next::Done(JobSummary::default()))),
+        ClientApiResponse::Submit(Err(Error::invalid("it is wrong"))),
+    ];
+    let outcome = Ok(TaskOutput::Store(description()));
+    let of_worker = [
+        WorkerApiRequest::Heartbeat { worker, attempts: vec![attempt; 3] },
+        WorkerApiRequest::Deliver { worker, attempt, sequence: 1, chunk: chunk() },
+        WorkerApiRequest::Finish { worker, attempt, outcome },
+    ];
+    let describe_store = Assignment { attempt, work: Work::DescribeStore(store()) };
+    let describe_input = Assignment { attempt, work: Work::DescribeInput(input(), Some(known)) };
+    let orders = vec![
+        Order::Start(Box::new(describe_store)),
+        Order::Start(Box::new(describe_input)),
+        Order::Stop(attempt),
+    ];
+    let to_worker = WorkerApiResponse::Orders(Ok(orders));
+    let mut messages: Vec<_> = of_client.iter().map(encode).collect();
+    messages.extend(to_client.iter().map(encode));
+    messages.extend(of_worker.iter().map(encode));
+    messages.push(encode(&to_worker));
+    messages.into_iter().collect::<Result<_, _>>().unwrap()
+}
