@@ -6,7 +6,7 @@ use std::{
 };
 
 use keyloom_common::{
-    BlobId, Error, JobId, Result,
+    BlobId, Error, ErrorKind, JobId, Result,
     background::Background,
     input::{Fingerprint, InputAnswer, InputSpec},
     report::WorkerStatus,
@@ -110,20 +110,22 @@ impl Connection {
         F: Future<Output = Result<T>>,
     {
         let mut tries = 0;
+        let mut unanswered = None;
         loop {
             let error = match question(self.client()).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            if !connection_failed(&error) || tries == ASK_AGAIN {
+            if !connection_failed(&error) {
                 return Err(error);
+            }
+            if tries == ASK_AGAIN {
+                // It names the address.
+                return Err(unanswered.unwrap_or(error));
             }
             tries += 1;
             tokio::time::sleep(Duration::from_millis(100) * tries).await;
-            // If nobody answers now, the next question says so.
-            if let Err(error) = self.reconnect().await {
-                tracing::debug!(%error, "the connection could not be opened again");
-            }
+            unanswered = self.reconnect().await.err();
         }
     }
 
@@ -138,7 +140,16 @@ impl Connection {
 
     /// Makes sure that the coordinator holds this.
     pub(crate) async fn ensure_blob(&self, id: BlobId, content: &Chunk) -> Result<()> {
-        self.ask(|client| self.ensure_blob_over(client, id, content)).await
+        let mut sent = self.ask(|client| self.ensure_blob_over(client, id, content)).await;
+        for _ in 0..ASK_AGAIN {
+            // Its first parts went with a connection that is no more.
+            let Err(error) = &sent else { break };
+            if error.kind() != ErrorKind::Unavailable || connection_failed(error) {
+                break;
+            }
+            sent = self.ask(|client| self.ensure_blob_over(client, id, content)).await;
+        }
+        sent
     }
 
     async fn ensure_blob_over(

@@ -3,7 +3,7 @@
 
 use crate::{
     error::{Error, Result},
-    stack::STACK_BYTES,
+    stack::{BLOCKING_THREADS, STACK_BYTES},
 };
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -24,6 +24,7 @@ impl Background {
             .thread_name(name)
             .worker_threads(threads)
             .thread_stack_size(STACK_BYTES)
+            .max_blocking_threads(BLOCKING_THREADS)
             .enable_all()
             .build()
             .map_err(|error| Error::resource_exhausted(format!("no threads: {error}")))?;

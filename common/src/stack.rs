@@ -15,7 +15,10 @@ use crate::error::Error;
 pub const MAX_DEPTH: usize = 1_024;
 
 /// The stack of a thread that meets plans, in bytes.
-pub const STACK_BYTES: usize = 512 << 20;
+pub const STACK_BYTES: usize = 128 << 20;
+
+/// The most threads of a runtime that wait for disks and the like.
+pub const BLOCKING_THREADS: usize = 128;
 
 /// What must be left of a stack, so that no other is needed.
 const ENOUGH_BYTES: usize = STACK_BYTES / 4 * 3;

@@ -4,13 +4,13 @@
 //! one that is not whole while its client is there. A client that finds one gone sends it again.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
 use arrow::array::RecordBatch;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use keyloom_common::{
     BlobId, Error, ErrorKind, JobId, Result,
     rpc::{BlobPart, Chunk},
@@ -30,6 +30,9 @@ pub(crate) struct Blobs {
 struct State {
     whole: HashMap<BlobId, Blob>,
     partial: HashMap<BlobId, Partial>,
+    /// The jobs that hold blobs, or may. What another puts would never be released.
+    holders: HashSet<JobId>,
+    /// What all take, partial ones as much as they will when they are whole.
     bytes: u64,
 }
 
@@ -52,10 +55,18 @@ enum Content {
 
 #[derive(Debug)]
 struct Partial {
-    bytes: BytesMut,
+    parts: Parts,
     total: u64,
     owner: OwnedBy,
     used: Instant,
+}
+
+#[derive(Debug)]
+enum Parts {
+    /// With room for all.
+    Some(Vec<u8>),
+    /// All are there, and their hash is computed. Whoever sends the last again does so, too.
+    All(Bytes),
 }
 
 /// The blobs that are held for a job, until this is dropped.
@@ -97,65 +108,95 @@ impl Blobs {
             // They come at once, and have no bytes whose hash could be their name.
             Chunk::Batches(rows) => {
                 let rows = Content::Rows { rows: Arc::downgrade(&rows), held: None };
-                return self.hold_content(id, rows, None);
+                return self.hold_content(&mut self.lock(), id, rows, None);
             }
         };
+        let end = offset.checked_add(part.len() as u64).filter(|end| *end <= total);
+        let end = end.ok_or_else(|| {
+            let length = part.len();
+            Error::invalid(format!(
+                "blob {id}: part at {offset} of {length} bytes goes beyond its {total}"
+            ))
+        })?;
+        if offset == 0 && end == total {
+            return self.insert(id, part);
+        }
+        match self.add_part(owner, id, offset, total, &part)? {
+            Some(bytes) => self.insert(id, bytes),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds a part, and answers all bytes if they are there now.
+    fn add_part(
+        &self,
+        owner: &Owner,
+        id: BlobId,
+        offset: u64,
+        total: u64,
+        part: &[u8],
+    ) -> Result<Option<Bytes>> {
         let mut state = self.lock();
         if state.whole.contains_key(&id) {
-            return Ok(());
+            return Ok(None);
         }
-        if offset == 0 && part.len() as u64 == total {
-            drop(state);
-            return self.insert(id, part, None);
+        if offset == 0 && !state.partial.contains_key(&id) {
+            self.reserve(&mut state, total)?;
+            state.partial.insert(id, Partial::new(owner, total)?);
+            state.bytes += total;
         }
-        self.reserve(&mut state, part.len() as u64)?;
-        let partial = state.partial.entry(id).or_insert_with(|| Partial {
-            bytes: BytesMut::new(),
-            total,
-            owner: owner.owned(),
-            used: Instant::now(),
-        });
-        partial.owner = owner.owned();
-        let have = partial.bytes.len() as u64;
-        if partial.total != total || offset > have || offset + part.len() as u64 > total {
+        // Another may have sent it too, whose part of it went with him.
+        let partial = state.partial.get_mut(&id).ok_or_else(|| does_not_follow(id, offset, 0))?;
+        if partial.total != total {
             return Err(Error::invalid(format!(
-                "blob {id}: part at {offset} does not follow {have}"
+                "blob {id}: it has {} bytes, and not {total}",
+                partial.total
             )));
         }
-        if offset < have {
-            return Ok(());
-        }
-        partial.bytes.extend_from_slice(&part);
+        partial.owner = owner.owned();
         partial.used = Instant::now();
-        state.bytes += part.len() as u64;
-        if offset + (part.len() as u64) < total {
-            return Ok(());
-        }
-        let Some(partial) = state.partial.remove(&id) else { return Ok(()) };
-        state.bytes -= total;
-        drop(state);
-        self.insert(id, partial.bytes.freeze(), None)
+        partial.add(id, offset, part)
     }
 
     /// Holds a blob that the coordinator made for a job.
+    ///
+    /// # Errors
+    /// `cancelled` if the job has ended: nobody would release it.
     pub(crate) fn put_for_job(&self, job: JobId, bytes: Bytes) -> Result<BlobId> {
         let id = BlobId::of(&bytes);
-        self.insert(id, bytes, Some(job))?;
+        self.hold_content(&mut self.lock(), id, Content::Bytes(bytes), Some(job))?;
         Ok(id)
     }
 
-    fn insert(&self, id: BlobId, bytes: Bytes, job: Option<JobId>) -> Result<()> {
-        if job.is_none() && BlobId::of(&bytes) != id {
-            return Err(Error::invalid(format!("blob {id}: the bytes have another hash")));
+    /// Takes the whole of a blob, in the place of its parts.
+    fn insert(&self, id: BlobId, bytes: Bytes) -> Result<()> {
+        // Not under the lock: it takes its time.
+        let right = BlobId::of(&bytes) == id;
+        let mut state = self.lock();
+        if right {
+            state.forget_partial(id);
+            return self.hold_content(&mut state, id, Content::Bytes(bytes), None);
         }
-        self.hold_content(id, Content::Bytes(bytes), job)
+        // Others may have begun it again meanwhile.
+        if state.partial.get(&id).is_some_and(|partial| partial.is(&bytes)) {
+            state.forget_partial(id);
+        }
+        Err(Error::invalid(format!("blob {id}: the bytes have another hash")))
     }
 
-    fn hold_content(&self, id: BlobId, content: Content, job: Option<JobId>) -> Result<()> {
-        let mut state = self.lock();
+    fn hold_content(
+        &self,
+        state: &mut State,
+        id: BlobId,
+        content: Content,
+        job: Option<JobId>,
+    ) -> Result<()> {
+        if job.is_some_and(|job| !state.holders.contains(&job)) {
+            return Err(Error::cancelled("the job was stopped"));
+        }
         if !state.whole.contains_key(&id) {
             let bytes = content.bytes();
-            self.reserve(&mut state, bytes)?;
+            self.reserve(state, bytes)?;
             state.bytes += bytes;
             state.whole.insert(id, Blob { content, jobs: Vec::new(), used: Instant::now() });
         }
@@ -168,11 +209,14 @@ impl Blobs {
     /// Makes room, if need be by dropping blobs that no job uses, those first that were not used for
     /// the longest time.
     fn reserve(&self, state: &mut State, bytes: u64) -> Result<()> {
-        if state.bytes + bytes > self.max_bytes {
+        // Not for what has no room at all, whatever others lose.
+        let room = self.max_bytes.checked_sub(bytes);
+        let is_full = |state: &State| room.is_none_or(|room| state.bytes > room);
+        if is_full(state) {
             state.expire(self.ttl);
         }
-        while state.bytes + bytes > self.max_bytes && state.forget_oldest() {}
-        if state.bytes + bytes > self.max_bytes {
+        while room.is_some() && is_full(state) && state.forget_oldest() {}
+        if is_full(state) {
             return Err(Error::resource_exhausted(format!(
                 "in-memory tables and stores take more than blob_bytes = {} bytes on the \
                  coordinator; raise it, or put the rows into files",
@@ -190,6 +234,7 @@ impl Blobs {
     ) -> Result<HeldBlobs> {
         let held = HeldBlobs { blobs: Arc::clone(self), job };
         let mut state = self.lock();
+        state.holders.insert(job);
         for id in ids {
             let blob = state.whole.get_mut(&id).ok_or_else(|| gone(id))?;
             if !blob.content.hold() {
@@ -204,6 +249,7 @@ impl Blobs {
     /// Lets go of all that was held for a job.
     fn release(&self, job: JobId) {
         let mut state = self.lock();
+        state.holders.remove(&job);
         let mut rows = Vec::new();
         for blob in state.whole.values_mut().filter(|blob| blob.jobs.contains(&job)) {
             blob.jobs.retain(|holder| *holder != job);
@@ -281,9 +327,58 @@ impl State {
         });
         self.partial.retain(|_, partial| {
             let keep = partial.used.elapsed() < ttl && partial.owner.is_here();
-            *bytes -= if keep { 0 } else { partial.bytes.len() as u64 };
+            *bytes -= if keep { 0 } else { partial.total };
             keep
         });
+    }
+
+    fn forget_partial(&mut self, id: BlobId) {
+        if let Some(partial) = self.partial.remove(&id) {
+            self.bytes -= partial.total;
+        }
+    }
+}
+
+impl Partial {
+    /// Takes room for all at once: to grow is to copy, and takes twice as much meanwhile. Memory is
+    /// only taken by what is written.
+    fn new(owner: &Owner, total: u64) -> Result<Self> {
+        let mut bytes = Vec::new();
+        let room = usize::try_from(total).ok().filter(|total| {
+            // What cannot be had must not end the process.
+            bytes.try_reserve_exact(*total).is_ok()
+        });
+        if room.is_none() {
+            return Err(Error::resource_exhausted(format!(
+                "the coordinator has no memory for a blob of {total} bytes; put the rows into files"
+            )));
+        }
+        let (parts, owner) = (Parts::Some(bytes), owner.owned());
+        Ok(Self { parts, total, owner, used: Instant::now() })
+    }
+
+    /// Adds what is new of a part, and answers all bytes if that was the last one.
+    fn add(&mut self, id: BlobId, offset: u64, part: &[u8]) -> Result<Option<Bytes>> {
+        let end = offset + part.len() as u64;
+        let bytes = match &mut self.parts {
+            Parts::Some(bytes) => bytes,
+            Parts::All(bytes) => return Ok((end == self.total).then(|| bytes.clone())),
+        };
+        let have = bytes.len() as u64;
+        let known = have.checked_sub(offset).ok_or_else(|| does_not_follow(id, offset, have))?;
+        let known = usize::try_from(known).unwrap_or(usize::MAX);
+        bytes.extend_from_slice(part.get(known..).unwrap_or_default());
+        if (bytes.len() as u64) < self.total {
+            return Ok(None);
+        }
+        let all = Bytes::from(std::mem::take(bytes));
+        self.parts = Parts::All(all.clone());
+        Ok(Some(all))
+    }
+
+    /// Whether these are its bytes.
+    fn is(&self, bytes: &Bytes) -> bool {
+        matches!(&self.parts, Parts::All(all) if all.as_ptr() == bytes.as_ptr())
     }
 }
 
@@ -327,6 +422,13 @@ const GONE: &str = "is not held by the coordinator (any more)";
 
 fn gone(id: BlobId) -> Error {
     Error::not_found(format!("blob {id} {GONE}; submit again"))
+}
+
+/// What is answered to a part whose predecessors are not there (any more): begun again, it works.
+fn does_not_follow(id: BlobId, offset: u64, have: u64) -> Error {
+    Error::unavailable(format!(
+        "blob {id}: part at {offset} does not follow {have}; send it again from its start"
+    ))
 }
 
 /// Whether a job was refused because a blob that it reads was dropped after it had been sent.
@@ -414,14 +516,75 @@ mod tests {
 
     #[test]
     fn a_part_of_a_blob_goes_with_its_client() {
-        let blobs = Arc::new(Blobs::new(10, Duration::from_secs(600)));
+        let blobs = Arc::new(Blobs::new(20, Duration::from_secs(600)));
         let (owner, id) = (Owner::default(), BlobId::of(b"hello world"));
         blobs.put_part(&owner, id, 0, 11, Bytes::from_static(b"hello").into()).unwrap();
         blobs.expire();
-        assert_eq!(blobs.lock().bytes, 5);
+        assert_eq!(blobs.lock().bytes, 11);
         drop(owner);
         blobs.expire();
         assert_eq!(blobs.lock().bytes, 0);
+        // Another sends it too, and had nothing to send of what is gone.
+        let put = |offset: u64, part: &'static [u8]| {
+            let part = Bytes::from_static(part).into();
+            blobs.put_part(&Owner::default(), id, offset, 11, part)
+        };
+        assert_eq!(put(5, b" world").unwrap_err().kind(), ErrorKind::Unavailable);
+        put(0, b"hello").unwrap();
+        blobs.expire();
+        assert_eq!(put(5, b" world").unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn a_blob_has_room_for_its_rest_from_its_first_part_on() {
+        let blobs = Arc::new(Blobs::new(11, Duration::from_secs(600)));
+        let (owner, id) = (Owner::default(), BlobId::of(b"hello world"));
+        let put = |id: BlobId, offset: u64, total: u64, part: &'static [u8]| {
+            blobs.put_part(&owner, id, offset, total, Bytes::from_static(part).into())
+        };
+        put(id, 0, 11, b"hello").unwrap();
+        let full = put(BlobId::of(b"other"), 0, 5, b"other").unwrap_err();
+        assert_eq!(full.kind(), ErrorKind::ResourceExhausted);
+        put(id, 5, 11, b" wor").unwrap();
+        // Another's parts may have another size.
+        put(id, 3, 11, b"lo world").unwrap();
+        assert!(blobs.has(id));
+        assert_eq!(blobs.lock().bytes, 11);
+        assert!(blobs.lock().partial.is_empty());
+    }
+
+    #[test]
+    fn parts_that_cannot_be_right_are_refused_and_leave_nothing() {
+        let blobs = Arc::new(Blobs::new(100, Duration::from_secs(600)));
+        let (owner, id) = (Owner::default(), BlobId::of(b"hello world"));
+        let put = |offset: u64, total: u64, part: &'static [u8]| {
+            blobs.put_part(&owner, id, offset, total, Bytes::from_static(part).into())
+        };
+        let kind = |put: Result<()>| put.unwrap_err().kind();
+        assert_eq!(kind(put(0, u64::MAX, b"hello")), ErrorKind::ResourceExhausted);
+        assert_eq!(kind(put(u64::MAX, 11, b"hello")), ErrorKind::Invalid);
+        assert_eq!(kind(put(0, 4, b"hello")), ErrorKind::Invalid);
+        assert_eq!(blobs.lock().bytes, 0);
+        put(0, 11, b"hello").unwrap();
+        assert_eq!(kind(put(5, 12, b" world")), ErrorKind::Invalid);
+        assert_eq!(kind(put(6, 11, b"world")), ErrorKind::Unavailable);
+        assert_eq!(kind(put(5, 11, b" there")), ErrorKind::Invalid);
+        assert_eq!(blobs.lock().bytes, 0);
+        assert!(!blobs.has(id) && blobs.lock().partial.is_empty());
+    }
+
+    #[test]
+    fn nothing_is_put_for_a_job_that_has_ended() {
+        let (blobs, job) = (blobs(10), JobId::from_u128(1));
+        let held = blobs.hold(job, []).unwrap();
+        let id = blobs.put_for_job(job, Bytes::from_static(b"one")).unwrap();
+        assert_eq!(blobs.lock().whole[&id].jobs, [job]);
+        drop(held);
+        let error = blobs.put_for_job(job, Bytes::from_static(b"two")).unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Cancelled, "the job was stopped"));
+        blobs.expire();
+        assert_eq!(blobs.lock().bytes, 0);
+        assert!(blobs.lock().whole.is_empty());
     }
 
     #[test]

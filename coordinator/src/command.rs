@@ -15,7 +15,7 @@ use figment::{
     Figment,
     providers::{Env, Format, Serialized, Toml},
 };
-use keyloom_common::stack::STACK_BYTES;
+use keyloom_common::stack::{BLOCKING_THREADS, STACK_BYTES};
 use tokio::{
     net::TcpListener,
     runtime::Builder,
@@ -67,7 +67,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     keyloom_common::allocator::keep_freed_bytes(settings.keep_freed_bytes);
     let mut runtime = Builder::new_multi_thread();
     // Plans may be deep.
-    let runtime = runtime.enable_all().thread_stack_size(STACK_BYTES).build();
+    let runtime = runtime.enable_all().thread_stack_size(STACK_BYTES);
+    let runtime = runtime.max_blocking_threads(BLOCKING_THREADS).build();
     let runtime = match runtime.context("no threads") {
         Ok(runtime) => runtime,
         Err(error) => return fail(1, &error),

@@ -17,8 +17,8 @@ pub struct Settings {
     pub scheduler: scheduler::Settings,
     /// The most connections at once. Default 1024.
     pub max_connections: usize,
-    /// A client that asked for nothing for so long loses its connection if all are taken, in
-    /// milliseconds; it opens another when it wants something. Default 10 s.
+    /// A connection over which nothing was asked for so long is closed if all are taken, in
+    /// milliseconds; its peer opens another when it wants something. Default 10 s.
     pub idle_connection_ms: u64,
     /// The most bytes that are received and not dealt with yet, of rows, plans and blobs on all
     /// connections: beyond, senders wait. A message that is larger is received alone. Default 256 MiB.
@@ -28,7 +28,7 @@ pub struct Settings {
     pub gather_memory_bytes: u64,
     /// How long an attempt whose rows are not due yet waits while half of that memory is taken, in
     /// milliseconds; then they are taken all the same. At most half of `rpc.call_timeout_ms`; 0 for no
-    /// wait. Default 2 s.
+    /// wait. Default 100 ms.
     pub gather_wait_ms: u64,
     /// The most bytes of task outputs in temporary files. Beyond, tasks whose rows are not due yet
     /// are put off. 0 for no files. Default 64 GiB.
@@ -87,7 +87,7 @@ impl Default for Settings {
             idle_connection_ms: 10_000,
             receive_bytes: 256 << 20,
             gather_memory_bytes: 64 << 20,
-            gather_wait_ms: 2_000,
+            gather_wait_ms: 100,
             gather_disk_bytes: 64 << 30,
             spill_folder: None,
             blob_bytes: 8 << 30,

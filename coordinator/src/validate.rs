@@ -75,6 +75,7 @@ impl scheduler::Settings {
         bounds.within("heartbeat_timeout_ms", self.heartbeat_timeout_ms, TIME_MS);
         bounds.within("no_worker_timeout_ms", self.no_worker_timeout_ms, TIME_MS);
         bounds.within("attempt_timeout_ms", self.attempt_timeout_ms, TIME_MS);
+        bounds.within("order_timeout_ms", self.order_timeout_ms, TIME_MS);
         bounds.within("max_task_deaths", self.max_task_deaths, TRIES);
         bounds.within("max_task_losses", self.max_task_losses, TRIES);
         bounds.within("question_slots", self.question_slots, COUNT);

@@ -21,7 +21,10 @@ use figment::{
     providers::{Env, Format, Serialized, Toml},
 };
 use keyloom_common::{
-    ErrorKind, allocator::keep_freed_bytes, rpc::parse_address, stack::STACK_BYTES,
+    ErrorKind,
+    allocator::keep_freed_bytes,
+    rpc::parse_address,
+    stack::{BLOCKING_THREADS, STACK_BYTES},
 };
 use tokio::{
     runtime::Builder,
@@ -86,7 +89,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let mut runtime = Builder::new_multi_thread();
     let runtime = runtime.worker_threads(slots.max(1) as usize).enable_all();
     // The plans of fragments may be deep.
-    let runtime = runtime.thread_stack_size(STACK_BYTES);
+    let runtime = runtime.thread_stack_size(STACK_BYTES).max_blocking_threads(BLOCKING_THREADS);
     let runtime = match runtime.build().context("no threads") {
         Ok(runtime) => runtime,
         Err(error) => return fail(1, &error),

@@ -84,6 +84,8 @@ impl Job {
             batch_rows: link.settings.batch_rows,
             discard,
         };
+        // Also if the caller gives up while it is being submitted.
+        let unless_started = CancelOnDrop { link: &link, id: Some(id) };
         send_contents(&link, &plan).await?;
         match link.connection.submit(submission.clone()).await {
             // What no job used yet may have made room for others.
@@ -93,6 +95,7 @@ impl Job {
             }
             submitted => submitted?,
         }
+        unless_started.disarm();
         let renewing = link.connection.spawn(renew(Arc::downgrade(&link), id));
         Ok(Self {
             _renewing: AbortOnDropHandle::new(renewing),
@@ -180,7 +183,7 @@ impl Job {
                 }
                 Next::Done(summary) => {
                     self.summary = Some(summary);
-                    self.forget();
+                    forget(&self.link, self.id);
                 }
             }
         }
@@ -221,23 +224,43 @@ impl Job {
     pub async fn cancel(self) -> Result<()> {
         self.link.connection.cancel(self.id).await
     }
-
-    /// Lets the coordinator forget the job.
-    fn forget(&self) {
-        let (link, id) = (Arc::clone(&self.link), self.id);
-        drop(self.link.connection.spawn(async move {
-            // A coordinator that is not told forgets by itself, later.
-            let _ = link.connection.cancel(id).await;
-        }));
-    }
 }
 
 impl Drop for Job {
     fn drop(&mut self) {
         if self.summary.is_none() {
-            self.forget();
+            forget(&self.link, self.id);
         }
     }
+}
+
+/// A job that is cancelled when this is dropped.
+struct CancelOnDrop<'a> {
+    link: &'a Arc<Link>,
+    id: Option<JobId>,
+}
+
+impl CancelOnDrop<'_> {
+    fn disarm(mut self) {
+        self.id = None;
+    }
+}
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            forget(self.link, id);
+        }
+    }
+}
+
+/// Lets the coordinator forget a job.
+fn forget(link: &Arc<Link>, id: JobId) {
+    let told = Arc::clone(link);
+    drop(link.connection.spawn(async move {
+        // A coordinator that is not told forgets by itself, later.
+        let _ = told.connection.cancel(id).await;
+    }));
 }
 
 /// Says again and again that a job's client is there.

@@ -97,6 +97,9 @@ fn only_queries() -> Error {
     )
 }
 
+/// How many levels deep functions are left with the names by which they were called.
+const MOST_NAMED: usize = 8;
+
 /// Settles the calls of one statement.
 struct Binder<'a> {
     session: &'a Session,
@@ -118,7 +121,7 @@ impl VisitorMut for Binder<'_> {
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         self.depth -= 1;
         if let Expr::Function(call) = expr
-            && self.depth > 0
+            && self.depth > MOST_NAMED
         {
             self.call_by_own_name(call);
         }
@@ -141,7 +144,8 @@ fn called(call: &Call) -> Option<Function> {
 
 impl Binder<'_> {
     /// Calls a function by its own name, if it was called by another. DataFusion would name the
-    /// call's column by that other name and all that stands in it, and do so at each level.
+    /// call's column by that other name and all that stands in it, and do so at each level: a little
+    /// of that is left, so that equal calls in several clauses stay equal.
     fn call_by_own_name(&self, call: &mut Call) {
         if let [part] = call.name.0.as_slice()
             && let Some(ident) = part.as_ident()

@@ -30,6 +30,10 @@ where
         Ok(Err(RpcError::DeadlineExceeded)) | Err(_) => {
             Err(Error::timeout(format!("no answer from the peer within {timeout:?}")))
         }
+        // It did not come as far as the connection.
+        Ok(Err(RpcError::Send(reason))) => {
+            Err(Error::resource_exhausted(format!("a request cannot be sent: {reason}")))
+        }
         Ok(Err(error)) => Err(Error::unavailable(format!("{CONNECTION_FAILED}: {error}"))),
     }
 }

@@ -15,13 +15,14 @@ pub struct Limits {
     pub chunk_bytes: usize,
     /// How long connecting and the handshake may take, in milliseconds. Default 5 s.
     pub handshake_timeout_ms: u64,
-    /// How long a frame may take from its first byte to its last, in milliseconds. Default 60 s.
+    /// How long a frame that has begun may not go on, in milliseconds. Default 60 s.
     pub frame_timeout_ms: u64,
     /// How long a call may take, in milliseconds: so long a pause of a peer is waited out. A peer that
     /// is gone is noticed by `dead_peer_ms`. Default 2 minutes.
     pub call_timeout_ms: u64,
-    /// How long a peer's machine may leave what is sent to it unacknowledged before its connections
-    /// are given up, in milliseconds; a connection that rests is probed at a third of it. Default 15 s.
+    /// How long a peer's machine may leave the probes of a connection that rests unanswered, in
+    /// milliseconds. (What is sent to a peer that stands still waits for `call_timeout_ms`.)
+    /// Default 15 s.
     pub dead_peer_ms: u64,
     /// How long a call waits for something to happen before it answers that nothing did, in
     /// milliseconds. At most half of `call_timeout_ms`. Default 1 s.

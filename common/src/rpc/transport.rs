@@ -16,7 +16,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
-use tokio_util::io::poll_write_buf;
+use tokio_util::{io::poll_write_buf, sync::CancellationToken};
 
 use super::{
     Limits,
@@ -38,6 +38,7 @@ pub struct Transport<Item, SinkItem, S = TcpStream> {
     incoming: Incoming,
     outgoing: Outgoing,
     max_frame_bytes: usize,
+    ended: CancellationToken,
     messages: PhantomData<fn(SinkItem) -> Item>,
 }
 
@@ -48,8 +49,16 @@ impl<Item, SinkItem, S> Transport<Item, SinkItem, S> {
             incoming: Incoming::new(limits.max_frame_bytes, limits.frame_timeout(), room),
             outgoing: Outgoing::default(),
             max_frame_bytes: limits.max_frame_bytes,
+            ended: CancellationToken::new(),
             messages: PhantomData,
         }
+    }
+}
+
+impl<Item, SinkItem, S> Transport<Item, SinkItem, S> {
+    /// Cancelled once the peer has gone: a service may have answers to make, and does not see it.
+    pub fn ended(&self) -> CancellationToken {
+        self.ended.clone()
     }
 }
 
@@ -64,8 +73,11 @@ where
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Item>>> {
-        let Self { stream, incoming, .. } = &mut *self;
+        let Self { stream, incoming, ended, .. } = &mut *self;
         let frame = ready!(incoming.poll(stream, context)).transpose();
+        if !matches!(frame, Some(Ok(_))) {
+            ended.cancel();
+        }
         Poll::Ready(frame.map(|frame| {
             let frame = frame?;
             let read = || decode(&frame.message);
@@ -183,11 +195,13 @@ where
 /// Messages leave at once, and a peer whose machine or network is gone is noticed.
 fn set_options(stream: &TcpStream, limits: &Limits) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let (socket, bound) = (SockRef::from(stream), limits.dead_peer());
-    let probe = (bound / 3).max(Duration::from_secs(1));
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(probe).with_interval(probe))?;
+    let socket = SockRef::from(stream);
+    let probe = (limits.dead_peer() / 3).max(Duration::from_secs(1));
+    let probes = TcpKeepalive::new().with_time(probe).with_interval(probe).with_retries(2);
+    socket.set_tcp_keepalive(&probes)?;
+    // It also ends connections whose peers are there but take nothing.
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(bound))?;
+    socket.set_tcp_user_timeout(Some(limits.call_timeout() + limits.dead_peer()))?;
     Ok(())
 }
 

@@ -16,7 +16,10 @@ use keyloom_common::{
 };
 use tokio::sync::mpsc;
 
-use super::{Command, Finished, StageEvent, outputs::Outputs};
+use super::{
+    Command, Finished, StageEvent,
+    outputs::{Outputs, drop_apart},
+};
 use crate::scheduler::{Action, Event, Settings, State};
 
 /// The longest rest before the clock is looked at. What is missed beyond it was a pause of this
@@ -98,16 +101,23 @@ impl EventLoop {
         loop {
             let deadline = self.state.next_deadline();
             let rest = deadline.map_or(MAX_REST, |at| at.saturating_sub(self.clock.now()));
-            // Biased: heartbeats that queued during a stall are heard before silence is judged.
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {
                     Some(command) => self.handle(command),
                     None => return,
                 },
-                () = tokio::time::sleep(rest.clamp(MIN_REST, self.clock.max_rest())) => {
-                    self.event(Event::Tick);
+                () = tokio::time::sleep(rest.clamp(MIN_REST, self.clock.max_rest())) => {}
+            }
+            // Heartbeats that queued during a stall are heard before silence is judged; and it is
+            // judged however many commands come.
+            for _ in 0..commands.len() {
+                if let Ok(command) = commands.try_recv() {
+                    self.handle(command);
                 }
+            }
+            if self.state.next_deadline().is_some_and(|at| at <= self.clock.now()) {
+                self.event(Event::Tick);
             }
         }
     }
@@ -185,7 +195,7 @@ impl EventLoop {
             Action::TaskDone { attempt } => self.done(attempt),
             Action::Discard { attempt } => {
                 self.outputs.discard(attempt);
-                self.finished.remove(&attempt);
+                drop_apart(self.finished.remove(&attempt));
             }
             Action::StageFailed { stage, error } => {
                 tracing::warn!(%stage, %error, "stage failed");
@@ -235,7 +245,8 @@ impl EventLoop {
     fn forget(&mut self, stage: StageId) {
         self.stages.remove(&stage);
         self.outputs.discard_stage(stage);
-        self.finished.retain(|attempt, _| attempt.task.stage != stage);
+        let finished = self.finished.extract_if(|attempt, _| attempt.task.stage == stage);
+        drop_apart(finished.collect::<Vec<_>>());
     }
 
     fn worker_statuses(&self) -> Vec<WorkerStatus> {

@@ -14,7 +14,10 @@ use std::{
 };
 
 use keyloom_common::{AttemptId, Error, Result, StageId, WorkerId, rpc::Chunk};
-use tokio::time::{Instant, timeout};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout},
+};
 
 use crate::gather::{SpilledChunk, Spool, SpoolRoom};
 
@@ -54,7 +57,9 @@ enum Next {
     /// It waits for memory, so long at most: its attempt counts as waiting then.
     Wait(Duration),
     /// It goes to a file.
-    Spill,
+    Spill {
+        early: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -97,7 +102,7 @@ impl Outputs {
             let patience = match self.try_push(worker, attempt, sequence, &chunk, full)? {
                 Next::Taken => return Ok(()),
                 Next::Wait(patience) => patience,
-                Next::Spill => match self.room.spill(chunk.clone()).await? {
+                Next::Spill { early } => match self.room.spill(chunk.clone(), early).await? {
                     Some(spilled) => return self.push_spilled(worker, attempt, sequence, spilled),
                     None => {
                         full = true;
@@ -139,12 +144,13 @@ impl Outputs {
             *waiting_bytes += bytes;
             return Ok(Next::Wait(output.patience));
         }
-        match (output.spool.push(chunk), full) {
+        match (output.spool.push(chunk, early), full) {
             (true, _) => Ok(Next::Taken),
-            (false, false) => Ok(Next::Spill),
+            (false, false) => Ok(Next::Spill { early }),
             (false, true) if early => {
-                attempts.remove(&attempt);
+                drop_apart(attempts.remove(&attempt));
                 put_off.insert(attempt);
+                tracing::info!(%attempt, "put off: there is no room for its rows");
                 Err(not_wanted(attempt))
             }
             (false, true) => Err(self.room.full()),
@@ -182,20 +188,23 @@ impl Outputs {
     }
 
     pub(super) fn discard(&self, attempt: AttemptId) {
-        self.lock().attempts.remove(&attempt);
+        let gone = self.lock().attempts.remove(&attempt);
+        drop_apart(gone);
     }
 
     pub(super) fn discard_worker(&self, worker: WorkerId) {
         let mut state = self.lock();
         state.waiting.remove(&worker);
-        state.attempts.retain(|_, output| output.worker != worker);
+        let gone = state.attempts.extract_if(|_, output| output.worker == worker);
+        drop_apart(gone.collect::<Vec<_>>());
     }
 
     pub(super) fn discard_stage(&self, stage: StageId) {
         let mut state = self.lock();
         state.due.remove(&stage);
         state.put_off.retain(|attempt| attempt.task.stage != stage);
-        state.attempts.retain(|attempt, _| attempt.task.stage != stage);
+        let gone = state.attempts.extract_if(|attempt, _| attempt.task.stage == stage);
+        drop_apart(gone.collect::<Vec<_>>());
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -222,6 +231,14 @@ impl Drop for Waits<'_> {
         if let Some(output) = state.attempts.get_mut(&self.attempt) {
             output.patience = output.patience.saturating_sub(self.since.elapsed());
         }
+    }
+}
+
+/// Drops outputs where nobody waits for the disk that their files are on.
+pub(super) fn drop_apart<T: Send + 'static>(gone: T) {
+    match Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn_blocking(move || drop(gone))),
+        Err(_) => drop(gone),
     }
 }
 
@@ -341,17 +358,25 @@ mod tests {
     #[tokio::test]
     async fn where_files_are_full_early_rows_are_put_off_and_due_ones_are_an_error() {
         let patience = Patience { time: Duration::from_millis(1), attempts: 1 };
-        let rig = Rig::with_disk(3, patience, CHUNK as u64);
+        let rig = Rig::with_disk(3, patience, 3 * CHUNK as u64);
         rig.outputs.set_due(rig.stage, 0);
-        for (task, sequence) in [(1, 0), (0, 0), (1, 1)] {
+        for (task, sequence) in [(1, 0), (0, 0), (1, 1), (2, 0)] {
             rig.push(task, sequence).await.unwrap();
         }
-        assert_eq!(rig.push(2, 0).await.unwrap_err().kind(), ErrorKind::Cancelled);
+        assert_eq!(rig.push(2, 1).await.unwrap_err().kind(), ErrorKind::Cancelled);
         assert!(rig.outputs.take_put_off(rig.attempt(2)));
         assert!(!rig.outputs.take_put_off(rig.attempt(2)), "once");
-        let full = rig.push(0, 1).await.unwrap_err();
+        rig.push(0, 1).await.unwrap();
+        let mut sequence = 2;
+        let full = loop {
+            match rig.push(0, sequence).await {
+                Ok(()) => sequence += 1,
+                Err(full) => break full,
+            }
+        };
+        assert!(sequence < 5, "the place of what was put off, at most");
         assert_eq!(full.kind(), ErrorKind::ResourceExhausted);
-        assert!(full.message().contains("gather_disk_bytes = 10"), "{full}");
+        assert!(full.message().contains("gather_disk_bytes = 30"), "{full}");
     }
 
     #[tokio::test]
@@ -361,7 +386,9 @@ mod tests {
         rig.push(1, 0).await.unwrap();
         let mut waiting = Box::pin(rig.push(2, 0));
         assert!(futures::poll!(&mut waiting).is_pending());
-        rig.push(3, 0).now_or_never().expect("another waits").unwrap();
+        rig.push(3, 0).await.unwrap();
+        let patience = rig.outputs.lock().attempts[&rig.attempt(3)].patience;
+        assert_eq!(patience, Duration::from_secs(60), "another waits");
         drop(waiting);
         assert!(rig.push(2, 0).now_or_never().is_none(), "none waits any more");
     }

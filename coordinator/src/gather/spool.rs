@@ -14,7 +14,10 @@ use keyloom_common::{
     ipc::{decode_all, encode_all},
     rpc::Chunk,
 };
-use tokio::{sync::Notify, task::spawn_blocking};
+use tokio::{
+    sync::{Notify, Semaphore},
+    task::spawn_blocking,
+};
 
 use super::spill::{SpillFiles, Spilled};
 
@@ -24,15 +27,20 @@ pub(crate) struct SpoolRoom {
     memory_bytes: u64,
     used: AtomicU64,
     files: Arc<SpillFiles>,
+    writers: Semaphore,
     changed: Arc<Notify>,
 }
+
+/// How many chunks are written at once.
+const WRITERS: usize = 8;
 
 impl SpoolRoom {
     /// Room for so many bytes in memory, and for so many in files of a folder.
     pub(crate) fn new(memory_bytes: u64, disk_bytes: u64, folder: PathBuf) -> Arc<Self> {
         let changed = Arc::<Notify>::default();
         let files = SpillFiles::new(folder, disk_bytes, Arc::clone(&changed));
-        Arc::new(Self { memory_bytes, used: AtomicU64::new(0), files, changed })
+        let (used, writers) = (AtomicU64::new(0), Semaphore::new(WRITERS));
+        Arc::new(Self { memory_bytes, used, files, writers, changed })
     }
 
     pub(crate) fn memory_bytes(&self) -> u64 {
@@ -51,15 +59,20 @@ impl SpoolRoom {
         &self.changed
     }
 
-    /// Writes a chunk to a file, or says by `None` that the files are full.
+    /// Writes a chunk to a file, or says by `None` that the files are full, of which an eighth is
+    /// left to rows that are due.
     ///
     /// # Errors
     /// `resource_exhausted` if the disk is full or fails.
-    pub(crate) async fn spill(&self, chunk: Chunk) -> Result<Option<SpilledChunk>> {
+    pub(crate) async fn spill(&self, chunk: Chunk, early: bool) -> Result<Option<SpilledChunk>> {
         let files = Arc::clone(&self.files);
+        let most = files.max_bytes() - if early { files.max_bytes() / 8 } else { 0 };
+        // A disk that is slow, or hangs, takes no more threads than these.
+        let place = self.writers.acquire().await;
+        let _place = place.map_err(|_| Error::internal("the files are closed"))?;
         let write = move || {
             let (bytes, whole) = encoded(chunk)?;
-            Ok(files.write(&bytes)?.map(|spilled| SpilledChunk { spilled, whole }))
+            Ok(files.write(&bytes, most)?.map(|spilled| SpilledChunk { spilled, whole }))
         };
         spawn_blocking(write).await.map_err(Error::from_join)?
     }
@@ -73,8 +86,13 @@ impl SpoolRoom {
         ))
     }
 
-    fn take_memory(&self, bytes: u64) -> bool {
-        let room = |used: u64| used.checked_add(bytes).filter(|used| *used <= self.memory_bytes);
+    /// Half of the memory is left to rows that are due.
+    fn take_memory(&self, bytes: u64, early: bool) -> bool {
+        let most = if early { self.memory_bytes / 2 } else { self.memory_bytes };
+        let room = |used: u64| {
+            let all = used.checked_add(bytes);
+            all.filter(|all| *all <= most || (used == 0 && *all <= self.memory_bytes))
+        };
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok()
     }
 
@@ -116,9 +134,9 @@ impl Spool {
         self.chunks.len()
     }
 
-    /// Appends a chunk, if there is memory for it.
-    pub(crate) fn push(&mut self, chunk: &Chunk) -> bool {
-        let room = self.room.take_memory(chunk.size() as u64);
+    /// Appends a chunk, if there is memory for it. It may come early, before its rows are due.
+    pub(crate) fn push(&mut self, chunk: &Chunk, early: bool) -> bool {
+        let room = self.room.take_memory(chunk.size() as u64, early);
         if room {
             self.chunks.push(Kept::Memory(chunk.clone().received()));
         }
@@ -183,8 +201,8 @@ mod tests {
     use super::*;
 
     async fn push(spool: &mut Spool, chunk: &Chunk) {
-        if !spool.push(chunk) {
-            let spilled = spool.room.spill(chunk.clone()).await.unwrap().unwrap();
+        if !spool.push(chunk, false) {
+            let spilled = spool.room.spill(chunk.clone(), false).await.unwrap().unwrap();
             spool.push_spilled(spilled);
         }
     }
@@ -224,6 +242,18 @@ mod tests {
     #[tokio::test]
     async fn full_files_are_no_error_yet() {
         let room = SpoolRoom::new(0, 5, temp_dir());
-        assert!(room.spill(Bytes::from_static(b"sixsix").into()).await.unwrap().is_none());
+        let six = || Bytes::from_static(b"sixsix").into();
+        assert!(room.spill(six(), false).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn early_rows_leave_room_to_those_that_are_due() {
+        let room = SpoolRoom::new(20, 16, temp_dir());
+        let ten: Chunk = Bytes::from_static(b"ten bytes.").into();
+        let mut spool = Spool::new(Arc::clone(&room));
+        assert!(spool.push(&ten, true) && !spool.push(&ten, true) && spool.push(&ten, false));
+        let fifteen = || Bytes::from_static(b"fifteen bytes..").into();
+        assert!(room.spill(fifteen(), true).await.unwrap().is_none());
+        assert!(room.spill(fifteen(), false).await.unwrap().is_some());
     }
 }

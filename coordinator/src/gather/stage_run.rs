@@ -263,6 +263,8 @@ impl Feeder {
         self.context.task_added()?;
         self.handle.add(TaskId { stage: self.handle.stage(), index: self.next }, work);
         self.next += 1;
+        // There may be many tasks, and others on this thread.
+        tokio::task::yield_now().await;
         Ok(())
     }
 }

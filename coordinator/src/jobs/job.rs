@@ -5,10 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keyloom_common::{
-    Error, Result,
-    rpc::{Next, Submission},
-};
+use keyloom_common::{Error, Result, rpc::Next};
 use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -20,11 +17,9 @@ use super::{
     run::{self, Prepared},
 };
 use crate::{
-    blobs::{Blobs, HeldBlobs},
-    dispatch::Dispatcher,
+    blobs::HeldBlobs,
     gather::JobContext,
     owner::{OwnedBy, Owner},
-    settings::Settings,
 };
 
 /// A job that runs. Dropping it stops it.
@@ -53,33 +48,20 @@ struct Reader {
 }
 
 impl Job {
-    /// Decodes a plan and starts it. What the coordinator computes of it runs on `plans`.
-    pub(super) fn start<'a>(
-        submission: Submission,
+    /// Decodes a plan and starts it. What the coordinator computes of it runs on `plans`, and ends
+    /// when `stop` is cancelled.
+    pub(super) fn start(
+        context: Arc<JobContext>,
+        plan: &[u8],
         owner: &Owner,
-        dispatcher: Dispatcher,
-        blobs: Arc<Blobs>,
-        settings: Arc<Settings>,
         operators: &Operators,
-        in_process: bool,
-        plans: impl FnOnce() -> Result<&'a Handle>,
+        stop: CancellationToken,
+        plans: impl FnOnce() -> Result<Handle>,
     ) -> Result<Self> {
-        let id = submission.id;
-        let context = Arc::new(JobContext::new(
-            id,
-            dispatcher,
-            Arc::clone(&blobs),
-            Arc::clone(&settings),
-            submission.batch_rows,
-            submission.discard,
-            in_process,
-        ));
-        let stop = CancellationToken::new();
         let (owner, at) = (owner.owned(), Instant::now());
-        let prepared =
-            Prepared::new(submission.plan.bytes(), &context, operators.of_a_job(), &stop)?;
-        let held = blobs.hold(id, prepared.blobs())?;
-        let (sender, results) = mpsc::channel(settings.result_chunks_ahead.max(1));
+        let prepared = Prepared::new(plan, &context, operators.of_a_job(), &stop)?;
+        let held = context.blobs.hold(context.job, prepared.blobs())?;
+        let (sender, results) = mpsc::channel(context.settings.result_chunks_ahead.max(1));
         let run = match prepared.computes() {
             // For as long as it takes: what it computes must hold up no connection.
             true => plans()?.spawn(run::run(prepared, sender)),
@@ -97,6 +79,7 @@ impl Job {
         })
     }
 
+    /// Waits a while for the next chunk. Whoever stops the job ends the wait.
     pub(super) async fn next(&self, sequence: u64, wait: Duration) -> Result<Next> {
         let mut reader = self.reader.lock().await;
         let due = match &reader.last {

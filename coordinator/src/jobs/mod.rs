@@ -16,17 +16,21 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
+use futures::FutureExt;
 use keyloom_common::{
     Error, JobId, Result, StageId,
     background::Background,
-    rpc::{Next, Submission, TaskOutput, Work},
+    rpc::{Next, Submission, TaskOutput, Work, guarded},
+    stack::deep,
 };
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, task::spawn_blocking};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     blobs::Blobs,
     dispatch::{Dispatcher, StageEvent, StageHandle},
+    gather::JobContext,
     owner::Owner,
     scheduler::StageKind,
     settings::Settings,
@@ -46,12 +50,37 @@ pub(crate) struct Jobs {
     settings: Arc<Settings>,
     operators: Operators,
     /// Where the coordinator's part of plans is computed, once one has such a part.
-    plans: OnceLock<Result<Background>>,
-    jobs: Mutex<HashMap<JobId, Entry>>,
+    plans: Mutex<Option<Background>>,
+    jobs: Mutex<HashMap<JobId, Arc<Entry>>>,
 }
 
-/// A job, or what became of starting it. Whoever hands it in again meanwhile waits for that.
-type Entry = Arc<OnceLock<Result<Arc<Job>>>>;
+/// A job that was handed in.
+#[derive(Debug, Default)]
+pub(crate) struct Entry {
+    /// The job, or what became of starting it. Whoever hands it in again meanwhile waits for that.
+    started: OnceLock<Result<Arc<Job>>>,
+    /// Cancelled when the job is to end, though it may be just starting.
+    stop: CancellationToken,
+}
+
+impl Entry {
+    /// Starts the job, unless it was started before. Also a panic is an outcome: an entry without
+    /// one would stay for ever.
+    fn start(&self, start: impl FnOnce() -> Result<Arc<Job>>) -> &Result<Arc<Job>> {
+        self.started.get_or_init(|| {
+            let started = guarded(async move { start() }).now_or_never();
+            started.unwrap_or_else(|| Err(Error::internal("the job's start did not end")))
+        })
+    }
+
+    /// Fails once the job is to end.
+    fn check(&self) -> Result<()> {
+        match self.stop.is_cancelled() {
+            true => Err(Error::cancelled("the job was stopped")),
+            false => Ok(()),
+        }
+    }
+}
 
 impl Jobs {
     pub(crate) fn new(
@@ -60,50 +89,77 @@ impl Jobs {
         settings: Arc<Settings>,
         operators: Operators,
     ) -> Self {
-        let (plans, jobs) = (OnceLock::new(), Mutex::default());
+        let (plans, jobs) = (Mutex::default(), Mutex::default());
         Self { dispatcher, blobs, settings, operators, plans, jobs }
     }
 
-    fn plans(&self) -> Result<&Handle> {
-        let start = || Background::start("keyloom-plans", self.settings.plan_threads());
-        let plans = self.plans.get_or_init(start).as_ref();
-        plans.map(Background::handle).map_err(Clone::clone)
+    fn plans(&self) -> Result<Handle> {
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(plans) = plans.as_ref() {
+            return Ok(plans.handle().clone());
+        }
+        // If there are no threads now, there may be some for the next job.
+        let started = Background::start("keyloom-plans", self.settings.plan_threads())?;
+        let handle = started.handle().clone();
+        *plans = Some(started);
+        Ok(handle)
+    }
+
+    /// Makes a job known that is to be submitted: from now on it can be cancelled.
+    pub(crate) fn begin(&self, submission: &Submission) -> Result<Arc<Entry>> {
+        self.check(submission)?;
+        self.entry(submission.id)
     }
 
     /// Starts a job, unless it was started before. Its client may be in this process. Decodes and cuts
     /// its plan, which may take a while.
     pub(crate) fn submit(
         &self,
+        entry: &Arc<Entry>,
         submission: Submission,
         owner: &Owner,
         in_process: bool,
     ) -> Result<()> {
+        entry.check()?;
         let id = submission.id;
-        self.check(&submission)?;
-        let entry = self.entry(id)?;
         let start = || {
-            let job = Job::start(
-                submission,
-                owner,
-                self.dispatcher.clone(),
-                Arc::clone(&self.blobs),
-                Arc::clone(&self.settings),
-                &self.operators,
-                in_process,
-                || self.plans(),
-            )?;
+            let context = self.context(&submission, in_process);
+            let (plan, stop) = (submission.plan.bytes(), entry.stop.clone());
+            let job = Job::start(context, plan, owner, &self.operators, stop, || self.plans())?;
             tracing::info!(job = %id, "job submitted");
             Ok(Arc::new(job))
         };
-        match entry.get_or_init(start) {
+        match entry.start(start) {
             Ok(job) => {
+                // Cancelled meanwhile, it goes with its entry, which nobody else holds for long.
+                entry.check()?;
                 job.renew(owner);
                 Ok(())
             }
             Err(error) => {
-                self.lock().remove(&id);
+                self.forget(id, entry);
                 Err(error.clone())
             }
+        }
+    }
+
+    fn context(&self, submission: &Submission, in_process: bool) -> Arc<JobContext> {
+        Arc::new(JobContext::new(
+            submission.id,
+            self.dispatcher.clone(),
+            Arc::clone(&self.blobs),
+            Arc::clone(&self.settings),
+            submission.batch_rows,
+            submission.discard,
+            in_process,
+        ))
+    }
+
+    /// Forgets a job that did not start, but not one that was handed in again since.
+    fn forget(&self, id: JobId, entry: &Arc<Entry>) {
+        let mut jobs = self.lock();
+        if jobs.get(&id).is_some_and(|current| Arc::ptr_eq(current, entry)) {
+            jobs.remove(&id);
         }
     }
 
@@ -120,35 +176,30 @@ impl Jobs {
         if !BATCH_ROWS.contains(&rows) {
             let (least, most) = (BATCH_ROWS.start(), BATCH_ROWS.end());
             return Err(Error::invalid(format!(
-                "setting batch_rows must be between {least} and {most}, not {rows}"
+                "the session's setting batch_rows must be between {least} and {most}, not {rows}"
             )));
         }
         Ok(())
     }
 
-    fn entry(&self, id: JobId) -> Result<Entry> {
+    fn entry(&self, id: JobId) -> Result<Arc<Entry>> {
         let mut jobs = self.lock();
         let max = self.settings.max_jobs;
         if !jobs.contains_key(&id) && jobs.len() >= max {
             return Err(Error::resource_exhausted(format!(
                 "{max} jobs are under way or wait for their clients to read them, and max_jobs = \
-                 {max} on the coordinator"
+                 {max} on the coordinator; read or cancel some, or raise it"
             )));
         }
         Ok(Arc::clone(jobs.entry(id).or_default()))
     }
 
-    /// The job, of which its client was just heard.
-    fn get(&self, id: JobId, owner: &Owner) -> Result<Arc<Job>> {
-        let entry = self.lock().get(&id).cloned();
-        let job = entry.and_then(|entry| entry.get().cloned()).ok_or_else(|| {
-            Error::not_found(format!(
-                "job {id} is not known to the coordinator; it was cancelled, or the coordinator \
-                 was restarted"
-            ))
-        })??;
+    /// The job, of which its client was just heard, and what says that it is to end.
+    fn get(&self, id: JobId, owner: &Owner) -> Result<(Arc<Job>, CancellationToken)> {
+        let entry = self.lock().get(&id).cloned().ok_or_else(|| unknown(id))?;
+        let job = entry.started.get().cloned().ok_or_else(|| unknown(id))??;
         job.renew(owner);
-        Ok(job)
+        Ok((job, entry.stop.clone()))
     }
 
     /// Notes that a job's client is there.
@@ -158,24 +209,29 @@ impl Jobs {
 
     /// Waits a while for the next chunk of a job's result.
     pub(crate) async fn next(&self, id: JobId, sequence: u64, owner: &Owner) -> Result<Next> {
-        self.get(id, owner)?.next(sequence, self.settings.rpc.long_poll()).await
+        let (job, stop) = self.get(id, owner)?;
+        let next = job.next(sequence, self.settings.rpc.long_poll());
+        // Who waits for a job must not keep it when it is to end.
+        stop.run_until_cancelled(next).await.unwrap_or_else(|| Err(unknown(id)))
     }
 
-    /// Stops a job and forgets it.
+    /// Stops a job and forgets it. One that is just starting ends once it has started.
     pub(crate) fn cancel(&self, id: JobId) {
         // Not under the lock: a plan with much in memory takes its time to go.
-        let job = self.lock().remove(&id);
-        if job.is_some() {
+        let entry = self.lock().remove(&id);
+        if let Some(entry) = entry {
+            entry.stop.cancel();
             tracing::info!(job = %id, "job ended");
         }
     }
 
-    /// Cancels jobs whose clients are gone, or were not heard of for long.
+    /// Cancels jobs whose clients are gone, or were not heard of for long. Must be called within a
+    /// tokio runtime.
     pub(crate) fn expire(&self) {
         let (silent, gone) = (self.settings.client_timeout(), self.settings.client_gone());
         let mut expired = Vec::new();
         self.lock().retain(|id, entry| {
-            let Some(Ok(job)) = entry.get() else { return true };
+            let Some(Ok(job)) = entry.started.get() else { return true };
             let (idle, is_here) = job.idle();
             let keep = idle < if is_here { silent } else { gone };
             if !keep {
@@ -187,6 +243,14 @@ impl Jobs {
             }
             keep
         });
+        if expired.is_empty() {
+            return;
+        }
+        for entry in &expired {
+            entry.stop.cancel();
+        }
+        // Plans with much in memory take their time to go, and others are to expire meanwhile.
+        drop(spawn_blocking(move || deep(|| drop(expired))));
     }
 
     /// Runs one piece of work on any worker.
@@ -204,9 +268,16 @@ impl Jobs {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Arc<Entry>>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn unknown(id: JobId) -> Error {
+    Error::not_found(format!(
+        "job {id} is not known to the coordinator; it was cancelled, its client was not heard of, \
+         or the coordinator was restarted"
+    ))
 }
 
 struct CancelOnDrop(StageHandle);
@@ -214,5 +285,108 @@ struct CancelOnDrop(StageHandle);
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use arrow::datatypes::{DataType, Field, Schema};
+    use bytes::Bytes;
+    use datafusion::physical_plan::ExecutionPlan;
+    use keyloom_common::{
+        BlobId, ErrorKind,
+        plan::{FramePartition, FrameScanExec, encode_plan},
+    };
+
+    use super::*;
+    use crate::{dispatch::Patience, gather::SpoolRoom};
+
+    /// Jobs that no worker works on.
+    fn jobs(settings: Settings) -> Jobs {
+        let room = SpoolRoom::new(0, 0, std::env::temp_dir());
+        let patience = Patience { time: Duration::ZERO, attempts: 1 };
+        let scheduler = settings.scheduler.clone();
+        let dispatcher = Dispatcher::start(scheduler, room, patience, &CancellationToken::new());
+        let blobs = Arc::new(Blobs::new(1 << 20, Duration::from_secs(600)));
+        let operators = Operators::new(1 << 20, None).unwrap();
+        Jobs::new(dispatcher, blobs, Arc::new(settings), operators)
+    }
+
+    fn submission(plan: Bytes) -> Submission {
+        Submission { id: JobId::new(), plan: plan.into(), batch_rows: 8192, discard: false }
+    }
+
+    /// A job that waits for workers.
+    fn waiting(jobs: &Jobs) -> Submission {
+        let (bytes, owner) = (Bytes::from_static(b"rows"), Owner::default());
+        let blob = BlobId::of(&bytes);
+        jobs.blobs.put_part(&owner, blob, 0, 4, bytes.into()).unwrap();
+        let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
+        let partitions = vec![FramePartition { blob, rows: 1 }];
+        let plan = FrameScanExec::try_new(partitions, schema, None).unwrap();
+        let plan: Arc<dyn ExecutionPlan> = Arc::new(plan);
+        submission(encode_plan(&plan).unwrap())
+    }
+
+    fn submit(jobs: &Jobs, submission: &Submission, owner: &Owner) -> Result<()> {
+        let entry = jobs.begin(submission)?;
+        jobs.submit(&entry, submission.clone(), owner, false)
+    }
+
+    #[tokio::test]
+    async fn a_start_that_panics_is_an_outcome() {
+        let entry = Entry::default();
+        let error = entry.start(|| panic!("out of bounds")).as_ref().unwrap_err();
+        let expected = (ErrorKind::Internal, "panicked: out of bounds");
+        assert_eq!((error.kind(), error.message()), expected);
+    }
+
+    #[tokio::test]
+    async fn a_job_that_does_not_start_is_forgotten_and_not_its_successor() {
+        let (jobs, owner) = (jobs(Settings::default()), Owner::default());
+        let submission = submission(Bytes::from_static(b"no plan"));
+        let entry = jobs.begin(&submission).unwrap();
+        let submit = || jobs.submit(&entry, submission.clone(), &owner, false).unwrap_err();
+        let error = submit();
+        assert!(jobs.lock().is_empty());
+        let successor = jobs.begin(&submission).unwrap();
+        // Who waited for the first is told what became of that.
+        assert_eq!(submit(), error);
+        assert!(Arc::ptr_eq(&jobs.lock()[&submission.id], &successor));
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_cancelled_before_it_starts_does_not_start() {
+        let (jobs, owner) = (jobs(Settings::default()), Owner::default());
+        let submission = waiting(&jobs);
+        let entry = jobs.begin(&submission).unwrap();
+        jobs.cancel(submission.id);
+        let error = jobs.submit(&entry, submission, &owner, false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled);
+        assert!(jobs.lock().is_empty() && entry.started.get().is_none());
+    }
+
+    #[tokio::test]
+    async fn cancelling_a_job_ends_the_wait_for_it() {
+        let (jobs, owner) = (jobs(Settings::default()), Owner::default());
+        let submission = waiting(&jobs);
+        submit(&jobs, &submission, &owner).unwrap();
+        let cancel = async { jobs.cancel(submission.id) };
+        let (next, ()) = tokio::join!(jobs.next(submission.id, 0, &owner), cancel);
+        assert_eq!(next.unwrap_err(), unknown(submission.id));
+    }
+
+    #[tokio::test]
+    async fn expiry_ends_the_wait_for_a_job() {
+        let settings = Settings { client_timeout_ms: 0, ..Settings::default() };
+        let (jobs, owner) = (jobs(settings), Owner::default());
+        let submission = waiting(&jobs);
+        submit(&jobs, &submission, &owner).unwrap();
+        let expire = async { jobs.expire() };
+        let (next, ()) = tokio::join!(jobs.next(submission.id, 0, &owner), expire);
+        assert_eq!(next.unwrap_err(), unknown(submission.id));
+        assert!(jobs.lock().is_empty());
     }
 }

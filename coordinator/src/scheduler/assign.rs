@@ -31,16 +31,22 @@ impl State {
 
     /// Launches questions while workers take more.
     fn assign_questions(&mut self) {
-        while let Some(&(_, id)) = self.questions.first()
-            && let Some(worker) = self.fleet.choose_for_question(self.settings.question_slots)
-        {
-            let stage = self.stages.get(&id);
-            let next = stage.and_then(|stage| {
-                let retry = stage.retries().next().map(|(index, _)| index);
-                retry.or_else(|| stage.next_fresh(self.settings.window()))
-            });
-            let Some(index) = next else { return };
-            self.launch(TaskId { stage: id, index }, worker);
+        let slots = self.settings.question_slots;
+        for (_, id) in self.questions.clone() {
+            while let Some((index, avoided)) = self.next_question(id)
+                && let Some(worker) = self.fleet.choose_for_question(slots, &avoided)
+            {
+                self.launch(TaskId { stage: id, index }, worker);
+            }
+        }
+    }
+
+    /// The next task of a stage of questions, and the workers that are better not asked.
+    fn next_question(&self, id: StageId) -> Option<(u32, Vec<WorkerId>)> {
+        let stage = self.stages.get(&id)?;
+        match stage.retries().next() {
+            Some((index, task)) => Some((index, self.avoided(task))),
+            None => Some((stage.next_fresh(self.settings.window())?, Vec::new())),
         }
     }
 

@@ -15,14 +15,30 @@ use super::StageKind;
 pub(super) enum Held {
     /// It is the current attempt of its task.
     Running {
-        /// When its worker last named it; when it was launched, if that was later.
-        named: Duration,
+        /// When its worker last named it; before it has, when it was launched.
+        since: Duration,
+        /// Whether its worker has named it, and so has its order.
+        named: bool,
+        /// How many heartbeats in a row have not named it.
+        missed: u32,
     },
     /// It was revoked, and the worker has not reported its end.
     Stopping {
         /// When the slot is free whatever the worker says.
         until: Duration,
     },
+}
+
+/// So many heartbeats must miss an attempt before it can be dropped: one may be just behind its end.
+const MISSED: u32 = 3;
+
+/// How long a worker that lives may leave an attempt unnamed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unnamed {
+    /// Before it has named it.
+    pub(super) at_first: Duration,
+    /// After it has.
+    pub(super) again: Duration,
 }
 
 /// One registered worker.
@@ -123,22 +139,34 @@ impl Fleet {
         self.heartbeats.insert((now, id));
         let mut unknown = attempts;
         unknown.retain(|attempt| match worker.attempts.get_mut(attempt) {
-            Some(Held::Running { named }) => {
-                *named = now;
+            Some(held @ Held::Running { .. }) => {
+                *held = Held::Running { since: now, named: true, missed: 0 };
                 false
             }
             Some(Held::Stopping { .. }) => false,
             None => true,
         });
+        for held in worker.attempts.values_mut() {
+            if let Held::Running { since, missed, .. } = held
+                && *since < now
+            {
+                *missed += 1;
+            }
+        }
         unknown
     }
 
-    /// The current attempts that a worker has not named since then, though it lives.
-    pub(super) fn unnamed(&self, id: WorkerId, since: Duration) -> Vec<AttemptId> {
+    /// The current attempts that a worker has dropped, though it lives: it has not named for so long
+    /// what it had named before, or for much longer what it was told to start. A worker whose threads
+    /// all compute may be slow to read its orders.
+    pub(super) fn dropped(&self, id: WorkerId, bounds: Unnamed, now: Duration) -> Vec<AttemptId> {
         let attempts = self.workers.get(&id).into_iter().flat_map(|worker| &worker.attempts);
-        let unnamed =
-            attempts.filter(|(_, held)| matches!(held, Held::Running { named } if *named <= since));
-        unnamed.map(|(attempt, _)| *attempt).collect()
+        let dropped = attempts.filter(|(_, held)| {
+            let Held::Running { since, named, missed } = **held else { return false };
+            let bound = if named { bounds.again } else { bounds.at_first };
+            missed >= MISSED && since.saturating_add(bound) <= now
+        });
+        dropped.map(|(attempt, _)| *attempt).collect()
     }
 
     pub(super) fn drain(&mut self, id: WorkerId) {
@@ -154,7 +182,8 @@ impl Fleet {
         now: Duration,
     ) {
         self.update(id, |worker| {
-            worker.attempts.insert(attempt, Held::Running { named: now });
+            let held = Held::Running { since: now, named: false, missed: 0 };
+            worker.attempts.insert(attempt, held);
             if kind == StageKind::Question {
                 worker.questions.insert(attempt);
             }
@@ -198,13 +227,15 @@ impl Fleet {
         free.find(|id| !elsewhere || !avoid.contains(id))
     }
 
-    /// A worker that answers another question, of those with the fewest.
-    pub(super) fn choose_for_question(&self, slots: u32) -> Option<WorkerId> {
+    /// A worker that answers another question, of those with the fewest; none of `avoid` while
+    /// another is there.
+    pub(super) fn choose_for_question(&self, slots: u32, avoid: &[WorkerId]) -> Option<WorkerId> {
         let asked = |worker: &Worker| worker.questions.len();
-        let free = self
-            .workers
-            .iter()
-            .filter(|(_, worker)| !worker.draining && asked(worker) < (slots as usize).max(1));
+        let elsewhere = self.workers.iter().any(|(id, w)| !w.draining && !avoid.contains(id));
+        let free = self.workers.iter().filter(|(id, worker)| {
+            let is_free = !worker.draining && asked(worker) < (slots as usize).max(1);
+            is_free && !(elsewhere && avoid.contains(id))
+        });
         free.min_by_key(|(_, worker)| asked(worker)).map(|(id, _)| *id)
     }
 

@@ -14,7 +14,10 @@ impl State {
     pub(super) fn finished(&mut self, worker: WorkerId, attempt: AttemptId) {
         if self.accepts(worker, attempt) {
             self.actions.push(Action::TaskDone { attempt });
-            self.change(attempt.task.stage, |stage| stage.shift(attempt.task.index, Phase::Done));
+            self.change(attempt.task.stage, |stage| {
+                stage.losses = 0;
+                stage.shift(attempt.task.index, Phase::Done);
+            });
         }
     }
 
@@ -60,13 +63,14 @@ impl State {
         let Some(task) = task else { return };
         if let Some(reason) = reason {
             let beside = tasks.iter().copied().filter(|other| *other != attempt.task).collect();
-            task.deaths.add(self.losses, beside);
+            task.deaths.add(beside);
             let count = task.deaths.count;
-            if task.deaths.are_its_own(self.losses, self.settings.max_task_deaths)
+            if task.deaths.are_its_own(self.losses.len(), self.settings.max_task_deaths)
                 || count >= self.settings.max_task_losses
             {
                 let message = format!(
-                    "task {} was running on {count} workers when they died; last: {reason}",
+                    "task {} was running on {count} workers when they died \
+                     (scheduler.max_task_deaths); last: {reason}",
                     attempt.task
                 );
                 self.fail(stage, Error::unavailable(message));
@@ -82,9 +86,12 @@ impl State {
             return;
         }
         self.actions.push(Action::Discard { attempt });
-        let until = self.now.saturating_add(self.settings.put_off());
-        self.timers.insert((until, attempt.task));
         let TaskId { stage, index } = attempt.task;
+        let task = self.stages.get_mut(&stage).and_then(|stage| stage.task_mut(index));
+        let Some(task) = task else { return };
+        let until = self.now.saturating_add(self.settings.put_off(task.put_offs));
+        task.put_offs += 1;
+        self.timers.insert((until, attempt.task));
         self.change(stage, |stage| stage.shift(index, Phase::Resting { until }));
     }
 

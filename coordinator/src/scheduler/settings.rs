@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::fleet::Unnamed;
+
 /// Bounds on waiting, on retries and on work ahead of the reader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -13,14 +15,17 @@ pub struct Settings {
     /// A stage with tasks to launch fails after so many milliseconds without a worker.
     /// Default 30,000.
     pub no_worker_timeout_ms: u64,
-    /// An attempt that its worker does not name for so many milliseconds, though it says that it
-    /// lives, is lost. Default 10,000.
+    /// An attempt that its worker has named, and then does not name for so many milliseconds, though
+    /// it says that it lives, is lost. Default 10,000.
     pub attempt_timeout_ms: u64,
-    /// So many workers may die while they run a task, beyond those that die meanwhile without it;
-    /// then its stage fails. Twice as many if another task was there each time. Default 3.
+    /// So many milliseconds a worker that lives may take to name what it was told to start: its
+    /// threads may be busy. Default 120,000.
+    pub order_timeout_ms: u64,
+    /// So many workers may die while they run a task, beyond those that die without it within ten
+    /// minutes; then its stage fails. Twice as many if another task was there each time. Default 4.
     pub max_task_deaths: u32,
-    /// So many workers may die while they run a task, whatever else dies; then its stage fails.
-    /// Default 24.
+    /// So many workers may die while they run a task, or tasks of a stage none of which ends
+    /// meanwhile, whatever else dies; then the stage fails. Default 24.
     pub max_task_losses: u32,
     /// So many attempts of a task may fail with a transient error; then its stage fails.
     /// Attempts that ended with their worker do not count. Default 4.
@@ -38,7 +43,8 @@ pub struct Settings {
     /// How many questions, such as a store's columns, a worker answers at a time beside its tasks.
     /// Default 4.
     pub question_slots: u32,
-    /// How many milliseconds a task rests for whose rows there was no room. Default 1,000.
+    /// How many milliseconds a task rests for whose rows there was no room; each further time doubles
+    /// it, six times at most. Default 1,000.
     pub put_off_ms: u64,
     /// A revoked attempt holds its slot until the worker reports its end, but at most so many
     /// milliseconds. Default 5,000.
@@ -51,7 +57,8 @@ impl Default for Settings {
             heartbeat_timeout_ms: 10_000,
             no_worker_timeout_ms: 30_000,
             attempt_timeout_ms: 10_000,
-            max_task_deaths: 3,
+            order_timeout_ms: 120_000,
+            max_task_deaths: 4,
             max_task_losses: 24,
             max_task_attempts: 4,
             retry_backoff_ms: 100,
@@ -77,12 +84,15 @@ impl Settings {
         Duration::from_millis(self.heartbeat_timeout_ms)
     }
 
-    pub(super) fn attempt_timeout(&self) -> Duration {
-        Duration::from_millis(self.attempt_timeout_ms)
+    pub(super) fn unnamed(&self) -> Unnamed {
+        let [at_first, again] =
+            [self.order_timeout_ms, self.attempt_timeout_ms].map(Duration::from_millis);
+        Unnamed { at_first, again }
     }
 
-    pub(super) fn put_off(&self) -> Duration {
-        Duration::from_millis(self.put_off_ms)
+    /// How long a task rests that was put off so often before.
+    pub(super) fn put_off(&self, times: u32) -> Duration {
+        Duration::from_millis(self.put_off_ms.saturating_mul(1 << times.min(6)))
     }
 
     pub(super) fn no_worker_timeout(&self) -> Duration {

@@ -27,17 +27,14 @@ pub(super) enum Phase {
 #[derive(Debug, Default)]
 pub(super) struct Deaths {
     pub(super) count: u32,
-    /// How many workers had died of all when the first of these did.
-    since: u64,
     /// The tasks that were there each time.
     pub(super) company: BTreeSet<TaskId>,
 }
 
 impl Deaths {
-    /// Counts one, the last of so many of all workers, with the tasks that it ran beside.
-    pub(super) fn add(&mut self, of_all: u64, beside: BTreeSet<TaskId>) {
+    /// Counts one, with the tasks that it ran beside.
+    pub(super) fn add(&mut self, beside: BTreeSet<TaskId>) {
         if self.count == 0 {
-            self.since = of_all - 1;
             self.company = beside;
         } else {
             self.company.retain(|task| beside.contains(task));
@@ -45,12 +42,13 @@ impl Deaths {
         self.count += 1;
     }
 
-    /// Whether the task is likely their cause: it kills whatever worker it runs on. Each worker that
-    /// died meanwhile without it speaks for another cause.
-    pub(super) fn are_its_own(&self, of_all: u64, bound: u32) -> bool {
-        let excused = (of_all - self.since).saturating_sub(self.count.into());
+    /// Whether the task is likely their cause: it kills whatever worker it runs on. Each other worker
+    /// of the so many that died lately, all in all, speaks for another cause.
+    pub(super) fn are_its_own(&self, lately: usize, bound: u32) -> bool {
+        let count = self.count as usize;
+        let excused = lately.saturating_sub(count);
         let bound = if self.company.is_empty() { bound } else { bound.saturating_mul(2) };
-        u64::from(self.count) >= u64::from(bound).saturating_add(excused)
+        count >= (bound as usize).saturating_add(excused)
     }
 }
 
@@ -62,6 +60,8 @@ pub(super) struct Task {
     pub(super) number: u32,
     pub(super) deaths: Deaths,
     pub(super) failures: u32,
+    /// How often it was put off.
+    pub(super) put_offs: u32,
     /// Workers that failed it, and that a retry avoids.
     pub(super) failed_on: Vec<WorkerId>,
     consumed: bool,
@@ -93,6 +93,8 @@ pub(super) struct Stage {
     pub(super) resting: usize,
     pub(super) running: usize,
     pub(super) done: usize,
+    /// How many workers died that ran tasks of it since one ended well.
+    pub(super) losses: u32,
     /// Its key in the state's order of turns.
     pub(super) turn: Option<u64>,
     /// Its key in the state's index of stages with tasks to launch.
@@ -172,7 +174,8 @@ impl Stage {
         retry.unwrap_or_else(|| {
             let (failed_on, consumed) = (Vec::new(), false);
             let deaths = Deaths::default();
-            let task = Task { phase, number: 0, deaths, failures: 0, failed_on, consumed };
+            let (number, failures, put_offs) = (0, 0, 0);
+            let task = Task { phase, number, deaths, failures, put_offs, failed_on, consumed };
             self.tasks.insert(index, task);
             0
         })

@@ -3,7 +3,7 @@
 //! [`State::refresh`] follows every change of a stage, and [`State::watch_fleet`] every change of
 //! the fleet: they alone move stages in and out of the indices.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use keyloom_common::{AttemptId, Error, StageId, TaskId, WorkerId};
@@ -12,6 +12,9 @@ use super::fleet::{Fleet, Gone};
 use super::settings::human;
 use super::stage::{Phase, Stage};
 use super::{Action, Event, Settings, StageKind};
+
+/// How long the death of a worker speaks for a cause that is no task.
+const LATELY: Duration = Duration::from_secs(600);
 
 /// All that the scheduler knows.
 #[derive(Debug)]
@@ -31,8 +34,8 @@ pub(crate) struct State {
     pub(super) waiting: BTreeSet<(Duration, StageId)>,
     /// Stages in `waiting` of which nobody was told that there is no worker.
     untold: BTreeSet<StageId>,
-    /// How many workers were lost that had not said that they would go.
-    pub(super) losses: u64,
+    /// When workers were lost lately that ran something and had not said that they would go.
+    pub(super) losses: VecDeque<Duration>,
     pub(super) no_workers_since: Option<Duration>,
     pub(super) actions: Vec<Action>,
 }
@@ -51,7 +54,7 @@ impl State {
             timers: BTreeSet::new(),
             waiting: BTreeSet::new(),
             untold: BTreeSet::new(),
-            losses: 0,
+            losses: VecDeque::new(),
             no_workers_since: Some(Duration::ZERO),
             actions: Vec::new(),
         }
@@ -166,10 +169,35 @@ impl State {
     fn lose(&mut self, worker: WorkerId, reason: String) {
         let Some(Gone { running, draining }) = self.fleet.remove(worker) else { return };
         self.actions.push(Action::WorkerGone { worker, reason: reason.clone() });
-        self.losses += u64::from(!draining);
+        // One that ran nothing says nothing of what kills workers.
+        if !draining && !running.is_empty() {
+            self.losses.push_back(self.now);
+            self.losses.retain(|at| at.saturating_add(LATELY) > self.now);
+        }
         let tasks: BTreeSet<_> = running.iter().map(|attempt| attempt.task).collect();
+        if !draining {
+            self.count_against_stages(&tasks, &reason);
+        }
         for attempt in running {
             self.died(attempt, &tasks, (!draining).then_some(&reason));
+        }
+    }
+
+    /// Counts a dead worker against the stages of what it ran: one whose tasks all kill their workers
+    /// must end, though each excuses the others.
+    fn count_against_stages(&mut self, tasks: &BTreeSet<TaskId>, reason: &str) {
+        let stages: BTreeSet<_> = tasks.iter().map(|task| task.stage).collect();
+        for id in stages {
+            let Some(stage) = self.stages.get_mut(&id) else { continue };
+            stage.losses += 1;
+            let losses = stage.losses;
+            if losses >= self.settings.max_task_losses {
+                let message = format!(
+                    "{losses} workers died while they ran its tasks, and no task ended meanwhile \
+                     (scheduler.max_task_losses); last: {reason}"
+                );
+                self.fail(id, Error::unavailable(message));
+            }
         }
     }
 
@@ -178,8 +206,7 @@ impl State {
         for attempt in self.fleet.heartbeat(worker, attempts, self.now) {
             self.actions.push(Action::Revoke { worker, attempt });
         }
-        let Some(since) = self.now.checked_sub(self.settings.attempt_timeout()) else { return };
-        for attempt in self.fleet.unnamed(worker, since) {
+        for attempt in self.fleet.dropped(worker, self.settings.unnamed(), self.now) {
             // In case that it only begins.
             self.actions.push(Action::Revoke { worker, attempt });
             let message = "its worker does not run it any more, and did not say how it ended";

@@ -39,7 +39,16 @@ impl ClientApi for ClientConnection {
         total: u64,
         part: Chunk,
     ) -> Result<()> {
-        guarded(async { self.shared.blobs.put_part(&self.owner, id, offset, total, part) }).await
+        let last = match &part {
+            Chunk::Stream(body) => offset.saturating_add(body.bytes().len() as u64) >= total,
+            Chunk::Batches(_) => false,
+        };
+        let put = move || self.shared.blobs.put_part(&self.owner, id, offset, total, part);
+        match last {
+            // The whole is hashed, which takes its time.
+            true => spawn_blocking(put).await.map_err(Error::from_join)?,
+            false => guarded(async move { put() }).await,
+        }
     }
 
     async fn describe_store(self, _: Context, spec: StoreSpec) -> Result<StoreDescription> {
@@ -62,8 +71,12 @@ impl ClientApi for ClientConnection {
     }
 
     async fn submit(self, _: Context, job: Submission) -> Result<()> {
-        // Large plans take their time, and deep ones a large stack.
-        let submit = move || deep(|| self.shared.jobs.submit(job, &self.owner, self.in_process));
+        // Known before it waits for a thread: if its client goes meanwhile, it can be cancelled.
+        let entry = self.shared.jobs.begin(&job)?;
+        let submit = move || {
+            // Large plans take their time, and deep ones a large stack.
+            deep(|| self.shared.jobs.submit(&entry, job, &self.owner, self.in_process))
+        };
         spawn_blocking(submit).await.map_err(Error::from_join)?
     }
 

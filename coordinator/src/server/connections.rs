@@ -1,6 +1,7 @@
-//! The connections that are open, of which there are only so many: when all places are taken, the
-//! client that has asked for nothing for the longest time loses its own, and opens another when it
-//! wants something again.
+//! The connections that are open, of which there are only so many: when all places are taken, the one
+//! over which nothing was asked for the longest time is closed. A client, and a worker that reads blobs,
+//! opens another when it wants something again; over a worker's other connections something is always
+//! asked.
 
 use std::{
     collections::HashMap,
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub(super) struct Connections {
     max: usize,
-    /// A client is not idle before so long.
+    /// None is idle before so long.
     idle: Duration,
     state: Mutex<State>,
 }
@@ -28,8 +29,8 @@ struct State {
 #[derive(Debug)]
 struct Connection {
     close: CancellationToken,
-    /// Whether it may lose its place: it is a client's, and its handshake is done.
-    is_client: bool,
+    /// Whether its handshake is done. That has a limit in time of its own.
+    is_welcome: bool,
     requests: usize,
     used: Instant,
 }
@@ -62,14 +63,14 @@ impl Connections {
         }
         let (id, close) = (state.next, CancellationToken::new());
         state.next += 1;
-        let (is_client, requests, used) = (false, 0, Instant::now());
-        state.open.insert(id, Connection { close: close.clone(), is_client, requests, used });
+        let (is_welcome, requests, used) = (false, 0, Instant::now());
+        state.open.insert(id, Connection { close: close.clone(), is_welcome, requests, used });
         Some(Place { connections: Arc::clone(self), id, close })
     }
 
     fn is_idle(&self, connection: &Connection) -> bool {
-        let Connection { is_client, requests, used, .. } = connection;
-        *is_client && *requests == 0 && used.elapsed() >= self.idle
+        let Connection { is_welcome, requests, used, .. } = connection;
+        *is_welcome && *requests == 0 && used.elapsed() >= self.idle
     }
 
     fn change(&self, id: u64, change: impl FnOnce(&mut Connection)) {
@@ -85,9 +86,9 @@ impl Connections {
 }
 
 impl Place {
-    /// Says that it is a client's.
-    pub(super) fn is_a_clients(&self) {
-        self.connections.change(self.id, |connection| connection.is_client = true);
+    /// Says that the handshake is done.
+    pub(super) fn welcome(&self) {
+        self.connections.change(self.id, |connection| connection.is_welcome = true);
     }
 
     /// Begins a request.
@@ -115,7 +116,7 @@ mod tests {
 
     fn client(connections: &Arc<Connections>) -> Arc<Place> {
         let place = connections.enter().unwrap();
-        place.is_a_clients();
+        place.welcome();
         Arc::new(place)
     }
 

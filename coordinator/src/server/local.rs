@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
-use keyloom_common::rpc::{ClientApi, ClientApiClient, WorkerApi, WorkerApiClient};
+use keyloom_common::rpc::{ClientApi, ClientApiClient, WorkerApi, WorkerApiClient, guarded};
 use tarpc::{
     client,
     server::{BaseChannel, Channel},
@@ -44,7 +44,14 @@ impl Local {
         let connection = WorkerConnection::new(Arc::clone(&self.shared), usize::MAX);
         let requests = BaseChannel::with_defaults(far).execute(connection.clone().serve());
         self.runtime.spawn(async move {
-            requests.for_each_concurrent(None, |request| request).await;
+            let requests = requests.for_each_concurrent(None, |request| request);
+            let served = guarded(async {
+                requests.await;
+                Ok(())
+            });
+            if let Err(error) = served.await {
+                tracing::error!(%error, "a worker's connection broke");
+            }
             connection.ended();
         });
         WorkerApiClient::new(client::Config::default(), near).spawn()

@@ -60,7 +60,7 @@ pub(super) async fn serve(
                             tracing::warn!(%error, "a connection was refused");
                         },
                         () = place.close.cancelled() => {
-                            tracing::info!("an idle client's connection was closed for another");
+                            tracing::info!("an idle connection was closed for another");
                         }
                     }
                 });
@@ -75,25 +75,33 @@ async fn connection(shared: Arc<Shared>, mut stream: TcpStream, place: &Arc<Plac
     let role = tokio::time::timeout(timeout, handshake::welcome(&mut stream))
         .await
         .map_err(|_| Error::timeout(format!("no handshake within {timeout:?}")))??;
+    place.welcome();
     let in_flight = limits.requests_in_flight;
     match role {
         handshake::Role::Client => {
-            let channel = BaseChannel::with_defaults(framed(stream, limits, Some(&shared.room))?);
-            place.is_a_clients();
+            let transport = framed(stream, limits, Some(&shared.room))?;
+            let ended = transport.ended();
+            let channel = BaseChannel::with_defaults(transport);
             let (shared, owner) = (Arc::clone(&shared), Owner::default());
             let connection = ClientConnection { shared, owner, in_process: false };
             let requests = channel.execute(connection.serve());
             let requests = requests.map(|request| (place.request(), request));
             let answer = async |(_running, request)| request.await;
-            requests.for_each_concurrent(in_flight, answer).await;
+            // Whoever asked is gone: so is what it owns, whatever is still being answered.
+            let served = requests.for_each_concurrent(in_flight, answer);
+            ended.run_until_cancelled(served).await;
         }
         handshake::Role::Worker => {
-            let channel = BaseChannel::with_defaults(framed(stream, limits, Some(&shared.room))?);
+            let transport = framed(stream, limits, Some(&shared.room))?;
+            let ended = transport.ended();
+            let channel = BaseChannel::with_defaults(transport);
             let connection = WorkerConnection::new(Arc::clone(&shared), limits.chunk_bytes);
             let requests = channel.execute(connection.clone().serve());
-            let requests = requests.for_each_concurrent(in_flight, |request| request);
+            let requests = requests.map(|request| (place.request(), request));
+            let answer = async |(_running, request)| request.await;
+            let requests = requests.for_each_concurrent(in_flight, answer);
             let served = keyloom_common::rpc::guarded(async {
-                requests.await;
+                ended.run_until_cancelled(requests).await;
                 Ok(())
             })
             .await;

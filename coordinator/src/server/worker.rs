@@ -7,7 +7,7 @@ use std::{
 
 use keyloom_common::{
     AttemptId, BlobId, Error, Result, WorkerId,
-    rpc::{BlobPart, Chunk, Order, TaskOutput, WorkerApi, WorkerInfo, guarded},
+    rpc::{BlobPart, Chunk, Order, TaskOutput, Work, WorkerApi, WorkerInfo, guarded},
 };
 use tarpc::context::Context;
 use tokio::sync::mpsc;
@@ -15,8 +15,48 @@ use tokio::sync::mpsc;
 use super::Shared;
 
 /// Orders on their way, by worker. A worker registers on one connection and works on another.
-pub(super) type Outboxes =
-    Arc<Mutex<HashMap<WorkerId, Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Order>>>>>>;
+pub(super) type Outboxes = Arc<Mutex<HashMap<WorkerId, Arc<tokio::sync::Mutex<Outbox>>>>>;
+
+/// The orders for one worker.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    orders: mpsc::UnboundedReceiver<Order>,
+    /// One that did not fit into the last answer.
+    kept: Option<Order>,
+}
+
+impl Outbox {
+    /// Waits for orders, and gives as many as one answer of so many bytes holds, or one.
+    async fn next(&mut self, max_bytes: usize) -> Result<Vec<Order>> {
+        let first = match self.kept.take() {
+            Some(kept) => kept,
+            None => self.orders.recv().await.ok_or_else(not_registered)?,
+        };
+        let mut bytes = order_bytes(&first);
+        let mut all = vec![first];
+        while let Ok(order) = self.orders.try_recv() {
+            bytes += order_bytes(&order);
+            if bytes > max_bytes {
+                self.kept = Some(order);
+                break;
+            }
+            all.push(order);
+        }
+        Ok(all)
+    }
+}
+
+/// About the bytes of an order.
+fn order_bytes(order: &Order) -> usize {
+    const NAMES: usize = 256;
+    match order {
+        Order::Start(assignment) => match &assignment.work {
+            Work::Fragment { plan, .. } => plan.bytes().len() + NAMES,
+            Work::DescribeStore(_) | Work::DescribeInput(..) => NAMES,
+        },
+        Order::Stop(_) => NAMES,
+    }
+}
 
 /// One connection of a worker.
 #[derive(Clone, Debug)]
@@ -53,8 +93,11 @@ impl WorkerConnection {
 
 impl WorkerApi for WorkerConnection {
     async fn register(self, _: Context, info: WorkerInfo) -> Result<()> {
+        // Whoever registered on this connection before is over.
+        self.ended();
         let worker = info.id;
-        let orders = Arc::new(tokio::sync::Mutex::new(self.shared.dispatcher.join(info)));
+        let outbox = Outbox { orders: self.shared.dispatcher.join(info), kept: None };
+        let orders = Arc::new(tokio::sync::Mutex::new(outbox));
         lock(&self.shared.outboxes).insert(worker, orders);
         *self.registered.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(worker);
         Ok(())
@@ -74,13 +117,9 @@ impl WorkerApi for WorkerConnection {
         let orders = lock(&self.shared.outboxes).get(&worker).cloned();
         let orders = orders.ok_or_else(not_registered)?;
         let mut orders = orders.lock().await;
-        let first = tokio::time::timeout(self.shared.settings.rpc.long_poll(), orders.recv()).await;
-        let Ok(first) = first else { return Ok(Vec::new()) };
-        let mut all = vec![first.ok_or_else(not_registered)?];
-        while let Ok(order) = orders.try_recv() {
-            all.push(order);
-        }
-        Ok(all)
+        let limits = &self.shared.settings.rpc;
+        let next = orders.next(limits.max_frame_bytes / 2);
+        tokio::time::timeout(limits.long_poll(), next).await.unwrap_or_else(|_| Ok(Vec::new()))
     }
 
     async fn deliver(

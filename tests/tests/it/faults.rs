@@ -8,7 +8,9 @@ mod clients;
 mod depth;
 mod network;
 mod plans;
+mod room;
 mod storage;
+mod workers;
 
 use std::{
     io::{Read, Write},

@@ -112,8 +112,6 @@ async fn all_wrong_settings_of_a_file_are_named() -> Result<()> {
                     not 501; \
                     setting scheduler.retry_backoff_ms must be at most \
                     scheduler.retry_backoff_max_ms = 5000, not 6000; \
-                    setting gather_wait_ms must be at most half of rpc.call_timeout_ms = 1000, \
-                    not 2000; \
                     setting blob_ttl_ms must be between 1 and 31536000000, not 0";
     check((name, arguments.as_slice()), &[], expected).await
 }

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use keyloom_common::{
     BlobId, Error, Result,
-    rpc::{Chunk, Limits, WorkerApiClient, call},
+    rpc::{Chunk, Limits, WorkerApiClient, call, connection_failed},
 };
 use std::{fmt, sync::Arc};
 use tokio::sync::Mutex;
@@ -36,8 +36,20 @@ impl CoordinatorBlobs {
         }
     }
 
-    /// Reads a blob. If that fails, the next read opens a connection of its own.
+    /// Reads a blob, once more over a new connection if the first one failed: a coordinator closes
+    /// those that were idle when it needs their places.
     async fn read_again(&self, id: BlobId) -> Result<Chunk> {
+        match self.read_or_reset(id).await {
+            Err(error) if connection_failed(&error) => {
+                tracing::debug!(%id, %error, "reading again");
+                self.read_or_reset(id).await
+            }
+            read => read,
+        }
+    }
+
+    /// Reads a blob. If that fails, the next read opens a connection of its own.
+    async fn read_or_reset(&self, id: BlobId) -> Result<Chunk> {
         let read = self.read(id).await;
         if read.as_ref().is_err_and(|error| error.kind().is_transient()) {
             self.client.lock().await.take();
@@ -94,5 +106,57 @@ impl BlobSource for CoordinatorBlobs {
 impl fmt::Debug for CoordinatorBlobs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CoordinatorBlobs").field("dial", &self.dial).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use keyloom_common::ErrorKind;
+    use tarpc::{client::Config, transport::channel};
+
+    use super::*;
+
+    /// Counts connections, all of which are closed at once, or refused.
+    #[derive(Debug, Default)]
+    struct Closed {
+        dials: AtomicUsize,
+        refuses: bool,
+    }
+
+    #[async_trait]
+    impl Dial for Closed {
+        async fn dial(&self) -> Result<WorkerApiClient> {
+            self.dials.fetch_add(1, Ordering::Relaxed);
+            if self.refuses {
+                return Err(Error::unavailable("nobody is there"));
+            }
+            let (client, _closed) = channel::unbounded();
+            Ok(WorkerApiClient::new(Config::default(), client).spawn())
+        }
+    }
+
+    async fn read(closed: Closed) -> (Error, usize) {
+        let dial = Arc::new(closed);
+        let shared = Arc::clone(&dial);
+        let blobs = CoordinatorBlobs::new(shared, Limits::default());
+        let error = blobs.blob(BlobId::of(b"rows")).await.unwrap_err();
+        (error, dial.dials.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test]
+    async fn a_read_over_a_closed_connection_is_tried_once_more() {
+        let (error, dials) = read(Closed::default()).await;
+        assert!(connection_failed(&error), "{error}");
+        assert_eq!(dials, 2);
+    }
+
+    #[tokio::test]
+    async fn a_coordinator_that_is_not_there_is_asked_once() {
+        let closed = Closed { refuses: true, ..Closed::default() };
+        let (error, dials) = read(closed).await;
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Unavailable, "nobody is there"));
+        assert_eq!(dials, 1);
     }
 }

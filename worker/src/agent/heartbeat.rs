@@ -6,7 +6,7 @@ use keyloom_common::{
     Error, Result, WorkerId,
     rpc::{WorkerApiClient, WorkerInfo, call},
 };
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::MissedTickBehavior};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Dial, pulse::Pulse, running::Running};
@@ -19,6 +19,8 @@ pub(super) struct Heartbeat {
     pub(super) lost: CancellationToken,
     /// Cancelled to ask for no new tasks.
     pub(super) drain: CancellationToken,
+    /// Cancelled when the coordinator has answered that it gives no new tasks.
+    pub(super) drained: CancellationToken,
     _stop: DropGuard,
 }
 
@@ -31,10 +33,18 @@ pub(super) async fn start(
 ) -> Result<Heartbeat> {
     let (lost, drain, stop) =
         (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let drained = CancellationToken::new();
     let (registered, answer) = oneshot::channel();
     let pulse = Pulse::start(settings.heartbeat());
-    let (settings, draining) = (settings.clone(), drain.clone());
-    let beat = Beat { dial, info, running, pulse, settings, drain: draining };
+    let beat = Beat {
+        dial,
+        info,
+        running,
+        pulse,
+        settings: settings.clone(),
+        drain: drain.clone(),
+        drained: drained.clone(),
+    };
     let (guard, ended) = (lost.clone().drop_guard(), stop.clone());
     thread::Builder::new()
         .name("heartbeat".to_owned())
@@ -56,7 +66,7 @@ pub(super) async fn start(
         .map_err(|error| Error::resource_exhausted(format!("no thread for heartbeats: {error}")))?;
     let stop = stop.drop_guard();
     answer.await.map_err(|_| Error::internal("the heartbeat thread ended"))??;
-    Ok(Heartbeat { lost, drain, _stop: stop })
+    Ok(Heartbeat { lost, drain, drained, _stop: stop })
 }
 
 struct Beat {
@@ -66,6 +76,7 @@ struct Beat {
     pulse: Pulse,
     settings: Settings,
     drain: CancellationToken,
+    drained: CancellationToken,
 }
 
 impl Beat {
@@ -91,12 +102,15 @@ impl Beat {
     async fn beat(&self, client: &WorkerApiClient, worker: WorkerId) -> Result<()> {
         let timeout = self.settings.rpc.call_timeout();
         let mut interval = tokio::time::interval(self.settings.heartbeat());
+        // After a stall one heartbeat says as much as all that were missed.
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut draining = false;
         loop {
             tokio::select! {
                 () = self.drain.cancelled(), if !draining => {
                     draining = true;
                     call(timeout, |context| client.drain(context, worker)).await?;
+                    self.drained.cancel();
                 }
                 _ = interval.tick() => {
                     let (silence, bound) = (self.pulse.silence(), self.settings.stall_timeout());

@@ -2,7 +2,11 @@
 //!
 //! A life ends when either connection ends; all its tasks end with it, and the next life registers
 //! under a new id. Heartbeats have a thread, a runtime and a connection of their own: a worker that
-//! is busy still says that it lives.
+//! is busy still says that it lives. A worker whose threads hang ends its life, and begins none before
+//! one of them does something again.
+//!
+//! A worker that is told to stop asks for no new tasks, obeys what orders are on their way, and leaves
+//! when the coordinator says that it holds nothing any more.
 
 mod blobs;
 mod heartbeat;
@@ -78,21 +82,35 @@ impl Agent {
     /// for.
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
         let mut failures = 0;
-        while !shutdown.is_cancelled() {
+        loop {
+            tokio::select! {
+                () = threads_work() => {}
+                () = shutdown.cancelled() => return Ok(()),
+            }
             let info =
                 WorkerInfo { id: WorkerId::new(), name: self.name.clone(), slots: self.slots };
             match orders::live(&self, info, &shutdown, &mut failures).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Invalid => return Err(error),
+                Err(error) if shutdown.is_cancelled() => {
+                    tracing::warn!(%error, "stopped without a coordinator");
+                    return Ok(());
+                }
                 Err(error) => tracing::warn!(%error, "no coordinator; trying again"),
             }
             let rest = self.settings.reconnect(failures);
             failures += 1;
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
-                () = shutdown.cancelled() => {}
+                () = shutdown.cancelled() => return Ok(()),
             }
         }
-        Ok(())
     }
+}
+
+/// Waits until a thread of the runtime does something: the one that this is polled on may be apart
+/// from those that run tasks.
+async fn threads_work() {
+    // It only fails where the runtime ends, and all with it.
+    let _ = tokio::spawn(async {}).await;
 }

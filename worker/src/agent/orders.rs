@@ -1,18 +1,37 @@
 //! One life of a worker: orders in, attempts run, outputs handed in.
 
-use std::sync::Arc;
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use keyloom_common::{
-    Error, ErrorKind, Result, WorkerId,
-    rpc::{Assignment, Order, TaskOutput, WorkerApiClient, WorkerInfo, call, guarded},
+    AttemptId, Error, ErrorKind, Result, WorkerId,
+    rpc::{
+        Assignment, Order, TaskOutput, WorkerApiClient, WorkerInfo, call, connection_failed,
+        guarded,
+    },
 };
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Agent, CoordinatorBlobs, heartbeat, running::Running};
+use super::{
+    Agent, CoordinatorBlobs,
+    heartbeat::{self, Heartbeat},
+    running::Running,
+};
 use crate::task::Tasks;
 
-/// Registers and works until the life ends.
+/// A life that was shorter is another failure: a worker whose lives break right after they began
+/// does not register again and again.
+const STEADY_LIFE: Duration = Duration::from_secs(5);
+
+/// How long the coordinator may take to hear that the worker goes, however short the bound for its
+/// tasks is: a worker that goes untold counts as lost.
+const TOLD_WITHIN: Duration = Duration::from_secs(2);
+
+/// Registers and works until the life ends: well, if that is because of `shutdown`.
 ///
 /// # Errors
 /// If the coordinator cannot be reached (any more).
@@ -27,19 +46,15 @@ pub(super) async fn live(
     let (dial, running) = (Arc::clone(&agent.dial), Running::default());
     let heartbeat = heartbeat::start(dial, info, running.clone(), &agent.settings).await?;
     tracing::info!(%worker, slots = agent.slots, "registered");
-    *failures = 0;
+    let registered = Instant::now();
     let blobs = CoordinatorBlobs::new(Arc::clone(&agent.dial), agent.settings.rpc.clone());
     let tasks = Tasks::new(agent.tasks.clone(), Arc::new(blobs), agent.dial.in_process());
-    let mut life = Life { worker, agent, client, tasks, attempts: JoinSet::new(), running };
-    tokio::select! {
-        ended = life.work() => ended,
-        () = heartbeat.lost.cancelled() => Err(Error::unavailable("the coordinator is gone")),
-        () = shutdown.cancelled() => {
-            heartbeat.drain.cancel();
-            life.finish_running().await;
-            Ok(())
-        }
+    let life = Life { worker, agent, client, tasks, attempts: JoinSet::new(), running };
+    let ended = life.run(&heartbeat, shutdown).await;
+    if registered.elapsed() >= STEADY_LIFE {
+        *failures = 0;
     }
+    ended
 }
 
 struct Life<'a> {
@@ -53,23 +68,42 @@ struct Life<'a> {
 }
 
 impl Life<'_> {
+    /// Works until the life ends, or until the worker is told to stop and has drained.
+    async fn run(mut self, heartbeat: &Heartbeat, shutdown: &CancellationToken) -> Result<()> {
+        let bound = self.agent.settings.drain_timeout();
+        let mut work = pin!(self.work());
+        let lost = || Error::unavailable("the coordinator is gone");
+        let removed = || Error::unavailable("the worker is not registered (any more)");
+        tokio::select! {
+            ended = &mut work => return ended.and(Err(removed())),
+            () = heartbeat.lost.cancelled() => return Err(lost()),
+            () = shutdown.cancelled() => {}
+        }
+        tokio::select! {
+            ended = drain(heartbeat, bound, work) => ended,
+            () = heartbeat.lost.cancelled() => Err(lost()),
+        }
+    }
+
+    /// Obeys orders until the coordinator says that the worker is not registered (any more).
     async fn work(&mut self) -> Result<()> {
         let timeout = self.agent.settings.rpc.call_timeout();
         loop {
             let client = self.client.clone();
             let worker = self.worker;
-            let mut orders =
-                std::pin::pin!(call(timeout, |context| client.orders(context, worker)));
+            let mut orders = pin!(call(timeout, |context| client.orders(context, worker)));
             let orders = loop {
                 tokio::select! {
-                    orders = &mut orders => break orders?,
+                    orders = &mut orders => break orders,
                     Some(ended) = self.attempts.join_next() => {
                         ended.map_err(Error::from_join)??;
                     }
                 }
             };
-            for order in orders {
-                self.obey(order);
+            match orders {
+                Ok(orders) => orders.into_iter().for_each(|order| self.obey(order)),
+                Err(error) if is_not_registered(&error) => return Ok(()),
+                Err(error) => return Err(error),
             }
         }
     }
@@ -90,15 +124,31 @@ impl Life<'_> {
             Order::Stop(attempt) => self.running.stop(attempt),
         }
     }
+}
 
-    /// Lets attempts end by themselves, within a bound.
-    async fn finish_running(&mut self) {
-        let bound = self.agent.settings.drain_timeout();
-        let all = async { while self.attempts.join_next().await.is_some() {} };
-        if tokio::time::timeout(bound, all).await.is_err() {
-            tracing::warn!("tasks still ran after {bound:?} and were stopped");
-        }
+/// Whether that is what a coordinator answers who is asked for orders.
+fn is_not_registered(error: &Error) -> bool {
+    error.kind() == ErrorKind::Unavailable && !connection_failed(error)
+}
+
+/// Asks for no new tasks and works on, within a bound, until the coordinator has removed the worker,
+/// which it does when the last attempt has ended. Starts that are on their way begin: the coordinator
+/// waits for them.
+///
+/// # Errors
+/// If the coordinator does not answer (any more).
+async fn drain(
+    heartbeat: &Heartbeat,
+    bound: Duration,
+    work: impl Future<Output = Result<()>>,
+) -> Result<()> {
+    heartbeat.drain.cancel();
+    match timeout(bound, work).await {
+        Ok(ended) => ended?,
+        Err(_) => tracing::warn!("tasks still ran after {bound:?} and were stopped"),
     }
+    let told = timeout(TOLD_WITHIN, heartbeat.drained.cancelled()).await;
+    told.map_err(|_| Error::timeout("the coordinator did not hear that the worker goes"))
 }
 
 /// What one attempt needs.
@@ -107,7 +157,7 @@ struct Attempt {
     running: Running,
     client: WorkerApiClient,
     tasks: Tasks,
-    timeout: std::time::Duration,
+    timeout: Duration,
 }
 
 impl Attempt {
@@ -127,12 +177,29 @@ impl Attempt {
         {
             tracing::warn!(%attempt, %error, "failed");
         }
-        let finished =
-            call(self.timeout, |c| self.client.finish(c, self.worker, attempt, outcome)).await;
+        let finished = self.report(attempt, outcome).await;
         self.running.end(attempt);
         finished.map_err(|error| {
             error.context(format_args!("the coordinator did not hear how {attempt} ended"))
         })
+    }
+
+    /// Says how it ended. An output that is too large for a message is the attempt's failure, and not
+    /// the connection's.
+    async fn report(&self, attempt: AttemptId, outcome: Result<TaskOutput>) -> Result<()> {
+        let succeeded = outcome.is_ok();
+        match self.finish(attempt, outcome).await {
+            Err(error) if succeeded && error.kind() == ErrorKind::ResourceExhausted => {
+                tracing::warn!(%attempt, %error, "its output cannot be handed in");
+                self.finish(attempt, Err(error)).await
+            }
+            finished => finished,
+        }
+    }
+
+    async fn finish(&self, attempt: AttemptId, outcome: Result<TaskOutput>) -> Result<()> {
+        call(self.timeout, |context| self.client.finish(context, self.worker, attempt, outcome))
+            .await
     }
 
     async fn output(&self, assignment: Assignment) -> Result<TaskOutput> {

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::time::MissedTickBehavior;
 use tokio_util::task::AbortOnDropHandle;
 
 /// When the runtime last did something. Who holds the handle may ask; dropping it ends the pulse.
@@ -22,6 +23,7 @@ impl Pulse {
         let beating = Arc::clone(&beat);
         let beating = tokio::spawn(async move {
             let mut interval = tokio::time::interval(period);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 interval.tick().await;
                 *beating.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();

@@ -35,6 +35,16 @@ fn a_worker_answers_only_so_many_at_once_and_the_others_take_the_rest() {
 }
 
 #[test]
+fn a_question_is_asked_again_of_another_worker() {
+    let mut rig = Rig::new();
+    rig.join(1, 1);
+    rig.join(2, 1);
+    ask(&mut rig, 1);
+    rig.fail(1, attempt(stage(1), 0, 0), flaky());
+    assert_eq!(rig.pass(100), [launch(2, attempt(stage(1), 0, 1))]);
+}
+
+#[test]
 fn questions_leave_all_slots_to_tasks() {
     let (mut rig, s) = (Rig::new(), stage(9));
     rig.join(1, 1);

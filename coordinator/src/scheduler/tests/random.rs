@@ -56,6 +56,7 @@ fn settings() -> Settings {
     Settings {
         heartbeat_timeout_ms: 1_000,
         attempt_timeout_ms: 1_000,
+        order_timeout_ms: 1_000,
         no_worker_timeout_ms: 3_000,
         max_task_deaths: 3,
         max_task_losses: 24,

@@ -23,6 +23,7 @@ fn what_a_worker_does_not_run_any_more_is_lost_and_runs_again() {
     rig.join(1, 1);
     rig.open(s, 1);
     let first = attempt(s, 0, 0);
+    assert_eq!(says(&mut rig, &[first]), []);
     for _ in 0..9 {
         rig.now += std::time::Duration::from_secs(1);
         assert_eq!(says(&mut rig, &[]), [], "its end, or its order, may be on the way");
@@ -31,6 +32,33 @@ fn what_a_worker_does_not_run_any_more_is_lost_and_runs_again() {
     assert_eq!(says(&mut rig, &[]), [revoke(1, first), discard(first)]);
     assert_eq!(rig.pass(100), [launch(1, attempt(s, 0, 1))]);
     assert_eq!(rig.finish(1, first), [discard(first)], "it comes too late");
+}
+
+/// Its threads may all compute, and its orders wait.
+#[test]
+fn what_a_busy_worker_has_not_begun_is_not_lost_so_soon() {
+    let (mut rig, s) = (Rig::new(), stage(1));
+    rig.join(1, 1);
+    rig.open(s, 1);
+    for _ in 0..119 {
+        rig.now += std::time::Duration::from_secs(1);
+        assert_eq!(says(&mut rig, &[]), []);
+    }
+    rig.now += std::time::Duration::from_secs(1);
+    assert_eq!(says(&mut rig, &[])[0], revoke(1, attempt(s, 0, 0)));
+}
+
+/// As when the coordinator did not hear it for a while.
+#[test]
+fn one_heartbeat_that_does_not_name_an_attempt_loses_nothing() {
+    let (mut rig, s) = (Rig::new(), stage(1));
+    rig.join(1, 1);
+    rig.open(s, 1);
+    let first = attempt(s, 0, 0);
+    assert_eq!(says(&mut rig, &[first]), []);
+    rig.now += std::time::Duration::from_secs(9);
+    assert_eq!(says(&mut rig, &[]), [], "its end may be on the way");
+    assert_eq!(rig.finish(1, first), [done(first)]);
 }
 
 #[test]

@@ -58,7 +58,8 @@ fn lost_worker_tasks_run_elsewhere() {
 
 #[test]
 fn poison_task_fails_its_stage_after_three_deaths() {
-    let (mut rig, s, other) = (Rig::new(), stage(1), stage(2));
+    let settings = Settings { max_task_deaths: 3, ..Settings::default() };
+    let (mut rig, s, other) = (Rig::with(settings), stage(1), stage(2));
     rig.join(9, 1);
     rig.open(other, 1);
     rig.open(s, 1);
@@ -68,7 +69,8 @@ fn poison_task_fails_its_stage_after_three_deaths() {
         assert_eq!(lost[..2], [gone(n, "connection reset"), discard(attempt(s, 0, n))]);
         if n == 2 {
             let message = format!(
-                "task {} was running on 3 workers when they died; last: connection reset",
+                "task {} was running on 3 workers when they died (scheduler.max_task_deaths); \
+                 last: connection reset",
                 task(s, 0)
             );
             let error = Error::unavailable(message);
@@ -82,17 +84,38 @@ fn poison_task_fails_its_stage_after_three_deaths() {
 /// Any worker may die at any time: that is no task's doing.
 #[test]
 fn deaths_of_workers_without_a_task_excuse_it() {
-    let (mut rig, s) = (Rig::new(), stage(1));
+    let (mut rig, s, other) = (Rig::new(), stage(1), stage(2));
     rig.join(1, 1);
     rig.open(s, 1);
+    rig.join(200, 1);
+    rig.open(other, 1);
     for death in 0..20 {
-        let (victim, other) = (100 + death, 200 + death);
-        let at = if death == 0 { 1 } else { victim - 1 };
-        rig.join(other, 1);
-        rig.leave(other);
-        rig.join(victim, 1);
+        // A worker with another task dies, and then one with this.
+        rig.join(201 + death, 1);
+        let lost = rig.leave(200 + death);
+        assert!(lost.contains(&launch(201 + death, attempt(other, 0, death + 1))), "{lost:?}");
+        let at = if death == 0 { 1 } else { 99 + death };
+        rig.join(100 + death, 1);
         let lost = rig.leave(at);
-        assert_eq!(lost.last(), Some(&launch(victim, attempt(s, 0, death + 1))), "{death}");
+        assert!(lost.contains(&launch(100 + death, attempt(s, 0, death + 1))), "{lost:?}");
+    }
+}
+
+/// Each of a stage's tasks kills its worker, and so excuses the others.
+#[test]
+fn a_stage_whose_tasks_all_kill_their_workers_ends() {
+    let (mut rig, s) = (Rig::new(), stage(1));
+    rig.open(s, 1_000);
+    let mut deaths = 0;
+    while rig.counts(s).is_some() {
+        assert!(deaths < 24 / 4, "it lives on");
+        for n in 0..4 {
+            rig.join(deaths * 4 + n, 1);
+        }
+        for n in 0..4 {
+            rig.leave(deaths * 4 + n);
+        }
+        deaths += 1;
     }
 }
 
@@ -114,7 +137,8 @@ fn a_task_is_lost_with_so_many_workers_whatever_else_dies() {
 /// Two tasks die together, and then apart: the one that kills its workers is told from the other.
 #[test]
 fn a_task_that_was_beside_a_poison_task_is_no_poison() {
-    let (mut rig, poison, other) = (Rig::new(), stage(1), stage(2));
+    let settings = Settings { max_task_deaths: 3, ..Settings::default() };
+    let (mut rig, poison, other) = (Rig::with(settings), stage(1), stage(2));
     rig.join(1, 2);
     rig.open(poison, 1);
     rig.open(other, 1);
@@ -160,11 +184,12 @@ fn a_task_without_room_for_its_rows_is_put_off_and_nothing_counts_against_it() {
         (Rig::with(Settings { max_task_attempts: 1, ..Settings::default() }), stage(1));
     rig.join(1, 1);
     rig.open(s, 1);
-    for number in 0..5 {
+    for (number, rest) in [1_000, 2_000, 4_000, 8_000].into_iter().enumerate() {
+        let number = number as u32;
         let at = attempt(s, 0, number);
         let put_off = rig.feed(Event::TaskPutOff { worker: worker(1), attempt: at });
         assert_eq!(put_off, [discard(at)]);
-        assert_eq!(rig.pass_alive(999, &[1]), []);
+        assert_eq!(rig.pass_alive(rest - 1, &[1]), []);
         assert_eq!(rig.pass_alive(1, &[1]), [launch(1, attempt(s, 0, number + 1))]);
     }
 }
@@ -177,9 +202,10 @@ fn failing_stage_revokes_the_rest_but_not_on_the_lost_worker() {
     rig.join(2, 1);
     rig.open(s, 3);
     let lost = rig.leave(1);
-    assert_eq!(lost[..2], [gone(1, "connection reset"), discard(attempt(s, 0, 0))]);
-    assert!(matches!(lost[2], Action::StageFailed { .. }));
-    assert_eq!(lost[3..], [revoke(2, attempt(s, 2, 0)), discard(attempt(s, 1, 0))]);
+    assert_eq!(lost[0], gone(1, "connection reset"));
+    assert!(matches!(lost[1], Action::StageFailed { .. }));
+    let rest = [attempt(s, 0, 0), attempt(s, 1, 0)].map(discard);
+    assert_eq!(lost[2..], [&[revoke(2, attempt(s, 2, 0))], &rest[..]].concat());
 }
 
 #[test]

@@ -38,8 +38,11 @@ const COORDINATOR: [(&str, &str); 2] = [
     ("KEYLOOM_COORDINATOR_RPC__LONG_POLL_MS", "200"),
     ("KEYLOOM_COORDINATOR_RPC__HANDSHAKE_TIMEOUT_MS", "1000"),
 ];
-const WORKER: [(&str, &str); 2] =
-    [("KEYLOOM_WORKER_RECONNECT_MS", "20"), ("KEYLOOM_WORKER_RPC__HANDSHAKE_TIMEOUT_MS", "1000")];
+const WORKER: [(&str, &str); 3] = [
+    ("KEYLOOM_WORKER_RECONNECT_MS", "20"),
+    ("KEYLOOM_WORKER_RECONNECT_MAX_MS", "100"),
+    ("KEYLOOM_WORKER_RPC__HANDSHAKE_TIMEOUT_MS", "1000"),
+];
 
 /// Two workers, the second of which has its connections through a proxy.
 async fn start_with_proxied_worker(

@@ -155,8 +155,9 @@ async fn jobs_out_of_bounds_are_refused() -> Result<()> {
     let plan = encode_plan(&plan(&context(), VALUES).await?)?.to_vec();
     for batch_rows in [0, (1 << 24) + 1, u32::MAX] {
         let error = refusal(&client, Submission { batch_rows, ..job(plan.clone()) }).await?;
-        let message =
-            format!("setting batch_rows must be between 1 and 16777216, not {batch_rows}");
+        let message = format!(
+            "the session's setting batch_rows must be between 1 and 16777216, not {batch_rows}"
+        );
         assert_eq!((error.kind(), error.message()), (ErrorKind::Invalid, message.as_str()));
     }
     // Still less than a frame may hold.
