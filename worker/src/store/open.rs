@@ -142,6 +142,15 @@ impl StoreEnv {
 }
 
 impl Handle {
+    /// Whether nobody uses the store.
+    pub(super) fn is_idle(&self) -> bool {
+        let handles = match self {
+            Self::Lance(handle) => Arc::strong_count(handle),
+            Self::Memory(memory) => Arc::strong_count(memory),
+        };
+        handles == 1
+    }
+
     /// The store as a plan names it.
     ///
     /// # Errors

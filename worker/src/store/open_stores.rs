@@ -1,9 +1,10 @@
-//! The stores that a worker has open: each is opened once, however many tasks want it, and the
-//! least recently used is closed when there are too many.
+//! The stores that a worker has open: each is opened once, however many tasks want it and under
+//! however many names, and the least recently used is closed when there are too many.
 //!
-//! Closing only forgets: tasks that hold a store keep it until they are done. A failed opening is
-//! not remembered; but those that waited for one whose storage did not answer fail with it, for
-//! each would wait as long again.
+//! A store that somebody holds is not closed, or the next one would open it beside the first. And
+//! only opening closes others: however many stores a job has, its next task finds those of the one
+//! before. A failed opening is not remembered; but those that waited for one whose storage did not
+//! answer fail with it, for each would wait as long again.
 
 use std::{
     collections::HashMap,
@@ -13,7 +14,7 @@ use std::{
 use futures::FutureExt;
 use keyloom_common::{
     Error, ErrorKind, Result,
-    store::{ResolvedStore, Snapshot, StoreDescription, StoreSpec},
+    store::{ResolvedStore, Snapshot, StoreDescription, StoreKind, StoreSpec},
 };
 use tokio::sync::OnceCell;
 
@@ -30,7 +31,8 @@ pub struct OpenStores {
     slots: Mutex<Slots>,
 }
 
-type Key = (StoreSpec, Snapshot);
+/// What tells open stores apart. Their names do not, nor how it was said which snapshot is meant.
+type Key = (StoreKind, Snapshot);
 
 /// Counts uses in place of a clock.
 #[derive(Debug, Default)]
@@ -84,8 +86,11 @@ impl OpenStores {
     }
 
     async fn handle(&self, name: &str, spec: &StoreSpec, snapshot: Snapshot) -> Result<Handle> {
-        let key = (spec.clone(), snapshot);
+        let key = key(spec, snapshot);
         let opening = self.with_slots(|slots| slots.touch(&key));
+        if let Some(opened) = opening.handle.get() {
+            return Ok(opened.clone());
+        }
         match opening.open(self.env.open_unnamed(spec, snapshot).boxed()).await {
             Ok(opened) => {
                 self.with_slots(|slots| slots.shrink(self.env.settings.max_open_stores.max(1)));
@@ -115,6 +120,14 @@ impl OpenStores {
         // No change leaves the slots half-done, so a poisoned lock guards sound contents.
         change(&mut self.slots.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+fn key(spec: &StoreSpec, snapshot: Snapshot) -> Key {
+    let mut kind = spec.kind.clone();
+    if let StoreKind::Lance(lance) = &mut kind {
+        lance.pin = None;
+    }
+    (kind, snapshot)
 }
 
 impl Opening {
@@ -163,7 +176,8 @@ impl Slots {
     /// Called once a store is open, so that one which cannot be opened pushes out none that is.
     fn shrink(&mut self, max: usize) {
         while self.by_key.len() > max {
-            let oldest = self.by_key.iter().min_by_key(|(_, slot)| slot.last_use);
+            let idle = self.by_key.iter().filter(|(_, slot)| slot.is_idle());
+            let oldest = idle.min_by_key(|(_, slot)| slot.last_use);
             let Some(oldest) = oldest.map(|(key, _)| key.clone()) else { break };
             self.by_key.remove(&oldest);
         }
@@ -186,16 +200,27 @@ impl Slots {
     }
 }
 
+impl Slot {
+    /// Whether nobody uses the store or is about to: that would need the slots, which are locked.
+    fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.opening) == 1
+            && self.opening.handle.get().is_none_or(Handle::is_idle)
+    }
+}
+
 #[cfg(test)]
 mod tests;
 
 #[cfg(test)]
 impl OpenStores {
-    /// The own names of the stores that are open, sorted.
-    fn open_names(&self) -> Vec<String> {
-        let mut names: Vec<_> = self
-            .with_slots(|slots| slots.by_key.keys().map(|(spec, _)| spec.name.clone()).collect());
-        names.sort_unstable();
-        names
+    /// The key columns of the memory stores that are open, sorted.
+    fn open_keys(&self) -> Vec<String> {
+        let key = |(kind, _): &Key| match kind {
+            StoreKind::Memory(memory) => memory.key.names().join(","),
+            StoreKind::Lance(lance) => lance.uri.clone(),
+        };
+        let mut keys: Vec<_> = self.with_slots(|slots| slots.by_key.keys().map(key).collect());
+        keys.sort_unstable();
+        keys
     }
 }

@@ -3,11 +3,14 @@
 //! Lance drops, refuses or panics at addresses that hold no row, so every address from outside is
 //! checked here before it is read.
 
+mod deleted;
+
 use std::{collections::HashMap, sync::Arc};
 
 use keyloom_common::{Error, Result};
 use lance::{Dataset, dataset::fragment::FileFragment};
 
+use self::deleted::Deleted;
 use super::{error::from_lance, row::Row, tasks};
 
 /// All fragments, in the dataset's order.
@@ -24,8 +27,8 @@ struct Rows {
     id: u32,
     /// Rows stored, deleted or not.
     physical: u32,
-    /// Physical offsets of deleted rows, sorted.
-    deleted: Vec<u32>,
+    /// By their physical offsets.
+    deleted: Deleted,
     /// Live rows of the fragments before.
     before: u64,
 }
@@ -41,8 +44,8 @@ impl Layout {
         Ok(layout)
     }
 
-    fn push(&mut self, id: u32, physical: u32, deleted: Vec<u32>) {
-        let live = u64::from(physical) - deleted.len() as u64;
+    fn push(&mut self, id: u32, physical: u32, deleted: Deleted) {
+        let live = u64::from(physical - deleted.len());
         self.by_id.insert(id, self.fragments.len());
         self.fragments.push(Rows { id, physical, deleted, before: self.live_rows });
         self.live_rows += live;
@@ -76,7 +79,7 @@ impl Layout {
 
     /// Whether the row is not deleted.
     pub(super) fn is_live(&self, row: Row) -> bool {
-        self.fragments[row.fragment()].deleted.binary_search(&row.offset()).is_err()
+        !self.fragments[row.fragment()].deleted.contains(row.offset())
     }
 
     /// The live row with an address, which is a fragment's id in the upper and a physical offset in
@@ -95,28 +98,18 @@ impl Layout {
         let index = self.fragments.partition_point(|rows| rows.before <= position) - 1;
         let rows = &self.fragments[index];
         let nth_live = (position - rows.before) as u32;
-        // `deleted[i] - i` live rows stand before the i-th deleted one.
-        let (mut low, mut high) = (0, rows.deleted.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if rows.deleted[middle] - middle as u32 <= nth_live {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        Some(Row::new(index, nth_live + low as u32))
+        Some(Row::new(index, rows.deleted.nth_live(nth_live)))
     }
 }
 
-async fn load_fragment(fragment: FileFragment) -> Result<(u32, u32, Vec<u32>)> {
+async fn load_fragment(fragment: FileFragment) -> Result<(u32, u32, Deleted)> {
     let too_large = |_| Error::store("a fragment of the Lance dataset has more than 2^32 rows");
     let id = u32::try_from(fragment.id()).map_err(too_large)?;
     let physical = fragment.physical_rows().await.map_err(from_lance)?;
     let physical = u32::try_from(physical).map_err(too_large)?;
     let deleted: Option<Arc<_>> = fragment.get_deletion_vector().await.map_err(from_lance)?;
-    let deleted = deleted.map(|deleted| deleted.to_sorted_iter().collect()).unwrap_or_default();
-    Ok((id, physical, deleted))
+    let deleted = deleted.map(|deleted| Deleted::new(physical, deleted.to_sorted_iter()));
+    Ok((id, physical, deleted.unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -126,7 +119,7 @@ mod tests {
     fn layout(fragments: &[(u32, u32, &[u32])]) -> Layout {
         let mut layout = Layout::default();
         for (id, physical, deleted) in fragments {
-            layout.push(*id, *physical, deleted.to_vec());
+            layout.push(*id, *physical, Deleted::new(*physical, deleted.iter().copied()));
         }
         layout
     }

@@ -1,4 +1,5 @@
-//! Opening once, closing the least recently used, forgetting failures, sharing silence.
+//! Opening once, closing the least recently used that nobody uses, forgetting failures, sharing
+//! silence.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,13 +8,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use keyloom_common::{
     BlobId, Error, ErrorKind,
-    store::{KeyColumns, ManifestId, MemorySpec, StoreKind},
+    store::{KeyColumns, LancePin, ManifestId, MemorySpec, StoreKind},
 };
 
 use super::*;
 use crate::store::{
     BlobSource, StoreSettings,
-    contract::fixture::{batch, ipc},
+    contract::fixture::{batch, ipc, lance_spec},
 };
 
 /// One content, whatever is asked for; the first fetches fail.
@@ -48,17 +49,18 @@ fn stores_failing_with(
     failures: usize,
     max_open_stores: usize,
 ) -> (OpenStores, Arc<Flaky>) {
-    let keys = Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef;
-    let content = ipc(&batch(vec![("k", keys)]));
+    let keys = || Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef;
+    let content = ipc(&batch(["a", "b", "c", "d"].map(|key| (key, keys())).to_vec()));
     let blobs = Arc::new(Flaky { content, failures, error, fetched: AtomicUsize::new(0) });
     let settings = StoreSettings { max_open_stores, ..Default::default() };
     (OpenStores::new(StoreEnv::new(settings, blobs.clone())), blobs)
 }
 
-async fn resolve(name: &str, alias: &str, blobs: &Flaky) -> Arc<ResolvedStore> {
+/// The content by one of its columns, under a name and an alias that nobody else has.
+async fn resolve(key: &str, alias: &str, blobs: &Flaky) -> Arc<ResolvedStore> {
     let content = BlobId::of(&blobs.content);
-    let kind = StoreKind::Memory(MemorySpec { content, key: KeyColumns::one("k") });
-    let spec = StoreSpec { name: name.to_owned(), kind };
+    let kind = StoreKind::Memory(MemorySpec { content, key: KeyColumns::one(key) });
+    let spec = StoreSpec { name: format!("store of {alias}"), kind };
     let (stores, _) = stores(0, 1);
     let description = stores.describe(&spec).await.unwrap();
     ResolvedStore::try_new(alias, spec, description).unwrap()
@@ -75,6 +77,32 @@ async fn a_store_that_many_want_at_once_is_opened_once() {
 }
 
 #[tokio::test]
+async fn a_hundred_aliases_of_a_store_are_one() {
+    let (stores, blobs) = stores(0, 4);
+    let mut opened = Vec::new();
+    for alias in 0..100 {
+        let store = resolve("a", &format!("alias{alias}"), &blobs).await;
+        opened.push(stores.get(&store).await.unwrap());
+    }
+    assert_eq!(stores.open_keys(), ["a"]);
+    assert_eq!(blobs.fetched.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_snapshot_is_the_same_however_it_was_asked_for() {
+    let spec = |name: &str, pin: Option<LancePin>| {
+        let mut lance = lance_spec("/rows.lance", "id");
+        lance.pin = pin;
+        StoreSpec { name: name.to_owned(), kind: StoreKind::Lance(lance) }
+    };
+    let snapshot = |number| Snapshot::Version { number, manifest: ManifestId::of(7, None) };
+    let newest = key(&spec("a", None), snapshot(3));
+    let pins = [LancePin::Version(3), LancePin::Tag("release".to_owned())];
+    assert!(pins.into_iter().all(|pin| key(&spec("b", Some(pin)), snapshot(3)) == newest));
+    assert_ne!(key(&spec("a", None), snapshot(2)), newest);
+}
+
+#[tokio::test]
 async fn a_failed_opening_is_not_remembered() {
     let (stores, blobs) = stores(2, 4);
     let store = resolve("a", "x", &blobs).await;
@@ -84,9 +112,9 @@ async fn a_failed_opening_is_not_remembered() {
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert_eq!(error.message(), "store 'x' cannot be opened: nobody gives it");
     }
-    assert!(stores.open_names().is_empty());
+    assert!(stores.open_keys().is_empty());
     stores.get(&store).await.unwrap();
-    assert_eq!(stores.open_names(), ["a"]);
+    assert_eq!(stores.open_keys(), ["a"]);
 }
 
 /// With each under its own name for the store.
@@ -100,7 +128,7 @@ async fn those_that_waited_for_a_silent_storage_fail_with_it() {
         .map(|alias| Error::timeout(format!("store '{alias}' cannot be opened: no answer")));
     assert_eq!(failed.collect::<Vec<_>>(), expected);
     assert_eq!(blobs.fetched.load(Ordering::SeqCst), 1);
-    assert!(stores.open_names().is_empty());
+    assert!(stores.open_keys().is_empty());
     // Whoever comes later asks anew.
     stores.get(&other).await.unwrap();
     assert_eq!(blobs.fetched.load(Ordering::SeqCst), 2);
@@ -117,11 +145,39 @@ async fn the_least_recently_used_store_is_closed() {
     for store in [&a, &b, &a, &c] {
         stores.get(store).await.unwrap();
     }
-    assert_eq!(stores.open_names(), ["a", "c"]);
+    assert_eq!(stores.open_keys(), ["a", "c"]);
     // What cannot be opened closes nothing.
     let mut gone = ResolvedStore::clone(&b);
     gone.description.snapshot = Snapshot::Version { number: 9, manifest: ManifestId::of(0, None) };
     assert!(stores.get(&Arc::new(gone)).await.is_err());
-    assert_eq!(stores.open_names(), ["a", "c"]);
+    assert_eq!(stores.open_keys(), ["a", "c"]);
     assert_eq!(blobs.fetched.load(Ordering::SeqCst), 3);
+}
+
+/// The stores of a job, of which there are more than may stay open.
+#[tokio::test]
+async fn what_is_in_use_is_not_closed_and_the_next_task_finds_it() {
+    let (stores, blobs) = stores(0, 1);
+    let mut job = Vec::new();
+    for key in ["a", "b", "c"] {
+        job.push(resolve(key, "x", &blobs).await);
+    }
+    let fetched = || blobs.fetched.load(Ordering::SeqCst);
+    for _task in 0..3 {
+        let mut used = Vec::new();
+        for store in job.iter().chain(&job) {
+            used.push(stores.get(store).await.unwrap());
+        }
+        assert_eq!((stores.open_keys().join(""), fetched()), ("abc".to_owned(), 3));
+    }
+    // Nobody uses them when another one is opened.
+    let used = stores.get(&resolve("d", "x", &blobs).await).await.unwrap();
+    assert_eq!(stores.open_keys(), ["d"]);
+    let beside = stores.get(&job[0]).await.unwrap();
+    assert_eq!(stores.open_keys(), ["a", "d"]);
+    drop(used);
+    stores.get(&job[1]).await.unwrap();
+    assert_eq!(stores.open_keys(), ["a", "b"]);
+    drop(beside);
+    assert_eq!(fetched(), 6);
 }
