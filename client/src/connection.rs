@@ -6,7 +6,7 @@ use std::{
 };
 
 use keyloom_common::{
-    BlobId, Error, ErrorKind, JobId, Result,
+    BlobId, Error, JobId, Result,
     background::Background,
     input::{Fingerprint, InputAnswer, InputSpec},
     report::WorkerStatus,
@@ -16,6 +16,7 @@ use keyloom_common::{
     },
     store::{StoreDescription, StoreSpec},
 };
+use keyloom_coordinator::part_is_gone;
 use keyloom_worker::TasksShared;
 use tokio::task::JoinHandle;
 use tokio_util::context::TokioContext;
@@ -144,7 +145,7 @@ impl Connection {
         for _ in 0..ASK_AGAIN {
             // Its first parts went with a connection that is no more.
             let Err(error) = &sent else { break };
-            if error.kind() != ErrorKind::Unavailable || connection_failed(error) {
+            if !part_is_gone(error) {
                 break;
             }
             sent = self.ask(|client| self.ensure_blob_over(client, id, content)).await;

@@ -4,7 +4,7 @@
 //! one that is not whole while its client is there. A client that finds one gone sends it again.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
@@ -31,7 +31,7 @@ struct State {
     whole: HashMap<BlobId, Blob>,
     partial: HashMap<BlobId, Partial>,
     /// The jobs that hold blobs, or may. What another puts would never be released.
-    holders: HashSet<JobId>,
+    holders: HashMap<JobId, usize>,
     /// What all take, partial ones as much as they will when they are whole.
     bytes: u64,
 }
@@ -191,7 +191,7 @@ impl Blobs {
         content: Content,
         job: Option<JobId>,
     ) -> Result<()> {
-        if job.is_some_and(|job| !state.holders.contains(&job)) {
+        if job.is_some_and(|job| !state.holders.contains_key(&job)) {
             return Err(Error::cancelled("the job was stopped"));
         }
         if !state.whole.contains_key(&id) {
@@ -234,7 +234,7 @@ impl Blobs {
     ) -> Result<HeldBlobs> {
         let held = HeldBlobs { blobs: Arc::clone(self), job };
         let mut state = self.lock();
-        state.holders.insert(job);
+        *state.holders.entry(job).or_default() += 1;
         for id in ids {
             let blob = state.whole.get_mut(&id).ok_or_else(|| gone(id))?;
             if !blob.content.hold() {
@@ -249,6 +249,13 @@ impl Blobs {
     /// Lets go of all that was held for a job.
     fn release(&self, job: JobId) {
         let mut state = self.lock();
+        // The same job may have been handed in again, before all of the first one was gone.
+        if let Some(holds) = state.holders.get_mut(&job) {
+            *holds -= 1;
+            if *holds > 0 {
+                return;
+            }
+        }
         state.holders.remove(&job);
         let mut rows = Vec::new();
         for blob in state.whole.values_mut().filter(|blob| blob.jobs.contains(&job)) {
@@ -426,9 +433,14 @@ fn gone(id: BlobId) -> Error {
 
 /// What is answered to a part whose predecessors are not there (any more): begun again, it works.
 fn does_not_follow(id: BlobId, offset: u64, have: u64) -> Error {
-    Error::unavailable(format!(
-        "blob {id}: part at {offset} does not follow {have}; send it again from its start"
-    ))
+    Error::unavailable(format!("blob {id}: part at {offset} does not follow {have}; {AGAIN}"))
+}
+
+const AGAIN: &str = "send it again from its start";
+
+/// Whether a part of a blob was refused because those before it are gone.
+pub fn part_is_gone(error: &Error) -> bool {
+    error.kind() == ErrorKind::Unavailable && error.message().contains(AGAIN)
 }
 
 /// Whether a job was refused because a blob that it reads was dropped after it had been sent.

@@ -20,7 +20,7 @@ mod settings;
 mod supervise;
 mod validate;
 
-pub use blobs::blob_is_gone;
+pub use blobs::{blob_is_gone, part_is_gone};
 pub use scheduler::Settings as SchedulerSettings;
 pub use server::{Coordinator, Local};
 pub use settings::Settings;

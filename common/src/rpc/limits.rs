@@ -17,12 +17,12 @@ pub struct Limits {
     pub handshake_timeout_ms: u64,
     /// How long a frame that has begun may not go on, in milliseconds. Default 60 s.
     pub frame_timeout_ms: u64,
-    /// How long a call may take, in milliseconds: so long a pause of a peer is waited out. A peer that
-    /// is gone is noticed by `dead_peer_ms`. Default 2 minutes.
+    /// How long a call may take, in milliseconds: so long a pause of a peer is waited out.
+    /// Default 2 minutes.
     pub call_timeout_ms: u64,
-    /// How long a peer's machine may leave the probes of a connection that rests unanswered, in
-    /// milliseconds. (What is sent to a peer that stands still waits for `call_timeout_ms`.)
-    /// Default 15 s.
+    /// How much longer than `call_timeout_ms` a connection may last whose peer's machine or network is
+    /// gone without a word, in milliseconds; it is probed at a third of it. (A process that ends is
+    /// noticed at once, and a worker's silence by `scheduler.heartbeat_timeout_ms`.) Default 15 s.
     pub dead_peer_ms: u64,
     /// How long a call waits for something to happen before it answers that nothing did, in
     /// milliseconds. At most half of `call_timeout_ms`. Default 1 s.

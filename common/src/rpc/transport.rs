@@ -197,9 +197,8 @@ fn set_options(stream: &TcpStream, limits: &Limits) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     let probe = (limits.dead_peer() / 3).max(Duration::from_secs(1));
-    let probes = TcpKeepalive::new().with_time(probe).with_interval(probe).with_retries(2);
-    socket.set_tcp_keepalive(&probes)?;
-    // It also ends connections whose peers are there but take nothing.
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(probe).with_interval(probe))?;
+    // It also ends connections whose peers are there but take nothing, so a pause must fit into it.
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(limits.call_timeout() + limits.dead_peer()))?;
     Ok(())

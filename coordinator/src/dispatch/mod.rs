@@ -177,6 +177,7 @@ impl StageHandle {
     /// Says which task's rows the reader takes next, if it reads in order.
     pub(crate) fn set_due(&self, index: u32) {
         self.outputs.set_due(self.stage, index);
+        self.event(Event::TaskDue { task: TaskId { stage: self.stage, index } });
     }
 
     pub(crate) fn consumed(&self, task: TaskId) {

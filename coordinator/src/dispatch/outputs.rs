@@ -96,7 +96,8 @@ impl Outputs {
         sequence: u32,
         chunk: Chunk,
     ) -> Result<()> {
-        let mut full = false;
+        // Whether the files were full, and for rows that came early.
+        let mut full = None;
         loop {
             let changed = self.room.changed().notified();
             let patience = match self.try_push(worker, attempt, sequence, &chunk, full)? {
@@ -105,7 +106,7 @@ impl Outputs {
                 Next::Spill { early } => match self.room.spill(chunk.clone(), early).await? {
                     Some(spilled) => return self.push_spilled(worker, attempt, sequence, spilled),
                     None => {
-                        full = true;
+                        full = Some(early);
                         continue;
                     }
                 },
@@ -114,7 +115,7 @@ impl Outputs {
             let _waits = Waits { outputs: self, worker, attempt, bytes, since };
             // Whatever happened meanwhile, the next try sees it.
             let _ = timeout(patience, changed).await;
-            full = false;
+            full = None;
         }
     }
 
@@ -125,7 +126,7 @@ impl Outputs {
         attempt: AttemptId,
         sequence: u32,
         chunk: &Chunk,
-        full: bool,
+        full: Option<bool>,
     ) -> Result<Next> {
         let mut state = self.lock();
         let State { attempts, due, waiting, waiting_bytes, put_off } = &mut *state;
@@ -133,6 +134,8 @@ impl Outputs {
             return Ok(Next::Taken);
         };
         let early = due.get(&attempt.task.stage).is_some_and(|due| attempt.task.index > *due);
+        // More room is left to rows that have become due meanwhile.
+        let full = full.is_some_and(|was_early| early || !was_early);
         let waiting = waiting.entry(worker).or_default();
         let bytes = chunk.size() as u64;
         // What waits takes memory, too.

@@ -15,7 +15,7 @@ use keyloom_common::{
     rpc::Chunk,
 };
 use tokio::{
-    sync::{Notify, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     task::spawn_blocking,
 };
 
@@ -27,20 +27,28 @@ pub(crate) struct SpoolRoom {
     memory_bytes: u64,
     used: AtomicU64,
     files: Arc<SpillFiles>,
-    writers: Semaphore,
+    writers: Arc<Semaphore>,
+    readers: Arc<Semaphore>,
     changed: Arc<Notify>,
 }
 
-/// How many chunks are written at once.
-const WRITERS: usize = 8;
+/// How many chunks are written at once, and how many are read: a disk that is slow, or hangs, takes no
+/// more threads than these.
+const AT_ONCE: usize = 8;
+
+async fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
+    let place = Arc::clone(places).acquire_owned().await;
+    place.map_err(|_| Error::internal("the files are closed"))
+}
 
 impl SpoolRoom {
     /// Room for so many bytes in memory, and for so many in files of a folder.
     pub(crate) fn new(memory_bytes: u64, disk_bytes: u64, folder: PathBuf) -> Arc<Self> {
         let changed = Arc::<Notify>::default();
         let files = SpillFiles::new(folder, disk_bytes, Arc::clone(&changed));
-        let (used, writers) = (AtomicU64::new(0), Semaphore::new(WRITERS));
-        Arc::new(Self { memory_bytes, used, files, writers, changed })
+        let [writers, readers] = [(); 2].map(|()| Arc::new(Semaphore::new(AT_ONCE)));
+        let used = AtomicU64::new(0);
+        Arc::new(Self { memory_bytes, used, files, writers, readers, changed })
     }
 
     pub(crate) fn memory_bytes(&self) -> u64 {
@@ -67,10 +75,10 @@ impl SpoolRoom {
     pub(crate) async fn spill(&self, chunk: Chunk, early: bool) -> Result<Option<SpilledChunk>> {
         let files = Arc::clone(&self.files);
         let most = files.max_bytes() - if early { files.max_bytes() / 8 } else { 0 };
-        // A disk that is slow, or hangs, takes no more threads than these.
-        let place = self.writers.acquire().await;
-        let _place = place.map_err(|_| Error::internal("the files are closed"))?;
+        let place = place(&self.writers).await?;
         let write = move || {
+            // Until the disk has answered, also if nobody waits for that any more.
+            let _place = place;
             let (bytes, whole) = encoded(chunk)?;
             Ok(files.write(&bytes, most)?.map(|spilled| SpilledChunk { spilled, whole }))
         };
@@ -160,7 +168,9 @@ impl Spool {
                 Ok(Some(chunk))
             }
             Kept::File(SpilledChunk { spilled, whole }) => {
+                let place = place(&self.room.readers).await?;
                 let read = move || {
+                    let _place = place;
                     let bytes = spilled.read()?;
                     Ok(if whole { decode_all(bytes)?.1.into() } else { bytes.into() })
                 };

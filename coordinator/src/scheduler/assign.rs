@@ -32,7 +32,13 @@ impl State {
     /// Launches questions while workers take more.
     fn assign_questions(&mut self) {
         let slots = self.settings.question_slots;
+        if self.questions.is_empty() {
+            return;
+        }
         for (_, id) in self.questions.clone() {
+            if self.fleet.choose_for_question(slots, &[]).is_none() {
+                return;
+            }
             while let Some((index, avoided)) = self.next_question(id)
                 && let Some(worker) = self.fleet.choose_for_question(slots, &avoided)
             {

@@ -94,6 +94,11 @@ pub(crate) enum Event {
         /// The attempt.
         attempt: AttemptId,
     },
+    /// The reader of a stage takes this task's rows next: there is room for them.
+    TaskDue {
+        /// The task.
+        task: TaskId,
+    },
     /// A task's output was handed on, so that it no longer counts against the window.
     TaskConsumed {
         /// The task.

@@ -70,7 +70,7 @@ impl State {
             {
                 let message = format!(
                     "task {} was running on {count} workers when they died \
-                     (scheduler.max_task_deaths); last: {reason}",
+                     (scheduler.max_task_deaths, max_task_losses); last: {reason}",
                     attempt.task
                 );
                 self.fail(stage, Error::unavailable(message));
@@ -87,12 +87,24 @@ impl State {
         }
         self.actions.push(Action::Discard { attempt });
         let TaskId { stage, index } = attempt.task;
+        let is_due = self.stages.get(&stage).is_some_and(|stage| stage.due == Some(index));
         let task = self.stages.get_mut(&stage).and_then(|stage| stage.task_mut(index));
         let Some(task) = task else { return };
-        let until = self.now.saturating_add(self.settings.put_off(task.put_offs));
+        let times = if is_due { 0 } else { task.put_offs };
+        let until = self.now.saturating_add(self.settings.put_off(times));
         task.put_offs += 1;
         self.timers.insert((until, attempt.task));
         self.change(stage, |stage| stage.shift(index, Phase::Resting { until }));
+    }
+
+    /// Ends the rest of a task that was put off and whose rows are due now: there is room for those.
+    pub(super) fn due(&mut self, id: TaskId) {
+        let Some(stage) = self.stages.get_mut(&id.stage) else { return };
+        stage.due = Some(id.index);
+        let Some(task) = stage.task(id.index).filter(|task| task.put_offs > 0) else { return };
+        let Phase::Resting { until } = task.phase else { return };
+        self.timers.remove(&(until, id));
+        self.queue(id);
     }
 
     /// Ends the rests, and the choices of workers, whose time has come; and takes back the slots

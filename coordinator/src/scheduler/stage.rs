@@ -93,8 +93,10 @@ pub(super) struct Stage {
     pub(super) resting: usize,
     pub(super) running: usize,
     pub(super) done: usize,
-    /// How many workers died that ran tasks of it since one ended well.
+    /// How many workers died that ran tasks of it, not for their first time, since one ended well.
     pub(super) losses: u32,
+    /// The task whose rows its reader takes next, if it reads in order.
+    pub(super) due: Option<u32>,
     /// Its key in the state's order of turns.
     pub(super) turn: Option<u64>,
     /// Its key in the state's index of stages with tasks to launch.

@@ -79,6 +79,7 @@ impl State {
             Event::TaskFinished { worker, attempt } => self.finished(worker, attempt),
             Event::TaskFailed { worker, attempt, error } => self.failed(worker, attempt, error),
             Event::TaskPutOff { worker, attempt } => self.put_off(worker, attempt),
+            Event::TaskDue { task } => self.due(task),
             Event::TaskConsumed { task } => {
                 self.change(task.stage, |stage| stage.consume(task.index));
             }
@@ -188,7 +189,14 @@ impl State {
     fn count_against_stages(&mut self, tasks: &BTreeSet<TaskId>, reason: &str) {
         let stages: BTreeSet<_> = tasks.iter().map(|task| task.stage).collect();
         for id in stages {
-            let Some(stage) = self.stages.get_mut(&id) else { continue };
+            // Many workers may go at once: what dies for the first time says nothing of its stage.
+            let again = |stage: &Stage| {
+                let mut of_it = tasks.iter().filter(|task| task.stage == id);
+                of_it.any(|task| stage.task(task.index).is_some_and(|task| task.deaths.count > 0))
+            };
+            let Some(stage) = self.stages.get_mut(&id).filter(|stage| again(stage)) else {
+                continue;
+            };
             stage.losses += 1;
             let losses = stage.losses;
             if losses >= self.settings.max_task_losses {

@@ -29,8 +29,8 @@ struct State {
 #[derive(Debug)]
 struct Connection {
     close: CancellationToken,
-    /// Whether its handshake is done. That has a limit in time of its own.
-    is_welcome: bool,
+    /// It is idle after so long; none before its handshake is done. That has a limit of its own.
+    idle: Option<Duration>,
     requests: usize,
     used: Instant,
 }
@@ -57,20 +57,15 @@ impl Connections {
     pub(super) fn enter(self: &Arc<Self>) -> Option<Place> {
         let mut state = self.lock();
         if state.open.len() >= self.max {
-            let idle = state.open.iter().filter(|(_, connection)| self.is_idle(connection));
+            let idle = state.open.iter().filter(|(_, connection)| connection.is_idle());
             let id = *idle.min_by_key(|(_, connection)| connection.used)?.0;
             state.open.remove(&id)?.close.cancel();
         }
         let (id, close) = (state.next, CancellationToken::new());
         state.next += 1;
-        let (is_welcome, requests, used) = (false, 0, Instant::now());
-        state.open.insert(id, Connection { close: close.clone(), is_welcome, requests, used });
+        let (idle, requests, used) = (None, 0, Instant::now());
+        state.open.insert(id, Connection { close: close.clone(), idle, requests, used });
         Some(Place { connections: Arc::clone(self), id, close })
-    }
-
-    fn is_idle(&self, connection: &Connection) -> bool {
-        let Connection { is_welcome, requests, used, .. } = connection;
-        *is_welcome && *requests == 0 && used.elapsed() >= self.idle
     }
 
     fn change(&self, id: u64, change: impl FnOnce(&mut Connection)) {
@@ -85,10 +80,17 @@ impl Connections {
     }
 }
 
+impl Connection {
+    fn is_idle(&self) -> bool {
+        self.requests == 0 && self.idle.is_some_and(|idle| self.used.elapsed() >= idle)
+    }
+}
+
 impl Place {
-    /// Says that the handshake is done.
-    pub(super) fn welcome(&self) {
-        self.connections.change(self.id, |connection| connection.is_welcome = true);
+    /// Says that the handshake is done, and that the peer is not idle before so long.
+    pub(super) fn welcome(&self, at_least: Duration) {
+        let idle = self.connections.idle.max(at_least);
+        self.connections.change(self.id, |connection| connection.idle = Some(idle));
     }
 
     /// Begins a request.
@@ -116,7 +118,7 @@ mod tests {
 
     fn client(connections: &Arc<Connections>) -> Arc<Place> {
         let place = connections.enter().unwrap();
-        place.welcome();
+        place.welcome(Duration::ZERO);
         Arc::new(place)
     }
 

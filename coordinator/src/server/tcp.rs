@@ -1,6 +1,6 @@
 //! TCP: accept, shake hands, serve one service a connection.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use keyloom_common::{
@@ -44,7 +44,7 @@ pub(super) async fn serve(
                     // Out of file descriptors, or the peer hung up: neither ends the server.
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
-                        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                        tokio::time::sleep(Duration::from_millis(50)).await;
                         continue;
                     }
                 };
@@ -75,10 +75,10 @@ async fn connection(shared: Arc<Shared>, mut stream: TcpStream, place: &Arc<Plac
     let role = tokio::time::timeout(timeout, handshake::welcome(&mut stream))
         .await
         .map_err(|_| Error::timeout(format!("no handshake within {timeout:?}")))??;
-    place.welcome();
     let in_flight = limits.requests_in_flight;
     match role {
         handshake::Role::Client => {
+            place.welcome(Duration::ZERO);
             let transport = framed(stream, limits, Some(&shared.room))?;
             let ended = transport.ended();
             let channel = BaseChannel::with_defaults(transport);
@@ -92,6 +92,9 @@ async fn connection(shared: Arc<Shared>, mut stream: TcpStream, place: &Arc<Plac
             ended.run_until_cancelled(served).await;
         }
         handshake::Role::Worker => {
+            // One that says nothing for longer is lost anyway.
+            let beat = shared.settings.scheduler.heartbeat_timeout_ms;
+            place.welcome(Duration::from_millis(beat));
             let transport = framed(stream, limits, Some(&shared.room))?;
             let ended = transport.ended();
             let channel = BaseChannel::with_defaults(transport);

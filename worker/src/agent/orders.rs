@@ -41,10 +41,18 @@ pub(super) async fn live(
     shutdown: &CancellationToken,
     failures: &mut u32,
 ) -> Result<()> {
-    let worker = info.id;
-    let client = agent.dial.dial().await?;
-    let (dial, running) = (Arc::clone(&agent.dial), Running::default());
-    let heartbeat = heartbeat::start(dial, info, running.clone(), &agent.settings).await?;
+    let (worker, running) = (info.id, Running::default());
+    let connecting = async {
+        let client = agent.dial.dial().await?;
+        let dial = Arc::clone(&agent.dial);
+        let heartbeat = heartbeat::start(dial, info, running.clone(), &agent.settings).await?;
+        Ok::<_, Error>((client, heartbeat))
+    };
+    let (client, heartbeat) = tokio::select! {
+        connected = connecting => connected?,
+        // It runs nothing yet: whoever it registers with loses nothing.
+        () = shutdown.cancelled() => return Ok(()),
+    };
     tracing::info!(%worker, slots = agent.slots, "registered");
     let registered = Instant::now();
     let blobs = CoordinatorBlobs::new(Arc::clone(&agent.dial), agent.settings.rpc.clone());
