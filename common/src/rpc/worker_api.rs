@@ -14,8 +14,9 @@ use crate::{
 
 /// The service for workers.
 ///
-/// A worker keeps two connections: one for `register` and `heartbeat`, whose end is the worker's
-/// end, and one for work, so that a large frame never stands before a heartbeat.
+/// A worker keeps three connections: one for `register` and `heartbeat`, whose end is the worker's
+/// end, one for work, so that a large frame never stands before a heartbeat, and, once it reads blobs,
+/// one for these.
 #[tarpc::service]
 pub trait WorkerApi {
     /// Joins, with a fresh id.

@@ -246,7 +246,7 @@ impl EventLoop {
         self.stages.remove(&stage);
         self.outputs.discard_stage(stage);
         let finished = self.finished.extract_if(|attempt, _| attempt.task.stage == stage);
-        drop_apart(finished.collect::<Vec<_>>());
+        drop_apart(finished);
     }
 
     fn worker_statuses(&self) -> Vec<WorkerStatus> {

@@ -199,7 +199,7 @@ impl Outputs {
         let mut state = self.lock();
         state.waiting.remove(&worker);
         let gone = state.attempts.extract_if(|_, output| output.worker == worker);
-        drop_apart(gone.collect::<Vec<_>>());
+        drop_apart(gone);
     }
 
     pub(super) fn discard_stage(&self, stage: StageId) {
@@ -207,7 +207,7 @@ impl Outputs {
         state.due.remove(&stage);
         state.put_off.retain(|attempt| attempt.task.stage != stage);
         let gone = state.attempts.extract_if(|attempt, _| attempt.task.stage == stage);
-        drop_apart(gone.collect::<Vec<_>>());
+        drop_apart(gone);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -238,8 +238,10 @@ impl Drop for Waits<'_> {
 }
 
 /// Drops outputs where nobody waits for the disk that their files are on.
-pub(super) fn drop_apart<T: Send + 'static>(gone: T) {
+pub(super) fn drop_apart<T: Send + 'static>(gone: impl IntoIterator<Item = T>) {
+    let gone: Vec<_> = gone.into_iter().collect();
     match Handle::try_current() {
+        _ if gone.is_empty() => {}
         Ok(runtime) => drop(runtime.spawn_blocking(move || drop(gone))),
         Err(_) => drop(gone),
     }

@@ -20,8 +20,8 @@ use bytes::Bytes;
 use keyloom_common::{Error, Result, checksum::checksum};
 use tokio::sync::Notify;
 
-/// A segment ends with the chunk that makes it larger than this, in bytes: so the open files of
-/// 64 GiB are a few hundred, and few bytes wait for the rest of their segment.
+/// A segment ends with the chunk that makes it larger than this, in bytes: so few files are open for
+/// much that waits. One stays open for as long as any of its chunks waits.
 const SEGMENT_BYTES: u64 = 256 << 20;
 
 /// The files of a coordinator.

@@ -40,8 +40,8 @@ pub(crate) enum Action {
         /// Why.
         error: Error,
     },
-    /// A worker is no longer registered: drop its connection and what is queued for it. Its
-    /// attempts are dealt with by other actions.
+    /// A worker is no longer registered: drop what is queued for it, which it is told when it asks
+    /// for orders. Its attempts are dealt with by other actions.
     WorkerGone {
         /// Its life.
         worker: WorkerId,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Bytes in a mebibyte.
 const MIB: usize = 1 << 20;
 
-/// Bounds on stores. A bound of 0 counts as 1.
+/// Bounds on stores. Of a cache or of maps, 0 keeps nothing.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreSettings {
@@ -47,7 +47,7 @@ pub struct StoreSettings {
     /// milliseconds (default 20 s). Then what waits for it fails by its name, and its task is tried
     /// again: one that never answers again ends a job after `max_task_attempts` times that. With
     /// the defaults these are 4 × 20 s and the rests between, or 7 × 20 s where tasks take turns on
-    /// the slots. Attaching has 120 s for the same attempts (`call_timeout_ms`).
+    /// the slots. Attaching has 240 s for the same attempts (twice `call_timeout_ms`).
     pub answer_timeout_ms: u64,
     /// Storage options (endpoint, region, credentials, …) by the name under which stores ask for
     /// them (default none).
