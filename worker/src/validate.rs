@@ -63,6 +63,7 @@ impl StoreSettings {
         bounds.within("answer_timeout_ms", self.answer_timeout_ms, TIME_MS);
         bounds.within("read_bytes", self.read_bytes, READ_BYTES);
         bounds.within("reads_in_flight", self.reads_in_flight, AT_ONCE);
+        bounds.within("read_memory_bytes", self.read_memory_bytes, BYTES);
         bounds.within("max_open_readers", self.max_open_readers, COUNT);
         bounds.within("max_open_stores", self.max_open_stores, COUNT);
     }

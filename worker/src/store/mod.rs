@@ -3,6 +3,7 @@
 //! A handle is opened once per worker and shared by all tasks ([`OpenStores`]). Every handle reads
 //! one snapshot for as long as it lives.
 
+mod budget;
 #[cfg(test)]
 mod contract;
 mod found;
@@ -23,6 +24,7 @@ use arrow::{
 use async_trait::async_trait;
 use keyloom_common::{Error, Result, store::Access};
 
+pub(crate) use budget::ReadBudget;
 pub(crate) use found::value_bytes;
 pub use found::{Fetched, Found, Place, Values};
 pub(crate) use keys::{Keys, key_nulls};

@@ -15,7 +15,7 @@ use keyloom_common::{
 };
 
 use super::{
-    Store, StoreSettings,
+    ReadBudget, Store, StoreSettings,
     lance::{Caches, LanceEnv, LanceHandle, Sessions},
     memory::MemoryStore,
 };
@@ -47,6 +47,8 @@ pub struct StoreEnv {
     lance_sessions: Arc<Sessions>,
     /// What was read of datasets and may be of use again.
     pub(crate) lance_caches: Arc<Caches>,
+    /// What all reads of datasets may bring at once.
+    pub(crate) reads: Arc<ReadBudget>,
     /// The contents of memory stores.
     pub blobs: Arc<dyn BlobSource>,
 }
@@ -63,7 +65,8 @@ impl StoreEnv {
     pub fn new(settings: StoreSettings, blobs: Arc<dyn BlobSource>) -> Self {
         let lance_sessions = Arc::new(Sessions::new(&settings));
         let lance_caches = Arc::new(Caches::new(&settings));
-        Self { settings, lance_sessions, lance_caches, blobs }
+        let reads = Arc::new(ReadBudget::new(&settings));
+        Self { settings, lance_sessions, lance_caches, reads, blobs }
     }
 
     /// Opens a store to learn its columns and its newest (or pinned) snapshot.
@@ -126,6 +129,7 @@ impl StoreEnv {
             settings: &self.settings,
             sessions: &self.lance_sessions,
             caches: &self.lance_caches,
+            reads: &self.reads,
         }
     }
 

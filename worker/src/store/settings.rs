@@ -18,8 +18,9 @@ pub struct StoreSettings {
     pub lance_index_cache_bytes: usize,
     /// Bytes of Lance's metadata cache, shared by all datasets of the worker (default 256 MiB).
     pub lance_metadata_cache_bytes: usize,
-    /// Bytes of what Lance keeps of the pages of local data files, such as dictionaries and tables
-    /// of chunks, shared by all datasets of the worker (default 256 MiB).
+    /// Bytes of what is kept of data files beside their values: where columns stand, and of local
+    /// files dictionaries and tables of chunks, shared by all datasets of the worker (default
+    /// 256 MiB).
     pub lance_page_cache_bytes: usize,
     /// The most rows that one read takes one by one (default 2048).
     pub take_chunk_rows: usize,
@@ -27,16 +28,23 @@ pub struct StoreSettings {
     pub read_bytes: usize,
     /// The most reads of one request in flight (default 8).
     pub reads_in_flight: usize,
+    /// About the most bytes that all reads in flight bring, of all requests to all stores together
+    /// (default 256 MiB). A read that brings more than that goes alone. A scan of a dataset as an
+    /// input holds no more than this beside its batches, either, but for itself.
+    pub read_memory_bytes: u64,
     /// The most open data files, readers of fragments, and sizes of the columns of a file, that are
-    /// kept for later requests (default 256 each).
+    /// kept for later requests (default 256 each). Where a file's columns stand is kept beside them
+    /// ([`Self::lance_page_cache_bytes`]), so that opening one again is cheap.
     pub max_open_readers: usize,
-    /// The most stores that stay open; beyond, the least recently used is closed (default 64).
+    /// The most stores that stay open (default 64). Beyond, opening one closes those that were not
+    /// used for the longest, but none that is in use.
     pub max_open_stores: usize,
     /// The most bytes of maps from keys to rows, of all stores together, at 13 bytes a row
     /// (default 4 GiB). A store whose map would not fit is searched in other ways.
     pub max_key_map_bytes: u64,
     /// The most bytes of columns, of all stores together, that are kept in memory for later
-    /// requests (default 2 GiB).
+    /// requests (default 2 GiB). Columns that do not fit together share the room, each of them with
+    /// always the same part.
     pub column_cache_bytes: u64,
     /// How long a request to remote storage may bring nothing, in milliseconds, before it is made
     /// again (default 10 s). A storage profile may say otherwise, but `answer_timeout_ms` holds.
@@ -72,6 +80,7 @@ impl Default for StoreSettings {
             take_chunk_rows: 2048,
             read_bytes: 4 * MIB,
             reads_in_flight: 8,
+            read_memory_bytes: 256 << 20,
             max_open_readers: 256,
             max_open_stores: 64,
             max_key_map_bytes: 4 << 30,
@@ -93,6 +102,7 @@ impl fmt::Debug for StoreSettings {
             .field("take_chunk_rows", &self.take_chunk_rows)
             .field("read_bytes", &self.read_bytes)
             .field("reads_in_flight", &self.reads_in_flight)
+            .field("read_memory_bytes", &self.read_memory_bytes)
             .field("max_open_readers", &self.max_open_readers)
             .field("max_open_stores", &self.max_open_stores)
             .field("max_key_map_bytes", &self.max_key_map_bytes)

@@ -45,6 +45,7 @@ fn store() -> impl Strategy<Value = StoreSettings> {
         bound(usual.take_chunk_rows, 1..4_usize),
         bound(usual.read_bytes, 1..50_usize),
         bound(usual.reads_in_flight, 1..3_usize),
+        bound(usual.read_memory_bytes, 1..5000_u64),
     );
     let kept = (
         bound(usual.lance_page_cache_bytes, Just(0)),
@@ -57,6 +58,7 @@ fn store() -> impl Strategy<Value = StoreSettings> {
         take_chunk_rows: reads.0,
         read_bytes: reads.1,
         reads_in_flight: reads.2,
+        read_memory_bytes: reads.3,
         lance_page_cache_bytes: kept.0,
         max_open_readers: kept.1,
         max_open_stores: kept.2,

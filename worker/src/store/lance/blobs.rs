@@ -32,8 +32,11 @@ use super::{
 };
 use crate::store::value_bytes;
 
-/// The most descriptions that tell how large a column's blobs are.
-const SAMPLE: u32 = 64;
+/// The most descriptions that tell how large the blobs of a part of a fragment are.
+const SAMPLE: u32 = 16;
+
+/// The most parts of a fragment whose blobs may be of different sizes.
+const PARTS: u32 = 4;
 
 /// About how large the values of a column with blobs are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,29 +131,40 @@ pub(super) fn has_bytes_apart(field: &Field) -> bool {
     field.is_blob_v2() || field.children.iter().any(has_bytes_apart)
 }
 
-/// The sizes of values by the descriptions of a fragment's first `rows`, or of fewer.
+/// The sizes of values by some descriptions from each part of a fragment with so many rows. Parts
+/// are told by their ends.
 ///
 /// # Errors
 /// `store` if they cannot be read.
-pub(super) async fn sizes(fragment: &FileFragment, field: &Field, rows: u32) -> Result<BlobSizes> {
-    let rows = rows.min(SAMPLE);
+pub(super) async fn sizes(
+    fragment: &FileFragment,
+    field: &Field,
+    rows: u32,
+) -> Result<Vec<(u32, BlobSizes)>> {
     let described = described(field);
     let schema = Schema { fields: vec![described.clone()], metadata: HashMap::new() };
     let config = FragReadConfig::default().with_ignore_deletions(true);
     let reader = fragment.open(&schema, config).await.map_err(from_lance)?;
-    let batches = reader.take_range(0..rows, rows).await.map_err(from_lance)?;
-    let batches: Vec<RecordBatch> = batches.buffered(1).try_collect().await.map_err(from_lance)?;
-    let (mut value, mut in_file) = (0, 0);
-    for batch in &batches {
-        let descriptions = given(batch, &field.name)?;
-        // What stands beside the blobs counts, too, and a description for the end of its blob.
-        let beside = value_bytes(descriptions);
-        let (all, within) = payload(&described, descriptions);
-        value += all.saturating_add(beside);
-        in_file += within.saturating_add(beside);
+    let parts = (rows / SAMPLE).clamp(1, PARTS);
+    let end = |part: u32| (u64::from(rows) * u64::from(part) / u64::from(parts)) as u32;
+    let mut sizes: Vec<(u32, BlobSizes)> = Vec::new();
+    for part in 0..parts {
+        let (start, end) = (end(part), end(part + 1));
+        let wanted = start..end.min(start + SAMPLE);
+        let read = async {
+            let batches = reader.take_range(wanted, SAMPLE).await.map_err(from_lance)?;
+            let batches: Vec<RecordBatch> =
+                batches.buffered(1).try_collect().await.map_err(from_lance)?;
+            BlobSizes::of(&batches, &described)
+        };
+        match (read.await, sizes.last()) {
+            (Ok(of_part), _) => sizes.push((end, of_part)),
+            // Of blobs within lists, Lance cannot read all parts by themselves.
+            (Err(_), Some(&(_, before))) => sizes.push((end, before)),
+            (Err(error), None) => return Err(error),
+        }
     }
-    let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum::<u64>().max(1);
-    Ok(BlobSizes { value: value.div_ceil(rows).max(1), in_file: in_file / rows })
+    Ok(sizes)
 }
 
 /// The field with descriptions in the place of blobs.
@@ -206,4 +220,31 @@ fn described_bytes(descriptions: &ArrayRef) -> (u64, u64) {
 impl BlobSizes {
     /// Where descriptions cannot be read: what is marked as a blob is seldom small.
     pub(super) const UNKNOWN: Self = Self { value: 64 * 1024, in_file: 64 * 1024 };
+
+    fn of(batches: &[RecordBatch], described: &Field) -> Result<Self> {
+        let (mut value, mut in_file) = (0, 0);
+        for batch in batches {
+            let descriptions = given(batch, &described.name)?;
+            // What stands beside the blobs counts, too, and a description for the end of its blob.
+            let beside = value_bytes(descriptions);
+            let (all, within) = payload(described, descriptions);
+            value += all.saturating_add(beside);
+            in_file += within.saturating_add(beside);
+        }
+        let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum::<u64>().max(1);
+        Ok(Self { value: value.div_ceil(rows).max(1), in_file: in_file / rows })
+    }
+
+    /// Of all rows, by those of parts that are told by their ends.
+    pub(super) fn mean(parts: &[(u32, Self)]) -> Option<Self> {
+        let (mut start, mut value, mut in_file) = (0, 0_u64, 0_u64);
+        for (end, sizes) in parts {
+            let rows = u64::from(end - start);
+            value = value.saturating_add(sizes.value.saturating_mul(rows));
+            in_file = in_file.saturating_add(sizes.in_file.saturating_mul(rows));
+            start = *end;
+        }
+        let rows = u64::from(start);
+        (rows > 0).then(|| Self { value: value.div_ceil(rows), in_file: in_file / rows })
+    }
 }

@@ -1,58 +1,82 @@
 //! A column in blocks: consecutive rows of a fragment, read in one go and kept while there is room.
 //!
-//! Where a block starts depends on the column's width alone, so that all requests share blocks. Of
+//! Where a block starts depends on what values weigh alone, so that all requests share blocks. Of
 //! a column that is too large only a [`Share`] of the blocks is kept, always the same ones: if any
-//! block could push out another, none would be there when it is wanted again.
+//! block could push out another, none would be there when it is wanted again. How large the share
+//! is depends on the columns beside it ([`super::room`]).
 
 mod grid;
 mod share;
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc, time::Instant};
 
 use arrow::{
-    array::{ArrayRef, UInt32Array},
-    compute::take,
+    array::{Array, ArrayRef, UInt32Array},
+    compute::{concat, take},
 };
 use keyloom_common::{Error, Result};
 
-pub(super) use self::grid::{Grid, Touched};
+pub(super) use self::grid::{Cut, Grid, Touched};
 use self::share::Share;
-use super::{caches::Block, column::Column, handle::LanceHandle, layout::Layout, tasks};
+use super::{
+    caches::Block, column::Column, handle::LanceHandle, layout::Layout, room::ColumnName, row::Row,
+    tasks, widths::Widths,
+};
 use crate::store::{Fetched, Values, value_bytes};
 
 /// The most rows of a block.
-const MAX_ROWS: u64 = 64 * 1024;
+const MAX_ROWS: u32 = 64 * 1024;
 
 /// A column cut into blocks.
 #[derive(Debug)]
 pub(super) struct Blocks {
     column: Arc<Column>,
-    /// About how many bytes a value has.
-    value_bytes: u64,
+    widths: Arc<Widths>,
     grid: Grid,
 }
 
 impl Blocks {
     pub(super) async fn new(
-        handle: &LanceHandle,
+        handle: &Arc<LanceHandle>,
         column: Arc<Column>,
-        layout: &Layout,
+        layout: &Arc<Layout>,
     ) -> Result<Self> {
-        let value_bytes = column.width(handle, layout).await?;
-        let rows =
-            (handle.settings.read_bytes as u64 / value_bytes.max(1)).clamp(1, MAX_ROWS) as u32;
-        let size = layout.physical_rows().map(u64::from).sum::<u64>().saturating_mul(value_bytes);
-        // Columns share the room, so that one is not to take all of it.
-        let kept = Share::fitting(size, handle.settings.column_cache_bytes / 4 * 3);
-        Ok(Self { column, value_bytes, grid: Grid::new(rows, layout, kept) })
+        let (widths, cut) = column.widths(handle, layout).await?.clone();
+        let name = name(handle, &column);
+        let room = handle.caches.room.offer(&name, widths.total(), Instant::now());
+        let grid = Grid::new(cut, Share::fitting(widths.total(), room));
+        Ok(Self { column, widths, grid })
     }
 
-    pub(super) fn column(&self) -> &Column {
+    /// Blocks that are read once and not kept.
+    pub(super) async fn passing(
+        handle: &Arc<LanceHandle>,
+        column: Arc<Column>,
+        layout: &Arc<Layout>,
+    ) -> Result<Self> {
+        let (widths, cut) = column.widths(handle, layout).await?.clone();
+        let grid = Grid::new(cut, Share::NONE);
+        Ok(Self { column, widths, grid })
+    }
+
+    /// Whether any block is kept.
+    pub(super) fn are_kept(&self) -> bool {
+        self.grid.kept_share() > 0.0
+    }
+
+    /// Says that the blocks are about to be read, so that there is room for those that are kept.
+    pub(super) fn claim_room(&self, handle: &LanceHandle) {
+        let name = name(handle, &self.column);
+        handle.caches.room.claim(&name, self.widths.total(), Instant::now());
+    }
+
+    pub(super) fn column(&self) -> &Arc<Column> {
         &self.column
     }
 
-    pub(super) fn value_bytes(&self) -> u64 {
-        self.value_bytes
+    /// What its values weigh.
+    pub(super) fn widths(&self) -> &Widths {
+        &self.widths
     }
 
     pub(super) fn grid(&self) -> &Grid {
@@ -60,8 +84,18 @@ impl Blocks {
     }
 
     /// The blocks of a fragment.
-    pub(super) fn of_fragment(&self, fragment: usize) -> std::ops::Range<u32> {
+    pub(super) fn of_fragment(&self, fragment: usize) -> Range<u32> {
         self.grid.of_fragment(fragment)
+    }
+
+    /// The fragment of a block, and its rows there.
+    pub(super) fn extent(&self, layout: &Layout, block: u32) -> (usize, Range<u32>) {
+        self.grid.extent(layout, block)
+    }
+
+    /// About the bytes of some values.
+    pub(super) fn bytes(&self, fragment: usize, rows: Range<u32>) -> u64 {
+        self.widths.of_fragment(fragment).bytes(rows)
     }
 
     /// The values of a block that is in memory.
@@ -77,9 +111,9 @@ impl Blocks {
 
     /// The fragment of a block, and the name under which it is kept.
     fn locate(&self, handle: &LanceHandle, layout: &Layout, block: u32) -> (usize, Block) {
-        let (fragment, start, rows) = self.grid.extent(layout, block);
+        let (fragment, rows) = self.grid.extent(layout, block);
         let column = self.column.in_fragments(handle, layout)[fragment].clone();
-        (fragment, Block { column, start, rows })
+        (fragment, Block { column, start: rows.start, rows: rows.end - rows.start })
     }
 
     /// The values of a block, where it starts in its fragment, and what was read for it.
@@ -94,7 +128,9 @@ impl Blocks {
         let mut fetched = Fetched { blocks: 1, block_hits: 1, ..Fetched::default() };
         let read = async {
             let rows = block.start..block.start + block.rows;
-            let values = handle.read_range(&self.column, layout.id(fragment), rows).await?;
+            let bytes = self.bytes(fragment, rows.clone());
+            let id = layout.id(fragment);
+            let values = handle.read_range(&self.column, id, rows, bytes).await?;
             fetched.block_hits = 0;
             fetched.rows_scanned = values.len() as u64;
             fetched.bytes = value_bytes(&values);
@@ -108,6 +144,41 @@ impl Blocks {
         Ok((values, block.start, fetched))
     }
 
+    /// The values of consecutive rows of a fragment, and what was read for them. Blocks that are
+    /// kept are read whole, and of others these rows.
+    pub(super) async fn read(
+        &self,
+        handle: &LanceHandle,
+        layout: &Layout,
+        fragment: usize,
+        rows: Range<u32>,
+    ) -> Result<(ArrayRef, Fetched)> {
+        let (mut pieces, mut fetched) = (Vec::new(), Fetched::default());
+        let mut next = rows.start;
+        while next < rows.end {
+            let block = self.grid.block_of(Row::new(fragment, next));
+            let (_, of_block) = self.grid.extent(layout, block);
+            let end = rows.end.min(of_block.end);
+            if self.grid.keeps(block) {
+                let (values, start, read) = self.load(handle, layout, block).await?;
+                fetched.add(&read);
+                pieces.push(values.slice((next - start) as usize, (end - next) as usize));
+            } else {
+                let (id, bytes) = (layout.id(fragment), self.bytes(fragment, next..end));
+                let values = handle.read_range(&self.column, id, next..end, bytes).await?;
+                let (rows_scanned, bytes) = (values.len() as u64, value_bytes(&values));
+                fetched.add(&Fetched { blocks: 1, rows_scanned, bytes, ..Fetched::default() });
+                pieces.push(values);
+            }
+            next = end;
+        }
+        let values = match pieces.as_slice() {
+            [only] => only.clone(),
+            several => concat(&several.iter().map(AsRef::as_ref).collect::<Vec<&dyn Array>>())?,
+        };
+        Ok((values, fetched))
+    }
+
     /// The values at the rows, through their whole blocks.
     ///
     /// Blocks that are kept become pieces as they are. Of others the wanted rows are copied out, and
@@ -118,6 +189,7 @@ impl Blocks {
         layout: &Arc<Layout>,
         touched: &Touched<'_>,
     ) -> Result<(Values, Fetched)> {
+        self.claim_room(handle);
         let (places, touched) = (touched.places(), &touched.blocks);
         let pieces = touched.iter().map(|block| self.in_memory(handle, layout, *block));
         let mut pieces: Vec<Option<ArrayRef>> = pieces.collect();
@@ -157,4 +229,9 @@ impl Blocks {
         }
         Ok((take(&values, &UInt32Array::from(copied.to_vec()), None)?, read))
     }
+}
+
+/// The name by which a column has its room. Versions of a dataset share it.
+fn name(handle: &LanceHandle, column: &Column) -> ColumnName {
+    (handle.uri.clone(), column.identity().clone())
 }

@@ -23,7 +23,7 @@ use super::{
     scan::Matches,
     tasks,
 };
-use crate::store::{Fetched, Keys};
+use crate::store::{Fetched, Keys, value_bytes};
 
 /// Keys that one search asks for.
 const KEYS_AT_ONCE: usize = 8192;
@@ -40,6 +40,7 @@ pub(super) async fn search(
         let part = wanted.slice(start, KEYS_AT_ONCE.min(wanted.len() - start));
         let (handle, layout, name) = (handle.clone(), layout.clone(), column.name().to_owned());
         async move {
+            let _share = handle.reads.take(value_bytes(&part)).await;
             let found = search_part(&handle, &layout, &name, &part);
             Ok((start, handle.watch.read(found).await?))
         }

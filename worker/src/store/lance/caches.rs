@@ -1,7 +1,7 @@
 //! What a worker keeps of datasets between requests, each kind within its bound: maps from keys to
-//! rows, blocks of columns, and open readers.
+//! rows, blocks of columns, what columns weigh, and open readers.
 //!
-//! Maps and blocks are kept by the file that they were read from ([`FileColumn`]), so that a later
+//! All but readers are kept by the file that they were read from ([`FileColumn`]), so that a later
 //! version finds those of its unchanged fragments.
 
 use std::{hash::Hash, sync::Arc};
@@ -11,7 +11,7 @@ use lance::{cache::LanceCache, dataset::fragment::FragmentReader};
 use lance_file::reader::FileReader;
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter, sync::Cache};
 
-use super::{coder::Coder, key_map::KeyMap};
+use super::{coder::Coder, key_map::KeyMap, room::Room, widths::Varying};
 use crate::store::{StoreSettings, value_bytes};
 
 /// The caches of a worker, and the coder that made the codes in its maps.
@@ -20,6 +20,10 @@ pub(crate) struct Caches {
     pub(super) coder: Coder,
     pub(super) maps: Cache<FileColumn, Arc<KeyMap>, MapBytes>,
     pub(super) blocks: Cache<Block, ArrayRef, BlockBytes>,
+    /// How columns share the room for blocks.
+    pub(super) room: Room,
+    /// What values weigh where their type does not tell.
+    pub(super) widths: Cache<FileColumn, Arc<Varying>>,
     pub(super) readers: Cache<ReaderKey, Arc<FragmentReader>>,
     /// Open data files by their names.
     pub(super) files: Cache<Arc<str>, Arc<FileReader>>,
@@ -79,11 +83,18 @@ impl Caches {
     pub(crate) fn new(settings: &StoreSettings) -> Self {
         let maps = bounded(settings.max_key_map_bytes, settings, MapBytes);
         let blocks = bounded(settings.column_cache_bytes, settings, BlockBytes);
-        let readers = Cache::new(settings.max_open_readers.max(1));
-        let files = Cache::new(settings.max_open_readers.max(1));
-        let column_bytes = Cache::new(settings.max_open_readers.max(1));
-        let pages = LanceCache::with_capacity(settings.lance_page_cache_bytes);
-        Self { coder: Coder::default(), maps, blocks, readers, files, column_bytes, pages }
+        let files = settings.max_open_readers.max(1);
+        Self {
+            coder: Coder::default(),
+            maps,
+            blocks,
+            room: Room::new(settings.column_cache_bytes),
+            widths: Cache::new(files),
+            readers: Cache::new(files),
+            files: Cache::new(files),
+            column_bytes: Cache::new(files),
+            pages: LanceCache::with_capacity(settings.lance_page_cache_bytes),
+        }
     }
 }
 

@@ -13,6 +13,10 @@ const GROUP: usize = 4;
 /// Codes that are looked up together.
 const CODES_AT_ONCE: usize = 64;
 
+/// Bits by which codes are put in order at once, in place: the processor's caches hold a place for
+/// each value of them.
+const MAX_BITS: u32 = 11;
+
 /// Positions from 0, found by their codes.
 #[derive(Debug)]
 pub(crate) struct CodeIndex {
@@ -26,7 +30,7 @@ pub(crate) struct CodeIndex {
 impl CodeIndex {
     /// Indexes the codes by their positions; those at nulls are left out.
     pub(crate) fn new(codes: &[u64], nulls: Option<&NullBuffer>) -> Self {
-        let bits = (codes.len() / GROUP).checked_ilog2().unwrap_or(0).clamp(1, 32);
+        let bits = group_bits(codes.len());
         let shift = u64::BITS - bits;
         let groups = 1 << bits;
         let valid = |position: &usize| nulls.is_none_or(|nulls| nulls.is_valid(*position));
@@ -49,6 +53,33 @@ impl CodeIndex {
             *place += 1;
         }
         Self { shift, starts, codes: grouped, positions }
+    }
+
+    /// The same without room for the codes beside those of the index. This takes somewhat longer.
+    pub(super) fn in_place(mut codes: Vec<u64>, nulls: Option<&NullBuffer>) -> Self {
+        let bits = group_bits(codes.len());
+        let mut positions: Vec<u32> = match nulls {
+            None => (0..codes.len() as u32).collect(),
+            Some(nulls) => nulls.valid_indices().map(|position| position as u32).collect(),
+        };
+        if positions.len() < codes.len() {
+            for (place, position) in positions.iter().enumerate() {
+                codes[place] = codes[*position as usize];
+            }
+            codes.truncate(positions.len());
+            codes.shrink_to_fit();
+        }
+        order(&mut codes, &mut positions, u64::BITS - bits, bits);
+
+        let shift = u64::BITS - bits;
+        let mut starts = vec![0_u32; (1 << bits) + 1];
+        for code in &codes {
+            starts[(code >> shift) as usize + 1] += 1;
+        }
+        for group in 1..starts.len() {
+            starts[group] += starts[group - 1];
+        }
+        Self { shift, starts, codes, positions }
     }
 
     /// The positions of a code, in order.
@@ -122,6 +153,76 @@ impl CodeIndex {
     }
 }
 
+/// The upper bits of so many codes by which they are grouped.
+fn group_bits(codes: usize) -> u32 {
+    (codes / GROUP).checked_ilog2().unwrap_or(0).clamp(1, 32)
+}
+
+/// Puts codes into the order of these bits from `shift` on, and those with the same bits into the
+/// order of their positions. The bits above are the same in all.
+fn order(codes: &mut [u64], positions: &mut [u32], shift: u32, bits: u32) {
+    let now = bits.div_ceil(bits.div_ceil(MAX_BITS));
+    let rest = bits - now;
+    let digit = |code: u64| (code >> (shift + rest)) as usize & ((1 << now) - 1);
+    let mut ends = vec![0; (1 << now) + 1];
+    for code in codes.iter() {
+        ends[digit(*code) + 1] += 1;
+    }
+    for value in 1..ends.len() {
+        ends[value] += ends[value - 1];
+    }
+    let starts = ends.clone();
+    // Where the next code with each value of the bits goes.
+    let next = &mut ends;
+    for value in 0..1 << now {
+        while next[value] < starts[value + 1] {
+            // From place to place, until one is found that belongs where the first one was.
+            let first = next[value];
+            let (mut code, mut position) = (codes[first], positions[first]);
+            loop {
+                let of = digit(code);
+                let place = next[of];
+                next[of] += 1;
+                std::mem::swap(&mut codes[place], &mut code);
+                std::mem::swap(&mut positions[place], &mut position);
+                if of == value {
+                    break;
+                }
+            }
+        }
+    }
+    for value in 0..1 << now {
+        let of_value = starts[value]..starts[value + 1];
+        let (codes, positions) = (&mut codes[of_value.clone()], &mut positions[of_value]);
+        match rest {
+            0 => by_position(codes, positions),
+            _ if codes.len() > 1 => order(codes, positions, shift, rest),
+            _ => {}
+        }
+    }
+}
+
+/// Sorts a group by its positions. Groups are small, unless one code stands at many positions.
+fn by_position(codes: &mut [u64], positions: &mut [u32]) {
+    let mut gap = 1;
+    while gap < codes.len() / 3 {
+        gap = 3 * gap + 1;
+    }
+    while gap > 0 {
+        for at in gap..codes.len() {
+            let (code, position) = (codes[at], positions[at]);
+            let mut place = at;
+            while place >= gap && positions[place - gap] > position {
+                codes[place] = codes[place - gap];
+                positions[place] = positions[place - gap];
+                place -= gap;
+            }
+            (codes[place], positions[place]) = (code, position);
+        }
+        gap /= 3;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +242,48 @@ mod tests {
                 assert_eq!(found, [first, first + 1, first + 2], "{key} of {len}");
             }
             assert_eq!(index.find(spread(len)).count(), 0);
+        }
+    }
+
+    #[test]
+    fn what_is_made_in_place_is_the_same() {
+        let check = |codes: Vec<u64>, nulls: Option<&NullBuffer>| {
+            let index = CodeIndex::new(&codes, nulls);
+            let in_place = CodeIndex::in_place(codes, nulls);
+            assert_eq!(in_place.shift, index.shift);
+            assert_eq!(in_place.starts, index.starts);
+            assert_eq!(in_place.codes, index.codes);
+            assert_eq!(in_place.positions, index.positions);
+        };
+        // On one level and on two.
+        for len in [0, 1, 2, 3, 7, 8, 9, 100, 5000, 1 << 16, 100_000] {
+            let nulls: NullBuffer = (0..len).map(|position| position % 3 != 1).collect();
+            for times in [1, 3, 1000] {
+                let codes: Vec<_> = (0..len as u64).map(|key| spread(key / times)).collect();
+                check(codes.clone(), None);
+                check(codes.clone(), Some(&nulls));
+                check(codes.into_iter().rev().collect(), None);
+            }
+            check(vec![spread(7); len], Some(&NullBuffer::new_null(len)));
+        }
+        // Bits that are no code's, and codes that are all in one group.
+        check((0..3000).collect(), None);
+        check(vec![u64::MAX; 3000], None);
+    }
+
+    #[test]
+    fn codes_are_put_in_order_by_any_number_of_bits() {
+        for bits in [1, 10, 11, 12, 22, 23, 32] {
+            let (mut codes, mut positions): (Vec<_>, Vec<u32>) =
+                (0..5000).map(|position| (spread(position % 700), position as u32)).unzip();
+            let shift = u64::BITS - bits;
+            let mut expected: Vec<_> =
+                codes.iter().zip(&positions).map(|(code, at)| (code >> shift, *at)).collect();
+            expected.sort_unstable();
+            order(&mut codes, &mut positions, shift, bits);
+            let ordered = codes.iter().zip(&positions).map(|(code, at)| (code >> shift, *at));
+            assert_eq!(ordered.collect::<Vec<_>>(), expected, "{bits}");
+            assert!(codes.iter().zip(&positions).all(|(c, at)| *c == spread(u64::from(*at) % 700)));
         }
     }
 

@@ -18,10 +18,9 @@ use lance::datatypes::{Field, Schema};
 use tokio::sync::OnceCell;
 
 use super::{
-    answered, blobs, caches::FileColumn, direct::sole_file, handle::LanceHandle,
-    identity::cache_name, layout::Layout, tasks,
+    answered, blobs, blocks::Cut, caches::FileColumn, direct::sole_file, handle::LanceHandle,
+    identity::cache_name, layout::Layout, widths::Widths,
 };
-use crate::store::value_bytes;
 
 /// A top-level column. Names are compared whole: a dot in a name is no path.
 #[derive(Debug)]
@@ -36,8 +35,8 @@ pub(super) struct Column {
     /// Their ids and names, by which caches know the column.
     identity: Arc<str>,
     files: OnceLock<Vec<FileColumn>>,
-    /// About how many bytes a value takes.
-    width: OnceCell<u64>,
+    /// About what its values weigh, and how that cuts it into blocks.
+    widths: OnceCell<(Arc<Widths>, Arc<Cut>)>,
     /// What having its blocks in memory would have saved so far, in nanoseconds.
     saved: AtomicU64,
 }
@@ -59,13 +58,17 @@ impl Column {
             ids,
             identity: identity.into(),
             files: OnceLock::new(),
-            width: OnceCell::new(),
+            widths: OnceCell::new(),
             saved: AtomicU64::new(0),
         }
     }
 
     pub(super) fn name(&self) -> &str {
         &self.field.name
+    }
+
+    pub(super) fn field(&self) -> &Field {
+        &self.field
     }
 
     pub(super) fn field_id(&self) -> i32 {
@@ -75,6 +78,11 @@ impl Column {
     /// The ids of the field and of all below it.
     pub(super) fn ids(&self) -> &[i32] {
         &self.ids
+    }
+
+    /// The ids and names of the field and of all below it.
+    pub(super) fn identity(&self) -> &Arc<str> {
+        &self.identity
     }
 
     /// The field as lookups answer it.
@@ -119,29 +127,23 @@ impl Column {
         self.saved.fetch_add(nanoseconds, Ordering::Relaxed).saturating_add(nanoseconds)
     }
 
-    /// About how many bytes a value takes: known by the type, or learned from a few values.
-    pub(super) async fn width(&self, handle: &LanceHandle, layout: &Layout) -> Result<u64> {
-        if let Some(width) = fixed_width(&self.field.data_type()) {
-            return Ok(width);
-        }
-        let sample = || async {
-            let Some((fragment, rows)) = layout.a_fragment() else {
-                return Ok(1);
-            };
-            if blobs::has_described(&handle.dataset, &self.field) {
-                let fragment = handle.fragment(fragment)?;
-                let sizes = blobs::sizes(&fragment, &self.field, rows);
-                return Ok(handle.watch.read(sizes).await?.value);
-            }
-            let sample: ArrayRef = handle.read_range(self, fragment, 0..rows.min(SAMPLE)).await?;
-            Ok::<_, Error>(value_bytes(&sample).div_ceil(sample.len().max(1) as u64).max(1))
+    /// About what its values weigh, and how it is cut into blocks.
+    ///
+    /// # Errors
+    /// `store` if its files cannot be read.
+    pub(super) async fn widths<'a>(
+        self: &'a Arc<Self>,
+        handle: &Arc<LanceHandle>,
+        layout: &Arc<Layout>,
+    ) -> Result<&'a (Arc<Widths>, Arc<Cut>)> {
+        let learn = || async {
+            let widths = Widths::of(handle, layout, self).await?;
+            let cut = Cut::new(&widths, layout, handle.settings.read_bytes as u64);
+            Ok::<_, Error>((Arc::new(widths), Arc::new(cut)))
         };
-        self.width.get_or_try_init(|| tasks::run_here(sample())).await.copied()
+        self.widths.get_or_try_init(learn).await
     }
 }
-
-/// Values that tell how wide a column is.
-const SAMPLE: u32 = 64;
 
 /// The bytes of each value of a type of fixed width; a boolean counts as one.
 pub(super) fn fixed_width(data_type: &DataType) -> Option<u64> {

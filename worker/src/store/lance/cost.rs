@@ -33,21 +33,25 @@ impl Costs {
         blocks: &Blocks,
         touched: &Touched<'_>,
     ) -> Self {
-        let (grid, value_bytes) = (blocks.grid(), blocks.value_bytes());
-        let scan = |rows| handle.storage.scan(rows, value_bytes);
-        let (mut near, mut keeping, mut passing) = (0, 0.0, 0.0);
+        let grid = blocks.grid();
+        let scan = |rows: u64, bytes: u64| handle.storage.scan(rows, bytes / rows.max(1));
+        let (mut near, mut near_bytes, mut keeping, mut passing) = (0, 0_u64, 0.0, 0.0);
         for block in touched.blocks.iter().copied() {
-            let block_rows = grid.rows_of(layout, block);
-            near += block_rows;
+            let (fragment, rows) = blocks.extent(layout, block);
+            let (count, bytes) = (rows.len() as u64, blocks.bytes(fragment, rows));
+            near += count;
+            near_bytes = near_bytes.saturating_add(bytes);
             if !grid.keeps(block) {
-                passing += scan(block_rows);
+                passing += scan(count, bytes);
             } else if blocks.in_memory(handle, layout, block).is_none() {
-                keeping += scan(block_rows);
+                keeping += scan(count, bytes);
             }
         }
         // Rows are not spread wider than the blocks in which they stand.
+        let value_bytes = near_bytes / near.max(1);
         let taking = handle.storage.take(touched.rows() as u64, near, value_bytes);
-        let all = scan(layout.physical_rows().map(u64::from).sum());
+        let all_rows: u64 = layout.physical_rows().map(u64::from).sum();
+        let all = handle.storage.scan(all_rows, blocks.widths().mean());
         Self { taking, keeping, passing, all_kept: grid.kept_share() * all }
     }
 

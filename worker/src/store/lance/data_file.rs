@@ -4,7 +4,7 @@
 //! A data file never changes, so it is kept open under its name for all versions that have it. Which
 //! of its columns belong to which fields is each version's own ([`super::direct`]).
 
-use std::{fs::File, ops::Range, sync::Arc};
+use std::{borrow::Cow, fs::File, ops::Range, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, RecordBatch, UInt32Array},
@@ -12,7 +12,7 @@ use arrow::{
 };
 use futures::{StreamExt, TryStreamExt};
 use keyloom_common::{Error, Result};
-use lance::Dataset;
+use lance::{Dataset, cache::CacheKey};
 use lance_encoding::decoder::{DecoderConfig, DecoderPlugins, FilterExpression};
 use lance_file::reader::{CachedFileMetadata, FileReader, FileReaderOptions, ReaderProjection};
 use lance_io::{
@@ -42,6 +42,21 @@ pub(super) enum Rows<'a> {
     Some(&'a [u32]),
 }
 
+/// What stands at the end of a data file, as it is kept.
+struct End;
+
+impl CacheKey for End {
+    type ValueType = CachedFileMetadata;
+
+    fn key(&self) -> Cow<'_, str> {
+        "end".into()
+    }
+
+    fn type_name() -> &'static str {
+        "keyloom.CachedFileMetadata"
+    }
+}
+
 impl LanceHandle {
     /// The column in a fragment's data file, if it is read directly.
     pub(super) async fn data_file(
@@ -67,7 +82,7 @@ impl LanceHandle {
 
     async fn open_file(&self, file: &format::DataFile, name: &str) -> Result<FileReader> {
         let path = self.dataset.data_dir().join(file.path.as_str());
-        let metadata = read_metadata(&self.dataset, file).await?;
+        let metadata = self.end_of(file, name).await?;
         let local = to_local_path(&path);
         let opened = tasks::run_blocking(move || File::open(local)).await?;
         let io = PageCache {
@@ -82,11 +97,36 @@ impl LanceHandle {
             path,
             None,
             Arc::<DecoderPlugins>::default(),
-            Arc::new(metadata),
+            metadata,
             &pages,
             FileReaderOptions { decoder_config, ..FileReaderOptions::default() },
         );
         reader.await.map_err(from_lance)
+    }
+
+    /// Where the columns of a data file stand.
+    pub(super) async fn columns_of(
+        &self,
+        file: &format::DataFile,
+    ) -> Result<Arc<CachedFileMetadata>> {
+        let path = to_local_path(&self.dataset.data_dir().join(file.path.as_str()));
+        let name = cache_name(&self.dataset.manifest, &path);
+        if let Some(reader) = self.caches.files.get(&name) {
+            return Ok(reader.metadata().clone());
+        }
+        self.end_of(file, &name).await.map_err(|error| error.context(&path))
+    }
+
+    /// What stands at the end of a data file. It is kept for longer than the file is open: reading
+    /// it costs far more than opening does.
+    async fn end_of(&self, file: &format::DataFile, name: &str) -> Result<Arc<CachedFileMetadata>> {
+        let kept = self.caches.pages.with_key_prefix(name);
+        if let Some(end) = kept.get_with_key(&End).await {
+            return Ok(end);
+        }
+        let end = Arc::new(read_metadata(&self.dataset, file).await?);
+        kept.insert_with_key(&End, end.clone()).await;
+        Ok(end)
     }
 }
 

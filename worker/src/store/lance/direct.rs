@@ -78,7 +78,7 @@ pub(super) fn sole_file<'a>(fragment: &'a Fragment, fields: &[i32]) -> Option<&'
 }
 
 /// The file's version, if it is one that is read directly.
-fn known_version(file: &DataFile) -> Option<ConcreteFileVersion> {
+pub(super) fn known_version(file: &DataFile) -> Option<ConcreteFileVersion> {
     // Of a version that Lance does not know either, it says so itself.
     match file.file_version().ok()? {
         version @ (ConcreteFileVersion::V2_0

@@ -20,9 +20,7 @@ use crate::store::{Fetched, Values};
 #[derive(Debug, Default)]
 struct Split<'a> {
     scanned: Vec<(usize, Arc<Blocks>, Arc<Touched<'a>>)>,
-    taken: Vec<(usize, Arc<Column>)>,
-    /// About how many bytes a row of the taken columns has.
-    taken_bytes: u64,
+    taken: Vec<(usize, Arc<Blocks>)>,
 }
 
 impl LanceHandle {
@@ -36,7 +34,7 @@ impl LanceHandle {
         let layout = self.layout().await?;
         let blocks = columns.iter().map(|column| Blocks::new(self, column.clone(), layout));
         let blocks: Vec<_> = try_join_all(blocks).await?.into_iter().map(Arc::new).collect();
-        let split = self.split(columns, &blocks, rows, path, layout);
+        let split = self.split(&blocks, rows, path, layout);
         let scans = split.scanned.iter().map(async |(index, blocks, touched)| {
             let (values, fetched) = blocks.values(self, layout, touched).await?;
             Ok::<_, Error>((vec![(*index, values)], fetched))
@@ -46,7 +44,7 @@ impl LanceHandle {
             if columns.is_empty() {
                 return Ok(Default::default());
             }
-            let (values, fetched) = take(self, layout, &columns, rows, split.taken_bytes).await?;
+            let (values, fetched) = take(self, layout, &columns, rows).await?;
             Ok((indices.into_iter().zip(values).collect(), fetched))
         };
         let (scanned, taken) = tokio::try_join!(try_join_all(scans), take)?;
@@ -62,15 +60,14 @@ impl LanceHandle {
 
     fn split<'a>(
         &self,
-        columns: &[Arc<Column>],
-        blocks: &'a [Arc<Blocks>],
+        columns: &'a [Arc<Blocks>],
         rows: &'a [Row],
         path: RowPath,
         layout: &Layout,
     ) -> Split<'a> {
         let mut split = Split::default();
         let mut known: Vec<Arc<Touched<'a>>> = Vec::new();
-        for (index, (column, blocks)) in columns.iter().zip(blocks).enumerate() {
+        for (index, blocks) in columns.iter().enumerate() {
             let touched = known.iter().find(|touched| touched.is_for(blocks.grid())).cloned();
             let touched = touched.unwrap_or_else(|| {
                 let touched = Arc::new(Touched::new(blocks.grid(), rows));
@@ -80,8 +77,7 @@ impl LanceHandle {
             if self.scans(blocks, &touched, path, layout) {
                 split.scanned.push((index, blocks.clone(), touched));
             } else {
-                split.taken_bytes += blocks.value_bytes();
-                split.taken.push((index, column.clone()));
+                split.taken.push((index, blocks.clone()));
             }
         }
         split

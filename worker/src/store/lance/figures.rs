@@ -3,7 +3,7 @@
 //! They come from the manifest, which opening the dataset has read: stores are described at every
 //! job, and a look into each file would cost more than the choice gains. So the bytes of values of
 //! variable length are what their files hold beside the columns of fixed width; if there are several
-//! such columns, the end of one file says how they share. Compressed, they may be fewer than in
+//! such columns, the ends of a few files say how they share. Compressed, they may be fewer than in
 //! memory. Of blobs, which may be in other files, a few descriptions are read once.
 
 mod weights;
@@ -155,7 +155,7 @@ impl<'a> Column<'a> {
     }
 }
 
-/// By the descriptions in the first file that has some, which are read once.
+/// By descriptions in the first fragment that has some, which are read once.
 async fn blob_sizes(dataset: &Dataset, field: &Field, caches: &Caches) -> BlobSizes {
     let fragments = dataset.get_fragments();
     let rows = |fragment: &FileFragment| fragment.metadata().physical_rows.unwrap_or_default();
@@ -168,7 +168,8 @@ async fn blob_sizes(dataset: &Dataset, field: &Field, caches: &Caches) -> BlobSi
         format!("blobs of field {} in {files} of {}", field.id, dataset.uri()).into();
     let rows = rows(&fragment).try_into().unwrap_or(u32::MAX);
     let read = async {
-        let BlobSizes { value, in_file } = blobs::sizes(&fragment, field, rows).await?;
+        let sizes = blobs::sizes(&fragment, field, rows).await?;
+        let BlobSizes { value, in_file } = BlobSizes::mean(&sizes).unwrap_or(BlobSizes::UNKNOWN);
         Ok::<_, Error>(Arc::from([value, in_file]))
     };
     match caches.column_bytes.get_or_insert_async(&name, read).await.as_deref() {
@@ -242,7 +243,7 @@ mod tests {
         datatypes::Float32Type,
     };
     use keyloom_common::store::{StoreKind, StoreSpec};
-    use lance::dataset::WriteParams;
+    use lance::dataset::{WriteMode, WriteParams};
 
     use super::{super::coder::spread, *};
     use crate::store::contract::fixture::{batch, env, lance_spec, write_lance};
@@ -301,8 +302,8 @@ mod tests {
         assert_eq!(described(&uri).await, expected);
     }
 
-    /// Two columns of strings, of different lengths.
-    fn texts() -> RecordBatch {
+    /// Two columns of strings: of 20 letters, and of so many.
+    fn texts(long: u64) -> RecordBatch {
         let noise = |length: u64, row: u64| -> String {
             let letter = |at| char::from(b'a' + (spread(row * length + at) >> 32) as u8 % 26);
             (0..length).map(letter).collect()
@@ -311,7 +312,19 @@ mod tests {
             Arc::new(StringArray::from_iter_values((0..200).map(|row| noise(length, row))))
         };
         let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..ROWS));
-        batch(vec![("id", ids), ("short", texts(20)), ("long", texts(4000))])
+        batch(vec![("id", ids), ("short", texts(20)), ("long", texts(long))])
+    }
+
+    /// The first file does not tell how the columns of the second one share.
+    #[tokio::test]
+    async fn a_column_that_grew_is_not_taken_for_what_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let uri = dir.path().join("rows.lance").to_string_lossy().into_owned();
+        write_lance(&uri, texts(20), WriteParams::default()).await;
+        let append = WriteParams { mode: WriteMode::Append, ..Default::default() };
+        write_lance(&uri, texts(4000), append).await;
+        let bytes = described(&uri).await.value_bytes;
+        assert!((8..80).contains(&bytes[1]) && bytes[2] > 400, "{bytes:?}");
     }
 
     #[tokio::test]
@@ -319,7 +332,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let uri = dir.path().join("rows.lance").to_string_lossy().into_owned();
         let params = WriteParams { max_rows_per_file: 50, ..Default::default() };
-        write_lance(&uri, texts(), params).await;
+        write_lance(&uri, texts(4000), params).await;
         let bytes = described(&uri).await.value_bytes;
         let sum = bytes[1] + bytes[2];
         // Letters are compressed: how much is Lance's affair.

@@ -29,7 +29,7 @@ use super::{
     tasks,
     watch::Watch,
 };
-use crate::store::StoreSettings;
+use crate::store::{ReadBudget, StoreSettings};
 
 /// A snapshot of a dataset.
 pub(crate) struct LanceHandle {
@@ -46,6 +46,8 @@ pub(crate) struct LanceHandle {
     pub(super) settings: StoreSettings,
     pub(super) scrub: Scrub,
     pub(super) caches: Arc<Caches>,
+    /// What all reads of the worker may bring at once.
+    pub(super) reads: Arc<ReadBudget>,
     pub(super) coder: Coder,
     pub(super) storage: Storage,
     pub(super) watch: Watch,

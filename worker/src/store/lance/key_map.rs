@@ -28,8 +28,9 @@ pub(super) struct Table {
 /// No fragment has so many rows.
 const NO_ROW: u32 = u32::MAX;
 
-/// The most places of a table for each row. An index takes as many bytes.
-const MAX_PLACES_A_ROW: u64 = 3;
+/// The most places of a table for so many rows. An index takes as many bytes, and while a table is
+/// made, the codes are there, too: together they are to take less than half as much again.
+const MAX_PLACES: (u128, u128) = (14, 5);
 
 /// To look a code up in a table costs so much less than in an index.
 const TABLE_ADVANTAGE: usize = 8;
@@ -37,9 +38,9 @@ const TABLE_ADVANTAGE: usize = 8;
 impl KeyMap {
     /// Maps the codes to their positions, which are rows; those at nulls are left out. Codes are
     /// `exact` if they are those of integers.
-    pub(super) fn new(codes: &[u64], nulls: Option<&NullBuffer>, exact: bool) -> Self {
-        let table = exact.then(|| Table::try_new(codes, nulls)).flatten();
-        table.map_or_else(|| Self::Index(CodeIndex::new(codes, nulls)), Self::Table)
+    pub(super) fn new(codes: Vec<u64>, nulls: Option<&NullBuffer>, exact: bool) -> Self {
+        let table = exact.then(|| Table::try_new(&codes, nulls)).flatten();
+        table.map_or_else(|| Self::Index(CodeIndex::in_place(codes, nulls)), Self::Table)
     }
 
     /// The bytes that it takes.
@@ -73,11 +74,13 @@ impl Table {
     fn try_new(codes: &[u64], nulls: Option<&NullBuffer>) -> Option<Self> {
         let valid = |row: &usize| nulls.is_none_or(|nulls| nulls.is_valid(*row));
         let integers = || (0..codes.len()).filter(valid).map(|row| (row, integer(codes[row])));
-        let (mut first, mut last, mut count) = (i64::MAX, i64::MIN, 0);
+        let (mut first, mut last, mut count) = (i64::MAX, i64::MIN, 0_u64);
         for (_, integer) in integers() {
             (first, last, count) = (first.min(integer), last.max(integer), count + 1);
         }
-        if count == 0 || last.abs_diff(first) >= MAX_PLACES_A_ROW * count {
+        let (places, of_rows) = MAX_PLACES;
+        let is_sparse = || u128::from(last.abs_diff(first)) * of_rows >= u128::from(count) * places;
+        if count == 0 || is_sparse() {
             return None;
         }
         let mut rows = vec![NO_ROW; last.abs_diff(first) as usize + 1];
@@ -135,11 +138,11 @@ mod tests {
             (&[1, 2, 1], false),
         ];
         for (integers, expected) in cases {
-            let map = KeyMap::new(&codes(integers), None, true);
+            let map = KeyMap::new(codes(integers), None, true);
             assert_eq!(matches!(map, KeyMap::Table(_)), expected, "{integers:?}");
             assert!(map.bytes() <= 13 * integers.len() as u64 + 12, "{integers:?}");
         }
-        let hashes = KeyMap::new(&codes(&[1, 2]), None, false);
+        let hashes = KeyMap::new(codes(&[1, 2]), None, false);
         assert!(matches!(hashes, KeyMap::Index(_)));
     }
 
@@ -147,8 +150,8 @@ mod tests {
     fn a_table_finds_what_an_index_finds() {
         let held = [7, -3, 0, i64::MIN, 2, 9, i64::MAX];
         let nulls = NullBuffer::from(vec![true, true, true, false, true, true, false]);
-        let table = KeyMap::new(&codes(&held), Some(&nulls), true);
-        let index = KeyMap::new(&codes(&held), Some(&nulls), false);
+        let table = KeyMap::new(codes(&held), Some(&nulls), true);
+        let index = KeyMap::new(codes(&held), Some(&nulls), false);
         assert!(matches!((&table, &index), (KeyMap::Table(_), KeyMap::Index(_))));
         let few = [9, 9, -3, -4, 10, 3, i64::MIN, i64::MAX];
         // So many that the table's own rows are looked up among them.
@@ -156,7 +159,7 @@ mod tests {
         for wanted in [few.as_slice(), &many] {
             assert_eq!(matches(&table, wanted), matches(&index, wanted));
         }
-        let last = KeyMap::new(&codes(&[i64::MAX, i64::MAX - 1]), None, true);
+        let last = KeyMap::new(codes(&[i64::MAX, i64::MAX - 1]), None, true);
         let wanted: Vec<i64> = (0..100).map(|from_last| i64::MAX - from_last).collect();
         assert_eq!(matches(&last, &wanted), [(i64::MAX - 1, 1), (i64::MAX, 0)]);
         assert_eq!(matches(&table, &few), [(-3, 1), (9, 5), (9, 5)]);

@@ -71,12 +71,6 @@ impl Layout {
         self.fragments.iter().map(|rows| rows.physical)
     }
 
-    /// The id and the rows of a fragment that has some.
-    pub(super) fn a_fragment(&self) -> Option<(u32, u32)> {
-        let rows = self.fragments.iter().find(|rows| rows.physical > 0)?;
-        Some((rows.id, rows.physical))
-    }
-
     /// Whether the row is not deleted.
     pub(super) fn is_live(&self, row: Row) -> bool {
         !self.fragments[row.fragment()].deleted.contains(row.offset())

@@ -44,15 +44,22 @@ impl LanceStore {
             StoreKey::Columns(key) => {
                 let columns = key.names().iter().map(|name| self.handle.column(name));
                 let columns = columns.collect::<Result<Vec<_>>>()?;
+                let path = self.key_path(access, layout)?;
                 if let [column] = columns.as_slice()
-                    && self.key_path(access, layout)? == KeyPath::Btree
+                    && path == KeyPath::Btree
                 {
                     return btree::search(&self.handle, layout, column, keys.array()).await;
                 }
+                // Keys that are told by their codes are not needed any more once they are in a map.
+                let once = keys.is_exact() && path != KeyPath::Scan;
                 let mut blocks = Vec::with_capacity(columns.len());
                 for column in &columns {
-                    let column = Blocks::new(&self.handle, column.clone(), layout).await?;
-                    blocks.push(Arc::new(column));
+                    let blocks_of_column = if once {
+                        Blocks::passing(&self.handle, column.clone(), layout).await?
+                    } else {
+                        Blocks::new(&self.handle, column.clone(), layout).await?
+                    };
+                    blocks.push(Arc::new(blocks_of_column));
                 }
                 let source = match blocks.as_slice() {
                     [only] => KeySource::Column(only.clone()),
@@ -162,6 +169,9 @@ impl LanceStore {
     }
 }
 
+/// Rows of several columns that become one array, which may hold 2 GiB of text and no more.
+const JOINED_AT_ONCE: usize = 8192;
+
 /// The values of a key's columns as those of one column.
 fn joined(columns: &[Arc<Column>], mut values: Vec<Values>) -> Result<Values> {
     if values.len() == 1
@@ -170,14 +180,21 @@ fn joined(columns: &[Arc<Column>], mut values: Vec<Values>) -> Result<Values> {
         return Ok(only);
     }
     let rows = values.first().map_or(0, |values| values.places.len());
-    let parts = columns.iter().zip(&values).map(|(column, values)| {
-        let pieces: Vec<&dyn Array> = values.pieces.iter().map(AsRef::as_ref).collect();
-        let places = values.places.iter().map(|place| (place.piece as usize, place.row as usize));
-        Ok((column.name(), interleave(&pieces, &places.collect::<Vec<_>>())?))
-    });
-    let keys = key_column(&parts.collect::<Result<Vec<_>>>()?)?;
-    let places = (0..rows as u32).map(|row| Place { piece: 0, row });
-    Ok(Values { pieces: vec![keys], places: places.collect() })
+    let piece = |start: usize| {
+        let parts = columns.iter().zip(&values).map(|(column, values)| {
+            let pieces: Vec<&dyn Array> = values.pieces.iter().map(AsRef::as_ref).collect();
+            let places = values.places[start..rows.min(start + JOINED_AT_ONCE)].iter();
+            let places = places.map(|place| (place.piece as usize, place.row as usize));
+            Ok((column.name(), interleave(&pieces, &places.collect::<Vec<_>>())?))
+        });
+        key_column(&parts.collect::<Result<Vec<_>>>()?)
+    };
+    let pieces = (0..rows).step_by(JOINED_AT_ONCE).map(piece).collect::<Result<_>>()?;
+    let place = |row: usize| Place {
+        piece: (row / JOINED_AT_ONCE) as u32,
+        row: (row % JOINED_AT_ONCE) as u32,
+    };
+    Ok(Values { pieces, places: (0..rows).map(place).collect() })
 }
 
 /// The rows of keys that say by themselves where rows are.

@@ -7,13 +7,13 @@
 //! [`open`] opens a snapshot ([`handle`]), [`layout`] knows its fragments and deletions. [`locate`]
 //! turns keys into rows, by a [`key_map`] of their [`coder`]'s codes, by a [`scan`], or by a
 //! [`btree`].
-//! [`fetch`] turns rows into values, by [`take`] or in [`blocks`], as [`cost`] advises. Both [`read`]
-//! what is [`direct`]ly readable from [`data_file`]s through the [`page_cache`], all else as Lance
-//! does ([`blobs`] among it), and give it as it is [`answered`].
+//! [`fetch`] turns rows into values, by [`take`] or in [`blocks`], as [`cost`] advises and cut by their
+//! [`widths`]. Both [`read`] what is [`direct`]ly readable from [`data_file`]s through the
+//! [`page_cache`], all else as Lance does ([`blobs`] among it), and give it as it is [`answered`].
 //! A whole dataset is read as a [`table`]. A [`watch`] sees to it that none of this waits for ever
 //! for the [`requests`] that it makes.
-//! [`caches`] keeps what later requests can use, and [`sessions`] what Lance keeps by itself. Both know
-//! by its [`identity`] what they keep.
+//! [`caches`] keeps what later requests can use, where columns share the [`room`], and [`sessions`] what
+//! Lance keeps by itself. Both know by its [`identity`] what they keep.
 
 mod answered;
 mod blobs;
@@ -38,6 +38,7 @@ mod open;
 mod page_cache;
 mod read;
 mod requests;
+mod room;
 mod row;
 mod scan;
 mod sessions;
@@ -47,6 +48,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod widths;
 
 use std::{fmt, sync::Arc};
 
@@ -142,7 +144,9 @@ impl LanceStore {
         let layout = self.handle.layout().await?;
         let mut bytes = 0;
         for field in output.fields() {
-            bytes += self.handle.column(field.name())?.width(&self.handle, layout).await?;
+            let column = self.handle.column(field.name())?;
+            let (widths, _) = column.widths(&self.handle, layout).await?;
+            bytes = u64::saturating_add(bytes, widths.typical());
         }
         Ok(bytes)
     }

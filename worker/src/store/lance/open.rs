@@ -34,13 +34,14 @@ use super::{
     tasks,
     watch::Watch,
 };
-use crate::store::{Patience, StoreSettings};
+use crate::store::{Patience, ReadBudget, StoreSettings};
 
 /// What opening datasets needs of its worker.
 pub(crate) struct LanceEnv<'a> {
     pub(crate) settings: &'a StoreSettings,
     pub(crate) sessions: &'a Sessions,
     pub(crate) caches: &'a Arc<Caches>,
+    pub(crate) reads: &'a Arc<ReadBudget>,
 }
 
 impl LanceEnv<'_> {
@@ -114,6 +115,7 @@ impl LanceEnv<'_> {
             dataset: Arc::new(dataset),
             coder: self.caches.coder.clone(),
             caches: Arc::clone(self.caches),
+            reads: Arc::clone(self.reads),
             layout: OnceCell::new(),
             columns: Mutex::default(),
         })

@@ -1,4 +1,7 @@
 //! Reads values: of a data file directly ([`super::direct`] says of which), of all else as Lance does.
+//!
+//! Each read waits until the worker's budget has room for what it is expected to bring. Meanwhile its
+//! storage owes nothing.
 
 use std::{ops::Range, sync::Arc};
 
@@ -47,13 +50,16 @@ impl LanceHandle {
         self.caches.readers.get_or_insert_async(&key, open).await
     }
 
-    /// The values of consecutive rows of a fragment, deleted ones among them.
+    /// The values of consecutive rows of a fragment, deleted ones among them, which have about so
+    /// many bytes.
     pub(super) async fn read_range(
         &self,
         column: &Column,
         fragment: u32,
         rows: Range<u32>,
+        bytes: u64,
     ) -> Result<ArrayRef> {
+        let _share = self.reads.take(bytes).await;
         let read = async {
             if column.has_bytes_apart() {
                 self.read_blob_range(column, fragment, rows).await
@@ -87,34 +93,39 @@ impl LanceHandle {
         Ok(given(&batch, column.name())?.clone())
     }
 
-    /// The stable row ids of a fragment, those of deleted rows among them.
-    pub(super) async fn read_row_ids(&self, fragment: u32, rows: u32) -> Result<ArrayRef> {
+    /// The stable row ids of consecutive rows of a fragment, those of deleted rows among them.
+    pub(super) async fn read_row_ids(&self, fragment: u32, rows: Range<u32>) -> Result<ArrayRef> {
         let config = FragReadConfig::default().with_row_id(true).with_ignore_deletions(true);
         let fragment = self.fragment(fragment)?;
+        let count = rows.len();
+        let _share = self.reads.take((count * size_of::<u64>()) as u64).await;
         let read = async {
             let reader = fragment.open(&projection([]), config).await.map_err(from_lance)?;
-            let batches = reader.take_range(0..rows, rows).await.map_err(from_lance)?;
+            let batches = reader.take_range(rows, count as u32).await.map_err(from_lance)?;
             batches.buffered(1).try_collect::<Vec<_>>().await.map_err(from_lance)
         };
         let batches = self.watch.read(read).await?;
         let ids = batches.iter().map(|batch| given(batch, ROW_ID).map(AsRef::as_ref));
         let ids = concat(&ids.collect::<Result<Vec<_>>>()?)?;
-        if ids.len() != rows as usize {
+        if ids.len() != count {
             return Err(Error::store(format!(
-                "asked for {rows} row ids, Lance gave {}",
+                "asked for {count} row ids, Lance gave {}",
                 ids.len()
             )));
         }
         Ok(ids)
     }
 
-    /// The values of some live rows of a fragment, by column. Rows are sorted and distinct.
+    /// The values of some live rows of a fragment, by column, which have about so many bytes. Rows
+    /// are sorted and distinct.
     pub(super) async fn take_rows(
         &self,
         columns: &[&Column],
         fragment: u32,
         rows: &[u32],
+        bytes: u64,
     ) -> Result<Vec<ArrayRef>> {
+        let _share = self.reads.take(bytes).await;
         let (apart, stored): (Vec<&Column>, Vec<&Column>) =
             columns.iter().partition(|column| column.has_bytes_apart());
         let blobs = apart.iter().map(|column| self.take_blobs(column, fragment, rows));

@@ -1,11 +1,11 @@
 //! Reads keys, all of them and nothing else, as codes: block by block, several at once.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef},
-    buffer::NullBuffer,
-    compute::concat,
+    array::ArrayRef,
+    buffer::{BooleanBuffer, Buffer, NullBuffer},
+    util::bit_util::unset_bit,
 };
 use keyloom_common::{Error, Result};
 
@@ -45,6 +45,18 @@ struct Codes {
     /// Whether they are those of integers.
     exact: bool,
 }
+
+/// The codes of a whole fragment, from its parts in any order. They take most of the bytes of a map,
+/// so they are there once.
+struct AllCodes {
+    codes: Vec<u64>,
+    /// A bit for each row that has a key, if some has none.
+    valid: Option<Vec<u8>>,
+    exact: bool,
+}
+
+/// Row ids that are read together.
+const ROW_IDS_AT_ONCE: u32 = 256 * 1024;
 
 /// The most searches in maps that are made without tasks of their own: about a millisecond's work.
 const MAX_PROBES_AT_ONCE: usize = 16 * 1024;
@@ -87,6 +99,7 @@ impl Scan {
 
     /// The rows of the wanted codes, found while all keys are read. Nothing is kept.
     pub(super) async fn without_maps(&self, wanted: Arc<CodeIndex>) -> Result<(Matches, Fetched)> {
+        self.claim_room();
         let parts = (0..self.layout.len())
             .flat_map(|fragment| self.parts(fragment).map(move |part| (fragment, part)));
         let jobs = parts.map(|(fragment, part)| {
@@ -105,6 +118,18 @@ impl Scan {
             }
         });
         self.join(jobs.collect::<Vec<_>>()).await
+    }
+
+    /// Makes room for those blocks of keys that are kept.
+    fn claim_room(&self) {
+        let columns: &[Arc<Blocks>] = match &self.source {
+            KeySource::Column(blocks) => std::slice::from_ref(blocks),
+            KeySource::Columns(columns) => columns,
+            KeySource::StableRowId => &[],
+        };
+        for column in columns.iter().filter(|blocks| blocks.are_kept()) {
+            column.claim_room(&self.handle);
+        }
     }
 
     async fn join<F>(&self, jobs: Vec<F>) -> Result<(Matches, Fetched)>
@@ -130,17 +155,20 @@ impl Scan {
     async fn map(&self, fragment: usize) -> Result<(Arc<KeyMap>, Fetched)> {
         let mut fetched = Fetched::default();
         let read = async {
+            self.claim_room();
             let jobs = self.parts(fragment).map(|part| {
                 let scan = self.clone();
                 async move { scan.codes(fragment, part).await }
             });
             let jobs: Vec<_> = jobs.collect();
-            let mut parts = Vec::with_capacity(jobs.len());
-            for (part, read) in tasks::run_all(jobs, self.handle.settings.reads_in_flight).await? {
+            let mut all = AllCodes::new(self.layout.physical(fragment));
+            let in_flight = self.handle.settings.reads_in_flight;
+            tasks::run_each(jobs, in_flight, |_, (part, read)| {
                 fetched.add(&read);
-                parts.push(part);
-            }
-            Ok::<_, Error>(Arc::new(tasks::run_blocking(move || map_of(parts)).await?))
+                all.add(&part);
+            })
+            .await?;
+            Ok::<_, Error>(Arc::new(tasks::run_blocking(move || all.map()).await?))
         };
         let name = self.name(fragment);
         let map = self.handle.caches.maps.get_or_insert_async(&name, read).await?;
@@ -177,12 +205,14 @@ impl Scan {
     }
 
     /// The parts in which a fragment's keys are read.
-    fn parts(&self, fragment: usize) -> std::ops::Range<u32> {
+    fn parts(&self, fragment: usize) -> Range<u32> {
         match &self.source {
             KeySource::Column(blocks) => blocks.of_fragment(fragment),
-            // Columns of different widths are cut at different rows.
-            KeySource::Columns(_) => 0..u32::from(self.layout.physical(fragment) > 0),
-            KeySource::StableRowId => 0..1,
+            KeySource::Columns(columns) => {
+                let parts = columns.iter().map(|blocks| blocks.of_fragment(fragment).len());
+                0..parts.max().unwrap_or(0) as u32
+            }
+            KeySource::StableRowId => 0..self.layout.physical(fragment).div_ceil(ROW_IDS_AT_ONCE),
         }
     }
 
@@ -190,13 +220,12 @@ impl Scan {
         let Self { handle, layout, source } = self;
         let (keys, start, read) = match source {
             KeySource::Column(blocks) => blocks.load(handle, layout, part).await?,
-            KeySource::Columns(columns) => {
-                let (keys, read) = self.whole(columns, fragment).await?;
-                (keys, 0, read)
-            }
+            KeySource::Columns(columns) => self.joined(columns, fragment, part).await?,
             KeySource::StableRowId => {
-                let rows = layout.physical(fragment);
-                (handle.read_row_ids(layout.id(fragment), rows).await?, 0, Fetched::default())
+                let start = part * ROW_IDS_AT_ONCE;
+                let end = start.saturating_add(ROW_IDS_AT_ONCE).min(layout.physical(fragment));
+                let ids = handle.read_row_ids(layout.id(fragment), start..end).await?;
+                (ids, start, Fetched::default())
             }
         };
         let keys = Keys::try_new(&keys)?;
@@ -212,29 +241,26 @@ impl Scan {
         Ok((Codes { start, codes, nulls: keys.nulls().cloned(), exact }, fetched))
     }
 
-    /// All keys of a fragment, which are of several columns, and what was read.
-    async fn whole(&self, columns: &[Arc<Blocks>], fragment: usize) -> Result<(ArrayRef, Fetched)> {
-        let blocks = columns.iter().enumerate().flat_map(|(at, column)| {
-            column.of_fragment(fragment).map(move |block| (at, column.clone(), block))
-        });
-        let jobs = blocks.map(|(at, column, block)| {
-            let (handle, layout) = (self.handle.clone(), self.layout.clone());
-            async move { Ok((at, column.load(&handle, &layout, block).await?)) }
-        });
-        let jobs: Vec<_> = jobs.collect();
-        let mut parts = vec![Vec::new(); columns.len()];
-        let mut fetched = Fetched::default();
-        for (at, (part, _, read)) in
-            tasks::run_all(jobs, self.handle.settings.reads_in_flight).await?
-        {
+    /// A part of a fragment's keys, which are of several columns, where it starts, and what was read.
+    /// Parts are the blocks of the column that is cut finest.
+    async fn joined(
+        &self,
+        columns: &[Arc<Blocks>],
+        fragment: usize,
+        part: u32,
+    ) -> Result<(ArrayRef, u32, Fetched)> {
+        let finest = columns.iter().max_by_key(|blocks| blocks.of_fragment(fragment).len());
+        let finest = finest.ok_or_else(|| Error::internal("a key of no columns"))?;
+        let block = finest.of_fragment(fragment).start + part;
+        let (_, rows) = finest.extent(&self.layout, block);
+        let (mut keys, mut fetched) = (Vec::with_capacity(columns.len()), Fetched::default());
+        for column in columns {
+            let read = column.read(&self.handle, &self.layout, fragment, rows.clone());
+            let (values, read) = read.await?;
             fetched.add(&read);
-            parts[at].push(part);
+            keys.push((column.column().name(), values));
         }
-        let keys = columns.iter().zip(&parts).map(|(column, parts)| {
-            let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
-            Ok((column.column().name(), concat(&parts)?))
-        });
-        Ok((key_column(&keys.collect::<Result<Vec<_>>>()?)?, fetched))
+        Ok((key_column(&keys)?, rows.start, fetched))
     }
 }
 
@@ -243,21 +269,66 @@ fn find(wanted: &CodeIndex, fragment: usize, map: &KeyMap, matches: &mut Matches
     map.for_each_match(wanted, |key, offset| matches.push((key, Row::new(fragment, offset))));
 }
 
-fn map_of(mut parts: Vec<Codes>) -> KeyMap {
-    if parts.len() == 1
-        && let Some(only) = parts.pop()
-    {
-        return KeyMap::new(&only.codes, only.nulls.as_ref(), only.exact);
+impl AllCodes {
+    fn new(rows: u32) -> Self {
+        Self { codes: vec![0; rows as usize], valid: None, exact: true }
     }
-    let exact = parts.iter().all(|part| part.exact);
-    let valid = |part: &Codes| match &part.nulls {
-        Some(nulls) => nulls.iter().collect::<Vec<_>>(),
-        None => vec![true; part.codes.len()],
-    };
-    let nulls = parts
-        .iter()
-        .any(|part| part.nulls.is_some())
-        .then(|| parts.iter().flat_map(valid).collect::<NullBuffer>());
-    let codes: Vec<u64> = parts.into_iter().flat_map(|part| part.codes).collect();
-    KeyMap::new(&codes, nulls.as_ref(), exact)
+
+    fn add(&mut self, part: &Codes) {
+        let start = part.start as usize;
+        self.codes[start..start + part.codes.len()].copy_from_slice(&part.codes);
+        self.exact &= part.exact;
+        let Some(nulls) = &part.nulls else { return };
+        let bytes = self.codes.len().div_ceil(8);
+        let valid = self.valid.get_or_insert_with(|| vec![u8::MAX; bytes]);
+        (0..nulls.len())
+            .filter(|row| nulls.is_null(*row))
+            .for_each(|row| unset_bit(valid, start + row));
+    }
+
+    fn map(self) -> KeyMap {
+        let Self { codes, valid, exact } = self;
+        let nulls = valid.map(|valid| {
+            let bits = BooleanBuffer::new(Buffer::from_vec(valid), 0, codes.len());
+            NullBuffer::new(bits)
+        });
+        KeyMap::new(codes, nulls.as_ref(), exact)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::lance::coder::spread;
+
+    #[test]
+    fn a_map_is_the_same_whatever_the_order_of_its_parts() {
+        let codes = |rows: Range<u64>| rows.map(spread).collect::<Vec<_>>();
+        let part = |start: u32, rows: Range<u64>, nulls: Option<NullBuffer>, exact| Codes {
+            start,
+            codes: codes(rows),
+            nulls,
+            exact,
+        };
+        let nulls = NullBuffer::from(vec![true, false, true, false]);
+        for exact in [true, false] {
+            let parts = [
+                part(0, 10..16, None, exact),
+                part(6, 20..24, Some(nulls.clone()), exact),
+                part(10, 30..31, None, exact),
+            ];
+            for in_turn in [[0, 1, 2], [2, 0, 1], [1, 2, 0]] {
+                let mut all = AllCodes::new(11);
+                in_turn.into_iter().for_each(|at: usize| all.add(&parts[at]));
+                let mut matches = Vec::new();
+                let wanted = CodeIndex::new(&codes(0..40), None);
+                all.map().for_each_match(&wanted, |key, row| matches.push((key, row)));
+                matches.sort_unstable();
+                let first = (10..16).zip(0..6);
+                let expected: Vec<(u32, u32)> = first.chain([(20, 6), (22, 8), (30, 10)]).collect();
+                assert_eq!(matches, expected, "{in_turn:?}");
+            }
+        }
+        assert_eq!(AllCodes::new(0).map().bytes(), KeyMap::new(Vec::new(), None, true).bytes());
+    }
 }

@@ -31,6 +31,7 @@ use super::{
     handle::LanceHandle,
     read::given,
     reading, tasks,
+    widths::Widths,
 };
 
 /// What is wanted of a dataset.
@@ -85,7 +86,13 @@ impl LanceHandle {
         let fragments = self.dataset.manifest.fragments.get(scan.fragments.clone());
         let fragments = fragments.ok_or_else(|| Error::internal("no such fragments"))?;
         scanner.with_fragments(fragments.to_vec()).scan_in_order(true);
-        scanner.batch_size(scan.batch_rows);
+        let row_bytes = self.row_bytes(&columns, scan.fragments.clone());
+        let row_bytes = self.watch.bounded(|| self.doing(&reading(&wanted)), row_bytes).await;
+        let row_bytes = row_bytes.map_err(|error| self.scrub.clean(error))?;
+        let rows = self.settings.read_bytes as u64 / row_bytes.max(1);
+        let rows = usize::try_from(rows).unwrap_or(usize::MAX).min(scan.batch_rows);
+        scanner.batch_size(rows.max(1));
+        scanner.io_buffer_size(self.settings.read_memory_bytes.max(1));
         match &scan.rows {
             Some(rows) => {
                 let bound = |rows: usize| i64::try_from(rows).unwrap_or(i64::MAX);
@@ -107,6 +114,21 @@ impl LanceHandle {
         let batches = self.watched(batches.map_err(from_lance).boxed(), Arc::clone(&wanted));
         let batches = batches.map(move |batch| answered(&batch?, &columns, &wanted));
         Ok(batches.try_filter(|batch| std::future::ready(batch.num_rows() > 0)).boxed())
+    }
+
+    /// About the bytes of a row of these columns in some fragments.
+    async fn row_bytes(
+        self: &Arc<Self>,
+        columns: &[Arc<Column>],
+        fragments: Range<usize>,
+    ) -> Result<u64> {
+        let layout = self.layout().await?;
+        let mut bytes = 0_u64;
+        for column in columns {
+            let typical = Widths::typical_of(self, layout, column, fragments.clone()).await?;
+            bytes = bytes.saturating_add(typical);
+        }
+        Ok(bytes)
     }
 
     /// The batches as long as the next one comes. Empty ones are among them, so that a condition

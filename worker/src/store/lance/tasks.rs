@@ -2,7 +2,7 @@
 //!
 //! Dropping the caller's future ends the tasks.
 
-use std::{any::Any, future::Future, panic::AssertUnwindSafe};
+use std::{any::Any, future::Future};
 
 use futures::FutureExt;
 use keyloom_common::{Error, Result};
@@ -58,12 +58,6 @@ where
     output.pop().ok_or_else(|| Error::internal("a job ended without output"))
 }
 
-/// Runs one job in the caller's task.
-pub(super) async fn run_here<T>(job: impl Future<Output = Result<T>>) -> Result<T> {
-    let done = AssertUnwindSafe(job).catch_unwind().await;
-    done.unwrap_or_else(|panic| Err(panicked(&*panic)))
-}
-
 /// Runs one job that computes.
 pub(super) async fn run_blocking<T: Send + 'static>(
     job: impl FnOnce() -> T + Send + 'static,
@@ -104,11 +98,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_error() {
-        let job = || async { unreachable!("lance fell over") };
-        for error in [run::<(), _>(job()).await, run_here::<()>(job()).await] {
-            let error = error.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Store);
-            assert!(error.message().ends_with("lance fell over"), "{error}");
-        }
+        let job = async { unreachable!("lance fell over") };
+        let error = run::<(), _>(job).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Store);
+        assert!(error.message().ends_with("lance fell over"), "{error}");
     }
 }

@@ -1,5 +1,6 @@
 //! What Lance alone brings: fragments, deletions, compaction, row ids, versions and tags.
 
+mod budget;
 mod columns;
 mod errors;
 mod evolving;
@@ -10,6 +11,7 @@ mod rewriting;
 mod rows;
 mod silent;
 mod types;
+mod widths;
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 

@@ -2,21 +2,30 @@
 //!
 //! Columns of one width are cut alike, so what is found out for one of them holds for all.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
-use super::share::Share;
+use super::{MAX_ROWS, share::Share};
 use crate::store::{
     Place,
-    lance::{layout::Layout, row::Row},
+    lance::{layout::Layout, row::Row, widths::Widths},
 };
 
 /// A cut of all fragments into blocks, which are numbered through.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::store::lance) struct Grid {
-    /// Rows of a block; the last of a fragment may have fewer.
-    rows: u32,
+pub(in crate::store::lance) struct Cut {
+    /// Rows of the blocks of each fragment; the last of a fragment may have fewer.
+    rows: Vec<u32>,
     /// The number of each fragment's first block, and behind them how many blocks there are.
     firsts: Vec<u32>,
+}
+
+/// A cut, and which of its blocks are kept.
+#[derive(Debug)]
+pub(in crate::store::lance) struct Grid {
+    cut: Arc<Cut>,
     /// The blocks that there is room for.
     kept: Share,
 }
@@ -40,15 +49,23 @@ pub(super) struct Places {
     pub(super) copied: Vec<Arc<[u32]>>,
 }
 
-impl Grid {
-    pub(super) fn new(rows: u32, layout: &Layout, kept: Share) -> Self {
+impl Cut {
+    /// Into blocks of about so many bytes.
+    pub(in crate::store::lance) fn new(widths: &Widths, layout: &Layout, bytes: u64) -> Self {
+        let rows = widths.block_rows(bytes, MAX_ROWS);
         let mut firsts = vec![0];
         let mut next = 0;
-        for physical in layout.physical_rows() {
-            next += physical.div_ceil(rows);
+        for (physical, rows) in layout.physical_rows().zip(&rows) {
+            next += physical.div_ceil(*rows);
             firsts.push(next);
         }
-        Self { rows, firsts, kept }
+        Self { rows, firsts }
+    }
+}
+
+impl Grid {
+    pub(super) fn new(cut: Arc<Cut>, kept: Share) -> Self {
+        Self { cut, kept }
     }
 
     /// Whether the block is kept once it was read.
@@ -62,28 +79,30 @@ impl Grid {
     }
 
     /// The blocks of a fragment.
-    pub(super) fn of_fragment(&self, fragment: usize) -> std::ops::Range<u32> {
-        self.firsts[fragment]..self.firsts[fragment + 1]
+    pub(super) fn of_fragment(&self, fragment: usize) -> Range<u32> {
+        self.cut.firsts[fragment]..self.cut.firsts[fragment + 1]
     }
 
-    /// The rows of a block.
-    pub(in crate::store::lance) fn rows_of(&self, layout: &Layout, block: u32) -> u64 {
-        self.extent(layout, block).2.into()
+    /// The fragment of a block, and its rows there.
+    pub(super) fn extent(&self, layout: &Layout, block: u32) -> (usize, Range<u32>) {
+        let Cut { rows, firsts } = self.cut.as_ref();
+        let fragment = firsts.partition_point(|first| *first <= block) - 1;
+        let start = (block - firsts[fragment]) * rows[fragment];
+        (fragment, start..layout.physical(fragment).min(start.saturating_add(rows[fragment])))
     }
 
-    /// The fragment of a block, where it starts in it, and how many rows it has.
-    pub(super) fn extent(&self, layout: &Layout, block: u32) -> (usize, u32, u32) {
-        let fragment = self.firsts.partition_point(|first| *first <= block) - 1;
-        let start = (block - self.firsts[fragment]) * self.rows;
-        (fragment, start, self.rows.min(layout.physical(fragment) - start))
+    pub(super) fn block_of(&self, row: Row) -> u32 {
+        self.cut.firsts[row.fragment()] + row.offset() / self.cut.rows[row.fragment()]
     }
 
     fn count(&self) -> u32 {
-        self.firsts.last().copied().unwrap_or(0)
+        self.cut.firsts.last().copied().unwrap_or(0)
     }
+}
 
-    fn block_of(&self, row: Row) -> u32 {
-        self.firsts[row.fragment()] + row.offset() / self.rows
+impl PartialEq for Grid {
+    fn eq(&self, other: &Self) -> bool {
+        self.kept == other.kept && (Arc::ptr_eq(&self.cut, &other.cut) || self.cut == other.cut)
     }
 }
 
@@ -116,7 +135,8 @@ impl<'a> Touched<'a> {
         let mut copied: Vec<Vec<u32>> = vec![Vec::new(); self.blocks.len()];
         let place = |row: &Row| {
             let block = grid.block_of(*row);
-            let (piece, row) = (piece_of[block as usize], row.offset() % grid.rows);
+            let rows = grid.cut.rows[row.fragment()];
+            let (piece, row) = (piece_of[block as usize], row.offset() % rows);
             if grid.keeps(block) {
                 return Place { piece, row };
             }

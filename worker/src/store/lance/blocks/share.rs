@@ -13,6 +13,8 @@ pub(super) struct Share {
 impl Share {
     const ALL: u64 = 1 << 32;
 
+    pub(super) const NONE: Self = Self { blocks: 0 };
+
     /// What of `bytes` fits into `room`.
     pub(super) fn fitting(bytes: u64, room: u64) -> Self {
         let blocks = u128::from(room) * u128::from(Self::ALL) / u128::from(bytes.max(1));

@@ -1,7 +1,8 @@
 //! How the bytes of a data file are shared among its columns of variable length.
 //!
-//! Files that hold the same columns are taken to be alike, and what stands at the end of the first
-//! says how many bytes each column has there.
+//! Files that hold the same columns, and about as many bytes a row, are taken to be alike, and what
+//! stands at the end of the first of them says how many bytes each column has there. Where a column
+//! came late or grew, rows have other bytes than before, and so another file is asked.
 
 use std::{collections::HashMap, convert::Infallible, sync::Arc};
 
@@ -22,7 +23,14 @@ type FieldBytes = HashMap<i32, u64>;
 pub(super) struct Weights<'a> {
     dataset: &'a Dataset,
     caches: &'a Caches,
-    known: HashMap<Vec<usize>, FieldBytes>,
+    known: HashMap<Vec<usize>, Vec<Known>>,
+}
+
+/// What was read of a file.
+struct Known {
+    /// The bytes of a row's values of variable length.
+    row_bytes: u64,
+    fields: FieldBytes,
 }
 
 impl<'a> Weights<'a> {
@@ -35,12 +43,14 @@ impl<'a> Weights<'a> {
         if fields.len() < 2 {
             return vec![held.bytes; fields.len()];
         }
-        if !self.known.contains_key(&held.variable) {
-            let read = self.field_bytes(held.file).await;
-            self.known.insert(held.variable.clone(), read);
+        let row_bytes = held.bytes / held.rows.max(1);
+        if self.like(held, row_bytes).is_none() {
+            let read = Known { row_bytes, fields: self.field_bytes(held.file).await };
+            self.known.entry(held.variable.clone()).or_default().push(read);
         }
-        let known = &self.known[&held.variable];
-        let of = |fields: &&[i32]| fields.iter().filter_map(|field| known.get(field)).sum();
+        let known = self.like(held, row_bytes);
+        let of_field = |field: &i32| known.and_then(|known| known.fields.get(field));
+        let of = |fields: &&[i32]| fields.iter().filter_map(of_field).sum();
         let weights: Vec<u64> = fields.iter().map(of).collect();
         let all: u64 = weights.iter().sum();
         let share = |weight: u64| match all {
@@ -48,6 +58,16 @@ impl<'a> Weights<'a> {
             all => (u128::from(held.bytes) * u128::from(weight) / u128::from(all)) as u64,
         };
         weights.into_iter().map(share).collect()
+    }
+
+    /// What was read of a file that has less than twice or more than half as many bytes a row. So
+    /// few files are read, however many there are.
+    fn like(&self, held: &Held<'_>, row_bytes: u64) -> Option<&Known> {
+        let is_like = |known: &&Known| {
+            let (less, more) = (known.row_bytes.min(row_bytes), known.row_bytes.max(row_bytes));
+            more == less || more / 2 < less
+        };
+        self.known.get(&held.variable)?.iter().find(is_like)
     }
 
     /// Nothing, if the file cannot be read: its columns count alike from then on, and whoever needs

@@ -27,6 +27,22 @@ async fn a_store_whose_files_are_maimed_is_named() {
     }
 }
 
+/// What stood at their ends is still known.
+#[tokio::test]
+async fn more_files_than_may_be_open_are_opened_again_and_not_understood_anew() {
+    let rows = three_fragments(false).await;
+    let settings = StoreSettings { max_open_readers: 1, ..StoreSettings::default() };
+    let env = StoreEnv::new(settings, Arc::new(Blobs::default()));
+    let access = ForcedAccess { keys: None, rows: Some(RowPath::Take) };
+    let spec = LanceSpec { access, ..rows.spec("id") };
+    let store = env.open(&describe(&env, spec).await.unwrap()).await.unwrap();
+    let wanted = || Int64Array::from(vec![1, 15, 25]);
+    let expected = [Some(1), Some(15), Some(25)];
+    assert_eq!(ids(&store, wanted()).await, expected);
+    maim(&rows);
+    assert_eq!(ids(&store, wanted()).await, expected);
+}
+
 #[tokio::test]
 async fn a_store_that_is_asked_amiss_is_not_blamed() {
     let rows = write(super::rows(0..1), WriteParams::default()).await;

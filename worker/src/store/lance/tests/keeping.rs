@@ -25,10 +25,21 @@ async fn open_in(env: &StoreEnv, spec: LanceSpec) -> Arc<dyn Store> {
 
 /// Asks for the ids of every so many rows, and checks them.
 async fn ask_every(store: &Arc<dyn Store>, step: usize, rows: i64, path: RowPath) -> Fetched {
+    ask_column(store, 0, step, rows, path).await
+}
+
+/// Asks for every so many values of a column that holds ids, and checks them.
+async fn ask_column(
+    store: &Arc<dyn Store>,
+    column: usize,
+    step: usize,
+    rows: i64,
+    path: RowPath,
+) -> Fetched {
     let ids: Vec<_> = (0..rows).rev().step_by(step).collect();
     let keys = Arc::new(UInt64Array::from_iter_values(ids.iter().map(|id| *id as u64)));
     let access = Access { keys: KeyPath::Direct, rows: path, expected_keys: None };
-    let found = store.lookup(Request { keys, columns: vec![0], access }).await.unwrap();
+    let found = store.lookup(Request { keys, columns: vec![column], access }).await.unwrap();
     assert_eq!(values(&found, 0).as_ref(), &Int64Array::from(ids));
     found.fetched
 }
@@ -46,6 +57,36 @@ async fn a_part_of_a_large_column_is_kept() {
         let later = ask_every(&store, step, 40_000, RowPath::Take).await;
         assert_eq!((later.blocks, later.block_hits), (40, kept), "every {step}");
         assert_eq!(later.rows_scanned, (40 - kept) * 1000, "every {step}");
+    }
+}
+
+/// Each of them has more than half of what there is room for.
+#[tokio::test]
+async fn large_columns_that_take_turns_do_not_push_each_other_out() {
+    let ids = || Arc::new(Int64Array::from_iter_values(0..BLOCKS * BLOCK_ROWS)) as ArrayRef;
+    let twins = batch(vec![("id", ids()), ("twin", ids())]);
+    let params = WriteParams { max_rows_per_file: 10_000, ..Default::default() };
+    let rows = write(twins, params).await;
+    let (_, env) = forty_blocks().await;
+    let access = ForcedAccess { keys: None, rows: Some(RowPath::Scan) };
+    let store = open_in(&env, LanceSpec { access, ..rows.spec("_offset") }).await;
+    let take_turns = async || {
+        let mut hits = Vec::new();
+        for column in [0, 1] {
+            let fetched = ask_column(&store, column, 7, 40_000, RowPath::Take).await;
+            assert_eq!(fetched.rows_scanned, (40 - fetched.block_hits) * 1000);
+            hits.push(fetched.block_hits);
+        }
+        hits
+    };
+    // The first one had more room before the other one came.
+    for _ in 0..10 {
+        take_turns().await;
+    }
+    let hits = take_turns().await;
+    assert!(hits.iter().all(|hits| (10..=14).contains(hits)), "{hits:?}");
+    for _ in 0..5 {
+        assert_eq!(take_turns().await, hits);
     }
 }
 
