@@ -13,9 +13,14 @@ const GROUP: usize = 4;
 /// Codes that are looked up together.
 const CODES_AT_ONCE: usize = 64;
 
-/// Bits by which codes are put in order at once, in place: the processor's caches hold a place for
-/// each value of them.
-const MAX_BITS: u32 = 11;
+/// Groups of a bucket of codes: as many as the processor's caches hold.
+const BUCKET_BITS: u32 = 14;
+
+/// The most buckets: so many places are written to in turn.
+const MAX_BUCKETS_BITS: u32 = 9;
+
+/// Codes that are moved into buckets until their memory is given back.
+const MOVED_AT_ONCE: usize = 1 << 20;
 
 /// Positions from 0, found by their codes.
 #[derive(Debug)]
@@ -55,31 +60,52 @@ impl CodeIndex {
         Self { shift, starts, codes: grouped, positions }
     }
 
-    /// The same without room for the codes beside those of the index. This takes somewhat longer.
-    pub(super) fn in_place(mut codes: Vec<u64>, nulls: Option<&NullBuffer>) -> Self {
+    /// The same of codes that are no more needed: it takes hardly more memory than the index.
+    pub(super) fn consuming(codes: Vec<u64>, nulls: Option<&NullBuffer>) -> Self {
         let bits = group_bits(codes.len());
-        let mut positions: Vec<u32> = match nulls {
-            None => (0..codes.len() as u32).collect(),
-            Some(nulls) => nulls.valid_indices().map(|position| position as u32).collect(),
+        let of_bucket = bits.saturating_sub(BUCKET_BITS).min(MAX_BUCKETS_BITS);
+        if of_bucket == 0 {
+            return Self::new(&codes, nulls);
+        }
+        let buckets = Bucket::fill(codes, nulls, of_bucket);
+        let len = buckets.iter().map(|bucket| bucket.codes.len()).sum();
+        let mut index = Self {
+            shift: u64::BITS - bits,
+            starts: Vec::with_capacity((1 << bits) + 1),
+            codes: Vec::with_capacity(len),
+            positions: Vec::with_capacity(len),
         };
-        if positions.len() < codes.len() {
-            for (place, position) in positions.iter().enumerate() {
-                codes[place] = codes[*position as usize];
-            }
-            codes.truncate(positions.len());
-            codes.shrink_to_fit();
+        for bucket in buckets {
+            index.append(&bucket, 1 << (bits - of_bucket));
         }
-        order(&mut codes, &mut positions, u64::BITS - bits, bits);
+        index.starts.push(len as u32);
+        index
+    }
 
-        let shift = u64::BITS - bits;
-        let mut starts = vec![0_u32; (1 << bits) + 1];
-        for code in &codes {
-            starts[(code >> shift) as usize + 1] += 1;
+    /// Appends the groups of a bucket.
+    fn append(&mut self, bucket: &Bucket, groups: usize) {
+        let (shift, before) = (self.shift, self.codes.len());
+        let group = |code: u64| (code >> shift) as usize & (groups - 1);
+        let first = self.starts.len();
+        self.starts.resize(first + groups, 0);
+        let next = &mut self.starts[first..];
+        for code in &bucket.codes {
+            next[group(*code)] += 1;
         }
-        for group in 1..starts.len() {
-            starts[group] += starts[group - 1];
+        // Where each group ends, and in the end starts, as its last positions come first.
+        let mut end = before as u32;
+        for count in next.iter_mut() {
+            end += *count;
+            *count = end;
         }
-        Self { shift, starts, codes, positions }
+        self.codes.resize(before + bucket.codes.len(), 0);
+        self.positions.resize(before + bucket.codes.len(), 0);
+        for (code, position) in bucket.codes.iter().zip(&bucket.positions) {
+            let place = &mut next[group(*code)];
+            *place -= 1;
+            self.codes[*place as usize] = *code;
+            self.positions[*place as usize] = *position;
+        }
     }
 
     /// The positions of a code, in order.
@@ -158,68 +184,41 @@ fn group_bits(codes: usize) -> u32 {
     (codes / GROUP).checked_ilog2().unwrap_or(0).clamp(1, 32)
 }
 
-/// Puts codes into the order of these bits from `shift` on, and those with the same bits into the
-/// order of their positions. The bits above are the same in all.
-fn order(codes: &mut [u64], positions: &mut [u32], shift: u32, bits: u32) {
-    let now = bits.div_ceil(bits.div_ceil(MAX_BITS));
-    let rest = bits - now;
-    let digit = |code: u64| (code >> (shift + rest)) as usize & ((1 << now) - 1);
-    let mut ends = vec![0; (1 << now) + 1];
-    for code in codes.iter() {
-        ends[digit(*code) + 1] += 1;
-    }
-    for value in 1..ends.len() {
-        ends[value] += ends[value - 1];
-    }
-    let starts = ends.clone();
-    // Where the next code with each value of the bits goes.
-    let next = &mut ends;
-    for value in 0..1 << now {
-        while next[value] < starts[value + 1] {
-            // From place to place, until one is found that belongs where the first one was.
-            let first = next[value];
-            let (mut code, mut position) = (codes[first], positions[first]);
-            loop {
-                let of = digit(code);
-                let place = next[of];
-                next[of] += 1;
-                std::mem::swap(&mut codes[place], &mut code);
-                std::mem::swap(&mut positions[place], &mut position);
-                if of == value {
-                    break;
-                }
-            }
-        }
-    }
-    for value in 0..1 << now {
-        let of_value = starts[value]..starts[value + 1];
-        let (codes, positions) = (&mut codes[of_value.clone()], &mut positions[of_value]);
-        match rest {
-            0 => by_position(codes, positions),
-            _ if codes.len() > 1 => order(codes, positions, shift, rest),
-            _ => {}
-        }
-    }
+/// Codes with the same upper bits, and their positions, the last one first.
+struct Bucket {
+    codes: Vec<u64>,
+    positions: Vec<u32>,
 }
 
-/// Sorts a group by its positions. Groups are small, unless one code stands at many positions.
-fn by_position(codes: &mut [u64], positions: &mut [u32]) {
-    let mut gap = 1;
-    while gap < codes.len() / 3 {
-        gap = 3 * gap + 1;
-    }
-    while gap > 0 {
-        for at in gap..codes.len() {
-            let (code, position) = (codes[at], positions[at]);
-            let mut place = at;
-            while place >= gap && positions[place - gap] > position {
-                codes[place] = codes[place - gap];
-                positions[place] = positions[place - gap];
-                place -= gap;
-            }
-            (codes[place], positions[place]) = (code, position);
+impl Bucket {
+    /// Moves codes into buckets by so many upper bits; those at nulls are left out.
+    fn fill(mut codes: Vec<u64>, nulls: Option<&NullBuffer>, bits: u32) -> Vec<Self> {
+        let valid = |position: &usize| nulls.is_none_or(|nulls| nulls.is_valid(*position));
+        let bucket = |code: u64| (code >> (u64::BITS - bits)) as usize;
+        let mut counts = vec![0; 1 << bits];
+        for position in (0..codes.len()).filter(valid) {
+            counts[bucket(codes[position])] += 1;
         }
-        gap /= 3;
+        let mut buckets: Vec<Self> = counts.into_iter().map(Self::with_capacity).collect();
+        while !codes.is_empty() {
+            let rest = codes.len().saturating_sub(MOVED_AT_ONCE);
+            for position in (rest..codes.len()).rev().filter(valid) {
+                let code = codes[position];
+                buckets[bucket(code)].push(code, position as u32);
+            }
+            codes.truncate(rest);
+            codes.shrink_to_fit();
+        }
+        buckets
+    }
+
+    fn with_capacity(len: usize) -> Self {
+        Self { codes: Vec::with_capacity(len), positions: Vec::with_capacity(len) }
+    }
+
+    fn push(&mut self, code: u64, position: u32) {
+        self.codes.push(code);
+        self.positions.push(position);
     }
 }
 
@@ -246,45 +245,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_in_place_is_the_same() {
+    fn what_is_made_by_buckets_is_the_same() {
         let check = |codes: Vec<u64>, nulls: Option<&NullBuffer>| {
             let index = CodeIndex::new(&codes, nulls);
-            let in_place = CodeIndex::in_place(codes, nulls);
-            assert_eq!(in_place.shift, index.shift);
-            assert_eq!(in_place.starts, index.starts);
-            assert_eq!(in_place.codes, index.codes);
-            assert_eq!(in_place.positions, index.positions);
+            let by_buckets = CodeIndex::consuming(codes, nulls);
+            assert_eq!(by_buckets.shift, index.shift);
+            assert_eq!(by_buckets.starts, index.starts);
+            assert_eq!(by_buckets.codes, index.codes);
+            assert_eq!(by_buckets.positions, index.positions);
         };
-        // On one level and on two.
-        for len in [0, 1, 2, 3, 7, 8, 9, 100, 5000, 1 << 16, 100_000] {
+        // In no bucket, in one and a few, moved at once and in turn.
+        for len in [0, 1, 100, 1 << 16, 1 << 17, 150_000, (1 << 20) + 3] {
             let nulls: NullBuffer = (0..len).map(|position| position % 3 != 1).collect();
             for times in [1, 3, 1000] {
                 let codes: Vec<_> = (0..len as u64).map(|key| spread(key / times)).collect();
-                check(codes.clone(), None);
                 check(codes.clone(), Some(&nulls));
-                check(codes.into_iter().rev().collect(), None);
+                check(codes, None);
             }
             check(vec![spread(7); len], Some(&NullBuffer::new_null(len)));
         }
-        // Bits that are no code's, and codes that are all in one group.
-        check((0..3000).collect(), None);
-        check(vec![u64::MAX; 3000], None);
-    }
-
-    #[test]
-    fn codes_are_put_in_order_by_any_number_of_bits() {
-        for bits in [1, 10, 11, 12, 22, 23, 32] {
-            let (mut codes, mut positions): (Vec<_>, Vec<u32>) =
-                (0..5000).map(|position| (spread(position % 700), position as u32)).unzip();
-            let shift = u64::BITS - bits;
-            let mut expected: Vec<_> =
-                codes.iter().zip(&positions).map(|(code, at)| (code >> shift, *at)).collect();
-            expected.sort_unstable();
-            order(&mut codes, &mut positions, shift, bits);
-            let ordered = codes.iter().zip(&positions).map(|(code, at)| (code >> shift, *at));
-            assert_eq!(ordered.collect::<Vec<_>>(), expected, "{bits}");
-            assert!(codes.iter().zip(&positions).all(|(c, at)| *c == spread(u64::from(*at) % 700)));
-        }
+        // All in one group, the first or the last.
+        check((0..300_000).collect(), None);
+        check(vec![u64::MAX; 300_000], None);
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl KeyMap {
     /// `exact` if they are those of integers.
     pub(super) fn new(codes: Vec<u64>, nulls: Option<&NullBuffer>, exact: bool) -> Self {
         let table = exact.then(|| Table::try_new(&codes, nulls)).flatten();
-        table.map_or_else(|| Self::Index(CodeIndex::in_place(codes, nulls)), Self::Table)
+        table.map_or_else(|| Self::Index(CodeIndex::consuming(codes, nulls)), Self::Table)
     }
 
     /// The bytes that it takes.
