@@ -8,8 +8,8 @@
 //! looked up and read; [`functions`] are what users write; [`lookup`] is what they become in a
 //! plan; [`plan`] carries plans between processes; [`ipc`] carries rows; [`rpc`] carries everything.
 //! [`allocator`] is what both daemons say to theirs, and [`background`] the runtimes that they keep apart;
-//! [`stack`] is the room that deep plans need, [`spill_folder`] is where rows
-//! go that memory has no room for, [`checksum`] is
+//! [`stack`] is the room that deep plans need, [`memory`] is what a process may take, [`spill_folder`]
+//! is where rows go that memory has no room for, [`checksum`] is
 //! what tells damaged bytes, and [`bounds`] how settings are checked.
 
 pub mod allocator;
@@ -22,6 +22,7 @@ pub mod id;
 pub mod input;
 pub mod ipc;
 pub mod lookup;
+pub mod memory;
 pub mod plan;
 pub mod report;
 pub mod rpc;

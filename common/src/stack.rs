@@ -36,6 +36,11 @@ pub fn deep<T>(work: impl FnOnce() -> T) -> T {
     stacker::maybe_grow(ENOUGH_BYTES, STACK_BYTES, work)
 }
 
+/// Whether the stack at hand is one for plans. Within [`deep`] it is.
+pub fn is_large() -> bool {
+    stacker::remaining_stack().is_some_and(|left| left >= STACK_BYTES / 2)
+}
+
 /// A future that runs on a stack that is large enough, whoever polls it.
 #[derive(Debug)]
 pub struct Deep<F>(Pin<Box<F>>);

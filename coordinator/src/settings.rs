@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroUsize, path::PathBuf, thread::available_parallelism, time::Duration};
 
-use keyloom_common::rpc::Limits;
+use keyloom_common::{memory::MemoryBudget, rpc::Limits};
 use serde::{Deserialize, Serialize};
 
 use crate::{planner::Grain, scheduler};
@@ -20,11 +20,21 @@ pub struct Settings {
     /// A connection over which nothing was asked for so long is closed if all are taken, in
     /// milliseconds; its peer opens another when it wants something. Default 10 s.
     pub idle_connection_ms: u64,
+    /// The most memory, in bytes, for all of this together: what is received, the operators that
+    /// the coordinator runs itself, rows that wait for their turn, and results that wait for their
+    /// clients. Each has a bound of its own within it. Where it is full, operators spill or fail
+    /// their jobs by this name, rows go to files, and of results one chunk of each job waits all the
+    /// same. Blobs are not in it, but have `blob_bytes` beside it: they can neither wait nor go to
+    /// files and are held for minutes, so a few tables would take the memory of every job.
+    /// Default 6 GiB.
+    pub memory_bytes: u64,
     /// The most bytes that are received and not dealt with yet, of rows, plans and blobs on all
-    /// connections: beyond, senders wait. A message that is larger is received alone. Default 256 MiB.
+    /// connections: beyond, senders wait. A message that is larger is received alone. While others
+    /// wait, a message has to come at 1 MiB a second after five seconds, or its connection is
+    /// closed. They are set apart of `memory_bytes`, a quarter of it at most. Default 256 MiB.
     pub receive_bytes: u64,
     /// The most bytes of task outputs kept in memory; more goes to temporary files. 0 for none.
-    /// Default 64 MiB.
+    /// Default 256 MiB.
     pub gather_memory_bytes: u64,
     /// How long an attempt whose rows are not due yet waits while half of that memory is taken, in
     /// milliseconds; then they are taken all the same. At most half of `rpc.call_timeout_ms`; 0 for no
@@ -36,7 +46,8 @@ pub struct Settings {
     /// Where temporary files are, in a folder of the coordinator's own that goes with it. Default the
     /// system's folder for such files.
     pub spill_folder: Option<PathBuf>,
-    /// The most bytes of blobs (in-memory tables and stores) held for clients. Default 8 GiB.
+    /// The most bytes of blobs (in-memory tables and stores) held for clients, beside
+    /// `memory_bytes`. Default 8 GiB.
     pub blob_bytes: u64,
     /// How long a blob is held that no job uses, in milliseconds. Default 10 minutes.
     pub blob_ttl_ms: u64,
@@ -50,7 +61,8 @@ pub struct Settings {
     /// what the allocator does by itself (glibc only, and not in an embedded session). Less than 2 GiB.
     /// Default 64 MiB.
     pub keep_freed_bytes: u64,
-    /// How many result chunks of a job may wait for its client. Default 8.
+    /// How many result chunks of a job may wait for its client. Those of all jobs take a quarter of
+    /// `memory_bytes`; where that is full, one of a job waits. Default 8.
     pub result_chunks_ahead: usize,
     /// A job whose client was not heard of for so long is cancelled, in milliseconds, though its
     /// connection is open. Clients say about each second that they are there. Default 10 minutes.
@@ -58,8 +70,15 @@ pub struct Settings {
     /// A job whose client's connection has closed is cancelled after so many milliseconds, if the
     /// client does not come back. Default 3 s.
     pub client_gone_ms: u64,
-    /// The most jobs that are under way or wait for their clients to read them. Default 1,024.
+    /// The most jobs that run, wait for their turn, or wait for their clients to read them.
+    /// Default 1,024.
     pub max_jobs: usize,
+    /// The most jobs that run at once; others wait for their turn, planned, but without tasks. One
+    /// that has waited for its client counts no more, so a job that nobody reads holds up no other.
+    /// Default 256.
+    pub max_running_jobs: usize,
+    /// The most jobs that wait for their turn. Default 1,024.
+    pub max_queued_jobs: usize,
     /// The most bytes of a job's plan. Default 12 MiB.
     pub max_plan_bytes: usize,
     /// The most tasks of a job. Default 1,048,576.
@@ -78,6 +97,16 @@ pub struct Settings {
     pub answer_slices: usize,
 }
 
+/// The parts of [`Settings::memory_bytes`].
+#[derive(Debug)]
+pub(crate) struct Memory {
+    /// For rows that wait for their turn.
+    pub(crate) gathered: MemoryBudget,
+    pub(crate) operators: MemoryBudget,
+    /// For results that wait for their clients.
+    pub(crate) results: MemoryBudget,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -85,8 +114,9 @@ impl Default for Settings {
             scheduler: scheduler::Settings::default(),
             max_connections: 1024,
             idle_connection_ms: 10_000,
+            memory_bytes: 6 << 30,
             receive_bytes: 256 << 20,
-            gather_memory_bytes: 64 << 20,
+            gather_memory_bytes: 256 << 20,
             gather_wait_ms: 100,
             gather_disk_bytes: 64 << 30,
             spill_folder: None,
@@ -99,6 +129,8 @@ impl Default for Settings {
             client_timeout_ms: 600_000,
             client_gone_ms: 3_000,
             max_jobs: 1_024,
+            max_running_jobs: 256,
+            max_queued_jobs: 1_024,
             max_plan_bytes: 12 << 20,
             max_tasks_per_job: 1 << 20,
             slice_rows: 32_768,
@@ -117,6 +149,23 @@ impl Settings {
             row_slices: self.row_slices,
             answer_bytes: self.answer_bytes,
             answer_slices: self.answer_slices,
+        }
+    }
+
+    /// [`Self::receive_bytes`], within the whole.
+    pub(crate) fn receive_bytes(&self) -> u64 {
+        self.receive_bytes.min(self.memory_bytes / 4)
+    }
+
+    /// The memory of a process that has these settings. Senders must not wait for what others take,
+    /// so what is received is none of it.
+    pub(crate) fn memory(&self) -> Memory {
+        let bytes = self.memory_bytes - self.receive_bytes();
+        let all = MemoryBudget::new("memory_bytes beside receive_bytes", bytes);
+        Memory {
+            gathered: all.part("gather_memory_bytes", self.gather_memory_bytes),
+            operators: all.part("operator_memory_bytes", self.operator_memory_bytes as u64),
+            results: all.part("a quarter of memory_bytes", self.memory_bytes / 4),
         }
     }
 
@@ -149,5 +198,27 @@ impl Settings {
     /// [`Self::client_timeout_ms`] as a duration.
     pub fn client_timeout(&self) -> Duration {
         Duration::from_millis(self.client_timeout_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(settings: &Settings) -> [u64; 4] {
+        let Memory { gathered, operators, results } = settings.memory();
+        [settings.receive_bytes(), gathered.bytes(), operators.bytes(), results.bytes()]
+    }
+
+    #[test]
+    fn by_default_the_memory_has_room_for_all_its_parts() {
+        let settings = Settings::default();
+        assert!(parts(&settings).iter().sum::<u64>() <= settings.memory_bytes);
+    }
+
+    #[test]
+    fn of_little_memory_senders_and_results_get_a_quarter_each_at_most() {
+        let settings = Settings { memory_bytes: 400, ..Settings::default() };
+        assert_eq!(parts(&settings), [100, 300, 300, 100]);
     }
 }

@@ -38,9 +38,12 @@ impl Settings {
         bounds.within("idle_connection_ms", self.idle_connection_ms, TIME_MS);
         bounds.within("client_gone_ms", self.client_gone_ms, TIME_MS);
         bounds.within("max_jobs", self.max_jobs, COUNT);
+        bounds.within("max_running_jobs", self.max_running_jobs, COUNT);
+        bounds.within("max_queued_jobs", self.max_queued_jobs, COUNT);
         bounds.within("max_plan_bytes", self.max_plan_bytes, BYTES);
         bounds.within("max_tasks_per_job", self.max_tasks_per_job, TASKS);
         self.check_gathering(bounds);
+        bounds.within("memory_bytes", self.memory_bytes, BYTES);
         bounds.within("blob_bytes", self.blob_bytes, BYTES);
         bounds.within("blob_ttl_ms", self.blob_ttl_ms, TIME_MS);
         bounds.within("operator_memory_bytes", self.operator_memory_bytes, BYTES);

@@ -15,7 +15,10 @@ use datafusion::{
     },
     prelude::lit,
 };
-use keyloom_common::{Error, Result, functions::OctetLength};
+use keyloom_common::{
+    Error, Result,
+    functions::{OctetLength, keep_nested_cases},
+};
 
 /// Settles what operators mean once their operands' types are known: `/` of integers is a fraction, `//`
 /// rounds down, `%` has the sign of the divisor, and `+` puts strings together.
@@ -24,7 +27,7 @@ use keyloom_common::{Error, Result, functions::OctetLength};
 /// `invalid` if a column is not there, or if strings and numbers were made one.
 pub(crate) fn bind(expr: Logical, schema: &DFSchema) -> Result<Logical> {
     check_columns(&expr, schema)?;
-    let bound = expr.transform_up(|expr| match expr {
+    let bound = keep_nested_cases(expr)?.transform_up(|expr| match expr {
         Logical::BinaryExpr(BinaryExpr { left, op, right }) => operation(*left, op, *right, schema),
         Logical::ScalarFunction(call) if call.func.name() == "character_length" => {
             Ok(Transformed::yes(length(call, schema)?))

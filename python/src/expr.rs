@@ -15,7 +15,10 @@ use datafusion::{
     prelude::lit,
     scalar::ScalarValue,
 };
-use keyloom_common::Error;
+use keyloom_common::{
+    Error,
+    stack::{MAX_DEPTH, deep, too_deep},
+};
 use pyo3::prelude::*;
 
 use crate::{arrow, error::raise, session::SessionId};
@@ -26,6 +29,8 @@ use crate::{arrow, error::raise, session::SessionId};
 pub(crate) struct Expr {
     expr: Logical,
     session: Option<SessionId>,
+    /// How many levels of calls it is made of.
+    depth: usize,
 }
 
 /// DataFusion's functions by name.
@@ -43,11 +48,12 @@ static AGGREGATES: LazyLock<HashMap<String, Arc<AggregateUDF>>> = LazyLock::new(
 impl Expr {
     /// An expression that looks nothing up.
     fn plain(expr: Logical) -> Self {
-        Self { expr, session: None }
+        Self { expr, session: None, depth: 1 }
     }
 
-    pub(crate) fn of_session(expr: Logical, session: SessionId) -> Self {
-        Self { expr, session: Some(session) }
+    /// An expression that looks a key up in the stores of a session.
+    pub(crate) fn of_session(key: &Self, expr: Logical, session: SessionId) -> PyResult<Self> {
+        Ok(Self { session: Some(session), ..Self::made_of([key], expr)? })
     }
 
     /// The expression, for use in a session.
@@ -64,17 +70,23 @@ impl Expr {
         Ok(&self.expr)
     }
 
-    /// An expression made of parts, which must not look up stores of different sessions.
+    /// An expression made of parts, which must not look up stores of different sessions, nor be so
+    /// deep that no query can hold them.
     fn made_of<'a>(parts: impl IntoIterator<Item = &'a Self>, expr: Logical) -> PyResult<Self> {
-        let mut session = None;
-        for other in parts.into_iter().filter_map(|part| part.session) {
+        let (mut session, mut depth) = (None, 0);
+        for part in parts {
+            depth = part.depth.max(depth);
+            let Some(other) = part.session else { continue };
             if session.replace(other).is_some_and(|one| one != other) {
                 return Err(raise(Error::invalid(
                     "an expression looks up the stores of two sessions",
                 )));
             }
         }
-        Ok(Self { expr, session })
+        if depth >= MAX_DEPTH {
+            return Err(raise(too_deep()));
+        }
+        Ok(Self { expr, session, depth: depth + 1 })
     }
 }
 
@@ -124,20 +136,20 @@ impl Expr {
         Self::made_of([self, other], expr)
     }
 
-    fn invert(&self) -> Self {
-        Self { expr: !self.expr.clone(), session: self.session }
+    fn invert(&self) -> PyResult<Self> {
+        Self::made_of([self], !self.expr.clone())
     }
 
-    fn negate(&self) -> Self {
-        Self { expr: -self.expr.clone(), session: self.session }
+    fn negate(&self) -> PyResult<Self> {
+        Self::made_of([self], -self.expr.clone())
     }
 
-    fn is_null(&self) -> Self {
-        Self { expr: self.expr.clone().is_null(), session: self.session }
+    fn is_null(&self) -> PyResult<Self> {
+        Self::made_of([self], self.expr.clone().is_null())
     }
 
-    fn not_null(&self) -> Self {
-        Self { expr: self.expr.clone().is_not_null(), session: self.session }
+    fn not_null(&self) -> PyResult<Self> {
+        Self::made_of([self], self.expr.clone().is_not_null())
     }
 
     /// The values as another type; with `try_`, null where a value has no equal of that type.
@@ -149,7 +161,7 @@ impl Expr {
             true => Logical::TryCast(TryCast::new(inner, data_type)),
             false => Logical::Cast(Cast::new(inner, data_type)),
         };
-        Ok(Self { expr, session: self.session })
+        Self::made_of([self], expr)
     }
 
     fn is_in(&self, values: Vec<Py<Self>>) -> PyResult<Self> {
@@ -179,7 +191,7 @@ impl Expr {
             let kept = argument.expr.clone().is_not_null();
             expr = expr.filter(kept).build().map_err(raise)?;
         }
-        Ok(Self { expr, session: argument.session })
+        Self::made_of([argument], expr)
     }
 
     /// The value beside the first condition that is true.
@@ -203,10 +215,10 @@ impl Expr {
     fn text(&self) -> String {
         let casts = |expr: &Logical| Ok(matches!(expr, Logical::Cast(_) | Logical::TryCast(_)));
         // The short form leaves casts out.
-        match self.expr.exists(casts) {
+        deep(|| match self.expr.exists(casts) {
             Ok(false) => self.expr.human_display().to_string(),
             _ => self.expr.to_string(),
-        }
+        })
     }
 }
 

@@ -14,7 +14,7 @@ use datafusion::{
     prelude::lit,
     scalar::ScalarValue,
 };
-use keyloom_common::{Error, Result};
+use keyloom_common::{Error, Result, stack::deep};
 use pyo3::prelude::*;
 
 use crate::{
@@ -66,9 +66,17 @@ impl Frame {
         Ok(())
     }
 
+    /// The query and its session, of one's own.
+    fn plan(&self) -> PyResult<Plan> {
+        let plan = self.plan.get().map_err(raise)?;
+        Ok(deep(|| plan.clone()))
+    }
+
     fn with(&self, change: impl FnOnce(DataFrame) -> Result<DataFrame>) -> PyResult<Self> {
-        let Plan { frame, session } = self.plan.get().map_err(raise)?.clone();
-        Self::new(change(frame).map_err(raise)?, session, self.session)
+        let Plan { frame, session } = self.plan.get().map_err(raise)?;
+        // Without Python: it would take such a stack for one that overflows.
+        let changed = deep(|| change(frame.clone())).map_err(raise)?;
+        Self::new(changed, session.clone(), self.session)
     }
 
     fn with_other(
@@ -77,14 +85,14 @@ impl Frame {
         change: impl FnOnce(DataFrame, DataFrame) -> Result<DataFrame>,
     ) -> PyResult<Self> {
         other.check_session(self.session)?;
-        let other = other.get()?.clone();
-        self.with(|frame| change(frame, other))
+        let other = other.get()?;
+        self.with(|frame| change(frame, other.clone()))
     }
 
     /// An expression over the frame's columns.
     fn bind(&self, expr: &Py<Expr>) -> PyResult<Logical> {
-        let expr = expr.get().of(self.session)?.clone();
-        bind(expr, self.get()?.schema()).map_err(raise)
+        let (expr, schema) = (expr.get().of(self.session)?, self.get()?.schema());
+        deep(|| bind(expr.clone(), schema)).map_err(raise)
     }
 
     /// Expressions under names.
@@ -236,21 +244,24 @@ impl Frame {
 
     /// The query as it was asked, and as it is after optimizing, as text.
     fn logical_plans(&self) -> PyResult<(String, String)> {
-        let frame = self.get()?.clone();
-        let asked = frame.logical_plan().display_indent().to_string();
-        let optimized = frame.into_optimized_plan().map_err(raise)?;
-        Ok((asked, optimized.display_indent().to_string()))
+        let frame = self.get()?;
+        let plans = deep(|| -> Result<_> {
+            let asked = frame.logical_plan().display_indent().to_string();
+            let optimized = frame.clone().into_optimized_plan()?;
+            Ok((asked, optimized.display_indent().to_string()))
+        });
+        plans.map_err(raise)
     }
 
     /// The physical plan as text.
     fn explain(&self, py: Python<'_>, analyze: bool) -> PyResult<String> {
-        let Plan { frame, session } = self.plan.get().map_err(raise)?.clone();
+        let Plan { frame, session } = self.plan()?;
         wait(py, async move { session.explain(frame, analyze).await.map_err(raise) })
     }
 
     /// Starts the query.
     fn submit(&self, py: Python<'_>) -> PyResult<Job> {
-        let Plan { frame, session } = self.plan.get().map_err(raise)?.clone();
+        let Plan { frame, session } = self.plan()?;
         wait(py, async move { session.submit(frame).await.map_err(raise) }).map(Job::new)
     }
 }

@@ -6,7 +6,7 @@ use keyloom_client::{
     EmbeddedSettings, Function, Input, OnError, Settings,
     functions::{Key, KvExpr},
 };
-use keyloom_common::Result;
+use keyloom_common::{Result, stack::deep};
 use pyo3::{prelude::*, types::PyDict};
 
 use crate::{
@@ -130,17 +130,17 @@ impl Session {
         on_error: &str,
         batch_size: Option<usize>,
     ) -> PyResult<Expr> {
-        let (session, key) = (self.get()?, Key::from(key.of(self.id)?.clone()));
+        let (session, of) = (self.get()?, Key::from(key.of(self.id)?.clone()));
         let call: KvExpr = match function_named(function) {
-            Function::Get => session.kv_get(key),
-            Function::BatchGet => session.kv_batch_get(key),
-            Function::Exists => session.kv_exists(key),
+            Function::Get => session.kv_get(of),
+            Function::BatchGet => session.kv_batch_get(of),
+            Function::Exists => session.kv_exists(of),
         };
         let call = call.on_error(OnError::parse(on_error).map_err(raise)?);
         let call = source.into_iter().fold(call, KvExpr::source);
         let call = columns.into_iter().fold(call, KvExpr::columns);
         let call = batch_size.into_iter().fold(call, KvExpr::batch_size);
-        Ok(Expr::of_session(call.build().map_err(raise)?, self.id))
+        Expr::of_session(key, call.build().map_err(raise)?, self.id)
     }
 
     /// Rows in memory.
@@ -167,7 +167,8 @@ impl Session {
         let tables = frames.iter().map(|(name, frame)| {
             let frame = frame.get();
             frame.check_session(self.id)?;
-            Ok((name.clone(), frame.get()?.clone()))
+            let frame = frame.get()?;
+            Ok((name.clone(), deep(|| frame.clone())))
         });
         let tables = tables.collect::<PyResult<Vec<_>>>()?;
         let planned = wait(py, async move { Ok(session.sql_with(query, tables).await) })?;

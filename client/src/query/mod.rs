@@ -5,6 +5,7 @@ mod depth;
 mod job;
 mod pin;
 mod planner;
+mod sealed;
 mod submit;
 
 use std::sync::Arc;
@@ -25,15 +26,17 @@ use keyloom_coordinator::planner::{
 
 use crate::{link::Link, settings::Settings};
 use planner::JobPlanner;
+use sealed::SealDeep;
 
 pub(crate) use depth::check as check_depth;
 pub use job::{Event, Job};
+pub(crate) use sealed::seal;
 pub(crate) use submit::SubmitExec;
 
 /// A DataFusion session whose queries run as jobs.
 pub(crate) fn context(link: &Arc<Link>) -> SessionContext {
     let mut analyzer: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
-        vec![Arc::new(ReadFields), Arc::new(LiftCalls)];
+        vec![Arc::new(SealDeep), Arc::new(ReadFields), Arc::new(LiftCalls)];
     analyzer.extend(Analyzer::default().rules);
     // It needs settled types.
     analyzer.push(Arc::new(KeepNested));

@@ -1,6 +1,6 @@
 //! DataFusion plans; then what reads and looks up becomes a job.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use async_trait::async_trait;
 use datafusion::{
@@ -16,6 +16,7 @@ use keyloom_common::stack::Deep;
 
 use super::{
     check_depth,
+    sealed::open,
     submit::{Answer, SubmitExec},
 };
 use crate::link::Link;
@@ -59,7 +60,18 @@ impl QueryPlanner for JobPlanner {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let planner = DefaultPhysicalPlanner::default();
         // DataFusion's own methods plan on their caller's stack.
-        check_depth(logical_plan)?;
-        self.wrap(Deep::new(planner.create_physical_plan(logical_plan, state)).await?)
+        let planning = async {
+            check_depth(logical_plan)?;
+            let plan = match open(logical_plan) {
+                Some(plan) => {
+                    let plan = state.optimize(&plan)?;
+                    check_depth(&plan)?;
+                    Cow::Owned(plan)
+                }
+                None => Cow::Borrowed(logical_plan),
+            };
+            planner.create_physical_plan(&plan, state).await
+        };
+        self.wrap(Deep::new(planning).await?)
     }
 }

@@ -62,7 +62,8 @@ impl Session {
     /// A session on the cluster whose coordinator listens at `tcp://HOST:PORT`.
     ///
     /// # Errors
-    /// `unavailable` if nobody answers there, `invalid` if the coordinator is of another build.
+    /// `unavailable` if nobody answers there, `resource_exhausted` if the coordinator has no place for
+    /// another connection, `invalid` if it is of another build.
     pub async fn connect(address: &str) -> Result<Self> {
         Self::connect_with(address, Settings::default()).await
     }

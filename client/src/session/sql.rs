@@ -4,6 +4,7 @@
 //! against the session's stores; what is left is a call of a function of one argument, under a name
 //! that only this statement knows.
 
+mod cases;
 mod clauses;
 mod depth;
 mod tables;
@@ -24,11 +25,12 @@ use datafusion::{
 };
 use keyloom_common::{
     Error, Result,
-    functions::{CallOptions, Function, KvCall, KvFunction, OnError},
+    functions::{CallOptions, Conditional, Function, KvCall, KvFunction, OnError},
 };
 
 use super::{Session, key::KeyReader};
 use crate::query;
+use cases::Cases;
 
 pub(super) async fn plan(
     session: &Session,
@@ -42,10 +44,14 @@ pub(super) async fn plan(
     depth::check(&statement)?;
     let folds = state.config().options().sql_parser.enable_ident_normalization;
     let (reader, functions) = (KeyReader { folds }, state.scalar_functions());
-    let mut binder = Binder { session, reader, functions, depth: 0, bound: Vec::new() };
+    let (cases, bound) = (Cases::default(), Vec::new());
+    let mut binder = Binder { session, reader, functions, cases, depth: 0, bound };
     bind(&mut statement, &mut binder)?;
-    let bound = binder.bound;
+    let Binder { cases, bound, .. } = binder;
     let mut planning = state;
+    if cases.are_kept() {
+        planning.register_udf(Arc::new(Conditional::Choose.udf()))?;
+    }
     let mut names = Vec::new();
     for (index, call) in bound.into_iter().enumerate() {
         let (function, name) = (call.function(), bound_name(call.function(), index));
@@ -55,7 +61,7 @@ pub(super) async fn plan(
     let plan = planning.statement_to_plan(statement).await;
     let plan = plan.map_err(|error| in_users_words(error.into(), &names))?;
     query::check_depth(&plan)?;
-    Ok(DataFrame::new(session.context.state(), plan))
+    Ok(DataFrame::new(session.context.state(), query::seal(plan)))
 }
 
 /// A name that no user can have given.
@@ -105,6 +111,7 @@ struct Binder<'a> {
     session: &'a Session,
     reader: KeyReader,
     functions: &'a HashMap<String, Arc<ScalarUDF>>,
+    cases: Cases,
     /// How many expressions hold the one at hand.
     depth: usize,
     bound: Vec<KvCall>,
@@ -115,6 +122,7 @@ impl VisitorMut for Binder<'_> {
 
     fn pre_visit_expr(&mut self, _: &mut Expr) -> ControlFlow<Error> {
         self.depth += 1;
+        self.cases.enter();
         ControlFlow::Continue(())
     }
 
@@ -131,6 +139,7 @@ impl VisitorMut for Binder<'_> {
         {
             return ControlFlow::Break(error);
         }
+        self.cases.leave(expr);
         ControlFlow::Continue(())
     }
 }

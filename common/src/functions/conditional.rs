@@ -5,6 +5,7 @@
 //! innermost is there twice as often. Here nothing is repeated: a conditional is a function while
 //! it is planned, and where the plan arrives an expression that is as lazy as a CASE.
 
+mod choice;
 mod lazy;
 
 use std::sync::Arc;
@@ -25,7 +26,11 @@ use datafusion::{
 
 use crate::error::Error;
 
+pub use choice::{MOST_NESTED_CASES, keep_nested_cases};
 pub(crate) use lazy::{as_function, as_lazy};
+
+/// The name of [`Conditional::Choose`], which no user can have given.
+pub const CHOOSE: &str = "choose#";
 
 /// A conditional, by what it makes of its arguments. Those that it may answer have one type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,11 +44,19 @@ pub enum Conditional {
         /// Whether the answer may be null.
         nullable: bool,
     },
+    /// `CASE … THEN a … ELSE z END`, as `choose#(CASE … THEN 0 … ELSE n END, a, …, z)`: the answer
+    /// at the place that comes first, which is a CASE of numbers. It is coerced as a CASE is.
+    Choose,
 }
 
 impl Conditional {
-    const ALL: [Self; 4] =
-        [Self::Coalesce, Self::Nvl2, Self::Case { nullable: false }, Self::Case { nullable: true }];
+    const ALL: [Self; 5] = [
+        Self::Coalesce,
+        Self::Nvl2,
+        Self::Case { nullable: false },
+        Self::Case { nullable: true },
+        Self::Choose,
+    ];
 
     /// The conditional of arguments, as an expression that DataFusion leaves as it is.
     pub fn call(self, args: Vec<Expr>) -> Expr {
@@ -51,9 +64,14 @@ impl Conditional {
     }
 
     /// The conditional as a function.
-    pub(crate) fn udf(self) -> ScalarUDF {
-        // Types are settled when statements are written with it.
-        let signature = Signature::variadic_any(Volatility::Immutable);
+    pub fn udf(self) -> ScalarUDF {
+        let signature = match self {
+            Self::Choose => Signature::user_defined(Volatility::Immutable),
+            // Types are settled when statements are written with one of these.
+            Self::Coalesce | Self::Nvl2 | Self::Case { .. } => {
+                Signature::variadic_any(Volatility::Immutable)
+            }
+        };
         ScalarUDF::from(ConditionalFunction { conditional: self, signature })
     }
 
@@ -64,6 +82,7 @@ impl Conditional {
             Self::Nvl2 => 1,
             Self::Case { nullable: false } => 2,
             Self::Case { nullable: true } => 3,
+            Self::Choose => 4,
         }
     }
 
@@ -77,6 +96,7 @@ impl Conditional {
             Self::Coalesce => "coalesce",
             Self::Nvl2 => "nvl2",
             Self::Case { .. } => "case",
+            Self::Choose => CHOOSE,
         }
     }
 
@@ -84,7 +104,7 @@ impl Conditional {
     fn answers<T>(self, args: &[T]) -> Vec<&T> {
         let is_answer = |place: usize| match self {
             Self::Coalesce => true,
-            Self::Nvl2 => place > 0,
+            Self::Nvl2 | Self::Choose => place > 0,
             Self::Case { .. } => place % 2 == 1 || place + 1 == args.len(),
         };
         let args = args.iter().enumerate();
@@ -94,7 +114,9 @@ impl Conditional {
     fn is_nullable(self, args: &[FieldRef]) -> bool {
         match self {
             Self::Coalesce => args.iter().all(|arg| arg.is_nullable()),
-            Self::Nvl2 => self.answers(args).into_iter().any(|arg| arg.is_nullable()),
+            Self::Nvl2 | Self::Choose => {
+                self.answers(args).into_iter().any(|arg| arg.is_nullable())
+            }
             Self::Case { nullable } => nullable,
         }
     }
@@ -120,8 +142,22 @@ impl ScalarUDFImpl for ConditionalFunction {
         self.conditional.name()
     }
 
+    fn schema_name(&self, args: &[Expr]) -> Result<String> {
+        let written = match self.conditional {
+            Conditional::Choose => choice::name(args),
+            Conditional::Coalesce | Conditional::Nvl2 | Conditional::Case { .. } => None,
+        };
+        let names = || args.iter().map(|arg| arg.schema_name().to_string()).collect::<Vec<_>>();
+        Ok(written.unwrap_or_else(|| format!("{}({})", self.name(), names().join(","))))
+    }
+
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    /// Of a choice, which alone is typed before this.
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        Ok(choice::coerce(types))
     }
 
     fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
@@ -130,6 +166,9 @@ impl ScalarUDFImpl for ConditionalFunction {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let answers = self.conditional.answers(args.arg_fields);
+        if self.conditional == Conditional::Choose {
+            choice::check(&answers)?;
+        }
         let types = || answers.iter().map(|field| field.data_type());
         let known = types().find(|data_type| !data_type.is_null()).or_else(|| types().next());
         let data_type = known.cloned().unwrap_or(DataType::Null);

@@ -3,7 +3,11 @@
 //! Bodies are written from where they are, and copied once into memory of their own, which Arrow can
 //! use as it is. Nothing is allocated beyond the limit, whatever a peer claims. Lengths and contents
 //! have checksums: what a network or a disk changed on the way is never handed out, and a wrong
-//! length is never waited for. A frame that has begun goes on within a bound, or is an error.
+//! length is never waited for. A frame that has begun goes on within a bound, or is an error. One that
+//! holds room that others wait for has to come at a pace besides: a few peers that announce large frames
+//! and send little of them would hold all of it.
+
+mod pace;
 
 use std::{
     collections::VecDeque,
@@ -23,6 +27,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::room::{Occupied, ReceiveRoom, Receiving};
 use crate::checksum::{Checksum, checksum};
+use pace::Pacing;
 
 /// The bytes before a message, in numbers of 4 bytes, little endian: its length, that of its bodies,
 /// the checksum of both, and the checksum of these three.
@@ -107,6 +112,10 @@ impl Buf for Outgoing {
 /// The most bytes that are read from a socket at once.
 const READ_BYTES: usize = 128 * 1024;
 
+/// A message that is larger takes room as bodies do. Others are read without: they may be what makes
+/// room.
+const SMALL_MESSAGE: usize = 64 * 1024;
+
 /// The frame that is being read.
 ///
 /// Bytes come through a small buffer that stays in the processor's cache. Read straight into new
@@ -120,6 +129,7 @@ pub(super) struct Incoming {
     deadline: Option<Pin<Box<Sleep>>>,
     /// How many times as many bytes as are read at once had come when it was set.
     reads: usize,
+    pacing: Pacing,
     receiving: Receiving,
     buffer: BytesMut,
     head: BytesMut,
@@ -136,6 +146,7 @@ impl Incoming {
             timeout,
             deadline: None,
             reads: 0,
+            pacing: Pacing::default(),
             receiving: Receiving::new(room),
             buffer: BytesMut::new(),
             head: BytesMut::new(),
@@ -154,17 +165,40 @@ impl Incoming {
         let frame = self.poll_frame(stream, context);
         if frame.is_ready() || self.head.is_empty() || self.receiving.waits() {
             self.deadline = None;
+            self.pacing.reset();
             return frame;
         }
-        let reads = (self.message.len() + self.bodies.len()) / READ_BYTES;
+        let come = self.message.len() + self.bodies.len();
+        let late = match (self.poll_stalled(come, context), self.poll_slow(come, context)) {
+            (Poll::Ready(late), _) | (_, Poll::Ready(late)) => late,
+            (Poll::Pending, Poll::Pending) => return Poll::Pending,
+        };
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, late)))
+    }
+
+    /// Why the frame, of which so much has come, is too late if nothing more comes.
+    fn poll_stalled(&mut self, come: usize, context: &mut Context<'_>) -> Poll<String> {
+        let reads = come / READ_BYTES;
         if reads != self.reads {
             self.deadline = None;
             self.reads = reads;
         }
         let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(self.timeout)));
         ready!(deadline.as_mut().poll(context));
-        let text = format!("a frame did not go on within {:?}", self.timeout);
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, text)))
+        Poll::Ready(format!("a frame did not go on within {:?}", self.timeout))
+    }
+
+    /// Why the frame, of which so much has come, has to make room for others.
+    fn poll_slow(&mut self, come: usize, context: &mut Context<'_>) -> Poll<String> {
+        let Self { pacing, receiving, .. } = self;
+        if !receiving.has_taken() {
+            return Poll::Pending;
+        }
+        let since = ready!(pacing.poll_behind(come, || receiving.others_wait(), context));
+        Poll::Ready(format!(
+            "only {come} bytes of a frame came within {since:?}, while others waited for \
+             receive_bytes"
+        ))
     }
 
     fn poll_frame<S: AsyncRead + Unpin>(
@@ -184,7 +218,8 @@ impl Incoming {
             return Poll::Ready(Err(damaged()));
         }
         check(of_message, of_bodies, self.max_bytes)?;
-        ready!(receiving.poll(of_bodies, context));
+        let beyond_small = if of_message > SMALL_MESSAGE { of_message } else { 0 };
+        ready!(receiving.poll(of_bodies + beyond_small, context));
         for (part, length) in [(&mut *message, of_message), (&mut *bodies, of_bodies)] {
             if !ready!(fill(part, length, Some(sum), buffer, stream, context))? {
                 return Poll::Ready(Err(cut_short()));
@@ -244,11 +279,11 @@ fn damaged() -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
+    use std::{future::poll_fn, pin::pin};
 
-    use tokio::io::AsyncWriteExt;
+    use tokio::{io::AsyncWriteExt, time::timeout};
 
-    use super::*;
+    use super::{pace::Pace, *};
 
     fn written(outgoing: &mut Outgoing) -> Vec<u8> {
         outgoing.copy_to_bytes(outgoing.remaining()).to_vec()
@@ -341,5 +376,92 @@ mod tests {
         assert!(idle.is_err(), "between frames a connection may rest");
         near.write_all(&bytes[..bytes.len() - 1]).await.unwrap();
         assert_eq!(next.await.unwrap_err().to_string(), "a frame did not go on within 1ms");
+    }
+
+    const BODY: usize = 10_000;
+
+    /// A frame with a body that takes all of the room.
+    fn frame() -> (ReceiveRoom, Vec<u8>) {
+        let mut outgoing = Outgoing::default();
+        outgoing.push(b"message", vec![Bytes::from(vec![7; BODY])], 2 * BODY).unwrap();
+        (ReceiveRoom::new(BODY as u64), written(&mut outgoing))
+    }
+
+    fn incoming(room: &ReceiveRoom, pace: Pace) -> Incoming {
+        let incoming = Incoming::new(2 * BODY, Duration::from_secs(60), Some(room));
+        Incoming { pacing: Pacing::new(pace), ..incoming }
+    }
+
+    async fn next(
+        incoming: &mut Incoming,
+        mut stream: impl AsyncRead + Unpin,
+    ) -> io::Result<usize> {
+        let frame = poll_fn(|context| incoming.poll(&mut stream, context)).await?;
+        Ok(frame.unwrap().bodies.len())
+    }
+
+    /// How long something is watched that is not to happen.
+    const A_WHILE: Duration = Duration::from_millis(20);
+
+    #[tokio::test]
+    async fn a_slow_frame_makes_room_for_others_that_wait() {
+        let pace = Pace { tick: Duration::from_millis(1), grace: 3, bytes: BODY };
+        let (room, bytes) = frame();
+        let (mut near, mut far) = tokio::io::duplex(2 * BODY);
+        let mut slow = incoming(&room, pace);
+        near.write_all(&bytes[..BODY / 2]).await.unwrap();
+        let alone = timeout(A_WHILE, next(&mut slow, &mut far)).await;
+        assert!(alone.is_err(), "nobody waits for its room");
+
+        let mut other = incoming(&room, pace);
+        let mut waiting = pin!(next(&mut other, &bytes[..]));
+        let error = tokio::select! {
+            late = next(&mut slow, &mut far) => late.unwrap_err(),
+            frame = &mut waiting => panic!("there was room for another frame: {frame:?}"),
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(error.to_string().contains("others waited for receive_bytes"), "{error}");
+        drop(slow);
+        assert_eq!(waiting.await.unwrap(), BODY);
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_keeps_pace_comes_whole_whoever_waits() {
+        // For half of a frame, that is a minute.
+        let pace = Pace { tick: Duration::from_millis(12), grace: 0, bytes: 1 };
+        let (room, bytes) = frame();
+        let (mut near, mut far) = tokio::io::duplex(2 * BODY);
+        let (first, last) = bytes.split_at(BODY / 2);
+        let (mut one, mut other) = (incoming(&room, pace), incoming(&room, pace));
+        near.write_all(first).await.unwrap();
+        assert!(timeout(A_WHILE, next(&mut one, &mut far)).await.is_err());
+        let mut waiting = pin!(next(&mut other, &bytes[..]));
+        let both = futures::future::join(&mut waiting, next(&mut one, &mut far));
+        assert!(timeout(A_WHILE, both).await.is_err());
+        near.write_all(last).await.unwrap();
+        assert_eq!(next(&mut one, &mut far).await.unwrap(), BODY);
+        assert_eq!(waiting.await.unwrap(), BODY);
+    }
+
+    #[tokio::test]
+    async fn large_messages_wait_for_room_and_small_ones_do_not() {
+        let room = ReceiveRoom::new(BODY as u64);
+        let message = |length: usize| {
+            let mut outgoing = Outgoing::default();
+            outgoing.push(&vec![7; length], vec![], length).unwrap();
+            written(&mut outgoing)
+        };
+        let read = async |bytes: Vec<u8>| {
+            let limit = Duration::from_secs(60);
+            let mut incoming = Incoming::new(bytes.len(), limit, Some(&room));
+            let mut stream = &bytes[..];
+            poll_fn(|context| incoming.poll(&mut stream, context)).await.unwrap().unwrap()
+        };
+        let large = read(message(SMALL_MESSAGE + 1)).await;
+        assert_eq!(read(message(SMALL_MESSAGE)).await.message.len(), SMALL_MESSAGE);
+        let mut waiting = pin!(read(message(SMALL_MESSAGE + 1)));
+        assert!(timeout(A_WHILE, &mut waiting).await.is_err());
+        drop(large);
+        assert_eq!(waiting.await.message.len(), SMALL_MESSAGE + 1);
     }
 }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Raised whenever a message of a service changes.
-pub const PROTOCOL: u32 = 5;
+pub const PROTOCOL: u32 = 6;
 
 /// What is said of a handshake whose checksum does not hold: it is worth another try.
 pub const DAMAGED: &str = "the handshake arrived damaged";
@@ -43,17 +43,23 @@ struct Hello {
 struct Welcome {
     build: String,
     refused: Option<String>,
+    /// Whether the refusal is for want of room, and not for good. It is left out where it is false, as
+    /// by builds that do not know it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    full: bool,
 }
 
 /// The connecting side.
 ///
 /// # Errors
-/// `unavailable` if the other side is no Keyloom coordinator, `invalid` if it refused.
+/// `unavailable` if the other side is no Keyloom coordinator, `resource_exhausted` if it refused for want
+/// of room, and `invalid` if for good.
 pub async fn hello<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, role: Role) -> Result<()> {
     write_line(stream, &Hello { keyloom: PROTOCOL, build: BUILD.to_owned(), role }).await?;
     let welcome: Welcome = read_line(stream).await?;
     match welcome.refused {
         None => Ok(()),
+        Some(reason) if welcome.full => Err(Error::resource_exhausted(reason)),
         Some(reason) => Err(Error::invalid(reason)),
     }
 }
@@ -71,11 +77,23 @@ pub async fn welcome<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> Resul
             hello.role, hello.build, hello.keyloom
         )
     });
-    write_line(stream, &Welcome { build: BUILD.to_owned(), refused: refused.clone() }).await?;
+    let build = BUILD.to_owned();
+    write_line(stream, &Welcome { build, refused: refused.clone(), full: false }).await?;
     match refused {
         None => Ok(hello.role),
         Some(reason) => Err(Error::invalid(reason)),
     }
+}
+
+/// The accepting side, where it has no room for whoever connects: says why.
+///
+/// # Errors
+/// `unavailable` if the peer cannot be told.
+pub async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, reason: &str) -> Result<()> {
+    // What is left unread when the connection closes would take the answer with it.
+    let _: Hello = read_line(stream).await?;
+    let (build, refused) = (BUILD.to_owned(), Some(reason.to_owned()));
+    write_line(stream, &Welcome { build, refused, full: true }).await
 }
 
 /// A line, and its checksum. Peers of builds before there was one write none.
@@ -149,6 +167,22 @@ mod tests {
         assert!(error.message().contains("build 0.0.9"), "{error}");
         let answer: Welcome = read_line(&mut a).await.unwrap();
         assert_eq!(answer.refused.as_deref(), Some(error.message()));
+    }
+
+    #[tokio::test]
+    async fn a_peer_without_a_place_is_refused_for_now() {
+        let (mut a, mut b) = tokio::io::duplex(4096);
+        let reason = "all places are taken";
+        let (hello, told) = tokio::join!(hello(&mut a, Role::Client), refuse(&mut b, reason));
+        told.unwrap();
+        assert_eq!(hello.unwrap_err(), Error::resource_exhausted(reason));
+    }
+
+    /// Peers of builds before there was one compute their checksum without it.
+    #[test]
+    fn a_welcome_looks_as_ever() {
+        let welcome = Welcome { build: "1".to_owned(), refused: None, full: false };
+        assert_eq!(serde_json::to_string(&welcome).unwrap(), r#"{"build":"1","refused":null}"#);
     }
 
     #[tokio::test]

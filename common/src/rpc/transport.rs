@@ -148,7 +148,8 @@ pub fn parse_address(address: &str) -> Result<&str> {
 /// Connects to a coordinator.
 ///
 /// # Errors
-/// `unavailable` if nobody answers there, `invalid` if the coordinator refuses this build.
+/// `unavailable` if nobody answers there, `invalid` if the coordinator refuses this build,
+/// `resource_exhausted` if it has no place.
 pub async fn connect<Item, SinkItem>(
     address: &str,
     role: handshake::Role,

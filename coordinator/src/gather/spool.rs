@@ -1,17 +1,12 @@
 //! The output of an attempt, in order, in memory as long as there is room and then in files.
 
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use keyloom_common::{
     Error, Result,
     ipc::{decode_all, encode_all},
+    memory::{MemoryBudget, Reserved},
     rpc::Chunk,
 };
 use tokio::{
@@ -24,8 +19,7 @@ use super::spill::{SpillFiles, Spilled};
 /// How much all spools of a coordinator may take.
 #[derive(Debug)]
 pub(crate) struct SpoolRoom {
-    memory_bytes: u64,
-    used: AtomicU64,
+    memory: MemoryBudget,
     files: Arc<SpillFiles>,
     writers: Arc<Semaphore>,
     readers: Arc<Semaphore>,
@@ -43,23 +37,29 @@ async fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
 
 impl SpoolRoom {
     /// Room for so many bytes in memory, and for so many in files of a folder.
+    #[cfg(test)]
     pub(crate) fn new(memory_bytes: u64, disk_bytes: u64, folder: PathBuf) -> Arc<Self> {
+        let memory = MemoryBudget::new("gather_memory_bytes", memory_bytes);
+        Self::within(memory, disk_bytes, folder)
+    }
+
+    /// Room in memory that others may take, too, and for so many bytes in files of a folder.
+    pub(crate) fn within(memory: MemoryBudget, disk_bytes: u64, folder: PathBuf) -> Arc<Self> {
         let changed = Arc::<Notify>::default();
         let files = SpillFiles::new(folder, disk_bytes, Arc::clone(&changed));
         let [writers, readers] = [(); 2].map(|()| Arc::new(Semaphore::new(AT_ONCE)));
-        let used = AtomicU64::new(0);
-        Arc::new(Self { memory_bytes, used, files, writers, readers, changed })
+        Arc::new(Self { memory, files, writers, readers, changed })
     }
 
     pub(crate) fn memory_bytes(&self) -> u64 {
-        self.memory_bytes
+        self.memory.bytes()
     }
 
     /// Whether there is memory for so many bytes that are not due yet. Half of it is left to those
     /// that are. Waiting helps only while something is there to go.
     pub(crate) fn has_memory_ahead(&self, bytes: usize) -> bool {
-        let used = self.used.load(Ordering::Relaxed);
-        used == 0 || used.saturating_add(bytes as u64) <= self.memory_bytes / 2
+        let used = self.memory.used();
+        used == 0 || used.saturating_add(bytes as u64) <= self.memory.bytes() / 2
     }
 
     /// Told whenever room was given back, or when those who wait should look again.
@@ -95,18 +95,11 @@ impl SpoolRoom {
     }
 
     /// Half of the memory is left to rows that are due.
-    fn take_memory(&self, bytes: u64, early: bool) -> bool {
-        let most = if early { self.memory_bytes / 2 } else { self.memory_bytes };
-        let room = |used: u64| {
-            let all = used.checked_add(bytes);
-            all.filter(|all| *all <= most || (used == 0 && *all <= self.memory_bytes))
-        };
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_ok()
-    }
-
-    fn give_memory_back(&self, bytes: u64) {
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
-        self.changed.notify_waiters();
+    fn take_memory(&self, bytes: usize, early: bool) -> Option<Reserved> {
+        if early && !self.has_memory_ahead(bytes) {
+            return None;
+        }
+        self.memory.try_take(bytes as u64).ok()
     }
 }
 
@@ -127,7 +120,7 @@ pub(crate) struct Spool {
 
 #[derive(Debug)]
 enum Kept {
-    Memory(Chunk),
+    Memory(Chunk, Reserved),
     File(SpilledChunk),
     Taken,
 }
@@ -144,11 +137,9 @@ impl Spool {
 
     /// Appends a chunk, if there is memory for it. It may come early, before its rows are due.
     pub(crate) fn push(&mut self, chunk: &Chunk, early: bool) -> bool {
-        let room = self.room.take_memory(chunk.size() as u64, early);
-        if room {
-            self.chunks.push(Kept::Memory(chunk.clone().received()));
-        }
-        room
+        let Some(memory) = self.room.take_memory(chunk.size(), early) else { return false };
+        self.chunks.push(Kept::Memory(chunk.clone().received(), memory));
+        true
     }
 
     /// Appends a chunk that is in a file.
@@ -163,8 +154,9 @@ impl Spool {
     pub(crate) async fn take(&mut self, index: usize) -> Result<Option<Chunk>> {
         let Some(kept) = self.chunks.get_mut(index) else { return Ok(None) };
         match std::mem::replace(kept, Kept::Taken) {
-            Kept::Memory(chunk) => {
-                self.room.give_memory_back(chunk.size() as u64);
+            Kept::Memory(chunk, memory) => {
+                drop(memory);
+                self.room.changed.notify_waiters();
                 Ok(Some(chunk))
             }
             Kept::File(SpilledChunk { spilled, whole }) => {
@@ -183,11 +175,8 @@ impl Spool {
 
 impl Drop for Spool {
     fn drop(&mut self) {
-        let in_memory = self.chunks.iter().map(|chunk| match chunk {
-            Kept::Memory(chunk) => chunk.size() as u64,
-            Kept::File(_) | Kept::Taken => 0,
-        });
-        self.room.give_memory_back(in_memory.sum());
+        self.chunks.clear();
+        self.room.changed.notify_waiters();
     }
 }
 
@@ -224,13 +213,13 @@ mod tests {
         for chunk in chunks {
             push(&mut spool, chunk).await;
         }
-        assert!(room.files.used() > 0 && room.used.load(Ordering::Relaxed) > 0);
+        assert!(room.files.used() > 0 && room.memory.used() > 0);
         for (index, chunk) in chunks.iter().enumerate() {
             assert_eq!(spool.take(index).await.unwrap().as_ref(), Some(chunk));
         }
         assert_eq!(spool.take(chunks.len()).await.unwrap(), None);
         drop(spool);
-        assert_eq!((room.files.used(), room.used.load(Ordering::Relaxed)), (0, 0));
+        assert_eq!((room.files.used(), room.memory.used()), (0, 0));
     }
 
     #[tokio::test]
@@ -247,6 +236,21 @@ mod tests {
         };
         let chunks = [numbers(vec![1, 2]), numbers(vec![3]), numbers(vec![4, 5, 6])];
         check(chunks[0].size() as u64, &chunks).await;
+    }
+
+    #[tokio::test]
+    async fn what_others_take_of_the_memory_is_none_for_rows() {
+        let all = MemoryBudget::new("memory_bytes", 20);
+        let room = SpoolRoom::within(all.part("gather_memory_bytes", 15), 1000, temp_dir());
+        let ten: Chunk = Bytes::from_static(b"ten bytes.").into();
+        let mut spool = Spool::new(room);
+        let others = all.try_take(11).unwrap();
+        assert!(!spool.push(&ten, false));
+        drop(others);
+        assert!(spool.push(&ten, false));
+        assert_eq!(all.used(), 10);
+        drop(spool);
+        assert_eq!(all.used(), 0);
     }
 
     #[tokio::test]

@@ -14,7 +14,9 @@ use tokio_util::{
 
 use super::{
     memory::Operators,
+    results::{Waiting, results},
     run::{self, Prepared},
+    turns::Turn,
 };
 use crate::{
     blobs::HeldBlobs,
@@ -42,30 +44,32 @@ struct Asked {
 
 #[derive(Debug)]
 struct Reader {
-    results: mpsc::Receiver<Result<Next>>,
+    results: mpsc::Receiver<Waiting>,
     /// The chunk handed out last, in case its answer was lost.
-    last: Option<(u64, Result<Next>)>,
+    last: Option<(u64, Waiting)>,
 }
 
 impl Job {
-    /// Decodes a plan and starts it. What the coordinator computes of it runs on `plans`, and ends
-    /// when `stop` is cancelled.
+    /// Decodes a plan, and starts it when its turn comes. What the coordinator computes of it runs
+    /// on `plans`, and ends when `stop` is cancelled.
     pub(super) fn start(
         context: Arc<JobContext>,
         plan: &[u8],
         owner: &Owner,
         operators: &Operators,
+        turn: Turn,
         stop: CancellationToken,
         plans: impl FnOnce() -> Result<Handle>,
     ) -> Result<Self> {
         let (owner, at) = (owner.owned(), Instant::now());
         let prepared = Prepared::new(plan, &context, operators.of_a_job(), &stop)?;
         let held = context.blobs.hold(context.job, prepared.blobs())?;
-        let (sender, results) = mpsc::channel(context.settings.result_chunks_ahead.max(1));
+        let ahead = context.settings.result_chunks_ahead;
+        let (sender, results) = results(ahead, operators.results());
         let run = match prepared.computes() {
             // For as long as it takes: what it computes must hold up no connection.
-            true => plans()?.spawn(run::run(prepared, sender)),
-            false => tokio::spawn(run::run(prepared, sender)),
+            true => plans()?.spawn(run::run(prepared, turn, sender)),
+            false => tokio::spawn(run::run(prepared, turn, sender)),
         };
         let run = AbortOnDropHandle::new(run);
         let reader = tokio::sync::Mutex::new(Reader { results, last: None });
@@ -83,7 +87,7 @@ impl Job {
     pub(super) async fn next(&self, sequence: u64, wait: Duration) -> Result<Next> {
         let mut reader = self.reader.lock().await;
         let due = match &reader.last {
-            Some((last, answer)) if *last == sequence => return answer.clone(),
+            Some((last, answer)) if *last == sequence => return answer.next.clone(),
             Some((last, _)) => last + 1,
             None => 0,
         };
@@ -95,10 +99,11 @@ impl Job {
         match tokio::time::timeout(wait, reader.results.recv()).await {
             Err(_) => Ok(Next::Pending(self.context.status())),
             Ok(answer) => {
-                let stopped = || Err(Error::internal("the job stopped without a result"));
-                let answer = answer.unwrap_or_else(stopped);
-                reader.last = Some((sequence, answer.clone()));
-                answer
+                let stopped = || Error::internal("the job stopped without a result");
+                let answer = answer.unwrap_or_else(|| Waiting::last(Err(stopped())));
+                let next = answer.next.clone();
+                reader.last = Some((sequence, answer));
+                next
             }
         }
     }

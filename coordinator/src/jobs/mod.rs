@@ -6,9 +6,11 @@
 
 mod job;
 mod memory;
+mod results;
 mod run;
 mod stop;
 mod summary;
+mod turns;
 
 use std::{
     collections::HashMap,
@@ -38,6 +40,7 @@ use crate::{
 
 use job::Job;
 pub(crate) use memory::Operators;
+use turns::{Turn, Turns};
 
 /// What a submission may say of the rows of a batch.
 const BATCH_ROWS: RangeInclusive<u32> = 1..=1 << 24;
@@ -49,6 +52,7 @@ pub(crate) struct Jobs {
     blobs: Arc<Blobs>,
     settings: Arc<Settings>,
     operators: Operators,
+    turns: Turns,
     /// Where the coordinator's part of plans is computed, once one has such a part.
     plans: Mutex<Option<Background>>,
     jobs: Mutex<HashMap<JobId, Arc<Entry>>>,
@@ -90,7 +94,8 @@ impl Jobs {
         operators: Operators,
     ) -> Self {
         let (plans, jobs) = (Mutex::default(), Mutex::default());
-        Self { dispatcher, blobs, settings, operators, plans, jobs }
+        let turns = Turns::new(&settings);
+        Self { dispatcher, blobs, settings, operators, turns, plans, jobs }
     }
 
     fn plans(&self) -> Result<Handle> {
@@ -111,8 +116,8 @@ impl Jobs {
         self.entry(submission.id)
     }
 
-    /// Starts a job, unless it was started before. Its client may be in this process. Decodes and cuts
-    /// its plan, which may take a while.
+    /// Starts a job, or lets it wait for its turn, unless it was started before. Its client may be
+    /// in this process. Decodes and cuts its plan, which may take a while.
     pub(crate) fn submit(
         &self,
         entry: &Arc<Entry>,
@@ -123,10 +128,13 @@ impl Jobs {
         entry.check()?;
         let id = submission.id;
         let start = || {
+            let turn = self.turns.enter()?;
+            let queued = matches!(turn, Turn::Later { .. });
             let context = self.context(&submission, in_process);
             let (plan, stop) = (submission.plan.bytes(), entry.stop.clone());
-            let job = Job::start(context, plan, owner, &self.operators, stop, || self.plans())?;
-            tracing::info!(job = %id, "job submitted");
+            let (operators, plans) = (&self.operators, || self.plans());
+            let job = Job::start(context, plan, owner, operators, turn, stop, plans)?;
+            tracing::info!(job = %id, queued, "job submitted");
             Ok(Arc::new(job))
         };
         match entry.start(start) {
@@ -366,6 +374,39 @@ mod tests {
         let error = jobs.submit(&entry, submission, &owner, false).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Cancelled);
         assert!(jobs.lock().is_empty() && entry.started.get().is_none());
+    }
+
+    /// Submits a job once there is a place for it.
+    async fn submit_soon(jobs: &Jobs, submission: &Submission, owner: &Owner) {
+        let submitted = async {
+            while submit(jobs, submission, owner).is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let submitted = tokio::time::timeout(Duration::from_secs(10), submitted).await;
+        submitted.expect("no place within 10 s");
+    }
+
+    #[tokio::test]
+    async fn jobs_beyond_those_that_run_wait_for_their_turn_or_are_refused() {
+        let settings = Settings { max_running_jobs: 1, max_queued_jobs: 1, ..Settings::default() };
+        let (jobs, owner) = (jobs(settings), Owner::default());
+        let submissions = [(); 4].map(|()| waiting(&jobs));
+        let [running, queued, third, fourth] = &submissions;
+        submit(&jobs, running, &owner).unwrap();
+        submit(&jobs, queued, &owner).unwrap();
+        submit(&jobs, queued, &owner).unwrap();
+        let error = submit(&jobs, third, &owner).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+        assert!(error.message().contains("max_queued_jobs = 1 on the coordinator"), "{error}");
+        assert!(!jobs.lock().contains_key(&third.id));
+        jobs.renew(queued.id, &owner).unwrap();
+        // One that waits can be cancelled, and one takes the place of another that has run.
+        jobs.cancel(queued.id);
+        submit_soon(&jobs, third, &owner).await;
+        jobs.cancel(running.id);
+        submit_soon(&jobs, fourth, &owner).await;
+        assert_eq!(jobs.lock().len(), 2);
     }
 
     #[tokio::test]

@@ -16,10 +16,9 @@ use keyloom_common::{
     rpc::{ChunkWriter, Next, guarded},
     store::StoreKind,
 };
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{stop::stoppable, summary::summary};
+use super::{results::Results, stop::stoppable, summary::summary, turns::Turn};
 use crate::{
     gather::{JobContext, RemoteExec},
     planner::cut,
@@ -87,16 +86,18 @@ fn blobs(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<BlobId>> {
     Ok(blobs)
 }
 
-/// Runs a plan to its end; the last message is a summary or an error.
-pub(super) async fn run(prepared: Prepared, results: mpsc::Sender<Result<Next>>) {
-    let outcome = guarded(send_rows(&prepared, &results)).await;
-    let last = outcome.map(|rows| Next::Done(summary(&prepared.cut, &prepared.job, rows)));
-    // Without a reader there is nobody to tell.
-    let _ = results.send(last).await;
+/// Runs a plan to its end when its turn has come; the last message is a summary or an error.
+pub(super) async fn run(prepared: Prepared, turn: Turn, mut results: Results) {
+    let outcome = guarded(async {
+        results.begin(turn.come().await?);
+        send_rows(&prepared, &mut results).await
+    });
+    let last = outcome.await.map(|rows| Next::Done(summary(&prepared.cut, &prepared.job, rows)));
+    results.end(last).await;
 }
 
 /// Sends the result and counts its rows.
-async fn send_rows(prepared: &Prepared, results: &mpsc::Sender<Result<Next>>) -> Result<u64> {
+async fn send_rows(prepared: &Prepared, results: &mut Results) -> Result<u64> {
     let plan = &prepared.cut;
     match plan.downcast_ref::<RemoteExec>() {
         Some(remote) if remote.is_ordered() => pass_on(remote, prepared, results).await,
@@ -105,20 +106,16 @@ async fn send_rows(prepared: &Prepared, results: &mpsc::Sender<Result<Next>>) ->
 }
 
 /// Rows that the coordinator only passes on are neither decoded nor encoded.
-async fn pass_on(
-    remote: &RemoteExec,
-    prepared: &Prepared,
-    results: &mpsc::Sender<Result<Next>>,
-) -> Result<u64> {
+async fn pass_on(remote: &RemoteExec, prepared: &Prepared, results: &mut Results) -> Result<u64> {
     let mut pieces = Box::pin(remote.pieces(&prepared.context)?);
     while let Some(piece) = pieces.next().await {
         let piece = piece?;
-        send(results, Next::Chunk { stream: piece.task, chunk: piece.chunk }).await?;
+        results.send(piece.task, piece.chunk).await?;
     }
     Ok(prepared.job.reports().get(&remote.stage()).map_or(0, |report| report.rows))
 }
 
-async fn compute(prepared: &Prepared, results: &mpsc::Sender<Result<Next>>) -> Result<u64> {
+async fn compute(prepared: &Prepared, results: &mut Results) -> Result<u64> {
     let plan = Arc::clone(&prepared.cut);
     let JobContext { settings, in_process, .. } = prepared.job.as_ref();
     let mut writer = ChunkWriter::try_new(&plan.schema(), *in_process, settings.rpc.chunk_bytes)?;
@@ -129,16 +126,12 @@ async fn compute(prepared: &Prepared, results: &mpsc::Sender<Result<Next>>) -> R
         rows += batch.num_rows() as u64;
         if !prepared.job.discard {
             for chunk in writer.write(batch)? {
-                send(results, Next::Chunk { stream: 0, chunk }).await?;
+                results.send(0, chunk).await?;
             }
         }
     }
     for chunk in writer.finish()? {
-        send(results, Next::Chunk { stream: 0, chunk }).await?;
+        results.send(0, chunk).await?;
     }
     Ok(rows)
-}
-
-async fn send(results: &mpsc::Sender<Result<Next>>, next: Next) -> Result<()> {
-    results.send(Ok(next)).await.map_err(|_| Error::cancelled("the client is gone"))
 }

@@ -172,6 +172,12 @@ pub(super) fn is_not_null(expr: Expr) -> Condition {
     Condition::True(Arc::new(IsNotNullExpr::new(expr)))
 }
 
+/// Whether a choice is of the answer at a place.
+pub(super) fn is_place(choice: &Expr, place: usize) -> Condition {
+    let place = Arc::new(Literal::new(ScalarValue::Int64(Some(place as i64))));
+    Condition::True(Arc::new(BinaryExpr::new(Arc::clone(choice), Operator::Eq, place)))
+}
+
 /// Whether a branch of a CASE is taken, from its (rewritten) operand and condition.
 pub(super) fn matches(operand: Option<&Expr>, when: &Expr) -> Result<Expr> {
     let Some(operand) = operand else { return Ok(Arc::clone(when)) };

@@ -17,14 +17,14 @@ use datafusion::{
 };
 use keyloom_common::{
     Error,
-    functions::{Function, OnError},
+    functions::{CHOOSE, Function, OnError},
     lookup::Answer,
     store::ResolvedStore,
 };
 
 use super::{
     calls::{CallExpr, as_call, as_field_access, contains_call},
-    guard::{Condition, Guard, is_not_null, is_null, is_true, matches},
+    guard::{Condition, Guard, is_not_null, is_null, is_place, is_true, matches},
 };
 
 type Expr = Arc<dyn PhysicalExpr>;
@@ -92,6 +92,7 @@ impl Hoister {
                 "nvl2" => return self.nvl2(expr, guard),
                 "coalesce" => return self.coalesce(expr, guard),
                 "case" => return self.kept_case(expr, guard),
+                CHOOSE => return self.choose(expr, guard),
                 _ => {}
             }
         }
@@ -176,6 +177,19 @@ impl Hoister {
             let then = self.walk(then, &reached.and(&Condition::True(Arc::clone(&when))))?;
             reached = reached.and(&Condition::NotTrue(Arc::clone(&when)));
             rewritten.extend([when, then]);
+        }
+        Arc::clone(expr).with_new_children(rewritten)
+    }
+
+    /// A choice: the place of an answer, and the answers, each where its place is chosen.
+    fn choose(&mut self, expr: &Expr, guard: &Guard) -> Result<Expr> {
+        let mut rewritten: Vec<Expr> = Vec::new();
+        for (index, child) in expr.children().into_iter().enumerate() {
+            let guard = match rewritten.first() {
+                None => guard.clone(),
+                Some(choice) => guard.and(&is_place(choice, index - 1)),
+            };
+            rewritten.push(self.walk(child, &guard)?);
         }
         Arc::clone(expr).with_new_children(rewritten)
     }

@@ -27,7 +27,7 @@ pub(crate) enum Action {
         attempt: AttemptId,
     },
     /// The output of this attempt is to be thrown away. May come twice for an attempt, but never
-    /// for one whose output counts and is not consumed.
+    /// for one that runs, or whose output counts and is not consumed.
     Discard {
         /// The attempt.
         attempt: AttemptId,

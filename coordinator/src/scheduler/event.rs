@@ -16,7 +16,8 @@ pub(crate) enum StageKind {
 /// Something that happened.
 ///
 /// An event that names a worker, stage or task that the state does not know (any more) is ignored;
-/// a report of an attempt is then answered with [`Action::Discard`](super::Action::Discard).
+/// a report of an attempt is then answered with [`Action::Discard`](super::Action::Discard), unless
+/// another worker runs that attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// A worker registered. Ignored if this life is already registered.

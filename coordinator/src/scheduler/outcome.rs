@@ -141,7 +141,8 @@ impl State {
     }
 
     /// Takes back the slot of an attempt that ended, and says whether its end matters. If not, its
-    /// output is refused, unless this only repeats the report that made it count.
+    /// output is refused, unless this only repeats the report that made it count, or another worker
+    /// runs it.
     fn accepts(&mut self, worker: WorkerId, attempt: AttemptId) -> bool {
         if matches!(self.fleet.release(worker, attempt), Some(Held::Running { .. })) {
             return true;

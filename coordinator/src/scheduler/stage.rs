@@ -154,10 +154,11 @@ impl Stage {
         self.closed && self.fresh.is_empty() && self.tasks.is_empty()
     }
 
-    /// Whether the output of this attempt counts and may still be wanted.
+    /// Whether this attempt runs, or its output counts and may still be wanted.
     pub(super) fn counts(&self, attempt: AttemptId) -> bool {
         let task = self.tasks.get(&attempt.task.index);
-        task.is_some_and(|task| task.phase == Phase::Done && task.number == attempt.number)
+        let is_wanted = |task: &Task| matches!(task.phase, Phase::Running { .. } | Phase::Done);
+        task.is_some_and(|task| is_wanted(task) && task.number == attempt.number)
     }
 
     /// Begins the next attempt of a task from `fresh` or `again`, and gives its number.

@@ -1,7 +1,7 @@
 //! The connections that are open, of which there are only so many: when all places are taken, the one
 //! over which nothing was asked for the longest time is closed. A client, and a worker that reads blobs,
 //! opens another when it wants something again; over a worker's other connections something is always
-//! asked.
+//! asked. Where all are in use, whoever connects is told, and a few at once: telling is bounded, too.
 
 use std::{
     collections::HashMap,
@@ -9,7 +9,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use keyloom_common::{Error, Result, rpc::handshake};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
+
+/// How many are refused at once. More are hung up on.
+const REFUSALS: usize = 16;
+
+/// How long a refusal may take.
+const REFUSAL: Duration = Duration::from_secs(2);
 
 /// All places.
 #[derive(Debug)]
@@ -18,6 +30,7 @@ pub(super) struct Connections {
     /// None is idle before so long.
     idle: Duration,
     state: Mutex<State>,
+    refusals: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -48,9 +61,17 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Request(Arc<Place>);
 
+/// The refusal of a connection.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    max: usize,
+    _turn: OwnedSemaphorePermit,
+}
+
 impl Connections {
     pub(super) fn new(max: usize, idle: Duration) -> Arc<Self> {
-        Arc::new(Self { max, idle, state: Mutex::default() })
+        let refusals = Arc::new(Semaphore::new(REFUSALS));
+        Arc::new(Self { max, idle, state: Mutex::default(), refusals })
     }
 
     /// A place for another connection; none if all are in use.
@@ -68,6 +89,12 @@ impl Connections {
         Some(Place { connections: Arc::clone(self), id, close })
     }
 
+    /// The refusal of a connection that there is no place for; none if enough are being refused.
+    pub(super) fn refuse(&self) -> Option<Refusal> {
+        let turn = Arc::clone(&self.refusals).try_acquire_owned().ok()?;
+        Some(Refusal { max: self.max, _turn: turn })
+    }
+
     fn change(&self, id: u64, change: impl FnOnce(&mut Connection)) {
         if let Some(connection) = self.lock().open.get_mut(&id) {
             change(connection);
@@ -83,6 +110,24 @@ impl Connections {
 impl Connection {
     fn is_idle(&self) -> bool {
         self.requests == 0 && self.idle.is_some_and(|idle| self.used.elapsed() >= idle)
+    }
+}
+
+impl Refusal {
+    /// Tells whoever connects why there is no place.
+    ///
+    /// # Errors
+    /// `timeout` or `unavailable` if the peer does not listen.
+    pub(super) async fn tell<S>(self, mut stream: S) -> Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let reason = format!(
+            "max_connections = {} connections to the coordinator are open and in use",
+            self.max
+        );
+        let telling = timeout(REFUSAL, handshake::refuse(&mut stream, &reason));
+        telling.await.map_err(|_| Error::timeout(format!("no handshake within {REFUSAL:?}")))?
     }
 }
 
@@ -114,6 +159,8 @@ impl Drop for Request {
 
 #[cfg(test)]
 mod tests {
+    use keyloom_common::rpc::handshake::{Role, hello};
+
     use super::*;
 
     fn client(connections: &Arc<Connections>) -> Arc<Place> {
@@ -147,5 +194,25 @@ mod tests {
         let active = Connections::new(1, Duration::from_secs(3600));
         let _place = client(&active);
         assert!(active.enter().is_none());
+    }
+
+    #[tokio::test]
+    async fn whoever_finds_no_place_is_told_the_bound() {
+        let connections = Connections::new(3, Duration::ZERO);
+        let (mut near, far) = tokio::io::duplex(4096);
+        let refusal = connections.refuse().unwrap();
+        let (told, refused) = tokio::join!(refusal.tell(far), hello(&mut near, Role::Worker));
+        told.unwrap();
+        let reason = "max_connections = 3 connections to the coordinator are open and in use";
+        assert_eq!(refused.unwrap_err(), Error::resource_exhausted(reason));
+    }
+
+    #[test]
+    fn only_so_many_are_refused_at_once() {
+        let connections = Connections::new(0, Duration::ZERO);
+        let mut refusals: Vec<_> = (0..REFUSALS).map(|_| connections.refuse().unwrap()).collect();
+        assert!(connections.refuse().is_none());
+        refusals.pop();
+        assert!(connections.refuse().is_some());
     }
 }

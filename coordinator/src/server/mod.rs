@@ -50,17 +50,17 @@ impl Coordinator {
     /// `invalid` if temporary files cannot be written where the settings say.
     pub fn start(settings: Settings) -> Result<Self> {
         let spill = SpillFolder::create_if_possible(settings.spill_folder.as_deref())?;
-        let operators = Operators::new(settings.operator_memory_bytes, spill.as_ref())?;
+        let memory = settings.memory();
+        let operators = Operators::within(&memory, spill.as_ref())?;
         let settings = Arc::new(settings);
-        let (memory, disk) = (settings.gather_memory_bytes, settings.gather_disk_bytes);
         let folder =
             spill.as_ref().map_or_else(std::env::temp_dir, |spill| spill.path().to_owned());
-        let room = SpoolRoom::new(memory, disk, folder);
+        let room = SpoolRoom::within(memory.gathered, settings.gather_disk_bytes, folder);
         let scheduler = settings.scheduler.clone();
         // Attempts that wait must leave room for the other requests of their connection.
         let attempts = settings.rpc.requests_in_flight / 2;
         let patience = Patience { time: settings.gather_wait(), attempts };
-        let receiving = ReceiveRoom::new(settings.receive_bytes);
+        let receiving = ReceiveRoom::new(settings.receive_bytes());
         let broken = CancellationToken::new();
         let dispatcher = Dispatcher::start(scheduler, room, patience, &broken);
         let blobs = Arc::new(Blobs::new(settings.blob_bytes, settings.blob_ttl()));

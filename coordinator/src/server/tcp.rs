@@ -50,6 +50,13 @@ pub(super) async fn serve(
                 };
                 let Some(place) = places.enter() else {
                     tracing::warn!("a connection was refused: max_connections are open and in use");
+                    if let Some(refusal) = places.refuse() {
+                        connections.spawn(async move {
+                            if let Err(error) = refusal.tell(stream).await {
+                                tracing::debug!(%error, "whoever was refused was not told");
+                            }
+                        });
+                    }
                     continue;
                 };
                 let shared = Arc::clone(&shared);

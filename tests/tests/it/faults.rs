@@ -4,10 +4,15 @@
 //! Jobs are cut into many small tasks of which few may run ahead of the client, so that a job whose
 //! rows are not taken stays in its midst.
 
+mod busy;
+mod by_hand;
 mod clients;
 mod depth;
+mod namespaces;
 mod network;
 mod plans;
+mod refused;
+mod retries;
 mod room;
 mod storage;
 mod workers;

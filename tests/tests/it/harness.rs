@@ -4,6 +4,7 @@
 //! it, and [`on_all_deployments_and_ways`] some more that force the ways to the rows of Lance
 //! stores. The worker processes of a deployment are shared by all tests of a process and die with it.
 
+mod machine;
 mod proxy;
 mod shop;
 mod ways;
@@ -12,7 +13,7 @@ use std::{
     collections::BTreeMap,
     fmt::Debug,
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write, stderr},
     ops::Deref,
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
@@ -36,6 +37,7 @@ use lance::{Dataset, dataset::WriteParams};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
+pub(crate) use machine::{End, Machine};
 pub(crate) use proxy::{Direction, Proxy};
 pub(crate) use shop::{items, open_shop, products};
 pub(crate) use ways::{Ways, index};
@@ -383,7 +385,17 @@ impl Cluster {
         coordinator_env: &[(&str, &str)],
         worker_env: &[(&str, &str)],
     ) -> Result<Self> {
-        let arguments = ["--listen", "127.0.0.1:0"];
+        Self::start_at("127.0.0.1:0", workers, coordinator_env, worker_env).await
+    }
+
+    /// The same, reached at this address, also if that is no loopback.
+    pub(crate) async fn start_at(
+        listen: &str,
+        workers: usize,
+        coordinator_env: &[(&str, &str)],
+        worker_env: &[(&str, &str)],
+    ) -> Result<Self> {
+        let arguments = ["--insecure-listen", "--listen", listen];
         let mut coordinator = Daemon::start("keyloom-coordinator", &arguments, coordinator_env)?;
         let address = coordinator.line_with("tcp://")?;
         let start = |_| start_worker(&address, worker_env);
@@ -434,6 +446,18 @@ pub(crate) async fn eventually<T: Debug>(
     }
 }
 
+/// Says by name what cannot be tested here, since this machine lacks something or forbids it.
+///
+/// # Errors
+/// Where `CI` is set, which is to test everything.
+pub(crate) fn not_tested(what: &str, why: &str) -> Result<()> {
+    let why = why.trim();
+    ensure!(std::env::var_os("CI").is_none(), "{what} cannot be tested here: {why}");
+    // Not by a macro: what those write, the runner shows of tests that fail.
+    writeln!(stderr(), "not tested here: {what}: {why}")?;
+    Ok(())
+}
+
 /// A process of ours behind a shell that kills it when our end of a pipe closes: statics are never
 /// dropped, but pipes of a dead process are closed.
 #[derive(Debug)]
@@ -456,6 +480,26 @@ rm -f "$log"
 
 impl Daemon {
     pub(crate) fn start(name: &str, arguments: &[&str], env: &[(&str, &str)]) -> Result<Self> {
+        Self::start_by(&[], name, arguments, env)
+    }
+
+    /// Starts one on another machine.
+    pub(crate) fn start_on(
+        machine: &Machine,
+        name: &str,
+        arguments: &[&str],
+        env: &[(&str, &str)],
+    ) -> Result<Self> {
+        Self::start_by(&machine.command(), name, arguments, env)
+    }
+
+    /// Starts one by a command that becomes what it starts.
+    fn start_by(
+        command_line: &[&str],
+        name: &str,
+        arguments: &[&str],
+        env: &[(&str, &str)],
+    ) -> Result<Self> {
         let log = tempfile::Builder::new()
             .prefix(&format!("{name}-"))
             .suffix(".log")
@@ -463,7 +507,8 @@ impl Daemon {
             .into_temp_path()
             .keep()?;
         let mut command = Command::new("sh");
-        command.args(["-c", SHELL, "sh"]).arg(&log).arg(program(name)?).args(arguments);
+        command.args(["-c", SHELL, "sh"]).arg(&log);
+        command.args(command_line).arg(program(name)?).args(arguments);
         command.envs(env.iter().copied());
         // Nothing of the tests' own streams is handed down: who reads these would wait for us.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());

@@ -22,6 +22,7 @@ mod command;
 mod explain;
 mod faults;
 mod layering;
+mod promises;
 mod property;
 mod reuse;
 mod runtimes;

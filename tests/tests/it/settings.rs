@@ -56,6 +56,8 @@ async fn a_coordinator_names_a_wrong_setting() -> Result<()> {
         ("RPC__CHUNK_BYTES", "0", "rpc.chunk_bytes must be between 1 and 2147483648, not 0"),
         ("RPC__LONG_POLL_MS", "0", "rpc.long_poll_ms must be between 1 and 86400000, not 0"),
         ("MAX_CONNECTIONS", "0", "max_connections must be between 1 and 1048576, not 0"),
+        ("MEMORY_BYTES", "0", "memory_bytes must be between 1 and 140737488355328, not 0"),
+        ("MAX_QUEUED_JOBS", "0", "max_queued_jobs must be between 1 and 1048576, not 0"),
         ("SLICE_ROWS", "0", "slice_rows must be between 1 and 4294967295, not 0"),
         (
             "SCHEDULER__MAX_TASKS_AHEAD",

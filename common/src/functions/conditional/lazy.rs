@@ -16,7 +16,7 @@ use arrow::{
 };
 use datafusion::{
     common::{
-        cast::as_boolean_array,
+        cast::{as_boolean_array, as_int64_array},
         tree_node::{TreeNode, TreeNodeRecursion},
     },
     error::Result,
@@ -196,6 +196,19 @@ pub(super) fn evaluate(
                     }
                 }
             }
+        }
+        (Conditional::Choose, [choice, answers @ ..]) => {
+            if let Some(choice) = open.compute(choice)? {
+                let choice = as_int64_array(&choice)?;
+                for (place, expr) in answers.iter().enumerate() {
+                    let is_it = |chosen: Option<i64>| Some(chosen == Some(place as i64));
+                    let taken: BooleanArray = choice.iter().map(is_it).collect();
+                    open.only(&taken)?.answer_by(expr, &mut answer)?;
+                }
+            }
+        }
+        (Conditional::Choose, []) => {
+            return Err(Error::internal("a choice among nothing").into());
         }
         (Conditional::Nvl2, args) => {
             let count = args.len();

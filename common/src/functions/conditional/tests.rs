@@ -5,15 +5,19 @@ use arrow::{
     datatypes::SchemaRef,
 };
 use datafusion::{
+    common::DFSchema,
     config::ConfigOptions,
-    logical_expr::Operator,
+    functions::core::expr_fn::nullif,
+    logical_expr::{Case, ExprSchemable, Operator},
     physical_expr::{
         ScalarFunctionExpr,
         expressions::{BinaryExpr, lit},
     },
+    prelude::{col, lit as value},
 };
 
 use super::*;
+use crate::stack::deep;
 
 fn ints(values: impl IntoIterator<Item = Option<i64>>) -> ArrayRef {
     Arc::new(values.into_iter().collect::<Int64Array>())
@@ -81,6 +85,70 @@ fn a_case_computes_a_branch_where_its_condition_is_true() {
     let args = vec![column("c"), column("a"), column("c"), quotient(), lit(9_i64)];
     let expr = conditional(case, args);
     assert_eq!(&values(&expr, &rows()), &ints([Some(1), Some(9), Some(9), Some(4)]));
+}
+
+#[test]
+fn a_choice_computes_the_answer_that_is_chosen() {
+    let expr = conditional(Conditional::Choose, vec![column("b"), column("a"), quotient()]);
+    assert_eq!(&values(&expr, &rows()), &ints([Some(1), None, None, Some(4)]));
+    // Where `a` is null, there is no place.
+    let answers: Vec<_> = (0..5).map(|place| lit(10 * place as i64)).collect();
+    let args = [vec![column("a")], answers].concat();
+    let expr = conditional(Conditional::Choose, args);
+    assert_eq!(&values(&expr, &rows()), &ints([Some(10), None, None, Some(40)]));
+}
+
+#[test]
+fn answers_of_a_choice_have_a_type_in_common() {
+    let args = vec![DataType::Int32, DataType::Int64, DataType::Float64, DataType::Null];
+    let coerced = Conditional::Choose.udf().coerce_types(&args).unwrap();
+    assert_eq!(coerced, [DataType::Int64, DataType::Float64, DataType::Float64, DataType::Float64]);
+    let schema = DFSchema::try_from(rows().schema()).unwrap();
+    let list = DataType::new_list(DataType::Int64, true);
+    let list = Expr::Literal(ScalarValue::try_new_null(&list).unwrap(), None);
+    let error = Conditional::Choose.call(vec![value(0_i64), col("c"), list]).get_type(&schema);
+    let error = Error::from(error.unwrap_err());
+    let expected = "the values of a CASE have no type in common: Boolean, ";
+    assert!(error.message().starts_with(expected), "{error}");
+}
+
+/// `nullif(CASE WHEN c THEN nullif(…) ELSE b END, 7)`, so deep, from `a`.
+fn nested_cases(levels: usize) -> Expr {
+    (0..levels).fold(col("a"), |inner, _| {
+        let branch = (Box::new(col("c")), Box::new(inner));
+        let case = Case::new(None, vec![branch], Some(Box::new(col("b"))));
+        nullif(Expr::Case(case), value(7_i64))
+    })
+}
+
+#[test]
+fn functions_of_cases_that_are_kept_are_typed_in_their_size() {
+    let schema = DFSchema::try_from(rows().schema()).unwrap();
+    deep(|| {
+        let kept = keep_nested_cases(nested_cases(100)).unwrap();
+        assert_eq!(kept.to_string().matches(CHOOSE).count(), 100 - MOST_NESTED_CASES);
+        assert_eq!(kept.get_type(&schema).unwrap(), DataType::Int64);
+        assert!(kept.nullable(&schema).unwrap());
+    });
+    let few = nested_cases(MOST_NESTED_CASES);
+    assert_eq!(keep_nested_cases(few.clone()).unwrap(), few);
+}
+
+#[test]
+fn a_choice_has_the_name_of_its_case() {
+    let deep = nested_cases(MOST_NESTED_CASES);
+    let branches = [("a", deep.clone()), ("b", col("b"))];
+    let branches = branches.map(|(when, then)| (Box::new(col(when)), Box::new(then)));
+    let searched = vec![(Box::new(col("c")), Box::new(deep))];
+    for case in [
+        Case::new(Some(Box::new(col("a"))), branches.to_vec(), Some(Box::new(value(7)))),
+        Case::new(None, searched, None),
+    ] {
+        let case = Expr::Case(case);
+        let kept = keep_nested_cases(case.clone()).unwrap();
+        assert!(matches!(kept, Expr::ScalarFunction(_)), "{kept}");
+        assert_eq!(kept.schema_name().to_string(), case.schema_name().to_string());
+    }
 }
 
 #[test]
@@ -157,5 +225,5 @@ fn each_is_known_by_a_tag_of_its_own() {
     for conditional in Conditional::ALL {
         assert_eq!(Conditional::of_tag(conditional.tag()), Some(conditional));
     }
-    assert_eq!(Conditional::of_tag(4), None);
+    assert_eq!(Conditional::of_tag(5), None);
 }

@@ -1,5 +1,5 @@
-//! Random histories: a simulated fleet answers launches well, badly, late or never, and the
-//! promises of the scheduler are checked after each event.
+//! Random histories: a simulated fleet answers launches and questions well, badly, late or never,
+//! tasks are put off, and the promises of the scheduler are checked after each event.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,6 +8,7 @@ use keyloom_common::{AttemptId, Error, StageId, TaskId, WorkerId};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use super::super::stage::Phase;
 use super::super::{Action, Event, Settings, StageKind};
 use super::rig::*;
 
@@ -17,11 +18,19 @@ enum Op {
     Leave(Index),
     Drain(Index),
     Open,
+    /// A question is asked: a stage of its own, of one task.
+    Ask,
     Add(Index, u32),
     Close(Index),
     Cancel(Index),
     Finish(Index),
     Fail(Index, bool),
+    /// There was no room for the rows of an attempt.
+    PutOff(Index),
+    /// The reader of a stage comes to the first task that it has not read.
+    Due(Index),
+    /// A report of an attempt by a worker that does not run it.
+    Foreign(Index, Index, bool),
     /// A report of an attempt that was revoked, or whose worker is gone.
     Late(Index, bool),
     /// The last report of a finished attempt once more.
@@ -39,11 +48,15 @@ fn op() -> impl Strategy<Value = Op> {
         1 => pick().prop_map(Op::Leave),
         1 => pick().prop_map(Op::Drain),
         2 => Just(Op::Open),
+        3 => Just(Op::Ask),
         6 => (pick(), 1..5_u32).prop_map(|(stage, tasks)| Op::Add(stage, tasks)),
         1 => pick().prop_map(Op::Close),
         1 => pick().prop_map(Op::Cancel),
         12 => pick().prop_map(Op::Finish),
         5 => (pick(), prop::bool::weighted(0.05)).prop_map(|(a, fatal)| Op::Fail(a, fatal)),
+        4 => pick().prop_map(Op::PutOff),
+        3 => pick().prop_map(Op::Due),
+        1 => (pick(), pick(), any::<bool>()).prop_map(|(a, by, well)| Op::Foreign(a, by, well)),
         3 => (pick(), any::<bool>()).prop_map(|(attempt, well)| Op::Late(attempt, well)),
         1 => pick().prop_map(Op::Repeat),
         8 => pick().prop_map(Op::Consume),
@@ -65,8 +78,8 @@ fn settings() -> Settings {
         retry_backoff_max_ms: 150,
         retry_elsewhere_ms: 300,
         max_tasks_ahead: 4,
-        question_slots: 4,
-        put_off_ms: 100,
+        question_slots: 2,
+        put_off_ms: 50,
         revoke_grace_ms: 500,
     }
 }
@@ -89,6 +102,12 @@ struct World {
     latest: BTreeMap<TaskId, u32>,
     done: BTreeMap<TaskId, (AttemptId, WorkerId)>,
     consumed: BTreeSet<TaskId>,
+    /// Those of the stages that are questions.
+    questions: BTreeSet<StageId>,
+    /// Tasks that were put off and not launched again, and when.
+    put_off: BTreeMap<TaskId, Duration>,
+    /// The task that the reader of a stage came to last.
+    due: BTreeMap<StageId, TaskId>,
     drawn: u32,
 }
 
@@ -109,6 +128,9 @@ impl World {
             latest: BTreeMap::new(),
             done: BTreeMap::new(),
             consumed: BTreeSet::new(),
+            questions: BTreeSet::new(),
+            put_off: BTreeMap::new(),
+            due: BTreeMap::new(),
             drawn: 0,
         }
     }
@@ -128,7 +150,10 @@ impl World {
                 self.feed(Event::WorkerLeft { worker, reason: "left".to_owned() });
             }
             Op::Drain(at) => self.drain(pick(workers, &at)),
-            Op::Open => self.open(),
+            Op::Open => {
+                self.open(StageKind::Work);
+            }
+            Op::Ask => self.ask(),
             Op::Add(at, tasks) => {
                 let Some(stage) = pick(stages, &at) else { return };
                 for _ in 0..tasks {
@@ -139,6 +164,12 @@ impl World {
             Op::Cancel(at) => self.cancel(pick(stages, &at)),
             Op::Finish(at) => self.finish(pick(self.live.clone(), &at)),
             Op::Fail(at, fatal) => self.fail(pick(self.live.clone(), &at), fatal),
+            Op::PutOff(at) => self.put_off(pick(self.live.clone(), &at)),
+            Op::Due(at) => self.due(pick(stages, &at)),
+            Op::Foreign(at, by, well) => {
+                let (attempt, by) = (pick(self.live.clone(), &at), pick(workers, &by));
+                self.foreign(attempt, by, well);
+            }
             Op::Late(at, well) => self.late(&at, well),
             Op::Repeat(at) => self.repeat(pick(self.done.values().copied(), &at)),
             Op::Consume(at) => {
@@ -177,10 +208,20 @@ impl World {
         self.feed(Event::WorkerDraining { worker });
     }
 
-    fn open(&mut self) {
+    fn open(&mut self, kind: StageKind) -> StageId {
         let stage = stage(self.draw());
         self.stages.insert(stage, 0);
-        self.feed(Event::StageOpened { stage, kind: StageKind::Work });
+        if kind == StageKind::Question {
+            self.questions.insert(stage);
+        }
+        self.feed(Event::StageOpened { stage, kind });
+        stage
+    }
+
+    fn ask(&mut self) {
+        let stage = self.open(StageKind::Question);
+        self.add(stage);
+        self.close(Some(stage));
     }
 
     fn cancel(&mut self, stage: Option<StageId>) {
@@ -225,6 +266,52 @@ impl World {
         let error = if fatal { Error::invalid("fatal") } else { flaky() };
         let actions = self.feed(Event::TaskFailed { worker, attempt, error });
         assert!(actions.contains(&discard(attempt)));
+    }
+
+    fn put_off(&mut self, picked: Option<(AttemptId, WorkerId)>) {
+        let Some((attempt, worker)) = picked else { return };
+        self.live.remove(&attempt);
+        self.put_off.insert(attempt.task, self.rig.now);
+        let actions = self.feed(Event::TaskPutOff { worker, attempt });
+        assert!(actions.contains(&discard(attempt)));
+        let failed = |action: &Action| matches!(action, Action::StageFailed { .. });
+        assert!(!actions.iter().any(failed), "it counts for nothing");
+        if self.due.get(&attempt.task.stage) == Some(&attempt.task) {
+            let rest = Duration::from_millis(settings().put_off_ms);
+            assert_eq!(self.rests(attempt.task), Some(self.rig.now + rest), "it is due");
+        }
+    }
+
+    fn due(&mut self, stage: Option<StageId>) {
+        let Some(stage) = stage else { return };
+        let mut tasks = (0..self.stages[&stage]).map(|index| task(stage, index));
+        let Some(task) = tasks.find(|task| !self.consumed.contains(task)) else { return };
+        self.due.insert(stage, task);
+        self.feed(Event::TaskDue { task });
+        let waits = self.put_off.contains_key(&task) && self.rests(task).is_some();
+        assert!(!waits, "there is room for its rows");
+    }
+
+    /// Until when a task rests.
+    fn rests(&self, id: TaskId) -> Option<Duration> {
+        match self.rig.state.stages.get(&id.stage)?.task(id.index)?.phase {
+            Phase::Resting { until } => Some(until),
+            Phase::Queued { .. } | Phase::Running { .. } | Phase::Done => None,
+        }
+    }
+
+    fn foreign(&mut self, picked: Option<(AttemptId, WorkerId)>, by: Option<WorkerId>, well: bool) {
+        let (Some((attempt, worker)), Some(by)) = (picked, by) else { return };
+        if by == worker {
+            return;
+        }
+        // That it still runs, and that its output is not discarded, is checked as always.
+        if well {
+            self.feed(Event::TaskFinished { worker: by, attempt });
+        } else {
+            self.feed(Event::TaskFailed { worker: by, attempt, error: Error::invalid("fatal") });
+        }
+        assert_eq!(self.live.get(&attempt), Some(&worker));
     }
 
     fn late(&mut self, at: &Index, well: bool) {
@@ -296,16 +383,29 @@ impl World {
         let latest = self.latest.insert(attempt.task, attempt.number);
         assert_eq!(attempt.number, latest.map_or(0, |number| number + 1));
         self.live.insert(attempt, worker);
-        let running = self.live.values().filter(|on| **on == worker).count();
-        let grace = Duration::from_millis(settings().revoke_grace_ms);
-        let is_stopping =
-            |(on, at): &&(WorkerId, Duration)| *on == worker && *at + grace > self.rig.now;
-        let stopping = self.revoked.values().filter(is_stopping).count();
-        assert!(running + stopping <= self.workers[&worker].slots, "more than its slots");
+        self.put_off.remove(&attempt.task);
+        let held = self.running_on(worker).chain(self.stopping_on(worker));
+        let (questions, tasks): (Vec<_>, Vec<_>) =
+            held.partition(|attempt| self.questions.contains(&attempt.task.stage));
+        assert!(tasks.len() <= self.workers[&worker].slots, "more than its slots");
+        assert!(questions.len() <= settings().question_slots as usize, "more than it answers");
         let stage = attempt.task.stage;
         let launched = self.latest.keys().filter(|task| task.stage == stage);
         let ahead = launched.filter(|task| !self.consumed.contains(task)).count();
         assert!(ahead <= settings().max_tasks_ahead, "more than the window");
+    }
+
+    /// The current attempts that a worker has.
+    fn running_on(&self, worker: WorkerId) -> impl Iterator<Item = AttemptId> {
+        self.live.iter().filter(move |(_, on)| **on == worker).map(|(attempt, _)| *attempt)
+    }
+
+    /// The revoked attempts that hold a slot of a worker.
+    fn stopping_on(&self, worker: WorkerId) -> impl Iterator<Item = AttemptId> {
+        let grace = Duration::from_millis(settings().revoke_grace_ms);
+        let holds = move |at: Duration| at + grace > self.rig.now;
+        let revoked = self.revoked.iter().filter(move |(_, (on, at))| *on == worker && holds(*at));
+        revoked.map(|(attempt, _)| *attempt)
     }
 
     /// What the state shows is what the test believes, and the state's indices are true.
@@ -328,10 +428,21 @@ impl World {
         }
         assert!(state.workers().map(|worker| worker.worker).eq(self.workers.keys().copied()));
         for worker in state.workers() {
-            let running = self.live.values().filter(|on| **on == worker.worker).count();
-            assert_eq!(worker.running, running);
+            let running = self.running_on(worker.worker).count();
+            let stopping = self.stopping_on(worker.worker).count();
+            assert_eq!((worker.running, worker.stopping), (running, stopping), "slots are lost");
         }
+        self.check_put_off();
         self.check_indices();
+    }
+
+    /// Tasks that were put off come back, within the longest rest.
+    fn check_put_off(&self) {
+        let longest = Duration::from_millis(settings().put_off_ms << 6);
+        for (task, since) in &self.put_off {
+            let Some(until) = self.rests(*task) else { continue };
+            assert!(until > self.rig.now && until <= *since + longest, "put off for too long");
+        }
     }
 
     fn check_indices(&self) {
@@ -340,17 +451,26 @@ impl World {
         let (mut turns, mut timers, mut waiting) = (0, BTreeSet::new(), 0);
         for (id, stage) in &state.stages {
             let ready = stage.is_ready(window);
-            assert_eq!(ready, stage.turn.is_some_and(|turn| state.turns.contains(&(turn, *id))));
+            let (in_turn, has_room) = match stage.kind {
+                StageKind::Work => (&state.turns, state.fleet.has_free_slot()),
+                StageKind::Question => {
+                    let slots = settings().question_slots;
+                    (&state.questions, state.fleet.choose_for_question(slots, &[]).is_some())
+                }
+            };
+            assert_eq!(stage.kind == StageKind::Question, self.questions.contains(id));
+            assert_eq!(ready, stage.turn.is_some_and(|turn| in_turn.contains(&(turn, *id))));
             turns += usize::from(ready);
             let indexed = stage.waiting_since.is_some_and(|at| state.waiting.contains(&(at, *id)));
             assert_eq!(stage.pending() > 0, indexed);
             waiting += usize::from(indexed);
             let of = stage.tasks().filter_map(|(index, t)| Some((t.timer()?, task(*id, index))));
             timers.extend(of);
-            let idle = state.fleet.has_free_slot() && stage.next_fresh(window).is_some();
+            let idle = has_room && stage.next_fresh(window).is_some();
             assert!(!idle, "a free slot and a task for it");
         }
-        assert_eq!((turns, waiting), (state.turns.len(), state.waiting.len()));
+        let all_turns = state.turns.len() + state.questions.len();
+        assert_eq!((turns, waiting), (all_turns, state.waiting.len()));
         assert_eq!(timers, state.timers);
         assert_eq!(state.fleet.is_available(), self.workers.values().any(|w| !w.draining));
     }

@@ -18,7 +18,7 @@ fn late_attempt_is_refused() {
     assert_eq!(rig.finish(1, first), [discard(first)], "it wakes up before the second ends");
     assert_eq!(rig.fail(1, first, flaky()), [discard(first)]);
     assert_eq!(rig.finish(2, first), [discard(first)], "not what worker 2 runs");
-    assert_eq!(rig.finish(1, second), [discard(second)], "not who runs it");
+    assert_eq!(rig.finish(1, second), [], "not who runs it, whose output is kept");
     assert_eq!(rig.finish(2, second), [done(second)]);
     assert_eq!(rig.finish(1, first), [discard(first)], "it wakes up after the second ended");
     assert_eq!(rig.counts(s), Some((0, 0, 1)));
@@ -36,6 +36,18 @@ fn repeated_report_does_not_discard_what_counts() {
     assert_eq!(rig.fail(1, first, Error::internal("x")), []);
     rig.leave(1);
     assert_eq!(rig.finish(1, first), []);
+}
+
+#[test]
+fn report_of_a_worker_that_does_not_run_the_attempt_changes_nothing() {
+    let (mut rig, s) = (Rig::new(), stage(1));
+    rig.join(1, 1);
+    rig.open(s, 1);
+    rig.join(2, 1);
+    let first = attempt(s, 0, 0);
+    assert_eq!(rig.finish(2, first), []);
+    assert_eq!(rig.fail(2, first, Error::invalid("no such column")), []);
+    assert_eq!(rig.finish(1, first), [done(first)]);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail};
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use datafusion::physical_plan::ExecutionPlan;
-use keyloom_client::{ErrorKind, Session, report::JobSummary};
+use keyloom_client::{ErrorKind, Session, Settings, report::JobSummary};
 use keyloom_common::{
     BUILD, BlobId, JobId,
     checksum::checksum,
@@ -37,10 +37,10 @@ use tokio::{
 };
 
 use super::{
-    QUERY, SMALL_WINDOW, check_rest, connect, first_batch, hello, prepare_store, send, settings,
-    small_window, start, whole,
+    QUERY, SMALL_WINDOW, check_rest, connect, failure, first_batch, hello, prepare_store, send,
+    settings, small_window, start, whole,
 };
-use crate::harness::{Cluster, batch, eventually, ints, program};
+use crate::harness::{Cluster, Machine, batch, eventually, ints, program};
 
 /// How soon all that a client held is free once the client is gone.
 const SOON: Duration = Duration::from_secs(5);
@@ -57,10 +57,10 @@ const HELD: [(&str, &str); 3] = [
 ];
 
 /// Rows of a kilobyte, for ids of five digits. As many tasks as are held have room to wait.
-const WIDE: &str = "SELECT id, repeat(CAST(id AS VARCHAR), 200) AS wide FROM t";
+pub(super) const WIDE: &str = "SELECT id, repeat(CAST(id AS VARCHAR), 200) AS wide FROM t";
 
 /// What the coordinator says of a job whose client is gone.
-const GONE: &str = "job cancelled: its client is gone for ";
+pub(super) const GONE: &str = "job cancelled: its client is gone for ";
 
 /// A client by hand: it asks for nothing by itself, nor says that it is there.
 pub(super) struct Raw(ClientApiClient);
@@ -135,7 +135,24 @@ async fn hand_job(client: &Raw) -> Result<Submission> {
 
 /// The command, with nothing of the environment's settings. It is killed if the test ends before.
 pub(super) fn keyloom(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<Command> {
-    let mut command = Command::new(program("keyloom")?);
+    alone(Command::new(program("keyloom")?), arguments)
+}
+
+/// The same on another machine.
+fn keyloom_on(
+    machine: &Machine,
+    arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> Result<Command> {
+    let [first, others @ ..] = machine.command();
+    let mut command = Command::new(first);
+    command.args(others).arg(program("keyloom")?);
+    alone(command, arguments)
+}
+
+fn alone(
+    mut command: Command,
+    arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> Result<Command> {
     command.args(arguments).kill_on_drop(true);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("KEYLOOM_") {
@@ -157,24 +174,36 @@ pub(super) fn names(folder: &Path) -> Result<Vec<String>> {
 }
 
 /// Runs statements over a file, in tasks of a few hundred rows each, on a cluster.
-struct Client<'a> {
+pub(super) struct Client<'a> {
     folder: &'a Path,
     cluster: &'a Cluster,
+    machine: Option<&'a Machine>,
 }
 
 impl<'a> Client<'a> {
-    fn new(folder: &'a Path, cluster: &'a Cluster) -> Result<Self> {
+    pub(super) fn new(folder: &'a Path, cluster: &'a Cluster) -> Result<Self> {
         let ids: String = (10_000..20_000).map(|id| format!("{id}\n")).collect();
         fs::write(folder.join("t.csv"), format!("id\n{ids}"))?;
         fs::write(folder.join("config.toml"), "[session]\ntask_bytes = 2048\n")?;
-        Ok(Self { folder, cluster })
+        Ok(Self { folder, cluster, machine: None })
     }
 
-    fn run(&self, sql: &str, more: [&str; 2]) -> Result<Command> {
+    /// The same on another machine, with some of the session's settings for its connection.
+    pub(super) fn on(self, machine: &'a Machine, rpc: &str) -> Result<Self> {
+        let config = format!("[session]\ntask_bytes = 2048\n[session.rpc]\n{rpc}\n");
+        fs::write(self.folder.join("config.toml"), config)?;
+        Ok(Self { machine: Some(machine), ..self })
+    }
+
+    pub(super) fn run(&self, sql: &str, more: [&str; 2]) -> Result<Command> {
         let input = format!("t={}", self.folder.join("t.csv").display());
         let cluster = ["--cluster", self.cluster.address.as_str()];
         let statement = ["sql", sql, "--input", &input, "--config", "config.toml"];
-        let mut command = keyloom([&statement[..], &cluster, &more].concat())?;
+        let arguments = [&statement[..], &cluster, &more].concat();
+        let mut command = match self.machine {
+            Some(machine) => keyloom_on(machine, arguments)?,
+            None => keyloom(arguments)?,
+        };
         command.current_dir(self.folder);
         Ok(command)
     }
@@ -301,10 +330,11 @@ async fn a_coordinator_that_stands_still_loses_no_worker() -> Result<()> {
 fn shake_hands(cluster: &Cluster) -> Result<Option<TcpStream>> {
     let stream = TcpStream::connect(cluster.address.trim_start_matches("tcp://"))?;
     stream.set_read_timeout(Some(BOUND))?;
-    // One that is refused is closed at once.
     let written = (&stream).write_all(hello(BUILD, PROTOCOL, "client").as_bytes());
-    let read = BufReader::new(&stream).read_line(&mut String::new());
-    Ok((written.is_ok() && read.is_ok_and(|bytes| bytes > 0)).then_some(stream))
+    let mut line = String::new();
+    let read = BufReader::new(&stream).read_line(&mut line);
+    let welcome = line.contains("\"refused\":null");
+    Ok((written.is_ok() && read.is_ok() && welcome).then_some(stream))
 }
 
 #[tokio::test]
@@ -407,6 +437,33 @@ async fn jobs_that_nobody_reads_are_bounded() -> Result<()> {
     check_full(&session).await?;
     jobs.remove(0).cancel().await?;
     check_rest(start(&session).await?, Vec::new()).await
+}
+
+/// A session with a table of so many tasks.
+async fn connect_for_tasks(cluster: &Cluster, tasks: i64) -> Result<Session> {
+    let settings = Settings { task_rows: 10, ..Settings::default() };
+    let session = Session::connect_with(&cluster.address, settings).await?;
+    session.register_batches("t", &[batch([("id", ints(0..10 * tasks))])])?;
+    Ok(session)
+}
+
+#[tokio::test]
+async fn a_job_of_too_many_tasks_fails_and_one_of_just_so_many_runs() -> Result<()> {
+    const MAX_TASKS: i64 = 20;
+    const IDS: &str = "SELECT id FROM t";
+    let env = small_window(&[("KEYLOOM_COORDINATOR_MAX_TASKS_PER_JOB", "20")]);
+    let cluster = Cluster::start_with(1, &env, &[]).await?;
+    let session = connect_for_tasks(&cluster, MAX_TASKS + 1).await?;
+    let error = failure(session.submit(session.sql(IDS).await?).await?, BOUND).await?;
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error}");
+    assert!(error.message().contains("more than max_tasks_per_job = 20 tasks"), "{error}");
+    soon(async || running(&session).await, |running| *running == 0).await?;
+
+    let session = connect_for_tasks(&cluster, MAX_TASKS).await?;
+    let mut job = session.submit(session.sql(IDS).await?).await?;
+    assert_eq!(whole(&job.collect().await?)?.column(0), &ints(0..10 * MAX_TASKS));
+    assert_eq!(job.summary().context("no summary")?.tasks, 20);
+    Ok(())
 }
 
 #[tokio::test]

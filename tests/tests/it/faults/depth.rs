@@ -1,12 +1,21 @@
 //! Statements that are long or nested deep: the right rows, or an error that says how deep one may
 //! be, and never the end of a process.
 
-use std::{fs, process::Output, time::Duration};
+use std::{fs, path::Path, process::Output, thread, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use arrow::{
+    array::{AsArray, RecordBatch},
+    datatypes::Int64Type,
+};
+use datafusion::{
+    dataframe::{DataFrame, DataFrameWriteOptions},
+    prelude::{col, lit},
+};
+use futures::TryStreamExt;
 use keyloom_client::{ErrorKind, Session};
 use tempfile::TempDir;
-use tokio::time::timeout;
+use tokio::{runtime, time::timeout};
 
 use super::{clients::keyloom, whole};
 use crate::harness::{Cluster, batch, ints};
@@ -173,4 +182,68 @@ async fn a_session_plans_on_its_callers_stack_what_would_not_fit_there() -> Resu
         }
     }
     Ok(())
+}
+
+/// Runs on a thread of so little stack as threads of other programs have.
+fn on_a_small_stack(work: impl Future<Output = Result<()>> + Send + 'static) -> Result<()> {
+    let run = move || -> Result<()> {
+        runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+    };
+    let thread = thread::Builder::new().stack_size(2 << 20).spawn(run)?;
+    thread.join().map_err(|_| anyhow!("the thread panicked"))?
+}
+
+fn first_column(batches: &[RecordBatch]) -> Result<Vec<i64>> {
+    Ok(whole(batches)?.column(0).as_primitive::<Int64Type>().values().to_vec())
+}
+
+/// Checks DataFusion's own ways to the rows of a query: 900, 1800 and 2700 as `s`.
+async fn check_methods(query: &DataFrame, folder: &Path) -> Result<()> {
+    let sums = [900, 1800, 2700];
+    assert_eq!(first_column(&query.clone().collect().await?)?, sums);
+    let stream = query.clone().execute_stream().await?;
+    assert_eq!(first_column(&stream.try_collect::<Vec<_>>().await?)?, sums);
+    assert_eq!(query.clone().count().await?, 3);
+    let shown = query.clone().to_string().await?;
+    assert!(sums.iter().all(|sum| shown.contains(&sum.to_string())), "{shown}");
+    let larger = query.clone().filter(col("s").gt(lit(900)))?.limit(1, Some(1))?;
+    assert_eq!(first_column(&larger.collect().await?)?, [2700]);
+
+    let path = folder.join("sums.csv");
+    let path = path.to_str().context("a path that is text")?;
+    let options = DataFrameWriteOptions::new().with_single_file_output(true);
+    query.clone().write_csv(path, options, None).await?;
+    assert_eq!(fs::read_to_string(path)?, "s\n900\n1800\n2700\n");
+    fs::remove_file(path).context("the file that was written")
+}
+
+/// Checks what EXPLAIN says of a query, however it is asked.
+async fn check_explains(session: &Session, sql: &str) -> Result<()> {
+    let explained = session.sql(&format!("EXPLAIN {sql}")).await?.collect().await?;
+    let explained = whole(&explained)?;
+    let [names, plans] = [0, 1].map(|column| explained.column(column).as_string::<i32>());
+    assert_eq!((names.value(0), names.value(1)), ("logical_plan", "physical_plan"));
+    let (logical, physical) = (plans.value(0), plans.value(1));
+    assert!(logical.starts_with("Projection: t.a + t.a + "), "{logical}");
+    assert!(logical.contains("TableScan: t"), "{logical}");
+    assert!(physical.starts_with("ProjectionExec: expr=["), "{physical}");
+    let again = session.explain(session.sql(sql).await?, false).await?;
+    assert_eq!(again.trim_end(), physical.trim_end());
+    Ok(())
+}
+
+#[tokio::test]
+async fn datafusions_own_methods_plan_on_any_stack() -> Result<()> {
+    let cluster = Cluster::start(1).await?;
+    let address = cluster.address.clone();
+    on_a_small_stack(async move {
+        let folder = tempfile::tempdir()?;
+        for session in [Session::embedded().await?, Session::connect(&address).await?] {
+            session.register_batches("t", &[batch([("a", ints(1..=3))])])?;
+            let query = session.sql(&sum(900)).await?;
+            Box::pin(check_methods(&query, folder.path())).await?;
+            Box::pin(check_explains(&session, &sum(900))).await?;
+        }
+        Ok(())
+    })
 }

@@ -279,6 +279,32 @@ async fn tasks_of_a_worker_that_is_cut_off_run_elsewhere_and_it_comes_back() -> 
     check_rest(start(&session).await?, Vec::new()).await
 }
 
+#[tokio::test]
+async fn a_session_that_does_not_hear_that_its_job_was_taken_hands_it_in_again_and_it_runs_once()
+-> Result<()> {
+    // Far more than it takes to come back.
+    let env = [("KEYLOOM_COORDINATOR_CLIENT_GONE_MS", "60000")];
+    let cluster = Cluster::start_with(0, &env, &[]).await?;
+    let proxy = Proxy::start(&cluster.address).await?;
+    let session = Session::connect(proxy.address()).await?;
+    // Nothing is asked for it but to take it.
+    let query = session.sql("SELECT n + 1 AS next FROM (VALUES (1), (2), (3)) AS v(n)").await?;
+    let taken = || cluster.coordinator.log().matches("job submitted").count();
+    proxy.stall_one_way(Direction::ToClient);
+    let lose_answer = async {
+        eventually(async || Ok(taken()), |taken| *taken == 1).await?;
+        proxy.reset();
+        proxy.resume();
+        anyhow::Ok(())
+    };
+    let (job, lost) = tokio::join!(session.submit(query), lose_answer);
+    lost?;
+    let rows = timeout(BOUND, job?.collect()).await.context("no end")??;
+    assert_eq!(whole(&rows)?.column(0), &ints(2..=4));
+    assert_eq!(taken(), 1, "{}", cluster.coordinator.log());
+    Ok(())
+}
+
 async fn run_other_jobs(cluster: &Cluster) -> Result<()> {
     let session = connect(cluster).await?;
     for _ in 0..2 {

@@ -17,7 +17,7 @@ use super::{
     failure, register_table, running, send, settings,
     workers::{LOGGED, begun},
 };
-use crate::harness::{Cluster, Daemon, batch, check_rows, eventually, ints, show_rows};
+use crate::harness::{Cluster, Daemon, batch, check_rows, eventually, ints, not_tested, show_rows};
 
 const FOLDER: &str = "KEYLOOM_COORDINATOR_SPILL_FOLDER";
 const MEMORY: &str = "KEYLOOM_COORDINATOR_GATHER_MEMORY_BYTES";
@@ -195,10 +195,7 @@ impl Drop for SmallDisk {
 async fn a_full_disk_fails_the_job_that_needs_it_by_the_folders_name() -> Result<()> {
     let disk = match SmallDisk::mount()? {
         Ok(disk) => disk,
-        Err(why) => {
-            println!("not tested, since no file system can be mounted: {why}");
-            return Ok(());
-        }
+        Err(why) => return not_tested("a full disk, on a tmpfs", &why),
     };
     let folder = path(&disk.0)?;
     let env = [(FOLDER, folder.as_str()), (MEMORY, "65536"), (WAIT, "0")];
@@ -308,6 +305,42 @@ async fn a_large_result_that_waits_takes_no_more_memory_than_its_share() -> Resu
     wide.finish(ROWS).await?;
     let peak = peak_bytes(&cluster.coordinator)?;
     assert!(peak < SHARE + 150 * MIB, "{peak} bytes at most, {SHARE} of them for rows that wait");
+    Ok(())
+}
+
+#[tokio::test]
+async fn results_of_many_jobs_that_wait_take_no_more_memory_than_there_is() -> Result<()> {
+    const JOBS: usize = 10;
+    const ROWS: i64 = 400;
+    const MIB: u64 = 1 << 20;
+    const BYTES: u64 = 32 * MIB;
+    let kept = folder()?;
+    let (folder, bytes) = (path(&kept)?, BYTES.to_string());
+    let env = [
+        (FOLDER, folder.as_str()),
+        ("KEYLOOM_COORDINATOR_MEMORY_BYTES", bytes.as_str()),
+        (WAIT, "0"),
+        // Of each job, most of its rows, were there memory.
+        ("KEYLOOM_COORDINATOR_RESULT_CHUNKS_AHEAD", "64"),
+        // Each lets the next one run, as soon as it waits for its client.
+        ("KEYLOOM_COORDINATOR_MAX_RUNNING_JOBS", "1"),
+    ];
+    let cluster = Cluster::start_with(2, &env, &[]).await?;
+    let session = connect(&cluster, ROWS, TASK_ROWS).await?;
+    let mut jobs = Vec::new();
+    for _ in 0..JOBS {
+        jobs.push(Wide::start(&session, MANY_TIMES).await?);
+    }
+    for job in jobs.iter_mut().rev() {
+        job.take_rows(1).await?;
+    }
+    // Of their 400 MB, all that memory has no room for.
+    wait_for_files(&cluster, &folder, |bytes| bytes > 200 * MIB).await?;
+    for job in jobs {
+        job.finish(ROWS).await?;
+    }
+    let peak = peak_bytes(&cluster.coordinator)?;
+    assert!(peak < BYTES + 150 * MIB, "{peak} bytes at most, {BYTES} of them for all that waits");
     Ok(())
 }
 

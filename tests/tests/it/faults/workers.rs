@@ -9,6 +9,7 @@ use arrow::array::RecordBatch;
 use keyloom_client::{ErrorKind, Job, JobId, MemoryOptions, Session, load_kv, query::Event};
 use keyloom_common::{StageId, TaskId};
 use nix::sys::signal::Signal;
+use tokio::time::timeout;
 
 use super::{
     SMALL_WINDOW, TASKS, check_rest, connect, failure, first_batch, running, send, small_window,
@@ -102,6 +103,38 @@ async fn workers_killed_one_after_the_other_and_replaced_change_no_row() -> Resu
     }
     assert!(held > 0, "no victim ran a task when it was killed");
     check_rest(job, batches).await
+}
+
+#[tokio::test]
+async fn tasks_of_a_worker_that_is_killed_before_it_hears_of_them_run_elsewhere() -> Result<()> {
+    let cluster = Cluster::start_with(2, &SMALL_WINDOW, &[LOGGED]).await?;
+    let session = connect(&cluster).await?;
+    let worker = &cluster.workers[0];
+    // Before there are any.
+    send(Signal::SIGSTOP, worker)?;
+    let mut job = start(&session).await?;
+    let id = job.id();
+    let batches = stop_holding_tasks(&mut job, &session, worker).await?;
+    send(Signal::SIGKILL, worker)?;
+    check_rest(job, batches).await?;
+    assert_eq!(begun(id, &cluster.workers[..1]), [""; 0]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_killed_worker_is_noticed_long_before_its_next_heartbeat() -> Result<()> {
+    let env = small_window(&[("KEYLOOM_COORDINATOR_SCHEDULER__HEARTBEAT_TIMEOUT_MS", "3600000")]);
+    let worker_env = [("KEYLOOM_WORKER_HEARTBEAT_MS", "1800000")];
+    let cluster = Cluster::start_with(2, &env, &worker_env).await?;
+    let session = connect(&cluster).await?;
+    let mut job = start(&session).await?;
+    let mut batches = vec![first_batch(&mut job).await?];
+    let worker = &cluster.workers[0];
+    batches.extend(stop_holding_tasks(&mut job, &session, worker).await?);
+    send(Signal::SIGKILL, worker)?;
+    let rest = timeout(BOUND, check_rest(job, batches)).await;
+    rest.with_context(|| format!("no end within {BOUND:?}"))??;
+    cluster.wait_for_workers(1).await
 }
 
 #[tokio::test]

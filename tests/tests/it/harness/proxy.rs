@@ -48,7 +48,8 @@ struct Line {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Mode {
-    stalled: bool,
+    /// By direction.
+    stalled: [bool; 2],
     /// Connections of before the last reset are not forwarded any more.
     resets: u64,
 }
@@ -106,12 +107,17 @@ impl Proxy {
     /// Forwards nothing any more, not even ends, while connections stay open and new ones are
     /// taken. What was being written may still arrive.
     pub(crate) fn stall(&self) {
-        self.line.mode.send_modify(|mode| mode.stalled = true);
+        Direction::BOTH.into_iter().for_each(|direction| self.stall_one_way(direction));
+    }
+
+    /// The same in one direction; the other one is as it was.
+    pub(crate) fn stall_one_way(&self, direction: Direction) {
+        self.line.mode.send_modify(|mode| mode.stalled[direction as usize] = true);
     }
 
     /// Goes on after a stall; nothing was lost.
     pub(crate) fn resume(&self) {
-        self.line.mode.send_modify(|mode| mode.stalled = false);
+        self.line.mode.send_modify(|mode| mode.stalled = [false; 2]);
     }
 
     /// Resets all connections, on both sides, and drops what is on its way. New ones are taken.
@@ -186,7 +192,7 @@ async fn pump(
     let mut buffer = vec![0; 64 << 10];
     loop {
         let count = from.read(&mut buffer).await?;
-        line.wait_until(|mode| !mode.stalled).await;
+        line.wait_until(|mode| !mode.stalled[direction as usize]).await;
         if count == 0 {
             return to.shutdown().await;
         }

@@ -1,0 +1,160 @@
+//! The result of a job on its way to its client: chunks that wait until they are taken.
+//!
+//! All jobs share the memory for them. A job whose chunk finds none keeps this one all the same,
+//! and goes on when its client has taken all that waits: it waits for nobody but its own client.
+
+use keyloom_common::{
+    Error, Result,
+    memory::{MemoryBudget, Reserved},
+    rpc::{Chunk, Next},
+};
+use tokio::sync::mpsc;
+
+use super::turns::Place;
+
+/// The end where a job puts its result.
+#[derive(Debug)]
+pub(super) struct Results {
+    chunks: mpsc::Sender<Waiting>,
+    memory: MemoryBudget,
+    place: Option<Place>,
+}
+
+/// What a client takes next, and the memory for it.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) next: Result<Next>,
+    _memory: Option<Reserved>,
+}
+
+impl Waiting {
+    /// The end of a result, which takes no memory that is worth counting.
+    pub(super) fn last(next: Result<Next>) -> Self {
+        Self { next, _memory: None }
+    }
+}
+
+/// Both ends of a result of which so many chunks wait at most.
+pub(super) fn results(ahead: usize, memory: MemoryBudget) -> (Results, mpsc::Receiver<Waiting>) {
+    let (chunks, receiver) = mpsc::channel(ahead.max(1));
+    (Results { chunks, memory, place: None }, receiver)
+}
+
+impl Results {
+    /// Takes the job's place, which it has until it ends or waits for its client.
+    pub(super) fn begin(&mut self, place: Place) {
+        self.place = Some(place);
+    }
+
+    /// Sends a chunk, and waits for the client if there is no room for more.
+    ///
+    /// # Errors
+    /// `cancelled` if the client is gone.
+    pub(super) async fn send(&mut self, stream: u32, chunk: Chunk) -> Result<()> {
+        let bytes = chunk.size() as u64;
+        let taken = self.memory.try_take(bytes);
+        let fits = taken.is_ok();
+        let memory = taken.unwrap_or_else(|_| self.memory.force(bytes));
+        if !fits || self.chunks.capacity() == 0 {
+            // It will wait, and must not keep others waiting.
+            self.place = None;
+        }
+        let waiting = Waiting { next: Ok(Next::Chunk { stream, chunk }), _memory: Some(memory) };
+        self.chunks.send(waiting).await.map_err(|_| client_is_gone())?;
+        if !fits {
+            let all = self.chunks.max_capacity();
+            drop(self.chunks.reserve_many(all).await.map_err(|_| client_is_gone())?);
+        }
+        Ok(())
+    }
+
+    /// Sends the last message.
+    pub(super) async fn end(self, last: Result<Next>) {
+        drop(self.place);
+        // Without a reader there is nobody to tell.
+        let _ = self.chunks.send(Waiting::last(last)).await;
+    }
+}
+
+fn client_is_gone() -> Error {
+    Error::cancelled("the client is gone")
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::{jobs::turns::Turns, settings::Settings};
+
+    const CHUNK: u64 = 10;
+
+    fn chunk() -> Chunk {
+        Bytes::from(vec![0; CHUNK as usize]).into()
+    }
+
+    fn memory(chunks: u64) -> MemoryBudget {
+        MemoryBudget::new("memory_bytes", chunks * CHUNK)
+    }
+
+    #[tokio::test]
+    async fn where_memory_is_full_one_chunk_waits_and_its_job_with_it() {
+        let memory = memory(2);
+        let (mut results, mut chunks) = results(8, memory.clone());
+        results.send(0, chunk()).await.unwrap();
+        results.send(0, chunk()).await.unwrap();
+        let mut sending = Box::pin(results.send(0, chunk()));
+        for taken in 0..3 {
+            assert!(futures::poll!(&mut sending).is_pending(), "{taken} were taken");
+            assert_eq!(memory.used(), 3 * CHUNK - taken * CHUNK);
+            drop(chunks.recv().await.expect("a chunk"));
+        }
+        sending.now_or_never().expect("all were taken").unwrap();
+        assert_eq!(memory.used(), 0);
+        results.send(0, chunk()).now_or_never().expect("there is room again").unwrap();
+    }
+
+    #[tokio::test]
+    async fn of_each_job_one_chunk_waits_however_little_memory_there_is() {
+        let memory = memory(0);
+        let jobs = [(); 3].map(|()| results(8, memory.clone()));
+        let mut waiting = Vec::new();
+        for (mut results, chunks) in jobs {
+            let sending = async move { results.send(0, chunk()).await };
+            let mut sending = Box::pin(sending);
+            assert!(futures::poll!(&mut sending).is_pending());
+            waiting.push((sending, chunks));
+        }
+        assert_eq!(memory.used(), 3 * CHUNK);
+        for (sending, mut chunks) in waiting {
+            drop(chunks.recv().await.expect("a chunk"));
+            sending.now_or_never().expect("it was taken").unwrap();
+        }
+        assert_eq!(memory.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_job_that_waits_for_its_client_leaves_its_place_to_another() {
+        let settings = Settings { max_running_jobs: 1, ..Settings::default() };
+        let turns = Turns::new(&settings);
+        let (mut results, _chunks) = results(1, memory(8));
+        results.begin(turns.enter().unwrap().come().await.unwrap());
+        results.send(0, chunk()).await.unwrap();
+        let mut next = Box::pin(turns.enter().unwrap().come());
+        assert!(futures::poll!(&mut next).is_pending(), "the first still runs");
+        let mut sending = Box::pin(results.send(0, chunk()));
+        assert!(futures::poll!(&mut sending).is_pending());
+        let _place = next.now_or_never().expect("its turn").unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_sends_to_a_client_that_is_gone_is_told() {
+        let (mut results, chunks) = results(8, memory(0));
+        let mut sending = Box::pin(results.send(0, chunk()));
+        assert!(futures::poll!(&mut sending).is_pending());
+        drop(chunks);
+        let error = sending.now_or_never().expect("an end").unwrap_err();
+        assert_eq!(error, client_is_gone());
+    }
+}
