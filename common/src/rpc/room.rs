@@ -50,7 +50,9 @@ pub(super) struct Receiving {
 enum Taken {
     #[default]
     Nothing,
-    Waiting { _counted: Waiting },
+    Waiting {
+        _counted: Waiting,
+    },
     Some(Occupied),
 }
 
