@@ -12,6 +12,7 @@ pub mod agent;
 pub mod command;
 mod input;
 mod lookup;
+mod memory;
 #[doc(hidden)]
 pub mod micro;
 mod settings;

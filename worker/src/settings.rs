@@ -2,10 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use keyloom_common::rpc::Limits;
+use keyloom_common::{memory::MemoryBudget, rpc::Limits};
 use serde::{Deserialize, Serialize};
 
-use crate::{lookup::LookupSettings, store::StoreSettings};
+use crate::{lookup::LookupSettings, memory::Commons, store::StoreSettings};
 
 /// All settings of a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -17,7 +17,20 @@ pub struct Settings {
     pub store: StoreSettings,
     /// Bounds of the lookup operator.
     pub lookup: LookupSettings,
-    /// The most memory for sorts and aggregations of all tasks, in bytes. Default 2 GiB.
+    /// The most memory, in bytes, for all of this together, of all tasks. Set apart at the start
+    /// are Lance's caches (a sixteenth each at most), reads in flight (an eighth at most,
+    /// `store.read_memory_bytes`) and windows of lookups (a quarter at most,
+    /// `lookup.memory_bytes`). The rest is shared by operators, contents of memory stores, rows
+    /// that go out, maps of keys and columns; some have bounds of their own within it. Where it is
+    /// full, maps and columns give way, and stores that nobody uses are closed; then operators
+    /// spill or fail their tasks by this name, and memory stores are not opened.
+    ///
+    /// It is counted and not measured. On top come the program itself, batches between operators,
+    /// what readers decode in (Lance's, and those of input files) with what is kept of the ends of
+    /// files, and freed memory that is kept (`keep_freed_bytes`). In an embedded session it is the
+    /// memory of all its workers, beside the coordinator's. Default 12 GiB.
+    pub memory_bytes: u64,
+    /// The most memory for sorts, joins and aggregations of all tasks, in bytes. Default 2 GiB.
     pub operator_memory_bytes: usize,
     /// Where temporary files are, in a folder of the worker's own that goes with it. Default the
     /// system's folder for such files.
@@ -41,12 +54,24 @@ pub struct Settings {
     pub drain_timeout_ms: u64,
 }
 
+/// The parts of [`Settings::memory_bytes`] that tasks take of.
+#[derive(Clone, Debug)]
+pub(crate) struct Memory {
+    /// What is not set apart.
+    pub(crate) commons: Commons,
+    /// Of that, for operators.
+    pub(crate) operators: MemoryBudget,
+    /// For windows of lookups.
+    pub(crate) windows: MemoryBudget,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
             rpc: Limits::default(),
             store: StoreSettings::default(),
             lookup: LookupSettings::default(),
+            memory_bytes: 12 << 30,
             operator_memory_bytes: 2 << 30,
             spill_folder: None,
             keep_freed_bytes: 64 << 20,
@@ -75,9 +100,72 @@ impl Settings {
         Duration::from_millis(self.drain_timeout_ms)
     }
 
+    /// The same, where what is set apart of the memory fits into it.
+    pub(crate) fn fitted(mut self) -> Self {
+        let part = |bytes: u64, parts: u64| bytes.min(self.memory_bytes / parts);
+        let cache = |bytes: usize| part(bytes as u64, 16) as usize;
+        let store = &mut self.store;
+        store.lance_index_cache_bytes = cache(store.lance_index_cache_bytes);
+        store.lance_metadata_cache_bytes = cache(store.lance_metadata_cache_bytes);
+        store.lance_page_cache_bytes = cache(store.lance_page_cache_bytes);
+        store.read_memory_bytes = part(store.read_memory_bytes, 8);
+        self.lookup.memory_bytes = part(self.lookup.memory_bytes, 4);
+        self
+    }
+
+    /// The memory of a process that has these settings, which are [`Self::fitted`]. What may be
+    /// waited for is set apart, so that it never waits for what others take.
+    pub(crate) fn memory(&self) -> Memory {
+        let Self { store, lookup, .. } = self;
+        let apart = [
+            store.lance_index_cache_bytes as u64,
+            store.lance_metadata_cache_bytes as u64,
+            store.lance_page_cache_bytes as u64,
+            store.read_memory_bytes,
+            lookup.memory_bytes,
+        ];
+        let shared = apart.into_iter().fold(self.memory_bytes, u64::saturating_sub);
+        let shared = MemoryBudget::new("memory_bytes beside its fixed parts", shared);
+        let operators = shared.part("operator_memory_bytes", self.operator_memory_bytes as u64);
+        let windows = MemoryBudget::new("lookup.memory_bytes", lookup.memory_bytes);
+        Memory { commons: Commons::new(shared), operators, windows }
+    }
+
     /// How long to rest after so many failures in a row.
     pub(crate) fn reconnect(&self, failures: u32) -> Duration {
         let rest = self.reconnect_ms.saturating_mul(2_u64.saturating_pow(failures.min(16)));
         Duration::from_millis(rest.min(self.reconnect_max_ms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes of a mebibyte.
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn by_default_the_memory_has_room_for_all_its_parts() {
+        let settings = Settings::default();
+        let Settings { store, lookup, .. } = settings.clone().fitted();
+        assert_eq!((&store, &lookup), (&settings.store, &settings.lookup));
+        let Memory { commons, operators, windows } = settings.memory();
+        assert_eq!(operators.bytes(), settings.operator_memory_bytes as u64);
+        assert_eq!(windows.bytes(), lookup.memory_bytes);
+        let shared = operators.bytes() + store.max_key_map_bytes + store.column_cache_bytes;
+        assert!(shared <= commons.budget().bytes());
+    }
+
+    #[test]
+    fn of_little_memory_most_is_shared_or_for_windows() {
+        let settings = Settings { memory_bytes: 64 * MIB, ..Settings::default() }.fitted();
+        let Settings { store, .. } = &settings;
+        let caches = [store.lance_index_cache_bytes, store.lance_metadata_cache_bytes];
+        assert_eq!((caches, store.lance_page_cache_bytes), ([4 << 20; 2], 4 << 20));
+        assert_eq!(store.read_memory_bytes, 8 * MIB);
+        let Memory { commons, operators, windows } = settings.memory();
+        let shared = (commons.budget().bytes(), operators.bytes());
+        assert_eq!((shared, windows.bytes()), ((28 * MIB, 28 * MIB), 16 * MIB));
     }
 }

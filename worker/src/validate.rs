@@ -33,6 +33,7 @@ impl Settings {
         bounds.section("rpc", |bounds| self.rpc.check(bounds));
         bounds.section("store", |bounds| self.store.check(bounds));
         bounds.section("lookup", |bounds| self.lookup.check(bounds));
+        bounds.within("memory_bytes", self.memory_bytes, BYTES);
         bounds.within("operator_memory_bytes", self.operator_memory_bytes, BYTES);
         bounds.within("keep_freed_bytes", self.keep_freed_bytes, FREED_BYTES);
         bounds.within("heartbeat_ms", self.heartbeat_ms, TIME_MS);
@@ -73,6 +74,7 @@ impl LookupSettings {
     fn check(&self, bounds: &mut Bounds) {
         bounds.within("window_rows", self.window_rows, ROWS);
         bounds.within("window_bytes", self.window_bytes, BYTES);
+        bounds.within("memory_bytes", self.memory_bytes, BYTES);
         bounds.within("windows_in_flight", self.windows_in_flight, AT_ONCE);
         bounds.within("requests_in_flight", self.requests_in_flight, AT_ONCE);
         bounds.within("missing_keys_named", self.missing_keys_named, NAMED);

@@ -49,7 +49,8 @@ pub(super) async fn plan(
     bind(&mut statement, &mut binder)?;
     let Binder { cases, bound, .. } = binder;
     let mut planning = state;
-    if cases.are_kept() {
+    let are_kept = cases.are_kept();
+    if are_kept {
         planning.register_udf(Arc::new(Conditional::Choose.udf()))?;
     }
     let mut names = Vec::new();
@@ -61,6 +62,7 @@ pub(super) async fn plan(
     let plan = planning.statement_to_plan(statement).await;
     let plan = plan.map_err(|error| in_users_words(error.into(), &names))?;
     query::check_depth(&plan)?;
+    let plan = if are_kept { cases::keep_names(plan)? } else { plan };
     Ok(DataFrame::new(session.context.state(), query::seal(plan)))
 }
 

@@ -26,7 +26,7 @@ use datafusion::{
 
 use crate::error::Error;
 
-pub use choice::{MOST_NESTED_CASES, keep_nested_cases};
+pub use choice::{MOST_NESTED_CASES, keep_name, keep_nested_cases};
 pub(crate) use lazy::{as_function, as_lazy};
 
 /// The name of [`Conditional::Choose`], which no user can have given.

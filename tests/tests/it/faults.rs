@@ -15,6 +15,7 @@ mod refused;
 mod retries;
 mod room;
 mod storage;
+mod worker_memory;
 mod workers;
 
 use std::{

@@ -82,6 +82,12 @@ async fn a_worker_names_a_wrong_setting() -> Result<()> {
     let wrong = [
         ("RPC__CHUNK_BYTES", "0", "rpc.chunk_bytes must be between 1 and 2147483648, not 0"),
         ("HEARTBEAT_MS", "0", "heartbeat_ms must be between 1 and 31536000000, not 0"),
+        ("MEMORY_BYTES", "0", "memory_bytes must be between 1 and 140737488355328, not 0"),
+        (
+            "LOOKUP__MEMORY_BYTES",
+            "0",
+            "lookup.memory_bytes must be between 1 and 140737488355328, not 0",
+        ),
         ("LOOKUP__WINDOW_ROWS", "0", "lookup.window_rows must be between 1 and 4294967295, not 0"),
         ("STORE__READ_BYTES", "0", "store.read_bytes must be between 1 and 1073741824, not 0"),
         (

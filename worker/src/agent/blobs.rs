@@ -2,7 +2,7 @@
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use keyloom_common::{
     BlobId, Error, Result,
     rpc::{Chunk, Limits, WorkerApiClient, call, connection_failed},
@@ -22,6 +22,9 @@ pub struct CoordinatorBlobs {
     client: Arc<Mutex<Option<WorkerApiClient>>>,
 }
 
+/// Asked for so many bytes when it is known that they will come.
+type Room<'a> = &'a (dyn Fn(u64) -> Result<()> + Send + Sync);
+
 impl CoordinatorBlobs {
     /// Reads from the coordinator that `dial` reaches.
     pub fn new(dial: Arc<dyn Dial>, limits: Limits) -> Self {
@@ -38,36 +41,40 @@ impl CoordinatorBlobs {
 
     /// Reads a blob, once more over a new connection if the first one failed: a coordinator closes
     /// those that were idle when it needs their places.
-    async fn read_again(&self, id: BlobId) -> Result<Chunk> {
-        match self.read_or_reset(id).await {
+    async fn read_again(&self, id: BlobId, room: Room<'_>) -> Result<Chunk> {
+        match self.read_or_reset(id, room).await {
             Err(error) if connection_failed(&error) => {
                 tracing::debug!(%id, %error, "reading again");
-                self.read_or_reset(id).await
+                self.read_or_reset(id, room).await
             }
             read => read,
         }
     }
 
     /// Reads a blob. If that fails, the next read opens a connection of its own.
-    async fn read_or_reset(&self, id: BlobId) -> Result<Chunk> {
-        let read = self.read(id).await;
+    async fn read_or_reset(&self, id: BlobId, room: Room<'_>) -> Result<Chunk> {
+        let read = self.read(id, room).await;
         if read.as_ref().is_err_and(|error| error.kind().is_transient()) {
             self.client.lock().await.take();
         }
         read
     }
 
-    async fn read(&self, id: BlobId) -> Result<Chunk> {
+    async fn read(&self, id: BlobId, room: Room<'_>) -> Result<Chunk> {
         let client = self.client().await?;
         let timeout = self.limits.call_timeout();
         let first = call(timeout, |context| client.read_blob(context, id, 0)).await?;
         let total = first.total;
+        room(total)?;
         let Chunk::Stream(first) = first.part else { return Ok(first.part) };
         let first = first.into_bytes();
         if first.len() as u64 == total {
             return Ok(first.into());
         }
-        let mut bytes = BytesMut::from(first);
+        let mut bytes = reserved(total).ok_or_else(|| {
+            Error::resource_exhausted(format!("no memory for the {total} bytes of blob {id}"))
+        })?;
+        bytes.extend_from_slice(&first);
         while (bytes.len() as u64) < total {
             let offset = bytes.len() as u64;
             let part = call(timeout, |context| client.read_blob(context, id, offset)).await?;
@@ -80,7 +87,7 @@ impl CoordinatorBlobs {
             }
             bytes.extend_from_slice(&part);
         }
-        let bytes = bytes.freeze();
+        let bytes = Bytes::from(bytes);
         if BlobId::of(&bytes) == id {
             Ok(bytes.into())
         } else {
@@ -89,17 +96,32 @@ impl CoordinatorBlobs {
     }
 }
 
+/// A buffer of exactly this size, which does not double while it is filled.
+fn reserved(bytes: u64) -> Option<Vec<u8>> {
+    let mut buffer = Vec::new();
+    buffer.try_reserve_exact(usize::try_from(bytes).ok()?).ok()?;
+    Some(buffer)
+}
+
 #[async_trait]
 impl BlobSource for CoordinatorBlobs {
     async fn blob(&self, id: BlobId) -> Result<Bytes> {
-        match self.read_again(id).await? {
+        self.blob_within(id, &|_| Ok(())).await
+    }
+
+    async fn blob_within(
+        &self,
+        id: BlobId,
+        room: &(dyn Fn(u64) -> Result<()> + Send + Sync),
+    ) -> Result<Bytes> {
+        match self.read_again(id, room).await? {
             Chunk::Stream(body) => Ok(body.into_bytes()),
             Chunk::Batches(_) => Err(Error::internal(format!("blob {id} is rows, not bytes"))),
         }
     }
 
     async fn rows(&self, id: BlobId) -> Result<Vec<RecordBatch>> {
-        self.read_again(id).await?.decode_all()
+        self.read_again(id, &|_| Ok(())).await?.decode_all()
     }
 }
 

@@ -1,9 +1,9 @@
 //! Running a lookup node: batches of rows in, the same rows with answers out, in order.
 //!
-//! Several windows of batches are under way at once, each in a task of its own so that all cores
-//! work; they leave in the order in which they came. Within a window the waves follow each other,
-//! and within a wave all stores are asked at once; then every batch gets its answers in a task of
-//! its own.
+//! Several windows of batches are under way at once, as far as there is memory for them, each in a
+//! task of its own so that all cores work; they leave in the order in which they came. Within a
+//! window the waves follow each other, and within a wave all stores are asked at once; then every
+//! batch gets its answers in a task of its own.
 
 mod answer;
 mod convert;
@@ -12,6 +12,7 @@ mod direct;
 pub(crate) mod fetch;
 pub(crate) mod gather;
 pub(crate) mod keys;
+mod memory;
 mod settings;
 mod windows;
 
@@ -28,53 +29,65 @@ use datafusion::{
     physical_expr::{PhysicalExpr, expressions::Column},
     physical_plan::{ExecutionPlan, metrics::BaselineMetrics, stream::RecordBatchStreamAdapter},
 };
-use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
+use futures::{Stream, StreamExt, TryStreamExt, future::try_join_all, stream};
 use keyloom_common::{
     Error, ErrorKind, Result,
     lookup::{Fetch, KvLookupExec, Wave},
+    memory::MemoryBudget,
 };
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::store::{OpenStores, Store};
 use counters::Counters;
 use fetch::{Fetched, Need};
+use memory::{Room, Rooms};
 
 pub use direct::Direct;
 pub use settings::LookupSettings;
-use windows::{Weight, windows};
+use windows::{Weight, Window, windows};
 
-/// Starts a lookup over a stream of batches.
+/// Starts a lookup over a stream of batches, whose windows take of this memory.
 pub(crate) fn run(
     node: &KvLookupExec,
     partition: usize,
     input: SendableRecordBatchStream,
     stores: Arc<OpenStores>,
     settings: &LookupSettings,
+    memory: &MemoryBudget,
 ) -> SendableRecordBatchStream {
     let rows = BaselineMetrics::new(node.metrics_set(), partition);
     let schema = node.schema();
     let input_columns = input.schema().fields().len();
     let (waves, settings) = (prepare(node, partition), settings.clone());
+    let rooms = Rooms::new(memory.clone());
     let open = async move {
         let lookup =
             Arc::new(Lookup { input_columns, waves: open(waves, &stores).await?, settings });
         let (weights, in_flight) = (lookup.weights(), lookup.settings.windows_in_flight.max(1));
-        let windows = windows(input, weights, &lookup.settings).map(move |window| {
+        let windows = windows(input, weights, &lookup.settings, rooms).map(move |window| {
             let lookup = Arc::clone(&lookup);
             async move {
-                let window = window?;
-                spawned(async move { lookup.window(window).await }).await
+                let Window { batches, room } = window?;
+                let batches = spawned(async move { lookup.window(batches).await }).await?;
+                Ok::<_, DataFusionError>(leaving(batches, room))
             }
         });
-        let batches = windows.buffered(in_flight);
-        Ok::<_, DataFusionError>(
-            batches.map_ok(|window| stream::iter(window).map(Ok)).try_flatten(),
-        )
+        Ok::<_, DataFusionError>(windows.buffered(in_flight).try_flatten())
     };
     let batches = stream::once(open).try_flatten().inspect_ok(move |batch| {
         rows.record_output(batch.num_rows());
     });
     Box::pin(RecordBatchStreamAdapter::new(schema, batches))
+}
+
+/// The batches of a window, which has its room until the last of them was dealt with.
+fn leaving(
+    batches: Vec<RecordBatch>,
+    room: Room,
+) -> impl Stream<Item = datafusion::error::Result<RecordBatch>> {
+    stream::unfold((batches.into_iter(), room), async |(mut batches, room)| {
+        batches.next().map(|batch| (Ok(batch), (batches, room)))
+    })
 }
 
 /// Runs a future in a task of its own, which ends with the caller.

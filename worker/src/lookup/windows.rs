@@ -1,8 +1,8 @@
 //! Windows: consecutive batches that are looked up together, so that each key and each part of a
 //! store's files is read once for many rows.
 //!
-//! A window is bounded by rows and by the bytes that its answers are expected to take. A batch whose
-//! answers would take more is cut.
+//! A window is bounded by rows and by the bytes that its answers are expected to take, which there
+//! must be [memory](super::memory) for. A batch whose answers would take more is cut.
 
 use std::collections::VecDeque;
 
@@ -13,7 +13,10 @@ use arrow::{
 use datafusion::{error::Result, execution::SendableRecordBatchStream};
 use futures::{Stream, StreamExt, stream};
 
-use super::LookupSettings;
+use super::{
+    LookupSettings,
+    memory::{Room, Rooms},
+};
 
 /// What the answers of one fetch weigh.
 #[derive(Clone, Debug)]
@@ -24,13 +27,26 @@ pub(super) struct Weight {
     pub(super) bytes: u64,
 }
 
+/// What is looked up together, and what it takes.
+#[derive(Debug)]
+pub(super) struct Window {
+    pub(super) batches: Vec<RecordBatch>,
+    pub(super) room: Room,
+}
+
 struct Windows {
     input: SendableRecordBatchStream,
     weights: Vec<Weight>,
     rows: usize,
     bytes: u64,
-    /// Batches, or parts of them, with what they weigh.
-    waiting: VecDeque<(RecordBatch, u64)>,
+    rooms: Rooms,
+    waiting: VecDeque<Part>,
+}
+
+/// A batch or a part of one, and what its answers weigh.
+struct Part {
+    batch: RecordBatch,
+    weight: u64,
 }
 
 /// The input in windows, none of them empty.
@@ -38,12 +54,14 @@ pub(super) fn windows(
     input: SendableRecordBatchStream,
     weights: Vec<Weight>,
     settings: &LookupSettings,
-) -> impl Stream<Item = Result<Vec<RecordBatch>>> + use<> {
+    rooms: Rooms,
+) -> impl Stream<Item = Result<Window>> + use<> {
     let windows = Windows {
         input,
         weights,
         rows: settings.window_rows.max(1),
-        bytes: settings.window_bytes.max(1),
+        bytes: settings.window_bytes.min(rooms.most()).max(1),
+        rooms,
         waiting: VecDeque::new(),
     };
     stream::try_unfold(windows, async |mut windows| {
@@ -52,34 +70,59 @@ pub(super) fn windows(
 }
 
 impl Windows {
-    async fn next(&mut self) -> Result<Option<Vec<RecordBatch>>> {
-        let (mut window, mut rows, mut bytes) = (Vec::new(), 0, 0);
+    async fn next(&mut self) -> Result<Option<Window>> {
+        let Some(part) = self.part().await? else { return Ok(None) };
+        let room = self.rooms.take(part.weight).await;
+        let first = self.shorten(part, room.answers());
+        let (mut rows, mut bytes) = (first.batch.num_rows(), first.weight);
+        room.hold(bytes);
+        let mut batches = vec![first.batch];
+        while let Some(part) = self.part().await? {
+            (rows, bytes) = (rows + part.batch.num_rows(), bytes.saturating_add(part.weight));
+            if rows > self.rows || bytes > self.bytes || !room.try_grow(part.weight) {
+                self.waiting.push_front(part);
+                break;
+            }
+            batches.push(part.batch);
+        }
+        Ok(Some(Window { batches, room }))
+    }
+
+    /// What comes next of the input, as much of it as is expected to fit a window.
+    async fn part(&mut self) -> Result<Option<Part>> {
         loop {
-            while let Some((batch, weight)) = self.waiting.front() {
-                let (next_rows, next_bytes) = (rows + batch.num_rows(), bytes + weight);
-                if !window.is_empty() && (next_rows > self.rows || next_bytes > self.bytes) {
-                    return Ok(Some(window));
-                }
-                (rows, bytes) = (next_rows, next_bytes);
-                window.extend(self.waiting.pop_front().map(|(batch, _)| batch));
+            if let Some(part) = self.waiting.pop_front() {
+                return Ok(Some(part));
             }
-            match self.input.next().await {
-                Some(batch) => self.cut(batch?),
-                None if window.is_empty() => return Ok(None),
-                None => return Ok(Some(window)),
-            }
+            let Some(batch) = self.input.next().await.transpose()? else { return Ok(None) };
+            let weights = self.weights.iter().map(|weight| weight.of(&batch));
+            let weight = weights.fold(0, u64::saturating_add);
+            self.waiting.extend(Part { batch, weight }.cut(self.rows, self.bytes));
         }
     }
 
-    /// Cuts a batch into parts that are expected to fit a window.
-    fn cut(&mut self, batch: RecordBatch) {
-        let weight: u64 = self.weights.iter().map(|weight| weight.of(&batch)).sum();
-        let parts = weight.div_ceil(self.bytes).max(1);
-        let rows = batch.num_rows().div_ceil(parts as usize).clamp(1, self.rows);
-        for start in (0..batch.num_rows()).step_by(rows) {
-            let part = batch.slice(start, rows.min(batch.num_rows() - start));
-            self.waiting.push_back((part, weight / parts));
+    /// As much of a part as has so many bytes of answers, or one row. The rest waits.
+    fn shorten(&mut self, part: Part, bytes: u64) -> Part {
+        if part.weight <= bytes {
+            return part;
         }
+        let mut parts = part.cut(self.rows, bytes.max(1)).into_iter();
+        let Some(first) = parts.next() else { return part };
+        parts.rev().for_each(|part| self.waiting.push_front(part));
+        first
+    }
+}
+
+impl Part {
+    /// In parts of so many rows and so many bytes of answers.
+    fn cut(&self, rows: usize, bytes: u64) -> Vec<Self> {
+        let Self { batch, weight } = self;
+        let parts = usize::try_from(weight.div_ceil(bytes)).unwrap_or(usize::MAX).max(1);
+        let rows = batch.num_rows().div_ceil(parts).clamp(1, rows);
+        let weight = weight / batch.num_rows().div_ceil(rows).max(1) as u64;
+        let starts = (0..batch.num_rows()).step_by(rows);
+        let part = |start: usize| batch.slice(start, rows.min(batch.num_rows() - start));
+        starts.map(|start| Self { batch: part(start), weight }).collect()
     }
 }
 
@@ -110,5 +153,86 @@ fn elements(lists: &dyn Array) -> Option<u64> {
             Some(lists.as_list_view::<i64>().value_sizes().iter().map(|size| *size as u64).sum())
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array};
+    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+    use futures::{FutureExt, stream::BoxStream};
+    use keyloom_common::memory::MemoryBudget;
+
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn memory(mebibytes: u64) -> MemoryBudget {
+        MemoryBudget::new("lookup.memory_bytes", mebibytes * MIB)
+    }
+
+    /// The windows of batches of so many rows, each of which has answers of a mebibyte.
+    fn over(
+        rows: &[i64],
+        settings: &LookupSettings,
+        memory: &MemoryBudget,
+    ) -> BoxStream<'static, Result<Window>> {
+        let batch = |rows: &i64| {
+            let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..*rows));
+            RecordBatch::try_from_iter([("id", ids)]).unwrap()
+        };
+        let batches: Vec<_> = rows.iter().map(batch).collect();
+        let schema = batches[0].schema();
+        let batches = stream::iter(batches.into_iter().map(Ok));
+        let input = Box::pin(RecordBatchStreamAdapter::new(schema, batches));
+        let weights = vec![Weight { keys: None, bytes: MIB }];
+        windows(input, weights, settings, Rooms::new(memory.clone())).boxed()
+    }
+
+    /// The rows of each batch of the next window, if it need not be waited for.
+    fn next(windows: &mut BoxStream<'static, Result<Window>>) -> Option<(Vec<usize>, Window)> {
+        let window = windows.next().now_or_never()??.unwrap();
+        Some((window.batches.iter().map(RecordBatch::num_rows).collect(), window))
+    }
+
+    fn all(mut windows: BoxStream<'static, Result<Window>>) -> Vec<Vec<usize>> {
+        std::iter::from_fn(|| next(&mut windows)).map(|(rows, _)| rows).collect()
+    }
+
+    #[test]
+    fn windows_are_bounded_by_rows_and_by_their_answers() {
+        let usual = LookupSettings::default();
+        let (memory, input) = (memory(1 << 10), [10, 1, 0, 2]);
+        assert_eq!(all(over(&input, &usual, &memory)), [vec![10, 1, 2]]);
+        let few_rows = LookupSettings { window_rows: 4, ..usual.clone() };
+        let cut = [vec![4], vec![4], vec![2, 1], vec![2]];
+        assert_eq!(all(over(&input, &few_rows, &memory)), cut);
+        let few_bytes = LookupSettings { window_bytes: 4 * MIB, ..usual };
+        let cut = [vec![4], vec![4], vec![2], vec![1, 2]];
+        assert_eq!(all(over(&input, &few_bytes, &memory)), cut);
+        assert_eq!(memory.used(), 0);
+    }
+
+    #[test]
+    fn with_little_memory_windows_are_small() {
+        let (usual, memory) = (LookupSettings::default(), memory(64));
+        assert_eq!(all(over(&[10, 2], &usual, &memory)), [vec![4], vec![4], vec![2], vec![2]]);
+        let _others = memory.try_take(58 * MIB).unwrap();
+        let mut windows = over(&[2, 2], &usual, &memory);
+        let (rows, first) = next(&mut windows).unwrap();
+        assert_eq!((rows, memory.used()), (vec![2], 62 * MIB));
+        assert!(next(&mut windows).is_none(), "there is room for one");
+        drop(first);
+        assert_eq!(all(windows), [vec![2]]);
+    }
+
+    #[test]
+    fn a_lookup_that_finds_no_memory_has_a_row_in_any_case() {
+        let (usual, memory) = (LookupSettings::default(), memory(64));
+        let _others = memory.try_take(64 * MIB).unwrap();
+        assert_eq!(all(over(&[3], &usual, &memory)), [vec![1], vec![1], vec![1]]);
+        assert_eq!(memory.used(), 64 * MIB);
     }
 }

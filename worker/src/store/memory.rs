@@ -16,6 +16,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use keyloom_common::{
     BlobId, Error, Result,
     ipc::{decode_all, decode_schema},
+    memory::Reserved,
     store::KeyColumns,
 };
 
@@ -24,6 +25,10 @@ use super::{
     keys::{Keys, key_column},
     requested_schema, value_bytes,
 };
+use crate::memory::resize;
+
+/// While a store is opened, its content is there so often: as it came, and as rows.
+pub(super) const OPENED: u64 = 2;
 
 /// All rows of a store, and where each key stands.
 pub(crate) struct MemoryStore {
@@ -33,20 +38,28 @@ pub(crate) struct MemoryStore {
     hasher: DefaultHashBuilder,
     /// About how many bytes a value of each column takes.
     widths: Vec<u64>,
+    /// What all that takes.
+    room: Reserved,
 }
 
 impl MemoryStore {
-    /// Decodes the contents and indexes them by the key columns.
+    /// Decodes the contents and indexes them by the key columns. They take of `room` what they turn
+    /// out to be.
     ///
     /// # Errors
     /// `invalid` if the contents are no Arrow IPC stream, lack a key column, or hold a key twice.
-    pub(crate) async fn open(id: BlobId, content: Bytes, key: &KeyColumns) -> Result<Self> {
+    pub(crate) async fn open(
+        id: BlobId,
+        content: Bytes,
+        key: &KeyColumns,
+        room: Reserved,
+    ) -> Result<Self> {
         let key = key.clone();
         blocking(move || {
             if BlobId::of(&content) != id {
                 return Err(Error::internal(format!("content {id} is not what its name says")));
             }
-            Self::try_new(decode(content)?, &key)
+            Self::try_new(decode(content)?, &key, room)
         })
         .await
     }
@@ -59,7 +72,7 @@ impl MemoryStore {
         blocking(move || decode_schema(content).map_err(|error| not_ipc(&error))).await
     }
 
-    fn try_new(rows: RecordBatch, key: &KeyColumns) -> Result<Self> {
+    fn try_new(rows: RecordBatch, key: &KeyColumns, room: Reserved) -> Result<Self> {
         let column = |name| {
             let column = rows.column_by_name(name).map(|column| (name, column.clone()));
             column
@@ -71,7 +84,15 @@ impl MemoryStore {
         let index = build_index(&keys, &hasher)?;
         let width = |column: &ArrayRef| value_bytes(column).div_ceil(rows.num_rows().max(1) as u64);
         let widths = rows.columns().iter().map(width).collect();
-        Ok(Self { rows, keys, index, hasher, widths })
+        let values: u64 = rows.columns().iter().map(value_bytes).sum();
+        let indexed = index.allocation_size() + keys.len() * size_of::<u64>();
+        resize(&room, values + indexed as u64);
+        Ok(Self { rows, keys, index, hasher, widths, room })
+    }
+
+    /// The bytes that it takes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.room.bytes()
     }
 
     fn bytes_a_row(&self, columns: &[usize]) -> u64 {

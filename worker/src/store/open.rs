@@ -11,13 +11,18 @@ use bytes::Bytes;
 use keyloom_common::{
     BlobId, Error, Result,
     ipc::decode_all,
+    memory::Reserved,
     store::{KeyColumns, ResolvedStore, Snapshot, StoreDescription, StoreKind, StoreSpec},
 };
 
 use super::{
     ReadBudget, Store, StoreSettings,
     lance::{Caches, LanceEnv, LanceHandle, Sessions},
-    memory::MemoryStore,
+    memory::{MemoryStore, OPENED},
+};
+use crate::{
+    memory::{Commons, resize},
+    settings::Settings,
 };
 
 /// Where a worker gets the contents of memory stores.
@@ -28,6 +33,21 @@ pub trait BlobSource: fmt::Debug + Send + Sync {
     /// # Errors
     /// `unavailable` or `not_found` if nobody gives them.
     async fn blob(&self, id: BlobId) -> Result<Bytes>;
+
+    /// The same, if there is room for so many bytes. That is asked each time that reading begins,
+    /// before most of them are there if their source can tell.
+    ///
+    /// # Errors
+    /// As [`Self::blob`], and why there is no room.
+    async fn blob_within(
+        &self,
+        id: BlobId,
+        room: &(dyn Fn(u64) -> Result<()> + Send + Sync),
+    ) -> Result<Bytes> {
+        let bytes = self.blob(id).await?;
+        room(bytes.len() as u64)?;
+        Ok(bytes)
+    }
 
     /// The rows that a blob is, which need not be bytes within a process.
     ///
@@ -49,6 +69,8 @@ pub struct StoreEnv {
     pub(crate) lance_caches: Arc<Caches>,
     /// What all reads of datasets may bring at once.
     pub(crate) reads: Arc<ReadBudget>,
+    /// What contents of memory stores take of, and what is kept.
+    pub(crate) commons: Commons,
     /// The contents of memory stores.
     pub blobs: Arc<dyn BlobSource>,
 }
@@ -61,12 +83,24 @@ pub(crate) enum Handle {
 }
 
 impl StoreEnv {
-    /// An environment with fresh caches of the sizes that the settings give.
+    /// An environment with fresh caches of the sizes that the settings give, in a worker's usual
+    /// memory.
     pub fn new(settings: StoreSettings, blobs: Arc<dyn BlobSource>) -> Self {
+        let worker = Settings { store: settings, ..Settings::default() };
+        Self::within(&worker.memory().commons, worker.store, blobs)
+    }
+
+    /// The same in this memory.
+    pub(crate) fn within(
+        commons: &Commons,
+        settings: StoreSettings,
+        blobs: Arc<dyn BlobSource>,
+    ) -> Self {
         let lance_sessions = Arc::new(Sessions::new(&settings));
-        let lance_caches = Arc::new(Caches::new(&settings));
+        let lance_caches = Arc::new(Caches::new(&settings, commons.budget()));
         let reads = Arc::new(ReadBudget::new(&settings));
-        Self { settings, lance_sessions, lance_caches, reads, blobs }
+        let commons = commons.clone();
+        Self { settings, lance_sessions, lance_caches, reads, commons, blobs }
     }
 
     /// Opens a store to learn its columns and its newest (or pinned) snapshot.
@@ -134,14 +168,31 @@ impl StoreEnv {
     }
 
     async fn describe_memory(&self, content: BlobId) -> Result<StoreDescription> {
-        let schema = MemoryStore::read_schema(self.blobs.blob(content).await?).await?;
+        let (bytes, _room) = self.content(content).await?;
+        let schema = MemoryStore::read_schema(bytes).await?;
         let snapshot = Snapshot::Immutable;
         Ok(StoreDescription { schema, snapshot, figures: None, primary_key: None })
     }
 
     async fn open_memory(&self, content: BlobId, key: &KeyColumns) -> Result<Handle> {
-        let bytes = self.blobs.blob(content).await?;
-        Ok(Handle::Memory(Arc::new(MemoryStore::open(content, bytes, key).await?)))
+        let (bytes, room) = self.content(content).await?;
+        Ok(Handle::Memory(Arc::new(MemoryStore::open(content, bytes, key, room).await?)))
+    }
+
+    /// The content of a memory store, with room to open it in.
+    async fn content(&self, id: BlobId) -> Result<(Bytes, Reserved)> {
+        let taken = self.commons.reserve();
+        let room = |bytes: u64| {
+            resize(&taken, 0);
+            let grown = self.commons.grow(&taken, bytes.saturating_mul(OPENED));
+            grown.map_err(|full| {
+                Error::resource_exhausted(format!(
+                    "{OPENED} times its {bytes} bytes are needed, and {full} on the worker"
+                ))
+            })
+        };
+        let bytes = self.blobs.blob_within(id, &room).await?;
+        Ok((bytes, taken))
     }
 }
 
@@ -153,6 +204,14 @@ impl Handle {
             Self::Memory(memory) => Arc::strong_count(memory),
         };
         handles == 1
+    }
+
+    /// The bytes of its content, if it is in memory.
+    pub(super) fn content_bytes(&self) -> u64 {
+        match self {
+            Self::Lance(_) => 0,
+            Self::Memory(memory) => memory.bytes(),
+        }
     }
 
     /// The store as a plan names it.

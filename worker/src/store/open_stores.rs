@@ -3,7 +3,8 @@
 //!
 //! A store that somebody holds is not closed, or the next one would open it beside the first. And
 //! only opening closes others: however many stores a job has, its next task finds those of the one
-//! before. A failed opening is not remembered; but those that waited for one whose storage did not
+//! before. Only where memory is short, those that hold some are closed as soon as nobody uses them.
+//! A failed opening is not remembered; but those that waited for one whose storage did not
 //! answer fail with it, for each would wait as long again.
 
 use std::{
@@ -23,12 +24,13 @@ use super::{
     lance::LanceHandle,
     open::{Handle, cannot_open},
 };
+use crate::memory::Keeper;
 
 /// The open stores of a worker. All its tasks share one.
 #[derive(Debug)]
 pub struct OpenStores {
     env: StoreEnv,
-    slots: Mutex<Slots>,
+    slots: Arc<Mutex<Slots>>,
 }
 
 /// What tells open stores apart. Their names do not, nor how it was said which snapshot is meant.
@@ -56,9 +58,14 @@ struct Opening {
 }
 
 impl OpenStores {
-    /// No stores yet.
+    /// No stores yet. Those that nobody uses any more, and what was read of others, give way to
+    /// tasks where memory is short.
     pub fn new(env: StoreEnv) -> Self {
-        Self { env, slots: Mutex::default() }
+        let slots = Arc::<Mutex<Slots>>::default();
+        let (stores, caches) = (Arc::downgrade(&slots), Arc::downgrade(&env.lance_caches));
+        env.commons.add_keeper(stores);
+        env.commons.add_keeper(caches);
+        Self { env, slots }
     }
 
     /// The store, opened if it is not open yet.
@@ -117,8 +124,18 @@ impl OpenStores {
     }
 
     fn with_slots<T>(&self, change: impl FnOnce(&mut Slots) -> T) -> T {
-        // No change leaves the slots half-done, so a poisoned lock guards sound contents.
-        change(&mut self.slots.lock().unwrap_or_else(PoisonError::into_inner))
+        with_slots(&self.slots, change)
+    }
+}
+
+fn with_slots<T>(slots: &Mutex<Slots>, change: impl FnOnce(&mut Slots) -> T) -> T {
+    // No change leaves the slots half-done, so a poisoned lock guards sound contents.
+    change(&mut slots.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+impl Keeper for Mutex<Slots> {
+    fn let_go(&self, bytes: u64) {
+        with_slots(self, |slots| slots.close_idle(bytes));
     }
 }
 
@@ -175,12 +192,24 @@ impl Slots {
 
     /// Called once a store is open, so that one which cannot be opened pushes out none that is.
     fn shrink(&mut self, max: usize) {
-        while self.by_key.len() > max {
-            let idle = self.by_key.iter().filter(|(_, slot)| slot.is_idle());
-            let oldest = idle.min_by_key(|(_, slot)| slot.last_use);
-            let Some(oldest) = oldest.map(|(key, _)| key.clone()) else { break };
-            self.by_key.remove(&oldest);
+        while self.by_key.len() > max && self.close_oldest(Slot::is_idle).is_some() {}
+    }
+
+    /// Closes stores whose contents are in memory, until they were so many bytes.
+    fn close_idle(&mut self, bytes: u64) {
+        let mut closed = 0;
+        while closed < bytes {
+            let holds = |slot: &Slot| slot.is_idle() && slot.content_bytes() > 0;
+            let Some(slot) = self.close_oldest(holds) else { return };
+            closed += slot.content_bytes();
         }
+    }
+
+    /// Closes the least recently used of some stores.
+    fn close_oldest(&mut self, of: impl Fn(&Slot) -> bool) -> Option<Slot> {
+        let some = self.by_key.iter().filter(|(_, slot)| of(slot));
+        let oldest = some.min_by_key(|(_, slot)| slot.last_use).map(|(key, _)| key.clone())?;
+        self.by_key.remove(&oldest)
     }
 
     /// Forgets an opening that failed. The slot stays while others wait for it, because the next of
@@ -205,6 +234,11 @@ impl Slot {
     fn is_idle(&self) -> bool {
         Arc::strong_count(&self.opening) == 1
             && self.opening.handle.get().is_none_or(Handle::is_idle)
+    }
+
+    /// The bytes of its content, if it is in memory.
+    fn content_bytes(&self) -> u64 {
+        self.opening.handle.get().map_or(0, Handle::content_bytes)
     }
 }
 

@@ -14,13 +14,13 @@ const MIB: usize = 1 << 20;
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreSettings {
-    /// Bytes of Lance's index cache, shared by all datasets of the worker (default 256 MiB).
+    /// Bytes of Lance's index cache, shared by all datasets of the worker (default 256 MiB), set
+    /// apart of the worker's `memory_bytes`.
     pub lance_index_cache_bytes: usize,
-    /// Bytes of Lance's metadata cache, shared by all datasets of the worker (default 256 MiB).
+    /// Bytes of Lance's metadata cache, likewise (default 256 MiB).
     pub lance_metadata_cache_bytes: usize,
     /// Bytes of what is kept of data files beside their values: where columns stand, and of local
-    /// files dictionaries and tables of chunks, shared by all datasets of the worker (default
-    /// 256 MiB).
+    /// files dictionaries and tables of chunks, likewise (default 256 MiB).
     pub lance_page_cache_bytes: usize,
     /// The most rows that one read takes one by one (default 2048).
     pub take_chunk_rows: usize,
@@ -29,8 +29,9 @@ pub struct StoreSettings {
     /// The most reads of one request in flight (default 8).
     pub reads_in_flight: usize,
     /// About the most bytes that all reads in flight bring, of all requests to all stores together
-    /// (default 256 MiB). A read that brings more than that goes alone. A scan of a dataset as an
-    /// input holds no more than this beside its batches, either, but for itself.
+    /// (default 256 MiB), set apart of the worker's `memory_bytes`. A read that brings more than
+    /// that goes alone. A scan of a dataset as an input holds no more than this beside its batches,
+    /// either, but for itself.
     pub read_memory_bytes: u64,
     /// The most open data files, readers of fragments, and sizes of the columns of a file, that are
     /// kept for later requests (default 256 each). Where a file's columns stand is kept beside them
@@ -40,11 +41,12 @@ pub struct StoreSettings {
     /// used for the longest, but none that is in use.
     pub max_open_stores: usize,
     /// The most bytes of maps from keys to rows, of all stores together, at 13 bytes a row
-    /// (default 4 GiB). A store whose map would not fit is searched in other ways.
+    /// (default 4 GiB), as far as the worker's `memory_bytes` leave them. A store whose map would
+    /// not fit is searched in other ways.
     pub max_key_map_bytes: u64,
     /// The most bytes of columns, of all stores together, that are kept in memory for later
-    /// requests (default 2 GiB). Columns that do not fit together share the room, each of them with
-    /// always the same part.
+    /// requests (default 2 GiB), as far as the worker's `memory_bytes` leave them. Columns that do
+    /// not fit together share the room, each of them with always the same part.
     pub column_cache_bytes: u64,
     /// How long a request to remote storage may bring nothing, in milliseconds, before it is made
     /// again (default 10 s). A storage profile may say otherwise, but `answer_timeout_ms` holds.

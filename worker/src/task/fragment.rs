@@ -9,6 +9,7 @@ use futures::StreamExt;
 use keyloom_common::{
     BlobId, Error, Result,
     lookup::KvLookupExec,
+    memory::MemoryBudget,
     plan::{FragmentRuntime, InputScanExec, decode_plan},
     report::PlanMetrics,
     rpc::{Chunk, ChunkWriter, TaskOutput},
@@ -27,6 +28,8 @@ pub(super) struct Runtime {
     pub(super) inputs: Arc<Inputs>,
     pub(super) blobs: Arc<dyn BlobSource>,
     pub(super) lookup: LookupSettings,
+    /// What windows of lookups take of.
+    pub(super) windows: MemoryBudget,
 }
 
 #[async_trait]
@@ -38,7 +41,8 @@ impl FragmentRuntime for Runtime {
         input: SendableRecordBatchStream,
         _context: &Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        Ok(lookup::run(node, partition, input, Arc::clone(&self.stores), &self.lookup))
+        let stores = Arc::clone(&self.stores);
+        Ok(lookup::run(node, partition, input, stores, &self.lookup, &self.windows))
     }
 
     fn scan(
@@ -57,26 +61,29 @@ impl FragmentRuntime for Runtime {
 
 /// How rows go out.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Out {
+pub(super) struct Out<'a> {
     /// Whether the coordinator is in this process.
     pub(super) in_process: bool,
     /// About the most bytes of a chunk.
     pub(super) chunk_bytes: usize,
     /// Whether they are dropped instead.
     pub(super) discard: bool,
+    /// What they take of until the coordinator has them. It is little, and there already, so that
+    /// they do not wait for it.
+    pub(super) memory: &'a MemoryBudget,
 }
 
 pub(super) async fn run<F>(
     plan: &[u8],
     context: &Arc<TaskContext>,
-    out: Out,
+    out: Out<'_>,
     deliver: impl Fn(u32, Chunk) -> F + Send + Sync,
 ) -> Result<TaskOutput>
 where
     F: Future<Output = Result<()>> + Send,
 {
     let plan = decode_plan(plan, context)?;
-    let Out { in_process, chunk_bytes, discard } = out;
+    let Out { in_process, chunk_bytes, discard, memory } = out;
     let mut writer = ChunkWriter::try_new(&plan.schema(), in_process, chunk_bytes)?;
     let mut batches = plan.execute(0, Arc::clone(context))?;
     let (mut chunks, mut rows) = (0, 0);
@@ -84,7 +91,9 @@ where
         let batch = batch.map_err(Error::from)?;
         rows += batch.num_rows() as u64;
         if !discard {
-            for chunk in writer.write(batch)? {
+            let full = writer.write(batch)?;
+            let _waiting = memory.force(full.iter().map(|chunk| chunk.size() as u64).sum());
+            for chunk in full {
                 deliver(chunks, chunk).await?;
                 chunks += 1;
             }

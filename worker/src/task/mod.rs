@@ -1,14 +1,12 @@
 //! Running one piece of work: a fragment, or a look at a store or an input.
 
 mod fragment;
+mod operators;
 
 use std::{future::Future, sync::Arc};
 
 use datafusion::{
-    execution::{
-        memory_pool::GreedyMemoryPool,
-        runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
-    },
+    execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     prelude::{SessionConfig, SessionContext},
 };
 use keyloom_common::{
@@ -23,10 +21,11 @@ use keyloom_common::{
 use crate::{
     input::Inputs,
     lookup::Direct,
-    settings::Settings,
+    settings::{Memory, Settings},
     store::{BlobSource, OpenStores, StoreEnv},
 };
 use fragment::{Out, Runtime};
+use operators::Operators;
 
 /// What runs tasks: open stores, object stores, functions. Shared by all tasks of a worker.
 #[derive(Clone, Debug)]
@@ -40,6 +39,7 @@ pub struct Tasks {
 #[derive(Clone, Debug)]
 pub struct TasksShared {
     settings: Arc<Settings>,
+    memory: Memory,
     stores: Arc<OpenStores>,
     inputs: Arc<Inputs>,
     runtime: Arc<RuntimeEnv>,
@@ -52,17 +52,20 @@ impl TasksShared {
     /// # Errors
     /// `invalid` if temporary files cannot be written where the settings say.
     pub fn new(settings: Settings, blobs: Arc<dyn BlobSource>) -> Result<Self> {
+        let settings = settings.fitted();
+        let memory = settings.memory();
         let spill = SpillFolder::create_if_possible(settings.spill_folder.as_deref())?;
         let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(GreedyMemoryPool::new(settings.operator_memory_bytes)))
+            .with_memory_pool(Arc::new(Operators::within(&memory)))
             .with_disk_manager_builder(disk_manager(spill.as_ref()))
             .build_arc()?;
         let profiles = settings.store.storage_profiles.clone();
-        let stores = Arc::new(OpenStores::new(StoreEnv::new(settings.store.clone(), blobs)));
+        let stores = StoreEnv::within(&memory.commons, settings.store.clone(), blobs);
+        let stores = Arc::new(OpenStores::new(stores));
         let inputs = Inputs::new(profiles, Arc::clone(&stores), Arc::clone(&runtime));
         let inputs = Arc::new(inputs);
         let (settings, spill) = (Arc::new(settings), Arc::new(spill));
-        Ok(Self { settings, stores, inputs, runtime, _spill: spill })
+        Ok(Self { settings, memory, stores, inputs, runtime, _spill: spill })
     }
 
     /// Opens a store for lookups without a plan.
@@ -98,7 +101,8 @@ impl Tasks {
             Work::Fragment { plan, batch_rows, discard } => {
                 let session = self.session(batch_rows);
                 let chunk_bytes = self.shared.settings.rpc.chunk_bytes;
-                let out = Out { in_process: self.in_process, chunk_bytes, discard };
+                let memory = self.shared.memory.commons.budget();
+                let out = Out { in_process: self.in_process, chunk_bytes, discard, memory };
                 fragment::run(plan.bytes(), &session.task_ctx(), out, deliver).await
             }
             Work::DescribeStore(spec) => {
@@ -116,6 +120,7 @@ impl Tasks {
             inputs: Arc::clone(&self.shared.inputs),
             blobs: Arc::clone(&self.blobs),
             lookup: self.shared.settings.lookup.clone(),
+            windows: self.shared.memory.windows.clone(),
         };
         let config = SessionConfig::new()
             .with_batch_size(batch_rows as usize)

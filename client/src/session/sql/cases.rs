@@ -6,11 +6,18 @@
 
 use std::mem;
 
-use datafusion::sql::sqlparser::ast::{
-    CaseWhen, Expr, Function as Call, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, ObjectName, Value,
+use datafusion::{
+    common::tree_node::{Transformed, TransformedResult},
+    logical_expr::LogicalPlan,
+    sql::sqlparser::ast::{
+        CaseWhen, Expr, Function as Call, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+        FunctionArguments, Ident, ObjectName, Value,
+    },
 };
-use keyloom_common::functions::{CHOOSE, MOST_NESTED_CASES};
+use keyloom_common::{
+    Result,
+    functions::{CHOOSE, MOST_NESTED_CASES, keep_name},
+};
 
 /// On the way through a statement.
 #[derive(Debug, Default)]
@@ -48,6 +55,17 @@ impl Cases {
     pub(super) fn are_kept(&self) -> bool {
         self.kept
     }
+}
+
+/// Names the columns of a plan as they were written, whatever becomes of the calls within.
+pub(super) fn keep_names(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let named = |node: LogicalPlan| match node {
+        LogicalPlan::Projection(_) | LogicalPlan::Aggregate(_) => {
+            node.map_expressions(|expr| Ok(Transformed::yes(keep_name(expr))))
+        }
+        other => Ok(Transformed::no(other)),
+    };
+    Ok(plan.transform_up_with_subqueries(named).data()?)
 }
 
 /// The values of a CASE, whose places it has instead now. Where it has no ELSE, it has no place for

@@ -10,13 +10,13 @@ use arrow::datatypes::{DataType, FieldRef};
 use datafusion::{
     common::{
         ScalarValue,
-        tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRewriter},
+        tree_node::{Transformed, TreeNode, TreeNodeRewriter},
     },
     error::Result,
     logical_expr::{Case, Expr, lit, type_coercion::other::get_coerce_type_for_case_expression},
 };
 
-use super::Conditional;
+use super::{CHOOSE, Conditional};
 use crate::error::Error;
 
 /// The most CASEs within each other that DataFusion is given.
@@ -27,7 +27,22 @@ pub const MOST_NESTED_CASES: usize = 4;
 /// # Errors
 /// None that are expected.
 pub fn keep_nested_cases(expr: Expr) -> Result<Expr> {
-    expr.rewrite(&mut Keeper::default()).data()
+    let kept = expr.rewrite(&mut Keeper::default())?;
+    Ok(if kept.transformed { keep_name(kept.data) } else { kept.data })
+}
+
+/// Names an expression as it was written, if choices are within: what the optimizer makes of them
+/// does not tell that any more.
+pub fn keep_name(expr: Expr) -> Expr {
+    let is_choice = |expr: &Expr| {
+        let Expr::ScalarFunction(call) = expr else { return Ok(false) };
+        Ok(call.func.name() == CHOOSE)
+    };
+    if matches!(expr, Expr::Alias(_)) || !expr.exists(is_choice).unwrap_or_default() {
+        return expr;
+    }
+    let name = expr.schema_name().to_string();
+    expr.alias(name)
 }
 
 /// On its way through an expression.

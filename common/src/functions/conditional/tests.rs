@@ -146,7 +146,7 @@ fn a_choice_has_the_name_of_its_case() {
     ] {
         let case = Expr::Case(case);
         let kept = keep_nested_cases(case.clone()).unwrap();
-        assert!(matches!(kept, Expr::ScalarFunction(_)), "{kept}");
+        assert!(kept.to_string().contains(CHOOSE), "{kept}");
         assert_eq!(kept.schema_name().to_string(), case.schema_name().to_string());
     }
 }
@@ -160,7 +160,7 @@ fn conditionals_nest_as_deep_as_they_are_written() {
         expr = conditional(Conditional::Coalesce, vec![next, quotient(), lit(-1_i64)]);
     }
     let expected = ints([Some(201), Some(2 + 199), Some(-1 + 199), Some(204)]);
-    assert_eq!(&values(&expr, &rows()), &expected);
+    assert_eq!(&deep(|| values(&expr, &rows())), &expected);
 }
 
 #[test]

@@ -281,7 +281,7 @@ async fn files_of_rows_that_wait_go_with_their_job_and_with_their_coordinator() 
 }
 
 /// The most memory that a process had, in bytes.
-fn peak_bytes(daemon: &Daemon) -> Result<u64> {
+pub(super) fn peak_bytes(daemon: &Daemon) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid()))?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kibibytes = peak.and_then(|peak| peak.trim().strip_suffix(" kB")).context("no peak")?;

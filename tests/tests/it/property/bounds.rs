@@ -25,15 +25,17 @@ fn lookup() -> impl Strategy<Value = LookupSettings> {
     (
         bound(usual.window_rows, 1..5_usize),
         bound(usual.window_bytes, 1..100_u64),
+        bound(usual.memory_bytes, 1..5000_u64),
         bound(usual.windows_in_flight, 1..4_usize),
         bound(usual.requests_in_flight, 1..4_usize),
     )
-        .prop_map(|(window_rows, window_bytes, windows_in_flight, requests_in_flight)| {
+        .prop_map(|(window_rows, window_bytes, memory_bytes, windows, requests)| {
             LookupSettings {
                 window_rows,
                 window_bytes,
-                windows_in_flight,
-                requests_in_flight,
+                memory_bytes,
+                windows_in_flight: windows,
+                requests_in_flight: requests,
                 ..LookupSettings::default()
             }
         })
@@ -98,8 +100,11 @@ impl Bounds {
     /// Whether all rows of a small table are looked up together.
     pub(super) fn are_wide(&self) -> bool {
         let (usual, coordinator) = (LookupSettings::default(), CoordinatorSettings::default());
-        (self.lookup.window_rows, self.lookup.window_bytes, self.coordinator.answer_bytes)
-            == (usual.window_rows, usual.window_bytes, coordinator.answer_bytes)
+        let wide = |lookup: &LookupSettings| {
+            (lookup.window_rows, lookup.window_bytes, lookup.memory_bytes)
+        };
+        wide(&self.lookup) == wide(&usual)
+            && self.coordinator.answer_bytes == coordinator.answer_bytes
     }
 
     /// One worker with these bounds.

@@ -43,7 +43,7 @@ impl Blocks {
     ) -> Result<Self> {
         let (widths, cut) = column.widths(handle, layout).await?.clone();
         let name = name(handle, &column);
-        let room = handle.caches.room.offer(&name, widths.total(), Instant::now());
+        let room = handle.caches.offer(&name, widths.total(), Instant::now());
         let grid = Grid::new(cut, Share::fitting(widths.total(), room));
         Ok(Self { column, widths, grid })
     }
@@ -106,7 +106,8 @@ impl Blocks {
         block: u32,
     ) -> Option<ArrayRef> {
         let name = || self.locate(handle, layout, block).1;
-        self.grid.keeps(block).then(|| handle.caches.blocks.get(&name())).flatten()
+        let kept = self.grid.keeps(block).then(|| handle.caches.blocks.get(&name())).flatten();
+        kept.map(|kept| ArrayRef::clone(&kept))
     }
 
     /// The fragment of a block, and the name under which it is kept.
@@ -126,9 +127,9 @@ impl Blocks {
         let kept = self.grid.keeps(block);
         let (fragment, block) = self.locate(handle, layout, block);
         let mut fetched = Fetched { blocks: 1, block_hits: 1, ..Fetched::default() };
+        let rows = block.start..block.start + block.rows;
+        let bytes = self.bytes(fragment, rows.clone());
         let read = async {
-            let rows = block.start..block.start + block.rows;
-            let bytes = self.bytes(fragment, rows.clone());
             let id = layout.id(fragment);
             let values = handle.read_range(&self.column, id, rows, bytes).await?;
             fetched.block_hits = 0;
@@ -137,7 +138,7 @@ impl Blocks {
             Ok::<_, Error>(values)
         };
         let values = if kept {
-            handle.caches.blocks.get_or_insert_async(&block, read).await?
+            handle.caches.blocks.get_or_pass(&block, bytes, value_bytes, read).await?
         } else {
             read.await?
         };

@@ -1,25 +1,38 @@
 //! What a worker keeps of datasets between requests, each kind within its bound: maps from keys to
 //! rows, blocks of columns, what columns weigh, and open readers.
 //!
+//! Maps and blocks take of the memory that tasks share, and are let go where it is short: blocks
+//! first, also for maps, each of which stands for all keys of a fragment.
+//!
 //! All but readers are kept by the file that they were read from ([`FileColumn`]), so that a later
 //! version finds those of its unchanged fragments.
 
-use std::{hash::Hash, sync::Arc};
+use std::{sync::Arc, time::Instant};
 
 use arrow::array::ArrayRef;
+use keyloom_common::{
+    memory::{MemoryBudget, Reserved},
+    store::KEY_MAP_BYTES_A_ROW,
+};
 use lance::{cache::LanceCache, dataset::fragment::FragmentReader};
 use lance_file::reader::FileReader;
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter, sync::Cache};
+use quick_cache::sync::Cache;
 
-use super::{coder::Coder, key_map::KeyMap, room::Room, widths::Varying};
-use crate::store::{StoreSettings, value_bytes};
+use super::{
+    coder::Coder,
+    kept::KeptCache,
+    key_map::KeyMap,
+    room::{ColumnName, Room},
+    widths::Varying,
+};
+use crate::{memory::Keeper, store::StoreSettings};
 
 /// The caches of a worker, and the coder that made the codes in its maps.
 #[derive(Debug)]
 pub(crate) struct Caches {
     pub(super) coder: Coder,
-    pub(super) maps: Cache<FileColumn, Arc<KeyMap>, MapBytes>,
-    pub(super) blocks: Cache<Block, ArrayRef, BlockBytes>,
+    pub(super) maps: KeptCache<FileColumn, KeyMap>,
+    pub(super) blocks: KeptCache<Block, ArrayRef>,
     /// How columns share the room for blocks.
     pub(super) room: Room,
     /// What values weigh where their type does not tell.
@@ -31,6 +44,7 @@ pub(crate) struct Caches {
     pub(super) column_bytes: Cache<Arc<str>, Arc<[u64]>>,
     /// What Lance keeps of the pages of data files.
     pub(super) pages: LanceCache,
+    memory: MemoryBudget,
 }
 
 /// A column of a file, whose contents never change.
@@ -60,55 +74,54 @@ pub(super) struct ReaderKey {
     pub(super) fields: Vec<i32>,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(super) struct MapBytes;
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct BlockBytes;
-
-// What weighs nothing is never evicted.
-impl Weighter<FileColumn, Arc<KeyMap>> for MapBytes {
-    fn weight(&self, _column: &FileColumn, map: &Arc<KeyMap>) -> u64 {
-        map.bytes().max(1)
-    }
-}
-
-impl Weighter<Block, ArrayRef> for BlockBytes {
-    fn weight(&self, _block: &Block, values: &ArrayRef) -> u64 {
-        value_bytes(values).max(1)
-    }
-}
-
 impl Caches {
-    pub(crate) fn new(settings: &StoreSettings) -> Self {
-        let maps = bounded(settings.max_key_map_bytes, settings, MapBytes);
-        let blocks = bounded(settings.column_cache_bytes, settings, BlockBytes);
+    pub(crate) fn new(settings: &StoreSettings, memory: &MemoryBudget) -> Self {
+        // What one read gives is about what one item holds.
+        let item = settings.read_bytes as u64;
+        let maps = KeptCache::new(settings.max_key_map_bytes, item, memory);
+        let blocks = KeptCache::new(settings.column_cache_bytes, item, memory);
         let files = settings.max_open_readers.max(1);
         Self {
             coder: Coder::default(),
+            room: Room::new(blocks.most()),
             maps,
             blocks,
-            room: Room::new(settings.column_cache_bytes),
             widths: Cache::new(files),
             readers: Cache::new(files),
             files: Cache::new(files),
             column_bytes: Cache::new(files),
             pages: LanceCache::with_capacity(settings.lance_page_cache_bytes),
+            memory: memory.clone(),
         }
+    }
+
+    /// How many bytes a column may keep that has so many, or could if it claimed room.
+    pub(super) fn offer(&self, column: &ColumnName, bytes: u64, now: Instant) -> u64 {
+        self.room.fit(self.blocks.there_is());
+        self.room.offer(column, bytes, now)
+    }
+
+    /// The most bytes of maps that there could be now.
+    pub(super) fn there_is_for_maps(&self) -> u64 {
+        self.maps.most().min(self.maps.there_is().saturating_add(self.blocks.bytes()))
+    }
+
+    /// Room to make a map of so many rows in, which takes half as much again as the map. There is
+    /// some in any case: whoever wants a map has seen that it fits.
+    pub(super) fn room_for_map(&self, rows: u32) -> Reserved {
+        let bytes = u64::from(rows) * KEY_MAP_BYTES_A_ROW;
+        self.blocks.let_go(bytes.saturating_sub(self.memory.free()));
+        let room = self.maps.room(bytes).unwrap_or_else(|| self.memory.force(bytes));
+        room.grow(bytes / 2);
+        room
     }
 }
 
-/// One shard: with several, an item may be larger than its shard while the whole has room.
-fn bounded<Key, Value, W>(bytes: u64, settings: &StoreSettings, weighter: W) -> Cache<Key, Value, W>
-where
-    Key: Eq + Hash,
-    Value: Clone,
-    W: Weighter<Key, Value> + Clone,
-{
-    // What one read gives is about what one item holds.
-    let items = (bytes / settings.read_bytes.max(1) as u64).clamp(64, 1 << 16) as usize;
-    let mut options = OptionsBuilder::new();
-    options.shards(1).estimated_items_capacity(items).weight_capacity(bytes);
-    let options = options.build().expect("both capacities are set");
-    Cache::with_options(options, weighter, DefaultHashBuilder::default(), Default::default())
+impl Keeper for Caches {
+    fn let_go(&self, bytes: u64) {
+        let before = self.memory.used();
+        self.blocks.let_go(bytes);
+        let gone = before.saturating_sub(self.memory.used());
+        self.maps.let_go(bytes.saturating_sub(gone));
+    }
 }

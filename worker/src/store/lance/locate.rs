@@ -94,20 +94,23 @@ impl LanceStore {
         }
     }
 
-    /// The way to take. One that is not forced gives way to the next best if it does not fit.
+    /// The way to take. A map gives way to the next best if there is no memory for it; one that is
+    /// forced and never fits is an error.
     fn key_path(&self, access: Access, layout: &Layout) -> Result<KeyPath> {
         let forced = self.handle.spec.access.keys;
         let path = forced.unwrap_or(access.keys);
         let rows: u64 = layout.physical_rows().map(u64::from).sum();
-        let (bytes, max) =
-            (rows.saturating_mul(KEY_MAP_BYTES_A_ROW), self.handle.settings.max_key_map_bytes);
-        if path != KeyPath::Map || bytes <= max {
+        let (bytes, caches) = (rows.saturating_mul(KEY_MAP_BYTES_A_ROW), &self.handle.caches);
+        if path != KeyPath::Map || bytes <= caches.there_is_for_maps() {
             return Ok(path);
         }
-        if forced.is_some() {
+        let max = caches.maps.most();
+        if forced.is_some() && bytes > max {
+            let is_set = max == self.handle.settings.max_key_map_bytes;
+            let setting = if is_set { "max_key_map_bytes" } else { "memory_bytes" };
             return Err(Error::resource_exhausted(format!(
-                "the map of its {rows} keys takes {bytes} bytes; max_key_map_bytes allows {max}: \
-                 raise it, or set key_path to 'scan' or 'btree'"
+                "the map of its {rows} keys takes {bytes} bytes; {setting} allows {max}: raise it, \
+                 or set key_path to 'scan' or 'btree'"
             )));
         }
         Ok(KeyPath::Scan)

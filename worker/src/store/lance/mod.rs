@@ -12,8 +12,9 @@
 //! [`page_cache`], all else as Lance does ([`blobs`] among it), and give it as it is [`answered`].
 //! A whole dataset is read as a [`table`]. A [`watch`] sees to it that none of this waits for ever
 //! for the [`requests`] that it makes.
-//! [`caches`] keeps what later requests can use, where columns share the [`room`], and [`sessions`] what
-//! Lance keeps by itself. Both know by its [`identity`] what they keep.
+//! [`caches`] keeps what later requests can use, as long as nobody else needs the memory
+//! ([`kept`]), where columns share the [`room`], and [`sessions`] what Lance keeps by itself. Both
+//! know by its [`identity`] what they keep.
 
 mod answered;
 mod blobs;
@@ -31,6 +32,7 @@ mod fetch;
 mod figures;
 mod handle;
 mod identity;
+mod kept;
 mod key_map;
 mod layout;
 mod locate;

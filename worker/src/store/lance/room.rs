@@ -2,7 +2,8 @@
 //!
 //! A column that is read in blocks claims room. Small ones are kept whole; what they leave is cut
 //! alike among those that are larger, each of which keeps always the same part of its blocks. A
-//! column that is not read in blocks any more gives its room back after a while.
+//! column that is not read in blocks any more gives its room back after a while. While others need
+//! memory, there is less room, and each keeps a part of that part.
 
 use std::{
     collections::HashMap,
@@ -29,6 +30,8 @@ pub(super) type ColumnName = (Arc<str>, Arc<str>);
 #[derive(Debug, Default)]
 struct Claims {
     by_column: HashMap<ColumnName, Claim>,
+    /// How much room there is for now.
+    bytes: u64,
     /// The most that each of them may keep.
     most: u64,
     /// The most that another one could keep beside them.
@@ -38,54 +41,47 @@ struct Claims {
 
 #[derive(Debug)]
 struct Claim {
-    wanted: u64,
+    bytes: u64,
     last_use: Instant,
 }
 
 impl Room {
     pub(super) fn new(bytes: u64) -> Self {
         let room = Self { bytes, claims: Mutex::default() };
-        room.share(&mut room.claims());
+        room.claims().share(bytes);
         room
+    }
+
+    /// Says that there is memory for so many bytes now. Less than all is taken as somewhat less
+    /// yet, or it would be shared anew for each block that is on its way.
+    pub(super) fn fit(&self, there_is: u64) {
+        let step = (there_is / 16).next_power_of_two();
+        let bytes = if there_is < self.bytes { there_is / step * step } else { self.bytes };
+        let mut claims = self.claims();
+        if bytes != claims.bytes {
+            claims.share(bytes);
+        }
     }
 
     /// How many bytes a column may keep that has so many, or could if it claimed room.
     pub(super) fn offer(&self, column: &ColumnName, bytes: u64, now: Instant) -> u64 {
         let mut claims = self.claims();
-        if claims.forget_idle(now) {
-            self.share(&mut claims);
-        }
+        claims.forget_idle(now);
         let is_known = claims.by_column.contains_key(column);
-        self.wanted(bytes).min(if is_known { claims.most } else { claims.most_of_another })
+        claims.wanted(bytes).min(if is_known { claims.most } else { claims.most_of_another })
     }
 
     /// Says that a column with so many bytes is read in blocks.
     pub(super) fn claim(&self, column: &ColumnName, bytes: u64, now: Instant) {
-        let wanted = self.wanted(bytes);
         let mut claims = self.claims();
         match claims.by_column.get_mut(column) {
-            Some(claim) if claim.wanted == wanted => claim.last_use = now,
+            Some(claim) if claim.bytes == bytes => claim.last_use = now,
             _ => {
-                claims.by_column.insert(column.clone(), Claim { wanted, last_use: now });
-                self.share(&mut claims);
+                claims.by_column.insert(column.clone(), Claim { bytes, last_use: now });
+                let room = claims.bytes;
+                claims.share(room);
             }
         }
-    }
-
-    /// No column takes all, or there would be nothing at first for the next.
-    fn wanted(&self, bytes: u64) -> u64 {
-        bytes.min(self.bytes / 4 * 3)
-    }
-
-    /// Cuts the room, some of which is left because blocks weigh somewhat more or less than they
-    /// are expected to.
-    fn share(&self, claims: &mut Claims) {
-        let room = self.bytes / 8 * 7;
-        let mut wanted: Vec<u64> = claims.by_column.values().map(|claim| claim.wanted).collect();
-        wanted.sort_unstable();
-        claims.most = most(&wanted, room);
-        wanted.push(self.wanted(u64::MAX));
-        claims.most_of_another = most(&wanted, room);
     }
 
     fn claims(&self) -> MutexGuard<'_, Claims> {
@@ -95,15 +91,35 @@ impl Room {
 }
 
 impl Claims {
-    /// Forgets the columns that are not read, and says whether there were some.
-    fn forget_idle(&mut self, now: Instant) -> bool {
+    /// No column takes all, or there would be nothing at first for the next.
+    fn wanted(&self, bytes: u64) -> u64 {
+        bytes.min(self.bytes / 4 * 3)
+    }
+
+    /// Cuts so much room, some of which is left because blocks weigh somewhat more or less than
+    /// they are expected to.
+    fn share(&mut self, bytes: u64) {
+        self.bytes = bytes;
+        let room = bytes / 8 * 7;
+        let wanted = self.by_column.values().map(|claim| self.wanted(claim.bytes));
+        let mut wanted: Vec<u64> = wanted.collect();
+        wanted.sort_unstable();
+        self.most = most(&wanted, room);
+        wanted.push(self.wanted(u64::MAX));
+        self.most_of_another = most(&wanted, room);
+    }
+
+    /// Forgets the columns that are not read.
+    fn forget_idle(&mut self, now: Instant) {
         if self.looked.is_some_and(|looked| now.saturating_duration_since(looked) < LOOK) {
-            return false;
+            return;
         }
         self.looked = Some(now);
         let before = self.by_column.len();
         self.by_column.retain(|_, claim| now.saturating_duration_since(claim.last_use) < IDLE);
-        self.by_column.len() < before
+        if self.by_column.len() < before {
+            self.share(self.bytes);
+        }
     }
 }
 
@@ -151,6 +167,28 @@ mod tests {
         assert_eq!(kept(&[1000, 100, 0, 2000]), [300, 100, 0, 300]);
         assert_eq!(kept(&[250, 1000, 250]), [233, 233, 233]);
         assert_eq!(Room::new(0).offer(&column("a"), 8, Instant::now()), 0);
+    }
+
+    #[test]
+    fn where_there_is_less_memory_each_keeps_less() {
+        let (room, now) = (Room::new(800), Instant::now());
+        let [large, larger, small] = [("a", 700), ("b", 1000), ("c", 100)];
+        for (name, bytes) in [large, larger, small] {
+            room.claim(&column(name), bytes, now);
+        }
+        let offers =
+            || [large, larger, small].map(|(name, bytes)| room.offer(&column(name), bytes, now));
+        assert_eq!(offers(), [300, 300, 100]);
+        for there_is in [384, 400, 415] {
+            room.fit(there_is);
+            assert_eq!(offers(), [118, 118, 100], "{there_is}");
+        }
+        room.fit(0);
+        assert_eq!(offers(), [0, 0, 0]);
+        for there_is in [800, u64::MAX] {
+            room.fit(there_is);
+            assert_eq!(offers(), [300, 300, 100], "{there_is}");
+        }
     }
 
     #[test]

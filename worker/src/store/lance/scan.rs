@@ -10,7 +10,7 @@ use arrow::{
 use keyloom_common::{Error, Result};
 
 use super::{
-    blocks::Blocks, caches::FileColumn, code_index::CodeIndex, handle::LanceHandle,
+    blocks::Blocks, caches::FileColumn, code_index::CodeIndex, handle::LanceHandle, kept::Kept,
     key_map::KeyMap, layout::Layout, row::Row, tasks,
 };
 use crate::store::{
@@ -152,10 +152,11 @@ impl Scan {
     }
 
     /// The map of a fragment's keys, deleted rows among them.
-    async fn map(&self, fragment: usize) -> Result<(Arc<KeyMap>, Fetched)> {
+    async fn map(&self, fragment: usize) -> Result<(Arc<Kept<KeyMap>>, Fetched)> {
         let mut fetched = Fetched::default();
         let read = async {
             self.claim_room();
+            let room = self.handle.caches.room_for_map(self.layout.physical(fragment));
             let jobs = self.parts(fragment).map(|part| {
                 let scan = self.clone();
                 async move { scan.codes(fragment, part).await }
@@ -168,10 +169,12 @@ impl Scan {
                 all.add(&part);
             })
             .await?;
-            Ok::<_, Error>(Arc::new(tasks::run_blocking(move || all.map()).await?))
+            let map = tasks::run_blocking(move || all.map()).await?;
+            let bytes = map.bytes();
+            Ok::<_, Error>(Kept::new(map, bytes, room))
         };
         let name = self.name(fragment);
-        let map = self.handle.caches.maps.get_or_insert_async(&name, read).await?;
+        let map = self.handle.caches.maps.get_or_make(&name, read).await?;
         Ok((map, fetched))
     }
 

@@ -5,6 +5,7 @@ mod columns;
 mod errors;
 mod evolving;
 mod keeping;
+mod memory;
 mod opening;
 mod reading;
 mod rewriting;

@@ -8,13 +8,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use keyloom_common::{
     BlobId, Error, ErrorKind,
+    memory::MemoryBudget,
     store::{KeyColumns, LancePin, ManifestId, MemorySpec, StoreKind},
 };
 
 use super::*;
-use crate::store::{
-    BlobSource, StoreSettings,
-    contract::fixture::{batch, ipc, lance_spec},
+use crate::{
+    memory::Commons,
+    store::{
+        BlobSource, StoreSettings,
+        contract::fixture::{batch, ipc, lance_spec},
+    },
 };
 
 /// One content, whatever is asked for; the first fetches fail.
@@ -180,4 +184,33 @@ async fn what_is_in_use_is_not_closed_and_the_next_task_finds_it() {
     assert_eq!(stores.open_keys(), ["a", "b"]);
     drop(beside);
     assert_eq!(fetched(), 6);
+}
+
+#[tokio::test]
+async fn stores_that_nobody_uses_give_way_where_memory_is_short() {
+    let (_, blobs) = stores(0, 4);
+    // It is only just enough to open one, which takes less of it once it is open.
+    let twice = 2 * blobs.content.len() as u64;
+    let commons = Commons::new(MemoryBudget::new("memory_bytes", twice));
+    let env = StoreEnv::within(&commons, StoreSettings::default(), blobs.clone());
+    let stores = OpenStores::new(env);
+    let (a, b) = (resolve("a", "x", &blobs).await, resolve("b", "x", &blobs).await);
+    for (key, store) in [("a", &a), ("b", &b)] {
+        stores.get(store).await.unwrap();
+        assert_eq!(stores.open_keys(), [key]);
+        assert!((1..twice).contains(&commons.budget().used()));
+    }
+    let used = stores.get(&b).await.unwrap();
+    let error = stores.get(&a).await.unwrap_err();
+    let expected = format!("store 'x' cannot be opened: 2 times its {} bytes", twice / 2);
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+    assert!(error.message().starts_with(&expected), "{error}");
+    assert!(error.message().ends_with("bytes of memory_bytes are free on the worker"), "{error}");
+    assert_eq!(stores.open_keys(), ["b"]);
+    drop(used);
+    stores.get(&a).await.unwrap();
+    assert_eq!(stores.open_keys(), ["a"]);
+    let task = commons.reserve();
+    commons.grow(&task, twice).unwrap();
+    assert!(stores.open_keys().is_empty());
 }

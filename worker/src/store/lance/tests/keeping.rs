@@ -1,7 +1,12 @@
 //! What is kept of columns that are larger than the room for them.
 
+use keyloom_common::memory::MemoryBudget;
+
 use super::*;
-use crate::store::Fetched;
+use crate::{
+    memory::Commons,
+    store::{Fetched, OpenStores},
+};
 
 const BLOCKS: i64 = 40;
 const BLOCK_ROWS: i64 = 1000;
@@ -57,6 +62,28 @@ async fn a_part_of_a_large_column_is_kept() {
         let later = ask_every(&store, step, 40_000, RowPath::Take).await;
         assert_eq!((later.blocks, later.block_hits), (40, kept), "every {step}");
         assert_eq!(later.rows_scanned, (40 - kept) * 1000, "every {step}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_gives_way_to_tasks_and_is_kept_again() {
+    const MEMORY: u64 = 1 << 20;
+    let (rows, env) = forty_blocks().await;
+    let commons = Commons::new(MemoryBudget::new("memory_bytes", MEMORY));
+    let env = StoreEnv::within(&commons, env.settings.clone(), Arc::new(Blobs::default()));
+    let _stores = OpenStores::new(env.clone());
+    let access = ForcedAccess { keys: None, rows: Some(RowPath::Scan) };
+    let store = open_in(&env, LanceSpec { access, ..rows.spec("_offset") }).await;
+    for _ in 0..3 {
+        ask_every(&store, 7, 40_000, RowPath::Take).await;
+        let hits = ask_every(&store, 7, 40_000, RowPath::Take).await.block_hits;
+        assert!((18..=22).contains(&hits), "{hits}");
+        let task = commons.reserve();
+        commons.grow(&task, MEMORY).unwrap();
+        assert_eq!(env.lance_caches.blocks.len(), 0);
+        let without = ask_every(&store, 7, 40_000, RowPath::Take).await;
+        assert_eq!((without.blocks, without.block_hits), (40, 0));
+        assert_eq!(commons.budget().used(), MEMORY);
     }
 }
 
