@@ -13,6 +13,7 @@ use keyloom_common::{
     rpc::{
         Chunk, ClientApiClient, Limits, Next, Submission, call, connect, connection_failed,
         handshake::{self, Role},
+        not_answered,
     },
     store::{StoreDescription, StoreSpec},
 };
@@ -118,7 +119,7 @@ impl Connection {
                 Err(error) => error,
             };
             if !connection_failed(&error) {
-                return Err(error);
+                return Err(self.name_if_silent(error));
             }
             if tries == ASK_AGAIN {
                 // It names the address.
@@ -127,6 +128,16 @@ impl Connection {
             tries += 1;
             tokio::time::sleep(Duration::from_millis(100) * tries).await;
             unanswered = self.reconnect().await.err();
+        }
+    }
+
+    /// Says who it is that did not answer.
+    fn name_if_silent(&self, error: Error) -> Error {
+        match &self.peer {
+            Peer::Cluster(cluster) if not_answered(&error) => {
+                error.context(format_args!("the coordinator at {} is silent", cluster.address))
+            }
+            _ => error,
         }
     }
 

@@ -15,6 +15,14 @@ pub fn connection_failed(error: &Error) -> bool {
     error.kind() == ErrorKind::Unavailable && error.message().starts_with(CONNECTION_FAILED)
 }
 
+/// How messages of errors begin that say that there was no answer in time.
+const NO_ANSWER: &str = "no answer from the peer within";
+
+/// Whether the peer itself said nothing, in all the time that it had.
+pub fn not_answered(error: &Error) -> bool {
+    error.kind() == ErrorKind::Timeout && error.message().starts_with(NO_ANSWER)
+}
+
 /// Calls a peer with a deadline, which also holds while the call is queued behind a stalled socket.
 ///
 /// # Errors
@@ -28,7 +36,7 @@ where
     match tokio::time::timeout(timeout, request(context)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(RpcError::DeadlineExceeded)) | Err(_) => {
-            Err(Error::timeout(format!("no answer from the peer within {timeout:?}")))
+            Err(Error::timeout(format!("{NO_ANSWER} {timeout:?}")))
         }
         // It did not come as far as the connection.
         Ok(Err(RpcError::Send(reason))) => {

@@ -18,7 +18,7 @@ mod validate;
 mod worker_api;
 
 pub use body::Body;
-pub use call::{call, connection_failed, guarded};
+pub use call::{call, connection_failed, guarded, not_answered};
 pub use chunk::{Chunk, ChunkWriter, under};
 pub use client_api::{
     ClientApi, ClientApiClient, ClientApiRequest, ClientApiResponse, Next, Submission,

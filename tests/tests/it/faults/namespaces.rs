@@ -170,6 +170,8 @@ async fn check_client(end: End) -> Result<()> {
     let ended = timeout(BOUND, client.wait_with_output()).await;
     let ended = ended.with_context(|| format!("the client does not end within {BOUND:?}"))??;
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let silent = format!("the coordinator at {} is silent", cluster.address);
+    assert!(String::from_utf8_lossy(&ended.stderr).contains(&silent), "{ended:?}");
     reading.await??;
 
     send(Signal::SIGCONT, worker)?;
