@@ -11,6 +11,9 @@ use std::{
 
 use keyloom_common::memory::{Full, MemoryBudget, Reserved};
 
+/// How often room is made for those who find none.
+const TRIES: u32 = 8;
+
 /// So many bytes for all that share them, and those who keep something in them.
 #[derive(Clone, Debug)]
 pub(crate) struct Commons {
@@ -48,14 +51,21 @@ impl Commons {
     /// # Errors
     /// What is full.
     pub(crate) fn grow(&self, reserved: &Reserved, bytes: u64) -> Result<(), Full> {
-        let grown = reserved.try_grow(bytes);
+        let mut grown = reserved.try_grow(bytes);
         let part = reserved.budget();
         // What the part itself has no room for, nobody else can make room for.
         if grown.is_ok() || part.bytes().saturating_sub(part.used()) < bytes {
             return grown;
         }
-        self.make_room(bytes);
-        reserved.try_grow(bytes)
+        // Others may take what was let go.
+        for _ in 0..TRIES {
+            self.make_room(bytes);
+            grown = reserved.try_grow(bytes);
+            if grown.is_ok() {
+                break;
+            }
+        }
+        grown
     }
 
     /// One at a time, so that what two want is not taken twice from who keeps it.

@@ -88,8 +88,11 @@ impl SpoolRoom {
     /// What is said when neither memory nor files have room.
     pub(crate) fn full(&self) -> Error {
         Error::resource_exhausted(format!(
-            "results that wait for the client take more than gather_disk_bytes = {} bytes on the \
-             coordinator",
+            "results that wait for the client find no room on the coordinator: {} of the {} bytes \
+             of {} are free, and gather_disk_bytes = {} bytes are taken",
+            self.memory.free(),
+            self.memory.bytes(),
+            self.memory.name(),
             self.files.max_bytes()
         ))
     }

@@ -4,7 +4,7 @@ use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use bytes::Bytes;
 use keyloom_common::{
-    BlobId, Error, Result,
+    BlobId, Error, ErrorKind, Result,
     rpc::{Chunk, Limits, WorkerApiClient, call, connection_failed},
 };
 use std::{fmt, sync::Arc};
@@ -35,8 +35,16 @@ impl CoordinatorBlobs {
         let mut client = self.client.lock().await;
         match &*client {
             Some(client) => Ok(client.clone()),
-            None => Ok(client.insert(self.dial.dial().await?).clone()),
+            None => Ok(client.insert(self.dial().await?).clone()),
         }
+    }
+
+    /// A coordinator that has no place now has one later.
+    async fn dial(&self) -> Result<WorkerApiClient> {
+        self.dial.dial().await.map_err(|error| match error.kind() {
+            ErrorKind::ResourceExhausted => Error::unavailable(error.message()),
+            _ => error,
+        })
     }
 
     /// Reads a blob, once more over a new connection if the first one failed: a coordinator closes

@@ -42,7 +42,7 @@ impl Rooms {
 
     /// The most bytes of answers of a window.
     pub(super) fn most(&self) -> u64 {
-        self.memory.bytes() / WINDOWS / TIMES
+        (self.memory.bytes() / WINDOWS / TIMES).max(LEAST / TIMES)
     }
 
     /// Room for a window with so many bytes of answers, or for a smaller one.

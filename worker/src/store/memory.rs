@@ -27,9 +27,6 @@ use super::{
 };
 use crate::memory::resize;
 
-/// While a store is opened, its content is there so often: as it came, and as rows.
-pub(super) const OPENED: u64 = 2;
-
 /// All rows of a store, and where each key stands.
 pub(crate) struct MemoryStore {
     rows: RecordBatch,
@@ -59,7 +56,7 @@ impl MemoryStore {
             if BlobId::of(&content) != id {
                 return Err(Error::internal(format!("content {id} is not what its name says")));
             }
-            Self::try_new(decode(content)?, &key, room)
+            Self::try_new(decode(content, &room)?, &key, room)
         })
         .await
     }
@@ -167,8 +164,13 @@ fn hash(keys: &Keys, key: usize, hasher: &DefaultHashBuilder) -> u64 {
     if keys.is_exact() { hasher.hash_one(code) } else { code }
 }
 
-fn decode(content: Bytes) -> Result<RecordBatch> {
+fn decode(content: Bytes, room: &Reserved) -> Result<RecordBatch> {
+    let bytes = content.len() as u64;
     let (schema, batches) = decode_all(content).map_err(|error| not_ipc(&error))?;
+    if batches.len() > 1 {
+        // For as long as they are put together, they are there twice.
+        room.grow(bytes);
+    }
     Ok(concat_batches(&schema, &batches)?)
 }
 

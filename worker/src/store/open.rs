@@ -11,14 +11,14 @@ use bytes::Bytes;
 use keyloom_common::{
     BlobId, Error, Result,
     ipc::decode_all,
-    memory::Reserved,
+    memory::{Full, Reserved},
     store::{KeyColumns, ResolvedStore, Snapshot, StoreDescription, StoreKind, StoreSpec},
 };
 
 use super::{
     ReadBudget, Store, StoreSettings,
     lance::{Caches, LanceEnv, LanceHandle, Sessions},
-    memory::{MemoryStore, OPENED},
+    memory::MemoryStore,
 };
 use crate::{
     memory::{Commons, resize},
@@ -184,15 +184,20 @@ impl StoreEnv {
         let taken = self.commons.reserve();
         let room = |bytes: u64| {
             resize(&taken, 0);
-            let grown = self.commons.grow(&taken, bytes.saturating_mul(OPENED));
-            grown.map_err(|full| {
-                Error::resource_exhausted(format!(
-                    "{OPENED} times its {bytes} bytes are needed, and {full} on the worker"
-                ))
-            })
+            self.commons.grow(&taken, bytes).map_err(|full| self.no_room(bytes, &full))
         };
         let bytes = self.blobs.blob_within(id, &room).await?;
         Ok((bytes, taken))
+    }
+
+    /// Where only others are in the way, it is worth another try.
+    fn no_room(&self, bytes: u64, full: &Full) -> Error {
+        let text = format!("its {bytes} bytes are needed, and {full} on the worker");
+        if bytes <= self.commons.budget().bytes() {
+            Error::unavailable(text)
+        } else {
+            Error::resource_exhausted(text)
+        }
     }
 }
 

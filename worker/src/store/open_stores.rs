@@ -63,8 +63,9 @@ impl OpenStores {
     pub fn new(env: StoreEnv) -> Self {
         let slots = Arc::<Mutex<Slots>>::default();
         let (stores, caches) = (Arc::downgrade(&slots), Arc::downgrade(&env.lance_caches));
-        env.commons.add_keeper(stores);
+        // What is read again most cheaply goes first.
         env.commons.add_keeper(caches);
+        env.commons.add_keeper(stores);
         Self { env, slots }
     }
 
@@ -135,7 +136,9 @@ fn with_slots<T>(slots: &Mutex<Slots>, change: impl FnOnce(&mut Slots) -> T) -> 
 
 impl Keeper for Mutex<Slots> {
     fn let_go(&self, bytes: u64) {
-        with_slots(self, |slots| slots.close_idle(bytes));
+        // What large stores hold is given back when the others are not kept waiting any more.
+        let closed = with_slots(self, |slots| slots.close_idle(bytes));
+        drop(closed);
     }
 }
 
@@ -196,13 +199,15 @@ impl Slots {
     }
 
     /// Closes stores whose contents are in memory, until they were so many bytes.
-    fn close_idle(&mut self, bytes: u64) {
-        let mut closed = 0;
-        while closed < bytes {
+    fn close_idle(&mut self, bytes: u64) -> Vec<Slot> {
+        let (mut closed, mut of_them) = (Vec::new(), 0);
+        while of_them < bytes {
             let holds = |slot: &Slot| slot.is_idle() && slot.content_bytes() > 0;
-            let Some(slot) = self.close_oldest(holds) else { return };
-            closed += slot.content_bytes();
+            let Some(slot) = self.close_oldest(holds) else { break };
+            of_them += slot.content_bytes();
+            closed.push(slot);
         }
+        closed
     }
 
     /// Closes the least recently used of some stores.

@@ -27,6 +27,9 @@ use super::{
 };
 use crate::{memory::Keeper, store::StoreSettings};
 
+/// The fewest fragments of columns of which it is kept what values weigh: in some hundred bytes each.
+const LEARNT_WIDTHS: usize = 1 << 16;
+
 /// The caches of a worker, and the coder that made the codes in its maps.
 #[derive(Debug)]
 pub(crate) struct Caches {
@@ -86,7 +89,7 @@ impl Caches {
             room: Room::new(blocks.most()),
             maps,
             blocks,
-            widths: Cache::new(files),
+            widths: Cache::new(files.max(LEARNT_WIDTHS)),
             readers: Cache::new(files),
             files: Cache::new(files),
             column_bytes: Cache::new(files),
@@ -111,7 +114,7 @@ impl Caches {
     pub(super) fn room_for_map(&self, rows: u32) -> Reserved {
         let bytes = u64::from(rows) * KEY_MAP_BYTES_A_ROW;
         self.blocks.let_go(bytes.saturating_sub(self.memory.free()));
-        let room = self.maps.room(bytes).unwrap_or_else(|| self.memory.force(bytes));
+        let room = self.maps.room(bytes).unwrap_or_else(|| self.maps.force(bytes));
         room.grow(bytes / 2);
         room
     }
@@ -119,9 +122,9 @@ impl Caches {
 
 impl Keeper for Caches {
     fn let_go(&self, bytes: u64) {
-        let before = self.memory.used();
+        let before = self.blocks.bytes();
         self.blocks.let_go(bytes);
-        let gone = before.saturating_sub(self.memory.used());
+        let gone = before.saturating_sub(self.blocks.bytes());
         self.maps.let_go(bytes.saturating_sub(gone));
     }
 }

@@ -35,7 +35,6 @@ use super::{
     error::from_lance,
     tasks,
 };
-use crate::store::StoreSettings;
 
 /// Bytes of a value of variable length where the manifest does not say how large files are.
 const UNKNOWN_VALUE_BYTES: u64 = 32;
@@ -51,11 +50,10 @@ const LEAST_VALUE_BYTES: u64 = 8;
 pub(super) async fn figures(
     dataset: Dataset,
     schema: &SchemaRef,
-    settings: &StoreSettings,
     caches: &Arc<Caches>,
 ) -> Result<Figures> {
     let (schema, caches) = (schema.clone(), caches.clone());
-    let bounds = (settings.max_key_map_bytes, settings.column_cache_bytes);
+    let bounds = (caches.maps.most(), caches.blocks.most());
     tasks::run(async move {
         let value_bytes = async { Ok(value_bytes(&dataset, &schema, &caches).await) };
         let (rows, value_bytes, btrees) =
@@ -246,7 +244,10 @@ mod tests {
     use lance::dataset::{WriteMode, WriteParams};
 
     use super::{super::coder::spread, *};
-    use crate::store::contract::fixture::{batch, env, lance_spec, write_lance};
+    use crate::store::{
+        StoreSettings,
+        contract::fixture::{batch, env, lance_spec, write_lance},
+    };
 
     const ROWS: i64 = 200;
 

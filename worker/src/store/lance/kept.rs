@@ -65,7 +65,8 @@ impl<K: Clone + Eq + Hash, T> KeptCache<K, T> {
         let options = options.build().expect("both capacities are set");
         let hasher = DefaultHashBuilder::default();
         let cache = Cache::with_options(options, Bytes, hasher, Default::default());
-        Self { cache, most, memory: memory.clone() }
+        // What is being made counts, too.
+        Self { cache, most, memory: memory.part("all", u64::MAX) }
     }
 
     /// A value that is kept.
@@ -121,7 +122,12 @@ impl<K: Clone + Eq + Hash, T> KeptCache<K, T> {
 
     /// The most that it could keep now, as far as others leave it memory.
     pub(super) fn there_is(&self) -> u64 {
-        self.most.min(self.bytes().saturating_add(self.memory.free()))
+        self.most.min(self.memory.used().saturating_add(self.memory.free()))
+    }
+
+    /// Room that may not be free.
+    pub(super) fn force(&self, bytes: u64) -> Reserved {
+        self.memory.force(bytes)
     }
 
     /// Room for another value, in place of others if need be. None if there is none.

@@ -40,7 +40,10 @@ impl LanceStore {
             StoreKey::RowId if !stable => {
                 Ok((direct(keys, |key| layout.row_at(key))?, Fetched::default()))
             }
-            StoreKey::RowId => self.search(keys, KeySource::StableRowId, access, layout).await,
+            StoreKey::RowId => {
+                let path = self.key_path(access, layout)?;
+                self.search(keys, KeySource::StableRowId, path, layout).await
+            }
             StoreKey::Columns(key) => {
                 let columns = key.names().iter().map(|name| self.handle.column(name));
                 let columns = columns.collect::<Result<Vec<_>>>()?;
@@ -65,7 +68,7 @@ impl LanceStore {
                     [only] => KeySource::Column(only.clone()),
                     _ => KeySource::Columns(blocks.into()),
                 };
-                let (matches, mut fetched) = self.search(keys, source, access, layout).await?;
+                let (matches, mut fetched) = self.search(keys, source, path, layout).await?;
                 if keys.is_exact() {
                     return Ok((matches, fetched));
                 }
@@ -81,12 +84,11 @@ impl LanceStore {
         &self,
         keys: &Keys,
         source: KeySource,
-        access: Access,
+        path: KeyPath,
         layout: &Arc<Layout>,
     ) -> Result<(Matches, Fetched)> {
         let handle = &self.handle;
         let wanted = Arc::new(CodeIndex::new(&handle.coder.codes(keys), keys.nulls()));
-        let path = self.key_path(access, layout)?;
         let scan = Scan { handle: handle.clone(), layout: layout.clone(), source };
         match path {
             KeyPath::Scan => scan.without_maps(wanted).await,
@@ -113,7 +115,7 @@ impl LanceStore {
                  or set key_path to 'scan' or 'btree'"
             )));
         }
-        Ok(KeyPath::Scan)
+        Ok(if forced.is_none() && self.is_indexed { KeyPath::Btree } else { KeyPath::Scan })
     }
 
     /// The matches whose rows hold the very key, and what was read to compare them.

@@ -77,6 +77,8 @@ pub(super) struct LanceStore {
     alias: String,
     schema: SchemaRef,
     key: StoreKey,
+    /// Whether there is a BTree of its key.
+    is_indexed: bool,
     handle: Arc<LanceHandle>,
 }
 
@@ -97,10 +99,12 @@ impl LanceHandle {
                 store.alias, store.description.snapshot
             )));
         }
+        let figures = store.description.figures.as_ref();
         Ok(LanceStore {
             alias: store.alias.clone(),
             schema: store.schema().clone(),
             key: store.key().clone(),
+            is_indexed: figures.is_some_and(|known| known.key_index(store.key()).is_some()),
             handle: self.clone(),
         })
     }
