@@ -16,6 +16,7 @@ mod memory;
 #[doc(hidden)]
 pub mod micro;
 mod settings;
+mod shelf;
 pub mod store;
 mod task;
 mod validate;

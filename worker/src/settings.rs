@@ -27,9 +27,13 @@ pub struct Settings {
     ///
     /// It is counted and not measured. On top come the program itself, batches between operators,
     /// what readers decode in (Lance's, and those of input files) with what is kept of the ends of
-    /// files, and freed memory that is kept (`keep_freed_bytes`). In an embedded session it is the
-    /// memory of all its workers, beside the coordinator's. Default 12 GiB.
+    /// files, plans that are kept (`fragment_cache_bytes`), and freed memory that is kept
+    /// (`keep_freed_bytes`). In an embedded session it is the memory of all its workers, beside the
+    /// coordinator's. Default 12 GiB.
     pub memory_bytes: u64,
+    /// The most bytes of fragments, as they travel, that are kept decoded for their next tasks; of a
+    /// larger one, that one. What is not kept is read again for each task. Default 32 MiB.
+    pub fragment_cache_bytes: u64,
     /// The most memory for sorts, joins and aggregations of all tasks, in bytes. Default 2 GiB.
     pub operator_memory_bytes: usize,
     /// Where temporary files are, in a folder of the worker's own that goes with it. Default the
@@ -72,6 +76,7 @@ impl Default for Settings {
             store: StoreSettings::default(),
             lookup: LookupSettings::default(),
             memory_bytes: 12 << 30,
+            fragment_cache_bytes: 32 << 20,
             operator_memory_bytes: 2 << 30,
             spill_folder: None,
             keep_freed_bytes: 64 << 20,

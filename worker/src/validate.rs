@@ -34,6 +34,7 @@ impl Settings {
         bounds.section("store", |bounds| self.store.check(bounds));
         bounds.section("lookup", |bounds| self.lookup.check(bounds));
         bounds.within("memory_bytes", self.memory_bytes, BYTES);
+        bounds.within("fragment_cache_bytes", self.fragment_cache_bytes, BYTES);
         bounds.within("operator_memory_bytes", self.operator_memory_bytes, BYTES);
         bounds.within("keep_freed_bytes", self.keep_freed_bytes, FREED_BYTES);
         bounds.within("heartbeat_ms", self.heartbeat_ms, TIME_MS);

@@ -120,7 +120,13 @@ impl ExecutionPlan for KvLookupExec {
         self: Arc<Self>,
         mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Self::try_new(children.swap_remove(0), self.waves.clone())?))
+        let input = children.swap_remove(0);
+        // What is known of the rows follows from what is known of the input's.
+        if Arc::ptr_eq(input.properties(), self.input.properties()) {
+            let metrics = ExecutionPlanMetricsSet::new();
+            return Ok(Arc::new(Self { input, metrics, ..Self::clone(&self) }));
+        }
+        Ok(Arc::new(Self::try_new(input, self.waves.clone())?))
     }
 
     fn execute(

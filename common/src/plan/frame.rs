@@ -6,17 +6,15 @@ use arrow::datatypes::SchemaRef;
 use datafusion::{
     error::{DataFusionError, Result},
     execution::{SendableRecordBatchStream, TaskContext},
-    physical_expr::EquivalenceProperties,
     physical_plan::{
-        DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
-        execution_plan::{Boundedness, EmissionType},
+        DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
         stream::RecordBatchStreamAdapter,
     },
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
-use super::fragment_runtime;
+use super::{fragment_runtime, leaf};
 use crate::{BlobId, ipc};
 
 /// One partition of a frame: rows that the coordinator holds.
@@ -26,6 +24,11 @@ pub struct FramePartition {
     pub blob: BlobId,
     /// How many rows it holds.
     pub rows: u64,
+}
+
+impl FramePartition {
+    /// Stands for rows that are not known yet.
+    pub const NONE: Self = Self { blob: BlobId::NONE, rows: 0 };
 }
 
 /// Reads a frame, partition by partition, in row order.
@@ -61,13 +64,8 @@ impl FrameScanExec {
             Some(columns) => Arc::new(frame_schema.project(columns)?),
             None => Arc::clone(&frame_schema),
         };
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema),
-            Partitioning::UnknownPartitioning(partitions.len()),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
-        Ok(Self { partitions, projection, frame_schema, properties: Arc::new(properties) })
+        let properties = leaf::properties(schema, partitions.len());
+        Ok(Self { partitions, projection, frame_schema, properties })
     }
 
     /// The partitions, in row order.
@@ -76,11 +74,14 @@ impl FrameScanExec {
     }
 
     /// The same scan of other partitions.
-    ///
-    /// # Errors
-    /// Never, for a scan that exists.
-    pub fn with_partitions(&self, partitions: Vec<FramePartition>) -> Result<Self> {
-        Self::try_new(partitions, Arc::clone(&self.frame_schema), self.projection.clone())
+    #[must_use]
+    pub fn with_partitions(&self, partitions: Vec<FramePartition>) -> Self {
+        Self {
+            properties: leaf::of_partitions(&self.properties, partitions.len()),
+            partitions,
+            projection: self.projection.clone(),
+            frame_schema: Arc::clone(&self.frame_schema),
+        }
     }
 
     pub(super) fn to_node(&self) -> FrameNode {

@@ -1,16 +1,19 @@
 //! Plans between processes: the codec, the leaves for files and for rows that travel beside the plan,
-//! and what a fragment needs of the worker that runs it.
+//! the slices of these that tasks read, and what a fragment needs of the worker that runs it.
 
 mod allowed;
 mod codec;
 mod expr;
 mod frame;
+mod leaf;
 mod proto;
 mod runtime;
 mod scan;
+mod slice;
 
 pub use codec::{decode_plan, encode_plan};
 pub(crate) use expr::{decode_expr, encode_expr};
 pub use frame::{FramePartition, FrameScanExec};
 pub use runtime::{FragmentRuntime, FragmentRuntimeHandle, fragment_runtime};
 pub use scan::{FileSlice, InputScanExec, RowRange, ScanPartition, ScanTable};
+pub use slice::{Slice, with_slice, without_input};

@@ -10,10 +10,9 @@ use datafusion::{
     common::config::ConfigOptions,
     error::Result,
     execution::{SendableRecordBatchStream, TaskContext},
-    physical_expr::{EquivalenceProperties, PhysicalExpr, conjunction_opt},
+    physical_expr::{PhysicalExpr, conjunction_opt},
     physical_plan::{
-        DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
-        execution_plan::{Boundedness, EmissionType},
+        DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
         filter_pushdown::{
             ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation, PushedDown,
         },
@@ -22,7 +21,7 @@ use datafusion::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::fragment_runtime;
+use super::{fragment_runtime, leaf};
 use crate::{
     input::{Layout, Location},
     ipc,
@@ -141,7 +140,7 @@ impl InputScanExec {
         partitions: Vec<ScanPartition>,
     ) -> Result<Self> {
         let schema = Arc::new(table.schema().project(&projection)?);
-        let properties = Arc::new(properties(schema, partitions.len()));
+        let properties = leaf::properties(schema, partitions.len());
         let metrics = ExecutionPlanMetricsSet::new();
         Ok(Self { table, projection, predicate: None, limit, partitions, properties, metrics })
     }
@@ -161,7 +160,7 @@ impl InputScanExec {
             projection: self.projection.clone(),
             predicate: self.predicate.clone(),
             limit: self.limit,
-            properties: Arc::new(properties(self.schema(), partitions.len())),
+            properties: leaf::of_partitions(&self.properties, partitions.len()),
             partitions,
             metrics: ExecutionPlanMetricsSet::new(),
         }
@@ -209,15 +208,6 @@ impl InputScanExec {
     pub(super) fn from_node(node: ScanNode) -> Result<Self> {
         Self::try_new(node.table, node.projection, node.limit, node.partitions)
     }
-}
-
-fn properties(schema: SchemaRef, partitions: usize) -> PlanProperties {
-    PlanProperties::new(
-        EquivalenceProperties::new(schema),
-        Partitioning::UnknownPartitioning(partitions),
-        EmissionType::Incremental,
-        Boundedness::Bounded,
-    )
 }
 
 impl DisplayAs for InputScanExec {

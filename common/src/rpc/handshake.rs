@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Raised whenever a message of a service changes.
-pub const PROTOCOL: u32 = 6;
+pub const PROTOCOL: u32 = 7;
 
 /// What is said of a handshake whose checksum does not hold: it is worth another try.
 pub const DAMAGED: &str = "the handshake arrived damaged";

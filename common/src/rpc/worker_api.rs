@@ -15,8 +15,8 @@ use crate::{
 /// The service for workers.
 ///
 /// A worker keeps three connections: one for `register` and `heartbeat`, whose end is the worker's
-/// end, one for work, so that a large frame never stands before a heartbeat, and, once it reads blobs,
-/// one for these.
+/// end, one for work, so that a large frame never stands before a heartbeat, and, once it reads blobs
+/// (each fragment is one), one for these.
 #[tarpc::service]
 pub trait WorkerApi {
     /// Joins, with a fresh id.
@@ -82,10 +82,12 @@ pub struct Assignment {
 /// The kinds of tasks.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Work {
-    /// Run a plan of one partition and hand in its rows.
+    /// Run a fragment over a slice of its input and hand in its rows.
     Fragment {
-        /// The physical plan (see [`crate::plan`]).
-        plan: Body,
+        /// The physical plan of all tasks that run it (see [`crate::plan`]), which is read once.
+        plan: BlobId,
+        /// The [`crate::plan::Slice`] of this task, encoded.
+        slice: Body,
         /// The most rows of a batch.
         batch_rows: u32,
         /// Whether the rows are dropped instead of handed in.

@@ -5,6 +5,7 @@
 
 mod concat;
 mod context;
+mod held;
 mod properties;
 mod remote;
 mod spill;

@@ -15,7 +15,7 @@ use datafusion::{
     },
 };
 use futures::{Stream, StreamExt, TryStreamExt, stream};
-use keyloom_common::{BlobId, Error, ipc::Decoder, plan::FramePartition};
+use keyloom_common::{Error, ipc::Decoder};
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -24,23 +24,23 @@ use super::{
     properties::without_order,
     stage_run::{StageRun, chunks},
 };
-use crate::{dispatch::Finished, planner::Slice};
+use crate::{dispatch::Finished, planner::Chain};
 
 /// Where a fragment's tasks find their input.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
-    /// In the fragment itself: each task takes a slice of it.
-    Slices(Arc<[Slice]>),
+    /// In the fragment itself, of which each task runs a chain over a slice.
+    Slices(Arc<[Chain]>),
     /// In rows that the coordinator computes and sends out as it goes.
     Rows(Arc<dyn ExecutionPlan>),
 }
 
 impl Source {
-    /// The slices, where they are known before anything runs.
-    pub(crate) fn slices(&self) -> &[Slice] {
+    /// How many tasks there are, where that is known before anything runs.
+    fn tasks(&self) -> usize {
         match self {
-            Self::Slices(slices) => slices,
-            Self::Rows(_) => &[],
+            Self::Slices(chains) => chains.iter().map(Chain::tasks).sum(),
+            Self::Rows(_) => 0,
         }
     }
 }
@@ -78,9 +78,6 @@ struct Runs {
 type RunResult = keyloom_common::Result<(u32, Finished)>;
 
 impl RemoteExec {
-    /// Stands in a fragment for rows that are not known yet.
-    pub(crate) const ANY_ROWS: FramePartition = FramePartition { blob: BlobId::NONE, rows: 0 };
-
     pub(crate) fn new(
         stage: u32,
         fragment: Arc<dyn ExecutionPlan>,
@@ -89,7 +86,7 @@ impl RemoteExec {
     ) -> Self {
         let partitions = match output {
             Output::Ordered => 1,
-            Output::Runs => source.slices().len(),
+            Output::Runs => source.tasks(),
         };
         let equivalences = match output {
             Output::Runs => fragment.equivalence_properties().clone(),

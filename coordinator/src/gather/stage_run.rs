@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::array::RecordBatch;
+use bytes::Bytes;
 use datafusion::{
     execution::{SendableRecordBatchStream, TaskContext},
     physical_plan::{ExecutionPlan, execute_stream},
@@ -10,17 +11,17 @@ use datafusion::{
 use futures::{Stream, StreamExt, stream};
 use keyloom_common::{
     BlobId, Error, Result, TaskId, ipc,
-    plan::{FramePartition, FrameScanExec, encode_plan},
+    plan::{FramePartition, Slice, encode_plan},
     rpc::{Chunk, TaskOutput, Work, guarded},
     size::batch_bytes,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{JobContext, RemoteExec, Source};
+use super::{JobContext, RemoteExec, Source, held::HeldBlob};
 use crate::{
     dispatch::{Finished, StageEvent, StageHandle},
-    planner::{Slice, cut_out},
+    planner::Chain,
     scheduler::StageKind,
 };
 
@@ -46,14 +47,19 @@ pub(crate) struct StageRun {
     done: BTreeMap<u32, Finished>,
     next: u32,
     total: Option<u32>,
-    blobs: BTreeMap<u32, BlobId>,
+    /// What the tasks run, for as long as there are some.
+    fragments: Vec<HeldBlob>,
+    /// The rows of tasks that the coordinator feeds.
+    rows: BTreeMap<u32, HeldBlob>,
 }
 
 /// What the feeder says.
 #[derive(Debug)]
 enum Fed {
-    /// A task's rows are held under this name.
-    Blob(u32, BlobId),
+    /// This is what tasks run that follow.
+    Fragment(HeldBlob),
+    /// These are a task's rows.
+    Rows(u32, HeldBlob),
     /// There are this many tasks, or adding them failed.
     All(Result<u32>),
 }
@@ -69,17 +75,16 @@ impl StageRun {
         let feeder = Feeder {
             context: Arc::clone(&context),
             handle: handle.clone(),
-            fragment: Arc::clone(exec.fragment()),
-            slices: exec.source().slices().to_vec(),
             discard: exec.discards(),
             places: Arc::clone(&places),
             tx,
             next: 0,
         };
-        let rows = match exec.source() {
-            Source::Slices(_) => None,
-            Source::Rows(input) => {
-                Some(execute_stream(Arc::clone(input), Arc::clone(task_context))?)
+        let input = match exec.source() {
+            Source::Slices(chains) => Input::Slices(Arc::clone(chains)),
+            Source::Rows(rows) => {
+                let rows = execute_stream(Arc::clone(rows), Arc::clone(task_context))?;
+                Input::Rows(Arc::clone(exec.fragment()), rows)
             }
         };
         Ok(Self {
@@ -88,12 +93,13 @@ impl StageRun {
             handle,
             events,
             places,
-            feeder: AbortOnDropHandle::new(tokio::spawn(feeder.run(rows))),
+            feeder: AbortOnDropHandle::new(tokio::spawn(feeder.run(input))),
             fed,
             done: BTreeMap::new(),
             next: 0,
             total: None,
-            blobs: BTreeMap::new(),
+            fragments: Vec::new(),
+            rows: BTreeMap::new(),
         })
     }
 
@@ -140,9 +146,12 @@ impl StageRun {
 
     async fn progress(&mut self) -> Result<()> {
         tokio::select! {
+            // What is said of a task comes before its end, and is to be heard before.
+            biased;
             Some(fed) = self.fed.recv() => match fed {
-                Fed::Blob(task, blob) => {
-                    self.blobs.insert(task, blob);
+                Fed::Fragment(fragment) => self.fragments.push(fragment),
+                Fed::Rows(task, rows) => {
+                    self.rows.insert(task, rows);
                 }
                 Fed::All(total) => self.total = Some(total?),
             },
@@ -163,9 +172,7 @@ impl StageRun {
     fn consumed(&mut self, index: u32) {
         self.handle.consumed(TaskId { stage: self.handle.stage(), index });
         self.places.add_permits(1);
-        if let Some(blob) = self.blobs.remove(&index) {
-            self.context.blobs.forget(self.context.job, blob);
-        }
+        self.rows.remove(&index);
     }
 }
 
@@ -184,12 +191,18 @@ pub(super) fn chunks(task: u32, finished: Finished) -> impl Stream<Item = Result
     })
 }
 
+/// What the tasks of a stage are made of.
+enum Input {
+    /// Chains over slices of their input.
+    Slices(Arc<[Chain]>),
+    /// A fragment over rows that come.
+    Rows(Arc<dyn ExecutionPlan>, SendableRecordBatchStream),
+}
+
 /// Adds the tasks of a stage.
 struct Feeder {
     context: Arc<JobContext>,
     handle: StageHandle,
-    fragment: Arc<dyn ExecutionPlan>,
-    slices: Vec<Slice>,
     discard: bool,
     places: Arc<Semaphore>,
     tx: mpsc::UnboundedSender<Fed>,
@@ -197,11 +210,11 @@ struct Feeder {
 }
 
 impl Feeder {
-    async fn run(mut self, rows: Option<SendableRecordBatchStream>) {
+    async fn run(mut self, input: Input) {
         let feeding = async {
-            match rows {
-                None => self.feed_slices().await,
-                Some(rows) => self.feed_rows(rows).await,
+            match input {
+                Input::Slices(chains) => self.feed_slices(&chains).await,
+                Input::Rows(fragment, rows) => self.feed_rows(&fragment, rows).await,
             }
         };
         // Also a panic is told, or the run would wait for tasks that never come.
@@ -211,15 +224,22 @@ impl Feeder {
         let _ = self.tx.send(Fed::All(fed.map(|()| self.next)));
     }
 
-    async fn feed_slices(&mut self) -> Result<()> {
-        for slice in std::mem::take(&mut self.slices) {
-            let fragment = cut_out(&self.fragment, slice)?;
-            self.add(&fragment).await?;
+    async fn feed_slices(&mut self, chains: &[Chain]) -> Result<()> {
+        for chain in chains {
+            let plan = self.hold(encode_plan(&chain.plan)?, Fed::Fragment)?;
+            for slice in chain.slices() {
+                self.add(plan, &slice?).await?;
+            }
         }
         Ok(())
     }
 
-    async fn feed_rows(&mut self, mut rows: SendableRecordBatchStream) -> Result<()> {
+    async fn feed_rows(
+        &mut self,
+        fragment: &Arc<dyn ExecutionPlan>,
+        mut rows: SendableRecordBatchStream,
+    ) -> Result<()> {
+        let plan = self.hold(encode_plan(fragment)?, Fed::Fragment)?;
         let (max_rows, max_bytes) =
             (self.context.settings.slice_rows, self.context.settings.slice_bytes);
         let (mut batches, mut pending_rows, mut bytes) = (Vec::new(), 0, 0);
@@ -234,29 +254,37 @@ impl Feeder {
                 bytes += batch_bytes(&piece);
                 batches.push(piece);
                 if pending_rows >= max_rows || bytes >= max_bytes {
-                    self.add_rows(&std::mem::take(&mut batches)).await?;
+                    self.add_rows(plan, &std::mem::take(&mut batches)).await?;
                     (pending_rows, bytes) = (0, 0);
                 }
             }
         }
-        if pending_rows > 0 { self.add_rows(&batches).await } else { Ok(()) }
+        if pending_rows > 0 { self.add_rows(plan, &batches).await } else { Ok(()) }
     }
 
-    async fn add_rows(&mut self, batches: &[RecordBatch]) -> Result<()> {
+    async fn add_rows(&mut self, plan: BlobId, batches: &[RecordBatch]) -> Result<()> {
         let Some(first) = batches.first() else { return Ok(()) };
         let stream = ipc::encode_all(&first.schema(), batches)?;
         let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
-        let blob = self.context.blobs.put_for_job(self.context.job, stream)?;
-        let _ = self.tx.send(Fed::Blob(self.next, blob));
-        let fragment = with_rows(&self.fragment, FramePartition { blob, rows })?;
-        self.add(&fragment).await
+        let task = self.next;
+        let blob = self.hold(stream, |held| Fed::Rows(task, held))?;
+        self.add(plan, &Slice::Frame(FramePartition { blob, rows }, None)).await
     }
 
-    async fn add(&mut self, fragment: &Arc<dyn ExecutionPlan>) -> Result<()> {
+    /// Holds bytes for workers, for as long as the run has what is said of them.
+    fn hold(&self, bytes: Bytes, fed: impl FnOnce(HeldBlob) -> Fed) -> Result<BlobId> {
+        let held = HeldBlob::new(&self.context, bytes)?;
+        let id = held.id();
+        let _ = self.tx.send(fed(held));
+        Ok(id)
+    }
+
+    async fn add(&mut self, plan: BlobId, slice: &Slice) -> Result<()> {
         let place = self.places.acquire().await;
         place.map_err(|_| Error::cancelled("the stage was stopped"))?.forget();
         let work = Work::Fragment {
-            plan: encode_plan(fragment)?.into(),
+            plan,
+            slice: slice.encode()?.into(),
             batch_rows: self.context.batch_rows,
             discard: self.discard,
         };
@@ -267,17 +295,4 @@ impl Feeder {
         tokio::task::yield_now().await;
         Ok(())
     }
-}
-
-/// The fragment over rows that the coordinator holds.
-fn with_rows(
-    fragment: &Arc<dyn ExecutionPlan>,
-    rows: FramePartition,
-) -> Result<Arc<dyn ExecutionPlan>> {
-    if let Some(frame) = fragment.downcast_ref::<FrameScanExec>() {
-        return Ok(Arc::new(frame.with_partitions(vec![rows])?));
-    }
-    let children = fragment.children().into_iter().map(|child| with_rows(child, rows));
-    let children = children.collect::<Result<Vec<_>>>()?;
-    Ok(Arc::clone(fragment).with_new_children(children)?)
 }

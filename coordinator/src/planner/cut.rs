@@ -26,10 +26,10 @@ use datafusion::{
 };
 use keyloom_common::{
     lookup::KvLookupExec,
-    plan::{FrameScanExec, InputScanExec},
+    plan::{FramePartition, FrameScanExec, InputScanExec},
 };
 
-use super::{Grain, slices};
+use super::{Grain, chains};
 use crate::gather::{ConcatExec, Output, RemoteExec, Source};
 
 /// The part of a plan for the coordinator; its leaves are fragments for workers. With `discard`, the
@@ -64,11 +64,11 @@ impl Cutter {
     fn plan(&mut self, plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
         if is_fragment(&plan) {
             // Rows that the coordinator would only pass to itself need no worker.
-            return Ok(if needs_worker(&plan)? {
+            return if needs_worker(&plan)? {
                 self.sliced(plan, Output::Ordered)
             } else {
-                plan
-            });
+                Ok(plan)
+            };
         }
         if let Some(merge) = plan.downcast_ref::<CoalescePartitionsExec>()
             && merge.fetch().is_none()
@@ -77,7 +77,7 @@ impl Cutter {
         }
         if plan.is::<SortPreservingMergeExec>() && is_fragment(plan.children()[0]) {
             let runs = Arc::clone(plan.children()[0]);
-            let remote = self.sliced(runs, Output::Runs);
+            let remote = self.sliced(runs, Output::Runs)?;
             return plan.with_new_children(vec![remote]);
         }
         if let Some(lookup) = lowest_lookup(&plan) {
@@ -106,7 +106,7 @@ impl Cutter {
         let input = self.single(Arc::clone(lookup.children()[0]))?;
         let schema = input.schema();
         let leaf: Arc<dyn ExecutionPlan> =
-            Arc::new(FrameScanExec::try_new(vec![RemoteExec::ANY_ROWS], schema, None)?);
+            Arc::new(FrameScanExec::try_new(vec![FramePartition::NONE], schema, None)?);
         let fragment = replace_input(plan, lookup, leaf)?;
         Ok(self.remote(fragment, Source::Rows(input), Output::Ordered))
     }
@@ -115,9 +115,9 @@ impl Cutter {
         &mut self,
         fragment: Arc<dyn ExecutionPlan>,
         output: Output,
-    ) -> Arc<dyn ExecutionPlan> {
-        let slices = slices(&fragment, self.grain);
-        self.remote(fragment, Source::Slices(slices.into()), output)
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let chains = chains(&fragment, self.grain)?;
+        Ok(self.remote(fragment, Source::Slices(chains.into()), output))
     }
 
     fn remote(

@@ -8,7 +8,7 @@
 //!    lookup nodes; [`KeepOrder`], the second, keeps the sorts that limits count by.
 //! 4. [`ChooseAccess`], the last physical rule, chooses how each fetch reaches its store's rows.
 //! 5. [`cut`] divides the physical plan into fragments for workers and the part above them, and
-//!    [`slices`] a fragment into tasks.
+//!    [`chains`] a fragment into tasks.
 
 mod access;
 mod calls;
@@ -35,4 +35,4 @@ pub use fields::ReadFields;
 pub use lift::LiftCalls;
 pub use offset::KeepOrder;
 pub use rule::PlanLookups;
-pub(crate) use slice::{Grain, Slice, cut_out, slices};
+pub(crate) use slice::{Chain, Grain, chains};

@@ -1,24 +1,21 @@
-//! Cutting a fragment into tasks: each is the same plan over a slice of the input.
+//! Cutting a fragment into tasks: each is a chain of the fragment's operators over a slice of its
+//! input.
 //!
-//! A slice is one partition of the fragment or, where a partition is known to hold many rows (a
-//! Parquet row group cannot be cut smaller) or its lookups are expected to answer with many bytes, a
-//! range of its rows. Except in a frame or a single row group, a task then reads the rows before its
-//! range, too, and drops them, so there is a bound on the ranges of a partition.
+//! A fragment has a chain for each input that its unions put together; most have one. A slice is a
+//! partition of a chain's leaf or, where a partition is known to hold many rows (a Parquet row group
+//! cannot be cut smaller) or its lookups are expected to answer with many bytes, some of its rows.
+//! Except in a frame or a single row group, a task then reads the rows before these, too, and drops
+//! them, so there is a bound on the slices of a partition.
 
 use std::sync::Arc;
 
-use datafusion::{
-    error::Result,
-    physical_plan::{
-        ExecutionPlan, ExecutionPlanProperties,
-        limit::{GlobalLimitExec, LocalLimitExec},
-        union::UnionExec,
-    },
+use datafusion::physical_plan::{
+    ExecutionPlan, ExecutionPlanProperties, limit::LocalLimitExec, union::UnionExec,
 };
 use keyloom_common::{
-    Error,
+    Error, Result,
     lookup::{Fetch, KvLookupExec},
-    plan::{FrameScanExec, InputScanExec, RowRange, ScanPartition},
+    plan::{FrameScanExec, InputScanExec, RowRange, Slice, without_input},
 };
 
 /// How finely partitions are cut.
@@ -34,144 +31,143 @@ pub(crate) struct Grain {
     pub(crate) answer_slices: usize,
 }
 
-/// The input of one task.
+/// One chain of a fragment's operators, and the slices that tasks run it over.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    /// The operators, above a leaf that reads nothing.
+    pub(crate) plan: Arc<dyn ExecutionPlan>,
+    /// The leaf with all that it reads.
+    leaf: Arc<dyn ExecutionPlan>,
+    cuts: Vec<Cut>,
+}
+
+/// Where a slice is: in a partition, all of it or some rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Slice {
+struct Cut {
     partition: usize,
     rows: Option<RowRange>,
 }
 
-/// The slices of a fragment, in the order of their rows.
-pub(crate) fn slices(fragment: &Arc<dyn ExecutionPlan>, grain: Grain) -> Vec<Slice> {
-    let partitions = 0..fragment.output_partitioning().partition_count();
-    partitions.flat_map(|partition| slices_of(fragment, partition, grain)).collect()
-}
-
-fn slices_of(fragment: &Arc<dyn ExecutionPlan>, partition: usize, grain: Grain) -> Vec<Slice> {
-    let whole = vec![Slice { partition, rows: None }];
-    let Some(branch) = branch(fragment, partition) else { return whole };
-    let count = branch.slices_by_rows(grain).max(branch.slices_by_answers(grain));
-    if count <= 1 {
-        return whole;
+/// The chains of a fragment and their slices, in the order of their rows.
+pub(crate) fn chains(fragment: &Arc<dyn ExecutionPlan>, grain: Grain) -> Result<Vec<Chain>> {
+    let mut chains = uncut(fragment)?;
+    for chain in &mut chains {
+        chain.cuts = Lookups::of(&chain.plan).cuts(&chain.leaf, grain);
     }
-    let length = branch.rows.div_ceil(count);
-    let count = branch.rows.div_ceil(length);
-    let range = |index| RowRange {
-        start: index * length,
-        // The last one goes to the end, whatever was known before.
-        length: (index + 1 < count).then_some(length),
-    };
-    (0..count).map(|index| Slice { partition, rows: Some(range(index)) }).collect()
+    Ok(chains)
 }
 
-/// What is known of a partition of a fragment.
-struct Branch {
-    /// The rows of its input that are wanted.
-    rows: usize,
-    /// Whether the input is a frame: whoever made it has cut it by rows.
-    is_frame: bool,
+impl Chain {
+    /// How many slices there are.
+    pub(crate) fn tasks(&self) -> usize {
+        self.cuts.len()
+    }
+
+    /// The slices, in the order of their rows.
+    pub(crate) fn slices(&self) -> impl Iterator<Item = Result<Slice>> {
+        self.cuts.iter().map(|cut| Slice::of(&self.leaf, cut.partition, cut.rows))
+    }
+}
+
+/// The chains of a fragment, not cut yet.
+fn uncut(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<Chain>> {
+    let mut chains = Vec::new();
+    match plan.children().as_slice() {
+        [] => {
+            let (bare, leaf) = (without_input(plan), Arc::clone(plan));
+            chains.push(Chain { plan: bare, leaf, cuts: Vec::new() });
+        }
+        // The partitions of a union are those of its inputs, one after the other.
+        inputs if plan.is::<UnionExec>() => {
+            for input in inputs {
+                chains.extend(uncut(input)?);
+            }
+        }
+        [input] => {
+            chains = uncut(input)?;
+            for chain in &mut chains {
+                let below = Arc::clone(&chain.plan);
+                chain.plan = Arc::clone(plan).with_new_children(vec![below])?;
+            }
+        }
+        _ => {
+            let node = plan.name();
+            return Err(Error::internal(format!("{node} in a fragment has several inputs")));
+        }
+    }
+    Ok(chains)
+}
+
+/// What is known of the lookups of a chain.
+#[derive(Debug, Default)]
+struct Lookups {
     /// Whether only some of the rows may be wanted: each slice would look so many up.
-    is_limited: bool,
-    /// The bytes that its lookups are expected to add to a row.
+    are_limited: bool,
+    /// The bytes that they are expected to add to a row.
     answer_bytes: u64,
 }
 
-impl Branch {
-    fn of(rows: usize, is_frame: bool) -> Self {
-        Self { rows, is_frame, is_limited: false, answer_bytes: 0 }
+impl Lookups {
+    fn of(chain: &Arc<dyn ExecutionPlan>) -> Self {
+        let children = chain.children();
+        let Some(input) = children.first() else { return Self::default() };
+        let mut known = Self::of(input);
+        known.are_limited |= chain.is::<LocalLimitExec>();
+        if let Some(lookup) = chain.downcast_ref::<KvLookupExec>() {
+            let fetches = lookup.waves().iter().flat_map(|wave| &wave.fetches);
+            known.answer_bytes += fetches.map(Fetch::answer_bytes).sum::<u64>();
+        }
+        known
     }
 
-    fn slices_by_rows(&self, grain: Grain) -> usize {
-        if self.is_frame { 1 } else { self.rows.div_ceil(grain.rows.max(1)).min(grain.row_slices) }
+    fn cuts(&self, leaf: &Arc<dyn ExecutionPlan>, grain: Grain) -> Vec<Cut> {
+        let partitions = 0..leaf.output_partitioning().partition_count();
+        let cuts = partitions.flat_map(|partition| self.cuts_of(leaf, partition, grain));
+        cuts.collect()
     }
 
-    fn slices_by_answers(&self, grain: Grain) -> usize {
-        if self.is_limited {
+    fn cuts_of(&self, leaf: &Arc<dyn ExecutionPlan>, partition: usize, grain: Grain) -> Vec<Cut> {
+        let whole = vec![Cut { partition, rows: None }];
+        let Some(rows) = known_rows(leaf, partition) else { return whole };
+        // Whoever made a frame has cut it by rows.
+        let by_rows = if leaf.is::<FrameScanExec>() { 1 } else { cuts_by_rows(rows, grain) };
+        let count = by_rows.max(self.cuts_by_answers(rows, grain));
+        if count <= 1 {
+            return whole;
+        }
+        let length = rows.div_ceil(count);
+        let count = rows.div_ceil(length);
+        let range = |index| RowRange {
+            start: index * length,
+            // The last one goes to the end, whatever was known before.
+            length: (index + 1 < count).then_some(length),
+        };
+        (0..count).map(|index| Cut { partition, rows: Some(range(index)) }).collect()
+    }
+
+    fn cuts_by_answers(&self, rows: usize, grain: Grain) -> usize {
+        if self.are_limited {
             return 1;
         }
-        let bytes = self.answer_bytes.saturating_mul(self.rows as u64);
-        let slices = bytes.div_ceil(grain.answer_bytes.max(1));
-        usize::try_from(slices).unwrap_or(usize::MAX).min(grain.answer_slices).min(self.rows)
+        let bytes = self.answer_bytes.saturating_mul(rows as u64);
+        let cuts = bytes.div_ceil(grain.answer_bytes.max(1));
+        usize::try_from(cuts).unwrap_or(usize::MAX).min(grain.answer_slices).min(rows)
     }
 }
 
-/// The branch that ends in a partition's input, if that is a frame or files that all say how many
-/// rows they hold.
-fn branch(plan: &Arc<dyn ExecutionPlan>, partition: usize) -> Option<Branch> {
-    if let Some(frame) = plan.downcast_ref::<FrameScanExec>() {
-        return Some(Branch::of(frame.partitions().get(partition)?.rows as usize, true));
-    }
-    if let Some(scan) = plan.downcast_ref::<InputScanExec>() {
-        let rows = scan.partitions().get(partition)?.known_rows()? as usize;
-        return Some(Branch::of(rows.min(scan.limit().unwrap_or(usize::MAX)), false));
-    }
-    if plan.is::<UnionExec>() {
-        let (input, partition) = input_of_union(plan, partition)?;
-        return branch(input, partition);
-    }
-    let children = plan.children();
-    let [input] = children.as_slice() else { return None };
-    let mut branch = branch(input, partition)?;
-    branch.is_limited |= plan.is::<LocalLimitExec>();
-    if let Some(lookup) = plan.downcast_ref::<KvLookupExec>() {
-        let fetches = lookup.waves().iter().flat_map(|wave| &wave.fetches);
-        branch.answer_bytes += fetches.map(Fetch::answer_bytes).sum::<u64>();
-    }
-    Some(branch)
+fn cuts_by_rows(rows: usize, grain: Grain) -> usize {
+    rows.div_ceil(grain.rows.max(1)).min(grain.row_slices)
 }
 
-/// The fragment over one slice.
-pub(crate) fn cut_out(
-    fragment: &Arc<dyn ExecutionPlan>,
-    slice: Slice,
-) -> Result<Arc<dyn ExecutionPlan>> {
-    narrow(fragment, slice.partition, slice.rows)
-}
-
-fn narrow(
-    plan: &Arc<dyn ExecutionPlan>,
-    partition: usize,
-    rows: Option<RowRange>,
-) -> Result<Arc<dyn ExecutionPlan>> {
-    if let Some(frame) = plan.downcast_ref::<FrameScanExec>() {
-        let only = frame.with_partitions(vec![frame.partitions()[partition]])?;
-        return Ok(limited(Arc::new(only), rows));
+/// How many rows are wanted of a partition, if it is a frame's, or of files that all say how many
+/// they hold.
+fn known_rows(leaf: &Arc<dyn ExecutionPlan>, partition: usize) -> Option<usize> {
+    if let Some(frame) = leaf.downcast_ref::<FrameScanExec>() {
+        return Some(frame.partitions().get(partition)?.rows as usize);
     }
-    if let Some(scan) = plan.downcast_ref::<InputScanExec>() {
-        let slices = scan.partitions()[partition].slices.clone();
-        return Ok(Arc::new(scan.with_partitions(vec![ScanPartition { slices, rows }])));
-    }
-    if plan.is::<UnionExec>() {
-        let (input, partition) = input_of_union(plan, partition)
-            .ok_or_else(|| Error::internal(format!("a union has no partition {partition}")))?;
-        return narrow(input, partition, rows);
-    }
-    let children = plan.children();
-    let [input] = children.as_slice() else { return Ok(Arc::clone(plan)) };
-    Arc::clone(plan).with_new_children(vec![narrow(input, partition, rows)?])
-}
-
-fn limited(scan: Arc<dyn ExecutionPlan>, rows: Option<RowRange>) -> Arc<dyn ExecutionPlan> {
-    match rows {
-        Some(rows) => Arc::new(GlobalLimitExec::new(scan, rows.start, rows.length)),
-        None => scan,
-    }
-}
-
-/// The partitions of a union are those of its inputs, one after the other.
-fn input_of_union(
-    plan: &Arc<dyn ExecutionPlan>,
-    partition: usize,
-) -> Option<(&Arc<dyn ExecutionPlan>, usize)> {
-    let mut before = 0;
-    for input in plan.children() {
-        let partitions = input.output_partitioning().partition_count();
-        if partition < before + partitions {
-            return Some((input, partition - before));
-        }
-        before += partitions;
-    }
-    None
+    let scan = leaf.downcast_ref::<InputScanExec>()?;
+    let rows = scan.partitions().get(partition)?.known_rows()? as usize;
+    Some(rows.min(scan.limit().unwrap_or(usize::MAX)))
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use std::{
 
 use keyloom_common::{
     AttemptId, BlobId, Error, Result, WorkerId,
-    rpc::{BlobPart, Chunk, Order, TaskOutput, Work, WorkerApi, WorkerInfo, guarded},
+    rpc::{BlobPart, Chunk, Order, TaskOutput, Work, WorkerApi, WorkerInfo, bincode, guarded},
 };
+use serde::Serialize;
 use tarpc::context::Context;
 use tokio::sync::mpsc;
 
@@ -49,13 +50,20 @@ impl Outbox {
 /// About the bytes of an order.
 fn order_bytes(order: &Order) -> usize {
     const NAMES: usize = 256;
-    match order {
+    let work = match order {
         Order::Start(assignment) => match &assignment.work {
-            Work::Fragment { plan, .. } => plan.bytes().len() + NAMES,
-            Work::DescribeStore(_) | Work::DescribeInput(..) => NAMES,
+            Work::Fragment { slice, .. } => slice.bytes().len(),
+            Work::DescribeStore(spec) => encoded_bytes(spec),
+            Work::DescribeInput(spec, _) => encoded_bytes(spec),
         },
-        Order::Stop(_) => NAMES,
-    }
+        Order::Stop(_) => 0,
+    };
+    NAMES + work
+}
+
+/// What cannot be encoded does not travel.
+fn encoded_bytes(value: &impl Serialize) -> usize {
+    bincode::encode(value).map_or(0, |bytes| bytes.len())
 }
 
 /// One connection of a worker.

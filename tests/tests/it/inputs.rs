@@ -4,6 +4,7 @@ mod cutting;
 mod fresh;
 mod lance;
 mod many;
+mod many_tasks;
 
 use std::{fs, fs::File, io::Write};
 

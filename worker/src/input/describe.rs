@@ -89,8 +89,7 @@ impl Inputs {
             Format::Csv => csv_contents(&store, &files, spec, &given).await,
             Format::Json => json_contents(&store, &files, spec, &given).await,
             Format::Parquet => {
-                let footers = self.footers(&location);
-                let look = |meta| parquet::look(&store, &footers, meta);
+                let look = |meta| parquet::look(&self.ends, &location, &store, meta);
                 looked_into(&files, &some, Layout::Parquet, &given, look).await
             }
             Format::Arrow => {

@@ -17,28 +17,15 @@ mod scan;
 mod stores;
 mod text;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use chrono::DateTime;
-use datafusion::{
-    error::DataFusionError,
-    execution::{
-        cache::{DefaultFilesMetadataCache, cache_manager::FileMetadataCache},
-        runtime_env::RuntimeEnv,
-    },
-};
+use datafusion::{error::DataFusionError, execution::runtime_env::RuntimeEnv};
 use keyloom_common::{Error, ErrorKind, Result, input::Location, plan::FileSlice};
 use object_store::{ObjectMeta, path::Path};
 
-use self::stores::ObjectStores;
+use self::{parquet::Ends, stores::ObjectStores};
 use crate::store::{OpenStores, Patience};
-
-/// Bytes of what is kept of the ends of Parquet files, for each location.
-const FOOTER_CACHE_BYTES: usize = 64 << 20;
 
 /// How long one read of a mebibyte or two of local files may take, where they are read past the
 /// object store: disks that spin up, and file systems of other machines that restart, take less.
@@ -51,8 +38,7 @@ pub(crate) struct Inputs {
     /// Lance datasets that are open, stores among them.
     lance: Arc<OpenStores>,
     runtime: Arc<RuntimeEnv>,
-    /// By location: a path alone does not name a file.
-    footers: Mutex<HashMap<Location, Arc<dyn FileMetadataCache>>>,
+    ends: Arc<Ends>,
 }
 
 impl Inputs {
@@ -62,15 +48,7 @@ impl Inputs {
         runtime: Arc<RuntimeEnv>,
     ) -> Self {
         let stores = ObjectStores::new(profiles, Patience::of(lance.settings()));
-        Self { stores, lance, runtime, footers: Mutex::default() }
-    }
-
-    /// The ends of Parquet files that were read.
-    fn footers(&self, location: &Location) -> Arc<dyn FileMetadataCache> {
-        let mut footers = self.footers.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = footers.entry(location.clone());
-        let new = || Arc::new(DefaultFilesMetadataCache::new(FOOTER_CACHE_BYTES)) as _;
-        Arc::clone(known.or_insert_with(new))
+        Self { stores, lance, runtime, ends: Arc::new(Ends::new()) }
     }
 }
 

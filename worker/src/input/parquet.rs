@@ -1,7 +1,11 @@
 //! Parquet: row groups are pieces, and what cannot hold the wanted rows is passed over.
 //!
-//! DataFusion's source does the reading. What it does not know is told here: which rows of a row
-//! group a task is to read, and which file and row groups were at fault.
+//! DataFusion's source does the reading. What it does not know is told here: what the ends of files
+//! say ([`ends`]), which rows of a row group a task is to read, and which file and row groups were
+//! at fault.
+
+mod ends;
+mod known;
 
 use std::{ops::Range, sync::Arc};
 
@@ -18,20 +22,15 @@ use datafusion::{
         listing::PartitionedFile,
         physical_plan::{
             FileGroup, FileScanConfigBuilder, ParquetSource,
-            parquet::{
-                CachedParquetFileReaderFactory, ParquetAccessPlan, RowGroupAccess,
-                metadata::DFParquetMetadata,
-            },
+            parquet::{ParquetAccessPlan, RowGroupAccess},
         },
         source::DataSourceExec,
         table_schema::TableSchema,
     },
-    execution::{
-        TaskContext, cache::cache_manager::FileMetadataCache, object_store::ObjectStoreUrl,
-    },
+    execution::{TaskContext, object_store::ObjectStoreUrl},
     parquet::{
         arrow::arrow_reader::{RowSelection, RowSelector},
-        file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData},
+        file::metadata::{ParquetMetaData, RowGroupMetaData},
     },
     physical_expr::{
         PhysicalExpr, conjunction_opt, expressions::Column, split_conjunction,
@@ -42,67 +41,43 @@ use datafusion::{
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use keyloom_common::{
     Error, Result,
-    input::Piece,
+    input::{Location, Piece},
     plan::{FileSlice, ScanTable},
 };
 use object_store::{ObjectMeta, ObjectStore};
 
+pub(super) use self::ends::Ends;
+use self::{ends::start_of, known::KnownEnds};
 use super::{adapt::check_fits, hive, object_meta};
 
 /// The unit of INT96 timestamps. Nanoseconds, which Arrow takes them for, end in the year 2262.
 const INT96: TimeUnit = TimeUnit::Microsecond;
 const INT96_NAME: &str = "us";
 
-/// How many bytes of a file's end are read at once: most ends are shorter, and small files are read
-/// whole.
-const END_BYTES: usize = 64 << 10;
-
 /// The columns of a file, and its row groups.
 pub(super) async fn look(
+    ends: &Ends,
+    location: &Location,
     store: &Arc<dyn ObjectStore>,
-    footers: &Arc<dyn FileMetadataCache>,
     meta: &ObjectMeta,
 ) -> Result<(Schema, Vec<Piece>)> {
-    let reader = footer(store, footers, meta).with_page_index_policy(Some(PageIndexPolicy::Skip));
-    let metadata = reader.fetch_metadata().await?;
+    let end = ends.get(location, store, meta).await?;
+    let metadata = end.metadata();
     if metadata.file_metadata().schema_descr().num_columns() == 0 {
         return Err(Error::invalid("it has no columns"));
     }
-    let schema = reader.fetch_schema().await?.with_metadata(Default::default());
+    let schema = end.schema()?.with_metadata(Default::default());
     let piece = |(index, group): (usize, &RowGroupMetaData)| {
-        let start = if index == 0 { 0 } else { u64::try_from(start_of(group)?).ok()? };
+        let start = if index == 0 { 0 } else { start_of(group)? };
         Some(Piece { start, rows: u64::try_from(group.num_rows()).ok(), lines_before: 0 })
     };
     Ok((schema, metadata.row_groups().iter().enumerate().filter_map(piece).collect()))
 }
 
-/// The end of a file. Those that are kept are compared by size and time; another e-tag is another
-/// file, too.
-fn footer<'a>(
-    store: &'a Arc<dyn ObjectStore>,
-    footers: &Arc<dyn FileMetadataCache>,
-    meta: &'a ObjectMeta,
-) -> DFParquetMetadata<'a> {
-    let kept = footers.get(&meta.location);
-    if kept.is_some_and(|kept| kept.meta.e_tag != meta.e_tag) {
-        footers.remove(&meta.location);
-    }
-    DFParquetMetadata::new(store.as_ref(), meta)
-        .with_file_metadata_cache(Some(Arc::clone(footers)))
-        .with_metadata_size_hint(Some(END_BYTES))
-        .with_coerce_int96(Some(INT96))
-}
-
-/// Where DataFusion takes a row group to start: at its first column's first page.
-fn start_of(group: &RowGroupMetaData) -> Option<i64> {
-    let column = group.columns().first()?;
-    Some(column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset()))
-}
-
 /// How the slices of a partition are read.
 pub(super) struct Reader {
     pub(super) store: Arc<dyn ObjectStore>,
-    pub(super) footers: Arc<dyn FileMetadataCache>,
+    pub(super) ends: Arc<Ends>,
     pub(super) table: Arc<ScanTable>,
     /// The wanted columns of the table.
     pub(super) projection: Vec<usize>,
@@ -110,6 +85,15 @@ pub(super) struct Reader {
     pub(super) predicate: Option<Arc<dyn PhysicalExpr>>,
     /// Finds the store above under any URL.
     pub(super) context: Arc<TaskContext>,
+}
+
+/// A slice that is to be opened.
+pub(super) struct Looked {
+    pub(super) file: PartitionedFile,
+    /// Its row groups, by their places in the file.
+    groups: Vec<usize>,
+    /// What the end of the file says of these, which goes with the file.
+    metadata: Arc<ParquetMetaData>,
 }
 
 /// The rows of a slice.
@@ -138,10 +122,9 @@ impl Reader {
         slice: &FileSlice,
         rows: Option<Range<usize>>,
     ) -> Result<Opened> {
-        let (mut file, metadata) = self.look(slice).await?;
-        let groups = row_groups(slice, &metadata);
+        let Looked { mut file, groups, metadata } = self.look(slice).await?;
         let counted = rows.is_some();
-        let access = rows.and_then(|rows| access_plan(&metadata, &groups, rows));
+        let access = rows.and_then(|rows| access_plan(&metadata, rows));
         let selected = access.is_some();
         // Rows that are counted afterwards must all be there.
         let predicate = self.predicate.as_ref().filter(|_| selected || !counted);
@@ -163,20 +146,19 @@ impl Reader {
     }
 
     /// Looks whether a slice is of a file that fits the table.
-    pub(super) async fn look(
-        &self,
-        slice: &FileSlice,
-    ) -> Result<(PartitionedFile, Arc<ParquetMetaData>)> {
+    pub(super) async fn look(&self, slice: &FileSlice) -> Result<Looked> {
         let meta = object_meta(slice)?;
-        let reader = footer(&self.store, &self.footers, &meta);
-        let metadata = reader.fetch_metadata().await?;
+        let end = self.ends.with_pages(&self.table.location, &self.store, &meta).await?;
         if slice.rows.is_none() {
-            check_fits(&reader.fetch_schema().await?, &self.table.file_schema)?;
+            check_fits(&end.schema()?, &self.table.file_schema)?;
         }
-        let file = PartitionedFile::new_from_meta(meta)
+        let groups = end.groups(&slice.bytes);
+        let metadata = end.only(&groups);
+        let mut file = PartitionedFile::new_from_meta(meta)
             .with_range(slice.bytes.start.cast_signed(), slice.bytes.end.cast_signed())
             .with_partition_values(hive::scalars(&self.table.partition_schema, slice)?);
-        Ok((file, metadata))
+        file.extensions.insert_arc(Arc::clone(&metadata));
+        Ok(Looked { file, groups, metadata })
     }
 
     fn plan(
@@ -189,12 +171,9 @@ impl Reader {
         let mut options = TableParquetOptions::default();
         options.global.coerce_int96 = Some(INT96_NAME.to_owned());
         options.global.schema_force_view_types = false;
-        let readers =
-            CachedParquetFileReaderFactory::new(Arc::clone(&self.store), Arc::clone(&self.footers));
         let mut source = ParquetSource::new(schema)
-            .with_metadata_size_hint(END_BYTES)
             .with_table_parquet_options(options)
-            .with_parquet_file_reader_factory(Arc::new(readers));
+            .with_parquet_file_reader_factory(Arc::new(KnownEnds::of(&self.store)));
         let pruning = predicate.map(|predicate| self.pruning(predicate)).transpose()?;
         if let Some(pruning) = pruning.flatten() {
             source = source.with_predicate(pruning);
@@ -242,16 +221,6 @@ fn has_floats(data_type: &DataType) -> bool {
     }
 }
 
-/// The row groups that start in a slice.
-fn row_groups(slice: &FileSlice, metadata: &ParquetMetaData) -> Vec<usize> {
-    let starts_here = |group: &RowGroupMetaData| {
-        let start = start_of(group).and_then(|start| u64::try_from(start).ok());
-        start.is_some_and(|start| slice.bytes.contains(&start))
-    };
-    let groups = metadata.row_groups().iter().enumerate();
-    groups.filter(|(_, group)| starts_here(group)).map(|(index, _)| index).collect()
-}
-
 fn named(groups: &[usize]) -> String {
     match groups {
         [] => "no row group".to_owned(),
@@ -261,20 +230,14 @@ fn named(groups: &[usize]) -> String {
 }
 
 /// Reads only some rows of a row group, if that is all that is read.
-fn access_plan(
-    metadata: &ParquetMetaData,
-    groups: &[usize],
-    wanted: Range<usize>,
-) -> Option<ParquetAccessPlan> {
-    let [group] = *groups else { return None };
-    let rows = usize::try_from(metadata.row_group(group).num_rows()).ok()?;
+fn access_plan(metadata: &ParquetMetaData, wanted: Range<usize>) -> Option<ParquetAccessPlan> {
+    let [group] = metadata.row_groups() else { return None };
+    let rows = usize::try_from(group.num_rows()).ok()?;
     let (start, end) = (wanted.start.min(rows), wanted.end.min(rows));
     let selection = RowSelection::from(vec![
         RowSelector::skip(start),
         RowSelector::select(end.saturating_sub(start)),
         RowSelector::skip(rows - end.max(start)),
     ]);
-    let mut access = ParquetAccessPlan::new_none(metadata.num_row_groups());
-    access.set(group, RowGroupAccess::Selection(selection));
-    Some(access)
+    Some(ParquetAccessPlan::new(vec![RowGroupAccess::Selection(selection)]))
 }

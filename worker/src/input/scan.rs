@@ -98,7 +98,7 @@ impl Inputs {
         let asked = partition.rows.is_none() || partition.slices.len() == 1;
         Ok(parquet::Reader {
             store: Arc::new(pinned.clone()),
-            footers: self.footers(&node.table().location),
+            ends: Arc::clone(&self.ends),
             table: Arc::clone(node.table()),
             projection: node.projection().to_vec(),
             predicate: node.predicate().filter(|_| asked).cloned(),

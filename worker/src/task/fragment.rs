@@ -1,16 +1,19 @@
-//! Running a fragment: decode the plan, execute its one partition, hand out the rows as chunks.
+//! Running a fragment over a slice: execute its one partition, hand out the rows as chunks.
 
 use std::{future::Future, sync::Arc};
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::{
+    execution::{SendableRecordBatchStream, TaskContext},
+    physical_plan::ExecutionPlan,
+};
 use futures::StreamExt;
 use keyloom_common::{
     BlobId, Error, Result,
     lookup::KvLookupExec,
     memory::MemoryBudget,
-    plan::{FragmentRuntime, InputScanExec, decode_plan},
+    plan::{FragmentRuntime, InputScanExec},
     report::PlanMetrics,
     rpc::{Chunk, ChunkWriter, TaskOutput},
 };
@@ -74,7 +77,7 @@ pub(super) struct Out<'a> {
 }
 
 pub(super) async fn run<F>(
-    plan: &[u8],
+    plan: &dyn ExecutionPlan,
     context: &Arc<TaskContext>,
     out: Out<'_>,
     deliver: impl Fn(u32, Chunk) -> F + Send + Sync,
@@ -82,7 +85,6 @@ pub(super) async fn run<F>(
 where
     F: Future<Output = Result<()>> + Send,
 {
-    let plan = decode_plan(plan, context)?;
     let Out { in_process, chunk_bytes, discard, memory } = out;
     let mut writer = ChunkWriter::try_new(&plan.schema(), in_process, chunk_bytes)?;
     let mut batches = plan.execute(0, Arc::clone(context))?;
@@ -103,5 +105,5 @@ where
         deliver(chunks, chunk).await?;
         chunks += 1;
     }
-    Ok(TaskOutput::Rows { chunks, rows, metrics: PlanMetrics::of(plan.as_ref()) })
+    Ok(TaskOutput::Rows { chunks, rows, metrics: PlanMetrics::of(plan) })
 }

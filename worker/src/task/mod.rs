@@ -1,18 +1,22 @@
 //! Running one piece of work: a fragment, or a look at a store or an input.
 
 mod fragment;
+mod fragments;
 mod operators;
 
 use std::{future::Future, sync::Arc};
 
 use datafusion::{
-    execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
+    execution::{
+        TaskContext,
+        runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
+    },
     prelude::{SessionConfig, SessionContext},
 };
 use keyloom_common::{
     Result,
     functions::OctetLength,
-    plan::FragmentRuntimeHandle,
+    plan::{FragmentRuntimeHandle, Slice, with_slice},
     rpc::{Chunk, TaskOutput, Work},
     spill_folder::{SpillFolder, disk_manager},
     store::ResolvedStore,
@@ -25,6 +29,7 @@ use crate::{
     store::{BlobSource, OpenStores, StoreEnv},
 };
 use fragment::{Out, Runtime};
+use fragments::Fragments;
 use operators::Operators;
 
 /// What runs tasks: open stores, object stores, functions. Shared by all tasks of a worker.
@@ -42,6 +47,7 @@ pub struct TasksShared {
     memory: Memory,
     stores: Arc<OpenStores>,
     inputs: Arc<Inputs>,
+    fragments: Arc<Fragments>,
     runtime: Arc<RuntimeEnv>,
     _spill: Arc<Option<SpillFolder>>,
 }
@@ -64,8 +70,12 @@ impl TasksShared {
         let stores = Arc::new(OpenStores::new(stores));
         let inputs = Inputs::new(profiles, Arc::clone(&stores), Arc::clone(&runtime));
         let inputs = Arc::new(inputs);
+        let functions = SessionContext::new();
+        OctetLength::register(&functions);
+        let fragments = Fragments::new(settings.fragment_cache_bytes, functions.task_ctx());
+        let fragments = Arc::new(fragments);
         let (settings, spill) = (Arc::new(settings), Arc::new(spill));
-        Ok(Self { settings, memory, stores, inputs, runtime, _spill: spill })
+        Ok(Self { settings, memory, stores, inputs, fragments, runtime, _spill: spill })
     }
 
     /// Opens a store for lookups without a plan.
@@ -98,12 +108,14 @@ impl Tasks {
         F: Future<Output = Result<()>> + Send,
     {
         match work {
-            Work::Fragment { plan, batch_rows, discard } => {
-                let session = self.session(batch_rows);
+            Work::Fragment { plan, slice, batch_rows, discard } => {
+                let slice = Slice::decode(&slice.into_bytes())?;
+                let fragment = self.shared.fragments.get(plan, self.blobs.as_ref()).await?;
+                let plan = with_slice(&fragment, slice)?;
                 let chunk_bytes = self.shared.settings.rpc.chunk_bytes;
                 let memory = self.shared.memory.commons.budget();
                 let out = Out { in_process: self.in_process, chunk_bytes, discard, memory };
-                fragment::run(plan.bytes(), &session.task_ctx(), out, deliver).await
+                fragment::run(plan.as_ref(), &self.context(batch_rows), out, deliver).await
             }
             Work::DescribeStore(spec) => {
                 self.shared.stores.describe(&spec).await.map(TaskOutput::Store)
@@ -114,7 +126,8 @@ impl Tasks {
         }
     }
 
-    fn session(&self, batch_rows: u32) -> SessionContext {
+    /// What a task runs in. The functions of its fragment have been found.
+    fn context(&self, batch_rows: u32) -> Arc<TaskContext> {
         let runtime = Runtime {
             stores: Arc::clone(&self.shared.stores),
             inputs: Arc::clone(&self.shared.inputs),
@@ -122,11 +135,12 @@ impl Tasks {
             lookup: self.shared.settings.lookup.clone(),
             windows: self.shared.memory.windows.clone(),
         };
-        let config = SessionConfig::new()
+        let mut config = SessionConfig::new()
             .with_batch_size(batch_rows as usize)
             .with_extension(Arc::new(FragmentRuntimeHandle(Arc::new(runtime))));
-        let session = SessionContext::new_with_config_rt(config, Arc::clone(&self.shared.runtime));
-        OctetLength::register(&session);
-        session
+        // What it finds would be shared by all tasks of the fragment, and no scan asks for it.
+        config.options_mut().optimizer.enable_aggregate_dynamic_filter_pushdown = false;
+        let runtime = Arc::clone(&self.shared.runtime);
+        Arc::new(TaskContext::default().with_session_config(config).with_runtime(runtime))
     }
 }

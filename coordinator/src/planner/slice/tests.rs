@@ -1,4 +1,4 @@
-//! Frames cut by their answers.
+//! What fragments are cut into, and frames cut by their answers.
 
 use datafusion::{
     arrow::datatypes::{DataType, Field, Schema, SchemaRef},
@@ -7,8 +7,9 @@ use datafusion::{
 use keyloom_common::{
     BlobId,
     functions::OnError,
+    input::{Layout, Location},
     lookup::{Answer, Call, Wave},
-    plan::FramePartition,
+    plan::{FileSlice, FramePartition, ScanPartition, ScanTable, encode_plan},
     store::{
         Access, Figures, ForcedAccess, LanceSpec, OnDuplicateKey, ResolvedStore, Snapshot,
         StoreDescription, StoreKey, StoreKind, StoreSpec,
@@ -60,8 +61,74 @@ fn lookup(input: Arc<dyn ExecutionPlan>, bytes: u64) -> Arc<dyn ExecutionPlan> {
 
 /// Where slices start, and how many rows they have.
 fn cut(fragment: &Arc<dyn ExecutionPlan>) -> Vec<Option<(usize, Option<usize>)>> {
-    let slices = slices(fragment, GRAIN).into_iter();
-    slices.map(|slice| slice.rows.map(|rows| (rows.start, rows.length))).collect()
+    let chains = chains(fragment, GRAIN).unwrap();
+    let cuts = chains.iter().flat_map(|chain| &chain.cuts);
+    cuts.map(|cut| cut.rows.map(|rows| (rows.start, rows.length))).collect()
+}
+
+/// A scan of so many row groups of one row, each a partition of its own.
+fn scan(groups: u64) -> Arc<dyn ExecutionPlan> {
+    let table = ScanTable {
+        layout: Layout::Parquet,
+        location: Location { url: "file:///".to_owned(), profile: None },
+        file_schema: keys(),
+        partition_schema: Arc::new(Schema::empty()),
+    };
+    let part = |group| FileSlice {
+        path: "rows.parquet".to_owned(),
+        size: groups,
+        e_tag: None,
+        modified_ns: 0,
+        partition_values: Vec::new(),
+        bytes: group..group + 1,
+        rows: Some(1),
+        lines_before: 0,
+    };
+    let partition = |group| ScanPartition { slices: vec![part(group)], rows: None };
+    let partitions = (0..groups).map(partition).collect();
+    Arc::new(InputScanExec::try_new(Arc::new(table), vec![0], None, partitions).unwrap())
+}
+
+#[test]
+fn what_all_tasks_run_does_not_grow_with_their_number() {
+    let fragment = |groups| lookup(scan(groups), 10);
+    let plan = |groups| {
+        let [chain] = <[Chain; 1]>::try_from(chains(&fragment(groups), GRAIN).unwrap()).unwrap();
+        assert_eq!(chain.tasks() as u64, groups);
+        encode_plan(&chain.plan).unwrap()
+    };
+    assert_eq!(plan(10_000), plan(1));
+}
+
+#[test]
+fn each_task_reads_its_own_row_group() {
+    let chains = chains(&lookup(scan(1000), 10), GRAIN).unwrap();
+    let slices = chains[0].slices().map(|slice| match slice.unwrap() {
+        Slice::Files(ScanPartition { slices, rows: None }) if slices.len() == 1 => {
+            slices[0].bytes.clone()
+        }
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(slices.collect::<Vec<_>>(), (0..1000).map(|n| n..n + 1).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_union_has_a_chain_for_each_input() {
+    let inputs = UnionExec::try_new(vec![scan(2), frame(7)]).unwrap();
+    let fragment = UnionExec::try_new(vec![lookup(inputs, 0), lookup(scan(1), 0)]).unwrap();
+    let chains = chains(&fragment, GRAIN).unwrap();
+    let shown = |chain: &Chain| {
+        let nodes = [&chain.plan, chain.plan.children()[0]].map(|node| node.name().to_owned());
+        (nodes.join(" over "), chain.tasks())
+    };
+    let over = |leaf: &str| format!("KvLookupExec over {leaf}");
+    assert_eq!(
+        chains.iter().map(shown).collect::<Vec<_>>(),
+        [(over("InputScanExec"), 2), (over("FrameScanExec"), 1), (over("InputScanExec"), 1)]
+    );
+    let expected = FramePartition { blob: BlobId::of(b"rows"), rows: 7 };
+    let slices: Vec<_> = chains[1].slices().collect();
+    assert_eq!(slices, [Ok(Slice::Frame(expected, None))]);
 }
 
 #[test]

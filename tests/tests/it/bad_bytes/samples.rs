@@ -19,7 +19,7 @@ use keyloom_common::{
     AttemptId, BlobId, Error, JobId, StageId, TaskId, WorkerId,
     input::{CsvOptions, Fingerprint, Format, InputSpec},
     ipc::encode_all,
-    plan::encode_plan,
+    plan::{FramePartition, Slice, encode_plan},
     report::JobSummary,
     rpc::{
         Assignment, Chunk, ClientApiRequest, ClientApiResponse, Next, Order, TaskOutput, Work,
@@ -195,7 +195,10 @@ pub(super) fn messages() -> Vec<Vec<u8>> {
     ];
     let describe_store = Assignment { attempt, work: Work::DescribeStore(store()) };
     let describe_input = Assignment { attempt, work: Work::DescribeInput(input(), Some(known)) };
+    let slice = Slice::Frame(FramePartition { blob: id, rows: 3 }, None).encode().unwrap().into();
+    let fragment = Work::Fragment { plan: id, slice, batch_rows: 8192, discard: false };
     let orders = vec![
+        Order::Start(Box::new(Assignment { attempt, work: fragment })),
         Order::Start(Box::new(describe_store)),
         Order::Start(Box::new(describe_input)),
         Order::Stop(attempt),

@@ -156,7 +156,7 @@ impl Files {
     ) -> Result<Batches> {
         let looks = slices.iter().map(|slice| async {
             let looked = reader.look(slice).await;
-            let looked = looked.map(|(file, _)| file);
+            let looked = looked.map(|looked| looked.file);
             looked.map_err(|error| in_file(error, &self.table.location, &slice.path))
         });
         let looks = stream::iter(looks.collect::<Vec<_>>());
