@@ -5,6 +5,7 @@
 
 mod concat;
 mod context;
+mod give_way;
 mod held;
 mod properties;
 mod remote;

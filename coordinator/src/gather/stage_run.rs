@@ -18,7 +18,7 @@ use keyloom_common::{
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{JobContext, RemoteExec, Source, held::HeldBlob};
+use super::{JobContext, RemoteExec, Source, give_way::give_way, held::HeldBlob};
 use crate::{
     dispatch::{Finished, StageEvent, StageHandle},
     planner::Chain,
@@ -292,7 +292,7 @@ impl Feeder {
         self.handle.add(TaskId { stage: self.handle.stage(), index: self.next }, work);
         self.next += 1;
         // There may be many tasks, and others on this thread.
-        tokio::task::yield_now().await;
+        give_way().await;
         Ok(())
     }
 }
