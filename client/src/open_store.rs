@@ -21,7 +21,7 @@ use keyloom_common::{
     lookup::{Answer, Call, Fetch},
     store::{Access, AttachedStore, KeyColumns, Snapshot, StoreKind},
 };
-use keyloom_coordinator::planner::set_access;
+use keyloom_planner::set_access;
 use keyloom_worker::{Direct, TasksShared};
 use tokio::sync::OnceCell;
 

@@ -1,9 +1,11 @@
-//! Keyloom's coordinator: it plans lookups, cuts plans into tasks, schedules the tasks on workers,
-//! and gathers their rows in order.
+//! Keyloom's coordinator: it has plans cut into tasks, schedules the tasks on workers, and gathers
+//! their rows in order.
 //!
 //! It opens no store, reads no input file, and holds no credentials. In reading order:
-//! [`planner`] is pure; [`scheduler`] is a pure state machine; [`dispatch`] is the loop around it;
-//! [`gather`] brings fragments' rows into a plan; [`jobs`] run plans; [`server`] takes connections.
+//! [`scheduler`] is a pure state machine; [`spool`] holds the rows that wait for their turn;
+//! [`dispatch`] is the loop around both; [`gather`] brings fragments' rows into a plan, which
+//! [`keyloom_planner`] has cut; [`jobs`] run plans; [`server`] takes connections. No module imports
+//! one that imports it.
 
 mod blobs;
 pub mod command;
@@ -13,10 +15,10 @@ mod jobs;
 #[doc(hidden)]
 pub mod micro;
 mod owner;
-pub mod planner;
 mod scheduler;
 mod server;
 mod settings;
+mod spool;
 mod supervise;
 mod validate;
 

@@ -3,9 +3,10 @@
 use std::{num::NonZeroUsize, path::PathBuf, thread::available_parallelism, time::Duration};
 
 use keyloom_common::{memory::MemoryBudget, rpc::Limits};
+use keyloom_planner::Grain;
 use serde::{Deserialize, Serialize};
 
-use crate::{planner::Grain, scheduler};
+use crate::scheduler;
 
 /// All settings of a coordinator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,9 +20,7 @@ use datafusion::{
     prelude::SessionConfig,
 };
 use keyloom_common::{Result, functions::OctetLength, stack::MAX_DEPTH};
-use keyloom_coordinator::planner::{
-    ChooseAccess, KeepNested, KeepOrder, LiftCalls, PlanLookups, ReadFields,
-};
+use keyloom_planner::{ChooseAccess, KeepNested, KeepOrder, LiftCalls, PlanLookups, ReadFields};
 
 use crate::{link::Link, settings::Settings};
 use planner::JobPlanner;

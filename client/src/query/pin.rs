@@ -13,7 +13,7 @@ use keyloom_common::{
     lookup::{Answer, Fetch, KvLookupExec},
     store::{Figures, ResolvedStore, StoreDescription, StoreKey, StoreKind, StoreSpec},
 };
-use keyloom_coordinator::planner::choose_access;
+use keyloom_planner::choose_access;
 
 use crate::link::Link;
 

@@ -21,8 +21,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    gather::{Spool, SpoolRoom},
     scheduler::{Event, Settings, StageKind},
+    spool::{Spool, SpoolRoom},
     supervise::supervised,
 };
 use event_loop::EventLoop;

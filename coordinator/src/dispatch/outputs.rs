@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::gather::{SpilledChunk, Spool, SpoolRoom};
+use crate::spool::{SpilledChunk, Spool, SpoolRoom};
 
 #[derive(Debug)]
 pub(super) struct Outputs {

@@ -17,13 +17,13 @@ use super::properties::without_order;
 
 /// One partition: the input's, one after the other.
 #[derive(Debug)]
-pub(crate) struct ConcatExec {
+pub(super) struct ConcatExec {
     input: Arc<dyn ExecutionPlan>,
     properties: Arc<PlanProperties>,
 }
 
 impl ConcatExec {
-    pub(crate) fn new(input: Arc<dyn ExecutionPlan>) -> Self {
+    pub(super) fn new(input: Arc<dyn ExecutionPlan>) -> Self {
         let properties = Arc::new(PlanProperties::new(
             without_order(&input),
             Partitioning::UnknownPartitioning(1),

@@ -16,6 +16,7 @@ use datafusion::{
 };
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use keyloom_common::{Error, ipc::Decoder};
+use keyloom_planner::{Fragment, Reading, Source};
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -24,43 +25,12 @@ use super::{
     properties::without_order,
     stage_run::{StageRun, chunks},
 };
-use crate::{dispatch::Finished, planner::Chain};
-
-/// Where a fragment's tasks find their input.
-#[derive(Clone, Debug)]
-pub(crate) enum Source {
-    /// In the fragment itself, of which each task runs a chain over a slice.
-    Slices(Arc<[Chain]>),
-    /// In rows that the coordinator computes and sends out as it goes.
-    Rows(Arc<dyn ExecutionPlan>),
-}
-
-impl Source {
-    /// How many tasks there are, where that is known before anything runs.
-    fn tasks(&self) -> usize {
-        match self {
-            Self::Slices(chains) => chains.iter().map(Chain::tasks).sum(),
-            Self::Rows(_) => 0,
-        }
-    }
-}
-
-/// How the tasks' outputs are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Output {
-    /// One partition: the tasks' rows one after the other, in task order.
-    Ordered,
-    /// A partition a task: sorted runs, to be merged.
-    Runs,
-}
+use crate::dispatch::Finished;
 
 /// A fragment that workers run.
 #[derive(Debug)]
 pub(crate) struct RemoteExec {
-    stage: u32,
-    fragment: Arc<dyn ExecutionPlan>,
-    source: Source,
-    output: Output,
+    fragment: Fragment,
     /// Whether workers drop the rows instead of sending them.
     discard: bool,
     properties: Arc<PlanProperties>,
@@ -78,50 +48,32 @@ struct Runs {
 type RunResult = keyloom_common::Result<(u32, Finished)>;
 
 impl RemoteExec {
-    pub(crate) fn new(
-        stage: u32,
-        fragment: Arc<dyn ExecutionPlan>,
-        source: Source,
-        output: Output,
-    ) -> Self {
-        let partitions = match output {
-            Output::Ordered => 1,
-            Output::Runs => source.tasks(),
+    pub(super) fn new(fragment: Fragment) -> Self {
+        let plan = &fragment.plan;
+        let equivalences = match fragment.reading {
+            Reading::Runs => plan.equivalence_properties().clone(),
+            Reading::Ordered => without_order(plan),
         };
-        let equivalences = match output {
-            Output::Runs => fragment.equivalence_properties().clone(),
-            Output::Ordered => without_order(&fragment),
-        };
-        let properties = PlanProperties::new(
+        let properties = Arc::new(PlanProperties::new(
             equivalences,
-            Partitioning::UnknownPartitioning(partitions),
-            fragment.pipeline_behavior(),
-            fragment.boundedness(),
-        );
-        let properties = Arc::new(properties);
-        Self { stage, fragment, source, output, discard: false, properties, runs: Mutex::default() }
+            Partitioning::UnknownPartitioning(fragment.partitions()),
+            plan.pipeline_behavior(),
+            plan.boundedness(),
+        ));
+        Self { fragment, discard: false, properties, runs: Mutex::default() }
     }
 
     /// The same, but the rows are dropped where they are made.
-    pub(crate) fn discarding(&self) -> Self {
-        let (fragment, source) = (Arc::clone(&self.fragment), self.source.clone());
-        Self { discard: true, ..Self::new(self.stage, fragment, source, self.output) }
+    pub(super) fn discarding(&self) -> Self {
+        Self { discard: true, ..Self::new(self.fragment.clone()) }
     }
 
-    pub(crate) fn discards(&self) -> bool {
+    pub(super) fn discards(&self) -> bool {
         self.discard
     }
 
-    pub(crate) fn stage(&self) -> u32 {
-        self.stage
-    }
-
-    pub(crate) fn fragment(&self) -> &Arc<dyn ExecutionPlan> {
+    pub(crate) fn fragment(&self) -> &Fragment {
         &self.fragment
-    }
-
-    pub(crate) fn source(&self) -> &Source {
-        &self.source
     }
 
     /// The rows as workers sent them, in order: for results that are only passed on.
@@ -135,7 +87,7 @@ impl RemoteExec {
 
     /// Whether the rows are one ordered stream.
     pub(crate) fn is_ordered(&self) -> bool {
-        self.output == Output::Ordered
+        self.fragment.reading == Reading::Ordered
     }
 
     fn ordered(&self, context: &Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
@@ -228,7 +180,7 @@ fn decode(
 
 impl DisplayAs for RemoteExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RemoteExec: stage={}, output={:?}", self.stage, self.output)
+        write!(f, "RemoteExec: stage={}, rows={:?}", self.fragment.stage, self.fragment.reading)
     }
 }
 
@@ -242,7 +194,7 @@ impl ExecutionPlan for RemoteExec {
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        match &self.source {
+        match &self.fragment.source {
             Source::Slices(_) => Vec::new(),
             Source::Rows(input) => vec![input],
         }
@@ -252,12 +204,11 @@ impl ExecutionPlan for RemoteExec {
         self: Arc<Self>,
         mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let source = match (&self.source, children.pop()) {
-            (Source::Rows(_), Some(input)) => Source::Rows(input),
-            (source, _) => source.clone(),
-        };
-        let new = Self::new(self.stage, Arc::clone(&self.fragment), source, self.output);
-        Ok(Arc::new(Self { discard: self.discard, ..new }))
+        let mut fragment = self.fragment.clone();
+        if let (Source::Rows(input), Some(new)) = (&mut fragment.source, children.pop()) {
+            *input = new;
+        }
+        Ok(Arc::new(Self { discard: self.discard, ..Self::new(fragment) }))
     }
 
     fn execute(
@@ -265,9 +216,9 @@ impl ExecutionPlan for RemoteExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        match self.output {
-            Output::Ordered => self.ordered(&context),
-            Output::Runs => self.run(partition, &context),
+        match self.fragment.reading {
+            Reading::Ordered => self.ordered(&context),
+            Reading::Runs => self.run(partition, &context),
         }
     }
 }

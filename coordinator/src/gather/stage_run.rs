@@ -15,13 +15,13 @@ use keyloom_common::{
     rpc::{Chunk, TaskOutput, Work, guarded},
     size::batch_bytes,
 };
+use keyloom_planner::{Chain, Fragment, Source};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{JobContext, RemoteExec, Source, give_way::give_way, held::HeldBlob};
+use super::{JobContext, RemoteExec, give_way::give_way, held::HeldBlob};
 use crate::{
     dispatch::{Finished, StageEvent, StageHandle},
-    planner::Chain,
     scheduler::StageKind,
 };
 
@@ -68,8 +68,9 @@ impl StageRun {
     /// Starts the tasks of a remote operator.
     pub(crate) fn start(exec: &RemoteExec, task_context: &Arc<TaskContext>) -> Result<Self> {
         let context = JobContext::of(task_context)?;
+        let Fragment { stage, plan, source, .. } = exec.fragment();
         let (handle, events) =
-            context.dispatcher.open_stage(context.stage(exec.stage()), StageKind::Work);
+            context.dispatcher.open_stage(context.stage(*stage), StageKind::Work);
         let places = Arc::new(Semaphore::new(context.settings.scheduler.max_tasks_ahead.max(1)));
         let (tx, fed) = mpsc::unbounded_channel();
         let feeder = Feeder {
@@ -80,15 +81,15 @@ impl StageRun {
             tx,
             next: 0,
         };
-        let input = match exec.source() {
+        let input = match source {
             Source::Slices(chains) => Input::Slices(Arc::clone(chains)),
             Source::Rows(rows) => {
                 let rows = execute_stream(Arc::clone(rows), Arc::clone(task_context))?;
-                Input::Rows(Arc::clone(exec.fragment()), rows)
+                Input::Rows(Arc::clone(plan), rows)
             }
         };
         Ok(Self {
-            stage: exec.stage(),
+            stage: *stage,
             context,
             handle,
             events,

@@ -309,7 +309,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{dispatch::Patience, gather::SpoolRoom};
+    use crate::{dispatch::Patience, spool::SpoolRoom};
 
     /// Jobs that no worker works on.
     fn jobs(settings: Settings) -> Jobs {

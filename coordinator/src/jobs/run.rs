@@ -19,10 +19,7 @@ use keyloom_common::{
 use tokio_util::sync::CancellationToken;
 
 use super::{results::Results, stop::stoppable, summary::summary, turns::Turn};
-use crate::{
-    gather::{JobContext, RemoteExec},
-    planner::cut,
-};
+use crate::gather::{JobContext, RemoteExec, cut};
 
 /// A plan that is ready to run.
 #[derive(Debug)]
@@ -112,7 +109,7 @@ async fn pass_on(remote: &RemoteExec, prepared: &Prepared, results: &mut Results
         let piece = piece?;
         results.send(piece.task, piece.chunk).await?;
     }
-    Ok(prepared.job.reports().get(&remote.stage()).map_or(0, |report| report.rows))
+    Ok(prepared.job.reports().get(&remote.fragment().stage).map_or(0, |report| report.rows))
 }
 
 async fn compute(prepared: &Prepared, results: &mut Results) -> Result<u64> {

@@ -46,18 +46,19 @@ fn render(
         }
         return;
     };
-    let report = reports.get(&remote.stage()).cloned().unwrap_or_default();
+    let fragment = remote.fragment();
+    let report = reports.get(&fragment.stage).cloned().unwrap_or_default();
     let indent = depth * 2;
     let _ = writeln!(
         text,
         "{:indent$}RemoteExec: stage={}, tasks={}, workers={}, rows={}",
         "",
-        remote.stage(),
+        fragment.stage,
         report.tasks,
         report.workers.len(),
         report.rows
     );
-    text.push_str(&report.metrics.render(remote.fragment(), depth + 1));
+    text.push_str(&report.metrics.render(&fragment.plan, depth + 1));
     for child in plan.children() {
         render(child, depth + 1, reports, text);
     }

@@ -14,9 +14,9 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use crate::{
     blobs::Blobs,
     dispatch::{Dispatcher, Patience},
-    gather::SpoolRoom,
     jobs::{Jobs, Operators},
     settings::Settings,
+    spool::SpoolRoom,
     supervise::supervised,
 };
 

@@ -1,7 +1,10 @@
-//! The layers of the workspace: who may depend on whom, read from what cargo resolved.
+//! The layers of the workspace: who may depend on whom, read from what cargo resolved, and which
+//! modules import which, read from the sources.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -33,10 +36,20 @@ impl Layers {
         Self { names, direct: direct.collect() }
     }
 
+    fn id(&self, name: &str) -> &PackageId {
+        self.names.iter().find(|(_, other)| *other == name).unwrap().0
+    }
+
+    /// Those of the workspace's crates that one of them names, without what all names begin with.
+    fn named_by(&self, name: &str) -> Vec<&str> {
+        let direct = &self.direct[self.id(&format!("keyloom-{name}"))];
+        let names = direct.iter().filter_map(|id| self.names[id].strip_prefix("keyloom-"));
+        names.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     /// The names of all crates below one of the workspace's.
     fn below(&self, name: &str) -> BTreeSet<&str> {
-        let (root, _) = self.names.iter().find(|(_, other)| *other == name).unwrap();
-        let (mut seen, mut open) = (BTreeSet::new(), vec![root]);
+        let (mut seen, mut open) = (BTreeSet::new(), vec![self.id(name)]);
         while let Some(package) = open.pop() {
             for dependency in &self.direct[package] {
                 if seen.insert(dependency) {
@@ -59,9 +72,31 @@ fn breaches(name: &str, forbidden: &[&str]) -> Vec<String> {
 }
 
 #[test]
+fn each_crate_names_only_those_below_it() {
+    let expected: [(&str, &[&str]); 5] = [
+        ("common", &[]),
+        ("planner", &["common"]),
+        ("coordinator", &["common", "planner"]),
+        ("worker", &["common"]),
+        ("client", &["common", "coordinator", "planner", "worker"]),
+    ];
+    let layers = Layers::read();
+    for (name, below) in expected {
+        assert_eq!(layers.named_by(name), below, "{name}");
+    }
+}
+
+#[test]
 fn common_depends_on_no_side_and_not_on_lance() {
-    let sides = ["keyloom-coordinator", "keyloom-worker", "keyloom-client", "lance"];
+    let sides =
+        ["keyloom-planner", "keyloom-coordinator", "keyloom-worker", "keyloom-client", "lance"];
     assert_eq!(breaches("keyloom-common", &sides), [""; 0]);
+}
+
+#[test]
+fn the_planner_depends_on_no_side_and_not_on_lance() {
+    let sides = ["keyloom-coordinator", "keyloom-worker", "keyloom-client", "lance"];
+    assert_eq!(breaches("keyloom-planner", &sides), [""; 0]);
 }
 
 #[test]
@@ -72,13 +107,84 @@ fn the_coordinator_depends_neither_on_the_worker_nor_on_lance() {
 
 #[test]
 fn the_worker_depends_neither_on_the_coordinator_nor_on_the_client() {
-    let forbidden = ["keyloom-coordinator", "keyloom-client", "keyloom-tests"];
+    let forbidden = ["keyloom-planner", "keyloom-coordinator", "keyloom-client", "keyloom-tests"];
     assert_eq!(breaches("keyloom-worker", &forbidden), [""; 0]);
 }
 
 #[test]
 fn the_worker_is_where_lance_is() {
     assert!(Layers::read().below("keyloom-worker").contains("lance"));
+}
+
+/// The modules at the top of a crate, and which of the others each imports.
+fn imports(member: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(member).join("src");
+    let mut imports = BTreeMap::<String, BTreeSet<String>>::new();
+    for file in sources(&root) {
+        let top = file.strip_prefix(&root).unwrap().iter().next().unwrap();
+        let module = Path::new(top).file_stem().unwrap().to_str().unwrap().to_owned();
+        let text = fs::read_to_string(&file).unwrap();
+        imports.entry(module).or_default().extend(named_in(&text));
+    }
+    let modules: BTreeSet<_> = imports.keys().cloned().collect();
+    for (module, others) in &mut imports {
+        others.retain(|other| other != module && modules.contains(other));
+    }
+    imports
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] });
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
+}
+
+/// What follows `crate::` in a source: a name, or the first names of a list in braces.
+fn named_in(text: &str) -> Vec<String> {
+    let word = |text: &str| -> String {
+        text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+    };
+    let after = text.split("crate::").skip(1);
+    let names = after.flat_map(|after| match after.strip_prefix('{') {
+        Some(list) => outermost(list).split(',').map(word).collect::<Vec<_>>(),
+        None => vec![word(after)],
+    });
+    names.collect()
+}
+
+/// A list up to the brace that closes it, without the lists within.
+fn outermost(list: &str) -> String {
+    let depths = list.chars().scan(0, |depth, c| {
+        *depth += i32::from(c == '{') - i32::from(c == '}');
+        (*depth >= 0).then_some((*depth, c))
+    });
+    depths.filter(|(depth, _)| *depth == 0).map(|(_, c)| c).collect()
+}
+
+#[test]
+fn imports_are_read_from_sources() {
+    let text = "use crate::{a::{b, c::{d}, e}, f,\n    g::h,\n};\nuse crate::i;\ncrate::j::k()";
+    assert_eq!(named_in(text), ["a", "f", "g", "", "i", "j"]);
+}
+
+/// The modules that import each other in circles, and whoever stands above them: what stays when
+/// those that import nothing of the rest are taken out again and again.
+fn knots(mut imports: BTreeMap<String, BTreeSet<String>>) -> BTreeMap<String, BTreeSet<String>> {
+    loop {
+        let left: BTreeSet<_> = imports.keys().cloned().collect();
+        imports.retain(|_, others| !others.is_disjoint(&left));
+        if imports.len() == left.len() {
+            return imports;
+        }
+    }
+}
+
+#[test]
+fn no_module_of_the_coordinator_imports_one_that_imports_it() {
+    let imports = imports("coordinator");
+    let below: Vec<_> = imports["dispatch"].iter().cloned().collect();
+    assert_eq!(below, ["scheduler", "spool", "supervise"]);
+    assert_eq!(knots(imports), BTreeMap::new());
 }
 
 /// Crates with the features that they are built with, for one member or for all.

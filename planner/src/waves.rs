@@ -8,17 +8,17 @@ use keyloom_common::{
     store::Access,
 };
 
-use super::hoist::{Hoisted, Hoister};
+use crate::hoist::{Hoisted, Hoister};
 
 /// The waves of a node's calls, and where each call's answer stands behind the input's columns.
-pub(super) struct Layout {
-    pub(super) waves: Vec<Wave>,
+pub(crate) struct Layout {
+    pub(crate) waves: Vec<Wave>,
     /// For each call, the position of its column after the input's.
-    pub(super) position: Vec<usize>,
+    pub(crate) position: Vec<usize>,
 }
 
 /// Puts each call into the first wave in which all that it depends on is known.
-pub(super) fn layout(hoister: &Hoister) -> Result<Layout> {
+pub(crate) fn layout(hoister: &Hoister) -> Result<Layout> {
     let groups = groups(hoister)?;
     let mut position = vec![0; hoister.calls().len()];
     let order = groups.iter().flatten().flatten();

@@ -22,7 +22,7 @@ use datafusion::{
 };
 use keyloom_common::functions::Conditional;
 
-use super::lazy::{Nesting, is_deep, is_nested_deep};
+use crate::lazy::{Nesting, is_deep, is_nested_deep};
 
 /// Keeps conditionals within which others are nested deep. It runs when all types are settled, so
 /// last of the analyzer's rules.

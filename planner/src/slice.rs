@@ -20,22 +20,22 @@ use keyloom_common::{
 
 /// How finely partitions are cut.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Grain {
+pub struct Grain {
     /// How many rows of a file make a slice.
-    pub(crate) rows: usize,
+    pub rows: usize,
     /// The most slices of one partition for the sake of its rows.
-    pub(crate) row_slices: usize,
+    pub row_slices: usize,
     /// How many bytes of answers make a slice.
-    pub(crate) answer_bytes: u64,
+    pub answer_bytes: u64,
     /// The most slices of one partition for the sake of its answers.
-    pub(crate) answer_slices: usize,
+    pub answer_slices: usize,
 }
 
 /// One chain of a fragment's operators, and the slices that tasks run it over.
 #[derive(Debug)]
-pub(crate) struct Chain {
+pub struct Chain {
     /// The operators, above a leaf that reads nothing.
-    pub(crate) plan: Arc<dyn ExecutionPlan>,
+    pub plan: Arc<dyn ExecutionPlan>,
     /// The leaf with all that it reads.
     leaf: Arc<dyn ExecutionPlan>,
     cuts: Vec<Cut>,
@@ -59,12 +59,15 @@ pub(crate) fn chains(fragment: &Arc<dyn ExecutionPlan>, grain: Grain) -> Result<
 
 impl Chain {
     /// How many slices there are.
-    pub(crate) fn tasks(&self) -> usize {
+    pub fn tasks(&self) -> usize {
         self.cuts.len()
     }
 
     /// The slices, in the order of their rows.
-    pub(crate) fn slices(&self) -> impl Iterator<Item = Result<Slice>> {
+    ///
+    /// # Errors
+    /// Of a slice: `internal`, never for a chain that was cut here.
+    pub fn slices(&self) -> impl Iterator<Item = Result<Slice>> {
         self.cuts.iter().map(|cut| Slice::of(&self.leaf, cut.partition, cut.rows))
     }
 }

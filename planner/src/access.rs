@@ -7,34 +7,34 @@ use keyloom_common::store::{
 
 /// What is known of a fetch when its way is chosen.
 #[derive(Clone, Debug)]
-pub(super) struct Question<'a> {
+pub(crate) struct Question<'a> {
     /// What the store is keyed by.
-    pub(super) key: &'a StoreKey,
+    pub(crate) key: &'a StoreKey,
     /// What its options force.
-    pub(super) forced: ForcedAccess,
+    pub(crate) forced: ForcedAccess,
     /// The store's figures.
-    pub(super) figures: &'a Figures,
+    pub(crate) figures: &'a Figures,
     /// Where it is stored.
-    pub(super) storage: Storage,
+    pub(crate) storage: Storage,
     /// The columns that are answered; none if only existence is asked for.
-    pub(super) columns: &'a [usize],
+    pub(crate) columns: &'a [usize],
     /// The columns of the key, if rows are found by a hash and their keys compared.
-    pub(super) compared: Vec<usize>,
+    pub(crate) compared: Vec<usize>,
     /// How many keys are expected, if that is known.
-    pub(super) keys: Option<u64>,
+    pub(crate) keys: Option<u64>,
     /// The most keys of one request.
-    pub(super) keys_at_once: u64,
+    pub(crate) keys_at_once: u64,
 }
 
 /// A way, and the figures that decided for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Choice {
-    pub(super) access: Access,
-    pub(super) reason: String,
+pub(crate) struct Choice {
+    pub(crate) access: Access,
+    pub(crate) reason: String,
 }
 
 /// Chooses the way. What is forced must have been checked against the store.
-pub(super) fn choose(question: &Question<'_>) -> Choice {
+pub(crate) fn choose(question: &Question<'_>) -> Choice {
     let Question { figures, columns, keys: expected_keys, .. } = question;
     let mut reason = vec![match expected_keys {
         Some(1) => format!("1 key of {} rows", figures.rows),

@@ -23,7 +23,7 @@ use datafusion::{
 };
 use keyloom_common::functions::{CallOptions, Function, KvCall, KvFunction};
 
-use super::calls::{as_call, as_field_access};
+use crate::calls::{as_call, as_field_access};
 
 type Expr = Arc<dyn PhysicalExpr>;
 
@@ -48,7 +48,7 @@ impl Use {
 }
 
 /// Narrows calls to the fields that are read of them.
-pub(super) fn narrow(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+pub(crate) fn narrow(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let uses = vec![Use::All; plan.schema().fields().len()];
     narrow_node(plan, &uses)
 }

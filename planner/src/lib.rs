@@ -1,4 +1,10 @@
-//! Planning: from what DataFusion plans to what workers run. Pure: no I/O, no clock.
+//! Keyloom's planner: from what DataFusion plans to what workers run.
+//!
+//! It is pure: no I/O, no clock, no settings but those it is given; the same plan and the same
+//! figures give the same tasks. It knows plans as [`keyloom_common`] carries them, and depends
+//! neither on who runs them nor on Lance.
+//!
+//! In the client, rules:
 //!
 //! 1. [`ReadFields`], on logical plans, lets fields be null where their structs are.
 //! 2. [`LiftCalls`], after it, moves calls out of sorts, aggregates, windows and joins into a
@@ -7,8 +13,12 @@
 //! 3. [`PlanLookups`], the first physical rule, turns the calls of projections and filters into
 //!    lookup nodes; [`KeepOrder`], the second, keeps the sorts that limits count by.
 //! 4. [`ChooseAccess`], the last physical rule, chooses how each fetch reaches its store's rows.
-//! 5. [`cut`] divides the physical plan into fragments for workers and the part above them, and
-//!    [`chains`] a fragment into tasks.
+//!
+//! In the coordinator, cutting:
+//!
+//! 5. [`cut()`] divides the physical plan into [`Fragment`]s for workers, each cut into tasks as
+//!    finely as a [`Grain`] says, and the part above them, in which the coordinator's own operators
+//!    stand for them: it brings these by [`Gather`].
 
 mod access;
 mod calls;
@@ -18,6 +28,7 @@ mod conditions;
 mod cut;
 mod estimate;
 mod fields;
+mod fragment;
 mod guard;
 mod hoist;
 mod lazy;
@@ -25,14 +36,17 @@ mod lift;
 mod narrow;
 mod offset;
 mod rule;
+#[cfg(test)]
+mod samples;
 mod slice;
 mod waves;
 
 pub use choose::{ChooseAccess, choose_access, set_access};
 pub use coalesce::KeepNested;
-pub(crate) use cut::cut;
+pub use cut::{Gather, cut};
 pub use fields::ReadFields;
+pub use fragment::{Fragment, Reading, Source};
 pub use lift::LiftCalls;
 pub use offset::KeepOrder;
 pub use rule::PlanLookups;
-pub(crate) use slice::{Chain, Grain, chains};
+pub use slice::{Chain, Grain};

@@ -29,35 +29,48 @@ use keyloom_common::{
     plan::{FramePartition, FrameScanExec, InputScanExec},
 };
 
-use super::{Grain, chains};
-use crate::gather::{ConcatExec, Output, RemoteExec, Source};
+use crate::{
+    fragment::{Fragment, Reading, Source},
+    slice::{Grain, chains},
+};
 
-/// The part of a plan for the coordinator; its leaves are fragments for workers. With `discard`, the
-/// rows of the result are not wanted: if they come straight from workers, these drop them.
-pub(crate) fn cut(
+/// The coordinator's operators for the places where a plan is cut. What they do when they are
+/// executed is no business of planning.
+pub trait Gather {
+    /// The operator whose rows are those of a fragment, run by workers. A fragment whose input is
+    /// rows has the operator that makes them for its only child.
+    fn remote(&self, fragment: Fragment) -> Arc<dyn ExecutionPlan>;
+
+    /// The operator whose one partition is those of another, one after the other.
+    fn concat(&self, parts: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan>;
+}
+
+/// The part of a plan for the coordinator: one partition, whose rows stand in order. In the places
+/// of the fragments for workers it has operators that `gather` makes.
+///
+/// # Errors
+/// Never, for a plan that exists.
+pub fn cut(
     plan: Arc<dyn ExecutionPlan>,
     grain: Grain,
-    discard: bool,
+    gather: &dyn Gather,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let plan = Cutter { stages: 0, grain }.single(plan)?;
-    Ok(match plan.downcast_ref::<RemoteExec>() {
-        Some(remote) if discard => Arc::new(remote.discarding()),
-        _ => plan,
-    })
+    Cutter { stages: 0, grain, gather }.single(plan)
 }
 
-struct Cutter {
+struct Cutter<'a> {
     stages: u32,
     grain: Grain,
+    gather: &'a dyn Gather,
 }
 
-impl Cutter {
+impl Cutter<'_> {
     /// The plan, cut, with one partition whose rows stand in order.
     fn single(&mut self, plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
         let plan = self.plan(plan)?;
         Ok(match plan.output_partitioning().partition_count() {
             1 => plan,
-            _ => Arc::new(ConcatExec::new(plan)),
+            _ => self.gather.concat(plan),
         })
     }
 
@@ -65,7 +78,7 @@ impl Cutter {
         if is_fragment(&plan) {
             // Rows that the coordinator would only pass to itself need no worker.
             return if needs_worker(&plan)? {
-                self.sliced(plan, Output::Ordered)
+                self.sliced(plan, Reading::Ordered)
             } else {
                 Ok(plan)
             };
@@ -77,7 +90,7 @@ impl Cutter {
         }
         if plan.is::<SortPreservingMergeExec>() && is_fragment(plan.children()[0]) {
             let runs = Arc::clone(plan.children()[0]);
-            let remote = self.sliced(runs, Output::Runs)?;
+            let remote = self.sliced(runs, Reading::Runs)?;
             return plan.with_new_children(vec![remote]);
         }
         if let Some(lookup) = lowest_lookup(&plan) {
@@ -108,27 +121,27 @@ impl Cutter {
         let leaf: Arc<dyn ExecutionPlan> =
             Arc::new(FrameScanExec::try_new(vec![FramePartition::NONE], schema, None)?);
         let fragment = replace_input(plan, lookup, leaf)?;
-        Ok(self.remote(fragment, Source::Rows(input), Output::Ordered))
+        Ok(self.remote(fragment, Source::Rows(input), Reading::Ordered))
     }
 
     fn sliced(
         &mut self,
         fragment: Arc<dyn ExecutionPlan>,
-        output: Output,
+        reading: Reading,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let chains = chains(&fragment, self.grain)?;
-        Ok(self.remote(fragment, Source::Slices(chains.into()), output))
+        Ok(self.remote(fragment, Source::Slices(chains.into()), reading))
     }
 
     fn remote(
         &mut self,
-        fragment: Arc<dyn ExecutionPlan>,
+        plan: Arc<dyn ExecutionPlan>,
         source: Source,
-        output: Output,
+        reading: Reading,
     ) -> Arc<dyn ExecutionPlan> {
         let stage = self.stages;
         self.stages += 1;
-        Arc::new(RemoteExec::new(stage, fragment, source, output))
+        self.gather.remote(Fragment { stage, plan, source, reading })
     }
 }
 
@@ -195,3 +208,6 @@ fn needs_worker(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
     })?;
     Ok(needs)
 }
+
+#[cfg(test)]
+mod tests;

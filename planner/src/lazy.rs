@@ -3,7 +3,7 @@
 //! DataFusion turns a CASE of booleans into ANDs and ORs that compute later conditions before
 //! earlier ones, which is right for plain expressions but makes lookups that nobody asked for. It
 //! leaves `CASE TRUE WHEN … END` alone, which means the same. Conditionals that are nested deep are
-//! kept from it anyway: see [`KeepNested`](super::KeepNested).
+//! kept from it anyway: see [`KeepNested`](crate::KeepNested).
 
 use datafusion::{
     arrow::datatypes::DataType,
@@ -18,14 +18,14 @@ use datafusion::{
     },
 };
 
-use super::lift::contains_call;
+use crate::lift::contains_call;
 
 /// The most conditionals within each other that DataFusion may write as CASEs, each of which
 /// repeats what is within.
 const MOST_NESTED: usize = 4;
 
 /// Rewrites what DataFusion would reorder among the expressions of a node.
-pub(super) fn keep_lazy(node: LogicalPlan) -> Result<LogicalPlan> {
+pub(crate) fn keep_lazy(node: LogicalPlan) -> Result<LogicalPlan> {
     if !node.expressions().iter().any(contains_call) {
         return Ok(node);
     }
@@ -82,32 +82,32 @@ fn as_case(function: &ScalarFunction, schema: &DFSchema) -> Option<Case> {
 }
 
 /// Whether so many conditionals stand within each other that all of them are kept as they are.
-pub(super) fn is_nested_deep(expr: &Expr) -> bool {
+pub(crate) fn is_nested_deep(expr: &Expr) -> bool {
     let mut measure = Measure::default();
     // The visitor cannot fail.
     expr.visit(&mut measure).is_ok() && is_deep(measure.depth)
 }
 
 /// Whether this is too deep for DataFusion's CASEs.
-pub(super) fn is_deep(depth: usize) -> bool {
+pub(crate) fn is_deep(depth: usize) -> bool {
     depth > MOST_NESTED
 }
 
 /// Counts how many conditionals stand within each other, on the way through an expression.
 #[derive(Debug, Default)]
-pub(super) struct Nesting {
+pub(crate) struct Nesting {
     /// For each expression that is not yet left, how many do in what was left of it.
     open: Vec<usize>,
 }
 
 impl Nesting {
     /// Begins with an expression.
-    pub(super) fn enter(&mut self) {
+    pub(crate) fn enter(&mut self) {
         self.open.push(0);
     }
 
     /// Ends with an expression, and says how many it holds, itself included.
-    pub(super) fn leave(&mut self, expr: &Expr) -> usize {
+    pub(crate) fn leave(&mut self, expr: &Expr) -> usize {
         let within = self.open.pop().unwrap_or_default();
         let depth = within + usize::from(is_conditional(expr));
         if let Some(around) = self.open.last_mut() {

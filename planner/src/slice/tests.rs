@@ -1,92 +1,20 @@
 //! What fragments are cut into, and frames cut by their answers.
 
-use datafusion::{
-    arrow::datatypes::{DataType, Field, Schema, SchemaRef},
-    physical_plan::expressions::Column,
-};
 use keyloom_common::{
     BlobId,
-    functions::OnError,
-    input::{Layout, Location},
-    lookup::{Answer, Call, Wave},
-    plan::{FileSlice, FramePartition, ScanPartition, ScanTable, encode_plan},
-    store::{
-        Access, Figures, ForcedAccess, LanceSpec, OnDuplicateKey, ResolvedStore, Snapshot,
-        StoreDescription, StoreKey, StoreKind, StoreSpec,
-    },
+    plan::{FramePartition, ScanPartition, encode_plan},
 };
 
 use super::*;
+use crate::samples::{frame, lookup, scan};
 
 const GRAIN: Grain = Grain { rows: 10, row_slices: 8, answer_bytes: 250, answer_slices: 5 };
-
-fn keys() -> SchemaRef {
-    Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]))
-}
-
-fn frame(rows: u64) -> Arc<dyn ExecutionPlan> {
-    let partition = FramePartition { blob: BlobId::of(b"rows"), rows };
-    Arc::new(FrameScanExec::try_new(vec![partition], keys(), None).unwrap())
-}
-
-/// A lookup that is expected to add so many bytes to each row.
-fn lookup(input: Arc<dyn ExecutionPlan>, bytes: u64) -> Arc<dyn ExecutionPlan> {
-    let kind = StoreKind::Lance(LanceSpec {
-        uri: "/images.lance".to_owned(),
-        key: Some(StoreKey::column("id")),
-        pin: None,
-        storage_profile: None,
-        on_duplicate_key: OnDuplicateKey::default(),
-        access: ForcedAccess::default(),
-    });
-    let figures = Figures { value_bytes: vec![bytes], ..Figures::default() };
-    let description = StoreDescription {
-        schema: keys(),
-        snapshot: Snapshot::Immutable,
-        figures: Some(figures),
-        primary_key: None,
-    };
-    let spec = StoreSpec { name: "images".to_owned(), kind };
-    let answer = Answer::Row { columns: vec![0], on_error: OnError::Null };
-    let fetch = Fetch {
-        store: ResolvedStore::try_new("images", spec, description).unwrap(),
-        key: Arc::new(Column::new("id", 0)),
-        calls: vec![Call { name: "image".to_owned(), answer, guard: None }],
-        batch_size: None,
-        access: Access::default(),
-        reason: None,
-    };
-    Arc::new(KvLookupExec::try_new(input, vec![Wave { fetches: vec![fetch] }]).unwrap())
-}
 
 /// Where slices start, and how many rows they have.
 fn cut(fragment: &Arc<dyn ExecutionPlan>) -> Vec<Option<(usize, Option<usize>)>> {
     let chains = chains(fragment, GRAIN).unwrap();
     let cuts = chains.iter().flat_map(|chain| &chain.cuts);
     cuts.map(|cut| cut.rows.map(|rows| (rows.start, rows.length))).collect()
-}
-
-/// A scan of so many row groups of one row, each a partition of its own.
-fn scan(groups: u64) -> Arc<dyn ExecutionPlan> {
-    let table = ScanTable {
-        layout: Layout::Parquet,
-        location: Location { url: "file:///".to_owned(), profile: None },
-        file_schema: keys(),
-        partition_schema: Arc::new(Schema::empty()),
-    };
-    let part = |group| FileSlice {
-        path: "rows.parquet".to_owned(),
-        size: groups,
-        e_tag: None,
-        modified_ns: 0,
-        partition_values: Vec::new(),
-        bytes: group..group + 1,
-        rows: Some(1),
-        lines_before: 0,
-    };
-    let partition = |group| ScanPartition { slices: vec![part(group)], rows: None };
-    let partitions = (0..groups).map(partition).collect();
-    Arc::new(InputScanExec::try_new(Arc::new(table), vec![0], None, partitions).unwrap())
 }
 
 #[test]

@@ -11,20 +11,20 @@ use datafusion::{
 use keyloom_common::functions::{KvCall, KvFunction};
 
 /// A call and its key expression.
-pub(super) struct CallExpr<'a> {
-    pub(super) call: &'a Arc<KvCall>,
-    pub(super) key: &'a Arc<dyn PhysicalExpr>,
+pub(crate) struct CallExpr<'a> {
+    pub(crate) call: &'a Arc<KvCall>,
+    pub(crate) key: &'a Arc<dyn PhysicalExpr>,
 }
 
 /// The call that this expression is, if it is one.
-pub(super) fn as_call(expr: &Arc<dyn PhysicalExpr>) -> Option<CallExpr<'_>> {
+pub(crate) fn as_call(expr: &Arc<dyn PhysicalExpr>) -> Option<CallExpr<'_>> {
     let function = expr.downcast_ref::<ScalarFunctionExpr>()?;
     let marker = function.fun().inner().downcast_ref::<KvFunction>()?;
     Some(CallExpr { call: marker.call(), key: function.args().first()? })
 }
 
 /// Whether a call stands anywhere in the expression.
-pub(super) fn contains_call(expr: &Arc<dyn PhysicalExpr>) -> Result<bool> {
+pub(crate) fn contains_call(expr: &Arc<dyn PhysicalExpr>) -> Result<bool> {
     let mut found = false;
     expr.apply(|node| {
         found |= as_call(node).is_some();
@@ -34,7 +34,7 @@ pub(super) fn contains_call(expr: &Arc<dyn PhysicalExpr>) -> Result<bool> {
 }
 
 /// The argument and the name of the field, if the expression reads a field of a struct.
-pub(super) fn as_field_access(
+pub(crate) fn as_field_access(
     expr: &Arc<dyn PhysicalExpr>,
 ) -> Option<(&Arc<dyn PhysicalExpr>, &str)> {
     let function = expr.downcast_ref::<ScalarFunctionExpr>()?;

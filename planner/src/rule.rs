@@ -20,7 +20,7 @@ use datafusion::{
 };
 use keyloom_common::{Error, lookup::KvLookupExec};
 
-use super::{calls::contains_call, hoist::Hoister, narrow::narrow, waves::layout};
+use crate::{calls::contains_call, hoist::Hoister, narrow::narrow, waves::layout};
 
 type Expr = Arc<dyn PhysicalExpr>;
 

@@ -17,7 +17,7 @@ use keyloom_common::{
     store::{Access, StoreKind, cost::Storage, is_exact},
 };
 
-use super::{
+use crate::{
     access::{Choice, Question, choose},
     estimate,
 };

@@ -22,7 +22,7 @@ use keyloom_common::{
     store::ResolvedStore,
 };
 
-use super::{
+use crate::{
     calls::{CallExpr, as_call, as_field_access, contains_call},
     guard::{Condition, Guard, is_not_null, is_null, is_place, is_true, matches},
 };
@@ -31,17 +31,17 @@ type Expr = Arc<dyn PhysicalExpr>;
 
 /// A call that was pulled out. Its key and guard may name columns of other calls.
 #[derive(Debug)]
-pub(super) struct Hoisted {
-    pub(super) store: Arc<ResolvedStore>,
-    pub(super) key: Expr,
-    pub(super) answer: Answer,
-    pub(super) guard: Guard,
-    pub(super) batch_size: Option<std::num::NonZeroUsize>,
+pub(crate) struct Hoisted {
+    pub(crate) store: Arc<ResolvedStore>,
+    pub(crate) key: Expr,
+    pub(crate) answer: Answer,
+    pub(crate) guard: Guard,
+    pub(crate) batch_size: Option<std::num::NonZeroUsize>,
 }
 
 /// Pulls calls out of the expressions of one node.
 #[derive(Debug)]
-pub(super) struct Hoister {
+pub(crate) struct Hoister {
     /// Columns of the node's input. The column of call `n` is `width + n` until waves are known.
     width: usize,
     prefix: usize,
@@ -50,17 +50,17 @@ pub(super) struct Hoister {
 
 impl Hoister {
     /// A hoister over an input of `width` columns. The answers' columns are numbered from `first`.
-    pub(super) fn new(width: usize, first: usize) -> Self {
+    pub(crate) fn new(width: usize, first: usize) -> Self {
         Self { width, prefix: first, calls: Vec::new() }
     }
 
     /// The name of a call's column.
-    pub(super) fn name(&self, call: usize) -> String {
+    pub(crate) fn name(&self, call: usize) -> String {
         format!("__kv{}", self.prefix + call)
     }
 
     /// Replaces the calls in an expression that all rows reach.
-    pub(super) fn rewrite(&mut self, expr: &Expr) -> Result<Expr> {
+    pub(crate) fn rewrite(&mut self, expr: &Expr) -> Result<Expr> {
         self.walk(expr, &Guard::default())
     }
 
@@ -237,7 +237,7 @@ impl Hoister {
     /// Lets calls ask for the rows that another call asks the same for anyway: the two then share a
     /// fetch, where the narrower guard might have put one of them into a later wave. To be called
     /// when all expressions are rewritten.
-    pub(super) fn share_fetches(&mut self) -> Result<()> {
+    pub(crate) fn share_fetches(&mut self) -> Result<()> {
         while let Some((index, guard)) = self.wider_guard()? {
             self.calls[index].guard = guard;
         }
@@ -269,7 +269,7 @@ impl Hoister {
     }
 
     /// The calls whose answers a call's key and guard name.
-    pub(super) fn dependencies(&self, call: &Hoisted) -> Result<Vec<usize>> {
+    pub(crate) fn dependencies(&self, call: &Hoisted) -> Result<Vec<usize>> {
         let mut found = Vec::new();
         for expr in std::iter::once(&call.key).chain(call.guard.exprs()) {
             expr.apply(|node| {
@@ -285,12 +285,12 @@ impl Hoister {
     }
 
     /// The calls.
-    pub(super) fn calls(&self) -> &[Hoisted] {
+    pub(crate) fn calls(&self) -> &[Hoisted] {
         &self.calls
     }
 
     /// Moves the answers' columns to where `position` puts call `n`.
-    pub(super) fn place(&self, expr: &Expr, position: &[usize]) -> Result<Expr> {
+    pub(crate) fn place(&self, expr: &Expr, position: &[usize]) -> Result<Expr> {
         let place = |node: Expr| {
             let Some(column) = node.downcast_ref::<Column>().filter(|c| c.index() >= self.width)
             else {

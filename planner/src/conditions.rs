@@ -18,12 +18,12 @@ use datafusion::{
     },
 };
 
-use super::lift::{
+use crate::lift::{
     column_for, columns_of, contains, contains_call, has_subquery, lift_expr, with_columns,
 };
 
 /// The filter, or filters over columns that hold what its conditions ask of stores.
-pub(super) fn lift_filter(filter: &Filter, lifted: &mut usize) -> Result<LogicalPlan> {
+pub(crate) fn lift_filter(filter: &Filter, lifted: &mut usize) -> Result<LogicalPlan> {
     let conditions = conjuncts(filter.predicate.clone());
     let (calling, plain): (Vec<_>, Vec<_>) = conditions.into_iter().partition(is_lifted);
     let (with_subqueries, calling): (Vec<_>, Vec<_>) = calling.into_iter().partition(has_subquery);
@@ -100,7 +100,7 @@ fn filter_by_column(
 /// Above an inner join, a condition with calls is asked of the rows that the others leave. Where
 /// there are no others, each side is asked what the first condition wants of it: then the join can
 /// be by key.
-pub(super) fn lift_join(join: &Join, lifted: &mut usize) -> Result<Option<LogicalPlan>> {
+pub(crate) fn lift_join(join: &Join, lifted: &mut usize) -> Result<Option<LogicalPlan>> {
     if join.on.iter().any(|(left, right)| contains_call(left) || contains_call(right)) {
         return match join.null_equality {
             NullEquality::NullEqualsNothing => lift_join(&with_keys_as_filter(join), lifted),

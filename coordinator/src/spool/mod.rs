@@ -1,5 +1,7 @@
 //! The output of an attempt, in order, in memory as long as there is room and then in files.
 
+mod spill;
+
 use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
@@ -14,7 +16,7 @@ use tokio::{
     task::spawn_blocking,
 };
 
-use super::spill::{SpillFiles, Spilled};
+use spill::{SpillFiles, Spilled};
 
 /// How much all spools of a coordinator may take.
 #[derive(Debug)]

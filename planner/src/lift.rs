@@ -20,7 +20,7 @@ use datafusion::{
 };
 use keyloom_common::{Error, functions::KvFunction};
 
-use super::{
+use crate::{
     conditions::{lift_filter, lift_join},
     lazy::keep_lazy,
 };
@@ -142,7 +142,7 @@ fn lift_from(node: &LogicalPlan, lifted: &mut usize) -> Result<LogicalPlan> {
 }
 
 /// The plan with more columns.
-pub(super) fn with_columns(plan: LogicalPlan, computed: Vec<Expr>) -> Result<LogicalPlan> {
+pub(crate) fn with_columns(plan: LogicalPlan, computed: Vec<Expr>) -> Result<LogicalPlan> {
     if computed.is_empty() {
         return Ok(plan);
     }
@@ -151,12 +151,12 @@ pub(super) fn with_columns(plan: LogicalPlan, computed: Vec<Expr>) -> Result<Log
 }
 
 /// A plan's columns as expressions.
-pub(super) fn columns_of(plan: &LogicalPlan) -> impl Iterator<Item = Expr> + use<> {
+pub(crate) fn columns_of(plan: &LogicalPlan) -> impl Iterator<Item = Expr> + use<> {
     plan.schema().columns().into_iter().map(Expr::Column)
 }
 
 /// Puts columns into the place of what holds calls.
-pub(super) fn lift_expr(expr: Expr, computed: &mut Vec<Expr>, lifted: &mut usize) -> Result<Expr> {
+pub(crate) fn lift_expr(expr: Expr, computed: &mut Vec<Expr>, lifted: &mut usize) -> Result<Expr> {
     expr.transform_down(|node| {
         if !contains_call(&node) {
             return Ok(Transformed::new(node, false, TreeNodeRecursion::Jump));
@@ -178,7 +178,7 @@ pub(super) fn lift_expr(expr: Expr, computed: &mut Vec<Expr>, lifted: &mut usize
 }
 
 /// The column that holds an expression, among those that are computed anyway or a new one.
-pub(super) fn column_for(expr: Expr, computed: &mut Vec<Expr>, lifted: &mut usize) -> Expr {
+pub(crate) fn column_for(expr: Expr, computed: &mut Vec<Expr>, lifted: &mut usize) -> Expr {
     let same = |known: &&Expr| matches!(known, Expr::Alias(a) if *a.expr == expr);
     let name = match computed.iter().find(same) {
         Some(Expr::Alias(known)) => known.name.clone(),
@@ -192,7 +192,7 @@ pub(super) fn column_for(expr: Expr, computed: &mut Vec<Expr>, lifted: &mut usiz
     Expr::Column(Column::new_unqualified(name))
 }
 
-pub(super) fn contains_call(expr: &Expr) -> bool {
+pub(crate) fn contains_call(expr: &Expr) -> bool {
     contains(
         expr,
         |node| matches!(node, Expr::ScalarFunction(function) if function.func.inner().is::<KvFunction>()),
@@ -201,7 +201,7 @@ pub(super) fn contains_call(expr: &Expr) -> bool {
 
 /// Whether an expression holds a subquery, which DataFusion plans as a join of the node that the
 /// expression stands in.
-pub(super) fn has_subquery(expr: &Expr) -> bool {
+pub(crate) fn has_subquery(expr: &Expr) -> bool {
     contains(expr, |node| {
         matches!(
             node,
@@ -213,7 +213,7 @@ pub(super) fn has_subquery(expr: &Expr) -> bool {
     })
 }
 
-pub(super) fn contains(expr: &Expr, is_wanted: impl Fn(&Expr) -> bool) -> bool {
+pub(crate) fn contains(expr: &Expr, is_wanted: impl Fn(&Expr) -> bool) -> bool {
     // The closure cannot fail.
     expr.exists(|node| Ok(is_wanted(node))).unwrap_or(false)
 }

@@ -16,7 +16,7 @@ use keyloom_common::plan::{FrameScanExec, InputScanExec};
 const PASSING_OF_HUNDRED: u64 = 20;
 
 /// The rows of all partitions.
-pub(super) fn rows(plan: &Arc<dyn ExecutionPlan>) -> Option<u64> {
+pub(crate) fn rows(plan: &Arc<dyn ExecutionPlan>) -> Option<u64> {
     let rows = known_rows(plan);
     let limit = plan.fetch().map(|limit| limit as u64);
     match (rows, limit) {
@@ -26,7 +26,7 @@ pub(super) fn rows(plan: &Arc<dyn ExecutionPlan>) -> Option<u64> {
 }
 
 /// Those of the rows for which a condition is expected to hold.
-pub(super) fn passing(rows: u64) -> u64 {
+pub(crate) fn passing(rows: u64) -> u64 {
     (rows.saturating_mul(PASSING_OF_HUNDRED)).div_ceil(100)
 }
 

@@ -20,7 +20,7 @@ type Expr = Arc<dyn PhysicalExpr>;
 
 /// The rows that need an answer: those of any of several branches. By default, all.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Guard {
+pub(crate) struct Guard {
     branches: Vec<Branch>,
 }
 
@@ -33,7 +33,7 @@ struct Branch {
 
 /// What must be so of a boolean expression.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Condition {
+pub(crate) enum Condition {
     True(Expr),
     NotTrue(Expr),
     NotFalse(Expr),
@@ -47,14 +47,14 @@ impl Default for Guard {
 
 impl Guard {
     /// The rows of this guard where a condition holds, too.
-    pub(super) fn and(&self, condition: &Condition) -> Self {
+    pub(crate) fn and(&self, condition: &Condition) -> Self {
         let mut guard = self.clone();
         guard.branches.iter_mut().for_each(|branch| branch.push(condition.clone()));
         guard
     }
 
     /// The rows of either guard.
-    pub(super) fn or(&self, other: &Self) -> Self {
+    pub(crate) fn or(&self, other: &Self) -> Self {
         let mut branches = self.branches.clone();
         for branch in &other.branches {
             if !branches.iter().any(|known| known.includes(branch)) {
@@ -66,18 +66,18 @@ impl Guard {
     }
 
     /// Whether the rows of another guard are certainly among those of this one.
-    pub(super) fn includes(&self, other: &Self) -> bool {
+    pub(crate) fn includes(&self, other: &Self) -> bool {
         let included = |branch: &Branch| self.branches.iter().any(|own| own.includes(branch));
         other.branches.iter().all(included)
     }
 
     /// The expressions that it is made of.
-    pub(super) fn exprs(&self) -> impl Iterator<Item = &Expr> {
+    pub(crate) fn exprs(&self) -> impl Iterator<Item = &Expr> {
         self.branches.iter().flat_map(|branch| &branch.conditions).map(Condition::expr)
     }
 
     /// The guard as one expression; `None` if all rows need an answer.
-    pub(super) fn expr(&self) -> Result<Option<Expr>> {
+    pub(crate) fn expr(&self) -> Result<Option<Expr>> {
         let mut any: Option<Expr> = None;
         for branch in &self.branches {
             let Some(branch) = branch.expr()? else { return Ok(None) };
@@ -164,22 +164,22 @@ fn distinct(expr: &Expr, value: bool) -> Expr {
     Arc::new(BinaryExpr::new(Arc::clone(expr), Operator::IsDistinctFrom, boolean(value)))
 }
 
-pub(super) fn is_null(expr: Expr) -> Condition {
+pub(crate) fn is_null(expr: Expr) -> Condition {
     Condition::True(Arc::new(IsNullExpr::new(expr)))
 }
 
-pub(super) fn is_not_null(expr: Expr) -> Condition {
+pub(crate) fn is_not_null(expr: Expr) -> Condition {
     Condition::True(Arc::new(IsNotNullExpr::new(expr)))
 }
 
 /// Whether a choice is of the answer at a place.
-pub(super) fn is_place(choice: &Expr, place: usize) -> Condition {
+pub(crate) fn is_place(choice: &Expr, place: usize) -> Condition {
     let place = Arc::new(Literal::new(ScalarValue::Int64(Some(place as i64))));
     Condition::True(Arc::new(BinaryExpr::new(Arc::clone(choice), Operator::Eq, place)))
 }
 
 /// Whether a branch of a CASE is taken, from its (rewritten) operand and condition.
-pub(super) fn matches(operand: Option<&Expr>, when: &Expr) -> Result<Expr> {
+pub(crate) fn matches(operand: Option<&Expr>, when: &Expr) -> Result<Expr> {
     let Some(operand) = operand else { return Ok(Arc::clone(when)) };
     let branches = vec![(Arc::clone(when), boolean(true))];
     let case = CaseExpr::try_new(Some(Arc::clone(operand)), branches, Some(boolean(false)))?;
@@ -187,7 +187,7 @@ pub(super) fn matches(operand: Option<&Expr>, when: &Expr) -> Result<Expr> {
 }
 
 /// Whether an expression is the literal TRUE.
-pub(super) fn is_true(expr: &Expr) -> bool {
+pub(crate) fn is_true(expr: &Expr) -> bool {
     let literal = expr.downcast_ref::<Literal>().map(Literal::value);
     literal == Some(&ScalarValue::Boolean(Some(true)))
 }

@@ -1,0 +1,107 @@
+//! Which parts of a plan become fragments, and what stands in their places.
+
+use std::cell::RefCell;
+
+use datafusion::{
+    physical_expr::{LexOrdering, PhysicalSortExpr},
+    physical_plan::{expressions::Column, limit::GlobalLimitExec},
+};
+
+use super::*;
+use crate::{
+    Chain,
+    samples::{frame, keys, lookup, scan},
+};
+
+const GRAIN: Grain = Grain { rows: 10, row_slices: 8, answer_bytes: 250, answer_slices: 5 };
+
+/// Notes the fragments; in their places it has what has no rows.
+#[derive(Default)]
+struct Noted(RefCell<Vec<Fragment>>);
+
+impl Gather for Noted {
+    fn remote(&self, fragment: Fragment) -> Arc<dyn ExecutionPlan> {
+        let (schema, partitions) = (fragment.plan.schema(), fragment.partitions());
+        self.0.borrow_mut().push(fragment);
+        Arc::new(EmptyExec::new(schema).with_partitions(partitions))
+    }
+
+    fn concat(&self, parts: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+        Arc::new(CoalescePartitionsExec::new(parts))
+    }
+}
+
+/// The names of a plan's operators.
+fn names(plan: &Arc<dyn ExecutionPlan>) -> String {
+    let below: Vec<_> = plan.children().into_iter().map(names).collect();
+    match below.as_slice() {
+        [] => plan.name().to_owned(),
+        below => format!("{}({})", plan.name(), below.join(", ")),
+    }
+}
+
+fn shown(fragment: &Fragment) -> String {
+    let source = match &fragment.source {
+        Source::Slices(chains) => {
+            format!("slices={}", chains.iter().map(Chain::tasks).sum::<usize>())
+        }
+        Source::Rows(input) => format!("rows={}", names(input)),
+    };
+    format!("{:?} {} {source}", fragment.reading, names(&fragment.plan))
+}
+
+/// Cuts a plan, and checks what the coordinator has of it and what workers have.
+fn check(plan: Arc<dyn ExecutionPlan>, above: &str, fragments: &[&str]) {
+    let noted = Noted::default();
+    let plan = cut(plan, GRAIN, &noted).unwrap();
+    assert_eq!(names(&plan), above);
+    assert_eq!(plan.output_partitioning().partition_count(), 1);
+    let noted = noted.0.into_inner();
+    assert_eq!(noted.iter().map(shown).collect::<Vec<_>>(), fragments);
+    let stages: Vec<_> = noted.iter().map(|fragment| fragment.stage as usize).collect();
+    assert_eq!(stages, (0..noted.len()).collect::<Vec<_>>());
+}
+
+fn limited(input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+    Arc::new(GlobalLimitExec::new(input, 0, Some(2)))
+}
+
+fn by_id() -> LexOrdering {
+    [PhysicalSortExpr::new_default(Arc::new(Column::new("id", 0)))].into()
+}
+
+#[test]
+fn what_treats_each_row_by_itself_is_one_fragment() {
+    let fragment = "Ordered KvLookupExec(InputScanExec) slices=3";
+    check(lookup(scan(3), 10), "EmptyExec", &[fragment]);
+}
+
+#[test]
+fn sorted_runs_are_merged_by_the_coordinator() {
+    let sort = SortExec::new(by_id(), scan(3)).with_preserve_partitioning(true);
+    let merge = SortPreservingMergeExec::new(by_id(), Arc::new(sort));
+    let fragment = "Runs SortExec(InputScanExec) slices=3";
+    check(Arc::new(merge), "SortPreservingMergeExec(EmptyExec)", &[fragment]);
+}
+
+#[test]
+fn lookups_above_a_limit_get_its_rows_from_the_coordinator() {
+    let fragments = [
+        "Ordered InputScanExec slices=3",
+        "Ordered KvLookupExec(FrameScanExec) rows=GlobalLimitExec(EmptyExec)",
+    ];
+    check(lookup(limited(scan(3)), 10), "EmptyExec", &fragments);
+}
+
+#[test]
+fn parts_that_the_coordinator_puts_together_follow_each_other() {
+    let union = UnionExec::try_new(vec![limited(scan(2)), limited(frame(5))]).unwrap();
+    let parts = "UnionExec(GlobalLimitExec(EmptyExec), GlobalLimitExec(EmptyExec))";
+    let fragments = ["Ordered InputScanExec slices=2", "Ordered FrameScanExec slices=1"];
+    check(union, &format!("CoalescePartitionsExec({parts})"), &fragments);
+}
+
+#[test]
+fn what_reads_nothing_and_looks_nothing_up_needs_no_worker() {
+    check(Arc::new(EmptyExec::new(keys())), "EmptyExec", &[]);
+}
