@@ -18,6 +18,10 @@ use keyloom_common::{
 
 use crate::owner::{OwnedBy, Owner};
 
+/// What tells workers what to run, a few pieces for each stage, finds room beside full tables: no
+/// more bytes of each.
+const PLAN_BYTES: u64 = 1 << 20;
+
 /// The blobs of a coordinator.
 #[derive(Debug)]
 pub(crate) struct Blobs {
@@ -196,7 +200,11 @@ impl Blobs {
         }
         if !state.whole.contains_key(&id) {
             let bytes = content.bytes();
-            self.reserve(state, bytes)?;
+            if let Err(full) = self.reserve(state, bytes)
+                && (job.is_none() || bytes > PLAN_BYTES)
+            {
+                return Err(full);
+            }
             state.bytes += bytes;
             state.whole.insert(id, Blob { content, jobs: Vec::new(), used: Instant::now() });
         }

@@ -31,8 +31,9 @@ pub struct Settings {
     /// (`keep_freed_bytes`). In an embedded session it is the memory of all its workers, beside the
     /// coordinator's. Default 12 GiB.
     pub memory_bytes: u64,
-    /// The most bytes of fragments, as they travel, that are kept decoded for their next tasks; of a
-    /// larger one, that one. What is not kept is read again for each task. Default 32 MiB.
+    /// The most bytes of fragments that are kept for their next tasks, each counted as sixteen times
+    /// what travels of it; of a larger one, that one. What is not kept is read again for each task.
+    /// Default 32 MiB.
     pub fragment_cache_bytes: u64,
     /// The most memory for sorts, joins and aggregations of all tasks, in bytes. Default 2 GiB.
     pub operator_memory_bytes: usize,

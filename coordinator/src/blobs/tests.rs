@@ -158,3 +158,19 @@ fn a_job_that_finds_a_blob_gone_holds_none() {
     assert!(blob_is_gone(&blobs.hold(JobId::from_u128(1), [id, gone]).unwrap_err()));
     assert!(blobs.lock().whole[&id].jobs.is_empty());
 }
+
+#[test]
+fn plans_find_room_beside_full_tables() {
+    let (blobs, job) = (blobs(5), JobId::from_u128(1));
+    let table = Bytes::from_static(b"table");
+    let id = BlobId::of(&table);
+    blobs.put_part(&Owner::default(), id, 0, 5, table.into()).unwrap();
+    let _held = blobs.hold(job, [id]).unwrap();
+    let plan = blobs.put_for_job(job, Bytes::from_static(b"plan")).unwrap();
+    assert!(blobs.has(plan));
+    let large = Bytes::from(vec![0; PLAN_BYTES as usize + 1]);
+    let full = blobs.put_for_job(job, large).unwrap_err();
+    assert_eq!(full.kind(), ErrorKind::ResourceExhausted);
+    blobs.forget(job, plan);
+    assert!(blobs.has(id) && !blobs.has(plan));
+}

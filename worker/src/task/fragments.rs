@@ -10,6 +10,12 @@ use crate::{
     store::BlobSource,
 };
 
+/// More bytes than any plan takes.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// About how many times as large a plan is as its bytes.
+const DECODED: u64 = 16;
+
 /// Fragments by the hash of their bytes, whichever coordinator they came from.
 #[derive(Debug)]
 pub(super) struct Fragments {
@@ -19,7 +25,7 @@ pub(super) struct Fragments {
 }
 
 impl Fragments {
-    /// Keeps fragments of so many bytes, as they travel.
+    /// Keeps fragments of about so many bytes.
     pub(super) fn new(bytes: u64, context: Arc<TaskContext>) -> Self {
         Self { shelf: Shelf::new(bytes), context }
     }
@@ -34,13 +40,20 @@ impl Fragments {
         blobs: &dyn BlobSource,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let read = async {
-            let bytes = blobs.blob(id).await?;
+            let bytes = blobs.blob_within(id, &within_bounds).await?;
             tracing::debug!(fragment = %id, bytes = bytes.len(), "read a fragment");
             let plan = decode_plan(&bytes, &self.context)?;
-            Ok::<_, Error>(Weighed(plan, bytes.len() as u64))
+            Ok::<_, Error>(Weighed(plan, (bytes.len() as u64).saturating_mul(DECODED)))
         };
         self.shelf.get_or_make(&id, read).await
     }
+}
+
+fn within_bounds(bytes: u64) -> Result<()> {
+    if bytes <= MAX_BYTES {
+        return Ok(());
+    }
+    Err(Error::resource_exhausted(format!("a plan of {bytes} bytes, more than {MAX_BYTES}")))
 }
 
 #[cfg(test)]
@@ -116,7 +129,7 @@ mod tests {
     async fn what_is_kept_is_bounded_and_what_is_not_is_read_again() {
         let mut blobs = Blobs::default();
         let ids: Vec<_> = (0..20).map(|n| blobs.hold(fragment(&format!("c{n:02}")))).collect();
-        let fragments = fragments(blobs.held[&ids[0]].len() as u64 * 4);
+        let fragments = fragments(blobs.held[&ids[0]].len() as u64 * DECODED * 4);
         for _ in 0..2 {
             for id in &ids {
                 fragments.get(*id, &blobs).await.unwrap();
@@ -128,6 +141,13 @@ mod tests {
         let reads = blobs.reads();
         fragments.get(ids[19], &blobs).await.unwrap();
         assert_eq!(blobs.reads(), reads);
+    }
+
+    #[test]
+    fn plans_have_bounds() {
+        assert!(within_bounds(MAX_BYTES).is_ok());
+        let error = within_bounds(MAX_BYTES + 1).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
     }
 
     #[tokio::test]

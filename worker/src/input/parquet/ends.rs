@@ -22,10 +22,13 @@ use datafusion::{
     },
 };
 use keyloom_common::{Result, input::Location};
-use object_store::{ObjectMeta, ObjectStore, path::Path};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
 
 use super::INT96;
-use crate::shelf::{Shelf, Weighed};
+use crate::{
+    input::from_store,
+    shelf::{Shelf, Weighed},
+};
 
 /// Bytes of ends that are kept.
 const KEPT_BYTES: u64 = 64 << 20;
@@ -72,8 +75,9 @@ impl Ends {
         if let Some(end) = self.0.get(&Name::of(location, meta, true)) {
             return Ok(end);
         }
-        let read = End::read(store, meta, None, PageIndexPolicy::Skip);
-        self.0.get_or_make(&Name::of(location, meta, false), read).await
+        let (name, policy) = (Name::of(location, meta, false), PageIndexPolicy::Skip);
+        let read = End::read(location, store, meta, None, policy);
+        if name.is_telling() { self.0.get_or_make(&name, read).await } else { Ok(read.await?.0) }
     }
 
     /// An end that says where pages are, too, if its file does.
@@ -83,14 +87,18 @@ impl Ends {
         store: &Arc<dyn ObjectStore>,
         meta: &ObjectMeta,
     ) -> Result<Arc<End>> {
+        let (name, policy) = (Name::of(location, meta, true), PageIndexPolicy::Optional);
+        if !name.is_telling() {
+            return Ok(End::read(location, store, meta, None, policy).await?.0);
+        }
         let read = async {
             let without = Name::of(location, meta, false);
             let known = self.0.get(&without);
-            let end = End::read(store, meta, known.as_deref(), PageIndexPolicy::Optional).await;
+            let end = End::read(location, store, meta, known.as_deref(), policy).await;
             self.0.remove(&without);
             end
         };
-        self.0.get_or_make(&Name::of(location, meta, true), read).await
+        self.0.get_or_make(&name, read).await
     }
 }
 
@@ -105,11 +113,17 @@ impl Name {
             pages,
         }
     }
+
+    /// Whether it would be another name if the file were another: some web servers tell nothing.
+    fn is_telling(&self) -> bool {
+        self.e_tag.is_some() || self.modified != DateTime::UNIX_EPOCH
+    }
 }
 
 impl End {
     /// Reads what is not known yet.
     async fn read(
+        location: &Location,
         store: &Arc<dyn ObjectStore>,
         meta: &ObjectMeta,
         known: Option<&Self>,
@@ -121,6 +135,10 @@ impl End {
             .with_metadata_size_hint(Some(READ_BYTES))
             .with_page_index_policy(Some(pages));
         let end = Self::new(reader.fetch_metadata().await?);
+        if location.url.starts_with("file:") {
+            // Reads of local files do not say which content they saw: a pinned one says it here.
+            store.head(&meta.location).await.map_err(from_store)?;
+        }
         let bytes = end.metadata.memory_size() + size_of_val(end.starts.as_slice());
         Ok(Weighed(Arc::new(end), bytes as u64))
     }
