@@ -3,7 +3,7 @@
 //! worker comes back once there is a link again.
 //!
 //! The other machine is a network namespace, which takes root on Linux and `ip`. Where there can be
-//! none, the tests say so on stderr, or fail if `CI` is set.
+//! none, the tests say so on stderr, or fail if `KEYLOOM_TEST_ALL` is set.
 
 use std::{fs, net::Ipv4Addr, time::Duration};
 
