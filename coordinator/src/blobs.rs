@@ -18,9 +18,24 @@ use keyloom_common::{
 
 use crate::owner::{OwnedBy, Owner};
 
-/// What tells workers what to run, a few pieces for each stage, finds room beside full tables: no
-/// more bytes of each.
-const PLAN_BYTES: u64 = 1 << 20;
+/// Whom content is put for.
+#[derive(Clone, Copy, Debug)]
+enum PutFor {
+    Client,
+    /// The rows that a job sends its workers.
+    Rows(JobId),
+    /// What tells them what to run: it finds room beside full tables. `max_plan_bytes` bounds it.
+    Plan(JobId),
+}
+
+impl PutFor {
+    fn job(self) -> Option<JobId> {
+        match self {
+            Self::Client => None,
+            Self::Rows(job) | Self::Plan(job) => Some(job),
+        }
+    }
+}
 
 /// The blobs of a coordinator.
 #[derive(Debug)]
@@ -112,7 +127,7 @@ impl Blobs {
             // They come at once, and have no bytes whose hash could be their name.
             Chunk::Batches(rows) => {
                 let rows = Content::Rows { rows: Arc::downgrade(&rows), held: None };
-                return self.hold_content(&mut self.lock(), id, rows, None);
+                return self.hold_content(&mut self.lock(), id, rows, PutFor::Client);
             }
         };
         let end = offset.checked_add(part.len() as u64).filter(|end| *end <= total);
@@ -162,13 +177,26 @@ impl Blobs {
         partial.add(id, offset, part)
     }
 
-    /// Holds a blob that the coordinator made for a job.
+    /// Holds rows that the coordinator made for a job.
+    ///
+    /// # Errors
+    /// `cancelled` if the job has ended: nobody would release them. `resource_exhausted` if there is
+    /// no room.
+    pub(crate) fn put_rows(&self, job: JobId, bytes: Bytes) -> Result<BlobId> {
+        self.put(PutFor::Rows(job), bytes)
+    }
+
+    /// Holds what workers run of a job.
     ///
     /// # Errors
     /// `cancelled` if the job has ended: nobody would release it.
-    pub(crate) fn put_for_job(&self, job: JobId, bytes: Bytes) -> Result<BlobId> {
+    pub(crate) fn put_plan(&self, job: JobId, bytes: Bytes) -> Result<BlobId> {
+        self.put(PutFor::Plan(job), bytes)
+    }
+
+    fn put(&self, put_for: PutFor, bytes: Bytes) -> Result<BlobId> {
         let id = BlobId::of(&bytes);
-        self.hold_content(&mut self.lock(), id, Content::Bytes(bytes), Some(job))?;
+        self.hold_content(&mut self.lock(), id, Content::Bytes(bytes), put_for)?;
         Ok(id)
     }
 
@@ -179,7 +207,7 @@ impl Blobs {
         let mut state = self.lock();
         if right {
             state.forget_partial(id);
-            return self.hold_content(&mut state, id, Content::Bytes(bytes), None);
+            return self.hold_content(&mut state, id, Content::Bytes(bytes), PutFor::Client);
         }
         // Others may have begun it again meanwhile.
         if state.partial.get(&id).is_some_and(|partial| partial.is(&bytes)) {
@@ -193,17 +221,17 @@ impl Blobs {
         state: &mut State,
         id: BlobId,
         content: Content,
-        job: Option<JobId>,
+        put_for: PutFor,
     ) -> Result<()> {
+        let job = put_for.job();
         if job.is_some_and(|job| !state.holders.contains_key(&job)) {
             return Err(Error::cancelled("the job was stopped"));
         }
         if !state.whole.contains_key(&id) {
             let bytes = content.bytes();
-            if let Err(full) = self.reserve(state, bytes)
-                && (job.is_none() || bytes > PLAN_BYTES)
-            {
-                return Err(full);
+            let room = self.reserve(state, bytes);
+            if !matches!(put_for, PutFor::Plan(_)) {
+                room?;
             }
             state.bytes += bytes;
             state.whole.insert(id, Blob { content, jobs: Vec::new(), used: Instant::now() });

@@ -139,10 +139,10 @@ fn parts_that_cannot_be_right_are_refused_and_leave_nothing() {
 fn nothing_is_put_for_a_job_that_has_ended() {
     let (blobs, job) = (blobs(10), JobId::from_u128(1));
     let held = blobs.hold(job, []).unwrap();
-    let id = blobs.put_for_job(job, Bytes::from_static(b"one")).unwrap();
+    let id = blobs.put_rows(job, Bytes::from_static(b"one")).unwrap();
     assert_eq!(blobs.lock().whole[&id].jobs, [job]);
     drop(held);
-    let error = blobs.put_for_job(job, Bytes::from_static(b"two")).unwrap_err();
+    let error = blobs.put_rows(job, Bytes::from_static(b"two")).unwrap_err();
     assert_eq!((error.kind(), error.message()), (ErrorKind::Cancelled, "the job was stopped"));
     blobs.expire();
     assert_eq!(blobs.lock().bytes, 0);
@@ -166,10 +166,9 @@ fn plans_find_room_beside_full_tables() {
     let id = BlobId::of(&table);
     blobs.put_part(&Owner::default(), id, 0, 5, table.into()).unwrap();
     let _held = blobs.hold(job, [id]).unwrap();
-    let plan = blobs.put_for_job(job, Bytes::from_static(b"plan")).unwrap();
+    let plan = blobs.put_plan(job, Bytes::from_static(b"plan")).unwrap();
     assert!(blobs.has(plan));
-    let large = Bytes::from(vec![0; PLAN_BYTES as usize + 1]);
-    let full = blobs.put_for_job(job, large).unwrap_err();
+    let full = blobs.put_rows(job, Bytes::from_static(b"rows")).unwrap_err();
     assert_eq!(full.kind(), ErrorKind::ResourceExhausted);
     blobs.forget(job, plan);
     assert!(blobs.has(id) && !blobs.has(plan));

@@ -15,12 +15,21 @@ pub(super) struct HeldBlob {
 }
 
 impl HeldBlob {
-    /// Holds bytes.
+    /// Holds rows for workers.
     ///
     /// # Errors
     /// `cancelled` if the job has ended, `resource_exhausted` if there is no room.
-    pub(super) fn new(context: &Arc<JobContext>, bytes: Bytes) -> Result<Self> {
-        let blob = context.blobs.put_for_job(context.job, bytes)?;
+    pub(super) fn rows(context: &Arc<JobContext>, bytes: Bytes) -> Result<Self> {
+        let blob = context.blobs.put_rows(context.job, bytes)?;
+        Ok(Self { context: Arc::clone(context), blob })
+    }
+
+    /// Holds what workers run.
+    ///
+    /// # Errors
+    /// `cancelled` if the job has ended.
+    pub(super) fn plan(context: &Arc<JobContext>, bytes: Bytes) -> Result<Self> {
+        let blob = context.blobs.put_plan(context.job, bytes)?;
         Ok(Self { context: Arc::clone(context), blob })
     }
 

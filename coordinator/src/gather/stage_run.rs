@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::array::RecordBatch;
-use bytes::Bytes;
 use datafusion::{
     execution::{SendableRecordBatchStream, TaskContext},
     physical_plan::{ExecutionPlan, execute_stream},
@@ -227,7 +226,7 @@ impl Feeder {
 
     async fn feed_slices(&mut self, chains: &[Chain]) -> Result<()> {
         for chain in chains {
-            let plan = self.hold(encode_plan(&chain.plan)?, Fed::Fragment)?;
+            let plan = self.hold_plan(&chain.plan)?;
             for slice in chain.slices() {
                 self.add(plan, &slice?).await?;
             }
@@ -240,7 +239,7 @@ impl Feeder {
         fragment: &Arc<dyn ExecutionPlan>,
         mut rows: SendableRecordBatchStream,
     ) -> Result<()> {
-        let plan = self.hold(encode_plan(fragment)?, Fed::Fragment)?;
+        let plan = self.hold_plan(fragment)?;
         let (max_rows, max_bytes) =
             (self.context.settings.slice_rows, self.context.settings.slice_bytes);
         let (mut batches, mut pending_rows, mut bytes) = (Vec::new(), 0, 0);
@@ -267,16 +266,17 @@ impl Feeder {
         let Some(first) = batches.first() else { return Ok(()) };
         let stream = ipc::encode_all(&first.schema(), batches)?;
         let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
-        let task = self.next;
-        let blob = self.hold(stream, |held| Fed::Rows(task, held))?;
+        let held = HeldBlob::rows(&self.context, stream)?;
+        let blob = held.id();
+        let _ = self.tx.send(Fed::Rows(self.next, held));
         self.add(plan, &Slice::Frame(FramePartition { blob, rows }, None)).await
     }
 
-    /// Holds bytes for workers, for as long as the run has what is said of them.
-    fn hold(&self, bytes: Bytes, fed: impl FnOnce(HeldBlob) -> Fed) -> Result<BlobId> {
-        let held = HeldBlob::new(&self.context, bytes)?;
+    /// Holds what tasks run, for as long as the run is there.
+    fn hold_plan(&self, plan: &Arc<dyn ExecutionPlan>) -> Result<BlobId> {
+        let held = HeldBlob::plan(&self.context, encode_plan(plan)?)?;
         let id = held.id();
-        let _ = self.tx.send(fed(held));
+        let _ = self.tx.send(Fed::Fragment(held));
         Ok(id)
     }
 

@@ -71,6 +71,18 @@ async fn another_file_of_the_same_path_has_another_end() {
 }
 
 #[tokio::test]
+async fn an_end_is_not_kept_where_nothing_tells_another_file() {
+    let (ends, web) = (Ends::new(), location("http://127.0.0.1/"));
+    let (store, meta) = stored(3, WriterProperties::default()).await;
+    let meta = ObjectMeta { e_tag: None, last_modified: DateTime::UNIX_EPOCH, ..meta };
+    ends.get(&web, &store, &meta).await.unwrap();
+    ends.with_pages(&web, &store, &meta).await.unwrap();
+    store.delete(&meta.location).await.unwrap();
+    assert!(ends.get(&web, &store, &meta).await.is_err());
+    assert!(ends.with_pages(&web, &store, &meta).await.is_err());
+}
+
+#[tokio::test]
 async fn a_task_is_told_of_its_row_groups_alone() {
     let (store, meta) = stored(10, WriterProperties::default()).await;
     let end = Ends::new().with_pages(&location("file:///"), &store, &meta).await.unwrap();
