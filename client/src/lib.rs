@@ -29,6 +29,7 @@ pub mod functions;
 pub mod input;
 mod link;
 pub mod open_store;
+mod other_store;
 pub mod query;
 pub mod session;
 mod settings;
@@ -46,6 +47,7 @@ pub use keyloom_common::{
     store::{KeyPath, OnDuplicateKey, RowPath},
 };
 pub use open_store::{Lookup, OpenStore};
+pub use other_store::OtherOptions;
 pub use query::Job;
 pub use session::Session;
 pub use settings::{EmbeddedSettings, Settings};

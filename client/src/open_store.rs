@@ -19,7 +19,7 @@ use keyloom_common::{
     Error, Result,
     functions::{CallOptions, Function, KvCall, KvFunction},
     lookup::{Answer, Call, Fetch},
-    store::{Access, AttachedStore, KeyColumns, Snapshot, StoreKind},
+    store::{Access, AttachedStore, KeyColumns, Snapshot},
 };
 use keyloom_planner::set_access;
 use keyloom_worker::{Direct, TasksShared};
@@ -111,10 +111,10 @@ impl Lookup {
 
     async fn open(&self, workers: &TasksShared) -> Result<Direct> {
         let store = self.call.store();
-        if let StoreKind::Memory(memory) = &store.spec.kind {
+        if let Some(content) = store.spec.kind.content() {
             let link = self.session.link();
-            let bytes = link.contents.get(memory.content)?;
-            link.connection.ensure_blob(memory.content, &bytes).await?;
+            let bytes = link.contents.get(content)?;
+            link.connection.ensure_blob(content, &bytes).await?;
         }
         workers.direct(store).await
     }

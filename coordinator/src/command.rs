@@ -3,7 +3,7 @@
 
 use std::{
     ffi::OsString,
-    io::{IsTerminal, Write, stderr, stdout},
+    io::{Write, stdout},
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -11,21 +11,14 @@ use std::{
 use crate::{Coordinator, Settings};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use figment::{
-    Figment,
-    providers::{Env, Format, Serialized, Toml},
+use keyloom_program::{
+    daemon::{self, fail},
+    log,
+    settings::Layers,
+    signals::Signals,
 };
-use keyloom_common::stack::{BLOCKING_THREADS, STACK_BYTES};
-use tokio::{
-    net::TcpListener,
-    runtime::Builder,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
-
-/// What is logged unless `KEYLOOM_LOG` says otherwise.
-const LOG: &str = "info,lance=warn,datafusion=warn,tarpc=warn";
 
 /// Plans and schedules Keyloom jobs for clients, on the workers that register with it.
 ///
@@ -59,17 +52,13 @@ struct Arguments {
 /// Runs a command line, the program's name first, and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments = Arguments::parse_from(arguments);
-    let prepared = log().and_then(|()| settings(arguments.config.as_deref()));
+    let prepared = log::start(daemon::LOG).and_then(|()| settings(arguments.config.as_deref()));
     let settings = match prepared {
         Ok(settings) => settings,
         Err(error) => return fail(2, &error),
     };
     keyloom_common::allocator::keep_freed_bytes(settings.keep_freed_bytes);
-    let mut runtime = Builder::new_multi_thread();
-    // Plans may be deep.
-    let runtime = runtime.enable_all().thread_stack_size(STACK_BYTES);
-    let runtime = runtime.max_blocking_threads(BLOCKING_THREADS).build();
-    let runtime = match runtime.context("no threads") {
+    let runtime = match daemon::runtime(None) {
         Ok(runtime) => runtime,
         Err(error) => return fail(1, &error),
     };
@@ -86,32 +75,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     code
 }
 
-fn fail(code: u8, error: &anyhow::Error) -> u8 {
-    // Without a stderr there is nobody to tell.
-    let _ = writeln!(stderr(), "error: {error:#}");
-    code
-}
-
-fn log() -> Result<()> {
-    let filter = match std::env::var("KEYLOOM_LOG") {
-        Ok(filter) => EnvFilter::try_new(&filter).with_context(|| format!("KEYLOOM_LOG={filter}")),
-        Err(_) => EnvFilter::try_new(LOG).context("the log filter"),
-    }?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
-    log.with_ansi(stderr().is_terminal()).init();
-    Ok(())
-}
-
 /// Defaults, then the file, then the environment.
 fn settings(config: Option<&Path>) -> Result<Settings> {
-    let mut figment = Figment::from(Serialized::defaults(Settings::default()));
-    if let Some(path) = config {
-        // A missing file would pass for an empty one.
-        std::fs::metadata(path).with_context(|| format!("--config {}", path.display()))?;
-        figment = figment.merge(Toml::file_exact(path));
-    }
-    let figment = figment.merge(Env::prefixed("KEYLOOM_COORDINATOR_").split("__"));
-    let settings: Settings = figment.extract().context("settings")?;
+    let layers = Layers::defaults(&Settings::default()).file(config)?;
+    let settings: Settings = layers.environment("KEYLOOM_COORDINATOR_").read()?;
     settings.validate()?;
     Ok(settings)
 }
@@ -135,8 +102,7 @@ async fn addresses(arguments: &Arguments) -> Result<Vec<SocketAddr>> {
 
 async fn serve(addresses: &[SocketAddr], settings: Settings) -> Result<()> {
     let shutdown = CancellationToken::new();
-    let mut terminate = signal(SignalKind::terminate()).context("no signals")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("no signals")?;
+    let mut signals = Signals::listen().context("no signals")?;
     let listener = TcpListener::bind(addresses)
         .await
         .with_context(|| format!("cannot listen on {addresses:?}"))?;
@@ -147,8 +113,7 @@ async fn serve(addresses: &[SocketAddr], settings: Settings) -> Result<()> {
     loop {
         tokio::select! {
             ended = &mut serving => return Ok(ended?),
-            _ = terminate.recv() => shutdown.cancel(),
-            _ = interrupt.recv() => shutdown.cancel(),
+            _ = signals.next() => shutdown.cancel(),
         }
     }
 }

@@ -3,7 +3,6 @@
 
 use std::{
     ffi::OsString,
-    io::{IsTerminal, Write, stderr},
     num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
@@ -16,25 +15,14 @@ use crate::{
 };
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
-use figment::{
-    Figment,
-    providers::{Env, Format, Serialized, Toml},
-};
-use keyloom_common::{
-    ErrorKind,
-    allocator::keep_freed_bytes,
-    rpc::parse_address,
-    stack::{BLOCKING_THREADS, STACK_BYTES},
-};
-use tokio::{
-    runtime::Builder,
-    signal::unix::{SignalKind, signal},
+use keyloom_common::{ErrorKind, allocator::keep_freed_bytes, rpc::parse_address};
+use keyloom_program::{
+    daemon::{self, fail},
+    log,
+    settings::Layers,
+    signals::Signals,
 };
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
-
-/// What is logged unless `KEYLOOM_LOG` says otherwise.
-const LOG: &str = "info,lance=warn,datafusion=warn,tarpc=warn";
 
 /// Runs the tasks of a Keyloom coordinator: reads inputs, opens stores, looks keys up.
 ///
@@ -75,7 +63,7 @@ struct Arguments {
 /// Runs a command line, the program's name first, and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments = Arguments::parse_from(arguments);
-    let prepared = log().and_then(|()| {
+    let prepared = log::start(daemon::LOG).and_then(|()| {
         parse_address(&arguments.coordinator).context("--coordinator")?;
         settings(arguments.config.as_deref())
     });
@@ -86,11 +74,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     keep_freed_bytes(settings.keep_freed_bytes);
     let slots = arguments.slots.unwrap_or_else(cores);
     // A slot is a thread of computing: workers on one machine share its cores by their slots.
-    let mut runtime = Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(slots.max(1) as usize).enable_all();
-    // The plans of fragments may be deep.
-    let runtime = runtime.thread_stack_size(STACK_BYTES).max_blocking_threads(BLOCKING_THREADS);
-    let runtime = match runtime.build().context("no threads") {
+    let runtime = match daemon::runtime(Some(slots as usize)) {
         Ok(runtime) => runtime,
         Err(error) => return fail(1, &error),
     };
@@ -107,43 +91,12 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if kind == Some(ErrorKind::Invalid) { 2 } else { 1 }
 }
 
-fn fail(code: u8, error: &anyhow::Error) -> u8 {
-    // Without a stderr there is nobody to tell.
-    let _ = writeln!(stderr(), "error: {error:#}");
-    code
-}
-
-fn log() -> Result<()> {
-    let filter = match std::env::var("KEYLOOM_LOG") {
-        Ok(filter) => EnvFilter::try_new(&filter).with_context(|| format!("KEYLOOM_LOG={filter}")),
-        Err(_) => EnvFilter::try_new(LOG).context("the log filter"),
-    }?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
-    log.with_ansi(stderr().is_terminal()).init();
-    Ok(())
-}
-
 /// Defaults, then the file, then the environment.
 fn settings(config: Option<&Path>) -> Result<Settings> {
-    let mut figment = Figment::from(Serialized::defaults(Settings::default()));
-    if let Some(path) = config {
-        // A missing file would pass for an empty one.
-        std::fs::metadata(path).with_context(|| format!("--config {}", path.display()))?;
-        figment = figment.merge(Toml::file_exact(path));
-    }
-    let figment = figment.merge(Env::prefixed("KEYLOOM_WORKER_").split("__"));
-    let settings: Settings = figment.extract().map_err(shown).context("settings")?;
+    let layers = Layers::defaults(&Settings::default()).file(config)?;
+    let settings: Settings = layers.environment("KEYLOOM_WORKER_").read()?;
     settings.validate()?;
     Ok(settings)
-}
-
-/// What is wrong with the settings. What a storage profile holds may be a secret and is not shown.
-fn shown(error: figment::Error) -> anyhow::Error {
-    if error.path.iter().any(|part| part == "storage_profiles") {
-        anyhow!("{} must be a string in quotes", error.path.join("."))
-    } else {
-        error.into()
-    }
 }
 
 async fn work(arguments: Arguments, slots: u32, settings: Settings) -> Result<()> {
@@ -155,14 +108,12 @@ async fn work(arguments: Arguments, slots: u32, settings: Settings) -> Result<()
     let tasks = TasksShared::new(settings.clone(), Arc::new(blobs))?;
     let agent =
         Agent { name: arguments.name.unwrap_or_else(default_name), slots, settings, dial, tasks };
-    let mut terminate = signal(SignalKind::terminate()).context("no signals")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("no signals")?;
+    let mut signals = Signals::listen().context("no signals")?;
     let mut running = std::pin::pin!(agent.run(shutdown.clone()));
     loop {
         tokio::select! {
             ended = &mut running => return Ok(ended?),
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = signals.next() => {}
         }
         if shutdown.is_cancelled() {
             return Err(anyhow!("stopped while tasks were running"));

@@ -96,7 +96,7 @@ async fn of_input(
     let source = input.path.clone();
     let (schema, rows) = read(session, name.as_ref().unwrap_or(&source), input, watch).await?;
     Ok(Description {
-        kind: "input",
+        kind: "input".to_owned(),
         name,
         source,
         snapshot: None,
@@ -141,7 +141,7 @@ async fn of_store(
     let alias = name.clone().unwrap_or_else(|| "store".to_owned());
     let contents = match &store {
         Store::Memory { input, .. } => Some(input.clone()),
-        Store::Lance(_) => None,
+        Store::Lance(_) | Store::Other(_) => None,
     };
     let sql = "SELECT 1".to_owned();
     let stores = [(alias.clone(), store)].into();
@@ -153,14 +153,13 @@ async fn of_store(
         Some(input) => Some(read(session, &format!("contents of {alias}"), input, watch).await?.1),
         None => description.figures.as_ref().map(|figures| figures.rows),
     };
-    let (kind, source) = match (&attached.spec.kind, contents) {
-        (StoreKind::Lance(lance), _) => ("lance", lance.uri.clone()),
-        (StoreKind::Memory(_), contents) => {
-            ("memory", contents.map(|input| input.path).unwrap_or_default())
-        }
+    let source = match &attached.spec.kind {
+        StoreKind::Lance(lance) => lance.uri.clone(),
+        StoreKind::Memory(_) => contents.map(|input| input.path).unwrap_or_default(),
+        StoreKind::Other(other) => other.place.clone(),
     };
     Ok(Description {
-        kind,
+        kind: attached.spec.kind.word().to_owned(),
         name,
         source,
         snapshot: Some(description.snapshot.to_string()),
@@ -173,7 +172,7 @@ async fn of_store(
 /// What `keyloom describe` shows of a store or an input.
 #[derive(Debug, Serialize)]
 struct Description {
-    kind: &'static str,
+    kind: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     /// Where it is.

@@ -3,6 +3,7 @@
 use std::io::{self, Write, stderr};
 
 use crate::{Error, ErrorKind};
+use keyloom_program::signals::Ending;
 
 /// The job failed.
 const FAILED: u8 = 1;
@@ -12,15 +13,6 @@ const MISTAKE: u8 = 2;
 const INTERRUPTED: u8 = 130;
 /// SIGTERM ended it.
 const TERMINATED: u8 = 143;
-
-/// The signals that end a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// Ctrl-C.
-    Interrupted,
-    /// SIGTERM.
-    Terminated,
-}
 
 /// Why a command ended.
 #[derive(Debug)]

@@ -90,6 +90,8 @@ fn store_beside(folder: &Path, store: Store) -> Store {
             Store::Lance(options)
         }
         Store::Memory { input, key } => Store::Memory { input: input_beside(folder, input), key },
+        // Where it is need not be a path.
+        other @ Store::Other(_) => other,
     }
 }
 
@@ -156,7 +158,7 @@ mod tests {
         let request = parse(text, Path::new("")).unwrap();
         let lance = |alias: &str| match &request.stores[alias] {
             Store::Lance(options) => options.key.clone(),
-            Store::Memory { .. } => None,
+            Store::Memory { .. } | Store::Other(_) => None,
         };
         assert_eq!(lance("stock"), Some(["store", "article"].into()));
         assert_eq!(lance("plain"), None);
@@ -195,7 +197,8 @@ mod tests {
         check(&format!("{job}outptu = 'x'"), 3, "expected one of `current_store`, `sql`, `output`");
         check(&format!("{job}[inputs.a]\npth = 'x'"), 4, "expected one of `path`, `uri`, `format`");
         check(&format!("{job}[inputs.a]\npath = 'x'\nformat = 'xls'"), 5, "`parquet`, `csv`");
-        check(&format!("{job}[stores.a]\nkind = 'redis'"), 3, "`lance` or `memory`, not");
+        check(&format!("{job}[stores.a]\nkind = 3"), 3, "`lance` or `memory`, not");
+        check(&format!("{job}[stores.a]\nkind = 'redis'"), 3, "a redis store needs uri");
         check(&format!("{job}[stores.a]\nkind = 'lance'"), 3, "a lance store needs uri");
         check(
             &format!("{job}[stores.a]\nkind = 'lance'\nuri = 'x'\nkey_path = 'index'"),

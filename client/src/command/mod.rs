@@ -25,28 +25,27 @@ mod text;
 mod watch;
 mod workers;
 
-use std::{
-    ffi::OsString,
-    io::{IsTerminal, stderr},
-    pin::pin,
-    time::Duration,
-};
+use std::{ffi::OsString, pin::pin, time::Duration};
 
 use clap::Parser;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use keyloom_program::{log, signals::Signals};
 
 use cli::{Cli, Command};
-use error::{Ending, Failure};
+use error::Failure;
 use watch::Watch;
 
 /// How long a command may take to end after it was interrupted.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What is logged unless `KEYLOOM_LOG` says otherwise: what goes wrong with a job is told once, at its
+/// end.
+const LOG: &str = "error";
+
 /// Runs a command line, the program's name first, and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let cli = Cli::parse_from(arguments);
-    let ended = log().and_then(|()| {
+    let logging = log::start(LOG).map_err(|error| Failure::mistake(format!("{error:#}")));
+    let ended = logging.and_then(|()| {
         let runtime = tokio::runtime::Runtime::new()
             .map_err(|error| Failure::failed(format!("no threads: {error}")))?;
         let ended = runtime.block_on(until_interrupted(cli.command));
@@ -59,39 +58,23 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     }
 }
 
-/// Logs to stderr; what goes wrong with a job is told once, at its end.
-fn log() -> Result<(), Failure> {
-    let filter = std::env::var("KEYLOOM_LOG").unwrap_or_else(|_| "error".to_owned());
-    let filter = EnvFilter::try_new(&filter)
-        .map_err(|error| Failure::mistake(format!("KEYLOOM_LOG={filter}: {error}")))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
-    log.with_ansi(stderr().is_terminal()).init();
-    Ok(())
-}
-
 /// Runs a command. A first signal lets it clean up, a second one ends it.
 async fn until_interrupted(command: Command) -> Result<(), Failure> {
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut terminate = listen(SignalKind::terminate())?;
+    let mut signals =
+        Signals::listen().map_err(|error| Failure::failed(format!("no signals: {error}")))?;
     let watch = Watch::start();
     let mut running = pin!(execute(command, &watch));
     let ending = tokio::select! {
         ended = &mut running => return ended,
-        _ = interrupt.recv() => Ending::Interrupted,
-        _ = terminate.recv() => Ending::Terminated,
+        ending = signals.next() => ending,
     };
     watch.interrupt();
     let ended = tokio::select! {
         ended = &mut running => ended,
-        _ = interrupt.recv() => Err(Failure::interrupted()),
-        _ = terminate.recv() => Err(Failure::interrupted()),
+        _ = signals.next() => Err(Failure::interrupted()),
         () = tokio::time::sleep(PATIENCE) => Err(Failure::interrupted()),
     };
     ended.map_err(|failure| failure.ended_by(ending))
-}
-
-fn listen(kind: SignalKind) -> Result<Signal, Failure> {
-    signal(kind).map_err(|error| Failure::failed(format!("no signals: {error}")))
 }
 
 async fn execute(command: Command, watch: &Watch) -> Result<(), Failure> {

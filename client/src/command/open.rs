@@ -2,10 +2,7 @@
 
 use crate::{EmbeddedSettings, Input, MemoryOptions, Session, load_kv};
 use datafusion::{arrow::array::RecordBatch, dataframe::DataFrame};
-use figment::{
-    Figment,
-    providers::{Env, Format as _, Serialized, Toml},
-};
+use keyloom_program::settings::Layers;
 
 use crate::command::{
     cli::Place,
@@ -38,31 +35,15 @@ pub(crate) async fn session(place: &Place, watch: &Watch) -> Result<Session, Fai
 
 /// Defaults, then the file, then the environment.
 fn settings(place: &Place) -> Result<EmbeddedSettings, Failure> {
-    let mut figment = Figment::from(Serialized::defaults(EmbeddedSettings::default()));
-    if let Some(path) = &place.config {
-        // A missing file would pass for an empty one.
-        std::fs::metadata(path)
-            .map_err(|error| Failure::mistake(format!("--config {}: {error}", path.display())))?;
-        figment = figment.merge(Toml::file_exact(path));
-    }
-    let worker = Env::prefixed("KEYLOOM_WORKER_").split("__");
-    let coordinator = Env::prefixed("KEYLOOM_COORDINATOR_").split("__");
-    let settings: EmbeddedSettings = figment
-        .merge(worker.map(|key| format!("worker.{key}").into()))
-        .merge(coordinator.map(|key| format!("coordinator.{key}").into()))
-        .extract()
-        .map_err(|error| Failure::mistake(format!("settings: {}", shown(&error))))?;
+    let layers = Layers::defaults(&EmbeddedSettings::default()).file(place.config.as_deref());
+    let read = layers.and_then(|layers| {
+        let layers = layers.environment_of("worker", "KEYLOOM_WORKER_");
+        layers.environment_of("coordinator", "KEYLOOM_COORDINATOR_").read()
+    });
+    let settings: EmbeddedSettings =
+        read.map_err(|error| Failure::mistake(format!("{error:#}")))?;
     settings.validate().map_err(Failure::before)?;
     Ok(settings)
-}
-
-/// What is wrong with the settings. What a storage profile holds may be a secret and is not shown.
-fn shown(error: &figment::Error) -> String {
-    if error.path.iter().any(|part| part == "storage_profiles") {
-        format!("{} must be a string in quotes", error.path.join("."))
-    } else {
-        error.to_string()
-    }
 }
 
 /// Registers inputs, attaches stores, and plans the statement.
@@ -95,6 +76,7 @@ async fn attach(
 ) -> Result<(), Failure> {
     let store = match store {
         Store::Lance(options) => load_kv(alias, options),
+        Store::Other(options) => load_kv(alias, options),
         Store::Memory { input, key } => {
             let rows = rows(session, &input, watch).await;
             let rows = rows.map_err(|failure| failure.context(format!("store '{alias}'")))?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Input, KeyNames, LanceOptions};
+use crate::{Input, KeyNames, LanceOptions, OtherOptions};
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -30,6 +30,8 @@ pub(crate) enum Store {
     Lance(LanceOptions),
     /// Rows that are read when the session opens.
     Memory { input: Input, key: KeyNames },
+    /// A store of a kind that the workers may know.
+    Other(OtherOptions),
 }
 
 impl Store {
@@ -38,8 +40,11 @@ impl Store {
         match options.remove("kind") {
             Some(Value::String(kind)) if kind == "lance" => Self::lance(options),
             Some(Value::String(kind)) if kind == "memory" => Self::memory(options),
-            Some(other) => Err(format!("the kind of a store is `lance` or `memory`, not {other}")),
-            None => Err("a store needs kind, which is `lance` or `memory`".to_owned()),
+            Some(Value::String(kind)) => Self::other(kind, options),
+            Some(other) => {
+                Err(format!("the kind of a store is a word, as `lance` or `memory`, not {other}"))
+            }
+            None => Err("a store needs kind, as `lance` or `memory`".to_owned()),
         }
     }
 
@@ -66,6 +71,28 @@ impl Store {
         let told = |error: toml::de::Error| told("a memory store", &error);
         let (input, key) = (Input::deserialize(options).map_err(told)?, KeyNames::deserialize(key));
         Ok(Self::Memory { input, key: key.map_err(told)? })
+    }
+
+    /// What the options mean, and whether there is such a kind, the workers say.
+    fn other(kind: String, mut options: Table) -> Result<Self, String> {
+        let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        if kind.is_empty() || !kind.chars().all(is_word) {
+            return Err(format!("'{kind}' is no kind of store, which is a word, as `lance`"));
+        }
+        let told = |error: toml::de::Error| told(&format!("a {kind} store"), &error);
+        let Some(Value::String(uri)) = options.remove("uri") else {
+            return Err(format!("a {kind} store needs uri, as text"));
+        };
+        let key = options.remove("key").map(KeyNames::deserialize).transpose().map_err(told)?;
+        let words = options.into_iter().map(|(name, value)| match value {
+            Value::String(text) => Ok((name, text)),
+            Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => {
+                Ok((name, value.to_string()))
+            }
+            _ => Err(format!("{name} of a {kind} store is text, a number, true or false")),
+        });
+        let options = words.collect::<Result<_, _>>()?;
+        Ok(Self::Other(OtherOptions { kind, uri, key, options }))
     }
 }
 

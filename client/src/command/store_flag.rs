@@ -32,8 +32,8 @@ pub(crate) fn input_options(path: &str, query: &str) -> Result<Input, String> {
 
 /// Reads `ALIAS=KIND:PATH?OPTION=VALUE&…`.
 pub(crate) fn store(flag: &str) -> Result<StoreFlag, String> {
-    let form = "write ALIAS=KIND:PATH?key=COLUMN, as in emb=lance:emb.lance?key=item_id; the kinds \
-                are lance and memory";
+    let form = "write ALIAS=KIND:PATH?key=COLUMN, as in emb=lance:emb.lance?key=item_id; kinds \
+                are lance, memory and what the workers know besides";
     let (alias, rest) = flag.split_once('=').filter(|(alias, _)| !alias.is_empty()).ok_or(form)?;
     let (kind, rest) = rest.split_once(':').ok_or(form)?;
     let (path, query) = split_options(rest);
@@ -41,11 +41,11 @@ pub(crate) fn store(flag: &str) -> Result<StoreFlag, String> {
         return Err(form.to_owned());
     }
     let mut options = options(query)?;
-    let place = match kind {
-        "lance" => "uri",
-        "memory" => "path",
-        other => return Err(format!("'{other}' is no kind of store; the kinds are lance, memory")),
-    };
+    // A URI has a scheme where a kind is meant.
+    if path.starts_with("//") && !["lance", "memory"].contains(&kind) {
+        return Err(form.to_owned());
+    }
+    let place = if kind == "memory" { "path" } else { "uri" };
     if options.contains_key("kind") || options.contains_key(place) {
         return Err(format!("the kind and the path stand before the options: {alias}=KIND:PATH?…"));
     }
@@ -141,7 +141,7 @@ mod tests {
     fn lance(flag: &str) -> crate::LanceOptions {
         match store(flag).unwrap().1 {
             Store::Lance(options) => options,
-            Store::Memory { .. } => panic!("{flag} is a memory store"),
+            other => panic!("{flag} is no lance store: {other:?}"),
         }
     }
 
@@ -215,7 +215,8 @@ mod tests {
         };
         check("emb", "ALIAS=KIND:PATH");
         check("emb=lance:", "ALIAS=KIND:PATH");
-        check("emb=redis:x", "the kinds are lance, memory");
+        check("emb=s3://bucket/x.lance", "kinds are lance, memory");
+        check("emb=a/b:x", "'a/b' is no kind of store");
         check(
             "emb=lance:x?kye=a",
             "'kye' is no option of a lance store; the options are 'uri', 'key'",

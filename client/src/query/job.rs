@@ -19,7 +19,6 @@ use keyloom_common::{
     plan::{FrameScanExec, encode_plan},
     report::{JobStatus, JobSummary},
     rpc::{Next, Submission, under},
-    store::StoreKind,
 };
 use keyloom_coordinator::blob_is_gone;
 use tokio_util::task::AbortOnDropHandle;
@@ -288,9 +287,7 @@ async fn send_contents(link: &Link, plan: &Arc<dyn ExecutionPlan>) -> Result<()>
         Ok(TreeNodeRecursion::Continue)
     })?;
     for store in stores(plan)? {
-        if let StoreKind::Memory(memory) = &store.spec.kind {
-            blobs.push(memory.content);
-        }
+        blobs.extend(store.spec.kind.content());
     }
     blobs.sort();
     blobs.dedup();

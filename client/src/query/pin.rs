@@ -11,7 +11,7 @@ use futures::future::try_join_all;
 use keyloom_common::{
     Error, Result,
     lookup::{Answer, Fetch, KvLookupExec},
-    store::{Figures, ResolvedStore, StoreDescription, StoreKey, StoreKind, StoreSpec},
+    store::{Figures, ResolvedStore, Snapshot, StoreDescription, StoreKey, StoreSpec},
 };
 use keyloom_planner::choose_access;
 
@@ -39,9 +39,9 @@ pub(super) async fn pin_snapshots(
     let fetches = fetches(&plan)?;
     let mut stores: Vec<&Arc<ResolvedStore>> = Vec::new();
     for Fetch { store, .. } in &fetches {
-        // Other stores cannot change. Of a Lance store even a version that the user names may: the
-        // dataset may have been written anew.
-        if matches!(store.spec.kind, StoreKind::Lance(_)) && !stores.contains(&store) {
+        // Others cannot change. Of a Lance store even a version that the user names may: the dataset
+        // may have been written anew.
+        if store.description.snapshot != Snapshot::Immutable && !stores.contains(&store) {
             stores.push(store);
         }
     }

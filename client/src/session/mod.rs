@@ -7,12 +7,7 @@ mod sql;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::{dataframe::DataFrame, execution::context::SessionContext};
-use keyloom_common::{
-    Error, Result,
-    report::WorkerStatus,
-    stack::Deep,
-    store::{AttachedStore, StoreKind},
-};
+use keyloom_common::{Error, Result, report::WorkerStatus, stack::Deep, store::AttachedStore};
 
 use crate::{
     connection::Connection,
@@ -131,11 +126,7 @@ impl Session {
 
     async fn open(&self, alias: &str, store: KvStore) -> Result<Arc<AttachedStore>> {
         let KvStore { spec, contents } = store;
-        let id = match &spec.kind {
-            StoreKind::Memory(memory) => Some(memory.content),
-            StoreKind::Lance(_) => None,
-        };
-        let contents = id.zip(contents);
+        let contents = spec.kind.content().zip(contents);
         if let Some((id, bytes)) = &contents {
             self.link.connection.ensure_blob(*id, &bytes.clone().into()).await?;
         }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, SchemaRef};
 
 use super::{
-    KeyClass, KeyColumns, KeyOrigin, ResolvedStore, StoreDescription, StoreKey, StoreKind,
-    StoreSpec, description::quoted,
+    KeyClass, KeyColumns, KeyOrigin, ResolvedStore, StoreDescription, StoreKey, StoreSpec,
+    description::quoted,
 };
 use crate::error::{Error, Result};
 
@@ -113,10 +113,7 @@ impl AttachedStore {
     }
 
     fn known_key(&self) -> Option<(StoreKey, KeyOrigin)> {
-        let given = match &self.spec.kind {
-            StoreKind::Lance(lance) => lance.key.clone(),
-            StoreKind::Memory(memory) => Some(StoreKey::Columns(memory.key.clone())),
-        };
+        let given = self.spec.kind.key();
         let declared = || self.description.primary_key.clone().map(StoreKey::Columns);
         let given = given.map(|key| (key, KeyOrigin::Given));
         given.or_else(|| Some((declared()?, KeyOrigin::Declared)))
@@ -151,7 +148,7 @@ mod tests {
     use arrow::datatypes::{DataType, Schema};
 
     use super::*;
-    use crate::store::{ForcedAccess, LanceSpec, OnDuplicateKey, Snapshot};
+    use crate::store::{ForcedAccess, LanceSpec, OnDuplicateKey, Snapshot, StoreKind};
 
     fn attached(key: Option<StoreKey>, declared: Option<&[&str]>) -> Result<Arc<AttachedStore>> {
         let fields = vec![

@@ -26,4 +26,6 @@ pub use key::{KeyColumns, KeyOrigin, StoreKey};
 pub(crate) use key_check::AskedKey;
 pub use key_type::{KEY_TYPES, KeyClass, is_exact, uuid_of};
 pub use snapshot::{ManifestId, Snapshot};
-pub use spec::{LancePin, LanceSpec, MemorySpec, OnDuplicateKey, StoreKind, StoreSpec};
+pub use spec::{
+    LANCE, LancePin, LanceSpec, MEMORY, MemorySpec, OnDuplicateKey, OtherSpec, StoreKind, StoreSpec,
+};

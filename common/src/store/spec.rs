@@ -1,6 +1,6 @@
 //! How a user describes a store, before anything is opened.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,51 @@ pub enum StoreKind {
     Lance(LanceSpec),
     /// Contents that travel with the session.
     Memory(MemorySpec),
+    /// A store of a kind that the workers alone know.
+    Other(OtherSpec),
+}
+
+/// The word for Lance datasets, where kinds are named.
+pub const LANCE: &str = "lance";
+/// The word for contents that travel with the session.
+pub const MEMORY: &str = "memory";
+
+impl StoreKind {
+    /// The word by which users and workers know the kind.
+    pub fn word(&self) -> &str {
+        match self {
+            Self::Lance(_) => LANCE,
+            Self::Memory(_) => MEMORY,
+            Self::Other(other) => &other.kind,
+        }
+    }
+
+    /// What a key is compared with, if the user said so.
+    pub fn key(&self) -> Option<StoreKey> {
+        match self {
+            Self::Lance(lance) => lance.key.clone(),
+            Self::Memory(memory) => Some(StoreKey::Columns(memory.key.clone())),
+            Self::Other(other) => other.key.clone(),
+        }
+    }
+
+    /// The contents that must travel before the store can be opened.
+    pub fn content(&self) -> Option<BlobId> {
+        match self {
+            Self::Memory(memory) => Some(memory.content),
+            Self::Lance(_) | Self::Other(_) => None,
+        }
+    }
+
+    /// The same store whichever of its snapshots is meant.
+    #[must_use]
+    pub fn unpinned(&self) -> Self {
+        let mut kind = self.clone();
+        if let Self::Lance(lance) = &mut kind {
+            lance.pin = None;
+        }
+        kind
+    }
 }
 
 /// A Lance dataset and how to find rows in it.
@@ -75,6 +120,20 @@ pub struct MemorySpec {
     pub key: KeyColumns,
 }
 
+/// A store of a kind that the workers know by its word: where it is and what its kind's options say, as
+/// the user wrote them. Whoever opens it reads them, and refuses what it does not know.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct OtherSpec {
+    /// The word for the kind.
+    pub kind: String,
+    /// Where it is, in the kind's own terms: a path, a URI, a host. Never with credentials.
+    pub place: String,
+    /// What a key is compared with. If absent, what the store declares.
+    pub key: Option<StoreKey>,
+    /// Options by name. Never secrets: those stand in a profile on the workers.
+    pub options: BTreeMap<String, String>,
+}
+
 impl fmt::Display for StoreSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
@@ -83,6 +142,10 @@ impl fmt::Display for StoreSpec {
                 lance.key.iter().try_for_each(|key| write!(f, " by {key}"))
             }
             StoreKind::Memory(memory) => write!(f, "memory {} by {}", memory.content, memory.key),
+            StoreKind::Other(other) => {
+                write!(f, "{} {}", other.kind, redact(&other.place))?;
+                other.key.iter().try_for_each(|key| write!(f, " by {key}"))
+            }
         }
     }
 }

@@ -2,23 +2,21 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use keyloom_common::{
     AttemptId, Error, Result, StageId, WorkerId,
     report::WorkerStatus,
-    rpc::{Assignment, Order, TaskOutput, Work, WorkerInfo},
+    rpc::{Assignment, Order, TaskOutput, Work},
 };
 use tokio::sync::mpsc;
 
 use super::{
     Command, Finished, StageEvent,
     outputs::{Outputs, drop_apart},
+    workers::Workers,
 };
 use crate::scheduler::{Action, Event, Settings, State};
 
@@ -34,12 +32,11 @@ const MIN_REST: Duration = Duration::from_millis(5);
 pub(super) struct EventLoop {
     state: State,
     clock: Clock,
-    workers: HashMap<WorkerId, (WorkerInfo, mpsc::UnboundedSender<Order>)>,
+    workers: Arc<Workers>,
     stages: HashMap<StageId, Stage>,
     /// Outputs that workers say are complete, until the scheduler has decided about them.
     finished: HashMap<AttemptId, Finished>,
     outputs: Arc<Outputs>,
-    live_workers: Arc<AtomicU32>,
 }
 
 /// The time that this process was there to hear others.
@@ -80,19 +77,14 @@ struct Stage {
 }
 
 impl EventLoop {
-    pub(super) fn new(
-        settings: Settings,
-        outputs: Arc<Outputs>,
-        live_workers: Arc<AtomicU32>,
-    ) -> Self {
+    pub(super) fn new(settings: Settings, outputs: Arc<Outputs>, workers: Arc<Workers>) -> Self {
         Self {
             clock: Clock::new(&settings),
             state: State::new(settings),
-            workers: HashMap::new(),
+            workers,
             stages: HashMap::new(),
             finished: HashMap::new(),
             outputs,
-            live_workers,
         }
     }
 
@@ -132,11 +124,9 @@ impl EventLoop {
                 self.event(event);
                 forget.into_iter().for_each(|stage| self.forget(stage));
             }
-            Command::Join(info, orders) => {
+            Command::Join(info) => {
                 tracing::info!(worker = %info.name, slots = info.slots, "worker registered");
-                let event = Event::WorkerJoined { worker: info.id, slots: info.slots };
-                self.workers.insert(info.id, (info, orders));
-                self.event(event);
+                self.event(Event::WorkerJoined { worker: info.id, slots: info.slots });
             }
             Command::Open(stage, kind, events) => {
                 self.stages.insert(stage, Stage { events, work: HashMap::new() });
@@ -181,8 +171,7 @@ impl EventLoop {
         for action in self.state.on_event(event, now) {
             self.act(action);
         }
-        let live = self.state.available_workers();
-        self.live_workers.store(u32::try_from(live).unwrap_or(u32::MAX), Ordering::Relaxed);
+        self.workers.set_available(self.state.available_workers());
     }
 
     fn act(&mut self, action: Action) {
@@ -190,7 +179,7 @@ impl EventLoop {
             Action::Launch { worker, attempt } => self.launch(worker, attempt),
             Action::Revoke { worker, attempt } => {
                 self.outputs.discard(attempt);
-                self.order(worker, Order::Stop(attempt));
+                self.workers.order(worker, Order::Stop(attempt));
             }
             Action::TaskDone { attempt } => self.done(attempt),
             Action::Discard { attempt } => {
@@ -205,8 +194,8 @@ impl EventLoop {
                 self.forget(stage);
             }
             Action::WorkerGone { worker, reason } => {
-                if let Some((info, _)) = self.workers.remove(&worker) {
-                    tracing::info!(worker = %info.name, reason, "worker gone");
+                if let Some(gone) = self.workers.remove(worker) {
+                    tracing::info!(worker = %gone.info.name, reason, "worker gone");
                 }
                 self.outputs.discard_worker(worker);
             }
@@ -222,15 +211,10 @@ impl EventLoop {
         let Some(work) = stage.and_then(|stage| stage.work.get(&task.index)).cloned() else {
             return;
         };
-        self.outputs.open(worker, attempt);
-        self.order(worker, Order::Start(Box::new(Assignment { attempt, work })));
-    }
-
-    fn order(&self, worker: WorkerId, order: Order) {
-        if let Some((_, orders)) = self.workers.get(&worker) {
-            // A worker that hung up is reported lost by its connection.
-            let _ = orders.send(order);
-        }
+        // The scheduler launches on workers that it has not said are gone.
+        let Some(registered) = self.workers.get(worker) else { return };
+        self.outputs.open(registered, attempt);
+        self.workers.order(worker, Order::Start(Box::new(Assignment { attempt, work })));
     }
 
     fn done(&mut self, attempt: AttemptId) {
@@ -251,10 +235,10 @@ impl EventLoop {
 
     fn worker_statuses(&self) -> Vec<WorkerStatus> {
         let status = |worker: crate::scheduler::WorkerStatus| {
-            let (info, _) = self.workers.get(&worker.worker)?;
+            let registered = self.workers.get(worker.worker)?;
             Some(WorkerStatus {
-                id: info.id,
-                name: info.name.clone(),
+                id: registered.id(),
+                name: registered.info.name.clone(),
                 slots: worker.slots,
                 running: u32::try_from(worker.running).unwrap_or(u32::MAX),
                 draining: worker.draining,

@@ -1,16 +1,16 @@
 //! The loop around the scheduler: it feeds events, carries out actions, and keeps what the pure
 //! state does not: the work of tasks, the outputs of attempts, the orders for workers.
 //!
-//! One task owns all of it; others hold a [`Dispatcher`] and send commands. Only chunks of output
-//! take a shorter way, through a table that refuses attempts that are not current.
+//! One task owns all of it; others hold a [`Dispatcher`] and send commands. Chunks of output and orders
+//! take shorter ways: chunks through a table that refuses attempts that are not current, orders
+//! through the table of registered workers ([`workers`]).
 
 mod event_loop;
+mod outbox;
 mod outputs;
+mod workers;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
-};
+use std::sync::Arc;
 
 use keyloom_common::{
     AttemptId, Error, Result, StageId, TaskId, WorkerId,
@@ -28,13 +28,14 @@ use crate::{
 use event_loop::EventLoop;
 use outputs::Outputs;
 pub(crate) use outputs::Patience;
+use workers::Workers;
 
 /// The handle to the loop.
 #[derive(Clone, Debug)]
 pub(crate) struct Dispatcher {
     commands: mpsc::UnboundedSender<Command>,
     outputs: Arc<Outputs>,
-    live_workers: Arc<AtomicU32>,
+    workers: Arc<Workers>,
 }
 
 /// The handle to one stage.
@@ -65,7 +66,7 @@ pub(crate) struct Finished {
 #[derive(Debug)]
 enum Command {
     Event(Event),
-    Join(WorkerInfo, mpsc::UnboundedSender<Order>),
+    Join(WorkerInfo),
     Open(StageId, StageKind, mpsc::UnboundedSender<StageEvent>),
     Add(TaskId, Work),
     Finish(WorkerId, AttemptId, Result<TaskOutput>),
@@ -86,11 +87,11 @@ impl Dispatcher {
     ) -> Self {
         let (commands, receiver) = mpsc::unbounded_channel();
         let outputs = Arc::new(Outputs::new(room, patience));
-        let live_workers = Arc::new(AtomicU32::new(0));
-        let event_loop = EventLoop::new(settings, Arc::clone(&outputs), Arc::clone(&live_workers));
+        let workers = Arc::new(Workers::default());
+        let event_loop = EventLoop::new(settings, Arc::clone(&outputs), Arc::clone(&workers));
         let event_loop = event_loop.run(receiver);
         drop(tokio::spawn(supervised("the scheduler's loop", broken.clone(), event_loop)));
-        Self { commands, outputs, live_workers }
+        Self { commands, outputs, workers }
     }
 
     fn send(&self, command: Command) {
@@ -98,11 +99,23 @@ impl Dispatcher {
         let _ = self.commands.send(command);
     }
 
-    /// A worker joins; its orders come through the receiver.
-    pub(crate) fn join(&self, worker: WorkerInfo) -> mpsc::UnboundedReceiver<Order> {
-        let (orders, receiver) = mpsc::unbounded_channel();
-        self.send(Command::Join(worker, orders));
-        receiver
+    /// A worker joins; from now on it may ask for [`Self::orders`].
+    ///
+    /// # Errors
+    /// `unavailable` if one of its id is registered.
+    pub(crate) fn join(&self, worker: WorkerInfo) -> Result<()> {
+        self.workers.join(worker.clone())?;
+        self.send(Command::Join(worker));
+        Ok(())
+    }
+
+    /// Waits for orders for a worker, and gives as many as one answer of so many bytes holds, or
+    /// one. Who stops waiting loses none.
+    ///
+    /// # Errors
+    /// `unavailable` if the worker is not registered, or not any more.
+    pub(crate) async fn orders(&self, worker: WorkerId, max_bytes: usize) -> Result<Vec<Order>> {
+        self.workers.orders(worker, max_bytes).await
     }
 
     /// A worker lives, and has these attempts.
@@ -157,7 +170,7 @@ impl Dispatcher {
 
     /// How many workers take tasks.
     pub(crate) fn live_workers(&self) -> u32 {
-        self.live_workers.load(Ordering::Relaxed)
+        self.workers.available()
     }
 }
 

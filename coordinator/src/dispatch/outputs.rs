@@ -19,6 +19,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use super::workers::Worker;
 use crate::spool::{SpilledChunk, Spool, SpoolRoom};
 
 #[derive(Debug)]
@@ -43,9 +44,7 @@ struct State {
     /// The task whose rows the reader of a stage takes next. Stages that are not read in order have
     /// none.
     due: HashMap<StageId, u32>,
-    /// How many attempts of a worker wait.
-    waiting: HashMap<WorkerId, usize>,
-    /// How many bytes all of them have.
+    /// How many bytes all attempts have that wait. How many those are stands with their workers.
     waiting_bytes: u64,
     /// Attempts for whose rows there was no room, until their ends are reported.
     put_off: HashSet<AttemptId>,
@@ -54,8 +53,8 @@ struct State {
 /// What becomes of a chunk.
 enum Next {
     Taken,
-    /// It waits for memory, so long at most: its attempt counts as waiting then.
-    Wait(Duration),
+    /// It waits for memory, so long at most: its attempt counts among this worker's then.
+    Wait(Duration, Arc<Worker>),
     /// It goes to a file.
     Spill {
         early: bool,
@@ -64,7 +63,7 @@ enum Next {
 
 #[derive(Debug)]
 struct Output {
-    worker: WorkerId,
+    worker: Arc<Worker>,
     spool: Spool,
     /// How long it may still wait for memory.
     patience: Duration,
@@ -76,7 +75,7 @@ impl Outputs {
     }
 
     /// Takes chunks of this attempt from this worker from now on.
-    pub(super) fn open(&self, worker: WorkerId, attempt: AttemptId) {
+    pub(super) fn open(&self, worker: Arc<Worker>, attempt: AttemptId) {
         let spool = Spool::new(Arc::clone(&self.room));
         let output = Output { worker, spool, patience: self.patience.time };
         self.lock().attempts.insert(attempt, output);
@@ -100,9 +99,9 @@ impl Outputs {
         let mut full = None;
         loop {
             let changed = self.room.changed().notified();
-            let patience = match self.try_push(worker, attempt, sequence, &chunk, full)? {
+            let (patience, worker) = match self.try_push(worker, attempt, sequence, &chunk, full)? {
                 Next::Taken => return Ok(()),
-                Next::Wait(patience) => patience,
+                Next::Wait(patience, worker) => (patience, worker),
                 Next::Spill { early } => match self.room.spill(chunk.clone(), early).await? {
                     Some(spilled) => return self.push_spilled(worker, attempt, sequence, spilled),
                     None => {
@@ -129,23 +128,22 @@ impl Outputs {
         full: Option<bool>,
     ) -> Result<Next> {
         let mut state = self.lock();
-        let State { attempts, due, waiting, waiting_bytes, put_off } = &mut *state;
+        let State { attempts, due, waiting_bytes, put_off } = &mut *state;
         let Some(output) = due_output(attempts, worker, attempt, sequence)? else {
             return Ok(Next::Taken);
         };
         let early = due.get(&attempt.task.stage).is_some_and(|due| attempt.task.index > *due);
         // More room is left to rows that have become due meanwhile.
         let full = full.is_some_and(|was_early| early || !was_early);
-        let waiting = waiting.entry(worker).or_default();
         let bytes = chunk.size() as u64;
         // What waits takes memory, too.
         let may_wait = !output.patience.is_zero()
-            && *waiting < self.patience.attempts
+            && output.worker.waiting() < self.patience.attempts
             && *waiting_bytes + bytes <= self.room.memory_bytes();
         if early && may_wait && (full || !self.room.has_memory_ahead(chunk.size())) {
-            *waiting += 1;
+            output.worker.begin_waiting();
             *waiting_bytes += bytes;
-            return Ok(Next::Wait(output.patience));
+            return Ok(Next::Wait(output.patience, Arc::clone(&output.worker)));
         }
         match (output.spool.push(chunk, early), full) {
             (true, _) => Ok(Next::Taken),
@@ -183,7 +181,7 @@ impl Outputs {
     pub(super) fn take(&self, worker: WorkerId, attempt: AttemptId) -> Result<Spool> {
         let mut state = self.lock();
         match state.attempts.get(&attempt) {
-            Some(output) if output.worker == worker => {}
+            Some(output) if output.worker.id() == worker => {}
             _ => return Err(not_wanted(attempt)),
         }
         let output = state.attempts.remove(&attempt);
@@ -197,8 +195,7 @@ impl Outputs {
 
     pub(super) fn discard_worker(&self, worker: WorkerId) {
         let mut state = self.lock();
-        state.waiting.remove(&worker);
-        let gone = state.attempts.extract_if(|_, output| output.worker == worker);
+        let gone = state.attempts.extract_if(|_, output| output.worker.id() == worker);
         drop_apart(gone);
     }
 
@@ -218,7 +215,7 @@ impl Outputs {
 /// An attempt that waits for memory, until this is dropped.
 struct Waits<'a> {
     outputs: &'a Outputs,
-    worker: WorkerId,
+    worker: Arc<Worker>,
     attempt: AttemptId,
     bytes: u64,
     since: Instant,
@@ -228,9 +225,7 @@ impl Drop for Waits<'_> {
     fn drop(&mut self) {
         let mut state = self.outputs.lock();
         state.waiting_bytes -= self.bytes;
-        if let Some(waiting) = state.waiting.get_mut(&self.worker) {
-            *waiting = waiting.saturating_sub(1);
-        }
+        self.worker.end_waiting();
         if let Some(output) = state.attempts.get_mut(&self.attempt) {
             output.patience = output.patience.saturating_sub(self.since.elapsed());
         }
@@ -254,7 +249,7 @@ fn due_output(
     attempt: AttemptId,
     sequence: u32,
 ) -> Result<Option<&mut Output>> {
-    let output = attempts.get_mut(&attempt).filter(|output| output.worker == worker);
+    let output = attempts.get_mut(&attempt).filter(|output| output.worker.id() == worker);
     let output = output.ok_or_else(|| not_wanted(attempt))?;
     let due = output.spool.len();
     match (sequence as usize).cmp(&due) {
@@ -274,7 +269,7 @@ fn not_wanted(attempt: AttemptId) -> Error {
 mod tests {
     use bytes::Bytes;
     use futures::FutureExt;
-    use keyloom_common::{ErrorKind, JobId, TaskId};
+    use keyloom_common::{ErrorKind, JobId, TaskId, rpc::WorkerInfo};
 
     use super::*;
 
@@ -284,7 +279,7 @@ mod tests {
     /// 0, 1, … of one stage.
     struct Rig {
         outputs: Outputs,
-        worker: WorkerId,
+        worker: Arc<Worker>,
         stage: StageId,
     }
 
@@ -301,8 +296,10 @@ mod tests {
             let room = SpoolRoom::new(2 * CHUNK as u64, disk, std::env::temp_dir());
             let outputs = Outputs::new(room, patience);
             let stage = StageId { job: JobId::new(), index: 0 };
-            let rig = Self { outputs, worker: WorkerId::new(), stage };
-            (0..tasks).for_each(|task| rig.outputs.open(rig.worker, rig.attempt(task)));
+            let info = WorkerInfo { id: WorkerId::new(), name: "w".to_owned(), slots: 1 };
+            let rig = Self { outputs, worker: Worker::new(info), stage };
+            let open = |task| rig.outputs.open(Arc::clone(&rig.worker), rig.attempt(task));
+            (0..tasks).for_each(open);
             rig
         }
 
@@ -312,7 +309,7 @@ mod tests {
 
         async fn push(&self, task: u32, sequence: u32) -> Result<()> {
             let chunk = Bytes::from(vec![task as u8; CHUNK]);
-            self.outputs.push(self.worker, self.attempt(task), sequence, chunk.into()).await
+            self.outputs.push(self.worker.id(), self.attempt(task), sequence, chunk.into()).await
         }
     }
 
@@ -334,7 +331,7 @@ mod tests {
         rig.push(1, 0).await.unwrap();
         let mut waiting = Box::pin(rig.push(2, 0));
         assert!(futures::poll!(&mut waiting).is_pending());
-        drop(rig.outputs.take(rig.worker, rig.attempt(1)).unwrap());
+        drop(rig.outputs.take(rig.worker.id(), rig.attempt(1)).unwrap());
         waiting.now_or_never().expect("there is room").unwrap();
     }
 
@@ -403,7 +400,7 @@ mod tests {
         let rig = Rig::new(2);
         rig.outputs.set_due(rig.stage, 0);
         let chunk = Bytes::from(vec![1; 3 * CHUNK]);
-        let push = rig.outputs.push(rig.worker, rig.attempt(1), 0, chunk.into());
+        let push = rig.outputs.push(rig.worker.id(), rig.attempt(1), 0, chunk.into());
         push.await.unwrap();
         let patience = rig.outputs.lock().attempts[&rig.attempt(1)].patience;
         assert_eq!(patience, Duration::from_secs(60));
@@ -423,7 +420,7 @@ mod tests {
         rig.push(0, 0).await.unwrap();
         rig.push(0, 0).await.unwrap();
         assert_eq!(rig.push(0, 2).await.unwrap_err().kind(), ErrorKind::Internal);
-        assert_eq!(rig.outputs.take(rig.worker, rig.attempt(0)).unwrap().len(), 1);
+        assert_eq!(rig.outputs.take(rig.worker.id(), rig.attempt(0)).unwrap().len(), 1);
         let late = rig.push(0, 1).await.unwrap_err();
         assert_eq!(late.kind(), ErrorKind::Cancelled);
     }

@@ -14,7 +14,6 @@ use keyloom_common::{
     functions::OctetLength,
     plan::{FrameScanExec, decode_plan},
     rpc::{ChunkWriter, Next, guarded},
-    store::StoreKind,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -73,9 +72,7 @@ fn blobs(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<BlobId>> {
         }
         if let Some(lookup) = node.downcast_ref::<keyloom_common::lookup::KvLookupExec>() {
             for fetch in lookup.waves().iter().flat_map(|wave| &wave.fetches) {
-                if let StoreKind::Memory(memory) = &fetch.store.spec.kind {
-                    blobs.push(memory.content);
-                }
+                blobs.extend(fetch.store.spec.kind.content());
             }
         }
         Ok(TreeNodeRecursion::Continue)

@@ -34,7 +34,6 @@ struct Shared {
     dispatcher: Dispatcher,
     blobs: Arc<Blobs>,
     jobs: Arc<Jobs>,
-    outboxes: worker::Outboxes,
     /// For what connections receive.
     room: ReceiveRoom,
     /// Cancelled if a part broke that nothing goes on without.
@@ -73,7 +72,6 @@ impl Coordinator {
             dispatcher,
             blobs,
             jobs,
-            outboxes: worker::Outboxes::default(),
             room: receiving,
             broken,
             _janitor: AbortOnDropHandle::new(janitor),

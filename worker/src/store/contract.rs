@@ -349,6 +349,7 @@ macro_rules! contract {
 
 contract!(on_memory, super::fixture::memory);
 contract!(on_lance, super::fixture::lance);
+contract!(on_toy, super::fixture::toy);
 
 #[tokio::test]
 async fn bad_content_is_an_error() {

@@ -1,19 +1,25 @@
 //! Stores as the lookup operator sees them: one small trait, and what opens its implementations.
 //!
-//! A handle is opened once per worker and shared by all tasks ([`OpenStores`]). Every handle reads
-//! one snapshot for as long as it lives.
+//! Each kind of store is a folder with a [`factory`], and a line in [`kinds`]. A handle is opened once
+//! per worker and shared by all tasks ([`OpenStores`]). Every handle reads one snapshot for as long as
+//! it lives.
 
+mod bounded;
 mod budget;
 #[cfg(test)]
 mod contract;
+mod factory;
 mod found;
 mod keys;
+mod kinds;
 pub(crate) mod lance;
 mod memory;
 mod open;
 mod open_stores;
 mod patience;
 mod settings;
+#[cfg(test)]
+mod toy;
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
-//! Opens stores: the one place that knows which implementation a description asks for.
+//! Opens stores, each by the factory of its kind, with what the worker has for all of them.
 //!
-//! What is opened ([`Handle`]) knows no alias, because one store may be attached under several.
+//! What is opened ([`OpenStore`]) knows no alias, because one store may be attached under several.
 //! Binding it to a [`ResolvedStore`] is cheap and gives the [`Store`] that tasks use.
 
 use std::{fmt, sync::Arc};
@@ -12,13 +12,15 @@ use keyloom_common::{
     BlobId, Error, Result,
     ipc::decode_all,
     memory::{Full, Reserved},
-    store::{KeyColumns, ResolvedStore, Snapshot, StoreDescription, StoreKind, StoreSpec},
+    store::{ResolvedStore, Snapshot, StoreDescription, StoreSpec},
 };
 
 use super::{
     ReadBudget, Store, StoreSettings,
-    lance::{Caches, LanceEnv, LanceHandle, Sessions},
-    memory::MemoryStore,
+    bounded::Bounds,
+    factory::OpenStore,
+    kinds,
+    lance::{Caches, LanceEnv, Sessions},
 };
 use crate::{
     memory::{Commons, resize},
@@ -75,13 +77,6 @@ pub struct StoreEnv {
     pub blobs: Arc<dyn BlobSource>,
 }
 
-/// A store that is open, under no alias yet.
-#[derive(Clone, Debug)]
-pub(crate) enum Handle {
-    Lance(Arc<LanceHandle>),
-    Memory(Arc<MemoryStore>),
-}
-
 impl StoreEnv {
     /// An environment with fresh caches of the sizes that the settings give, in a worker's usual
     /// memory.
@@ -110,11 +105,8 @@ impl StoreEnv {
     /// what the description says, `store` if it cannot be read, `timeout` if its storage does not
     /// answer. The message names the store.
     pub async fn describe(&self, spec: &StoreSpec) -> Result<StoreDescription> {
-        let described = match &spec.kind {
-            StoreKind::Lance(lance) => self.lance().describe(lance).await,
-            StoreKind::Memory(memory) => self.describe_memory(memory.content).await,
-        };
-        described.map_err(|error| cannot_open(&spec.name, error))
+        let described = async { kinds::of(&spec.kind)?.describe(self, &spec.kind).await };
+        described.await.map_err(|error| cannot_open(&spec.name, error))
     }
 
     /// Opens a store at exactly the snapshot that the plan names.
@@ -124,7 +116,9 @@ impl StoreEnv {
     /// alias.
     pub async fn open(&self, store: &ResolvedStore) -> Result<Arc<dyn Store>> {
         let (spec, snapshot) = (&store.spec, store.description.snapshot);
-        self.open_handle(&store.alias, spec, snapshot).await?.bind(store)
+        let handle = self.open_handle(&store.alias, spec, snapshot).await?;
+        let bounds = Bounds::of(handle.capabilities());
+        Ok(bounds.around(handle.bind(store)?))
     }
 
     /// As [`StoreEnv::open`]; the message names the store as it is named here.
@@ -133,7 +127,7 @@ impl StoreEnv {
         name: &str,
         spec: &StoreSpec,
         snapshot: Snapshot,
-    ) -> Result<Handle> {
+    ) -> Result<Arc<dyn OpenStore>> {
         let opened = self.open_unnamed(spec, snapshot).await;
         opened.map_err(|error| cannot_open(name, error))
     }
@@ -143,22 +137,11 @@ impl StoreEnv {
         &self,
         spec: &StoreSpec,
         snapshot: Snapshot,
-    ) -> Result<Handle> {
-        match (&spec.kind, snapshot) {
-            (StoreKind::Lance(lance), Snapshot::Version { number, manifest }) => {
-                let opened = self.lance().open(lance, number, manifest).await;
-                opened.map(|open| Handle::Lance(Arc::new(open)))
-            }
-            (StoreKind::Memory(memory), Snapshot::Immutable) => {
-                self.open_memory(memory.content, &memory.key).await
-            }
-            (_, snapshot) => {
-                Err(Error::internal(format!("such a store has no snapshot {snapshot}")))
-            }
-        }
+    ) -> Result<Arc<dyn OpenStore>> {
+        kinds::of(&spec.kind)?.open(self, &spec.kind, snapshot).await
     }
 
-    fn lance(&self) -> LanceEnv<'_> {
+    pub(super) fn lance(&self) -> LanceEnv<'_> {
         LanceEnv {
             settings: &self.settings,
             sessions: &self.lance_sessions,
@@ -167,20 +150,8 @@ impl StoreEnv {
         }
     }
 
-    async fn describe_memory(&self, content: BlobId) -> Result<StoreDescription> {
-        let (bytes, _room) = self.content(content).await?;
-        let schema = MemoryStore::read_schema(bytes).await?;
-        let snapshot = Snapshot::Immutable;
-        Ok(StoreDescription { schema, snapshot, figures: None, primary_key: None })
-    }
-
-    async fn open_memory(&self, content: BlobId, key: &KeyColumns) -> Result<Handle> {
-        let (bytes, room) = self.content(content).await?;
-        Ok(Handle::Memory(Arc::new(MemoryStore::open(content, bytes, key, room).await?)))
-    }
-
     /// The content of a memory store, with room to open it in.
-    async fn content(&self, id: BlobId) -> Result<(Bytes, Reserved)> {
+    pub(super) async fn content(&self, id: BlobId) -> Result<(Bytes, Reserved)> {
         let taken = self.commons.reserve();
         let room = |bytes: u64| {
             resize(&taken, 0);
@@ -197,36 +168,6 @@ impl StoreEnv {
             Error::unavailable(text)
         } else {
             Error::resource_exhausted(text)
-        }
-    }
-}
-
-impl Handle {
-    /// Whether nobody uses the store.
-    pub(super) fn is_idle(&self) -> bool {
-        let handles = match self {
-            Self::Lance(handle) => Arc::strong_count(handle),
-            Self::Memory(memory) => Arc::strong_count(memory),
-        };
-        handles == 1
-    }
-
-    /// The bytes of its content, if it is in memory.
-    pub(super) fn content_bytes(&self) -> u64 {
-        match self {
-            Self::Lance(_) => 0,
-            Self::Memory(memory) => memory.bytes(),
-        }
-    }
-
-    /// The store as a plan names it.
-    ///
-    /// # Errors
-    /// `invalid` if the columns are not those that the plan was made for.
-    pub(crate) fn bind(&self, store: &ResolvedStore) -> Result<Arc<dyn Store>> {
-        match self {
-            Self::Lance(handle) => Ok(Arc::new(handle.bind(store)?)),
-            Self::Memory(memory) => Ok(memory.clone()),
         }
     }
 }

@@ -20,9 +20,8 @@ use keyloom_common::{
 use tokio::sync::OnceCell;
 
 use super::{
-    Store, StoreEnv, StoreSettings,
-    lance::LanceHandle,
-    open::{Handle, cannot_open},
+    Store, StoreEnv, StoreSettings, bounded::Bounds, factory::OpenStore, lance::LanceHandle,
+    open::cannot_open,
 };
 use crate::memory::Keeper;
 
@@ -49,10 +48,17 @@ struct Slot {
     last_use: u64,
 }
 
+/// A store that is open, with the bounds that all who use it share.
+#[derive(Clone, Debug)]
+struct Opened {
+    handle: Arc<dyn OpenStore>,
+    bounds: Bounds,
+}
+
 /// A store that is open, or will be if that succeeds.
 #[derive(Debug, Default)]
 struct Opening {
-    handle: OnceCell<Handle>,
+    handle: OnceCell<Opened>,
     /// How often its storage did not answer, and what was said the last time.
     silences: Mutex<(u64, Option<Error>)>,
 }
@@ -75,7 +81,8 @@ impl OpenStores {
     /// As [`StoreEnv::open`].
     pub async fn get(&self, store: &Arc<ResolvedStore>) -> Result<Arc<dyn Store>> {
         let (spec, snapshot) = (&store.spec, store.description.snapshot);
-        self.handle(&store.alias, spec, snapshot).await?.bind(store)
+        let Opened { handle, bounds } = self.handle(&store.alias, spec, snapshot).await?;
+        Ok(bounds.around(handle.bind(store)?))
     }
 
     /// A Lance dataset as a table, opened if it is not open yet.
@@ -87,13 +94,12 @@ impl OpenStores {
         spec: &StoreSpec,
         snapshot: Snapshot,
     ) -> Result<Arc<LanceHandle>> {
-        match self.handle(&spec.name, spec, snapshot).await? {
-            Handle::Lance(handle) => Ok(handle),
-            Handle::Memory(_) => Err(Error::internal("a memory store is no table")),
-        }
+        let Opened { handle, .. } = self.handle(&spec.name, spec, snapshot).await?;
+        let word = spec.kind.word();
+        handle.into_any().downcast().map_err(|_| Error::internal(format!("{word} is no table")))
     }
 
-    async fn handle(&self, name: &str, spec: &StoreSpec, snapshot: Snapshot) -> Result<Handle> {
+    async fn handle(&self, name: &str, spec: &StoreSpec, snapshot: Snapshot) -> Result<Opened> {
         let key = key(spec, snapshot);
         let opening = self.with_slots(|slots| slots.touch(&key));
         if let Some(opened) = opening.handle.get() {
@@ -143,16 +149,12 @@ impl Keeper for Mutex<Slots> {
 }
 
 fn key(spec: &StoreSpec, snapshot: Snapshot) -> Key {
-    let mut kind = spec.kind.clone();
-    if let StoreKind::Lance(lance) = &mut kind {
-        lance.pin = None;
-    }
-    (kind, snapshot)
+    (spec.kind.unpinned(), snapshot)
 }
 
 impl Opening {
     /// The handle, by this way if it is not there and nobody is on the way already.
-    async fn open(&self, open: impl Future<Output = Result<Handle>>) -> Result<Handle> {
+    async fn open(&self, open: impl Future<Output = Result<Arc<dyn OpenStore>>>) -> Result<Opened> {
         let known = self.with_silences(|(count, _)| *count);
         let opened = async {
             let silence =
@@ -169,7 +171,9 @@ impl Opening {
                     *last = Some(error.clone());
                 });
             }
-            opened
+            let handle = opened?;
+            let bounds = Bounds::of(handle.capabilities());
+            Ok(Opened { handle, bounds })
         };
         self.handle.get_or_try_init(|| opened).await.cloned()
     }
@@ -238,12 +242,12 @@ impl Slot {
     /// Whether nobody uses the store or is about to: that would need the slots, which are locked.
     fn is_idle(&self) -> bool {
         Arc::strong_count(&self.opening) == 1
-            && self.opening.handle.get().is_none_or(Handle::is_idle)
+            && self.opening.handle.get().is_none_or(|opened| Arc::strong_count(&opened.handle) == 1)
     }
 
     /// The bytes of its content, if it is in memory.
     fn content_bytes(&self) -> u64 {
-        self.opening.handle.get().map_or(0, Handle::content_bytes)
+        self.opening.handle.get().map_or(0, |opened| opened.handle.content_bytes())
     }
 }
 
@@ -257,6 +261,7 @@ impl OpenStores {
         let key = |(kind, _): &Key| match kind {
             StoreKind::Memory(memory) => memory.key.names().join(","),
             StoreKind::Lance(lance) => lance.uri.clone(),
+            StoreKind::Other(other) => other.place.clone(),
         };
         let mut keys: Vec<_> = self.with_slots(|slots| slots.by_key.keys().map(key).collect());
         keys.sort_unstable();

@@ -14,7 +14,7 @@ use keyloom_common::{
     BlobId, Error, Result,
     store::{
         Access, ForcedAccess, KeyColumns, KeyPath, LanceSpec, MemorySpec, OnDuplicateKey,
-        ResolvedStore, RowPath, StoreKey, StoreKind, StoreSpec,
+        OtherSpec, ResolvedStore, RowPath, StoreKey, StoreKind, StoreSpec,
     },
 };
 use lance::{Dataset, dataset::WriteParams, index::DatasetIndexExt};
@@ -105,6 +105,21 @@ pub(super) async fn memory(rows: RecordBatch, key: &str) -> Fixture {
     let kind = StoreKind::Memory(MemorySpec { content, key });
     let (resolved, store) = open(env, kind).await.unwrap();
     Fixture { store, schema: resolved.schema().clone(), _dir: None }
+}
+
+/// The same in a file, asked for two keys at a time.
+pub(super) async fn toy(rows: RecordBatch, key: &str) -> Fixture {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("rows.arrow");
+    std::fs::write(&file, ipc(&rows)).unwrap();
+    let kind = StoreKind::Other(OtherSpec {
+        kind: "toy".to_owned(),
+        place: file.to_string_lossy().into_owned(),
+        key: Some(StoreKey::parse(key.split(',')).unwrap()),
+        options: [("keys_at_once".to_owned(), "2".to_owned())].into(),
+    });
+    let (resolved, store) = open(env(), kind).await.unwrap();
+    Fixture { store, schema: resolved.schema().clone(), _dir: Some(dir) }
 }
 
 pub(super) async fn lance(rows: RecordBatch, key: &str) -> Fixture {

@@ -28,6 +28,7 @@ mod cost;
 mod data_file;
 mod direct;
 mod error;
+mod factory;
 mod fetch;
 mod figures;
 mod handle;
@@ -67,8 +68,8 @@ use keyloom_common::{
 
 use self::row::Row;
 pub(crate) use self::{
-    caches::Caches, error::Scrub, handle::LanceHandle, open::LanceEnv, sessions::Sessions,
-    table::TableScan,
+    caches::Caches, error::Scrub, factory::LanceFactory, handle::LanceHandle, open::LanceEnv,
+    sessions::Sessions, table::TableScan,
 };
 use super::{Found, Request, Store, Values, keys::Keys, requested_schema};
 
@@ -87,7 +88,7 @@ impl LanceHandle {
     ///
     /// # Errors
     /// `invalid` if the dataset does not have the columns that the plan was made for.
-    pub(super) fn bind(self: &Arc<Self>, store: &ResolvedStore) -> Result<LanceStore> {
+    pub(super) fn bound(self: &Arc<Self>, store: &ResolvedStore) -> Result<LanceStore> {
         let held = |field: &FieldRef| {
             let held = self.schema.fields().find(field.name());
             held.is_some_and(|(_, held)| held.data_type() == field.data_type())

@@ -43,7 +43,6 @@ use crate::store::{
     contract::fixture::{
         Blobs, EveryPath, as_remote, batch, env, held, index, lance_spec, values, write_lance,
     },
-    open::Handle,
 };
 
 /// A dataset in a directory of its own.
@@ -147,8 +146,7 @@ async fn open(spec: LanceSpec) -> Result<Arc<dyn Store>> {
 async fn open_handle(env: &StoreEnv, resolved: &ResolvedStore) -> Arc<LanceHandle> {
     let (spec, snapshot) = (&resolved.spec, resolved.description.snapshot);
     let handle = env.open_handle(&resolved.alias, spec, snapshot).await.unwrap();
-    let Handle::Lance(handle) = handle else { unreachable!() };
-    handle
+    handle.into_any().downcast().unwrap()
 }
 
 async fn open_error(spec: LanceSpec) -> Error {

@@ -138,7 +138,7 @@ async fn with_hashes(rows: &Rows, mask: u64) -> Arc<dyn Store> {
     let resolved = describe(&env, rows.spec("word")).await.unwrap();
     let mut handle = Arc::into_inner(open_handle(&env, &resolved).await).unwrap();
     handle.coder = Coder::masked(mask);
-    Arc::new(Arc::new(handle).bind(&resolved).unwrap())
+    Arc::new(Arc::new(handle).bound(&resolved).unwrap())
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 //! The bytes come from a peer, so they are decoded with validation and off the reactor, where even
 //! a panic of the decoder is only an error.
 
+mod factory;
+
 use std::{hash::BuildHasher, sync::Arc};
 
 use arrow::{
@@ -26,6 +28,8 @@ use super::{
     requested_schema, value_bytes,
 };
 use crate::memory::resize;
+
+pub(crate) use factory::MemoryFactory;
 
 /// All rows of a store, and where each key stands.
 pub(crate) struct MemoryStore {

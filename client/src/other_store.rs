@@ -1,0 +1,85 @@
+//! Stores of kinds that the workers alone know. What their options mean is checked when such a store is
+//! attached; here only that nothing travels which should not.
+
+use std::collections::BTreeMap;
+
+use keyloom_common::{
+    Error, Result,
+    store::{LANCE, MEMORY, OtherSpec, StoreKey, StoreKind, StoreSpec},
+};
+
+use crate::store::{KeyNames, KvStore, StoreOptions, absolute};
+
+/// Parts of names of options whose values are likely to be secrets.
+const SECRETS: [&str; 4] = ["password", "secret", "token", "credential"];
+
+/// A store of a kind that the workers know by its word.
+#[derive(Clone, Debug)]
+pub struct OtherOptions {
+    /// The word for the kind.
+    pub kind: String,
+    /// Where it is: a URI, an absolute path, a host, as the kind has it.
+    pub uri: String,
+    /// The key: a column or several. If absent, what the store declares, or else the column of the
+    /// same name as the column looked up.
+    pub key: Option<KeyNames>,
+    /// The kind's own options, by name. No secrets: those stand in the workers' settings.
+    pub options: BTreeMap<String, String>,
+}
+
+impl StoreOptions for OtherOptions {
+    fn load(self, name: String) -> Result<KvStore> {
+        let spec = self.spec().map_err(|error| error.context(format!("KV store '{name}'")))?;
+        let spec = StoreSpec { name, kind: StoreKind::Other(spec) };
+        Ok(KvStore { spec, contents: None })
+    }
+}
+
+impl OtherOptions {
+    fn spec(self) -> Result<OtherSpec> {
+        let Self { kind, uri, key, options } = self;
+        if [LANCE, MEMORY].contains(&kind.as_str()) {
+            return Err(Error::invalid(format!("a {kind} store has options of its own type")));
+        }
+        if uri.is_empty() {
+            return Err(Error::invalid(format!("a {kind} store needs uri")));
+        }
+        let is_secret = |name: &&String| SECRETS.iter().any(|part| name.contains(part));
+        if let Some(name) = options.keys().find(is_secret) {
+            return Err(Error::invalid(format!(
+                "the option '{name}' may be a secret, which would travel with plans; keep it on the \
+                 workers, in their environment or in a storage profile"
+            )));
+        }
+        // What is no URI need not be a path.
+        let place = if uri.contains("://") { absolute(&uri)? } else { uri };
+        let key = key.map(|key| StoreKey::parse(key.names())).transpose()?;
+        Ok(OtherSpec { kind, place, key, options })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load_kv;
+
+    fn refusal(kind: &str, uri: &str, option: &str) -> String {
+        let options = BTreeMap::from([(option.to_owned(), "x".to_owned())]);
+        let (kind, uri) = (kind.to_owned(), uri.to_owned());
+        let other = OtherOptions { kind, uri, key: Some("id".into()), options };
+        load_kv("own", other).map(drop).unwrap_err().message().to_owned()
+    }
+
+    #[test]
+    fn what_may_be_a_secret_does_not_travel() {
+        assert!(refusal("toy", "h:1", "auth_token").contains("'auth_token' may be a secret"));
+        let place = refusal("toy", "toy://u:p@h/x", "rows");
+        assert!(place.contains("holds credentials") && !place.contains("u:p"), "{place}");
+    }
+
+    #[test]
+    fn kinds_that_are_known_here_are_described_by_their_own_options() {
+        assert!(refusal("lance", "x.lance", "rows").contains("options of its own type"));
+        assert!(refusal("toy", "", "rows").contains("a toy store needs uri"));
+    }
+}

@@ -1,0 +1,79 @@
+//! What a kind of store must be able to do. A kind is a folder here and a line in [`super::kinds`].
+
+use std::{any::Any, fmt, num::NonZeroUsize, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use keyloom_common::{
+    Error, Result,
+    store::{ResolvedStore, Snapshot, StoreDescription, StoreKind},
+};
+
+use super::{Store, StoreEnv};
+
+/// A kind of store: reads what users say of one, and opens it. It keeps nothing itself.
+#[async_trait]
+pub(crate) trait StoreFactory: fmt::Debug + Send + Sync {
+    /// The word by which users name the kind.
+    fn kind(&self) -> &'static str;
+
+    /// Opens a store to learn its columns and its newest (or pinned) snapshot. All that its options
+    /// say is checked here.
+    ///
+    /// # Errors
+    /// `invalid` if an option is wrong, naming the choices, or if the store cannot be what they say;
+    /// `not_found` if it does not exist, `store` if it cannot be read, `timeout` if its storage does
+    /// not answer. The message does not name the store.
+    async fn describe(&self, env: &StoreEnv, spec: &StoreKind) -> Result<StoreDescription>;
+
+    /// Opens a store at exactly this snapshot.
+    ///
+    /// # Errors
+    /// As [`Self::describe`], and `not_found` if the snapshot is gone.
+    async fn open(
+        &self,
+        env: &StoreEnv,
+        spec: &StoreKind,
+        snapshot: Snapshot,
+    ) -> Result<Arc<dyn OpenStore>>;
+}
+
+/// What an open store bears; by default, all that it is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Capabilities {
+    /// The most keys of one request.
+    pub(crate) max_keys: Option<NonZeroUsize>,
+    /// The most requests at a time, of all tasks of the worker.
+    pub(crate) requests_in_flight: Option<NonZeroUsize>,
+    /// How long one request may take.
+    pub(crate) deadline: Option<Duration>,
+}
+
+/// A store that is open, under no alias yet. It is closed when nobody holds it: what it binds holds it,
+/// too.
+pub(crate) trait OpenStore: fmt::Debug + Send + Sync {
+    /// The store as a plan names it. Cheap. Requests count columns as the plan's description of the
+    /// store lists them, which may be fewer than are open.
+    ///
+    /// # Errors
+    /// `invalid` if the columns are not those that the plan was made for.
+    fn bind(self: Arc<Self>, store: &ResolvedStore) -> Result<Arc<dyn Store>>;
+
+    /// What it bears. Whoever binds it puts these bounds around what is bound.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
+
+    /// The bytes of its content, if it is in memory.
+    fn content_bytes(&self) -> u64 {
+        0
+    }
+
+    /// Itself, for those who can do more with a store of one kind.
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+}
+
+/// What a factory says that was given another's store, or a snapshot that its stores do not have.
+pub(super) fn no_such(spec: &StoreKind, snapshot: Option<Snapshot>) -> Error {
+    let of = snapshot.map_or_else(String::new, |snapshot| format!(" at snapshot {snapshot}"));
+    Error::internal(format!("there is no store of the kind {}{of}", spec.word()))
+}
