@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 pub enum KeyPath {
     /// Keys are row ids or offsets and say where the rows are.
     Direct,
-    /// A map of all keys, read once and kept by fragment.
+    /// Maps of all keys, each of some fragments, read once and kept.
     #[default]
     Map,
     /// The key column is scanned for the wanted keys; nothing is kept.

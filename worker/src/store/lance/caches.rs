@@ -2,10 +2,10 @@
 //! rows, blocks of columns, what columns weigh, and open readers.
 //!
 //! Maps and blocks take of the memory that tasks share, and are let go where it is short: blocks
-//! first, also for maps, each of which stands for all keys of a fragment.
+//! first, also for maps, each of which stands for all keys of some fragments.
 //!
-//! All but readers are kept by the file that they were read from ([`FileColumn`]), so that a later
-//! version finds those of its unchanged fragments.
+//! All but readers are kept by the file that they were read from ([`FileColumn`]), and maps by the
+//! files of their [`Runs`], so that a later version finds those of its unchanged fragments.
 
 use std::{sync::Arc, time::Instant};
 
@@ -21,8 +21,9 @@ use quick_cache::sync::Cache;
 use super::{
     coder::Coder,
     kept::KeptCache,
-    key_map::KeyMap,
     room::{ColumnName, Room},
+    run::RunMap,
+    runs::Runs,
     widths::Varying,
 };
 use crate::{memory::Keeper, store::StoreSettings};
@@ -34,7 +35,10 @@ const LEARNT_WIDTHS: usize = 1 << 16;
 #[derive(Debug)]
 pub(crate) struct Caches {
     pub(super) coder: Coder,
-    pub(super) maps: KeptCache<FileColumn, KeyMap>,
+    /// Maps by the ids of their runs.
+    pub(super) maps: KeptCache<u64, RunMap>,
+    /// Which fragments share a map.
+    pub(super) runs: Runs,
     pub(super) blocks: KeptCache<Block, ArrayRef>,
     /// How columns share the room for blocks.
     pub(super) room: Room,
@@ -88,6 +92,7 @@ impl Caches {
             coder: Coder::default(),
             room: Room::new(blocks.most()),
             maps,
+            runs: Runs::default(),
             blocks,
             widths: Cache::new(files.max(LEARNT_WIDTHS)),
             readers: Cache::new(files),

@@ -26,6 +26,7 @@ use super::{
     error::{Scrub, from_lance},
     identity::manifest_id,
     layout::Layout,
+    runs::Cover,
     tasks,
     watch::Watch,
 };
@@ -53,6 +54,8 @@ pub(crate) struct LanceHandle {
     pub(super) watch: Watch,
     pub(super) layout: OnceCell<Arc<Layout>>,
     pub(super) columns: Mutex<HashMap<String, Arc<Column>>>,
+    /// By key which maps hold its fragments, as far as they are still there.
+    pub(super) covers: Mutex<HashMap<Arc<str>, Cover>>,
 }
 
 impl LanceHandle {

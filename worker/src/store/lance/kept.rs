@@ -74,6 +74,11 @@ impl<K: Clone + Eq + Hash, T> KeptCache<K, T> {
         self.cache.get(name)
     }
 
+    /// Keeps a value no longer.
+    pub(super) fn remove(&self, name: &K) {
+        self.cache.remove(name);
+    }
+
     /// A value, made and kept unless it is kept already. Nobody else makes it meanwhile.
     pub(super) fn get_or_make(
         &self,

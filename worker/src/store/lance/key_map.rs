@@ -1,4 +1,4 @@
-//! The rows of a fragment by the codes of their keys.
+//! Rows by the codes of their keys.
 //!
 //! Integers that stand close together, as ids often do, need no search: a table has a place for each.
 
@@ -25,7 +25,7 @@ pub(super) struct Table {
     rows: Vec<u32>,
 }
 
-/// No fragment has so many rows.
+/// Nothing that has a map has so many rows.
 const NO_ROW: u32 = u32::MAX;
 
 /// The most places of a table for so many rows. An index takes as many bytes, and while a table is
@@ -48,6 +48,29 @@ impl KeyMap {
         match self {
             Self::Index(index) => index.bytes(),
             Self::Table(table) => size_of_val(table.rows.as_slice()) as u64,
+        }
+    }
+
+    /// The least and the greatest of its codes, which are those of integers.
+    pub(super) fn bounds(&self) -> Option<(i64, i64)> {
+        match self {
+            Self::Index(index) => {
+                let integers = || index.iter().map(|(code, _)| integer(code));
+                integers().min().zip(integers().max())
+            }
+            // Both ends of a table are held.
+            Self::Table(Table { first, rows }) => {
+                let last = first.wrapping_add(rows.len().saturating_sub(1) as i64);
+                Some((*first, last))
+            }
+        }
+    }
+
+    /// Calls back with all codes and their rows.
+    pub(super) fn for_each(&self, mut each: impl FnMut(u64, u32)) {
+        match self {
+            Self::Index(index) => index.iter().for_each(|(code, row)| each(code, row)),
+            Self::Table(table) => table.iter().for_each(|(code, row)| each(code, row)),
         }
     }
 

@@ -5,8 +5,8 @@
 //! short or shifted.
 //!
 //! [`open`] opens a snapshot ([`handle`]), [`layout`] knows its fragments and deletions. [`locate`]
-//! turns keys into rows, by a [`key_map`] of their [`coder`]'s codes, by a [`scan`], or by a
-//! [`btree`].
+//! turns keys into rows, by a [`scan`] of their [`coder`]'s codes, [`mapped`] by a [`key_map`] of
+//! each [`run`] of fragments, or by a [`btree`].
 //! [`fetch`] turns rows into values, by [`take`] or in [`blocks`], as [`cost`] advises and cut by their
 //! [`widths`]. Both [`read`] what is [`direct`]ly readable from [`data_file`]s through the
 //! [`page_cache`], all else as Lance does ([`blobs`] among it), and give it as it is [`answered`].
@@ -16,6 +16,7 @@
 //! ([`kept`]), where columns share the [`room`], and [`sessions`] what Lance keeps by itself. Both
 //! know by its [`identity`] what they keep.
 
+mod all_codes;
 mod answered;
 mod blobs;
 mod blocks;
@@ -37,12 +38,15 @@ mod kept;
 mod key_map;
 mod layout;
 mod locate;
+mod mapped;
 mod open;
 mod page_cache;
 mod read;
 mod requests;
 mod room;
 mod row;
+mod run;
+mod runs;
 mod scan;
 mod sessions;
 mod table;

@@ -118,6 +118,7 @@ impl LanceEnv<'_> {
             reads: Arc::clone(self.reads),
             layout: OnceCell::new(),
             columns: Mutex::default(),
+            covers: Mutex::default(),
         })
     }
 
