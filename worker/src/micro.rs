@@ -15,7 +15,7 @@ use crate::{
         gather,
         keys::Distinct,
     },
-    store::{Place, Store, Values, lance::code_index::CodeIndex},
+    store::{Place, Store, Values, lance::keys::code_index::CodeIndex},
 };
 
 /// How many distinct keys there are.

@@ -18,8 +18,12 @@ use lance::datatypes::{Field, Schema};
 use tokio::sync::OnceCell;
 
 use super::{
-    answered, blobs, blocks::Cut, caches::FileColumn, direct::sole_file, handle::LanceHandle,
-    identity::cache_name, layout::Layout, widths::Widths,
+    files::{blobs, direct::sole_file},
+    handle::LanceHandle,
+    identity::cache_name,
+    kept::caches::FileColumn,
+    layout::Layout,
+    values::{answered, blocks::Cut, widths::Widths},
 };
 
 /// A top-level column. Names are compared whole: a dot in a name is no path.

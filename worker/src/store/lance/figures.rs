@@ -29,10 +29,10 @@ use lance::{
 
 use self::weights::Weights;
 use super::{
-    blobs::{self, BlobSizes},
-    caches::Caches,
     column::fixed_width,
     error::from_lance,
+    files::blobs::{self, BlobSizes},
+    kept::caches::Caches,
     tasks,
 };
 
@@ -243,7 +243,7 @@ mod tests {
     use keyloom_common::store::{StoreKind, StoreSpec};
     use lance::dataset::{WriteMode, WriteParams};
 
-    use super::{super::coder::spread, *};
+    use super::{super::keys::coder::spread, *};
     use crate::store::{
         StoreSettings,
         contract::fixture::{batch, env, lance_spec, write_lance},

@@ -19,16 +19,14 @@ use lance_table::format::Fragment;
 use tokio::sync::OnceCell;
 
 use super::{
-    blobs,
-    caches::Caches,
-    coder::Coder,
     column::Column,
     error::{Scrub, from_lance},
+    files::{blobs, watch::Watch},
     identity::manifest_id,
+    kept::caches::Caches,
+    keys::{coder::Coder, runs::Cover},
     layout::Layout,
-    runs::Cover,
     tasks,
-    watch::Watch,
 };
 use crate::store::{ReadBudget, StoreSettings};
 

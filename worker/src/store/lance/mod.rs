@@ -4,58 +4,28 @@
 //! which rows it read: Lance drops, repeats or refuses rows otherwise, and an answer must never be
 //! short or shifted.
 //!
-//! [`open`] opens a snapshot ([`handle`]), [`layout`] knows its fragments and deletions. [`locate`]
-//! turns keys into rows, by a [`scan`] of their [`coder`]'s codes, [`mapped`] by a [`key_map`] of
-//! each [`run`] of fragments, or by a [`btree`].
-//! [`fetch`] turns rows into values, by [`take`] or in [`blocks`], as [`cost`] advises and cut by their
-//! [`widths`]. Both [`read`] what is [`direct`]ly readable from [`data_file`]s through the
-//! [`page_cache`], all else as Lance does ([`blobs`] among it), and give it as it is [`answered`].
-//! A whole dataset is read as a [`table`]. A [`watch`] sees to it that none of this waits for ever
-//! for the [`requests`] that it makes.
-//! [`caches`] keeps what later requests can use, as long as nobody else needs the memory
-//! ([`kept`]), where columns share the [`room`], and [`sessions`] what Lance keeps by itself. Both
-//! know by its [`identity`] what they keep.
+//! [`open`] opens a snapshot ([`handle`]), [`layout`] knows its fragments and deletions. Three rooms
+//! lead to an answer: [`keys`] turns keys into rows, [`values`] rows into the values of [`mod@column`]s,
+//! and both read [`files`]. A whole dataset is read as a [`table`]. What later requests can use is
+//! [`kept`], and known by the dataset's [`identity`].
 
-mod all_codes;
-mod answered;
-mod blobs;
-mod blocks;
-mod btree;
-mod caches;
-pub(crate) mod code_index;
-mod coder;
 mod column;
-mod cost;
-mod data_file;
-mod direct;
 mod error;
 mod factory;
-mod fetch;
 mod figures;
+mod files;
 mod handle;
 mod identity;
 mod kept;
-mod key_map;
+pub(crate) mod keys;
 mod layout;
-mod locate;
-mod mapped;
 mod open;
-mod page_cache;
-mod read;
-mod requests;
-mod room;
 mod row;
-mod run;
-mod runs;
-mod scan;
-mod sessions;
 mod table;
-mod take;
 mod tasks;
 #[cfg(test)]
 mod tests;
-mod watch;
-mod widths;
+mod values;
 
 use std::{fmt, sync::Arc};
 
@@ -72,8 +42,12 @@ use keyloom_common::{
 
 use self::row::Row;
 pub(crate) use self::{
-    caches::Caches, error::Scrub, factory::LanceFactory, handle::LanceHandle, open::LanceEnv,
-    sessions::Sessions, table::TableScan,
+    error::Scrub,
+    factory::LanceFactory,
+    handle::LanceHandle,
+    kept::{caches::Caches, sessions::Sessions},
+    open::LanceEnv,
+    table::TableScan,
 };
 use super::{Found, Request, Store, Values, keys::Keys, requested_schema};
 

@@ -23,16 +23,20 @@ use lance::{
 use tokio::sync::OnceCell;
 
 use super::{
-    answered,
-    caches::Caches,
     error::{Scrub, from_lance},
     figures::figures,
+    files::{
+        requests::{self, Requests, is_local},
+        watch::Watch,
+    },
     handle::LanceHandle,
     identity::manifest_id,
-    requests::{self, Requests, is_local},
-    sessions::{Sessions, Verdict},
+    kept::{
+        caches::Caches,
+        sessions::{Sessions, Verdict},
+    },
     tasks,
-    watch::Watch,
+    values::answered,
 };
 use crate::store::{Patience, ReadBudget, StoreSettings};
 

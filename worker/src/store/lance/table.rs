@@ -28,10 +28,10 @@ use lance::datatypes::BlobHandling;
 use super::{
     column::{Column, projection},
     error::from_lance,
+    files::read::given,
     handle::LanceHandle,
-    read::given,
     reading, tasks,
-    widths::Widths,
+    values::widths::Widths,
 };
 
 /// What is wanted of a dataset.

@@ -37,7 +37,7 @@ use lance::{
     },
 };
 
-use super::{LanceHandle, coder::Coder};
+use super::{LanceHandle, keys::coder::Coder};
 use crate::store::{
     Found, Request, Store, StoreEnv, StoreSettings,
     contract::fixture::{

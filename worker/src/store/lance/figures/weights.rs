@@ -13,7 +13,8 @@ use lance_table::format::DataFile;
 
 use super::Held;
 use crate::store::lance::{
-    caches::Caches, data_file::read_metadata, error::from_lance, identity::cache_name, tasks,
+    error::from_lance, files::data_file::read_metadata, identity::cache_name, kept::caches::Caches,
+    tasks,
 };
 
 /// Bytes by the ids of fields.

@@ -15,7 +15,7 @@ use lance::datatypes::BlobHandling;
 use super::*;
 use crate::store::{
     contract::generate::{Dice, Mood, columns, plain, unknown_columns, values as generated},
-    lance::{coder::spread, tasks},
+    lance::{keys::coder::spread, tasks},
 };
 
 const VERSIONS: [&str; 5] = ["legacy", "2.0", "2.1", "2.2", "2.3"];

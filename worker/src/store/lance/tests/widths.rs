@@ -4,7 +4,7 @@
 use lance::dataset::NewColumnTransform;
 
 use super::*;
-use crate::store::{lance::coder::spread, value_bytes};
+use crate::store::{lance::keys::coder::spread, value_bytes};
 
 /// Rows whose documents are small.
 const NARROW: i64 = 1000;

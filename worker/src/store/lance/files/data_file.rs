@@ -1,0 +1,178 @@
+//! Reads columns of local data files without Lance's scheduler of reads, which sends every row
+//! through two tasks and a thread.
+//!
+//! A data file never changes, so it is kept open under its name for all versions that have it. Which
+//! of its columns belong to which fields is each version's own ([`super::direct`]).
+
+use std::{borrow::Cow, fs::File, ops::Range, sync::Arc};
+
+use arrow::{
+    array::{Array, ArrayRef, RecordBatch, UInt32Array},
+    compute::concat,
+};
+use futures::{StreamExt, TryStreamExt};
+use keyloom_common::{Error, Result};
+use lance::{Dataset, cache::CacheKey};
+use lance_encoding::decoder::{DecoderConfig, DecoderPlugins, FilterExpression};
+use lance_file::reader::{CachedFileMetadata, FileReader, FileReaderOptions, ReaderProjection};
+use lance_io::{
+    ReadBatchParams,
+    local::to_local_path,
+    scheduler::{ScanScheduler, SchedulerConfig},
+};
+use lance_table::format;
+
+use super::{direct::directly_readable, page_cache::PageCache};
+use crate::store::lance::{
+    column::Column, error::from_lance, handle::LanceHandle, identity::cache_name, tasks,
+};
+
+/// A column in an open data file.
+#[derive(Debug)]
+pub(in crate::store::lance) struct DataFile {
+    reader: Arc<FileReader>,
+    projection: ReaderProjection,
+}
+
+/// Rows of a file.
+#[derive(Clone, Debug)]
+pub(in crate::store::lance) enum Rows<'a> {
+    Range(Range<u32>),
+    /// Sorted and distinct.
+    Some(&'a [u32]),
+}
+
+/// What stands at the end of a data file, as it is kept.
+struct End;
+
+impl CacheKey for End {
+    type ValueType = CachedFileMetadata;
+
+    fn key(&self) -> Cow<'_, str> {
+        "end".into()
+    }
+
+    fn type_name() -> &'static str {
+        "keyloom.CachedFileMetadata"
+    }
+}
+
+impl LanceHandle {
+    /// The column in a fragment's data file, if it is read directly.
+    pub(in crate::store::lance) async fn data_file(
+        &self,
+        column: &Column,
+        fragment: u32,
+    ) -> Result<Option<DataFile>> {
+        let Some(fragment) = self.stored_fragment(fragment) else { return Ok(None) };
+        let store = self.dataset.object_store(None).await.map_err(from_lance)?;
+        let local = store.has_direct_local_paths();
+        let Some((file, projection)) = directly_readable(column, fragment, local)? else {
+            return Ok(None);
+        };
+        let path = to_local_path(&self.dataset.data_dir().join(file.path.as_str()));
+        let name = cache_name(&self.dataset.manifest, &path);
+        let open = async {
+            let reader = self.open_file(file, &name).await;
+            reader.map(Arc::new).map_err(|error| error.context(&path))
+        };
+        let reader = self.caches.files.get_or_insert_async(&name, open).await?;
+        Ok(Some(DataFile { reader, projection }))
+    }
+
+    async fn open_file(&self, file: &format::DataFile, name: &str) -> Result<FileReader> {
+        let path = self.dataset.data_dir().join(file.path.as_str());
+        let metadata = self.end_of(file, name).await?;
+        let local = to_local_path(&path);
+        let opened = tasks::run_blocking(move || File::open(local)).await?;
+        let io = PageCache {
+            file: Arc::new(opened.map_err(|error| from_lance(error.into()))?),
+            in_flight: self.settings.reads_in_flight,
+        };
+        let pages = self.caches.pages.with_key_prefix(name);
+        let decoder_config =
+            DecoderConfig { inline_scheduling: Some(true), ..DecoderConfig::default() };
+        let reader = FileReader::try_open_with_file_metadata(
+            Arc::new(io),
+            path,
+            None,
+            Arc::<DecoderPlugins>::default(),
+            metadata,
+            &pages,
+            FileReaderOptions { decoder_config, ..FileReaderOptions::default() },
+        );
+        reader.await.map_err(from_lance)
+    }
+
+    /// Where the columns of a data file stand.
+    pub(in crate::store::lance) async fn columns_of(
+        &self,
+        file: &format::DataFile,
+    ) -> Result<Arc<CachedFileMetadata>> {
+        let path = to_local_path(&self.dataset.data_dir().join(file.path.as_str()));
+        let name = cache_name(&self.dataset.manifest, &path);
+        if let Some(reader) = self.caches.files.get(&name) {
+            return Ok(reader.metadata().clone());
+        }
+        self.end_of(file, &name).await.map_err(|error| error.context(&path))
+    }
+
+    /// What stands at the end of a data file. It is kept for longer than the file is open: reading
+    /// it costs far more than opening does.
+    async fn end_of(&self, file: &format::DataFile, name: &str) -> Result<Arc<CachedFileMetadata>> {
+        let kept = self.caches.pages.with_key_prefix(name);
+        if let Some(end) = kept.get_with_key(&End).await {
+            return Ok(end);
+        }
+        let end = Arc::new(read_metadata(&self.dataset, file).await?);
+        kept.insert_with_key(&End, end.clone()).await;
+        Ok(end)
+    }
+}
+
+/// What stands at the end of a data file.
+pub(in crate::store::lance) async fn read_metadata(
+    dataset: &Dataset,
+    file: &format::DataFile,
+) -> Result<CachedFileMetadata> {
+    let store = dataset.object_store(None).await.map_err(from_lance)?;
+    let path = dataset.data_dir().join(file.path.as_str());
+    let scheduler = ScanScheduler::new(store.clone(), SchedulerConfig::max_bandwidth(&store));
+    let file = scheduler.open_file(&path, &file.file_size_bytes).await.map_err(from_lance)?;
+    FileReader::read_all_metadata(&file).await.map_err(from_lance)
+}
+
+impl DataFile {
+    /// The values at these rows.
+    pub(in crate::store::lance) async fn read(&self, rows: Rows<'_>) -> Result<ArrayRef> {
+        let (params, expected) = match rows {
+            Rows::Range(rows) => {
+                (ReadBatchParams::Range(rows.start as usize..rows.end as usize), rows.len())
+            }
+            Rows::Some(rows) => {
+                (ReadBatchParams::Indices(UInt32Array::from(rows.to_vec())), rows.len())
+            }
+        };
+        let projection = self.projection.clone();
+        let no_filter = FilterExpression::no_filter();
+        let tasks = self.reader.read_tasks(params, u32::MAX, Some(projection), no_filter).await;
+        let batches: Vec<RecordBatch> = tasks
+            .map_err(from_lance)?
+            .map(|task| task.task)
+            .buffered(1)
+            .try_collect()
+            .await
+            .map_err(from_lance)?;
+        let values: Vec<&dyn Array> =
+            batches.iter().map(|batch| batch.column(0).as_ref()).collect();
+        let values = match values.as_slice() {
+            [_] => batches[0].column(0).clone(),
+            several => concat(several)?,
+        };
+        if values.len() != expected {
+            let given = values.len();
+            return Err(Error::store(format!("asked for {expected} rows, Lance gave {given}")));
+        }
+        Ok(values)
+    }
+}

@@ -1,0 +1,256 @@
+//! Caches whose values take of the memory that tasks share, and give way to them.
+//!
+//! Each has a bound of its own. Where others leave less, a value is kept in place of some that were
+//! kept before, or not at all.
+
+use std::{hash::Hash, ops::Deref, sync::Arc};
+
+use keyloom_common::{
+    Result,
+    memory::{MemoryBudget, Reserved},
+};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter, sync::Cache};
+
+use crate::memory::resize;
+
+/// Values by their names.
+#[derive(Debug)]
+pub(in crate::store::lance) struct KeptCache<K, T> {
+    cache: Cache<K, Arc<Kept<T>>, Bytes>,
+    most: u64,
+    memory: MemoryBudget,
+}
+
+/// A value, and the memory that it takes while anybody has it.
+#[derive(Debug)]
+pub(in crate::store::lance) struct Kept<T> {
+    value: T,
+    room: Reserved,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Bytes;
+
+impl<K, T> Weighter<K, Arc<Kept<T>>> for Bytes {
+    fn weight(&self, _name: &K, kept: &Arc<Kept<T>>) -> u64 {
+        kept.room.bytes()
+    }
+}
+
+impl<T> Kept<T> {
+    /// A value of so many bytes, in room that was made for about as many.
+    pub(in crate::store::lance) fn new(value: T, bytes: u64, room: Reserved) -> Arc<Self> {
+        // What weighs nothing is never evicted.
+        resize(&room, bytes.max(1));
+        Arc::new(Self { value, room })
+    }
+}
+
+impl<T> Deref for Kept<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<K: Clone + Eq + Hash, T> KeptCache<K, T> {
+    /// Keeps at most so many bytes, in values of about so many.
+    pub(in crate::store::lance) fn new(most: u64, value_bytes: u64, memory: &MemoryBudget) -> Self {
+        let most = most.min(memory.bytes());
+        let items = (most / value_bytes.max(1)).clamp(64, 1 << 16) as usize;
+        let mut options = OptionsBuilder::new();
+        // With several shards, an item may be larger than its shard while the whole has room.
+        options.shards(1).estimated_items_capacity(items).weight_capacity(most);
+        let options = options.build().expect("both capacities are set");
+        let hasher = DefaultHashBuilder::default();
+        let cache = Cache::with_options(options, Bytes, hasher, Default::default());
+        // What is being made counts, too.
+        Self { cache, most, memory: memory.part("all", u64::MAX) }
+    }
+
+    /// A value that is kept.
+    pub(in crate::store::lance) fn get(&self, name: &K) -> Option<Arc<Kept<T>>> {
+        self.cache.get(name)
+    }
+
+    /// Keeps a value no longer.
+    pub(in crate::store::lance) fn remove(&self, name: &K) {
+        self.cache.remove(name);
+    }
+
+    /// A value, made and kept unless it is kept already. Nobody else makes it meanwhile.
+    pub(in crate::store::lance) fn get_or_make(
+        &self,
+        name: &K,
+        make: impl Future<Output = Result<Arc<Kept<T>>>>,
+    ) -> impl Future<Output = Result<Arc<Kept<T>>>> {
+        self.cache.get_or_insert_async(name, make)
+    }
+
+    /// A value of about so many bytes, made unless it is kept, and kept then if there is room.
+    pub(in crate::store::lance) async fn get_or_pass(
+        &self,
+        name: &K,
+        bytes: u64,
+        weigh: fn(&T) -> u64,
+        make: impl Future<Output = Result<T>>,
+    ) -> Result<T>
+    where
+        T: Clone,
+    {
+        let guard = match self.cache.get_value_or_guard_async(name).await {
+            Ok(kept) => return Ok(kept.value.clone()),
+            Err(guard) => guard,
+        };
+        let Some(room) = self.room(bytes) else {
+            // Whoever waits for this finds no room, either, and is not to wait.
+            drop(guard);
+            return make.await;
+        };
+        let value = make.await?;
+        let bytes = weigh(&value);
+        // If it is not wanted any more, it is only not kept.
+        let _ = guard.insert(Kept::new(value.clone(), bytes, room));
+        Ok(value)
+    }
+
+    /// The most bytes that it may keep.
+    pub(in crate::store::lance) fn most(&self) -> u64 {
+        self.most
+    }
+
+    /// The bytes that it keeps.
+    pub(in crate::store::lance) fn bytes(&self) -> u64 {
+        self.cache.weight()
+    }
+
+    /// The most that it could keep now, as far as others leave it memory.
+    pub(in crate::store::lance) fn there_is(&self) -> u64 {
+        self.most.min(self.memory.used().saturating_add(self.memory.free()))
+    }
+
+    /// Room that may not be free.
+    pub(in crate::store::lance) fn force(&self, bytes: u64) -> Reserved {
+        self.memory.force(bytes)
+    }
+
+    /// Room for another value, in place of others if need be. None if there is none.
+    pub(in crate::store::lance) fn room(&self, bytes: u64) -> Option<Reserved> {
+        if bytes > self.most {
+            return None;
+        }
+        let room = self.memory.try_take(bytes).ok();
+        room.or_else(|| {
+            self.let_go(bytes.saturating_sub(self.memory.free()));
+            self.memory.try_take(bytes).ok()
+        })
+    }
+
+    /// Lets go of about so many bytes.
+    pub(in crate::store::lance) fn let_go(&self, bytes: u64) {
+        let kept = self.bytes();
+        if kept == 0 || bytes == 0 {
+            return;
+        }
+        // Next to nothing goes, too: of a small capacity the cache's own shares are rounded, and
+        // they are the same parts of the usual one afterwards.
+        let left = Some(kept.saturating_sub(bytes)).filter(|left| *left > self.most / 64);
+        self.cache.set_capacity(left.unwrap_or(0));
+        self.cache.set_capacity(self.most);
+    }
+
+    /// How many values there are.
+    #[cfg(test)]
+    pub(in crate::store::lance) fn len(&self) -> usize {
+        self.cache.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    /// Of a value.
+    const BYTES: u64 = 10 * MIB;
+
+    /// Memory of 100 MiB, and a cache that may keep half of it.
+    fn half() -> (MemoryBudget, KeptCache<u32, u32>) {
+        let memory = MemoryBudget::new("memory_bytes", 100 * MIB);
+        let cache = KeptCache::new(50 * MIB, BYTES, &memory);
+        (memory, cache)
+    }
+
+    /// Keeps a number if there is room.
+    async fn keep(cache: &KeptCache<u32, u32>, number: u32) {
+        let value = async { Ok(number) };
+        let value = cache.get_or_pass(&number, BYTES, |_| BYTES, value).await;
+        assert_eq!(value, Ok(number));
+    }
+
+    /// How many values are kept, and the mebibytes that are taken.
+    fn state(cache: &KeptCache<u32, u32>, memory: &MemoryBudget) -> (usize, u64) {
+        (cache.len(), memory.used() / MIB)
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_takes_memory_and_gives_it_back() {
+        let (memory, cache) = half();
+        for number in 0..20 {
+            keep(&cache, number).await;
+            assert!(memory.used() <= 50 * MIB);
+        }
+        assert_eq!((state(&cache, &memory), cache.there_is()), ((5, 50), 50 * MIB));
+        cache.let_go(25 * MIB);
+        assert_eq!(state(&cache, &memory), (2, 20));
+        // It may keep as much as before.
+        for number in 20..40 {
+            keep(&cache, number).await;
+        }
+        assert_eq!(state(&cache, &memory), (5, 50));
+        cache.let_go(u64::MAX);
+        assert_eq!(state(&cache, &memory), (0, 0));
+        keep(&cache, 1).await;
+        assert_eq!(cache.get(&1).as_deref().map(Deref::deref), Some(&1));
+    }
+
+    #[tokio::test]
+    async fn where_others_leave_less_values_are_kept_in_place_of_others_or_not_at_all() {
+        let (memory, cache) = half();
+        let others = memory.try_take(75 * MIB).unwrap();
+        for number in 0..20 {
+            keep(&cache, number).await;
+            assert!(memory.used() <= 100 * MIB);
+        }
+        assert_eq!((state(&cache, &memory), cache.there_is()), ((2, 95), 25 * MIB));
+        assert!(cache.room(26 * MIB).is_none() && cache.room(25 * MIB).is_some());
+        cache.let_go(u64::MAX);
+        others.try_grow(20 * MIB).unwrap();
+        keep(&cache, 1).await;
+        assert_eq!(state(&cache, &memory), (0, 95));
+    }
+
+    #[tokio::test]
+    async fn who_has_a_value_has_its_memory() {
+        let (memory, cache) = half();
+        keep(&cache, 7).await;
+        let held = cache.get(&7);
+        cache.let_go(u64::MAX);
+        assert_eq!(state(&cache, &memory), (0, 10));
+        drop(held);
+        assert_eq!(state(&cache, &memory), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_value_counts_as_what_it_turns_out_to_be() {
+        let (memory, cache) = half();
+        for (number, mebibytes, state_after) in [(1, 40, (1, 40)), (2, 60, (1, 40))] {
+            let room = cache.room(BYTES).unwrap();
+            let value = async { Ok(Kept::new(number, mebibytes * MIB, room)) };
+            cache.get_or_make(&number, value).await.unwrap();
+            assert_eq!(state(&cache, &memory), state_after, "{mebibytes} MiB");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What a worker keeps of datasets between requests, each kind within its bound: maps from keys to
+//! rows, blocks of columns, what columns weigh, and open readers.
+//!
+//! Maps and blocks take of the memory that tasks share, and are let go where it is short: blocks
+//! first, also for maps, each of which stands for all keys of some fragments.
+//!
+//! All but readers are kept by the file that they were read from ([`FileColumn`]), and maps by the
+//! files of their [`Runs`], so that a later version finds those of its unchanged fragments.
+
+use std::{sync::Arc, time::Instant};
+
+use arrow::array::ArrayRef;
+use keyloom_common::{
+    memory::{MemoryBudget, Reserved},
+    store::KEY_MAP_BYTES_A_ROW,
+};
+use lance::{cache::LanceCache, dataset::fragment::FragmentReader};
+use lance_file::reader::FileReader;
+use quick_cache::sync::Cache;
+
+use super::{
+    cache::KeptCache,
+    room::{ColumnName, Room},
+};
+use crate::store::lance::{
+    keys::{coder::Coder, run::RunMap, runs::Runs},
+    values::widths::Varying,
+};
+use crate::{memory::Keeper, store::StoreSettings};
+
+/// The fewest fragments of columns of which it is kept what values weigh: in some hundred bytes each.
+const LEARNT_WIDTHS: usize = 1 << 16;
+
+/// The caches of a worker, and the coder that made the codes in its maps.
+#[derive(Debug)]
+pub(crate) struct Caches {
+    pub(in crate::store::lance) coder: Coder,
+    /// Maps by the ids of their runs.
+    pub(in crate::store::lance) maps: KeptCache<u64, RunMap>,
+    /// Which fragments share a map.
+    pub(in crate::store::lance) runs: Runs,
+    pub(in crate::store::lance) blocks: KeptCache<Block, ArrayRef>,
+    /// How columns share the room for blocks.
+    pub(in crate::store::lance) room: Room,
+    /// What values weigh where their type does not tell.
+    pub(in crate::store::lance) widths: Cache<FileColumn, Arc<Varying>>,
+    pub(in crate::store::lance) readers: Cache<ReaderKey, Arc<FragmentReader>>,
+    /// Open data files by their names.
+    pub(in crate::store::lance) files: Cache<Arc<str>, Arc<FileReader>>,
+    /// The bytes of data files' columns, by the names of the files.
+    pub(in crate::store::lance) column_bytes: Cache<Arc<str>, Arc<[u64]>>,
+    /// What Lance keeps of the pages of data files.
+    pub(in crate::store::lance) pages: LanceCache,
+    memory: MemoryBudget,
+}
+
+/// A column of a file, whose contents never change.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in crate::store::lance) struct FileColumn {
+    pub(in crate::store::lance) dataset: Arc<str>,
+    /// The data file, or the fragment and the manifest if the column is in no one file.
+    pub(in crate::store::lance) file: Arc<str>,
+    /// The ids and names of its fields, those within structs among them: a later version may give
+    /// the same file's fields other names, or put others under the same names.
+    pub(in crate::store::lance) column: Arc<str>,
+}
+
+/// Some consecutive rows of a column.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in crate::store::lance) struct Block {
+    pub(in crate::store::lance) column: FileColumn,
+    pub(in crate::store::lance) start: u32,
+    pub(in crate::store::lance) rows: u32,
+}
+
+/// A reader of some columns of a fragment, for one open dataset.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in crate::store::lance) struct ReaderKey {
+    pub(in crate::store::lance) handle: u64,
+    pub(in crate::store::lance) fragment: u32,
+    pub(in crate::store::lance) fields: Vec<i32>,
+}
+
+impl Caches {
+    pub(crate) fn new(settings: &StoreSettings, memory: &MemoryBudget) -> Self {
+        // What one read gives is about what one item holds.
+        let item = settings.read_bytes as u64;
+        let maps = KeptCache::new(settings.max_key_map_bytes, item, memory);
+        let blocks = KeptCache::new(settings.column_cache_bytes, item, memory);
+        let files = settings.max_open_readers.max(1);
+        Self {
+            coder: Coder::default(),
+            room: Room::new(blocks.most()),
+            maps,
+            runs: Runs::default(),
+            blocks,
+            widths: Cache::new(files.max(LEARNT_WIDTHS)),
+            readers: Cache::new(files),
+            files: Cache::new(files),
+            column_bytes: Cache::new(files),
+            pages: LanceCache::with_capacity(settings.lance_page_cache_bytes),
+            memory: memory.clone(),
+        }
+    }
+
+    /// How many bytes a column may keep that has so many, or could if it claimed room.
+    pub(in crate::store::lance) fn offer(
+        &self,
+        column: &ColumnName,
+        bytes: u64,
+        now: Instant,
+    ) -> u64 {
+        self.room.fit(self.blocks.there_is());
+        self.room.offer(column, bytes, now)
+    }
+
+    /// The most bytes of maps that there could be now.
+    pub(in crate::store::lance) fn there_is_for_maps(&self) -> u64 {
+        self.maps.most().min(self.maps.there_is().saturating_add(self.blocks.bytes()))
+    }
+
+    /// Room to make a map of so many rows in, which takes half as much again as the map. There is
+    /// some in any case: whoever wants a map has seen that it fits.
+    pub(in crate::store::lance) fn room_for_map(&self, rows: u32) -> Reserved {
+        let bytes = u64::from(rows) * KEY_MAP_BYTES_A_ROW;
+        self.blocks.let_go(bytes.saturating_sub(self.memory.free()));
+        let room = self.maps.room(bytes).unwrap_or_else(|| self.maps.force(bytes));
+        room.grow(bytes / 2);
+        room
+    }
+}
+
+impl Keeper for Caches {
+    fn let_go(&self, bytes: u64) {
+        let before = self.blocks.bytes();
+        self.blocks.let_go(bytes);
+        let gone = before.saturating_sub(self.blocks.bytes());
+        self.maps.let_go(bytes.saturating_sub(gone));
+    }
+}

@@ -1,0 +1,91 @@
+//! Finding rows through the dataset's own index on the key column.
+//!
+//! Lance answers which rows hold any of some keys, not which holds which: the keys come back with
+//! the rows. It also sees to deleted rows, and to fragments that the index does not cover.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray, RecordBatch},
+    datatypes::UInt64Type,
+};
+use datafusion::{common::Column as ColumnName, prelude::Expr, scalar::ScalarValue};
+use futures::TryStreamExt;
+use keyloom_common::{Error, Result};
+
+use super::{code_index::CodeIndex, scan::Matches};
+use crate::store::{
+    Fetched, Keys,
+    lance::{
+        column::Column,
+        error::from_lance,
+        files::read::{ROW_ADDRESS, given},
+        handle::LanceHandle,
+        layout::Layout,
+        tasks,
+    },
+    value_bytes,
+};
+
+/// Keys that one search asks for.
+const KEYS_AT_ONCE: usize = 8192;
+
+/// The rows of the wanted keys, and what was read to find them.
+pub(super) async fn search(
+    handle: &Arc<LanceHandle>,
+    layout: &Arc<Layout>,
+    column: &Column,
+    wanted: &ArrayRef,
+) -> Result<(Matches, Fetched)> {
+    handle.check_indices().await?;
+    let jobs = (0..wanted.len()).step_by(KEYS_AT_ONCE).map(|start| {
+        let part = wanted.slice(start, KEYS_AT_ONCE.min(wanted.len() - start));
+        let (handle, layout, name) = (handle.clone(), layout.clone(), column.name().to_owned());
+        async move {
+            let _share = handle.reads.take(value_bytes(&part)).await;
+            let found = search_part(&handle, &layout, &name, &part);
+            Ok((start, handle.watch.read(found).await?))
+        }
+    });
+    let jobs: Vec<_> = jobs.collect();
+    let (mut matches, mut fetched) = (Matches::new(), Fetched::default());
+    for (start, found) in tasks::run_all(jobs, handle.settings.reads_in_flight).await? {
+        fetched.keys_scanned += found.len() as u64;
+        matches.extend(found.into_iter().map(|(key, row)| (key + start as u32, row)));
+    }
+    matches.sort_unstable();
+    Ok((matches, fetched))
+}
+
+async fn search_part(
+    handle: &LanceHandle,
+    layout: &Layout,
+    name: &str,
+    wanted: &ArrayRef,
+) -> Result<Matches> {
+    let literals = (0..wanted.len())
+        .map(|key| Ok(Expr::Literal(ScalarValue::try_from_array(wanted, key)?, None)));
+    let literals = literals.collect::<Result<Vec<_>>>()?;
+    let mut scanner = handle.dataset.scan();
+    scanner.project(&[name]).map_err(from_lance)?;
+    scanner.with_row_address().use_scalar_index(true).scan_in_order(false);
+    scanner.filter_expr(Expr::Column(ColumnName::from_name(name)).in_list(literals, false));
+    let rows = scanner.try_into_stream().await.map_err(from_lance)?;
+    let rows: Vec<RecordBatch> = rows.try_collect().await.map_err(from_lance)?;
+
+    let wanted = Keys::try_new(wanted)?;
+    let index = CodeIndex::new(&handle.coder.codes(&wanted), wanted.nulls());
+    let mut matches = Matches::new();
+    for batch in rows {
+        let held = Keys::try_new(given(&batch, name)?)?;
+        let addresses = given(&batch, ROW_ADDRESS)?.as_primitive::<UInt64Type>();
+        let codes = handle.coder.codes(&held);
+        for (at, code) in codes.iter().enumerate() {
+            let row = layout.row_at(addresses.value(at));
+            let row = row.ok_or_else(|| Error::store("Lance gave a row that is deleted"))?;
+            let same = |key: &u32| wanted.equal(*key as usize, &held, at);
+            matches.extend(index.find(*code).filter(same).map(|key| (key, row)));
+        }
+    }
+    Ok(matches)
+}

@@ -1,0 +1,213 @@
+//! From keys to rows, by whatever the store is keyed.
+//!
+//! Every row given here is live, and holds the key.
+
+use std::sync::Arc;
+
+use arrow::{array::Array, compute::interleave};
+use keyloom_common::{
+    Error, Result,
+    store::{Access, KEY_MAP_BYTES_A_ROW, KeyPath, OnDuplicateKey, StoreKey},
+};
+
+use super::{
+    btree,
+    code_index::CodeIndex,
+    scan::{KeySource, Matches, Scan},
+};
+use crate::store::{
+    Fetched, Place, Values,
+    keys::{Keys, key_column},
+    lance::{LanceStore, column::Column, layout::Layout, row::Row, values::blocks::Blocks},
+};
+
+impl LanceStore {
+    /// The rows that hold the keys, and what was read to find them.
+    ///
+    /// # Errors
+    /// `store` if the dataset cannot be read.
+    pub(in crate::store::lance) async fn locate(
+        &self,
+        keys: &Keys,
+        access: Access,
+    ) -> Result<(Matches, Fetched)> {
+        let layout = self.handle.layout().await?;
+        let stable = self.handle.dataset.manifest.uses_stable_row_ids();
+        match &self.key {
+            StoreKey::Offset => {
+                Ok((direct(keys, |key| layout.row_at_position(key))?, Fetched::default()))
+            }
+            StoreKey::RowId if !stable => {
+                Ok((direct(keys, |key| layout.row_at(key))?, Fetched::default()))
+            }
+            StoreKey::RowId => {
+                let path = self.key_path(access, layout)?;
+                self.search(keys, KeySource::StableRowId, path, layout).await
+            }
+            StoreKey::Columns(key) => {
+                let columns = key.names().iter().map(|name| self.handle.column(name));
+                let columns = columns.collect::<Result<Vec<_>>>()?;
+                let path = self.key_path(access, layout)?;
+                if let [column] = columns.as_slice()
+                    && path == KeyPath::Btree
+                {
+                    return btree::search(&self.handle, layout, column, keys.array()).await;
+                }
+                // Keys that are told by their codes are not needed any more once they are in a map.
+                let once = keys.is_exact() && path != KeyPath::Scan;
+                let mut blocks = Vec::with_capacity(columns.len());
+                for column in &columns {
+                    let blocks_of_column = if once {
+                        Blocks::passing(&self.handle, column.clone(), layout).await?
+                    } else {
+                        Blocks::new(&self.handle, column.clone(), layout).await?
+                    };
+                    blocks.push(Arc::new(blocks_of_column));
+                }
+                let source = match blocks.as_slice() {
+                    [only] => KeySource::Column(only.clone()),
+                    _ => KeySource::Columns(blocks.into()),
+                };
+                let (matches, mut fetched) = self.search(keys, source, path, layout).await?;
+                if keys.is_exact() {
+                    return Ok((matches, fetched));
+                }
+                let (matches, read) = self.verify(keys, matches, &columns, access).await?;
+                fetched.add(&read);
+                Ok((matches, fetched))
+            }
+        }
+    }
+
+    /// The rows whose keys have the same codes.
+    async fn search(
+        &self,
+        keys: &Keys,
+        source: KeySource,
+        path: KeyPath,
+        layout: &Arc<Layout>,
+    ) -> Result<(Matches, Fetched)> {
+        let handle = &self.handle;
+        let wanted = Arc::new(CodeIndex::new(&handle.coder.codes(keys), keys.nulls()));
+        let scan = Scan { handle: handle.clone(), layout: layout.clone(), source };
+        match path {
+            KeyPath::Scan => scan.without_maps(wanted).await,
+            _ => scan.through_maps(wanted).await,
+        }
+    }
+
+    /// The way to take. A map gives way to the next best if there is no memory for it; one that is
+    /// forced and never fits is an error.
+    fn key_path(&self, access: Access, layout: &Layout) -> Result<KeyPath> {
+        let forced = self.handle.spec.access.keys;
+        let path = forced.unwrap_or(access.keys);
+        let rows: u64 = layout.physical_rows().map(u64::from).sum();
+        let (bytes, caches) = (rows.saturating_mul(KEY_MAP_BYTES_A_ROW), &self.handle.caches);
+        if path != KeyPath::Map || bytes <= caches.there_is_for_maps() {
+            return Ok(path);
+        }
+        let max = caches.maps.most();
+        if forced.is_some() && bytes > max {
+            let is_set = max == self.handle.settings.max_key_map_bytes;
+            let setting = if is_set { "max_key_map_bytes" } else { "memory_bytes" };
+            return Err(Error::resource_exhausted(format!(
+                "the map of its {rows} keys takes {bytes} bytes; {setting} allows {max}: raise it, \
+                 or set key_path to 'scan' or 'btree'"
+            )));
+        }
+        Ok(if forced.is_none() && self.is_indexed { KeyPath::Btree } else { KeyPath::Scan })
+    }
+
+    /// The matches whose rows hold the very key, and what was read to compare them.
+    async fn verify(
+        &self,
+        keys: &Keys,
+        matches: Matches,
+        columns: &[Arc<Column>],
+        access: Access,
+    ) -> Result<(Matches, Fetched)> {
+        if matches.is_empty() {
+            return Ok((matches, Fetched::default()));
+        }
+        let rows: Vec<Row> = matches.iter().map(|(_, row)| *row).collect();
+        let (values, read) = self.handle.fetch(columns, &rows, access.rows).await?;
+        // Keys are counted as such, not as values.
+        let fetched = Fetched {
+            keys_verified: read.rows_taken + read.rows_scanned,
+            blocks: read.blocks,
+            block_hits: read.block_hits,
+            ..Fetched::default()
+        };
+        let Values { pieces, places } = joined(columns, values)?;
+        let held = pieces.iter().map(Keys::try_new).collect::<Result<Vec<_>>>()?;
+        let pair = |((key, _), place): (&(u32, Row), &Place)| {
+            (*key as usize, &held[place.piece as usize], place.row as usize)
+        };
+        let equal = keys.equal_pairs(matches.iter().zip(places.iter()).map(pair));
+        let verified = matches.into_iter().zip(equal).filter(|(_, equal)| *equal);
+        Ok((verified.map(|(found, _)| found).collect(), fetched))
+    }
+
+    /// One row for each key. The rows of a key come in storage order.
+    ///
+    /// # Errors
+    /// `invalid` if a key stands in several rows and the store is to refuse that.
+    pub(in crate::store::lance) fn choose(
+        &self,
+        keys: &Keys,
+        matches: &Matches,
+    ) -> Result<Vec<Option<Row>>> {
+        let policy = self.handle.spec.on_duplicate_key;
+        let (mut rows, mut refused) = (vec![None; keys.len()], None);
+        for (key, row) in matches {
+            let chosen = &mut rows[*key as usize];
+            match policy {
+                _ if chosen.is_none() => *chosen = Some(*row),
+                OnDuplicateKey::First => {}
+                OnDuplicateKey::Last => *chosen = Some(*row),
+                OnDuplicateKey::Error => refused = Some(refused.unwrap_or(*key).min(*key)),
+            }
+        }
+        let Some(key) = refused else { return Ok(rows) };
+        Err(Error::invalid(format!(
+            "key {} stands in several rows of KV store '{}'; set on_duplicate_key to 'first' or \
+             'last'",
+            keys.display(key as usize),
+            self.alias
+        )))
+    }
+}
+
+/// Rows of several columns that become one array, which may hold 2 GiB of text and no more.
+const JOINED_AT_ONCE: usize = 8192;
+
+/// The values of a key's columns as those of one column.
+fn joined(columns: &[Arc<Column>], mut values: Vec<Values>) -> Result<Values> {
+    if values.len() == 1
+        && let Some(only) = values.pop()
+    {
+        return Ok(only);
+    }
+    let rows = values.first().map_or(0, |values| values.places.len());
+    let piece = |start: usize| {
+        let parts = columns.iter().zip(&values).map(|(column, values)| {
+            let pieces: Vec<&dyn Array> = values.pieces.iter().map(AsRef::as_ref).collect();
+            let places = values.places[start..rows.min(start + JOINED_AT_ONCE)].iter();
+            let places = places.map(|place| (place.piece as usize, place.row as usize));
+            Ok((column.name(), interleave(&pieces, &places.collect::<Vec<_>>())?))
+        });
+        key_column(&parts.collect::<Result<Vec<_>>>()?)
+    };
+    let pieces = (0..rows).step_by(JOINED_AT_ONCE).map(piece).collect::<Result<_>>()?;
+    let place = |row: usize| Place {
+        piece: (row / JOINED_AT_ONCE) as u32,
+        row: (row % JOINED_AT_ONCE) as u32,
+    };
+    Ok(Values { pieces, places: (0..rows).map(place).collect() })
+}
+
+/// The rows of keys that say by themselves where rows are.
+fn direct(keys: &Keys, row: impl Fn(u64) -> Option<Row>) -> Result<Matches> {
+    let rows = (0..).zip(keys.integers()?);
+    Ok(rows.filter_map(|(key, at)| Some((key, row(at?)?))).collect())
+}

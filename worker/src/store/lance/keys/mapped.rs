@@ -1,0 +1,234 @@
+//! From codes to rows through maps of all keys, which are made once and then kept.
+
+use std::sync::{Arc, PoisonError};
+
+use keyloom_common::{Error, Result};
+
+use super::{
+    all_codes::AllCodes,
+    code_index::CodeIndex,
+    coder::integer,
+    run::RunMap,
+    runs::{Cover, KeyName, Part, View},
+    scan::{KeySource, Matches, Scan},
+};
+use crate::store::{
+    Fetched,
+    lance::{
+        kept::{cache::Kept, caches::FileColumn},
+        tasks,
+    },
+};
+
+/// The most searches in maps that are made without tasks of their own: about a millisecond's work.
+const MAX_PROBES_AT_ONCE: usize = 16 * 1024;
+
+/// A part of a snapshot, and its map if that is kept.
+struct Asked {
+    part: Part,
+    map: Option<Arc<Kept<RunMap>>>,
+}
+
+impl Scan {
+    /// The rows of the wanted codes.
+    pub(super) async fn through_maps(&self, wanted: Arc<CodeIndex>) -> Result<(Matches, Fetched)> {
+        let all = self.asked();
+        let bounds = if all.len() > 1 { bounds(&wanted) } else { None };
+        let are_apart =
+            all.windows(2).all(|two| two[0].part.view.end() <= two[1].part.view.first());
+        let probes = wanted.len().saturating_mul(all.len());
+        let (mut matches, fetched) = if probes <= MAX_PROBES_AT_ONCE
+            && let Some(matches) = through_kept(&all, &wanted, bounds)
+        {
+            (self.live(matches), Fetched::default())
+        } else {
+            let jobs = all.into_iter().map(|Asked { part, map }| {
+                let (scan, wanted) = (self.clone(), wanted.clone());
+                async move {
+                    let (map, fetched) = match map {
+                        Some(map) => (map, Fetched::default()),
+                        None => scan.map(&part).await?,
+                    };
+                    let mut matches = Matches::new();
+                    find(&wanted, bounds, &part, &map, &mut matches);
+                    Ok((matches, fetched))
+                }
+            });
+            self.join(jobs.collect::<Vec<_>>()).await?
+        };
+        if !are_apart {
+            matches.sort_by_key(|(_, row)| *row);
+        }
+        Ok((matches, fetched))
+    }
+
+    /// The runs to ask. The snapshot remembers them while all are there.
+    fn asked(&self) -> Vec<Asked> {
+        let key = self.key_name();
+        let remembered = {
+            let covers = self.handle.covers.lock().unwrap_or_else(PoisonError::into_inner);
+            covers.get(&key.columns).cloned()
+        };
+        if let Some(views) = remembered {
+            let parts: Option<Vec<Part>> = views.iter().map(View::part).collect();
+            if let Some(asked) = parts.and_then(|parts| self.usable(parts)) {
+                return asked;
+            }
+        }
+        let (names, maps) = (self.names(), &self.handle.caches.maps);
+        let fragments: Vec<_> = names.into_iter().zip(self.layout.physical_rows()).collect();
+        let cover = |is_kept: &dyn Fn(u64) -> bool| {
+            let parts = self.handle.caches.runs.cover(&key, &fragments, is_kept);
+            let views: Cover = parts.iter().map(|part| part.view.clone()).collect();
+            let mut covers = self.handle.covers.lock().unwrap_or_else(PoisonError::into_inner);
+            covers.insert(key.columns.clone(), views);
+            parts
+        };
+        let asked = self.usable(cover(&|id| maps.get(&id).is_some()));
+        // A map may have gone meanwhile that only other versions could make again.
+        asked.unwrap_or_else(|| {
+            let parts = cover(&|_| false);
+            parts.into_iter().map(|part| Asked { map: maps.get(&part.run.id), part }).collect()
+        })
+    }
+
+    /// The runs with those of their maps that are kept. None if another one cannot be made.
+    fn usable(&self, parts: Vec<Part>) -> Option<Vec<Asked>> {
+        let asked = parts.into_iter().map(|part| {
+            let map = self.handle.caches.maps.get(&part.run.id);
+            (map.is_some() || part.view.is_whole()).then_some(Asked { part, map })
+        });
+        asked.collect()
+    }
+
+    /// The map of a run's keys, deleted rows among them.
+    async fn map(&self, part: &Part) -> Result<(Arc<Kept<RunMap>>, Fetched)> {
+        let mut fetched = Fetched::default();
+        let make = async {
+            let (mut all, is_copied) = self.copied(part).await?;
+            self.claim_room();
+            let run = part.run.clone();
+            let room = self.handle.caches.room_for_map(run.rows());
+            let mut jobs = Vec::new();
+            for at in (0..run.names().len()).filter(|at| !is_copied[*at]) {
+                let gone = || Error::internal("a fragment of a map is not in the snapshot");
+                let fragment = part.view.place(at).ok_or_else(gone)?;
+                jobs.extend(self.parts(fragment).map(|keys| {
+                    let (scan, start) = (self.clone(), run.start(at));
+                    async move { Ok((start, scan.codes(fragment, keys).await?)) }
+                }));
+            }
+            let in_flight = self.handle.settings.reads_in_flight;
+            tasks::run_each(jobs, in_flight, |_, (start, (codes, read))| {
+                fetched.add(&read);
+                all.add(start, &codes);
+            })
+            .await?;
+            let map = tasks::run_blocking(move || {
+                let (map, exact) = all.map();
+                RunMap::new(run, map, exact)
+            });
+            let map = map.await?;
+            let bytes = map.map.bytes();
+            Ok::<_, Error>(Kept::new(map, bytes, room))
+        };
+        let map = self.handle.caches.maps.get_or_make(&part.run.id, make).await?;
+        Ok((map, fetched))
+    }
+
+    /// The codes of those maps that become a part of this one, as far as they are kept, and which
+    /// fragments these are. The maps go, so that both together take hardly more than one.
+    async fn copied(&self, part: &Part) -> Result<(AllCodes, Vec<bool>)> {
+        let (caches, part) = (self.handle.caches.clone(), part.clone());
+        tasks::run_blocking(move || {
+            let run = &part.run;
+            let mut all = AllCodes::new(run.rows());
+            let mut is_copied = vec![false; run.names().len()];
+            for merged in &part.view.merged {
+                let Some(map) = caches.maps.get(&merged.id) else { continue };
+                all.add_map(run.start(merged.fragments.start), &map);
+                is_copied[merged.fragments.clone()].fill(true);
+                caches.maps.remove(&merged.id);
+            }
+            (all, is_copied)
+        })
+        .await
+    }
+
+    /// The key, as all versions of the dataset know it.
+    fn key_name(&self) -> KeyName {
+        let columns = match &self.source {
+            KeySource::Column(blocks) => blocks.column().identity().clone(),
+            KeySource::Columns(columns) => {
+                let names = columns.iter().map(|blocks| blocks.column().identity().as_ref());
+                names.collect::<Vec<_>>().join("\n").into()
+            }
+            // That of a column is never empty.
+            KeySource::StableRowId => Arc::default(),
+        };
+        KeyName { dataset: self.handle.uri.clone(), columns }
+    }
+
+    /// Where the keys of each fragment are stored.
+    fn names(&self) -> Vec<FileColumn> {
+        let KeyName { dataset, columns: column } = self.key_name();
+        let of_column =
+            |file: Arc<str>| FileColumn { dataset: dataset.clone(), file, column: column.clone() };
+        let fragments = 0..self.layout.len();
+        match &self.source {
+            KeySource::Column(blocks) => {
+                blocks.column().in_fragments(&self.handle, &self.layout).to_vec()
+            }
+            KeySource::Columns(columns) => {
+                let columns = columns.iter();
+                let columns =
+                    columns.map(|blocks| blocks.column().in_fragments(&self.handle, &self.layout));
+                let columns: Vec<&[FileColumn]> = columns.collect();
+                let joined = |at: usize| {
+                    let files = columns.iter().map(|column| column[at].file.as_ref());
+                    of_column(files.collect::<Vec<_>>().join("\n").into())
+                };
+                fragments.map(joined).collect()
+            }
+            KeySource::StableRowId => {
+                let file = |at: usize| self.handle.versioned(self.layout.id(at));
+                fragments.map(file).map(of_column).collect()
+            }
+        }
+    }
+}
+
+/// The rows of the wanted codes at once, if all maps are in memory.
+fn through_kept(all: &[Asked], wanted: &CodeIndex, bounds: Option<(i64, i64)>) -> Option<Matches> {
+    let maps: Vec<&Arc<Kept<RunMap>>> =
+        all.iter().map(|asked| asked.map.as_ref()).collect::<Option<_>>()?;
+    let mut matches = Matches::new();
+    for (Asked { part, .. }, map) in all.iter().zip(maps) {
+        find(wanted, bounds, part, map, &mut matches);
+    }
+    Some(matches)
+}
+
+/// Adds the rows of a part whose codes are wanted.
+fn find(
+    wanted: &CodeIndex,
+    bounds: Option<(i64, i64)>,
+    part: &Part,
+    map: &RunMap,
+    matches: &mut Matches,
+) {
+    if map.is_beside(bounds) {
+        return;
+    }
+    map.map.for_each_match(wanted, |key, position| {
+        matches.extend(part.row(position).map(|row| (key, row)));
+    });
+}
+
+/// The least and the greatest of the wanted codes, as integers.
+fn bounds(wanted: &CodeIndex) -> Option<(i64, i64)> {
+    wanted.iter().map(|(code, _)| integer(code)).fold(None, |bounds, key| {
+        let (least, greatest) = bounds.unwrap_or((key, key));
+        Some((key.min(least), key.max(greatest)))
+    })
+}

@@ -1,0 +1,156 @@
+//! Reads keys, all of them and nothing else, as codes: block by block, several at once.
+
+use std::{ops::Range, sync::Arc};
+
+use arrow::{array::ArrayRef, buffer::NullBuffer};
+use keyloom_common::{Error, Result};
+
+use super::{all_codes::Codes, code_index::CodeIndex};
+use crate::store::{
+    Fetched,
+    keys::{Keys, key_column},
+    lance::{handle::LanceHandle, layout::Layout, row::Row, tasks, values::blocks::Blocks},
+};
+
+/// What the keys are.
+#[derive(Clone, Debug)]
+pub(super) enum KeySource {
+    /// The values of a column.
+    Column(Arc<Blocks>),
+    /// The values of several columns together.
+    Columns(Arc<[Arc<Blocks>]>),
+    /// Row ids that stay with their rows when these move, and so say nothing of where they are.
+    StableRowId,
+}
+
+/// Whoever scans needs these.
+#[derive(Clone, Debug)]
+pub(super) struct Scan {
+    pub(super) handle: Arc<LanceHandle>,
+    pub(super) layout: Arc<Layout>,
+    pub(super) source: KeySource,
+}
+
+/// Row ids that are read together.
+const ROW_IDS_AT_ONCE: u32 = 256 * 1024;
+
+/// Keys, by their positions in a request, and rows that hold them or another key of the same code.
+/// The rows of a key stand in storage order.
+pub(super) type Matches = Vec<(u32, Row)>;
+
+impl Scan {
+    /// The rows of the wanted codes, found while all keys are read. Nothing is kept.
+    pub(super) async fn without_maps(&self, wanted: Arc<CodeIndex>) -> Result<(Matches, Fetched)> {
+        self.claim_room();
+        let parts = (0..self.layout.len())
+            .flat_map(|fragment| self.parts(fragment).map(move |part| (fragment, part)));
+        let jobs = parts.map(|(fragment, part)| {
+            let (scan, wanted) = (self.clone(), wanted.clone());
+            async move {
+                let (part, fetched) = scan.codes(fragment, part).await?;
+                let mut matches = Matches::new();
+                for (offset, code) in (part.start..).zip(&part.codes) {
+                    let valid = |nulls: &NullBuffer| nulls.is_valid((offset - part.start) as usize);
+                    if part.nulls.as_ref().is_none_or(valid) {
+                        let row = Row::new(fragment, offset);
+                        matches.extend(wanted.find(*code).map(|key| (key, row)));
+                    }
+                }
+                Ok((matches, fetched))
+            }
+        });
+        self.join(jobs.collect::<Vec<_>>()).await
+    }
+
+    /// Makes room for those blocks of keys that are kept.
+    pub(super) fn claim_room(&self) {
+        let columns: &[Arc<Blocks>] = match &self.source {
+            KeySource::Column(blocks) => std::slice::from_ref(blocks),
+            KeySource::Columns(columns) => columns,
+            KeySource::StableRowId => &[],
+        };
+        for column in columns.iter().filter(|blocks| blocks.are_kept()) {
+            column.claim_room(&self.handle);
+        }
+    }
+
+    /// What jobs found, in their order, deleted rows left out.
+    pub(super) async fn join<F>(&self, jobs: Vec<F>) -> Result<(Matches, Fetched)>
+    where
+        F: Future<Output = Result<(Matches, Fetched)>> + Send + 'static,
+    {
+        let (mut matches, mut fetched) = (Matches::new(), Fetched::default());
+        for (found, read) in tasks::run_all(jobs, self.handle.settings.reads_in_flight).await? {
+            matches.extend(found);
+            fetched.add(&read);
+        }
+        Ok((self.live(matches), fetched))
+    }
+
+    /// Leaves out deleted rows. Deletions are the snapshot's, while maps are shared with other
+    /// versions.
+    pub(super) fn live(&self, mut matches: Matches) -> Matches {
+        matches.retain(|(_, row)| self.layout.is_live(*row));
+        matches
+    }
+
+    /// The parts in which a fragment's keys are read.
+    pub(super) fn parts(&self, fragment: usize) -> Range<u32> {
+        match &self.source {
+            KeySource::Column(blocks) => blocks.of_fragment(fragment),
+            KeySource::Columns(columns) => {
+                let parts = columns.iter().map(|blocks| blocks.of_fragment(fragment).len());
+                0..parts.max().unwrap_or(0) as u32
+            }
+            KeySource::StableRowId => 0..self.layout.physical(fragment).div_ceil(ROW_IDS_AT_ONCE),
+        }
+    }
+
+    /// The codes of a part of a fragment's keys, and what was read.
+    pub(super) async fn codes(&self, fragment: usize, part: u32) -> Result<(Codes, Fetched)> {
+        let Self { handle, layout, source } = self;
+        let (keys, start, read) = match source {
+            KeySource::Column(blocks) => blocks.load(handle, layout, part).await?,
+            KeySource::Columns(columns) => self.joined(columns, fragment, part).await?,
+            KeySource::StableRowId => {
+                let start = part * ROW_IDS_AT_ONCE;
+                let end = start.saturating_add(ROW_IDS_AT_ONCE).min(layout.physical(fragment));
+                let ids = handle.read_row_ids(layout.id(fragment), start..end).await?;
+                (ids, start, Fetched::default())
+            }
+        };
+        let keys = Keys::try_new(&keys)?;
+        // Keys are counted as such, not as values.
+        let fetched = Fetched {
+            keys_scanned: keys.len() as u64,
+            blocks: read.blocks,
+            block_hits: read.block_hits,
+            ..Fetched::default()
+        };
+        let codes = handle.coder.codes(&keys);
+        let exact = keys.is_exact();
+        Ok((Codes { start, codes, nulls: keys.nulls().cloned(), exact }, fetched))
+    }
+
+    /// A part of a fragment's keys, which are of several columns, where it starts, and what was read.
+    /// Parts are the blocks of the column that is cut finest.
+    async fn joined(
+        &self,
+        columns: &[Arc<Blocks>],
+        fragment: usize,
+        part: u32,
+    ) -> Result<(ArrayRef, u32, Fetched)> {
+        let finest = columns.iter().max_by_key(|blocks| blocks.of_fragment(fragment).len());
+        let finest = finest.ok_or_else(|| Error::internal("a key of no columns"))?;
+        let block = finest.of_fragment(fragment).start + part;
+        let (_, rows) = finest.extent(&self.layout, block);
+        let (mut keys, mut fetched) = (Vec::with_capacity(columns.len()), Fetched::default());
+        for column in columns {
+            let read = column.read(&self.handle, &self.layout, fragment, rows.clone());
+            let (values, read) = read.await?;
+            fetched.add(&read);
+            keys.push((column.column().name(), values));
+        }
+        Ok((key_column(&keys)?, rows.start, fetched))
+    }
+}

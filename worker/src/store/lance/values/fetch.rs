@@ -1,0 +1,99 @@
+//! From rows to values, for each column by the cheaper way: through its blocks, or row by row.
+
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use keyloom_common::{Error, Result, store::RowPath};
+
+use super::{
+    blocks::{Blocks, Touched},
+    cost::Costs,
+    take::take,
+};
+use crate::store::{
+    Fetched, Values,
+    lance::{column::Column, handle::LanceHandle, layout::Layout, row::Row},
+};
+
+/// The columns of a fetch, by the way that each is read.
+#[derive(Debug, Default)]
+struct Split<'a> {
+    scanned: Vec<(usize, Arc<Blocks>, Arc<Touched<'a>>)>,
+    taken: Vec<(usize, Arc<Blocks>)>,
+}
+
+impl LanceHandle {
+    /// The values at these live rows, in any order, by column.
+    pub(in crate::store::lance) async fn fetch(
+        self: &Arc<Self>,
+        columns: &[Arc<Column>],
+        rows: &[Row],
+        path: RowPath,
+    ) -> Result<(Vec<Values>, Fetched)> {
+        let layout = self.layout().await?;
+        let blocks = columns.iter().map(|column| Blocks::new(self, column.clone(), layout));
+        let blocks: Vec<_> = try_join_all(blocks).await?.into_iter().map(Arc::new).collect();
+        let split = self.split(&blocks, rows, path, layout);
+        let scans = split.scanned.iter().map(async |(index, blocks, touched)| {
+            let (values, fetched) = blocks.values(self, layout, touched).await?;
+            Ok::<_, Error>((vec![(*index, values)], fetched))
+        });
+        let take = async {
+            let (indices, columns): (Vec<_>, Vec<_>) = split.taken.iter().cloned().unzip();
+            if columns.is_empty() {
+                return Ok(Default::default());
+            }
+            let (values, fetched) = take(self, layout, &columns, rows).await?;
+            Ok((indices.into_iter().zip(values).collect(), fetched))
+        };
+        let (scanned, taken) = tokio::try_join!(try_join_all(scans), take)?;
+        let mut fetched = Fetched::default();
+        let mut all: Vec<(usize, Values)> = Vec::with_capacity(columns.len());
+        for (values, read) in scanned.into_iter().chain([taken]) {
+            fetched.add(&read);
+            all.extend(values);
+        }
+        all.sort_by_key(|(index, _)| *index);
+        Ok((all.into_iter().map(|(_, values)| values).collect(), fetched))
+    }
+
+    fn split<'a>(
+        &self,
+        columns: &'a [Arc<Blocks>],
+        rows: &'a [Row],
+        path: RowPath,
+        layout: &Layout,
+    ) -> Split<'a> {
+        let mut split = Split::default();
+        let mut known: Vec<Arc<Touched<'a>>> = Vec::new();
+        for (index, blocks) in columns.iter().enumerate() {
+            let touched = known.iter().find(|touched| touched.is_for(blocks.grid())).cloned();
+            let touched = touched.unwrap_or_else(|| {
+                let touched = Arc::new(Touched::new(blocks.grid(), rows));
+                known.push(touched.clone());
+                touched
+            });
+            if self.scans(blocks, &touched, path, layout) {
+                split.scanned.push((index, blocks.clone(), touched));
+            } else {
+                split.taken.push((index, blocks.clone()));
+            }
+        }
+        split
+    }
+
+    /// Whether to read the column's blocks.
+    fn scans(
+        &self,
+        blocks: &Blocks,
+        touched: &Touched<'_>,
+        path: RowPath,
+        layout: &Layout,
+    ) -> bool {
+        if let Some(forced) = self.spec.access.rows {
+            return forced == RowPath::Scan;
+        }
+        let costs = Costs::of(self, layout, blocks, touched);
+        costs.prefer_blocks(path, |saved| blocks.column().save(saved))
+    }
+}

@@ -1,0 +1,11 @@
+//! From rows to values: [`fetch`].
+//!
+//! Each column is read row by row ([`take`]) or in [`blocks`], as [`cost`] advises, cut by the
+//! [`widths`] of its values, and given as it is [`answered`].
+
+pub(super) mod answered;
+pub(super) mod blocks;
+pub(super) mod cost;
+pub(super) mod fetch;
+pub(super) mod take;
+pub(super) mod widths;
