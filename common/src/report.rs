@@ -80,10 +80,14 @@ impl PlanMetrics {
         Self { nodes: vec![node_metrics(plan)] }
     }
 
-    /// Adds the counters of another run of the same plan.
-    pub fn merge(&mut self, other: &Self) {
-        self.nodes.resize(self.nodes.len().max(other.nodes.len()), Vec::new());
-        for (mine, theirs) in self.nodes.iter_mut().zip(&other.nodes) {
+    /// Adds the counters of a run of a part of the plan, whose nodes, in pre-order, stand at these
+    /// places in it. Further nodes of that run are none of the plan's.
+    pub fn merge(&mut self, part: &Self, places: &[usize]) {
+        for (theirs, &place) in part.nodes.iter().zip(places) {
+            if self.nodes.len() <= place {
+                self.nodes.resize(place + 1, Vec::new());
+            }
+            let mine = &mut self.nodes[place];
             for metric in theirs {
                 match mine.iter_mut().find(|m| m.name == metric.name && m.store == metric.store) {
                     Some(same) => same.value += metric.value,
@@ -291,3 +295,6 @@ pub struct WorkerStatus {
     /// Whether it takes no new tasks.
     pub draining: bool,
 }
+
+#[cfg(test)]
+mod tests;

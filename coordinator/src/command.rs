@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use keyloom_program::{
     daemon::{self, fail},
-    log,
+    log, open_files,
     settings::Layers,
     signals::Signals,
 };
@@ -58,6 +58,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Err(error) => return fail(2, &error),
     };
     keyloom_common::allocator::keep_freed_bytes(settings.keep_freed_bytes);
+    if let Err(few) = open_files::raise("max_connections", settings.max_connections, 1) {
+        tracing::warn!("{few:#}");
+    }
     let runtime = match daemon::runtime(None) {
         Ok(runtime) => runtime,
         Err(error) => return fail(1, &error),

@@ -18,8 +18,9 @@ use datafusion::{
     },
 };
 
-use crate::lift::{
-    column_for, columns_of, contains, contains_call, has_subquery, lift_expr, with_columns,
+use crate::{
+    columns::{column_for, columns_of, lift_expr, with_columns},
+    holds::{contains, contains_call, has_subquery},
 };
 
 /// The filter, or filters over columns that hold what its conditions ask of stores.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::physical_plan::ExecutionPlan;
 
-use crate::Chain;
+use crate::slice::Chain;
 
 /// A part of a plan that workers run in tasks.
 #[derive(Clone, Debug)]

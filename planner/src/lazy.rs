@@ -18,7 +18,7 @@ use datafusion::{
     },
 };
 
-use crate::lift::contains_call;
+use crate::holds::contains_call;
 
 /// The most conditionals within each other that DataFusion may write as CASEs, each of which
 /// repeats what is within.

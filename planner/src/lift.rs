@@ -6,27 +6,20 @@
 use std::sync::Arc;
 
 use datafusion::{
-    common::{
-        Column,
-        tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion},
-    },
+    common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion},
     config::ConfigOptions,
     error::Result,
-    logical_expr::{
-        Expr, LogicalPlan, LogicalPlanBuilder, Projection, expr::Alias,
-        expr_rewriter::NamePreserver,
-    },
+    logical_expr::{Expr, LogicalPlan, Projection, expr_rewriter::NamePreserver},
     optimizer::AnalyzerRule,
 };
-use keyloom_common::{Error, functions::KvFunction};
+use keyloom_common::Error;
 
 use crate::{
+    columns::{column_for, lift_expr, with_columns},
     conditions::{lift_filter, lift_join},
+    holds::{contains_call, has_subquery},
     lazy::keep_lazy,
 };
-
-/// The names of columns that hold lifted expressions.
-const PREFIX: &str = "__lifted";
 
 /// Puts a projection with the calls below sorts, aggregates, windows and joins, and keeps DataFusion
 /// from reordering branches and moving conditions with calls.
@@ -139,81 +132,4 @@ fn lift_from(node: &LogicalPlan, lifted: &mut usize) -> Result<LogicalPlan> {
         .collect::<Result<Vec<_>>>()?;
     let input = with_columns(node.inputs()[0].clone(), computed)?;
     node.with_new_exprs(exprs, vec![input])?.recompute_schema()
-}
-
-/// The plan with more columns.
-pub(crate) fn with_columns(plan: LogicalPlan, computed: Vec<Expr>) -> Result<LogicalPlan> {
-    if computed.is_empty() {
-        return Ok(plan);
-    }
-    let columns = columns_of(&plan).chain(computed).collect::<Vec<_>>();
-    LogicalPlanBuilder::from(plan).project(columns)?.build()
-}
-
-/// A plan's columns as expressions.
-pub(crate) fn columns_of(plan: &LogicalPlan) -> impl Iterator<Item = Expr> + use<> {
-    plan.schema().columns().into_iter().map(Expr::Column)
-}
-
-/// Puts columns into the place of what holds calls.
-pub(crate) fn lift_expr(expr: Expr, computed: &mut Vec<Expr>, lifted: &mut usize) -> Result<Expr> {
-    expr.transform_down(|node| {
-        if !contains_call(&node) {
-            return Ok(Transformed::new(node, false, TreeNodeRecursion::Jump));
-        }
-        let wraps = matches!(
-            node,
-            Expr::Alias(_)
-                | Expr::AggregateFunction(_)
-                | Expr::WindowFunction(_)
-                | Expr::GroupingSet(_)
-        );
-        if wraps || has_subquery(&node) {
-            return Ok(Transformed::no(node));
-        }
-        let column = column_for(node, computed, lifted);
-        Ok(Transformed::new(column, true, TreeNodeRecursion::Jump))
-    })
-    .data()
-}
-
-/// The column that holds an expression, among those that are computed anyway or a new one.
-pub(crate) fn column_for(expr: Expr, computed: &mut Vec<Expr>, lifted: &mut usize) -> Expr {
-    let same = |known: &&Expr| matches!(known, Expr::Alias(a) if *a.expr == expr);
-    let name = match computed.iter().find(same) {
-        Some(Expr::Alias(known)) => known.name.clone(),
-        _ => {
-            *lifted += 1;
-            let name = format!("{PREFIX}{lifted}");
-            computed.push(Expr::Alias(Alias::new(expr, None::<&str>, name.clone())));
-            name
-        }
-    };
-    Expr::Column(Column::new_unqualified(name))
-}
-
-pub(crate) fn contains_call(expr: &Expr) -> bool {
-    contains(
-        expr,
-        |node| matches!(node, Expr::ScalarFunction(function) if function.func.inner().is::<KvFunction>()),
-    )
-}
-
-/// Whether an expression holds a subquery, which DataFusion plans as a join of the node that the
-/// expression stands in.
-pub(crate) fn has_subquery(expr: &Expr) -> bool {
-    contains(expr, |node| {
-        matches!(
-            node,
-            Expr::InSubquery(_)
-                | Expr::Exists(_)
-                | Expr::ScalarSubquery(_)
-                | Expr::SetComparison(_)
-        )
-    })
-}
-
-pub(crate) fn contains(expr: &Expr, is_wanted: impl Fn(&Expr) -> bool) -> bool {
-    // The closure cannot fail.
-    expr.exists(|node| Ok(is_wanted(node))).unwrap_or(false)
 }

@@ -36,6 +36,8 @@ pub struct Grain {
 pub struct Chain {
     /// The operators, above a leaf that reads nothing.
     pub plan: Arc<dyn ExecutionPlan>,
+    /// Where these stand among the nodes of the fragment, both in pre-order.
+    pub places: Vec<usize>,
     /// The leaf with all that it reads.
     leaf: Arc<dyn ExecutionPlan>,
     cuts: Vec<Cut>,
@@ -50,7 +52,7 @@ struct Cut {
 
 /// The chains of a fragment and their slices, in the order of their rows.
 pub(crate) fn chains(fragment: &Arc<dyn ExecutionPlan>, grain: Grain) -> Result<Vec<Chain>> {
-    let mut chains = uncut(fragment)?;
+    let mut chains = uncut(fragment, &mut 0)?;
     for chain in &mut chains {
         chain.cuts = Lookups::of(&chain.plan).cuts(&chain.leaf, grain);
     }
@@ -72,25 +74,28 @@ impl Chain {
     }
 }
 
-/// The chains of a fragment, not cut yet.
-fn uncut(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<Chain>> {
+/// The chains of a fragment, not cut yet. Its nodes stand at the places from the next one on.
+fn uncut(plan: &Arc<dyn ExecutionPlan>, next: &mut usize) -> Result<Vec<Chain>> {
+    let place = *next;
+    *next += 1;
     let mut chains = Vec::new();
     match plan.children().as_slice() {
         [] => {
             let (bare, leaf) = (without_input(plan), Arc::clone(plan));
-            chains.push(Chain { plan: bare, leaf, cuts: Vec::new() });
+            chains.push(Chain { plan: bare, places: vec![place], leaf, cuts: Vec::new() });
         }
         // The partitions of a union are those of its inputs, one after the other.
         inputs if plan.is::<UnionExec>() => {
             for input in inputs {
-                chains.extend(uncut(input)?);
+                chains.extend(uncut(input, next)?);
             }
         }
         [input] => {
-            chains = uncut(input)?;
+            chains = uncut(input, next)?;
             for chain in &mut chains {
                 let below = Arc::clone(&chain.plan);
                 chain.plan = Arc::clone(plan).with_new_children(vec![below])?;
+                chain.places.insert(0, place);
             }
         }
         _ => {

@@ -18,7 +18,7 @@ use clap::Parser;
 use keyloom_common::{ErrorKind, allocator::keep_freed_bytes, rpc::parse_address};
 use keyloom_program::{
     daemon::{self, fail},
-    log,
+    log, open_files,
     settings::Layers,
     signals::Signals,
 };
@@ -72,6 +72,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Err(error) => return fail(2, &error),
     };
     keep_freed_bytes(settings.keep_freed_bytes);
+    // So many files are kept open, and as many readers of fragments.
+    let readers = settings.store.max_open_readers;
+    if let Err(few) = open_files::raise("store.max_open_readers", readers, 2) {
+        tracing::warn!("{few:#}");
+    }
     let slots = arguments.slots.unwrap_or_else(cores);
     // A slot is a thread of computing: workers on one machine share its cores by their slots.
     let runtime = match daemon::runtime(Some(slots as usize)) {

@@ -89,11 +89,18 @@ impl JobContext {
         )))
     }
 
-    pub(crate) fn task_done(&self, stage: u32, worker: WorkerId, rows: u64, metrics: &PlanMetrics) {
+    /// Counts what a task has done. Its counters are those of the nodes at these places.
+    pub(super) fn task_done(
+        &self,
+        stage: u32,
+        worker: WorkerId,
+        rows: u64,
+        (metrics, places): (&PlanMetrics, &[usize]),
+    ) {
         self.tasks_done.fetch_add(1, Ordering::Relaxed);
         let mut reports = self.lock();
         let report = reports.entry(stage).or_default();
-        report.metrics.merge(metrics);
+        report.metrics.merge(metrics, places);
         report.tasks += 1;
         report.rows += rows;
         report.workers.insert(worker);

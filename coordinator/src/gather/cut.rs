@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::{error::Result, physical_plan::ExecutionPlan};
 use keyloom_planner::{Fragment, Gather, Grain};
 
-use super::{RemoteExec, concat::ConcatExec};
+use super::{concat::ConcatExec, remote::RemoteExec};
 
 /// Makes the operators that gather.
 struct Gatherer;

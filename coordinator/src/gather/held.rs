@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use keyloom_common::{BlobId, Result};
 
-use super::JobContext;
+use super::context::JobContext;
 
 /// A blob of a job that goes with this.
 #[derive(Debug)]

@@ -21,9 +21,8 @@ use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    Piece,
     properties::without_order,
-    stage_run::{StageRun, chunks},
+    stage_run::{Piece, StageRun, chunks},
 };
 use crate::dispatch::Finished;
 
@@ -68,10 +67,6 @@ impl RemoteExec {
         Self { discard: true, ..Self::new(self.fragment.clone()) }
     }
 
-    pub(super) fn discards(&self) -> bool {
-        self.discard
-    }
-
     pub(crate) fn fragment(&self) -> &Fragment {
         &self.fragment
     }
@@ -82,7 +77,7 @@ impl RemoteExec {
         context: &Arc<TaskContext>,
     ) -> keyloom_common::Result<impl Stream<Item = keyloom_common::Result<Piece>> + Send + use<>>
     {
-        Ok(StageRun::start(self, context)?.pieces())
+        Ok(StageRun::start(&self.fragment, self.discard, context)?.pieces())
     }
 
     /// Whether the rows are one ordered stream.
@@ -126,7 +121,7 @@ impl RemoteExec {
     }
 
     fn start_runs(&self, context: &Arc<TaskContext>) -> Result<Runs> {
-        let run = StageRun::start(self, context)?;
+        let run = StageRun::start(&self.fragment, self.discard, context)?;
         let partitions = self.properties.output_partitioning().partition_count();
         let (senders, receivers): (Vec<_>, Vec<_>) =
             (0..partitions).map(|_| oneshot::channel()).unzip();

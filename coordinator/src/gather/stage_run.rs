@@ -18,7 +18,7 @@ use keyloom_planner::{Chain, Fragment, Source};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{JobContext, RemoteExec, give_way::give_way, held::HeldBlob};
+use super::{context::JobContext, give_way::give_way, held::HeldBlob, nodes::Nodes};
 use crate::{
     dispatch::{Finished, StageEvent, StageHandle},
     scheduler::StageKind,
@@ -37,6 +37,7 @@ pub(crate) struct Piece {
 pub(crate) struct StageRun {
     context: Arc<JobContext>,
     stage: u32,
+    nodes: Nodes,
     handle: StageHandle,
     events: mpsc::UnboundedReceiver<StageEvent>,
     /// Places for tasks that the coordinator feeds and that are not consumed.
@@ -64,10 +65,14 @@ enum Fed {
 }
 
 impl StageRun {
-    /// Starts the tasks of a remote operator.
-    pub(crate) fn start(exec: &RemoteExec, task_context: &Arc<TaskContext>) -> Result<Self> {
+    /// Starts the tasks of a fragment. With `discard`, workers drop their rows.
+    pub(super) fn start(
+        fragment: &Fragment,
+        discard: bool,
+        task_context: &Arc<TaskContext>,
+    ) -> Result<Self> {
         let context = JobContext::of(task_context)?;
-        let Fragment { stage, plan, source, .. } = exec.fragment();
+        let Fragment { stage, plan, source, .. } = fragment;
         let (handle, events) =
             context.dispatcher.open_stage(context.stage(*stage), StageKind::Work);
         let places = Arc::new(Semaphore::new(context.settings.scheduler.max_tasks_ahead.max(1)));
@@ -75,7 +80,7 @@ impl StageRun {
         let feeder = Feeder {
             context: Arc::clone(&context),
             handle: handle.clone(),
-            discard: exec.discards(),
+            discard,
             places: Arc::clone(&places),
             tx,
             next: 0,
@@ -89,6 +94,7 @@ impl StageRun {
         };
         Ok(Self {
             stage: *stage,
+            nodes: Nodes::of(fragment),
             context,
             handle,
             events,
@@ -158,7 +164,8 @@ impl StageRun {
             event = self.events.recv() => match event {
                 Some(StageEvent::Done { index, finished }) => {
                     if let TaskOutput::Rows { rows, metrics, .. } = &finished.output {
-                        self.context.task_done(self.stage, finished.worker, *rows, metrics);
+                        let counted = (metrics, self.nodes.of_task(index));
+                        self.context.task_done(self.stage, finished.worker, *rows, counted);
                     }
                     self.done.insert(index, finished);
                 }

@@ -1,8 +1,16 @@
 //! What fragments are cut into, and frames cut by their answers.
 
+use arrow::datatypes::Schema;
+use datafusion::{
+    physical_expr::expressions::lit,
+    physical_plan::{
+        common::collect, placeholder_row::PlaceholderRowExec, projection::ProjectionExec,
+    },
+};
 use keyloom_common::{
     BlobId,
-    plan::{FramePartition, ScanPartition, encode_plan},
+    plan::{FramePartition, ScanPartition, encode_plan, with_slice},
+    report::PlanMetrics,
 };
 
 use super::*;
@@ -54,9 +62,47 @@ fn a_union_has_a_chain_for_each_input() {
         chains.iter().map(shown).collect::<Vec<_>>(),
         [(over("InputScanExec"), 2), (over("FrameScanExec"), 1), (over("InputScanExec"), 1)]
     );
+    let places: Vec<_> = chains.iter().map(|chain| chain.places.as_slice()).collect();
+    assert_eq!(places, [[1, 3], [1, 4], [5, 6]]);
     let expected = FramePartition { blob: BlobId::of(b"rows"), rows: 7 };
     let slices: Vec<_> = chains[1].slices().collect();
     assert_eq!(slices, [Ok(Slice::Frame(expected, None))]);
+}
+
+/// A projection of so many partitions of one row.
+fn rows(partitions: usize) -> Arc<dyn ExecutionPlan> {
+    let input = PlaceholderRowExec::new(Arc::new(Schema::empty())).with_partitions(partitions);
+    let one = [(lit(1), "one".to_owned())];
+    Arc::new(ProjectionExec::try_new(one, Arc::new(input)).unwrap())
+}
+
+#[tokio::test]
+async fn what_the_tasks_of_a_union_count_stands_at_the_nodes_of_their_branch() {
+    let limited: Arc<dyn ExecutionPlan> = Arc::new(LocalLimitExec::new(rows(1), 5));
+    let fragment = UnionExec::try_new(vec![limited, rows(3)]).unwrap();
+    let mut metrics = PlanMetrics::default();
+    for chain in chains(&fragment, GRAIN).unwrap() {
+        for slice in chain.slices() {
+            let task = with_slice(&chain.plan, slice.unwrap()).unwrap();
+            collect(task.execute(0, Arc::default()).unwrap()).await.unwrap();
+            metrics.merge(&PlanMetrics::of(task.as_ref()), &chain.places);
+        }
+    }
+    let shown = metrics.render(&fragment, 0);
+    let counted = shown.lines().map(|line| {
+        let counted = line.split_once("output_rows=").map(|(_, counted)| counted);
+        let rows = counted.and_then(|counted| counted.split([',', ']']).next());
+        (line.trim_start().split([':', ',']).next().unwrap(), rows)
+    });
+    let expected = [
+        ("UnionExec", None),
+        ("LocalLimitExec", Some("1")),
+        ("ProjectionExec", Some("1")),
+        ("PlaceholderRowExec", None),
+        ("ProjectionExec", Some("3")),
+        ("PlaceholderRowExec", None),
+    ];
+    assert_eq!(counted.collect::<Vec<_>>(), expected, "{shown}");
 }
 
 #[test]

@@ -29,17 +29,36 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts workers of so many slots and waits until all are registered.
     pub(crate) async fn start(workers: usize, slots: usize) -> Result<Self> {
-        let mut coordinator = daemon("keyloom-coordinator", &["--listen", "127.0.0.1:0"])?;
+        let mut cluster = Self::coordinator(&[]).await?;
+        let address = cluster.address.clone();
+        cluster.add_workers(workers, slots, &address).await?;
+        Ok(cluster)
+    }
+
+    /// Starts a coordinator without workers. Its settings have the names of the environment.
+    pub(crate) async fn coordinator(settings: &[(&str, &str)]) -> Result<Self> {
+        let listen = ["--listen", "127.0.0.1:0"];
+        let mut coordinator = daemon("keyloom-coordinator", &listen, settings)?;
         let stdout = coordinator.stdout.take().context("stdout is piped")?;
         let line = BufReader::new(stdout).lines().next_line().await?;
         let address = line.context("the coordinator ended before it listened")?;
+        Ok(Self { address, coordinator, workers: Vec::new() })
+    }
+
+    /// Starts workers of so many slots that reach the coordinator by an address, and waits until all
+    /// are registered.
+    pub(crate) async fn add_workers(
+        &mut self,
+        workers: usize,
+        slots: usize,
+        address: &str,
+    ) -> Result<()> {
         let slots = slots.to_string();
-        let arguments = ["--coordinator", &address, "--slots", &slots];
-        let workers = (0..workers).map(|_| daemon("keyloom-worker", &arguments));
-        let workers = workers.collect::<Result<Vec<_>>>()?;
-        let cluster = Self { address, coordinator, workers };
-        cluster.wait_for_workers().await?;
-        Ok(cluster)
+        let arguments = ["--coordinator", address, "--slots", &slots];
+        for _ in 0..workers {
+            self.workers.push(daemon("keyloom-worker", &arguments, &[])?);
+        }
+        self.wait_for_workers().await
     }
 
     async fn wait_for_workers(&self) -> Result<()> {
@@ -50,6 +69,10 @@ impl Cluster {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Ok(())
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     pub(crate) async fn session(&self, settings: Settings) -> Result<Session> {
@@ -78,10 +101,11 @@ fn pid(child: &Child) -> Result<u32> {
 }
 
 /// Starts a program that stands beside this one.
-fn daemon(name: &str, arguments: &[&str]) -> Result<Child> {
+fn daemon(name: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Result<Child> {
     let program = beside(name)?;
     let mut command = Command::new(&program);
     command.args(arguments).kill_on_drop(true).env("KEYLOOM_LOG", "error");
+    command.envs(settings.iter().copied());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     command.spawn().with_context(|| format!("cannot start {}", program.display()))
 }

@@ -9,10 +9,12 @@
 
 mod cluster;
 mod data;
+mod hands;
 mod measure;
 mod peers;
 mod process;
 mod raw;
+mod relay;
 mod report;
 mod results;
 mod run;

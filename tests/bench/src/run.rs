@@ -32,7 +32,7 @@ pub(crate) struct Settings {
     /// What the data is made from
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many times each variant is measured
+    /// How many times each variant is measured, but those that take minutes once
     #[arg(long, default_value_t = 5)]
     pub(crate) runs: u32,
     /// Only these workloads [default: all; see --list]
@@ -131,9 +131,10 @@ impl Settings {
             results.strategies.insert(workload.name.to_owned(), choice);
         }
         let mut digest = None;
-        for round in 0..self.runs {
+        let runs = self.runs.min(workload.most_runs);
+        for round in 0..runs {
             for variant in &variants {
-                eprintln!("{}: {}, {} of {}", workload.name, variant.name(), round + 1, self.runs);
+                eprintln!("{}: {}, {} of {runs}", workload.name, variant.name(), round + 1);
                 let measured = self.measure(
                     workload,
                     *variant,

@@ -18,6 +18,8 @@ pub(crate) struct Workload {
     pub(crate) requests_of: Option<&'static str>,
     pub(crate) calls: Vec<Call>,
     pub(crate) variants: Vec<Variant>,
+    /// How often each variant is measured at most: some take minutes.
+    pub(crate) most_runs: u32,
 }
 
 /// A lookup that becomes a column of the result.
@@ -61,6 +63,15 @@ pub(crate) enum Variant {
     Store,
     /// Many tasks that do nothing.
     Tasks,
+    /// A hundred thousand such tasks and a million, on workers that only say that they are through.
+    IdleWorkers,
+    /// The scheduler's state alone, with a thousand simulated workers.
+    Scheduler,
+    /// A cluster of one worker process; the request table is Parquet files of many row groups, each
+    /// of which is a task.
+    ManyFiles,
+    /// The same rows in one file; its row groups are put together as by default.
+    OneFile,
 }
 
 impl Variant {
@@ -74,7 +85,10 @@ impl Variant {
 
 /// All workloads, in the order in which they run.
 pub(crate) fn all() -> Vec<Workload> {
-    use Variant::{Embedded, OneSlot, OneWorker, Raw, Store, Stream, Tasks, TwoSlots, TwoWorkers};
+    use Variant::{
+        Embedded, IdleWorkers, ManyFiles, OneFile, OneSlot, OneWorker, Raw, Scheduler, Store,
+        Stream, Tasks, TwoSlots, TwoWorkers,
+    };
     let everywhere = vec![Raw, Embedded, OneWorker, TwoWorkers];
     let within = vec![Raw, Embedded];
     let uniform = |rows, of| Requests::of(rows, Keys::uniform("id", of));
@@ -189,6 +203,24 @@ pub(crate) fn all() -> Vec<Workload> {
             ..Workload::new("tasks", uniform(1, 1), vec![])
         },
         Workload {
+            about: "100 k and 1 M tasks on workers that do nothing; 1 M in the scheduler alone",
+            requests_of: Some("tasks"),
+            variants: vec![IdleWorkers, Scheduler],
+            most_runs: 1,
+            ..Workload::new("many-tasks", uniform(1, 1), vec![])
+        },
+        Workload {
+            about: "10 k row groups of 500 columns, 100 k keys of 1 M rows",
+            requests_of: Some("tasks"),
+            variants: vec![ManyFiles, OneFile],
+            most_runs: 1,
+            ..Workload::new(
+                "row-groups",
+                uniform(1, 1),
+                vec![get("meta", "meta_1m", "id", &["category"])],
+            )
+        },
+        Workload {
             about: "results of 0.5 and 2 GB that nobody keeps",
             requests_of: Some("dense"),
             variants: vec![Stream],
@@ -248,7 +280,15 @@ fn exists(name: &'static str, store: &'static str, key: &'static str) -> Call {
 
 impl Workload {
     fn new(name: &'static str, requests: Requests, calls: Vec<Call>) -> Self {
-        Self { name, about: "", requests, requests_of: None, calls, variants: vec![] }
+        Self {
+            name,
+            about: "",
+            requests,
+            requests_of: None,
+            calls,
+            variants: vec![],
+            most_runs: u32::MAX,
+        }
     }
 
     /// The workload of this name.

@@ -1,6 +1,7 @@
 //! Physical plans as text: what is looked up, for which rows, in which order, and how often.
 
 mod access;
+mod counters;
 mod fetches;
 mod guards;
 mod relational;

@@ -117,15 +117,16 @@ fn the_worker_is_where_lance_is() {
     assert!(Layers::read().below("keyloom-worker").contains("lance"));
 }
 
-/// The modules at the top of a crate, and which of the others each imports.
-fn imports(member: &str) -> BTreeMap<String, BTreeSet<String>> {
-    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(member).join("src");
+/// The modules at the top of a folder, and which of the others each imports by a path that starts
+/// so.
+fn imports(folder: &str, start: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(folder);
     let mut imports = BTreeMap::<String, BTreeSet<String>>::new();
     for file in sources(&root) {
         let top = file.strip_prefix(&root).unwrap().iter().next().unwrap();
         let module = Path::new(top).file_stem().unwrap().to_str().unwrap().to_owned();
         let text = fs::read_to_string(&file).unwrap();
-        imports.entry(module).or_default().extend(named_in(&text));
+        imports.entry(module).or_default().extend(named_in(&text, start));
     }
     let modules: BTreeSet<_> = imports.keys().cloned().collect();
     for (module, others) in &mut imports {
@@ -140,12 +141,12 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     files.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
 }
 
-/// What follows `crate::` in a source: a name, or the first names of a list in braces.
-fn named_in(text: &str) -> Vec<String> {
+/// What follows the start of a path in a source: a name, or the first names of a list in braces.
+fn named_in(text: &str, start: &str) -> Vec<String> {
     let word = |text: &str| -> String {
         text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
     };
-    let after = text.split("crate::").skip(1);
+    let after = text.split(start).skip(1);
     let names = after.flat_map(|after| match after.strip_prefix('{') {
         Some(list) => outermost(list).split(',').map(word).collect::<Vec<_>>(),
         None => vec![word(after)],
@@ -165,7 +166,7 @@ fn outermost(list: &str) -> String {
 #[test]
 fn imports_are_read_from_sources() {
     let text = "use crate::{a::{b, c::{d}, e}, f,\n    g::h,\n};\nuse crate::i;\ncrate::j::k()";
-    assert_eq!(named_in(text), ["a", "f", "g", "", "i", "j"]);
+    assert_eq!(named_in(text, "crate::"), ["a", "f", "g", "", "i", "j"]);
 }
 
 /// The modules that import each other in circles, and whoever stands above them: what stays when
@@ -182,10 +183,17 @@ fn knots(mut imports: BTreeMap<String, BTreeSet<String>>) -> BTreeMap<String, BT
 
 #[test]
 fn no_module_of_the_coordinator_imports_one_that_imports_it() {
-    let imports = imports("coordinator");
+    let imports = imports("coordinator/src", "crate::");
     let below: Vec<_> = imports["dispatch"].iter().cloned().collect();
     assert_eq!(below, ["scheduler", "spool", "supervise"]);
     assert_eq!(knots(imports), BTreeMap::new());
+}
+
+#[test]
+fn no_module_of_the_planner_or_of_gather_imports_one_that_imports_it() {
+    for (folder, start) in [("planner/src", "crate::"), ("coordinator/src/gather", "super::")] {
+        assert_eq!(knots(imports(folder, start)), BTreeMap::new(), "{folder}");
+    }
 }
 
 /// Crates with the features that they are built with, for one member or for all.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datafusion::{execution::TaskContext, physical_plan::ExecutionPlan};
 use keyloom_common::{BlobId, Error, Result, plan::decode_plan};
 
+use super::rounds::Rounds;
 use crate::{
     shelf::{Shelf, Weighed},
     store::BlobSource,
@@ -20,6 +21,8 @@ const DECODED: u64 = 16;
 #[derive(Debug)]
 pub(super) struct Fragments {
     shelf: Shelf<BlobId, Arc<dyn ExecutionPlan>>,
+    /// Tasks that wait for a fragment. One that cannot be read is not read again for each.
+    rounds: Rounds,
     /// Where functions are found.
     context: Arc<TaskContext>,
 }
@@ -27,24 +30,28 @@ pub(super) struct Fragments {
 impl Fragments {
     /// Keeps fragments of about so many bytes.
     pub(super) fn new(bytes: u64, context: Arc<TaskContext>) -> Self {
-        Self { shelf: Shelf::new(bytes), context }
+        Self { shelf: Shelf::new(bytes), rounds: Rounds::default(), context }
     }
 
     /// A fragment without its input.
     ///
     /// # Errors
-    /// If it cannot be read, or is none.
+    /// If it cannot be read, or is none; then all tasks that wait for it now have that error.
     pub(super) async fn get(
         &self,
         id: BlobId,
         blobs: &dyn BlobSource,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let read = async {
+        if let Some(plan) = self.shelf.get(&id) {
+            return Ok(plan);
+        }
+        let round = self.rounds.join(id);
+        let read = round.make(async {
             let bytes = blobs.blob_within(id, &within_bounds).await?;
             tracing::debug!(fragment = %id, bytes = bytes.len(), "read a fragment");
             let plan = decode_plan(&bytes, &self.context)?;
             Ok::<_, Error>(Weighed(plan, (bytes.len() as u64).saturating_mul(DECODED)))
-        };
+        });
         self.shelf.get_or_make(&id, read).await
     }
 }
@@ -162,5 +169,21 @@ mod tests {
             }
         }
         assert_eq!(blobs.reads(), 4);
+    }
+
+    #[tokio::test]
+    async fn one_failure_is_that_of_all_tasks_that_wait() {
+        let (mut blobs, fragments) = (Blobs::default(), fragments(1 << 20));
+        let gone = BlobId::of(b"gone");
+        let bad = blobs.hold(Bytes::from_static(b"no plan at all"));
+        for (id, kind) in [(gone, ErrorKind::NotFound), (bad, ErrorKind::Internal)] {
+            let before = blobs.reads();
+            let tasks = (0..20).map(|_| fragments.get(id, &blobs));
+            let errors: Vec<_> =
+                join_all(tasks).await.into_iter().map(Result::unwrap_err).collect();
+            assert_eq!(errors[0].kind(), kind, "{}", errors[0]);
+            assert_eq!(errors, vec![errors[0].clone(); 20]);
+            assert_eq!(blobs.reads(), before + 1);
+        }
     }
 }

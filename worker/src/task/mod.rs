@@ -3,6 +3,7 @@
 mod fragment;
 mod fragments;
 mod operators;
+mod rounds;
 
 use std::{future::Future, sync::Arc};
 

@@ -6,6 +6,7 @@
 //!                        its columns stand in stores.rs
 //! DATA/sparse.parquet    the request table of a workload: the key column that the workload looks
 //!                        up (`id`; `ids` where it is a list; `user_id` and `product_id`)
+//! DATA/row-groups-100/   the request table of `row-groups` in so many files, once it is measured
 //! ```
 //!
 //! What a workload looks up is said in `workloads.rs`. Names speak of the full size: at `--scale
@@ -13,6 +14,7 @@
 
 pub(crate) mod keys;
 pub(crate) mod requests;
+pub(crate) mod row_groups;
 pub(crate) mod stores;
 
 use std::{
@@ -97,6 +99,30 @@ impl Data {
             }
         }
         Ok(())
+    }
+
+    /// The folder of the request table of `row-groups` in so many files, which is made if it is not
+    /// there.
+    pub(crate) fn row_groups(&self, files: u64) -> Result<PathBuf> {
+        let folder = self.folder.join(format!("row-groups-{files}"));
+        if folder.exists() {
+            return Ok(folder);
+        }
+        eprintln!("making {}", folder.display());
+        let unfinished = folder.with_extension("unfinished");
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished)?;
+        }
+        fs::create_dir_all(&unfinished)?;
+        let Recipe { scale, seed } = self.recipe()?;
+        row_groups::write(&unfinished, files, scale, seed)?;
+        fs::rename(&unfinished, &folder)?;
+        Ok(folder)
+    }
+
+    /// How large everything is.
+    pub(crate) fn scale(&self) -> Result<Scale> {
+        Ok(self.recipe()?.scale)
     }
 
     /// How many rows a store has.

@@ -2,8 +2,11 @@
 //! measurement's alone.
 
 mod digest;
+mod idle_workers;
 mod job;
 mod raw;
+mod row_groups;
+mod scheduler;
 mod store;
 mod stream;
 mod tasks;
@@ -93,6 +96,9 @@ impl Order {
             Variant::Stream => stream::measure(&bench).await,
             Variant::Store => store::measure(&bench).await,
             Variant::Tasks => tasks::measure().await,
+            Variant::IdleWorkers => idle_workers::measure(&bench).await,
+            Variant::Scheduler => scheduler::measure(),
+            Variant::ManyFiles | Variant::OneFile => row_groups::measure(&bench).await,
         }
     }
 }

@@ -124,6 +124,7 @@ pub(crate) fn check(results: &Results) -> Vec<Target> {
             Some((case.peak("process")? - held) / f64::from(1 << 20))
         });
     }
+    many_tasks(&mut targets);
     let coordinator = |name| move |r: &Results| r.case("stream", "stream")?.peak(name);
     targets.ratio(
         "the coordinator's peak memory, result four times as large",
@@ -132,6 +133,45 @@ pub(crate) fn check(results: &Results) -> Vec<Target> {
         coordinator("coordinator-small"),
     );
     targets.found
+}
+
+/// What many tasks and many row groups may take.
+fn many_tasks(targets: &mut Targets<'_>) {
+    let idle =
+        |results: &Results, name: &str| results.case("many-tasks", "idle-workers")?.count(name);
+    for (size, job) in [("small", "100 k tasks"), ("large", "1 M tasks")] {
+        targets.ratio(
+            &format!("{job} of idle workers: microseconds of the coordinator's processor a task"),
+            AtMost(100.0),
+            |results| {
+                let part = format!("coordinator-{size}");
+                Some(results.seconds("many-tasks", "idle-workers", &part)? * 1e6)
+            },
+            move |results| idle(results, &format!("tasks-{size}")),
+        );
+        let peak = |at: &str| {
+            let name = format!("coordinator-{size}{at}");
+            move |results: &Results| results.case("many-tasks", "idle-workers")?.peak(&name)
+        };
+        targets.ratio(
+            &format!("{job} of idle workers: the coordinator's peak memory, to that at a tenth"),
+            AtMost(1.2),
+            peak(""),
+            peak("-tenth"),
+        );
+    }
+    for part in ["one-stage", "hundred-stages"] {
+        let what = format!("1 M tasks of 1,000 workers, {part}: seconds of the scheduler alone");
+        targets
+            .figure(&what, AtMost(2.0), |results| results.seconds("many-tasks", "scheduler", part));
+    }
+    let files = |name| move |r: &Results| r.case("row-groups", "many-files")?.count(name);
+    targets.ratio(
+        "10,000 row groups of 500 columns: bytes to their worker a task",
+        AtMost(1024.0),
+        files("bytes_to_workers"),
+        files("tasks"),
+    );
 }
 
 struct Targets<'a> {
