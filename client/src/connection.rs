@@ -6,23 +6,21 @@ use std::{
 };
 
 use keyloom_common::{
-    BlobId, Error, JobId, Result,
-    background::Background,
+    BlobId, Error, ErrorCode, JobId, Result,
     input::{Fingerprint, InputAnswer, InputSpec},
     report::WorkerStatus,
     rpc::{
-        Chunk, ClientApiClient, Limits, Next, Submission, call, connect, connection_failed,
-        handshake::{self, Role},
-        not_answered,
+        Chunk, ClientApiClient, Limits, Next, Submission, call, connection_failed, not_answered,
     },
     store::{StoreDescription, StoreSpec},
 };
-use keyloom_coordinator::part_is_gone;
-use keyloom_worker::TasksShared;
 use tokio::task::JoinHandle;
 use tokio_util::context::TokioContext;
 
-use crate::{embedded::Embedded, settings::EmbeddedSettings};
+use crate::{
+    cluster::Cluster,
+    peer::{LocalWorkers, Peer},
+};
 
 /// How often a question to the coordinator is put again when the connection fails.
 const ASK_AGAIN: u32 = 3;
@@ -30,76 +28,38 @@ const ASK_AGAIN: u32 = 3;
 /// A connection that is opened again when it breaks.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    peer: Peer,
+    peer: Box<dyn Peer>,
     limits: Limits,
     client: Mutex<ClientApiClient>,
 }
 
-#[derive(Debug)]
-enum Peer {
-    Embedded(Embedded),
-    Cluster(Cluster),
-}
-
-/// A coordinator elsewhere. The connection has a thread of its own: it goes on, and says that its
-/// jobs' client is there, whatever the caller's runtime does meanwhile.
-#[derive(Debug)]
-struct Cluster {
-    address: String,
-    background: Background,
-}
-
-impl Cluster {
-    async fn dial(&self, limits: &Limits) -> Result<ClientApiClient> {
-        let (address, limits) = (self.address.clone(), limits.clone());
-        let dialling = async move {
-            let transport = connect(&address, Role::Client, &limits).await?;
-            Ok(ClientApiClient::new(tarpc::client::Config::default(), transport).spawn())
-        };
-        self.background.handle().spawn(dialling).await.map_err(Error::from_join)?
-    }
-}
-
 impl Connection {
-    pub(crate) fn embedded(settings: EmbeddedSettings) -> Result<Self> {
-        let limits = settings.session.rpc.clone();
-        let embedded = Embedded::start(settings)?;
-        let client = Mutex::new(embedded.client());
-        Ok(Self { peer: Peer::Embedded(embedded), limits, client })
+    /// To a peer that was dialled.
+    pub(crate) fn new(peer: impl Peer + 'static, client: ClientApiClient, limits: Limits) -> Self {
+        Self { peer: Box::new(peer), limits, client: Mutex::new(client) }
     }
 
     pub(crate) async fn cluster(address: &str, limits: Limits) -> Result<Self> {
-        let background = Background::start("keyloom-client", 1)?;
-        let cluster = Cluster { address: address.to_owned(), background };
-        let client = Mutex::new(dial_again(&cluster, &limits).await?);
-        Ok(Self { peer: Peer::Cluster(cluster), limits, client })
+        let (cluster, client) = Cluster::connect(address, limits.clone()).await?;
+        Ok(Self::new(cluster, client, limits))
     }
 
     /// The workers of this process, if the coordinator is here.
-    pub(crate) fn local_workers(&self) -> Option<&TasksShared> {
-        match &self.peer {
-            Peer::Embedded(embedded) => Some(embedded.tasks()),
-            Peer::Cluster(_) => None,
-        }
+    pub(crate) fn local_workers(&self) -> Option<&dyn LocalWorkers> {
+        self.peer.workers()
     }
 
     /// Waits for work here, whose own tasks belong to the cluster's runtime, if that is in this process.
     pub(crate) async fn within<T>(&self, work: impl Future<Output = T>) -> T {
-        match &self.peer {
-            Peer::Embedded(embedded) => {
-                TokioContext::new(work, embedded.background().handle().clone()).await
-            }
-            Peer::Cluster(_) => work.await,
+        match self.peer.workers() {
+            Some(_) => TokioContext::new(work, self.peer.background().handle().clone()).await,
+            None => work.await,
         }
     }
 
     /// Runs what outlives its caller.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
-        let background = match &self.peer {
-            Peer::Embedded(embedded) => embedded.background(),
-            Peer::Cluster(cluster) => &cluster.background,
-        };
-        background.handle().spawn(work)
+        self.peer.background().handle().spawn(work)
     }
 
     fn client(&self) -> ClientApiClient {
@@ -133,19 +93,16 @@ impl Connection {
 
     /// Says who it is that did not answer.
     fn name_if_silent(&self, error: Error) -> Error {
-        match &self.peer {
-            Peer::Cluster(cluster) if not_answered(&error) => {
-                error.context(format_args!("the coordinator at {} is silent", cluster.address))
+        match self.peer.address() {
+            Some(address) if not_answered(&error) => {
+                error.context(format_args!("the coordinator at {address} is silent"))
             }
             _ => error,
         }
     }
 
     async fn reconnect(&self) -> Result<()> {
-        let client = match &self.peer {
-            Peer::Embedded(embedded) => embedded.client(),
-            Peer::Cluster(cluster) => cluster.dial(&self.limits).await?,
-        };
+        let client = self.peer.dial().await?;
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
         Ok(())
     }
@@ -156,7 +113,7 @@ impl Connection {
         for _ in 0..ASK_AGAIN {
             // Its first parts went with a connection that is no more.
             let Err(error) = &sent else { break };
-            if !part_is_gone(error) {
+            if error.code() != Some(ErrorCode::BlobPartGone) {
                 break;
             }
             sent = self.ask(|client| self.ensure_blob_over(client, id, content)).await;
@@ -180,9 +137,9 @@ impl Connection {
         };
         let bytes = body.bytes();
         let total = bytes.len() as u64;
-        let part_bytes = match &self.peer {
-            Peer::Embedded(_) => bytes.len().max(1),
-            Peer::Cluster(_) => self.limits.chunk_bytes,
+        let part_bytes = match self.peer.workers() {
+            Some(_) => bytes.len().max(1),
+            None => self.limits.chunk_bytes,
         };
         let mut rest = bytes.clone();
         loop {
@@ -259,13 +216,5 @@ impl Connection {
         let timeout = self.limits.call_timeout();
         self.ask(|client| async move { call(timeout, |context| client.workers(context)).await })
             .await
-    }
-}
-
-/// Dials once more if the first try came to nothing on the way.
-async fn dial_again(cluster: &Cluster, limits: &Limits) -> Result<ClientApiClient> {
-    match cluster.dial(limits).await {
-        Err(error) if error.message().contains(handshake::DAMAGED) => cluster.dial(limits).await,
-        dialled => dialled,
     }
 }

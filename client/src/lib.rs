@@ -19,17 +19,23 @@
 //!
 //! In reading order: [`session`] is what users hold; [`store`] describes stores; [`functions`]
 //! build expressions, and [`open_store`] asks stores without a query; [`input`] reads tables;
-//! [`query`] hands plans to a coordinator. [`command`] is the command line around all that.
+//! [`query`] hands plans to a coordinator.
+//!
+//! With the feature `embedded`, which is a default, a session can be its own cluster
+//! ([`Session::embedded`]). Without it, the client depends on neither the coordinator nor the
+//! worker, and not on Lance: it is for sessions on clusters ([`Session::connect`]) alone.
 
-pub mod command;
+mod cluster;
 mod connection;
 mod contents;
+#[cfg(feature = "embedded")]
 mod embedded;
 pub mod functions;
 pub mod input;
 mod link;
 pub mod open_store;
 mod other_store;
+mod peer;
 pub mod query;
 pub mod session;
 mod settings;
@@ -37,10 +43,12 @@ pub mod store;
 mod validate;
 
 pub use datafusion;
+#[cfg(feature = "embedded")]
+pub use embedded::EmbeddedSettings;
 pub use functions::KvExpr;
 pub use input::Input;
 pub use keyloom_common::{
-    Error, ErrorKind, JobId, Result,
+    Error, ErrorCode, ErrorKind, JobId, Result,
     functions::{CallOptions, Function, OnError},
     input::Format,
     report,
@@ -50,5 +58,5 @@ pub use open_store::{Lookup, OpenStore};
 pub use other_store::OtherOptions;
 pub use query::Job;
 pub use session::Session;
-pub use settings::{EmbeddedSettings, Settings};
+pub use settings::Settings;
 pub use store::{KeyNames, KvStore, LanceOptions, MemoryOptions, load_kv};

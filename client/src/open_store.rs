@@ -22,10 +22,13 @@ use keyloom_common::{
     store::{Access, AttachedStore, KeyColumns, Snapshot},
 };
 use keyloom_planner::set_access;
-use keyloom_worker::{Direct, TasksShared};
 use tokio::sync::OnceCell;
 
-use crate::{functions::Key, session::Session};
+use crate::{
+    functions::Key,
+    peer::{LocalStore, LocalWorkers},
+    session::Session,
+};
 
 /// What the column of keys and that of answers are called where they need a name.
 const KEYS: &str = "keys";
@@ -69,7 +72,7 @@ impl OpenStore {
         let call = KvCall::try_new(function, function.resolve(&self.store, key)?, options)?;
         let fetch = fetch(&call);
         let session = self.session.clone();
-        Ok(Lookup { session, call, fetch, asked: AtomicU64::new(0), direct: OnceCell::new() })
+        Ok(Lookup { session, call, fetch, asked: AtomicU64::new(0), here: OnceCell::new() })
     }
 }
 
@@ -81,7 +84,8 @@ pub struct Lookup {
     fetch: Fetch,
     /// Keys asked so far: the more, the more it is worth to keep of the store in memory.
     asked: AtomicU64,
-    direct: OnceCell<Direct>,
+    /// The store itself, if it is open in this process.
+    here: OnceCell<Box<dyn LocalStore>>,
 }
 
 impl Lookup {
@@ -100,8 +104,8 @@ impl Lookup {
             Some(workers) => {
                 // What a store keeps open belongs to the runtime that its session's tasks share.
                 let answers = async {
-                    let direct = self.direct.get_or_try_init(|| self.open(workers)).await?;
-                    direct.answers(Arc::new(self.fetch(keys.len())), keys).await
+                    let store = self.here.get_or_try_init(|| self.open(workers)).await?;
+                    store.answers(Arc::new(self.fetch(keys.len())), keys).await
                 };
                 self.session.link().connection.within(answers).await
             }
@@ -109,14 +113,14 @@ impl Lookup {
         }
     }
 
-    async fn open(&self, workers: &TasksShared) -> Result<Direct> {
+    async fn open(&self, workers: &dyn LocalWorkers) -> Result<Box<dyn LocalStore>> {
         let store = self.call.store();
         if let Some(content) = store.spec.kind.content() {
             let link = self.session.link();
             let bytes = link.contents.get(content)?;
             link.connection.ensure_blob(content, &bytes).await?;
         }
-        workers.direct(store).await
+        workers.open(store).await
     }
 
     /// The fetch, with a way to the rows that is worth it for the keys asked so far.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use keyloom_common::{
-    Error, Result,
+    Error, ErrorCode, Result,
     store::{LANCE, MEMORY, OtherSpec, StoreKey, StoreKind, StoreSpec},
 };
 
@@ -49,7 +49,8 @@ impl OtherOptions {
             return Err(Error::invalid(format!(
                 "the option '{name}' may be a secret, which would travel with plans; keep it on the \
                  workers, in their environment or in a storage profile"
-            )));
+            ))
+            .with_code(ErrorCode::StorageProfile));
         }
         // What is no URI need not be a path.
         let place = if uri.contains("://") { absolute(&uri)? } else { uri };

@@ -11,7 +11,7 @@ use arrow::{
 use bytes::Bytes;
 use datafusion::scalar::ScalarValue;
 use keyloom_common::{
-    BlobId, Error, Result,
+    BlobId, Error, ErrorCode, Result,
     error::redact,
     ipc,
     store::{
@@ -205,7 +205,8 @@ impl StoreOptions for LanceOptions {
                 "KV store '{name}': the URI {} has a query, which may hold a secret and names no \
                  dataset; options stand in a storage profile of the workers",
                 redact(&self.uri)
-            )));
+            ))
+            .with_code(ErrorCode::StorageProfile));
         }
         let pin = match (self.version, self.tag) {
             (Some(_), Some(_)) => {
@@ -242,7 +243,8 @@ pub(crate) fn absolute(path: &str) -> Result<String> {
                 "the URI {} holds credentials; keep them on the workers, in their environment or \
                  in a storage profile",
                 redact(path)
-            )));
+            ))
+            .with_code(ErrorCode::StorageProfile));
         }
         return Ok(path.to_owned());
     }
@@ -336,7 +338,8 @@ fn check_keys(batch: &RecordBatch, key: &KeyColumns) -> Result<()> {
         if !seen.insert(row) {
             let parts = columns.iter().map(|column| array_value_to_string(column, index));
             let twice = parts.collect::<Result<Vec<_>, _>>()?.join(", ");
-            return Err(Error::invalid(format!("key '{twice}' stands in several rows")));
+            let message = format!("key '{twice}' stands in several rows");
+            return Err(Error::invalid(message).with_code(ErrorCode::KeyRepeated));
         }
     }
     Ok(())

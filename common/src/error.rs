@@ -1,12 +1,17 @@
-//! The one error that users and peers see: a kind that says what to do, and a message.
+//! The one error that users and peers see: a kind that says what to do, a message, and a code where
+//! somebody does something particular about it.
 //!
-//! Both survive the wire. A message names the thing that was wrong and the choices; it never
+//! All of them survive the wire. A message names the thing that was wrong and the choices; it never
 //! holds a credential (see [`redact`]).
+
+mod code;
 
 use std::{fmt, sync::Arc};
 
 use datafusion::{error::DataFusionError, parquet::errors::ParquetError};
 use serde::{Deserialize, Serialize};
+
+pub use code::ErrorCode;
 
 /// What went wrong, in the terms of what the caller can do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -50,7 +55,8 @@ impl ErrorKind {
     }
 }
 
-/// An error with its kind and its message. Two are equal if these are.
+/// An error with its kind and its message, and perhaps a code. Two are equal if kind and message
+/// are.
 ///
 /// The message says all that is to be told. Where the error was made of another in this process, that
 /// one is its source, for programs to look at; it does not cross the wire.
@@ -58,6 +64,7 @@ impl ErrorKind {
 pub struct Error {
     kind: ErrorKind,
     message: String,
+    code: Option<ErrorCode>,
     #[serde(skip)]
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
@@ -99,7 +106,7 @@ impl Error {
     /// An error of the given kind. A message that is too long loses its middle: messages quote keys
     /// and values, and must pass through a frame whatever these are.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: bounded(message.into()), source: None }
+        Self { kind, message: bounded(message.into()), code: None, source: None }
     }
 
     /// What became of work on another thread that gave no answer.
@@ -129,6 +136,24 @@ impl Error {
     /// The message alone.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// Which error it is, if somebody does something particular about it.
+    pub fn code(&self) -> Option<ErrorCode> {
+        self.code
+    }
+
+    /// The same error, known by a code.
+    #[must_use]
+    pub fn with_code(self, code: ErrorCode) -> Self {
+        Self { code: Some(code), ..self }
+    }
+
+    /// The same error in other words. It has no source any more, whose words may be those that were
+    /// not to be told.
+    #[must_use]
+    pub fn reworded(self, message: impl Into<String>) -> Self {
+        Self { message: bounded(message.into()), source: None, ..self }
     }
 
     /// The same error, its message preceded by what was being done.
@@ -163,7 +188,8 @@ impl Error {
             _ => ErrorKind::Internal,
         };
         let message = bounded(error.strip_backtrace());
-        Self { kind, message, source: Some(Arc::new(error)) }
+        let code = names_no_table(error.find_root()).then_some(ErrorCode::TableNotFound);
+        Self { kind, message, code, source: Some(Arc::new(error)) }
     }
 }
 
@@ -179,6 +205,15 @@ fn bounded(message: String) -> String {
     let end = &message[message.ceil_char_boundary(message.len() - half)..];
     let left_out = message.len() - start.len() - end.len();
     format!("{start} … ({left_out} bytes left out) … {end}")
+}
+
+/// Whether a statement names a table that is not there. DataFusion says so in words alone.
+fn names_no_table(error: &DataFusionError) -> bool {
+    let table = match error {
+        DataFusionError::Plan(message) => message.strip_prefix("table '"),
+        _ => None,
+    };
+    table.is_some_and(|table| table.ends_with("' not found"))
 }
 
 fn of_object_store(error: &object_store::Error) -> ErrorKind {
@@ -288,6 +323,26 @@ mod tests {
         let received: Error = serde_json::from_str(&sent).unwrap();
         assert_eq!(received, error);
         assert!(std::error::Error::source(&received).is_none());
+    }
+
+    #[test]
+    fn the_code_survives_context_other_words_datafusion_and_the_wire() {
+        let own = Error::not_found("key 9").with_code(ErrorCode::KeyMissing);
+        let own = own.context("store 'emb'").reworded("no key 9");
+        let error = Error::from(DataFusionError::from(own));
+        let sent = serde_json::to_string(&error).unwrap();
+        let received: Error = serde_json::from_str(&sent).unwrap();
+        assert_eq!((&received, received.code()), (&error, Some(ErrorCode::KeyMissing)));
+        assert_eq!(received, Error::not_found("no key 9"));
+        assert_eq!(Error::not_found("no key 9").code(), None);
+    }
+
+    #[tokio::test]
+    async fn a_table_that_is_not_there_has_a_code() {
+        let context = datafusion::prelude::SessionContext::new();
+        let code = async |sql: &str| Error::from(context.sql(sql).await.unwrap_err()).code();
+        assert_eq!(code("SELECT * FROM nowhere").await, Some(ErrorCode::TableNotFound));
+        assert_eq!(code("SELECT nix").await, None);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub mod spill_folder;
 pub mod stack;
 pub mod store;
 
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorCode, ErrorKind, Result};
 pub use id::{AttemptId, BlobId, JobId, StageId, TaskId, WorkerId};
 
 /// The build that a peer must have, too: the version, and a hash of what defines what travels between

@@ -12,7 +12,7 @@ use std::{
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use keyloom_common::{
-    BlobId, Error, ErrorKind, JobId, Result,
+    BlobId, Error, ErrorCode, JobId, Result,
     rpc::{BlobPart, Chunk},
 };
 
@@ -461,27 +461,17 @@ impl Content {
     }
 }
 
-const GONE: &str = "is not held by the coordinator (any more)";
-
 fn gone(id: BlobId) -> Error {
-    Error::not_found(format!("blob {id} {GONE}; submit again"))
+    let message = format!("blob {id} is not held by the coordinator (any more); submit again");
+    Error::not_found(message).with_code(ErrorCode::BlobGone)
 }
 
 /// What is answered to a part whose predecessors are not there (any more): begun again, it works.
 fn does_not_follow(id: BlobId, offset: u64, have: u64) -> Error {
-    Error::unavailable(format!("blob {id}: part at {offset} does not follow {have}; {AGAIN}"))
-}
-
-const AGAIN: &str = "send it again from its start";
-
-/// Whether a part of a blob was refused because those before it are gone.
-pub fn part_is_gone(error: &Error) -> bool {
-    error.kind() == ErrorKind::Unavailable && error.message().contains(AGAIN)
-}
-
-/// Whether a job was refused because a blob that it reads was dropped after it had been sent.
-pub fn blob_is_gone(error: &Error) -> bool {
-    error.kind() == ErrorKind::NotFound && error.message().contains(GONE)
+    Error::unavailable(format!(
+        "blob {id}: part at {offset} does not follow {have}; send it again from its start"
+    ))
+    .with_code(ErrorCode::BlobPartGone)
 }
 
 #[cfg(test)]

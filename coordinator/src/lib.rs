@@ -8,7 +8,6 @@
 //! one that imports it.
 
 mod blobs;
-pub mod command;
 mod dispatch;
 mod gather;
 mod jobs;
@@ -22,7 +21,6 @@ mod spool;
 mod supervise;
 mod validate;
 
-pub use blobs::{blob_is_gone, part_is_gone};
 pub use scheduler::Settings as SchedulerSettings;
 pub use server::{Coordinator, Local};
 pub use settings::Settings;

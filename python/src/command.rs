@@ -10,8 +10,8 @@ use pyo3::prelude::*;
 pub(crate) fn run_command(py: Python<'_>, arguments: Vec<OsString>) -> u8 {
     let name = arguments.first().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
     py.detach(|| match name.as_str() {
-        "keyloom-coordinator" => keyloom_coordinator::command::run(arguments),
-        "keyloom-worker" => keyloom_worker::command::run(arguments),
-        _ => keyloom_client::command::run(arguments),
+        "keyloom-coordinator" => keyloom_coordinator_daemon::run(arguments),
+        "keyloom-worker" => keyloom_worker_daemon::run(arguments),
+        _ => keyloom_command::run(arguments),
     })
 }

@@ -9,7 +9,6 @@
 #![recursion_limit = "256"]
 
 pub mod agent;
-pub mod command;
 mod input;
 mod lookup;
 mod memory;

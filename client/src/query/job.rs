@@ -14,13 +14,12 @@ use datafusion::{
 };
 use futures::{Stream, stream};
 use keyloom_common::{
-    BlobId, Error, ErrorKind, JobId, Result,
+    BlobId, Error, ErrorCode, ErrorKind, JobId, Result,
     ipc::Decoder,
     plan::{FrameScanExec, encode_plan},
     report::{JobStatus, JobSummary},
     rpc::{Next, Submission, under},
 };
-use keyloom_coordinator::blob_is_gone;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -88,7 +87,7 @@ impl Job {
         send_contents(&link, &plan).await?;
         match link.connection.submit(submission.clone()).await {
             // What no job used yet may have made room for others.
-            Err(error) if blob_is_gone(&error) => {
+            Err(error) if error.code() == Some(ErrorCode::BlobGone) => {
                 send_contents(&link, &plan).await?;
                 link.connection.submit(submission).await?;
             }

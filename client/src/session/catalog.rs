@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use keyloom_common::{Error, Result, store::AttachedStore};
+use keyloom_common::{Error, ErrorCode, Result, store::AttachedStore};
 
 #[derive(Debug, Default)]
 pub(super) struct Catalog {
@@ -60,6 +60,7 @@ impl Catalog {
                 attached => format!("attached: {}", attached.join(", ")),
             };
             Error::not_found(format!("KV store '{alias}' not found in session ({choices})"))
+                .with_code(ErrorCode::StoreNotAttached)
         })
     }
 

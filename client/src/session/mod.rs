@@ -7,7 +7,9 @@ mod sql;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::{dataframe::DataFrame, execution::context::SessionContext};
-use keyloom_common::{Error, Result, report::WorkerStatus, stack::Deep, store::AttachedStore};
+use keyloom_common::{
+    Error, ErrorCode, Result, report::WorkerStatus, stack::Deep, store::AttachedStore,
+};
 
 use crate::{
     connection::Connection,
@@ -15,7 +17,7 @@ use crate::{
     link::Link,
     open_store::OpenStore,
     query::{self, Job},
-    settings::{EmbeddedSettings, Settings},
+    settings::Settings,
     store::KvStore,
 };
 use catalog::Catalog;
@@ -35,25 +37,6 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    /// A session that is its own cluster, with a worker a core.
-    ///
-    /// # Errors
-    /// If threads cannot be started.
-    pub async fn embedded() -> Result<Self> {
-        Self::embedded_with(EmbeddedSettings::default()).await
-    }
-
-    /// A session that is its own cluster.
-    ///
-    /// # Errors
-    /// `invalid` if settings are wrong; otherwise if threads cannot be started.
-    #[expect(clippy::unused_async, reason = "so that both kinds of sessions are made alike")]
-    pub async fn embedded_with(settings: EmbeddedSettings) -> Result<Self> {
-        settings.validate()?;
-        let session = settings.session.clone();
-        Ok(Self::new(Connection::embedded(settings)?, session))
-    }
-
     /// A session on the cluster whose coordinator listens at `tcp://HOST:PORT`.
     ///
     /// # Errors
@@ -73,7 +56,7 @@ impl Session {
         Ok(Self::new(connection, settings))
     }
 
-    fn new(connection: Connection, settings: Settings) -> Self {
+    pub(crate) fn new(connection: Connection, settings: Settings) -> Self {
         let link = Arc::new(Link { connection, contents: Contents::default(), settings });
         let context = query::context(&link);
         Self { link, catalog: Arc::default(), context }
@@ -204,6 +187,7 @@ impl Session {
             Some(alias) => catalog.get(alias).cloned(),
             None => catalog.current().cloned().ok_or_else(|| {
                 Error::not_found("No KV store is currently attached to the session")
+                    .with_code(ErrorCode::NoCurrentStore)
             }),
         }
     }

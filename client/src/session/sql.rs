@@ -78,7 +78,7 @@ fn in_users_words(error: Error, names: &[(Function, String)]) -> Error {
         names.iter().rev().fold(error.message().to_owned(), |message, (function, name)| {
             message.replace(name, function.name())
         });
-    Error::new(error.kind(), message)
+    error.reworded(message)
 }
 
 fn bind(statement: &mut Parsed, binder: &mut Binder<'_>) -> Result<()> {

@@ -5,7 +5,7 @@ use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 use futures::FutureExt;
 use tarpc::{client::RpcError, context};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, ErrorKind, Result};
 
 /// How messages of errors begin that are the connection's and not the peer's answer.
 const CONNECTION_FAILED: &str = "the connection to the coordinator failed";
@@ -42,7 +42,8 @@ where
         Ok(Err(RpcError::Send(reason))) => {
             Err(Error::resource_exhausted(format!("a request cannot be sent: {reason}")))
         }
-        Ok(Err(error)) => Err(Error::unavailable(format!("{CONNECTION_FAILED}: {error}"))),
+        Ok(Err(error)) => Err(Error::unavailable(format!("{CONNECTION_FAILED}: {error}"))
+            .with_code(ErrorCode::ConnectionFailed)),
     }
 }
 

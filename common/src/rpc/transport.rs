@@ -26,7 +26,7 @@ use super::{
     handshake,
     room::ReceiveRoom,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 
 /// While so many bytes wait to be written, no further message is taken.
 const OUTGOING_BYTES: usize = 64 * 1024;
@@ -162,16 +162,20 @@ where
     let host_port = parse_address(address)?;
     let connecting = async {
         let mut stream = TcpStream::connect(host_port).await.map_err(|error| {
-            Error::unavailable(format!("no coordinator answers at {address}: {error}"))
+            no_coordinator(format!("no coordinator answers at {address}: {error}"))
         })?;
         handshake::hello(&mut stream, role).await?;
         Ok::<_, Error>(stream)
     };
     let timeout = limits.handshake_timeout();
     let stream = tokio::time::timeout(timeout, connecting).await.map_err(|_| {
-        Error::unavailable(format!("no coordinator answers at {address} within {timeout:?}"))
+        no_coordinator(format!("no coordinator answers at {address} within {timeout:?}"))
     })??;
     framed(stream, limits, None)
+}
+
+fn no_coordinator(message: String) -> Error {
+    Error::unavailable(message).with_code(ErrorCode::NoCoordinator)
 }
 
 /// Puts frames on a connection whose handshake is done. What it receives takes room until it is dealt

@@ -1,5 +1,7 @@
 //! Blobs that come in parts, are held by jobs, and go.
 
+use keyloom_common::ErrorKind;
+
 use super::*;
 
 fn blobs(max: u64) -> Arc<Blobs> {
@@ -53,7 +55,7 @@ fn rows_of_this_process_are_there_while_their_client_or_a_job_has_them() {
     assert!(blobs.has(id) && blobs.read(id, 0, 1).is_ok());
     drop(two);
     assert!(!blobs.has(id));
-    assert!(blob_is_gone(&blobs.hold(jobs[0], [id]).unwrap_err()));
+    assert_eq!(blobs.hold(jobs[0], [id]).unwrap_err().code(), Some(ErrorCode::BlobGone));
 }
 
 #[test]
@@ -155,7 +157,8 @@ fn a_job_that_finds_a_blob_gone_holds_none() {
     let (there, gone) = (Bytes::from_static(b"there"), BlobId::of(b"gone"));
     let id = BlobId::of(&there);
     blobs.put_part(&Owner::default(), id, 0, 5, there.into()).unwrap();
-    assert!(blob_is_gone(&blobs.hold(JobId::from_u128(1), [id, gone]).unwrap_err()));
+    let refused = blobs.hold(JobId::from_u128(1), [id, gone]).unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::BlobGone));
     assert!(blobs.lock().whole[&id].jobs.is_empty());
 }
 

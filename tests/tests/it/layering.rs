@@ -73,17 +73,29 @@ fn breaches(name: &str, forbidden: &[&str]) -> Vec<String> {
 
 #[test]
 fn each_crate_names_only_those_below_it() {
-    let expected: [(&str, &[&str]); 6] = [
+    let expected: [(&str, &[&str]); 10] = [
         ("common", &[]),
         ("planner", &["common"]),
         ("program", &["common"]),
-        ("coordinator", &["common", "planner", "program"]),
-        ("worker", &["common", "program"]),
-        ("client", &["common", "coordinator", "planner", "program", "worker"]),
+        ("coordinator", &["common", "planner"]),
+        ("coordinator-daemon", &["common", "coordinator", "program"]),
+        ("worker", &["common"]),
+        ("worker-daemon", &["common", "program", "worker"]),
+        ("client", &["common", "coordinator", "planner", "worker"]),
+        ("command", &["client", "common", "program"]),
+        ("python", &["client", "command", "common", "coordinator-daemon", "worker-daemon"]),
     ];
     let layers = Layers::read();
     for (name, below) in expected {
         assert_eq!(layers.named_by(name), below, "{name}");
+    }
+}
+
+#[test]
+fn no_library_depends_on_what_only_programs_need() {
+    let of_programs = ["keyloom-program", "clap", "figment", "indicatif"];
+    for library in ["common", "planner", "coordinator", "worker", "client"] {
+        assert_eq!(breaches(&format!("keyloom-{library}"), &of_programs), [""; 0], "{library}");
     }
 }
 
@@ -219,4 +231,38 @@ fn packaging_for_python_builds_nothing_a_second_time() {
         others.is_empty(),
         "python/Cargo.toml does not name all features that the workspace has: {others:#?}"
     );
+}
+
+/// The crates that a client is built with, by cargo's words for its features.
+fn below_a_client(features: &[&str]) -> BTreeSet<String> {
+    let built = built(&[&["--package", "keyloom-client"][..], features].concat());
+    built.iter().filter_map(|line| line.split(' ').next()).map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn a_client_for_clusters_alone_has_no_worker_no_coordinator_and_no_lance() {
+    let (whole, thin) = (below_a_client(&[]), below_a_client(&["--no-default-features"]));
+    let embedded = |name: &&String| {
+        ["keyloom-coordinator", "keyloom-worker", "lance"].contains(&name.as_str())
+            || name.starts_with("lance-")
+    };
+    assert!(whole.iter().filter(embedded).count() > 3, "{whole:#?}");
+    assert!(thin.contains("keyloom-common") && thin.contains("keyloom-planner"), "{thin:#?}");
+    assert_eq!(thin.iter().find(embedded), None);
+}
+
+/// What is left out with the feature is one room, which nothing else in the client leans on.
+#[test]
+fn only_the_embedded_room_of_the_client_names_a_worker_a_coordinator_or_lance() {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../client/src"));
+    let outside = sources(root).into_iter().filter(|file| !file.starts_with(root.join("embedded")));
+    let mut checked = 0;
+    for file in outside {
+        let text = fs::read_to_string(&file).unwrap();
+        for name in ["keyloom_coordinator", "keyloom_worker", "lance::", "crate::embedded"] {
+            assert!(!text.contains(name), "{} names {name}", file.display());
+        }
+        checked += 1;
+    }
+    assert!(checked > 20, "only {checked} files");
 }

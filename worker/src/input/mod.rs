@@ -86,7 +86,8 @@ fn in_file(error: Error, location: &Location, path: &str) -> Error {
     match error.message() {
         message if message.contains(&shown) => error,
         message if message.contains(path) => {
-            Error::new(error.kind(), message.replace(path, &shown))
+            let message = message.replace(path, &shown);
+            error.reworded(message)
         }
         _ => error.context(format!("input file {shown}")),
     }

@@ -13,7 +13,7 @@ mod task;
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
-use keyloom_common::{Error, Result, error::redact, input::Location};
+use keyloom_common::{Error, ErrorCode, Result, error::redact, input::Location};
 use object_store::ObjectStore;
 use quick_cache::sync::Cache;
 use url::Url;
@@ -104,6 +104,7 @@ fn unknown_profile<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> E
         known => format!("'{}'", known.join("', '")),
     };
     Error::invalid(format!("storage profile '{name}' not found; the worker has {known}"))
+        .with_code(ErrorCode::StorageProfile)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use arrow::{
     util::display::array_value_to_string,
 };
 use keyloom_common::{
-    Error, Result,
+    Error, ErrorCode, Result,
     functions::OnError,
     lookup::{Answer, Call, Fetch},
 };
@@ -98,20 +98,19 @@ impl Answers<'_> {
             }
         }
         let alias = &self.fetch.store.alias;
-        match names.as_slice() {
-            [] => Ok(()),
-            [only] if rows == 1 => {
-                Err(Error::not_found(format!("Key not found in KV store '{alias}': {only}")))
-            }
+        let message = match names.as_slice() {
+            [] => return Ok(()),
+            [only] if rows == 1 => format!("Key not found in KV store '{alias}': {only}"),
             _ => {
                 let more = if names.len() > self.keys_named { ", …" } else { "" };
                 names.truncate(self.keys_named);
-                Err(Error::not_found(format!(
+                format!(
                     "Key not found in KV store '{alias}': {}{more} ({rows} missing in one batch)",
                     names.join(", ")
-                )))
+                )
             }
-        }
+        };
+        Err(Error::not_found(message).with_code(ErrorCode::KeyMissing))
     }
 
     /// Structs of the found rows' values; null structs for what was not found.

@@ -57,6 +57,13 @@ async fn mistakes_end_with_2(session: &TestSession) -> Result<()> {
     check(&["explain", &job], "unknown field `outptu`").await?;
     check(&["describe", "/nowhere/t.csv"], "input /nowhere/t.csv").await?;
     check(&["describe", "lance:/nowhere/s.lance"], "cannot be opened").await?;
+    for (statement, help) in [
+        ("SELECT nix FROM nowhere", "help: tables are inputs"),
+        ("SELECT kv_get(1, source => 'x')", "help: attach it"),
+        ("SELECT kv_get(1)", "help: say which store is meant"),
+    ] {
+        check(&["sql", statement], help).await?;
+    }
     Ok(())
 }
 

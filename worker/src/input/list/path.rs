@@ -3,7 +3,7 @@
 //! A local path is taken as it is, `file://` and web URLs are decoded, and the keys of other object
 //! stores are taken as they are written, as those stores' own tools do.
 
-use keyloom_common::{Error, Result, error::redact};
+use keyloom_common::{Error, ErrorCode, Result, error::redact};
 use object_store::path::Path;
 use percent_encoding::percent_decode_str;
 use url::{Position, Url};
@@ -106,7 +106,8 @@ fn web(path: &str) -> Result<InputPath> {
         return Err(Error::invalid(
             "a URL with a query is not taken: plans would hold the secret that may be in it; use \
              s3://, gs:// or az:// with a storage profile, or a URL without `?`",
-        ));
+        )
+        .with_code(ErrorCode::StorageProfile));
     }
     if url.path().ends_with('/') || split_pattern(url.path()).1.is_some() {
         return Err(Error::invalid(

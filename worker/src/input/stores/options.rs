@@ -6,7 +6,7 @@
 
 use std::{collections::HashMap, hash::Hash, str::FromStr, time::Duration};
 
-use keyloom_common::{Error, Result};
+use keyloom_common::{Error, ErrorCode, Result};
 use object_store::{
     ClientOptions, HeaderMap, RetryConfig, aws::AmazonS3ConfigKey, azure::AzureConfigKey,
     gcp::GoogleConfigKey,
@@ -89,9 +89,10 @@ impl<K: FromStr + AsRef<str> + Eq + Hash> Options<K> {
         let mut sorted = Sorted::default();
         if let Profile::Named { name, options } = profile {
             for (option, value) in *options {
-                sorted
-                    .sort::<K>(family, option, value)
-                    .map_err(|error| error.context(format_args!("storage profile '{name}'")))?;
+                sorted.sort::<K>(family, option, value).map_err(|error| {
+                    let error = error.context(format_args!("storage profile '{name}'"));
+                    error.with_code(ErrorCode::StorageProfile)
+                })?;
             }
         }
         let mut known: HashMap<K, String> = pick(sorted.known);

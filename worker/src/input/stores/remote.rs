@@ -8,7 +8,7 @@ use futures::{
     StreamExt, TryStreamExt,
     stream::{self, BoxStream},
 };
-use keyloom_common::{Error, ErrorKind};
+use keyloom_common::{Error, ErrorCode, ErrorKind};
 use object_store::{
     ClientOptions, CopyOptions, Error as StoreError, GetOptions, GetResult, GetResultPayload,
     ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions,
@@ -79,7 +79,8 @@ impl Remote {
         let Shared { scrub, how, .. } = self.0.as_ref();
         let message = error.to_string();
         let own = |kind: ErrorKind| -> Box<Error> {
-            let mut error = Error::new(kind, format!("{message} ({how})"));
+            let mut error =
+                Error::new(kind, format!("{message} ({how})")).with_code(ErrorCode::StorageProfile);
             if message.contains(METADATA_SERVICE) {
                 error = error.context("no credentials are given, and the machine has none");
             }

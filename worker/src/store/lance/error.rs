@@ -77,7 +77,7 @@ impl Scrub {
         for secret in &self.secrets {
             message = message.replace(secret, "***");
         }
-        Error::new(error.kind(), message)
+        error.reworded(message)
     }
 }
 

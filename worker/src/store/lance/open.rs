@@ -9,7 +9,7 @@ use std::{
 };
 
 use keyloom_common::{
-    Error, ErrorKind, Result,
+    Error, ErrorCode, ErrorKind, Result,
     error::redact,
     store::{
         KeyColumns, LancePin, LanceSpec, ManifestId, Snapshot, StoreDescription, StoreKey,
@@ -237,6 +237,7 @@ impl LanceEnv<'_> {
                 names => format!("'{}'", names.join("', '")),
             };
             Error::invalid(format!("storage profile '{name}' not found; the worker has {known}"))
+                .with_code(ErrorCode::StorageProfile)
         })
     }
 

@@ -1,0 +1,291 @@
+//! What users type.
+
+use std::{num::NonZeroUsize, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::store_flag::{self, InputFlag, StoreFlag};
+
+/// Enriches tables with lookups in key-value stores: in this process, or on a cluster.
+///
+/// A job reads inputs (Parquet, CSV, JSON, Arrow, Lance), adds columns with kv_get,
+/// kv_batch_get and kv_exists from Lance datasets and in-memory tables under aliases, and writes
+/// the rows in input order.
+#[derive(Debug, Parser)]
+#[command(
+    name = "keyloom",
+    version = keyloom_common::BUILD,
+    after_long_help = "\
+Exit codes:
+  0    done
+  1    the job failed, or the cluster cannot be reached
+  2    a mistake in what was asked, found before the job starts
+  130  interrupted (Ctrl-C)
+  143  terminated (SIGTERM)
+Rows go to stdout or to a file, everything else to stderr. A file appears whole or not at all.
+
+Environment:
+  KEYLOOM_CLUSTER        the address of --cluster
+  KEYLOOM_CONFIG         the file of --config
+  KEYLOOM_WORKER_*       settings of the workers in this process, as for keyloom-worker
+  KEYLOOM_COORDINATOR_*  settings of the coordinator in this process, as for keyloom-coordinator
+  KEYLOOM_LOG            what is logged to stderr: error (default), warn, info, debug, …"
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a job file
+    Run(RunArguments),
+    /// Run a statement on files and stores named on the command line
+    Sql(SqlArguments),
+    /// Show the plan of a job file
+    Explain(ExplainArguments),
+    /// Show the columns, the snapshot, the key and the number of rows of a store or an input
+    Describe(DescribeArguments),
+    /// List the workers of a cluster
+    Workers(WorkersArguments),
+}
+
+/// Where a job runs.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Place {
+    /// Run on the cluster whose coordinator listens there, not in this process
+    #[arg(long, env = "KEYLOOM_CLUSTER", value_name = "tcp://HOST:PORT")]
+    pub(crate) cluster: Option<String>,
+    /// How many workers run in this process [default: the number of cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<NonZeroUsize>,
+    /// Settings as TOML, in sections [session], [worker] and [coordinator]; the last two are for
+    /// jobs in this process
+    #[arg(long, env = "KEYLOOM_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// How an answer that is no table of rows is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    /// Text for people
+    Table,
+    /// JSON for programs
+    Json,
+}
+
+/// The form of an answer.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Print {
+    /// What is written to stdout
+    #[arg(long, short_alias = 'o', value_enum, default_value = "table", value_name = "FORMAT")]
+    pub(crate) format: Form,
+}
+
+/// How rows are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RowForm {
+    /// A table for people
+    Table,
+    /// A JSON object a line
+    Json,
+    /// CSV with a header line
+    Csv,
+}
+
+/// How it is told what a job did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Summary {
+    /// A line for people, on stderr
+    Text,
+    /// A JSON object: on stderr, or on stdout if no rows are printed there
+    Json,
+    /// Not at all
+    None,
+}
+
+/// Where the rows of a job go, and how.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Show {
+    /// Write the rows to a file: .parquet, .arrow, .csv or .json
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Keep the Arrow types in a .parquet file, which then not every reader knows: fixed-size
+    /// lists, half floats, dictionaries, views, seconds, decimals and intervals as they are
+    #[arg(long)]
+    pub(crate) arrow_types: bool,
+    /// Print the rows in this form [default: table]; -o json and -o csv say the same
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) format: Option<RowForm>,
+    /// Print all rows of a table in full, not the first 40
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// What is told about the job [default: text]; --summary alone is --summary=json
+    #[arg(
+        long,
+        value_enum,
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "text",
+        default_missing_value = "json",
+        hide_default_value = true,
+        value_name = "FORM"
+    )]
+    pub(crate) summary: Summary,
+}
+
+/// `keyloom run`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+A job file (relative paths are relative to the file):
+
+  [inputs.items]              # the table's name in SQL
+  path = \"items.parquet\"      # a file, a folder or a glob; local, s3://, gs://, az:// or https://
+  # format = \"parquet\"        # parquet, csv, json, arrow or lance, if the name does not tell
+  # columns = { zip = \"text\", day = \"date\" }  # types, for some columns or all
+  # delimiter = \";\"           # CSV; also quote, escape, comment, header, nulls
+  # infer_bytes = 16777216    # CSV and JSON: how much columns and types are learnt from
+  # hive_partitioning = true  # whether folders called name=value are columns
+  # version = 3               # Lance; or tag = \"production\"
+  # storage_options = \"minio\" # a profile in the workers' settings
+
+  [stores.embeddings]         # the alias
+  kind = \"lance\"
+  uri = \"embeddings.lance\"    # a path or a URI
+  key = \"item_id\"             # a column, [\"several\", \"columns\"], _rowid or _offset; absent: the
+                              # declared primary key, or the column named as the one looked up
+  # version = 3               # or tag = \"production\"
+  # storage_options = \"minio\" # a profile in the workers' settings
+  # on_duplicate_key = \"last\" # error (default), first or last
+  # key_path = \"map\"         # auto (default), map, scan or btree: the way from keys to rows
+  # row_path = \"take\"        # auto (default), take or scan: the way from rows to values
+
+  [stores.features]
+  kind = \"memory\"
+  path = \"features.csv\"
+  key = \"item_id\"
+
+  [job]
+  current_store = \"embeddings\" # of calls without a source; default: the only store
+  sql = \"\"\"
+  SELECT item_id,
+         kv_get(item_id) AS embedding,
+         kv_get(item_id, source => 'features', on_error => 'null') AS features
+  FROM items
+  \"\"\"
+  output = \"enriched.parquet\" # or .arrow, .csv, .json; absent: printed
+  # output = { path = \"enriched.parquet\", arrow_types = true }  # see --arrow-types
+
+Examples:
+  keyloom run job.toml
+  keyloom run job.toml --cluster tcp://10.0.0.5:7700
+  keyloom run job.toml --output elsewhere.parquet
+  keyloom run job.toml --workers 4 --discard --summary")]
+pub(crate) struct RunArguments {
+    /// The job file
+    #[arg(value_name = "JOB.toml")]
+    pub(crate) job: PathBuf,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Run to the last row and drop the rows: for measuring
+    #[arg(long)]
+    pub(crate) discard: bool,
+    #[command(flatten)]
+    pub(crate) show: Show,
+}
+
+/// `keyloom sql`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Stores are ALIAS=KIND:PATH?OPTION=VALUE&…, in quotes where the shell wants them:
+  lance   options: key, version, tag, storage_options, on_duplicate_key, key_path, row_path
+  memory  options: key (needed), and those of inputs; PATH is a file, a folder or a glob
+  others  as the workers know them; they name the kinds and the options if one is wrong
+Inputs are NAME=PATH?OPTION=VALUE&… with the options of job files: delimiter=%3B, header=false,
+nulls=- (as often as needed), columns.zip=text, storage_options=minio, …
+A key of several columns is key=store,article; a comma within a name is written %2C.
+
+Examples:
+  keyloom sql 'SELECT *, kv_get(item_id) AS item FROM items' \\
+      --input items=items.parquet --store 'emb=lance:emb.lance?key=item_id' --output out.parquet
+  keyloom sql -f job.sql --input items=items.parquet --format json | jq .item_id
+  keyloom sql 'EXPLAIN SELECT kv_exists(id) FROM t' --input t=t.csv --store 's=memory:s.csv?key=id'")]
+pub(crate) struct SqlArguments {
+    /// The statement: SELECT or EXPLAIN; - reads it from stdin
+    #[arg(value_name = "STATEMENT", required_unless_present = "file")]
+    pub(crate) sql: Option<String>,
+    /// Read the statement from a file
+    #[arg(short, long, value_name = "FILE", conflicts_with = "sql")]
+    pub(crate) file: Option<PathBuf>,
+    /// A table: a file, a folder, a glob or a Lance dataset under a name
+    #[arg(long = "input", value_name = "NAME=PATH?…", value_parser = store_flag::input)]
+    pub(crate) inputs: Vec<InputFlag>,
+    /// A store under an alias
+    #[arg(
+        long = "store",
+        value_name = "ALIAS=KIND:PATH?key=…",
+        value_parser = store_flag::store
+    )]
+    pub(crate) stores: Vec<StoreFlag>,
+    /// The store of calls without a source [default: the only store, if there is one]
+    #[arg(long, value_name = "ALIAS")]
+    pub(crate) current: Option<String>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) show: Show,
+}
+
+/// `keyloom explain`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  keyloom explain job.toml
+  keyloom explain job.toml --analyze --cluster tcp://10.0.0.5:7700")]
+pub(crate) struct ExplainArguments {
+    /// The job file
+    #[arg(value_name = "JOB.toml")]
+    pub(crate) job: PathBuf,
+    /// Run the job, drop its rows, and show what each part of the plan counted
+    #[arg(long)]
+    pub(crate) analyze: bool,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) print: Print,
+}
+
+/// `keyloom describe`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Stores are written as for keyloom sql --store, without the alias; inputs as for --input, without the
+name.
+
+Examples:
+  keyloom describe 'lance:products.lance?key=product_id'
+  keyloom describe items.parquet
+  keyloom describe job.toml products
+  keyloom describe job.toml --format json")]
+pub(crate) struct DescribeArguments {
+    /// A store, an input (a file, a folder or a glob), or a job file
+    #[arg(value_name = "STORE|INPUT|JOB.toml")]
+    pub(crate) target: String,
+    /// One input or store of the job file [default: all of them]
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) print: Print,
+}
+
+/// `keyloom workers`.
+#[derive(Debug, Args)]
+pub(crate) struct WorkersArguments {
+    /// The cluster's address
+    #[arg(long, env = "KEYLOOM_CLUSTER", value_name = "tcp://HOST:PORT")]
+    pub(crate) cluster: String,
+    #[command(flatten)]
+    pub(crate) print: Print,
+}

@@ -1,0 +1,75 @@
+//! `keyloom explain`, and EXPLAIN statements: plans as text.
+
+use datafusion::{arrow::array::AsArray, dataframe::DataFrame, logical_expr::LogicalPlan};
+use keyloom_client::{Error, Session};
+
+use crate::{
+    cli::{ExplainArguments, Form},
+    drive,
+    error::Failure,
+    job_file, open, text,
+    watch::Watch,
+};
+
+/// Shows the plan of a job file, with what was counted if it is run.
+pub(crate) async fn job_file(arguments: ExplainArguments, watch: &Watch) -> Result<(), Failure> {
+    let request = job_file::read(&arguments.job)?;
+    let session = open::session(&arguments.place, watch).await?;
+    let query = open::plan(&session, request, watch).await?;
+    if matches!(query.logical_plan(), LogicalPlan::Explain(_) | LogicalPlan::Analyze(_)) {
+        return Err(Failure::mistake("the job's sql is an EXPLAIN itself")
+            .help("run it with keyloom run, or leave EXPLAIN out of it"));
+    }
+    let plan = if arguments.analyze {
+        analysis(&session, query, watch).await?
+    } else {
+        watch.step(session.explain(query, false)).await?
+    };
+    print(&[("plan".to_owned(), plan)], arguments.print.format, watch)
+}
+
+/// Runs a query to its last row and drops the rows: its plan with what was counted.
+pub(crate) async fn analysis(
+    session: &Session,
+    query: DataFrame,
+    watch: &Watch,
+) -> Result<String, Failure> {
+    let job = watch.step(session.submit_discarding(query)).await?;
+    Ok(drive::drive(job, watch, |_| Ok(())).await?.summary.plan)
+}
+
+/// The plans that an EXPLAIN statement answers, by their names.
+pub(crate) async fn plans(
+    query: DataFrame,
+    watch: &Watch,
+) -> Result<Vec<(String, String)>, Failure> {
+    let batches = watch.step(async { Ok(query.collect().await?) }).await?;
+    let mut plans = Vec::new();
+    for batch in &batches {
+        let columns = batch.columns().iter().map(|column| column.as_string_opt::<i32>());
+        let [Some(names), Some(texts)] = columns.collect::<Vec<_>>()[..] else {
+            return Err(Failure::before(Error::internal("EXPLAIN answered other columns")));
+        };
+        let owned = |text: Option<&str>| text.unwrap_or_default().to_owned();
+        plans.extend(names.iter().map(owned).zip(texts.iter().map(owned)));
+    }
+    Ok(plans)
+}
+
+/// Shows plans: a JSON object from name to text, or the texts, under their names if there are
+/// several.
+pub(crate) fn print(plans: &[(String, String)], form: Form, watch: &Watch) -> Result<(), Failure> {
+    watch.end();
+    if form == Form::Json {
+        let object = plans.iter().map(|(name, plan)| (name.clone(), plan.as_str().into()));
+        return text::print(&serde_json::Value::Object(object.collect()).to_string());
+    }
+    match plans {
+        [(_, plan)] => text::print(plan),
+        plans => {
+            let sections =
+                plans.iter().map(|(name, plan)| format!("{name}:\n{}\n", plan.trim_end()));
+            text::print(&sections.collect::<Vec<_>>().join("\n"))
+        }
+    }
+}

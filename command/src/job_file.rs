@@ -1,0 +1,219 @@
+//! Job files: TOML, in which relative paths are relative to the file.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use keyloom_client::Input;
+use serde::Deserialize;
+use toml::{Spanned, Table};
+
+use crate::{
+    error::Failure,
+    output::OutputFile,
+    request::{Request, Store},
+};
+
+/// A job file as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JobFile {
+    #[serde(default)]
+    inputs: BTreeMap<String, Input>,
+    #[serde(default)]
+    stores: BTreeMap<String, Spanned<Table>>,
+    job: Job,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Job {
+    current_store: Option<String>,
+    sql: String,
+    output: Option<OutputFile>,
+}
+
+/// Reads a job file.
+pub(crate) fn read(path: &Path) -> Result<Request, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| {
+        Failure::mistake(format!("job file {}: {error}", path.display()))
+            .help("see keyloom run --help for an example")
+    })?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    parse(&text, folder).map_err(|mistake| {
+        let (line, column) = position(&text, mistake.at);
+        Failure::mistake(format!("{}:{line}:{column}: {}", path.display(), mistake.message))
+    })
+}
+
+/// What is wrong with a job file, and where.
+#[derive(Debug)]
+struct Mistake {
+    at: usize,
+    message: String,
+}
+
+fn parse(text: &str, folder: &Path) -> Result<Request, Mistake> {
+    let file: JobFile = toml::from_str(text).map_err(|error| Mistake {
+        at: error.span().map_or(0, |span| span.start),
+        message: error.message().to_owned(),
+    })?;
+    let mut request = Request {
+        current_store: file.job.current_store,
+        sql: file.job.sql,
+        output: file.job.output.map(|output| output_beside(folder, output)),
+        ..Request::default()
+    };
+    for (name, input) in file.inputs {
+        request.inputs.insert(name, input_beside(folder, input));
+    }
+    for (alias, options) in file.stores {
+        let at = options.span().start;
+        let store = Store::read(options.into_inner());
+        let store = store
+            .map_err(|message| Mistake { at, message: format!("[stores.{alias}]: {message}") })?;
+        request.stores.insert(alias, store_beside(folder, store));
+    }
+    Ok(request)
+}
+
+fn input_beside(folder: &Path, input: Input) -> Input {
+    Input { path: beside(folder, &input.path), ..input }
+}
+
+fn output_beside(folder: &Path, output: OutputFile) -> OutputFile {
+    OutputFile { path: beside(folder, &output.path.to_string_lossy()).into(), ..output }
+}
+
+fn store_beside(folder: &Path, store: Store) -> Store {
+    match store {
+        Store::Lance(mut options) => {
+            options.uri = beside(folder, &options.uri);
+            Store::Lance(options)
+        }
+        Store::Memory { input, key } => Store::Memory { input: input_beside(folder, input), key },
+        // Where it is need not be a path.
+        other @ Store::Other(_) => other,
+    }
+}
+
+/// A path from the job file's folder; a URI and an absolute path as they are.
+fn beside(folder: &Path, path: &str) -> String {
+    if path.contains("://") { path.to_owned() } else { folder.join(path).display().to_string() }
+}
+
+/// The line and the column of a byte, from 1.
+fn position(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    (before.matches('\n').count() + 1, line.chars().count() + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_relative_to_the_file() {
+        let text = "
+            [inputs.items]
+            path = 'data/'
+            [stores.emb]
+            kind = 'lance'
+            uri = 's3://bucket/emb.lance'
+            [stores.more]
+            kind = 'memory'
+            path = '/abs/more.csv'
+            key = 'id'
+            [job]
+            sql = 'SELECT 1'
+            output = '../out.parquet'
+        ";
+        let request = parse(text, Path::new("jobs")).unwrap();
+        assert_eq!(request.inputs["items"].path, "jobs/data/");
+        assert_eq!(request.output, Some(OutputFile::new("jobs/../out.parquet")));
+        assert!(
+            matches!(&request.stores["emb"], Store::Lance(o) if o.uri == "s3://bucket/emb.lance")
+        );
+        assert!(
+            matches!(&request.stores["more"], Store::Memory { input, .. } if input.path == "/abs/more.csv")
+        );
+    }
+
+    #[test]
+    fn a_key_is_a_column_or_several() {
+        let text = "
+            [stores.stock]
+            kind = 'lance'
+            uri = 'stock.lance'
+            key = ['store', 'article']
+            [stores.more]
+            kind = 'memory'
+            path = 'more.csv'
+            key = ['id', 'day']
+            [stores.plain]
+            kind = 'lance'
+            uri = 'plain.lance'
+            [job]
+            sql = 'SELECT 1'
+        ";
+        let request = parse(text, Path::new("")).unwrap();
+        let lance = |alias: &str| match &request.stores[alias] {
+            Store::Lance(options) => options.key.clone(),
+            Store::Memory { .. } | Store::Other(_) => None,
+        };
+        assert_eq!(lance("stock"), Some(["store", "article"].into()));
+        assert_eq!(lance("plain"), None);
+        assert!(
+            matches!(&request.stores["more"], Store::Memory { key, .. } if *key == ["id", "day"].into())
+        );
+    }
+
+    #[test]
+    fn an_output_is_a_path_or_a_table_with_options() {
+        let output = |output: &str| {
+            let text = format!("[job]\nsql = 'SELECT 1'\noutput = {output}");
+            parse(&text, Path::new("jobs")).map(|request| request.output.unwrap())
+        };
+        let file = OutputFile::new("jobs/out.parquet");
+        assert_eq!(output("'out.parquet'").unwrap(), file);
+        assert_eq!(output("{ path = 'out.parquet' }").unwrap(), file);
+        let kept = OutputFile { arrow_types: true, ..file };
+        assert_eq!(output("{ path = 'out.parquet', arrow_types = true }").unwrap(), kept);
+        let message = output("{ path = 'x', types = 1 }").unwrap_err().message;
+        assert!(message.contains("expected `path` or `arrow_types`"), "{message}");
+        let message = output("{ arrow_types = true }").unwrap_err().message;
+        assert!(message.contains("missing field `path`"), "{message}");
+        let message = output("3").unwrap_err().message;
+        assert!(message.contains("a path, or a table with path and arrow_types"), "{message}");
+    }
+
+    #[test]
+    fn mistakes_name_the_line_and_the_choices() {
+        let check = |text: &str, line: usize, words: &str| {
+            let mistake = parse(text, Path::new("")).unwrap_err();
+            assert_eq!(position(text, mistake.at).0, line, "{text}: {mistake:?}");
+            assert!(mistake.message.contains(words), "{text}: {mistake:?}");
+        };
+        let job = "[job]\nsql = 'SELECT 1'\n";
+        check(&format!("{job}outptu = 'x'"), 3, "expected one of `current_store`, `sql`, `output`");
+        check(&format!("{job}[inputs.a]\npth = 'x'"), 4, "expected one of `path`, `uri`, `format`");
+        check(&format!("{job}[inputs.a]\npath = 'x'\nformat = 'xls'"), 5, "`parquet`, `csv`");
+        check(&format!("{job}[stores.a]\nkind = 3"), 3, "`lance` or `memory`, not");
+        check(&format!("{job}[stores.a]\nkind = 'redis'"), 3, "a redis store needs uri");
+        check(&format!("{job}[stores.a]\nkind = 'lance'"), 3, "a lance store needs uri");
+        check(
+            &format!("{job}[stores.a]\nkind = 'lance'\nuri = 'x'\nkey_path = 'index'"),
+            3,
+            "[stores.a]: options of a lance store: key_path is auto, map, scan or btree, not 'index'",
+        );
+        check(
+            &format!("{job}[stores.a]\nkind = 'lance'\nuri = 'x'\nkey = 5"),
+            3,
+            "key is the name of a column or a list of names",
+        );
+        check(
+            &format!("{job}\n[stores.a]\nkind = 'memory'\nuri = 'x'"),
+            4,
+            "[stores.a]: a memory store needs key",
+        );
+    }
+}

@@ -1,0 +1,110 @@
+//! A job as it was asked for, in a file or on the command line.
+
+use std::collections::BTreeMap;
+
+use keyloom_client::{Input, KeyNames, LanceOptions, OtherOptions};
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use crate::output::OutputFile;
+
+/// What to read, what to look up, what to run.
+#[derive(Debug, Default)]
+pub(crate) struct Request {
+    /// Inputs by the table's name.
+    pub(crate) inputs: BTreeMap<String, Input>,
+    /// Stores by alias.
+    pub(crate) stores: BTreeMap<String, Store>,
+    /// The store of calls without a source.
+    pub(crate) current_store: Option<String>,
+    /// The statement.
+    pub(crate) sql: String,
+    /// Where the rows go.
+    pub(crate) output: Option<OutputFile>,
+}
+
+/// A store to attach.
+#[derive(Clone, Debug)]
+pub(crate) enum Store {
+    /// A Lance dataset.
+    Lance(LanceOptions),
+    /// Rows that are read when the session opens.
+    Memory { input: Input, key: KeyNames },
+    /// A store of a kind that the workers may know.
+    Other(OtherOptions),
+}
+
+impl Store {
+    /// Reads a store's kind and options, as users write them.
+    pub(crate) fn read(mut options: Table) -> Result<Self, String> {
+        match options.remove("kind") {
+            Some(Value::String(kind)) if kind == "lance" => Self::lance(options),
+            Some(Value::String(kind)) if kind == "memory" => Self::memory(options),
+            Some(Value::String(kind)) => Self::other(kind, options),
+            Some(other) => {
+                Err(format!("the kind of a store is a word, as `lance` or `memory`, not {other}"))
+            }
+            None => Err("a store needs kind, as `lance` or `memory`".to_owned()),
+        }
+    }
+
+    fn lance(options: Table) -> Result<Self, String> {
+        if !options.contains_key("uri") {
+            return Err("a lance store needs uri".to_owned());
+        }
+        if options.contains_key("version") && options.contains_key("tag") {
+            return Err("a lance store is read at a version or at a tag; give one".to_owned());
+        }
+        LanceOptions::deserialize(options)
+            .map(Self::Lance)
+            .map_err(|error| told("a lance store", &error))
+    }
+
+    /// All but the key are the options of an input.
+    fn memory(mut options: Table) -> Result<Self, String> {
+        let key = options.remove("key");
+        let key =
+            key.ok_or("a memory store needs key, the column or columns that hold its keys")?;
+        if !options.contains_key("path") {
+            return Err("a memory store needs path".to_owned());
+        }
+        let told = |error: toml::de::Error| told("a memory store", &error);
+        let (input, key) = (Input::deserialize(options).map_err(told)?, KeyNames::deserialize(key));
+        Ok(Self::Memory { input, key: key.map_err(told)? })
+    }
+
+    /// What the options mean, and whether there is such a kind, the workers say.
+    fn other(kind: String, mut options: Table) -> Result<Self, String> {
+        let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        if kind.is_empty() || !kind.chars().all(is_word) {
+            return Err(format!("'{kind}' is no kind of store, which is a word, as `lance`"));
+        }
+        let told = |error: toml::de::Error| told(&format!("a {kind} store"), &error);
+        let Some(Value::String(uri)) = options.remove("uri") else {
+            return Err(format!("a {kind} store needs uri, as text"));
+        };
+        let key = options.remove("key").map(KeyNames::deserialize).transpose().map_err(told)?;
+        let words = options.into_iter().map(|(name, value)| match value {
+            Value::String(text) => Ok((name, text)),
+            Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => {
+                Ok((name, value.to_string()))
+            }
+            _ => Err(format!("{name} of a {kind} store is text, a number, true or false")),
+        });
+        let options = words.collect::<Result<_, _>>()?;
+        Ok(Self::Other(OtherOptions { kind, uri, key, options }))
+    }
+}
+
+/// What is wrong with options, in the words of messages.
+pub(crate) fn told(what: &str, error: &toml::de::Error) -> String {
+    let unknown = error.message().strip_prefix("unknown field ");
+    match unknown.and_then(|rest| rest.split_once(", expected one of ")) {
+        Some((option, choices)) => {
+            let quoted = |text: &str| text.replace('`', "'");
+            let (option, choices) = (quoted(option), quoted(choices));
+            format!("{option} is no option of {what}; the options are {choices}")
+        }
+        None => format!("options of {what}: {}", error.message()),
+    }
+}

@@ -1,0 +1,29 @@
+//! Which error it is, of those that somebody does something particular about.
+
+use serde::{Deserialize, Serialize};
+
+/// What is known of an error beside its kind, for programs: messages are for people. Most errors
+/// have none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ErrorCode {
+    /// A store does not hold a key, and the call is to fail then.
+    KeyMissing,
+    /// A key of rows in memory stands in several of them.
+    KeyRepeated,
+    /// No store is attached to the session under an alias.
+    StoreNotAttached,
+    /// A call names no store, and none is current.
+    NoCurrentStore,
+    /// A statement names a table that is not registered.
+    TableNotFound,
+    /// A storage profile does not do, or options were given where only one may stand.
+    StorageProfile,
+    /// Nobody answers at the coordinator's address.
+    NoCoordinator,
+    /// The connection to the coordinator failed, whoever's it was.
+    ConnectionFailed,
+    /// The coordinator does not hold a blob any more; sent again, it does.
+    BlobGone,
+    /// The coordinator does not hold the first parts of a blob any more; begun again, it does.
+    BlobPartGone,
+}

@@ -1,7 +1,0 @@
-//! `keyloom-coordinator`: the coordinator as a process that listens on TCP.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    ExitCode::from(keyloom_coordinator::command::run(std::env::args_os()))
-}

@@ -1,0 +1,144 @@
+//! `keyloom-worker`: a worker as a process that serves a coordinator; as a function, because programs
+//! that hold all of Keyloom run it, too.
+
+// As the worker's own futures, which are deeply nested types.
+#![recursion_limit = "256"]
+
+use std::{
+    ffi::OsString,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::available_parallelism,
+};
+
+use anyhow::{Context, Result, anyhow};
+use clap::Parser;
+use keyloom_common::{ErrorKind, allocator::keep_freed_bytes, rpc::parse_address};
+use keyloom_program::{
+    daemon::{self, fail},
+    log, open_files,
+    settings::Layers,
+    signals::Signals,
+};
+use keyloom_worker::{
+    Agent, Dial, Settings, TasksShared,
+    agent::{CoordinatorBlobs, TcpDial},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Runs the tasks of a Keyloom coordinator: reads inputs, opens stores, looks keys up.
+///
+/// It connects to the coordinator, waits for one that is not there, and connects again when it is
+/// lost. Ctrl-C and SIGTERM let running tasks end; a second one ends the worker at once.
+#[derive(Debug, Parser)]
+#[command(
+    name = "keyloom-worker",
+    version = keyloom_common::BUILD,
+    after_help = "\
+Environment:
+  KEYLOOM_WORKER_*  a setting; __ leads into a section, as in KEYLOOM_WORKER_STORE__TAKE_CHUNK_ROWS=4096
+  KEYLOOM_LOG       what is logged to stderr: info (default), debug, warn, keyloom_worker=debug, …
+
+Stores name their storage options by a profile, which stands in the settings:
+  [store.storage_profiles.minio]
+  aws_endpoint = \"http://127.0.0.1:9000\"
+  aws_access_key_id = \"…\"
+
+Examples:
+  keyloom-worker --coordinator tcp://127.0.0.1:7700
+  keyloom-worker --coordinator tcp://10.0.0.5:7700 --slots 8 --config worker.toml"
+)]
+struct Arguments {
+    /// The coordinator's address
+    #[arg(long, value_name = "tcp://HOST:PORT")]
+    coordinator: String,
+    /// How many tasks it runs at once, and threads that compute [default: the number of cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    slots: Option<u32>,
+    /// Its name for people [default: host:process]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Settings as TOML; the environment goes before them
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Runs a command line, the program's name first, and returns its exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let arguments = Arguments::parse_from(arguments);
+    let prepared = log::start(daemon::LOG).and_then(|()| {
+        parse_address(&arguments.coordinator).context("--coordinator")?;
+        settings(arguments.config.as_deref())
+    });
+    let settings = match prepared {
+        Ok(settings) => settings,
+        Err(error) => return fail(2, &error),
+    };
+    keep_freed_bytes(settings.keep_freed_bytes);
+    // So many files are kept open, and as many readers of fragments.
+    let readers = settings.store.max_open_readers;
+    if let Err(few) = open_files::raise("store.max_open_readers", readers, 2) {
+        tracing::warn!("{few:#}");
+    }
+    let slots = arguments.slots.unwrap_or_else(cores);
+    // A slot is a thread of computing: workers on one machine share its cores by their slots.
+    let runtime = match daemon::runtime(Some(slots as usize)) {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(1, &error),
+    };
+    let code = match runtime.block_on(work(arguments, slots, settings)) {
+        Ok(()) => 0,
+        Err(error) => fail(exit_code(&error), &error),
+    };
+    runtime.shutdown_background();
+    code
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let kind = error.downcast_ref::<keyloom_common::Error>().map(keyloom_common::Error::kind);
+    if kind == Some(ErrorKind::Invalid) { 2 } else { 1 }
+}
+
+/// Defaults, then the file, then the environment.
+fn settings(config: Option<&Path>) -> Result<Settings> {
+    let layers = Layers::defaults(&Settings::default()).file(config)?;
+    let settings: Settings = layers.environment("KEYLOOM_WORKER_").read()?;
+    settings.validate()?;
+    Ok(settings)
+}
+
+async fn work(arguments: Arguments, slots: u32, settings: Settings) -> Result<()> {
+    let shutdown = CancellationToken::new();
+    let limits = settings.rpc.clone();
+    let dial: Arc<dyn Dial> =
+        Arc::new(TcpDial { address: arguments.coordinator, limits: limits.clone() });
+    let blobs = CoordinatorBlobs::new(Arc::clone(&dial), limits);
+    let tasks = TasksShared::new(settings.clone(), Arc::new(blobs))?;
+    let agent =
+        Agent { name: arguments.name.unwrap_or_else(default_name), slots, settings, dial, tasks };
+    let mut signals = Signals::listen().context("no signals")?;
+    let mut running = std::pin::pin!(agent.run(shutdown.clone()));
+    loop {
+        tokio::select! {
+            ended = &mut running => return Ok(ended?),
+            _ = signals.next() => {}
+        }
+        if shutdown.is_cancelled() {
+            return Err(anyhow!("stopped while tasks were running"));
+        }
+        tracing::info!("running tasks may end; a second signal stops at once");
+        shutdown.cancel();
+    }
+}
+
+fn cores() -> u32 {
+    available_parallelism().map_or(1, |cores| u32::try_from(NonZeroUsize::get(cores)).unwrap_or(1))
+}
+
+fn default_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|host| host.trim().to_owned())
+        .or_else(|_| std::env::var("HOSTNAME"));
+    format!("{}:{}", host.unwrap_or_else(|_| "localhost".to_owned()), std::process::id())
+}

@@ -1,7 +1,0 @@
-//! `keyloom-worker`: a worker as a process that serves a coordinator.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    ExitCode::from(keyloom_worker::command::run(std::env::args_os()))
-}
