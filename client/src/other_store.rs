@@ -23,7 +23,9 @@ pub struct OtherOptions {
     /// The key: a column or several. If absent, what the store declares, or else the column of the
     /// same name as the column looked up.
     pub key: Option<KeyNames>,
-    /// The kind's own options, by name. No secrets: those stand in the workers' settings.
+    /// The kind's own options, by name, and the bounds that all kinds take: `batch_keys`,
+    /// `requests_in_flight`, `request_timeout_ms`, `max_retries`. No secrets: those stand in the
+    /// workers' settings.
     pub options: BTreeMap<String, String>,
 }
 
@@ -36,10 +38,21 @@ impl StoreOptions for OtherOptions {
 }
 
 impl OtherOptions {
+    /// Whether a word can name a kind, as `lance` does.
+    pub fn is_kind(word: &str) -> bool {
+        let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        !word.is_empty() && word.chars().all(is_part)
+    }
+
     fn spec(self) -> Result<OtherSpec> {
         let Self { kind, uri, key, options } = self;
         if [LANCE, MEMORY].contains(&kind.as_str()) {
             return Err(Error::invalid(format!("a {kind} store has options of its own type")));
+        }
+        if !Self::is_kind(&kind) {
+            return Err(Error::invalid(format!(
+                "'{kind}' is no kind of store, which is a word, as `lance`"
+            )));
         }
         if uri.is_empty() {
             return Err(Error::invalid(format!("a {kind} store needs uri")));
@@ -82,5 +95,6 @@ mod tests {
     fn kinds_that_are_known_here_are_described_by_their_own_options() {
         assert!(refusal("lance", "x.lance", "rows").contains("options of its own type"));
         assert!(refusal("toy", "", "rows").contains("a toy store needs uri"));
+        assert!(refusal("a toy", "x", "rows").contains("'a toy' is no kind of store"));
     }
 }

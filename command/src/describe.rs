@@ -5,7 +5,7 @@ use datafusion::arrow::{
     datatypes::{Int64Type, Schema},
 };
 use indicatif::HumanCount;
-use keyloom_client::{Error, Input, Session};
+use keyloom_client::{Error, Input, OtherOptions, Session};
 use keyloom_common::store::StoreKind;
 use serde::Serialize;
 
@@ -61,13 +61,20 @@ fn things(arguments: &DescribeArguments) -> Result<Vec<Thing>, Failure> {
         return Err(Failure::mistake(format!("'{name}' is no part of {target}"))
             .help("names are those of a job file: keyloom describe job.toml NAME"));
     }
-    let is_store = ["lance:", "memory:"].iter().any(|kind| target.starts_with(kind));
-    let what = if is_store {
+    let what = if is_store(target) {
         What::Store(store_flag::store(&format!("store={target}")).map_err(flag)?.1)
     } else {
         What::Input(store_flag::input(&format!("input={target}")).map_err(flag)?.1)
     };
     Ok(vec![Thing { name: None, what }])
+}
+
+/// Whether it is written as `KIND:PLACE`, of whatever kind. What begins with a scheme is a URI.
+fn is_store(target: &str) -> bool {
+    target.split_once(':').is_some_and(|(kind, place)| {
+        let is_other = OtherOptions::is_kind(kind) && !place.starts_with("//");
+        ["lance", "memory"].contains(&kind) || is_other
+    })
 }
 
 /// The inputs and stores of a job file, or the one with the name.

@@ -75,8 +75,7 @@ impl Store {
 
     /// What the options mean, and whether there is such a kind, the workers say.
     fn other(kind: String, mut options: Table) -> Result<Self, String> {
-        let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        if kind.is_empty() || !kind.chars().all(is_word) {
+        if !OtherOptions::is_kind(&kind) {
             return Err(format!("'{kind}' is no kind of store, which is a word, as `lance`"));
         }
         let told = |error: toml::de::Error| told(&format!("a {kind} store"), &error);

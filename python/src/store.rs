@@ -1,6 +1,8 @@
 //! Stores as they are described, before they are attached.
 
-use keyloom_client::{KeyNames, KvStore, LanceOptions, MemoryOptions, load_kv};
+use std::collections::BTreeMap;
+
+use keyloom_client::{KeyNames, KvStore, LanceOptions, MemoryOptions, OtherOptions, load_kv};
 use keyloom_common::Error;
 use pyo3::prelude::*;
 
@@ -26,6 +28,19 @@ impl Store {
         let batches = rows.to_vec();
         let options = MemoryOptions::batches(batches, KeyNames::Several(key));
         py.detach(|| load_kv(name, options)).map(Self).map_err(raise)
+    }
+
+    /// A store of a kind that the workers know by its word.
+    #[staticmethod]
+    fn other(
+        name: &str,
+        kind: String,
+        place: String,
+        key: Option<Vec<String>>,
+        options: BTreeMap<String, String>,
+    ) -> PyResult<Self> {
+        let key = key.map(KeyNames::Several);
+        load_kv(name, OtherOptions { kind, uri: place, key, options }).map(Self).map_err(raise)
     }
 
     #[getter]

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from keyloom import coalesce, col, lit, when
 from keyloom.functions.kv import kv_batch_get, kv_exists, kv_get
-from keyloom.kv import load_kv
+from keyloom.kv import KVStore, load_kv
 
 Lance = Callable[..., str]
 
@@ -668,6 +668,47 @@ def test_store_objects_say_what_they_are(lance: Lance) -> None:
     assert repr(of_lance) == f"LanceKV(name='people', uri={uri!r})"
     assert repr(of_memory) == "MemoryKV(name='ages', rows=1)"
     assert (len(of_memory), load_kv("memory").name) == (1, "memory")
+
+
+# Stores of other kinds.
+
+
+def test_a_store_of_another_kind_says_what_it_is_and_travels_by_value() -> None:
+    store = KVStore.other("redis", "h:1", name="cache", key="id", batch_keys=100, tls=True)
+    copy = pickle.loads(pickle.dumps(store))
+    for described in (store, copy):
+        assert (described.name, described.backend_type) == ("cache", "redis")
+        assert repr(described) == "OtherKV(name='cache', kind='redis', place='h:1')"
+        assert described._options == {"batch_keys": "100", "tls": "true"}
+    assert KVStore.other("redis", "h:1").name == "redis"
+
+
+def test_a_kind_that_no_worker_knows_is_refused_at_attach(session: keyloom.Session) -> None:
+    store = KVStore.other("redis", "h:1", key=["a", "b"], max_retries=3)
+    refused = message_of(keyloom.InvalidError, lambda: session.attach(store, "cache"))
+    assert refused.endswith("'redis' is no kind of store; the kinds are lance, memory")
+
+
+@pytest.mark.parametrize(
+    ("describe", "message"),
+    [
+        (lambda: KVStore.other("redis", "h:1", auth_token="x"), "'auth_token' may be a secret"),
+        (lambda: KVStore.other("redis", "redis://u:p@h:1"), "holds credentials"),
+        (lambda: KVStore.other("redis", ""), "a redis store needs uri"),
+        (lambda: KVStore.other("a b", "h:1"), "'a b' is no kind of store"),
+        (lambda: KVStore.other("lance", "x.lance"), "has options of its own type"),
+        (
+            lambda: KVStore.other("redis", "h:1", ports=[1]),  # type: ignore[arg-type]
+            "KV store 'redis': ports is text, a number, True or False, not a list",
+        ),
+    ],
+)
+def test_mistakes_in_stores_of_other_kinds_are_found_at_once(
+    describe: Callable[[], Any], message: str
+) -> None:
+    refused = message_of(keyloom.InvalidError, describe)
+    assert message in refused
+    assert "u:p" not in refused
 
 
 def test_the_first_attached_store_does_not_become_current() -> None:

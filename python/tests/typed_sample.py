@@ -16,7 +16,7 @@ import pyarrow as pa
 from keyloom import DataFrame, DataType, Expression, GroupedDataFrame, Schema, Session
 from keyloom.expressions import CaseExpression, When
 from keyloom.functions.kv import kv_batch_get, kv_exists, kv_get
-from keyloom.kv import AttachedKV, KVStore, LanceKV, MemoryKV, load_kv
+from keyloom.kv import AttachedKV, KVStore, LanceKV, MemoryKV, OtherKV, load_kv
 from typing_extensions import assert_type
 
 PEOPLE = {"ann": {"age": 30, "city": "rome"}, "bob": {"age": 40, "city": None}}
@@ -26,6 +26,7 @@ def stores(session: Session) -> AttachedKV:
     people = load_kv("memory", name="people", initial_data=PEOPLE)
     assert_type(people, MemoryKV)
     assert_type(load_kv("lance", uri=Path("ages.lance"), key="id", version=3), LanceKV)
+    assert_type(KVStore.other("redis", "localhost:6379", key=["a", "b"], batch_keys=2), OtherKV)
     kind: str = "memory"
     assert_type(load_kv(kind, name="other"), KVStore)
     attached = session.attach(people)

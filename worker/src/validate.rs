@@ -55,6 +55,7 @@ impl StoreSettings {
             ("lance_page_cache_bytes", self.lance_page_cache_bytes as u64),
             ("max_key_map_bytes", self.max_key_map_bytes),
             ("column_cache_bytes", self.column_cache_bytes),
+            ("answer_cache_bytes", self.answer_cache_bytes),
         ];
         for (name, bytes) in kept {
             bounds.within(name, bytes, KEPT_BYTES);
@@ -63,6 +64,10 @@ impl StoreSettings {
         bounds.within("request_timeout_ms", self.request_timeout_ms, TIME_MS);
         bounds.within("request_attempts", self.request_attempts, ATTEMPTS);
         bounds.within("answer_timeout_ms", self.answer_timeout_ms, TIME_MS);
+        bounds.within("retry_rest_ms", self.retry_rest_ms, TIME_MS);
+        bounds.within("retry_rest_max_ms", self.retry_rest_max_ms, TIME_MS);
+        let longest = ("retry_rest_max_ms", self.retry_rest_max_ms);
+        bounds.at_most(("retry_rest_ms", self.retry_rest_ms), longest);
         bounds.within("read_bytes", self.read_bytes, READ_BYTES);
         bounds.within("reads_in_flight", self.reads_in_flight, AT_ONCE);
         bounds.within("read_memory_bytes", self.read_memory_bytes, BYTES);

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from keyloom._lookups import _array
 from keyloom.exceptions import InvalidError
-from keyloom.kv import AttachedKV, KVStore, LanceKV, MemoryKV
+from keyloom.kv import AttachedKV, KVStore, LanceKV, MemoryKV, OtherKV
 
 
 def by_value(store: Any) -> KVStore:
@@ -28,6 +28,9 @@ def by_value(store: Any) -> KVStore:
     name = store.alias if isinstance(store, AttachedKV) else store.name
     if isinstance(described, MemoryKV):
         return MemoryKV(name, described._rows, described._key)
+    if isinstance(described, OtherKV):
+        kind, place = described.backend_type, described._place
+        return OtherKV(name, kind, place, described._key, described._options)
     if not isinstance(described, LanceKV):
         raise TypeError(f"a {type(described).__name__} cannot be copied")
     options = described._options

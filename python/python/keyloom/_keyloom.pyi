@@ -158,5 +158,13 @@ class Store:
     def lance(name: str, options: str) -> Store: ...
     @staticmethod
     def memory(name: str, rows: Batches, key: Sequence[str]) -> Store: ...
+    @staticmethod
+    def other(
+        name: str,
+        kind: str,
+        place: str,
+        key: Sequence[str] | None,
+        options: dict[str, str],
+    ) -> Store: ...
     @property
     def name(self) -> str: ...

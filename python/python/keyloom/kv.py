@@ -17,7 +17,7 @@ from keyloom.exceptions import InvalidError
 if TYPE_CHECKING:
     from keyloom.session import Session
 
-__all__ = ["AttachedKV", "KVStore", "LanceKV", "MemoryKV", "OnError", "load_kv"]
+__all__ = ["AttachedKV", "KVStore", "LanceKV", "MemoryKV", "OnError", "OtherKV", "load_kv"]
 
 _LANCE_OPTIONS: dict[str, tuple[type, str]] = {
     "version": (int, "a whole number"),
@@ -31,7 +31,7 @@ _LANCE_OPTIONS: dict[str, tuple[type, str]] = {
 
 
 class KVStore(Lookups):
-    """A store as it is described; :func:`load_kv` makes them. Nothing is opened before it is attached,
+    """A store as it is described; :func:`load_kv` and :meth:`other` make them. Nothing is opened before it is attached,
     or asked by itself.
 
     Stores are described by value: they can be pickled, and open again in another process.
@@ -43,6 +43,41 @@ class KVStore(Lookups):
         self._name = name
         self._prepared = {}
         self._opened: tuple[int, _keyloom.OpenStore] | None = None
+
+    @staticmethod
+    def other(
+        kind: str,
+        place: str | Path,
+        *,
+        name: str | None = None,
+        key: str | list[str] | None = None,
+        **options: str | float | bool,
+    ) -> OtherKV:
+        """Describes a store of a kind that the workers know beside those of :func:`load_kv`. They say
+        at attach whether there is such a kind, and which options it has.
+
+        Args:
+            kind: The word for the kind.
+            place: Where it is, as the kind has it: a path or a URI that the workers can open, a host.
+            name: The store's own name; the kind if not given.
+            key: The column that keys are looked up in, or a list of columns that are a key together;
+                without one, what the store declares.
+            **options: What the kind takes, and the bounds that all kinds take: ``batch_keys``,
+                ``requests_in_flight``, ``request_timeout_ms`` and ``max_retries``. Secrets stay on the
+                workers.
+
+        Raises:
+            InvalidError: An option is no text, number or truth, or may be a secret.
+
+        Example:
+            >>> from keyloom.kv import KVStore
+            >>> KVStore.other("redis", "localhost:6379", key="id", batch_keys=100)
+            OtherKV(name='redis', kind='redis', place='localhost:6379')
+        """
+        name = kind if name is None else name
+        keys = [key] if isinstance(key, str) else key
+        texts = {option: _text(name, option, value) for option, value in options.items()}
+        return OtherKV(name, kind, str(place), keys, texts)
 
     def _called(self) -> str:
         return self._name
@@ -122,6 +157,38 @@ class MemoryKV(KVStore):
         return f"MemoryKV(name={self._name!r}, rows={self._rows.num_rows})"
 
 
+class OtherKV(KVStore):
+    """A store of a kind that the workers know by its word."""
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        place: str,
+        key: list[str] | None,
+        options: dict[str, str],
+    ) -> None:
+        super().__init__(name)
+        self.backend_type = kind
+        self._place = place
+        self._key = key
+        self._options = options
+        self._store = _keyloom.Store.other(name, kind, place, key, options)
+
+    def _rust(self) -> _keyloom.Store:
+        return self._store
+
+    def __reduce__(self) -> Any:
+        return (
+            OtherKV,
+            (self._name, self.backend_type, self._place, self._key, self._options),
+        )
+
+    def __repr__(self) -> str:
+        kind = self.backend_type
+        return f"OtherKV(name={self._name!r}, kind={kind!r}, place={self._place!r})"
+
+
 class AttachedKV(Lookups):
     """A store of a session, under an alias. It stays what it was when it was asked for, also if another
     store gets its alias."""
@@ -159,7 +226,7 @@ class AttachedKV(Lookups):
 
     @property
     def backend_type(self) -> str:
-        """``"lance"`` or ``"memory"``."""
+        """``"lance"``, ``"memory"``, or the word for another kind."""
         return self._store.backend_type
 
     @property
@@ -289,6 +356,19 @@ def _memory(name: str, uri: Any, key: Any, initial_data: Any, options: dict[str,
     keys = [key] if isinstance(key, str) else key
     rows, keys = _convert.store_rows(name, initial_data, keys)
     return MemoryKV(name, rows, keys)
+
+
+def _text(name: str, option: str, value: Any) -> str:
+    """An option as job files have it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    # The value may hold a secret.
+    other = type(value).__name__
+    raise InvalidError(
+        f"KV store '{name}': {option} is text, a number, True or False, not a {other}"
+    )
 
 
 def _check(name: str, options: Iterable[str], known: tuple[str, ...]) -> None:

@@ -23,14 +23,14 @@ use arrow::{
 use bytes::Bytes;
 use keyloom_common::{
     BlobId, Error,
-    store::{KeyColumns, MemorySpec, StoreKind},
+    store::{Access, KeyColumns, MemorySpec, StoreKind},
 };
 
 use self::{
-    fixture::{Blobs, Fixture, array, batch, held, ipc, open, values},
+    fixture::{Blobs, Fixture, array, batch, env, held, ipc, open, toy_spec, toy_with, values},
     generate::{Dice, Mood, common_columns, values as generated},
 };
-use super::{Place, StoreEnv, StoreSettings};
+use super::{Place, Request, StoreEnv, StoreSettings};
 
 fn three_columns() -> RecordBatch {
     batch(vec![
@@ -350,6 +350,10 @@ macro_rules! contract {
 contract!(on_memory, super::fixture::memory);
 contract!(on_lance, super::fixture::lance);
 contract!(on_toy, super::fixture::toy);
+contract!(on_toy_in_batches, super::fixture::toy_in_batches);
+contract!(on_toy_in_turn, super::fixture::toy_in_turn);
+contract!(on_toy_with_faults, super::fixture::toy_with_faults);
+contract!(on_toy_kept, super::fixture::toy_kept);
 
 #[tokio::test]
 async fn bad_content_is_an_error() {
@@ -383,4 +387,33 @@ async fn content_with_a_key_twice_is_refused() {
             "store 'alias' cannot be opened: its contents hold the key 1 more than once"
         )
     );
+}
+
+#[tokio::test]
+async fn a_store_of_another_kind_that_fails_is_named() {
+    let fixture = toy_with(three_columns(), "id", &[("fails_every", "1")]).await;
+    let keys = array(Int64Array::from(vec![10]));
+    let request = Request { keys, columns: Vec::new(), access: Access::default() };
+    let error = fixture.store.lookup(request).await.unwrap_err();
+    let expected = "KV store 'alias' cannot be read: request 1 was lost";
+    assert_eq!(error, Error::unavailable(expected));
+}
+
+#[tokio::test]
+async fn options_that_a_kind_does_not_take_are_refused_with_those_that_it_takes() {
+    let check = async |option: &str, value: &str, expected: &str| {
+        let error = open(env(), toy_spec("/none", "id", &[(option, value)])).await.err().unwrap();
+        let expected = format!("store 'own_name' cannot be opened: {expected}");
+        assert_eq!(error, Error::invalid(expected));
+    };
+    check(
+        "rows",
+        "1",
+        "'rows' is no option of a toy store; the options are 'key', 'fails_every', \
+         'keeps_answers', 'keys_at_once', 'batch_keys', 'requests_in_flight', \
+         'request_timeout_ms', 'max_retries'",
+    )
+    .await;
+    check("batch_keys", "0", "batch_keys is a whole number of at least 1, not '0'").await;
+    check("keys_at_once", "0", "keys_at_once is a number of at least 1, not '0'").await;
 }

@@ -16,8 +16,15 @@ pub(crate) trait StoreFactory: fmt::Debug + Send + Sync {
     /// The word by which users name the kind.
     fn kind(&self) -> &'static str;
 
-    /// Opens a store to learn its columns and its newest (or pinned) snapshot. All that its options
-    /// say is checked here.
+    /// The names of the options that its stores take beside those that all do
+    /// ([`super::bounded::asked`]), where they are described as an `OtherSpec`. Others are refused
+    /// before it is asked, and what all take it is not given.
+    fn options(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Opens a store to learn its columns and its newest (or pinned) snapshot. What its options say is
+    /// checked here.
     ///
     /// # Errors
     /// `invalid` if an option is wrong, naming the choices, or if the store cannot be what they say;
@@ -46,6 +53,30 @@ pub(crate) struct Capabilities {
     pub(crate) requests_in_flight: Option<NonZeroUsize>,
     /// How long one request may take.
     pub(crate) deadline: Option<Duration>,
+    /// How often a request is made again that failed though another attempt may help, as far as the
+    /// worker allows. None: never, because the store does so itself, or it is left to the attempts of
+    /// tasks.
+    pub(crate) max_retries: Option<u32>,
+    /// Whether rows that it answered are kept for later requests, because asking it costs more than
+    /// memory does.
+    pub(crate) keeps_answers: bool,
+}
+
+impl Capabilities {
+    /// The same, and no more than others.
+    pub(super) fn within(self, others: Self) -> Self {
+        Self {
+            max_keys: least(self.max_keys, others.max_keys),
+            requests_in_flight: least(self.requests_in_flight, others.requests_in_flight),
+            deadline: least(self.deadline, others.deadline),
+            max_retries: least(self.max_retries, others.max_retries),
+            keeps_answers: self.keeps_answers || others.keeps_answers,
+        }
+    }
+}
+
+fn least<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    one.into_iter().chain(other).min()
 }
 
 /// A store that is open, under no alias yet. It is closed when nobody holds it: what it binds holds it,
@@ -76,4 +107,34 @@ pub(crate) trait OpenStore: fmt::Debug + Send + Sync {
 pub(super) fn no_such(spec: &StoreKind, snapshot: Option<Snapshot>) -> Error {
     let of = snapshot.map_or_else(String::new, |snapshot| format!(" at snapshot {snapshot}"));
     Error::internal(format!("there is no store of the kind {}{of}", spec.word()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smaller_of_two_bounds_holds_and_any_is_smaller_than_none() {
+        let of_kind = Capabilities {
+            max_keys: NonZeroUsize::new(100),
+            requests_in_flight: NonZeroUsize::new(2),
+            max_retries: Some(3),
+            keeps_answers: true,
+            ..Capabilities::default()
+        };
+        let of_user = Capabilities {
+            max_keys: NonZeroUsize::new(10),
+            requests_in_flight: NonZeroUsize::new(5),
+            deadline: Some(Duration::from_secs(1)),
+            ..Capabilities::default()
+        };
+        let expected = Capabilities {
+            max_keys: NonZeroUsize::new(10),
+            requests_in_flight: NonZeroUsize::new(2),
+            deadline: Some(Duration::from_secs(1)),
+            max_retries: Some(3),
+            keeps_answers: true,
+        };
+        assert_eq!((of_kind.within(of_user), of_user.within(of_kind)), (expected, expected));
+    }
 }

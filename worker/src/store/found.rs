@@ -107,11 +107,31 @@ fn spread_places(places: &Places, held: &[bool]) -> Places {
 }
 
 impl Found {
+    /// Makes sure that the answer is whole: so many columns, each with a place for each key.
+    ///
+    /// # Errors
+    /// `internal` if it is not.
+    pub(crate) fn check(&self, columns: usize) -> Result<()> {
+        if self.columns.len() != columns {
+            let given = self.columns.len();
+            return Err(Error::internal(format!("a store answered {given} of {columns} columns")));
+        }
+        let keys = self.held.len();
+        match self.columns.iter().map(|values| values.places.len()).find(|places| *places != keys) {
+            None => Ok(()),
+            Some(places) => Err(Error::internal(format!(
+                "a store answered {places} places of a column for {keys} keys"
+            ))),
+        }
+    }
+
     /// The answer to several requests for the same columns as the answer to one.
     ///
     /// # Errors
-    /// `resource_exhausted` if there are too many arrays to be counted.
+    /// `resource_exhausted` if there are too many arrays to be counted, `internal` if an answer is not
+    /// whole.
     pub fn concat(mut answers: Vec<Self>, columns: usize) -> Result<Self> {
+        answers.iter().try_for_each(|answer| answer.check(columns))?;
         if answers.len() == 1 {
             return Ok(answers.swap_remove(0));
         }

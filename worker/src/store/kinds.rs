@@ -1,8 +1,17 @@
-//! The kinds of stores that a worker knows: one line each.
+//! The kinds of stores that a worker knows, one line each, and how a store finds its own.
 
-use keyloom_common::{Error, Result, store::StoreKind};
+use keyloom_common::{
+    Error, Result,
+    store::{Snapshot, StoreDescription, StoreKind},
+};
 
-use super::{factory::StoreFactory, lance::LanceFactory, memory::MemoryFactory};
+use super::{
+    StoreEnv,
+    bounded::{Bounds, Opened, asked::Asked},
+    factory::StoreFactory,
+    lance::LanceFactory,
+    memory::MemoryFactory,
+};
 
 static KINDS: &[&dyn StoreFactory] = &[
     &LanceFactory,
@@ -11,11 +20,34 @@ static KINDS: &[&dyn StoreFactory] = &[
     &super::toy::ToyFactory,
 ];
 
+/// Opens a store to learn its columns and its newest (or pinned) snapshot.
+///
+/// # Errors
+/// As [`StoreFactory::describe`], and `invalid` if there is no such kind or no such option.
+pub(super) async fn describe(env: &StoreEnv, spec: &StoreKind) -> Result<StoreDescription> {
+    let factory = of(spec)?;
+    let asked = Asked::of(spec, factory.options(), env.patience())?;
+    factory.describe(env, &asked.spec).await
+}
+
+/// Opens a store at exactly this snapshot, within the bounds that it and its user set.
+///
+/// # Errors
+/// As [`StoreFactory::open`], and `invalid` if there is no such kind or no such option.
+pub(super) async fn open(env: &StoreEnv, spec: &StoreKind, snapshot: Snapshot) -> Result<Opened> {
+    let factory = of(spec)?;
+    let asked = Asked::of(spec, factory.options(), env.patience())?;
+    let handle = factory.open(env, &asked.spec, snapshot).await?;
+    let capabilities = handle.capabilities().within(asked.bounds);
+    let bounds = Bounds::of(capabilities, env.patience(), &env.answers);
+    Ok(Opened { handle, bounds })
+}
+
 /// The factory of a store's kind.
 ///
 /// # Errors
 /// `invalid`, with the kinds that there are.
-pub(super) fn of(spec: &StoreKind) -> Result<&'static dyn StoreFactory> {
+fn of(spec: &StoreKind) -> Result<&'static dyn StoreFactory> {
     let word = spec.word();
     KINDS.iter().copied().find(|known| known.kind() == word).ok_or_else(|| {
         let words: Vec<_> = KINDS.iter().map(|known| known.kind()).collect();

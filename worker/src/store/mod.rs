@@ -10,6 +10,7 @@ mod budget;
 mod contract;
 mod factory;
 mod found;
+mod kept;
 mod keys;
 mod kinds;
 pub(crate) mod lance;

@@ -1,6 +1,6 @@
 //! Opens stores, each by the factory of its kind, with what the worker has for all of them.
 //!
-//! What is opened ([`OpenStore`]) knows no alias, because one store may be attached under several.
+//! What is opened ([`Opened`]) knows no alias, because one store may be attached under several.
 //! Binding it to a [`ResolvedStore`] is cheap and gives the [`Store`] that tasks use.
 
 use std::{fmt, sync::Arc};
@@ -16,9 +16,8 @@ use keyloom_common::{
 };
 
 use super::{
-    ReadBudget, Store, StoreSettings,
-    bounded::Bounds,
-    factory::OpenStore,
+    Patience, ReadBudget, Store, StoreSettings,
+    bounded::{Opened, cache::Answers},
     kinds,
     lance::{Caches, LanceEnv, Sessions},
 };
@@ -71,6 +70,8 @@ pub struct StoreEnv {
     pub(crate) lance_caches: Arc<Caches>,
     /// What all reads of datasets may bring at once.
     pub(crate) reads: Arc<ReadBudget>,
+    /// The answers that are kept of stores whose kind wants that.
+    pub(super) answers: Arc<Answers>,
     /// What contents of memory stores take of, and what is kept.
     pub(crate) commons: Commons,
     /// The contents of memory stores.
@@ -94,8 +95,14 @@ impl StoreEnv {
         let lance_sessions = Arc::new(Sessions::new(&settings));
         let lance_caches = Arc::new(Caches::new(&settings, commons.budget()));
         let reads = Arc::new(ReadBudget::new(&settings));
+        let answers = Arc::new(Answers::new(&settings, commons.budget()));
         let commons = commons.clone();
-        Self { settings, lance_sessions, lance_caches, reads, commons, blobs }
+        Self { settings, lance_sessions, lance_caches, reads, answers, commons, blobs }
+    }
+
+    /// How long is waited for stores, and how often they are asked again.
+    pub(super) fn patience(&self) -> Patience {
+        Patience::of(&self.settings)
     }
 
     /// Opens a store to learn its columns and its newest (or pinned) snapshot.
@@ -105,8 +112,8 @@ impl StoreEnv {
     /// what the description says, `store` if it cannot be read, `timeout` if its storage does not
     /// answer. The message names the store.
     pub async fn describe(&self, spec: &StoreSpec) -> Result<StoreDescription> {
-        let described = async { kinds::of(&spec.kind)?.describe(self, &spec.kind).await };
-        described.await.map_err(|error| cannot_open(&spec.name, error))
+        let described = kinds::describe(self, &spec.kind).await;
+        described.map_err(|error| cannot_open(&spec.name, error))
     }
 
     /// Opens a store at exactly the snapshot that the plan names.
@@ -116,9 +123,7 @@ impl StoreEnv {
     /// alias.
     pub async fn open(&self, store: &ResolvedStore) -> Result<Arc<dyn Store>> {
         let (spec, snapshot) = (&store.spec, store.description.snapshot);
-        let handle = self.open_handle(&store.alias, spec, snapshot).await?;
-        let bounds = Bounds::of(handle.capabilities());
-        Ok(bounds.around(handle.bind(store)?))
+        self.open_handle(&store.alias, spec, snapshot).await?.bind(store)
     }
 
     /// As [`StoreEnv::open`]; the message names the store as it is named here.
@@ -127,7 +132,7 @@ impl StoreEnv {
         name: &str,
         spec: &StoreSpec,
         snapshot: Snapshot,
-    ) -> Result<Arc<dyn OpenStore>> {
+    ) -> Result<Opened> {
         let opened = self.open_unnamed(spec, snapshot).await;
         opened.map_err(|error| cannot_open(name, error))
     }
@@ -137,8 +142,8 @@ impl StoreEnv {
         &self,
         spec: &StoreSpec,
         snapshot: Snapshot,
-    ) -> Result<Arc<dyn OpenStore>> {
-        kinds::of(&spec.kind)?.open(self, &spec.kind, snapshot).await
+    ) -> Result<Opened> {
+        kinds::open(self, &spec.kind, snapshot).await
     }
 
     pub(super) fn lance(&self) -> LanceEnv<'_> {

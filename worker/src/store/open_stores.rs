@@ -20,8 +20,7 @@ use keyloom_common::{
 use tokio::sync::OnceCell;
 
 use super::{
-    Store, StoreEnv, StoreSettings, bounded::Bounds, factory::OpenStore, lance::LanceHandle,
-    open::cannot_open,
+    Store, StoreEnv, StoreSettings, bounded::Opened, lance::LanceHandle, open::cannot_open,
 };
 use crate::memory::Keeper;
 
@@ -48,13 +47,6 @@ struct Slot {
     last_use: u64,
 }
 
-/// A store that is open, with the bounds that all who use it share.
-#[derive(Clone, Debug)]
-struct Opened {
-    handle: Arc<dyn OpenStore>,
-    bounds: Bounds,
-}
-
 /// A store that is open, or will be if that succeeds.
 #[derive(Debug, Default)]
 struct Opening {
@@ -70,7 +62,9 @@ impl OpenStores {
         let slots = Arc::<Mutex<Slots>>::default();
         let (stores, caches) = (Arc::downgrade(&slots), Arc::downgrade(&env.lance_caches));
         // What is read again most cheaply goes first.
+        let answers = Arc::downgrade(&env.answers);
         env.commons.add_keeper(caches);
+        env.commons.add_keeper(answers);
         env.commons.add_keeper(stores);
         Self { env, slots }
     }
@@ -81,8 +75,7 @@ impl OpenStores {
     /// As [`StoreEnv::open`].
     pub async fn get(&self, store: &Arc<ResolvedStore>) -> Result<Arc<dyn Store>> {
         let (spec, snapshot) = (&store.spec, store.description.snapshot);
-        let Opened { handle, bounds } = self.handle(&store.alias, spec, snapshot).await?;
-        Ok(bounds.around(handle.bind(store)?))
+        self.handle(&store.alias, spec, snapshot).await?.bind(store)
     }
 
     /// A Lance dataset as a table, opened if it is not open yet.
@@ -154,7 +147,7 @@ fn key(spec: &StoreSpec, snapshot: Snapshot) -> Key {
 
 impl Opening {
     /// The handle, by this way if it is not there and nobody is on the way already.
-    async fn open(&self, open: impl Future<Output = Result<Arc<dyn OpenStore>>>) -> Result<Opened> {
+    async fn open(&self, open: impl Future<Output = Result<Opened>>) -> Result<Opened> {
         let known = self.with_silences(|(count, _)| *count);
         let opened = async {
             let silence =
@@ -171,9 +164,7 @@ impl Opening {
                     *last = Some(error.clone());
                 });
             }
-            let handle = opened?;
-            let bounds = Bounds::of(handle.capabilities());
-            Ok(Opened { handle, bounds })
+            opened
         };
         self.handle.get_or_try_init(|| opened).await.cloned()
     }

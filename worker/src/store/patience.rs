@@ -22,6 +22,10 @@ pub(crate) struct Patience {
     pub(crate) attempts: u32,
     /// How long all that is asked may stay unanswered.
     pub(crate) answer: Duration,
+    /// How long a store rests that failed, before it is asked again; doubled each time.
+    pub(crate) rest: Duration,
+    /// The longest such rest.
+    pub(crate) longest_rest: Duration,
 }
 
 impl Patience {
@@ -31,6 +35,8 @@ impl Patience {
             request: time(settings.request_timeout_ms),
             attempts: settings.request_attempts.max(1),
             answer: time(settings.answer_timeout_ms),
+            rest: time(settings.retry_rest_ms),
+            longest_rest: time(settings.retry_rest_max_ms),
         }
     }
 
@@ -42,6 +48,11 @@ impl Patience {
     /// How often a request is made again.
     pub(crate) fn retries(&self) -> u32 {
         self.attempts - 1
+    }
+
+    /// How long the rest is after so many retries were in vain.
+    pub(crate) fn rest_after(&self, retries: u32) -> Duration {
+        self.rest.saturating_mul(2_u32.saturating_pow(retries)).min(self.longest_rest)
     }
 
     /// How long connecting may take.
@@ -78,7 +89,7 @@ impl Patience {
 }
 
 /// A time as a person would say it.
-fn shown(time: Duration) -> String {
+pub(super) fn shown(time: Duration) -> String {
     let ms = time.as_millis();
     if ms.is_multiple_of(1_000) { format!("{} s", ms / 1_000) } else { format!("{ms} ms") }
 }
@@ -99,15 +110,34 @@ mod tests {
     }
 
     #[test]
+    fn rests_double_up_to_the_longest() {
+        let settings = StoreSettings {
+            retry_rest_ms: 100,
+            retry_rest_max_ms: 1_000,
+            ..StoreSettings::default()
+        };
+        let rests = [0, 1, 3, 4, 40].map(|retries| Patience::of(&settings).rest_after(retries));
+        assert_eq!(rests.map(|rest| rest.as_millis()), [100, 200, 800, 1_000, 1_000]);
+    }
+
+    #[test]
     fn nothing_counts_as_the_least() {
         let settings = StoreSettings {
             request_timeout_ms: 0,
             request_attempts: 0,
             answer_timeout_ms: 0,
+            retry_rest_ms: 0,
+            retry_rest_max_ms: 0,
             ..StoreSettings::default()
         };
         let least = Duration::from_millis(1);
-        let expected = Patience { request: least, attempts: 1, answer: least };
+        let expected = Patience {
+            request: least,
+            attempts: 1,
+            answer: least,
+            rest: least,
+            longest_rest: least,
+        };
         assert_eq!(Patience::of(&settings), expected);
         assert_eq!(expected.retries(), 0);
     }

@@ -51,7 +51,8 @@ pub struct StoreSettings {
     /// How long a request to remote storage may bring nothing, in milliseconds, before it is made
     /// again (default 10 s). A storage profile may say otherwise, but `answer_timeout_ms` holds.
     pub request_timeout_ms: u64,
-    /// How often a request to remote storage is made until it fails (default 4).
+    /// How often a request to remote storage is made until it fails (default 4). A store's
+    /// `max_retries` allows no more.
     pub request_attempts: u32,
     /// How long a store, or the storage of an input, may leave all that it is asked unanswered, in
     /// milliseconds (default 20 s). Then what waits for it fails by its name, and its task is tried
@@ -59,6 +60,15 @@ pub struct StoreSettings {
     /// the defaults these are 4 × 20 s and the rests between, or 7 × 20 s where tasks take turns on
     /// the slots. Attaching has 240 s for the same attempts (twice `call_timeout_ms`).
     pub answer_timeout_ms: u64,
+    /// How long a request that failed rests before a store of another kind than Lance is asked
+    /// again, in milliseconds; doubled each time. At most `retry_rest_max_ms`. Default 100.
+    pub retry_rest_ms: u64,
+    /// The longest such rest, in milliseconds. Default 5 s.
+    pub retry_rest_max_ms: u64,
+    /// The most bytes of answers, of all stores together whose kind asks for that, that are kept in
+    /// memory for later requests for the same keys (default 256 MiB), as far as the worker's
+    /// `memory_bytes` leave them.
+    pub answer_cache_bytes: u64,
     /// Storage options (endpoint, region, credentials, …) by the name under which stores ask for
     /// them (default none).
     pub storage_profiles: HashMap<String, HashMap<String, String>>,
@@ -90,6 +100,9 @@ impl Default for StoreSettings {
             request_timeout_ms: 10_000,
             request_attempts: 4,
             answer_timeout_ms: 20_000,
+            retry_rest_ms: 100,
+            retry_rest_max_ms: 5_000,
+            answer_cache_bytes: 256 << 20,
             storage_profiles: HashMap::new(),
         }
     }
@@ -112,6 +125,9 @@ impl fmt::Debug for StoreSettings {
             .field("request_timeout_ms", &self.request_timeout_ms)
             .field("request_attempts", &self.request_attempts)
             .field("answer_timeout_ms", &self.answer_timeout_ms)
+            .field("retry_rest_ms", &self.retry_rest_ms)
+            .field("retry_rest_max_ms", &self.retry_rest_max_ms)
+            .field("answer_cache_bytes", &self.answer_cache_bytes)
             .field("storage_profiles", &self.profile_names())
             .finish()
     }

@@ -143,7 +143,9 @@ async fn what_cannot_be_described_is_named(session: &TestSession) -> Result<()> 
     check(&[&items, "n"], "'n' is no part of").await?;
     check(&[&format!("lance:{lance}?kye=id")], "'kye' is no option").await?;
     check(&[&format!("lance:{lance}?key=nix")], "key column 'nix' not found").await?;
-    check(&[&format!("memory:{memory}")], "needs key").await
+    check(&[&format!("memory:{memory}")], "needs key").await?;
+    let kinds = "'redis' is no kind of store; the kinds are lance, memory";
+    check(&["redis:localhost:6379?key=id&batch_keys=100"], kinds).await
 }
 
 async fn plans_are_text_or_json(session: &TestSession) -> Result<()> {

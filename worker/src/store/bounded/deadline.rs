@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use keyloom_common::{Error, Result};
 use tokio::time::timeout;
 
-use crate::store::{Found, Request, Store};
+use crate::store::{Found, Request, Store, patience::shown};
 
 /// A store whose requests fail, so that another attempt may be made, if they are not answered in time.
 #[derive(Debug)]
@@ -30,6 +30,10 @@ impl Store for Deadline {
 
 impl Deadline {
     fn silent(&self) -> Error {
-        Error::timeout(format!("the store did not answer within {:?}", self.time))
+        Error::timeout(format!(
+            "no answer in {}, the least of the store's request_timeout_ms, what its kind allows, and \
+             the worker's store.answer_timeout_ms",
+            shown(self.time)
+        ))
     }
 }

@@ -107,19 +107,58 @@ pub(super) async fn memory(rows: RecordBatch, key: &str) -> Fixture {
     Fixture { store, schema: resolved.schema().clone(), _dir: None }
 }
 
-/// The same in a file, asked for two keys at a time.
+/// The same in a file, of which the kind says that it takes two keys at a time.
 pub(super) async fn toy(rows: RecordBatch, key: &str) -> Fixture {
+    toy_with(rows, key, &[("keys_at_once", "2")]).await
+}
+
+/// The same, of which the user says so.
+pub(super) async fn toy_in_batches(rows: RecordBatch, key: &str) -> Fixture {
+    toy_with(rows, key, &[("keys_at_once", "1000"), ("batch_keys", "2")]).await
+}
+
+/// The same, one request after the other.
+pub(super) async fn toy_in_turn(rows: RecordBatch, key: &str) -> Fixture {
+    toy_with(rows, key, &[("keys_at_once", "100"), ("requests_in_flight", "1")]).await
+}
+
+/// The same, of which every third request fails.
+pub(super) async fn toy_with_faults(rows: RecordBatch, key: &str) -> Fixture {
+    let faults = [("fails_every", "3"), ("max_retries", "100")];
+    toy_with(rows, key, &[&faults[..], &[("keys_at_once", "2")]].concat()).await
+}
+
+/// The same with the answers kept: asked again, it answers from memory as it did before.
+pub(super) async fn toy_kept(rows: RecordBatch, key: &str) -> Fixture {
+    let options = [("keys_at_once", "100"), ("keeps_answers", "")];
+    let Fixture { store, schema, _dir } = toy_with(rows, key, &options).await;
+    Fixture { store: Arc::new(Twice(store)), schema, _dir }
+}
+
+pub(super) async fn toy_with(rows: RecordBatch, key: &str, options: &[(&str, &str)]) -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("rows.arrow");
     std::fs::write(&file, ipc(&rows)).unwrap();
-    let kind = StoreKind::Other(OtherSpec {
-        kind: "toy".to_owned(),
-        place: file.to_string_lossy().into_owned(),
-        key: Some(StoreKey::parse(key.split(',')).unwrap()),
-        options: [("keys_at_once".to_owned(), "2".to_owned())].into(),
-    });
-    let (resolved, store) = open(env(), kind).await.unwrap();
+    let kind = toy_spec(&file.to_string_lossy(), key, options);
+    let settings = StoreSettings {
+        request_attempts: 100,
+        retry_rest_ms: 1,
+        retry_rest_max_ms: 1,
+        ..Default::default()
+    };
+    let env = StoreEnv::new(settings, Arc::new(Blobs::default()));
+    let (resolved, store) = open(env, kind).await.unwrap();
     Fixture { store, schema: resolved.schema().clone(), _dir: Some(dir) }
+}
+
+pub(super) fn toy_spec(file: &str, key: &str, options: &[(&str, &str)]) -> StoreKind {
+    let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    StoreKind::Other(OtherSpec {
+        kind: "toy".to_owned(),
+        place: file.to_owned(),
+        key: Some(StoreKey::parse(key.split(',')).unwrap()),
+        options: options.collect(),
+    })
 }
 
 pub(super) async fn lance(rows: RecordBatch, key: &str) -> Fixture {
@@ -223,6 +262,23 @@ impl Store for EveryPath {
 
     async fn row_bytes(&self, columns: &[usize]) -> Result<u64> {
         self.0[0].1.row_bytes(columns).await
+    }
+}
+
+/// A store that is asked twice. Both answers must agree.
+#[derive(Debug)]
+struct Twice(Arc<dyn Store>);
+
+#[async_trait]
+impl Store for Twice {
+    async fn lookup(&self, request: Request) -> Result<Found> {
+        let first = self.0.lookup(request.clone()).await?;
+        assert_same(&first, &self.0.lookup(request).await?, "asked again");
+        Ok(first)
+    }
+
+    async fn row_bytes(&self, columns: &[usize]) -> Result<u64> {
+        self.0.row_bytes(columns).await
     }
 }
 

@@ -145,8 +145,8 @@ async fn open(spec: LanceSpec) -> Result<Arc<dyn Store>> {
 /// The open dataset below a store.
 async fn open_handle(env: &StoreEnv, resolved: &ResolvedStore) -> Arc<LanceHandle> {
     let (spec, snapshot) = (&resolved.spec, resolved.description.snapshot);
-    let handle = env.open_handle(&resolved.alias, spec, snapshot).await.unwrap();
-    handle.into_any().downcast().unwrap()
+    let opened = env.open_handle(&resolved.alias, spec, snapshot).await.unwrap();
+    opened.handle.into_any().downcast().unwrap()
 }
 
 async fn open_error(spec: LanceSpec) -> Error {

@@ -1,5 +1,6 @@
 //! A kind of store to test with, which only its folder and its line in [`super::kinds`] know: the rows
-//! of an Arrow IPC file where the worker finds it, a few keys at a time.
+//! of an Arrow IPC file where the worker finds it, a few keys at a time and, if it is told so, with
+//! faults.
 
 use std::{any::Any, num::NonZeroUsize, sync::Arc};
 
@@ -15,6 +16,7 @@ use keyloom_common::{
 
 use super::{
     Found, Request, Store, StoreEnv,
+    bounded::faults::{Faults, Faulty},
     factory::{Capabilities, OpenStore, StoreFactory, no_such},
     memory::MemoryStore,
 };
@@ -27,7 +29,16 @@ pub(super) struct ToyFactory;
 struct Toy {
     schema: SchemaRef,
     rows: MemoryStore,
+    says: Says,
+}
+
+/// What the options say.
+#[derive(Clone, Copy, Debug)]
+struct Says {
     keys_at_once: NonZeroUsize,
+    /// Of so many requests one fails.
+    fails_every: Option<NonZeroUsize>,
+    keeps_answers: bool,
 }
 
 #[async_trait]
@@ -36,9 +47,13 @@ impl StoreFactory for ToyFactory {
         "toy"
     }
 
+    fn options(&self) -> &'static [&'static str] {
+        &["fails_every", "keeps_answers", "keys_at_once"]
+    }
+
     async fn describe(&self, _: &StoreEnv, spec: &StoreKind) -> Result<StoreDescription> {
         let toy = of(spec)?;
-        keys_at_once(toy)?;
+        Says::of(toy)?;
         let bytes = read(toy)?;
         let snapshot = snapshot(&bytes);
         let schema = MemoryStore::read_schema(bytes).await?;
@@ -62,7 +77,7 @@ impl StoreFactory for ToyFactory {
         let schema = MemoryStore::read_schema(bytes.clone()).await?;
         let room = env.commons.reserve();
         let rows = MemoryStore::open(BlobId::of(&bytes), bytes, key, room).await?;
-        Ok(Arc::new(Toy { schema, rows, keys_at_once: keys_at_once(toy)? }))
+        Ok(Arc::new(Toy { schema, rows, says: Says::of(toy)? }))
     }
 }
 
@@ -71,11 +86,13 @@ impl OpenStore for Toy {
         if self.schema.fields() != store.schema().fields() {
             return Err(Error::invalid("it has other columns than when the query was planned"));
         }
-        Ok(self)
+        let every = self.says.fails_every;
+        Ok(Arc::new(Faulty::new(self, Faults { every, ..Faults::default() })))
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { max_keys: Some(self.keys_at_once), ..Capabilities::default() }
+        let Says { keys_at_once, keeps_answers, .. } = self.says;
+        Capabilities { max_keys: Some(keys_at_once), keeps_answers, ..Capabilities::default() }
     }
 
     fn content_bytes(&self) -> u64 {
@@ -105,16 +122,22 @@ fn of(spec: &StoreKind) -> Result<&OtherSpec> {
     }
 }
 
-fn keys_at_once(toy: &OtherSpec) -> Result<NonZeroUsize> {
-    if let Some(name) = toy.options.keys().find(|name| *name != "keys_at_once") {
-        return Err(Error::invalid(format!(
-            "'{name}' is no option of a toy store; the options are 'key', 'keys_at_once'"
-        )));
+impl Says {
+    fn of(toy: &OtherSpec) -> Result<Self> {
+        Ok(Self {
+            keys_at_once: number(toy, "keys_at_once")?.unwrap_or(NonZeroUsize::MIN),
+            fails_every: number(toy, "fails_every")?,
+            keeps_answers: toy.options.contains_key("keeps_answers"),
+        })
     }
-    let Some(text) = toy.options.get("keys_at_once") else { return Ok(NonZeroUsize::MIN) };
-    text.parse().map_err(|_| {
-        Error::invalid(format!("keys_at_once is a number of at least 1, not '{text}'"))
-    })
+}
+
+fn number(toy: &OtherSpec, name: &str) -> Result<Option<NonZeroUsize>> {
+    let number = toy.options.get(name).map(|text| {
+        let not = |_| Error::invalid(format!("{name} is a number of at least 1, not '{text}'"));
+        text.parse::<NonZeroUsize>().map_err(not)
+    });
+    number.transpose()
 }
 
 fn read(toy: &OtherSpec) -> Result<Bytes> {

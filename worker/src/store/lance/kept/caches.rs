@@ -18,15 +18,15 @@ use lance::{cache::LanceCache, dataset::fragment::FragmentReader};
 use lance_file::reader::FileReader;
 use quick_cache::sync::Cache;
 
-use super::{
-    cache::KeptCache,
-    room::{ColumnName, Room},
-};
+use super::room::{ColumnName, Room};
 use crate::store::lance::{
     keys::{coder::Coder, run::RunMap, runs::Runs},
     values::widths::Varying,
 };
-use crate::{memory::Keeper, store::StoreSettings};
+use crate::{
+    memory::Keeper,
+    store::{StoreSettings, kept::KeptCache},
+};
 
 /// The fewest fragments of columns of which it is kept what values weigh: in some hundred bytes each.
 const LEARNT_WIDTHS: usize = 1 << 16;

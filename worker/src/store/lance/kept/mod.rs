@@ -1,7 +1,6 @@
-//! What a worker keeps of datasets between requests: [`caches`], as long as nobody else needs the memory
-//! ([`cache`]), where columns share the [`room`], and in [`sessions`] what Lance keeps by itself.
+//! What a worker keeps of datasets between requests: [`caches`], as long as nobody else needs the
+//! memory, where columns share the [`room`], and in [`sessions`] what Lance keeps by itself.
 
-pub(super) mod cache;
 pub(super) mod caches;
 pub(super) mod room;
 pub(super) mod sessions;

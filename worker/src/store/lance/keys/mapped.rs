@@ -14,10 +14,8 @@ use super::{
 };
 use crate::store::{
     Fetched,
-    lance::{
-        kept::{cache::Kept, caches::FileColumn},
-        tasks,
-    },
+    kept::Kept,
+    lance::{kept::caches::FileColumn, tasks},
 };
 
 /// The most searches in maps that are made without tasks of their own: about a millisecond's work.

@@ -15,7 +15,7 @@ use crate::memory::resize;
 
 /// Values by their names.
 #[derive(Debug)]
-pub(in crate::store::lance) struct KeptCache<K, T> {
+pub(super) struct KeptCache<K, T> {
     cache: Cache<K, Arc<Kept<T>>, Bytes>,
     most: u64,
     memory: MemoryBudget,
@@ -23,7 +23,7 @@ pub(in crate::store::lance) struct KeptCache<K, T> {
 
 /// A value, and the memory that it takes while anybody has it.
 #[derive(Debug)]
-pub(in crate::store::lance) struct Kept<T> {
+pub(super) struct Kept<T> {
     value: T,
     room: Reserved,
 }
@@ -39,7 +39,7 @@ impl<K, T> Weighter<K, Arc<Kept<T>>> for Bytes {
 
 impl<T> Kept<T> {
     /// A value of so many bytes, in room that was made for about as many.
-    pub(in crate::store::lance) fn new(value: T, bytes: u64, room: Reserved) -> Arc<Self> {
+    pub(super) fn new(value: T, bytes: u64, room: Reserved) -> Arc<Self> {
         // What weighs nothing is never evicted.
         resize(&room, bytes.max(1));
         Arc::new(Self { value, room })
@@ -56,7 +56,7 @@ impl<T> Deref for Kept<T> {
 
 impl<K: Clone + Eq + Hash, T> KeptCache<K, T> {
     /// Keeps at most so many bytes, in values of about so many.
-    pub(in crate::store::lance) fn new(most: u64, value_bytes: u64, memory: &MemoryBudget) -> Self {
+    pub(super) fn new(most: u64, value_bytes: u64, memory: &MemoryBudget) -> Self {
         let most = most.min(memory.bytes());
         let items = (most / value_bytes.max(1)).clamp(64, 1 << 16) as usize;
         let mut options = OptionsBuilder::new();
@@ -70,17 +70,24 @@ impl<K: Clone + Eq + Hash, T> KeptCache<K, T> {
     }
 
     /// A value that is kept.
-    pub(in crate::store::lance) fn get(&self, name: &K) -> Option<Arc<Kept<T>>> {
+    pub(super) fn get(&self, name: &K) -> Option<Arc<Kept<T>>> {
         self.cache.get(name)
     }
 
+    /// Keeps a value of so many bytes, if there is room.
+    pub(super) fn put(&self, name: K, value: T, bytes: u64) {
+        if let Some(room) = self.room(bytes) {
+            self.cache.insert(name, Kept::new(value, bytes, room));
+        }
+    }
+
     /// Keeps a value no longer.
-    pub(in crate::store::lance) fn remove(&self, name: &K) {
+    pub(super) fn remove(&self, name: &K) {
         self.cache.remove(name);
     }
 
     /// A value, made and kept unless it is kept already. Nobody else makes it meanwhile.
-    pub(in crate::store::lance) fn get_or_make(
+    pub(super) fn get_or_make(
         &self,
         name: &K,
         make: impl Future<Output = Result<Arc<Kept<T>>>>,
@@ -89,7 +96,7 @@ impl<K: Clone + Eq + Hash, T> KeptCache<K, T> {
     }
 
     /// A value of about so many bytes, made unless it is kept, and kept then if there is room.
-    pub(in crate::store::lance) async fn get_or_pass(
+    pub(super) async fn get_or_pass(
         &self,
         name: &K,
         bytes: u64,
@@ -116,27 +123,27 @@ impl<K: Clone + Eq + Hash, T> KeptCache<K, T> {
     }
 
     /// The most bytes that it may keep.
-    pub(in crate::store::lance) fn most(&self) -> u64 {
+    pub(super) fn most(&self) -> u64 {
         self.most
     }
 
     /// The bytes that it keeps.
-    pub(in crate::store::lance) fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         self.cache.weight()
     }
 
     /// The most that it could keep now, as far as others leave it memory.
-    pub(in crate::store::lance) fn there_is(&self) -> u64 {
+    pub(super) fn there_is(&self) -> u64 {
         self.most.min(self.memory.used().saturating_add(self.memory.free()))
     }
 
     /// Room that may not be free.
-    pub(in crate::store::lance) fn force(&self, bytes: u64) -> Reserved {
+    pub(super) fn force(&self, bytes: u64) -> Reserved {
         self.memory.force(bytes)
     }
 
     /// Room for another value, in place of others if need be. None if there is none.
-    pub(in crate::store::lance) fn room(&self, bytes: u64) -> Option<Reserved> {
+    pub(super) fn room(&self, bytes: u64) -> Option<Reserved> {
         if bytes > self.most {
             return None;
         }
@@ -148,7 +155,7 @@ impl<K: Clone + Eq + Hash, T> KeptCache<K, T> {
     }
 
     /// Lets go of about so many bytes.
-    pub(in crate::store::lance) fn let_go(&self, bytes: u64) {
+    pub(super) fn let_go(&self, bytes: u64) {
         let kept = self.bytes();
         if kept == 0 || bytes == 0 {
             return;
@@ -162,7 +169,7 @@ impl<K: Clone + Eq + Hash, T> KeptCache<K, T> {
 
     /// How many values there are.
     #[cfg(test)]
-    pub(in crate::store::lance) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.cache.len()
     }
 }
@@ -230,6 +237,20 @@ mod tests {
         others.try_grow(20 * MIB).unwrap();
         keep(&cache, 1).await;
         assert_eq!(state(&cache, &memory), (0, 95));
+    }
+
+    #[test]
+    fn what_is_put_takes_the_place_of_what_was_there_before() {
+        let (memory, cache) = half();
+        cache.put(1, 1, BYTES);
+        cache.put(1, 2, BYTES);
+        cache.put(2, 3, 51 * MIB);
+        assert_eq!(cache.get(&1).as_deref().map(Deref::deref), Some(&2));
+        assert_eq!((cache.get(&2).is_none(), state(&cache, &memory)), (true, (1, 10)));
+        for number in 3..20 {
+            cache.put(number, number, BYTES);
+        }
+        assert_eq!(state(&cache, &memory), (5, 50));
     }
 
     #[tokio::test]
