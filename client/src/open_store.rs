@@ -160,5 +160,6 @@ fn fetch(call: &KvCall) -> Fetch {
         batch_size: call.batch_size(),
         access: Access::default(),
         reason: None,
+        key_set: None,
     }
 }

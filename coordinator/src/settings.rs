@@ -92,6 +92,10 @@ pub struct Settings {
     pub row_slices: usize,
     /// The most bytes of the coordinator's own rows that are sent to a task. Default 16 MiB.
     pub slice_bytes: usize,
+    /// The most bytes of a job's keys that are collected before its lookups, so that a store much
+    /// larger than the job is read once for them. With more, workers make maps of all the store's
+    /// keys; 0 for that in any case. Default 256 MiB.
+    pub max_key_set_bytes: u64,
     /// How many bytes of answers make a task, by the figures of the stores. Default 32 MiB.
     pub answer_bytes: u64,
     /// The most tasks that one partition is cut into by its answers. Default 64.
@@ -137,6 +141,7 @@ impl Default for Settings {
             slice_rows: 32_768,
             row_slices: 8,
             slice_bytes: 16 << 20,
+            max_key_set_bytes: 256 << 20,
             answer_bytes: 32 << 20,
             answer_slices: 64,
         }

@@ -68,6 +68,7 @@ impl Settings {
         bounds.within("slice_rows", self.slice_rows, ROWS);
         bounds.within("row_slices", self.row_slices, COUNT);
         bounds.within("slice_bytes", self.slice_bytes, BYTES);
+        bounds.within("max_key_set_bytes", self.max_key_set_bytes, KEPT_BYTES);
         bounds.within("answer_bytes", self.answer_bytes, BYTES);
         bounds.within("answer_slices", self.answer_slices, COUNT);
     }

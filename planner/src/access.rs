@@ -2,7 +2,7 @@
 
 use keyloom_common::store::{
     Access, Figures, ForcedAccess, KEY_MAP_BYTES_A_ROW, KeyIndex, KeyPath, RowPath, StoreKey,
-    cost::{Keys, Storage, prefers_index},
+    cost::{Keys, Storage, prefers_index, prefers_key_set},
 };
 
 /// What is known of a fetch when its way is chosen.
@@ -24,6 +24,8 @@ pub(crate) struct Question<'a> {
     pub(crate) keys: Option<u64>,
     /// The most keys of one request.
     pub(crate) keys_at_once: u64,
+    /// Whether the job can collect all keys before it looks them up.
+    pub(crate) has_key_set: bool,
 }
 
 /// A way, and the figures that decided for it.
@@ -72,6 +74,9 @@ impl Question<'_> {
         let few = |keys| prefers_index(keys, rows, self.unindexed_rows());
         match (self.key_index(), self.keys) {
             (Some(_), Some(keys)) if few(keys) => (KeyPath::Btree, None),
+            (_, Some(keys)) if self.has_key_set && prefers_key_set(keys, rows) => {
+                (KeyPath::Scan, Some("keys collected first".to_owned()))
+            }
             _ => (KeyPath::Map, None),
         }
     }

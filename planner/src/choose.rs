@@ -20,6 +20,7 @@ use keyloom_common::{
 use crate::{
     access::{Choice, Question, choose},
     estimate,
+    key_sets::has_key_set,
 };
 
 /// The most keys that workers look up together: those of a task, of the default size.
@@ -61,8 +62,11 @@ pub fn choose_access(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPl
         };
         let rows = estimate::rows(lookup.input());
         let mut waves = lookup.waves().to_vec();
-        for fetch in waves.iter_mut().flat_map(|wave| &mut wave.fetches) {
-            set_access(fetch, rows);
+        for (index, wave) in waves.iter_mut().enumerate() {
+            for fetch in &mut wave.fetches {
+                let has_key_set = index == 0 && has_key_set(fetch, lookup.input());
+                choose_ways(fetch, rows, has_key_set);
+            }
         }
         let lookup = KvLookupExec::try_new(Arc::clone(lookup.input()), waves)?;
         Ok(Transformed::yes(Arc::new(lookup) as Arc<dyn ExecutionPlan>))
@@ -77,11 +81,17 @@ fn keys_at_once(fetch: &Fetch) -> u64 {
     }
 }
 
-/// Chooses the way of one fetch, of which so many rows are expected.
+/// Chooses the way of one fetch, of which so many rows are expected, outside a plan.
+pub fn set_access(fetch: &mut Fetch, rows: Option<u64>) {
+    choose_ways(fetch, rows, false);
+}
+
+/// Chooses the way of one fetch, of which so many rows are expected, and whose keys can be
+/// collected before or cannot.
 ///
 /// A list of keys counts as one: that is the least that it is likely to hold, and workers turn from
 /// takes to scans when there are many more.
-pub fn set_access(fetch: &mut Fetch, rows: Option<u64>) {
+fn choose_ways(fetch: &mut Fetch, rows: Option<u64>, has_key_set: bool) {
     let guarded = fetch.calls.iter().all(|call| call.guard.is_some());
     let keys = if guarded { rows.map(estimate::passing) } else { rows };
     let store = Arc::clone(&fetch.store);
@@ -102,6 +112,7 @@ pub fn set_access(fetch: &mut Fetch, rows: Option<u64>) {
         compared: compared.collect(),
         keys,
         keys_at_once: keys_at_once(fetch),
+        has_key_set,
     });
     fetch.access = access;
     fetch.reason = Some(reason);

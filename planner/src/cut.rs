@@ -30,7 +30,8 @@ use keyloom_common::{
 };
 
 use crate::{
-    fragment::{Fragment, Reading, Source},
+    fragment::{Fragment, KeySet, Reading, Source},
+    key_sets::key_sets,
     slice::{Grain, chains},
 };
 
@@ -121,7 +122,7 @@ impl Cutter<'_> {
         let leaf: Arc<dyn ExecutionPlan> =
             Arc::new(FrameScanExec::try_new(vec![FramePartition::NONE], schema, None)?);
         let fragment = replace_input(plan, lookup, leaf)?;
-        Ok(self.remote(fragment, Source::Rows(input), Reading::Ordered))
+        Ok(self.remote(fragment, Source::Rows(input), Reading::Ordered, Vec::new()))
     }
 
     fn sliced(
@@ -130,7 +131,11 @@ impl Cutter<'_> {
         reading: Reading,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let chains = chains(&fragment, self.grain)?;
-        Ok(self.remote(fragment, Source::Slices(chains.into()), reading))
+        let mut key_sets = key_sets(&fragment)?;
+        for key_set in &mut key_sets {
+            key_set.keys = self.single(Arc::clone(&key_set.keys))?;
+        }
+        Ok(self.remote(fragment, Source::Slices(chains.into()), reading, key_sets))
     }
 
     fn remote(
@@ -138,10 +143,11 @@ impl Cutter<'_> {
         plan: Arc<dyn ExecutionPlan>,
         source: Source,
         reading: Reading,
+        key_sets: Vec<KeySet>,
     ) -> Arc<dyn ExecutionPlan> {
         let stage = self.stages;
         self.stages += 1;
-        self.gather.remote(Fragment { stage, plan, source, reading })
+        self.gather.remote(Fragment { stage, plan, source, reading, key_sets })
     }
 }
 
@@ -172,7 +178,7 @@ fn replace_input(
 }
 
 /// Whether workers can run the plan partition by partition, each on its own slice.
-fn is_fragment(plan: &Arc<dyn ExecutionPlan>) -> bool {
+pub(crate) fn is_fragment(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let local = if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
         *aggregate.mode() == AggregateMode::Partial
     } else if let Some(sort) = plan.downcast_ref::<SortExec>() {

@@ -17,6 +17,19 @@ pub struct Fragment {
     pub source: Source,
     /// How their rows are read.
     pub reading: Reading,
+    /// What collects the keys of its fetches, before its tasks run.
+    pub key_sets: Vec<KeySet>,
+}
+
+/// All keys of a fetch.
+#[derive(Clone, Debug)]
+pub struct KeySet {
+    /// The place of the lookup among the nodes of the fragment, in pre-order.
+    pub place: usize,
+    /// Which one of the fetches of its first wave.
+    pub fetch: usize,
+    /// Each key once, as rows of one column.
+    pub keys: Arc<dyn ExecutionPlan>,
 }
 
 /// Where a fragment's tasks find their input.

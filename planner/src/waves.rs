@@ -88,5 +88,6 @@ fn fetch(hoister: &Hoister, group: &[usize], position: &[usize]) -> Result<Fetch
         batch_size: group.iter().filter_map(|&index| hoister.calls()[index].batch_size).min(),
         access: Access::default(),
         reason: None,
+        key_set: None,
     })
 }

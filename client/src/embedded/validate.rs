@@ -53,17 +53,19 @@ mod tests {
     use super::*;
 
     /// Settings whose documentation says what 0 means.
-    const MAY_BE_ZERO: [&str; 15] = [
+    const MAY_BE_ZERO: [&str; 17] = [
         "coordinator.gather_disk_bytes",
         "coordinator.gather_memory_bytes",
         "coordinator.gather_wait_ms",
         "coordinator.keep_freed_bytes",
+        "coordinator.max_key_set_bytes",
         "coordinator.plan_threads",
         "coordinator.scheduler.retry_backoff_ms",
         "coordinator.scheduler.retry_elsewhere_ms",
         "worker.drain_timeout_ms",
         "worker.keep_freed_bytes",
         "worker.lookup.missing_keys_named",
+        "worker.store.answer_cache_bytes",
         "worker.store.column_cache_bytes",
         "worker.store.lance_index_cache_bytes",
         "worker.store.lance_metadata_cache_bytes",

@@ -250,7 +250,7 @@ pub(crate) fn list_item(answer: DataType) -> FieldRef {
 }
 
 /// The element of a type that is a list.
-pub(crate) fn list_element(data_type: &DataType) -> Option<&FieldRef> {
+pub fn list_element(data_type: &DataType) -> Option<&FieldRef> {
     match data_type {
         DataType::List(element)
         | DataType::LargeList(element)

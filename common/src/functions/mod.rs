@@ -11,9 +11,10 @@ mod field;
 mod marker;
 mod octet_length;
 
+pub use call::list_element;
+pub(crate) use call::list_item;
 pub use call::row_fields;
 pub use call::{CallOptions, DEFAULT_BATCH_SIZE, Function, KvCall, OnError};
-pub(crate) use call::{list_element, list_item};
 pub use conditional::{CHOOSE, Conditional, MOST_NESTED_CASES, keep_name, keep_nested_cases};
 pub(crate) use conditional::{ConditionalFunction, as_function, as_lazy};
 pub use field::{GET_FIELD, GetField};

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Answer, Call, Fetch, KvLookupExec, Wave};
 use crate::{
+    BlobId,
     error::Result,
     plan::{decode_expr, encode_expr},
     rpc::bincode,
@@ -30,6 +31,7 @@ struct FetchNode {
     batch_size: Option<std::num::NonZeroUsize>,
     access: Access,
     reason: Option<String>,
+    key_set: Option<BlobId>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -53,6 +55,7 @@ pub(crate) fn encode(exec: &KvLookupExec, codec: &dyn PhysicalExtensionCodec) ->
             batch_size: fetch.batch_size,
             access: fetch.access,
             reason: fetch.reason.clone(),
+            key_set: fetch.key_set,
         })
     };
     let waves = exec
@@ -98,6 +101,7 @@ fn decode_wave(
             batch_size: fetch.batch_size,
             access: fetch.access,
             reason: fetch.reason,
+            key_set: fetch.key_set,
         })
     };
     Ok(Wave { fetches: fetches.into_iter().map(fetch).collect::<Result<_>>()? })

@@ -7,6 +7,7 @@ use datafusion::physical_expr::{PhysicalExpr, expressions::Column};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    BlobId,
     error::Result,
     functions::{OnError, list_element, list_item, row_fields},
     store::{Access, KeyOrigin, ResolvedStore},
@@ -34,6 +35,8 @@ pub struct Fetch {
     pub access: Access,
     /// The figures that decided, in words; none if the store has one way only.
     pub reason: Option<String>,
+    /// Rows of one column with all keys of the job, if these were collected before.
+    pub key_set: Option<BlobId>,
 }
 
 /// One answer, which becomes one column.

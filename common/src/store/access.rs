@@ -19,7 +19,8 @@ pub enum KeyPath {
     /// Maps of all keys, each of some fragments, read once and kept.
     #[default]
     Map,
-    /// The key column is scanned for the wanted keys; nothing is kept.
+    /// The key column is scanned for the wanted keys, which a job gathers first if it can, so that
+    /// it is scanned once. What was found is kept for the job, and no map.
     Scan,
     /// The dataset's own BTree index on the key column.
     Btree,

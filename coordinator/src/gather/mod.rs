@@ -8,6 +8,7 @@ mod context;
 mod cut;
 mod give_way;
 mod held;
+mod key_sets;
 mod nodes;
 mod properties;
 mod remote;

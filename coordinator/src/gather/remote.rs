@@ -189,20 +189,24 @@ impl ExecutionPlan for RemoteExec {
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        match &self.fragment.source {
-            Source::Slices(_) => Vec::new(),
-            Source::Rows(input) => vec![input],
-        }
+        let input = match &self.fragment.source {
+            Source::Slices(_) => None,
+            Source::Rows(input) => Some(input),
+        };
+        self.fragment.key_sets.iter().map(|key_set| &key_set.keys).chain(input).collect()
     }
 
     fn with_new_children(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let mut fragment = self.fragment.clone();
-        if let (Source::Rows(input), Some(new)) = (&mut fragment.source, children.pop()) {
-            *input = new;
-        }
+        let input = match &mut fragment.source {
+            Source::Slices(_) => None,
+            Source::Rows(input) => Some(input),
+        };
+        let before = fragment.key_sets.iter_mut().map(|key_set| &mut key_set.keys).chain(input);
+        before.zip(children).for_each(|(before, child)| *before = child);
         Ok(Arc::new(Self { discard: self.discard, ..Self::new(fragment) }))
     }
 

@@ -14,11 +14,13 @@ use keyloom_common::{
     rpc::{Chunk, TaskOutput, Work, guarded},
     size::batch_bytes,
 };
-use keyloom_planner::{Chain, Fragment, Source};
+use keyloom_planner::{Chain, Fragment, KeySet, Source};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{context::JobContext, give_way::give_way, held::HeldBlob, nodes::Nodes};
+use super::{
+    context::JobContext, give_way::give_way, held::HeldBlob, key_sets::CollectedKeys, nodes::Nodes,
+};
 use crate::{
     dispatch::{Finished, StageEvent, StageHandle},
     scheduler::StageKind,
@@ -49,6 +51,7 @@ pub(crate) struct StageRun {
     total: Option<u32>,
     /// What the tasks run, for as long as there are some.
     fragments: Vec<HeldBlob>,
+    key_sets: CollectedKeys,
     /// The rows of tasks that the coordinator feeds.
     rows: BTreeMap<u32, HeldBlob>,
 }
@@ -58,6 +61,8 @@ pub(crate) struct StageRun {
 enum Fed {
     /// This is what tasks run that follow.
     Fragment(HeldBlob),
+    /// Tasks read these.
+    KeySets(CollectedKeys),
     /// These are a task's rows.
     Rows(u32, HeldBlob),
     /// There are this many tasks, or adding them failed.
@@ -72,7 +77,7 @@ impl StageRun {
         task_context: &Arc<TaskContext>,
     ) -> Result<Self> {
         let context = JobContext::of(task_context)?;
-        let Fragment { stage, plan, source, .. } = fragment;
+        let Fragment { stage, plan, source, key_sets, .. } = fragment;
         let (handle, events) =
             context.dispatcher.open_stage(context.stage(*stage), StageKind::Work);
         let places = Arc::new(Semaphore::new(context.settings.scheduler.max_tasks_ahead.max(1)));
@@ -86,7 +91,10 @@ impl StageRun {
             next: 0,
         };
         let input = match source {
-            Source::Slices(chains) => Input::Slices(Arc::clone(chains)),
+            Source::Slices(chains) => {
+                let key_sets = (key_sets.clone(), Arc::clone(task_context));
+                Input::Slices(Arc::clone(chains), key_sets)
+            }
             Source::Rows(rows) => {
                 let rows = execute_stream(Arc::clone(rows), Arc::clone(task_context))?;
                 Input::Rows(Arc::clone(plan), rows)
@@ -105,6 +113,7 @@ impl StageRun {
             next: 0,
             total: None,
             fragments: Vec::new(),
+            key_sets: CollectedKeys::default(),
             rows: BTreeMap::new(),
         })
     }
@@ -156,6 +165,7 @@ impl StageRun {
             biased;
             Some(fed) = self.fed.recv() => match fed {
                 Fed::Fragment(fragment) => self.fragments.push(fragment),
+                Fed::KeySets(keys) => self.key_sets = keys,
                 Fed::Rows(task, rows) => {
                     self.rows.insert(task, rows);
                 }
@@ -200,8 +210,8 @@ pub(super) fn chunks(task: u32, finished: Finished) -> impl Stream<Item = Result
 
 /// What the tasks of a stage are made of.
 enum Input {
-    /// Chains over slices of their input.
-    Slices(Arc<[Chain]>),
+    /// Chains over slices of their input, and what collects their keys.
+    Slices(Arc<[Chain]>, (Vec<KeySet>, Arc<TaskContext>)),
     /// A fragment over rows that come.
     Rows(Arc<dyn ExecutionPlan>, SendableRecordBatchStream),
 }
@@ -220,7 +230,9 @@ impl Feeder {
     async fn run(mut self, input: Input) {
         let feeding = async {
             match input {
-                Input::Slices(chains) => self.feed_slices(&chains).await,
+                Input::Slices(chains, (key_sets, context)) => {
+                    self.feed_slices(&chains, &key_sets, &context).await
+                }
                 Input::Rows(fragment, rows) => self.feed_rows(&fragment, rows).await,
             }
         };
@@ -231,13 +243,20 @@ impl Feeder {
         let _ = self.tx.send(Fed::All(fed.map(|()| self.next)));
     }
 
-    async fn feed_slices(&mut self, chains: &[Chain]) -> Result<()> {
+    async fn feed_slices(
+        &mut self,
+        chains: &[Chain],
+        key_sets: &[KeySet],
+        context: &Arc<TaskContext>,
+    ) -> Result<()> {
+        let keys = CollectedKeys::of(key_sets, &self.context, context).await?;
         for chain in chains {
-            let plan = self.hold_plan(&chain.plan)?;
+            let plan = self.hold_plan(&keys.told(&chain.plan, &chain.places)?)?;
             for slice in chain.slices() {
                 self.add(plan, &slice?).await?;
             }
         }
+        let _ = self.tx.send(Fed::KeySets(keys));
         Ok(())
     }
 

@@ -46,7 +46,8 @@ impl Prepared {
 
     /// Whether the coordinator computes rows itself, and does not only pass them on.
     pub(super) fn computes(&self) -> bool {
-        !self.cut.downcast_ref::<RemoteExec>().is_some_and(RemoteExec::is_ordered)
+        let remote = self.cut.downcast_ref::<RemoteExec>().filter(|remote| remote.is_ordered());
+        remote.is_none_or(|remote| !remote.fragment().key_sets.is_empty())
     }
 
     /// The blobs that the plan reads.

@@ -51,6 +51,7 @@ fn question<'a>(
         compared: Vec::new(),
         keys,
         keys_at_once: 8192,
+        has_key_set: false,
     }
 }
 

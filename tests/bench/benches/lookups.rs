@@ -186,6 +186,7 @@ fn fetch() -> Result<Fetch> {
         batch_size: None,
         access: Access::default(),
         reason: None,
+        key_set: None,
     })
 }
 

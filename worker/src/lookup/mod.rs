@@ -11,6 +11,7 @@ pub(crate) mod counters;
 mod direct;
 pub(crate) mod fetch;
 pub(crate) mod gather;
+mod key_set;
 pub(crate) mod keys;
 mod memory;
 mod settings;
@@ -151,6 +152,7 @@ async fn open(waves: Vec<Prepared>, stores: &OpenStores) -> Result<Vec<OpenWave>
     let wave = async |(schema, fetches): Prepared| {
         let fetches = fetches.into_iter().map(async |(fetch, counters)| {
             let store = stores.get(&fetch.store).await?;
+            let store = key_set::knowing(store, &fetch, &counters, stores).await?;
             // If the store cannot be read, its lookups will say so; a silent one is not waited for
             // twice.
             let row_bytes = match store.row_bytes(&fetch.columns()).await {

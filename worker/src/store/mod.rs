@@ -11,6 +11,7 @@ mod contract;
 mod factory;
 mod found;
 mod kept;
+mod key_set;
 mod keys;
 mod kinds;
 pub(crate) mod lance;
@@ -34,6 +35,7 @@ use keyloom_common::{Error, Result, store::Access};
 pub(crate) use budget::ReadBudget;
 pub(crate) use found::value_bytes;
 pub use found::{Fetched, Found, Place, Values};
+pub use key_set::KeySet;
 pub(crate) use keys::{Keys, key_nulls};
 pub use open::{BlobSource, StoreEnv};
 pub use open_stores::OpenStores;
@@ -56,6 +58,15 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// `store` if the store could not be read, `timeout` if its storage does not answer.
     async fn row_bytes(&self, columns: &[usize]) -> Result<u64>;
+
+    /// The same store, which has looked for the rows of these keys at once, and what it read for that;
+    /// none if it had better look for them as they are asked for.
+    ///
+    /// # Errors
+    /// As [`Store::lookup`].
+    async fn knowing(&self, _keys: &dyn KeySet) -> Result<Option<(Arc<dyn Store>, Fetched)>> {
+        Ok(None)
+    }
 }
 
 /// Keys to find, and the columns wanted of their rows.

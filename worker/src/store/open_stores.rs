@@ -20,7 +20,8 @@ use keyloom_common::{
 use tokio::sync::OnceCell;
 
 use super::{
-    Store, StoreEnv, StoreSettings, bounded::Opened, lance::LanceHandle, open::cannot_open,
+    BlobSource, Store, StoreEnv, StoreSettings, bounded::Opened, lance::LanceHandle,
+    open::cannot_open,
 };
 use crate::memory::Keeper;
 
@@ -108,6 +109,11 @@ impl OpenStores {
                 Err(cannot_open(name, error))
             }
         }
+    }
+
+    /// Where contents come from.
+    pub(crate) fn blobs(&self) -> &Arc<dyn BlobSource> {
+        &self.env.blobs
     }
 
     /// The bounds under which stores are opened and read.

@@ -203,6 +203,7 @@ fn lookup(input: Arc<dyn ExecutionPlan>, uri: &str) -> Arc<dyn ExecutionPlan> {
         batch_size: None,
         access: Access::default(),
         reason: None,
+        key_set: None,
     };
     Arc::new(KvLookupExec::try_new(input, vec![Wave { fetches: vec![fetch] }]).unwrap())
 }

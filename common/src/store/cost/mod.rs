@@ -9,7 +9,7 @@ mod index;
 #[cfg(test)]
 mod tests;
 
-pub use index::prefers_index;
+pub use index::{prefers_index, prefers_key_set};
 
 /// Scanning a value, beside its bytes.
 const SCAN_NS_A_VALUE: f64 = 5.0;

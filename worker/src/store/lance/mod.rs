@@ -40,7 +40,6 @@ use keyloom_common::{
     store::{ResolvedStore, RowPath, StoreKey, StoreKind},
 };
 
-use self::row::Row;
 pub(crate) use self::{
     error::Scrub,
     factory::LanceFactory,
@@ -49,9 +48,13 @@ pub(crate) use self::{
     open::LanceEnv,
     table::TableScan,
 };
-use super::{Found, Request, Store, Values, keys::Keys, requested_schema};
+use self::{keys::learned::Learned, row::Row};
+use super::{
+    Fetched, Found, KeySet, Request, Store, Values, kept::Kept, keys::Keys, requested_schema,
+};
 
 /// A snapshot of a dataset under an alias.
+#[derive(Clone)]
 pub(super) struct LanceStore {
     alias: String,
     schema: SchemaRef,
@@ -59,6 +62,8 @@ pub(super) struct LanceStore {
     /// Whether there is a BTree of its key.
     is_indexed: bool,
     handle: Arc<LanceHandle>,
+    /// Where the rows of the job's keys are, if these were looked for at once.
+    learned: Option<Arc<Kept<Learned>>>,
 }
 
 impl LanceHandle {
@@ -85,6 +90,7 @@ impl LanceHandle {
             key: store.key().clone(),
             is_indexed: figures.is_some_and(|known| known.key_index(store.key()).is_some()),
             handle: self.clone(),
+            learned: None,
         })
     }
 }
@@ -110,6 +116,16 @@ impl Store for LanceStore {
         let output = requested_schema(&self.schema, columns)?;
         let bytes = self.handle.watch.bounded(|| reading(&output), self.width(&output)).await;
         self.or_cannot_read(bytes).await
+    }
+
+    async fn knowing(&self, keys: &dyn KeySet) -> Result<Option<(Arc<dyn Store>, Fetched)>> {
+        let doing = || "reading its keys".to_owned();
+        let learned = self.handle.watch.bounded(doing, self.learn(keys)).await;
+        let knowing = self.or_cannot_read(learned).await?.map(|(learned, fetched)| {
+            let store = Self { learned: Some(learned), ..self.clone() };
+            (Arc::new(store) as Arc<dyn Store>, fetched)
+        });
+        Ok(knowing)
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -123,6 +123,7 @@ impl LanceEnv<'_> {
             layout: OnceCell::new(),
             columns: Mutex::default(),
             covers: Mutex::default(),
+            key_scans: AtomicU32::new(0),
         })
     }
 

@@ -20,7 +20,12 @@ use quick_cache::sync::Cache;
 
 use super::room::{ColumnName, Room};
 use crate::store::lance::{
-    keys::{coder::Coder, run::RunMap, runs::Runs},
+    keys::{
+        coder::Coder,
+        learned::{Learned, LearnedName},
+        run::RunMap,
+        runs::Runs,
+    },
     values::widths::Varying,
 };
 use crate::{
@@ -39,6 +44,8 @@ pub(crate) struct Caches {
     pub(in crate::store::lance) maps: KeptCache<u64, RunMap>,
     /// Which fragments share a map.
     pub(in crate::store::lance) runs: Runs,
+    /// The rows of the keys of jobs.
+    pub(in crate::store::lance) learned: KeptCache<LearnedName, Learned>,
     pub(in crate::store::lance) blocks: KeptCache<Block, ArrayRef>,
     /// How columns share the room for blocks.
     pub(in crate::store::lance) room: Room,
@@ -93,6 +100,7 @@ impl Caches {
             room: Room::new(blocks.most()),
             maps,
             runs: Runs::default(),
+            learned: KeptCache::new(settings.max_key_map_bytes, item, memory),
             blocks,
             widths: Cache::new(files.max(LEARNT_WIDTHS)),
             readers: Cache::new(files),
@@ -128,13 +136,24 @@ impl Caches {
         room.grow(bytes / 2);
         room
     }
+
+    /// Room to find the rows of so many keys in. There is some in any case: the job's keys are few.
+    pub(in crate::store::lance) fn room_for_learned(&self, keys: usize) -> Reserved {
+        const BYTES_A_KEY: u64 = 64;
+        let bytes = keys as u64 * BYTES_A_KEY;
+        self.blocks.let_go(bytes.saturating_sub(self.memory.free()));
+        self.learned.room(bytes).unwrap_or_else(|| self.learned.force(bytes))
+    }
 }
 
 impl Keeper for Caches {
+    /// What is read again most cheaply goes first.
     fn let_go(&self, bytes: u64) {
-        let before = self.blocks.bytes();
-        self.blocks.let_go(bytes);
-        let gone = before.saturating_sub(self.blocks.bytes());
-        self.maps.let_go(bytes.saturating_sub(gone));
+        let kept = || self.blocks.bytes() + self.learned.bytes() + self.maps.bytes();
+        let least = kept().saturating_sub(bytes);
+        let left = || kept().saturating_sub(least);
+        self.blocks.let_go(left());
+        self.learned.let_go(left());
+        self.maps.let_go(left());
     }
 }

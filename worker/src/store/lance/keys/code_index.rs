@@ -122,7 +122,7 @@ impl CodeIndex {
     }
 
     /// All codes and their positions.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, u32)> {
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (u64, u32)> {
         self.codes.iter().copied().zip(self.positions.iter().copied())
     }
 

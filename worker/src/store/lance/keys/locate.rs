@@ -7,12 +7,13 @@ use std::sync::Arc;
 use arrow::{array::Array, compute::interleave};
 use keyloom_common::{
     Error, Result,
-    store::{Access, KEY_MAP_BYTES_A_ROW, KeyPath, OnDuplicateKey, StoreKey},
+    store::{Access, KEY_MAP_BYTES_A_ROW, KeyColumns, KeyPath, OnDuplicateKey, StoreKey},
 };
 
 use super::{
     btree,
     code_index::CodeIndex,
+    learned::all_but,
     scan::{KeySource, Matches, Scan},
 };
 use crate::store::{
@@ -45,29 +46,17 @@ impl LanceStore {
                 self.search(keys, KeySource::StableRowId, path, layout).await
             }
             StoreKey::Columns(key) => {
-                let columns = key.names().iter().map(|name| self.handle.column(name));
-                let columns = columns.collect::<Result<Vec<_>>>()?;
+                let columns = self.key_columns(key)?;
                 let path = self.key_path(access, layout)?;
                 if let [column] = columns.as_slice()
                     && path == KeyPath::Btree
+                    && self.learned.is_none()
                 {
                     return btree::search(&self.handle, layout, column, keys.array()).await;
                 }
                 // Keys that are told by their codes are not needed any more once they are in a map.
                 let once = keys.is_exact() && path != KeyPath::Scan;
-                let mut blocks = Vec::with_capacity(columns.len());
-                for column in &columns {
-                    let blocks_of_column = if once {
-                        Blocks::passing(&self.handle, column.clone(), layout).await?
-                    } else {
-                        Blocks::new(&self.handle, column.clone(), layout).await?
-                    };
-                    blocks.push(Arc::new(blocks_of_column));
-                }
-                let source = match blocks.as_slice() {
-                    [only] => KeySource::Column(only.clone()),
-                    _ => KeySource::Columns(blocks.into()),
-                };
+                let source = self.key_source(&columns, layout, once).await?;
                 let (matches, mut fetched) = self.search(keys, source, path, layout).await?;
                 if keys.is_exact() {
                     return Ok((matches, fetched));
@@ -87,23 +76,75 @@ impl LanceStore {
         path: KeyPath,
         layout: &Arc<Layout>,
     ) -> Result<(Matches, Fetched)> {
-        let handle = &self.handle;
-        let wanted = Arc::new(CodeIndex::new(&handle.coder.codes(keys), keys.nulls()));
-        let scan = Scan { handle: handle.clone(), layout: layout.clone(), source };
-        match path {
-            KeyPath::Scan => scan.without_maps(wanted).await,
-            _ => scan.through_maps(wanted).await,
+        let codes = self.handle.coder.codes(keys);
+        let mut wanted = Arc::new(CodeIndex::new(&codes, keys.nulls()));
+        let mut known = Matches::new();
+        if let Some(learned) = &self.learned {
+            let (found, is_other) = learned.find(&wanted, codes.len());
+            if !is_other.contains(&true) {
+                return Ok((found, Fetched::default()));
+            }
+            known = found;
+            wanted = Arc::new(CodeIndex::new(&codes, Some(&all_but(&is_other, keys.nulls()))));
         }
+        let scan = self.scan(source, layout);
+        let (mut matches, fetched) = match path {
+            KeyPath::Scan | KeyPath::Btree => scan.without_maps(wanted).await?,
+            KeyPath::Map | KeyPath::Direct => scan.through_maps(wanted).await?,
+        };
+        matches.extend(known);
+        Ok((matches, fetched))
     }
 
-    /// The way to take. A map gives way to the next best if there is no memory for it; one that is
+    /// The columns of its key.
+    pub(super) fn key_columns(&self, key: &KeyColumns) -> Result<Vec<Arc<Column>>> {
+        key.names().iter().map(|name| self.handle.column(name)).collect()
+    }
+
+    /// What reads the keys. If they are read `once`, their blocks are not kept.
+    pub(super) async fn key_source(
+        &self,
+        columns: &[Arc<Column>],
+        layout: &Arc<Layout>,
+        once: bool,
+    ) -> Result<KeySource> {
+        let mut blocks = Vec::with_capacity(columns.len());
+        for column in columns {
+            let blocks_of_column = if once {
+                Blocks::passing(&self.handle, column.clone(), layout).await?
+            } else {
+                Blocks::new(&self.handle, column.clone(), layout).await?
+            };
+            blocks.push(Arc::new(blocks_of_column));
+        }
+        Ok(match blocks.as_slice() {
+            [only] => KeySource::Column(only.clone()),
+            _ => KeySource::Columns(blocks.into()),
+        })
+    }
+
+    pub(super) fn scan(&self, source: KeySource, layout: &Arc<Layout>) -> Scan {
+        Scan { handle: self.handle.clone(), layout: layout.clone(), source }
+    }
+
+    /// Whether there is memory for a map of all keys.
+    pub(super) fn map_fits(&self, layout: &Layout) -> bool {
+        let rows: u64 = layout.physical_rows().map(u64::from).sum();
+        rows.saturating_mul(KEY_MAP_BYTES_A_ROW) <= self.handle.caches.there_is_for_maps()
+    }
+
+    /// The way to take for keys that are not known yet. A map gives way to the next best if there is no memory for it; one that is
     /// forced and never fits is an error.
     fn key_path(&self, access: Access, layout: &Layout) -> Result<KeyPath> {
         let forced = self.handle.spec.access.keys;
-        let path = forced.unwrap_or(access.keys);
+        let path = match forced.unwrap_or(access.keys) {
+            // Each request would read all keys.
+            KeyPath::Scan if forced.is_none() => KeyPath::Map,
+            path => path,
+        };
         let rows: u64 = layout.physical_rows().map(u64::from).sum();
         let (bytes, caches) = (rows.saturating_mul(KEY_MAP_BYTES_A_ROW), &self.handle.caches);
-        if path != KeyPath::Map || bytes <= caches.there_is_for_maps() {
+        if path != KeyPath::Map || self.map_fits(layout) {
             return Ok(path);
         }
         let max = caches.maps.most();

@@ -60,6 +60,11 @@ impl Scan {
         Ok((matches, fetched))
     }
 
+    /// Whether the maps of all keys are kept.
+    pub(super) fn has_maps(&self) -> bool {
+        self.asked().iter().all(|asked| asked.map.is_some())
+    }
+
     /// The runs to ask. The snapshot remembers them while all are there.
     fn asked(&self) -> Vec<Asked> {
         let key = self.key_name();

@@ -2,10 +2,10 @@
 
 use std::{ops::Range, sync::Arc};
 
-use arrow::{array::ArrayRef, buffer::NullBuffer};
+use arrow::array::ArrayRef;
 use keyloom_common::{Error, Result};
 
-use super::{all_codes::Codes, code_index::CodeIndex};
+use super::{all_codes::Codes, code_filter::CodeFilter, code_index::CodeIndex};
 use crate::store::{
     Fetched,
     keys::{Keys, key_column},
@@ -42,19 +42,21 @@ impl Scan {
     /// The rows of the wanted codes, found while all keys are read. Nothing is kept.
     pub(super) async fn without_maps(&self, wanted: Arc<CodeIndex>) -> Result<(Matches, Fetched)> {
         self.claim_room();
+        let codes = wanted.iter().map(|(code, _)| code);
+        let filter = Arc::new(CodeFilter::new(codes));
         let parts = (0..self.layout.len())
             .flat_map(|fragment| self.parts(fragment).map(move |part| (fragment, part)));
         let jobs = parts.map(|(fragment, part)| {
-            let (scan, wanted) = (self.clone(), wanted.clone());
+            let (scan, wanted, filter) = (self.clone(), wanted.clone(), filter.clone());
             async move {
                 let (part, fetched) = scan.codes(fragment, part).await?;
                 let mut matches = Matches::new();
-                for (offset, code) in (part.start..).zip(&part.codes) {
-                    let valid = |nulls: &NullBuffer| nulls.is_valid((offset - part.start) as usize);
-                    if part.nulls.as_ref().is_none_or(valid) {
-                        let row = Row::new(fragment, offset);
-                        matches.extend(wanted.find(*code).map(|key| (key, row)));
-                    }
+                let is_valid =
+                    |at: &u32| part.nulls.as_ref().is_none_or(|nulls| nulls.is_valid(*at as usize));
+                for at in filter.passing(&part.codes).into_iter().filter(is_valid) {
+                    let row = Row::new(fragment, part.start + at);
+                    let keys = wanted.find(part.codes[at as usize]);
+                    matches.extend(keys.map(|key| (key, row)));
                 }
                 Ok((matches, fetched))
             }

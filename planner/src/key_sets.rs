@@ -1,0 +1,104 @@
+//! KeySet the keys of a fetch before its lookups run, so that a store whose keys are scanned is
+//! scanned once for all of them.
+//!
+//! The rows below the lookup are read twice for that, the first time for their keys alone.
+
+use std::sync::Arc;
+
+use datafusion::{
+    common::tree_node::{TreeNode, TreeNodeRecursion},
+    error::Result,
+    logical_expr::Operator,
+    physical_expr::{
+        PhysicalExpr,
+        expressions::{BinaryExpr, Column},
+    },
+    physical_expr_common::physical_expr::is_volatile,
+    physical_plan::{
+        ExecutionPlan,
+        aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy},
+        coalesce_partitions::CoalescePartitionsExec,
+        filter::FilterExec,
+        limit::LocalLimitExec,
+        projection::ProjectionExec,
+    },
+};
+use keyloom_common::{
+    functions::list_element,
+    lookup::{Fetch, KvLookupExec},
+    store::KeyPath,
+};
+
+use crate::{cut::is_fragment, fragment::KeySet};
+
+/// The one column of a set.
+const KEY: &str = "key";
+
+/// Whether the keys of a fetch of a first wave can be collected from the rows below: workers read
+/// these, without other lookups, and the second time as the first.
+pub(crate) fn has_key_set(fetch: &Fetch, input: &Arc<dyn ExecutionPlan>) -> bool {
+    let is_scalar = |key| list_element(&key).is_none();
+    let key_is_scalar = fetch.key.data_type(&input.schema()).is_ok_and(is_scalar);
+    key_is_scalar && !is_volatile(&fetch.key) && is_fragment(input) && !has_others(input)
+}
+
+/// The sets that a fragment needs, whose plans are not cut yet.
+pub(crate) fn key_sets(fragment: &Arc<dyn ExecutionPlan>) -> Result<Vec<KeySet>> {
+    let (mut key_sets, mut next) = (Vec::new(), 0);
+    fragment.apply(|node| {
+        let place = next;
+        next += 1;
+        if let Some(lookup) = node.downcast_ref::<KvLookupExec>() {
+            let first = lookup.waves().first().into_iter().flat_map(|wave| &wave.fetches);
+            let scanned = |fetch: &&Fetch| fetch.access.keys == KeyPath::Scan;
+            for (index, fetch) in first.enumerate().filter(|(_, fetch)| scanned(fetch)) {
+                if has_key_set(fetch, lookup.input()) {
+                    let keys = keys(fetch, lookup.input())?;
+                    key_sets.push(KeySet { place, fetch: index, keys });
+                }
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(key_sets)
+}
+
+/// Whether the rows depend on other lookups, or on which are read first.
+fn has_others(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let is_other = |node: &Arc<dyn ExecutionPlan>| {
+        Ok(node.is::<KvLookupExec>() || node.is::<LocalLimitExec>())
+    };
+    // The closure cannot fail.
+    plan.exists(is_other).unwrap_or(true)
+}
+
+/// The plan of a fetch's keys, each once: those of the rows that need an answer.
+fn keys(fetch: &Fetch, input: &Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let mut rows = Arc::clone(input);
+    if let Some(needed) = needed(fetch) {
+        rows = Arc::new(FilterExec::try_new(needed, rows)?);
+    }
+    let key = (Arc::clone(&fetch.key), KEY.to_owned());
+    let rows: Arc<dyn ExecutionPlan> = Arc::new(ProjectionExec::try_new([key], rows)?);
+    let some = distinct(AggregateMode::Partial, rows)?;
+    distinct(AggregateMode::Final, Arc::new(CoalescePartitionsExec::new(some)))
+}
+
+/// Where any of its calls needs an answer; none if one of them needs all.
+fn needed(fetch: &Fetch) -> Option<Arc<dyn PhysicalExpr>> {
+    let mut guards = fetch.calls.iter().map(|call| call.guard.clone());
+    let first = guards.next()??;
+    guards.try_fold(first, |either, guard| {
+        Some(Arc::new(BinaryExpr::new(either, Operator::Or, guard?)) as Arc<dyn PhysicalExpr>)
+    })
+}
+
+fn distinct(mode: AggregateMode, rows: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let key: Arc<dyn PhysicalExpr> = Arc::new(Column::new(KEY, 0));
+    let group = PhysicalGroupBy::new_single(vec![(key, KEY.to_owned())]);
+    let schema = rows.schema();
+    Ok(Arc::new(AggregateExec::try_new(mode, group, Vec::new(), Vec::new(), rows, schema)?))
+}
+
+#[cfg(test)]
+mod tests;
