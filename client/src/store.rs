@@ -16,7 +16,7 @@ use keyloom_common::{
     ipc,
     store::{
         ForcedAccess, KEY_TYPES, KeyClass, KeyColumns, KeyPath, LancePin, LanceSpec, MemorySpec,
-        OnDuplicateKey, RowPath, StoreKey, StoreKind, StoreSpec, column_names,
+        OnDuplicateKey, Pace, RowPath, StoreKey, StoreKind, StoreSpec, column_names,
     },
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -127,6 +127,15 @@ pub struct LanceOptions {
     /// The way from rows to values; chosen by cost if absent.
     #[serde(default, deserialize_with = "row_path")]
     pub row_path: Option<RowPath>,
+    /// The most requests to its storage, and reads of one lookup, that a worker has in flight; as the
+    /// worker's settings say if absent, or if these allow less.
+    pub requests_in_flight: Option<u64>,
+    /// How long a request to remote storage may bring nothing before it is made again, in
+    /// milliseconds; as the workers' settings say if absent.
+    pub request_timeout_ms: Option<u64>,
+    /// How often a request to remote storage is made until it fails; as the workers' settings say if
+    /// absent.
+    pub request_attempts: Option<u64>,
 }
 
 impl LanceOptions {
@@ -183,6 +192,29 @@ impl LanceOptions {
         self.row_path = Some(path);
         self
     }
+
+    /// Sets the most requests to its storage that a worker has in flight, if its settings allow as
+    /// many.
+    #[must_use]
+    pub fn requests_in_flight(mut self, most: u64) -> Self {
+        self.requests_in_flight = Some(most);
+        self
+    }
+
+    /// Sets how long a request to remote storage may bring nothing, in milliseconds, before it is made
+    /// again.
+    #[must_use]
+    pub fn request_timeout_ms(mut self, time: u64) -> Self {
+        self.request_timeout_ms = Some(time);
+        self
+    }
+
+    /// Sets how often a request to remote storage is made until it fails.
+    #[must_use]
+    pub fn request_attempts(mut self, attempts: u64) -> Self {
+        self.request_attempts = Some(attempts);
+        self
+    }
 }
 
 /// Reads `key_path`, with `auto` as none.
@@ -217,6 +249,12 @@ impl StoreOptions for LanceOptions {
             (Some(version), None) => Some(LancePin::Version(version)),
             (None, tag) => tag.map(LancePin::Tag),
         };
+        let pace = Pace {
+            requests_in_flight: self.requests_in_flight,
+            request_timeout_ms: self.request_timeout_ms,
+            request_attempts: self.request_attempts,
+        };
+        pace.check(&self.uri).map_err(|error| error.context(format!("KV store '{name}'")))?;
         let key = self.key.map(|key| StoreKey::parse(key.names())).transpose();
         let lance = LanceSpec {
             uri: absolute(&self.uri)?,
@@ -225,6 +263,7 @@ impl StoreOptions for LanceOptions {
             storage_profile: self.storage_options,
             on_duplicate_key: self.on_duplicate_key,
             access: ForcedAccess { keys: self.key_path, rows: self.row_path },
+            pace,
         };
         Ok(KvStore { spec: StoreSpec { name, kind: StoreKind::Lance(lance) }, contents: None })
     }

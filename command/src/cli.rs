@@ -160,6 +160,8 @@ A job file (relative paths are relative to the file):
   # on_duplicate_key = \"last\" # error (default), first or last
   # key_path = \"map\"         # auto (default), map, scan or btree: the way from keys to rows
   # row_path = \"take\"        # auto (default), take or scan: the way from rows to values
+  # requests_in_flight = 16   # the most that a worker asks of its storage at once
+  # request_timeout_ms = 5000 # of remote storage; and request_attempts = 2
 
   [stores.features]
   kind = \"memory\"
@@ -199,7 +201,8 @@ pub(crate) struct RunArguments {
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Stores are ALIAS=KIND:PATH?OPTION=VALUE&…, in quotes where the shell wants them:
-  lance   options: key, version, tag, storage_options, on_duplicate_key, key_path, row_path
+  lance   options: key, version, tag, storage_options, on_duplicate_key, key_path, row_path,
+          requests_in_flight, request_timeout_ms, request_attempts
   memory  options: key (needed), and those of inputs; PATH is a file, a folder or a glob
   others  as the workers know them; they name the kinds and the options if one is wrong
 Inputs are NAME=PATH?OPTION=VALUE&… with the options of job files: delimiter=%3B, header=false,

@@ -108,6 +108,7 @@ async fn of_input(
         source,
         snapshot: None,
         key: None,
+        options: None,
         rows: Some(rows),
         columns: columns(&schema),
     })
@@ -165,12 +166,17 @@ async fn of_store(
         StoreKind::Memory(_) => contents.map(|input| input.path).unwrap_or_default(),
         StoreKind::Other(other) => other.place.clone(),
     };
+    let options = match &attached.spec.kind {
+        StoreKind::Lance(lance) => lance.pace.in_words(),
+        StoreKind::Memory(_) | StoreKind::Other(_) => None,
+    };
     Ok(Description {
         kind: attached.spec.kind.word().to_owned(),
         name,
         source,
         snapshot: Some(description.snapshot.to_string()),
         key: Some(attached.key_in_words()),
+        options,
         rows,
         columns: columns(attached.schema()),
     })
@@ -189,6 +195,9 @@ struct Description {
     snapshot: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
+    /// How its storage may be asked, if the store's options say so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    options: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rows: Option<u64>,
     columns: Vec<Column>,
@@ -224,6 +233,7 @@ impl Description {
             ("name", &self.name),
             ("snapshot", &self.snapshot),
             ("key", &self.key),
+            ("options", &self.options),
             ("rows", &rows),
         ];
         let facts = facts.into_iter().filter_map(|(fact, value)| Some((fact, value.as_ref()?)));

@@ -100,7 +100,8 @@ fn key(columns: &str) -> Value {
 
 fn set(options: &mut Table, name: &str, value: String) -> Result<(), String> {
     let value = match name {
-        "version" | "infer_bytes" => {
+        "version" | "infer_bytes" | "requests_in_flight" | "request_timeout_ms"
+        | "request_attempts" => {
             let number = value.parse::<i64>();
             number.map_err(|_| format!("{name} is a number, not '{value}'"))?.into()
         }
@@ -175,6 +176,18 @@ mod tests {
             paths("key_path=btree&row_path=scan"),
             (Some(KeyPath::Btree), Some(RowPath::Scan))
         );
+    }
+
+    #[test]
+    fn how_a_store_may_be_asked_is_told_in_numbers() {
+        let options = lance(
+            "emb=lance:s3://b/a?requests_in_flight=4&request_timeout_ms=500&request_attempts=2",
+        );
+        let numbers =
+            (options.requests_in_flight, options.request_timeout_ms, options.request_attempts);
+        assert_eq!(numbers, (Some(4), Some(500), Some(2)));
+        let refused = store("emb=lance:a.lance?requests_in_flight=few").unwrap_err();
+        assert_eq!(refused, "requests_in_flight is a number, not 'few'");
     }
 
     #[test]

@@ -107,7 +107,7 @@ fn choose_ways(fetch: &mut Fetch, rows: Option<u64>, has_key_set: bool) {
         key: store.key(),
         forced: lance.access,
         figures,
-        storage: Storage::of(&lance.uri),
+        storage: Storage::of(&lance.uri).with_in_flight(lance.pace.requests_in_flight),
         columns: &fetch.columns(),
         compared: compared.collect(),
         keys,

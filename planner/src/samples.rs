@@ -11,7 +11,7 @@ use keyloom_common::{
     lookup::{Answer, Call, Fetch, KvLookupExec, Wave},
     plan::{FileSlice, FramePartition, FrameScanExec, InputScanExec, ScanPartition, ScanTable},
     store::{
-        Access, Figures, ForcedAccess, LanceSpec, OnDuplicateKey, ResolvedStore, Snapshot,
+        Access, Figures, ForcedAccess, LanceSpec, OnDuplicateKey, Pace, ResolvedStore, Snapshot,
         StoreDescription, StoreKey, StoreKind, StoreSpec,
     },
 };
@@ -36,6 +36,7 @@ pub(crate) fn lookup(input: Arc<dyn ExecutionPlan>, bytes: u64) -> Arc<dyn Execu
         storage_profile: None,
         on_duplicate_key: OnDuplicateKey::default(),
         access: ForcedAccess::default(),
+        pace: Pace::default(),
     });
     let figures = Figures { value_bytes: vec![bytes], ..Figures::default() };
     let description = StoreDescription {

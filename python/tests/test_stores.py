@@ -193,7 +193,8 @@ def test_an_unknown_option_is_refused_by_its_name_with_the_choices() -> None:
     )
     assert refused == (
         "KV store 'x' has no option 'verson'; it takes uri, key, version, tag, storage_options, "
-        "on_duplicate_key, key_path, row_path"
+        "on_duplicate_key, key_path, row_path, requests_in_flight, request_timeout_ms, "
+        "request_attempts"
     )
     refused = message_of(keyloom.InvalidError, lambda: load_kv("memory", name="x", version=1))
     assert refused == "KV store 'x' has no option 'version'; it takes key, initial_data"

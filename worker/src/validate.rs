@@ -70,6 +70,8 @@ impl StoreSettings {
         bounds.at_most(("retry_rest_ms", self.retry_rest_ms), longest);
         bounds.within("read_bytes", self.read_bytes, READ_BYTES);
         bounds.within("reads_in_flight", self.reads_in_flight, AT_ONCE);
+        bounds.within("remote_reads_in_flight", self.remote_reads_in_flight, AT_ONCE);
+        bounds.within("remote_requests_in_flight", self.remote_requests_in_flight, AT_ONCE);
         bounds.within("read_memory_bytes", self.read_memory_bytes, BYTES);
         bounds.within("max_open_readers", self.max_open_readers, COUNT);
         bounds.within("max_open_stores", self.max_open_stores, COUNT);

@@ -10,7 +10,7 @@ use crate::{
     BlobId,
     error::Result,
     functions::{OnError, list_element, list_item, row_fields},
-    store::{Access, KeyOrigin, ResolvedStore},
+    store::{Access, KeyOrigin, ResolvedStore, StoreKind},
 };
 
 /// Fetches that can be made at the same time: none needs another's answer.
@@ -157,6 +157,11 @@ impl fmt::Display for Fetch {
         }
         if let Some(size) = self.batch_size {
             write!(f, " (batch_size {size})")?;
+        }
+        if let StoreKind::Lance(lance) = &self.store.spec.kind
+            && let Some(pace) = lance.pace.in_words()
+        {
+            write!(f, " ({pace})")?;
         }
         let calls: Vec<_> = self.calls.iter().map(|call| call.display(&self.store)).collect();
         write!(f, " [{}]", calls.join(", "))

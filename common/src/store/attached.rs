@@ -148,7 +148,7 @@ mod tests {
     use arrow::datatypes::{DataType, Schema};
 
     use super::*;
-    use crate::store::{ForcedAccess, LanceSpec, OnDuplicateKey, Snapshot, StoreKind};
+    use crate::store::{ForcedAccess, LanceSpec, OnDuplicateKey, Pace, Snapshot, StoreKind};
 
     fn attached(key: Option<StoreKey>, declared: Option<&[&str]>) -> Result<Arc<AttachedStore>> {
         let fields = vec![
@@ -164,6 +164,7 @@ mod tests {
             storage_profile: None,
             on_duplicate_key: OnDuplicateKey::Error,
             access: ForcedAccess::default(),
+            pace: Pace::default(),
         };
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let primary_key = declared.map(|declared| KeyColumns::try_new(names(declared)));

@@ -1,7 +1,8 @@
 //! What a store is, in words that both sides understand: how it is described ([`StoreSpec`]), what
 //! opening it teaches ([`StoreDescription`], with its [`Snapshot`] and its [`Figures`]), what it is
 //! looked up by ([`StoreKey`]), how its rows are reached ([`Access`]) and what that costs ([`cost`]),
-//! how a session holds it ([`AttachedStore`]), and how a plan names it ([`ResolvedStore`]).
+//! how its storage may be asked ([`Pace`]), how a session holds it ([`AttachedStore`]), and how a plan
+//! names it ([`ResolvedStore`]).
 //!
 //! Nothing here opens anything, and nothing here holds a secret: only workers open stores, and
 //! they look credentials up by the name of a profile.
@@ -14,6 +15,7 @@ mod figures;
 mod key;
 mod key_check;
 mod key_type;
+mod pace;
 mod snapshot;
 mod spec;
 
@@ -25,6 +27,7 @@ pub use figures::{Figures, KEY_MAP_BYTES_A_ROW, KeyIndex};
 pub use key::{KeyColumns, KeyOrigin, StoreKey};
 pub(crate) use key_check::AskedKey;
 pub use key_type::{KEY_TYPES, KeyClass, is_exact, uuid_of};
+pub use pace::Pace;
 pub use snapshot::{ManifestId, Snapshot};
 pub use spec::{
     LANCE, LancePin, LanceSpec, MEMORY, MemorySpec, OnDuplicateKey, OtherSpec, StoreKind, StoreSpec,

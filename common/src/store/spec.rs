@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ForcedAccess, KeyColumns, StoreKey};
+use super::{ForcedAccess, KeyColumns, Pace, StoreKey};
 use crate::{BlobId, error::redact};
 
 /// A store under its own name. The alias, by which queries find it, is given when it is attached.
@@ -86,6 +86,8 @@ pub struct LanceSpec {
     pub on_duplicate_key: OnDuplicateKey,
     /// How its rows are reached, where the planner is not to choose.
     pub access: ForcedAccess,
+    /// How its storage may be asked, where the workers' settings are not to decide.
+    pub pace: Pace,
 }
 
 /// A version of a Lance dataset, by number or by tag.

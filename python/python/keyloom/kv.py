@@ -26,6 +26,9 @@ _LANCE_OPTIONS: dict[str, tuple[type, str]] = {
     "on_duplicate_key": (str, "'error', 'first' or 'last'"),
     "key_path": (str, "'auto', 'map', 'scan' or 'btree'"),
     "row_path": (str, "'auto', 'take' or 'scan'"),
+    "requests_in_flight": (int, "a whole number"),
+    "request_timeout_ms": (int, "a whole number"),
+    "request_attempts": (int, "a whole number"),
 }
 """The options of Lance stores beside their uri and key, and what they are."""
 
@@ -257,6 +260,9 @@ def load_kv(
     on_duplicate_key: Literal["error", "first", "last"] | None = None,
     key_path: Literal["auto", "map", "scan", "btree"] | None = None,
     row_path: Literal["auto", "take", "scan"] | None = None,
+    requests_in_flight: int | None = None,
+    request_timeout_ms: int | None = None,
+    request_attempts: int | None = None,
 ) -> LanceKV: ...
 
 
@@ -310,7 +316,9 @@ def load_kv(
             lists together with ``key``, a list of dicts, or of pandas, Polars or pyarrow. Nothing: an
             empty store.
         **options: Lance: ``version``, ``tag``, ``storage_options`` (the name of a profile in the
-            workers' settings), ``on_duplicate_key`` (``"error"``, ``"first"`` or ``"last"``).
+            workers' settings), ``on_duplicate_key`` (``"error"``, ``"first"`` or ``"last"``),
+            ``requests_in_flight``, and of remote storage ``request_timeout_ms`` and
+            ``request_attempts``.
 
     Raises:
         InvalidError: An option is missing, not understood, or contradicts another.

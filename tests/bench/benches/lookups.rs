@@ -16,8 +16,8 @@ use keyloom_common::{
     functions::OnError,
     lookup::{Answer, Call, Fetch},
     store::{
-        Access, ForcedAccess, LanceSpec, OnDuplicateKey, ResolvedStore, Snapshot, StoreDescription,
-        StoreKey, StoreKind, StoreSpec,
+        Access, ForcedAccess, LanceSpec, OnDuplicateKey, Pace, ResolvedStore, Snapshot,
+        StoreDescription, StoreKey, StoreKind, StoreSpec,
     },
 };
 use keyloom_worker::{
@@ -166,6 +166,7 @@ fn fetch() -> Result<Fetch> {
         storage_profile: None,
         on_duplicate_key: OnDuplicateKey::default(),
         access: ForcedAccess::default(),
+        pace: Pace::default(),
     };
     let spec = StoreSpec { name: "items".to_owned(), kind: StoreKind::Lance(lance) };
     let description = StoreDescription {

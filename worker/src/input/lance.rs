@@ -12,7 +12,9 @@ use keyloom_common::{
         Piece,
     },
     plan::FileSlice,
-    store::{ForcedAccess, LanceSpec, OnDuplicateKey, Snapshot, StoreKey, StoreKind, StoreSpec},
+    store::{
+        ForcedAccess, LanceSpec, OnDuplicateKey, Pace, Snapshot, StoreKey, StoreKind, StoreSpec,
+    },
 };
 
 use crate::store::{OpenStores, lance::TableScan};
@@ -106,6 +108,7 @@ fn store(location: &Location) -> StoreSpec {
         storage_profile: location.profile.clone(),
         on_duplicate_key: OnDuplicateKey::Error,
         access: ForcedAccess::default(),
+        pace: Pace::default(),
     };
     StoreSpec { name: location.url.clone(), kind: StoreKind::Lance(lance) }
 }

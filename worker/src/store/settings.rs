@@ -5,6 +5,7 @@
 
 use std::{collections::HashMap, fmt};
 
+use keyloom_common::store::{Pace, cost::Storage};
 use serde::{Deserialize, Serialize};
 
 /// Bytes in a mebibyte.
@@ -26,8 +27,15 @@ pub struct StoreSettings {
     pub take_chunk_rows: usize,
     /// About the most bytes of values that one read gives, of rows or of a block (default 4 MiB).
     pub read_bytes: usize,
-    /// The most reads of one request in flight (default 8).
+    /// The most reads of one request to local files in flight (default 8).
     pub reads_in_flight: usize,
+    /// The most reads of one request to remote storage in flight (default 64): it answers late, and
+    /// many at once. An option of the store may allow fewer.
+    pub remote_reads_in_flight: usize,
+    /// The most requests to one service of remote storage in flight, which is a bucket with a profile,
+    /// of all requests to all stores there together (default 256). A read may make several. An option
+    /// of a store may allow its own fewer.
+    pub remote_requests_in_flight: usize,
     /// About the most bytes that all reads in flight bring, of all requests to all stores together
     /// (default 256 MiB), set apart of the worker's `memory_bytes`. A read that brings more than
     /// that goes alone. A scan of a dataset as an input holds no more than this beside its batches,
@@ -49,9 +57,11 @@ pub struct StoreSettings {
     /// not fit together share the room, each of them with always the same part.
     pub column_cache_bytes: u64,
     /// How long a request to remote storage may bring nothing, in milliseconds, before it is made
-    /// again (default 10 s). A storage profile may say otherwise, but `answer_timeout_ms` holds.
+    /// again (default 10 s). A storage profile may say otherwise, and before it an option of the store,
+    /// but `answer_timeout_ms` holds. One that is refused because too much is asked (429 or 503) is
+    /// made again for about as long, after rests that grow.
     pub request_timeout_ms: u64,
-    /// How often a request to remote storage is made until it fails (default 4). A store's
+    /// How often a request to remote storage is made until it fails (default 4), likewise. A store's
     /// `max_retries` allows no more.
     pub request_attempts: u32,
     /// How long a store, or the storage of an input, may leave all that it is asked unanswered, in
@@ -67,7 +77,7 @@ pub struct StoreSettings {
     pub retry_rest_max_ms: u64,
     /// The most bytes of answers, of all stores together whose kind asks for that, that are kept in
     /// memory for later requests for the same keys (default 256 MiB), as far as the worker's
-    /// `memory_bytes` leave them.
+    /// `memory_bytes` leave them; 0 for none.
     pub answer_cache_bytes: u64,
     /// Storage options (endpoint, region, credentials, …) by the name under which stores ask for
     /// them (default none).
@@ -81,6 +91,21 @@ impl StoreSettings {
         names.sort_unstable();
         names
     }
+
+    /// Those under which one store is read: as many reads in flight as fit its storage and its own
+    /// options, and no profiles, which hold credentials and which nothing reads once it is open.
+    pub(crate) fn of_store(&self, storage: Storage, pace: &Pace) -> Self {
+        let local = storage == Storage::LOCAL;
+        let usual = if local { self.reads_in_flight } else { self.remote_reads_in_flight };
+        let reads_in_flight = at_most(usual, pace.requests_in_flight);
+        Self { reads_in_flight, storage_profiles: HashMap::new(), ..self.clone() }
+    }
+}
+
+/// A bound of the worker's settings, or a store's own one if that is smaller.
+pub(super) fn at_most(bound: usize, of_store: Option<u64>) -> usize {
+    let of_store = of_store.map(|most| usize::try_from(most).unwrap_or(usize::MAX));
+    bound.min(of_store.unwrap_or(usize::MAX)).max(1)
 }
 
 impl Default for StoreSettings {
@@ -92,6 +117,8 @@ impl Default for StoreSettings {
             take_chunk_rows: 2048,
             read_bytes: 4 * MIB,
             reads_in_flight: 8,
+            remote_reads_in_flight: 64,
+            remote_requests_in_flight: 256,
             read_memory_bytes: 256 << 20,
             max_open_readers: 256,
             max_open_stores: 64,
@@ -117,6 +144,8 @@ impl fmt::Debug for StoreSettings {
             .field("take_chunk_rows", &self.take_chunk_rows)
             .field("read_bytes", &self.read_bytes)
             .field("reads_in_flight", &self.reads_in_flight)
+            .field("remote_reads_in_flight", &self.remote_reads_in_flight)
+            .field("remote_requests_in_flight", &self.remote_requests_in_flight)
             .field("read_memory_bytes", &self.read_memory_bytes)
             .field("max_open_readers", &self.max_open_readers)
             .field("max_open_stores", &self.max_open_stores)
@@ -136,6 +165,19 @@ impl fmt::Debug for StoreSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_in_flight_fit_the_storage_and_the_smaller_bound_holds() {
+        let settings = StoreSettings::default();
+        let reads = |storage, requests_in_flight| {
+            let pace = Pace { requests_in_flight, ..Pace::default() };
+            settings.of_store(storage, &pace).reads_in_flight
+        };
+        assert_eq!((reads(Storage::LOCAL, None), reads(Storage::REMOTE, None)), (8, 64));
+        assert_eq!((reads(Storage::LOCAL, Some(3)), reads(Storage::REMOTE, Some(3))), (3, 3));
+        assert_eq!((reads(Storage::LOCAL, Some(20)), reads(Storage::REMOTE, Some(200))), (8, 64));
+        assert_eq!(reads(Storage::REMOTE, Some(0)), 1);
+    }
 
     #[test]
     fn debug_never_prints_what_a_profile_holds() {

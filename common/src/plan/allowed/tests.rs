@@ -12,8 +12,8 @@ use crate::{
     ipc::encode_all,
     lookup::{Fetch, Wave},
     store::{
-        Access, ForcedAccess, LanceSpec, OnDuplicateKey, ResolvedStore, Snapshot, StoreDescription,
-        StoreKey,
+        Access, ForcedAccess, LanceSpec, OnDuplicateKey, Pace, ResolvedStore, Snapshot,
+        StoreDescription, StoreKey,
     },
 };
 
@@ -188,6 +188,7 @@ fn lookup(input: Arc<dyn ExecutionPlan>, uri: &str) -> Arc<dyn ExecutionPlan> {
         storage_profile: None,
         on_duplicate_key: OnDuplicateKey::Error,
         access: ForcedAccess::default(),
+        pace: Pace::default(),
     };
     let spec = StoreSpec { name: "items".to_owned(), kind: StoreKind::Lance(lance) };
     let description = StoreDescription {

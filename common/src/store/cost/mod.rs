@@ -23,6 +23,9 @@ const SCAN_BYTES: f64 = 4.0 * 1024.0 * 1024.0;
 /// Lance reads and decodes smaller values in blocks of `BLOCK_BYTES`, larger ones one by one.
 const SMALL_VALUE_BYTES: f64 = 256.0;
 
+/// How many reads are in flight where [`Storage::REMOTE`] holds, by the workers' default.
+const REMOTE_IN_FLIGHT: f64 = 64.0;
+
 /// A block of small values.
 const BLOCK_BYTES: f64 = 8192.0;
 
@@ -66,6 +69,15 @@ impl Storage {
             Some((scheme, _)) if !scheme.starts_with("file") => Self::REMOTE,
             _ => Self::LOCAL,
         }
+    }
+
+    /// The same where no more requests may be in flight. Those to local disks hardly wait for each
+    /// other.
+    #[must_use]
+    pub fn with_in_flight(self, most: Option<u64>) -> Self {
+        let Some(most) = most.filter(|_| self != Self::LOCAL) else { return self };
+        let longer = (REMOTE_IN_FLIGHT / most.max(1) as f64).max(1.0);
+        Self { read_ns: self.read_ns * longer, ..self }
     }
 
     /// Reading so many consecutive values of a column, of so many bytes each.

@@ -78,6 +78,16 @@ fn an_index_is_for_few_keys_and_covers_most_rows() {
 }
 
 #[test]
+fn reads_cost_more_where_fewer_are_in_flight() {
+    let cost = |storage: Storage, most| storage.with_in_flight(most).scan(1 << 22, 64);
+    // 64 reads, of which each takes eight times as long.
+    let more = cost(Storage::REMOTE, Some(8)) - cost(Storage::REMOTE, None);
+    assert_eq!(more, 64.0 * 7.0 * 800_000.0);
+    assert_eq!(cost(Storage::REMOTE, Some(1000)), cost(Storage::REMOTE, None));
+    assert_eq!(cost(LOCAL, Some(1)), cost(LOCAL, None));
+}
+
+#[test]
 fn a_scheme_says_where_a_dataset_is() {
     assert_eq!(Storage::of("/data/a.lance"), Storage::LOCAL);
     assert_eq!(Storage::of("file:///data/a.lance"), Storage::LOCAL);

@@ -10,7 +10,7 @@ use keyloom_client::Session;
 use keyloom_common::{
     BlobId, Error,
     store::{
-        Access, ForcedAccess, LanceSpec, OnDuplicateKey, ResolvedStore, StoreKey, StoreKind,
+        Access, ForcedAccess, LanceSpec, OnDuplicateKey, Pace, ResolvedStore, StoreKey, StoreKind,
         StoreSpec,
     },
 };
@@ -90,6 +90,7 @@ async fn open(uri: &str, columns: &[&str]) -> Result<(Arc<dyn Store>, Vec<usize>
         storage_profile: None,
         on_duplicate_key: OnDuplicateKey::default(),
         access: ForcedAccess::default(),
+        pace: Pace::default(),
     };
     let spec = StoreSpec { name: "store".to_owned(), kind: StoreKind::Lance(lance) };
     let stores = OpenStores::new(StoreEnv::new(StoreSettings::default(), Arc::new(NoBlobs)));

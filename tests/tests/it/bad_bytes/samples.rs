@@ -26,7 +26,7 @@ use keyloom_common::{
         WorkerApiRequest, WorkerApiResponse, bincode::encode,
     },
     store::{
-        Figures, ForcedAccess, KeyColumns, LancePin, LanceSpec, ManifestId, OnDuplicateKey,
+        Figures, ForcedAccess, KeyColumns, LancePin, LanceSpec, ManifestId, OnDuplicateKey, Pace,
         Snapshot, StoreDescription, StoreKey, StoreKind, StoreSpec,
     },
 };
@@ -135,6 +135,7 @@ fn store() -> StoreSpec {
         storage_profile: Some("west".to_owned()),
         on_duplicate_key: OnDuplicateKey::First,
         access: ForcedAccess::default(),
+        pace: Pace::default(),
     };
     StoreSpec { name: "items".to_owned(), kind: StoreKind::Lance(lance) }
 }

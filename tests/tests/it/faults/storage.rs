@@ -6,9 +6,10 @@ use std::{
     fmt::Write,
     fs, io,
     net::SocketAddr,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -56,6 +57,11 @@ struct Bucket {
     /// How many requests are still answered.
     answers: Semaphore,
     asked: AtomicUsize,
+    /// Which requests are refused, by their numbers.
+    refused: Mutex<Range<usize>>,
+    /// Requests that wait for their answer, and how many did so at most.
+    waiting: AtomicUsize,
+    most_waiting: AtomicUsize,
 }
 
 impl Server {
@@ -64,7 +70,15 @@ impl Server {
         let address = listener.local_addr()?;
         let answers = Semaphore::new(Semaphore::MAX_PERMITS);
         let folder = folder.to_owned();
-        let bucket = Arc::new(Bucket { folder, delay, answers, asked: AtomicUsize::new(0) });
+        let bucket = Arc::new(Bucket {
+            folder,
+            delay,
+            answers,
+            asked: AtomicUsize::new(0),
+            refused: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            most_waiting: AtomicUsize::new(0),
+        });
         let shared = Arc::clone(&bucket);
         let serving = tokio::spawn(async move {
             let mut connections = JoinSet::new();
@@ -88,13 +102,33 @@ impl Server {
         self.bucket.answers.add_permits(Semaphore::MAX_PERMITS);
     }
 
+    /// Refuses these of the requests that come from now on, as one that is asked too much.
+    fn refuse(&self, requests: Range<usize>) {
+        let number = |request: usize| self.asked().saturating_add(request);
+        let refused = number(requests.start)..number(requests.end);
+        *self.bucket.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+    }
+
+    /// How many requests waited for their answer at most at once.
+    fn most_waiting(&self) -> usize {
+        self.bucket.most_waiting.load(Ordering::SeqCst)
+    }
+
     /// How many requests came so far.
     fn asked(&self) -> usize {
         self.bucket.asked.load(Ordering::SeqCst)
     }
 
-    /// A session of two workers that wait for an answer for so long.
+    /// A session of two workers that wait for an answer for so long, and make one request after the
+    /// other, as far as that goes.
     async fn session(&self, request_ms: u64, answer_ms: u64) -> Result<Session> {
+        let mut settings = self.settings(request_ms, answer_ms);
+        settings.worker.store.remote_reads_in_flight = 1;
+        open(settings).await
+    }
+
+    /// Settings of two workers that wait for an answer for so long.
+    fn settings(&self, request_ms: u64, answer_ms: u64) -> EmbeddedSettings {
         let endpoint = format!("http://{}", self.address);
         let options = [
             ("aws_endpoint", endpoint.as_str()),
@@ -112,14 +146,17 @@ impl Server {
         let store = &mut settings.worker.store;
         store.request_timeout_ms = request_ms;
         store.answer_timeout_ms = answer_ms;
-        // One request after the other, as far as that goes.
-        store.reads_in_flight = 1;
         store.storage_profiles.insert(PROFILE.to_owned(), HashMap::from(options));
         settings.coordinator.scheduler.retry_elsewhere_ms = 100;
-        let session = Session::embedded_with(settings).await?;
-        session.register_batches("t", &[RecordBatch::try_from_iter([("id", ints(0..ROWS))])?])?;
-        Ok(session)
+        settings
     }
+}
+
+/// A session with the table of [`QUERY`].
+async fn open(settings: EmbeddedSettings) -> Result<Session> {
+    let session = Session::embedded_with(settings).await?;
+    session.register_batches("t", &[RecordBatch::try_from_iter([("id", ints(0..ROWS))])?])?;
+    Ok(session)
 }
 
 impl Drop for Server {
@@ -138,20 +175,25 @@ impl Bucket {
                     return Ok(());
                 }
             }
-            self.asked.fetch_add(1, Ordering::SeqCst);
+            let number = self.asked.fetch_add(1, Ordering::SeqCst);
+            let waiting = self.waiting.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most_waiting.fetch_max(waiting, Ordering::SeqCst);
             sleep(self.delay).await;
             let turn = self.answers.acquire().await.map_err(io::Error::other)?;
             turn.forget();
-            stream.get_mut().write_all(&self.answer(&head)).await?;
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+            stream.get_mut().write_all(&self.answer(&head, number)).await?;
         }
     }
 
-    fn answer(&self, head: &str) -> Vec<u8> {
+    fn answer(&self, head: &str, number: usize) -> Vec<u8> {
         let (method, target) = head.split_once(' ').unwrap_or_default();
         let target = target.split(' ').next().unwrap_or_default();
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let key = path.trim_start_matches('/').strip_prefix(BUCKET).unwrap_or_default();
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).contains(&number);
         let answered = match key.trim_start_matches('/') {
+            _ if refused => Ok(slow_down()),
             "" => self.list(query),
             key => self.object(key, range(head)),
         };
@@ -220,6 +262,11 @@ impl Bucket {
 /// Status, headers and body.
 type Answer = (&'static str, String, Vec<u8>);
 
+/// What S3 answers where it is asked too much.
+fn slow_down() -> Answer {
+    ("503 Slow Down", String::new(), b"<Error><Code>SlowDown</Code></Error>".to_vec())
+}
+
 /// The header that asks for a range.
 fn range(head: &str) -> Option<&str> {
     let mut headers = head.lines().filter_map(|line| line.split_once(": "));
@@ -286,8 +333,15 @@ fn expected() -> Vec<String> {
 }
 
 async fn attach(session: &Session) -> Result<(), Error> {
+    attach_with(session, |options| options).await
+}
+
+async fn attach_with(
+    session: &Session,
+    more: impl FnOnce(LanceOptions) -> LanceOptions,
+) -> Result<(), Error> {
     let options = LanceOptions::new(format!("s3://{BUCKET}/emb.lance")).key("id");
-    session.attach(load_kv("own_name", options.storage_options(PROFILE))?, "emb").await
+    session.attach(load_kv("own_name", more(options.storage_options(PROFILE)))?, "emb").await
 }
 
 /// The error says what was waited for, for how long, and which setting bounds that.
@@ -373,5 +427,89 @@ async fn a_server_that_is_slow_but_steady_is_waited_for() -> Result<()> {
     assert_eq!(rows(session.sql(QUERY).await?).await?, expected());
     let asked = u32::try_from(server.asked())?;
     assert!(delay * asked > Duration::from_millis(ANSWER_MS), "{asked} requests");
+    Ok(())
+}
+
+/// Enough to wait for a server that answers everything after a while.
+const PATIENT_MS: u64 = 20_000;
+
+/// How many requests of a job wait for their answers at most at once, if a worker may make so many,
+/// and if the store's options may say otherwise.
+async fn most_waiting(
+    most: usize,
+    more: impl FnOnce(LanceOptions) -> LanceOptions,
+) -> Result<usize> {
+    let folder = folder().await?;
+    let server = Server::start(folder.path(), Duration::from_millis(50)).await?;
+    let mut settings = server.settings(PATIENT_MS, PATIENT_MS);
+    settings.workers = Some(1);
+    settings.worker.store.remote_requests_in_flight = most;
+    let session = open(settings).await?;
+    attach_with(&session, more).await?;
+    assert_eq!(rows(session.sql(QUERY).await?).await?, expected());
+    Ok(server.most_waiting())
+}
+
+#[tokio::test]
+async fn a_server_that_answers_late_is_asked_much_at_once_and_no_more_than_it_may_be() -> Result<()>
+{
+    let many = most_waiting(20, |options| options).await?;
+    assert!((9..=20).contains(&many), "{many}");
+    let few = most_waiting(20, |options| options.requests_in_flight(3)).await?;
+    assert!((1..=3).contains(&few), "{few}");
+    // A store's options ask for no more than the worker allows.
+    let more = most_waiting(4, |options| options.requests_in_flight(100)).await?;
+    assert!((1..=4).contains(&more), "{more}");
+    Ok(())
+}
+
+/// How many requests a job makes that finds nothing in memory.
+async fn requests_of_a_job(server: &Server, settings: EmbeddedSettings) -> Result<usize> {
+    let session = open(settings).await?;
+    attach(&session).await?;
+    let before = server.asked();
+    assert_eq!(rows(session.sql(QUERY).await?).await?, expected());
+    Ok(server.asked() - before)
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_some_requests_is_asked_again() -> Result<()> {
+    const REFUSALS: usize = 40;
+    let folder = folder().await?;
+    let server = Server::start(folder.path(), Duration::ZERO).await?;
+    let settings = server.settings(PATIENT_MS, PATIENT_MS);
+    let requests = requests_of_a_job(&server, settings.clone()).await?;
+
+    let session = open(settings).await?;
+    attach(&session).await?;
+    let middle = requests / 2;
+    server.refuse(middle..middle + REFUSALS);
+    let before = server.asked();
+    let found = timeout(BOUND, rows(session.sql(QUERY).await?)).await.context("no end")??;
+    assert_eq!(found, expected());
+    assert!(server.asked() - before >= middle + REFUSALS);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_all_requests_fails_a_job_by_the_stores_name() -> Result<()> {
+    const ANSWER_MS: u64 = 4_000;
+    let folder = folder().await?;
+    let server = Server::start(folder.path(), Duration::ZERO).await?;
+    let mut settings = server.settings(1_000, ANSWER_MS);
+    settings.coordinator.scheduler.max_task_attempts = 1;
+    let requests = requests_of_a_job(&server, settings.clone()).await?;
+
+    let session = open(settings).await?;
+    attach(&session).await?;
+    let query = session.sql(QUERY).await?;
+    server.refuse(requests / 2..usize::MAX);
+    let error = timeout(BOUND, failure(query)).await.context("no end")??;
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    for words in ["KV store 'emb' cannot be read: reading ", "too much is asked (429 or 503)"] {
+        assert!(error.message().contains(words), "{error}");
+    }
+    server.refuse(0..0);
+    assert_eq!(rows(session.sql(QUERY).await?).await?, expected());
     Ok(())
 }

@@ -60,6 +60,7 @@ fn store() -> impl Strategy<Value = StoreSettings> {
         take_chunk_rows: reads.0,
         read_bytes: reads.1,
         reads_in_flight: reads.2,
+        remote_reads_in_flight: reads.2,
         read_memory_bytes: reads.3,
         lance_page_cache_bytes: kept.0,
         max_open_readers: kept.1,

@@ -14,7 +14,7 @@ use keyloom_common::{
     BlobId, Error, Result,
     store::{
         Access, ForcedAccess, KeyColumns, KeyPath, LanceSpec, MemorySpec, OnDuplicateKey,
-        OtherSpec, ResolvedStore, RowPath, StoreKey, StoreKind, StoreSpec,
+        OtherSpec, Pace, ResolvedStore, RowPath, StoreKey, StoreKind, StoreSpec,
     },
 };
 use lance::{Dataset, dataset::WriteParams, index::DatasetIndexExt};
@@ -74,6 +74,7 @@ pub(in crate::store) fn lance_spec(uri: &str, key: &str) -> LanceSpec {
         storage_profile: None,
         on_duplicate_key: OnDuplicateKey::Error,
         access: ForcedAccess::default(),
+        pace: Pace::default(),
     }
 }
 

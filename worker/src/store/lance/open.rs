@@ -109,9 +109,8 @@ impl LanceEnv<'_> {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             schema: answered::schema(dataset.schema()),
             scrub: self.scrub(spec)?,
-            // The profiles hold credentials, and nothing reads them after this.
-            settings: StoreSettings { storage_profiles: HashMap::new(), ..self.settings.clone() },
-            storage: Storage::of(&spec.uri),
+            settings: self.settings.of_store(Storage::of(&spec.uri), &spec.pace),
+            storage: Storage::of(&spec.uri).with_in_flight(spec.pace.requests_in_flight),
             watch: self.watch(spec).counting(store.io_tracker()),
             indices,
             uri: spec.uri.as_str().into(),
@@ -168,7 +167,7 @@ impl LanceEnv<'_> {
         pin: &Option<LancePin>,
     ) -> Result<Dataset> {
         let mut builder = DatasetBuilder::from_uri(&spec.uri).with_session(session);
-        if let Some(requests) = self.sessions.requests(spec) {
+        if let Some(requests) = self.requests(spec) {
             builder = builder.with_store_params(Requests::params(requests));
         }
         if let Some(options) = self.options(spec)? {
@@ -206,22 +205,37 @@ impl LanceEnv<'_> {
     }
 
     fn watch(&self, spec: &LanceSpec) -> Watch {
-        Watch::new(Patience::of(self.settings), self.sessions.requests(spec).as_deref())
+        Watch::new(self.patience(spec), self.requests(spec).as_deref())
     }
 
-    /// The storage options: those of the profile, and bounds on waiting where it has none.
+    fn patience(&self, spec: &LanceSpec) -> Patience {
+        Patience::of(self.settings).of_store(&spec.pace)
+    }
+
+    /// The requests by which a dataset is read, within its own bounds; none if it is read as local
+    /// files.
+    fn requests(&self, spec: &LanceSpec) -> Option<Arc<Requests>> {
+        Some(self.sessions.requests(spec)?.within(self.patience(spec)))
+    }
+
+    /// The storage options: bounds on waiting that the store's own options set, those of the profile,
+    /// and bounds on waiting where neither has any.
     fn options(&self, spec: &LanceSpec) -> Result<Option<HashMap<String, String>>> {
         let profile = self.profile(spec)?;
         if is_local(&spec.uri) {
             return Ok(profile.cloned());
         }
         let mut options = profile.cloned().unwrap_or_default();
-        for (name, value) in requests::options(Patience::of(self.settings)) {
-            let is_given = options.keys().any(|given| {
+        let of_store = requests::names(&spec.pace);
+        for (name, value) in requests::options(self.patience(spec)) {
+            let is_it = |given: &String| {
                 let given = given.to_ascii_lowercase();
                 given == name || given.strip_prefix("aws_") == Some(name)
-            });
-            if !is_given {
+            };
+            if of_store.contains(&name) {
+                options.retain(|given, _| !is_it(given));
+            }
+            if !options.keys().any(is_it) {
                 options.insert(name.to_owned(), value);
             }
         }

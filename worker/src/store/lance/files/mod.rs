@@ -10,4 +10,5 @@ pub(super) mod direct;
 pub(super) mod page_cache;
 pub(super) mod read;
 pub(super) mod requests;
+mod turns;
 pub(super) mod watch;

@@ -4,8 +4,19 @@
 //! that, which takes a client that gave up for a server that is too busy, and Lance's readers above
 //! all. A request is given up here once the client should have done so, whatever the throttle
 //! thinks, and the readers make it three times more at most.
+//!
+//! A server that is asked too much refuses requests (429, or 503 as S3's `SlowDown`). All three levels
+//! would ask it again at once or nearly so, each as often as the one above wants. So the throttle asks
+//! once more and slows down all that is asked, and then the request rests here, for longer each time,
+//! and keeps its turn meanwhile: what is refused makes room at the server.
 
-use std::{fmt, ops::Range, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,15 +24,19 @@ use futures::{
     StreamExt, TryStreamExt,
     stream::{self, BoxStream},
 };
+use keyloom_common::store::Pace;
 use lance_io::object_store::{ObjectStoreParams, WrappingObjectStore};
 use lance_object_store::{
     CopyOptions, Error as StoreError, GetOptions, GetResult, GetResultPayload, ListResult,
     MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload,
     PutResult, RenameOptions, Result, list::PaginatedListStore, path::Path,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
-use super::watch::Ledger;
+use super::{
+    turns::{Turn, Turns},
+    watch::Ledger,
+};
 use crate::store::Patience;
 
 /// Options of storage profiles that say how long is waited, as those of S3 are called.
@@ -29,6 +44,18 @@ const READ_TIMEOUT: &str = "read_timeout";
 const CONNECT_TIMEOUT: &str = "connect_timeout";
 const TIMEOUT: &str = "timeout";
 const RETRIES: &str = "client_max_retries";
+/// How often Lance's throttle makes a refused request again. Without any it would not slow down.
+const THROTTLE_RETRIES: &str = "lance_aimd_max_retries";
+
+/// The first rest of a refused request; each is twice the one before.
+const FIRST_REST: Duration = Duration::from_millis(100);
+
+/// How messages of object_store's clients tell that too much is asked. An address, which they hold,
+/// too, has no spaces.
+const REFUSALS: [&str; 3] = ["status code: 429", "status code: 503", "<Code>SlowDown</Code>"];
+
+/// The most different bounds of stores that are known of one service, unless more are in use.
+const MAX_BOUNDS: usize = 64;
 
 /// Whether a dataset's files are read past Lance's object stores.
 pub(in crate::store::lance) fn is_local(uri: &str) -> bool {
@@ -37,26 +64,56 @@ pub(in crate::store::lance) fn is_local(uri: &str) -> bool {
 }
 
 /// The options by which object_store's client keeps the bounds by itself.
-pub(in crate::store::lance) fn options(patience: Patience) -> [(&'static str, String); 4] {
+pub(in crate::store::lance) fn options(patience: Patience) -> [(&'static str, String); 5] {
     let time = |time: Duration| format!("{}ms", time.as_millis());
     [
         (READ_TIMEOUT, time(patience.request)),
         (CONNECT_TIMEOUT, time(patience.connect())),
         (TIMEOUT, time(patience.whole_request())),
         (RETRIES, patience.retries().to_string()),
+        (THROTTLE_RETRIES, "1".to_owned()),
     ]
+}
+
+/// The options that a store's own options set, whatever its profile says.
+pub(in crate::store::lance) fn names(pace: &Pace) -> Vec<&'static str> {
+    let timeouts = [READ_TIMEOUT, CONNECT_TIMEOUT, TIMEOUT];
+    let timeouts = timeouts.into_iter().filter(|_| pace.request_timeout_ms.is_some());
+    timeouts.chain(pace.request_attempts.map(|_| RETRIES)).collect()
 }
 
 /// The requests to one service, of all datasets that are there.
 #[derive(Debug)]
 pub(in crate::store::lance) struct Requests {
     patience: Patience,
+    turns: Turns,
     ledger: Arc<Ledger>,
+    /// Those of datasets that have bounds of their own.
+    parts: Mutex<HashMap<Patience, Arc<Self>>>,
 }
 
 impl Requests {
     pub(in crate::store::lance) fn new(patience: Patience) -> Self {
-        Self { patience, ledger: Arc::default() }
+        let turns = Turns::new(patience.in_flight);
+        Self { patience, turns, ledger: Arc::default(), parts: Mutex::default() }
+    }
+
+    /// Those of datasets with these bounds: a part of all requests to the service.
+    pub(in crate::store::lance) fn within(self: Arc<Self>, patience: Patience) -> Arc<Self> {
+        if patience == self.patience {
+            return self;
+        }
+        // No change leaves the parts half-done, so a poisoned lock guards sound contents.
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        if parts.len() >= MAX_BOUNDS && !parts.contains_key(&patience) {
+            parts.retain(|_, part| Arc::strong_count(part) > 1);
+        }
+        let part = || {
+            let turns = self.turns.part(patience.in_flight);
+            let ledger = Arc::clone(&self.ledger);
+            Arc::new(Self { patience, turns, ledger, parts: Mutex::default() })
+        };
+        Arc::clone(parts.entry(patience).or_insert_with(part))
     }
 
     pub(super) fn ledger(&self) -> Arc<Ledger> {
@@ -71,8 +128,9 @@ impl Requests {
 
 impl WrappingObjectStore for Requests {
     fn wrap(&self, _prefix: &str, original: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
-        let Self { patience, ledger } = self;
-        Arc::new(Counted { inner: original, patience: *patience, ledger: Arc::clone(ledger) })
+        let Self { patience, turns, ledger, .. } = self;
+        let (turns, ledger) = (turns.clone(), Arc::clone(ledger));
+        Arc::new(Counted { inner: original, patience: *patience, turns, ledger })
     }
 
     /// Listings in pages are of no use to readers.
@@ -90,6 +148,7 @@ impl WrappingObjectStore for Requests {
 struct Counted {
     inner: Arc<dyn ObjectStore>,
     patience: Patience,
+    turns: Turns,
     ledger: Arc<Ledger>,
 }
 
@@ -104,30 +163,55 @@ impl Counted {
             let error = self.patience.no_answer_to_one().context(path);
             return Err(StoreError::Generic { store: "Lance", source: Box::new(error) });
         };
-        self.ledger.answered();
+        if !answer.as_ref().is_err_and(is_refusal) {
+            self.ledger.answered();
+        }
         answer
     }
 
-    /// A stream that owes something only while its reader waits for it.
+    /// Makes a request again while it is refused, for as long as one may bring nothing.
+    async fn insist<T, F>(&self, request: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let begun = Instant::now();
+        let mut rest = FIRST_REST;
+        loop {
+            let refusal = match request().await {
+                Err(error) if is_refusal(&error) => error,
+                answer => return answer,
+            };
+            let pause = spread(rest, self.ledger.refused());
+            if begun.elapsed() + pause > self.patience.request {
+                return Err(refusal);
+            }
+            sleep(pause).await;
+            rest = rest.saturating_mul(2);
+        }
+    }
+
+    /// A stream that owes something only while its reader waits for it, and has its turn until it ends.
     fn streamed<T: Send + 'static>(
         &self,
         path: Path,
         stream: BoxStream<'static, Result<T>>,
+        turn: Option<Turn>,
     ) -> BoxStream<'static, Result<T>> {
-        let state = (self.clone(), path, stream);
-        let asked = stream::try_unfold(state, |(this, path, mut stream)| async move {
+        let state = (self.clone(), path, stream, turn);
+        let asked = stream::try_unfold(state, |(this, path, mut stream, turn)| async move {
             let next = this.ask(&path, stream.try_next()).await?;
-            Ok::<_, StoreError>(next.map(|item| (item, (this, path, stream))))
+            Ok::<_, StoreError>(next.map(|item| (item, (this, path, stream, turn))))
         });
         asked.boxed()
     }
 
+    /// Listings have no turn: whoever reads one may ask for what it lists meanwhile.
     fn listed(
         &self,
         prefix: Option<&Path>,
         stream: BoxStream<'static, Result<ObjectMeta>>,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.streamed(prefix.cloned().unwrap_or_default(), stream)
+        self.streamed(prefix.cloned().unwrap_or_default(), stream, None)
     }
 }
 
@@ -141,10 +225,12 @@ impl fmt::Display for Counted {
 #[async_trait]
 impl ObjectStore for Counted {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        let mut got = self.ask(location, self.inner.get_opts(location, options)).await?;
+        let turn = self.turns.take().await;
+        let request = || self.inner.get_opts(location, options.clone());
+        let mut got = self.ask(location, self.insist(request)).await?;
         got.payload = match got.payload {
             GetResultPayload::Stream(stream) => {
-                GetResultPayload::Stream(self.streamed(location.clone(), stream))
+                GetResultPayload::Stream(self.streamed(location.clone(), stream, Some(turn)))
             }
             file => file,
         };
@@ -152,7 +238,8 @@ impl ObjectStore for Counted {
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.ask(location, self.inner.get_ranges(location, ranges)).await
+        let _turn = self.turns.take().await;
+        self.ask(location, self.insist(|| self.inner.get_ranges(location, ranges))).await
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
@@ -169,7 +256,8 @@ impl ObjectStore for Counted {
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         let path = prefix.cloned().unwrap_or_default();
-        self.ask(path, self.inner.list_with_delimiter(prefix)).await
+        let _turn = self.turns.take().await;
+        self.ask(path, self.insist(|| self.inner.list_with_delimiter(prefix))).await
     }
 
     // Nothing is written to the datasets that are read.
@@ -207,91 +295,20 @@ impl ObjectStore for Counted {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use keyloom_common::Error;
-    use lance_object_store::{
-        ObjectStoreExt,
-        chunked::ChunkedStore,
-        memory::InMemory,
-        throttle::{ThrottleConfig, ThrottledStore},
-    };
-
-    use super::*;
-    use crate::store::{StoreSettings, lance::error::from_lance};
-
-    /// A store with one object, through requests of which each is made for 60 ms at most.
-    async fn requests(
-        wrap: impl FnOnce(InMemory) -> Arc<dyn ObjectStore>,
-    ) -> (Requests, Arc<dyn ObjectStore>, Path) {
-        let settings = StoreSettings {
-            request_timeout_ms: 20,
-            request_attempts: 3,
-            ..StoreSettings::default()
-        };
-        let (requests, memory) = (Requests::new(Patience::of(&settings)), InMemory::new());
-        let path = Path::from("a/b");
-        memory.put(&path, "0123456789".into()).await.unwrap();
-        let store = requests.wrap("", wrap(memory));
-        (requests, store, path)
-    }
-
-    #[tokio::test]
-    async fn a_request_without_an_answer_ends() {
-        let never = ThrottleConfig {
-            wait_get_per_call: Duration::from_secs(3600),
-            ..ThrottleConfig::default()
-        };
-        let silent = |memory: InMemory| -> Arc<dyn ObjectStore> {
-            Arc::new(ThrottledStore::new(memory, never))
-        };
-        let (requests, store, path) = requests(silent).await;
-        let error = store.get(&path).await.unwrap_err();
-        let expected = "a/b: no answer in 60 ms, which are the worker's store.request_attempts \
-                        times its store.request_timeout_ms";
-        assert_eq!(from_lance(lance::Error::from(error)), Error::timeout(expected));
-        assert_eq!(requests.ledger().answers(), 0);
-    }
-
-    #[tokio::test]
-    async fn answers_are_counted_and_each_part_of_them() {
-        let in_parts = |memory: InMemory| -> Arc<dyn ObjectStore> {
-            Arc::new(ChunkedStore::new(Arc::new(memory), 4))
-        };
-        let (requests, store, path) = requests(in_parts).await;
-        let answers = || requests.ledger().answers();
-        let got = store.get(&path).await.unwrap();
-        assert_eq!(answers(), 1);
-        assert_eq!(got.bytes().await.unwrap(), "0123456789");
-        // Three parts, and their end.
-        assert_eq!(answers(), 5);
-        assert!(store.head(&Path::from("c")).await.is_err());
-        assert_eq!(answers(), 6);
-    }
-
-    #[test]
-    fn clients_are_told_the_bounds() {
-        let options = options(Patience::of(&StoreSettings::default()));
-        let expected = [
-            ("read_timeout", "10000ms"),
-            ("connect_timeout", "3000ms"),
-            ("timeout", "30000ms"),
-            ("client_max_retries", "3"),
-        ];
-        assert_eq!(options, expected.map(|(name, value)| (name, value.to_owned())));
-    }
-
-    #[test]
-    fn only_files_of_this_machine_are_local() {
-        for (uri, local) in [
-            ("/data/a.lance", true),
-            ("a.lance", true),
-            ("file:///data/a.lance", true),
-            ("file-object-store:///data/a.lance", false),
-            ("s3://bucket/a.lance", false),
-            ("memory://a", false),
-        ] {
-            assert_eq!(is_local(uri), local, "{uri}");
-        }
-    }
+/// Whether a service refuses a request because too much is asked.
+fn is_refusal(error: &StoreError) -> bool {
+    let StoreError::Generic { source, .. } = error else { return false };
+    let told = source.to_string();
+    REFUSALS.iter().any(|words| told.contains(words))
 }
+
+/// Between half of a rest and all of it: what is refused at one time is not asked again at one time.
+/// Multiples of the golden ratio, without their whole parts, are spread evenly from 0 to 1.
+fn spread(rest: Duration, nth: u64) -> Duration {
+    const GOLDEN: u32 = 0x9e37_79b9;
+    let part = f64::from((nth as u32).wrapping_mul(GOLDEN)) / f64::from(u32::MAX);
+    rest.mul_f64((1.0 + part) / 2.0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -35,6 +35,8 @@ const SPANS: u32 = 20;
 pub(super) struct Ledger {
     owed: AtomicUsize,
     answers: AtomicU64,
+    /// Since the last answer.
+    refusals: AtomicU64,
 }
 
 /// An answer that is owed until this is dropped.
@@ -50,6 +52,12 @@ impl Ledger {
     /// Something came: an answer, or a part of one.
     pub(in crate::store::lance) fn answered(&self) {
         self.answers.fetch_add(1, Ordering::Relaxed);
+        self.refusals.store(0, Ordering::Relaxed);
+    }
+
+    /// A request was refused because too much is asked, which is no answer. How many were before it.
+    pub(super) fn refused(&self) -> u64 {
+        self.refusals.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(in crate::store::lance) fn answers(&self) -> u64 {
@@ -145,7 +153,10 @@ impl Watch {
                 silent += 1;
             }
         }
-        Err(self.patience.no_answer().context(doing()))
+        let refusals = self.ledger.refusals.load(Ordering::Relaxed);
+        let silence =
+            if refusals > 0 { self.patience.refused() } else { self.patience.no_answer() };
+        Err(silence.context(doing()))
     }
 
     fn span(&self) -> Duration {
@@ -188,6 +199,19 @@ mod tests {
                         store.answer_timeout_ms allows no more";
         assert_eq!(error, Error::timeout(expected));
         assert!(!watch.is_owed());
+    }
+
+    #[tokio::test]
+    async fn a_storage_that_only_refuses_is_told_from_one_that_is_silent() {
+        let watch = watch(40);
+        assert_eq!((watch.ledger.refused(), watch.ledger.refused()), (0, 1));
+        let wait = || {
+            let read = watch.read(pending::<Result<()>>());
+            watch.bounded(|| "reading".to_owned(), read)
+        };
+        assert_eq!(wait().await, Err(watch.patience.refused().context("reading")));
+        watch.ledger.answered();
+        assert_eq!(wait().await, Err(watch.patience.no_answer().context("reading")));
     }
 
     /// Of those that wait for one read, the next makes it again when it has failed.
