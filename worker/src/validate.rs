@@ -60,6 +60,7 @@ impl StoreSettings {
         for (name, bytes) in kept {
             bounds.within(name, bytes, KEPT_BYTES);
         }
+        bounds.within("max_key_maps_dir_bytes", self.max_key_maps_dir_bytes, BYTES);
         bounds.within("take_chunk_rows", self.take_chunk_rows, ROWS);
         bounds.within("request_timeout_ms", self.request_timeout_ms, TIME_MS);
         bounds.within("request_attempts", self.request_attempts, ATTEMPTS);

@@ -331,3 +331,23 @@ async fn a_forced_map_that_does_not_fit_fails_the_job() -> Result<()> {
     );
     Ok(())
 }
+
+/// As many keys as a map has at least that is stored.
+const MANY: i64 = 1 << 20;
+
+#[tokio::test]
+async fn a_second_process_finds_the_map_of_the_first_on_disk() -> Result<()> {
+    let (dir, maps) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let uri = dir.path().join("many.lance").to_string_lossy().into_owned();
+    write_lance_with(&uri, &[words(0..MANY)], WriteParams::default()).await?;
+    let mut settings = EmbeddedSettings::default();
+    settings.worker.store.key_maps_dir = Some(maps.path().to_path_buf());
+    for scanned in [MANY as u64, 0] {
+        let world = World::new(settings.clone()).await?;
+        let options = LanceOptions::new(uri.as_str()).key("id");
+        world.attach(options.key_path(KeyPath::Map).row_path(RowPath::Take)).await?;
+        let counters = [counter::KEYS_SCANNED, counter::ROWS_TAKEN];
+        assert_eq!(world.counted(|_| true, counters).await?, [scanned, KEYS as u64]);
+    }
+    Ok(())
+}

@@ -3,7 +3,7 @@
 //! Storage options may hold credentials. They never leave the worker: plans name a profile, and
 //! `Debug` prints the names of the profiles alone.
 
-use std::{collections::HashMap, fmt};
+use std::{collections::HashMap, fmt, path::PathBuf};
 
 use keyloom_common::store::{Pace, cost::Storage};
 use serde::{Deserialize, Serialize};
@@ -52,6 +52,15 @@ pub struct StoreSettings {
     /// (default 4 GiB), as far as the worker's `memory_bytes` leave them. A store whose map would
     /// not fit is searched in other ways.
     pub max_key_map_bytes: u64,
+    /// A folder on a local disk in which maps of integer keys stay for later processes (default
+    /// none), about 12 bytes a row in files that are the owner's alone. A map of a million rows or
+    /// more is made once for the files that it stands for; a process that finds it there reads of it
+    /// what its keys need. Any number of processes may share a folder. One that cannot be written to
+    /// is warned of, and maps are in memory only.
+    pub key_maps_dir: Option<PathBuf>,
+    /// The most bytes of that folder (default 64 GiB). Beyond, the maps that were not opened for the
+    /// longest are removed.
+    pub max_key_maps_dir_bytes: u64,
     /// The most bytes of columns, of all stores together, that are kept in memory for later
     /// requests (default 2 GiB), as far as the worker's `memory_bytes` leave them. Columns that do
     /// not fit together share the room, each of them with always the same part.
@@ -123,6 +132,8 @@ impl Default for StoreSettings {
             max_open_readers: 256,
             max_open_stores: 64,
             max_key_map_bytes: 4 << 30,
+            key_maps_dir: None,
+            max_key_maps_dir_bytes: 64 << 30,
             column_cache_bytes: 2 << 30,
             request_timeout_ms: 10_000,
             request_attempts: 4,
@@ -150,6 +161,8 @@ impl fmt::Debug for StoreSettings {
             .field("max_open_readers", &self.max_open_readers)
             .field("max_open_stores", &self.max_open_stores)
             .field("max_key_map_bytes", &self.max_key_map_bytes)
+            .field("key_maps_dir", &self.key_maps_dir)
+            .field("max_key_maps_dir_bytes", &self.max_key_maps_dir_bytes)
             .field("column_cache_bytes", &self.column_cache_bytes)
             .field("request_timeout_ms", &self.request_timeout_ms)
             .field("request_attempts", &self.request_attempts)

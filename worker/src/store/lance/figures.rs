@@ -53,7 +53,7 @@ pub(super) async fn figures(
     caches: &Arc<Caches>,
 ) -> Result<Figures> {
     let (schema, caches) = (schema.clone(), caches.clone());
-    let bounds = (caches.maps.most(), caches.blocks.most());
+    let bounds = (caches.maps.most().max(caches.folder_bytes()), caches.blocks.most());
     tasks::run(async move {
         let value_bytes = async { Ok(value_bytes(&dataset, &schema, &caches).await) };
         let (rows, value_bytes, btrees) =

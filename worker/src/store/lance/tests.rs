@@ -11,6 +11,7 @@ mod reading;
 mod rewriting;
 mod rows;
 mod silent;
+mod stored;
 mod types;
 mod widths;
 

@@ -5,7 +5,8 @@
 //! first, also for maps, each of which stands for all keys of some fragments.
 //!
 //! All but readers are kept by the file that they were read from ([`FileColumn`]), and maps by the
-//! files of their [`Runs`], so that a later version finds those of its unchanged fragments.
+//! files of their [`Runs`], so that a later version finds those of its unchanged fragments. Maps may
+//! stay in a [`MapFolder`] as well, where later processes find them.
 
 use std::{sync::Arc, time::Instant};
 
@@ -25,6 +26,7 @@ use crate::store::lance::{
         learned::{Learned, LearnedName},
         run::RunMap,
         runs::Runs,
+        stored::folder::MapFolder,
     },
     values::widths::Varying,
 };
@@ -46,6 +48,8 @@ pub(crate) struct Caches {
     pub(in crate::store::lance) runs: Runs,
     /// The rows of the keys of jobs.
     pub(in crate::store::lance) learned: KeptCache<LearnedName, Learned>,
+    /// Where maps stay for other processes.
+    pub(in crate::store::lance) stored: Option<MapFolder>,
     pub(in crate::store::lance) blocks: KeptCache<Block, ArrayRef>,
     /// How columns share the room for blocks.
     pub(in crate::store::lance) room: Room,
@@ -101,6 +105,7 @@ impl Caches {
             maps,
             runs: Runs::default(),
             learned: KeptCache::new(settings.max_key_map_bytes, item, memory),
+            stored: MapFolder::new(settings),
             blocks,
             widths: Cache::new(files.max(LEARNT_WIDTHS)),
             readers: Cache::new(files),
@@ -125,6 +130,17 @@ impl Caches {
     /// The most bytes of maps that there could be now.
     pub(in crate::store::lance) fn there_is_for_maps(&self) -> u64 {
         self.maps.most().min(self.maps.there_is().saturating_add(self.blocks.bytes()))
+    }
+
+    /// The most bytes of maps of integer keys that the folder for stored maps holds.
+    pub(in crate::store::lance) fn folder_bytes(&self) -> u64 {
+        self.stored.as_ref().map_or(0, MapFolder::max_bytes)
+    }
+
+    /// Room for what a stored map takes in memory: where its pages end, which is little. What the
+    /// system keeps of its file is not counted, for it gives way to all else.
+    pub(in crate::store::lance) fn room_for_stored_map(&self, bytes: u64) -> Reserved {
+        self.maps.room(bytes).unwrap_or_else(|| self.maps.force(bytes))
     }
 
     /// Room to make a map of so many rows in, which takes half as much again as the map. There is

@@ -1,5 +1,7 @@
 //! The codes of all keys that a map is made of, from parts in any order and from other maps.
 
+use std::io;
+
 use arrow::{
     buffer::{BooleanBuffer, Buffer, NullBuffer},
     util::bit_util::{set_bit, unset_bit},
@@ -42,21 +44,24 @@ impl AllCodes {
     }
 
     /// Adds all codes of a map, whose first row is here.
-    pub(super) fn add_map(&mut self, start: u32, map: &RunMap) {
+    ///
+    /// # Errors
+    /// If the map's file cannot be read; then this is of no use any more.
+    pub(super) fn add_map(&mut self, start: u32, map: &RunMap) -> io::Result<()> {
         let (start, rows) = (start as usize, map.run.rows() as usize);
         self.exact &= map.exact;
         let codes = &mut self.codes[start..start + rows];
         let mut held = 0;
-        map.map.for_each(|code, row| {
+        map.for_each(|code, row| {
             codes[row as usize] = code;
             held += 1;
-        });
+        })?;
         if held == rows {
-            return;
+            return Ok(());
         }
         let valid = self.valid();
         (start..start + rows).for_each(|row| unset_bit(valid, row));
-        map.map.for_each(|_, row| set_bit(valid, start + row as usize));
+        map.for_each(|_, row| set_bit(valid, start + row as usize))
     }
 
     /// Their map, and whether they are those of integers.
@@ -141,9 +146,11 @@ mod tests {
                 let (map, exact) = all.map();
                 RunMap::new(Run::new([(name.clone(), rows)]), map, exact)
             });
-            for in_turn in [[0, 1], [1, 0]] {
+            for in_turn in [[0_usize, 1], [1, 0]] {
                 let mut all = AllCodes::new(11);
-                in_turn.into_iter().for_each(|at: usize| all.add_map([0, 4][at], &maps[at]));
+                for at in in_turn {
+                    all.add_map([0, 4][at], &maps[at]).unwrap();
+                }
                 all.add(10, &part(0, 22..23, None, exact));
                 let (map, is_exact) = all.map();
                 let expected: Vec<(u32, u32)> =

@@ -26,7 +26,7 @@ pub(super) struct Table {
 }
 
 /// Nothing that has a map has so many rows.
-const NO_ROW: u32 = u32::MAX;
+pub(super) const NO_ROW: u32 = u32::MAX;
 
 /// The most places of a table for so many rows. An index takes as many bytes, and while a table is
 /// made, the codes are there, too: together they are to take less than half as much again.
@@ -115,6 +115,16 @@ impl Table {
             *place = row as u32;
         }
         Some(Self { first, rows })
+    }
+
+    /// The least of its integers.
+    pub(super) fn first(&self) -> i64 {
+        self.first
+    }
+
+    /// For each integer from there on its row, or [`NO_ROW`].
+    pub(super) fn rows(&self) -> &[u32] {
+        &self.rows
     }
 
     fn find(&self, code: u64) -> Option<u32> {

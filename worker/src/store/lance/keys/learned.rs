@@ -3,14 +3,14 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use arrow::buffer::NullBuffer;
+use arrow::{array::new_empty_array, buffer::NullBuffer};
 use keyloom_common::{BlobId, Result, store::StoreKey};
 
 use super::{code_index::CodeIndex, scan::Matches};
 use crate::store::{
     Fetched, KeySet, Keys,
     kept::Kept,
-    lance::{LanceStore, row::Row},
+    lance::{LanceStore, column::Column, row::Row},
 };
 
 /// Scans of all keys of a snapshot that cost as much as a map of them, which serves later jobs, too.
@@ -90,8 +90,13 @@ impl LanceStore {
         let scan = self.scan(self.key_source(&columns, layout, true).await?, layout);
         let (caches, scans) = (&self.handle.caches, &self.handle.key_scans);
         let is_forced = self.handle.spec.access.keys.is_some();
-        let is_worth_a_map =
-            || scans.load(Ordering::Relaxed) >= SCANS_OF_A_MAP && self.map_fits(layout);
+        let is_exact = are_integers(&columns);
+        // A map that stays on disk is worth one scan.
+        let stays = is_exact && caches.stored.is_some();
+        let is_worth_a_map = || {
+            (stays || scans.load(Ordering::Relaxed) >= SCANS_OF_A_MAP)
+                && self.map_fits(layout, is_exact)
+        };
         if !is_forced && (scan.has_maps() || is_worth_a_map()) {
             return Ok(None);
         }
@@ -116,6 +121,13 @@ impl LanceStore {
         let learned = caches.learned.get_or_make(&name, make).await?;
         Ok(Some((learned, fetched)))
     }
+}
+
+/// Whether a key of these columns is told by its code.
+fn are_integers(columns: &[Arc<Column>]) -> bool {
+    let [column] = columns else { return false };
+    let none = new_empty_array(column.answered().data_type());
+    Keys::try_new(&none).is_ok_and(|keys| keys.is_exact())
 }
 
 /// Nulls where keys are known, or are null themselves.

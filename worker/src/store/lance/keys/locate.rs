@@ -42,12 +42,12 @@ impl LanceStore {
                 Ok((direct(keys, |key| layout.row_at(key))?, Fetched::default()))
             }
             StoreKey::RowId => {
-                let path = self.key_path(access, layout)?;
+                let path = self.key_path(access, layout, true)?;
                 self.search(keys, KeySource::StableRowId, path, layout).await
             }
             StoreKey::Columns(key) => {
                 let columns = self.key_columns(key)?;
-                let path = self.key_path(access, layout)?;
+                let path = self.key_path(access, layout, keys.is_exact())?;
                 if let [column] = columns.as_slice()
                     && path == KeyPath::Btree
                     && self.learned.is_none()
@@ -127,15 +127,16 @@ impl LanceStore {
         Scan { handle: self.handle.clone(), layout: layout.clone(), source }
     }
 
-    /// Whether there is memory for a map of all keys.
-    pub(super) fn map_fits(&self, layout: &Layout) -> bool {
+    /// Whether there is memory for a map of all keys, or room on disk if they are told by their codes.
+    pub(super) fn map_fits(&self, layout: &Layout, is_exact: bool) -> bool {
         let rows: u64 = layout.physical_rows().map(u64::from).sum();
-        rows.saturating_mul(KEY_MAP_BYTES_A_ROW) <= self.handle.caches.there_is_for_maps()
+        let (bytes, caches) = (rows.saturating_mul(KEY_MAP_BYTES_A_ROW), &self.handle.caches);
+        bytes <= caches.there_is_for_maps() || (is_exact && bytes <= caches.folder_bytes())
     }
 
     /// The way to take for keys that are not known yet. A map gives way to the next best if there is no memory for it; one that is
     /// forced and never fits is an error.
-    fn key_path(&self, access: Access, layout: &Layout) -> Result<KeyPath> {
+    fn key_path(&self, access: Access, layout: &Layout, is_exact: bool) -> Result<KeyPath> {
         let forced = self.handle.spec.access.keys;
         let path = match forced.unwrap_or(access.keys) {
             // Each request would read all keys.
@@ -144,7 +145,7 @@ impl LanceStore {
         };
         let rows: u64 = layout.physical_rows().map(u64::from).sum();
         let (bytes, caches) = (rows.saturating_mul(KEY_MAP_BYTES_A_ROW), &self.handle.caches);
-        if path != KeyPath::Map || self.map_fits(layout) {
+        if path != KeyPath::Map || self.map_fits(layout, is_exact) {
             return Ok(path);
         }
         let max = caches.maps.most();

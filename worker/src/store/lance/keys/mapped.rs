@@ -1,6 +1,15 @@
-//! From codes to rows through maps of all keys, which are made once and then kept.
+//! From codes to rows through maps of all keys, which are made once and then kept: in memory, and
+//! for other processes in the folder of [`super::stored`] maps, if there is one.
 
-use std::sync::{Arc, PoisonError};
+mod on_disk;
+
+use std::{
+    io,
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use keyloom_common::{Error, Result};
 
@@ -21,6 +30,9 @@ use crate::store::{
 /// The most searches in maps that are made without tasks of their own: about a millisecond's work.
 const MAX_PROBES_AT_ONCE: usize = 16 * 1024;
 
+/// How often maps are asked of which some turn out to be damaged, each time without those.
+const ATTEMPTS: usize = 2;
+
 /// A part of a snapshot, and its map if that is kept.
 struct Asked {
     part: Part,
@@ -30,6 +42,20 @@ struct Asked {
 impl Scan {
     /// The rows of the wanted codes.
     pub(super) async fn through_maps(&self, wanted: Arc<CodeIndex>) -> Result<(Matches, Fetched)> {
+        self.recall().await?;
+        let mut fetched = Fetched::default();
+        for _ in 0..ATTEMPTS {
+            let (matches, read) = self.ask_maps(wanted.clone()).await?;
+            fetched.add(&read);
+            if let Some(matches) = matches {
+                return Ok((matches, fetched));
+            }
+        }
+        Err(Error::store("the maps of its keys in store.key_maps_dir cannot be read"))
+    }
+
+    /// The rows of the wanted codes. None if a stored map could not be read: it is kept no longer.
+    async fn ask_maps(&self, wanted: Arc<CodeIndex>) -> Result<(Option<Matches>, Fetched)> {
         let all = self.asked();
         let bounds = if all.len() > 1 { bounds(&wanted) } else { None };
         let are_apart =
@@ -40,24 +66,31 @@ impl Scan {
         {
             (self.live(matches), Fetched::default())
         } else {
+            let is_lost = Arc::new(AtomicBool::new(false));
             let jobs = all.into_iter().map(|Asked { part, map }| {
-                let (scan, wanted) = (self.clone(), wanted.clone());
+                let (scan, wanted, is_lost) = (self.clone(), wanted.clone(), is_lost.clone());
                 async move {
                     let (map, fetched) = match map {
                         Some(map) => (map, Fetched::default()),
                         None => scan.map(&part).await?,
                     };
-                    let mut matches = Matches::new();
-                    find(&wanted, bounds, &part, &map, &mut matches);
-                    Ok((matches, fetched))
+                    let matches = scan.find_in(wanted, bounds, part, map).await?;
+                    if matches.is_none() {
+                        is_lost.store(true, Ordering::Relaxed);
+                    }
+                    Ok((matches.unwrap_or_default(), fetched))
                 }
             });
-            self.join(jobs.collect::<Vec<_>>()).await?
+            let (matches, fetched) = self.join(jobs.collect::<Vec<_>>()).await?;
+            if is_lost.load(Ordering::Relaxed) {
+                return Ok((None, fetched));
+            }
+            (matches, fetched)
         };
         if !are_apart {
             matches.sort_by_key(|(_, row)| *row);
         }
-        Ok((matches, fetched))
+        Ok((Some(matches), fetched))
     }
 
     /// Whether the maps of all keys are kept.
@@ -104,10 +137,15 @@ impl Scan {
         asked.collect()
     }
 
-    /// The map of a run's keys, deleted rows among them.
+    /// The map of a run's keys, deleted rows among them: as it is stored, or made and then stored.
     async fn map(&self, part: &Part) -> Result<(Arc<Kept<RunMap>>, Fetched)> {
-        let mut fetched = Fetched::default();
+        let _turn = self.turn().await;
+        let (mut fetched, mut is_new) = (Fetched::default(), false);
         let make = async {
+            if let Some(stored) = self.stored(part).await? {
+                return Ok::<_, Error>(stored);
+            }
+            is_new = true;
             let (mut all, is_copied) = self.copied(part).await?;
             self.claim_room();
             let run = part.run.clone();
@@ -132,10 +170,13 @@ impl Scan {
                 RunMap::new(run, map, exact)
             });
             let map = map.await?;
-            let bytes = map.map.bytes();
-            Ok::<_, Error>(Kept::new(map, bytes, room))
+            let bytes = map.bytes();
+            Ok(Kept::new(map, bytes, room))
         };
         let map = self.handle.caches.maps.get_or_make(&part.run.id, make).await?;
+        if is_new {
+            self.save(&map).await?;
+        }
         Ok((map, fetched))
     }
 
@@ -149,7 +190,10 @@ impl Scan {
             let mut is_copied = vec![false; run.names().len()];
             for merged in &part.view.merged {
                 let Some(map) = caches.maps.get(&merged.id) else { continue };
-                all.add_map(run.start(merged.fragments.start), &map);
+                if all.add_map(run.start(merged.fragments.start), &map).is_err() {
+                    // Its fragments are read, as all others are.
+                    return (AllCodes::new(run.rows()), vec![false; run.names().len()]);
+                }
                 is_copied[merged.fragments.clone()].fill(true);
                 caches.maps.remove(&merged.id);
             }
@@ -203,29 +247,35 @@ impl Scan {
 
 /// The rows of the wanted codes at once, if all maps are in memory.
 fn through_kept(all: &[Asked], wanted: &CodeIndex, bounds: Option<(i64, i64)>) -> Option<Matches> {
-    let maps: Vec<&Arc<Kept<RunMap>>> =
-        all.iter().map(|asked| asked.map.as_ref()).collect::<Option<_>>()?;
+    let in_memory = |asked: &Asked| {
+        let map = asked.map.clone();
+        map.filter(|map| map.in_memory().is_some())
+    };
+    let maps: Vec<Arc<Kept<RunMap>>> = all.iter().map(in_memory).collect::<Option<_>>()?;
     let mut matches = Matches::new();
-    for (Asked { part, .. }, map) in all.iter().zip(maps) {
-        find(wanted, bounds, part, map, &mut matches);
+    for (Asked { part, .. }, map) in all.iter().zip(&maps) {
+        find(wanted, bounds, part, map, &mut matches).ok()?;
     }
     Some(matches)
 }
 
 /// Adds the rows of a part whose codes are wanted.
+///
+/// # Errors
+/// If the map is stored and cannot be read.
 fn find(
     wanted: &CodeIndex,
     bounds: Option<(i64, i64)>,
     part: &Part,
     map: &RunMap,
     matches: &mut Matches,
-) {
+) -> io::Result<()> {
     if map.is_beside(bounds) {
-        return;
+        return Ok(());
     }
-    map.map.for_each_match(wanted, |key, position| {
+    map.for_each_match(wanted, |key, position| {
         matches.extend(part.row(position).map(|row| (key, row)));
-    });
+    })
 }
 
 /// The least and the greatest of the wanted codes, as integers.

@@ -2,7 +2,7 @@
 //!
 //! Keys that stand for no row by themselves are [`scan`]ned, as codes of a [`coder`]: for each request,
 //! once for all keys of a job ([`learned`]), or once into a [`key_map`] of each [`run`] of fragments
-//! ([`mapped`]). A [`btree`] is the dataset's own.
+//! ([`mapped`]), which may be [`stored`] for other processes. A [`btree`] is the dataset's own.
 
 pub(super) mod all_codes;
 pub(super) mod btree;
@@ -16,3 +16,4 @@ pub(super) mod mapped;
 pub(super) mod run;
 pub(super) mod runs;
 pub(super) mod scan;
+pub(super) mod stored;

@@ -1,11 +1,14 @@
 //! Fragments whose keys share one map: what it is kept by, and where its positions stand in them.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use super::key_map::KeyMap;
+use super::{code_index::CodeIndex, key_map::KeyMap, stored::StoredMap};
 use crate::store::lance::kept::caches::FileColumn;
 
 /// Some fragments in storage order, known by where their keys are stored, which never changes. A
@@ -28,11 +31,18 @@ pub(super) struct Run {
 pub(in crate::store::lance) struct RunMap {
     /// While the map is there, so is the run: others find it by that.
     pub(super) run: Arc<Run>,
-    pub(super) map: KeyMap,
+    map: Held,
     /// Whether its codes are those of integers.
     pub(super) exact: bool,
     /// The least and the greatest of them, if they are.
     bounds: Option<(i64, i64)>,
+}
+
+/// Where a map is.
+#[derive(Debug)]
+enum Held {
+    InMemory(KeyMap),
+    Stored(StoredMap),
 }
 
 impl Run {
@@ -87,7 +97,66 @@ impl RunMap {
     /// The map of a run's keys, whose codes are `exact` if they are those of integers.
     pub(super) fn new(run: Arc<Run>, map: KeyMap, exact: bool) -> Self {
         let bounds = if exact { map.bounds() } else { None };
-        Self { run, map, exact, bounds }
+        Self { run, map: Held::InMemory(map), exact, bounds }
+    }
+
+    /// The map of a run's keys, which are integers, in a file.
+    pub(super) fn stored(run: Arc<Run>, map: StoredMap) -> Self {
+        let bounds = Some(map.bounds());
+        Self { run, map: Held::Stored(map), exact: true, bounds }
+    }
+
+    /// The map, if it is in memory, so that a search waits for nothing.
+    pub(super) fn in_memory(&self) -> Option<&KeyMap> {
+        match &self.map {
+            Held::InMemory(map) => Some(map),
+            Held::Stored(_) => None,
+        }
+    }
+
+    /// The least and the greatest of its keys, if they are integers and there are any.
+    pub(super) fn bounds(&self) -> Option<(i64, i64)> {
+        self.bounds
+    }
+
+    /// The bytes that it takes in memory.
+    pub(super) fn bytes(&self) -> u64 {
+        match &self.map {
+            Held::InMemory(map) => map.bytes(),
+            Held::Stored(map) => map.bytes(),
+        }
+    }
+
+    /// Calls back with the positions of each wanted code and the rows that have it.
+    ///
+    /// # Errors
+    /// If its file cannot be read or is damaged; then some pairs may be missing.
+    pub(super) fn for_each_match(
+        &self,
+        wanted: &CodeIndex,
+        pair: impl FnMut(u32, u32),
+    ) -> io::Result<()> {
+        match &self.map {
+            Held::InMemory(map) => {
+                map.for_each_match(wanted, pair);
+                Ok(())
+            }
+            Held::Stored(map) => map.for_each_match(wanted, pair),
+        }
+    }
+
+    /// Calls back with all codes and their rows.
+    ///
+    /// # Errors
+    /// As [`RunMap::for_each_match`].
+    pub(super) fn for_each(&self, each: impl FnMut(u64, u32)) -> io::Result<()> {
+        match &self.map {
+            Held::InMemory(map) => {
+                map.for_each(each);
+                Ok(())
+            }
+            Held::Stored(map) => map.for_each(each),
+        }
     }
 
     /// Whether no code between these, as integers, is in the map.

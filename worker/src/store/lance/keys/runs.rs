@@ -46,6 +46,12 @@ pub(in crate::store::lance) struct Runs {
 }
 
 impl Runs {
+    /// Learns of runs whose maps are stored. Others must keep them alive.
+    pub(super) fn learn(&self, key: &KeyName, stored: &[Arc<Run>]) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(key.clone()).or_default().extend(stored.iter().map(Arc::downgrade));
+    }
+
     /// Runs that hold each fragment of a snapshot once, in storage order of their first ones. Those
     /// that hold others, too, are used if their maps are kept.
     pub(super) fn cover(

@@ -1,0 +1,332 @@
+//! The folder in which maps of keys stay from one process to the next, within a bound in bytes.
+//!
+//! A map is known by what it was made of: the dataset, its key, and the files of its fragments,
+//! which never change. Any number of processes share a folder: a file is written beside the others,
+//! and has its name only when the disk has all of it. Those that were not opened for the longest go
+//! first; who has one open may go on reading it.
+//!
+//! Where the folder cannot be written to or read, maps are made in memory, as without it.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::{self, DirBuilder, File},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    process,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::file::{self, FORMAT};
+use crate::store::{
+    StoreSettings,
+    lance::{
+        kept::caches::FileColumn,
+        keys::{
+            coder::spread,
+            run::{Run, RunMap},
+            runs::KeyName,
+        },
+    },
+};
+
+/// Rows from which on a map is stored: a smaller one is made about as fast as it is found.
+pub(in crate::store::lance) const LEAST_ROWS: u32 = 1 << 20;
+
+/// How long a file may be in the making without a byte. Then its process is taken to be gone.
+const WRITING: Duration = Duration::from_secs(3600);
+
+/// What the names of files end with: of maps, and of those that are being written.
+const MAP: &str = "keymap";
+const UNFINISHED: &str = "unfinished";
+
+/// Keys are the owner's alone.
+const MODE: u32 = 0o700;
+
+/// The digits of a key's digest in the names of files.
+const KEY_DIGITS: usize = 16;
+
+/// A folder of maps.
+#[derive(Debug)]
+pub(in crate::store::lance) struct MapFolder {
+    path: PathBuf,
+    max_bytes: u64,
+    /// By key the runs whose maps were stored when it was first asked for, or are since.
+    known: Mutex<HashMap<KeyName, Vec<Arc<Run>>>>,
+    /// Held while the folder is looked through.
+    looking: Mutex<()>,
+    /// Held while a map is made that memory has no room for beside others.
+    pub(in crate::store::lance::keys) making: tokio::sync::Mutex<()>,
+    /// Files that were found to be damaged.
+    damaged: Mutex<HashSet<PathBuf>>,
+    has_warned: AtomicBool,
+}
+
+/// What a map was made of. Datasets and columns are told by a digest: addresses may hold secrets.
+#[derive(Serialize, Deserialize)]
+struct Names {
+    key: String,
+    /// The file of each fragment, and its rows.
+    fragments: Vec<(Arc<str>, u32)>,
+}
+
+/// A file of the folder.
+struct Entry {
+    path: PathBuf,
+    bytes: u64,
+    used: SystemTime,
+}
+
+impl MapFolder {
+    /// The folder that the settings name, if they do.
+    pub(in crate::store::lance) fn new(settings: &StoreSettings) -> Option<Self> {
+        Some(Self {
+            path: settings.key_maps_dir.clone()?,
+            max_bytes: settings.max_key_maps_dir_bytes,
+            known: Mutex::default(),
+            looking: Mutex::default(),
+            making: tokio::sync::Mutex::default(),
+            damaged: Mutex::default(),
+            has_warned: AtomicBool::new(false),
+        })
+    }
+
+    /// The most bytes of maps that it holds.
+    pub(in crate::store::lance) fn max_bytes(&self) -> u64 {
+        self.max_bytes
+    }
+
+    /// Whether the folder was looked through for this key.
+    pub(in crate::store::lance::keys) fn is_recalled(&self, key: &KeyName) -> bool {
+        lock(&self.known).contains_key(key)
+    }
+
+    /// Looks through the folder for runs of this key, once, and says which there are.
+    pub(in crate::store::lance::keys) fn recall(
+        &self,
+        key: &KeyName,
+        learn: impl FnOnce(&[Arc<Run>]),
+    ) {
+        let _alone = lock(&self.looking);
+        if self.is_recalled(key) {
+            return;
+        }
+        let digest = digest(key);
+        let entries = self.entries().unwrap_or_else(|error| {
+            self.warn_once("be read", &error);
+            Vec::new()
+        });
+        let of_key = |entry: &Entry| {
+            let names = file::names(&entry.path).ok()?;
+            let names: Names = serde_json::from_slice(&names).ok()?;
+            (names.key == digest).then(|| names.run(key)).flatten()
+        };
+        let is_of_key = |entry: &&Entry| {
+            let name = entry.path.file_name().and_then(|name| name.to_str());
+            entry.is(MAP) && name.is_some_and(|name| name.starts_with(&digest[..KEY_DIGITS]))
+        };
+        // What is damaged is said, and goes, when its map is wanted.
+        let runs: Vec<Arc<Run>> = entries.iter().filter(is_of_key).filter_map(of_key).collect();
+        learn(&runs);
+        lock(&self.known).insert(key.clone(), runs);
+    }
+
+    /// The map of a run, if it is stored.
+    pub(in crate::store::lance::keys) fn open(
+        &self,
+        key: &KeyName,
+        run: &Arc<Run>,
+    ) -> Option<RunMap> {
+        let (path, names) = self.file(key, run).ok()?;
+        if run.rows() < LEAST_ROWS || lock(&self.damaged).contains(&path) {
+            return None;
+        }
+        match file::open(&path, &names) {
+            Ok(map) => {
+                // Who may not say that it was used may still use it.
+                let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+                Some(RunMap::stored(run.clone(), map))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                self.remove(path, &error);
+                None
+            }
+        }
+    }
+
+    /// Stores a map that was made, unless it is not worth it.
+    pub(in crate::store::lance::keys) fn save(&self, key: &KeyName, map: &RunMap) {
+        // The hashes of other keys mean nothing to other processes.
+        let (Some(held), Some(bounds), true) = (map.in_memory(), map.bounds(), map.exact) else {
+            return;
+        };
+        if map.run.rows() < LEAST_ROWS {
+            return;
+        }
+        let saved = self.file(key, &map.run).and_then(|(path, names)| {
+            let bytes = file::bytes(&names, held);
+            if bytes > self.max_bytes {
+                return Err(io::Error::other(format!(
+                    "a map takes {bytes} bytes; max_key_maps_dir_bytes allows {}",
+                    self.max_bytes
+                )));
+            }
+            DirBuilder::new().recursive(true).mode(MODE).create(&self.path)?;
+            self.make_room(bytes)?;
+            write_whole(&path, |path| file::write(path, &names, held, bounds))?;
+            lock(&self.damaged).remove(&path);
+            // Others may have written at the same time.
+            self.make_room(0)
+        });
+        match saved {
+            Ok(()) => {
+                let mut known = lock(&self.known);
+                let runs = known.entry(key.clone()).or_default();
+                if !runs.iter().any(|run| Arc::ptr_eq(run, &map.run)) {
+                    runs.push(map.run.clone());
+                }
+            }
+            Err(error) => self.warn_once("be written to", &error),
+        }
+    }
+
+    /// Forgets the map of a run that cannot be read.
+    pub(in crate::store::lance::keys) fn discard(
+        &self,
+        key: &KeyName,
+        run: &Run,
+        error: &io::Error,
+    ) {
+        if let Ok((path, _)) = self.file(key, run) {
+            self.remove(path, error);
+        }
+    }
+
+    fn remove(&self, path: PathBuf, error: &io::Error) {
+        let file = path.display();
+        tracing::warn!(%file, %error, "a stored map of keys cannot be read and is made again");
+        let _ = fs::remove_file(&path);
+        lock(&self.damaged).insert(path);
+    }
+
+    /// The file of a run's map, and what it is to say of it.
+    fn file(&self, key: &KeyName, run: &Run) -> io::Result<(PathBuf, Vec<u8>)> {
+        let names = Names::of(key, run);
+        let bytes = serde_json::to_vec(&names)?;
+        let (key, run) = (&names.key[..KEY_DIGITS], blake3::hash(&bytes).to_hex());
+        Ok((self.path.join(format!("{key}-{run}.{MAP}")), bytes))
+    }
+
+    /// Removes files until so many bytes have room.
+    fn make_room(&self, bytes: u64) -> io::Result<()> {
+        let mut entries = self.entries()?;
+        entries.sort_by_key(|entry| entry.used);
+        let mut left: u64 = entries.iter().map(|entry| entry.bytes).sum();
+        let long_ago = SystemTime::now().checked_sub(WRITING);
+        for entry in &entries {
+            let is_left = entry.is(UNFINISHED) && long_ago.is_some_and(|then| entry.used < then);
+            let is_too_much = entry.is(MAP) && left.saturating_add(bytes) > self.max_bytes;
+            if !is_left && !is_too_much {
+                continue;
+            }
+            match fs::remove_file(&entry.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => left -= entry.bytes,
+            }
+        }
+        Ok(())
+    }
+
+    /// Its files, as far as they are maps.
+    fn entries(&self) -> io::Result<Vec<Entry>> {
+        let folder = match fs::read_dir(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            folder => folder?,
+        };
+        let mut entries = Vec::new();
+        for file in folder {
+            let file = file?;
+            // Others may have removed it meanwhile.
+            let Ok(known) = file.metadata() else { continue };
+            let used = known.modified()?;
+            let entry = Entry { path: file.path(), bytes: known.len(), used };
+            if entry.is(MAP) || entry.is(UNFINISHED) {
+                entries.push(entry);
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Says once that the folder is of no use. A map that memory has room for stays there.
+    fn warn_once(&self, what: &str, error: &io::Error) {
+        if !self.has_warned.swap(true, Ordering::Relaxed) {
+            let folder = self.path.display();
+            tracing::warn!(
+                %folder,
+                %error,
+                "the folder for maps of keys (store.key_maps_dir) cannot {what}; maps that are not \
+                 there are made anew by each process"
+            );
+        }
+    }
+}
+
+impl Entry {
+    fn is(&self, extension: &str) -> bool {
+        self.path.extension().is_some_and(|held| held == extension)
+    }
+}
+
+impl Names {
+    fn of(key: &KeyName, run: &Run) -> Self {
+        let names = run.names().iter().enumerate();
+        let fragments = names.map(|(at, name)| (name.file.clone(), run.rows_of(at)));
+        Self { key: digest(key), fragments: fragments.collect() }
+    }
+
+    /// The run that has these fragments.
+    fn run(self, key: &KeyName) -> Option<Arc<Run>> {
+        let rows: u64 = self.fragments.iter().map(|(_, rows)| u64::from(*rows)).sum();
+        u32::try_from(rows).ok()?;
+        let fragments = self.fragments.into_iter().map(|(file, rows)| {
+            let (dataset, column) = (key.dataset.clone(), key.columns.clone());
+            (FileColumn { dataset, file, column }, rows)
+        });
+        Some(Run::new(fragments))
+    }
+}
+
+/// What tells a key from others, and its codes from those that another version may make of it.
+fn digest(key: &KeyName) -> String {
+    let KeyName { dataset, columns } = key;
+    let (version, code) = (env!("CARGO_PKG_VERSION"), spread(1));
+    let named = format!("{version}\n{FORMAT}\n{code}\n{dataset}\n{columns}");
+    blake3::hash(named.as_bytes()).to_hex().to_string()
+}
+
+/// Writes a file so that it is there as a whole or not at all.
+fn write_whole(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    // Processes of several machines may have the same numbers.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let (process, now) = (process::id(), now.as_nanos());
+    let unfinished = path.with_extension(format!("{process}-{now}-{number}.{UNFINISHED}"));
+    let written = write(&unfinished).and_then(|()| fs::rename(&unfinished, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&unfinished);
+    }
+    written
+}
+
+fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No change leaves them half-done, so a poisoned lock guards sound contents.
+    held.lock().unwrap_or_else(PoisonError::into_inner)
+}
