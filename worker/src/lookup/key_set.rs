@@ -27,7 +27,7 @@ pub(super) async fn knowing(
     let Some(name) = fetch.key_set else { return Ok(store) };
     let keys = Collected { fetch, name, blobs: stores.blobs() };
     let timer = counters.fetch_time.timer();
-    let knowing = store.knowing(&keys).await?;
+    let knowing = store.knowing(&keys, &fetch.columns(), fetch.access).await?;
     timer.done();
     let Some((store, fetched)) = knowing else { return Ok(store) };
     counters.count(&fetched);

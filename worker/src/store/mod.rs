@@ -59,12 +59,18 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// `store` if the store could not be read, `timeout` if its storage does not answer.
     async fn row_bytes(&self, columns: &[usize]) -> Result<u64>;
 
-    /// The same store, which has looked for the rows of these keys at once, and what it read for that;
-    /// none if it had better look for them as they are asked for.
+    /// The same store, which has looked for the rows of these keys at once, all that a job will ask for
+    /// with these columns, and what it read for that; none if it had better look for them as they are
+    /// asked for.
     ///
     /// # Errors
     /// As [`Store::lookup`].
-    async fn knowing(&self, _keys: &dyn KeySet) -> Result<Option<(Arc<dyn Store>, Fetched)>> {
+    async fn knowing(
+        &self,
+        _keys: &dyn KeySet,
+        _columns: &[usize],
+        _access: Access,
+    ) -> Result<Option<(Arc<dyn Store>, Fetched)>> {
         Ok(None)
     }
 }

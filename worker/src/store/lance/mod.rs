@@ -37,9 +37,15 @@ use arrow::{
 use async_trait::async_trait;
 use keyloom_common::{
     Error, ErrorKind, Result,
-    store::{ResolvedStore, RowPath, StoreKey, StoreKind},
+    store::{Access, ResolvedStore, RowPath, StoreKey, StoreKind},
 };
 
+use self::{
+    column::Column,
+    keys::learned::{Learned, LearnedName},
+    row::Row,
+    values::known::{KnownName, KnownValues},
+};
 pub(crate) use self::{
     error::Scrub,
     factory::LanceFactory,
@@ -48,7 +54,6 @@ pub(crate) use self::{
     open::LanceEnv,
     table::TableScan,
 };
-use self::{keys::learned::Learned, row::Row};
 use super::{
     Fetched, Found, KeySet, Request, Store, Values, kept::Kept, keys::Keys, requested_schema,
 };
@@ -64,6 +69,8 @@ pub(super) struct LanceStore {
     handle: Arc<LanceHandle>,
     /// Where the rows of the job's keys are, if these were looked for at once.
     learned: Option<Arc<Kept<Learned>>>,
+    /// The values at these rows, if they were read at once, too.
+    known: Option<Arc<Kept<KnownValues>>>,
 }
 
 impl LanceHandle {
@@ -91,6 +98,7 @@ impl LanceHandle {
             is_indexed: figures.is_some_and(|known| known.key_index(store.key()).is_some()),
             handle: self.clone(),
             learned: None,
+            known: None,
         })
     }
 }
@@ -118,14 +126,26 @@ impl Store for LanceStore {
         self.or_cannot_read(bytes).await
     }
 
-    async fn knowing(&self, keys: &dyn KeySet) -> Result<Option<(Arc<dyn Store>, Fetched)>> {
-        let doing = || "reading its keys".to_owned();
-        let learned = self.handle.watch.bounded(doing, self.learn(keys)).await;
-        let knowing = self.or_cannot_read(learned).await?.map(|(learned, fetched)| {
-            let store = Self { learned: Some(learned), ..self.clone() };
-            (Arc::new(store) as Arc<dyn Store>, fetched)
+    async fn knowing(
+        &self,
+        keys: &dyn KeySet,
+        columns: &[usize],
+        access: Access,
+    ) -> Result<Option<(Arc<dyn Store>, Fetched)>> {
+        let output = requested_schema(&self.schema, columns)?;
+        let watch = &self.handle.watch;
+        let learned = watch.bounded(|| "reading its keys".to_owned(), self.learn(keys)).await;
+        let Some((name, learned, mut fetched)) = self.or_cannot_read(learned).await? else {
+            return Ok(None);
+        };
+        let known = self.know(name, &learned, &output, access.rows);
+        let known = watch.bounded(|| reading(&output), known).await;
+        let known = self.or_cannot_read(known).await?.map(|(known, read)| {
+            fetched.add(&read);
+            known
         });
-        Ok(knowing)
+        let store = Self { learned: Some(learned), known, ..self.clone() };
+        Ok(Some((Arc::new(store), fetched)))
     }
 }
 
@@ -152,20 +172,41 @@ impl LanceStore {
         Ok(bytes)
     }
 
+    /// The values of all rows of a set of keys, if it is better to read them at once.
+    async fn know(
+        &self,
+        keys: LearnedName,
+        learned: &Learned,
+        output: &Schema,
+        path: RowPath,
+    ) -> Result<Option<(Arc<Kept<KnownValues>>, Fetched)>> {
+        let columns = self.columns(output)?;
+        let names = columns.iter().map(|column| column.name().to_owned()).collect();
+        let name = KnownName { keys, columns: names };
+        self.handle.know(&name, &columns, || learned.rows().to_vec(), path).await
+    }
+
+    fn columns(&self, output: &Schema) -> Result<Vec<Arc<Column>>> {
+        output.fields().iter().map(|field| self.handle.column(field.name())).collect()
+    }
+
     /// The values of the keys' rows.
     async fn find(&self, output: &Schema, rows: Vec<Option<Row>>, path: RowPath) -> Result<Found> {
         let held: Vec<bool> = rows.iter().map(Option::is_some).collect();
         if output.fields().is_empty() {
             return Ok(Found { held, ..Found::default() });
         }
-        let columns = output.fields().iter().map(|field| self.handle.column(field.name()));
-        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let columns = self.columns(output)?;
         let wanted: Vec<Row> = rows.into_iter().flatten().collect();
         if wanted.is_empty() {
             let columns = columns.iter().map(|_| Values::none(held.len())).collect();
             return Ok(Found { held, columns, ..Found::default() });
         }
-        let (values, fetched) = self.handle.fetch(&columns, &wanted, path).await?;
+        let known = self.known.as_ref().and_then(|known| known.at(&columns, &wanted));
+        let (values, fetched) = match known {
+            Some(values) => (values, Fetched::default()),
+            None => self.handle.fetch(&columns, &wanted, path).await?,
+        };
         let columns = output.fields().iter().zip(Values::spread(values, &held));
         let columns = columns.map(|(field, values)| conform(values, field));
         Ok(Found { columns: columns.collect::<Result<_>>()?, held, fetched })

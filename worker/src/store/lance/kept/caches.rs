@@ -28,7 +28,10 @@ use crate::store::lance::{
         runs::Runs,
         stored::folder::MapFolder,
     },
-    values::widths::Varying,
+    values::{
+        known::{KnownName, KnownValues},
+        widths::Varying,
+    },
 };
 use crate::{
     memory::Keeper,
@@ -48,6 +51,8 @@ pub(crate) struct Caches {
     pub(in crate::store::lance) runs: Runs,
     /// The rows of the keys of jobs.
     pub(in crate::store::lance) learned: KeptCache<LearnedName, Learned>,
+    /// The values at these rows.
+    pub(in crate::store::lance) known: KeptCache<KnownName, KnownValues>,
     /// Where maps stay for other processes.
     pub(in crate::store::lance) stored: Option<MapFolder>,
     pub(in crate::store::lance) blocks: KeptCache<Block, ArrayRef>,
@@ -105,6 +110,7 @@ impl Caches {
             maps,
             runs: Runs::default(),
             learned: KeptCache::new(settings.max_key_map_bytes, item, memory),
+            known: KeptCache::new(settings.column_cache_bytes, item, memory),
             stored: MapFolder::new(settings),
             blocks,
             widths: Cache::new(files.max(LEARNT_WIDTHS)),
@@ -165,10 +171,12 @@ impl Caches {
 impl Keeper for Caches {
     /// What is read again most cheaply goes first.
     fn let_go(&self, bytes: u64) {
-        let kept = || self.blocks.bytes() + self.learned.bytes() + self.maps.bytes();
+        let kept =
+            || self.blocks.bytes() + self.known.bytes() + self.learned.bytes() + self.maps.bytes();
         let least = kept().saturating_sub(bytes);
         let left = || kept().saturating_sub(least);
         self.blocks.let_go(left());
+        self.known.let_go(left());
         self.learned.let_go(left());
         self.maps.let_go(left());
     }

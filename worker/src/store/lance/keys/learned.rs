@@ -56,6 +56,11 @@ impl Learned {
         Self { keys, starts, rows }
     }
 
+    /// All rows, those of one key in storage order.
+    pub(in crate::store::lance) fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
     /// The bytes that it takes.
     fn bytes(&self) -> u64 {
         let rows = self.rows.len() * size_of::<Row>();
@@ -83,7 +88,7 @@ impl LanceStore {
     pub(in crate::store::lance) async fn learn(
         &self,
         set: &dyn KeySet,
-    ) -> Result<Option<(Arc<Kept<Learned>>, Fetched)>> {
+    ) -> Result<Option<(LearnedName, Arc<Kept<Learned>>, Fetched)>> {
         let StoreKey::Columns(key) = &self.key else { return Ok(None) };
         let layout = self.handle.layout().await?;
         let columns = self.key_columns(key)?;
@@ -119,7 +124,7 @@ impl LanceStore {
             Ok(Kept::new(learned, bytes, room))
         };
         let learned = caches.learned.get_or_make(&name, make).await?;
-        Ok(Some((learned, fetched)))
+        Ok(Some((name, learned, fetched)))
     }
 }
 

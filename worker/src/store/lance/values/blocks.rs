@@ -202,7 +202,9 @@ impl Blocks {
         layout: &Arc<Layout>,
         touched: &Touched<'_>,
     ) -> Result<(Values, Fetched)> {
-        self.claim_room(handle);
+        if self.are_kept() {
+            self.claim_room(handle);
+        }
         let (places, touched) = (touched.places(), &touched.blocks);
         let pieces = touched.iter().map(|block| self.in_memory(handle, layout, *block));
         let mut pieces: Vec<Option<ArrayRef>> = pieces.collect();
