@@ -6,11 +6,10 @@
 use std::sync::Arc;
 
 use datafusion::{
-    common::tree_node::{Transformed, TransformedResult, TreeNode},
     config::ConfigOptions,
     error::Result,
     physical_optimizer::PhysicalOptimizerRule,
-    physical_plan::ExecutionPlan,
+    physical_plan::{ExecutionPlan, with_new_children_if_necessary},
 };
 use keyloom_common::{
     lookup::{Fetch, KvLookupExec},
@@ -20,7 +19,7 @@ use keyloom_common::{
 use crate::{
     access::{Choice, Question, choose},
     estimate,
-    key_sets::has_key_set,
+    key_sets::{cuts_short, has_key_set},
 };
 
 /// The most keys that workers look up together: those of a task, of the default size.
@@ -56,22 +55,29 @@ impl PhysicalOptimizerRule for ChooseAccess {
 /// # Errors
 /// Never, for a plan that exists.
 pub fn choose_access(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    let plan_node = |node: Arc<dyn ExecutionPlan>| {
-        let Some(lookup) = node.downcast_ref::<KvLookupExec>() else {
-            return Ok(Transformed::no(node));
-        };
-        let rows = estimate::rows(lookup.input());
-        let mut waves = lookup.waves().to_vec();
-        for (index, wave) in waves.iter_mut().enumerate() {
-            for fetch in &mut wave.fetches {
-                let has_key_set = index == 0 && has_key_set(fetch, lookup.input());
-                choose_ways(fetch, rows, has_key_set);
-            }
+    choose_below(plan, false)
+}
+
+/// The same of a part of a plan, of which only some rows may be wanted.
+fn choose_below(
+    plan: Arc<dyn ExecutionPlan>,
+    is_cut_short: bool,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let below = cuts_short(&plan, is_cut_short);
+    let children = plan.children().into_iter();
+    let children = children.map(|child| choose_below(Arc::clone(child), below));
+    let children: Vec<_> = children.collect::<Result<_>>()?;
+    let plan = with_new_children_if_necessary(plan, children)?;
+    let Some(lookup) = plan.downcast_ref::<KvLookupExec>() else { return Ok(plan) };
+    let rows = estimate::rows(lookup.input());
+    let mut waves = lookup.waves().to_vec();
+    for (index, wave) in waves.iter_mut().enumerate() {
+        for fetch in &mut wave.fetches {
+            let is_whole = index == 0 && !is_cut_short;
+            choose_ways(fetch, rows, is_whole && has_key_set(fetch, lookup.input()));
         }
-        let lookup = KvLookupExec::try_new(Arc::clone(lookup.input()), waves)?;
-        Ok(Transformed::yes(Arc::new(lookup) as Arc<dyn ExecutionPlan>))
-    };
-    plan.transform_up(plan_node).data()
+    }
+    Ok(Arc::new(KvLookupExec::try_new(Arc::clone(lookup.input()), waves)?))
 }
 
 fn keys_at_once(fetch: &Fetch) -> u64 {

@@ -1,4 +1,4 @@
-//! KeySet the keys of a fetch before its lookups run, so that a store whose keys are scanned is
+//! Collects the keys of a fetch before its lookups run, so that a store whose keys are scanned is
 //! scanned once for all of them.
 //!
 //! The rows below the lookup are read twice for that, the first time for their keys alone.
@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use datafusion::{
-    common::tree_node::{TreeNode, TreeNodeRecursion},
+    common::tree_node::TreeNode,
     error::Result,
     logical_expr::Operator,
     physical_expr::{
@@ -21,6 +21,7 @@ use datafusion::{
         filter::FilterExec,
         limit::LocalLimitExec,
         projection::ProjectionExec,
+        sorts::sort::SortExec,
     },
 };
 use keyloom_common::{
@@ -42,25 +43,43 @@ pub(crate) fn has_key_set(fetch: &Fetch, input: &Arc<dyn ExecutionPlan>) -> bool
     key_is_scalar && !is_volatile(&fetch.key) && is_fragment(input) && !has_others(input)
 }
 
+/// Whether a node, or what is above it, may want only some of the rows below, which then need not all be
+/// read. A sort and an aggregate want them all.
+pub(crate) fn cuts_short(node: &Arc<dyn ExecutionPlan>, above: bool) -> bool {
+    let wants_all = node.is::<SortExec>() || node.is::<AggregateExec>();
+    !wants_all && (above || node.fetch().is_some())
+}
+
 /// The sets that a fragment needs, whose plans are not cut yet.
 pub(crate) fn key_sets(fragment: &Arc<dyn ExecutionPlan>) -> Result<Vec<KeySet>> {
-    let (mut key_sets, mut next) = (Vec::new(), 0);
-    fragment.apply(|node| {
-        let place = next;
-        next += 1;
-        if let Some(lookup) = node.downcast_ref::<KvLookupExec>() {
-            let first = lookup.waves().first().into_iter().flat_map(|wave| &wave.fetches);
-            let scanned = |fetch: &&Fetch| fetch.access.keys == KeyPath::Scan;
-            for (index, fetch) in first.enumerate().filter(|(_, fetch)| scanned(fetch)) {
-                if has_key_set(fetch, lookup.input()) {
-                    let keys = keys(fetch, lookup.input())?;
-                    key_sets.push(KeySet { place, fetch: index, keys });
-                }
+    let mut sets = Vec::new();
+    add_key_sets(fragment, false, &mut 0, &mut sets)?;
+    Ok(sets)
+}
+
+/// Adds those of a node, which stands at the next place, and of all below.
+fn add_key_sets(
+    node: &Arc<dyn ExecutionPlan>,
+    is_cut_short: bool,
+    next: &mut usize,
+    sets: &mut Vec<KeySet>,
+) -> Result<()> {
+    let place = *next;
+    *next += 1;
+    if let Some(lookup) = node.downcast_ref::<KvLookupExec>()
+        && !is_cut_short
+    {
+        let first = lookup.waves().first().into_iter().flat_map(|wave| &wave.fetches);
+        let scanned = |fetch: &&Fetch| fetch.access.keys == KeyPath::Scan;
+        for (index, fetch) in first.enumerate().filter(|(_, fetch)| scanned(fetch)) {
+            if has_key_set(fetch, lookup.input()) {
+                let keys = keys(fetch, lookup.input())?;
+                sets.push(KeySet { place, fetch: index, keys });
             }
         }
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    Ok(key_sets)
+    }
+    let below = cuts_short(node, is_cut_short);
+    node.children().into_iter().try_for_each(|child| add_key_sets(child, below, next, sets))
 }
 
 /// Whether the rows depend on other lookups, or on which are read first.

@@ -66,6 +66,9 @@ fn not_where_maps_are_asked_or_rows_would_be_others() {
     assert_eq!(sets(&lookup(scan(3), 10)).0, [0; 0]);
     let limited: Arc<dyn ExecutionPlan> = Arc::new(LocalLimitExec::new(scan(3), 5));
     assert_eq!(sets(&scanning(limited, &[None])).0, [0; 0]);
+    let first: Arc<dyn ExecutionPlan> =
+        Arc::new(LocalLimitExec::new(scanning(scan(3), &[None]), 5));
+    assert_eq!(sets(&first).0, [0; 0]);
     // The lower lookup has a set, the upper one would make the lower's lookups twice.
     let below = scanning(scan(3), &[None]);
     assert_eq!(sets(&scanning(below, &[None])).0, [1]);
