@@ -5,10 +5,14 @@ use std::{collections::VecDeque, fmt, time::Duration};
 
 use keyloom_common::{JobId, StageId, TaskId, WorkerId};
 
-use crate::scheduler::{Action, Event, Settings, StageKind, State};
+use crate::scheduler::{Action, Event, Settings, StageKind, State, StoreDigest};
 
 /// The time that an event takes to follow another.
 const STEP: Duration = Duration::from_micros(1);
+
+/// So many stores there are, and so many of them a stage looks up.
+const STORES: u128 = 30;
+const STORES_OF_A_STAGE: u128 = 3;
 
 /// A scheduler with simulated workers, which finish at once whatever they are given.
 pub struct Cluster {
@@ -35,7 +39,8 @@ impl Cluster {
         cluster
     }
 
-    /// Runs stages of so many tasks each at once, and says how many tasks were done.
+    /// Runs stages of so many tasks each at once, which look stores up, and says how many tasks
+    /// were done.
     pub fn run(&mut self, stages: u32, tasks: u32) -> u64 {
         let mut actions = VecDeque::new();
         for _ in 0..stages {
@@ -61,8 +66,11 @@ impl Cluster {
 
     fn open(&mut self, tasks: u32) -> Vec<Action> {
         let stage = StageId { job: JobId::from_u128(self.stages), index: 0 };
+        let first = self.stages * STORES_OF_A_STAGE;
+        let stores = first..first + STORES_OF_A_STAGE;
+        let stores = stores.map(|store| StoreDigest::of(&(store % STORES))).collect();
         self.stages += 1;
-        let mut actions = self.feed(Event::StageOpened { stage, kind: StageKind::Work });
+        let mut actions = self.feed(Event::StageOpened { stage, kind: StageKind::Work, stores });
         for index in 0..tasks {
             actions.extend(self.feed(Event::TaskAdded { task: TaskId { stage, index } }));
         }

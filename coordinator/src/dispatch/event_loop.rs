@@ -128,9 +128,9 @@ impl EventLoop {
                 tracing::info!(worker = %info.name, slots = info.slots, "worker registered");
                 self.event(Event::WorkerJoined { worker: info.id, slots: info.slots });
             }
-            Command::Open(stage, kind, events) => {
+            Command::Open(stage, kind, stores, events) => {
                 self.stages.insert(stage, Stage { events, work: HashMap::new() });
-                self.event(Event::StageOpened { stage, kind });
+                self.event(Event::StageOpened { stage, kind, stores });
             }
             Command::Add(task, work) => {
                 let Some(stage) = self.stages.get_mut(&task.stage) else { return };

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    scheduler::{Event, Settings, StageKind},
+    scheduler::{Event, Settings, StageKind, StoreDigest},
     spool::{Spool, SpoolRoom},
     supervise::supervised,
 };
@@ -67,7 +67,7 @@ pub(crate) struct Finished {
 enum Command {
     Event(Event),
     Join(WorkerInfo),
-    Open(StageId, StageKind, mpsc::UnboundedSender<StageEvent>),
+    Open(StageId, StageKind, Vec<StoreDigest>, mpsc::UnboundedSender<StageEvent>),
     Add(TaskId, Work),
     Finish(WorkerId, AttemptId, Result<TaskOutput>),
     Workers(oneshot::Sender<Vec<WorkerStatus>>),
@@ -149,14 +149,16 @@ impl Dispatcher {
         self.send(Command::Finish(worker, attempt, outcome));
     }
 
-    /// Opens a stage; what happens to it comes through the receiver.
+    /// Opens a stage, whose tasks look these stores up; what happens to it comes through the
+    /// receiver.
     pub(crate) fn open_stage(
         &self,
         stage: StageId,
         kind: StageKind,
+        stores: Vec<StoreDigest>,
     ) -> (StageHandle, mpsc::UnboundedReceiver<StageEvent>) {
         let (events, receiver) = mpsc::unbounded_channel();
-        self.send(Command::Open(stage, kind, events));
+        self.send(Command::Open(stage, kind, stores, events));
         let (commands, outputs) = (self.commands.clone(), Arc::clone(&self.outputs));
         (StageHandle { stage, commands, outputs }, receiver)
     }

@@ -13,6 +13,7 @@ mod nodes;
 mod properties;
 mod remote;
 mod stage_run;
+mod stores;
 
 pub(crate) use context::{JobContext, StageReport};
 pub(crate) use cut::cut;

@@ -20,6 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     context::JobContext, give_way::give_way, held::HeldBlob, key_sets::CollectedKeys, nodes::Nodes,
+    stores::stores_of,
 };
 use crate::{
     dispatch::{Finished, StageEvent, StageHandle},
@@ -79,7 +80,7 @@ impl StageRun {
         let context = JobContext::of(task_context)?;
         let Fragment { stage, plan, source, key_sets, .. } = fragment;
         let (handle, events) =
-            context.dispatcher.open_stage(context.stage(*stage), StageKind::Work);
+            context.dispatcher.open_stage(context.stage(*stage), StageKind::Work, stores_of(plan)?);
         let places = Arc::new(Semaphore::new(context.settings.scheduler.max_tasks_ahead.max(1)));
         let (tx, fed) = mpsc::unbounded_channel();
         let feeder = Feeder {

@@ -264,7 +264,8 @@ impl Jobs {
     /// Runs one piece of work on any worker.
     pub(crate) async fn ask_worker(&self, work: Work) -> Result<TaskOutput> {
         let stage = StageId { job: JobId::new(), index: 0 };
-        let (handle, mut events) = self.dispatcher.open_stage(stage, StageKind::Question);
+        let (handle, mut events) =
+            self.dispatcher.open_stage(stage, StageKind::Question, Vec::new());
         handle.add(keyloom_common::TaskId { stage, index: 0 }, work);
         handle.close();
         // Also when the asker is gone, whose call is then dropped here.

@@ -1,5 +1,5 @@
-//! Who gets the free slots: stages by turns, a stage's lowest task first, the freest worker. Questions
-//! have slots of their own.
+//! Who gets the free slots: stages by turns, a stage's lowest task first, the worker where most of
+//! its stores are warm, of those the freest one. Questions have slots of their own.
 
 use std::{collections::BTreeSet, ops::Bound};
 
@@ -73,12 +73,12 @@ impl State {
     /// The first of a stage's tasks that a worker with a free slot may take, and the worker.
     fn place(&self, id: StageId) -> Option<(TaskId, WorkerId)> {
         let stage = self.stages.get(&id)?;
+        let choose = |avoided: &[WorkerId]| self.fleet.choose(avoided, &stage.stores);
         let mut retries = stage.retries().take(RETRIES_SEEN);
-        let retry = retries
-            .find_map(|(index, task)| Some((index, self.fleet.choose(&self.avoided(task))?)));
+        let retry = retries.find_map(|(index, task)| Some((index, choose(&self.avoided(task))?)));
         let (index, worker) = match retry {
             Some(retry) => retry,
-            None => (stage.next_fresh(self.settings.window())?, self.fleet.choose(&[])?),
+            None => (stage.next_fresh(self.settings.window())?, choose(&[])?),
         };
         Some((TaskId { stage: id, index }, worker))
     }

@@ -2,6 +2,8 @@
 
 use keyloom_common::{AttemptId, Error, StageId, TaskId, WorkerId};
 
+use super::StoreDigest;
+
 /// What the tasks of a stage are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum StageKind {
@@ -53,6 +55,9 @@ pub(crate) enum Event {
         stage: StageId,
         /// What its tasks are.
         kind: StageKind,
+        /// What its tasks look up, each store once: of the workers with a free slot, one where most
+        /// of it is warm is better.
+        stores: Vec<StoreDigest>,
     },
     /// A stage has one more task. Indices ascend: one that does not is ignored as a repetition.
     TaskAdded {

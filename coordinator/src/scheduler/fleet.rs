@@ -9,6 +9,7 @@ use std::time::Duration;
 use keyloom_common::{AttemptId, WorkerId};
 
 use super::StageKind;
+use super::warmth::{StoreDigest, Warmth};
 
 /// Why an attempt holds a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,12 +74,21 @@ pub(super) struct Gone {
     pub(super) draining: bool,
 }
 
+/// So many workers with free slots are compared one by one. Of more, those are that the stores of a
+/// task know.
+pub(super) const COMPARED: usize = 16;
+
+/// A worker with free slots, and how many, in the order in which they are given attempts.
+type Free = (Reverse<usize>, WorkerId);
+
 /// All registered workers.
 #[derive(Debug, Default)]
 pub(super) struct Fleet {
     workers: BTreeMap<WorkerId, Worker>,
     /// Workers that may be given an attempt, the one with the most free slots first.
-    free: BTreeSet<(Reverse<usize>, WorkerId)>,
+    free: BTreeSet<Free>,
+    /// Which stores are warm on them.
+    pub(super) warmth: Warmth,
     /// Workers that are not draining.
     available: usize,
     /// The longest silent worker first.
@@ -114,6 +124,7 @@ impl Fleet {
         self.free.remove(&(Reverse(worker.free_slots()), id));
         self.heartbeats.remove(&(worker.heartbeat, id));
         self.available -= usize::from(!worker.draining);
+        self.warmth.forget(id);
         let mut running = Vec::new();
         for (attempt, held) in worker.attempts {
             match held {
@@ -218,13 +229,45 @@ impl Fleet {
         }
     }
 
-    /// The best worker for a task: one with the most free slots, none of `avoid` while another
-    /// worker exists that could take the task sooner or later.
-    pub(super) fn choose(&self, avoid: &[WorkerId]) -> Option<WorkerId> {
+    /// The best worker for a task that looks these stores up: where the most of them are warm, of
+    /// those one with the most free slots; none of `avoid` while another worker exists that could
+    /// take the task sooner or later.
+    pub(super) fn choose(&self, avoid: &[WorkerId], stores: &[StoreDigest]) -> Option<WorkerId> {
         let is_available = |id: &&WorkerId| self.workers.get(id).is_some_and(|w| !w.draining);
         let elsewhere = avoid.iter().filter(is_available).count() < self.available;
-        let mut free = self.free.iter().map(|(_, id)| *id);
-        free.find(|id| !elsewhere || !avoid.contains(id))
+        let may_take = |free: &Free| !elsewhere || !avoid.contains(&free.1);
+        let freest = self.free.iter().copied().find(may_take)?;
+        Some(self.warmest(freest, stores, may_take))
+    }
+
+    /// Of the workers with free slots that may take a task, the one where the most stores are warm.
+    /// `freest` is the first of them; if all are warm there, as they are after a while, no other is
+    /// looked at.
+    fn warmest(
+        &self,
+        freest: Free,
+        stores: &[StoreDigest],
+        may_take: impl Fn(&Free) -> bool,
+    ) -> WorkerId {
+        let warm = |free: Free| self.warmth.count(free.1, stores);
+        if self.free.len() == 1 || warm(freest) == stores.len() {
+            return freest.1;
+        }
+        let rank = |free: Free| (Reverse(warm(free)), free);
+        let best = if self.free.len() <= COMPARED {
+            self.free.iter().copied().filter(may_take).map(rank).min()
+        } else {
+            let known =
+                self.warmth.workers(stores).into_iter().filter_map(|id| self.free_entry(id));
+            known.filter(may_take).chain([freest]).map(rank).min()
+        };
+        best.map_or(freest.1, |(_, (_, id))| id)
+    }
+
+    /// A worker's entry among the free ones, if it has one.
+    fn free_entry(&self, id: WorkerId) -> Option<Free> {
+        let slots = self.workers.get(&id)?.free_slots();
+        (slots > 0).then_some((Reverse(slots), id))
     }
 
     /// A worker that answers another question, of those with the fewest; none of `avoid` while

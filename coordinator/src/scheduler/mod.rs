@@ -14,6 +14,8 @@
 //! - A stage has at most `max_tasks_ahead` tasks between their first launch and their consumption.
 //!   A task keeps its place there while it waits for a retry: were it given away, tasks behind it
 //!   could fill the window, and a reader in task order would wait forever.
+//! - Where a task's stores are warm decides among workers with free slots alone: nothing waits for
+//!   that.
 //! - What a worker says that it runs and what it should run become the same: what it should not run
 //!   is revoked, and what it does not run any more is lost.
 //! - Every wait ends: on a worker by its heartbeat, on an attempt by its worker's word, on a retry by
@@ -30,9 +32,11 @@ mod state;
 mod status;
 #[cfg(test)]
 mod tests;
+mod warmth;
 
 pub(crate) use action::Action;
 pub(crate) use event::{Event, StageKind};
 pub use settings::Settings;
 pub(crate) use state::State;
 pub(crate) use status::WorkerStatus;
+pub(crate) use warmth::StoreDigest;

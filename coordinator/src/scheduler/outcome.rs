@@ -14,6 +14,9 @@ impl State {
     pub(super) fn finished(&mut self, worker: WorkerId, attempt: AttemptId) {
         if self.accepts(worker, attempt) {
             self.actions.push(Action::TaskDone { attempt });
+            if let Some(stage) = self.stages.get(&attempt.task.stage) {
+                self.fleet.warmth.note(worker, &stage.stores);
+            }
             self.change(attempt.task.stage, |stage| {
                 stage.losses = 0;
                 stage.shift(attempt.task.index, Phase::Done);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use keyloom_common::{AttemptId, TaskId, WorkerId};
 
 use super::StageKind;
+use super::warmth::{STORES_OF_A_STAGE, StoreDigest};
 
 /// Where a launched task stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +83,8 @@ impl Task {
 #[derive(Debug, Default)]
 pub(super) struct Stage {
     pub(super) kind: StageKind,
+    /// What its tasks look up.
+    pub(super) stores: Vec<StoreDigest>,
     tasks: BTreeMap<u32, Task>,
     /// Never launched, lowest first.
     fresh: VecDeque<u32>,
@@ -104,8 +107,9 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) fn new(kind: StageKind) -> Self {
-        Self { kind, ..Self::default() }
+    pub(super) fn new(kind: StageKind, mut stores: Vec<StoreDigest>) -> Self {
+        stores.truncate(STORES_OF_A_STAGE);
+        Self { kind, stores, ..Self::default() }
     }
 
     /// Adds a task, unless the stage is closed or has passed its index.

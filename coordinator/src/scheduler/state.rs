@@ -70,8 +70,8 @@ impl State {
             Event::Heartbeat { worker, attempts } => self.reconcile(worker, attempts),
             Event::WorkerLeft { worker, reason } => self.lose(worker, reason),
             Event::WorkerDraining { worker } => self.fleet.drain(worker),
-            Event::StageOpened { stage, kind } => {
-                self.stages.entry(stage).or_insert_with(|| Stage::new(kind));
+            Event::StageOpened { stage, kind, stores } => {
+                self.stages.entry(stage).or_insert_with(|| Stage::new(kind, stores));
             }
             Event::TaskAdded { task } => self.change(task.stage, |stage| stage.add(task.index)),
             Event::StageClosed { stage } => self.change(stage, |stage| stage.closed = true),

@@ -175,7 +175,7 @@ fn unknown_names_are_ignored() {
         Event::TaskConsumed { task: task(s, 7) },
         Event::StageClosed { stage: stage(9) },
         Event::StageCancelled { stage: stage(9) },
-        Event::StageOpened { stage: s, kind: StageKind::Work },
+        Event::StageOpened { stage: s, kind: StageKind::Work, stores: vec![store(1)] },
     ] {
         assert_eq!(rig.feed(event.clone()), [], "{event:?}");
     }

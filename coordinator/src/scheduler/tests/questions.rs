@@ -4,9 +4,10 @@ use super::super::{Event, Settings, StageKind};
 use super::rig::*;
 
 fn ask(rig: &mut Rig, n: u32) -> Vec<super::super::Action> {
-    let mut actions = rig.feed(Event::StageOpened { stage: stage(n), kind: StageKind::Question });
-    actions.extend(rig.add(stage(n), 0));
-    actions.extend(rig.feed(Event::StageClosed { stage: stage(n) }));
+    let (stage, kind, stores) = (stage(n), StageKind::Question, Vec::new());
+    let mut actions = rig.feed(Event::StageOpened { stage, kind, stores });
+    actions.extend(rig.add(stage, 0));
+    actions.extend(rig.feed(Event::StageClosed { stage }));
     actions
 }
 

@@ -1,6 +1,7 @@
 //! Random histories: a simulated fleet answers launches and questions well, badly, late or never,
 //! tasks are put off, and the promises of the scheduler are checked after each event.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -8,8 +9,10 @@ use keyloom_common::{AttemptId, Error, StageId, TaskId, WorkerId};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use super::super::fleet::COMPARED;
 use super::super::stage::Phase;
-use super::super::{Action, Event, Settings, StageKind};
+use super::super::warmth::WORKERS_OF_A_STORE;
+use super::super::{Action, Event, Settings, StageKind, StoreDigest};
 use super::rig::*;
 
 #[derive(Clone, Debug)]
@@ -17,7 +20,8 @@ enum Op {
     Join(u32),
     Leave(Index),
     Drain(Index),
-    Open,
+    /// A stage begins, whose tasks look these of [`STORES`] up.
+    Open(Vec<u32>),
     /// A question is asked: a stage of its own, of one task.
     Ask,
     Add(Index, u32),
@@ -41,13 +45,16 @@ enum Op {
     Hush(u64),
 }
 
+/// The stores that there are.
+const STORES: [u32; 4] = [0, 1, 2, 3];
+
 fn op() -> impl Strategy<Value = Op> {
     let pick = any::<Index>;
     prop_oneof![
         3 => (0..4_u32).prop_map(Op::Join),
         1 => pick().prop_map(Op::Leave),
         1 => pick().prop_map(Op::Drain),
-        2 => Just(Op::Open),
+        2 => prop::sample::subsequence(STORES.to_vec(), 0..=STORES.len()).prop_map(Op::Open),
         3 => Just(Op::Ask),
         6 => (pick(), 1..5_u32).prop_map(|(stage, tasks)| Op::Add(stage, tasks)),
         1 => pick().prop_map(Op::Close),
@@ -108,6 +115,10 @@ struct World {
     put_off: BTreeMap<TaskId, Duration>,
     /// The task that the reader of a stage came to last.
     due: BTreeMap<StageId, TaskId>,
+    /// What the tasks of each stage look up, also of those that have ended.
+    stores: BTreeMap<StageId, Vec<StoreDigest>>,
+    /// Where tasks ended that looked a store up, also on workers that are gone.
+    warm: BTreeMap<StoreDigest, BTreeSet<WorkerId>>,
     drawn: u32,
 }
 
@@ -131,6 +142,8 @@ impl World {
             questions: BTreeSet::new(),
             put_off: BTreeMap::new(),
             due: BTreeMap::new(),
+            stores: BTreeMap::new(),
+            warm: STORES.map(|n| (store(n), BTreeSet::new())).into(),
             drawn: 0,
         }
     }
@@ -150,8 +163,8 @@ impl World {
                 self.feed(Event::WorkerLeft { worker, reason: "left".to_owned() });
             }
             Op::Drain(at) => self.drain(pick(workers, &at)),
-            Op::Open => {
-                self.open(StageKind::Work);
+            Op::Open(stores) => {
+                self.open(StageKind::Work, stores.into_iter().map(store).collect());
             }
             Op::Ask => self.ask(),
             Op::Add(at, tasks) => {
@@ -208,18 +221,19 @@ impl World {
         self.feed(Event::WorkerDraining { worker });
     }
 
-    fn open(&mut self, kind: StageKind) -> StageId {
+    fn open(&mut self, kind: StageKind, stores: Vec<StoreDigest>) -> StageId {
         let stage = stage(self.draw());
         self.stages.insert(stage, 0);
         if kind == StageKind::Question {
             self.questions.insert(stage);
         }
-        self.feed(Event::StageOpened { stage, kind });
+        self.stores.insert(stage, stores.clone());
+        self.feed(Event::StageOpened { stage, kind, stores });
         stage
     }
 
     fn ask(&mut self) {
-        let stage = self.open(StageKind::Question);
+        let stage = self.open(StageKind::Question, Vec::new());
         self.add(stage);
         self.close(Some(stage));
     }
@@ -256,6 +270,9 @@ impl World {
         let Some((attempt, worker)) = picked else { return };
         self.live.remove(&attempt);
         assert!(self.done.insert(attempt.task, (attempt, worker)).is_none(), "done twice");
+        for store in &self.stores[&attempt.task.stage] {
+            self.warm.entry(*store).or_default().insert(worker);
+        }
         let actions = self.feed(Event::TaskFinished { worker, attempt });
         assert!(actions.contains(&done(attempt)));
     }
@@ -382,17 +399,45 @@ impl World {
         assert!(self.live.keys().all(|live| live.task != attempt.task), "two current attempts");
         let latest = self.latest.insert(attempt.task, attempt.number);
         assert_eq!(attempt.number, latest.map_or(0, |number| number + 1));
+        self.check_place(worker, attempt);
         self.live.insert(attempt, worker);
         self.put_off.remove(&attempt.task);
-        let held = self.running_on(worker).chain(self.stopping_on(worker));
-        let (questions, tasks): (Vec<_>, Vec<_>) =
-            held.partition(|attempt| self.questions.contains(&attempt.task.stage));
-        assert!(tasks.len() <= self.workers[&worker].slots, "more than its slots");
-        assert!(questions.len() <= settings().question_slots as usize, "more than it answers");
+        let (questions, tasks) = self.held_by(worker);
+        assert!(tasks <= self.workers[&worker].slots, "more than its slots");
+        assert!(questions <= settings().question_slots as usize, "more than it answers");
         let stage = attempt.task.stage;
         let launched = self.latest.keys().filter(|task| task.stage == stage);
         let ahead = launched.filter(|task| !self.consumed.contains(task)).count();
         assert!(ahead <= settings().max_tasks_ahead, "more than the window");
+    }
+
+    /// How many questions, and how many tasks, a worker has or stops.
+    fn held_by(&self, worker: WorkerId) -> (usize, usize) {
+        let held = self.running_on(worker).chain(self.stopping_on(worker));
+        let (questions, tasks): (Vec<_>, Vec<_>) =
+            held.partition(|attempt| self.questions.contains(&attempt.task.stage));
+        (questions.len(), tasks.len())
+    }
+
+    /// A task that runs for the first time goes where the most of its stores are warm, and of those
+    /// workers to the freest one.
+    fn check_place(&self, worker: WorkerId, attempt: AttemptId) {
+        let stage = attempt.task.stage;
+        if attempt.number > 0 || self.questions.contains(&stage) {
+            return;
+        }
+        let stores = &self.stores[&stage];
+        let ranks = self.workers.iter().filter_map(|(id, on)| {
+            let free = on.slots.saturating_sub(self.held_by(*id).1);
+            let warm = stores.iter().filter(|store| self.warm[*store].contains(id)).count();
+            (free > 0 && !on.draining).then_some((Reverse(warm), Reverse(free), *id))
+        });
+        let ranks = ranks.collect::<BTreeSet<_>>();
+        // Of many workers, not all that are warm are known.
+        let known = stores.iter().all(|store| self.warm[store].len() <= WORKERS_OF_A_STORE);
+        if ranks.len() <= COMPARED || known {
+            assert_eq!(ranks.first().map(|(.., id)| *id), Some(worker), "of {ranks:?}");
+        }
     }
 
     /// The current attempts that a worker has.
@@ -434,6 +479,21 @@ impl World {
         }
         self.check_put_off();
         self.check_indices();
+        self.check_warmth();
+    }
+
+    /// What is warm is known of the workers that are there, and of no others.
+    fn check_warmth(&self) {
+        let warmth = &self.rig.state.fleet.warmth;
+        for (store, workers) in &self.warm {
+            for worker in workers {
+                let expected = usize::from(self.workers.contains_key(worker));
+                assert_eq!(warmth.count(*worker, &[*store]), expected);
+            }
+            let known = warmth.workers(&[*store]);
+            assert!(known.len() <= WORKERS_OF_A_STORE && known.is_subset(workers));
+            assert!(known.iter().all(|worker| self.workers.contains_key(worker)));
+        }
     }
 
     /// Tasks that were put off come back, within the longest rest.
@@ -505,8 +565,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
-    fn promises_hold_whatever_happens(ops in prop::collection::vec(op(), 1..250)) {
+    fn promises_hold_whatever_happens(
+        idle in prop_oneof![3 => Just(0), 1 => Just(COMPARED + 4)],
+        ops in prop::collection::vec(op(), 1..250),
+    ) {
         let mut world = World::new();
+        (0..idle).for_each(|_| world.join(1));
         for op in ops {
             world.run(op);
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keyloom_common::{AttemptId, Error, JobId, StageId, TaskId, WorkerId};
 
-use super::super::{Action, Event, Settings, StageKind, State};
+use super::super::{Action, Event, Settings, StageKind, State, StoreDigest};
 
 pub(super) fn worker(n: u32) -> WorkerId {
     WorkerId::from_u128(n.into())
@@ -12,6 +12,10 @@ pub(super) fn worker(n: u32) -> WorkerId {
 
 pub(super) fn stage(n: u32) -> StageId {
     StageId { job: JobId::from_u128(n.into()), index: 0 }
+}
+
+pub(super) fn store(n: u32) -> StoreDigest {
+    StoreDigest::of(&n)
 }
 
 pub(super) fn task(stage: StageId, index: u32) -> TaskId {
@@ -100,7 +104,13 @@ impl Rig {
 
     /// Opens a stage, and adds tasks 0 to `tasks`.
     pub(super) fn open(&mut self, stage: StageId, tasks: u32) -> Vec<Action> {
-        let mut actions = self.feed(Event::StageOpened { stage, kind: StageKind::Work });
+        self.open_over(&[], stage, tasks)
+    }
+
+    /// Opens a stage whose tasks look these stores up, and adds tasks 0 to `tasks`.
+    pub(super) fn open_over(&mut self, stores: &[u32], stage: StageId, tasks: u32) -> Vec<Action> {
+        let (kind, stores) = (StageKind::Work, stores.iter().copied().map(store).collect());
+        let mut actions = self.feed(Event::StageOpened { stage, kind, stores });
         for index in 0..tasks {
             actions.extend(self.add(stage, index));
         }

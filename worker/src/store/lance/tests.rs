@@ -2,6 +2,7 @@
 
 mod budget;
 mod columns;
+mod duplicates;
 mod errors;
 mod evolving;
 mod keeping;

@@ -6,14 +6,17 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, RecordBatch},
+    array::{Array, ArrayRef, AsArray},
     datatypes::UInt64Type,
 };
 use datafusion::{common::Column as ColumnName, prelude::Expr, scalar::ScalarValue};
 use futures::TryStreamExt;
 use keyloom_common::{Error, Result};
 
-use super::{code_index::CodeIndex, scan::Matches};
+use super::{
+    scan::Matches,
+    sieve::{Need, Sieve, Wanted},
+};
 use crate::store::{
     Fetched, Keys,
     lance::{
@@ -49,20 +52,21 @@ pub(super) async fn search(
     });
     let jobs: Vec<_> = jobs.collect();
     let (mut matches, mut fetched) = (Matches::new(), Fetched::default());
-    for (start, found) in tasks::run_all(jobs, handle.settings.reads_in_flight).await? {
-        fetched.keys_scanned += found.len() as u64;
+    for (start, (found, read)) in tasks::run_all(jobs, handle.settings.reads_in_flight).await? {
+        fetched.keys_scanned += read;
         matches.extend(found.into_iter().map(|(key, row)| (key + start as u32, row)));
     }
     matches.sort_unstable();
     Ok((matches, fetched))
 }
 
+/// The rows of some of the keys, and how many keys were read.
 async fn search_part(
     handle: &LanceHandle,
     layout: &Layout,
     name: &str,
     wanted: &ArrayRef,
-) -> Result<Matches> {
+) -> Result<(Matches, u64)> {
     let literals = (0..wanted.len())
         .map(|key| Ok(Expr::Literal(ScalarValue::try_from_array(wanted, key)?, None)));
     let literals = literals.collect::<Result<Vec<_>>>()?;
@@ -70,22 +74,23 @@ async fn search_part(
     scanner.project(&[name]).map_err(from_lance)?;
     scanner.with_row_address().use_scalar_index(true).scan_in_order(false);
     scanner.filter_expr(Expr::Column(ColumnName::from_name(name)).in_list(literals, false));
-    let rows = scanner.try_into_stream().await.map_err(from_lance)?;
-    let rows: Vec<RecordBatch> = rows.try_collect().await.map_err(from_lance)?;
+    let mut rows = scanner.try_into_stream().await.map_err(from_lance)?;
 
-    let wanted = Keys::try_new(wanted)?;
-    let index = CodeIndex::new(&handle.coder.codes(&wanted), wanted.nulls());
-    let mut matches = Matches::new();
-    for batch in rows {
+    let keys = Keys::try_new(wanted)?;
+    let need = Need::of(handle.spec.on_duplicate_key);
+    let wanted = Arc::new(Wanted::new(&handle.coder.codes(&keys), keys.nulls(), need));
+    let (mut found, mut read) = (Sieve::new(wanted.clone()), 0);
+    while let Some(batch) = rows.try_next().await.map_err(from_lance)? {
         let held = Keys::try_new(given(&batch, name)?)?;
+        read += held.len() as u64;
         let addresses = given(&batch, ROW_ADDRESS)?.as_primitive::<UInt64Type>();
         let codes = handle.coder.codes(&held);
         for (at, code) in codes.iter().enumerate() {
             let row = layout.row_at(addresses.value(at));
             let row = row.ok_or_else(|| Error::store("Lance gave a row that is deleted"))?;
-            let same = |key: &u32| wanted.equal(*key as usize, &held, at);
-            matches.extend(index.find(*code).filter(same).map(|key| (key, row)));
+            let same = |key: &u32| keys.equal(*key as usize, &held, at);
+            wanted.codes.find(*code).filter(same).for_each(|key| found.push(key, row));
         }
     }
-    Ok(matches)
+    Ok((found.finish(), read))
 }

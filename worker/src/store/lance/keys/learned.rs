@@ -16,7 +16,8 @@ use crate::store::{
 /// Scans of all keys of a snapshot that cost as much as a map of them, which serves later jobs, too.
 const SCANS_OF_A_MAP: u32 = 3;
 
-/// A set of keys, looked for in a column or some columns of an open dataset.
+/// A set of keys, looked for in a column or some columns of an open dataset. Its policy says which
+/// rows of each are needed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::store::lance) struct LearnedName {
     set: BlobId,
@@ -24,19 +25,19 @@ pub(in crate::store::lance) struct LearnedName {
     columns: Vec<String>,
 }
 
-/// Keys, by their codes, and the rows that hold them or another key of the same code.
+/// Keys, by their codes, and as many as are needed of the rows that hold them or another key of the
+/// same code.
 #[derive(Debug)]
 pub(in crate::store::lance) struct Learned {
     keys: CodeIndex,
     /// Where the rows of each key start, and behind them where the last end.
     starts: Vec<u32>,
-    /// Those of a key in storage order.
     rows: Vec<Row>,
 }
 
 impl Learned {
-    /// Of keys with these codes, and what was found of them in storage order. Of several keys of one
-    /// code, the first one has the rows.
+    /// Of keys with these codes, and what was found of them. Of several keys of one code, the first
+    /// one has the rows.
     fn new(keys: CodeIndex, codes: &[u64], mut found: Matches) -> Self {
         found.retain(|(key, _)| keys.find(codes[*key as usize]).next() == Some(*key));
         let mut starts = vec![0; codes.len() + 1];
@@ -56,7 +57,7 @@ impl Learned {
         Self { keys, starts, rows }
     }
 
-    /// All rows, those of one key in storage order.
+    /// All rows, in any order.
     pub(in crate::store::lance) fn rows(&self) -> &[Row] {
         &self.rows
     }
@@ -113,12 +114,12 @@ impl LanceStore {
             let keys = Keys::try_new(&keys)?;
             let codes = self.handle.coder.codes(&keys);
             let room = caches.room_for_learned(codes.len());
-            let index = Arc::new(CodeIndex::new(&codes, keys.nulls()));
-            let (found, read) = scan.without_maps(Arc::clone(&index)).await?;
+            let wanted = Arc::new(self.wanted(&codes, keys.nulls()));
+            let (found, read) = scan.without_maps(Arc::clone(&wanted)).await?;
             fetched = read;
             scans.fetch_add(1, Ordering::Relaxed);
-            let index =
-                Arc::into_inner(index).unwrap_or_else(|| CodeIndex::new(&codes, keys.nulls()));
+            let index = Arc::into_inner(wanted).map(|wanted| wanted.codes);
+            let index = index.unwrap_or_else(|| CodeIndex::new(&codes, keys.nulls()));
             let learned = Learned::new(index, &codes, found);
             let bytes = learned.bytes();
             Ok(Kept::new(learned, bytes, room))

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use arrow::{array::Array, compute::interleave};
+use arrow::{array::Array, buffer::NullBuffer, compute::interleave};
 use keyloom_common::{
     Error, Result,
     store::{Access, KEY_MAP_BYTES_A_ROW, KeyColumns, KeyPath, OnDuplicateKey, StoreKey},
@@ -12,9 +12,9 @@ use keyloom_common::{
 
 use super::{
     btree,
-    code_index::CodeIndex,
     learned::all_but,
     scan::{KeySource, Matches, Scan},
+    sieve::{Need, Wanted},
 };
 use crate::store::{
     Fetched, Place, Values,
@@ -22,8 +22,28 @@ use crate::store::{
     lance::{LanceStore, column::Column, layout::Layout, row::Row, values::blocks::Blocks},
 };
 
+/// A search for rows by the codes of keys.
+struct Search<'a> {
+    keys: &'a Keys,
+    codes: Vec<u64>,
+    scan: Scan,
+    path: KeyPath,
+}
+
+impl Search<'_> {
+    /// The rows of the wanted codes.
+    async fn of(&self, wanted: Wanted) -> Result<(Matches, Fetched)> {
+        let wanted = Arc::new(wanted);
+        match self.path {
+            KeyPath::Scan | KeyPath::Btree => self.scan.without_maps(wanted).await,
+            KeyPath::Map | KeyPath::Direct => self.scan.through_maps(wanted).await,
+        }
+    }
+}
+
 impl LanceStore {
-    /// The rows that hold the keys, and what was read to find them.
+    /// The rows that hold the keys, of each as many as the policy goes by or a few more, and
+    /// what was read to find them.
     ///
     /// # Errors
     /// `store` if the dataset cannot be read.
@@ -43,7 +63,7 @@ impl LanceStore {
             }
             StoreKey::RowId => {
                 let path = self.key_path(access, layout, true)?;
-                self.search(keys, KeySource::StableRowId, path, layout).await
+                self.search(&self.search_for(keys, KeySource::StableRowId, path, layout)).await
             }
             StoreKey::Columns(key) => {
                 let columns = self.key_columns(key)?;
@@ -57,43 +77,70 @@ impl LanceStore {
                 // Keys that are told by their codes are not needed any more once they are in a map.
                 let once = keys.is_exact() && path != KeyPath::Scan;
                 let source = self.key_source(&columns, layout, once).await?;
-                let (matches, mut fetched) = self.search(keys, source, path, layout).await?;
+                let search = self.search_for(keys, source, path, layout);
                 if keys.is_exact() {
-                    return Ok((matches, fetched));
+                    self.search(&search).await
+                } else {
+                    self.search_and_compare(&search, &columns, access).await
                 }
-                let (matches, read) = self.verify(keys, matches, &columns, access).await?;
-                fetched.add(&read);
-                Ok((matches, fetched))
             }
         }
     }
 
-    /// The rows whose keys have the same codes.
-    async fn search(
+    fn search_for<'a>(
         &self,
-        keys: &Keys,
+        keys: &'a Keys,
         source: KeySource,
         path: KeyPath,
         layout: &Arc<Layout>,
-    ) -> Result<(Matches, Fetched)> {
+    ) -> Search<'a> {
         let codes = self.handle.coder.codes(keys);
-        let mut wanted = Arc::new(CodeIndex::new(&codes, keys.nulls()));
-        let mut known = Matches::new();
-        if let Some(learned) = &self.learned {
-            let (found, is_other) = learned.find(&wanted, codes.len());
-            if !is_other.contains(&true) {
-                return Ok((found, Fetched::default()));
-            }
-            known = found;
-            wanted = Arc::new(CodeIndex::new(&codes, Some(&all_but(&is_other, keys.nulls()))));
+        Search { keys, codes, scan: self.scan(source, layout), path }
+    }
+
+    /// Keys with these codes, and as many of their rows as the store's policy goes by.
+    pub(super) fn wanted(&self, codes: &[u64], nulls: Option<&NullBuffer>) -> Wanted {
+        Wanted::new(codes, nulls, Need::of(self.handle.spec.on_duplicate_key))
+    }
+
+    /// The rows whose keys have the same codes.
+    async fn search(&self, search: &Search<'_>) -> Result<(Matches, Fetched)> {
+        let Search { keys, codes, .. } = search;
+        let wanted = self.wanted(codes, keys.nulls());
+        let Some(learned) = &self.learned else { return search.of(wanted).await };
+        let (mut matches, is_other) = learned.find(&wanted.codes, codes.len());
+        if !is_other.contains(&true) {
+            return Ok((matches, Fetched::default()));
         }
-        let scan = self.scan(source, layout);
-        let (mut matches, fetched) = match path {
-            KeyPath::Scan | KeyPath::Btree => scan.without_maps(wanted).await?,
-            KeyPath::Map | KeyPath::Direct => scan.through_maps(wanted).await?,
-        };
-        matches.extend(known);
+        let others = self.wanted(codes, Some(&all_but(&is_other, keys.nulls())));
+        let (found, fetched) = search.of(others).await?;
+        matches.extend(found);
         Ok((matches, fetched))
+    }
+
+    /// The rows that hold the very keys. Those with the same codes are compared, and where others
+    /// have the code of a key, the search goes on beyond them.
+    async fn search_and_compare(
+        &self,
+        search: &Search<'_>,
+        columns: &[Arc<Column>],
+        access: Access,
+    ) -> Result<(Matches, Fetched)> {
+        let (mut found, mut fetched) = self.search(search).await?;
+        let mut need = Need::of(self.handle.spec.on_duplicate_key);
+        let mut verified = Matches::new();
+        loop {
+            let (holds, read) = self.compare(search.keys, &found, columns, access).await?;
+            fetched.add(&read);
+            let further = need.further(&search.codes, &found, &holds);
+            let held = found.into_iter().zip(holds).filter(|(_, holds)| *holds);
+            verified.extend(held.map(|(found, _)| found));
+            let Some(wanted) = further else { return Ok((verified, fetched)) };
+            need = wanted.need;
+            let (beyond, read) = search.of(wanted).await?;
+            fetched.add(&read);
+            found = beyond;
+        }
     }
 
     /// The columns of its key.
@@ -160,16 +207,16 @@ impl LanceStore {
         Ok(if forced.is_none() && self.is_indexed { KeyPath::Btree } else { KeyPath::Scan })
     }
 
-    /// The matches whose rows hold the very key, and what was read to compare them.
-    async fn verify(
+    /// For each match whether its row holds the very key, and what was read to compare them.
+    async fn compare(
         &self,
         keys: &Keys,
-        matches: Matches,
+        matches: &Matches,
         columns: &[Arc<Column>],
         access: Access,
-    ) -> Result<(Matches, Fetched)> {
+    ) -> Result<(Vec<bool>, Fetched)> {
         if matches.is_empty() {
-            return Ok((matches, Fetched::default()));
+            return Ok((Vec::new(), Fetched::default()));
         }
         let rows: Vec<Row> = matches.iter().map(|(_, row)| *row).collect();
         let (values, read) = self.handle.fetch(columns, &rows, access.rows).await?;
@@ -185,12 +232,10 @@ impl LanceStore {
         let pair = |((key, _), place): (&(u32, Row), &Place)| {
             (*key as usize, &held[place.piece as usize], place.row as usize)
         };
-        let equal = keys.equal_pairs(matches.iter().zip(places.iter()).map(pair));
-        let verified = matches.into_iter().zip(equal).filter(|(_, equal)| *equal);
-        Ok((verified.map(|(found, _)| found).collect(), fetched))
+        Ok((keys.equal_pairs(matches.iter().zip(places.iter()).map(pair)), fetched))
     }
 
-    /// One row for each key. The rows of a key come in storage order.
+    /// One row for each key, whose rows come in any order.
     ///
     /// # Errors
     /// `invalid` if a key stands in several rows and the store is to refuse that.
@@ -203,10 +248,10 @@ impl LanceStore {
         let (mut rows, mut refused) = (vec![None; keys.len()], None);
         for (key, row) in matches {
             let chosen = &mut rows[*key as usize];
+            let Some(other) = chosen.replace(*row) else { continue };
             match policy {
-                _ if chosen.is_none() => *chosen = Some(*row),
-                OnDuplicateKey::First => {}
-                OnDuplicateKey::Last => *chosen = Some(*row),
+                OnDuplicateKey::First => *chosen = Some(other.min(*row)),
+                OnDuplicateKey::Last => *chosen = Some(other.max(*row)),
                 OnDuplicateKey::Error => refused = Some(refused.unwrap_or(*key).min(*key)),
             }
         }

@@ -20,11 +20,12 @@ use super::{
     run::RunMap,
     runs::{Cover, KeyName, Part, View},
     scan::{KeySource, Matches, Scan},
+    sieve::{Sieve, Wanted},
 };
 use crate::store::{
     Fetched,
     kept::Kept,
-    lance::{kept::caches::FileColumn, tasks},
+    lance::{kept::caches::FileColumn, layout::Layout, tasks},
 };
 
 /// The most searches in maps that are made without tasks of their own: about a millisecond's work.
@@ -41,7 +42,7 @@ struct Asked {
 
 impl Scan {
     /// The rows of the wanted codes.
-    pub(super) async fn through_maps(&self, wanted: Arc<CodeIndex>) -> Result<(Matches, Fetched)> {
+    pub(super) async fn through_maps(&self, wanted: Arc<Wanted>) -> Result<(Matches, Fetched)> {
         self.recall().await?;
         let mut fetched = Fetched::default();
         for _ in 0..ATTEMPTS {
@@ -55,42 +56,53 @@ impl Scan {
     }
 
     /// The rows of the wanted codes. None if a stored map could not be read: it is kept no longer.
-    async fn ask_maps(&self, wanted: Arc<CodeIndex>) -> Result<(Option<Matches>, Fetched)> {
+    async fn ask_maps(&self, wanted: Arc<Wanted>) -> Result<(Option<Matches>, Fetched)> {
         let all = self.asked();
-        let bounds = if all.len() > 1 { bounds(&wanted) } else { None };
-        let are_apart =
-            all.windows(2).all(|two| two[0].part.view.end() <= two[1].part.view.first());
-        let probes = wanted.len().saturating_mul(all.len());
-        let (mut matches, fetched) = if probes <= MAX_PROBES_AT_ONCE
-            && let Some(matches) = through_kept(&all, &wanted, bounds)
+        let bounds = if all.len() > 1 { bounds(&wanted.codes) } else { None };
+        let probes = wanted.codes.len().saturating_mul(all.len());
+        if probes <= MAX_PROBES_AT_ONCE
+            && let Some(matches) = self.through_kept(&all, &wanted, bounds)
         {
-            (self.live(matches), Fetched::default())
-        } else {
-            let is_lost = Arc::new(AtomicBool::new(false));
-            let jobs = all.into_iter().map(|Asked { part, map }| {
-                let (scan, wanted, is_lost) = (self.clone(), wanted.clone(), is_lost.clone());
-                async move {
-                    let (map, fetched) = match map {
-                        Some(map) => (map, Fetched::default()),
-                        None => scan.map(&part).await?,
-                    };
-                    let matches = scan.find_in(wanted, bounds, part, map).await?;
-                    if matches.is_none() {
-                        is_lost.store(true, Ordering::Relaxed);
-                    }
-                    Ok((matches.unwrap_or_default(), fetched))
-                }
-            });
-            let (matches, fetched) = self.join(jobs.collect::<Vec<_>>()).await?;
-            if is_lost.load(Ordering::Relaxed) {
-                return Ok((None, fetched));
-            }
-            (matches, fetched)
-        };
-        if !are_apart {
-            matches.sort_by_key(|(_, row)| *row);
+            return Ok((Some(matches), Fetched::default()));
         }
-        Ok((Some(matches), fetched))
+        let is_lost = Arc::new(AtomicBool::new(false));
+        let jobs = all.into_iter().map(|Asked { part, map }| {
+            let (scan, wanted, is_lost) = (self.clone(), wanted.clone(), is_lost.clone());
+            async move {
+                let (map, fetched) = match map {
+                    Some(map) => (map, Fetched::default()),
+                    None => scan.map(&part).await?,
+                };
+                let found = scan.find_in(wanted.clone(), bounds, part, map).await?;
+                if found.is_none() {
+                    is_lost.store(true, Ordering::Relaxed);
+                }
+                Ok((found.unwrap_or_else(|| Sieve::new(wanted)), fetched))
+            }
+        });
+        let jobs: Vec<_> = jobs.collect();
+        let (matches, fetched) = self.join(wanted, jobs).await?;
+        let is_lost = is_lost.load(Ordering::Relaxed);
+        Ok(((!is_lost).then_some(matches), fetched))
+    }
+
+    /// The rows of the wanted codes at once, if all maps are in memory.
+    fn through_kept(
+        &self,
+        all: &[Asked],
+        wanted: &Arc<Wanted>,
+        bounds: Option<(i64, i64)>,
+    ) -> Option<Matches> {
+        let in_memory = |asked: &Asked| {
+            let map = asked.map.clone();
+            map.filter(|map| map.in_memory().is_some())
+        };
+        let maps: Vec<Arc<Kept<RunMap>>> = all.iter().map(in_memory).collect::<Option<_>>()?;
+        let mut found = Sieve::new(wanted.clone());
+        for (Asked { part, .. }, map) in all.iter().zip(&maps) {
+            find(&self.layout, bounds, part, map, &mut found).ok()?;
+        }
+        Some(found.finish())
     }
 
     /// Whether the maps of all keys are kept.
@@ -245,36 +257,26 @@ impl Scan {
     }
 }
 
-/// The rows of the wanted codes at once, if all maps are in memory.
-fn through_kept(all: &[Asked], wanted: &CodeIndex, bounds: Option<(i64, i64)>) -> Option<Matches> {
-    let in_memory = |asked: &Asked| {
-        let map = asked.map.clone();
-        map.filter(|map| map.in_memory().is_some())
-    };
-    let maps: Vec<Arc<Kept<RunMap>>> = all.iter().map(in_memory).collect::<Option<_>>()?;
-    let mut matches = Matches::new();
-    for (Asked { part, .. }, map) in all.iter().zip(&maps) {
-        find(wanted, bounds, part, map, &mut matches).ok()?;
-    }
-    Some(matches)
-}
-
-/// Adds the rows of a part whose codes are wanted.
+/// Adds the rows of a part whose codes are wanted. Deletions are the snapshot's, while maps are
+/// shared with other versions.
 ///
 /// # Errors
 /// If the map is stored and cannot be read.
 fn find(
-    wanted: &CodeIndex,
+    layout: &Layout,
     bounds: Option<(i64, i64)>,
     part: &Part,
     map: &RunMap,
-    matches: &mut Matches,
+    found: &mut Sieve,
 ) -> io::Result<()> {
     if map.is_beside(bounds) {
         return Ok(());
     }
-    map.for_each_match(wanted, |key, position| {
-        matches.extend(part.row(position).map(|row| (key, row)));
+    let wanted = Arc::clone(found.wanted());
+    map.for_each_match(&wanted.codes, |key, position| {
+        if let Some(row) = part.row(position).filter(|row| layout.is_live(*row)) {
+            found.push(key, row);
+        }
     })
 }
 

@@ -16,4 +16,5 @@ pub(super) mod mapped;
 pub(super) mod run;
 pub(super) mod runs;
 pub(super) mod scan;
+mod sieve;
 pub(super) mod stored;

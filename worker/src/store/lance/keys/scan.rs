@@ -5,7 +5,11 @@ use std::{ops::Range, sync::Arc};
 use arrow::array::ArrayRef;
 use keyloom_common::{Error, Result};
 
-use super::{all_codes::Codes, code_filter::CodeFilter, code_index::CodeIndex};
+use super::{
+    all_codes::Codes,
+    code_filter::CodeFilter,
+    sieve::{Sieve, Wanted},
+};
 use crate::store::{
     Fetched,
     keys::{Keys, key_column},
@@ -35,14 +39,14 @@ pub(super) struct Scan {
 const ROW_IDS_AT_ONCE: u32 = 256 * 1024;
 
 /// Keys, by their positions in a request, and rows that hold them or another key of the same code.
-/// The rows of a key stand in storage order.
+/// They come in any order.
 pub(super) type Matches = Vec<(u32, Row)>;
 
 impl Scan {
     /// The rows of the wanted codes, found while all keys are read. Nothing is kept.
-    pub(super) async fn without_maps(&self, wanted: Arc<CodeIndex>) -> Result<(Matches, Fetched)> {
+    pub(super) async fn without_maps(&self, wanted: Arc<Wanted>) -> Result<(Matches, Fetched)> {
         self.claim_room();
-        let codes = wanted.iter().map(|(code, _)| code);
+        let codes = wanted.codes.iter().map(|(code, _)| code);
         let filter = Arc::new(CodeFilter::new(codes));
         let parts = (0..self.layout.len())
             .flat_map(|fragment| self.parts(fragment).map(move |part| (fragment, part)));
@@ -50,18 +54,19 @@ impl Scan {
             let (scan, wanted, filter) = (self.clone(), wanted.clone(), filter.clone());
             async move {
                 let (part, fetched) = scan.codes(fragment, part).await?;
-                let mut matches = Matches::new();
+                let mut found = Sieve::new(wanted.clone());
                 let is_valid =
                     |at: &u32| part.nulls.as_ref().is_none_or(|nulls| nulls.is_valid(*at as usize));
                 for at in filter.passing(&part.codes).into_iter().filter(is_valid) {
                     let row = Row::new(fragment, part.start + at);
-                    let keys = wanted.find(part.codes[at as usize]);
-                    matches.extend(keys.map(|key| (key, row)));
+                    let keys = wanted.codes.find(part.codes[at as usize]);
+                    keys.filter(|_| scan.layout.is_live(row)).for_each(|key| found.push(key, row));
                 }
-                Ok((matches, fetched))
+                Ok((found, fetched))
             }
         });
-        self.join(jobs.collect::<Vec<_>>()).await
+        let jobs: Vec<_> = jobs.collect();
+        self.join(wanted, jobs).await
     }
 
     /// Makes room for those blocks of keys that are kept.
@@ -76,24 +81,23 @@ impl Scan {
         }
     }
 
-    /// What jobs found, in their order, deleted rows left out.
-    pub(super) async fn join<F>(&self, jobs: Vec<F>) -> Result<(Matches, Fetched)>
+    /// What jobs found.
+    pub(super) async fn join<F>(
+        &self,
+        wanted: Arc<Wanted>,
+        jobs: Vec<F>,
+    ) -> Result<(Matches, Fetched)>
     where
-        F: Future<Output = Result<(Matches, Fetched)>> + Send + 'static,
+        F: Future<Output = Result<(Sieve, Fetched)>> + Send + 'static,
     {
-        let (mut matches, mut fetched) = (Matches::new(), Fetched::default());
-        for (found, read) in tasks::run_all(jobs, self.handle.settings.reads_in_flight).await? {
-            matches.extend(found);
+        let (mut all, mut fetched) = (Sieve::new(wanted), Fetched::default());
+        let in_flight = self.handle.settings.reads_in_flight;
+        tasks::run_each(jobs, in_flight, |_, (found, read)| {
+            all.append(found);
             fetched.add(&read);
-        }
-        Ok((self.live(matches), fetched))
-    }
-
-    /// Leaves out deleted rows. Deletions are the snapshot's, while maps are shared with other
-    /// versions.
-    pub(super) fn live(&self, mut matches: Matches) -> Matches {
-        matches.retain(|(_, row)| self.layout.is_live(*row));
-        matches
+        })
+        .await?;
+        Ok((all.finish(), fetched))
     }
 
     /// The parts in which a fragment's keys are read.

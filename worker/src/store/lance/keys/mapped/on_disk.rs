@@ -11,10 +11,10 @@ use crate::store::{
     lance::{
         kept::caches::Caches,
         keys::{
-            code_index::CodeIndex,
             run::RunMap,
             runs::{KeyName, Part},
-            scan::{Matches, Scan},
+            scan::Scan,
+            sieve::{Sieve, Wanted},
             stored::folder::MapFolder,
         },
         tasks,
@@ -68,20 +68,20 @@ impl Scan {
     /// is kept no longer.
     pub(super) async fn find_in(
         &self,
-        wanted: Arc<CodeIndex>,
+        wanted: Arc<Wanted>,
         bounds: Option<(i64, i64)>,
         part: Part,
         map: Arc<Kept<RunMap>>,
-    ) -> Result<Option<Matches>> {
+    ) -> Result<Option<Sieve>> {
         let waits = map.in_memory().is_none() && !map.is_beside(bounds);
-        let (run, asked) = (part.run.clone(), map.clone());
+        let (run, asked, layout) = (part.run.clone(), map.clone(), self.layout.clone());
         let search = move || {
-            let mut matches = Matches::new();
-            find(&wanted, bounds, &part, &asked, &mut matches).map(|()| matches)
+            let mut found = Sieve::new(wanted);
+            find(&layout, bounds, &part, &asked, &mut found).map(|()| found)
         };
         let found = if waits { tasks::run_blocking(search).await? } else { search() };
         let error = match found {
-            Ok(matches) => return Ok(Some(matches)),
+            Ok(found) => return Ok(Some(found)),
             Err(error) => error,
         };
         let maps = &self.handle.caches.maps;

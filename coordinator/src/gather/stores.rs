@@ -1,0 +1,120 @@
+//! Which stores the tasks of a fragment look up, for the scheduler: it knows where those are warm.
+
+use std::sync::Arc;
+
+use datafusion::{
+    common::tree_node::{TreeNode, TreeNodeRecursion},
+    physical_plan::ExecutionPlan,
+};
+use keyloom_common::{Result, lookup::KvLookupExec, store::ResolvedStore};
+
+use crate::scheduler::StoreDigest;
+
+/// The stores that a plan looks up, each once.
+pub(super) fn stores_of(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<StoreDigest>> {
+    let mut stores = Vec::new();
+    plan.apply(|node| {
+        if let Some(lookup) = node.downcast_ref::<KvLookupExec>() {
+            let fetches = lookup.waves().iter().flat_map(|wave| &wave.fetches);
+            stores.extend(fetches.map(|fetch| digest(&fetch.store)));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    stores.sort_unstable();
+    stores.dedup();
+    Ok(stores)
+}
+
+/// Workers know an open store by the same: however the snapshot was asked for, it is the same one.
+fn digest(store: &ResolvedStore) -> StoreDigest {
+    StoreDigest::of(&(store.spec.kind.unpinned(), store.description.snapshot))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+    use datafusion::physical_plan::{expressions::Column, limit::LocalLimitExec};
+    use keyloom_common::{
+        BlobId,
+        lookup::{Answer, Call, Fetch, Wave},
+        plan::{FramePartition, FrameScanExec},
+        store::{
+            Access, ForcedAccess, LancePin, LanceSpec, ManifestId, OnDuplicateKey, Pace, Snapshot,
+            StoreDescription, StoreKey, StoreKind, StoreSpec,
+        },
+    };
+
+    use super::*;
+
+    fn ids() -> SchemaRef {
+        Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]))
+    }
+
+    fn frame() -> Arc<dyn ExecutionPlan> {
+        let partition = FramePartition { blob: BlobId::of(b"rows"), rows: 1 };
+        Arc::new(FrameScanExec::try_new(vec![partition], ids(), None).unwrap())
+    }
+
+    fn version(number: u64) -> Snapshot {
+        Snapshot::Version { number, manifest: ManifestId::of(number.into(), None) }
+    }
+
+    fn store(uri: &str, pin: Option<LancePin>, snapshot: Snapshot) -> Arc<ResolvedStore> {
+        let kind = StoreKind::Lance(LanceSpec {
+            uri: uri.to_owned(),
+            key: Some(StoreKey::column("id")),
+            pin,
+            storage_profile: None,
+            on_duplicate_key: OnDuplicateKey::default(),
+            access: ForcedAccess::default(),
+            pace: Pace::default(),
+        });
+        let spec = StoreSpec { name: "store".to_owned(), kind };
+        let (figures, primary_key) = (None, None);
+        let description = StoreDescription { schema: ids(), snapshot, figures, primary_key };
+        ResolvedStore::try_new("alias", spec, description).unwrap()
+    }
+
+    /// Looks the stores up one after the other.
+    fn lookup(
+        input: Arc<dyn ExecutionPlan>,
+        stores: Vec<Arc<ResolvedStore>>,
+    ) -> Arc<dyn ExecutionPlan> {
+        let waves = stores.into_iter().enumerate().map(|(n, store)| {
+            let call = Call { name: format!("known_{n}"), answer: Answer::Exists, guard: None };
+            let fetch = Fetch {
+                store,
+                key: Arc::new(Column::new("id", 0)),
+                calls: vec![call],
+                batch_size: None,
+                access: Access::default(),
+                reason: None,
+                key_set: None,
+            };
+            Wave { fetches: vec![fetch] }
+        });
+        Arc::new(KvLookupExec::try_new(input, waves.collect()).unwrap())
+    }
+
+    #[test]
+    fn a_plan_without_lookups_has_none() {
+        assert_eq!(stores_of(&frame()).unwrap(), []);
+    }
+
+    #[test]
+    fn all_lookups_of_a_plan_are_found_and_each_store_counts_once() {
+        let below = lookup(frame(), vec![store("/a", None, version(1))]);
+        let limited: Arc<dyn ExecutionPlan> = Arc::new(LocalLimitExec::new(below, 1));
+        let stores = ["/b", "/a", "/b", "/c"].map(|uri| store(uri, None, version(1))).to_vec();
+        assert_eq!(stores_of(&lookup(limited, stores)).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_store_is_the_same_however_its_snapshot_was_asked_for() {
+        let newest = digest(&store("/a", None, version(3)));
+        assert_eq!(digest(&store("/a", Some(LancePin::Version(3)), version(3))), newest);
+        assert_eq!(digest(&store("/a", Some(LancePin::Tag("t".to_owned())), version(3))), newest);
+        assert_ne!(digest(&store("/a", None, version(4))), newest);
+        assert_ne!(digest(&store("/b", None, version(3))), newest);
+    }
+}
