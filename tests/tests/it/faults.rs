@@ -8,6 +8,7 @@ mod busy;
 mod by_hand;
 mod clients;
 mod depth;
+mod key_sets;
 mod namespaces;
 mod network;
 mod plans;

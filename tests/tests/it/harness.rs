@@ -4,6 +4,7 @@
 //! it, and [`on_all_deployments_and_ways`] some more that force the ways to the rows of Lance
 //! stores. The worker processes of a deployment are shared by all tests of a process and die with it.
 
+mod counts;
 mod machine;
 mod proxy;
 mod shop;
@@ -37,6 +38,7 @@ use lance::{Dataset, dataset::WriteParams};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
+pub(crate) use counts::{keys_scanned, run};
 pub(crate) use machine::{End, Machine};
 pub(crate) use proxy::{Direction, Proxy};
 pub(crate) use shop::{items, open_shop, products};

@@ -10,6 +10,7 @@ mod functions;
 mod guide;
 mod inputs;
 mod jobs;
+mod key_sets;
 mod session;
 mod settings;
 mod slt;

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-const PROMISES: usize = 15;
+const PROMISES: usize = 17;
 
 /// The crates whose own tests the table may name, by the first part of their names. All others are
 /// of this binary.
@@ -86,12 +86,23 @@ fn has_test(source: &str, name: &str) -> bool {
     attributes.iter().any(is_test) && !attributes.iter().any(|line| line.contains("ignore"))
 }
 
+/// Whether a source makes tests of a case of this name, one for each deployment.
+fn has_case(source: &str, name: &str) -> bool {
+    let starts = |line: &str| line.starts_with("on_all_deployments") && line.ends_with("! {");
+    let mut is_list = false;
+    source.lines().map(str::trim).any(|line| {
+        is_list = starts(line) || (is_list && line != "}");
+        is_list && line.strip_suffix(',') == Some(name)
+    })
+}
+
 /// Fails unless the test is there and runs.
 fn check(test: &str) -> Result<()> {
     let (sources, parts) = Sources::of(test);
     let (name, modules) = parts.split_last().context("a test without a name")?;
     let source = sources.read(modules)?;
-    has_test(&source, name).then_some(()).context("no such test, or one that does not run")
+    let runs = has_test(&source, name) || has_case(&source, name);
+    runs.then_some(()).context("no such test, or one that does not run")
 }
 
 #[test]
@@ -139,5 +150,37 @@ fn only_tests_that_run_are_found() {
         ("is_not_there", false),
     ] {
         assert_eq!(has_test(source, name), expected, "{name}");
+    }
+}
+
+#[test]
+fn only_cases_of_which_tests_are_made_are_found() {
+    let source = "
+        use crate::harness::{
+            on_all_deployments, other,
+        };
+
+        on_all_deployments! {
+            first,
+        }
+
+        on_all_deployments_and_ways! {
+            second,
+            third_of_all,
+        }
+
+        const LIST: [&str; 1] = [
+            no_case,
+        ];
+    ";
+    for (name, expected) in [
+        ("first", true),
+        ("second", true),
+        ("third_of_all", true),
+        ("third", false),
+        ("other", false),
+        ("no_case", false),
+    ] {
+        assert_eq!(has_case(source, name), expected, "{name}");
     }
 }

@@ -5,6 +5,7 @@ mod key;
 mod marked;
 mod rewritten;
 mod rows;
+mod shared_maps;
 
 use std::sync::Arc;
 
