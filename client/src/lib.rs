@@ -22,7 +22,7 @@
 //! [`query`] hands plans to a coordinator.
 //!
 //! With the feature `embedded`, which is a default, a session can be its own cluster
-//! ([`Session::embedded`]). Without it, the client depends on neither the coordinator nor the
+//! (`Session::embedded`). Without it, the client depends on neither the coordinator nor the
 //! worker, and not on Lance: it is for sessions on clusters ([`Session::connect`]) alone.
 
 mod cluster;

@@ -54,7 +54,7 @@ impl OpenStore {
     pub fn version(&self) -> Option<u64> {
         match self.store.description.snapshot {
             Snapshot::Version { number, .. } => Some(number),
-            Snapshot::Immutable => None,
+            Snapshot::Immutable | Snapshot::Live => None,
         }
     }
 

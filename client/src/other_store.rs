@@ -5,27 +5,26 @@ use std::collections::BTreeMap;
 
 use keyloom_common::{
     Error, ErrorCode, Result,
+    error::{holds_credentials, may_be_secret},
     store::{LANCE, MEMORY, OtherSpec, StoreKey, StoreKind, StoreSpec},
 };
 
-use crate::store::{KeyNames, KvStore, StoreOptions, absolute};
-
-/// Parts of names of options whose values are likely to be secrets.
-const SECRETS: [&str; 4] = ["password", "secret", "token", "credential"];
+use crate::store::{KeyNames, KvStore, StoreOptions};
 
 /// A store of a kind that the workers know by its word.
 #[derive(Clone, Debug)]
 pub struct OtherOptions {
     /// The word for the kind.
     pub kind: String,
-    /// Where it is: a URI, an absolute path, a host, as the kind has it.
+    /// Where it is: a URI, a host, a path, as the kind has it. The workers get it as it stands
+    /// here, so a path is an absolute one. No credentials.
     pub uri: String,
     /// The key: a column or several. If absent, what the store declares, or else the column of the
     /// same name as the column looked up.
     pub key: Option<KeyNames>,
     /// The kind's own options, by name, and the bounds that all kinds take: `batch_keys`,
     /// `requests_in_flight`, `request_timeout_ms`, `max_retries`. No secrets: those stand in the
-    /// workers' settings.
+    /// workers' settings, and what is called like one is refused.
     pub options: BTreeMap<String, String>,
 }
 
@@ -57,18 +56,25 @@ impl OtherOptions {
         if uri.is_empty() {
             return Err(Error::invalid(format!("a {kind} store needs uri")));
         }
-        let is_secret = |name: &&String| SECRETS.iter().any(|part| name.contains(part));
-        if let Some(name) = options.keys().find(is_secret) {
+        // Not a word of it is said: whatever stands before the place may be the secret.
+        if holds_credentials(&uri) || (uri.contains("://") && uri.contains('?')) {
+            return Err(Error::invalid(format!(
+                "the uri of the {kind} store holds credentials, or what looks like them (a user \
+                 before '@', options behind '?'), which would travel with plans; keep them on the \
+                 workers, in their environment or in a storage profile"
+            ))
+            .with_code(ErrorCode::StorageProfile));
+        }
+        if let Some(name) = options.keys().find(|name| may_be_secret(name)) {
             return Err(Error::invalid(format!(
                 "the option '{name}' may be a secret, which would travel with plans; keep it on the \
                  workers, in their environment or in a storage profile"
             ))
             .with_code(ErrorCode::StorageProfile));
         }
-        // What is no URI need not be a path.
-        let place = if uri.contains("://") { absolute(&uri)? } else { uri };
         let key = key.map(|key| StoreKey::parse(key.names())).transpose()?;
-        Ok(OtherSpec { kind, place, key, options })
+        // What is no URI need not be a path.
+        Ok(OtherSpec { kind, place: uri, key, options })
     }
 }
 
@@ -86,9 +92,32 @@ mod tests {
 
     #[test]
     fn what_may_be_a_secret_does_not_travel() {
-        assert!(refusal("toy", "h:1", "auth_token").contains("'auth_token' may be a secret"));
-        let place = refusal("toy", "toy://u:p@h/x", "rows");
-        assert!(place.contains("holds credentials") && !place.contains("u:p"), "{place}");
+        for option in ["auth_token", "API_KEY", "Password", "pwd"] {
+            let refused = refusal("toy", "h:1", option);
+            assert!(refused.contains(&format!("'{option}' may be a secret")), "{refused}");
+        }
+        for place in [
+            "toy://hunter2@h/x",
+            "toy://u:hunter2@h/x",
+            "toy://h/0?password=hunter2",
+            "toy://h/0?hunter2",
+            "u:hunter2@h:6379",
+            "hunter2@h",
+            "h:6379?token=hunter2",
+        ] {
+            let refused = refusal("toy", place, "rows");
+            assert!(refused.contains("holds credentials"), "{place}: {refused}");
+            assert!(!refused.contains("hunter2"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_place_travels_as_it_is_written() {
+        for place in ["localhost:6379", "rows.arrow", "/data/a@b", "toy://h/0", "h:1?db=2"] {
+            let (kind, uri) = ("toy".to_owned(), place.to_owned());
+            let other = OtherOptions { kind, uri, key: None, options: BTreeMap::new() };
+            assert_eq!(other.spec().unwrap().place, place);
+        }
     }
 
     #[test]

@@ -204,7 +204,8 @@ Stores are ALIAS=KIND:PATH?OPTION=VALUE&…, in quotes where the shell wants the
   lance   options: key, version, tag, storage_options, on_duplicate_key, key_path, row_path,
           requests_in_flight, request_timeout_ms, request_attempts
   memory  options: key (needed), and those of inputs; PATH is a file, a folder or a glob
-  others  as the workers know them; they name the kinds and the options if one is wrong
+  others  as the workers know them; they name the kinds and the options if one is wrong, and
+          get PATH as it stands, relative or not
 Inputs are NAME=PATH?OPTION=VALUE&… with the options of job files: delimiter=%3B, header=false,
 nulls=- (as often as needed), columns.zip=text, storage_options=minio, …
 A key of several columns is key=store,article; a comma within a name is written %2C.

@@ -25,7 +25,7 @@ pub(crate) fn input(flag: &str) -> Result<InputFlag, String> {
 
 /// Reads the options of an input.
 pub(crate) fn input_options(path: &str, query: &str) -> Result<Input, String> {
-    let mut options = options(query)?;
+    let mut options = options(query, set)?;
     options.insert("path".to_owned(), path.into());
     Input::deserialize(options).map_err(|error| told("an input", &error))
 }
@@ -40,11 +40,12 @@ pub(crate) fn store(flag: &str) -> Result<StoreFlag, String> {
     if path.is_empty() {
         return Err(form.to_owned());
     }
-    let mut options = options(query)?;
+    let is_known = ["lance", "memory"].contains(&kind);
     // A URI has a scheme where a kind is meant.
-    if path.starts_with("//") && !["lance", "memory"].contains(&kind) {
+    if path.starts_with("//") && !is_known {
         return Err(form.to_owned());
     }
+    let mut options = if is_known { options(query, set) } else { options(query, set_text) }?;
     let place = if kind == "memory" { "path" } else { "uri" };
     if options.contains_key("kind") || options.contains_key(place) {
         return Err(format!("the kind and the path stand before the options: {alias}=KIND:PATH?…"));
@@ -68,8 +69,11 @@ pub(crate) fn split_options(text: &str) -> (&str, &str) {
     }
 }
 
-/// Options as a job file has them: each value of the type that its option has.
-fn options(query: &str) -> Result<Table, String> {
+/// Options as a job file has them, each set in this way.
+fn options(
+    query: &str,
+    set: fn(&mut Table, &str, String) -> Result<(), String>,
+) -> Result<Table, String> {
     let mut options = Table::new();
     for option in query.split('&') {
         // Before values are decoded: a comma that is written %2C is part of a column's name.
@@ -98,6 +102,7 @@ fn key(columns: &str) -> Value {
     }
 }
 
+/// Sets an option of an input or of a store that is known here: a value of the type that it has.
 fn set(options: &mut Table, name: &str, value: String) -> Result<(), String> {
     let value = match name {
         "version" | "infer_bytes" | "requests_in_flight" | "request_timeout_ms"
@@ -128,6 +133,15 @@ fn set(options: &mut Table, name: &str, value: String) -> Result<(), String> {
         }
     };
     match table.insert(name.to_owned(), value) {
+        None => Ok(()),
+        Some(_) => Err(format!("{name} is given twice")),
+    }
+}
+
+/// Sets an option of a kind that the workers alone know: text, whatever options of that name are
+/// elsewhere, and no dot in a name means anything.
+fn set_text(options: &mut Table, name: &str, value: String) -> Result<(), String> {
+    match options.insert(name.to_owned(), value.into()) {
         None => Ok(()),
         Some(_) => Err(format!("{name} is given twice")),
     }
@@ -221,6 +235,22 @@ mod tests {
     }
 
     #[test]
+    fn options_of_another_kind_are_passed_on_as_they_are_written() {
+        let flag = "s=redis:h:1?key=a,b&version=new&header=maybe&db.index=2&nulls=-&batch_keys=07";
+        let Store::Other(other) = store(flag).unwrap().1 else { panic!("it is a redis store") };
+        let expected = [
+            ("batch_keys", "07"),
+            ("db.index", "2"),
+            ("header", "maybe"),
+            ("nulls", "-"),
+            ("version", "new"),
+        ];
+        let options = other.options.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        assert_eq!(options.collect::<Vec<_>>(), expected);
+        assert_eq!((other.uri.as_str(), other.key), ("h:1", Some(["a", "b"].into())));
+    }
+
+    #[test]
     fn mistakes_name_the_choices() {
         let check = |flag: &str, words: &str| {
             let message = store(flag).unwrap_err();
@@ -246,5 +276,6 @@ mod tests {
         check("emb=memory:x.csv", "needs key");
         check("emb=memory:x.csv?key=a&format=xls", "`parquet`, `csv`, `json`, `arrow`");
         check("emb=memory:x.csv?key=a&header=maybe", "header is true or false, not 'maybe'");
+        check("s=redis:h:1?db=1&db=2", "db is given twice");
     }
 }

@@ -5,6 +5,7 @@
 //! holds a credential (see [`redact`]).
 
 mod code;
+mod secrets;
 
 use std::{fmt, sync::Arc};
 
@@ -12,6 +13,7 @@ use datafusion::{error::DataFusionError, parquet::errors::ParquetError};
 use serde::{Deserialize, Serialize};
 
 pub use code::ErrorCode;
+pub use secrets::{holds_credentials, may_be_secret, redact};
 
 /// What went wrong, in the terms of what the caller can do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -266,28 +268,6 @@ impl From<arrow::error::ArrowError> for Error {
     }
 }
 
-/// A URI without what may be a secret: user information and the query.
-pub fn redact(uri: &str) -> String {
-    match url::Url::parse(uri) {
-        Ok(mut url) if url.has_host() => {
-            // Neither can fail on a URL that has a host.
-            let _ = url.set_username("");
-            let _ = url.set_password(None);
-            url.set_query(None);
-            url.to_string()
-        }
-        Ok(_) | Err(_) => match uri.split_once("://") {
-            // Of what no parser understands, all before the last `@` may be a secret.
-            Some((scheme, rest)) => {
-                let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-                let path = rest.split_once('?').map_or(rest, |(path, _)| path);
-                format!("{scheme}://{path}")
-            }
-            None => uri.to_owned(),
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -353,14 +333,5 @@ mod tests {
         assert!(error.message().starts_with("KV store 'a': key 'éé"), "{error}");
         assert!(error.message().ends_with("éé' is missing"), "{error}");
         assert!(error.message().contains(" bytes left out) …"), "{error}");
-    }
-
-    #[test]
-    fn credentials_are_redacted() {
-        assert_eq!(redact("s3://key:secret@bucket/a?token=x"), "s3://bucket/a");
-        assert_eq!(redact("s3://key:se/cret@bucket/a?token=x"), "s3://bucket/a");
-        assert_eq!(redact("file://key:secret@localhost/a?token=x"), "file://localhost/a");
-        assert_eq!(redact("/data/a.lance"), "/data/a.lance");
-        assert_eq!(redact("file:///data/a.lance"), "file:///data/a.lance");
     }
 }

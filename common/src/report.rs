@@ -31,6 +31,13 @@ pub mod counter {
     pub const BLOCKS: &str = "blocks";
     /// Blocks among them that were in memory.
     pub const BLOCK_HITS: &str = "block_hits";
+    /// Requests that reached a store of another kind than those that are built in, and were
+    /// answered at last, each as often as it was made.
+    pub const REQUESTS_MADE: &str = "requests_made";
+    /// Requests among them that were made again.
+    pub const RETRIES: &str = "retries";
+    /// Keys whose answers were kept from before, so that nothing was asked.
+    pub const ANSWER_HITS: &str = "answer_hits";
     /// Time that requests took, summed up.
     pub const FETCH_TIME: &str = "fetch_time";
     /// The label that names the store.

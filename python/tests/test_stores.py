@@ -6,6 +6,7 @@ import datetime
 import decimal
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keyloom
@@ -684,6 +685,11 @@ def test_a_store_of_another_kind_says_what_it_is_and_travels_by_value() -> None:
     assert KVStore.other("redis", "h:1").name == "redis"
 
 
+def test_a_place_that_is_text_is_passed_on_and_a_path_is_made_absolute() -> None:
+    assert KVStore.other("toy", "rows.arrow")._place == "rows.arrow"
+    assert KVStore.other("toy", Path("rows.arrow"))._place == str(Path.cwd() / "rows.arrow")
+
+
 def test_a_kind_that_no_worker_knows_is_refused_at_attach(session: keyloom.Session) -> None:
     store = KVStore.other("redis", "h:1", key=["a", "b"], max_retries=3)
     refused = message_of(keyloom.InvalidError, lambda: session.attach(store, "cache"))
@@ -694,7 +700,10 @@ def test_a_kind_that_no_worker_knows_is_refused_at_attach(session: keyloom.Sessi
     ("describe", "message"),
     [
         (lambda: KVStore.other("redis", "h:1", auth_token="x"), "'auth_token' may be a secret"),
+        (lambda: KVStore.other("redis", "h:1", API_KEY="x"), "'API_KEY' may be a secret"),
         (lambda: KVStore.other("redis", "redis://u:p@h:1"), "holds credentials"),
+        (lambda: KVStore.other("redis", "u:p@h:1"), "holds credentials"),
+        (lambda: KVStore.other("redis", "redis://h:1/0?password=u:p"), "holds credentials"),
         (lambda: KVStore.other("redis", ""), "a redis store needs uri"),
         (lambda: KVStore.other("a b", "h:1"), "'a b' is no kind of store"),
         (lambda: KVStore.other("lance", "x.lance"), "has options of its own type"),

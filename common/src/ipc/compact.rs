@@ -1,16 +1,21 @@
-//! Rows as they are written: of string and binary views, no more bytes than the rows have.
+//! Rows as they are written or kept: of string and binary views, no more bytes than the rows have.
 //!
 //! Arrow writes all buffers that views point into, and slices of an array share those of all of it.
+//! So do rows of dictionaries the values of all.
 
 use std::sync::Arc;
 
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, FixedSizeListArray, GenericByteViewArray, GenericListArray,
-        MapArray, OffsetSizeTrait, RecordBatch, StructArray,
+        Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, FixedSizeListArray,
+        GenericByteViewArray, GenericListArray, MapArray, OffsetSizeTrait, PrimitiveArray,
+        RecordBatch, StructArray, downcast_dictionary_array,
     },
     buffer::OffsetBuffer,
-    datatypes::{ByteViewType, DataType, FieldRef, Fields},
+    compute::filter,
+    datatypes::{
+        ArrowDictionaryKeyType, ArrowNativeType, ByteViewType, DataType, FieldRef, Fields,
+    },
     error::ArrowError,
 };
 
@@ -19,61 +24,142 @@ use crate::size::views_bytes;
 /// How many times the bytes of their values buffers may hold.
 const SPARSE: usize = 2;
 
+/// What is to be as small as its rows.
+#[derive(Clone, Copy)]
+enum What {
+    /// Streams say a dictionary once, whichever of its values a batch has.
+    Views,
+    ViewsAndDictionaries,
+}
+
 /// The same rows, whose views point into buffers of their own where those they share are much larger.
 pub(super) fn compact(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let fields = batch.schema_ref().fields();
-    if !fields.iter().any(|field| has_views(field.data_type())) {
+    if !fields.iter().any(|field| What::Views.is_in(field.data_type())) {
         return Ok(batch.clone());
     }
-    let columns = batch.columns().iter().map(compact_array).collect::<Result<_, _>>()?;
-    RecordBatch::try_new(batch.schema(), columns)
+    let columns = batch.columns().iter().map(|column| What::Views.compact(column));
+    RecordBatch::try_new(batch.schema(), columns.collect::<Result<_, _>>()?)
 }
 
-fn has_views(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Utf8View | DataType::BinaryView => true,
-        DataType::List(field)
-        | DataType::LargeList(field)
-        | DataType::FixedSizeList(field, _)
-        | DataType::Map(field, _) => has_views(field.data_type()),
-        DataType::Struct(fields) => fields.iter().any(|field| has_views(field.data_type())),
-        _ => false,
-    }
+/// The same values for somebody who keeps them: neither their views nor their dictionaries hold
+/// much that is of others.
+///
+/// # Errors
+/// Arrow's, if the array is damaged.
+pub fn compact_array(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    What::ViewsAndDictionaries.compact(array)
 }
 
-fn compact_array(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    if !has_views(array.data_type()) {
-        return Ok(Arc::clone(array));
+/// Whether values of a type are, or hold, values of dictionaries.
+pub fn has_dictionaries(data_type: &DataType) -> bool {
+    has(data_type, |data_type| matches!(data_type, DataType::Dictionary(..)))
+}
+
+/// Whether a type, or one within it, is such a type.
+fn has(data_type: &DataType, is: fn(&DataType) -> bool) -> bool {
+    is(data_type)
+        || match data_type {
+            DataType::Dictionary(_, values) => has(values, is),
+            DataType::List(field)
+            | DataType::LargeList(field)
+            | DataType::FixedSizeList(field, _)
+            | DataType::Map(field, _) => has(field.data_type(), is),
+            DataType::Struct(fields) => fields.iter().any(|field| has(field.data_type(), is)),
+            _ => false,
+        }
+}
+
+impl What {
+    fn is_in(self, data_type: &DataType) -> bool {
+        let is_view =
+            |data_type: &DataType| matches!(data_type, DataType::Utf8View | DataType::BinaryView);
+        match self {
+            Self::Views => has(data_type, is_view),
+            Self::ViewsAndDictionaries => has(data_type, is_view) || has_dictionaries(data_type),
+        }
     }
-    Ok(match array.data_type() {
-        DataType::Utf8View => compact_views(array, array.as_string_view()),
-        DataType::BinaryView => compact_views(array, array.as_binary_view()),
-        DataType::Struct(fields) => Arc::new(compact_struct(fields, array.as_struct())?),
-        DataType::List(field) => compact_list(field, array.as_list::<i32>())?,
-        DataType::LargeList(field) => compact_list(field, array.as_list::<i64>())?,
-        DataType::FixedSizeList(field, size) => {
-            let lists = array.as_fixed_size_list();
-            let values = compact_array(lists.values())?;
-            let nulls = lists.nulls().cloned();
-            let lists = FixedSizeListArray::try_new_with_length(
-                Arc::clone(field),
-                *size,
-                values,
-                nulls,
-                lists.len(),
-            )?;
-            Arc::new(lists)
+
+    fn compact(self, array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+        if !self.is_in(array.data_type()) {
+            return Ok(Arc::clone(array));
         }
-        DataType::Map(field, sorted) => {
-            let maps = array.as_map();
-            let (offsets, first, length) = rebased(maps.offsets());
-            let entries = maps.entries().slice(first, length);
-            let entries = compact_struct(entries.fields(), &entries)?;
-            let nulls = maps.nulls().cloned();
-            Arc::new(MapArray::try_new(Arc::clone(field), offsets, entries, nulls, *sorted)?)
+        Ok(match array.data_type() {
+            DataType::Utf8View => compact_views(array, array.as_string_view()),
+            DataType::BinaryView => compact_views(array, array.as_binary_view()),
+            DataType::Struct(fields) => Arc::new(self.compact_struct(fields, array.as_struct())?),
+            DataType::List(field) => self.compact_list(field, array.as_list::<i32>())?,
+            DataType::LargeList(field) => self.compact_list(field, array.as_list::<i64>())?,
+            DataType::FixedSizeList(field, size) => {
+                let lists = array.as_fixed_size_list();
+                let values = self.compact(lists.values())?;
+                let nulls = lists.nulls().cloned();
+                let lists = FixedSizeListArray::try_new_with_length(
+                    Arc::clone(field),
+                    *size,
+                    values,
+                    nulls,
+                    lists.len(),
+                )?;
+                Arc::new(lists)
+            }
+            DataType::Map(field, sorted) => {
+                let maps = array.as_map();
+                let (offsets, first, length) = rebased(maps.offsets());
+                let entries = maps.entries().slice(first, length);
+                let entries = self.compact_struct(entries.fields(), &entries)?;
+                let nulls = maps.nulls().cloned();
+                Arc::new(MapArray::try_new(Arc::clone(field), offsets, entries, nulls, *sorted)?)
+            }
+            DataType::Dictionary(..) if matches!(self, Self::ViewsAndDictionaries) => {
+                let words: &dyn Array = array.as_ref();
+                downcast_dictionary_array!(
+                    words => self.compact_dictionary(words)?,
+                    _ => Arc::clone(array),
+                )
+            }
+            _ => Arc::clone(array),
+        })
+    }
+
+    fn compact_struct(
+        self,
+        fields: &Fields,
+        array: &StructArray,
+    ) -> Result<StructArray, ArrowError> {
+        let columns = array.columns().iter().map(|column| self.compact(column));
+        let (columns, nulls) = (columns.collect::<Result<_, _>>()?, array.nulls().cloned());
+        StructArray::try_new_with_length(fields.clone(), columns, nulls, array.len())
+    }
+
+    /// Lists with the elements of their own alone.
+    fn compact_list<O: OffsetSizeTrait>(
+        self,
+        field: &FieldRef,
+        lists: &GenericListArray<O>,
+    ) -> Result<ArrayRef, ArrowError> {
+        let (offsets, first, length) = rebased(lists.offsets());
+        let values = self.compact(&lists.values().slice(first, length))?;
+        let nulls = lists.nulls().cloned();
+        Ok(Arc::new(GenericListArray::try_new(Arc::clone(field), offsets, values, nulls)?))
+    }
+
+    /// A dictionary with the values that are used alone.
+    fn compact_dictionary<K: ArrowDictionaryKeyType>(
+        self,
+        array: &DictionaryArray<K>,
+    ) -> Result<ArrayRef, ArrowError> {
+        let used = array.occupancy();
+        let mut places = vec![K::Native::usize_as(0); used.len()];
+        for (place, value) in used.set_indices().enumerate() {
+            places[value] = K::Native::usize_as(place);
         }
-        _ => Arc::clone(array),
-    })
+        // Where a key is null, it may be any number.
+        let place = |key: K::Native| places.get(key.as_usize()).copied();
+        let keys: PrimitiveArray<K> = array.keys().unary(|key| place(key).unwrap_or_default());
+        let values = filter(array.values(), &BooleanArray::new(used, None))?;
+        Ok(Arc::new(DictionaryArray::<K>::try_new(keys, self.compact(&values)?)?))
+    }
 }
 
 fn compact_views<T: ByteViewType>(array: &ArrayRef, views: &GenericByteViewArray<T>) -> ArrayRef {
@@ -82,22 +168,6 @@ fn compact_views<T: ByteViewType>(array: &ArrayRef, views: &GenericByteViewArray
         true => Arc::new(views.gc()),
         false => Arc::clone(array),
     }
-}
-
-fn compact_struct(fields: &Fields, array: &StructArray) -> Result<StructArray, ArrowError> {
-    let columns = array.columns().iter().map(compact_array).collect::<Result<_, _>>()?;
-    StructArray::try_new_with_length(fields.clone(), columns, array.nulls().cloned(), array.len())
-}
-
-/// Lists with the elements of their own alone.
-fn compact_list<O: OffsetSizeTrait>(
-    field: &FieldRef,
-    lists: &GenericListArray<O>,
-) -> Result<ArrayRef, ArrowError> {
-    let (offsets, first, length) = rebased(lists.offsets());
-    let values = compact_array(&lists.values().slice(first, length))?;
-    let nulls = lists.nulls().cloned();
-    Ok(Arc::new(GenericListArray::try_new(Arc::clone(field), offsets, values, nulls)?))
 }
 
 /// Offsets that begin at 0, with the first element of the old ones and the number of them.
@@ -113,10 +183,11 @@ mod tests {
 
     use arrow::{
         array::{
-            BinaryViewArray, FixedSizeListBuilder, ListBuilder, MapBuilder, StringViewArray,
-            StringViewBuilder,
+            BinaryViewArray, DictionaryArray, FixedSizeListBuilder, ListBuilder, MapBuilder,
+            StringViewArray, StringViewBuilder, UInt32Array,
         },
-        datatypes::{Field, Schema},
+        compute::take,
+        datatypes::{Field, Int16Type, Schema},
     };
 
     use super::*;
@@ -173,6 +244,26 @@ mod tests {
             assert!(parts.len() < whole.len() * 2, "{of}: {} of {}", parts.len(), whole.len());
             let (_, decoded) = decode_all(parts).expect("what was encoded");
             assert_eq!(decoded, slices, "{of}");
+        }
+    }
+
+    #[test]
+    fn a_row_that_is_kept_holds_nothing_of_the_others() {
+        let texts: Vec<_> = (0..ROWS).map(text).collect();
+        let words = texts.iter().map(|text| (text.len() % 7 > 0).then_some(text.as_str()));
+        let words: ArrayRef = Arc::new(words.collect::<DictionaryArray<Int16Type>>());
+        let field = Arc::new(Field::new("w", words.data_type().clone(), true));
+        let structs: ArrayRef = Arc::new(StructArray::from(vec![(field, Arc::clone(&words))]));
+        for column in columns().into_iter().chain([words, structs]) {
+            let of = column.data_type().clone();
+            for row in [0, 8, 500, ROWS - 1] {
+                let row = UInt32Array::from(vec![row as u32]);
+                let taken = take(&column, &row, None).expect("a row");
+                let kept = compact_array(&taken).expect("a sound array");
+                assert_eq!(&kept, &taken, "{of}");
+                let (held, all) = (kept.get_array_memory_size(), column.get_array_memory_size());
+                assert!(held * 10 < all, "{of}: {held} of {all} bytes");
+            }
         }
     }
 }

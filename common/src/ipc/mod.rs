@@ -9,5 +9,6 @@ mod encode;
 pub mod schema_serde;
 
 pub use check::{check_message, check_type};
+pub use compact::{compact_array, has_dictionaries};
 pub use decode::{Decoder, decode_all, decode_schema};
 pub use encode::{Encoder, encode_all};

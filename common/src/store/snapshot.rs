@@ -17,6 +17,9 @@ pub enum Snapshot {
     },
     /// The contents cannot change: they are named by their hash.
     Immutable,
+    /// The store has no snapshots: each request reads what is there by then, and requests of one job
+    /// may read different rows. Nothing that it answered is kept for others.
+    Live,
 }
 
 /// Tells the manifest of a version from all others, those of a dataset that stood in the same place
@@ -43,6 +46,7 @@ impl fmt::Display for Snapshot {
         match self {
             Self::Version { number, .. } => write!(f, "v{number}"),
             Self::Immutable => f.write_str("immutable"),
+            Self::Live => f.write_str("live"),
         }
     }
 }

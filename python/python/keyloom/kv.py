@@ -34,8 +34,8 @@ _LANCE_OPTIONS: dict[str, tuple[type, str]] = {
 
 
 class KVStore(Lookups):
-    """A store as it is described; :func:`load_kv` and :meth:`other` make them. Nothing is opened before it is attached,
-    or asked by itself.
+    """A store as it is described; :func:`load_kv` and :meth:`other` make them. Nothing is opened
+    before it is attached, or asked by itself.
 
     Stores are described by value: they can be pickled, and open again in another process.
     """
@@ -62,6 +62,7 @@ class KVStore(Lookups):
         Args:
             kind: The word for the kind.
             place: Where it is, as the kind has it: a path or a URI that the workers can open, a host.
+                Text is passed on as it stands, a ``Path`` as an absolute one. No credentials.
             name: The store's own name; the kind if not given.
             key: The column that keys are looked up in, or a list of columns that are a key together;
                 without one, what the store declares.
@@ -80,7 +81,9 @@ class KVStore(Lookups):
         name = kind if name is None else name
         keys = [key] if isinstance(key, str) else key
         texts = {option: _text(name, option, value) for option, value in options.items()}
-        return OtherKV(name, kind, str(place), keys, texts)
+        # Workers have other folders.
+        place = str(place.absolute()) if isinstance(place, Path) else place
+        return OtherKV(name, kind, place, keys, texts)
 
     def _called(self) -> str:
         return self._name

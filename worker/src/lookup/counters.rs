@@ -20,6 +20,9 @@ pub(crate) struct Counters {
     keys_verified: Count,
     blocks: Count,
     block_hits: Count,
+    requests_made: Count,
+    retries: Count,
+    answer_hits: Count,
     pub(super) fetch_time: Time,
 }
 
@@ -41,6 +44,9 @@ impl Counters {
             keys_verified: count(counter::KEYS_VERIFIED),
             blocks: count(counter::BLOCKS),
             block_hits: count(counter::BLOCK_HITS),
+            requests_made: count(counter::REQUESTS_MADE),
+            retries: count(counter::RETRIES),
+            answer_hits: count(counter::ANSWER_HITS),
             fetch_time: build().subset_time(counter::FETCH_TIME, partition),
         }
     }
@@ -54,5 +60,8 @@ impl Counters {
         self.keys_verified.add(fetched.keys_verified as usize);
         self.blocks.add(fetched.blocks as usize);
         self.block_hits.add(fetched.block_hits as usize);
+        self.requests_made.add(fetched.requests_made as usize);
+        self.retries.add(fetched.retries as usize);
+        self.answer_hits.add(fetched.answer_hits as usize);
     }
 }

@@ -1,6 +1,9 @@
 //! The keys that a job collected before its lookups, as the stores take them.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use arrow::array::ArrayRef;
 use async_trait::async_trait;
@@ -15,9 +18,12 @@ struct Collected<'a> {
     fetch: &'a Fetch,
     name: BlobId,
     blobs: &'a Arc<dyn BlobSource>,
+    /// Whether somebody wanted them and has not got them.
+    wanting: AtomicBool,
 }
 
 /// The store of a fetch, which knows the keys of the job if these were collected and that is of use.
+/// Where they cannot be read, the store has done nothing wrong, and is asked as if there were none.
 pub(super) async fn knowing(
     store: Arc<dyn Store>,
     fetch: &Fetch,
@@ -25,10 +31,18 @@ pub(super) async fn knowing(
     stores: &OpenStores,
 ) -> Result<Arc<dyn Store>> {
     let Some(name) = fetch.key_set else { return Ok(store) };
-    let keys = Collected { fetch, name, blobs: stores.blobs() };
+    let (blobs, wanting) = (stores.blobs(), AtomicBool::new(false));
+    let keys = Collected { fetch, name, blobs, wanting };
     let timer = counters.fetch_time.timer();
-    let knowing = store.knowing(&keys, &fetch.columns(), fetch.access).await?;
+    let knowing = store.knowing(&keys, &fetch.columns(), fetch.access).await;
     timer.done();
+    let knowing = match knowing {
+        Err(error) if keys.wanting.load(Ordering::Relaxed) => {
+            tracing::warn!("the collected keys of a job are done without: {error}");
+            None
+        }
+        knowing => knowing?,
+    };
     let Some((store, fetched)) = knowing else { return Ok(store) };
     counters.count(&fetched);
     Ok(store)
@@ -41,6 +55,16 @@ impl KeySet for Collected<'_> {
     }
 
     async fn keys(&self) -> Result<ArrayRef> {
+        // Nor has whoever stops waiting for them.
+        self.wanting.store(true, Ordering::Relaxed);
+        let keys = self.read().await?;
+        self.wanting.store(false, Ordering::Relaxed);
+        Ok(keys)
+    }
+}
+
+impl Collected<'_> {
+    async fn read(&self) -> Result<ArrayRef> {
         let rows = self.blobs.rows(self.name).await?;
         let columns: Vec<&ArrayRef> = rows.iter().flat_map(|batch| batch.columns()).collect();
         if columns.len() != rows.len() {
@@ -48,5 +72,106 @@ impl KeySet for Collected<'_> {
         }
         let columns: Vec<_> = columns.into_iter().map(|keys| (keys, None)).collect();
         Ok(Distinct::try_new(&columns, &self.fetch.store.key_type())?.keys)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::{
+        array::{Int64Array, RecordBatch},
+        datatypes::{DataType, Field, Schema},
+    };
+    use bytes::Bytes;
+    use datafusion::{
+        physical_expr::expressions::Column, physical_plan::metrics::ExecutionPlanMetricsSet,
+    };
+    use keyloom_common::store::{
+        Access, KeyColumns, MemorySpec, ResolvedStore, Snapshot, StoreDescription, StoreKind,
+        StoreSpec,
+    };
+
+    use super::*;
+    use crate::store::{Fetched, Found, Request, StoreEnv, StoreSettings};
+
+    /// Keys that may be there.
+    #[derive(Debug)]
+    struct Given(Option<RecordBatch>);
+
+    #[async_trait]
+    impl BlobSource for Given {
+        async fn blob(&self, _: BlobId) -> Result<Bytes> {
+            Err(Error::unavailable("nobody gives it"))
+        }
+
+        async fn rows(&self, _: BlobId) -> Result<Vec<RecordBatch>> {
+            let rows = self.0.clone().ok_or_else(|| Error::unavailable("nobody gives it"))?;
+            Ok(vec![rows])
+        }
+    }
+
+    /// A store that fails once it has the keys.
+    #[derive(Debug)]
+    struct Curious;
+
+    #[async_trait]
+    impl Store for Curious {
+        async fn lookup(&self, _: Request) -> Result<Found> {
+            Ok(Found::default())
+        }
+
+        async fn row_bytes(&self, _: &[usize]) -> Result<u64> {
+            Ok(8)
+        }
+
+        async fn knowing(
+            &self,
+            keys: &dyn KeySet,
+            _: &[usize],
+            _: Access,
+        ) -> Result<Option<(Arc<dyn Store>, Fetched)>> {
+            let keys = keys.keys().await.map_err(|error| error.context("the store"))?;
+            Err(Error::store(format!("no room for {} keys", keys.len())))
+        }
+    }
+
+    fn fetch() -> Fetch {
+        let content = BlobId::of(b"rows");
+        let kind = StoreKind::Memory(MemorySpec { content, key: KeyColumns::one("id") });
+        let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
+        let (snapshot, figures, primary_key) = (Snapshot::Immutable, None, None);
+        let described = StoreDescription { schema, snapshot, figures, primary_key };
+        let spec = StoreSpec { name: "own_name".to_owned(), kind };
+        Fetch {
+            store: ResolvedStore::try_new("alias", spec, described).unwrap(),
+            key: Arc::new(Column::new("k", 0)),
+            calls: Vec::new(),
+            batch_size: None,
+            access: Access::default(),
+            reason: None,
+            key_set: Some(BlobId::of(b"keys")),
+        }
+    }
+
+    async fn known(keys: Option<RecordBatch>) -> (Arc<dyn Store>, Result<Arc<dyn Store>>) {
+        let stores = StoreEnv::new(StoreSettings::default(), Arc::new(Given(keys)));
+        let stores = OpenStores::new(stores);
+        let counters = Counters::new(&ExecutionPlanMetricsSet::new(), "alias", 0);
+        let store: Arc<dyn Store> = Arc::new(Curious);
+        let known = knowing(Arc::clone(&store), &fetch(), &counters, &stores).await;
+        (store, known)
+    }
+
+    #[tokio::test]
+    async fn keys_that_cannot_be_read_are_done_without() {
+        let (store, known) = known(None).await;
+        assert!(Arc::ptr_eq(&known.unwrap(), &store));
+    }
+
+    #[tokio::test]
+    async fn a_store_that_cannot_use_the_keys_fails() {
+        let keys: ArrayRef = Arc::new(Int64Array::from(vec![3, 1, 3]));
+        let rows = RecordBatch::try_from_iter([("key", keys)]).unwrap();
+        let (_, known) = known(Some(rows)).await;
+        assert_eq!(known.unwrap_err(), Error::store("no room for 2 keys"));
     }
 }

@@ -22,15 +22,18 @@ use arrow::{
 };
 use bytes::Bytes;
 use keyloom_common::{
-    BlobId, Error,
-    store::{Access, KeyColumns, MemorySpec, StoreKind},
+    BlobId, Error, ErrorKind,
+    store::{
+        Access, AttachedStore, KeyColumns, MemorySpec, ResolvedStore, StoreDescription, StoreKey,
+        StoreKind, StoreSpec,
+    },
 };
 
 use self::{
     fixture::{Blobs, Fixture, array, batch, env, held, ipc, open, toy_spec, toy_with, values},
     generate::{Dice, Mood, common_columns, values as generated},
 };
-use super::{Place, Request, StoreEnv, StoreSettings};
+use super::{OpenStores, Place, Request, StoreEnv, StoreSettings};
 
 fn three_columns() -> RecordBatch {
     batch(vec![
@@ -410,10 +413,77 @@ async fn options_that_a_kind_does_not_take_are_refused_with_those_that_it_takes(
         "rows",
         "1",
         "'rows' is no option of a toy store; the options are 'key', 'fails_every', \
-         'keeps_answers', 'keys_at_once', 'batch_keys', 'requests_in_flight', \
+         'keeps_answers', 'keys_at_once', 'never', 'batch_keys', 'requests_in_flight', \
          'request_timeout_ms', 'max_retries'",
     )
     .await;
     check("batch_keys", "0", "batch_keys is a whole number of at least 1, not '0'").await;
     check("keys_at_once", "0", "keys_at_once is a number of at least 1, not '0'").await;
+    check("never", "close", "never is describe or open, not 'close'").await;
+}
+
+#[tokio::test]
+async fn a_key_that_a_kind_does_not_have_is_refused_when_the_store_is_described() {
+    let error = open(env(), toy_spec("/none", "_rowid", &[])).await.err().unwrap();
+    let expected = "a toy store is keyed by columns, not by _rowid";
+    assert_eq!(error, Error::invalid(format!("store 'own_name' cannot be opened: {expected}")));
+}
+
+/// Rows in a file that two keys find, each another one, and the open stores of a worker.
+fn toy_by_two_keys() -> (tempfile::TempDir, StoreSpec, OpenStores) {
+    let rows = batch(vec![
+        ("a", array(Int64Array::from(vec![1, 2]))),
+        ("b", array(Int64Array::from(vec![2, 1]))),
+        ("v", array(StringArray::from(vec!["of 1, 2", "of 2, 1"]))),
+    ]);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("rows.arrow");
+    std::fs::write(&file, ipc(&rows)).unwrap();
+    let options = [("keeps_answers", ""), ("keys_at_once", "10")];
+    let mut kind = toy_spec(&file.to_string_lossy(), "a", &options);
+    if let StoreKind::Other(other) = &mut kind {
+        other.key = None;
+    }
+    let name = "own_name".to_owned();
+    (dir, StoreSpec { name, kind }, OpenStores::new(env()))
+}
+
+#[tokio::test]
+async fn answers_that_are_kept_are_those_of_the_key_and_the_columns_that_are_meant() {
+    let (_dir, spec, stores) = toy_by_two_keys();
+    let described = stores.describe(&spec).await.unwrap();
+    let attached = AttachedStore::try_new("alias", spec, described.clone()).unwrap();
+    let by = |key: &str| attached.resolve(Some(&KeyColumns::one(key))).unwrap();
+    let ask = async |store: &Arc<ResolvedStore>, column: usize| {
+        let store = stores.get(store).await.unwrap();
+        let keys = array(Int64Array::from(vec![1]));
+        let request = Request { keys, columns: vec![column], access: Access::default() };
+        values(&store.lookup(request).await.unwrap(), 0)
+    };
+    // Fewer columns, as a job lists them that needs no others.
+    let schema = Arc::new(described.schema.project(&[0, 2]).unwrap());
+    let fewer = by("a").described(StoreDescription { schema, ..described }).unwrap();
+    for _ in 0..2 {
+        assert_eq!(ask(&by("a"), 2).await.as_ref(), &StringArray::from(vec!["of 1, 2"]));
+        assert_eq!(ask(&by("b"), 2).await.as_ref(), &StringArray::from(vec!["of 2, 1"]));
+        assert_eq!(ask(&by("a"), 1).await.as_ref(), &Int64Array::from(vec![2]));
+        assert_eq!(ask(&by("b"), 1).await.as_ref(), &Int64Array::from(vec![1]));
+        assert_eq!(ask(&fewer, 1).await.as_ref(), &StringArray::from(vec!["of 1, 2"]));
+    }
+}
+
+#[tokio::test]
+async fn a_store_of_another_kind_that_never_opens_is_a_timeout() {
+    let (_dir, spec, _) = toy_by_two_keys();
+    for (step, name) in [("describe", "own_name"), ("open", "alias")] {
+        let StoreKind::Other(mut other) = spec.kind.clone() else { panic!("its kind changed") };
+        other.options.insert("never".to_owned(), step.to_owned());
+        other.key = Some(StoreKey::column("a"));
+        let settings = StoreSettings { answer_timeout_ms: 500, ..StoreSettings::default() };
+        let env = StoreEnv::new(settings, Arc::new(Blobs::default()));
+        let error = open(env, StoreKind::Other(other)).await.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        let expected = format!("store '{name}' cannot be opened: no answer in 500 ms, ");
+        assert!(error.message().starts_with(&expected), "{step}: {error}");
+    }
 }

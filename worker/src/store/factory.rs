@@ -53,13 +53,23 @@ pub(crate) struct Capabilities {
     pub(crate) requests_in_flight: Option<NonZeroUsize>,
     /// How long one request may take.
     pub(crate) deadline: Option<Duration>,
-    /// How often a request is made again that failed though another attempt may help, as far as the
-    /// worker allows. None: never, because the store does so itself, or it is left to the attempts of
-    /// tasks.
-    pub(crate) max_retries: Option<u32>,
+    /// Who makes a request again that failed though another attempt may help.
+    pub(crate) retrying: Retrying,
     /// Whether rows that it answered are kept for later requests, because asking it costs more than
-    /// memory does.
+    /// memory does. Never those of a live store.
     pub(crate) keeps_answers: bool,
+}
+
+/// Who makes a request again that failed though another attempt may help.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Retrying {
+    /// The attempts of tasks, unless the store's user says how often.
+    #[default]
+    Unsaid,
+    /// Whoever bounds the store, at most so often, as far as the worker allows.
+    AtMost(u32),
+    /// The store itself, whatever its user says: to retry its retries would multiply them.
+    ByItself,
 }
 
 impl Capabilities {
@@ -69,8 +79,18 @@ impl Capabilities {
             max_keys: least(self.max_keys, others.max_keys),
             requests_in_flight: least(self.requests_in_flight, others.requests_in_flight),
             deadline: least(self.deadline, others.deadline),
-            max_retries: least(self.max_retries, others.max_retries),
+            retrying: self.retrying.within(others.retrying),
             keeps_answers: self.keeps_answers || others.keeps_answers,
+        }
+    }
+}
+
+impl Retrying {
+    fn within(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::ByItself, _) | (_, Self::ByItself) => Self::ByItself,
+            (Self::Unsaid, said) | (said, Self::Unsaid) => said,
+            (Self::AtMost(one), Self::AtMost(other)) => Self::AtMost(one.min(other)),
         }
     }
 }
@@ -118,7 +138,7 @@ mod tests {
         let of_kind = Capabilities {
             max_keys: NonZeroUsize::new(100),
             requests_in_flight: NonZeroUsize::new(2),
-            max_retries: Some(3),
+            retrying: Retrying::AtMost(3),
             keeps_answers: true,
             ..Capabilities::default()
         };
@@ -132,9 +152,20 @@ mod tests {
             max_keys: NonZeroUsize::new(10),
             requests_in_flight: NonZeroUsize::new(2),
             deadline: Some(Duration::from_secs(1)),
-            max_retries: Some(3),
+            retrying: Retrying::AtMost(3),
             keeps_answers: true,
         };
         assert_eq!((of_kind.within(of_user), of_user.within(of_kind)), (expected, expected));
+    }
+
+    #[test]
+    fn what_retries_by_itself_is_not_retried_whatever_its_user_says() {
+        let of = |retrying| Capabilities { retrying, ..Capabilities::default() };
+        let check = |kind, user, expected| assert_eq!(of(kind).within(of(user)), of(expected));
+        check(Retrying::ByItself, Retrying::AtMost(3), Retrying::ByItself);
+        check(Retrying::ByItself, Retrying::Unsaid, Retrying::ByItself);
+        check(Retrying::Unsaid, Retrying::AtMost(3), Retrying::AtMost(3));
+        check(Retrying::AtMost(5), Retrying::Unsaid, Retrying::AtMost(5));
+        check(Retrying::AtMost(5), Retrying::AtMost(0), Retrying::AtMost(0));
     }
 }

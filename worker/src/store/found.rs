@@ -57,6 +57,12 @@ pub struct Fetched {
     pub blocks: u64,
     /// Blocks among them that were in memory.
     pub block_hits: u64,
+    /// Requests that bounds let through to the store, each as often as it was made.
+    pub requests_made: u64,
+    /// Requests among them that were made again.
+    pub retries: u64,
+    /// Keys whose answers were kept, so that nothing was asked.
+    pub answer_hits: u64,
 }
 
 impl Place {
@@ -164,6 +170,9 @@ impl Fetched {
         self.keys_verified += other.keys_verified;
         self.blocks += other.blocks;
         self.block_hits += other.block_hits;
+        self.requests_made += other.requests_made;
+        self.retries += other.retries;
+        self.answer_hits += other.answer_hits;
     }
 }
 

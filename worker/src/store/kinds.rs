@@ -7,7 +7,7 @@ use keyloom_common::{
 
 use super::{
     StoreEnv,
-    bounded::{Bounds, Opened, asked::Asked},
+    bounded::{Bounds, Opened, asked::Asked, deadline::within},
     factory::StoreFactory,
     lance::LanceFactory,
     memory::MemoryFactory,
@@ -23,24 +23,26 @@ static KINDS: &[&dyn StoreFactory] = &[
 /// Opens a store to learn its columns and its newest (or pinned) snapshot.
 ///
 /// # Errors
-/// As [`StoreFactory::describe`], and `invalid` if there is no such kind or no such option.
+/// As [`StoreFactory::describe`], `invalid` if there is no such kind or no such option, and
+/// `timeout` if its user or the worker waits no longer.
 pub(super) async fn describe(env: &StoreEnv, spec: &StoreKind) -> Result<StoreDescription> {
     let factory = of(spec)?;
     let asked = Asked::of(spec, factory.options(), env.patience())?;
-    factory.describe(env, &asked.spec).await
+    within(asked.bounds.deadline, factory.describe(env, &asked.spec)).await
 }
 
 /// Opens a store at exactly this snapshot, within the bounds that it and its user set.
 ///
 /// # Errors
-/// As [`StoreFactory::open`], and `invalid` if there is no such kind or no such option.
+/// As [`StoreFactory::open`], `invalid` if there is no such kind or no such option, and `timeout`
+/// if its user or the worker waits no longer.
 pub(super) async fn open(env: &StoreEnv, spec: &StoreKind, snapshot: Snapshot) -> Result<Opened> {
     let factory = of(spec)?;
     let asked = Asked::of(spec, factory.options(), env.patience())?;
-    let handle = factory.open(env, &asked.spec, snapshot).await?;
+    let opened = factory.open(env, &asked.spec, snapshot);
+    let handle = within(asked.bounds.deadline, opened).await?;
     let capabilities = handle.capabilities().within(asked.bounds);
-    let bounds = Bounds::of(capabilities, env.patience(), &env.answers);
-    Ok(Opened { handle, bounds })
+    Ok(Opened { handle, bounds: Bounds::of(env, spec, snapshot, capabilities) })
 }
 
 /// The factory of a store's kind.

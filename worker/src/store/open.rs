@@ -17,7 +17,7 @@ use keyloom_common::{
 
 use super::{
     Patience, ReadBudget, Store, StoreSettings,
-    bounded::{Opened, cache::Answers},
+    bounded::{Opened, cache::Answers, slots::Places},
     kinds,
     lance::{Caches, LanceEnv, Sessions},
 };
@@ -72,6 +72,8 @@ pub struct StoreEnv {
     pub(crate) reads: Arc<ReadBudget>,
     /// The answers that are kept of stores whose kind wants that.
     pub(super) answers: Arc<Answers>,
+    /// How many requests may be in flight to the places that stores are at.
+    pub(super) places: Arc<Places>,
     /// What contents of memory stores take of, and what is kept.
     pub(crate) commons: Commons,
     /// The contents of memory stores.
@@ -96,8 +98,8 @@ impl StoreEnv {
         let lance_caches = Arc::new(Caches::new(&settings, commons.budget()));
         let reads = Arc::new(ReadBudget::new(&settings));
         let answers = Arc::new(Answers::new(&settings, commons.budget()));
-        let commons = commons.clone();
-        Self { settings, lance_sessions, lance_caches, reads, answers, commons, blobs }
+        let (places, commons) = (Arc::default(), commons.clone());
+        Self { settings, lance_sessions, lance_caches, reads, answers, places, commons, blobs }
     }
 
     /// How long is waited for stores, and how often they are asked again.

@@ -66,12 +66,13 @@ pub struct StoreSettings {
     /// not fit together share the room, each of them with always the same part.
     pub column_cache_bytes: u64,
     /// How long a request to remote storage may bring nothing, in milliseconds, before it is made
-    /// again (default 10 s). A storage profile may say otherwise, and before it an option of the store,
-    /// but `answer_timeout_ms` holds. One that is refused because too much is asked (429 or 503) is
-    /// made again for about as long, after rests that grow.
+    /// again (default 10 s). An option of the store may say otherwise, a storage profile only less,
+    /// and `answer_timeout_ms` holds in any case. One that is refused because too much is asked
+    /// (429 or 503) is made again for about as long, after rests that grow.
     pub request_timeout_ms: u64,
     /// How often a request to remote storage is made until it fails (default 4), likewise. A store's
-    /// `max_retries` allows no more.
+    /// `max_retries` allows no more, and all that is made of one request takes no longer than
+    /// `answer_timeout_ms`.
     pub request_attempts: u32,
     /// How long a store, or the storage of an input, may leave all that it is asked unanswered, in
     /// milliseconds (default 20 s). Then what waits for it fails by its name, and its task is tried

@@ -13,7 +13,10 @@ use keyloom_common::{
     store::{OtherSpec, StoreKind},
 };
 
-use crate::store::{Patience, factory::Capabilities};
+use crate::store::{
+    Patience,
+    factory::{Capabilities, Retrying},
+};
 
 const BATCH_KEYS: &str = "batch_keys";
 const REQUESTS_IN_FLIGHT: &str = "requests_in_flight";
@@ -74,7 +77,7 @@ fn bounds(options: &mut BTreeMap<String, String>) -> Result<Capabilities> {
         max_keys: take::<NonZeroUsize>(options, BATCH_KEYS, 1)?,
         requests_in_flight: take::<NonZeroUsize>(options, REQUESTS_IN_FLIGHT, 1)?,
         deadline: timeout.map(|ms| Duration::from_millis(ms.get())),
-        max_retries: take::<u32>(options, MAX_RETRIES, 0)?,
+        retrying: take(options, MAX_RETRIES, 0)?.map_or(Retrying::Unsaid, Retrying::AtMost),
         keeps_answers: false,
     })
 }
@@ -123,7 +126,7 @@ mod tests {
             max_keys: NonZeroUsize::new(100),
             requests_in_flight: NonZeroUsize::new(2),
             deadline: Some(Duration::from_millis(250)),
-            max_retries: Some(0),
+            retrying: Retrying::AtMost(0),
             keeps_answers: false,
         };
         assert_eq!(bounds, expected);

@@ -3,18 +3,22 @@
 use std::{num::NonZeroUsize, sync::Arc};
 
 use async_trait::async_trait;
-use futures::future::try_join_all;
-use keyloom_common::Result;
+use futures::{StreamExt, TryStreamExt, stream};
+use keyloom_common::{Result, store::Access};
 
-use crate::store::{Found, Request, Store};
+use super::rewrapped;
+use crate::store::{Fetched, Found, KeySet, Request, Store};
 
 /// A store that is asked for so many keys at once, at most.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Batches {
     pub(super) store: Arc<dyn Store>,
     pub(super) max_keys: NonZeroUsize,
+    /// How many parts of a request are on their way: more would only wait for their turn.
+    pub(super) at_once: NonZeroUsize,
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Store for Batches {
     async fn lookup(&self, request: Request) -> Result<Found> {
@@ -27,10 +31,21 @@ impl Store for Batches {
             let keys = request.keys.slice(from, most.min(keys - from));
             self.store.lookup(Request { keys, ..request.clone() })
         });
-        Found::concat(try_join_all(batches).await?, columns)
+        let answers = stream::iter(batches).buffered(self.at_once.get());
+        Found::concat(answers.try_collect().await?, columns)
     }
 
     async fn row_bytes(&self, columns: &[usize]) -> Result<u64> {
         self.store.row_bytes(columns).await
+    }
+
+    async fn knowing(
+        &self,
+        keys: &dyn KeySet,
+        columns: &[usize],
+        access: Access,
+    ) -> Result<Option<(Arc<dyn Store>, Fetched)>> {
+        let known = self.store.knowing(keys, columns, access).await?;
+        Ok(rewrapped(known, |store| Self { store, ..self.clone() }))
     }
 }

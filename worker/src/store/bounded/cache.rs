@@ -1,7 +1,8 @@
 //! Answers that are kept, so that the next request for the same keys need not be made.
 //!
-//! Only rows are kept, by the open store (which is at one snapshot), the key and the columns: keys
-//! that a store does not hold are without number, and would push out those that it holds.
+//! Only rows are kept, by the open store (which is at one snapshot), what its key is, the key and
+//! the columns: keys that a store does not hold are without number, and would push out those that
+//! it holds. Plans may name other keys of one open store, and list its columns otherwise.
 
 use std::sync::{
     Arc,
@@ -10,17 +11,25 @@ use std::sync::{
 
 use arrow::{
     array::{Array, ArrayRef, BooleanArray, UInt32Array},
-    compute::{filter, take},
+    compute::{concat, filter, take},
+    datatypes::{DataType, Fields, SchemaRef},
     row::{RowConverter, SortField},
 };
 use async_trait::async_trait;
-use keyloom_common::{Error, Result, memory::MemoryBudget};
+use keyloom_common::{
+    Error, Result,
+    ipc::{compact_array, has_dictionaries},
+    memory::MemoryBudget,
+    store::{Access, ResolvedStore, StoreKey},
+};
 
+use super::rewrapped;
 use crate::{
     memory::Keeper,
     store::{
-        Found, Place, Request, Store, StoreSettings, Values,
+        Fetched, Found, KeySet, Place, Request, Store, StoreSettings, Values,
         kept::{Kept, KeptCache},
+        requested_schema,
     },
 };
 
@@ -45,20 +54,33 @@ pub(super) struct Shelf {
     store: u64,
 }
 
-/// A store whose answers are kept.
-#[derive(Debug)]
+/// A store, as a plan names it, whose answers are kept.
+#[derive(Clone, Debug)]
 pub(super) struct Cached {
-    pub(super) store: Arc<dyn Store>,
-    pub(super) shelf: Shelf,
+    store: Arc<dyn Store>,
+    shelf: Shelf,
+    key: StoreKey,
+    schema: SchemaRef,
 }
 
 /// What a row is known by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Name {
-    store: u64,
-    columns: Arc<[usize]>,
+    question: Arc<Question>,
     /// The key, as bytes that no other key of its type has.
     key: Arc<[u8]>,
+}
+
+/// What is asked of a key.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Question {
+    store: u64,
+    /// What it is compared with.
+    key: StoreKey,
+    key_type: DataType,
+    /// What is wanted of its row. Their places in the store tell nothing: plans list columns
+    /// otherwise.
+    columns: Fields,
 }
 
 /// For each column an array of one value.
@@ -86,10 +108,11 @@ impl Keeper for Answers {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Store for Cached {
     async fn lookup(&self, request: Request) -> Result<Found> {
-        let names = self.shelf.names(&request)?;
+        let names = self.names(&request)?;
         let kept = names.iter().map(|name| self.shelf.answers.rows.get(name));
         let known: Vec<Known> = kept.collect();
         let columns = request.columns.len();
@@ -113,21 +136,43 @@ impl Store for Cached {
     async fn row_bytes(&self, columns: &[usize]) -> Result<u64> {
         self.store.row_bytes(columns).await
     }
+
+    async fn knowing(
+        &self,
+        keys: &dyn KeySet,
+        columns: &[usize],
+        access: Access,
+    ) -> Result<Option<(Arc<dyn Store>, Fetched)>> {
+        let known = self.store.knowing(keys, columns, access).await?;
+        Ok(rewrapped(known, |store| Self { store, ..self.clone() }))
+    }
 }
 
-impl Shelf {
+impl Cached {
+    pub(super) fn new(store: Arc<dyn Store>, shelf: Shelf, planned: &ResolvedStore) -> Self {
+        let (key, schema) = (planned.key().clone(), Arc::clone(planned.schema()));
+        Self { store, shelf, key, schema }
+    }
+
     fn names(&self, request: &Request) -> Result<Vec<Name>> {
-        let columns: Arc<[usize]> = request.columns.as_slice().into();
-        let converter = RowConverter::new(vec![SortField::new(request.keys.data_type().clone())])?;
+        let key_type = request.keys.data_type();
+        let question = Arc::new(Question {
+            store: self.shelf.store,
+            key: self.key.clone(),
+            key_type: key_type.clone(),
+            columns: requested_schema(&self.schema, &request.columns)?.fields().clone(),
+        });
+        let converter = RowConverter::new(vec![SortField::new(key_type.clone())])?;
         let keys = converter.convert_columns(std::slice::from_ref(&request.keys))?;
         let name = |key: arrow::row::Row<'_>| Name {
-            store: self.store,
-            columns: Arc::clone(&columns),
+            question: Arc::clone(&question),
             key: Arc::from(AsRef::<[u8]>::as_ref(&key)),
         };
         Ok(keys.iter().map(name).collect())
     }
+}
 
+impl Shelf {
     /// Keeps copies of the rows that were found, so that they hold nothing else in memory.
     fn keep(&self, names: Vec<Name>, found: &Found) -> Result<()> {
         for (key, (name, held)) in names.into_iter().zip(&found.held).enumerate() {
@@ -153,14 +198,14 @@ fn unknown(keys: &ArrayRef, known: &[Known]) -> Result<ArrayRef> {
     Ok(filter(keys, &BooleanArray::from(wanted))?)
 }
 
-/// The value of a key that is held.
+/// The value of a key that is held, without what it shares with others.
 fn value(values: &Values, key: usize) -> Result<ArrayRef> {
     let place = values.places.get(key).and_then(|place| place.get());
     let piece = place.and_then(|place| values.pieces.get(place.piece as usize));
     let (Some(place), Some(piece)) = (place, piece) else {
         return Err(Error::internal("a store answered no value for a key that it holds"));
     };
-    Ok(take(piece, &UInt32Array::from(vec![place.row]), None)?)
+    Ok(compact_array(&take(piece, &UInt32Array::from(vec![place.row]), None)?)?)
 }
 
 /// The answer for all keys: of those whose row is not known, in their order, this.
@@ -168,7 +213,8 @@ fn joined(known: &[Known], found: Found) -> Result<Found> {
     if known.iter().all(Option::is_none) {
         return Ok(found);
     }
-    let Found { held, columns, fetched } = found;
+    let Found { held, columns, mut fetched } = found;
+    fetched.answer_hits += known.iter().flatten().count() as u64;
     let mut held = held.into_iter();
     let all_held = known.iter().map(|row| row.is_some() || held.next().unwrap_or(false));
     let all_held = all_held.collect();
@@ -180,17 +226,27 @@ fn joined(known: &[Known], found: Found) -> Result<Found> {
 /// The values of one column, behind those that were found.
 fn with_known(known: &[Known], column: usize, values: Values) -> Result<Values> {
     let Values { mut pieces, places } = values;
-    let mut found = places.iter().copied();
-    let mut all = Vec::with_capacity(known.len());
-    for row in known {
-        let Some(row) = row else {
-            all.push(found.next().unwrap_or(Place::NONE));
-            continue;
-        };
-        let piece = u32::try_from(pieces.len())
-            .map_err(|_| Error::resource_exhausted("too many pieces of values"))?;
-        pieces.push(Arc::clone(&row[column]));
-        all.push(Place { piece, row: 0 });
+    let kept: Vec<&ArrayRef> = known.iter().flatten().map(|row| &row[column]).collect();
+    let first = u32::try_from(pieces.len()).ok();
+    let too_many = || Error::resource_exhausted("too many pieces of values");
+    // Dictionaries of many rows may have no room in one. They stay apart.
+    let apart = kept.iter().any(|value| has_dictionaries(value.data_type()));
+    let place = |nth: usize| {
+        let (first, nth) = (first?, u32::try_from(nth).ok()?);
+        let at = |piece: u32, row| Place { piece, row };
+        if apart { Some(at(first.checked_add(nth)?, 0)) } else { Some(at(first, nth)) }
+    };
+    let (mut found, mut hits) = (places.iter().copied(), 0..kept.len());
+    let all = known.iter().map(|row| match row {
+        None => Ok(found.next().unwrap_or(Place::NONE)),
+        Some(_) => hits.next().and_then(place).ok_or_else(too_many),
+    });
+    let all: Arc<[Place]> = all.collect::<Result<_>>()?;
+    if apart {
+        pieces.extend(kept.into_iter().cloned());
+    } else {
+        let kept: Vec<&dyn Array> = kept.into_iter().map(AsRef::as_ref).collect();
+        pieces.push(concat(&kept)?);
     }
-    Ok(Values { pieces, places: all.into() })
+    Ok(Values { pieces, places: all })
 }

@@ -9,10 +9,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use keyloom_common::{Error, ErrorKind, Result};
+use keyloom_common::{Error, ErrorKind, Result, store::Access};
 use tokio::sync::Semaphore;
 
-use crate::store::{Found, Request, Store};
+use crate::store::{Fetched, Found, KeySet, Request, Store};
 
 /// What goes wrong.
 #[derive(Clone, Debug, Default)]
@@ -30,18 +30,18 @@ pub(in crate::store) struct Faults {
 }
 
 /// A store with faults.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::store) struct Faulty {
     store: Arc<dyn Store>,
     faults: Faults,
-    requests: AtomicUsize,
+    requests: Arc<AtomicUsize>,
     /// The numbers of keys that were asked for, of the requests that were answered.
-    answered: Mutex<Vec<usize>>,
+    answered: Arc<Mutex<Vec<usize>>>,
 }
 
 impl Faulty {
     pub(in crate::store) fn new(store: Arc<dyn Store>, faults: Faults) -> Self {
-        Self { store, faults, requests: AtomicUsize::new(0), answered: Mutex::default() }
+        Self { store, faults, requests: Arc::default(), answered: Arc::default() }
     }
 
     /// How many requests were made.
@@ -82,5 +82,17 @@ impl Store for Faulty {
 
     async fn row_bytes(&self, columns: &[usize]) -> Result<u64> {
         self.store.row_bytes(columns).await
+    }
+
+    /// Keys are learned without faults; what is asked then has them.
+    async fn knowing(
+        &self,
+        keys: &dyn KeySet,
+        columns: &[usize],
+        access: Access,
+    ) -> Result<Option<(Arc<dyn Store>, Fetched)>> {
+        let known = self.store.knowing(keys, columns, access).await?;
+        let wrap = |store| Arc::new(Self { store, ..self.clone() }) as Arc<dyn Store>;
+        Ok(known.map(|(store, fetched)| (wrap(store), fetched)))
     }
 }

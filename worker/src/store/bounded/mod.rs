@@ -3,43 +3,44 @@
 //! keys, each of them asked again if that may help ([`retries`]), of which at most so many are in
 //! flight ([`slots`]), each answered within a [`deadline`].
 //!
-//! Each is a store around a store; one that bears all is left as it is. The order keeps what was
-//! answered from being asked again, and what rests or waits from taking a slot or using up its time.
+//! Each is a store around a store, also around what that store becomes when it knows the keys of a
+//! job; one that bears all is left as it is. The order keeps what was answered from being asked
+//! again, and what rests or waits from taking a slot or using up its time.
 
 pub(super) mod asked;
 mod batches;
 pub(super) mod cache;
-mod deadline;
+pub(super) mod deadline;
 #[cfg(test)]
 pub(super) mod faults;
 mod named;
 mod retries;
-mod slots;
+pub(super) mod slots;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{num::NonZeroUsize, sync::Arc};
 
 use keyloom_common::{
     Result,
-    store::{ResolvedStore, StoreKind},
+    store::{ResolvedStore, Snapshot, StoreKind},
 };
 use tokio::sync::Semaphore;
 
 use super::{
-    Patience, Store,
-    factory::{Capabilities, OpenStore},
+    Fetched, Patience, Store, StoreEnv,
+    factory::{Capabilities, OpenStore, Retrying},
 };
 use batches::Batches;
-use cache::{Answers, Cached, Shelf};
+use cache::{Cached, Shelf};
 use deadline::Deadline;
-use named::Named;
+use named::{Named, cannot_be_read};
 use retries::Retries;
 use slots::Slots;
 
 /// The most requests at a time to a store that takes so many keys at once and does not say how many
 /// requests: a large request must not become any number of small ones.
-const BATCHES_IN_FLIGHT: usize = 8;
+const BATCHES_IN_FLIGHT: NonZeroUsize = NonZeroUsize::new(8).expect("eight is not zero");
 
 /// A store that is open, with the bounds that all who use it share.
 #[derive(Clone, Debug)]
@@ -64,52 +65,73 @@ impl Opened {
     /// # Errors
     /// As [`OpenStore::bind`].
     pub(super) fn bind(&self, store: &ResolvedStore) -> Result<Arc<dyn Store>> {
-        let mut bound = self.bounds.around(Arc::clone(&self.handle).bind(store)?);
+        let bound = Arc::clone(&self.handle).bind(store);
         // The others name themselves where they need to.
-        if let StoreKind::Other(_) = &store.spec.kind {
-            bound = Arc::new(Named { store: bound, alias: store.alias.clone() });
-        }
-        Ok(bound)
+        let StoreKind::Other(_) = &store.spec.kind else {
+            return Ok(self.bounds.around(bound?, store));
+        };
+        let alias = store.alias.clone();
+        let bound = bound.map_err(|error| cannot_be_read(&alias, error))?;
+        Ok(Arc::new(Named { store: self.bounds.around(bound, store), alias }))
     }
 }
 
 impl Bounds {
-    /// The bounds around a store that bears so much, on a worker with so much patience, which keeps
-    /// its answers there if it wants that.
+    /// The bounds around a store that bears so much, which keeps its answers with those of others
+    /// if it wants that.
     pub(super) fn of(
+        env: &StoreEnv,
+        spec: &StoreKind,
+        snapshot: Snapshot,
         capabilities: Capabilities,
-        patience: Patience,
-        answers: &Arc<Answers>,
     ) -> Self {
-        let slots = match capabilities {
-            Capabilities { requests_in_flight: Some(slots), .. } => Some(slots.get()),
-            Capabilities { max_keys: Some(_), .. } => Some(BATCHES_IN_FLIGHT),
-            _ => None,
-        };
-        let slots = slots.map(|slots| Semaphore::new(slots.min(Semaphore::MAX_PERMITS)));
-        let shelf = capabilities.keeps_answers.then(|| answers.shelf());
-        Self { capabilities, patience, slots: slots.map(Arc::new), shelf }
+        let slots = capabilities.at_once().map(|slots| env.places.slots(spec, slots));
+        // What is kept of a snapshot is true for ever.
+        let keeps = capabilities.keeps_answers && snapshot != Snapshot::Live;
+        let shelf = keeps.then(|| env.answers.shelf());
+        Self { capabilities, patience: env.patience(), slots, shelf }
     }
 
-    /// A store within these bounds.
-    pub(super) fn around(&self, mut store: Arc<dyn Store>) -> Arc<dyn Store> {
+    /// A store, as the plan names it, within these bounds.
+    pub(super) fn around(
+        &self,
+        mut store: Arc<dyn Store>,
+        planned: &ResolvedStore,
+    ) -> Arc<dyn Store> {
         let Self { capabilities, patience, slots, shelf } = self;
         if let Some(time) = capabilities.deadline {
             store = Arc::new(Deadline { store, time });
         }
-        if let Some(slots) = slots {
-            store = Arc::new(Slots { store, slots: Arc::clone(slots) });
-        }
-        if let Some(retries) = capabilities.max_retries {
+        let slots = slots.clone();
+        if let Retrying::AtMost(retries) = capabilities.retrying {
             let retries = retries.min(patience.retries());
-            store = Arc::new(Retries { store, retries, patience: *patience });
+            store =
+                Arc::new(Retries { store: Slots { store, slots }, retries, patience: *patience });
+        } else if slots.is_some() {
+            store = Arc::new(Slots { store, slots });
         }
         if let Some(max_keys) = capabilities.max_keys {
-            store = Arc::new(Batches { store, max_keys });
+            let at_once = capabilities.at_once().unwrap_or(BATCHES_IN_FLIGHT);
+            store = Arc::new(Batches { store, max_keys, at_once });
         }
         if let Some(shelf) = shelf {
-            store = Arc::new(Cached { store, shelf: shelf.clone() });
+            store = Arc::new(Cached::new(store, shelf.clone(), planned));
         }
         store
     }
+}
+
+impl Capabilities {
+    /// How many requests may be in flight, if there is a bound.
+    fn at_once(&self) -> Option<NonZeroUsize> {
+        self.requests_in_flight.or_else(|| self.max_keys.map(|_| BATCHES_IN_FLIGHT))
+    }
+}
+
+/// A store that knows keys, within the bounds of the one that it was before.
+fn rewrapped<S: Store + 'static>(
+    known: Option<(Arc<dyn Store>, Fetched)>,
+    wrap: impl FnOnce(Arc<dyn Store>) -> S,
+) -> Option<(Arc<dyn Store>, Fetched)> {
+    known.map(|(store, fetched)| (Arc::new(wrap(store)) as Arc<dyn Store>, fetched))
 }

@@ -1,51 +1,89 @@
 //! Requests that failed, made again where that may help.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use keyloom_common::Result;
-use tokio::time::sleep;
+use keyloom_common::{Error, Result, store::Access};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::store::{Found, Patience, Request, Store};
+use super::{rewrapped, slots::Slots};
+use crate::store::{Fetched, Found, KeySet, Patience, Request, Store};
 
 /// A store that is asked again, after a rest that grows, for what it could not answer. What it did
 /// answer is never asked again, nor what it will always refuse.
-#[derive(Debug)]
+///
+/// All that together takes no longer than the worker waits for a store that does not answer. What
+/// is waited for slots is not the store's fault, and does not count.
+#[derive(Clone, Debug)]
 pub(super) struct Retries {
-    pub(super) store: Arc<dyn Store>,
+    pub(super) store: Slots,
     /// How often, at most.
     pub(super) retries: u32,
     pub(super) patience: Patience,
 }
 
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Store for Retries {
     async fn lookup(&self, request: Request) -> Result<Found> {
-        self.until_answered(|| self.store.lookup(request.clone())).await
+        let ask = || self.store.store.lookup(request.clone());
+        let (mut found, retries) = self.until_answered(ask).await?;
+        found.fetched.requests_made += u64::from(retries);
+        found.fetched.retries += u64::from(retries);
+        Ok(found)
     }
 
     async fn row_bytes(&self, columns: &[usize]) -> Result<u64> {
-        self.until_answered(|| self.store.row_bytes(columns)).await
+        let (bytes, _) = self.until_answered(|| self.store.store.row_bytes(columns)).await?;
+        Ok(bytes)
+    }
+
+    async fn knowing(
+        &self,
+        keys: &dyn KeySet,
+        columns: &[usize],
+        access: Access,
+    ) -> Result<Option<(Arc<dyn Store>, Fetched)>> {
+        let ask = || self.store.store.knowing(keys, columns, access);
+        let (known, _) = self.until_answered(ask).await?;
+        let store = |store| Slots { store, ..self.store.clone() };
+        Ok(rewrapped(known, |known| Self { store: store(known), ..self.clone() }))
     }
 }
 
 impl Retries {
-    async fn until_answered<T, F>(&self, ask: impl Fn() -> F) -> Result<T>
+    /// The answer, and how often it was asked for again.
+    async fn until_answered<T, F>(&self, ask: impl Fn() -> F) -> Result<(T, u32)>
     where
         F: Future<Output = Result<T>>,
     {
-        let mut made = 0;
+        let (mut made, mut left) = (0, self.patience.answer);
         loop {
-            let error = match ask().await {
-                Ok(answer) => return Ok(answer),
+            let error = match self.in_time(&mut left, &ask).await {
+                Ok(answer) => return Ok((answer, made)),
                 Err(error) => error,
             };
-            if made == self.retries || !error.kind().is_transient() {
+            let rest = self.patience.rest_after(made);
+            if made == self.retries || !error.kind().is_transient() || left <= rest {
                 return Err(error);
             }
             tracing::debug!("a store is asked again: {error}");
-            sleep(self.patience.rest_after(made)).await;
+            sleep(rest).await;
+            left -= rest;
             made += 1;
         }
+    }
+
+    /// One attempt, within what is left of the time, of which it takes what it needs.
+    async fn in_time<T, F>(&self, left: &mut Duration, ask: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let _slot = self.store.slot().await?;
+        let begun = Instant::now();
+        let silent = |_| Err::<T, Error>(self.patience.no_answer());
+        let answer = timeout(*left, ask()).await.unwrap_or_else(silent);
+        *left = left.saturating_sub(begun.elapsed());
+        answer
     }
 }

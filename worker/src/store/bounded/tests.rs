@@ -9,17 +9,23 @@ use std::{
     time::Duration,
 };
 
-use arrow::array::{Array, ArrayRef, Int64Array};
+use arrow::{
+    array::{Array, ArrayRef, Int64Array},
+    datatypes::{DataType, Field, Schema},
+};
 use async_trait::async_trait;
-use keyloom_common::{Error, ErrorKind, Result, memory::MemoryBudget, store::Access};
+use keyloom_common::{
+    BlobId, Error, ErrorKind, Result,
+    store::{Access, OtherSpec, Snapshot, StoreDescription, StoreKey, StoreSpec},
+};
 
 use super::{
     faults::{Faults, Faulty},
     *,
 };
 use crate::store::{
-    Found, Place, Request, StoreSettings, Values,
-    contract::fixture::{held, values},
+    Found, KeySet, Place, Request, StoreSettings, Values,
+    contract::fixture::{Blobs, held, values},
 };
 
 /// A store that holds even keys. The value of each column is the key.
@@ -56,6 +62,45 @@ impl Store for Even {
     async fn row_bytes(&self, _: &[usize]) -> Result<u64> {
         Ok(8)
     }
+
+    async fn knowing(
+        &self,
+        keys: &dyn KeySet,
+        _: &[usize],
+        _: Access,
+    ) -> Result<Option<(Arc<dyn Store>, Fetched)>> {
+        let keys_scanned = keys.keys().await?.len() as u64;
+        let fetched = Fetched { keys_scanned, ..Fetched::default() };
+        Ok(Some((Arc::new(Self::default()), fetched)))
+    }
+}
+
+/// The keys of a job.
+#[derive(Debug)]
+struct Keys(ArrayRef);
+
+#[async_trait]
+impl KeySet for Keys {
+    fn name(&self) -> BlobId {
+        BlobId::of(b"keys")
+    }
+
+    async fn keys(&self) -> Result<ArrayRef> {
+        Ok(self.0.clone())
+    }
+}
+
+/// A store of two columns, as a plan names it.
+fn planned() -> Arc<ResolvedStore> {
+    let fields = ["a", "b"].map(|name| Field::new(name, DataType::Int64, true));
+    let (kind, place) = ("toy".to_owned(), "x".to_owned());
+    let (key, options) = (Some(StoreKey::column("a")), Default::default());
+    let kind = StoreKind::Other(OtherSpec { kind, place, key, options });
+    let spec = StoreSpec { name: "even".to_owned(), kind };
+    let schema = Arc::new(Schema::new(fields.to_vec()));
+    let (snapshot, figures, primary_key) = (Snapshot::Immutable, None, None);
+    let description = StoreDescription { schema, snapshot, figures, primary_key };
+    ResolvedStore::try_new("even", spec, description).unwrap()
 }
 
 fn request(keys: i64) -> Request {
@@ -67,32 +112,33 @@ fn of_columns(keys: impl IntoIterator<Item = i64>, columns: &[usize]) -> Request
     Request { keys, columns: columns.to_vec(), access: Access::default() }
 }
 
-/// So many bytes for answers.
-fn answers(answer_cache_bytes: u64) -> Arc<Answers> {
-    let settings = StoreSettings { answer_cache_bytes, ..StoreSettings::default() };
-    let memory = MemoryBudget::new("memory_bytes", 1 << 20);
-    Arc::new(Answers::new(&settings, &memory))
+/// A worker with these settings, which does not rest for long.
+fn env_with(settings: StoreSettings) -> StoreEnv {
+    let settings = StoreSettings { retry_rest_ms: 1, retry_rest_max_ms: 1, ..settings };
+    StoreEnv::new(settings, Arc::new(Blobs::default()))
 }
 
-/// On a worker that does not rest for long.
-fn bounds_with(capabilities: Capabilities, answers: &Arc<Answers>) -> Bounds {
-    let (retry_rest_ms, retry_rest_max_ms) = (1, 1);
-    let settings = StoreSettings { retry_rest_ms, retry_rest_max_ms, ..StoreSettings::default() };
-    Bounds::of(capabilities, Patience::of(&settings), answers)
+/// One with so many bytes for answers.
+fn env(answer_cache_bytes: u64) -> StoreEnv {
+    env_with(StoreSettings { answer_cache_bytes, ..StoreSettings::default() })
+}
+
+fn bounds_on(env: &StoreEnv, capabilities: Capabilities) -> Bounds {
+    Bounds::of(env, &planned().spec.kind, Snapshot::Immutable, capabilities)
 }
 
 fn bounds(capabilities: Capabilities) -> Bounds {
-    bounds_with(capabilities, &answers(1 << 20))
+    bounds_on(&env(1 << 20), capabilities)
 }
 
 /// A store with faults, and what it is within these bounds.
 fn faulty(faults: Faults, capabilities: Capabilities) -> (Arc<Faulty>, Arc<dyn Store>) {
     let faulty = Arc::new(Faulty::new(Arc::new(Even::default()), faults));
-    (faulty.clone(), bounds(capabilities).around(faulty))
+    (faulty.clone(), bounds(capabilities).around(faulty, &planned()))
 }
 
 fn retries(max_retries: u32) -> Capabilities {
-    Capabilities { max_retries: Some(max_retries), ..Capabilities::default() }
+    Capabilities { retrying: Retrying::AtMost(max_retries), ..Capabilities::default() }
 }
 
 #[tokio::test]
@@ -103,7 +149,7 @@ async fn large_requests_are_asked_in_parts_of_which_few_are_in_flight() {
         requests_in_flight: NonZeroUsize::new(2),
         ..Capabilities::default()
     });
-    let found = bounds.around(even.clone()).lookup(request(10)).await.unwrap();
+    let found = bounds.around(even.clone(), &planned()).lookup(request(10)).await.unwrap();
     assert_eq!(found.held, (0..10).map(|key| key % 2 == 0).collect::<Vec<_>>());
     let mut asked = even.asked.lock().unwrap().clone();
     asked.sort_unstable();
@@ -116,15 +162,15 @@ async fn a_store_that_does_not_answer_is_a_timeout() {
     let silent = Arc::new(Even { silent: true, ..Even::default() });
     let deadline = Some(Duration::from_millis(1));
     let bounds = bounds(Capabilities { deadline, ..Capabilities::default() });
-    let error = bounds.around(silent).lookup(request(1)).await.unwrap_err();
+    let error = bounds.around(silent, &planned()).lookup(request(1)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.message().starts_with("no answer in 1 ms, "), "{error}");
 }
 
-#[test]
-fn a_store_that_bears_all_is_left_as_it_is() {
+#[tokio::test]
+async fn a_store_that_bears_all_is_left_as_it_is() {
     let store: Arc<dyn Store> = Arc::new(Even::default());
-    let bounded = bounds(Capabilities::default()).around(Arc::clone(&store));
+    let bounded = bounds(Capabilities::default()).around(Arc::clone(&store), &planned());
     assert!(Arc::ptr_eq(&bounded, &store));
 }
 
@@ -248,11 +294,12 @@ async fn rows_that_are_kept_are_not_asked_for_again_and_misses_are() {
 #[tokio::test]
 async fn stores_do_not_share_their_answers_and_names_of_a_store_do() {
     let capabilities = Capabilities { keeps_answers: true, ..Capabilities::default() };
-    let answers = answers(1 << 20);
-    let [one, other] = [(); 2].map(|()| bounds_with(capabilities, &answers));
+    let env = env(1 << 20);
+    let [one, other] = [(); 2].map(|()| bounds_on(&env, capabilities));
     let store = Arc::new(Faulty::new(Arc::new(Even::default()), Faults::default()));
     for bounds in [&one, &one, &other] {
-        let found = bounds.around(store.clone()).lookup(request(1)).await.unwrap();
+        let bounded = bounds.around(store.clone(), &planned());
+        let found = bounded.lookup(request(1)).await.unwrap();
         assert_eq!(found.held, [true]);
     }
     assert_eq!(store.requests(), 2);
@@ -263,11 +310,107 @@ async fn answers_that_find_no_room_are_not_kept() {
     let capabilities = Capabilities { keeps_answers: true, ..Capabilities::default() };
     for (bytes, requests) in [(0, 2), (100, 2), (1 << 20, 1)] {
         let store = Arc::new(Faulty::new(Arc::new(Even::default()), Faults::default()));
-        let bounded = bounds_with(capabilities, &answers(bytes)).around(store.clone());
+        let bounds = bounds_on(&env(bytes), capabilities);
+        let bounded = bounds.around(store.clone(), &planned());
         for _ in 0..2 {
             let found = bounded.lookup(of_columns([2], &[0])).await.unwrap();
             assert_eq!(&column(&found), &keys(&[Some(2)]));
         }
         assert_eq!(store.requests(), requests, "{bytes} bytes");
     }
+}
+
+#[tokio::test]
+async fn a_store_that_knows_keys_has_the_bounds_that_it_had_before() {
+    let capabilities = Capabilities {
+        max_keys: NonZeroUsize::new(2),
+        requests_in_flight: NonZeroUsize::new(3),
+        deadline: Some(Duration::from_secs(60)),
+        keeps_answers: true,
+        ..retries(2)
+    };
+    let (store, bounded) = faulty(Faults { first: 2, ..Faults::default() }, capabilities);
+    let bounded = Arc::new(Named { store: bounded, alias: "even".to_owned() });
+    let job = Keys(of_columns(0..9, &[]).keys);
+    let (known, fetched) = bounded.knowing(&job, &[0], Access::default()).await.unwrap().unwrap();
+    assert_eq!(fetched, Fetched { keys_scanned: 9, ..Fetched::default() });
+    // It is asked in parts, again where one fails, and never for what it has answered.
+    for _ in 0..2 {
+        let found = known.lookup(of_columns([0, 2, 4, 6, 8], &[0])).await.unwrap();
+        assert_eq!(&column(&found), &keys(&[Some(0), Some(2), Some(4), Some(6), Some(8)]));
+    }
+    let mut answered = store.answered();
+    answered.sort_unstable();
+    assert_eq!((answered, store.requests()), (vec![1, 2, 2], 5));
+}
+
+#[tokio::test]
+async fn a_store_that_never_answers_is_not_asked_again_for_longer_than_the_worker_waits() {
+    let settings = StoreSettings { answer_timeout_ms: 50, ..StoreSettings::default() };
+    let env = env_with(settings);
+    let told = Arc::new(Semaphore::new(0));
+    for (deadline, most) in [(None, 1), (Some(Duration::from_millis(20)), 3)] {
+        let faults = Faults { told: Some(Arc::clone(&told)), ..Faults::default() };
+        let store = Arc::new(Faulty::new(Arc::new(Even::default()), faults));
+        let bounds = bounds_on(&env, Capabilities { deadline, ..retries(3) });
+        let bounded = bounds.around(store.clone(), &planned());
+        let error = bounded.lookup(request(1)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert!((1..=most).contains(&store.requests()), "{} of {most}", store.requests());
+    }
+}
+
+#[tokio::test]
+async fn one_place_has_so_many_slots_however_often_it_is_open() {
+    let env = env(0);
+    let slots = |slots| {
+        let requests_in_flight = NonZeroUsize::new(slots);
+        let capabilities = Capabilities { requests_in_flight, ..Capabilities::default() };
+        bounds_on(&env, capabilities).slots.unwrap()
+    };
+    let (one, same, fewer) = (slots(3), slots(3), slots(2));
+    assert!(Arc::ptr_eq(&one, &same) && !Arc::ptr_eq(&one, &fewer));
+    assert_eq!((one.available_permits(), fewer.available_permits()), (3, 2));
+}
+
+#[tokio::test]
+async fn many_rows_that_are_kept_are_one_piece_of_values() {
+    let capabilities = Capabilities { keeps_answers: true, ..Capabilities::default() };
+    let bounds = bounds_on(&env(16 << 20), capabilities);
+    let bounded = bounds.around(Arc::new(Even::default()), &planned());
+    let even = || (0..1_000).map(|key| key * 2);
+    bounded.lookup(of_columns(even(), &[0])).await.unwrap();
+    let found = bounded.lookup(of_columns(even().chain([1, 2_000]), &[0])).await.unwrap();
+    let expected = even().map(Some).chain([None, Some(2_000)]).collect::<Vec<_>>();
+    assert_eq!((&column(&found), found.columns[0].pieces.len()), (&keys(&expected), 2));
+}
+
+#[tokio::test]
+async fn answers_of_a_store_without_snapshots_are_never_kept() {
+    let capabilities = Capabilities { keeps_answers: true, ..Capabilities::default() };
+    let store = Arc::new(Faulty::new(Arc::new(Even::default()), Faults::default()));
+    let bounds = Bounds::of(&env(1 << 20), &planned().spec.kind, Snapshot::Live, capabilities);
+    let bounded = bounds.around(store.clone(), &planned());
+    for _ in 0..2 {
+        let found = bounded.lookup(of_columns([2], &[0])).await.unwrap();
+        assert_eq!(&column(&found), &keys(&[Some(2)]));
+    }
+    assert_eq!(store.requests(), 2);
+}
+
+#[tokio::test]
+async fn what_bounds_made_of_requests_is_counted() {
+    let capabilities = Capabilities {
+        max_keys: NonZeroUsize::new(2),
+        deadline: Some(Duration::from_secs(60)),
+        keeps_answers: true,
+        ..retries(2)
+    };
+    let (store, bounded) = faulty(Faults { first: 1, ..Faults::default() }, capabilities);
+    let found = bounded.lookup(of_columns([0, 2, 4], &[0])).await.unwrap();
+    let expected = Fetched { requests_made: 3, retries: 1, ..Fetched::default() };
+    assert_eq!((found.fetched, store.requests()), (expected, 3));
+    let found = bounded.lookup(of_columns([4, 6, 0], &[0])).await.unwrap();
+    let expected = Fetched { requests_made: 1, answer_hits: 2, ..Fetched::default() };
+    assert_eq!((found.fetched, store.requests()), (expected, 4));
 }

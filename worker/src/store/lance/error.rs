@@ -3,7 +3,10 @@
 
 use std::{error::Error as StdError, iter};
 
-use keyloom_common::{Error, error::redact};
+use keyloom_common::{
+    Error,
+    error::{may_be_secret, redact},
+};
 
 /// What a failed access to a dataset means. What does not exist will not exist the next time;
 /// everything else may be a disk or a network that was slow.
@@ -61,10 +64,8 @@ impl Scrub {
         options: impl IntoIterator<Item = (&'a String, &'a String)>,
     ) -> Self {
         const SHORTEST_SECRET: usize = 4;
-        let secret = |name: &str| {
-            let name = name.to_ascii_lowercase();
-            ["key", "secret", "token", "password", "credential"].iter().any(|w| name.contains(w))
-        };
+        // Here a name that is no secret's costs no more than a word of a message.
+        let secret = |name: &str| may_be_secret(name) || name.to_ascii_lowercase().contains("key");
         let secrets = options
             .into_iter()
             .filter(|(name, value)| secret(name) && value.len() >= SHORTEST_SECRET);

@@ -73,7 +73,11 @@ impl MemoryStore {
         blocking(move || decode_schema(content).map_err(|error| not_ipc(&error))).await
     }
 
-    fn try_new(rows: RecordBatch, key: &KeyColumns, room: Reserved) -> Result<Self> {
+    /// Indexes rows by the key columns. They take of `room` what they turn out to be.
+    ///
+    /// # Errors
+    /// `invalid` if they lack a key column, or hold a key twice.
+    pub(super) fn try_new(rows: RecordBatch, key: &KeyColumns, room: Reserved) -> Result<Self> {
         let column = |name| {
             let column = rows.column_by_name(name).map(|column| (name, column.clone()));
             column

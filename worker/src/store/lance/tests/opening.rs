@@ -10,7 +10,7 @@ async fn a_pinned_version_does_not_see_later_writes() {
     let first = rows.dataset.version_id();
     let number = |snapshot| match snapshot {
         Snapshot::Version { number, .. } => Some(number),
-        Snapshot::Immutable => None,
+        Snapshot::Immutable | Snapshot::Live => None,
     };
     assert_eq!(number(planned.description.snapshot), Some(first));
     rows.dataset.tags().create("release", first).await.unwrap();
