@@ -18,6 +18,9 @@ pub struct Settings {
     /// The most rows of an in-memory table in a task, and of small Parquet row groups that are put
     /// together. Default 32768.
     pub task_rows: usize,
+    /// The most rows in a task of an in-memory table of at least four times as many; it makes 16 tasks or
+    /// more. Default 131072.
+    pub large_task_rows: usize,
     /// The most bytes of an in-memory table in a task. Default 16 MiB.
     pub task_memory_bytes: usize,
     /// About the most tasks that an input is cut into. Default 4096.
@@ -32,6 +35,7 @@ impl Default for Settings {
             task_bytes: 2 << 20,
             task_files: 200,
             task_rows: 32_768,
+            large_task_rows: 131_072,
             task_memory_bytes: 16 << 20,
             max_tasks: 4096,
         }

@@ -27,6 +27,7 @@ impl Settings {
         bounds.within("task_bytes", self.task_bytes, BYTES);
         bounds.within("task_files", self.task_files, COUNT);
         bounds.within("task_rows", self.task_rows, ROWS);
+        bounds.within("large_task_rows", self.large_task_rows, ROWS);
         bounds.within("task_memory_bytes", self.task_memory_bytes, BYTES);
         bounds.within("max_tasks", self.max_tasks, COUNT);
     }

@@ -78,15 +78,29 @@ fn content(
     Ok((FramePartition { blob: BlobId::of(&bytes), rows }, bytes.into()))
 }
 
+/// The most rows of a task. Of a large table, larger tasks cost less: of a store's map and of its blocks
+/// they read what lies together. There are sixteen of them, so that many workers have some.
+fn task_rows(rows: usize, settings: &Settings) -> usize {
+    const LARGE_TASKS: usize = 16;
+    // Of a smaller table, so many would hardly be larger than the usual ones.
+    const LEAST_TIMES: usize = 4;
+    let large = settings.large_task_rows;
+    if rows < large.saturating_mul(LEAST_TIMES) {
+        return settings.task_rows;
+    }
+    rows.div_ceil(LARGE_TASKS).min(large).max(settings.task_rows)
+}
+
 /// The batches' rows in order, in groups of a bounded size; at least one group.
 fn partitions(batches: &[RecordBatch], settings: &Settings) -> Vec<Vec<RecordBatch>> {
+    let most_rows = task_rows(batches.iter().map(RecordBatch::num_rows).sum(), settings);
     let mut groups = vec![Vec::new()];
     let (mut rows, mut bytes) = (0, 0);
     for batch in batches.iter().filter(|batch| batch.num_rows() > 0) {
         let row_bytes = batch_bytes(batch).div_ceil(batch.num_rows()).max(1);
         let mut start = 0;
         while start < batch.num_rows() {
-            let by_rows = settings.task_rows.saturating_sub(rows);
+            let by_rows = most_rows.saturating_sub(rows);
             let by_bytes = settings.task_memory_bytes.saturating_sub(bytes) / row_bytes;
             let room = by_rows.min(by_bytes).max(usize::from(rows == 0));
             if room == 0 {
@@ -137,5 +151,24 @@ impl fmt::Debug for FrameTable {
         f.debug_struct("FrameTable")
             .field("partitions", &self.partitions.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_tables_have_larger_tasks() {
+        let settings = Settings::default();
+        let cases = [(0, 32_768), (524_287, 32_768), (524_288, 32_768), (1_600_000, 100_000)];
+        for (rows, expected) in cases.into_iter().chain([(2_097_152, 131_072), (1 << 30, 131_072)])
+        {
+            assert_eq!(task_rows(rows, &settings), expected, "{rows}");
+        }
+        let small = Settings { large_task_rows: 5, task_rows: 3, ..settings };
+        assert_eq!([19, 20, 80, 1000].map(|rows| task_rows(rows, &small)), [3, 3, 5, 5]);
+        let usual_is_larger = Settings { task_rows: 10, ..small };
+        assert_eq!(task_rows(1000, &usual_is_larger), 10);
     }
 }

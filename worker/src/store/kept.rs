@@ -1,9 +1,17 @@
 //! Caches whose values take of the memory that tasks share, and give way to them.
 //!
 //! Each has a bound of its own. Where others leave less, a value is kept in place of some that were
-//! kept before, or not at all.
+//! kept before, or not at all. One that had to go while somebody has it is not made twice.
 
-use std::{hash::Hash, ops::Deref, sync::Arc};
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    ops::Deref,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use keyloom_common::{
     Result,
@@ -17,6 +25,8 @@ use crate::memory::resize;
 #[derive(Debug)]
 pub(super) struct KeptCache<K, T> {
     cache: Cache<K, Arc<Kept<T>>, Bytes>,
+    /// What was made to be kept, as long as anybody has it: also if it is kept no longer.
+    held: Mutex<HashMap<K, Weak<Kept<T>>>>,
     most: u64,
     memory: MemoryBudget,
 }
@@ -26,6 +36,8 @@ pub(super) struct KeptCache<K, T> {
 pub(super) struct Kept<T> {
     value: T,
     room: Reserved,
+    /// Whether it was asked for since unused values were last let go.
+    was_used: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +54,7 @@ impl<T> Kept<T> {
     pub(super) fn new(value: T, bytes: u64, room: Reserved) -> Arc<Self> {
         // What weighs nothing is never evicted.
         resize(&room, bytes.max(1));
-        Arc::new(Self { value, room })
+        Arc::new(Self { value, room, was_used: AtomicBool::new(true) })
     }
 }
 
@@ -66,12 +78,18 @@ impl<K: Clone + Eq + Hash, T> KeptCache<K, T> {
         let hasher = DefaultHashBuilder::default();
         let cache = Cache::with_options(options, Bytes, hasher, Default::default());
         // What is being made counts, too.
-        Self { cache, most, memory: memory.part("all", u64::MAX) }
+        Self { cache, held: Mutex::default(), most, memory: memory.part("all", u64::MAX) }
     }
 
-    /// A value that is kept.
+    /// A value that is kept. One that somebody else still has is kept again.
     pub(super) fn get(&self, name: &K) -> Option<Arc<Kept<T>>> {
-        self.cache.get(name)
+        let kept = self.cache.get(name).or_else(|| {
+            let held = self.held().get(name)?.upgrade()?;
+            self.cache.insert(name.clone(), held.clone());
+            Some(held)
+        })?;
+        kept.was_used.store(true, Ordering::Relaxed);
+        Some(kept)
     }
 
     /// Keeps a value of so many bytes, if there is room.
@@ -83,16 +101,31 @@ impl<K: Clone + Eq + Hash, T> KeptCache<K, T> {
 
     /// Keeps a value no longer.
     pub(super) fn remove(&self, name: &K) {
+        self.held().remove(name);
         self.cache.remove(name);
     }
 
-    /// A value, made and kept unless it is kept already. Nobody else makes it meanwhile.
-    pub(super) fn get_or_make(
+    /// A value, made and kept unless it is kept already, or somebody has it. Nobody else makes it
+    /// meanwhile.
+    pub(super) async fn get_or_make<E>(
         &self,
         name: &K,
-        make: impl Future<Output = Result<Arc<Kept<T>>>>,
-    ) -> impl Future<Output = Result<Arc<Kept<T>>>> {
-        self.cache.get_or_insert_async(name, make)
+        make: impl Future<Output = Result<Arc<Kept<T>>, E>>,
+    ) -> Result<Arc<Kept<T>>, E> {
+        let make = async {
+            let held = self.held().get(name).and_then(Weak::upgrade);
+            if let Some(held) = held {
+                return Ok::<_, E>(held);
+            }
+            let made = make.await?;
+            let mut all = self.held();
+            all.retain(|_, other| other.strong_count() > 0);
+            all.insert(name.clone(), Arc::downgrade(&made));
+            Ok(made)
+        };
+        let kept = self.cache.get_or_insert_async(name, make).await?;
+        kept.was_used.store(true, Ordering::Relaxed);
+        Ok(kept)
     }
 
     /// A value of about so many bytes, made unless it is kept, and kept then if there is room.
@@ -167,6 +200,19 @@ impl<K: Clone + Eq + Hash, T> KeptCache<K, T> {
         self.cache.set_capacity(self.most);
     }
 
+    /// Lets go of what nobody has, nor asked for since this was last called.
+    pub(super) fn let_go_unused(&self) {
+        self.cache.retain(|_, kept| {
+            let is_held = Arc::strong_count(kept) > 1;
+            kept.was_used.swap(is_held, Ordering::Relaxed) || is_held
+        });
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<K, Weak<Kept<T>>>> {
+        // No change leaves them half-done, so a poisoned lock guards sound contents.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How many values there are.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
@@ -176,6 +222,8 @@ impl<K: Clone + Eq + Hash, T> KeptCache<K, T> {
 
 #[cfg(test)]
 mod tests {
+    use keyloom_common::Error;
+
     use super::*;
 
     const MIB: u64 = 1 << 20;
@@ -268,10 +316,69 @@ mod tests {
     async fn a_value_counts_as_what_it_turns_out_to_be() {
         let (memory, cache) = half();
         for (number, mebibytes, state_after) in [(1, 40, (1, 40)), (2, 60, (1, 40))] {
-            let room = cache.room(BYTES).unwrap();
-            let value = async { Ok(Kept::new(number, mebibytes * MIB, room)) };
-            cache.get_or_make(&number, value).await.unwrap();
+            make(&cache, number, mebibytes * MIB).await;
             assert_eq!(state(&cache, &memory), state_after, "{mebibytes} MiB");
         }
+    }
+
+    /// Makes a number to be kept, unless somebody has it.
+    async fn make(cache: &KeptCache<u32, u32>, number: u32, bytes: u64) -> Arc<Kept<u32>> {
+        let value = async {
+            let room = cache.room(BYTES).unwrap();
+            Ok::<_, Error>(Kept::new(number, bytes, room))
+        };
+        cache.get_or_make(&number, value).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_somebody_has_is_not_made_again() {
+        let (memory, cache) = half();
+        // One of them is larger than all that may be kept.
+        for (bytes, kept) in [(BYTES, (1, 10)), (60 * MIB, (0, 60))] {
+            let first = make(&cache, 1, bytes).await;
+            cache.let_go(u64::MAX);
+            assert_eq!(state(&cache, &memory), (0, bytes / MIB));
+            assert!(Arc::ptr_eq(&make(&cache, 1, bytes).await, &first));
+            assert_eq!(state(&cache, &memory), kept);
+            cache.let_go(u64::MAX);
+            assert!(Arc::ptr_eq(&cache.get(&1).unwrap(), &first));
+            assert_eq!(state(&cache, &memory), kept);
+            cache.remove(&1);
+            assert!(cache.get(&1).is_none());
+            drop(first);
+            assert_eq!(state(&cache, &memory), (0, 0));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_made_is_made_by_the_next() {
+        let (memory, cache) = half();
+        let failed = cache.get_or_make(&1, async { Err("no room") }).await;
+        assert_eq!(failed.err(), Some("no room"));
+        assert_eq!(state(&cache, &memory), (0, 0));
+        make(&cache, 1, BYTES).await;
+        assert_eq!(state(&cache, &memory), (1, 10));
+    }
+
+    #[tokio::test]
+    async fn what_nobody_has_goes_if_nobody_asks_for_it() {
+        let (memory, cache) = half();
+        let held = make(&cache, 1, BYTES).await;
+        make(&cache, 2, BYTES).await;
+        make(&cache, 3, BYTES).await;
+        cache.let_go_unused();
+        assert_eq!(state(&cache, &memory), (3, 30));
+        assert!(cache.get(&2).is_some());
+        cache.let_go_unused();
+        assert_eq!(state(&cache, &memory), (2, 20));
+        assert!(cache.get(&3).is_none());
+        cache.let_go_unused();
+        assert_eq!(state(&cache, &memory), (1, 10));
+        // Who had it until now may come back for it.
+        drop(held);
+        cache.let_go_unused();
+        assert_eq!(state(&cache, &memory), (1, 10));
+        cache.let_go_unused();
+        assert_eq!(state(&cache, &memory), (0, 0));
     }
 }

@@ -52,7 +52,7 @@ pub struct StoreSettings {
     /// (default 4 GiB), as far as the worker's `memory_bytes` leave them. A store whose map would
     /// not fit is searched in other ways.
     pub max_key_map_bytes: u64,
-    /// A folder on a local disk in which maps of integer keys stay for later processes (default
+    /// A folder on a local disk in which maps of integer keys stay for later processes of the same build (default
     /// none), about 12 bytes a row in files that are the owner's alone. A map of a million rows or
     /// more is made once for the files that it stands for; a process that finds it there reads of it
     /// what its keys need. Any number of processes may share a folder. One that cannot be written to

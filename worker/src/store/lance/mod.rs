@@ -176,14 +176,15 @@ impl LanceStore {
     async fn know(
         &self,
         keys: LearnedName,
-        learned: &Learned,
+        learned: &Arc<Kept<Learned>>,
         output: &Schema,
         path: RowPath,
     ) -> Result<Option<(Arc<Kept<KnownValues>>, Fetched)>> {
         let columns = self.columns(output)?;
         let names = columns.iter().map(|column| column.name().to_owned()).collect();
         let name = KnownName { keys, columns: names };
-        self.handle.know(&name, &columns, || learned.rows().to_vec(), path).await
+        let learned = Arc::clone(learned);
+        self.handle.know(&name, &columns, move || learned.rows().to_vec(), path).await
     }
 
     fn columns(&self, output: &Schema) -> Result<Vec<Arc<Column>>> {

@@ -6,7 +6,9 @@ mod duplicates;
 mod errors;
 mod evolving;
 mod keeping;
+mod knowing;
 mod memory;
+mod merging;
 mod opening;
 mod reading;
 mod rewriting;
@@ -23,8 +25,9 @@ use arrow::array::{
     StructArray, UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Fields, Int64Type, Schema, UInt64Type};
+use async_trait::async_trait;
 use keyloom_common::{
-    Error, ErrorKind, Result,
+    BlobId, Error, ErrorKind, Result,
     store::{
         Access, ForcedAccess, KeyPath, LancePin, LanceSpec, OnDuplicateKey, ResolvedStore, RowPath,
         Snapshot, StoreDescription, StoreKind, StoreSpec,
@@ -41,7 +44,7 @@ use lance::{
 
 use super::{LanceHandle, keys::coder::Coder};
 use crate::store::{
-    Found, Request, Store, StoreEnv, StoreSettings,
+    Found, KeySet, Request, Store, StoreEnv, StoreSettings,
     contract::fixture::{
         Blobs, EveryPath, as_remote, batch, env, held, index, lance_spec, values, write_lance,
     },
@@ -153,6 +156,21 @@ async fn open_handle(env: &StoreEnv, resolved: &ResolvedStore) -> Arc<LanceHandl
 
 async fn open_error(spec: LanceSpec) -> Error {
     open(spec).await.err().unwrap()
+}
+
+/// A set of keys that a job collected.
+#[derive(Debug)]
+struct Known(ArrayRef);
+
+#[async_trait]
+impl KeySet for Known {
+    fn name(&self) -> BlobId {
+        BlobId::of(b"known")
+    }
+
+    async fn keys(&self) -> Result<ArrayRef> {
+        Ok(self.0.clone())
+    }
 }
 
 async fn ask(

@@ -2,13 +2,17 @@
 //! rows, blocks of columns, what columns weigh, and open readers.
 //!
 //! Maps and blocks take of the memory that tasks share, and are let go where it is short: blocks
-//! first, also for maps, each of which stands for all keys of some fragments.
+//! first, also for maps, each of which stands for all keys of some fragments. What was found for
+//! the keys of a job gives way to both once the job has ended.
 //!
 //! All but readers are kept by the file that they were read from ([`FileColumn`]), and maps by the
-//! files of their [`Runs`], so that a later version finds those of its unchanged fragments. Maps may
-//! stay in a [`MapFolder`] as well, where later processes find them.
+//! files of their [`Runs`], so that a later version finds those of its unchanged fragments. Maps
+//! may stay in a [`MapFolder`] as well, where later processes find them.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use arrow::array::ArrayRef;
 use keyloom_common::{
@@ -19,7 +23,7 @@ use lance::{cache::LanceCache, dataset::fragment::FragmentReader};
 use lance_file::reader::FileReader;
 use quick_cache::sync::Cache;
 
-use super::room::{ColumnName, Room};
+use super::room::{ColumnName, IDLE, Room};
 use crate::store::lance::{
     keys::{
         coder::Coder,
@@ -38,7 +42,8 @@ use crate::{
     store::{StoreSettings, kept::KeptCache},
 };
 
-/// The fewest fragments of columns of which it is kept what values weigh: in some hundred bytes each.
+/// The fewest fragments of columns of which it is kept what values weigh: in some hundred bytes
+/// each.
 const LEARNT_WIDTHS: usize = 1 << 16;
 
 /// The caches of a worker, and the coder that made the codes in its maps.
@@ -67,6 +72,8 @@ pub(crate) struct Caches {
     pub(in crate::store::lance) column_bytes: Cache<Arc<str>, Arc<[u64]>>,
     /// What Lance keeps of the pages of data files.
     pub(in crate::store::lance) pages: LanceCache,
+    /// When unused rows and values of jobs were last let go.
+    looked: Mutex<Option<Instant>>,
     memory: MemoryBudget,
 }
 
@@ -109,7 +116,9 @@ impl Caches {
             room: Room::new(blocks.most()),
             maps,
             runs: Runs::default(),
-            learned: KeptCache::new(settings.max_key_map_bytes, item, memory),
+            // Those of a running job are kept wherever there is memory: each task would look for
+            // them again.
+            learned: KeptCache::new(u64::MAX, item, memory),
             known: KeptCache::new(settings.column_cache_bytes, item, memory),
             stored: MapFolder::new(settings),
             blocks,
@@ -118,6 +127,7 @@ impl Caches {
             files: Cache::new(files),
             column_bytes: Cache::new(files),
             pages: LanceCache::with_capacity(settings.lance_page_cache_bytes),
+            looked: Mutex::default(),
             memory: memory.clone(),
         }
     }
@@ -129,18 +139,35 @@ impl Caches {
         bytes: u64,
         now: Instant,
     ) -> u64 {
+        if self.memory.free() < bytes.min(self.blocks.most()) {
+            self.let_go_of_ended(now);
+        }
         self.room.fit(self.blocks.there_is());
         self.room.offer(column, bytes, now)
     }
 
-    /// The most bytes of maps that there could be now.
-    pub(in crate::store::lance) fn there_is_for_maps(&self) -> u64 {
-        self.maps.most().min(self.maps.there_is().saturating_add(self.blocks.bytes()))
+    /// Lets go of the rows and values of jobs that were not asked for in a while. They cost more
+    /// than blocks while a job runs, and are of no use when it has ended.
+    fn let_go_of_ended(&self, now: Instant) {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.is_some_and(|looked| now.saturating_duration_since(looked) < IDLE) {
+            return;
+        }
+        *looked = Some(now);
+        self.known.let_go_unused();
+        self.learned.let_go_unused();
     }
 
-    /// The most bytes of maps of integer keys that the folder for stored maps holds.
+    /// The most bytes of maps that there could be now.
+    pub(in crate::store::lance) fn there_is_for_maps(&self) -> u64 {
+        let others = self.blocks.bytes() + self.known.bytes() + self.learned.bytes();
+        self.maps.most().min(self.maps.there_is().saturating_add(others))
+    }
+
+    /// The most bytes of maps of integer keys that the folder for stored maps holds: none while it
+    /// cannot be written to.
     pub(in crate::store::lance) fn folder_bytes(&self) -> u64 {
-        self.stored.as_ref().map_or(0, MapFolder::max_bytes)
+        self.stored.as_ref().map_or(0, |folder| folder.max_bytes(Instant::now()))
     }
 
     /// Room for what a stored map takes in memory: where its pages end, which is little. What the
@@ -153,7 +180,7 @@ impl Caches {
     /// some in any case: whoever wants a map has seen that it fits.
     pub(in crate::store::lance) fn room_for_map(&self, rows: u32) -> Reserved {
         let bytes = u64::from(rows) * KEY_MAP_BYTES_A_ROW;
-        self.blocks.let_go(bytes.saturating_sub(self.memory.free()));
+        self.make_room(bytes);
         let room = self.maps.room(bytes).unwrap_or_else(|| self.maps.force(bytes));
         room.grow(bytes / 2);
         room
@@ -163,8 +190,17 @@ impl Caches {
     pub(in crate::store::lance) fn room_for_learned(&self, keys: usize) -> Reserved {
         const BYTES_A_KEY: u64 = 64;
         let bytes = keys as u64 * BYTES_A_KEY;
-        self.blocks.let_go(bytes.saturating_sub(self.memory.free()));
+        self.make_room(bytes);
         self.learned.room(bytes).unwrap_or_else(|| self.learned.force(bytes))
+    }
+
+    /// Lets go of all but maps until so many bytes are free. What running jobs use goes last, as
+    /// they ask for it, and they have it until they are done.
+    fn make_room(&self, bytes: u64) {
+        let missing = || bytes.saturating_sub(self.memory.free());
+        self.blocks.let_go(missing());
+        self.known.let_go(missing());
+        self.learned.let_go(missing());
     }
 }
 

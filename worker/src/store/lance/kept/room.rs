@@ -12,7 +12,7 @@ use std::{
 };
 
 /// How long a column that is not read keeps its room.
-const IDLE: Duration = Duration::from_secs(60);
+pub(super) const IDLE: Duration = Duration::from_secs(60);
 
 /// How often idle columns are looked for.
 const LOOK: Duration = Duration::from_secs(10);

@@ -1,19 +1,24 @@
-//! The rows of all keys of a job, found in one scan of the store's keys: memory by the job, not by the
-//! store.
+//! The rows of all keys of a job, found in one scan of the store's keys: memory by the job, not by
+//! the store.
 
 use std::sync::{Arc, atomic::Ordering};
 
 use arrow::{array::new_empty_array, buffer::NullBuffer};
-use keyloom_common::{BlobId, Result, store::StoreKey};
+use keyloom_common::{BlobId, Error, Result, store::StoreKey};
 
-use super::{code_index::CodeIndex, scan::Matches};
+use super::{
+    code_index::CodeIndex,
+    scan::{Matches, Scan},
+    sieve::{Need, Wanted},
+};
 use crate::store::{
     Fetched, KeySet, Keys,
     kept::Kept,
-    lance::{LanceStore, column::Column, row::Row},
+    lance::{LanceStore, column::Column, row::Row, tasks},
 };
 
-/// Scans of all keys of a snapshot that cost as much as a map of them, which serves later jobs, too.
+/// Scans of all keys of a snapshot that cost as much as a map of them, which serves later jobs,
+/// too.
 const SCANS_OF_A_MAP: u32 = 3;
 
 /// A set of keys, looked for in a column or some columns of an open dataset. Its policy says which
@@ -68,7 +73,8 @@ impl Learned {
         self.keys.bytes() + (rows + self.starts.len() * size_of::<u32>()) as u64
     }
 
-    /// The rows of the wanted codes, and which positions of them, of so many, are no keys of the set.
+    /// The rows of the wanted codes, and which positions of them, of so many, are no keys of the
+    /// set.
     pub(super) fn find(&self, wanted: &CodeIndex, count: usize) -> (Matches, Vec<bool>) {
         let (mut matches, mut is_other) = (Matches::new(), vec![true; count]);
         wanted.for_each_match(&self.keys, |position, key| {
@@ -81,8 +87,8 @@ impl Learned {
 }
 
 impl LanceStore {
-    /// The rows of the keys, and what was read to find them. None if a map of all keys is there, or is
-    /// worth to be made.
+    /// The rows of the keys, and what was read to find them. None if a map of all keys is there, or
+    /// is worth to be made.
     ///
     /// # Errors
     /// `store` if the dataset cannot be read.
@@ -91,41 +97,62 @@ impl LanceStore {
         set: &dyn KeySet,
     ) -> Result<Option<(LearnedName, Arc<Kept<Learned>>, Fetched)>> {
         let StoreKey::Columns(key) = &self.key else { return Ok(None) };
-        let layout = self.handle.layout().await?;
-        let columns = self.key_columns(key)?;
-        let scan = self.scan(self.key_source(&columns, layout, true).await?, layout);
-        let (caches, scans) = (&self.handle.caches, &self.handle.key_scans);
-        let is_forced = self.handle.spec.access.keys.is_some();
-        let is_exact = are_integers(&columns);
-        // A map that stays on disk is worth one scan.
-        let stays = is_exact && caches.stored.is_some();
-        let is_worth_a_map = || {
-            (stays || scans.load(Ordering::Relaxed) >= SCANS_OF_A_MAP)
-                && self.map_fits(layout, is_exact)
-        };
-        if !is_forced && (scan.has_maps() || is_worth_a_map()) {
-            return Ok(None);
-        }
+        let (columns, learned) = (self.key_columns(key)?, &self.handle.caches.learned);
         let names = columns.iter().map(|column| column.name().to_owned()).collect();
         let name = LearnedName { set: set.name(), handle: self.handle.id, columns: names };
+        if let Some(known) = learned.get(&name) {
+            return Ok(Some((name, known, Fetched::default())));
+        }
+        let layout = self.handle.layout().await?;
+        let scan = self.scan(self.key_source(&columns, layout, true).await?, layout);
+        let is_forced = self.handle.spec.access.keys.is_some();
+        if !is_forced && (scan.has_maps() || self.is_worth_a_map(&scan, &columns)) {
+            return Ok(None);
+        }
         let mut fetched = Fetched::default();
-        let make = async {
-            let keys = set.keys().await?;
+        let found = learned.get_or_make(&name, self.look_for(set, &scan, &mut fetched)).await?;
+        Ok(Some((name, found, fetched)))
+    }
+
+    /// Whether a map of all keys is better than another scan for those of a job.
+    fn is_worth_a_map(&self, scan: &Scan, columns: &[Arc<Column>]) -> bool {
+        let is_exact = are_integers(columns);
+        // A map that stays on disk is worth one scan.
+        let stays = is_exact && self.handle.caches.folder_bytes() > 0;
+        let scans = self.handle.key_scans.load(Ordering::Relaxed);
+        (stays || scans >= SCANS_OF_A_MAP) && self.map_fits(&scan.layout, is_exact)
+    }
+
+    /// The rows of a set of keys, found in a scan of all keys, and adds what was read.
+    async fn look_for(
+        &self,
+        set: &dyn KeySet,
+        scan: &Scan,
+        fetched: &mut Fetched,
+    ) -> Result<Arc<Kept<Learned>>> {
+        let keys = set.keys().await?;
+        let room = self.handle.caches.room_for_learned(keys.len());
+        let need = Need::of(self.handle.spec.on_duplicate_key);
+        let coder = self.handle.coder.clone();
+        let wanted = tasks::run_blocking(move || {
             let keys = Keys::try_new(&keys)?;
-            let codes = self.handle.coder.codes(&keys);
-            let room = caches.room_for_learned(codes.len());
-            let wanted = Arc::new(self.wanted(&codes, keys.nulls()));
-            let (found, read) = scan.without_maps(Arc::clone(&wanted)).await?;
-            fetched = read;
-            scans.fetch_add(1, Ordering::Relaxed);
+            let (codes, nulls) = (coder.codes(&keys), keys.nulls().cloned());
+            let wanted = Arc::new(Wanted::new(&codes, nulls.as_ref(), need));
+            Ok::<_, Error>((codes, nulls, wanted))
+        });
+        let (codes, nulls, wanted) = wanted.await??;
+        let is_any = wanted.codes.len() > 0;
+        let (found, read) = scan.without_maps(Arc::clone(&wanted)).await?;
+        fetched.add(&read);
+        self.handle.key_scans.fetch_add(u32::from(is_any), Ordering::Relaxed);
+        let learned = tasks::run_blocking(move || {
             let index = Arc::into_inner(wanted).map(|wanted| wanted.codes);
-            let index = index.unwrap_or_else(|| CodeIndex::new(&codes, keys.nulls()));
-            let learned = Learned::new(index, &codes, found);
-            let bytes = learned.bytes();
-            Ok(Kept::new(learned, bytes, room))
-        };
-        let learned = caches.learned.get_or_make(&name, make).await?;
-        Ok(Some((name, learned, fetched)))
+            let index = index.unwrap_or_else(|| CodeIndex::new(&codes, nulls.as_ref()));
+            Learned::new(index, &codes, found)
+        });
+        let learned = learned.await?;
+        let bytes = learned.bytes();
+        Ok(Kept::new(learned, bytes, room))
     }
 }
 

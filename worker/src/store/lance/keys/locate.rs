@@ -62,7 +62,8 @@ impl LanceStore {
                 Ok((direct(keys, |key| layout.row_at(key))?, Fetched::default()))
             }
             StoreKey::RowId => {
-                let path = self.key_path(access, layout, true)?;
+                // Row ids are those of one version, so their map is of no use to other processes.
+                let path = self.key_path(access, layout, false)?;
                 self.search(&self.search_for(keys, KeySource::StableRowId, path, layout)).await
             }
             StoreKey::Columns(key) => {
@@ -74,7 +75,7 @@ impl LanceStore {
                 {
                     return btree::search(&self.handle, layout, column, keys.array()).await;
                 }
-                // Keys that are told by their codes are not needed any more once they are in a map.
+                // Keys that are told by their codes are not needed any more once a map has them.
                 let once = keys.is_exact() && path != KeyPath::Scan;
                 let source = self.key_source(&columns, layout, once).await?;
                 let search = self.search_for(keys, source, path, layout);
@@ -99,7 +100,7 @@ impl LanceStore {
     }
 
     /// Keys with these codes, and as many of their rows as the store's policy goes by.
-    pub(super) fn wanted(&self, codes: &[u64], nulls: Option<&NullBuffer>) -> Wanted {
+    fn wanted(&self, codes: &[u64], nulls: Option<&NullBuffer>) -> Wanted {
         Wanted::new(codes, nulls, Need::of(self.handle.spec.on_duplicate_key))
     }
 
@@ -174,16 +175,16 @@ impl LanceStore {
         Scan { handle: self.handle.clone(), layout: layout.clone(), source }
     }
 
-    /// Whether there is memory for a map of all keys, or room on disk if they are told by their codes.
-    pub(super) fn map_fits(&self, layout: &Layout, is_exact: bool) -> bool {
+    /// Whether there is memory for a map of all keys, or room on disk if it may be stored.
+    pub(super) fn map_fits(&self, layout: &Layout, is_storable: bool) -> bool {
         let rows: u64 = layout.physical_rows().map(u64::from).sum();
         let (bytes, caches) = (rows.saturating_mul(KEY_MAP_BYTES_A_ROW), &self.handle.caches);
-        bytes <= caches.there_is_for_maps() || (is_exact && bytes <= caches.folder_bytes())
+        bytes <= caches.there_is_for_maps() || (is_storable && bytes <= caches.folder_bytes())
     }
 
-    /// The way to take for keys that are not known yet. A map gives way to the next best if there is no memory for it; one that is
-    /// forced and never fits is an error.
-    fn key_path(&self, access: Access, layout: &Layout, is_exact: bool) -> Result<KeyPath> {
+    /// The way to take for keys that are not known yet. A map gives way to the next best if there
+    /// is no memory for it; one that is forced and never fits is an error.
+    fn key_path(&self, access: Access, layout: &Layout, is_storable: bool) -> Result<KeyPath> {
         let forced = self.handle.spec.access.keys;
         let path = match forced.unwrap_or(access.keys) {
             // Each request would read all keys.
@@ -192,7 +193,7 @@ impl LanceStore {
         };
         let rows: u64 = layout.physical_rows().map(u64::from).sum();
         let (bytes, caches) = (rows.saturating_mul(KEY_MAP_BYTES_A_ROW), &self.handle.caches);
-        if path != KeyPath::Map || self.map_fits(layout, is_exact) {
+        if path != KeyPath::Map || self.map_fits(layout, is_storable) {
             return Ok(path);
         }
         let max = caches.maps.most();

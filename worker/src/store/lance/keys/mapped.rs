@@ -158,10 +158,10 @@ impl Scan {
                 return Ok::<_, Error>(stored);
             }
             is_new = true;
-            let (mut all, is_copied) = self.copied(part).await?;
             self.claim_room();
             let run = part.run.clone();
             let room = self.handle.caches.room_for_map(run.rows());
+            let (mut all, is_copied) = self.copied(part).await?;
             let mut jobs = Vec::new();
             for at in (0..run.names().len()).filter(|at| !is_copied[*at]) {
                 let gone = || Error::internal("a fragment of a map is not in the snapshot");
@@ -185,15 +185,18 @@ impl Scan {
             let bytes = map.bytes();
             Ok(Kept::new(map, bytes, room))
         };
-        let map = self.handle.caches.maps.get_or_make(&part.run.id, make).await?;
+        let maps = &self.handle.caches.maps;
+        let map = maps.get_or_make(&part.run.id, make).await?;
         if is_new {
+            // They are kept until then, as the task may end before this one is made.
+            part.view.merged.iter().for_each(|merged| maps.remove(&merged.id));
             self.save(&map).await?;
         }
         Ok((map, fetched))
     }
 
     /// The codes of those maps that become a part of this one, as far as they are kept, and which
-    /// fragments these are. The maps go, so that both together take hardly more than one.
+    /// fragments these are.
     async fn copied(&self, part: &Part) -> Result<(AllCodes, Vec<bool>)> {
         let (caches, part) = (self.handle.caches.clone(), part.clone());
         tasks::run_blocking(move || {
@@ -207,7 +210,6 @@ impl Scan {
                     return (AllCodes::new(run.rows()), vec![false; run.names().len()]);
                 }
                 is_copied[merged.fragments.clone()].fill(true);
-                caches.maps.remove(&merged.id);
             }
             (all, is_copied)
         })

@@ -45,6 +45,10 @@ pub(super) type Matches = Vec<(u32, Row)>;
 impl Scan {
     /// The rows of the wanted codes, found while all keys are read. Nothing is kept.
     pub(super) async fn without_maps(&self, wanted: Arc<Wanted>) -> Result<(Matches, Fetched)> {
+        // A job may have collected no keys.
+        if wanted.codes.len() == 0 {
+            return Ok(Default::default());
+        }
         self.claim_room();
         let codes = wanted.codes.iter().map(|(code, _)| code);
         let filter = Arc::new(CodeFilter::new(codes));
@@ -138,8 +142,8 @@ impl Scan {
         Ok((Codes { start, codes, nulls: keys.nulls().cloned(), exact }, fetched))
     }
 
-    /// A part of a fragment's keys, which are of several columns, where it starts, and what was read.
-    /// Parts are the blocks of the column that is cut finest.
+    /// A part of a fragment's keys, which are of several columns, where it starts, and what was
+    /// read. Parts are the blocks of the column that is cut finest.
     async fn joined(
         &self,
         columns: &[Arc<Blocks>],

@@ -1,10 +1,7 @@
 //! Keys that stand in many rows: which of these is answered, and how many are read and held.
 
-use async_trait::async_trait;
-use keyloom_common::BlobId;
-
 use super::*;
-use crate::store::{KeySet, keys::key_column};
+use crate::store::keys::key_column;
 
 /// So many rows of a key that a search picks some out before it has found all.
 const MANY: i64 = 150_000;
@@ -109,21 +106,6 @@ async fn rows_of_which_none_is_answered_are_not_compared() {
             assert_eq!(held(&found), [true, true, false, true, true]);
             assert_eq!(found.fetched.keys_verified, 4, "{path:?}");
         }
-    }
-}
-
-/// A set of keys that a job collected.
-#[derive(Debug)]
-struct Known(ArrayRef);
-
-#[async_trait]
-impl KeySet for Known {
-    fn name(&self) -> BlobId {
-        BlobId::of(b"known")
-    }
-
-    async fn keys(&self) -> Result<ArrayRef> {
-        Ok(self.0.clone())
     }
 }
 

@@ -1,4 +1,6 @@
-//! Maps where there is little memory for them.
+//! Maps, and what is kept for jobs, where there is little memory for them.
+
+use std::time::{Duration, Instant};
 
 use keyloom_common::memory::MemoryBudget;
 
@@ -67,4 +69,42 @@ async fn columns_give_way_to_maps() {
     assert_eq!(env.lance_caches.maps.len(), 1);
     assert!(env.lance_caches.blocks.len() < columns);
     assert!(memory.used() <= 20_000);
+}
+
+/// The store, which has looked for twenty keys.
+async fn knowing(store: &Arc<dyn Store>) -> Arc<dyn Store> {
+    let keys = Known(Arc::new(Int64Array::from_iter_values(0..20)));
+    store.knowing(&keys, &[0], Access::default()).await.unwrap().unwrap().0
+}
+
+#[tokio::test]
+async fn rows_of_jobs_that_ended_give_way_to_maps() {
+    let rows = three_fragments(false).await;
+    let (env, memory) = env_within(20_000);
+    drop(knowing(&open_in(&env, rows.spec("id")).await).await);
+    assert_eq!(env.lance_caches.learned.len(), 1);
+    let _others = memory.try_take(memory.free()).unwrap();
+    let access = ForcedAccess { keys: Some(KeyPath::Map), rows: Some(RowPath::Take) };
+    check(&open_in(&env, LanceSpec { access, ..rows.spec("id") }).await).await;
+    assert_eq!((env.lance_caches.maps.len(), env.lance_caches.learned.len()), (1, 0));
+    assert!(memory.used() <= 20_000);
+}
+
+#[tokio::test]
+async fn rows_of_jobs_that_ended_give_way_to_blocks_in_a_while() {
+    let rows = three_fragments(false).await;
+    let (env, memory) = env_within(20_000);
+    let known = knowing(&open_in(&env, rows.spec("id")).await).await;
+    let (caches, column) = (&env.lance_caches, (Arc::from(rows.uri.as_str()), Arc::from("word")));
+    let start = Instant::now();
+    let kept_after = |seconds| {
+        caches.offer(&column, 100, start + Duration::from_secs(seconds));
+        caches.learned.len()
+    };
+    // While there is memory for both, nothing goes.
+    assert_eq!([0, 100, 200].map(kept_after), [1, 1, 1]);
+    let _others = memory.try_take(memory.free()).unwrap();
+    assert_eq!([300, 400, 500].map(kept_after), [1, 1, 1]);
+    drop(known);
+    assert_eq!([501, 559, 600, 659, 660].map(kept_after), [1, 1, 1, 1, 0]);
 }

@@ -139,6 +139,12 @@ impl Blocks {
         let kept = self.grid.keeps(block);
         let (fragment, block) = self.locate(handle, layout, block);
         let mut fetched = Fetched { blocks: 1, block_hits: 1, ..Fetched::default() };
+        // Those that pass may be kept for others.
+        if !self.are_kept()
+            && let Some(values) = handle.caches.blocks.get(&block)
+        {
+            return Ok((ArrayRef::clone(&values), block.start, fetched));
+        }
         let rows = block.start..block.start + block.rows;
         let bytes = self.bytes(fragment, rows.clone());
         let read = async {
@@ -194,8 +200,8 @@ impl Blocks {
 
     /// The values at the rows, through their whole blocks.
     ///
-    /// Blocks that are kept become pieces as they are. Of others the wanted rows are copied out, and
-    /// they are dropped: there is no room for all at once.
+    /// Blocks that are kept become pieces as they are. Of others the wanted rows are copied out,
+    /// and they are dropped: there is no room for all at once.
     pub(in crate::store::lance) async fn values(
         self: &Arc<Self>,
         handle: &Arc<LanceHandle>,

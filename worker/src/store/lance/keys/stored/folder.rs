@@ -5,7 +5,8 @@
 //! and has its name only when the disk has all of it. Those that were not opened for the longest go
 //! first; who has one open may go on reading it.
 //!
-//! Where the folder cannot be written to or read, maps are made in memory, as without it.
+//! Where the folder cannot be written to or read, maps are made in memory, as without it, and only
+//! if they fit there.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,9 +19,10 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
+use keyloom_common::BUILD;
 use serde::{Deserialize, Serialize};
 
 use super::file::{self, FORMAT};
@@ -42,6 +44,10 @@ pub(in crate::store::lance) const LEAST_ROWS: u32 = 1 << 20;
 /// How long a file may be in the making without a byte. Then its process is taken to be gone.
 const WRITING: Duration = Duration::from_secs(3600);
 
+/// How long nothing is written to a folder that could not be written to: each time a map was made
+/// for nothing.
+pub(super) const RETRY: Duration = Duration::from_secs(600);
+
 /// What the names of files end with: of maps, and of those that are being written.
 const MAP: &str = "keymap";
 const UNFINISHED: &str = "unfinished";
@@ -52,19 +58,25 @@ const MODE: u32 = 0o700;
 /// The digits of a key's digest in the names of files.
 const KEY_DIGITS: usize = 16;
 
+/// A file, and the run whose map it holds.
+type StoredRun = (PathBuf, Arc<Run>);
+
 /// A folder of maps.
 #[derive(Debug)]
 pub(in crate::store::lance) struct MapFolder {
     path: PathBuf,
     max_bytes: u64,
-    /// By key the runs whose maps were stored when it was first asked for, or are since.
-    known: Mutex<HashMap<KeyName, Vec<Arc<Run>>>>,
+    /// By key the runs whose maps were stored when it was first asked for, or are since, and their
+    /// files.
+    known: Mutex<HashMap<KeyName, Vec<StoredRun>>>,
     /// Held while the folder is looked through.
     looking: Mutex<()>,
     /// Held while a map is made that memory has no room for beside others.
     pub(in crate::store::lance::keys) making: tokio::sync::Mutex<()>,
     /// Files that were found to be damaged.
     damaged: Mutex<HashSet<PathBuf>>,
+    /// When it could not be written to, if that was the last time.
+    failed: Mutex<Option<Instant>>,
     has_warned: AtomicBool,
 }
 
@@ -93,13 +105,15 @@ impl MapFolder {
             looking: Mutex::default(),
             making: tokio::sync::Mutex::default(),
             damaged: Mutex::default(),
+            failed: Mutex::default(),
             has_warned: AtomicBool::new(false),
         })
     }
 
-    /// The most bytes of maps that it holds.
-    pub(in crate::store::lance) fn max_bytes(&self) -> u64 {
-        self.max_bytes
+    /// The most bytes of maps that it holds: none in a while after it could not be written to.
+    pub(in crate::store::lance) fn max_bytes(&self, now: Instant) -> u64 {
+        let is_failing = |failed: Instant| now.saturating_duration_since(failed) < RETRY;
+        if lock(&self.failed).is_some_and(is_failing) { 0 } else { self.max_bytes }
     }
 
     /// Whether the folder was looked through for this key.
@@ -125,16 +139,17 @@ impl MapFolder {
         let of_key = |entry: &Entry| {
             let names = file::names(&entry.path).ok()?;
             let names: Names = serde_json::from_slice(&names).ok()?;
-            (names.key == digest).then(|| names.run(key)).flatten()
+            let run = (names.key == digest).then(|| names.run(key)).flatten()?;
+            Some((entry.path.clone(), run))
         };
         let is_of_key = |entry: &&Entry| {
             let name = entry.path.file_name().and_then(|name| name.to_str());
             entry.is(MAP) && name.is_some_and(|name| name.starts_with(&digest[..KEY_DIGITS]))
         };
         // What is damaged is said, and goes, when its map is wanted.
-        let runs: Vec<Arc<Run>> = entries.iter().filter(is_of_key).filter_map(of_key).collect();
-        learn(&runs);
-        lock(&self.known).insert(key.clone(), runs);
+        let stored: Vec<_> = entries.iter().filter(is_of_key).filter_map(of_key).collect();
+        learn(&stored.iter().map(|(_, run)| Arc::clone(run)).collect::<Vec<_>>());
+        lock(&self.known).insert(key.clone(), stored);
     }
 
     /// The map of a run, if it is stored.
@@ -163,37 +178,47 @@ impl MapFolder {
 
     /// Stores a map that was made, unless it is not worth it.
     pub(in crate::store::lance::keys) fn save(&self, key: &KeyName, map: &RunMap) {
-        // The hashes of other keys mean nothing to other processes.
-        let (Some(held), Some(bounds), true) = (map.in_memory(), map.bounds(), map.exact) else {
-            return;
-        };
-        if map.run.rows() < LEAST_ROWS {
+        // Row ids are kept by the version, which no other one shares: they have no columns.
+        let is_of_columns = !key.columns.is_empty();
+        let is_worth_it = is_of_columns && map.run.rows() >= LEAST_ROWS;
+        if !is_worth_it || self.max_bytes(Instant::now()) == 0 {
             return;
         }
-        let saved = self.file(key, &map.run).and_then(|(path, names)| {
-            let bytes = file::bytes(&names, held);
-            if bytes > self.max_bytes {
-                return Err(io::Error::other(format!(
-                    "a map takes {bytes} bytes; max_key_maps_dir_bytes allows {}",
-                    self.max_bytes
-                )));
-            }
-            DirBuilder::new().recursive(true).mode(MODE).create(&self.path)?;
-            self.make_room(bytes)?;
-            write_whole(&path, |path| file::write(path, &names, held, bounds))?;
-            lock(&self.damaged).remove(&path);
-            // Others may have written at the same time.
-            self.make_room(0)
-        });
-        match saved {
-            Ok(()) => {
-                let mut known = lock(&self.known);
-                let runs = known.entry(key.clone()).or_default();
-                if !runs.iter().any(|run| Arc::ptr_eq(run, &map.run)) {
-                    runs.push(map.run.clone());
-                }
-            }
-            Err(error) => self.warn_once("be written to", &error),
+        let saved = self.try_save(key, map);
+        *lock(&self.failed) = saved.is_err().then(Instant::now);
+        if let Err(error) = saved {
+            self.warn_once("be written to", &error);
+        }
+    }
+
+    /// Stores a map, if it may be stored and is not larger than all that there may be.
+    fn try_save(&self, key: &KeyName, map: &RunMap) -> io::Result<()> {
+        // The hashes of other keys mean nothing to other processes.
+        let (Some(held), Some(bounds), true) = (map.in_memory(), map.bounds(), map.exact) else {
+            return Ok(());
+        };
+        let (path, names) = self.file(key, &map.run)?;
+        let (bytes, most) = (file::bytes(&names, held), self.max_bytes);
+        if bytes > most {
+            let text = format!("a map takes {bytes} bytes; max_key_maps_dir_bytes allows {most}");
+            self.warn_once("be written to", &io::Error::other(text));
+            return Ok(());
+        }
+        DirBuilder::new().recursive(true).mode(MODE).create(&self.path)?;
+        self.make_room(bytes)?;
+        write_whole(&path, |path| file::write(path, &names, held, bounds))?;
+        lock(&self.damaged).remove(&path);
+        self.remember(key, path, &map.run);
+        // Others may have written at the same time.
+        self.make_room(0)
+    }
+
+    /// Keeps a run as long as its map is stored.
+    fn remember(&self, key: &KeyName, path: PathBuf, run: &Arc<Run>) {
+        let mut known = lock(&self.known);
+        let runs = known.entry(key.clone()).or_default();
+        if !runs.iter().any(|(_, known)| Arc::ptr_eq(known, run)) {
+            runs.push((path, Arc::clone(run)));
         }
     }
 
@@ -224,7 +249,7 @@ impl MapFolder {
         Ok((self.path.join(format!("{key}-{run}.{MAP}")), bytes))
     }
 
-    /// Removes files until so many bytes have room.
+    /// Removes files until so many bytes have room, and forgets the runs of those that are gone.
     fn make_room(&self, bytes: u64) -> io::Result<()> {
         let mut entries = self.entries()?;
         entries.sort_by_key(|entry| entry.used);
@@ -241,6 +266,8 @@ impl MapFolder {
                 _ => left -= entry.bytes,
             }
         }
+        // Other processes remove some, too.
+        lock(&self.known).values_mut().for_each(|runs| runs.retain(|(path, _)| path.exists()));
         Ok(())
     }
 
@@ -303,11 +330,11 @@ impl Names {
     }
 }
 
-/// What tells a key from others, and its codes from those that another version may make of it.
+/// What tells a key from others, and its codes from those that another build may make of it.
 fn digest(key: &KeyName) -> String {
     let KeyName { dataset, columns } = key;
-    let (version, code) = (env!("CARGO_PKG_VERSION"), spread(1));
-    let named = format!("{version}\n{FORMAT}\n{code}\n{dataset}\n{columns}");
+    let code = spread(1);
+    let named = format!("{BUILD}\n{FORMAT}\n{code}\n{dataset}\n{columns}");
     blake3::hash(named.as_bytes()).to_hex().to_string()
 }
 

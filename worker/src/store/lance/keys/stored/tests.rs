@@ -3,14 +3,14 @@ use std::{
     os::unix::fs::FileExt,
     path::Path,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use arrow::buffer::NullBuffer;
 
 use super::{
     StoredMap, file,
-    folder::{LEAST_ROWS, MapFolder},
+    folder::{LEAST_ROWS, MapFolder, RETRY},
 };
 use crate::store::{
     StoreSettings,
@@ -183,9 +183,10 @@ fn another_process_finds_what_was_stored_and_nothing_else() {
 }
 
 #[test]
-fn small_maps_and_hashes_are_not_stored() {
+fn small_maps_hashes_and_row_ids_are_not_stored() {
     let dir = tempfile::tempdir().unwrap();
-    let (folder, id) = (folder(dir.path(), u64::MAX), key("id"));
+    let (folder, id, row_id) = (folder(dir.path(), u64::MAX), key("id"), key(""));
+    folder.save(&row_id, &map(run(&row_id, "row ids"), true));
     folder.save(&id, &map(run(&id, "hashes"), false));
     let name = run(&id, "small").names()[0].clone();
     folder.save(&id, &map(Run::new([(name, LEAST_ROWS - 1)]), true));
@@ -220,6 +221,24 @@ fn what_was_not_opened_for_the_longest_gives_way() {
     let smaller = folder(dir.path(), bytes - 1);
     smaller.save(&id, &map(run(&id, "e"), true));
     assert_eq!(files(dir.path()).len(), 2);
+    assert_eq!(smaller.max_bytes(Instant::now()), bytes - 1);
+}
+
+#[test]
+fn a_run_is_kept_as_long_as_its_map_is_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, id) = (folder(dir.path(), u64::MAX), key("id"));
+    let save = |name: &str| {
+        let run = run(&id, name);
+        folder.save(&id, &map(run.clone(), true));
+        Arc::downgrade(&run)
+    };
+    let first = save("a");
+    assert!(first.upgrade().is_some());
+    // Another process removes its file.
+    fs::remove_file(dir.path().join(&files(dir.path())[0].0)).unwrap();
+    let second = save("b");
+    assert!(first.upgrade().is_none() && second.upgrade().is_some());
 }
 
 #[test]
@@ -249,4 +268,20 @@ fn a_folder_that_cannot_be_used_is_no_error() {
     folder.recall(&id, |runs| assert!(runs.is_empty()));
     folder.save(&id, &map(run(&id, "a"), true));
     assert!(folder.open(&id, &run(&id, "a")).is_none());
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_to_holds_nothing_until_it_is_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("maps");
+    fs::write(&path, "no folder").unwrap();
+    let (folder, id) = (folder(&path, 1 << 30), key("id"));
+    assert_eq!(folder.max_bytes(Instant::now()), 1 << 30);
+    folder.save(&id, &map(run(&id, "a"), true));
+    let now = Instant::now();
+    assert_eq!([now, now + RETRY].map(|now| folder.max_bytes(now)), [0, 1 << 30]);
+    // Nobody writes to it meanwhile.
+    fs::remove_file(&path).unwrap();
+    folder.save(&id, &map(run(&id, "a"), true));
+    assert!(!path.exists());
 }
