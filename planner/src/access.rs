@@ -24,7 +24,7 @@ pub(crate) struct Question<'a> {
     pub(crate) keys: Option<u64>,
     /// The most keys of one request.
     pub(crate) keys_at_once: u64,
-    /// Whether the job can collect all keys before it looks them up.
+    /// Whether the job can collect all keys before it looks them up, and workers make use of that.
     pub(crate) has_key_set: bool,
 }
 

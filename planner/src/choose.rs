@@ -106,8 +106,8 @@ fn choose_ways(fetch: &mut Fetch, rows: Option<u64>, has_key_set: bool) {
         fetch.access = Access { expected_keys: keys, ..Access::default() };
         return;
     };
-    let hashed = !is_exact(&store.key_type());
-    let key_columns = store.key().columns().iter().filter(|_| hashed);
+    let is_exact = is_exact(&store.key_type());
+    let key_columns = store.key().columns().iter().filter(|_| !is_exact);
     let compared = key_columns.filter_map(|column| store.schema().index_of(column).ok());
     let Choice { access, reason } = choose(&Question {
         key: store.key(),
@@ -118,7 +118,7 @@ fn choose_ways(fetch: &mut Fetch, rows: Option<u64>, has_key_set: bool) {
         compared: compared.collect(),
         keys,
         keys_at_once: keys_at_once(fetch),
-        has_key_set,
+        has_key_set: has_key_set && !figures.uses_map(store.key(), is_exact),
     });
     fetch.access = access;
     fetch.reason = Some(reason);

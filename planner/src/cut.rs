@@ -7,31 +7,21 @@
 use std::sync::Arc;
 
 use datafusion::{
-    common::tree_node::{TreeNode, TreeNodeRecursion},
     error::Result,
     physical_plan::{
-        ExecutionPlan, ExecutionPlanProperties,
-        aggregates::{AggregateExec, AggregateMode},
-        coalesce_partitions::CoalescePartitionsExec,
-        coop::CooperativeExec,
-        empty::EmptyExec,
-        filter::FilterExec,
-        limit::LocalLimitExec,
-        placeholder_row::PlaceholderRowExec,
-        projection::ProjectionExec,
-        sorts::{sort::SortExec, sort_preserving_merge::SortPreservingMergeExec},
-        union::UnionExec,
-        unnest::UnnestExec,
+        ExecutionPlan, ExecutionPlanProperties, coalesce_partitions::CoalescePartitionsExec,
+        sorts::sort_preserving_merge::SortPreservingMergeExec,
     },
 };
 use keyloom_common::{
     lookup::KvLookupExec,
-    plan::{FramePartition, FrameScanExec, InputScanExec},
+    plan::{FramePartition, FrameScanExec},
 };
 
 use crate::{
     fragment::{Fragment, KeySet, Reading, Source},
-    key_sets::key_sets,
+    key_sets::{cuts_short, key_sets},
+    local::{is_fragment, is_row_by_row, needs_worker},
     slice::{Grain, chains},
 };
 
@@ -56,7 +46,7 @@ pub fn cut(
     grain: Grain,
     gather: &dyn Gather,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    Cutter { stages: 0, grain, gather }.single(plan)
+    Cutter { stages: 0, grain, gather }.single(plan, false)
 }
 
 struct Cutter<'a> {
@@ -66,20 +56,29 @@ struct Cutter<'a> {
 }
 
 impl Cutter<'_> {
-    /// The plan, cut, with one partition whose rows stand in order.
-    fn single(&mut self, plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-        let plan = self.plan(plan)?;
+    /// The plan, cut, with one partition whose rows stand in order. Of one that is cut short, only
+    /// some rows may be wanted.
+    fn single(
+        &mut self,
+        plan: Arc<dyn ExecutionPlan>,
+        is_cut_short: bool,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let plan = self.plan(plan, is_cut_short)?;
         Ok(match plan.output_partitioning().partition_count() {
             1 => plan,
             _ => self.gather.concat(plan),
         })
     }
 
-    fn plan(&mut self, plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    fn plan(
+        &mut self,
+        plan: Arc<dyn ExecutionPlan>,
+        is_cut_short: bool,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         if is_fragment(&plan) {
             // Rows that the coordinator would only pass to itself need no worker.
             return if needs_worker(&plan)? {
-                self.sliced(plan, Reading::Ordered)
+                self.sliced(plan, Reading::Ordered, is_cut_short)
             } else {
                 Ok(plan)
             };
@@ -87,27 +86,32 @@ impl Cutter<'_> {
         if let Some(merge) = plan.downcast_ref::<CoalescePartitionsExec>()
             && merge.fetch().is_none()
         {
-            return self.single(Arc::clone(merge.input()));
+            return self.single(Arc::clone(merge.input()), is_cut_short);
         }
         if plan.is::<SortPreservingMergeExec>() && is_fragment(plan.children()[0]) {
             let runs = Arc::clone(plan.children()[0]);
-            let remote = self.sliced(runs, Reading::Runs)?;
+            let remote = self.sliced(runs, Reading::Runs, cuts_short(&plan, is_cut_short))?;
             return plan.with_new_children(vec![remote]);
         }
         if let Some(lookup) = lowest_lookup(&plan) {
-            return self.lookup_over_coordinator(&plan, &lookup);
+            return self.lookup_over_coordinator(&plan, &lookup, is_cut_short);
         }
-        self.above(plan)
+        self.above(plan, is_cut_short)
     }
 
     /// A node that the coordinator runs.
-    fn above(&mut self, plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    fn above(
+        &mut self,
+        plan: Arc<dyn ExecutionPlan>,
+        is_cut_short: bool,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         let children: Vec<_> = plan.children().into_iter().cloned().collect();
         if children.is_empty() {
             return Ok(plan);
         }
+        let below = cuts_short(&plan, is_cut_short);
         let children =
-            children.into_iter().map(|child| self.single(child)).collect::<Result<_>>()?;
+            children.into_iter().map(|child| self.single(child, below)).collect::<Result<_>>()?;
         plan.with_new_children(children)
     }
 
@@ -116,8 +120,9 @@ impl Cutter<'_> {
         &mut self,
         plan: &Arc<dyn ExecutionPlan>,
         lookup: &Arc<dyn ExecutionPlan>,
+        is_cut_short: bool,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let input = self.single(Arc::clone(lookup.children()[0]))?;
+        let input = self.single(Arc::clone(lookup.children()[0]), is_cut_short)?;
         let schema = input.schema();
         let leaf: Arc<dyn ExecutionPlan> =
             Arc::new(FrameScanExec::try_new(vec![FramePartition::NONE], schema, None)?);
@@ -129,11 +134,12 @@ impl Cutter<'_> {
         &mut self,
         fragment: Arc<dyn ExecutionPlan>,
         reading: Reading,
+        is_cut_short: bool,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let chains = chains(&fragment, self.grain)?;
-        let mut key_sets = key_sets(&fragment)?;
+        let mut key_sets = key_sets(&fragment, is_cut_short)?;
         for key_set in &mut key_sets {
-            key_set.keys = self.single(Arc::clone(&key_set.keys))?;
+            key_set.keys = self.single(Arc::clone(&key_set.keys), false)?;
         }
         Ok(self.remote(fragment, Source::Slices(chains.into()), reading, key_sets))
     }
@@ -175,44 +181,6 @@ fn replace_input(
         replace_input(plan.children()[0], lowest, input)?
     };
     Arc::clone(plan).with_new_children(vec![below])
-}
-
-/// Whether workers can run the plan partition by partition, each on its own slice.
-pub(crate) fn is_fragment(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let local = if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
-        *aggregate.mode() == AggregateMode::Partial
-    } else if let Some(sort) = plan.downcast_ref::<SortExec>() {
-        sort.preserve_partitioning()
-    } else {
-        is_row_by_row(plan)
-            || plan.is::<InputScanExec>()
-            || plan.is::<FrameScanExec>()
-            || plan.is::<EmptyExec>()
-            || plan.is::<PlaceholderRowExec>()
-            || plan.is::<LocalLimitExec>()
-            || plan.is::<UnionExec>()
-    };
-    local && plan.children().into_iter().all(is_fragment)
-}
-
-/// Whether a node makes of each row what it makes of it whatever rows stand beside it.
-fn is_row_by_row(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    plan.is::<KvLookupExec>()
-        || plan.is::<ProjectionExec>()
-        || plan.downcast_ref::<FilterExec>().is_some_and(|filter| filter.fetch().is_none())
-        || plan.is::<UnnestExec>()
-        || plan.is::<CooperativeExec>()
-}
-
-/// Only workers read files, hold frames and make lookups.
-fn needs_worker(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
-    let mut needs = false;
-    plan.apply(|node| {
-        needs |=
-            node.is::<InputScanExec>() || node.is::<FrameScanExec>() || node.is::<KvLookupExec>();
-        Ok(if needs { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    })?;
-    Ok(needs)
 }
 
 #[cfg(test)]

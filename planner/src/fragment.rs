@@ -21,14 +21,13 @@ pub struct Fragment {
     pub key_sets: Vec<KeySet>,
 }
 
-/// All keys of a fetch.
+/// All keys of some fetches.
 #[derive(Clone, Debug)]
 pub struct KeySet {
-    /// The place of the lookup among the nodes of the fragment, in pre-order.
-    pub place: usize,
-    /// Which one of the fetches of its first wave.
-    pub fetch: usize,
-    /// Each key once, as rows of one column.
+    /// The fetches: the place of the lookup among the nodes of the fragment, in pre-order, and
+    /// which one it is of those of the lookup's first wave.
+    pub fetches: Vec<(usize, usize)>,
+    /// The keys, as rows of one column. They may come again.
     pub keys: Arc<dyn ExecutionPlan>,
 }
 

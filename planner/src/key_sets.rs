@@ -3,34 +3,35 @@
 //!
 //! The rows below the lookup are read twice for that, the first time for their keys alone.
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion::{
     common::tree_node::TreeNode,
     error::Result,
     logical_expr::Operator,
     physical_expr::{
         PhysicalExpr,
-        expressions::{BinaryExpr, Column},
+        expressions::{BinaryExpr, Column, cast},
     },
     physical_expr_common::physical_expr::is_volatile,
     physical_plan::{
         ExecutionPlan,
         aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy},
-        coalesce_partitions::CoalescePartitionsExec,
         filter::FilterExec,
         limit::LocalLimitExec,
         projection::ProjectionExec,
         sorts::sort::SortExec,
+        union::UnionExec,
     },
 };
 use keyloom_common::{
     functions::list_element,
     lookup::{Fetch, KvLookupExec},
-    store::KeyPath,
+    store::{KeyPath, ResolvedStore},
 };
 
-use crate::{cut::is_fragment, fragment::KeySet};
+use crate::{fragment::KeySet, local::is_fragment, prune::prune};
 
 /// The one column of a set.
 const KEY: &str = "key";
@@ -40,67 +41,135 @@ const KEY: &str = "key";
 pub(crate) fn has_key_set(fetch: &Fetch, input: &Arc<dyn ExecutionPlan>) -> bool {
     let is_scalar = |key| list_element(&key).is_none();
     let key_is_scalar = fetch.key.data_type(&input.schema()).is_ok_and(is_scalar);
-    key_is_scalar && !is_volatile(&fetch.key) && is_fragment(input) && !has_others(input)
+    let guards = fetch.calls.iter().filter_map(|call| call.guard.as_ref());
+    let mut exprs = iter::once(&fetch.key).chain(guards);
+    key_is_scalar && !exprs.any(is_volatile) && is_fragment(input) && !has_others(input)
 }
 
-/// Whether a node, or what is above it, may want only some of the rows below, which then need not all be
-/// read. A sort and an aggregate want them all.
+/// Whether a node, or what is above it, may want only some of the rows below, which then need not
+/// all be read. A sort and an aggregate want them all.
 pub(crate) fn cuts_short(node: &Arc<dyn ExecutionPlan>, above: bool) -> bool {
     let wants_all = node.is::<SortExec>() || node.is::<AggregateExec>();
     !wants_all && (above || node.fetch().is_some())
 }
 
-/// The sets that a fragment needs, whose plans are not cut yet.
-pub(crate) fn key_sets(fragment: &Arc<dyn ExecutionPlan>) -> Result<Vec<KeySet>> {
-    let mut sets = Vec::new();
-    add_key_sets(fragment, false, &mut 0, &mut sets)?;
-    Ok(sets)
+/// The sets that a fragment needs, whose plans are not cut yet. Of a fragment that is cut short,
+/// only some rows may be wanted.
+///
+/// There is one for all keys of one type that a store is asked for, and one for all stores that are
+/// asked for the same keys.
+pub(crate) fn key_sets(
+    fragment: &Arc<dyn ExecutionPlan>,
+    is_cut_short: bool,
+) -> Result<Vec<KeySet>> {
+    let mut of_stores = Vec::new();
+    add_sets(fragment, is_cut_short, &mut 0, &mut of_stores)?;
+    let mut sets: Vec<Set<'_>> = Vec::new();
+    for set in of_stores {
+        match sets.iter_mut().find(|other| other.asked == set.asked) {
+            Some(other) => other.fetches.extend(set.fetches),
+            None => sets.push(set),
+        }
+    }
+    sets.into_iter().map(|set| Ok(KeySet { keys: set.keys()?, fetches: set.fetches })).collect()
 }
 
-/// Adds those of a node, which stands at the next place, and of all below.
-fn add_key_sets(
-    node: &Arc<dyn ExecutionPlan>,
+/// Keys of one type that a store is asked for.
+struct Set<'a> {
+    store: &'a ResolvedStore,
+    key_type: DataType,
+    /// By whom: places of lookups, and which one of their first wave's fetches.
+    fetches: Vec<(usize, usize)>,
+    /// The keys, those of each lookup once.
+    asked: Vec<Asked<'a>>,
+}
+
+/// Keys of the rows of a lookup.
+struct Asked<'a> {
+    lookup: usize,
+    input: &'a Arc<dyn ExecutionPlan>,
+    key: &'a Arc<dyn PhysicalExpr>,
+    /// Which rows need an answer; all if absent.
+    needed: Option<Arc<dyn PhysicalExpr>>,
+}
+
+impl PartialEq for Asked<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.lookup == other.lookup && self.key.eq(other.key) && self.needed.eq(&other.needed)
+    }
+}
+
+/// Adds the sets of a node, which stands at the next place, and of all below.
+fn add_sets<'a>(
+    node: &'a Arc<dyn ExecutionPlan>,
     is_cut_short: bool,
     next: &mut usize,
-    sets: &mut Vec<KeySet>,
+    sets: &mut Vec<Set<'a>>,
 ) -> Result<()> {
     let place = *next;
     *next += 1;
     if let Some(lookup) = node.downcast_ref::<KvLookupExec>()
         && !is_cut_short
     {
-        let first = lookup.waves().first().into_iter().flat_map(|wave| &wave.fetches);
-        let scanned = |fetch: &&Fetch| fetch.access.keys == KeyPath::Scan;
-        for (index, fetch) in first.enumerate().filter(|(_, fetch)| scanned(fetch)) {
-            if has_key_set(fetch, lookup.input()) {
-                let keys = keys(fetch, lookup.input())?;
-                sets.push(KeySet { place, fetch: index, keys });
+        let first = lookup.waves().iter().take(1).flat_map(|wave| &wave.fetches);
+        for (index, fetch) in first.enumerate() {
+            if fetch.access.keys == KeyPath::Scan && has_key_set(fetch, lookup.input()) {
+                add_fetch(fetch, lookup.input(), (place, index), sets)?;
             }
         }
     }
     let below = cuts_short(node, is_cut_short);
-    node.children().into_iter().try_for_each(|child| add_key_sets(child, below, next, sets))
+    node.children().into_iter().try_for_each(|child| add_sets(child, below, next, sets))
 }
 
-/// Whether the rows depend on other lookups, or on which are read first.
+/// Adds a fetch to the set of its store, with what it asks for.
+fn add_fetch<'a>(
+    fetch: &'a Fetch,
+    input: &'a Arc<dyn ExecutionPlan>,
+    (lookup, index): (usize, usize),
+    sets: &mut Vec<Set<'a>>,
+) -> Result<()> {
+    let key_type = plain(&fetch.key.data_type(&input.schema())?);
+    let asked = Asked { lookup, input, key: &fetch.key, needed: needed(fetch) };
+    let store = fetch.store.as_ref();
+    match sets.iter_mut().find(|set| is_same(set.store, store) && set.key_type == key_type) {
+        Some(set) => {
+            set.fetches.push((lookup, index));
+            if !set.asked.contains(&asked) {
+                set.asked.push(asked);
+            }
+        }
+        None => {
+            let fetches = vec![(lookup, index)];
+            sets.push(Set { store, key_type, fetches, asked: vec![asked] });
+        }
+    }
+    Ok(())
+}
+
+/// Whether workers find the same rows in both, by whatever aliases.
+fn is_same(one: &ResolvedStore, other: &ResolvedStore) -> bool {
+    one.spec.kind == other.spec.kind
+        && one.description.snapshot == other.description.snapshot
+        && one.key() == other.key()
+}
+
+/// Whether the rows depend on other lookups, on which are read first, or on chance.
 fn has_others(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let is_other = |node: &Arc<dyn ExecutionPlan>| {
-        Ok(node.is::<KvLookupExec>() || node.is::<LocalLimitExec>())
+        Ok(node.is::<KvLookupExec>() || node.is::<LocalLimitExec>() || is_chance(node))
     };
     // The closure cannot fail.
     plan.exists(is_other).unwrap_or(true)
 }
 
-/// The plan of a fetch's keys, each once: those of the rows that need an answer.
-fn keys(fetch: &Fetch, input: &Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    let mut rows = Arc::clone(input);
-    if let Some(needed) = needed(fetch) {
-        rows = Arc::new(FilterExec::try_new(needed, rows)?);
+/// Whether a node makes other rows of the same ones each time.
+fn is_chance(node: &Arc<dyn ExecutionPlan>) -> bool {
+    if let Some(projection) = node.downcast_ref::<ProjectionExec>() {
+        return projection.expr().iter().any(|projected| is_volatile(&projected.expr));
     }
-    let key = (Arc::clone(&fetch.key), KEY.to_owned());
-    let rows: Arc<dyn ExecutionPlan> = Arc::new(ProjectionExec::try_new([key], rows)?);
-    let some = distinct(AggregateMode::Partial, rows)?;
-    distinct(AggregateMode::Final, Arc::new(CoalescePartitionsExec::new(some)))
+    let filter = node.downcast_ref::<FilterExec>();
+    filter.is_some_and(|filter| is_volatile(filter.predicate()))
 }
 
 /// Where any of its calls needs an answer; none if one of them needs all.
@@ -112,10 +181,48 @@ fn needed(fetch: &Fetch) -> Option<Arc<dyn PhysicalExpr>> {
     })
 }
 
-fn distinct(mode: AggregateMode, rows: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+impl Set<'_> {
+    /// The plan of the keys. Whoever reads them tells those apart that several tasks find.
+    fn keys(&self) -> Result<Arc<dyn ExecutionPlan>> {
+        let keys = self.asked.iter().map(|asked| asked.keys(&self.key_type));
+        distinct(UnionExec::try_new(keys.collect::<Result<_>>()?)?)
+    }
+}
+
+impl Asked<'_> {
+    /// The keys of the rows that need an answer.
+    fn keys(&self, key_type: &DataType) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut rows = Arc::clone(self.input);
+        if let Some(needed) = &self.needed {
+            rows = Arc::new(FilterExec::try_new(Arc::clone(needed), rows)?);
+        }
+        let key = cast(Arc::clone(self.key), &rows.schema(), key_type.clone())?;
+        let keys: Arc<dyn ExecutionPlan> =
+            Arc::new(ProjectionExec::try_new([(key, KEY.to_owned())], rows)?);
+        prune(&keys)
+    }
+}
+
+/// The type without dictionaries: those of several batches together may not fit into one.
+fn plain(key_type: &DataType) -> DataType {
+    match key_type {
+        DataType::Dictionary(_, value) => plain(value),
+        DataType::Struct(parts) => {
+            let part = |part: &FieldRef| {
+                let data_type = plain(part.data_type());
+                part.as_ref().clone().with_data_type(data_type)
+            };
+            DataType::Struct(parts.iter().map(part).collect())
+        }
+        other => other.clone(),
+    }
+}
+
+/// Each key once, of those that a task finds.
+fn distinct(rows: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let key: Arc<dyn PhysicalExpr> = Arc::new(Column::new(KEY, 0));
     let group = PhysicalGroupBy::new_single(vec![(key, KEY.to_owned())]);
-    let schema = rows.schema();
+    let (mode, schema) = (AggregateMode::Partial, rows.schema());
     Ok(Arc::new(AggregateExec::try_new(mode, group, Vec::new(), Vec::new(), rows, schema)?))
 }
 

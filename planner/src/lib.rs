@@ -36,8 +36,10 @@ mod holds;
 mod key_sets;
 mod lazy;
 mod lift;
+mod local;
 mod narrow;
 mod offset;
+mod prune;
 mod rule;
 #[cfg(test)]
 mod samples;

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::physical_plan::{ExecutionPlan, expressions::Column};
+use datafusion::{
+    physical_expr::{PhysicalExpr, expressions::Column},
+    physical_plan::ExecutionPlan,
+};
 use keyloom_common::{
     BlobId,
     functions::OnError,
@@ -11,8 +14,8 @@ use keyloom_common::{
     lookup::{Answer, Call, Fetch, KvLookupExec, Wave},
     plan::{FileSlice, FramePartition, FrameScanExec, InputScanExec, ScanPartition, ScanTable},
     store::{
-        Access, Figures, ForcedAccess, LanceSpec, OnDuplicateKey, Pace, ResolvedStore, Snapshot,
-        StoreDescription, StoreKey, StoreKind, StoreSpec,
+        Access, Figures, ForcedAccess, KeyPath, LanceSpec, OnDuplicateKey, Pace, ResolvedStore,
+        Snapshot, StoreDescription, StoreKey, StoreKind, StoreSpec,
     },
 };
 
@@ -59,12 +62,31 @@ pub(crate) fn lookup(input: Arc<dyn ExecutionPlan>, bytes: u64) -> Arc<dyn Execu
     Arc::new(KvLookupExec::try_new(input, vec![Wave { fetches: vec![fetch] }]).unwrap())
 }
 
+/// A lookup whose keys are scanned, by an expression over its input.
+pub(crate) fn scanning(
+    input: Arc<dyn ExecutionPlan>,
+    key: Arc<dyn PhysicalExpr>,
+) -> Arc<dyn ExecutionPlan> {
+    let plan = lookup(Arc::clone(&input), 10);
+    let mut waves = plan.downcast_ref::<KvLookupExec>().unwrap().waves().to_vec();
+    let fetch = &mut waves[0].fetches[0];
+    fetch.access.keys = KeyPath::Scan;
+    fetch.key = key;
+    Arc::new(KvLookupExec::try_new(input, waves).unwrap())
+}
+
 /// A scan of so many row groups of one row, each a partition of its own.
 pub(crate) fn scan(groups: u64) -> Arc<dyn ExecutionPlan> {
+    scan_of(keys(), groups)
+}
+
+/// The same of files with other columns.
+pub(crate) fn scan_of(file_schema: SchemaRef, groups: u64) -> Arc<dyn ExecutionPlan> {
+    let columns = (0..file_schema.fields().len()).collect();
     let table = ScanTable {
         layout: Layout::Parquet,
         location: Location { url: "file:///".to_owned(), profile: None },
-        file_schema: keys(),
+        file_schema,
         partition_schema: Arc::new(Schema::empty()),
     };
     let part = |group| FileSlice {
@@ -79,5 +101,5 @@ pub(crate) fn scan(groups: u64) -> Arc<dyn ExecutionPlan> {
     };
     let partition = |group| ScanPartition { slices: vec![part(group)], rows: None };
     let partitions = (0..groups).map(partition).collect();
-    Arc::new(InputScanExec::try_new(Arc::new(table), vec![0], None, partitions).unwrap())
+    Arc::new(InputScanExec::try_new(Arc::new(table), columns, None, partitions).unwrap())
 }

@@ -84,6 +84,21 @@ impl FrameScanExec {
         }
     }
 
+    /// The same scan of some of its columns.
+    ///
+    /// # Errors
+    /// If it does not have them.
+    pub fn with_columns(&self, columns: &[usize]) -> Result<Self> {
+        let schema = self.schema().project(columns)?;
+        let of_frame = |column: &usize| match &self.projection {
+            Some(projection) => projection[*column],
+            None => *column,
+        };
+        let properties = leaf::properties(Arc::new(schema), self.partitions.len());
+        let projection = Some(columns.iter().map(of_frame).collect());
+        Ok(Self { projection, properties, ..self.clone() })
+    }
+
     pub(super) fn to_node(&self) -> FrameNode {
         FrameNode {
             partitions: self.partitions.clone(),

@@ -166,6 +166,18 @@ impl InputScanExec {
         }
     }
 
+    /// The same scan of some of its columns, which asks nothing of the rows.
+    ///
+    /// # Errors
+    /// If it does not have them.
+    pub fn with_columns(&self, columns: &[usize]) -> Result<Self> {
+        let schema = self.schema().project(columns)?;
+        let projection = columns.iter().map(|column| self.projection[*column]).collect();
+        let properties = leaf::properties(Arc::new(schema), self.partitions.len());
+        let metrics = ExecutionPlanMetricsSet::new();
+        Ok(Self { projection, predicate: None, properties, metrics, ..self.clone() })
+    }
+
     /// What all slices share.
     pub fn table(&self) -> &Arc<ScanTable> {
         &self.table

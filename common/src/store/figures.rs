@@ -1,6 +1,6 @@
 //! What decides how a store's rows are best reached: its size, and the bounds of its worker.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,10 @@ pub struct Figures {
     pub max_key_map_bytes: u64,
     /// The most bytes of columns that are kept in memory.
     pub column_cache_bytes: u64,
+    /// Whether maps of keys that are told by their codes stay on disk.
+    pub maps_stay: bool,
+    /// The keys, by their columns, whose maps are there.
+    pub mapped: BTreeSet<Vec<String>>,
 }
 
 impl Figures {
@@ -37,6 +41,12 @@ impl Figures {
             _ => None,
         }
     }
+
+    /// Whether workers answer keys from a map of all of them, whatever a job knows of its own: they
+    /// have it, or make it to stay. An exact key is told by its code.
+    pub fn uses_map(&self, key: &StoreKey, is_exact: bool) -> bool {
+        (is_exact && self.maps_stay) || self.mapped.contains(key.columns())
+    }
 }
 
 /// A BTree index on a column.
@@ -44,4 +54,25 @@ impl Figures {
 pub struct KeyIndex {
     /// The fragments whose rows it holds. Those of others must be scanned.
     pub fragments: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_are_used_where_they_are_or_will_stay() {
+        let (one, pair) = (StoreKey::column("id"), StoreKey::parse(["id", "day"]).unwrap());
+        let with = |maps_stay, mapped: &[&[&str]]| {
+            let names = |key: &&[&str]| key.iter().map(|&name| name.to_owned()).collect();
+            let mapped = mapped.iter().map(names).collect();
+            let figures = Figures { maps_stay, mapped, ..Figures::default() };
+            [(&one, true), (&one, false), (&pair, false)]
+                .map(|(key, is_exact)| figures.uses_map(key, is_exact))
+        };
+        assert_eq!(with(false, &[]), [false, false, false]);
+        assert_eq!(with(true, &[]), [true, false, false]);
+        assert_eq!(with(false, &[&["id"]]), [true, true, false]);
+        assert_eq!(with(false, &[&["id", "day"]]), [false, false, true]);
+    }
 }

@@ -1,16 +1,19 @@
 //! Collects the keys of fetches before a fragment's tasks run, and tells the tasks where they are.
 
+mod distinct;
+
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::{
     execution::TaskContext,
     physical_plan::{ExecutionPlan, execute_stream},
 };
-use futures::StreamExt;
-use keyloom_common::{Error, ErrorKind, Result, ipc, lookup::KvLookupExec, size::batch_bytes};
+use futures::{StreamExt, future::try_join_all};
+use keyloom_common::{BlobId, Error, ErrorKind, Result, ipc, lookup::KvLookupExec};
 use keyloom_planner::KeySet;
 
+use self::distinct::Distinct;
 use super::{context::JobContext, held::HeldBlob};
 
 /// Key sets that are there for workers to read, for as long as this is.
@@ -19,14 +22,14 @@ pub(super) struct CollectedKeys(Vec<Collected>);
 
 #[derive(Debug)]
 struct Collected {
-    /// The lookup's place in the fragment, and which of its first wave's fetches it is.
-    place: usize,
-    fetch: usize,
+    /// As those of [`KeySet`].
+    fetches: Vec<(usize, usize)>,
     blob: HeldBlob,
 }
 
 impl CollectedKeys {
-    /// Runs what collects the keys. A set that is too large is not there: lookups do without.
+    /// Runs what collects the keys, all of it at once. A set that is too large is not there:
+    /// lookups do without.
     ///
     /// # Errors
     /// Of the rows that hold the keys.
@@ -35,16 +38,16 @@ impl CollectedKeys {
         context: &Arc<JobContext>,
         task_context: &Arc<TaskContext>,
     ) -> Result<Self> {
-        let mut collected = Vec::with_capacity(key_sets.len());
-        for KeySet { place, fetch, keys } in key_sets {
-            if let Some(blob) = collect(keys, context, task_context).await? {
-                collected.push(Collected { place: *place, fetch: *fetch, blob });
-            }
+        if context.settings.max_key_set_bytes == 0 {
+            return Ok(Self::default());
         }
-        Ok(Self(collected))
+        let sets = key_sets.iter().map(|set| collect(set, context, task_context));
+        let sets = try_join_all(sets.collect::<Vec<_>>()).await?;
+        Ok(Self(sets.into_iter().flatten().collect()))
     }
 
-    /// A chain of the fragment's nodes, which stand at these places there, with the names of the sets.
+    /// A chain of the fragment's nodes, which stand at these places there, with the names of the
+    /// sets.
     pub(super) fn told(
         &self,
         chain: &Arc<dyn ExecutionPlan>,
@@ -60,8 +63,8 @@ impl CollectedKeys {
             return Ok(Arc::clone(chain).with_new_children(children)?);
         };
         let mut waves = lookup.waves().to_vec();
-        for Collected { fetch, blob, .. } in self.0.iter().filter(|keys| keys.place == *place) {
-            let first = waves.first_mut().and_then(|wave| wave.fetches.get_mut(*fetch));
+        for (index, blob) in self.of_lookup(*place) {
+            let first = waves.first_mut().and_then(|wave| wave.fetches.get_mut(index));
             let fetch = first.ok_or_else(|| Error::internal("keys of no fetch"))?;
             fetch.key_set = Some(blob.id());
         }
@@ -69,30 +72,52 @@ impl CollectedKeys {
         let input = input.ok_or_else(|| Error::internal("a lookup without an input"))?;
         Ok(Arc::new(KvLookupExec::try_new(input, waves)?))
     }
+
+    /// The fetches of a lookup whose keys are there.
+    fn of_lookup(&self, place: usize) -> impl Iterator<Item = (usize, &HeldBlob)> {
+        let fetches = self.0.iter().flat_map(|Collected { fetches, blob }| {
+            fetches.iter().map(move |(place, fetch)| (*place, *fetch, blob))
+        });
+        fetches.filter(move |(of, ..)| *of == place).map(|(_, fetch, blob)| (fetch, blob))
+    }
 }
 
-/// The keys as a blob, if they are not too many.
+/// The keys of a set, if they are not too many.
 async fn collect(
-    keys: &Arc<dyn ExecutionPlan>,
+    set: &KeySet,
     context: &Arc<JobContext>,
     task_context: &Arc<TaskContext>,
-) -> Result<Option<HeldBlob>> {
-    let mut keys = execute_stream(Arc::clone(keys), Arc::clone(task_context))?;
-    let (mut batches, mut bytes) = (Vec::<RecordBatch>::new(), 0);
-    while let Some(batch) = keys.next().await {
-        let batch = batch.map_err(Error::from)?;
-        bytes += batch_bytes(&batch) as u64;
-        if bytes > context.settings.max_key_set_bytes {
-            tracing::info!(job = %context.job, "more keys than max_key_set_bytes: not collected");
-            return Ok(None);
-        }
-        batches.push(batch);
-    }
-    match HeldBlob::rows(context, ipc::encode_all(&keys.schema(), &batches)?) {
+) -> Result<Option<Collected>> {
+    match blob(&set.keys, context, task_context).await {
+        Ok(blob) => Ok(Some(Collected { fetches: set.fetches.clone(), blob })),
         Err(error) if error.kind() == ErrorKind::ResourceExhausted => {
             tracing::info!(job = %context.job, %error, "no room for the job's keys: not collected");
             Ok(None)
         }
-        held => held.map(Some),
+        Err(error) => Err(error),
     }
+}
+
+/// Each key once, for workers to read.
+async fn blob(
+    keys: &Arc<dyn ExecutionPlan>,
+    context: &Arc<JobContext>,
+    task_context: &Arc<TaskContext>,
+) -> Result<HeldBlob> {
+    let schema = keys.schema();
+    let mut batches = execute_stream(Arc::clone(keys), Arc::clone(task_context))?;
+    let (most, pool) = (context.settings.max_key_set_bytes, task_context.memory_pool());
+    let mut keys = Distinct::try_new(Arc::clone(&schema), most, pool)?;
+    while let Some(batch) = batches.next().await {
+        keys.add(&batch?)?;
+    }
+    let keys = keys.finish(context.batch_rows as usize)?;
+    HeldBlob::rows(context, ipc::encode_all(&unique(&schema), &keys)?)
+}
+
+/// The schema as no other set has it: blobs are told apart by their contents, and each goes with its
+/// own stage.
+fn unique(schema: &Schema) -> SchemaRef {
+    let name = ("set".to_owned(), BlobId::unique().to_string());
+    Arc::new(schema.clone().with_metadata([name].into()))
 }

@@ -24,6 +24,7 @@ fn figures(rows: u64) -> Figures {
         stable_row_ids: false,
         max_key_map_bytes: 4 * GIB,
         column_cache_bytes: GIB,
+        ..Figures::default()
     }
 }
 
@@ -109,6 +110,18 @@ fn keys_are_mapped_unless_an_index_is_far_cheaper_or_the_map_too_large() {
     for (figures, keys, expected) in cases {
         assert_eq!(shown(&question(&column(), &figures, &[NAME], keys)), expected);
     }
+}
+
+#[test]
+fn keys_are_collected_for_stores_that_are_much_larger() {
+    let (key, figures) = (column(), figures(20_000_000));
+    let shown = |keys, has_key_set| {
+        shown(&Question { has_key_set, ..question(&key, &figures, &[NAME], Some(keys)) })
+    };
+    let few = "1000 keys of 20000000 rows, 20 B a row";
+    assert_eq!(shown(1_000, true), format!("scan+take: {few}, keys collected first"));
+    assert_eq!(shown(1_000, false), format!("map+take: {few}"));
+    assert!(shown(2_500_001, true).starts_with("map+"));
 }
 
 #[test]

@@ -4,13 +4,16 @@ use std::cell::RefCell;
 
 use datafusion::{
     physical_expr::{LexOrdering, PhysicalSortExpr},
-    physical_plan::{expressions::Column, limit::GlobalLimitExec},
+    physical_plan::{
+        empty::EmptyExec, expressions::Column, limit::GlobalLimitExec, sorts::sort::SortExec,
+        union::UnionExec,
+    },
 };
 
 use super::*;
 use crate::{
     Chain,
-    samples::{frame, keys, lookup, scan},
+    samples::{frame, keys, lookup, scan, scanning},
 };
 
 const GRAIN: Grain = Grain { rows: 10, row_slices: 8, answer_bytes: 250, answer_slices: 5 };
@@ -104,4 +107,18 @@ fn parts_that_the_coordinator_puts_together_follow_each_other() {
 #[test]
 fn what_reads_nothing_and_looks_nothing_up_needs_no_worker() {
     check(Arc::new(EmptyExec::new(keys())), "EmptyExec", &[]);
+}
+
+#[test]
+fn keys_are_collected_before_a_fragment_unless_only_some_rows_are_wanted() {
+    let lookup = || scanning(scan(3), Arc::new(Column::new("id", 0)));
+    let fragment = "Ordered KvLookupExec(InputScanExec) slices=3";
+    let collected = "Ordered AggregateExec(ProjectionExec(InputScanExec)) slices=3";
+    check(lookup(), "EmptyExec", &[collected, fragment]);
+    check(limited(lookup()), "GlobalLimitExec(EmptyExec)", &[fragment]);
+    // Of sorted rows the first ones are known when all are there.
+    let sort = SortExec::new(by_id(), lookup()).with_preserve_partitioning(true);
+    let merge = SortPreservingMergeExec::new(by_id(), Arc::new(sort)).with_fetch(Some(2));
+    let runs = "Runs SortExec(KvLookupExec(InputScanExec)) slices=3";
+    check(Arc::new(merge), "SortPreservingMergeExec(EmptyExec)", &[collected, runs]);
 }

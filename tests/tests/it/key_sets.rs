@@ -123,7 +123,7 @@ async fn check(session: &Session, sql: &str, expected: &[String]) -> Result<JobS
 
 /// Whether a job's plan collects keys.
 fn collects(job: &JobSummary) -> bool {
-    job.plan.contains("mode=Final, gby=[key@0 as key]")
+    job.plan.contains("mode=Partial, gby=[key@0 as key]")
 }
 
 /// Checks that a job collected its keys, and that no worker read more keys of a store than these.

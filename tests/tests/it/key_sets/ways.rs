@@ -73,7 +73,7 @@ async fn explain_shows_that_keys_are_scanned_and_how_many_were_read() -> Result<
     assert!(plan.contains(", key path forced"), "{plan}");
     let plan = session.explain(session.sql(SQL).await?, true).await?;
     assert!(plan.contains(" by id@0 via scan+"), "{plan}");
-    assert!(plan.contains("AggregateExec: mode=Final, gby=[key@0 as key]"), "{plan}");
+    assert!(plan.contains("AggregateExec: mode=Partial, gby=[key@0 as key]"), "{plan}");
     assert_eq!(plan.matches(&format!("keys_scanned={STORED}")).count(), 1, "{plan}");
     Ok(())
 }
@@ -122,15 +122,20 @@ async fn write_many(uri: &str) -> Result<()> {
     Ok(())
 }
 
+async fn open_many(settings: EmbeddedSettings, uri: &str) -> Result<Session> {
+    let session = Session::embedded_with(settings).await?;
+    let options = LanceOptions::new(uri).key("id").on_duplicate_key(OnDuplicateKey::First);
+    session.attach(load_kv("by_id", options)?, None).await?;
+    register_ids(&session)?;
+    Ok(session)
+}
+
 #[tokio::test]
 async fn keys_are_collected_where_a_store_is_much_larger_than_a_job() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let uri = store_in(&dir);
     write_many(&uri).await?;
-    let session = Session::embedded_with(settings()).await?;
-    let options = LanceOptions::new(uri.as_str()).key("id").on_duplicate_key(OnDuplicateKey::First);
-    session.attach(load_kv("by_id", options)?, None).await?;
-    register_ids(&session)?;
+    let session = open_many(settings(), &uri).await?;
     let rows = FILE_ROWS * FRAGMENTS as i64;
     let plan = session.explain(session.sql(SQL).await?, false).await?;
     assert!(plan.contains(&format!(" via scan+take ({ROWS} keys of {rows} rows, ")), "{plan}");
@@ -138,5 +143,12 @@ async fn keys_are_collected_where_a_store_is_much_larger_than_a_job() -> Result<
     let job = check(&session, SQL, &all_asked()).await?;
     assert!(collects(&job), "{}", job.plan);
     assert_eq!(keys_scanned(&job, "by_id")?, rows as u64);
+
+    // Where a map would stay, one is made.
+    let mut settings = settings();
+    settings.worker.store.key_maps_dir = Some(dir.path().join("maps"));
+    let session = open_many(settings, &uri).await?;
+    let plan = session.explain(session.sql(SQL).await?, false).await?;
+    assert!(plan.contains(&format!(" via map+take ({ROWS} keys of {rows} rows, ")), "{plan}");
     Ok(())
 }

@@ -6,6 +6,7 @@
 //! such columns, the ends of a few files say how they share. Compressed, they may be fewer than in
 //! memory. Of blobs, which may be in other files, a few descriptions are read once.
 
+mod mapped;
 mod weights;
 
 use std::{
@@ -27,7 +28,7 @@ use lance::{
     table::format::{DataFile, Fragment, IndexMetadata},
 };
 
-use self::weights::Weights;
+use self::{mapped::mapped, weights::Weights};
 use super::{
     column::fixed_width,
     error::from_lance,
@@ -43,16 +44,17 @@ const UNKNOWN_VALUE_BYTES: u64 = 32;
 /// compressed leave too few.
 const LEAST_VALUE_BYTES: u64 = 8;
 
-/// The figures of the snapshot, with values by the columns of the schema.
+/// The figures of the snapshot at a URI, with values by the columns of the schema.
 ///
 /// # Errors
 /// `store` if the manifest's list of indices cannot be read.
 pub(super) async fn figures(
     dataset: Dataset,
+    uri: &str,
     schema: &SchemaRef,
     caches: &Arc<Caches>,
 ) -> Result<Figures> {
-    let (schema, caches) = (schema.clone(), caches.clone());
+    let (schema, caches, uri) = (schema.clone(), caches.clone(), uri.to_owned());
     let bounds = (caches.maps.most().max(caches.folder_bytes()), caches.blocks.most());
     tasks::run(async move {
         let value_bytes = async { Ok(value_bytes(&dataset, &schema, &caches).await) };
@@ -66,6 +68,8 @@ pub(super) async fn figures(
             stable_row_ids: dataset.manifest.uses_stable_row_ids(),
             max_key_map_bytes: bounds.0,
             column_cache_bytes: bounds.1,
+            maps_stay: caches.folder_bytes() > 0,
+            mapped: mapped(&dataset, &uri, &caches),
         };
         Ok(figures)
     })
@@ -299,6 +303,8 @@ mod tests {
             stable_row_ids: false,
             max_key_map_bytes: settings.max_key_map_bytes,
             column_cache_bytes: settings.column_cache_bytes,
+            maps_stay: false,
+            mapped: BTreeSet::new(),
         };
         assert_eq!(described(&uri).await, expected);
     }

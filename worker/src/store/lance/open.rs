@@ -70,7 +70,7 @@ impl LanceEnv<'_> {
         let primary_key = primary_key(&dataset);
         let watch = self.watch(spec);
         let doing = || format!("the Lance dataset at {}: reading its figures", redact(&spec.uri));
-        let figures = watch.read(figures(dataset, &schema, self.caches));
+        let figures = watch.read(figures(dataset, &spec.uri, &schema, self.caches));
         let figures = watch.bounded(doing, figures).await;
         let figures =
             figures.map_err(|error| self.scrub(spec).map_or_else(|e| e, |s| s.clean(error)))?;

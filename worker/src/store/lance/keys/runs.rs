@@ -9,7 +9,7 @@ mod view;
 
 use std::{
     cmp::Reverse,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
@@ -50,6 +50,24 @@ impl Runs {
     pub(super) fn learn(&self, key: &KeyName, stored: &[Arc<Run>]) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.entry(key.clone()).or_default().extend(stored.iter().map(Arc::downgrade));
+    }
+
+    /// The keys of a dataset that have runs, by their columns, and the files whose keys are in maps
+    /// that are kept.
+    pub(in crate::store::lance) fn kept(
+        &self,
+        dataset: &str,
+        is_kept: impl Fn(u64) -> bool,
+    ) -> Vec<(Arc<str>, HashSet<Arc<str>>)> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = |runs: &[Weak<Run>]| {
+            let runs = runs.iter().filter_map(Weak::upgrade).filter(|run| is_kept(run.id));
+            let mut files = HashSet::new();
+            runs.for_each(|run| files.extend(run.names().iter().map(|name| name.file.clone())));
+            files
+        };
+        let of_dataset = known.iter().filter(|(key, _)| key.dataset.as_ref() == dataset);
+        of_dataset.map(|(key, runs)| (key.columns.clone(), files(runs))).collect()
     }
 
     /// Runs that hold each fragment of a snapshot once, in storage order of their first ones. Those
