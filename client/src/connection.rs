@@ -7,10 +7,10 @@ use std::{
 
 use keyloom_common::{
     BlobId, Error, ErrorCode, JobId, Result,
-    input::{Fingerprint, InputAnswer, InputSpec},
+    input::{Fingerprint, InputInspection, InputSpec},
     report::WorkerStatus,
     rpc::{
-        Chunk, ClientApiClient, Limits, Next, Submission, call, connection_failed, not_answered,
+        Chunk, ClientApiClient, Limits, Next, Submission, connection_failed, in_time, not_answered,
     },
     store::{StoreDescription, StoreSpec},
 };
@@ -128,12 +128,12 @@ impl Connection {
         content: &Chunk,
     ) -> Result<()> {
         let timeout = self.limits.call_timeout();
-        if call(timeout, |context| client.has_blob(context, id)).await? {
+        if in_time(timeout, |context| client.has_blob(context, id)).await? {
             return Ok(());
         }
         let Chunk::Stream(body) = content else {
             let rows = content.clone();
-            return call(timeout, |context| client.put_blob(context, id, 0, 0, rows)).await;
+            return in_time(timeout, |context| client.put_blob(context, id, 0, 0, rows)).await;
         };
         let bytes = body.bytes();
         let total = bytes.len() as u64;
@@ -145,7 +145,7 @@ impl Connection {
         loop {
             let offset = total - rest.len() as u64;
             let part = rest.split_to(part_bytes.min(rest.len()));
-            call(timeout, |context| client.put_blob(context, id, offset, total, part.into()))
+            in_time(timeout, |context| client.put_blob(context, id, offset, total, part.into()))
                 .await?;
             if rest.is_empty() {
                 return Ok(());
@@ -157,7 +157,7 @@ impl Connection {
         let timeout = self.question_timeout();
         self.ask(|client| {
             let spec = spec.clone();
-            async move { call(timeout, |context| client.describe_store(context, spec)).await }
+            async move { in_time(timeout, |context| client.describe_store(context, spec)).await }
         })
         .await
     }
@@ -166,12 +166,12 @@ impl Connection {
         &self,
         spec: InputSpec,
         known: Option<Fingerprint>,
-    ) -> Result<InputAnswer> {
+    ) -> Result<InputInspection> {
         let timeout = self.question_timeout();
         self.ask(|client| {
             let spec = spec.clone();
             async move {
-                call(timeout, |context| client.describe_input(context, spec, known)).await
+                in_time(timeout, |context| client.describe_input(context, spec, known)).await
             }
         })
         .await
@@ -186,7 +186,7 @@ impl Connection {
         let timeout = self.limits.call_timeout();
         self.ask(|client| {
             let job = job.clone();
-            async move { call(timeout, |context| client.submit(context, job)).await }
+            async move { in_time(timeout, |context| client.submit(context, job)).await }
         })
         .await
     }
@@ -194,7 +194,7 @@ impl Connection {
     pub(crate) async fn next(&self, job: JobId, sequence: u64) -> Result<Next> {
         let timeout = self.limits.call_timeout();
         self.ask(|client| async move {
-            call(timeout, |context| client.next(context, job, sequence)).await
+            in_time(timeout, |context| client.next(context, job, sequence)).await
         })
         .await
     }
@@ -202,19 +202,23 @@ impl Connection {
     /// Says that a job's client is there.
     pub(crate) async fn renew(&self, job: JobId) -> Result<()> {
         let timeout = self.limits.call_timeout();
-        self.ask(|client| async move { call(timeout, |context| client.renew(context, job)).await })
-            .await
+        self.ask(
+            |client| async move { in_time(timeout, |context| client.renew(context, job)).await },
+        )
+        .await
     }
 
     pub(crate) async fn cancel(&self, job: JobId) -> Result<()> {
         let timeout = self.limits.call_timeout();
-        self.ask(|client| async move { call(timeout, |context| client.cancel(context, job)).await })
-            .await
+        self.ask(
+            |client| async move { in_time(timeout, |context| client.cancel(context, job)).await },
+        )
+        .await
     }
 
     pub(crate) async fn workers(&self) -> Result<Vec<WorkerStatus>> {
         let timeout = self.limits.call_timeout();
-        self.ask(|client| async move { call(timeout, |context| client.workers(context)).await })
+        self.ask(|client| async move { in_time(timeout, |context| client.workers(context)).await })
             .await
     }
 }

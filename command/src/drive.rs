@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::RecordBatch;
-use keyloom_client::{Job, query::Event, report::JobSummary};
+use keyloom_client::{Job, query::JobUpdate, report::JobSummary};
 
 use crate::{error::Failure, watch::Watch};
 
@@ -43,14 +43,14 @@ async fn take_all(
 ) -> Result<(), Failure> {
     watch.progress(job.status(), 0);
     loop {
-        match job.next_event().await.map_err(Failure::running)? {
-            Event::Batch(batch) => {
+        match job.next_update().await.map_err(Failure::running)? {
+            JobUpdate::Batch(batch) => {
                 take(batch)?;
                 watch.progress(job.status(), job.rows());
             }
-            Event::Pending(status) if status.workers == 0 => watch.no_workers(),
-            Event::Pending(status) => watch.progress(status, job.rows()),
-            Event::Done => return Ok(()),
+            JobUpdate::Pending(status) if status.workers == 0 => watch.no_workers(),
+            JobUpdate::Pending(status) => watch.progress(status, job.rows()),
+            JobUpdate::Done => return Ok(()),
         }
     }
 }

@@ -20,12 +20,12 @@ struct JobFile {
     inputs: BTreeMap<String, Input>,
     #[serde(default)]
     stores: BTreeMap<String, Spanned<Table>>,
-    job: Job,
+    job: JobSection,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Job {
+struct JobSection {
     current_store: Option<String>,
     sql: String,
     output: Option<OutputFile>,

@@ -7,7 +7,7 @@ use datafusion::arrow::{array::RecordBatch, datatypes::SchemaRef};
 use crate::{
     cli::{RowForm, Show},
     error::Failure,
-    output::{Columns, Destination, Lines, Output, OutputFile},
+    output::{Columns, Destination, Lines, OutputFile, OutputWriter},
     table::Table,
     text,
     watch::Watch,
@@ -94,7 +94,7 @@ fn printed(lines: Lines, schema: &SchemaRef) -> Result<Sink, Failure> {
 
 /// What takes the rows.
 pub(crate) enum Sink {
-    File(Box<Output>),
+    File(Box<OutputWriter>),
     Table(Table),
     /// Printed as they come.
     Lines {

@@ -12,7 +12,7 @@ use arrow::{
     datatypes::SchemaRef,
     error::ArrowError,
 };
-use keyloom_client::{query::Event, report::JobStatus};
+use keyloom_client::{query::JobUpdate, report::JobStatus};
 use keyloom_common::Error;
 use pyo3::{
     exceptions::PyKeyboardInterrupt,
@@ -138,11 +138,11 @@ async fn collect_a_while(
 ) -> Result<bool, Error> {
     let since = Instant::now();
     loop {
-        match job.next_event().await? {
-            Event::Done => return Ok(true),
-            Event::Batch(batch) => batches.push(batch),
-            Event::Pending(_) if telling => return Ok(false),
-            Event::Pending(_) => {}
+        match job.next_update().await? {
+            JobUpdate::Done => return Ok(true),
+            JobUpdate::Batch(batch) => batches.push(batch),
+            JobUpdate::Pending(_) if telling => return Ok(false),
+            JobUpdate::Pending(_) => {}
         }
         if telling && since.elapsed() >= TELL {
             return Ok(false);

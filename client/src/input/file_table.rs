@@ -19,7 +19,7 @@ use datafusion::{
 };
 use keyloom_common::{
     Error,
-    input::{InputAnswer, InputDescription, InputSpec},
+    input::{InputDescription, InputInspection, InputSpec},
     plan::{InputScanExec, ScanTable},
 };
 
@@ -38,8 +38,8 @@ pub(super) struct FileTable {
 impl FileTable {
     /// Looks at the files.
     pub(super) async fn open(spec: InputSpec, link: &Arc<Link>) -> keyloom_common::Result<Self> {
-        let answer = link.connection.describe_input(spec.clone(), None).await?;
-        let InputAnswer::Described(description) = answer else {
+        let inspection = link.connection.describe_input(spec.clone(), None).await?;
+        let InputInspection::Described(description) = inspection else {
             return Err(Error::internal("an input was compared with nothing"));
         };
         let schema = scan_table(&description).schema();
@@ -52,8 +52,8 @@ impl FileTable {
         let known = Arc::clone(&self.described.lock().unwrap_or_else(PoisonError::into_inner));
         let asked = self.link.connection.describe_input(self.spec.clone(), Some(known.fingerprint));
         let description = match asked.await? {
-            InputAnswer::Unchanged => return Ok(known),
-            InputAnswer::Described(description) => Arc::from(description),
+            InputInspection::Unchanged => return Ok(known),
+            InputInspection::Described(description) => Arc::from(description),
         };
         if scan_table(&description).schema() != self.schema {
             return Err(Error::invalid(format!(

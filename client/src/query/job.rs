@@ -47,9 +47,9 @@ pub struct Job {
 /// How often a job's client says that it is there, whatever it does with the rows meanwhile.
 const RENEW: Duration = Duration::from_secs(1);
 
-/// What a job is doing when its next rows are not there yet.
+/// What a job tells whoever waits for its rows.
 #[derive(Debug)]
-pub enum Event {
+pub enum JobUpdate {
     /// Rows.
     Batch(RecordBatch),
     /// Still working, or waiting for workers.
@@ -63,7 +63,7 @@ impl Job {
         check_depth(query.logical_plan())?;
         let plan = query.create_physical_plan().await?;
         match plan.downcast_ref::<SubmitExec>() {
-            Some(submit) if submit.answers_rows() => submit.start(discard).await,
+            Some(submit) if submit.returns_rows() => submit.start(discard).await,
             _ => Err(Error::invalid("this statement explains or writes; it is no job of its own")),
         }
     }
@@ -141,10 +141,10 @@ impl Job {
     /// Why the job failed.
     pub async fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
         loop {
-            match self.next_event().await? {
-                Event::Batch(batch) => return Ok(Some(batch)),
-                Event::Pending(_) => {}
-                Event::Done => return Ok(None),
+            match self.next_update().await? {
+                JobUpdate::Batch(batch) => return Ok(Some(batch)),
+                JobUpdate::Pending(_) => {}
+                JobUpdate::Done => return Ok(None),
             }
         }
     }
@@ -153,14 +153,14 @@ impl Job {
     ///
     /// # Errors
     /// Why the job failed.
-    pub async fn next_event(&mut self) -> Result<Event> {
+    pub async fn next_update(&mut self) -> Result<JobUpdate> {
         loop {
             if let Some(batch) = self.batches.pop_front() {
                 self.rows += batch.num_rows() as u64;
-                return Ok(Event::Batch(batch));
+                return Ok(JobUpdate::Batch(batch));
             }
             if self.summary.is_some() {
-                return Ok(Event::Done);
+                return Ok(JobUpdate::Done);
             }
             match self.link.connection.next(self.id, self.sequence).await? {
                 Next::Chunk { stream, chunk } => {
@@ -177,7 +177,7 @@ impl Job {
                 }
                 Next::Pending(status) => {
                     self.status = status;
-                    return Ok(Event::Pending(status));
+                    return Ok(JobUpdate::Pending(status));
                 }
                 Next::Done(summary) => {
                     self.summary = Some(summary);

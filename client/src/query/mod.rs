@@ -27,7 +27,7 @@ use planner::JobPlanner;
 use sealed::SealDeep;
 
 pub(crate) use depth::check as check_depth;
-pub use job::{Event, Job};
+pub use job::{Job, JobUpdate};
 pub(crate) use sealed::seal;
 pub(crate) use submit::SubmitExec;
 

@@ -17,7 +17,7 @@ use keyloom_common::stack::Deep;
 use super::{
     check_depth,
     sealed::open,
-    submit::{Answer, SubmitExec},
+    submit::{ResultKind, SubmitExec},
 };
 use crate::link::Link;
 
@@ -43,10 +43,12 @@ impl JobPlanner {
         }
         let link = Arc::clone(&self.link);
         Ok(Arc::new(match plan.downcast_ref::<AnalyzeExec>() {
-            Some(analyze) => {
-                SubmitExec::new(Arc::clone(analyze.input()), link, Answer::Analysis(plan.schema()))
-            }
-            None => SubmitExec::new(plan, link, Answer::Rows),
+            Some(analyze) => SubmitExec::new(
+                Arc::clone(analyze.input()),
+                link,
+                ResultKind::Analysis(plan.schema()),
+            ),
+            None => SubmitExec::new(plan, link, ResultKind::Rows),
         }))
     }
 }

@@ -23,9 +23,9 @@ use keyloom_common::stack::Deep;
 use super::Job;
 use crate::link::Link;
 
-/// What a submitted plan is to answer.
+/// What the result of a submitted plan is.
 #[derive(Clone, Debug)]
-pub(crate) enum Answer {
+pub(crate) enum ResultKind {
     /// Its rows.
     Rows,
     /// How it ran, in the columns of `EXPLAIN ANALYZE`.
@@ -37,15 +37,15 @@ pub(crate) enum Answer {
 pub(crate) struct SubmitExec {
     plan: Arc<dyn ExecutionPlan>,
     link: Arc<Link>,
-    answer: Answer,
+    result: ResultKind,
     properties: Arc<PlanProperties>,
 }
 
 impl SubmitExec {
-    pub(crate) fn new(plan: Arc<dyn ExecutionPlan>, link: Arc<Link>, answer: Answer) -> Self {
-        let schema = match &answer {
-            Answer::Rows => plan.schema(),
-            Answer::Analysis(schema) => Arc::clone(schema),
+    pub(crate) fn new(plan: Arc<dyn ExecutionPlan>, link: Arc<Link>, result: ResultKind) -> Self {
+        let schema = match &result {
+            ResultKind::Rows => plan.schema(),
+            ResultKind::Analysis(schema) => Arc::clone(schema),
         };
         let properties = Arc::new(PlanProperties::new(
             EquivalenceProperties::new(schema),
@@ -53,7 +53,7 @@ impl SubmitExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         ));
-        Self { plan, link, answer, properties }
+        Self { plan, link, result, properties }
     }
 
     pub(crate) fn plan(&self) -> &Arc<dyn ExecutionPlan> {
@@ -64,8 +64,8 @@ impl SubmitExec {
         Deep::new(Job::start(Arc::clone(&self.link), Arc::clone(&self.plan), discard)).await
     }
 
-    pub(crate) fn answers_rows(&self) -> bool {
-        matches!(self.answer, Answer::Rows)
+    pub(crate) fn returns_rows(&self) -> bool {
+        matches!(self.result, ResultKind::Rows)
     }
 }
 
@@ -98,8 +98,8 @@ impl ExecutionPlan for SubmitExec {
 
     fn execute(&self, _: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let submit = self.clone();
-        let batches: SendableRecordBatchStream = match &self.answer {
-            Answer::Rows => {
+        let batches: SendableRecordBatchStream = match &self.result {
+            ResultKind::Rows => {
                 let rows = async move {
                     let job = submit.start(false).await.map_err(DataFusionError::from)?;
                     Ok::<_, DataFusionError>(job.into_stream().map_err(DataFusionError::from))
@@ -107,7 +107,7 @@ impl ExecutionPlan for SubmitExec {
                 let rows = stream::once(rows).try_flatten();
                 Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows))
             }
-            Answer::Analysis(schema) => {
+            ResultKind::Analysis(schema) => {
                 let schema = Arc::clone(schema);
                 let analysis = async move {
                     let summary = submit.start(true).await?.finish().await?;

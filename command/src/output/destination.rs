@@ -10,7 +10,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use keyloom_client::Format;
 use keyloom_common::input::{is_compressed, is_tab_separated};
 
-use super::{Columns, Lines, Output, OutputFile, abandoned, file::FileFormat};
+use super::{Columns, Lines, OutputFile, OutputWriter, abandoned, file::FileFormat};
 use crate::error::Failure;
 
 /// Where rows are to go, as far as can be told before their columns are known.
@@ -75,7 +75,7 @@ impl Destination {
     }
 
     /// Begins the file, unless its format cannot hold the columns.
-    pub(crate) fn create(self, schema: &SchemaRef) -> Result<Output, Failure> {
+    pub(crate) fn create(self, schema: &SchemaRef) -> Result<OutputWriter, Failure> {
         let columns = Columns::try_new(schema, self.format.rule())?;
         let mistake = |error: &dyn std::fmt::Display| {
             Failure::mistake(format!("output {}: {error}", self.path.display()))
@@ -90,7 +90,7 @@ impl Destination {
             .map_err(|error| mistake(&error))?;
         // Where files cannot be locked, those of writers that are killed may stay.
         let _ = file.as_file().lock();
-        Output::begin(self.path.clone(), file, self.format, columns)
+        OutputWriter::begin(self.path.clone(), file, self.format, columns)
             .map_err(|error| mistake(&error))
     }
 }

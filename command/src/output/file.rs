@@ -51,14 +51,14 @@ impl FileFormat {
 }
 
 /// A file that is being written. Dropping it leaves nothing behind.
-pub(crate) struct Output {
+pub(crate) struct OutputWriter {
     path: PathBuf,
     file: NamedTempFile,
     columns: Columns,
     writer: Writer,
 }
 
-impl Output {
+impl OutputWriter {
     /// Begins a file that is to have the path in the end.
     pub(super) fn begin(
         path: PathBuf,

@@ -19,6 +19,6 @@ mod tests;
 
 pub(crate) use columns::Columns;
 pub(crate) use destination::Destination;
-pub(crate) use file::Output;
+pub(crate) use file::OutputWriter;
 pub(crate) use lines::Lines;
 pub(crate) use request::OutputFile;

@@ -32,7 +32,7 @@ pub(crate) use lazy::{as_function, as_lazy};
 /// The name of [`Conditional::Choose`], which no user can have given.
 pub const CHOOSE: &str = "choose#";
 
-/// A conditional, by what it makes of its arguments. Those that it may answer have one type.
+/// A conditional, by what it makes of its arguments. Those that it may give have one type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Conditional {
     /// `coalesce(a, b, …)`: the first that is not null.
@@ -41,10 +41,10 @@ pub enum Conditional {
     Nvl2,
     /// `CASE WHEN a THEN b … ELSE z END`, as `case(a, b, …, z)`.
     Case {
-        /// Whether the answer may be null.
+        /// Whether the result may be null.
         nullable: bool,
     },
-    /// `CASE … THEN a … ELSE z END`, as `choose#(CASE … THEN 0 … ELSE n END, a, …, z)`: the answer
+    /// `CASE … THEN a … ELSE z END`, as `choose#(CASE … THEN 0 … ELSE n END, a, …, z)`: the result
     /// at the place that comes first, which is a CASE of numbers. It is coerced as a CASE is.
     Choose,
 }
@@ -100,22 +100,22 @@ impl Conditional {
         }
     }
 
-    /// Those of the arguments that it may answer.
-    fn answers<T>(self, args: &[T]) -> Vec<&T> {
-        let is_answer = |place: usize| match self {
+    /// Those of the arguments that it may give.
+    fn results<T>(self, args: &[T]) -> Vec<&T> {
+        let is_result = |place: usize| match self {
             Self::Coalesce => true,
             Self::Nvl2 | Self::Choose => place > 0,
             Self::Case { .. } => place % 2 == 1 || place + 1 == args.len(),
         };
         let args = args.iter().enumerate();
-        args.filter(|(place, _)| is_answer(*place)).map(|(_, arg)| arg).collect()
+        args.filter(|(place, _)| is_result(*place)).map(|(_, arg)| arg).collect()
     }
 
     fn is_nullable(self, args: &[FieldRef]) -> bool {
         match self {
             Self::Coalesce => args.iter().all(|arg| arg.is_nullable()),
             Self::Nvl2 | Self::Choose => {
-                self.answers(args).into_iter().any(|arg| arg.is_nullable())
+                self.results(args).into_iter().any(|arg| arg.is_nullable())
             }
             Self::Case { nullable } => nullable,
         }
@@ -165,11 +165,11 @@ impl ScalarUDFImpl for ConditionalFunction {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        let answers = self.conditional.answers(args.arg_fields);
+        let results = self.conditional.results(args.arg_fields);
         if self.conditional == Conditional::Choose {
-            choice::check(&answers)?;
+            choice::check(&results)?;
         }
-        let types = || answers.iter().map(|field| field.data_type());
+        let types = || results.iter().map(|field| field.data_type());
         let known = types().find(|data_type| !data_type.is_null()).or_else(|| types().next());
         let data_type = known.cloned().unwrap_or(DataType::Null);
         let nullable = self.conditional.is_nullable(args.arg_fields);

@@ -10,9 +10,9 @@ use crate::ipc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fingerprint(pub [u8; 32]);
 
-/// The answer to a look at an input.
+/// What became of a look at an input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum InputAnswer {
+pub enum InputInspection {
     /// The files are those of the fingerprint that was given.
     Unchanged,
     /// What there is now.

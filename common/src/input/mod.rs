@@ -7,7 +7,7 @@ mod type_name;
 mod union;
 mod widen;
 
-pub use description::{Fingerprint, InputAnswer, InputDescription, InputFile, Piece};
+pub use description::{Fingerprint, InputDescription, InputFile, InputInspection, Piece};
 pub use format::{CsvOptions, Format, Layout, is_compressed, is_tab_separated};
 pub use spec::{InputSpec, JsonLayout, Location};
 pub use type_name::parse_type;

@@ -6,7 +6,7 @@ use super::{Body, Chunk};
 use crate::{
     BlobId, JobId,
     error::Result,
-    input::{Fingerprint, InputAnswer, InputSpec},
+    input::{Fingerprint, InputInspection, InputSpec},
     report::{JobStatus, JobSummary, WorkerStatus},
     store::{StoreDescription, StoreSpec},
 };
@@ -24,7 +24,8 @@ pub trait ClientApi {
     async fn describe_store(spec: StoreSpec) -> Result<StoreDescription>;
 
     /// Looks at files on a worker to learn their columns, unless they are those that are known.
-    async fn describe_input(spec: InputSpec, known: Option<Fingerprint>) -> Result<InputAnswer>;
+    async fn describe_input(spec: InputSpec, known: Option<Fingerprint>)
+    -> Result<InputInspection>;
 
     /// Starts a job. Submitting the same job again changes nothing.
     async fn submit(job: Submission) -> Result<()>;

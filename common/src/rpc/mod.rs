@@ -6,9 +6,9 @@
 
 pub mod bincode;
 mod body;
-mod call;
 mod chunk;
 mod client_api;
+mod deadline;
 mod frame;
 pub mod handshake;
 mod limits;
@@ -18,15 +18,15 @@ mod validate;
 mod worker_api;
 
 pub use body::Body;
-pub use call::{call, connection_failed, guarded, not_answered};
 pub use chunk::{Chunk, ChunkWriter, under};
 pub use client_api::{
     ClientApi, ClientApiClient, ClientApiRequest, ClientApiResponse, Next, Submission,
 };
+pub use deadline::{connection_failed, guarded, in_time, not_answered};
 pub use limits::Limits;
 pub use room::ReceiveRoom;
 pub use transport::{Transport, connect, framed, parse_address};
 pub use worker_api::{
-    Assignment, BlobPart, Order, TaskOutput, Work, WorkerApi, WorkerApiClient, WorkerApiRequest,
+    Assignment, BlobPart, Order, TaskReport, Work, WorkerApi, WorkerApiClient, WorkerApiRequest,
     WorkerApiResponse, WorkerInfo,
 };

@@ -7,7 +7,7 @@ use super::{Body, Chunk};
 use crate::{
     AttemptId, BlobId, WorkerId,
     error::Result,
-    input::{Fingerprint, InputAnswer, InputSpec},
+    input::{Fingerprint, InputInspection, InputSpec},
     report::PlanMetrics,
     store::{StoreDescription, StoreSpec},
 };
@@ -43,7 +43,7 @@ pub trait WorkerApi {
     async fn finish(
         worker: WorkerId,
         attempt: AttemptId,
-        outcome: Result<TaskOutput>,
+        outcome: Result<TaskReport>,
     ) -> Result<()>;
 
     /// Reads a blob from an offset.
@@ -99,9 +99,9 @@ pub enum Work {
     DescribeInput(InputSpec, Option<Fingerprint>),
 }
 
-/// What an attempt that succeeded has done.
+/// What an attempt that succeeded reports.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum TaskOutput {
+pub enum TaskReport {
     /// It handed in this many chunks and rows.
     Rows {
         /// Chunks handed in; the coordinator checks that all arrived.
@@ -114,7 +114,7 @@ pub enum TaskOutput {
     /// The store's description.
     Store(StoreDescription),
     /// The input's description.
-    Input(InputAnswer),
+    Input(InputInspection),
 }
 
 /// A part of a blob.

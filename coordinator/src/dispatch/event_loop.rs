@@ -9,12 +9,12 @@ use std::{
 use keyloom_common::{
     AttemptId, Error, Result, StageId, WorkerId,
     report::WorkerStatus,
-    rpc::{Assignment, Order, TaskOutput, Work},
+    rpc::{Assignment, Order, TaskReport, Work},
 };
 use tokio::sync::mpsc;
 
 use super::{
-    Command, Finished, StageEvent,
+    Command, Finished, StageUpdate,
     outputs::{Outputs, drop_apart},
     workers::Workers,
 };
@@ -33,7 +33,7 @@ pub(super) struct EventLoop {
     state: State,
     clock: Clock,
     workers: Arc<Workers>,
-    stages: HashMap<StageId, Stage>,
+    stages: HashMap<StageId, StageEntry>,
     /// Outputs that workers say are complete, until the scheduler has decided about them.
     finished: HashMap<AttemptId, Finished>,
     outputs: Arc<Outputs>,
@@ -71,8 +71,9 @@ impl Clock {
     }
 }
 
-struct Stage {
-    events: mpsc::UnboundedSender<StageEvent>,
+/// What the loop keeps of a stage: who reads it, and the work of its tasks.
+struct StageEntry {
+    updates: mpsc::UnboundedSender<StageUpdate>,
     work: HashMap<u32, Work>,
 }
 
@@ -128,8 +129,8 @@ impl EventLoop {
                 tracing::info!(worker = %info.name, slots = info.slots, "worker registered");
                 self.event(Event::WorkerJoined { worker: info.id, slots: info.slots });
             }
-            Command::Open(stage, kind, stores, events) => {
-                self.stages.insert(stage, Stage { events, work: HashMap::new() });
+            Command::Open(stage, kind, stores, updates) => {
+                self.stages.insert(stage, StageEntry { updates, work: HashMap::new() });
                 self.event(Event::StageOpened { stage, kind, stores });
             }
             Command::Add(task, work) => {
@@ -144,8 +145,8 @@ impl EventLoop {
         }
     }
 
-    fn finish(&mut self, worker: WorkerId, attempt: AttemptId, outcome: Result<TaskOutput>) {
-        let outcome = outcome.and_then(|output| self.complete(worker, attempt, output));
+    fn finish(&mut self, worker: WorkerId, attempt: AttemptId, outcome: Result<TaskReport>) {
+        let outcome = outcome.and_then(|report| self.complete(worker, attempt, report));
         self.event(match outcome {
             Err(_) if self.outputs.take_put_off(attempt) => Event::TaskPutOff { worker, attempt },
             Ok(()) => Event::TaskFinished { worker, attempt },
@@ -154,15 +155,15 @@ impl EventLoop {
     }
 
     /// Sets an attempt's output aside if all of it has arrived.
-    fn complete(&mut self, worker: WorkerId, attempt: AttemptId, output: TaskOutput) -> Result<()> {
+    fn complete(&mut self, worker: WorkerId, attempt: AttemptId, report: TaskReport) -> Result<()> {
         let chunks = self.outputs.take(worker, attempt)?;
-        if let TaskOutput::Rows { chunks: sent, .. } = &output
+        if let TaskReport::Rows { chunks: sent, .. } = &report
             && *sent as usize != chunks.len()
         {
             let arrived = chunks.len();
             return Err(Error::unavailable(format!("{arrived} of {sent} chunks arrived")));
         }
-        self.finished.insert(attempt, Finished { worker, output, chunks });
+        self.finished.insert(attempt, Finished { worker, report, chunks });
         Ok(())
     }
 
@@ -189,7 +190,7 @@ impl EventLoop {
             Action::StageFailed { stage, error } => {
                 tracing::warn!(%stage, %error, "stage failed");
                 if let Some(entry) = self.stages.get(&stage) {
-                    let _ = entry.events.send(StageEvent::Failed(error));
+                    let _ = entry.updates.send(StageUpdate::Failed(error));
                 }
                 self.forget(stage);
             }
@@ -221,9 +222,9 @@ impl EventLoop {
         let Some(finished) = self.finished.remove(&attempt) else { return };
         let Some(stage) = self.stages.get_mut(&attempt.task.stage) else { return };
         stage.work.remove(&attempt.task.index);
-        let event = StageEvent::Done { index: attempt.task.index, finished };
+        let update = StageUpdate::Done { index: attempt.task.index, finished };
         // A reader that is gone cancels its stage.
-        let _ = stage.events.send(event);
+        let _ = stage.updates.send(update);
     }
 
     fn forget(&mut self, stage: StageId) {

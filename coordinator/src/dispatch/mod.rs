@@ -15,7 +15,7 @@ use std::sync::Arc;
 use keyloom_common::{
     AttemptId, Error, Result, StageId, TaskId, WorkerId,
     report::WorkerStatus,
-    rpc::{Chunk, Order, TaskOutput, Work, WorkerInfo},
+    rpc::{Chunk, Order, TaskReport, Work, WorkerInfo},
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -48,18 +48,18 @@ pub(crate) struct StageHandle {
 
 /// What happens to a stage.
 #[derive(Debug)]
-pub(crate) enum StageEvent {
+pub(crate) enum StageUpdate {
     /// A task is done; this output counts.
     Done { index: u32, finished: Finished },
     /// The stage is lost.
     Failed(Error),
 }
 
-/// The output of a task.
+/// What a task reports, and its output.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) worker: WorkerId,
-    pub(crate) output: TaskOutput,
+    pub(crate) report: TaskReport,
     pub(crate) chunks: Spool,
 }
 
@@ -67,9 +67,9 @@ pub(crate) struct Finished {
 enum Command {
     Event(Event),
     Join(WorkerInfo),
-    Open(StageId, StageKind, Vec<StoreDigest>, mpsc::UnboundedSender<StageEvent>),
+    Open(StageId, StageKind, Vec<StoreDigest>, mpsc::UnboundedSender<StageUpdate>),
     Add(TaskId, Work),
-    Finish(WorkerId, AttemptId, Result<TaskOutput>),
+    Finish(WorkerId, AttemptId, Result<TaskReport>),
     Workers(oneshot::Sender<Vec<WorkerStatus>>),
 }
 
@@ -145,7 +145,7 @@ impl Dispatcher {
         self.outputs.push(worker, attempt, sequence, chunk).await
     }
 
-    pub(crate) fn finish(&self, worker: WorkerId, attempt: AttemptId, outcome: Result<TaskOutput>) {
+    pub(crate) fn finish(&self, worker: WorkerId, attempt: AttemptId, outcome: Result<TaskReport>) {
         self.send(Command::Finish(worker, attempt, outcome));
     }
 
@@ -156,9 +156,9 @@ impl Dispatcher {
         stage: StageId,
         kind: StageKind,
         stores: Vec<StoreDigest>,
-    ) -> (StageHandle, mpsc::UnboundedReceiver<StageEvent>) {
-        let (events, receiver) = mpsc::unbounded_channel();
-        self.send(Command::Open(stage, kind, stores, events));
+    ) -> (StageHandle, mpsc::UnboundedReceiver<StageUpdate>) {
+        let (updates, receiver) = mpsc::unbounded_channel();
+        self.send(Command::Open(stage, kind, stores, updates));
         let (commands, outputs) = (self.commands.clone(), Arc::clone(&self.outputs));
         (StageHandle { stage, commands, outputs }, receiver)
     }

@@ -11,7 +11,7 @@ use futures::{Stream, StreamExt, stream};
 use keyloom_common::{
     BlobId, Error, Result, TaskId, ipc,
     plan::{FramePartition, Slice, encode_plan},
-    rpc::{Chunk, TaskOutput, Work, guarded},
+    rpc::{Chunk, TaskReport, Work, guarded},
     size::batch_bytes,
 };
 use keyloom_planner::{Chain, Fragment, KeySet, Source};
@@ -23,7 +23,7 @@ use super::{
     stores::stores_of,
 };
 use crate::{
-    dispatch::{Finished, StageEvent, StageHandle},
+    dispatch::{Finished, StageHandle, StageUpdate},
     scheduler::StageKind,
 };
 
@@ -42,7 +42,7 @@ pub(crate) struct StageRun {
     stage: u32,
     nodes: Nodes,
     handle: StageHandle,
-    events: mpsc::UnboundedReceiver<StageEvent>,
+    updates: mpsc::UnboundedReceiver<StageUpdate>,
     /// Places for tasks that the coordinator feeds and that are not consumed.
     places: Arc<Semaphore>,
     feeder: AbortOnDropHandle<()>,
@@ -79,7 +79,7 @@ impl StageRun {
     ) -> Result<Self> {
         let context = JobContext::of(task_context)?;
         let Fragment { stage, plan, source, key_sets, .. } = fragment;
-        let (handle, events) =
+        let (handle, updates) =
             context.dispatcher.open_stage(context.stage(*stage), StageKind::Work, stores_of(plan)?);
         let places = Arc::new(Semaphore::new(context.settings.scheduler.max_tasks_ahead.max(1)));
         let (tx, fed) = mpsc::unbounded_channel();
@@ -106,7 +106,7 @@ impl StageRun {
             nodes: Nodes::of(fragment),
             context,
             handle,
-            events,
+            updates,
             places,
             feeder: AbortOnDropHandle::new(tokio::spawn(feeder.run(input))),
             fed,
@@ -172,15 +172,15 @@ impl StageRun {
                 }
                 Fed::All(total) => self.total = Some(total?),
             },
-            event = self.events.recv() => match event {
-                Some(StageEvent::Done { index, finished }) => {
-                    if let TaskOutput::Rows { rows, metrics, .. } = &finished.output {
+            update = self.updates.recv() => match update {
+                Some(StageUpdate::Done { index, finished }) => {
+                    if let TaskReport::Rows { rows, metrics, .. } = &finished.report {
                         let counted = (metrics, self.nodes.of_task(index));
                         self.context.task_done(self.stage, finished.worker, *rows, counted);
                     }
                     self.done.insert(index, finished);
                 }
-                Some(StageEvent::Failed(error)) => return Err(error),
+                Some(StageUpdate::Failed(error)) => return Err(error),
                 None => return Err(Error::cancelled("the coordinator is stopping")),
             },
         }

@@ -26,7 +26,7 @@ use crate::{
 
 /// A job that runs. Dropping it stops it.
 #[derive(Debug)]
-pub(super) struct Job {
+pub(super) struct RunningJob {
     context: Arc<JobContext>,
     reader: tokio::sync::Mutex<Reader>,
     asked: Mutex<Asked>,
@@ -49,7 +49,7 @@ struct Reader {
     last: Option<(u64, Waiting)>,
 }
 
-impl Job {
+impl RunningJob {
     /// Decodes a plan, and starts it when its turn comes. What the coordinator computes of it runs
     /// on `plans`, and ends when `stop` is cancelled.
     pub(super) fn start(

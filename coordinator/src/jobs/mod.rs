@@ -22,7 +22,7 @@ use futures::FutureExt;
 use keyloom_common::{
     Error, JobId, Result, StageId,
     background::Background,
-    rpc::{Next, Submission, TaskOutput, Work, guarded},
+    rpc::{Next, Submission, TaskReport, Work, guarded},
     stack::deep,
 };
 
@@ -31,14 +31,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     blobs::Blobs,
-    dispatch::{Dispatcher, StageEvent, StageHandle},
+    dispatch::{Dispatcher, StageHandle, StageUpdate},
     gather::JobContext,
     owner::Owner,
     scheduler::StageKind,
     settings::Settings,
 };
 
-use job::Job;
+use job::RunningJob;
 pub(crate) use memory::Operators;
 use turns::{Turn, Turns};
 
@@ -62,7 +62,7 @@ pub(crate) struct Jobs {
 #[derive(Debug, Default)]
 pub(crate) struct Entry {
     /// The job, or what became of starting it. Whoever hands it in again meanwhile waits for that.
-    started: OnceLock<Result<Arc<Job>>>,
+    started: OnceLock<Result<Arc<RunningJob>>>,
     /// Cancelled when the job is to end, though it may be just starting.
     stop: CancellationToken,
 }
@@ -70,7 +70,7 @@ pub(crate) struct Entry {
 impl Entry {
     /// Starts the job, unless it was started before. Also a panic is an outcome: an entry without
     /// one would stay for ever.
-    fn start(&self, start: impl FnOnce() -> Result<Arc<Job>>) -> &Result<Arc<Job>> {
+    fn start(&self, start: impl FnOnce() -> Result<Arc<RunningJob>>) -> &Result<Arc<RunningJob>> {
         self.started.get_or_init(|| {
             let started = guarded(async move { start() }).now_or_never();
             started.unwrap_or_else(|| Err(Error::internal("the job's start did not end")))
@@ -133,7 +133,7 @@ impl Jobs {
             let context = self.context(&submission, in_process);
             let (plan, stop) = (submission.plan.bytes(), entry.stop.clone());
             let (operators, plans) = (&self.operators, || self.plans());
-            let job = Job::start(context, plan, owner, operators, turn, stop, plans)?;
+            let job = RunningJob::start(context, plan, owner, operators, turn, stop, plans)?;
             tracing::info!(job = %id, queued, "job submitted");
             Ok(Arc::new(job))
         };
@@ -203,7 +203,7 @@ impl Jobs {
     }
 
     /// The job, of which its client was just heard, and what says that it is to end.
-    fn get(&self, id: JobId, owner: &Owner) -> Result<(Arc<Job>, CancellationToken)> {
+    fn get(&self, id: JobId, owner: &Owner) -> Result<(Arc<RunningJob>, CancellationToken)> {
         let entry = self.lock().get(&id).cloned().ok_or_else(|| unknown(id))?;
         let job = entry.started.get().cloned().ok_or_else(|| unknown(id))??;
         job.renew(owner);
@@ -262,17 +262,17 @@ impl Jobs {
     }
 
     /// Runs one piece of work on any worker.
-    pub(crate) async fn ask_worker(&self, work: Work) -> Result<TaskOutput> {
+    pub(crate) async fn ask_worker(&self, work: Work) -> Result<TaskReport> {
         let stage = StageId { job: JobId::new(), index: 0 };
-        let (handle, mut events) =
+        let (handle, mut updates) =
             self.dispatcher.open_stage(stage, StageKind::Question, Vec::new());
         handle.add(keyloom_common::TaskId { stage, index: 0 }, work);
         handle.close();
         // Also when the asker is gone, whose call is then dropped here.
         let _cancel = CancelOnDrop(handle);
-        match events.recv().await {
-            Some(StageEvent::Done { finished, .. }) => Ok(finished.output),
-            Some(StageEvent::Failed(error)) => Err(error),
+        match updates.recv().await {
+            Some(StageUpdate::Done { finished, .. }) => Ok(finished.report),
+            Some(StageUpdate::Failed(error)) => Err(error),
             None => Err(Error::cancelled("the coordinator is stopping")),
         }
     }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use keyloom_common::{
     BlobId, Error, JobId, Result,
-    input::{Fingerprint, InputAnswer, InputSpec},
+    input::{Fingerprint, InputInspection, InputSpec},
     report::WorkerStatus,
-    rpc::{Chunk, ClientApi, Next, Submission, TaskOutput, Work, guarded},
+    rpc::{Chunk, ClientApi, Next, Submission, TaskReport, Work, guarded},
     stack::deep,
     store::{StoreDescription, StoreSpec},
 };
@@ -53,7 +53,7 @@ impl ClientApi for ClientConnection {
 
     async fn describe_store(self, _: Context, spec: StoreSpec) -> Result<StoreDescription> {
         match guarded(self.shared.jobs.ask_worker(Work::DescribeStore(spec))).await? {
-            TaskOutput::Store(description) => Ok(description),
+            TaskReport::Store(description) => Ok(description),
             _ => Err(wrong_answer()),
         }
     }
@@ -63,9 +63,9 @@ impl ClientApi for ClientConnection {
         _: Context,
         spec: InputSpec,
         known: Option<Fingerprint>,
-    ) -> Result<InputAnswer> {
+    ) -> Result<InputInspection> {
         match guarded(self.shared.jobs.ask_worker(Work::DescribeInput(spec, known))).await? {
-            TaskOutput::Input(answer) => Ok(answer),
+            TaskReport::Input(answer) => Ok(answer),
             _ => Err(wrong_answer()),
         }
     }

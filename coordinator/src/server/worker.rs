@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use keyloom_common::{
     AttemptId, BlobId, Result, WorkerId,
-    rpc::{BlobPart, Chunk, Order, TaskOutput, WorkerApi, WorkerInfo, guarded},
+    rpc::{BlobPart, Chunk, Order, TaskReport, WorkerApi, WorkerInfo, guarded},
 };
 use tarpc::context::Context;
 
@@ -84,7 +84,7 @@ impl WorkerApi for WorkerConnection {
         _: Context,
         worker: WorkerId,
         attempt: AttemptId,
-        outcome: Result<TaskOutput>,
+        outcome: Result<TaskReport>,
     ) -> Result<()> {
         self.shared.dispatcher.finish(worker, attempt, outcome);
         Ok(())

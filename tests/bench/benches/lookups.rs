@@ -22,7 +22,7 @@ use keyloom_common::{
 };
 use keyloom_worker::{
     micro::{self, Index, Window},
-    store::{Fetched, Found, Place, Request, Store, Values},
+    store::{Found, Place, ReadStats, Request, Store, Values},
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
@@ -143,7 +143,7 @@ impl Store for Ready {
         Ok(Found {
             held: vec![true; keys],
             columns: self.columns.iter().map(values).collect(),
-            fetched: Fetched::default(),
+            stats: ReadStats::default(),
         })
     }
 

@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow};
 use keyloom_common::{
     AttemptId, WorkerId,
     report::PlanMetrics,
-    rpc::{self, Limits, Order, TaskOutput, WorkerApiClient, WorkerInfo, call, handshake::Role},
+    rpc::{self, Limits, Order, TaskReport, WorkerApiClient, WorkerInfo, handshake::Role, in_time},
 };
 use tokio::{task::JoinSet, time::interval};
 
@@ -59,7 +59,7 @@ impl Hand {
         let (heart, work) = (dial(address).await?, dial(address).await?);
         let info = WorkerInfo { id: WorkerId::new(), name, slots };
         let id = info.id;
-        call(BOUND, |context| heart.register(context, info)).await?;
+        in_time(BOUND, |context| heart.register(context, info)).await?;
         Ok(Self { id, heart, work })
     }
 
@@ -72,7 +72,7 @@ impl Hand {
         let mut beats = interval(BEAT);
         loop {
             beats.tick().await;
-            call(BOUND, |context| self.heart.heartbeat(context, self.id, Vec::new())).await?;
+            in_time(BOUND, |context| self.heart.heartbeat(context, self.id, Vec::new())).await?;
         }
     }
 
@@ -80,7 +80,7 @@ impl Hand {
     async fn obey(&self) -> Result<()> {
         let mut ends = JoinSet::new();
         loop {
-            let orders = call(BOUND, |context| self.work.orders(context, self.id)).await?;
+            let orders = in_time(BOUND, |context| self.work.orders(context, self.id)).await?;
             for order in orders {
                 let Order::Start(assignment) = order else { continue };
                 ends.spawn(finish(self.work.clone(), self.id, assignment.attempt));
@@ -94,6 +94,6 @@ impl Hand {
 
 /// Says that a task is through, and that it has no rows.
 async fn finish(work: WorkerApiClient, worker: WorkerId, attempt: AttemptId) -> Result<()> {
-    let output = TaskOutput::Rows { chunks: 0, rows: 0, metrics: PlanMetrics::default() };
-    Ok(call(BOUND, |context| work.finish(context, worker, attempt, Ok(output))).await?)
+    let report = TaskReport::Rows { chunks: 0, rows: 0, metrics: PlanMetrics::default() };
+    Ok(in_time(BOUND, |context| work.finish(context, worker, attempt, Ok(report))).await?)
 }

@@ -33,7 +33,7 @@ use arrow::{
 };
 use keyloom_client::{
     EmbeddedSettings, Error, ErrorKind, Job, MemoryOptions, Session, Settings, load_kv,
-    query::Event,
+    query::JobUpdate,
 };
 use keyloom_common::rpc::handshake::PROTOCOL;
 use nix::{
@@ -128,11 +128,11 @@ async fn stop_holding_tasks(
     send(Signal::SIGSTOP, worker)?;
     let mut batches = Vec::new();
     loop {
-        match job.next_event().await? {
-            Event::Batch(batch) => batches.push(batch),
-            Event::Pending(_) if running(session, worker).await? == 2 => return Ok(batches),
-            Event::Pending(_) => {}
-            Event::Done => bail!("the job ended; no worker held it up"),
+        match job.next_update().await? {
+            JobUpdate::Batch(batch) => batches.push(batch),
+            JobUpdate::Pending(_) if running(session, worker).await? == 2 => return Ok(batches),
+            JobUpdate::Pending(_) => {}
+            JobUpdate::Done => bail!("the job ended; no worker held it up"),
         }
     }
 }
@@ -201,7 +201,7 @@ async fn a_job_without_workers_says_so_and_fails_within_the_bound() -> Result<()
     let session = Session::connect(&cluster.address).await?;
     register_table(&session)?;
     let mut job = session.submit(session.sql("SELECT id FROM t").await?).await?;
-    let Event::Pending(status) = job.next_event().await? else { panic!("rows from nowhere") };
+    let JobUpdate::Pending(status) = job.next_update().await? else { panic!("rows from nowhere") };
     assert_eq!((status.workers, status.tasks_done), (0, 0));
     let error = failure(job, Duration::from_secs(10)).await?;
     assert_eq!(error.kind(), ErrorKind::Unavailable);
@@ -226,7 +226,7 @@ async fn a_worker_that_joins_late_takes_up_a_waiting_job() -> Result<()> {
     register_table(&session)?;
     let query = session.sql("SELECT id + 1 AS next FROM t").await?;
     let mut job = session.submit(query).await?;
-    let Event::Pending(status) = job.next_event().await? else { panic!("rows from nowhere") };
+    let JobUpdate::Pending(status) = job.next_update().await? else { panic!("rows from nowhere") };
     assert_eq!(status.workers, 0);
     let _late = start_worker(&cluster)?;
     let rows = whole(&job.collect().await?)?;

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use keyloom_common::{
     BlobId, Error, ErrorKind, Result,
-    rpc::{Chunk, Limits, WorkerApiClient, call, connection_failed},
+    rpc::{Chunk, Limits, WorkerApiClient, connection_failed, in_time},
 };
 use std::{fmt, sync::Arc};
 use tokio::sync::Mutex;
@@ -71,7 +71,7 @@ impl CoordinatorBlobs {
     async fn read(&self, id: BlobId, room: Room<'_>) -> Result<Chunk> {
         let client = self.client().await?;
         let timeout = self.limits.call_timeout();
-        let first = call(timeout, |context| client.read_blob(context, id, 0)).await?;
+        let first = in_time(timeout, |context| client.read_blob(context, id, 0)).await?;
         let total = first.total;
         room(total)?;
         let Chunk::Stream(first) = first.part else { return Ok(first.part) };
@@ -85,7 +85,7 @@ impl CoordinatorBlobs {
         bytes.extend_from_slice(&first);
         while (bytes.len() as u64) < total {
             let offset = bytes.len() as u64;
-            let part = call(timeout, |context| client.read_blob(context, id, offset)).await?;
+            let part = in_time(timeout, |context| client.read_blob(context, id, offset)).await?;
             let Chunk::Stream(part) = part.part else {
                 return Err(Error::internal(format!("blob {id} is bytes and rows")));
             };

@@ -4,7 +4,7 @@ use std::{sync::Arc, thread};
 
 use keyloom_common::{
     Error, Result, WorkerId,
-    rpc::{WorkerApiClient, WorkerInfo, call},
+    rpc::{WorkerApiClient, WorkerInfo, in_time},
 };
 use tokio::{sync::oneshot, time::MissedTickBehavior};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -89,7 +89,7 @@ impl Beat {
                 return;
             }
         };
-        let answer = call(timeout, |context| client.register(context, self.info.clone())).await;
+        let answer = in_time(timeout, |context| client.register(context, self.info.clone())).await;
         let refused = answer.is_err();
         if registered.send(answer).is_err() || refused {
             return;
@@ -109,7 +109,7 @@ impl Beat {
             tokio::select! {
                 () = self.drain.cancelled(), if !draining => {
                     draining = true;
-                    call(timeout, |context| client.drain(context, worker)).await?;
+                    in_time(timeout, |context| client.drain(context, worker)).await?;
                     self.drained.cancel();
                 }
                 _ = interval.tick() => {
@@ -121,7 +121,7 @@ impl Beat {
                         )));
                     }
                     let attempts = self.running.all();
-                    call(timeout, |context| client.heartbeat(context, worker, attempts)).await?;
+                    in_time(timeout, |context| client.heartbeat(context, worker, attempts)).await?;
                 }
             }
         }

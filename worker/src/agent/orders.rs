@@ -9,8 +9,8 @@ use std::{
 use keyloom_common::{
     AttemptId, Error, ErrorKind, Result, WorkerId,
     rpc::{
-        Assignment, Order, TaskOutput, WorkerApiClient, WorkerInfo, call, connection_failed,
-        guarded,
+        Assignment, Order, TaskReport, WorkerApiClient, WorkerInfo, connection_failed, guarded,
+        in_time,
     },
 };
 use tokio::{task::JoinSet, time::timeout};
@@ -99,7 +99,7 @@ impl Life<'_> {
         loop {
             let client = self.client.clone();
             let worker = self.worker;
-            let mut orders = pin!(call(timeout, |context| client.orders(context, worker)));
+            let mut orders = pin!(in_time(timeout, |context| client.orders(context, worker)));
             let orders = loop {
                 tokio::select! {
                     orders = &mut orders => break orders,
@@ -177,7 +177,7 @@ impl Attempt {
         let attempt = assignment.attempt;
         tracing::debug!(%attempt, "started");
         let outcome = tokio::select! {
-            outcome = guarded(self.output(assignment)) => outcome,
+            outcome = guarded(self.execute(assignment)) => outcome,
             () = stop.cancelled() => Err(Error::cancelled("the attempt was stopped")),
         };
         if let Err(error) = &outcome
@@ -192,28 +192,28 @@ impl Attempt {
         })
     }
 
-    /// Says how it ended. An output that is too large for a message is the attempt's failure, and not
+    /// Says how it ended. A report that is too large for a message is the attempt's failure, and not
     /// the connection's.
-    async fn report(&self, attempt: AttemptId, outcome: Result<TaskOutput>) -> Result<()> {
+    async fn report(&self, attempt: AttemptId, outcome: Result<TaskReport>) -> Result<()> {
         let succeeded = outcome.is_ok();
         match self.finish(attempt, outcome).await {
             Err(error) if succeeded && error.kind() == ErrorKind::ResourceExhausted => {
-                tracing::warn!(%attempt, %error, "its output cannot be handed in");
+                tracing::warn!(%attempt, %error, "its report cannot be handed in");
                 self.finish(attempt, Err(error)).await
             }
             finished => finished,
         }
     }
 
-    async fn finish(&self, attempt: AttemptId, outcome: Result<TaskOutput>) -> Result<()> {
-        call(self.timeout, |context| self.client.finish(context, self.worker, attempt, outcome))
+    async fn finish(&self, attempt: AttemptId, outcome: Result<TaskReport>) -> Result<()> {
+        in_time(self.timeout, |context| self.client.finish(context, self.worker, attempt, outcome))
             .await
     }
 
-    async fn output(&self, assignment: Assignment) -> Result<TaskOutput> {
+    async fn execute(&self, assignment: Assignment) -> Result<TaskReport> {
         let attempt = assignment.attempt;
         let deliver = |sequence, chunk| {
-            call(self.timeout, move |context| {
+            in_time(self.timeout, move |context| {
                 self.client.deliver(context, self.worker, attempt, sequence, chunk)
             })
         };

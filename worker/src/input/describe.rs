@@ -8,7 +8,7 @@ use keyloom_common::{
     Error, Result,
     error::redact,
     input::{
-        CsvOptions, Fingerprint, Format, InputAnswer, InputDescription, InputFile, InputSpec,
+        CsvOptions, Fingerprint, Format, InputDescription, InputFile, InputInspection, InputSpec,
         JsonLayout, Layout, Location, Piece, is_tab_separated, union_schemas, unknown_columns,
     },
 };
@@ -48,7 +48,7 @@ impl Inputs {
         &self,
         spec: &InputSpec,
         known: Option<Fingerprint>,
-    ) -> Result<InputAnswer> {
+    ) -> Result<InputInspection> {
         let path = redact(&spec.path);
         let described = self.describe_files(spec, known).await;
         described.map_err(|error| match error.message().contains(&path) {
@@ -61,7 +61,7 @@ impl Inputs {
         &self,
         spec: &InputSpec,
         known: Option<Fingerprint>,
-    ) -> Result<InputAnswer> {
+    ) -> Result<InputInspection> {
         if lance::is_lance(spec) {
             check_options(spec, Format::Lance)?;
             return lance::describe(&self.lance, spec, known).await;
@@ -71,7 +71,7 @@ impl Inputs {
         check_options(spec, format)?;
         let fingerprint = fingerprint(&files);
         if known == Some(fingerprint) {
-            return Ok(InputAnswer::Unchanged);
+            return Ok(InputInspection::Unchanged);
         }
         let store = self.stores.get(&location)?;
         let step = match format {
@@ -105,7 +105,7 @@ impl Inputs {
             told_by_folders_alone(&contents.schema, &partition_schema, partition_values);
         let files = files.into_iter().zip(partition_values).zip(contents.pieces);
         let files = files.map(|((meta, values), pieces)| input_file(meta, values, pieces));
-        Ok(InputAnswer::Described(Box::new(InputDescription {
+        Ok(InputInspection::Described(Box::new(InputDescription {
             layout: contents.layout,
             file_schema: contents.schema,
             partition_schema,

@@ -8,8 +8,8 @@ use futures::stream::BoxStream;
 use keyloom_common::{
     Result,
     input::{
-        Fingerprint, Format, InputAnswer, InputDescription, InputFile, InputSpec, Layout, Location,
-        Piece,
+        Fingerprint, Format, InputDescription, InputFile, InputInspection, InputSpec, Layout,
+        Location, Piece,
     },
     plan::FileSlice,
     store::{
@@ -17,7 +17,7 @@ use keyloom_common::{
     },
 };
 
-use crate::store::{OpenStores, lance::TableScan};
+use crate::store::{OpenStores, lance::DatasetScan};
 
 /// Whether an input is a Lance dataset: it says so, or its name does.
 pub(super) fn is_lance(spec: &InputSpec) -> bool {
@@ -32,7 +32,7 @@ pub(super) async fn describe(
     stores: &OpenStores,
     spec: &InputSpec,
     known: Option<Fingerprint>,
-) -> Result<InputAnswer> {
+) -> Result<InputInspection> {
     let location = Location { url: spec.path.clone(), profile: spec.storage_profile.clone() };
     let mut store = store(&location);
     if let StoreKind::Lance(lance) = &mut store.kind {
@@ -41,7 +41,7 @@ pub(super) async fn describe(
     let description = stores.describe(&store).await?;
     let fingerprint = fingerprint(description.snapshot)?;
     if known == Some(fingerprint) {
-        return Ok(InputAnswer::Unchanged);
+        return Ok(InputInspection::Unchanged);
     }
     let table = stores.table(&self::store(&location), description.snapshot).await?;
     let rows = table.fragment_rows().await?;
@@ -58,7 +58,7 @@ pub(super) async fn describe(
         partition_values: Vec::new(),
         pieces: rows.iter().enumerate().map(piece).collect(),
     };
-    Ok(InputAnswer::Described(Box::new(InputDescription {
+    Ok(InputInspection::Described(Box::new(InputDescription {
         layout: Layout::Lance(description.snapshot),
         file_schema: description.schema,
         partition_schema: Arc::new(Schema::empty()),
@@ -88,14 +88,14 @@ impl Reader {
     ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         let table = self.stores.table(&store(&self.location), snapshot).await?;
         let place = |place: u64| usize::try_from(place).unwrap_or(usize::MAX);
-        let scan = TableScan {
+        let scan = DatasetScan {
             columns: self.columns.clone(),
             fragments: place(slice.bytes.start)..place(slice.bytes.end),
             rows,
             predicate: self.predicate.clone(),
             batch_rows: self.batch_rows,
         };
-        table.scan_table(scan).await
+        table.scan_dataset(scan).await
     }
 }
 

@@ -16,15 +16,15 @@ use keyloom_common::{
 
 use super::{
     gather::{Picks, gather},
-    keys::{Rows, Slot},
+    keys::{FlatKeys, Slot},
 };
 use crate::store::{Found, Place};
 
 /// All that the answers of one fetch for one batch are made of.
 #[derive(Debug)]
-pub(super) struct Answers<'a> {
+pub(super) struct AnswerBuilder<'a> {
     pub(super) fetch: &'a Fetch,
-    pub(super) rows: &'a Rows,
+    pub(super) keys: &'a FlatKeys,
     /// For each call, the rows that need its answer.
     pub(super) row_guards: &'a [Option<BooleanArray>],
     /// The same, by element.
@@ -47,7 +47,7 @@ enum Outcome {
     Found(u32),
 }
 
-impl Answers<'_> {
+impl AnswerBuilder<'_> {
     /// A column for each call.
     pub(super) fn all(&self) -> Result<Vec<ArrayRef>> {
         let calls = self.fetch.calls.iter().enumerate();
@@ -91,7 +91,7 @@ impl Answers<'_> {
         for (element, _) in missing {
             rows += 1;
             if names.len() <= self.keys_named {
-                let name = array_value_to_string(&self.rows.elements, element)?;
+                let name = array_value_to_string(&self.keys.elements, element)?;
                 if !names.contains(&name) {
                     names.push(name);
                 }
@@ -139,7 +139,7 @@ impl Answers<'_> {
 
     /// Elements as the lists that the keys came in.
     fn lists(&self, elements: ArrayRef, guard: Option<&BooleanArray>) -> Result<ArrayRef> {
-        let Some(lists) = &self.rows.lists else { return Ok(elements) };
+        let Some(lists) = &self.keys.lists else { return Ok(elements) };
         let field = Arc::new(Field::new_list_field(elements.data_type().clone(), true));
         let needed = guard.map(|guard| NullBuffer::new(guard.values().clone()));
         let nulls = NullBuffer::union(lists.nulls.as_ref(), needed.as_ref());

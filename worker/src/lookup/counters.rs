@@ -3,7 +3,7 @@
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, Time};
 use keyloom_common::report::counter;
 
-use crate::store::Fetched;
+use crate::store::ReadStats;
 
 /// The counters of one fetch. Fetches of the same store are added up when they are reported.
 #[derive(Clone, Debug)]
@@ -52,16 +52,16 @@ impl Counters {
     }
 
     /// Counts what a request read.
-    pub(super) fn count(&self, fetched: &Fetched) {
-        self.rows_taken.add(fetched.rows_taken as usize);
-        self.rows_scanned.add(fetched.rows_scanned as usize);
-        self.bytes_fetched.add(fetched.bytes as usize);
-        self.keys_scanned.add(fetched.keys_scanned as usize);
-        self.keys_verified.add(fetched.keys_verified as usize);
-        self.blocks.add(fetched.blocks as usize);
-        self.block_hits.add(fetched.block_hits as usize);
-        self.requests_made.add(fetched.requests_made as usize);
-        self.retries.add(fetched.retries as usize);
-        self.answer_hits.add(fetched.answer_hits as usize);
+    pub(super) fn count(&self, stats: &ReadStats) {
+        self.rows_taken.add(stats.rows_taken as usize);
+        self.rows_scanned.add(stats.rows_scanned as usize);
+        self.bytes_fetched.add(stats.bytes as usize);
+        self.keys_scanned.add(stats.keys_scanned as usize);
+        self.keys_verified.add(stats.keys_verified as usize);
+        self.blocks.add(stats.blocks as usize);
+        self.block_hits.add(stats.block_hits as usize);
+        self.requests_made.add(stats.requests_made as usize);
+        self.retries.add(stats.retries as usize);
+        self.answer_hits.add(stats.answer_hits as usize);
     }
 }

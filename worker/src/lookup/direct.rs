@@ -14,7 +14,7 @@ use super::{
     LookupSettings,
     counters::Counters,
     fetch::{Fetched, Need},
-    keys::Rows,
+    keys::FlatKeys,
     spawned,
 };
 use crate::store::Store;
@@ -40,7 +40,7 @@ impl Direct {
     /// # Errors
     /// As a plan that looks them up.
     pub async fn answers(&self, fetch: Arc<Fetch>, keys: &ArrayRef) -> Result<ArrayRef> {
-        let elements = Rows::try_new(keys)?.elements.len();
+        let elements = FlatKeys::try_new(keys)?.elements.len();
         if elements <= TASK_KEYS {
             return self.part(&fetch, Arc::clone(keys)).await;
         }

@@ -9,9 +9,9 @@ use keyloom_common::{Result, lookup::Fetch};
 
 use super::{
     LookupSettings,
-    answer::Answers,
+    answer::AnswerBuilder,
     counters::Counters,
-    keys::{Distinct, Rows},
+    keys::{Distinct, FlatKeys},
 };
 use crate::store::{Found, Request, Store};
 
@@ -25,7 +25,7 @@ pub(crate) struct Need {
 /// What a batch asks, by element.
 #[derive(Debug)]
 struct Ask {
-    rows: Rows,
+    keys: FlatKeys,
     row_guards: Vec<Option<BooleanArray>>,
     guards: Vec<Option<BooleanArray>>,
     /// The elements that any call needs.
@@ -43,11 +43,11 @@ pub(crate) struct Fetched {
 
 impl Ask {
     fn try_new(need: Need) -> Result<Self> {
-        let rows = Rows::try_new(&need.keys)?;
-        let guards = need.guards.iter().map(|guard| rows.by_element(guard.as_ref()));
+        let keys = FlatKeys::try_new(&need.keys)?;
+        let guards = need.guards.iter().map(|guard| keys.by_element(guard.as_ref()));
         let guards: Vec<_> = guards.collect();
         let needed = super::union(&guards)?;
-        Ok(Self { rows, row_guards: need.guards, guards, needed })
+        Ok(Self { keys, row_guards: need.guards, guards, needed })
     }
 }
 
@@ -61,7 +61,7 @@ impl Fetched {
         settings: &LookupSettings,
     ) -> Result<Self> {
         let asks = needs.into_iter().map(Ask::try_new).collect::<Result<Vec<_>>>()?;
-        let keys = asks.iter().map(|ask| (&ask.rows.elements, ask.needed.as_ref()));
+        let keys = asks.iter().map(|ask| (&ask.keys.elements, ask.needed.as_ref()));
         let distinct = Distinct::try_new(&keys.collect::<Vec<_>>(), &fetch.store.key_type())?;
         counters.keys.add(distinct.asked);
         counters.distinct.add(distinct.keys.len());
@@ -81,19 +81,19 @@ impl Fetched {
         batch: usize,
         settings: &LookupSettings,
     ) -> Result<Vec<ArrayRef>> {
-        let before: usize = self.asks[..batch].iter().map(|ask| ask.rows.elements.len()).sum();
-        let Ask { rows, row_guards, guards, .. } = &self.asks[batch];
-        let answers = Answers {
+        let before: usize = self.asks[..batch].iter().map(|ask| ask.keys.elements.len()).sum();
+        let Ask { keys, row_guards, guards, .. } = &self.asks[batch];
+        let builder = AnswerBuilder {
             fetch,
-            rows,
+            keys,
             row_guards,
             guards,
-            slots: &self.distinct.slots[before..before + rows.elements.len()],
+            slots: &self.distinct.slots[before..before + keys.elements.len()],
             columns: &self.columns,
             found: &self.found,
             keys_named: settings.missing_keys_named,
         };
-        answers.all()
+        builder.all()
     }
 }
 
@@ -120,6 +120,6 @@ async fn ask(store: &Arc<dyn Store>, counters: &Counters, request: Request) -> R
     let timer = counters.fetch_time.timer();
     let found = store.lookup(request).await?;
     timer.done();
-    counters.count(&found.fetched);
+    counters.count(&found.stats);
     Ok(found)
 }

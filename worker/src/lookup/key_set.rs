@@ -43,8 +43,8 @@ pub(super) async fn knowing(
         }
         knowing => knowing?,
     };
-    let Some((store, fetched)) = knowing else { return Ok(store) };
-    counters.count(&fetched);
+    let Some((store, stats)) = knowing else { return Ok(store) };
+    counters.count(&stats);
     Ok(store)
 }
 
@@ -91,7 +91,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::store::{Fetched, Found, Request, StoreEnv, StoreSettings};
+    use crate::store::{Found, ReadStats, Request, StoreEnv, StoreSettings};
 
     /// Keys that may be there.
     #[derive(Debug)]
@@ -128,7 +128,7 @@ mod tests {
             keys: &dyn KeySet,
             _: &[usize],
             _: Access,
-        ) -> Result<Option<(Arc<dyn Store>, Fetched)>> {
+        ) -> Result<Option<(Arc<dyn Store>, ReadStats)>> {
             let keys = keys.keys().await.map_err(|error| error.context("the store"))?;
             Err(Error::store(format!("no room for {} keys", keys.len())))
         }

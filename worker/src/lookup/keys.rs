@@ -25,9 +25,9 @@ pub(super) enum Slot {
     Key(u32),
 }
 
-/// Keys in rows: one a row, or the elements of lists.
+/// The keys of rows without lists: one a row, or the elements of lists.
 #[derive(Debug)]
-pub(super) struct Rows {
+pub(super) struct FlatKeys {
     /// The keys, lists flattened.
     pub(super) elements: ArrayRef,
     /// How elements make rows, if the keys are lists.
@@ -41,7 +41,7 @@ pub(super) struct Lists {
     pub(super) nulls: Option<NullBuffer>,
 }
 
-impl Rows {
+impl FlatKeys {
     /// Flattens lists of any layout; other arrays are taken as they are.
     pub(super) fn try_new(keys: &ArrayRef) -> Result<Self> {
         let element = match keys.data_type() {

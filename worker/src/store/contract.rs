@@ -61,8 +61,8 @@ async fn found_and_missing(make: impl AsyncFn(RecordBatch, &str) -> Fixture) {
     assert_eq!(held(&found), [true, false, true, true, true, false]);
     let expected = StringArray::from(vec![Some("b"), None, None, Some("y"), Some("c"), None]);
     assert_eq!(values(&found, 0).as_ref(), &expected);
-    assert!(found.fetched.rows_taken + found.fetched.rows_scanned >= 4);
-    assert!(found.fetched.bytes > 0);
+    assert!(found.stats.rows_taken + found.stats.rows_scanned >= 4);
+    assert!(found.stats.bytes > 0);
 }
 
 async fn columns_come_in_the_order_asked(make: impl AsyncFn(RecordBatch, &str) -> Fixture) {
@@ -83,10 +83,7 @@ async fn existence_reads_no_values(make: impl AsyncFn(RecordBatch, &str) -> Fixt
     let found = fixture.ask(array(Int64Array::from(vec![1, 10, 30])), &[]).await;
     assert_eq!(held(&found), [false, true, true]);
     assert!(found.columns.is_empty());
-    assert_eq!(
-        (found.fetched.bytes, found.fetched.rows_taken, found.fetched.rows_scanned),
-        (0, 0, 0)
-    );
+    assert_eq!((found.stats.bytes, found.stats.rows_taken, found.stats.rows_scanned), (0, 0, 0));
 }
 
 async fn no_keys_give_no_rows(make: impl AsyncFn(RecordBatch, &str) -> Fixture) {

@@ -16,7 +16,7 @@ pub struct Found {
     /// The requested columns, in the requested order.
     pub columns: Vec<Values>,
     /// What was read to find them.
-    pub fetched: Fetched,
+    pub stats: ReadStats,
 }
 
 /// The values of one column: for each key its place.
@@ -42,7 +42,7 @@ pub struct Place {
 
 /// What a request read from the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Fetched {
+pub struct ReadStats {
     /// Rows of which values were taken one by one.
     pub rows_taken: u64,
     /// Rows of which values were read in whole blocks.
@@ -145,7 +145,7 @@ impl Found {
         let mut joined = vec![(Vec::new(), Vec::new()); columns];
         for answer in answers {
             all.held.extend(answer.held);
-            all.fetched.add(&answer.fetched);
+            all.stats.add(&answer.stats);
             for ((pieces, places), values) in joined.iter_mut().zip(answer.columns) {
                 let before = u32::try_from(pieces.len())
                     .map_err(|_| Error::resource_exhausted("too many pieces of values"))?;
@@ -160,7 +160,7 @@ impl Found {
     }
 }
 
-impl Fetched {
+impl ReadStats {
     /// Adds what another request read.
     pub fn add(&mut self, other: &Self) {
         self.rows_taken += other.rows_taken;

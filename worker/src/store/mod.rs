@@ -34,7 +34,7 @@ use keyloom_common::{Error, Result, store::Access};
 
 pub(crate) use budget::ReadBudget;
 pub(crate) use found::value_bytes;
-pub use found::{Fetched, Found, Place, Values};
+pub use found::{Found, Place, ReadStats, Values};
 pub use key_set::KeySet;
 pub(crate) use keys::{Keys, key_nulls};
 pub use open::{BlobSource, StoreEnv};
@@ -70,7 +70,7 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         _keys: &dyn KeySet,
         _columns: &[usize],
         _access: Access,
-    ) -> Result<Option<(Arc<dyn Store>, Fetched)>> {
+    ) -> Result<Option<(Arc<dyn Store>, ReadStats)>> {
         Ok(None)
     }
 }

@@ -15,7 +15,7 @@ use keyloom_common::{
     memory::MemoryBudget,
     plan::{FragmentRuntime, InputScanExec},
     report::PlanMetrics,
-    rpc::{Chunk, ChunkWriter, TaskOutput},
+    rpc::{Chunk, ChunkWriter, TaskReport},
 };
 
 use crate::{
@@ -81,7 +81,7 @@ pub(super) async fn run<F>(
     context: &Arc<TaskContext>,
     out: Out<'_>,
     deliver: impl Fn(u32, Chunk) -> F + Send + Sync,
-) -> Result<TaskOutput>
+) -> Result<TaskReport>
 where
     F: Future<Output = Result<()>> + Send,
 {
@@ -105,5 +105,5 @@ where
         deliver(chunks, chunk).await?;
         chunks += 1;
     }
-    Ok(TaskOutput::Rows { chunks, rows, metrics: PlanMetrics::of(plan) })
+    Ok(TaskReport::Rows { chunks, rows, metrics: PlanMetrics::of(plan) })
 }

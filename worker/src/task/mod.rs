@@ -18,7 +18,7 @@ use keyloom_common::{
     Result,
     functions::OctetLength,
     plan::{FragmentRuntimeHandle, Slice, with_slice},
-    rpc::{Chunk, TaskOutput, Work},
+    rpc::{Chunk, TaskReport, Work},
     spill_folder::{SpillFolder, disk_manager},
     store::ResolvedStore,
 };
@@ -104,7 +104,7 @@ impl Tasks {
         &self,
         work: Work,
         deliver: impl Fn(u32, Chunk) -> F + Send + Sync,
-    ) -> Result<TaskOutput>
+    ) -> Result<TaskReport>
     where
         F: Future<Output = Result<()>> + Send,
     {
@@ -119,10 +119,10 @@ impl Tasks {
                 fragment::run(plan.as_ref(), &self.context(batch_rows), out, deliver).await
             }
             Work::DescribeStore(spec) => {
-                self.shared.stores.describe(&spec).await.map(TaskOutput::Store)
+                self.shared.stores.describe(&spec).await.map(TaskReport::Store)
             }
             Work::DescribeInput(spec, known) => {
-                self.shared.inputs.describe(&spec, known).await.map(TaskOutput::Input)
+                self.shared.inputs.describe(&spec, known).await.map(TaskReport::Input)
             }
         }
     }

@@ -44,9 +44,9 @@ impl Cases {
         if let Expr::Case { conditions, else_result, .. } = expr
             && nested > MOST_NESTED_CASES
         {
-            let answers = answers(conditions, else_result.as_deref_mut());
+            let results = results(conditions, else_result.as_deref_mut());
             let choice = mem::replace(expr, Expr::value(Value::Null));
-            *expr = Expr::Function(call([vec![choice], answers].concat()));
+            *expr = Expr::Function(call([vec![choice], results].concat()));
             self.kept = true;
         }
     }
@@ -70,16 +70,16 @@ pub(super) fn keep_names(plan: LogicalPlan) -> Result<LogicalPlan> {
 
 /// The values of a CASE, whose places it has instead now. Where it has no ELSE, it has no place for
 /// the last.
-fn answers(conditions: &mut [CaseWhen], otherwise: Option<&mut Expr>) -> Vec<Expr> {
+fn results(conditions: &mut [CaseWhen], otherwise: Option<&mut Expr>) -> Vec<Expr> {
     let values = conditions.iter_mut().map(|branch| &mut branch.result);
     let values = values.chain(otherwise).enumerate();
     let place = |place: usize| Expr::value(Value::Number(place.to_string(), false));
-    let mut answers: Vec<_> =
+    let mut results: Vec<_> =
         values.map(|(index, value)| mem::replace(value, place(index))).collect();
-    if answers.len() == conditions.len() {
-        answers.push(Expr::value(Value::Null));
+    if results.len() == conditions.len() {
+        results.push(Expr::value(Value::Null));
     }
-    answers
+    results
 }
 
 fn call(args: Vec<Expr>) -> Call {

@@ -74,18 +74,18 @@ impl TreeNodeRewriter for Keeper {
     }
 }
 
-/// A CASE as a choice. Where it has no ELSE, nothing is chosen, and the last answer only says so.
+/// A CASE as a choice. Where it has no ELSE, nothing is chosen, and the last result only says so.
 fn choice(case: Case) -> Expr {
     let place = |place: usize| Box::new(lit(place as i64));
-    let (mut places, mut answers) = (Vec::new(), Vec::new());
+    let (mut places, mut results) = (Vec::new(), Vec::new());
     for (index, (when, then)) in case.when_then_expr.into_iter().enumerate() {
         places.push((when, place(index)));
-        answers.push(*then);
+        results.push(*then);
     }
-    let otherwise = case.else_expr.as_ref().map(|_| place(answers.len()));
-    answers.push(case.else_expr.map_or(Expr::Literal(ScalarValue::Null, None), |last| *last));
+    let otherwise = case.else_expr.as_ref().map(|_| place(results.len()));
+    results.push(case.else_expr.map_or(Expr::Literal(ScalarValue::Null, None), |last| *last));
     let choice = Expr::Case(Case::new(case.expr, places, otherwise));
-    Conditional::Choose.call([vec![choice], answers].concat())
+    Conditional::Choose.call([vec![choice], results].concat())
 }
 
 /// The name of the CASE that was written for a choice, if it can still be seen.
@@ -110,11 +110,11 @@ pub(super) fn name(args: &[Expr]) -> Option<String> {
 
 /// The types that the arguments of a choice are cast to.
 pub(super) fn coerce(types: &[DataType]) -> Vec<DataType> {
-    let answers = types.get(1..).unwrap_or_default();
-    match common_type(answers) {
+    let results = types.get(1..).unwrap_or_default();
+    match common_type(results) {
         Some(common) => {
-            let answers = iter::repeat_n(common, answers.len());
-            iter::once(DataType::Int64).chain(answers).collect()
+            let results = iter::repeat_n(common, results.len());
+            iter::once(DataType::Int64).chain(results).collect()
         }
         // `check` refuses them: what is said here, DataFusion wraps in words of its own.
         None => types.to_vec(),
@@ -122,9 +122,9 @@ pub(super) fn coerce(types: &[DataType]) -> Vec<DataType> {
 }
 
 /// # Errors
-/// `invalid` if answers have no type in common.
-pub(super) fn check(answers: &[&FieldRef]) -> Result<()> {
-    let types: Vec<_> = answers.iter().map(|answer| answer.data_type().clone()).collect();
+/// `invalid` if results have no type in common.
+pub(super) fn check(results: &[&FieldRef]) -> Result<()> {
+    let types: Vec<_> = results.iter().map(|result| result.data_type().clone()).collect();
     if common_type(&types).is_some() {
         return Ok(());
     }
@@ -134,7 +134,7 @@ pub(super) fn check(answers: &[&FieldRef]) -> Result<()> {
 }
 
 /// The type of a CASE with these values, the last of which is that of its ELSE.
-fn common_type(answers: &[DataType]) -> Option<DataType> {
-    let (last, others) = answers.split_last()?;
+fn common_type(results: &[DataType]) -> Option<DataType> {
+    let (last, others) = results.split_last()?;
     get_coerce_type_for_case_expression(others, Some(last))
 }

@@ -167,43 +167,43 @@ pub(super) fn evaluate(
     data_type: &DataType,
     batch: &RecordBatch,
 ) -> Result<ArrayRef> {
-    let mut answer = Answer::of(batch.num_rows());
-    let mut open = Rows::of(batch);
+    let mut result = ResultBuilder::of(batch.num_rows());
+    let mut open = Remainder::of(batch);
     match (conditional, args) {
         (Conditional::Coalesce, args) => {
             for arg in args {
-                open.answer_by_known(arg, &mut answer)?;
+                open.fill_by_known(arg, &mut result)?;
             }
         }
         (Conditional::Nvl2, [tested, some, none]) => {
             if let Some(tested) = open.compute(tested)? {
-                open.answer_where(&is_not_null(&tested)?, some, &mut answer)?;
+                open.fill_where(&is_not_null(&tested)?, some, &mut result)?;
             }
-            open.answer_by(none, &mut answer)?;
+            open.fill_by(none, &mut result)?;
         }
         (Conditional::Case { .. }, args) => {
             for branch in args.chunks(2) {
                 match branch {
                     [when, then] => {
                         if let Some(when) = open.compute(when)? {
-                            open.answer_where(&is_true(&when)?, then, &mut answer)?;
+                            open.fill_where(&is_true(&when)?, then, &mut result)?;
                         }
                     }
                     otherwise => {
                         for expr in otherwise {
-                            open.answer_by(expr, &mut answer)?;
+                            open.fill_by(expr, &mut result)?;
                         }
                     }
                 }
             }
         }
-        (Conditional::Choose, [choice, answers @ ..]) => {
+        (Conditional::Choose, [choice, results @ ..]) => {
             if let Some(choice) = open.compute(choice)? {
                 let choice = as_int64_array(&choice)?;
-                for (place, expr) in answers.iter().enumerate() {
+                for (place, expr) in results.iter().enumerate() {
                     let is_it = |chosen: Option<i64>| Some(chosen == Some(place as i64));
                     let taken: BooleanArray = choice.iter().map(is_it).collect();
-                    open.only(&taken)?.answer_by(expr, &mut answer)?;
+                    open.only(&taken)?.fill_by(expr, &mut result)?;
                 }
             }
         }
@@ -215,7 +215,7 @@ pub(super) fn evaluate(
             return Err(Error::internal(format!("nvl2 of {count} arguments, not 3")).into());
         }
     }
-    answer.finish(data_type)
+    result.finish(data_type)
 }
 
 /// Where a condition is true. Null is not.
@@ -227,14 +227,14 @@ fn is_true(condition: &ArrayRef) -> Result<BooleanArray> {
     })
 }
 
-/// Rows of a batch that have no answer yet, and which of all rows they are.
+/// Rows of a batch that have no result yet, and which of all rows they are.
 #[derive(Clone)]
-struct Rows {
+struct Remainder {
     batch: RecordBatch,
     places: Vec<usize>,
 }
 
-impl Rows {
+impl Remainder {
     fn of(batch: &RecordBatch) -> Self {
         Self { batch: batch.clone(), places: (0..batch.num_rows()).collect() }
     }
@@ -258,51 +258,56 @@ impl Rows {
         Ok(Self { batch: filter_record_batch(&self.batch, condition)?, places })
     }
 
-    /// Answers all by an expression.
-    fn answer_by(&self, expr: &Arc<dyn PhysicalExpr>, answer: &mut Answer) -> Result<()> {
+    /// Gives all the values of an expression.
+    fn fill_by(&self, expr: &Arc<dyn PhysicalExpr>, result: &mut ResultBuilder) -> Result<()> {
         if let Some(values) = self.compute(expr)? {
-            answer.add(values, self.places.iter().copied().enumerate());
+            result.add(values, self.places.iter().copied().enumerate());
         }
         Ok(())
     }
 
-    /// Answers those for which a condition is true by an expression, and goes on with the others.
-    fn answer_where(
+    /// Gives those for which a condition is true the values of an expression, and goes on with the
+    /// others.
+    fn fill_where(
         &mut self,
         condition: &BooleanArray,
         expr: &Arc<dyn PhysicalExpr>,
-        answer: &mut Answer,
+        result: &mut ResultBuilder,
     ) -> Result<()> {
-        self.only(condition)?.answer_by(expr, answer)?;
+        self.only(condition)?.fill_by(expr, result)?;
         *self = self.only(&not(condition)?)?;
         Ok(())
     }
 
-    /// Answers those for which an expression is not null by it, and goes on with the others.
-    fn answer_by_known(&mut self, expr: &Arc<dyn PhysicalExpr>, answer: &mut Answer) -> Result<()> {
+    /// Gives those for which an expression is not null its values, and goes on with the others.
+    fn fill_by_known(
+        &mut self,
+        expr: &Arc<dyn PhysicalExpr>,
+        result: &mut ResultBuilder,
+    ) -> Result<()> {
         let Some(values) = self.compute(expr)? else { return Ok(()) };
         let known = is_not_null(&values)?;
         let places = self.places.iter().copied().enumerate();
-        answer.add(values, places.filter(|(row, _)| known.value(*row)));
+        result.add(values, places.filter(|(row, _)| known.value(*row)));
         *self = self.only(&not(&known)?)?;
         Ok(())
     }
 }
 
-/// The answers so far.
-struct Answer {
+/// The result so far.
+struct ResultBuilder {
     /// What expressions gave.
     values: Vec<ArrayRef>,
-    /// For each row, which of them answers it, by which of its values.
+    /// For each row, which of them it takes, and which of its values.
     of_row: Vec<Option<(usize, usize)>>,
 }
 
-impl Answer {
+impl ResultBuilder {
     fn of(rows: usize) -> Self {
         Self { values: Vec::new(), of_row: vec![None; rows] }
     }
 
-    /// Adds values, with which of them answers which row.
+    /// Adds values, with which of them goes to which row.
     fn add(&mut self, values: ArrayRef, rows: impl Iterator<Item = (usize, usize)>) {
         for (value, row) in rows {
             self.of_row[row] = Some((self.values.len(), value));
@@ -310,7 +315,7 @@ impl Answer {
         self.values.push(values);
     }
 
-    /// The answers, null where there is none.
+    /// The results, null where there is none.
     fn finish(self, data_type: &DataType) -> Result<ArrayRef> {
         let Self { values, of_row } = self;
         if values.is_empty() {
@@ -320,14 +325,14 @@ impl Answer {
             if values.data_type() == data_type { Ok(values) } else { cast(&values, data_type) }
         };
         let mut values = values.into_iter().map(typed).collect::<Result<Vec<_>, _>>()?;
-        let all_answered = of_row.iter().all(Option::is_some);
+        let all_filled = of_row.iter().all(Option::is_some);
         if let [only] = values.as_slice()
-            && all_answered
+            && all_filled
         {
             return Ok(Arc::clone(only));
         }
         let null = (values.len(), 0);
-        if !all_answered {
+        if !all_filled {
             values.push(new_null_array(data_type, 1));
         }
         let picks: Vec<_> = of_row.into_iter().map(|from| from.unwrap_or(null)).collect();

@@ -88,12 +88,12 @@ fn a_case_computes_a_branch_where_its_condition_is_true() {
 }
 
 #[test]
-fn a_choice_computes_the_answer_that_is_chosen() {
+fn a_choice_computes_the_result_that_is_chosen() {
     let expr = conditional(Conditional::Choose, vec![column("b"), column("a"), quotient()]);
     assert_eq!(&values(&expr, &rows()), &ints([Some(1), None, None, Some(4)]));
     // Where `a` is null, there is no place.
-    let answers: Vec<_> = (0..5).map(|place| lit(10 * place as i64)).collect();
-    let args = [vec![column("a")], answers].concat();
+    let results: Vec<_> = (0..5).map(|place| lit(10 * place as i64)).collect();
+    let args = [vec![column("a")], results].concat();
     let expr = conditional(Conditional::Choose, args);
     assert_eq!(&values(&expr, &rows()), &ints([Some(10), None, None, Some(40)]));
 }
@@ -173,7 +173,7 @@ fn no_rows_need_no_argument() {
 }
 
 #[test]
-fn what_no_argument_answers_is_null() {
+fn what_no_argument_gives_is_null() {
     let expr = conditional(Conditional::Coalesce, vec![column("a"), column("a")]);
     assert_eq!(&values(&expr, &rows()), &ints([Some(1), None, None, Some(4)]));
     let nothing = rows().slice(1, 2);
@@ -181,7 +181,7 @@ fn what_no_argument_answers_is_null() {
 }
 
 #[test]
-fn it_is_typed_by_what_it_may_answer() {
+fn it_is_typed_by_what_it_may_give() {
     let schema: SchemaRef = rows().schema();
     let typed = |expr: Arc<dyn PhysicalExpr>| {
         (expr.data_type(&schema).unwrap(), expr.nullable(&schema).unwrap())

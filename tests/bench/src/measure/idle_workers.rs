@@ -13,7 +13,7 @@ use keyloom_common::{
     JobId,
     input::{Layout, Location},
     plan::{FileSlice, InputScanExec, ScanPartition, ScanTable, encode_plan},
-    rpc::{self, ClientApiClient, Limits, Next, Submission, call, handshake::Role},
+    rpc::{self, ClientApiClient, Limits, Next, Submission, handshake::Role, in_time},
 };
 
 use super::{Bench, Measurement};
@@ -68,10 +68,10 @@ async fn run(cluster: &Cluster, job: Submission, tasks: u32) -> Result<u64> {
     let transport = rpc::connect(cluster.address(), Role::Client, &Limits::default()).await?;
     let client = ClientApiClient::new(Default::default(), transport).spawn();
     let id = job.id;
-    call(BOUND, |context| client.submit(context, job)).await?;
+    in_time(BOUND, |context| client.submit(context, job)).await?;
     let mut at_a_tenth = None;
     loop {
-        match call(BOUND, |context| client.next(context, id, 0)).await? {
+        match in_time(BOUND, |context| client.next(context, id, 0)).await? {
             Next::Pending(status) => {
                 if at_a_tenth.is_none() && status.tasks_done >= tasks / 10 {
                     at_a_tenth = Some(cluster.coordinator_peak_bytes()?);

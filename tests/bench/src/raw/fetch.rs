@@ -38,7 +38,7 @@ impl fmt::Display for Strategy {
 
 /// Values of wanted rows.
 #[derive(Debug)]
-pub(super) struct Fetched {
+pub(super) struct RowValues {
     pub(super) batches: Vec<RecordBatch>,
     /// For each wanted row its batch and its place in there.
     pub(super) places: Vec<(u32, u32)>,
@@ -51,7 +51,7 @@ pub(super) async fn fetch(
     rows: &[(u32, u32)],
     strategy: Strategy,
     in_flight: usize,
-) -> Result<Fetched> {
+) -> Result<RowValues> {
     let schema = Arc::new(dataset.schema().project(columns)?);
     match strategy {
         Strategy::Take => take(dataset, &schema, rows, in_flight).await,
@@ -64,27 +64,27 @@ async fn take(
     schema: &Arc<Schema>,
     rows: &[(u32, u32)],
     in_flight: usize,
-) -> Result<Fetched> {
+) -> Result<RowValues> {
     let fragments: Vec<_> = rows.chunk_by(|left, right| left.0 == right.0).collect();
     let opening = fragments.iter().map(|rows| {
         let (fragment, schema) = (fragment(dataset, rows[0].0), Arc::clone(schema));
         async move { open(&fragment?, &schema).await.map(Arc::new) }
     });
     let readers = run_ordered(opening, in_flight).await?;
-    let jobs = fragments.into_iter().zip(&readers).flat_map(|(rows, reader)| {
+    let futures = fragments.into_iter().zip(&readers).flat_map(|(rows, reader)| {
         rows.chunks(TAKE_ROWS).map(move |rows| {
             let reader = Arc::clone(reader);
             let offsets: Vec<_> = rows.iter().map(|(_, offset)| *offset).collect();
             async move { Ok(reader.take_as_batch(&offsets, None).await?) }
         })
     });
-    let batches: Vec<RecordBatch> = run_ordered(jobs, in_flight).await?;
+    let batches: Vec<RecordBatch> = run_ordered(futures, in_flight).await?;
     let mut places = Vec::with_capacity(rows.len());
     for (batch, rows) in batches.iter().enumerate() {
         let batch = u32::try_from(batch)?;
         places.extend((0..u32::try_from(rows.num_rows())?).map(|row| (batch, row)));
     }
-    Ok(Fetched { batches, places })
+    Ok(RowValues { batches, places })
 }
 
 async fn scan(
@@ -92,8 +92,8 @@ async fn scan(
     schema: &Arc<Schema>,
     rows: &[(u32, u32)],
     in_flight: usize,
-) -> Result<Fetched> {
-    let jobs = dataset.get_fragments().into_iter().map(|fragment| {
+) -> Result<RowValues> {
+    let futures = dataset.get_fragments().into_iter().map(|fragment| {
         let schema = Arc::clone(schema);
         async move {
             let reader = open(&fragment, &schema).await?;
@@ -106,7 +106,7 @@ async fn scan(
     let mut batches = Vec::new();
     // For each fragment the offsets at which its batches start, and the number of the first.
     let mut starts: HashMap<u32, (Vec<u32>, usize)> = HashMap::new();
-    for (fragment, scanned) in run_ordered(jobs, in_flight).await? {
+    for (fragment, scanned) in run_ordered(futures, in_flight).await? {
         let mut offset = 0;
         let mut offsets = Vec::with_capacity(scanned.len());
         for batch in &scanned {
@@ -127,7 +127,7 @@ async fn scan(
             places.push((u32::try_from(first + batch)?, offset - offsets[batch]));
         }
     }
-    Ok(Fetched { batches, places })
+    Ok(RowValues { batches, places })
 }
 
 fn fragment(dataset: &Dataset, id: u32) -> Result<FileFragment> {

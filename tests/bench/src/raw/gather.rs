@@ -13,7 +13,7 @@ use arrow::{
     datatypes::{DataType, Field, Fields, Float32Type},
 };
 
-use super::{fetch::Fetched, locate::ABSENT, wanted::Wanted};
+use super::{fetch::RowValues, locate::ABSENT, wanted::Wanted};
 
 /// Rows of a store as the rows of a request table ask for them.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(super) struct Source {
     /// For each slot its place in `fetched`, or [`ABSENT`].
     pub(super) places: Vec<u32>,
     /// `None` if only existence was asked.
-    pub(super) fetched: Option<Fetched>,
+    pub(super) fetched: Option<RowValues>,
 }
 
 /// Which rows a piece of the result asks for.

@@ -35,11 +35,11 @@ pub(super) async fn locate(
     in_flight: usize,
 ) -> Result<Located> {
     let schema = Arc::new(dataset.schema().project(&[key])?);
-    let jobs = dataset.get_fragments().into_iter().map(|fragment| {
+    let futures = dataset.get_fragments().into_iter().map(|fragment| {
         let (wanted, schema) = (Arc::clone(wanted), Arc::clone(&schema));
         async move { scan(&fragment, &schema, &wanted).await }
     });
-    let scanned = run_ordered(jobs, in_flight).await?;
+    let scanned = run_ordered(futures, in_flight).await?;
     let found = scanned.iter().map(|(_, found)| found.len()).sum();
     let mut rows = Vec::with_capacity(found);
     let mut places = vec![ABSENT; wanted.distinct()];

@@ -139,7 +139,7 @@ impl Need {
         located: &Located,
         strategy: Strategy,
         in_flight: usize,
-    ) -> Result<Option<fetch::Fetched>> {
+    ) -> Result<Option<fetch::RowValues>> {
         if self.columns.is_empty() {
             return Ok(None);
         }
@@ -224,7 +224,7 @@ async fn gather_all(
     let rows = requests.num_rows();
     let step = rows.div_ceil(RESULT_BATCHES).clamp(1, RESULT_ROWS);
     let shared = Arc::new((workload.clone(), requests.clone(), sources));
-    let jobs = (0..rows).step_by(step).map(|start| {
+    let futures = (0..rows).step_by(step).map(|start| {
         let shared = Arc::clone(&shared);
         let rows = start..rows.min(start + step);
         async move {
@@ -233,7 +233,7 @@ async fn gather_all(
         }
     });
     let cores = std::thread::available_parallelism().map_or(1, Into::into);
-    run_ordered(jobs, 2 * cores).await
+    run_ordered(futures, 2 * cores).await
 }
 
 fn gather_batch(
@@ -282,11 +282,11 @@ fn piece(offsets: Option<&OffsetBuffer<i32>>, rows: Range<usize>) -> Piece {
     Piece { keys: start as usize..end as usize, offsets: Some(OffsetBuffer::from_lengths(lengths)) }
 }
 
-/// Spawns jobs, so many at once, and returns their answers in their order.
+/// Spawns futures, so many at once, and returns what they give in their order.
 async fn run_ordered<T: Send + 'static>(
-    jobs: impl IntoIterator<Item: Future<Output = Result<T>> + Send + 'static>,
+    futures: impl IntoIterator<Item: Future<Output = Result<T>> + Send + 'static>,
     in_flight: usize,
 ) -> Result<Vec<T>> {
-    let running = jobs.into_iter().map(async |job| tokio::spawn(job).await?);
+    let running = futures.into_iter().map(async |future| tokio::spawn(future).await?);
     stream::iter(running).buffered(in_flight).try_collect().await
 }

@@ -22,7 +22,7 @@ use keyloom_common::{
     plan::{FramePartition, Slice, encode_plan},
     report::JobSummary,
     rpc::{
-        Assignment, Chunk, ClientApiRequest, ClientApiResponse, Next, Order, TaskOutput, Work,
+        Assignment, Chunk, ClientApiRequest, ClientApiResponse, Next, Order, TaskReport, Work,
         WorkerApiRequest, WorkerApiResponse, bincode::encode,
     },
     store::{
@@ -188,7 +188,7 @@ pub(super) fn messages() -> Vec<Vec<u8>> {
         ClientApiResponse::Next(Ok(Next::Done(JobSummary::default()))),
         ClientApiResponse::Submit(Err(Error::invalid("it is wrong"))),
     ];
-    let outcome = Ok(TaskOutput::Store(description()));
+    let outcome = Ok(TaskReport::Store(description()));
     let of_worker = [
         WorkerApiRequest::Heartbeat { worker, attempts: vec![attempt; 3] },
         WorkerApiRequest::Deliver { worker, attempt, sequence: 1, chunk: chunk() },

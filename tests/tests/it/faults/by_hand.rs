@@ -10,7 +10,8 @@ use keyloom_common::{
     ipc::encode_all,
     report::PlanMetrics,
     rpc::{
-        self, Chunk, Limits, Order, TaskOutput, WorkerApiClient, WorkerInfo, call, handshake::Role,
+        self, Chunk, Limits, Order, TaskReport, WorkerApiClient, WorkerInfo, handshake::Role,
+        in_time,
     },
 };
 use tokio::time::{interval, timeout};
@@ -58,18 +59,18 @@ impl HandWorker {
         let (heart, work) = (dial(cluster).await?, dial(cluster).await?);
         let info = WorkerInfo { id: WorkerId::new(), name: NAME.to_owned(), slots: SLOTS };
         let id = info.id;
-        call(BOUND, |context| heart.register(context, info)).await?;
+        in_time(BOUND, |context| heart.register(context, info)).await?;
         Ok(Self { id, heart, work })
     }
 
     /// Says that it lives, and what it has.
     async fn beat(&self, attempts: &[AttemptId]) -> Result<()> {
         let attempts = attempts.to_vec();
-        Ok(call(BOUND, |context| self.heart.heartbeat(context, self.id, attempts)).await?)
+        Ok(in_time(BOUND, |context| self.heart.heartbeat(context, self.id, attempts)).await?)
     }
 
     async fn orders(&self) -> Result<Vec<Order>> {
-        Ok(call(BOUND, |context| self.work.orders(context, self.id)).await?)
+        Ok(in_time(BOUND, |context| self.work.orders(context, self.id)).await?)
     }
 
     /// Takes orders until all its slots have something to do.
@@ -90,13 +91,13 @@ impl HandWorker {
     async fn deliver(&self, attempt: AttemptId) -> keyloom_common::Result<()> {
         let wrong = batch([("next", ints([-1_i64]))]);
         let chunk = Chunk::from(encode_all(&wrong.schema(), &[wrong])?);
-        call(BOUND, |context| self.work.deliver(context, self.id, attempt, 0, chunk)).await
+        in_time(BOUND, |context| self.work.deliver(context, self.id, attempt, 0, chunk)).await
     }
 
     /// Says that it is through with a task.
     async fn finish(&self, attempt: AttemptId) -> keyloom_common::Result<()> {
-        let output = TaskOutput::Rows { chunks: 1, rows: 1, metrics: PlanMetrics::default() };
-        call(BOUND, |context| self.work.finish(context, self.id, attempt, Ok(output))).await
+        let report = TaskReport::Rows { chunks: 1, rows: 1, metrics: PlanMetrics::default() };
+        in_time(BOUND, |context| self.work.finish(context, self.id, attempt, Ok(report))).await
     }
 
     /// What it hands in of these is refused; that it is through with them is heard, and no more.

@@ -26,8 +26,9 @@ use keyloom_common::{
     ipc::{Decoder, encode_all},
     plan::{FramePartition, FrameScanExec, encode_plan},
     rpc::{
-        self, Body, Chunk, ClientApiClient, Limits, Next, Submission, call,
+        self, Body, Chunk, ClientApiClient, Limits, Next, Submission,
         handshake::{PROTOCOL, Role},
+        in_time,
     },
 };
 use nix::sys::signal::Signal;
@@ -72,7 +73,7 @@ impl Raw {
     }
 
     pub(super) async fn submit(&self, job: Submission) -> keyloom_common::Result<()> {
-        call(BOUND, |context| self.0.submit(context, job)).await
+        in_time(BOUND, |context| self.0.submit(context, job)).await
     }
 
     /// Takes all the rows of a job.
@@ -80,7 +81,7 @@ impl Raw {
         let (mut sequence, mut current, mut batches) = (0, None, Vec::new());
         let mut decoder = Decoder::new();
         loop {
-            let next = call(BOUND, |context| self.0.next(context, job, sequence)).await?;
+            let next = in_time(BOUND, |context| self.0.next(context, job, sequence)).await?;
             match next {
                 Next::Pending(_) => {}
                 Next::Chunk { stream, chunk } => {
@@ -105,7 +106,7 @@ impl Raw {
     ) -> keyloom_common::Result<()> {
         let (offset, total) = (offset as u64, total as u64);
         let part = Chunk::from(Bytes::copy_from_slice(part));
-        call(BOUND, |context| self.0.put_blob(context, blob, offset, total, part)).await
+        in_time(BOUND, |context| self.0.put_blob(context, blob, offset, total, part)).await
     }
 }
 

@@ -211,7 +211,7 @@ impl Bucket {
     }
 
     /// An object, or a range of its bytes.
-    fn object(&self, key: &str, range: Option<&str>) -> Result<Answer> {
+    fn object(&self, key: &str, range: Option<&str>) -> Result<Response> {
         let body = fs::read(self.folder.join(key))?;
         let size = body.len();
         // Nothing changes while it is served, so the size tells an object from others.
@@ -227,7 +227,7 @@ impl Bucket {
     }
 
     /// `ListObjectsV2`, all at once.
-    fn list(&self, query: &str) -> Result<Answer> {
+    fn list(&self, query: &str) -> Result<Response> {
         let value = |name: &str| {
             let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
             pairs.find(|(key, _)| *key == name).map(|(_, value)| decode(value)).unwrap_or_default()
@@ -260,10 +260,10 @@ impl Bucket {
 }
 
 /// Status, headers and body.
-type Answer = (&'static str, String, Vec<u8>);
+type Response = (&'static str, String, Vec<u8>);
 
 /// What S3 answers where it is asked too much.
-fn slow_down() -> Answer {
+fn slow_down() -> Response {
     ("503 Slow Down", String::new(), b"<Error><Code>SlowDown</Code></Error>".to_vec())
 }
 

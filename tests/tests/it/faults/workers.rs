@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use arrow::array::RecordBatch;
-use keyloom_client::{ErrorKind, Job, JobId, MemoryOptions, Session, load_kv, query::Event};
+use keyloom_client::{ErrorKind, Job, JobId, MemoryOptions, Session, load_kv, query::JobUpdate};
 use keyloom_common::{StageId, TaskId};
 use nix::sys::signal::Signal;
 use tokio::time::timeout;
@@ -72,11 +72,11 @@ async fn stop_amid_tasks(
     send(Signal::SIGSTOP, worker)?;
     let most = batches.len() + UNTIL_HELD;
     while batches.len() < most {
-        match job.next_event().await? {
-            Event::Batch(batch) => batches.push(batch),
-            Event::Pending(_) if running(session, worker).await? > 0 => return Ok(true),
-            Event::Pending(_) => {}
-            Event::Done => bail!("the job ended before the last worker was killed"),
+        match job.next_update().await? {
+            JobUpdate::Batch(batch) => batches.push(batch),
+            JobUpdate::Pending(_) if running(session, worker).await? > 0 => return Ok(true),
+            JobUpdate::Pending(_) => {}
+            JobUpdate::Done => bail!("the job ended before the last worker was killed"),
         }
     }
     Ok(running(session, worker).await? > 0)

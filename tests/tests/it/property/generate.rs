@@ -10,8 +10,8 @@ use proptest::{
 use super::{
     bounds::bounds,
     query::{
-        COLUMNS, Call, Case, Expr, Fields, Join, Kind, LABEL, NEXT, Nested, OtherRow, Output,
-        Query, Record, Store, TableRow, Type, Value, WORDS, What,
+        COLUMNS, Call, Case, Expr, Fields, Join, Kind, LABEL, NEXT, Nested, OtherRow, Query,
+        Record, SelectItem, Store, TableRow, Type, Value, WORDS, What,
     },
     stored::stored,
 };
@@ -197,7 +197,7 @@ impl Level {
         ]
     }
 
-    fn output(&self) -> impl Strategy<Value = Output> + use<> {
+    fn item(&self) -> impl Strategy<Value = SelectItem> + use<> {
         let columns = || subsequence(COLUMNS.to_vec(), 1..=4).prop_shuffle();
         let lists = prop_oneof![Just((Store::Numbers, "ns")), Just((Store::Words, "ws"))];
         let list_call =
@@ -213,7 +213,7 @@ impl Level {
                 .prop_map(|(call, columns, size)| What::Rows(call, columns, size)),
         ];
         (option::weighted(0.3, self.bool.clone()), what)
-            .prop_map(|(guard, what)| Output { guard, what })
+            .prop_map(|(guard, what)| SelectItem { guard, what })
     }
 }
 
@@ -238,7 +238,7 @@ impl Level {
 
     fn query(&self) -> impl Strategy<Value = Query> + use<> {
         prop_oneof![
-            5 => vec(self.output(), 1..4).prop_map(Query::Rows),
+            5 => vec(self.item(), 1..4).prop_map(Query::Rows),
             1 => (self.any(), any::<bool>(), 0..4_usize)
                 .prop_map(|(key, descending, skip)| Query::Behind { key, descending, skip }),
             1 => (self.any(), option::of(self.any()))

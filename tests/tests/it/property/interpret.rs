@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::query::{
-    COLUMNS, Call, Case, Expr, Kind, LABEL, NEXT, Nested, OtherRow, Output, Query, Record, Store,
-    TableRow, Value, What,
+    COLUMNS, Call, Case, Expr, Kind, LABEL, NEXT, Nested, OtherRow, Query, Record, SelectItem,
+    Store, TableRow, Value, What,
 };
 
 /// The keys that one call in the query asked for.
@@ -222,13 +222,13 @@ impl Interpreter<'_> {
         if right == Value::Bool(decisive) || left != Value::Null { right } else { left }
     }
 
-    fn output(&self, output: &Output, row: &Row<'_>) -> Value {
-        if let Some(guard) = &output.guard
+    fn item(&self, item: &SelectItem, row: &Row<'_>) -> Value {
+        if let Some(guard) = &item.guard
             && self.eval(guard, row) != Value::Bool(true)
         {
             return Value::Null;
         }
-        match &output.what {
+        match &item.what {
             What::Scalar(expr) => self.eval(expr, row),
             What::Row(call, columns) => self.fields(call, &self.eval(&call.key, row), columns),
             What::Rows(call, columns, _) => match self.eval(&call.key, row) {
@@ -293,12 +293,12 @@ impl Interpreter<'_> {
 
     pub(super) fn run(&self) -> Vec<Vec<Value>> {
         match &self.case.query {
-            Query::Rows(outputs) => {
-                let output = |row: &Row<'_>| {
-                    let outputs = outputs.iter().map(|output| self.output(output, row));
-                    self.ids(row).into_iter().chain(outputs).collect()
+            Query::Rows(items) => {
+                let values = |row: &Row<'_>| {
+                    let values = items.iter().map(|item| self.item(item, row));
+                    self.ids(row).into_iter().chain(values).collect()
                 };
-                self.passing().iter().map(output).collect()
+                self.passing().iter().map(values).collect()
             }
             Query::Behind { key, descending, skip } => {
                 vec![self.behind(key, *descending, *skip)]

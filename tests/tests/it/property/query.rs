@@ -70,7 +70,7 @@ pub(super) enum Expr {
 
 /// A column of a query: what it computes, and for which rows.
 #[derive(Clone, Debug)]
-pub(super) struct Output {
+pub(super) struct SelectItem {
     pub(super) guard: Option<Expr>,
     pub(super) what: What,
 }
@@ -144,7 +144,7 @@ pub(super) struct Join {
 /// What is asked of the rows.
 #[derive(Clone, Debug)]
 pub(super) enum Query {
-    Rows(Vec<Output>),
+    Rows(Vec<SelectItem>),
     /// How many rows there are behind the first few by a key that is not selected, and which.
     Behind {
         key: Expr,
@@ -267,7 +267,7 @@ impl Expr {
     }
 }
 
-impl Output {
+impl SelectItem {
     pub(super) fn sql(&self) -> String {
         let list = |columns: &[&str]| format!(", columns => ['{}']", columns.join("', '"));
         let what = match &self.what {
@@ -303,10 +303,10 @@ impl Case {
         let from = format!("{from}{}", filter.unwrap_or_default());
         let ids = if self.join.is_some() { "row, other" } else { "row" };
         match &self.query {
-            Query::Rows(outputs) => {
-                let outputs = outputs.iter().enumerate();
-                let outputs = outputs.map(|(i, out)| format!("{} AS o{i}", out.sql()));
-                format!("SELECT {ids}, {} FROM {from}", outputs.collect::<Vec<_>>().join(", "))
+            Query::Rows(items) => {
+                let items = items.iter().enumerate();
+                let items = items.map(|(i, out)| format!("{} AS o{i}", out.sql()));
+                format!("SELECT {ids}, {} FROM {from}", items.collect::<Vec<_>>().join(", "))
             }
             Query::Behind { key, descending, skip } => {
                 let direction = if *descending { "DESC" } else { "ASC" };

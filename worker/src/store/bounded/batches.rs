@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use keyloom_common::{Result, store::Access};
 
 use super::rewrapped;
-use crate::store::{Fetched, Found, KeySet, Request, Store};
+use crate::store::{Found, KeySet, ReadStats, Request, Store};
 
 /// A store that is asked for so many keys at once, at most.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ impl Store for Batches {
         keys: &dyn KeySet,
         columns: &[usize],
         access: Access,
-    ) -> Result<Option<(Arc<dyn Store>, Fetched)>> {
+    ) -> Result<Option<(Arc<dyn Store>, ReadStats)>> {
         let known = self.store.knowing(keys, columns, access).await?;
         Ok(rewrapped(known, |store| Self { store, ..self.clone() }))
     }

@@ -27,7 +27,7 @@ use super::rewrapped;
 use crate::{
     memory::Keeper,
     store::{
-        Fetched, Found, KeySet, Place, Request, Store, StoreSettings, Values,
+        Found, KeySet, Place, ReadStats, Request, Store, StoreSettings, Values,
         kept::{Kept, KeptCache},
         requested_schema,
     },
@@ -142,7 +142,7 @@ impl Store for Cached {
         keys: &dyn KeySet,
         columns: &[usize],
         access: Access,
-    ) -> Result<Option<(Arc<dyn Store>, Fetched)>> {
+    ) -> Result<Option<(Arc<dyn Store>, ReadStats)>> {
         let known = self.store.knowing(keys, columns, access).await?;
         Ok(rewrapped(known, |store| Self { store, ..self.clone() }))
     }
@@ -213,14 +213,14 @@ fn joined(known: &[Known], found: Found) -> Result<Found> {
     if known.iter().all(Option::is_none) {
         return Ok(found);
     }
-    let Found { held, columns, mut fetched } = found;
-    fetched.answer_hits += known.iter().flatten().count() as u64;
+    let Found { held, columns, mut stats } = found;
+    stats.answer_hits += known.iter().flatten().count() as u64;
     let mut held = held.into_iter();
     let all_held = known.iter().map(|row| row.is_some() || held.next().unwrap_or(false));
     let all_held = all_held.collect();
     let columns = columns.into_iter().enumerate();
     let columns = columns.map(|(column, values)| with_known(known, column, values));
-    Ok(Found { held: all_held, columns: columns.collect::<Result<_>>()?, fetched })
+    Ok(Found { held: all_held, columns: columns.collect::<Result<_>>()?, stats })
 }
 
 /// The values of one column, behind those that were found.

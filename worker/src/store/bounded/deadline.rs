@@ -7,7 +7,7 @@ use keyloom_common::{Error, Result, store::Access};
 use tokio::time::timeout;
 
 use super::rewrapped;
-use crate::store::{Fetched, Found, KeySet, Request, Store, patience::shown};
+use crate::store::{Found, KeySet, ReadStats, Request, Store, patience::shown};
 
 /// A store whose requests fail, so that another attempt may be made, if they are not answered in
 /// time. Nothing stands between it and the store, so those that are answered are counted here.
@@ -22,7 +22,7 @@ pub(super) struct Deadline {
 impl Store for Deadline {
     async fn lookup(&self, request: Request) -> Result<Found> {
         let mut found = within(Some(self.time), self.store.lookup(request)).await?;
-        found.fetched.requests_made += 1;
+        found.stats.requests_made += 1;
         Ok(found)
     }
 
@@ -35,7 +35,7 @@ impl Store for Deadline {
         keys: &dyn KeySet,
         columns: &[usize],
         access: Access,
-    ) -> Result<Option<(Arc<dyn Store>, Fetched)>> {
+    ) -> Result<Option<(Arc<dyn Store>, ReadStats)>> {
         let known = within(Some(self.time), self.store.knowing(keys, columns, access)).await?;
         Ok(rewrapped(known, |store| Self { store, ..self.clone() }))
     }

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use keyloom_common::{Error, ErrorKind, Result, store::Access};
 use tokio::sync::Semaphore;
 
-use crate::store::{Fetched, Found, KeySet, Request, Store};
+use crate::store::{Found, KeySet, ReadStats, Request, Store};
 
 /// What goes wrong.
 #[derive(Clone, Debug, Default)]
@@ -90,9 +90,9 @@ impl Store for Faulty {
         keys: &dyn KeySet,
         columns: &[usize],
         access: Access,
-    ) -> Result<Option<(Arc<dyn Store>, Fetched)>> {
+    ) -> Result<Option<(Arc<dyn Store>, ReadStats)>> {
         let known = self.store.knowing(keys, columns, access).await?;
         let wrap = |store| Arc::new(Self { store, ..self.clone() }) as Arc<dyn Store>;
-        Ok(known.map(|(store, fetched)| (wrap(store), fetched)))
+        Ok(known.map(|(store, stats)| (wrap(store), stats)))
     }
 }

@@ -28,7 +28,7 @@ use keyloom_common::{
 use tokio::sync::Semaphore;
 
 use super::{
-    Fetched, Patience, Store, StoreEnv,
+    Patience, ReadStats, Store, StoreEnv,
     factory::{Capabilities, OpenStore, Retrying},
 };
 use batches::Batches;
@@ -130,8 +130,8 @@ impl Capabilities {
 
 /// A store that knows keys, within the bounds of the one that it was before.
 fn rewrapped<S: Store + 'static>(
-    known: Option<(Arc<dyn Store>, Fetched)>,
+    known: Option<(Arc<dyn Store>, ReadStats)>,
     wrap: impl FnOnce(Arc<dyn Store>) -> S,
-) -> Option<(Arc<dyn Store>, Fetched)> {
-    known.map(|(store, fetched)| (Arc::new(wrap(store)) as Arc<dyn Store>, fetched))
+) -> Option<(Arc<dyn Store>, ReadStats)> {
+    known.map(|(store, stats)| (Arc::new(wrap(store)) as Arc<dyn Store>, stats))
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use keyloom_common::{Error, Result, store::Access};
 
 use super::rewrapped;
-use crate::store::{Fetched, Found, KeySet, Request, Store};
+use crate::store::{Found, KeySet, ReadStats, Request, Store};
 
 /// A store whose errors say its alias.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ impl Store for Named {
         keys: &dyn KeySet,
         columns: &[usize],
         access: Access,
-    ) -> Result<Option<(Arc<dyn Store>, Fetched)>> {
+    ) -> Result<Option<(Arc<dyn Store>, ReadStats)>> {
         let known = self.store.knowing(keys, columns, access).await;
         let known = known.map_err(|error| cannot_be_read(&self.alias, error))?;
         Ok(rewrapped(known, |store| Self { store, ..self.clone() }))

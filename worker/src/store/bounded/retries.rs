@@ -7,7 +7,7 @@ use keyloom_common::{Error, Result, store::Access};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{rewrapped, slots::Slots};
-use crate::store::{Fetched, Found, KeySet, Patience, Request, Store};
+use crate::store::{Found, KeySet, Patience, ReadStats, Request, Store};
 
 /// A store that is asked again, after a rest that grows, for what it could not answer. What it did
 /// answer is never asked again, nor what it will always refuse.
@@ -28,8 +28,8 @@ impl Store for Retries {
     async fn lookup(&self, request: Request) -> Result<Found> {
         let ask = || self.store.store.lookup(request.clone());
         let (mut found, retries) = self.until_answered(ask).await?;
-        found.fetched.requests_made += u64::from(retries);
-        found.fetched.retries += u64::from(retries);
+        found.stats.requests_made += u64::from(retries);
+        found.stats.retries += u64::from(retries);
         Ok(found)
     }
 
@@ -43,7 +43,7 @@ impl Store for Retries {
         keys: &dyn KeySet,
         columns: &[usize],
         access: Access,
-    ) -> Result<Option<(Arc<dyn Store>, Fetched)>> {
+    ) -> Result<Option<(Arc<dyn Store>, ReadStats)>> {
         let ask = || self.store.store.knowing(keys, columns, access);
         let (known, _) = self.until_answered(ask).await?;
         let store = |store| Slots { store, ..self.store.clone() };

@@ -14,7 +14,7 @@ use keyloom_common::{
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::rewrapped;
-use crate::store::{Fetched, Found, KeySet, Request, Store};
+use crate::store::{Found, KeySet, ReadStats, Request, Store};
 
 /// A store that answers as many requests at a time as there are slots, for all who use it.
 #[derive(Clone, Debug)]
@@ -82,7 +82,7 @@ impl Store for Slots {
         keys: &dyn KeySet,
         columns: &[usize],
         access: Access,
-    ) -> Result<Option<(Arc<dyn Store>, Fetched)>> {
+    ) -> Result<Option<(Arc<dyn Store>, ReadStats)>> {
         let _slot = self.slot().await?;
         let known = self.store.knowing(keys, columns, access).await?;
         Ok(rewrapped(known, |store| Self { store, ..self.clone() }))

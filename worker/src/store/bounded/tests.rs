@@ -68,10 +68,10 @@ impl Store for Even {
         keys: &dyn KeySet,
         _: &[usize],
         _: Access,
-    ) -> Result<Option<(Arc<dyn Store>, Fetched)>> {
+    ) -> Result<Option<(Arc<dyn Store>, ReadStats)>> {
         let keys_scanned = keys.keys().await?.len() as u64;
-        let fetched = Fetched { keys_scanned, ..Fetched::default() };
-        Ok(Some((Arc::new(Self::default()), fetched)))
+        let stats = ReadStats { keys_scanned, ..ReadStats::default() };
+        Ok(Some((Arc::new(Self::default()), stats)))
     }
 }
 
@@ -332,8 +332,8 @@ async fn a_store_that_knows_keys_has_the_bounds_that_it_had_before() {
     let (store, bounded) = faulty(Faults { first: 2, ..Faults::default() }, capabilities);
     let bounded = Arc::new(Named { store: bounded, alias: "even".to_owned() });
     let job = Keys(of_columns(0..9, &[]).keys);
-    let (known, fetched) = bounded.knowing(&job, &[0], Access::default()).await.unwrap().unwrap();
-    assert_eq!(fetched, Fetched { keys_scanned: 9, ..Fetched::default() });
+    let (known, stats) = bounded.knowing(&job, &[0], Access::default()).await.unwrap().unwrap();
+    assert_eq!(stats, ReadStats { keys_scanned: 9, ..ReadStats::default() });
     // It is asked in parts, again where one fails, and never for what it has answered.
     for _ in 0..2 {
         let found = known.lookup(of_columns([0, 2, 4, 6, 8], &[0])).await.unwrap();
@@ -408,9 +408,9 @@ async fn what_bounds_made_of_requests_is_counted() {
     };
     let (store, bounded) = faulty(Faults { first: 1, ..Faults::default() }, capabilities);
     let found = bounded.lookup(of_columns([0, 2, 4], &[0])).await.unwrap();
-    let expected = Fetched { requests_made: 3, retries: 1, ..Fetched::default() };
-    assert_eq!((found.fetched, store.requests()), (expected, 3));
+    let expected = ReadStats { requests_made: 3, retries: 1, ..ReadStats::default() };
+    assert_eq!((found.stats, store.requests()), (expected, 3));
     let found = bounded.lookup(of_columns([4, 6, 0], &[0])).await.unwrap();
-    let expected = Fetched { requests_made: 1, answer_hits: 2, ..Fetched::default() };
-    assert_eq!((found.fetched, store.requests()), (expected, 4));
+    let expected = ReadStats { requests_made: 1, answer_hits: 2, ..ReadStats::default() };
+    assert_eq!((found.stats, store.requests()), (expected, 4));
 }

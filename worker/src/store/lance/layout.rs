@@ -16,14 +16,14 @@ use super::{error::from_lance, row::Row, tasks};
 /// All fragments, in the dataset's order.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
-    fragments: Vec<Rows>,
+    fragments: Vec<FragmentRows>,
     by_id: HashMap<u32, usize>,
     live_rows: u64,
 }
 
 /// The rows of a fragment.
 #[derive(Debug)]
-struct Rows {
+struct FragmentRows {
     id: u32,
     /// Rows stored, deleted or not.
     physical: u32,
@@ -36,9 +36,9 @@ struct Rows {
 impl Layout {
     /// Reads the deletions of all fragments.
     pub(super) async fn load(dataset: &Dataset, in_flight: usize) -> Result<Self> {
-        let jobs = dataset.get_fragments().into_iter().map(load_fragment);
+        let futures = dataset.get_fragments().into_iter().map(load_fragment);
         let mut layout = Self::default();
-        for (id, physical, deleted) in tasks::run_all(jobs, in_flight).await? {
+        for (id, physical, deleted) in tasks::run_all(futures, in_flight).await? {
             layout.push(id, physical, deleted);
         }
         Ok(layout)
@@ -47,7 +47,7 @@ impl Layout {
     fn push(&mut self, id: u32, physical: u32, deleted: Deleted) {
         let live = u64::from(physical - deleted.len());
         self.by_id.insert(id, self.fragments.len());
-        self.fragments.push(Rows { id, physical, deleted, before: self.live_rows });
+        self.fragments.push(FragmentRows { id, physical, deleted, before: self.live_rows });
         self.live_rows += live;
     }
 

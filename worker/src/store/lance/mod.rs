@@ -52,10 +52,10 @@ pub(crate) use self::{
     handle::LanceHandle,
     kept::{caches::Caches, sessions::Sessions},
     open::LanceEnv,
-    table::TableScan,
+    table::DatasetScan,
 };
 use super::{
-    Fetched, Found, KeySet, Request, Store, Values, kept::Kept, keys::Keys, requested_schema,
+    Found, KeySet, ReadStats, Request, Store, Values, kept::Kept, keys::Keys, requested_schema,
 };
 
 /// A snapshot of a dataset under an alias.
@@ -116,7 +116,7 @@ impl Store for LanceStore {
         let found = self.find(&output, rows, request.access.rows);
         let found = watch.bounded(|| reading(&output), found).await;
         let mut found = self.or_cannot_read(found).await?;
-        found.fetched.add(&searched);
+        found.stats.add(&searched);
         Ok(found)
     }
 
@@ -131,21 +131,21 @@ impl Store for LanceStore {
         keys: &dyn KeySet,
         columns: &[usize],
         access: Access,
-    ) -> Result<Option<(Arc<dyn Store>, Fetched)>> {
+    ) -> Result<Option<(Arc<dyn Store>, ReadStats)>> {
         let output = requested_schema(&self.schema, columns)?;
         let watch = &self.handle.watch;
         let learned = watch.bounded(|| "reading its keys".to_owned(), self.learn(keys)).await;
-        let Some((name, learned, mut fetched)) = self.or_cannot_read(learned).await? else {
+        let Some((name, learned, mut stats)) = self.or_cannot_read(learned).await? else {
             return Ok(None);
         };
         let known = self.know(name, &learned, &output, access.rows);
         let known = watch.bounded(|| reading(&output), known).await;
         let known = self.or_cannot_read(known).await?.map(|(known, read)| {
-            fetched.add(&read);
+            stats.add(&read);
             known
         });
         let store = Self { learned: Some(learned), known, ..self.clone() };
-        Ok(Some((Arc::new(store), fetched)))
+        Ok(Some((Arc::new(store), stats)))
     }
 }
 
@@ -179,7 +179,7 @@ impl LanceStore {
         learned: &Arc<Kept<Learned>>,
         output: &Schema,
         path: RowPath,
-    ) -> Result<Option<(Arc<Kept<KnownValues>>, Fetched)>> {
+    ) -> Result<Option<(Arc<Kept<KnownValues>>, ReadStats)>> {
         let columns = self.columns(output)?;
         let names = columns.iter().map(|column| column.name().to_owned()).collect();
         let name = KnownName { keys, columns: names };
@@ -204,13 +204,13 @@ impl LanceStore {
             return Ok(Found { held, columns, ..Found::default() });
         }
         let known = self.known.as_ref().and_then(|known| known.at(&columns, &wanted));
-        let (values, fetched) = match known {
-            Some(values) => (values, Fetched::default()),
+        let (values, stats) = match known {
+            Some(values) => (values, ReadStats::default()),
             None => self.handle.fetch(&columns, &wanted, path).await?,
         };
         let columns = output.fields().iter().zip(Values::spread(values, &held));
         let columns = columns.map(|(field, values)| conform(values, field));
-        Ok(Found { columns: columns.collect::<Result<_>>()?, held, fetched })
+        Ok(Found { columns: columns.collect::<Result<_>>()?, held, stats })
     }
 }
 

@@ -36,7 +36,7 @@ use super::{
 
 /// What is wanted of a dataset.
 #[derive(Clone, Debug)]
-pub(crate) struct TableScan {
+pub(crate) struct DatasetScan {
     /// The columns, as indices into those that lookups can return.
     pub(crate) columns: Vec<usize>,
     /// The fragments, by their places in the manifest.
@@ -55,12 +55,12 @@ impl LanceHandle {
     /// # Errors
     /// `store` if the deletions of a fragment cannot be read.
     pub(crate) async fn fragment_rows(self: &Arc<Self>) -> Result<Vec<u64>> {
-        let jobs = self.dataset.get_fragments().into_iter().map(|fragment| async move {
+        let futures = self.dataset.get_fragments().into_iter().map(|fragment| async move {
             let rows = fragment.count_rows(None).await.map_err(from_lance)?;
             Ok(rows as u64)
         });
-        let jobs: Vec<_> = jobs.collect();
-        let rows = tasks::run_all(jobs, self.settings.reads_in_flight);
+        let futures: Vec<_> = futures.collect();
+        let rows = tasks::run_all(futures, self.settings.reads_in_flight);
         let rows = self.watch.bounded(|| self.doing("counting rows"), self.watch.read(rows)).await;
         rows.map_err(|error| self.scrub.clean(error))
     }
@@ -69,9 +69,9 @@ impl LanceHandle {
     ///
     /// # Errors
     /// `store` if the dataset cannot be read; later errors come through the stream.
-    pub(crate) async fn scan_table(
+    pub(crate) async fn scan_dataset(
         self: Arc<Self>,
-        scan: TableScan,
+        scan: DatasetScan,
     ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
         let name = |&column: &usize| self.schema.field(column).name();
         let columns = scan.columns.iter().map(name).map(|name| self.column(name));

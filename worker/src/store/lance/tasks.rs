@@ -8,10 +8,10 @@ use futures::FutureExt;
 use keyloom_common::{Error, Result};
 use tokio::task::{JoinError, JoinSet};
 
-/// Runs jobs, at most `in_flight` at once, and hands on what they give with their index, in any
+/// Runs futures, at most `in_flight` at once, and hands on what they give with their index, in any
 /// order. The first error ends all.
 pub(super) async fn run_each<T, F>(
-    jobs: impl IntoIterator<Item = F>,
+    futures: impl IntoIterator<Item = F>,
     in_flight: usize,
     mut take: impl FnMut(usize, T),
 ) -> Result<()>
@@ -19,12 +19,12 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T>> + Send + 'static,
 {
-    let mut jobs = jobs.into_iter().enumerate();
+    let mut futures = futures.into_iter().enumerate();
     let mut running = JoinSet::new();
     loop {
         while running.len() < in_flight.max(1) {
-            let Some((index, job)) = jobs.next() else { break };
-            running.spawn(async move { (index, job.await) });
+            let Some((index, future)) = futures.next() else { break };
+            running.spawn(async move { (index, future.await) });
         }
         let Some(done) = running.join_next().await else { return Ok(()) };
         let (index, output) = done.map_err(died)?;
@@ -32,9 +32,9 @@ where
     }
 }
 
-/// As [`run_each`], with all outputs in the order of the jobs.
+/// As [`run_each`], with all outputs in the order of the futures.
 pub(super) async fn run_all<T, F>(
-    jobs: impl IntoIterator<Item = F>,
+    futures: impl IntoIterator<Item = F>,
     in_flight: usize,
 ) -> Result<Vec<T>>
 where
@@ -42,27 +42,27 @@ where
     F: Future<Output = Result<T>> + Send + 'static,
 {
     let mut outputs = Vec::new();
-    run_each(jobs, in_flight, |index, output| outputs.push((index, output))).await?;
+    run_each(futures, in_flight, |index, output| outputs.push((index, output))).await?;
     outputs.sort_by_key(|(index, _)| *index);
     Ok(outputs.into_iter().map(|(_, output)| output).collect())
 }
 
-/// Runs one job. It is boxed: the futures of opening a dataset are nested deeper than the compiler
+/// Runs one future. It is boxed: those of opening a dataset are nested deeper than the compiler
 /// follows.
-pub(super) async fn run<T, F>(job: F) -> Result<T>
+pub(super) async fn run<T, F>(future: F) -> Result<T>
 where
     T: Send + 'static,
     F: Future<Output = Result<T>> + Send + 'static,
 {
-    let mut output = run_all([job.boxed()], 1).await?;
-    output.pop().ok_or_else(|| Error::internal("a job ended without output"))
+    let mut output = run_all([future.boxed()], 1).await?;
+    output.pop().ok_or_else(|| Error::internal("a task ended without output"))
 }
 
-/// Runs one job that computes.
+/// Runs what computes and does not wait.
 pub(super) async fn run_blocking<T: Send + 'static>(
-    job: impl FnOnce() -> T + Send + 'static,
+    compute: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
-    tokio::task::spawn_blocking(job).await.map_err(died)
+    tokio::task::spawn_blocking(compute).await.map_err(died)
 }
 
 fn died(error: JoinError) -> Error {
@@ -85,21 +85,21 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn outputs_come_in_the_order_of_the_jobs() {
-        let jobs = (0..20).map(|i| async move {
-            // Later jobs are done earlier.
+    async fn outputs_come_in_the_order_of_the_futures() {
+        let futures = (0..20).map(|i| async move {
+            // Later ones are done earlier.
             for _ in i..20 {
                 tokio::task::yield_now().await;
             }
             Ok(i)
         });
-        assert_eq!(run_all(jobs, 7).await.unwrap(), (0..20).collect::<Vec<_>>());
+        assert_eq!(run_all(futures, 7).await.unwrap(), (0..20).collect::<Vec<_>>());
     }
 
     #[tokio::test]
     async fn a_panic_is_an_error() {
-        let job = async { unreachable!("lance fell over") };
-        let error = run::<(), _>(job).await.unwrap_err();
+        let future = async { unreachable!("lance fell over") };
+        let error = run::<(), _>(future).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Store);
         assert!(error.message().ends_with("lance fell over"), "{error}");
     }

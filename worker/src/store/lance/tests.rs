@@ -50,8 +50,8 @@ use crate::store::{
     },
 };
 
-/// A dataset in a directory of its own.
-struct Rows {
+/// Rows in a dataset, in a directory of its own.
+struct StoredRows {
     dataset: Dataset,
     uri: String,
     _dir: tempfile::TempDir,
@@ -80,19 +80,19 @@ fn structs(rows: usize, fields: &[(&str, i64)]) -> ArrayRef {
 }
 
 /// Rows with the ids 0 to 29, in fragments of ten.
-async fn three_fragments(enable_stable_row_ids: bool) -> Rows {
+async fn three_fragments(enable_stable_row_ids: bool) -> StoredRows {
     let params = WriteParams { max_rows_per_file: 10, enable_stable_row_ids, ..Default::default() };
     write(rows(0..30), params).await
 }
 
-async fn write(rows: RecordBatch, params: WriteParams) -> Rows {
+async fn write(rows: RecordBatch, params: WriteParams) -> StoredRows {
     let dir = tempfile::tempdir().unwrap();
     let uri = dir.path().join("rows.lance").to_string_lossy().into_owned();
     let dataset = write_lance(&uri, rows, params).await;
-    Rows { dataset, uri, _dir: dir }
+    StoredRows { dataset, uri, _dir: dir }
 }
 
-impl Rows {
+impl StoredRows {
     async fn append(&mut self, rows: RecordBatch) {
         let schema = rows.schema();
         let params = WriteParams { mode: WriteMode::Append, ..Default::default() };
@@ -201,6 +201,6 @@ async fn ids(store: &Arc<dyn Store>, keys: impl Array + 'static) -> Vec<Option<i
     // Existence must say the same, and read no values.
     let exists = ask(store, keys, &[]).await.unwrap();
     assert_eq!(held(&exists), ids.iter().map(Option::is_some).collect::<Vec<_>>());
-    assert_eq!((exists.fetched.bytes, exists.fetched.rows_taken), (0, 0));
+    assert_eq!((exists.stats.bytes, exists.stats.rows_taken), (0, 0));
     ids
 }

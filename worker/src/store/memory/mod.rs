@@ -23,7 +23,7 @@ use keyloom_common::{
 };
 
 use super::{
-    Fetched, Found, Place, Request, Store, Values,
+    Found, Place, ReadStats, Request, Store, Values,
     keys::{Keys, key_column},
     requested_schema, value_bytes,
 };
@@ -131,7 +131,7 @@ impl Store for MemoryStore {
         let found = rows.iter().flatten().count() as u64;
         let bytes = found * self.bytes_a_row(&request.columns);
         let rows_taken = if columns.is_empty() { 0 } else { found };
-        Ok(Found { held, columns, fetched: Fetched { rows_taken, bytes, ..Fetched::default() } })
+        Ok(Found { held, columns, stats: ReadStats { rows_taken, bytes, ..ReadStats::default() } })
     }
 
     async fn row_bytes(&self, columns: &[usize]) -> Result<u64> {

@@ -75,7 +75,7 @@ pub(super) fn find(
     wanted: &[Wanted],
 ) -> Option<Error> {
     let mut records = RecordReader::new(options, lines);
-    let mut rows = Rows { lines: Vec::new(), values: vec![Vec::new(); wanted.len()] };
+    let mut rows = WantedValues { lines: Vec::new(), values: vec![Vec::new(); wanted.len()] };
     let mut rest = text;
     let wrong = loop {
         let ended = rest.is_empty();
@@ -95,13 +95,13 @@ pub(super) fn find(
 }
 
 /// The wanted values of records that have the right number of them.
-struct Rows {
+struct WantedValues {
     lines: Vec<u64>,
     /// For each wanted column; empty for null.
     values: Vec<Vec<String>>,
 }
 
-impl Rows {
+impl WantedValues {
     fn push(
         &mut self,
         records: &RecordReader,

@@ -67,7 +67,7 @@ pub(in crate::input) async fn open(
     let columns = Columns::new(&names, &schema, &projection, &path)?;
     let most = if compressed { usize::MAX } else { columns.most_rows(length) };
     let decoder = columns.decoder(&options, batch_rows.min(most))?;
-    let rows = Rows {
+    let reader = SliceReader {
         path,
         options,
         columns,
@@ -79,8 +79,8 @@ pub(in crate::input) async fn open(
         held: Vec::new(),
         lines,
     };
-    Ok(stream::try_unfold(rows, |mut rows| async move {
-        Ok(rows.next().await?.map(|batch| (batch, rows)))
+    Ok(stream::try_unfold(reader, |mut reader| async move {
+        Ok(reader.next().await?.map(|batch| (batch, reader)))
     })
     .boxed())
 }
@@ -168,7 +168,7 @@ impl Columns {
 }
 
 /// A slice that is being read.
-struct Rows {
+struct SliceReader {
     path: Path,
     options: CsvOptions,
     columns: Columns,
@@ -184,7 +184,7 @@ struct Rows {
     lines: u64,
 }
 
-impl Rows {
+impl SliceReader {
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             while self.chunk.is_empty() && !self.ended {

@@ -49,7 +49,7 @@ pub(in crate::input) async fn open(
     };
     let columns = Columns::new(layout, &schema, &projection)?;
     let decoder = columns.decoder(batch_rows)?;
-    let rows = Rows {
+    let reader = SliceReader {
         store,
         path,
         columns,
@@ -61,8 +61,8 @@ pub(in crate::input) async fn open(
         start: slice.bytes.start,
         lines: 0,
     };
-    Ok(stream::try_unfold(rows, |mut rows| async move {
-        Ok(rows.next().await?.map(|batch| (batch, rows)))
+    Ok(stream::try_unfold(reader, |mut reader| async move {
+        Ok(reader.next().await?.map(|batch| (batch, reader)))
     })
     .boxed())
 }
@@ -127,7 +127,7 @@ impl Columns {
 }
 
 /// A slice that is being read.
-struct Rows {
+struct SliceReader {
     store: Arc<dyn ObjectStore>,
     path: Path,
     columns: Columns,
@@ -144,7 +144,7 @@ struct Rows {
     lines: u64,
 }
 
-impl Rows {
+impl SliceReader {
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
         let batch = loop {
             while self.chunk.is_empty() && !self.ended {

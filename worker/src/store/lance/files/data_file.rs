@@ -22,7 +22,7 @@ use lance_io::{
 };
 use lance_table::format;
 
-use super::{direct::directly_readable, page_cache::PageCache};
+use super::{direct::directly_readable, local_reader::LocalReader};
 use crate::store::lance::{
     column::Column, error::from_lance, handle::LanceHandle, identity::cache_name, tasks,
 };
@@ -36,7 +36,7 @@ pub(in crate::store::lance) struct DataFile {
 
 /// Rows of a file.
 #[derive(Clone, Debug)]
-pub(in crate::store::lance) enum Rows<'a> {
+pub(in crate::store::lance) enum FileRows<'a> {
     Range(Range<u32>),
     /// Sorted and distinct.
     Some(&'a [u32]),
@@ -85,7 +85,7 @@ impl LanceHandle {
         let metadata = self.end_of(file, name).await?;
         let local = to_local_path(&path);
         let opened = tasks::run_blocking(move || File::open(local)).await?;
-        let io = PageCache {
+        let io = LocalReader {
             file: Arc::new(opened.map_err(|error| from_lance(error.into()))?),
             in_flight: self.settings.reads_in_flight,
         };
@@ -144,12 +144,12 @@ pub(in crate::store::lance) async fn read_metadata(
 
 impl DataFile {
     /// The values at these rows.
-    pub(in crate::store::lance) async fn read(&self, rows: Rows<'_>) -> Result<ArrayRef> {
+    pub(in crate::store::lance) async fn read(&self, rows: FileRows<'_>) -> Result<ArrayRef> {
         let (params, expected) = match rows {
-            Rows::Range(rows) => {
+            FileRows::Range(rows) => {
                 (ReadBatchParams::Range(rows.start as usize..rows.end as usize), rows.len())
             }
-            Rows::Some(rows) => {
+            FileRows::Some(rows) => {
                 (ReadBatchParams::Indices(UInt32Array::from(rows.to_vec())), rows.len())
             }
         };

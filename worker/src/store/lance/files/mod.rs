@@ -1,13 +1,13 @@
 //! The files of a dataset: what is read of them, and how.
 //!
-//! [`read`] takes what is [`direct`]ly readable from [`data_file`]s through the [`page_cache`], all else
+//! [`read`] takes what is [`direct`]ly readable from [`data_file`]s through the [`local_reader`], all else
 //! as Lance does ([`blobs`] among it). A [`watch`] sees to it that nothing waits for ever for the
 //! [`requests`] that are made of remote storage.
 
 pub(super) mod blobs;
 pub(super) mod data_file;
 pub(super) mod direct;
-pub(super) mod page_cache;
+pub(super) mod local_reader;
 pub(super) mod read;
 pub(super) mod requests;
 mod turns;

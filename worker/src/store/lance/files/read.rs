@@ -20,7 +20,7 @@ use lance::dataset::{
     fragment::{FragReadConfig, FragmentReader},
 };
 
-use super::data_file::Rows;
+use super::data_file::FileRows;
 use crate::store::lance::{
     column::{Column, projection},
     error::from_lance,
@@ -77,7 +77,7 @@ impl LanceHandle {
         rows: Range<u32>,
     ) -> Result<ArrayRef> {
         if let Some(file) = self.data_file(column, fragment).await? {
-            return file.read(Rows::Range(rows)).await;
+            return file.read(FileRows::Range(rows)).await;
         }
         let reader = self.reader(&[column], fragment).await?;
         let batches = reader.take_range(rows.clone(), rows.len() as u32).await;
@@ -156,7 +156,7 @@ impl LanceHandle {
         let files = columns.iter().map(|column| self.data_file(column, fragment));
         let files: Option<Vec<_>> = try_join_all(files).await?.into_iter().collect();
         if let Some(files) = files {
-            let read = files.iter().map(|file| file.read(Rows::Some(rows)));
+            let read = files.iter().map(|file| file.read(FileRows::Some(rows)));
             return try_join_all(read).await;
         }
         let reader = self.reader(columns, fragment).await?;

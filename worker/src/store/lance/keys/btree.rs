@@ -18,7 +18,7 @@ use super::{
     sieve::{Need, Sieve, Wanted},
 };
 use crate::store::{
-    Fetched, Keys,
+    Keys, ReadStats,
     lance::{
         column::Column,
         error::from_lance,
@@ -39,9 +39,9 @@ pub(super) async fn search(
     layout: &Arc<Layout>,
     column: &Column,
     wanted: &ArrayRef,
-) -> Result<(Matches, Fetched)> {
+) -> Result<(Matches, ReadStats)> {
     handle.check_indices().await?;
-    let jobs = (0..wanted.len()).step_by(KEYS_AT_ONCE).map(|start| {
+    let futures = (0..wanted.len()).step_by(KEYS_AT_ONCE).map(|start| {
         let part = wanted.slice(start, KEYS_AT_ONCE.min(wanted.len() - start));
         let (handle, layout, name) = (handle.clone(), layout.clone(), column.name().to_owned());
         async move {
@@ -50,14 +50,14 @@ pub(super) async fn search(
             Ok((start, handle.watch.read(found).await?))
         }
     });
-    let jobs: Vec<_> = jobs.collect();
-    let (mut matches, mut fetched) = (Matches::new(), Fetched::default());
-    for (start, (found, read)) in tasks::run_all(jobs, handle.settings.reads_in_flight).await? {
-        fetched.keys_scanned += read;
+    let futures: Vec<_> = futures.collect();
+    let (mut matches, mut stats) = (Matches::new(), ReadStats::default());
+    for (start, (found, read)) in tasks::run_all(futures, handle.settings.reads_in_flight).await? {
+        stats.keys_scanned += read;
         matches.extend(found.into_iter().map(|(key, row)| (key + start as u32, row)));
     }
     matches.sort_unstable();
-    Ok((matches, fetched))
+    Ok((matches, stats))
 }
 
 /// The rows of some of the keys, and how many keys were read.

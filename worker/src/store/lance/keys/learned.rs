@@ -8,11 +8,11 @@ use keyloom_common::{BlobId, Error, Result, store::StoreKey};
 
 use super::{
     code_index::CodeIndex,
-    scan::{Matches, Scan},
+    scan::{KeyScan, Matches},
     sieve::{Need, Wanted},
 };
 use crate::store::{
-    Fetched, KeySet, Keys,
+    KeySet, Keys, ReadStats,
     kept::Kept,
     lance::{LanceStore, column::Column, row::Row, tasks},
 };
@@ -95,13 +95,13 @@ impl LanceStore {
     pub(in crate::store::lance) async fn learn(
         &self,
         set: &dyn KeySet,
-    ) -> Result<Option<(LearnedName, Arc<Kept<Learned>>, Fetched)>> {
+    ) -> Result<Option<(LearnedName, Arc<Kept<Learned>>, ReadStats)>> {
         let StoreKey::Columns(key) = &self.key else { return Ok(None) };
         let (columns, learned) = (self.key_columns(key)?, &self.handle.caches.learned);
         let names = columns.iter().map(|column| column.name().to_owned()).collect();
         let name = LearnedName { set: set.name(), handle: self.handle.id, columns: names };
         if let Some(known) = learned.get(&name) {
-            return Ok(Some((name, known, Fetched::default())));
+            return Ok(Some((name, known, ReadStats::default())));
         }
         let layout = self.handle.layout().await?;
         let scan = self.scan(self.key_source(&columns, layout, true).await?, layout);
@@ -109,13 +109,13 @@ impl LanceStore {
         if !is_forced && (scan.has_maps() || self.is_worth_a_map(&scan, &columns)) {
             return Ok(None);
         }
-        let mut fetched = Fetched::default();
-        let found = learned.get_or_make(&name, self.look_for(set, &scan, &mut fetched)).await?;
-        Ok(Some((name, found, fetched)))
+        let mut stats = ReadStats::default();
+        let found = learned.get_or_make(&name, self.look_for(set, &scan, &mut stats)).await?;
+        Ok(Some((name, found, stats)))
     }
 
     /// Whether a map of all keys is better than another scan for those of a job.
-    fn is_worth_a_map(&self, scan: &Scan, columns: &[Arc<Column>]) -> bool {
+    fn is_worth_a_map(&self, scan: &KeyScan, columns: &[Arc<Column>]) -> bool {
         let is_exact = are_integers(columns);
         // A map that stays on disk is worth one scan.
         let stays = is_exact && self.handle.caches.folder_bytes() > 0;
@@ -127,8 +127,8 @@ impl LanceStore {
     async fn look_for(
         &self,
         set: &dyn KeySet,
-        scan: &Scan,
-        fetched: &mut Fetched,
+        scan: &KeyScan,
+        stats: &mut ReadStats,
     ) -> Result<Arc<Kept<Learned>>> {
         let keys = set.keys().await?;
         let room = self.handle.caches.room_for_learned(keys.len());
@@ -143,7 +143,7 @@ impl LanceStore {
         let (codes, nulls, wanted) = wanted.await??;
         let is_any = wanted.codes.len() > 0;
         let (found, read) = scan.without_maps(Arc::clone(&wanted)).await?;
-        fetched.add(&read);
+        stats.add(&read);
         self.handle.key_scans.fetch_add(u32::from(is_any), Ordering::Relaxed);
         let learned = tasks::run_blocking(move || {
             let index = Arc::into_inner(wanted).map(|wanted| wanted.codes);

@@ -13,11 +13,11 @@ use keyloom_common::{
 use super::{
     btree,
     learned::all_but,
-    scan::{KeySource, Matches, Scan},
+    scan::{KeyScan, KeySource, Matches},
     sieve::{Need, Wanted},
 };
 use crate::store::{
-    Fetched, Place, Values,
+    Place, ReadStats, Values,
     keys::{Keys, key_column},
     lance::{LanceStore, column::Column, layout::Layout, row::Row, values::blocks::Blocks},
 };
@@ -26,13 +26,13 @@ use crate::store::{
 struct Search<'a> {
     keys: &'a Keys,
     codes: Vec<u64>,
-    scan: Scan,
+    scan: KeyScan,
     path: KeyPath,
 }
 
 impl Search<'_> {
     /// The rows of the wanted codes.
-    async fn of(&self, wanted: Wanted) -> Result<(Matches, Fetched)> {
+    async fn of(&self, wanted: Wanted) -> Result<(Matches, ReadStats)> {
         let wanted = Arc::new(wanted);
         match self.path {
             KeyPath::Scan | KeyPath::Btree => self.scan.without_maps(wanted).await,
@@ -51,15 +51,15 @@ impl LanceStore {
         &self,
         keys: &Keys,
         access: Access,
-    ) -> Result<(Matches, Fetched)> {
+    ) -> Result<(Matches, ReadStats)> {
         let layout = self.handle.layout().await?;
         let stable = self.handle.dataset.manifest.uses_stable_row_ids();
         match &self.key {
             StoreKey::Offset => {
-                Ok((direct(keys, |key| layout.row_at_position(key))?, Fetched::default()))
+                Ok((direct(keys, |key| layout.row_at_position(key))?, ReadStats::default()))
             }
             StoreKey::RowId if !stable => {
-                Ok((direct(keys, |key| layout.row_at(key))?, Fetched::default()))
+                Ok((direct(keys, |key| layout.row_at(key))?, ReadStats::default()))
             }
             StoreKey::RowId => {
                 // Row ids are those of one version, so their map is of no use to other processes.
@@ -105,18 +105,18 @@ impl LanceStore {
     }
 
     /// The rows whose keys have the same codes.
-    async fn search(&self, search: &Search<'_>) -> Result<(Matches, Fetched)> {
+    async fn search(&self, search: &Search<'_>) -> Result<(Matches, ReadStats)> {
         let Search { keys, codes, .. } = search;
         let wanted = self.wanted(codes, keys.nulls());
         let Some(learned) = &self.learned else { return search.of(wanted).await };
         let (mut matches, is_other) = learned.find(&wanted.codes, codes.len());
         if !is_other.contains(&true) {
-            return Ok((matches, Fetched::default()));
+            return Ok((matches, ReadStats::default()));
         }
         let others = self.wanted(codes, Some(&all_but(&is_other, keys.nulls())));
-        let (found, fetched) = search.of(others).await?;
+        let (found, stats) = search.of(others).await?;
         matches.extend(found);
-        Ok((matches, fetched))
+        Ok((matches, stats))
     }
 
     /// The rows that hold the very keys. Those with the same codes are compared, and where others
@@ -126,20 +126,20 @@ impl LanceStore {
         search: &Search<'_>,
         columns: &[Arc<Column>],
         access: Access,
-    ) -> Result<(Matches, Fetched)> {
-        let (mut found, mut fetched) = self.search(search).await?;
+    ) -> Result<(Matches, ReadStats)> {
+        let (mut found, mut stats) = self.search(search).await?;
         let mut need = Need::of(self.handle.spec.on_duplicate_key);
         let mut verified = Matches::new();
         loop {
             let (holds, read) = self.compare(search.keys, &found, columns, access).await?;
-            fetched.add(&read);
+            stats.add(&read);
             let further = need.further(&search.codes, &found, &holds);
             let held = found.into_iter().zip(holds).filter(|(_, holds)| *holds);
             verified.extend(held.map(|(found, _)| found));
-            let Some(wanted) = further else { return Ok((verified, fetched)) };
+            let Some(wanted) = further else { return Ok((verified, stats)) };
             need = wanted.need;
             let (beyond, read) = search.of(wanted).await?;
-            fetched.add(&read);
+            stats.add(&read);
             found = beyond;
         }
     }
@@ -171,8 +171,8 @@ impl LanceStore {
         })
     }
 
-    pub(super) fn scan(&self, source: KeySource, layout: &Arc<Layout>) -> Scan {
-        Scan { handle: self.handle.clone(), layout: layout.clone(), source }
+    pub(super) fn scan(&self, source: KeySource, layout: &Arc<Layout>) -> KeyScan {
+        KeyScan { handle: self.handle.clone(), layout: layout.clone(), source }
     }
 
     /// Whether there is memory for a map of all keys, or room on disk if it may be stored.
@@ -215,25 +215,25 @@ impl LanceStore {
         matches: &Matches,
         columns: &[Arc<Column>],
         access: Access,
-    ) -> Result<(Vec<bool>, Fetched)> {
+    ) -> Result<(Vec<bool>, ReadStats)> {
         if matches.is_empty() {
-            return Ok((Vec::new(), Fetched::default()));
+            return Ok((Vec::new(), ReadStats::default()));
         }
         let rows: Vec<Row> = matches.iter().map(|(_, row)| *row).collect();
         let (values, read) = self.handle.fetch(columns, &rows, access.rows).await?;
         // Keys are counted as such, not as values.
-        let fetched = Fetched {
+        let stats = ReadStats {
             keys_verified: read.rows_taken + read.rows_scanned,
             blocks: read.blocks,
             block_hits: read.block_hits,
-            ..Fetched::default()
+            ..ReadStats::default()
         };
         let Values { pieces, places } = joined(columns, values)?;
         let held = pieces.iter().map(Keys::try_new).collect::<Result<Vec<_>>>()?;
         let pair = |((key, _), place): (&(u32, Row), &Place)| {
             (*key as usize, &held[place.piece as usize], place.row as usize)
         };
-        Ok((keys.equal_pairs(matches.iter().zip(places.iter()).map(pair)), fetched))
+        Ok((keys.equal_pairs(matches.iter().zip(places.iter()).map(pair)), stats))
     }
 
     /// One row for each key, whose rows come in any order.

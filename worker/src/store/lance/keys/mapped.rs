@@ -19,11 +19,11 @@ use super::{
     coder::integer,
     run::RunMap,
     runs::{Cover, KeyName, Part, View},
-    scan::{KeySource, Matches, Scan},
+    scan::{KeyScan, KeySource, Matches},
     sieve::{Sieve, Wanted},
 };
 use crate::store::{
-    Fetched,
+    ReadStats,
     kept::Kept,
     lance::{kept::caches::FileColumn, layout::Layout, tasks},
 };
@@ -40,50 +40,50 @@ struct Asked {
     map: Option<Arc<Kept<RunMap>>>,
 }
 
-impl Scan {
+impl KeyScan {
     /// The rows of the wanted codes.
-    pub(super) async fn through_maps(&self, wanted: Arc<Wanted>) -> Result<(Matches, Fetched)> {
+    pub(super) async fn through_maps(&self, wanted: Arc<Wanted>) -> Result<(Matches, ReadStats)> {
         self.recall().await?;
-        let mut fetched = Fetched::default();
+        let mut stats = ReadStats::default();
         for _ in 0..ATTEMPTS {
             let (matches, read) = self.ask_maps(wanted.clone()).await?;
-            fetched.add(&read);
+            stats.add(&read);
             if let Some(matches) = matches {
-                return Ok((matches, fetched));
+                return Ok((matches, stats));
             }
         }
         Err(Error::store("the maps of its keys in store.key_maps_dir cannot be read"))
     }
 
     /// The rows of the wanted codes. None if a stored map could not be read: it is kept no longer.
-    async fn ask_maps(&self, wanted: Arc<Wanted>) -> Result<(Option<Matches>, Fetched)> {
+    async fn ask_maps(&self, wanted: Arc<Wanted>) -> Result<(Option<Matches>, ReadStats)> {
         let all = self.asked();
         let bounds = if all.len() > 1 { bounds(&wanted.codes) } else { None };
         let probes = wanted.codes.len().saturating_mul(all.len());
         if probes <= MAX_PROBES_AT_ONCE
             && let Some(matches) = self.through_kept(&all, &wanted, bounds)
         {
-            return Ok((Some(matches), Fetched::default()));
+            return Ok((Some(matches), ReadStats::default()));
         }
         let is_lost = Arc::new(AtomicBool::new(false));
-        let jobs = all.into_iter().map(|Asked { part, map }| {
+        let futures = all.into_iter().map(|Asked { part, map }| {
             let (scan, wanted, is_lost) = (self.clone(), wanted.clone(), is_lost.clone());
             async move {
-                let (map, fetched) = match map {
-                    Some(map) => (map, Fetched::default()),
+                let (map, stats) = match map {
+                    Some(map) => (map, ReadStats::default()),
                     None => scan.map(&part).await?,
                 };
                 let found = scan.find_in(wanted.clone(), bounds, part, map).await?;
                 if found.is_none() {
                     is_lost.store(true, Ordering::Relaxed);
                 }
-                Ok((found.unwrap_or_else(|| Sieve::new(wanted)), fetched))
+                Ok((found.unwrap_or_else(|| Sieve::new(wanted)), stats))
             }
         });
-        let jobs: Vec<_> = jobs.collect();
-        let (matches, fetched) = self.join(wanted, jobs).await?;
+        let futures: Vec<_> = futures.collect();
+        let (matches, stats) = self.join(wanted, futures).await?;
         let is_lost = is_lost.load(Ordering::Relaxed);
-        Ok(((!is_lost).then_some(matches), fetched))
+        Ok(((!is_lost).then_some(matches), stats))
     }
 
     /// The rows of the wanted codes at once, if all maps are in memory.
@@ -150,9 +150,9 @@ impl Scan {
     }
 
     /// The map of a run's keys, deleted rows among them: as it is stored, or made and then stored.
-    async fn map(&self, part: &Part) -> Result<(Arc<Kept<RunMap>>, Fetched)> {
+    async fn map(&self, part: &Part) -> Result<(Arc<Kept<RunMap>>, ReadStats)> {
         let _turn = self.turn().await;
-        let (mut fetched, mut is_new) = (Fetched::default(), false);
+        let (mut stats, mut is_new) = (ReadStats::default(), false);
         let make = async {
             if let Some(stored) = self.stored(part).await? {
                 return Ok::<_, Error>(stored);
@@ -162,18 +162,18 @@ impl Scan {
             let run = part.run.clone();
             let room = self.handle.caches.room_for_map(run.rows());
             let (mut all, is_copied) = self.copied(part).await?;
-            let mut jobs = Vec::new();
+            let mut futures = Vec::new();
             for at in (0..run.names().len()).filter(|at| !is_copied[*at]) {
                 let gone = || Error::internal("a fragment of a map is not in the snapshot");
                 let fragment = part.view.place(at).ok_or_else(gone)?;
-                jobs.extend(self.parts(fragment).map(|keys| {
+                futures.extend(self.parts(fragment).map(|keys| {
                     let (scan, start) = (self.clone(), run.start(at));
                     async move { Ok((start, scan.codes(fragment, keys).await?)) }
                 }));
             }
             let in_flight = self.handle.settings.reads_in_flight;
-            tasks::run_each(jobs, in_flight, |_, (start, (codes, read))| {
-                fetched.add(&read);
+            tasks::run_each(futures, in_flight, |_, (start, (codes, read))| {
+                stats.add(&read);
                 all.add(start, &codes);
             })
             .await?;
@@ -192,7 +192,7 @@ impl Scan {
             part.view.merged.iter().for_each(|merged| maps.remove(&merged.id));
             self.save(&map).await?;
         }
-        Ok((map, fetched))
+        Ok((map, stats))
     }
 
     /// The codes of those maps that become a part of this one, as far as they are kept, and which

@@ -11,7 +11,7 @@ use super::{
     sieve::{Sieve, Wanted},
 };
 use crate::store::{
-    Fetched,
+    ReadStats,
     keys::{Keys, key_column},
     lance::{handle::LanceHandle, layout::Layout, row::Row, tasks, values::blocks::Blocks},
 };
@@ -29,7 +29,7 @@ pub(super) enum KeySource {
 
 /// Whoever scans needs these.
 #[derive(Clone, Debug)]
-pub(super) struct Scan {
+pub(super) struct KeyScan {
     pub(super) handle: Arc<LanceHandle>,
     pub(super) layout: Arc<Layout>,
     pub(super) source: KeySource,
@@ -42,9 +42,9 @@ const ROW_IDS_AT_ONCE: u32 = 256 * 1024;
 /// They come in any order.
 pub(super) type Matches = Vec<(u32, Row)>;
 
-impl Scan {
+impl KeyScan {
     /// The rows of the wanted codes, found while all keys are read. Nothing is kept.
-    pub(super) async fn without_maps(&self, wanted: Arc<Wanted>) -> Result<(Matches, Fetched)> {
+    pub(super) async fn without_maps(&self, wanted: Arc<Wanted>) -> Result<(Matches, ReadStats)> {
         // A job may have collected no keys.
         if wanted.codes.len() == 0 {
             return Ok(Default::default());
@@ -54,10 +54,10 @@ impl Scan {
         let filter = Arc::new(CodeFilter::new(codes));
         let parts = (0..self.layout.len())
             .flat_map(|fragment| self.parts(fragment).map(move |part| (fragment, part)));
-        let jobs = parts.map(|(fragment, part)| {
+        let futures = parts.map(|(fragment, part)| {
             let (scan, wanted, filter) = (self.clone(), wanted.clone(), filter.clone());
             async move {
-                let (part, fetched) = scan.codes(fragment, part).await?;
+                let (part, stats) = scan.codes(fragment, part).await?;
                 let mut found = Sieve::new(wanted.clone());
                 let is_valid =
                     |at: &u32| part.nulls.as_ref().is_none_or(|nulls| nulls.is_valid(*at as usize));
@@ -66,11 +66,11 @@ impl Scan {
                     let keys = wanted.codes.find(part.codes[at as usize]);
                     keys.filter(|_| scan.layout.is_live(row)).for_each(|key| found.push(key, row));
                 }
-                Ok((found, fetched))
+                Ok((found, stats))
             }
         });
-        let jobs: Vec<_> = jobs.collect();
-        self.join(wanted, jobs).await
+        let futures: Vec<_> = futures.collect();
+        self.join(wanted, futures).await
     }
 
     /// Makes room for those blocks of keys that are kept.
@@ -89,19 +89,19 @@ impl Scan {
     pub(super) async fn join<F>(
         &self,
         wanted: Arc<Wanted>,
-        jobs: Vec<F>,
-    ) -> Result<(Matches, Fetched)>
+        futures: Vec<F>,
+    ) -> Result<(Matches, ReadStats)>
     where
-        F: Future<Output = Result<(Sieve, Fetched)>> + Send + 'static,
+        F: Future<Output = Result<(Sieve, ReadStats)>> + Send + 'static,
     {
-        let (mut all, mut fetched) = (Sieve::new(wanted), Fetched::default());
+        let (mut all, mut stats) = (Sieve::new(wanted), ReadStats::default());
         let in_flight = self.handle.settings.reads_in_flight;
-        tasks::run_each(jobs, in_flight, |_, (found, read)| {
+        tasks::run_each(futures, in_flight, |_, (found, read)| {
             all.append(found);
-            fetched.add(&read);
+            stats.add(&read);
         })
         .await?;
-        Ok((all.finish(), fetched))
+        Ok((all.finish(), stats))
     }
 
     /// The parts in which a fragment's keys are read.
@@ -117,7 +117,7 @@ impl Scan {
     }
 
     /// The codes of a part of a fragment's keys, and what was read.
-    pub(super) async fn codes(&self, fragment: usize, part: u32) -> Result<(Codes, Fetched)> {
+    pub(super) async fn codes(&self, fragment: usize, part: u32) -> Result<(Codes, ReadStats)> {
         let Self { handle, layout, source } = self;
         let (keys, start, read) = match source {
             KeySource::Column(blocks) => blocks.load(handle, layout, part).await?,
@@ -126,20 +126,20 @@ impl Scan {
                 let start = part * ROW_IDS_AT_ONCE;
                 let end = start.saturating_add(ROW_IDS_AT_ONCE).min(layout.physical(fragment));
                 let ids = handle.read_row_ids(layout.id(fragment), start..end).await?;
-                (ids, start, Fetched::default())
+                (ids, start, ReadStats::default())
             }
         };
         let keys = Keys::try_new(&keys)?;
         // Keys are counted as such, not as values.
-        let fetched = Fetched {
+        let stats = ReadStats {
             keys_scanned: keys.len() as u64,
             blocks: read.blocks,
             block_hits: read.block_hits,
-            ..Fetched::default()
+            ..ReadStats::default()
         };
         let codes = handle.coder.codes(&keys);
         let exact = keys.is_exact();
-        Ok((Codes { start, codes, nulls: keys.nulls().cloned(), exact }, fetched))
+        Ok((Codes { start, codes, nulls: keys.nulls().cloned(), exact }, stats))
     }
 
     /// A part of a fragment's keys, which are of several columns, where it starts, and what was
@@ -149,18 +149,18 @@ impl Scan {
         columns: &[Arc<Blocks>],
         fragment: usize,
         part: u32,
-    ) -> Result<(ArrayRef, u32, Fetched)> {
+    ) -> Result<(ArrayRef, u32, ReadStats)> {
         let finest = columns.iter().max_by_key(|blocks| blocks.of_fragment(fragment).len());
         let finest = finest.ok_or_else(|| Error::internal("a key of no columns"))?;
         let block = finest.of_fragment(fragment).start + part;
         let (_, rows) = finest.extent(&self.layout, block);
-        let (mut keys, mut fetched) = (Vec::with_capacity(columns.len()), Fetched::default());
+        let (mut keys, mut stats) = (Vec::with_capacity(columns.len()), ReadStats::default());
         for column in columns {
             let read = column.read(&self.handle, &self.layout, fragment, rows.clone());
             let (values, read) = read.await?;
-            fetched.add(&read);
+            stats.add(&read);
             keys.push((column.column().name(), values));
         }
-        Ok((key_column(&keys)?, rows.start, fetched))
+        Ok((key_column(&keys)?, rows.start, stats))
     }
 }

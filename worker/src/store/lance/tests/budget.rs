@@ -6,7 +6,7 @@ use super::*;
 
 /// A store whose columns are not kept, with a budget for reads.
 async fn store(
-    rows: &Rows,
+    rows: &StoredRows,
     key: &str,
     path: RowPath,
     read_memory_bytes: u64,

@@ -65,7 +65,7 @@ fn with_ids(columns: Vec<(Field, ArrayRef)>) -> RecordBatch {
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
 }
 
-async fn write_in(version: &str, columns: Vec<(Field, ArrayRef)>) -> Rows {
+async fn write_in(version: &str, columns: Vec<(Field, ArrayRef)>) -> StoredRows {
     let params = WriteParams {
         max_rows_per_file: 20,
         data_storage_version: Some(version.parse().unwrap()),
@@ -75,12 +75,12 @@ async fn write_in(version: &str, columns: Vec<(Field, ArrayRef)>) -> Rows {
 }
 
 /// The column at the ids, by every way.
-async fn at(rows: &Rows, ids: &[i64], column: usize) -> ArrayRef {
+async fn at(rows: &StoredRows, ids: &[i64], column: usize) -> ArrayRef {
     let found = ask(&rows.open("id").await, Int64Array::from(ids.to_vec()), &[column]).await;
     values(&found.unwrap(), 0)
 }
 
-async fn columns(rows: &Rows) -> Vec<Field> {
+async fn columns(rows: &StoredRows) -> Vec<Field> {
     let resolved = describe(&env(), rows.spec("id")).await.unwrap();
     resolved.schema().fields().iter().map(|field| field.as_ref().clone()).collect()
 }
@@ -244,7 +244,7 @@ async fn fields_are_answered_without_the_hints_of_lance() {
 }
 
 /// Bytes of an average value of each column, as a plan has them and as a request does.
-async fn value_bytes(rows: &Rows) -> Vec<(u64, u64)> {
+async fn value_bytes(rows: &StoredRows) -> Vec<(u64, u64)> {
     let env = env();
     let resolved = describe(&env, rows.spec("id")).await.unwrap();
     let store = env.open(&resolved).await.unwrap();

@@ -14,7 +14,7 @@ const ASKED: [(i64, &str); 5] = [(2, "two"), (8, "eight"), (9, "nine"), (7, "sev
 
 /// Rows of sevens, every fifth an eight, and of a one and a two, in three fragments. The first
 /// fragment is deleted, and the first and the last rows of the others.
-async fn sevens_and_eights(count: i64) -> Rows {
+async fn sevens_and_eights(count: i64) -> StoredRows {
     let id = |number: i64| {
         if number == one(count) {
             1
@@ -104,7 +104,7 @@ async fn rows_of_which_none_is_answered_are_not_compared() {
             let spec = LanceSpec { on_duplicate_key: policy, access, ..rows.spec("word") };
             let found = ask(&open(spec).await.unwrap(), asked("word"), &[]).await.unwrap();
             assert_eq!(held(&found), [true, true, false, true, true]);
-            assert_eq!(found.fetched.keys_verified, 4, "{path:?}");
+            assert_eq!(found.stats.keys_verified, 4, "{path:?}");
         }
     }
 }
@@ -127,7 +127,7 @@ async fn stores_that_share_a_set_of_keys_have_rows_by_their_own_policies() {
             check(&store, key, policy, MANY).await;
             if policy != OnDuplicateKey::Error {
                 let found = ask(&store, asked(key), &[]).await.unwrap();
-                assert_eq!(found.fetched.keys_scanned, 0, "{key}");
+                assert_eq!(found.stats.keys_scanned, 0, "{key}");
             }
         }
         let kept = env.lance_caches.learned.bytes();

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Overwrites the end of every data file, by which Lance knows its own files.
-fn maim(rows: &Rows) {
+fn maim(rows: &StoredRows) {
     for file in std::fs::read_dir(format!("{}/data", rows.uri)).unwrap() {
         let path = file.unwrap().path();
         let mut bytes = std::fs::read(&path).unwrap();

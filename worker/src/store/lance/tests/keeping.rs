@@ -5,14 +5,14 @@ use keyloom_common::memory::MemoryBudget;
 use super::*;
 use crate::{
     memory::Commons,
-    store::{Fetched, OpenStores},
+    store::{OpenStores, ReadStats},
 };
 
 const BLOCKS: i64 = 40;
 const BLOCK_ROWS: i64 = 1000;
 
 /// Forty blocks of ids, and room for about half of them.
-async fn forty_blocks() -> (Rows, StoreEnv) {
+async fn forty_blocks() -> (StoredRows, StoreEnv) {
     let params = WriteParams { max_rows_per_file: 10_000, ..Default::default() };
     let rows = write(super::rows(0..BLOCKS * BLOCK_ROWS), params).await;
     let block_bytes = BLOCK_ROWS as u64 * 8;
@@ -29,7 +29,7 @@ async fn open_in(env: &StoreEnv, spec: LanceSpec) -> Arc<dyn Store> {
 }
 
 /// Asks for the ids of every so many rows, and checks them.
-async fn ask_every(store: &Arc<dyn Store>, step: usize, rows: i64, path: RowPath) -> Fetched {
+async fn ask_every(store: &Arc<dyn Store>, step: usize, rows: i64, path: RowPath) -> ReadStats {
     ask_column(store, 0, step, rows, path).await
 }
 
@@ -40,13 +40,13 @@ async fn ask_column(
     step: usize,
     rows: i64,
     path: RowPath,
-) -> Fetched {
+) -> ReadStats {
     let ids: Vec<_> = (0..rows).rev().step_by(step).collect();
     let keys = Arc::new(UInt64Array::from_iter_values(ids.iter().map(|id| *id as u64)));
     let access = Access { keys: KeyPath::Direct, rows: path, expected_keys: None };
     let found = store.lookup(Request { keys, columns: vec![column], access }).await.unwrap();
     assert_eq!(values(&found, 0).as_ref(), &Int64Array::from(ids));
-    found.fetched
+    found.stats
 }
 
 #[tokio::test]
@@ -100,9 +100,9 @@ async fn large_columns_that_take_turns_do_not_push_each_other_out() {
     let take_turns = async || {
         let mut hits = Vec::new();
         for column in [0, 1] {
-            let fetched = ask_column(&store, column, 7, 40_000, RowPath::Take).await;
-            assert_eq!(fetched.rows_scanned, (40 - fetched.block_hits) * 1000);
-            hits.push(fetched.block_hits);
+            let stats = ask_column(&store, column, 7, 40_000, RowPath::Take).await;
+            assert_eq!(stats.rows_scanned, (40 - stats.block_hits) * 1000);
+            hits.push(stats.block_hits);
         }
         hits
     };

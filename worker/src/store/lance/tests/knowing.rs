@@ -3,10 +3,10 @@
 use futures::future::join_all;
 
 use super::*;
-use crate::store::{Fetched, Values};
+use crate::store::{ReadStats, Values};
 
 /// The store, which has looked for some keys, and what it read for them and their ids and words.
-async fn knowing(store: &Arc<dyn Store>, keys: Vec<i64>) -> (Arc<dyn Store>, Fetched) {
+async fn knowing(store: &Arc<dyn Store>, keys: Vec<i64>) -> (Arc<dyn Store>, ReadStats) {
     let keys = Known(Arc::new(Int64Array::from(keys)));
     let known = store.knowing(&keys, &[0, 1], Access::default()).await.unwrap();
     known.unwrap()
@@ -17,7 +17,7 @@ async fn open_in(env: &StoreEnv, spec: LanceSpec) -> Arc<dyn Store> {
 }
 
 /// The store by its ids, whose values are read in blocks.
-fn in_blocks(rows: &Rows) -> LanceSpec {
+fn in_blocks(rows: &StoredRows) -> LanceSpec {
     let access = ForcedAccess { keys: None, rows: Some(RowPath::Scan) };
     LanceSpec { access, ..rows.spec("id") }
 }
@@ -26,7 +26,7 @@ fn in_blocks(rows: &Rows) -> LanceSpec {
 async fn a_set_without_keys_reads_nothing() {
     let rows = three_fragments(false).await;
     let (store, read) = knowing(&open(in_blocks(&rows)).await.unwrap(), vec![]).await;
-    assert_eq!(read, Fetched::default());
+    assert_eq!(read, ReadStats::default());
     assert_eq!(ids(&store, Int64Array::from(vec![30, 4])).await, [None, Some(4)]);
 }
 
@@ -40,7 +40,7 @@ async fn keys_are_looked_for_once_also_where_there_is_no_room_for_maps() {
     let all = join_all([0; 4].map(|_| knowing(&store, asked.clone()))).await;
     assert_eq!(all.iter().map(|(_, read)| read.keys_scanned).sum::<u64>(), 30);
     let (known, read) = knowing(&store, asked.clone()).await;
-    assert_eq!(read, Fetched::default());
+    assert_eq!(read, ReadStats::default());
     assert_eq!(ids(&known, Int64Array::from(asked)).await, [Some(1), None, Some(29)]);
 }
 
@@ -54,7 +54,7 @@ async fn what_was_found_stays_while_a_task_has_it() {
     env.lance_caches.learned.let_go(u64::MAX);
     env.lance_caches.known.let_go(u64::MAX);
     assert_eq!((env.lance_caches.learned.len(), env.lance_caches.known.len()), (0, 0));
-    assert_eq!(knowing(&store, vec![1, 2]).await.1, Fetched::default());
+    assert_eq!(knowing(&store, vec![1, 2]).await.1, ReadStats::default());
     assert_eq!((env.lance_caches.learned.len(), env.lance_caches.known.len()), (1, 1));
 }
 
@@ -68,7 +68,7 @@ async fn values_of_several_fragments_are_one_piece() {
     let found = ask(&store, Int64Array::from(asked.clone()), &[0, 1]).await.unwrap();
     let pieces = |values: &Values| values.pieces.len();
     assert_eq!(found.columns.iter().map(pieces).collect::<Vec<_>>(), [1, 1]);
-    assert_eq!((found.fetched.rows_scanned, found.fetched.rows_taken), (0, 0));
+    assert_eq!((found.stats.rows_scanned, found.stats.rows_taken), (0, 0));
     let expected = asked.iter().map(|id| (*id != 14).then_some(*id)).collect::<Vec<_>>();
     assert_eq!(ids(&store, Int64Array::from(asked)).await, expected);
 }

@@ -11,7 +11,7 @@ const SMALL: i64 = 8;
 async fn maps_stay_until_the_one_in_their_place_is_made() {
     let env = env();
     let access = ForcedAccess { keys: Some(KeyPath::Map), rows: Some(RowPath::Take) };
-    let store = async |rows: &Rows| {
+    let store = async |rows: &StoredRows| {
         let spec = LanceSpec { access, ..rows.spec("id") };
         env.open(&describe(&env, spec).await.unwrap()).await.unwrap()
     };
@@ -32,6 +32,6 @@ async fn maps_stay_until_the_one_in_their_place_is_made() {
     assert_eq!(env.lance_caches.maps.len(), SMALL as usize);
     fs::rename(&elsewhere, &file).unwrap();
     let found = ask(&merged, Int64Array::from(vec![5, 85]), &[]).await.unwrap();
-    assert_eq!((held(&found), found.fetched.keys_scanned), (vec![true, true], 10));
+    assert_eq!((held(&found), found.stats.keys_scanned), (vec![true, true], 10));
     assert_eq!(env.lance_caches.maps.len(), 1);
 }

@@ -94,10 +94,10 @@ async fn a_map_beyond_its_bound_is_not_made() {
 async fn a_later_version_scans_the_keys_of_new_fragments_only() {
     let mut rows = three_fragments(false).await;
     let env = env();
-    let scanned = async |rows: &Rows, key: i64| {
+    let scanned = async |rows: &StoredRows, key: i64| {
         let store = env.open(&describe(&env, rows.spec("id")).await.unwrap()).await.unwrap();
         let found = ask(&store, Int64Array::from(vec![key]), &[]).await.unwrap();
-        (held(&found), found.fetched.keys_scanned)
+        (held(&found), found.stats.keys_scanned)
     };
     assert_eq!(scanned(&rows, 7).await, (vec![true], 30));
     assert_eq!(scanned(&rows, 7).await, (vec![true], 0));

@@ -51,7 +51,7 @@ async fn a_column_with_an_overlay_is_not_read_directly() {
 }
 
 /// Gives rows of a fragment other words, in a file laid over its data file.
-async fn overlay(rows: &mut Rows, fragment: u32, words: &[(u32, &str)]) {
+async fn overlay(rows: &mut StoredRows, fragment: u32, words: &[(u32, &str)]) {
     let address = |(offset, _): &(u32, &str)| u64::from(fragment) << 32 | u64::from(*offset);
     let addresses = UInt64Array::from_iter_values(words.iter().map(address));
     let words = StringArray::from_iter_values(words.iter().map(|(_, word)| word));

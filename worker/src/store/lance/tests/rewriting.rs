@@ -6,7 +6,7 @@ use super::*;
 use crate::store::OpenStores;
 
 /// Rows that can be written anew in their place.
-impl Rows {
+impl StoredRows {
     async fn rewrite(&mut self, rows: RecordBatch, params: WriteParams) {
         std::fs::remove_dir_all(&self.uri).unwrap();
         self.dataset = write_lance(&self.uri, rows, params).await;
@@ -46,7 +46,7 @@ fn some<const N: usize>(words: [&str; N]) -> Vec<Option<String>> {
 }
 
 /// A spec for each way to the keys and to the rows, read by us and by Lance.
-fn every_way(rows: &Rows) -> Vec<LanceSpec> {
+fn every_way(rows: &StoredRows) -> Vec<LanceSpec> {
     let keys = [KeyPath::Map, KeyPath::Scan, KeyPath::Btree];
     let ways = keys.into_iter().flat_map(|keys| {
         [RowPath::Take, RowPath::Scan]
@@ -225,7 +225,7 @@ async fn data_files_of_one_name_are_told_apart() {
 }
 
 /// Gives the only data file a name that is not drawn, in a second version.
-async fn name_the_file(rows: &mut Rows) {
+async fn name_the_file(rows: &mut StoredRows) {
     let mut fragment = rows.dataset.get_fragments()[0].metadata().clone();
     let drawn = std::mem::replace(&mut fragment.files[0].path, "part-0.lance".to_owned());
     let data = std::path::Path::new(&rows.uri).join("data");

@@ -133,7 +133,7 @@ async fn keys_whose_hashes_collide_are_told_apart() {
 }
 
 /// The rows by their words, whose hashes differ in some bits only.
-async fn with_hashes(rows: &Rows, mask: u64) -> Arc<dyn Store> {
+async fn with_hashes(rows: &StoredRows, mask: u64) -> Arc<dyn Store> {
     let env = env();
     let resolved = describe(&env, rows.spec("word")).await.unwrap();
     let mut handle = Arc::into_inner(open_handle(&env, &resolved).await).unwrap();
@@ -205,7 +205,7 @@ async fn columns_and_maps_that_may_not_be_kept_give_the_same_rows() {
             let found = ask(&store, keys.clone(), &[0, 1]).await.unwrap();
             let expected = Int64Array::from(vec![Some(29), None, Some(20), Some(21), Some(0)]);
             assert_eq!(values(&found, 0).as_ref(), &expected, "{access:?}");
-            assert_eq!(found.fetched.block_hits, 0);
+            assert_eq!(found.stats.block_hits, 0);
         }
         assert_eq!((env.lance_caches.blocks.len(), env.lance_caches.maps.len()), (0, 0));
     }

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use super::*;
-use crate::store::{Fetched, lance::keys::stored::folder::LEAST_ROWS};
+use crate::store::{ReadStats, lance::keys::stored::folder::LEAST_ROWS};
 
 const ROWS: i64 = LEAST_ROWS as i64 + 10;
 
@@ -17,7 +17,7 @@ fn ids_of(rows: Range<i64>) -> RecordBatch {
 }
 
 /// What a process of its own, with this folder, reads to find keys of all rows and some others.
-async fn asked(rows: &Rows, folder: &Path) -> (Fetched, u64) {
+async fn asked(rows: &StoredRows, folder: &Path) -> (ReadStats, u64) {
     let settings =
         StoreSettings { key_maps_dir: Some(folder.to_path_buf()), ..StoreSettings::default() };
     let env = StoreEnv::new(settings, Arc::new(Blobs::default()));
@@ -29,7 +29,7 @@ async fn asked(rows: &Rows, folder: &Path) -> (Fetched, u64) {
     let expected: Int64Array = keys.iter().map(|key| (key % 7 == 0).then_some(*key)).collect();
     let found = ask(&store, Int64Array::from(keys), &[0]).await.unwrap();
     assert_eq!(values(&found, 0).as_ref(), &expected);
-    (found.fetched, env.lance_caches.maps.bytes())
+    (found.stats, env.lance_caches.maps.bytes())
 }
 
 #[tokio::test]

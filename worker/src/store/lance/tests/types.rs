@@ -46,7 +46,7 @@ fn batches(fields: &[Field]) -> Vec<RecordBatch> {
 }
 
 /// Writes the batches, unless Lance refuses them.
-async fn try_write(batches: Vec<RecordBatch>, version: &str) -> Result<Rows> {
+async fn try_write(batches: Vec<RecordBatch>, version: &str) -> Result<StoredRows> {
     let params = WriteParams {
         max_rows_per_file: ROWS,
         data_storage_version: Some(version.parse().unwrap()),
@@ -61,7 +61,7 @@ async fn try_write(batches: Vec<RecordBatch>, version: &str) -> Result<Rows> {
         let written = Dataset::write(rows, &written, Some(params)).await;
         written.map_err(|error| Error::store(error.to_string()))
     });
-    Ok(Rows { dataset: dataset.await?, uri, _dir: dir })
+    Ok(StoredRows { dataset: dataset.await?, uri, _dir: dir })
 }
 
 /// The fields that Lance writes, and the names of all others.
@@ -84,7 +84,7 @@ async fn writable(fields: Vec<Field>, version: &str) -> (Vec<Field>, Vec<String>
 }
 
 /// Columns as Lance's own scan gives them, unless it cannot.
-async fn scan(rows: &Rows, columns: &[&str]) -> Result<Vec<ArrayRef>> {
+async fn scan(rows: &StoredRows, columns: &[&str]) -> Result<Vec<ArrayRef>> {
     let mut scan = rows.dataset.scan();
     scan.project(columns).unwrap().blob_handling(BlobHandling::AllBinary).scan_in_order(true);
     let scan = tasks::run(async move {
@@ -114,7 +114,7 @@ where
 }
 
 /// The store read directly and as Lance reads it, taking rows and reading blocks.
-async fn stores(rows: &Rows) -> Vec<(String, Arc<dyn Store>, Arc<Schema>)> {
+async fn stores(rows: &StoredRows) -> Vec<(String, Arc<dyn Store>, Arc<Schema>)> {
     let (spec, env) = (rows.spec("id"), env());
     let mut stores = Vec::new();
     for (reader, spec) in [("direct", spec.clone()), ("Lance's", as_remote(&spec))] {

@@ -64,7 +64,7 @@ fn small_reads() -> StoreEnv {
 
 /// Asks for all documents by each way to rows, twice, and checks them and the arrays in which they
 /// are.
-async fn check(rows: &Rows, expected: impl Fn(i64) -> Option<String>, case: &str) {
+async fn check(rows: &StoredRows, expected: impl Fn(i64) -> Option<String>, case: &str) {
     let mut ids: Vec<i64> = (0..NARROW + WIDE).collect();
     ids.sort_by_key(|id| spread(*id as u64));
     let expected: StringArray = ids.iter().map(|id| expected(*id)).collect();

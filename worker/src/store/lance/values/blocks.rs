@@ -20,7 +20,7 @@ pub(in crate::store::lance) use self::grid::{Cut, Grid, Touched};
 use self::share::Share;
 use super::widths::Widths;
 use crate::store::{
-    Fetched, Values,
+    ReadStats, Values,
     lance::{
         column::Column,
         handle::LanceHandle,
@@ -135,24 +135,24 @@ impl Blocks {
         handle: &LanceHandle,
         layout: &Layout,
         block: u32,
-    ) -> Result<(ArrayRef, u32, Fetched)> {
+    ) -> Result<(ArrayRef, u32, ReadStats)> {
         let kept = self.grid.keeps(block);
         let (fragment, block) = self.locate(handle, layout, block);
-        let mut fetched = Fetched { blocks: 1, block_hits: 1, ..Fetched::default() };
+        let mut stats = ReadStats { blocks: 1, block_hits: 1, ..ReadStats::default() };
         // Those that pass may be kept for others.
         if !self.are_kept()
             && let Some(values) = handle.caches.blocks.get(&block)
         {
-            return Ok((ArrayRef::clone(&values), block.start, fetched));
+            return Ok((ArrayRef::clone(&values), block.start, stats));
         }
         let rows = block.start..block.start + block.rows;
         let bytes = self.bytes(fragment, rows.clone());
         let read = async {
             let id = layout.id(fragment);
             let values = handle.read_range(&self.column, id, rows, bytes).await?;
-            fetched.block_hits = 0;
-            fetched.rows_scanned = values.len() as u64;
-            fetched.bytes = value_bytes(&values);
+            stats.block_hits = 0;
+            stats.rows_scanned = values.len() as u64;
+            stats.bytes = value_bytes(&values);
             Ok::<_, Error>(values)
         };
         let values = if kept {
@@ -160,7 +160,7 @@ impl Blocks {
         } else {
             read.await?
         };
-        Ok((values, block.start, fetched))
+        Ok((values, block.start, stats))
     }
 
     /// The values of consecutive rows of a fragment, and what was read for them. Blocks that are
@@ -171,8 +171,8 @@ impl Blocks {
         layout: &Layout,
         fragment: usize,
         rows: Range<u32>,
-    ) -> Result<(ArrayRef, Fetched)> {
-        let (mut pieces, mut fetched) = (Vec::new(), Fetched::default());
+    ) -> Result<(ArrayRef, ReadStats)> {
+        let (mut pieces, mut stats) = (Vec::new(), ReadStats::default());
         let mut next = rows.start;
         while next < rows.end {
             let block = self.grid.block_of(Row::new(fragment, next));
@@ -180,13 +180,13 @@ impl Blocks {
             let end = rows.end.min(of_block.end);
             if self.grid.keeps(block) {
                 let (values, start, read) = self.load(handle, layout, block).await?;
-                fetched.add(&read);
+                stats.add(&read);
                 pieces.push(values.slice((next - start) as usize, (end - next) as usize));
             } else {
                 let (id, bytes) = (layout.id(fragment), self.bytes(fragment, next..end));
                 let values = handle.read_range(&self.column, id, next..end, bytes).await?;
                 let (rows_scanned, bytes) = (values.len() as u64, value_bytes(&values));
-                fetched.add(&Fetched { blocks: 1, rows_scanned, bytes, ..Fetched::default() });
+                stats.add(&ReadStats { blocks: 1, rows_scanned, bytes, ..ReadStats::default() });
                 pieces.push(values);
             }
             next = end;
@@ -195,7 +195,7 @@ impl Blocks {
             [only] => only.clone(),
             several => concat(&several.iter().map(AsRef::as_ref).collect::<Vec<&dyn Array>>())?,
         };
-        Ok((values, fetched))
+        Ok((values, stats))
     }
 
     /// The values at the rows, through their whole blocks.
@@ -207,7 +207,7 @@ impl Blocks {
         handle: &Arc<LanceHandle>,
         layout: &Arc<Layout>,
         touched: &Touched<'_>,
-    ) -> Result<(Values, Fetched)> {
+    ) -> Result<(Values, ReadStats)> {
         if self.are_kept() {
             self.claim_room(handle);
         }
@@ -215,25 +215,25 @@ impl Blocks {
         let pieces = touched.iter().map(|block| self.in_memory(handle, layout, *block));
         let mut pieces: Vec<Option<ArrayRef>> = pieces.collect();
         let absent: Vec<usize> = (0..pieces.len()).filter(|at| pieces[*at].is_none()).collect();
-        let mut fetched = Fetched {
+        let mut stats = ReadStats {
             blocks: touched.len() as u64,
             block_hits: (touched.len() - absent.len()) as u64,
-            ..Fetched::default()
+            ..ReadStats::default()
         };
-        let jobs = absent.iter().map(|at| {
+        let futures = absent.iter().map(|at| {
             let (blocks, handle, layout) = (self.clone(), handle.clone(), layout.clone());
             let (block, copied) = (touched[*at], places.copied[*at].clone());
             async move { blocks.piece(&handle, &layout, block, &copied).await }
         });
-        let jobs: Vec<_> = jobs.collect();
-        let loaded = tasks::run_all(jobs, handle.settings.reads_in_flight).await?;
+        let futures: Vec<_> = futures.collect();
+        let loaded = tasks::run_all(futures, handle.settings.reads_in_flight).await?;
         for (at, (piece, read)) in absent.into_iter().zip(loaded) {
             // The block itself was counted above.
-            fetched.add(&Fetched { blocks: 0, ..read });
+            stats.add(&ReadStats { blocks: 0, ..read });
             pieces[at] = Some(piece);
         }
         let pieces = pieces.into_iter().flatten().collect();
-        Ok((Values { pieces, places: places.rows.clone() }, fetched))
+        Ok((Values { pieces, places: places.rows.clone() }, stats))
     }
 
     /// A block if it is kept, or else a copy of some of its rows.
@@ -243,7 +243,7 @@ impl Blocks {
         layout: &Layout,
         block: u32,
         copied: &[u32],
-    ) -> Result<(ArrayRef, Fetched)> {
+    ) -> Result<(ArrayRef, ReadStats)> {
         let (values, _, read) = self.load(handle, layout, block).await?;
         if self.grid.keeps(block) {
             return Ok((values, read));

@@ -11,7 +11,7 @@ use super::{
     take::take,
 };
 use crate::store::{
-    Fetched, Values,
+    ReadStats, Values,
     lance::{column::Column, handle::LanceHandle, layout::Layout, row::Row},
 };
 
@@ -29,32 +29,32 @@ impl LanceHandle {
         columns: &[Arc<Column>],
         rows: &[Row],
         path: RowPath,
-    ) -> Result<(Vec<Values>, Fetched)> {
+    ) -> Result<(Vec<Values>, ReadStats)> {
         let layout = self.layout().await?;
         let blocks = columns.iter().map(|column| Blocks::new(self, column.clone(), layout));
         let blocks: Vec<_> = try_join_all(blocks).await?.into_iter().map(Arc::new).collect();
         let split = self.split(&blocks, rows, path, layout);
         let scans = split.scanned.iter().map(async |(index, blocks, touched)| {
-            let (values, fetched) = blocks.values(self, layout, touched).await?;
-            Ok::<_, Error>((vec![(*index, values)], fetched))
+            let (values, stats) = blocks.values(self, layout, touched).await?;
+            Ok::<_, Error>((vec![(*index, values)], stats))
         });
         let take = async {
             let (indices, columns): (Vec<_>, Vec<_>) = split.taken.iter().cloned().unzip();
             if columns.is_empty() {
                 return Ok(Default::default());
             }
-            let (values, fetched) = take(self, layout, &columns, rows).await?;
-            Ok((indices.into_iter().zip(values).collect(), fetched))
+            let (values, stats) = take(self, layout, &columns, rows).await?;
+            Ok((indices.into_iter().zip(values).collect(), stats))
         };
         let (scanned, taken) = tokio::try_join!(try_join_all(scans), take)?;
-        let mut fetched = Fetched::default();
+        let mut stats = ReadStats::default();
         let mut all: Vec<(usize, Values)> = Vec::with_capacity(columns.len());
         for (values, read) in scanned.into_iter().chain([taken]) {
-            fetched.add(&read);
+            stats.add(&read);
             all.extend(values);
         }
         all.sort_by_key(|(index, _)| *index);
-        Ok((all.into_iter().map(|(_, values)| values).collect(), fetched))
+        Ok((all.into_iter().map(|(_, values)| values).collect(), stats))
     }
 
     fn split<'a>(

@@ -10,7 +10,7 @@ use keyloom_common::{Error, Result, store::RowPath};
 
 use super::blocks::{Blocks, Touched};
 use crate::store::{
-    Fetched, Place, Values,
+    Place, ReadStats, Values,
     kept::Kept,
     lance::{
         column::Column, handle::LanceHandle, keys::learned::LearnedName, layout::Layout, row::Row,
@@ -87,15 +87,15 @@ impl LanceHandle {
         columns: &[Arc<Column>],
         rows: impl FnOnce() -> Vec<Row> + Send + 'static,
         path: RowPath,
-    ) -> Result<Option<(Arc<Kept<KnownValues>>, Fetched)>> {
+    ) -> Result<Option<(Arc<Kept<KnownValues>>, ReadStats)>> {
         if columns.is_empty() || self.spec.access.rows.unwrap_or(path) != RowPath::Scan {
             return Ok(None);
         }
-        let mut fetched = Fetched::default();
-        let read = self.read_known(columns, rows, &mut fetched);
+        let mut stats = ReadStats::default();
+        let read = self.read_known(columns, rows, &mut stats);
         let known = self.caches.known.get_or_make(name, read).await;
         match known {
-            Ok(known) => Ok(Some((known, fetched))),
+            Ok(known) => Ok(Some((known, stats))),
             Err(None) => Ok(None),
             Err(Some(error)) => Err(error),
         }
@@ -109,7 +109,7 @@ impl LanceHandle {
         self: &Arc<Self>,
         columns: &[Arc<Column>],
         rows: impl FnOnce() -> Vec<Row> + Send + 'static,
-        fetched: &mut Fetched,
+        stats: &mut ReadStats,
     ) -> Result<Arc<Kept<KnownValues>>, Option<Error>> {
         let rows = tasks::run_blocking(move || in_order(rows())).await?;
         if rows.is_empty() {
@@ -126,7 +126,7 @@ impl LanceHandle {
         }
         let Some(room) = known.room(bytes) else { return Err(None) };
         let (values, read) = self.values(&blocks, &rows, layout).await?;
-        fetched.add(&read);
+        stats.add(&read);
         let values = in_one_piece(values, rows.len()).await;
         let columns = columns.iter().cloned().zip(values).collect();
         let known = KnownValues { rows, columns };
@@ -140,18 +140,18 @@ impl LanceHandle {
         columns: &[Arc<Blocks>],
         rows: &[Row],
         layout: &Arc<Layout>,
-    ) -> Result<(Vec<Values>, Fetched)> {
-        let (mut all, mut fetched) = (Vec::with_capacity(columns.len()), Fetched::default());
+    ) -> Result<(Vec<Values>, ReadStats)> {
+        let (mut all, mut stats) = (Vec::with_capacity(columns.len()), ReadStats::default());
         let mut touched: Option<Touched<'_>> = None;
         for blocks in columns {
             let same = touched.take().filter(|touched| touched.is_for(blocks.grid()));
             let of_column = same.unwrap_or_else(|| Touched::new(blocks.grid(), rows));
             let (values, read) = blocks.values(self, layout, &of_column).await?;
-            fetched.add(&read);
+            stats.add(&read);
             all.push(values);
             touched = Some(of_column);
         }
-        Ok((all, fetched))
+        Ok((all, stats))
     }
 }
 

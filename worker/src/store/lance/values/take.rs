@@ -6,7 +6,7 @@ use keyloom_common::{Error, Result};
 
 use super::{blocks::Blocks, widths::Meter};
 use crate::store::{
-    Fetched, Place, StoreSettings, Values,
+    Place, ReadStats, StoreSettings, Values,
     lance::{column::Column, handle::LanceHandle, layout::Layout, row::Row, tasks},
     value_bytes,
 };
@@ -25,7 +25,7 @@ pub(super) async fn take(
     layout: &Layout,
     columns: &[Arc<Blocks>],
     rows: &[Row],
-) -> Result<(Vec<Values>, Fetched)> {
+) -> Result<(Vec<Values>, ReadStats)> {
     let mut wanted = rows.to_vec();
     wanted.sort_unstable();
     wanted.dedup();
@@ -38,7 +38,7 @@ pub(super) async fn take(
     let chunks: Vec<Chunk<'_>> = chunks.collect();
 
     let shared: Arc<[Arc<Column>]> = columns.iter().map(|blocks| blocks.column().clone()).collect();
-    let jobs = chunks.iter().map(|chunk| {
+    let futures = chunks.iter().map(|chunk| {
         let (handle, columns, bytes) = (handle.clone(), shared.clone(), chunk.bytes);
         let fragment = layout.id(chunk.rows[0].fragment());
         let offsets: Vec<u32> = chunk.rows.iter().map(|row| row.offset()).collect();
@@ -47,8 +47,8 @@ pub(super) async fn take(
             handle.take_rows(&columns, fragment, &offsets, bytes).await
         }
     });
-    let jobs: Vec<_> = jobs.collect();
-    let taken = tasks::run_all(jobs, handle.settings.reads_in_flight).await?;
+    let futures: Vec<_> = futures.collect();
+    let taken = tasks::run_all(futures, handle.settings.reads_in_flight).await?;
 
     let place = |row: &Row| {
         let piece = chunks.partition_point(|chunk| chunk.rows[0] <= *row).checked_sub(1)?;
@@ -59,14 +59,14 @@ pub(super) async fn take(
     let places = places.ok_or_else(|| Error::internal("a row was not taken"))?;
     let empty = || Values { pieces: Vec::with_capacity(chunks.len()), places: places.clone() };
     let mut values: Vec<Values> = columns.iter().map(|_| empty()).collect();
-    let mut fetched = Fetched { rows_taken: wanted.len() as u64, ..Fetched::default() };
+    let mut stats = ReadStats { rows_taken: wanted.len() as u64, ..ReadStats::default() };
     for chunk in taken {
         for (values, piece) in values.iter_mut().zip(chunk) {
-            fetched.bytes += value_bytes(&piece);
+            stats.bytes += value_bytes(&piece);
             values.pieces.push(piece);
         }
     }
-    Ok((values, fetched))
+    Ok((values, stats))
 }
 
 /// Cuts rows of a fragment into chunks of so many rows and so many bytes at most, unless a single

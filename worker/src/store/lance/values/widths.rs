@@ -160,13 +160,13 @@ impl Varying {
         column: &Arc<Column>,
         fragments: Range<usize>,
     ) -> Result<Vec<Arc<Self>>> {
-        let jobs = fragments.map(|fragment| {
+        let futures = fragments.map(|fragment| {
             let (handle, layout, column) = (handle.clone(), layout.clone(), column.clone());
             async move { Self::of(&handle, &layout, &column, fragment).await }.boxed()
         });
-        let jobs: Vec<_> = jobs.collect();
+        let futures: Vec<_> = futures.collect();
         let in_flight = handle.settings.reads_in_flight.saturating_mul(ENDS_A_READ);
-        tasks::run_all(jobs, in_flight).await
+        tasks::run_all(futures, in_flight).await
     }
 
     async fn of(

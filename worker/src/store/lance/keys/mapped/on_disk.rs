@@ -13,7 +13,7 @@ use crate::store::{
         keys::{
             run::RunMap,
             runs::{KeyName, Part},
-            scan::Scan,
+            scan::KeyScan,
             sieve::{Sieve, Wanted},
             stored::folder::MapFolder,
         },
@@ -21,7 +21,7 @@ use crate::store::{
     },
 };
 
-impl Scan {
+impl KeyScan {
     /// Learns which maps of the key are stored, unless that is known.
     pub(super) async fn recall(&self) -> Result<()> {
         let Some(folder) = &self.handle.caches.stored else { return Ok(()) };

@@ -15,7 +15,7 @@ const MAX_GAP: u64 = 4096;
 
 /// A local file whose contents never change.
 #[derive(Debug)]
-pub(super) struct PageCache {
+pub(super) struct LocalReader {
     pub(in crate::store::lance) file: Arc<File>,
     /// The most threads that wait for the disk for one request.
     pub(in crate::store::lance) in_flight: usize,
@@ -27,7 +27,7 @@ struct Span {
     bytes: Option<Bytes>,
 }
 
-impl EncodingsIo for PageCache {
+impl EncodingsIo for LocalReader {
     /// Reading begins here and not when the future is polled, so that the disk sees all requests of
     /// a decoder at once.
     fn submit_request(
@@ -131,10 +131,10 @@ mod tests {
         (0..bytes).map(|at| (at / 7 % 251) as u8).collect()
     }
 
-    fn open(contents: &[u8]) -> PageCache {
+    fn open(contents: &[u8]) -> LocalReader {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(contents).unwrap();
-        PageCache { file: file.into(), in_flight: 3 }
+        LocalReader { file: file.into(), in_flight: 3 }
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! Making calls that end, and answering them whatever happens.
+//! Requests that end, and answering them whatever happens.
 
 use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 
@@ -23,11 +23,15 @@ pub fn not_answered(error: &Error) -> bool {
     error.kind() == ErrorKind::Timeout && error.message().starts_with(NO_ANSWER)
 }
 
-/// Calls a peer with a deadline, which also holds while the call is queued behind a stalled socket.
+/// Asks a peer with a deadline, which also holds while the request is queued behind a stalled
+/// socket.
 ///
 /// # Errors
 /// The peer's own error, or `unavailable` / `timeout` if there was no answer.
-pub async fn call<T, F>(timeout: Duration, request: impl FnOnce(context::Context) -> F) -> Result<T>
+pub async fn in_time<T, F>(
+    timeout: Duration,
+    request: impl FnOnce(context::Context) -> F,
+) -> Result<T>
 where
     F: Future<Output = Result<Result<T>, RpcError>>,
 {
