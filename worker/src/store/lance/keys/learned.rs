@@ -104,8 +104,9 @@ impl LanceStore {
             return Ok(Some((name, known, ReadStats::default())));
         }
         let layout = self.handle.layout().await?;
-        let scan = self.scan(self.key_source(&columns, layout, true).await?, layout);
         let is_forced = self.handle.spec.access.keys.is_some();
+        // Each job scans where that is forced; else a map is better after some.
+        let scan = self.scan(self.key_source(&columns, layout, !is_forced).await?, layout);
         if !is_forced && (scan.has_maps() || self.is_worth_a_map(&scan, &columns)) {
             return Ok(None);
         }
