@@ -49,7 +49,8 @@ impl Connection {
         self.peer.workers()
     }
 
-    /// Waits for work here, whose own tasks belong to the cluster's runtime, if that is in this process.
+    /// Waits for work here, whose own tasks belong to the cluster's runtime, if that is in this
+    /// process.
     pub(crate) async fn within<T>(&self, work: impl Future<Output = T>) -> T {
         match self.peer.workers() {
             Some(_) => TokioContext::new(work, self.peer.background().handle().clone()).await,

@@ -1,4 +1,5 @@
-//! The contents of in-memory tables and stores, for as long as a table, a store or a plan needs them.
+//! The contents of in-memory tables and stores, for as long as a table, a store or a plan needs
+//! them.
 
 use std::{
     any::Any,

@@ -1,8 +1,8 @@
 //! Stores that answer by themselves: arrays of keys in, arrays of answers out, without a query.
 //!
 //! A session that is its own cluster asks the store in this process, through the same handle as its
-//! tasks; on a cluster, each lookup is a job. Every lookup reads the snapshot that the store had when
-//! it was opened.
+//! tasks; on a cluster, each lookup is a job. Every lookup reads the snapshot that the store had
+//! when it was opened.
 
 use std::sync::{
     Arc,
@@ -58,11 +58,12 @@ impl OpenStore {
         }
     }
 
-    /// Prepares one of the functions for many calls. `key` names the store's columns that are looked
-    /// up, if neither its options nor the dataset do.
+    /// Prepares one of the functions for many calls. `key` names the store's columns that are
+    /// looked up, if neither its options nor the dataset do.
     ///
     /// # Errors
-    /// `invalid` if the store has no such columns, `batch_size` is 0, or nothing says what its key is.
+    /// `invalid` if the store has no such columns, `batch_size` is 0, or nothing says what its key
+    /// is.
     pub fn prepare(
         &self,
         function: Function,
@@ -93,7 +94,8 @@ impl Lookup {
     /// give for a column of them.
     ///
     /// # Errors
-    /// As a query; nothing is looked up if the keys are not of a type that the store can be asked for.
+    /// As a query; nothing is looked up if the keys are not of a type that the store can be asked
+    /// for.
     pub async fn answers(&self, keys: &ArrayRef) -> Result<ArrayRef> {
         let field = Field::new(KEYS, keys.data_type().clone(), true);
         let answer = self.call.return_type(&field)?;

@@ -1,5 +1,5 @@
-//! Stores of kinds that the workers alone know. What their options mean is checked when such a store is
-//! attached; here only that nothing travels which should not.
+//! Stores of kinds that the workers alone know. What their options mean is checked when such a
+//! store is attached; here only that nothing travels which should not.
 
 use std::collections::BTreeMap;
 

@@ -18,8 +18,8 @@ pub struct Settings {
     /// The most rows of an in-memory table in a task, and of small Parquet row groups that are put
     /// together. Default 32768.
     pub task_rows: usize,
-    /// The most rows in a task of an in-memory table of at least four times as many; it makes 16 tasks or
-    /// more. Default 131072.
+    /// The most rows in a task of an in-memory table of at least four times as many; it makes 16
+    /// tasks or more. Default 131072.
     pub large_task_rows: usize,
     /// The most bytes of an in-memory table in a task. Default 16 MiB.
     pub task_memory_bytes: usize,

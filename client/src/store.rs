@@ -109,8 +109,9 @@ impl<S: Into<String>> From<Vec<S>> for KeyNames {
 pub struct LanceOptions {
     /// A path, or a URI that the workers can open (`file://`, `s3://`).
     pub uri: String,
-    /// The key: a column, several columns, `_rowid` or `_offset`. If absent, the primary key that the
-    /// dataset declares; if it declares none, the column of the same name as the column looked up.
+    /// The key: a column, several columns, `_rowid` or `_offset`. If absent, the primary key that
+    /// the dataset declares; if it declares none, the column of the same name as the column looked
+    /// up.
     pub key: Option<KeyNames>,
     /// The version to read; the newest at submission if absent.
     pub version: Option<u64>,
@@ -127,14 +128,14 @@ pub struct LanceOptions {
     /// The way from rows to values; chosen by cost if absent.
     #[serde(default, deserialize_with = "row_path")]
     pub row_path: Option<RowPath>,
-    /// The most requests to its storage, and reads of one lookup, that a worker has in flight; as the
-    /// worker's settings say if absent, or if these allow less.
+    /// The most requests to its storage, and reads of one lookup, that a worker has in flight; as
+    /// the worker's settings say if absent, or if these allow less.
     pub requests_in_flight: Option<u64>,
     /// How long a request to remote storage may bring nothing before it is made again, in
     /// milliseconds; as the workers' settings say if absent.
     pub request_timeout_ms: Option<u64>,
-    /// How often a request to remote storage is made until it fails; as the workers' settings say if
-    /// absent.
+    /// How often a request to remote storage is made until it fails; as the workers' settings say
+    /// if absent.
     pub request_attempts: Option<u64>,
 }
 
@@ -201,8 +202,8 @@ impl LanceOptions {
         self
     }
 
-    /// Sets how long a request to remote storage may bring nothing, in milliseconds, before it is made
-    /// again.
+    /// Sets how long a request to remote storage may bring nothing, in milliseconds, before it is
+    /// made again.
     #[must_use]
     pub fn request_timeout_ms(mut self, time: u64) -> Self {
         self.request_timeout_ms = Some(time);

@@ -2,8 +2,9 @@
 //!
 //! In reading order: [`cli`] is what users type; [`job_file`] and [`sql`] turn it into a
 //! [`request`]; [`open`] makes the session that the request needs; [`run`] runs its statement, with
-//! [`drive`] taking the rows and [`sink`] giving them to the user, in files ([`output`]) or printed,
-//! and a [`report`] at the end. [`explain`], [`describe`] and [`workers`] answer questions.
+//! [`drive`] taking the rows and [`sink`] giving them to the user, in files ([`output`]) or
+//! printed, and a [`report`] at the end. [`explain`], [`describe`] and [`workers`] answer
+//! questions.
 
 mod cli;
 mod describe;
@@ -37,8 +38,8 @@ use watch::Watch;
 /// How long a command may take to end after it was interrupted.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is logged unless `KEYLOOM_LOG` says otherwise: what goes wrong with a job is told once, at its
-/// end.
+/// What is logged unless `KEYLOOM_LOG` says otherwise: what goes wrong with a job is told once, at
+/// its end.
 const LOG: &str = "error";
 
 /// Runs a command line, the program's name first, and returns its exit code.

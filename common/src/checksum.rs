@@ -1,7 +1,7 @@
 //! The one place that names the checksum of what crosses a wire or a disk: CRC-32C.
 //!
-//! It tells every change of one bit, or of up to 32 bits in a row, for certain. It protects from faults
-//! and not from people.
+//! It tells every change of one bit, or of up to 32 bits in a row, for certain. It protects from
+//! faults and not from people.
 
 use crc_fast::{CrcAlgorithm, Digest};
 

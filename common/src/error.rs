@@ -60,8 +60,8 @@ impl ErrorKind {
 /// An error with its kind and its message, and perhaps a code. Two are equal if kind and message
 /// are.
 ///
-/// The message says all that is to be told. Where the error was made of another in this process, that
-/// one is its source, for programs to look at; it does not cross the wire.
+/// The message says all that is to be told. Where the error was made of another in this process,
+/// that one is its source, for programs to look at; it does not cross the wire.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Error {
     kind: ErrorKind,

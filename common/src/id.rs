@@ -1,4 +1,5 @@
-//! Names of jobs, stages, tasks, attempts, workers and blobs, as they appear on the wire and in logs.
+//! Names of jobs, stages, tasks, attempts, workers and blobs, as they appear on the wire and in
+//! logs.
 
 use std::fmt;
 

@@ -6,10 +6,10 @@
 //!
 //! In reading order: [`id`] and [`error`] name things; [`store`] and [`input`] describe what is
 //! looked up and read; [`functions`] are what users write; [`lookup`] is what they become in a
-//! plan; [`plan`] carries plans between processes; [`ipc`] carries rows; [`rpc`] carries everything.
-//! [`allocator`] is what both daemons say to theirs, and [`background`] the runtimes that they keep apart;
-//! [`stack`] is the room that deep plans need, [`memory`] is what a process may take, [`spill_folder`]
-//! is where rows go that memory has no room for, [`checksum`] is
+//! plan; [`plan`] carries plans between processes; [`ipc`] carries rows; [`rpc`] carries
+//! everything. [`allocator`] is what both daemons say to theirs, and [`background`] the runtimes
+//! that they keep apart; [`stack`] is the room that deep plans need, [`memory`] is what a process
+//! may take, [`spill_folder`] is where rows go that memory has no room for, [`checksum`] is
 //! what tells damaged bytes, and [`bounds`] how settings are checked.
 
 pub mod allocator;
@@ -34,6 +34,6 @@ pub mod store;
 pub use error::{Error, ErrorCode, ErrorKind, Result};
 pub use id::{AttemptId, BlobId, JobId, StageId, TaskId, WorkerId};
 
-/// The build that a peer must have, too: the version, and a hash of what defines what travels between
-/// processes. Programs, and packages for Python, of the same sources have the same.
+/// The build that a peer must have, too: the version, and a hash of what defines what travels
+/// between processes. Programs, and packages for Python, of the same sources have the same.
 pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("KEYLOOM_SOURCES"));

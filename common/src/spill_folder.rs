@@ -26,8 +26,8 @@ pub struct SpillFolder {
 }
 
 impl SpillFolder {
-    /// Makes a folder within another, or within the system's folder for temporary files, and removes
-    /// those there whose owners are gone.
+    /// Makes a folder within another, or within the system's folder for temporary files, and
+    /// removes those there whose owners are gone.
     ///
     /// # Errors
     /// `invalid`, naming the folder, if nothing can be written there.

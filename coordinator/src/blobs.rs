@@ -65,7 +65,8 @@ struct Blob {
 #[derive(Debug)]
 enum Content {
     Bytes(Bytes),
-    /// Rows of the client's in this process, which are there for as long as it has them, or jobs do.
+    /// Rows of the client's in this process, which are there for as long as it has them, or jobs
+    /// do.
     Rows {
         rows: Weak<[RecordBatch]>,
         held: Option<Arc<[RecordBatch]>>,
@@ -180,8 +181,8 @@ impl Blobs {
     /// Holds rows that the coordinator made for a job.
     ///
     /// # Errors
-    /// `cancelled` if the job has ended: nobody would release them. `resource_exhausted` if there is
-    /// no room.
+    /// `cancelled` if the job has ended: nobody would release them. `resource_exhausted` if there
+    /// is no room.
     pub(crate) fn put_rows(&self, job: JobId, bytes: Bytes) -> Result<BlobId> {
         self.put(PutFor::Rows(job), bytes)
     }
@@ -242,8 +243,8 @@ impl Blobs {
         Ok(())
     }
 
-    /// Makes room, if need be by dropping blobs that no job uses, those first that were not used for
-    /// the longest time.
+    /// Makes room, if need be by dropping blobs that no job uses, those first that were not used
+    /// for the longest time.
     fn reserve(&self, state: &mut State, bytes: u64) -> Result<()> {
         // Not for what has no room at all, whatever others lose.
         let room = self.max_bytes.checked_sub(bytes);

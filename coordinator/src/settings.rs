@@ -24,9 +24,9 @@ pub struct Settings {
     /// The most memory, in bytes, for all of this together: what is received, the operators that
     /// the coordinator runs itself, rows that wait for their turn, and results that wait for their
     /// clients. Each has a bound of its own within it. Where it is full, operators spill or fail
-    /// their jobs by this name, rows go to files, and of results one chunk of each job waits all the
-    /// same. Blobs are not in it, but have `blob_bytes` beside it: they can neither wait nor go to
-    /// files and are held for minutes, so a few tables would take the memory of every job.
+    /// their jobs by this name, rows go to files, and of results one chunk of each job waits all
+    /// the same. Blobs are not in it, but have `blob_bytes` beside it: they can neither wait nor go
+    /// to files and are held for minutes, so a few tables would take the memory of every job.
     /// Default 6 GiB.
     pub memory_bytes: u64,
     /// The most bytes that are received and not dealt with yet, of rows, plans and blobs on all
@@ -38,14 +38,14 @@ pub struct Settings {
     /// Default 256 MiB.
     pub gather_memory_bytes: u64,
     /// How long an attempt whose rows are not due yet waits while half of that memory is taken, in
-    /// milliseconds; then they are taken all the same. At most half of `rpc.call_timeout_ms`; 0 for no
-    /// wait. Default 100 ms.
+    /// milliseconds; then they are taken all the same. At most half of `rpc.call_timeout_ms`; 0 for
+    /// no wait. Default 100 ms.
     pub gather_wait_ms: u64,
     /// The most bytes of task outputs in temporary files. Beyond, tasks whose rows are not due yet
     /// are put off. 0 for no files. Default 64 GiB.
     pub gather_disk_bytes: u64,
-    /// Where temporary files are, in a folder of the coordinator's own that goes with it. Default the
-    /// system's folder for such files.
+    /// Where temporary files are, in a folder of the coordinator's own that goes with it. Default
+    /// the system's folder for such files.
     pub spill_folder: Option<PathBuf>,
     /// The most bytes of blobs (in-memory tables and stores) held for clients, beside
     /// `memory_bytes`. Default 8 GiB.
@@ -55,12 +55,12 @@ pub struct Settings {
     /// The most memory for the operators that the coordinator runs itself, in bytes. One job takes
     /// three quarters of it at most. Default 4 GiB.
     pub operator_memory_bytes: usize,
-    /// Threads that compute the coordinator's own part of plans: connections have others, however long
-    /// that takes. 0 for twice as many as there are cores, and 4 at least. Default 0.
+    /// Threads that compute the coordinator's own part of plans: connections have others, however
+    /// long that takes. 0 for twice as many as there are cores, and 4 at least. Default 0.
     pub plan_threads: usize,
     /// Freed memory that each arena of the daemon's allocator keeps for later use, in bytes; 0 for
-    /// what the allocator does by itself (glibc only, and not in an embedded session). Less than 2 GiB.
-    /// Default 64 MiB.
+    /// what the allocator does by itself (glibc only, and not in an embedded session). Less than 2
+    /// GiB. Default 64 MiB.
     pub keep_freed_bytes: u64,
     /// How many result chunks of a job may wait for its client. Those of all jobs take a quarter of
     /// `memory_bytes`; where that is full, one of a job waits. Default 8.
@@ -92,9 +92,9 @@ pub struct Settings {
     pub row_slices: usize,
     /// The most bytes of the coordinator's own rows that are sent to a task. Default 16 MiB.
     pub slice_bytes: usize,
-    /// The most bytes of a job's keys that are collected before its lookups, so that a store much
-    /// larger than the job is read once for them. With more, workers make maps of all the store's
-    /// keys; 0 for that in any case. Default 256 MiB.
+    /// The most bytes of keys that are collected before a lookup, or before several that share
+    /// them, so that a store much larger than the job is read once for them. With more, workers
+    /// make maps of all the store's keys; 0 for that in any case. Default 256 MiB.
     pub max_key_set_bytes: u64,
     /// How many bytes of answers make a task, by the figures of the stores. Default 32 MiB.
     pub answer_bytes: u64,

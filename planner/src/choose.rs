@@ -1,7 +1,7 @@
 //! The physical rule that chooses how each fetch reaches its store's rows.
 //!
-//! It runs last: only then do limits stand where they cut the rows that are looked up. It runs again
-//! when a job has pinned its stores, whose figures may be others by then.
+//! It runs last: only then do limits stand where they cut the rows that are looked up. It runs
+//! again when a job has pinned its stores, whose figures may be others by then.
 
 use std::sync::Arc;
 

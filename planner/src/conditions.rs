@@ -150,8 +150,8 @@ fn joined_by(
     .map(LogicalPlan::Join)
 }
 
-/// The join by a condition whose calls are computed on the sides that they read; `None` if one reads
-/// both sides, or if whether it is made depends on the other side.
+/// The join by a condition whose calls are computed on the sides that they read; `None` if one
+/// reads both sides, or if whether it is made depends on the other side.
 fn join_by_columns(
     join: &Join,
     condition: &Expr,

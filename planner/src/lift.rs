@@ -21,8 +21,8 @@ use crate::{
     lazy::keep_lazy,
 };
 
-/// Puts a projection with the calls below sorts, aggregates, windows and joins, and keeps DataFusion
-/// from reordering branches and moving conditions with calls.
+/// Puts a projection with the calls below sorts, aggregates, windows and joins, and keeps
+/// DataFusion from reordering branches and moving conditions with calls.
 #[derive(Debug, Default)]
 pub struct LiftCalls;
 
@@ -76,8 +76,8 @@ fn refusal(place: &str) -> Error {
     ))
 }
 
-/// Sorts for windows by columns alone. A key that is computed from a column of one value, DataFusion
-/// does not find again in the order that it has sorted by.
+/// Sorts for windows by columns alone. A key that is computed from a column of one value,
+/// DataFusion does not find again in the order that it has sorted by.
 fn window_keys_as_columns(node: LogicalPlan, lifted: &mut usize) -> Result<LogicalPlan> {
     let LogicalPlan::Window(window) = &node else { return Ok(node) };
     let mut computed = Vec::new();

@@ -2,10 +2,10 @@
 //! input.
 //!
 //! A fragment has a chain for each input that its unions put together; most have one. A slice is a
-//! partition of a chain's leaf or, where a partition is known to hold many rows (a Parquet row group
-//! cannot be cut smaller) or its lookups are expected to answer with many bytes, some of its rows.
-//! Except in a frame or a single row group, a task then reads the rows before these, too, and drops
-//! them, so there is a bound on the slices of a partition.
+//! partition of a chain's leaf or, where a partition is known to hold many rows (a Parquet row
+//! group cannot be cut smaller) or its lookups are expected to answer with many bytes, some of its
+//! rows. Except in a frame or a single row group, a task then reads the rows before these, too, and
+//! drops them, so there is a bound on the slices of a partition.
 
 use std::sync::Arc;
 

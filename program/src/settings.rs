@@ -1,4 +1,5 @@
-//! Settings in layers: defaults, then a file, then the environment. Each goes before those under it.
+//! Settings in layers: defaults, then a file, then the environment. Each goes before those under
+//! it.
 
 use std::path::Path;
 

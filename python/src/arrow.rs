@@ -10,8 +10,8 @@ use arrow::{
 use arrow_pyarrow::{FromPyArrow, ToPyArrow};
 use pyo3::{prelude::*, types::PyCapsule};
 
-/// The batches of an object that exports an Arrow stream. pyarrow reads it, and buffers that are not
-/// aligned are copied.
+/// The batches of an object that exports an Arrow stream. pyarrow reads it, and buffers that are
+/// not aligned are copied.
 pub(crate) fn batches(stream: &Bound<'_, PyAny>) -> PyResult<Batches> {
     let py = stream.py();
     let reader = py.import("pyarrow")?.getattr("RecordBatchReader")?;

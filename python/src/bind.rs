@@ -1,5 +1,5 @@
-//! What expressions mean once the columns that they are made of are known: which there are, and what
-//! Python's operators do with their types.
+//! What expressions mean once the columns that they are made of are known: which there are, and
+//! what Python's operators do with their types.
 
 use datafusion::{
     arrow::datatypes::DataType,
@@ -20,8 +20,8 @@ use keyloom_common::{
     functions::{OctetLength, keep_nested_cases},
 };
 
-/// Settles what operators mean once their operands' types are known: `/` of integers is a fraction, `//`
-/// rounds down, `%` has the sign of the divisor, and `+` puts strings together.
+/// Settles what operators mean once their operands' types are known: `/` of integers is a fraction,
+/// `//` rounds down, `%` has the sign of the divisor, and `+` puts strings together.
 ///
 /// # Errors
 /// `invalid` if a column is not there, or if strings and numbers were made one.

@@ -177,8 +177,8 @@ impl Expr {
         Self::made_of(arguments.iter().map(Py::get), Logical::ScalarFunction(call))
     }
 
-    /// A call of one of DataFusion's aggregates, over the values that are not null if they are to be
-    /// left out.
+    /// A call of one of DataFusion's aggregates, over the values that are not null if they are to
+    /// be left out.
     #[staticmethod]
     #[pyo3(signature = (name, argument, distinct=false, skip_nulls=false))]
     fn aggregate(name: &str, argument: &Self, distinct: bool, skip_nulls: bool) -> PyResult<Self> {

@@ -198,8 +198,8 @@ impl Frame {
         self.with_other(other, |frame, other| Ok(frame.union(other)?))
     }
 
-    /// A row for each element of lists, and one of nulls for a list that has none unless these are left
-    /// out. The elements' places, from 0, may become a column.
+    /// A row for each element of lists, and one of nulls for a list that has none unless these are
+    /// left out. The elements' places, from 0, may become a column.
     #[pyo3(signature = (names, place, keep_empty))]
     fn explode(
         &self,

@@ -155,8 +155,8 @@ struct Reader {
     job: OfProcess<keyloom_client::Job>,
     schema: SchemaRef,
     runtime: Arc<Runtime>,
-    /// The main thread, if it made this: it alone looks for signals, whether its caller holds the GIL
-    /// meanwhile or not.
+    /// The main thread, if it made this: it alone looks for signals, whether its caller holds the
+    /// GIL meanwhile or not.
     hears: Option<ThreadId>,
 }
 
@@ -173,8 +173,8 @@ impl Reader {
     }
 }
 
-/// Lets Python find a Ctrl-C once the library that reads has returned to it. What a handler of another
-/// signal has raised cannot be carried through, and is told.
+/// Lets Python find a Ctrl-C once the library that reads has returned to it. What a handler of
+/// another signal has raised cannot be carried through, and is told.
 fn signal_again(py: Python<'_>, signal: &PyErr) {
     let ctrl_c = signal.is_instance_of::<PyKeyboardInterrupt>(py);
     let again = || py.import("_thread")?.call_method0("interrupt_main");

@@ -1,6 +1,7 @@
-//! The compiled half of the Python package `keyloom`: sessions, frames, expressions, stores and jobs
-//! of `keyloom-client` as Python classes. What users see is the Python half, in `python/keyloom`: names,
-//! defaults, docstrings and types live there, and this module checks nothing twice.
+//! The compiled half of the Python package `keyloom`: sessions, frames, expressions, stores and
+//! jobs of `keyloom-client` as Python classes. What users see is the Python half, in
+//! `python/keyloom`: names, defaults, docstrings and types live there, and this module checks
+//! nothing twice.
 //!
 //! In reading order: [`session`] is where everything begins; [`frame`] and [`expr`] build plans,
 //! with [`bind`], [`aggregate`] and [`join`] beside them;

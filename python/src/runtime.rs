@@ -40,8 +40,9 @@ pub(crate) fn runtime() -> Result<Arc<Runtime>> {
     Ok(started)
 }
 
-/// Waits for a future. Ctrl-C drops it and raises `KeyboardInterrupt`, on the main thread, which alone
-/// hears signals. Other threads do not touch Python while they wait: it may have ended meanwhile.
+/// Waits for a future. Ctrl-C drops it and raises `KeyboardInterrupt`, on the main thread, which
+/// alone hears signals. Other threads do not touch Python while they wait: it may have ended
+/// meanwhile.
 pub(crate) fn wait<T, F>(py: Python<'_>, future: F) -> PyResult<T>
 where
     T: Send,

@@ -21,9 +21,9 @@ pub struct Settings {
     /// are Lance's caches (a sixteenth each at most), reads in flight (an eighth at most,
     /// `store.read_memory_bytes`) and windows of lookups (a quarter at most,
     /// `lookup.memory_bytes`). The rest is shared by operators, contents of memory stores, rows
-    /// that go out, maps of keys and columns; some have bounds of their own within it. Where it is
-    /// full, maps and columns give way, and stores that nobody uses are closed; then operators
-    /// spill or fail their tasks by this name, and memory stores are not opened.
+    /// that go out, maps of keys, columns and answers that are kept; some have bounds of their own
+    /// within it. Where it is full, what is kept gives way, and stores that nobody uses are closed;
+    /// then operators spill or fail their tasks by this name, and memory stores are not opened.
     ///
     /// It is counted and not measured. On top come the program itself, batches between operators,
     /// what readers decode in (Lance's, and those of input files) with what is kept of the ends of
@@ -31,9 +31,9 @@ pub struct Settings {
     /// (`keep_freed_bytes`). In an embedded session it is the memory of all its workers, beside the
     /// coordinator's. Default 12 GiB.
     pub memory_bytes: u64,
-    /// The most bytes of fragments that are kept for their next tasks, each counted as sixteen times
-    /// what travels of it; of a larger one, that one. What is not kept is read again for each task.
-    /// Default 32 MiB.
+    /// The most bytes of fragments that are kept for their next tasks, each counted as sixteen
+    /// times what travels of it; of a larger one, that one. What is not kept is read again for each
+    /// task. Default 32 MiB.
     pub fragment_cache_bytes: u64,
     /// The most memory for sorts, joins and aggregations of all tasks, in bytes. Default 2 GiB.
     pub operator_memory_bytes: usize,
@@ -41,8 +41,8 @@ pub struct Settings {
     /// system's folder for such files.
     pub spill_folder: Option<PathBuf>,
     /// Freed memory that each arena of the daemon's allocator keeps for later use, in bytes; 0 for
-    /// what the allocator does by itself (glibc only, and not in an embedded session). Less than 2 GiB.
-    /// Default 64 MiB.
+    /// what the allocator does by itself (glibc only, and not in an embedded session). Less than 2
+    /// GiB. Default 64 MiB.
     pub keep_freed_bytes: u64,
     /// How often the worker says that it is alive, in milliseconds. Default 1 s.
     pub heartbeat_ms: u64,

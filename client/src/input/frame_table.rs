@@ -1,5 +1,5 @@
-//! Record batches as a table: partitions that travel beside the plan, by content, or stay where they are
-//! if the workers are in this process.
+//! Record batches as a table: partitions that travel beside the plan, by content, or stay where
+//! they are if the workers are in this process.
 
 use std::{fmt, sync::Arc};
 
@@ -63,8 +63,8 @@ impl FrameTable {
     }
 }
 
-/// A partition and what it holds: bytes under their hash, or, for workers of this process, the batches
-/// themselves.
+/// A partition and what it holds: bytes under their hash, or, for workers of this process, the
+/// batches themselves.
 fn content(
     schema: &SchemaRef,
     pieces: Vec<RecordBatch>,
@@ -78,8 +78,8 @@ fn content(
     Ok((FramePartition { blob: BlobId::of(&bytes), rows }, bytes.into()))
 }
 
-/// The most rows of a task. Of a large table, larger tasks cost less: of a store's map and of its blocks
-/// they read what lies together. There are sixteen of them, so that many workers have some.
+/// The most rows of a task. Of a large table, larger tasks cost less: of a store's map and of its
+/// blocks they read what lies together. There are sixteen of them, so that many workers have some.
 fn task_rows(rows: usize, settings: &Settings) -> usize {
     const LARGE_TASKS: usize = 16;
     // Of a smaller table, so many would hardly be larger than the usual ones.

@@ -17,15 +17,15 @@ use frame_table::FrameTable;
 pub use options::{Columns, Input};
 
 impl Session {
-    /// Reads Parquet, CSV, JSON or Arrow IPC, a file, a folder or a glob, or a Lance dataset. A path
-    /// says all if the names' endings tell the format; [`Input`] has the options. Rows come in the
-    /// order of the files' names.
+    /// Reads Parquet, CSV, JSON or Arrow IPC, a file, a folder or a glob, or a Lance dataset. A
+    /// path says all if the names' endings tell the format; [`Input`] has the options. Rows come in
+    /// the order of the files' names.
     ///
     /// Each query over the table reads the files that there are when it is submitted.
     ///
     /// # Errors
-    /// `not_found` if there is no such file; `invalid` if the format cannot be told, or if the files
-    /// cannot be read as the options say.
+    /// `not_found` if there is no such file; `invalid` if the format cannot be told, or if the
+    /// files cannot be read as the options say.
     pub async fn read(&self, input: impl Into<Input>) -> Result<DataFrame> {
         let table = self.file_table(&input.into()).await?;
         Ok(self.context().read_table(table)?)

@@ -23,7 +23,8 @@ const INFER_BYTES: u64 = 16 << 20;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
-    /// A path, or a URL that the workers can open (`file://`, `s3://`, `gs://`, `az://`, `https://`).
+    /// A path, or a URL that the workers can open (`file://`, `s3://`, `gs://`, `az://`,
+    /// `https://`).
     #[serde(alias = "uri")]
     pub path: String,
     /// The format; by the names' endings if absent.

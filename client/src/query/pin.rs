@@ -39,8 +39,8 @@ pub(super) async fn pin_snapshots(
     let fetches = fetches(&plan)?;
     let mut stores: Vec<&Arc<ResolvedStore>> = Vec::new();
     for Fetch { store, .. } in &fetches {
-        // Others cannot change. Of a Lance store even a version that the user names may: the dataset
-        // may have been written anew.
+        // Others cannot change. Of a Lance store even a version that the user names may: the
+        // dataset may have been written anew.
         if store.description.snapshot != Snapshot::Immutable && !stores.contains(&store) {
             stores.push(store);
         }

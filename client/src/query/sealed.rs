@@ -1,10 +1,10 @@
-//! Deep plans on small stacks: sealed, so that DataFusion's own methods, which plan, copy and drop on
-//! their callers' stacks, do not look into them before they are where the stack is large enough.
+//! Deep plans on small stacks: sealed, so that DataFusion's own methods, which plan, copy and drop
+//! on their callers' stacks, do not look into them before they are where the stack is large enough.
 //!
-//! A statement's plan is sealed when it is deep. What is built upon it, and what was built without a
-//! statement, is sealed as a whole by the first of the analyzer's rules. Where the stack is large, that
-//! rule opens what is sealed; otherwise [`JobPlanner`](super::planner::JobPlanner) does, and has it
-//! optimized where it plans it.
+//! A statement's plan is sealed when it is deep. What is built upon it, and what was built without
+//! a statement, is sealed as a whole by the first of the analyzer's rules. Where the stack is
+//! large, that rule opens what is sealed; otherwise [`JobPlanner`](super::planner::JobPlanner)
+//! does, and has it optimized where it plans it.
 
 use std::{
     cmp::Ordering,

@@ -40,8 +40,8 @@ impl Session {
     /// A session on the cluster whose coordinator listens at `tcp://HOST:PORT`.
     ///
     /// # Errors
-    /// `unavailable` if nobody answers there, `resource_exhausted` if the coordinator has no place for
-    /// another connection, `invalid` if it is of another build.
+    /// `unavailable` if nobody answers there, `resource_exhausted` if the coordinator has no place
+    /// for another connection, `invalid` if it is of another build.
     pub async fn connect(address: &str) -> Result<Self> {
         Self::connect_with(address, Settings::default()).await
     }
@@ -200,8 +200,8 @@ impl Session {
         self.sql_with(query, Vec::new()).await
     }
 
-    /// As [`Self::sql`]; in this statement alone, names mean tables that are queries themselves. They
-    /// go before those that are registered.
+    /// As [`Self::sql`]; in this statement alone, names mean tables that are queries themselves.
+    /// They go before those that are registered.
     ///
     /// # Errors
     /// As [`Self::sql`].

@@ -155,8 +155,8 @@ fn called(call: &Call) -> Option<Function> {
 
 impl Binder<'_> {
     /// Calls a function by its own name, if it was called by another. DataFusion would name the
-    /// call's column by that other name and all that stands in it, and do so at each level: a little
-    /// of that is left, so that equal calls in several clauses stay equal.
+    /// call's column by that other name and all that stands in it, and do so at each level: a
+    /// little of that is left, so that equal calls in several clauses stay equal.
     fn call_by_own_name(&self, call: &mut Call) {
         if let [part] = call.name.0.as_slice()
             && let Some(ident) = part.as_ident()

@@ -14,7 +14,8 @@ pub(super) const SUFFIX: &str = ".partial";
 /// A file is locked a moment after it is made. So long it is left alone.
 const JUST_MADE: Duration = Duration::from_secs(2);
 
-/// Removes the unfinished files of a folder whose writers are gone. What cannot be looked at is left.
+/// Removes the unfinished files of a folder whose writers are gone. What cannot be looked at is
+/// left.
 pub(super) fn remove(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();

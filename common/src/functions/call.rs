@@ -28,7 +28,8 @@ impl Function {
     /// All three.
     pub const ALL: [Self; 3] = [Self::Get, Self::BatchGet, Self::Exists];
 
-    /// The store with its key, for a call that looks up these columns: see [`AttachedStore::resolve`].
+    /// The store with its key, for a call that looks up these columns: see
+    /// [`AttachedStore::resolve`].
     ///
     /// # Errors
     /// `invalid`, naming what to write, if nothing says what the key is.

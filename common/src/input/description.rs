@@ -61,7 +61,8 @@ pub struct InputFile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Piece {
     /// Where it starts, in bytes. For Parquet, where the first page of its row group stands; for
-    /// CSV, the start of a row; for lines of JSON, any byte: the first whole line after it is meant.
+    /// CSV, the start of a row; for lines of JSON, any byte: the first whole line after it is
+    /// meant.
     pub start: u64,
     /// How many rows it holds, if that is known.
     pub rows: Option<u64>,

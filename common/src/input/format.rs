@@ -118,8 +118,8 @@ pub struct CsvOptions {
     pub header: bool,
     /// Values that mean null, beside the empty one.
     pub nulls: Vec<String>,
-    /// The columns of numbers whose type was learnt from a part of the text: each value is looked at
-    /// whether it is a number indeed.
+    /// The columns of numbers whose type was learnt from a part of the text: each value is looked
+    /// at whether it is a number indeed.
     pub unproven: Vec<String>,
 }
 

@@ -22,7 +22,8 @@ pub struct InputSpec {
     /// The names of the options that the user gave. Those that the format does not take are refused
     /// once it is known.
     pub given: Vec<String>,
-    /// How many bytes of text, of all files in their order, columns and their types are learnt from.
+    /// How many bytes of text, of all files in their order, columns and their types are learnt
+    /// from.
     pub infer_bytes: u64,
     /// The name of a profile in the workers' settings that holds storage options.
     pub storage_profile: Option<String>,

@@ -32,7 +32,8 @@ enum What {
     ViewsAndDictionaries,
 }
 
-/// The same rows, whose views point into buffers of their own where those they share are much larger.
+/// The same rows, whose views point into buffers of their own where those they share are much
+/// larger.
 pub(super) fn compact(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let fields = batch.schema_ref().fields();
     if !fields.iter().any(|field| What::Views.is_in(field.data_type())) {

@@ -20,8 +20,8 @@ const END_OF_STREAM: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 
 /// Writes one Arrow IPC stream and hands it out in chunks of at most `chunk_bytes`.
 ///
-/// Batches are cut by rows so that the body of a message usually is a chunk: the reader can then use
-/// the chunk's memory as it is, and here the body is not copied once more.
+/// Batches are cut by rows so that the body of a message usually is a chunk: the reader can then
+/// use the chunk's memory as it is, and here the body is not copied once more.
 pub struct Encoder {
     generator: IpcDataGenerator,
     dictionaries: DictionaryTracker,

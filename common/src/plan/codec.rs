@@ -118,8 +118,8 @@ impl PhysicalExtensionCodec for Codec {
         Ok(())
     }
 
-    /// Functions travel by their names. Whoever runs the plan reads fields by [`GetField`], whatever
-    /// functions it has.
+    /// Functions travel by their names. Whoever runs the plan reads fields by [`GetField`],
+    /// whatever functions it has.
     fn try_encode_udf(&self, function: &ScalarUDF, bytes: &mut Vec<u8>) -> Result<()> {
         if function.name() == GET_FIELD {
             bytes.extend(GET_FIELD.bytes());

@@ -1,5 +1,5 @@
-//! Plans between processes: the codec, the leaves for files and for rows that travel beside the plan,
-//! the slices of these that tasks read, and what a fragment needs of the worker that runs it.
+//! Plans between processes: the codec, the leaves for files and for rows that travel beside the
+//! plan, the slices of these that tasks read, and what a fragment needs of the worker that runs it.
 
 mod allowed;
 mod codec;

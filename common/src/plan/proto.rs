@@ -1,8 +1,8 @@
 //! From plans and expressions to DataFusion's protobuf and back, however deep they are nested.
 //!
-//! protobuf's reader refuses what is nested deeper than a hundred messages, which is as it should be:
-//! it protects the stack. So what lies deeper is folded: written as bytes of its own within a message.
-//! The levels of all together are counted on both ways, and bounded by [`MAX_DEPTH`].
+//! protobuf's reader refuses what is nested deeper than a hundred messages, which is as it should
+//! be: it protects the stack. So what lies deeper is folded: written as bytes of its own within a
+//! message. The levels of all together are counted on both ways, and bounded by [`MAX_DEPTH`].
 
 use std::{cell::Cell, sync::Arc};
 
@@ -59,8 +59,8 @@ impl Folding {
     }
 }
 
-/// The most bytes that are unfolded of a plan, each as often as it is: a fold within a fold is there
-/// twice while it is read.
+/// The most bytes that are unfolded of a plan, each as often as it is: a fold within a fold is
+/// there twice while it is read.
 const MAX_UNFOLDED_BYTES: usize = 256 << 20;
 
 impl Folding {

@@ -1,7 +1,7 @@
 //! The leaf that reads files: plain data, to which a worker gives life.
 //!
-//! It carries all that reading takes and nothing that was learnt besides: no handles, no statistics,
-//! no secrets. A partition is a list of slices of files, read one after the other.
+//! It carries all that reading takes and nothing that was learnt besides: no handles, no
+//! statistics, no secrets. A partition is a list of slices of files, read one after the other.
 
 use std::{fmt, ops::Range, sync::Arc};
 
@@ -109,8 +109,8 @@ pub struct InputScanExec {
     table: Arc<ScanTable>,
     /// The wanted columns of the table.
     projection: Vec<usize>,
-    /// What is asked of rows above, over the table's columns: data that cannot hold such rows may be
-    /// passed over. Rows for which it is false may come all the same.
+    /// What is asked of rows above, over the table's columns: data that cannot hold such rows may
+    /// be passed over. Rows for which it is false may come all the same.
     predicate: Option<Arc<dyn PhysicalExpr>>,
     /// The most rows that are wanted of a partition.
     limit: Option<usize>,

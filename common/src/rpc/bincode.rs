@@ -16,8 +16,8 @@ fn options() -> impl Options + Copy {
     bincode::DefaultOptions::new()
 }
 
-/// A value as bytes. It is walked once: with a limit, bincode would walk it for its size before, and
-/// meet each [`super::Body`] twice.
+/// A value as bytes. It is walked once: with a limit, bincode would walk it for its size before,
+/// and meet each [`super::Body`] twice.
 ///
 /// # Errors
 /// `resource_exhausted` if it is too large.

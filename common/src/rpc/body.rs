@@ -12,8 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::room::Occupied;
 use crate::error::{Error, Result};
 
-/// Bytes in a message: a chunk of rows, a plan, a part of a blob. Where the receiver has only so much
-/// room, they take some of it until this is dropped, or its bytes are taken out.
+/// Bytes in a message: a chunk of rows, a plan, a part of a blob. Where the receiver has only so
+/// much room, they take some of it until this is dropped, or its bytes are taken out.
 #[derive(Clone, Debug, Default)]
 pub struct Body {
     bytes: Bytes,

@@ -1,5 +1,5 @@
-//! Rows on their way between parts of a cluster: as pieces of Arrow IPC streams, or, where both parts
-//! are in one process, as the batches themselves, of which nothing is copied then.
+//! Rows on their way between parts of a cluster: as pieces of Arrow IPC streams, or, where both
+//! parts are in one process, as the batches themselves, of which nothing is copied then.
 
 use std::{result, sync::Arc};
 

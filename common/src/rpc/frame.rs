@@ -1,11 +1,11 @@
 //! Messages on a stream of bytes: how long the message and its bodies are, the message, the bodies.
 //!
-//! Bodies are written from where they are, and copied once into memory of their own, which Arrow can
-//! use as it is. Nothing is allocated beyond the limit, whatever a peer claims. Lengths and contents
-//! have checksums: what a network or a disk changed on the way is never handed out, and a wrong
-//! length is never waited for. A frame that has begun goes on within a bound, or is an error. One that
-//! holds room that others wait for has to come at a pace besides: a few peers that announce large frames
-//! and send little of them would hold all of it.
+//! Bodies are written from where they are, and copied once into memory of their own, which Arrow
+//! can use as it is. Nothing is allocated beyond the limit, whatever a peer claims. Lengths and
+//! contents have checksums: what a network or a disk changed on the way is never handed out, and a
+//! wrong length is never waited for. A frame that has begun goes on within a bound, or is an error.
+//! One that holds room that others wait for has to come at a pace besides: a few peers that
+//! announce large frames and send little of them would hold all of it.
 
 mod pace;
 
@@ -29,8 +29,8 @@ use super::room::{Occupied, ReceiveRoom, Receiving};
 use crate::checksum::{Checksum, checksum};
 use pace::Pacing;
 
-/// The bytes before a message, in numbers of 4 bytes, little endian: its length, that of its bodies,
-/// the checksum of both, and the checksum of these three.
+/// The bytes before a message, in numbers of 4 bytes, little endian: its length, that of its
+/// bodies, the checksum of both, and the checksum of these three.
 const HEAD_BYTES: usize = 16;
 
 /// Those of them that the last number is the checksum of.
@@ -112,8 +112,8 @@ impl Buf for Outgoing {
 /// The most bytes that are read from a socket at once.
 const READ_BYTES: usize = 128 * 1024;
 
-/// A message that is larger takes room as bodies do. Others are read without: they may be what makes
-/// room.
+/// A message that is larger takes room as bodies do. Others are read without: they may be what
+/// makes room.
 const SMALL_MESSAGE: usize = 64 * 1024;
 
 /// The frame that is being read.

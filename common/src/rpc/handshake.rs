@@ -1,8 +1,8 @@
 //! The first exchange on a connection: who are you, and are you of my build?
 //!
 //! It is fixed JSON lines of a bounded size, not bincode, so that peers of any two builds can read
-//! each other's refusal. A line that arrived damaged must not pass for a peer of another build, which
-//! would be refused for good: so it has a checksum, too.
+//! each other's refusal. A line that arrived damaged must not pass for a peer of another build,
+//! which would be refused for good: so it has a checksum, too.
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -43,8 +43,8 @@ struct Hello {
 struct Welcome {
     build: String,
     refused: Option<String>,
-    /// Whether the refusal is for want of room, and not for good. It is left out where it is false, as
-    /// by builds that do not know it.
+    /// Whether the refusal is for want of room, and not for good. It is left out where it is false,
+    /// as by builds that do not know it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     full: bool,
 }
@@ -52,8 +52,8 @@ struct Welcome {
 /// The connecting side.
 ///
 /// # Errors
-/// `unavailable` if the other side is no Keyloom coordinator, `resource_exhausted` if it refused for want
-/// of room, and `invalid` if for good.
+/// `unavailable` if the other side is no Keyloom coordinator, `resource_exhausted` if it refused
+/// for want of room, and `invalid` if for good.
 pub async fn hello<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, role: Role) -> Result<()> {
     write_line(stream, &Hello { keyloom: PROTOCOL, build: BUILD.to_owned(), role }).await?;
     let welcome: Welcome = read_line(stream).await?;

@@ -20,9 +20,10 @@ pub struct Limits {
     /// How long a call may take, in milliseconds: so long a pause of a peer is waited out.
     /// Default 2 minutes.
     pub call_timeout_ms: u64,
-    /// How much longer than `call_timeout_ms` a connection may last whose peer's machine or network is
-    /// gone without a word, in milliseconds; it is probed at a third of it. (A process that ends is
-    /// noticed at once, and a worker's silence by `scheduler.heartbeat_timeout_ms`.) Default 15 s.
+    /// How much longer than `call_timeout_ms` a connection may last whose peer's machine or network
+    /// is gone without a word, in milliseconds; it is probed at a third of it. (A process that ends
+    /// is noticed at once, and a worker's silence by `scheduler.heartbeat_timeout_ms`.) Default 15
+    /// s.
     pub dead_peer_ms: u64,
     /// How long a call waits for something to happen before it answers that nothing did, in
     /// milliseconds. At most half of `call_timeout_ms`. Default 1 s.

@@ -1,8 +1,9 @@
 //! How processes talk: one handshake, one framing, two services.
 //!
 //! A connection opens with a [`handshake`] that refuses peers of another build, and then carries
-//! one service: [`ClientApi`] for programs that submit jobs, [`WorkerApi`] for workers. What is large
-//! in a message travels beside it, as a [`Body`]; rows travel as [`Chunk`]s. In one process the same services run over channels.
+//! one service: [`ClientApi`] for programs that submit jobs, [`WorkerApi`] for workers. What is
+//! large in a message travels beside it, as a [`Body`]; rows travel as [`Chunk`]s. In one process
+//! the same services run over channels.
 
 pub mod bincode;
 mod body;

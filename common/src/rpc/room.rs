@@ -1,9 +1,9 @@
 //! Room for what is being received: a process reads only so many bytes of frames that it has not
 //! dealt with yet. Beyond, the rest stays with its senders, and these wait.
 //!
-//! A frame takes the room for all of it before it is read, so that one that is partly in can always be
-//! read to its end: it waits for no other. Whoever sends it must not be slow while others wait for room,
-//! which is known here.
+//! A frame takes the room for all of it before it is read, so that one that is partly in can always
+//! be read to its end: it waits for no other. Whoever sends it must not be slow while others wait
+//! for room, which is known here.
 
 use std::{
     sync::{

@@ -178,8 +178,8 @@ fn no_coordinator(message: String) -> Error {
     Error::unavailable(message).with_code(ErrorCode::NoCoordinator)
 }
 
-/// Puts frames on a connection whose handshake is done. What it receives takes room until it is dealt
-/// with.
+/// Puts frames on a connection whose handshake is done. What it receives takes room until it is
+/// dealt with.
 ///
 /// # Errors
 /// `unavailable` if the socket is gone.

@@ -15,8 +15,8 @@ use crate::{
 /// The service for workers.
 ///
 /// A worker keeps three connections: one for `register` and `heartbeat`, whose end is the worker's
-/// end, one for work, so that a large frame never stands before a heartbeat, and, once it reads blobs
-/// (each fragment is one), one for these.
+/// end, one for work, so that a large frame never stands before a heartbeat, and, once it reads
+/// blobs (each fragment is one), one for these.
 #[tarpc::service]
 pub trait WorkerApi {
     /// Joins, with a fresh id.

@@ -1,4 +1,5 @@
-//! How a store's rows are reached: which way leads from keys to rows, and which from rows to values.
+//! How a store's rows are reached: which way leads from keys to rows, and which from rows to
+//! values.
 //!
 //! The planner chooses by cost from a store's figures, unless the store's options force a way.
 //! Every way gives the same rows; they differ in what they read and keep.
@@ -19,7 +20,7 @@ pub enum KeyPath {
     /// Maps of all keys, each of some fragments, read once and kept.
     #[default]
     Map,
-    /// The key column is scanned for the wanted keys, which a job gathers first if it can, so that
+    /// The key column is scanned for the wanted keys, which a job collects first if it can, so that
     /// it is scanned once. What was found is kept for the job, and no map.
     Scan,
     /// The dataset's own BTree index on the key column.
@@ -34,7 +35,7 @@ pub enum RowPath {
     #[default]
     Take,
     /// Columns are read block by block and kept as far as the workers' settings allow; rows are
-    /// gathered from the blocks.
+    /// picked out of the blocks.
     Scan,
 }
 

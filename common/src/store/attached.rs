@@ -1,8 +1,8 @@
 //! A store under an alias, as sessions hold it, and the one place where its key is settled.
 //!
 //! A key that is neither given nor declared is not guessed: a row number taken for an id would find
-//! rows, and wrong ones. It is then the column of the same name as the one that a call looks up, and
-//! only the call knows that.
+//! rows, and wrong ones. It is then the column of the same name as the one that a call looks up,
+//! and only the call knows that.
 
 use std::sync::Arc;
 

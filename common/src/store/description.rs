@@ -46,8 +46,8 @@ impl ResolvedStore {
     /// Joins an alias, a spec and what opening it taught.
     ///
     /// # Errors
-    /// `invalid` if no key is given or declared, a key column does not exist or has a type that keys
-    /// cannot have, or if the spec forces a way to the rows that the store does not have.
+    /// `invalid` if no key is given or declared, a key column does not exist or has a type that
+    /// keys cannot have, or if the spec forces a way to the rows that the store does not have.
     pub fn try_new(
         alias: impl Into<String>,
         spec: StoreSpec,

@@ -23,8 +23,8 @@ pub enum KeyClass {
     Date,
     /// `Time32`, `Time64`.
     Time,
-    /// `Timestamp` of any unit. With a time zone it is an instant, whatever the zone; without one it
-    /// is what a clock shows, and no instant.
+    /// `Timestamp` of any unit. With a time zone it is an instant, whatever the zone; without one
+    /// it is what a clock shows, and no instant.
     Timestamp {
         /// Whether it has a time zone.
         zoned: bool,

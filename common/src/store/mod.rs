@@ -1,8 +1,8 @@
 //! What a store is, in words that both sides understand: how it is described ([`StoreSpec`]), what
 //! opening it teaches ([`StoreDescription`], with its [`Snapshot`] and its [`Figures`]), what it is
-//! looked up by ([`StoreKey`]), how its rows are reached ([`Access`]) and what that costs ([`cost`]),
-//! how its storage may be asked ([`Pace`]), how a session holds it ([`AttachedStore`]), and how a plan
-//! names it ([`ResolvedStore`]).
+//! looked up by ([`StoreKey`]), how its rows are reached ([`Access`]) and what that costs
+//! ([`cost`]), how its storage may be asked ([`Pace`]), how a session holds it ([`AttachedStore`]),
+//! and how a plan names it ([`ResolvedStore`]).
 //!
 //! Nothing here opens anything, and nothing here holds a secret: only workers open stores, and
 //! they look credentials up by the name of a profile.

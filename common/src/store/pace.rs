@@ -17,8 +17,8 @@ const ATTEMPTS: RangeInclusive<u64> = 1..=100;
 /// The bounds that a store's options set. Where there is none, the workers' settings hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Pace {
-    /// The most requests, and reads of one lookup, that a worker has in flight. The worker's own bound
-    /// holds where it is smaller.
+    /// The most requests, and reads of one lookup, that a worker has in flight. The worker's own
+    /// bound holds where it is smaller.
     pub requests_in_flight: Option<u64>,
     /// How long a request to remote storage may bring nothing before it is made again, in
     /// milliseconds.

@@ -17,8 +17,8 @@ pub enum Snapshot {
     },
     /// The contents cannot change: they are named by their hash.
     Immutable,
-    /// The store has no snapshots: each request reads what is there by then, and requests of one job
-    /// may read different rows. Nothing that it answered is kept for others.
+    /// The store has no snapshots: each request reads what is there by then, and requests of one
+    /// job may read different rows. Nothing that it answered is kept for others.
     Live,
 }
 

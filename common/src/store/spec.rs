@@ -122,8 +122,8 @@ pub struct MemorySpec {
     pub key: KeyColumns,
 }
 
-/// A store of a kind that the workers know by its word: where it is and what its kind's options say, as
-/// the user wrote them. Whoever opens it reads them, and refuses what it does not know.
+/// A store of a kind that the workers know by its word: where it is and what its kind's options
+/// say, as the user wrote them. Whoever opens it reads them, and refuses what it does not know.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OtherSpec {
     /// The word for the kind.

@@ -1,5 +1,5 @@
-//! `keyloom-coordinator`: the coordinator as a process that listens on TCP; as a function, because programs
-//! that hold all of Keyloom run it, too.
+//! `keyloom-coordinator`: the coordinator as a process that listens on TCP; as a function, because
+//! programs that hold all of Keyloom run it, too.
 
 use std::{
     ffi::OsString,

@@ -1,9 +1,9 @@
 //! The loop around the scheduler: it feeds events, carries out actions, and keeps what the pure
 //! state does not: the work of tasks, the outputs of attempts, the orders for workers.
 //!
-//! One task owns all of it; others hold a [`Dispatcher`] and send commands. Chunks of output and orders
-//! take shorter ways: chunks through a table that refuses attempts that are not current, orders
-//! through the table of registered workers ([`workers`]).
+//! One task owns all of it; others hold a [`Dispatcher`] and send commands. Chunks of output and
+//! orders take shorter ways: chunks through a table that refuses attempts that are not current,
+//! orders through the table of registered workers ([`workers`]).
 
 mod event_loop;
 mod outbox;

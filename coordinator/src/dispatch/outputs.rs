@@ -1,10 +1,10 @@
 //! Chunks of attempts that run now. A chunk of any other attempt is refused: that is the fence
 //! between an attempt and its late predecessor.
 //!
-//! While half of the memory is taken, a task waits whose rows are not due yet, and with it its worker.
-//! It waits for a while only: the task whose rows are due may need that worker's slot. And of a worker
-//! only so many wait that others of its requests are heard. Then its rows go to a file; if the files
-//! are full, too, it is put off. No lock is held while a disk is waited for.
+//! While half of the memory is taken, a task waits whose rows are not due yet, and with it its
+//! worker. It waits for a while only: the task whose rows are due may need that worker's slot. And
+//! of a worker only so many wait that others of its requests are heard. Then its rows go to a file;
+//! if the files are full, too, it is put off. No lock is held while a disk is waited for.
 
 use std::{
     cmp::Ordering,

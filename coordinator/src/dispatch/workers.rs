@@ -1,5 +1,5 @@
-//! The one table of what is kept of registered workers beside the scheduler's own state: what each is
-//! called, the orders on their way to it, and how many of its attempts wait for memory.
+//! The one table of what is kept of registered workers beside the scheduler's own state: what each
+//! is called, the orders on their way to it, and how many of its attempts wait for memory.
 //!
 //! Whoever registers a worker puts it in, so that its first question for orders finds it. The
 //! scheduler alone says when it is gone: then all of it goes at once.
@@ -62,7 +62,8 @@ pub(super) struct Workers {
 #[derive(Debug)]
 struct Registered {
     worker: Arc<Worker>,
-    /// Orders go in here and out by the outbox. When this is dropped, the outbox runs empty and ends.
+    /// Orders go in here and out by the outbox. When this is dropped, the outbox runs empty and
+    /// ends.
     orders: mpsc::UnboundedSender<Order>,
     /// A worker registers on one connection and asks for orders on another.
     outbox: Arc<tokio::sync::Mutex<Outbox>>,

@@ -115,8 +115,8 @@ async fn blob(
     HeldBlob::rows(context, ipc::encode_all(&unique(&schema), &keys)?)
 }
 
-/// The schema as no other set has it: blobs are told apart by their contents, and each goes with its
-/// own stage.
+/// The schema as no other set has it: blobs are told apart by their contents, and each goes with
+/// its own stage.
 fn unique(schema: &Schema) -> SchemaRef {
     let name = ("set".to_owned(), BlobId::unique().to_string());
     Arc::new(schema.clone().with_metadata([name].into()))

@@ -1,8 +1,8 @@
 //! Jobs: from a submitted plan to result chunks that the client takes one by one.
 //!
-//! Submitting is idempotent by the job's id: it is started once, however often it is handed in. A job
-//! ends when its client has taken all of its result, cancels it, is gone, or was not heard of for a
-//! while.
+//! Submitting is idempotent by the job's id: it is started once, however often it is handed in. A
+//! job ends when its client has taken all of its result, cancels it, is gone, or was not heard of
+//! for a while.
 
 mod job;
 mod memory;

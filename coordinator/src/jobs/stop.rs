@@ -1,6 +1,6 @@
-//! Joins that compute for long, and the ends of their tasks. One that finds nothing does not come back to
-//! its task before it has rows: its condition, which does come back, ends it. One whose rows are taken
-//! without a pause comes back now and then.
+//! Joins that compute for long, and the ends of their tasks. One that finds nothing does not come
+//! back to its task before it has rows: its condition, which does come back, ends it. One whose
+//! rows are taken without a pause comes back now and then.
 
 use std::{
     fmt,

@@ -56,8 +56,9 @@ impl State {
         }
     }
 
-    /// The workers that a task is better not launched on again: those that failed it, and those that
-    /// run what was there, too, each time that a worker died of it. Apart, they show which it is.
+    /// The workers that a task is better not launched on again: those that failed it, and those
+    /// that run what was there, too, each time that a worker died of it. Apart, they show which it
+    /// is.
     fn avoided(&self, task: &Task) -> Vec<WorkerId> {
         let Phase::Queued { choosy_until: Some(_) } = task.phase else { return Vec::new() };
         let company = task.deaths.company.iter().filter_map(|other| {

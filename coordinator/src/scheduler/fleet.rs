@@ -30,7 +30,8 @@ pub(super) enum Held {
     },
 }
 
-/// So many heartbeats must miss an attempt before it can be dropped: one may be just behind its end.
+/// So many heartbeats must miss an attempt before it can be dropped: one may be just behind its
+/// end.
 const MISSED: u32 = 3;
 
 /// How long a worker that lives may leave an attempt unnamed.
@@ -167,9 +168,9 @@ impl Fleet {
         unknown
     }
 
-    /// The current attempts that a worker has dropped, though it lives: it has not named for so long
-    /// what it had named before, or for much longer what it was told to start. A worker whose threads
-    /// all compute may be slow to read its orders.
+    /// The current attempts that a worker has dropped, though it lives: it has not named for so
+    /// long what it had named before, or for much longer what it was told to start. A worker whose
+    /// threads all compute may be slow to read its orders.
     pub(super) fn dropped(&self, id: WorkerId, bounds: Unnamed, now: Duration) -> Vec<AttemptId> {
         let attempts = self.workers.get(&id).into_iter().flat_map(|worker| &worker.attempts);
         let dropped = attempts.filter(|(_, held)| {

@@ -18,8 +18,8 @@
 //!   that.
 //! - What a worker says that it runs and what it should run become the same: what it should not run
 //!   is revoked, and what it does not run any more is lost.
-//! - Every wait ends: on a worker by its heartbeat, on an attempt by its worker's word, on a retry by
-//!   counts, on a missing worker and on a revoked attempt by time.
+//! - Every wait ends: on a worker by its heartbeat, on an attempt by its worker's word, on a retry
+//!   by counts, on a missing worker and on a revoked attempt by time.
 
 mod action;
 mod assign;

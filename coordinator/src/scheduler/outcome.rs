@@ -51,8 +51,8 @@ impl State {
         self.change(stage, |stage| stage.shift(index, Phase::Resting { until }));
     }
 
-    /// Takes an attempt from a worker that is gone, and ran these tasks. If it died, and did not only
-    /// go, that may be the task's doing.
+    /// Takes an attempt from a worker that is gone, and ran these tasks. If it died, and did not
+    /// only go, that may be the task's doing.
     pub(super) fn died(
         &mut self,
         attempt: AttemptId,
@@ -100,7 +100,8 @@ impl State {
         self.change(stage, |stage| stage.shift(index, Phase::Resting { until }));
     }
 
-    /// Ends the rest of a task that was put off and whose rows are due now: there is room for those.
+    /// Ends the rest of a task that was put off and whose rows are due now: there is room for
+    /// those.
     pub(super) fn due(&mut self, id: TaskId) {
         let Some(stage) = self.stages.get_mut(&id.stage) else { return };
         stage.due = Some(id.index);

@@ -15,8 +15,8 @@ pub struct Settings {
     /// A stage with tasks to launch fails after so many milliseconds without a worker.
     /// Default 30,000.
     pub no_worker_timeout_ms: u64,
-    /// An attempt that its worker has named, and then does not name for so many milliseconds, though
-    /// it says that it lives, is lost. Default 10,000.
+    /// An attempt that its worker has named, and then does not name for so many milliseconds,
+    /// though it says that it lives, is lost. Default 10,000.
     pub attempt_timeout_ms: u64,
     /// So many milliseconds a worker that lives may take to name what it was told to start: its
     /// threads may be busy. Default 120,000.
@@ -43,8 +43,8 @@ pub struct Settings {
     /// How many questions, such as a store's columns, a worker answers at a time beside its tasks.
     /// Default 4.
     pub question_slots: u32,
-    /// How many milliseconds a task rests for whose rows there was no room; each further time doubles
-    /// it, six times at most. Default 1,000.
+    /// How many milliseconds a task rests for whose rows there was no room; each further time
+    /// doubles it, six times at most. Default 1,000.
     pub put_off_ms: u64,
     /// A revoked attempt holds its slot until the worker reports its end, but at most so many
     /// milliseconds. Default 5,000.

@@ -43,8 +43,8 @@ impl Deaths {
         self.count += 1;
     }
 
-    /// Whether the task is likely their cause: it kills whatever worker it runs on. Each other worker
-    /// of the so many that died lately, all in all, speaks for another cause.
+    /// Whether the task is likely their cause: it kills whatever worker it runs on. Each other
+    /// worker of the so many that died lately, all in all, speaks for another cause.
     pub(super) fn are_its_own(&self, lately: usize, bound: u32) -> bool {
         let count = self.count as usize;
         let excused = lately.saturating_sub(count);

@@ -184,8 +184,8 @@ impl State {
         }
     }
 
-    /// Counts a dead worker against the stages of what it ran: one whose tasks all kill their workers
-    /// must end, though each excuses the others.
+    /// Counts a dead worker against the stages of what it ran: one whose tasks all kill their
+    /// workers must end, though each excuses the others.
     fn count_against_stages(&mut self, tasks: &BTreeSet<TaskId>, reason: &str) {
         let stages: BTreeSet<_> = tasks.iter().map(|task| task.stage).collect();
         for id in stages {

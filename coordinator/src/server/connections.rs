@@ -1,7 +1,8 @@
-//! The connections that are open, of which there are only so many: when all places are taken, the one
-//! over which nothing was asked for the longest time is closed. A client, and a worker that reads blobs,
-//! opens another when it wants something again; over a worker's other connections something is always
-//! asked. Where all are in use, whoever connects is told, and a few at once: telling is bounded, too.
+//! The connections that are open, of which there are only so many: when all places are taken, the
+//! one over which nothing was asked for the longest time is closed. A client, and a worker that
+//! reads blobs, opens another when it wants something again; over a worker's other connections
+//! something is always asked. Where all are in use, whoever connects is told, and a few at once:
+//! telling is bounded, too.
 
 use std::{
     collections::HashMap,

@@ -28,8 +28,8 @@ pub(crate) struct SpoolRoom {
     changed: Arc<Notify>,
 }
 
-/// How many chunks are written at once, and how many are read: a disk that is slow, or hangs, takes no
-/// more threads than these.
+/// How many chunks are written at once, and how many are read: a disk that is slow, or hangs, takes
+/// no more threads than these.
 const AT_ONCE: usize = 8;
 
 async fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {

@@ -1,8 +1,8 @@
 //! Files for chunks that memory has no room for: segments that all tasks share.
 //!
 //! A segment is written once from its start to its end. The room of a chunk returns with the chunk,
-//! where the file system can do that, else with the last one of its segment. A segment has no name in
-//! its folder, so nothing stays of it however the process ends. Reading and writing
+//! where the file system can do that, else with the last one of its segment. A segment has no name
+//! in its folder, so nothing stays of it however the process ends. Reading and writing
 //! wait for a disk, and hold no lock meanwhile. What is read back has its checksum or is an error.
 
 use std::{
@@ -20,8 +20,8 @@ use bytes::Bytes;
 use keyloom_common::{Error, Result, checksum::checksum};
 use tokio::sync::Notify;
 
-/// A segment ends with the chunk that makes it larger than this, in bytes: so few files are open for
-/// much that waits. One stays open for as long as any of its chunks waits.
+/// A segment ends with the chunk that makes it larger than this, in bytes: so few files are open
+/// for much that waits. One stays open for as long as any of its chunks waits.
 const SEGMENT_BYTES: u64 = 256 << 20;
 
 /// The files of a coordinator.
@@ -54,7 +54,8 @@ pub(super) struct Spilled {
 }
 
 impl SpillFiles {
-    /// Files in a folder, of so many bytes together at most. Who waits for room is told by `changed`.
+    /// Files in a folder, of so many bytes together at most. Who waits for room is told by
+    /// `changed`.
     pub(super) fn new(folder: PathBuf, max_bytes: u64, changed: Arc<Notify>) -> Arc<Self> {
         let (used, current) = (AtomicU64::new(0), Mutex::default());
         Arc::new(Self { folder, max_bytes, used, current, changed })

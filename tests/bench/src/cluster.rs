@@ -45,8 +45,8 @@ impl Cluster {
         Ok(Self { address, coordinator, workers: Vec::new() })
     }
 
-    /// Starts workers of so many slots that reach the coordinator by an address, and waits until all
-    /// are registered.
+    /// Starts workers of so many slots that reach the coordinator by an address, and waits until
+    /// all are registered.
     pub(crate) async fn add_workers(
         &mut self,
         workers: usize,

@@ -1,8 +1,8 @@
 //! `keyloom-bench`: Keyloom measured against raw calls of the lance crate, in one run.
 //!
-//! [`run`] makes the data ([`data`]) and starts a process for each measurement ([`measure`]) of each
-//! variant of each workload ([`workloads`]); [`report`] shows what came out. [`raw`] is what Keyloom
-//! is compared with.
+//! [`run`] makes the data ([`data`]) and starts a process for each measurement ([`measure`]) of
+//! each variant of each workload ([`workloads`]); [`report`] shows what came out. [`raw`] is what
+//! Keyloom is compared with.
 
 // The futures that open stores are nested deep.
 #![recursion_limit = "256"]

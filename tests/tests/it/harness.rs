@@ -2,7 +2,8 @@
 //!
 //! A case is an `async fn(&TestSession) -> Result<()>`; [`on_all_deployments`] makes three tests of
 //! it, and [`on_all_deployments_and_ways`] some more that force the ways to the rows of Lance
-//! stores. The worker processes of a deployment are shared by all tests of a process and die with it.
+//! stores. The worker processes of a deployment are shared by all tests of a process and die with
+//! it.
 
 mod counts;
 mod machine;
@@ -202,8 +203,8 @@ impl TestSession {
         Ok(self.attach(load_kv(alias, MemoryOptions::batch(rows, key))?, alias).await?)
     }
 
-    /// Attaches a Lance store of rows, keyed by a column or several, and written in fragments of two
-    /// rows.
+    /// Attaches a Lance store of rows, keyed by a column or several, and written in fragments of
+    /// two rows.
     pub(crate) async fn attach_lance(
         &self,
         alias: &str,
@@ -215,8 +216,8 @@ impl TestSession {
         Ok(self.attach(load_kv(alias, self.lance(uri, key).await?)?, alias).await?)
     }
 
-    /// A Lance store that is looked up by this session's ways. It gets the index for that, so this is
-    /// not for tests that count versions.
+    /// A Lance store that is looked up by this session's ways. It gets the index for that, so this
+    /// is not for tests that count versions.
     pub(crate) async fn lance(
         &self,
         uri: impl Into<String>,

@@ -208,6 +208,16 @@ fn no_module_of_the_planner_or_of_gather_imports_one_that_imports_it() {
     }
 }
 
+#[test]
+fn the_rooms_of_lance_lean_on_each_other_one_way() {
+    let imports = imports("worker/src/store/lance", "lance::");
+    let rooms = ["files", "values", "keys", "kept"];
+    for (at, room) in rooms.iter().enumerate() {
+        let above = rooms[at..].iter().copied().filter(|above| imports[*room].contains(*above));
+        assert_eq!(above.collect::<Vec<_>>(), [""; 0], "{room}");
+    }
+}
+
 /// Crates with the features that they are built with, for one member or for all.
 fn built(of: &[&str]) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))

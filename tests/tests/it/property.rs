@@ -1,6 +1,7 @@
-//! Random queries over random tables, their joins and stores, compared with an interpreter that takes
-//! one row at a time and looks a key up only when its value is needed. Each store is kept in memory or in a
-//! Lance dataset, whose ways are drawn at random, and so are the bounds of the worker.
+//! Random queries over random tables, their joins and stores, compared with an interpreter that
+//! takes one row at a time and looks a key up only when its value is needed. Each store is kept in
+//! memory or in a Lance dataset, whose ways are drawn at random, and so are the bounds of the
+//! worker.
 //!
 //! A failure prints its seed and the smallest case found. `KEYLOOM_SEED` repeats a run.
 
@@ -42,9 +43,9 @@ fn asked_of(store: Store, interpreter: &Interpreter<'_>) -> (u64, usize, usize) 
     (rows, by_call, in_all.len())
 }
 
-/// Without a join, the table is one batch, so each fetch asks for each of its keys once, or once a window where
-/// windows are narrow. A fetch serves one call of the query or several, so its keys are among what
-/// these asked for.
+/// Without a join, the table is one batch, so each fetch asks for each of its keys once, or once a
+/// window where windows are narrow. A fetch serves one call of the query or several, so its keys
+/// are among what these asked for.
 ///
 /// It may be fewer: DataFusion drops what cannot matter, as in `a OR (a AND kv_exists(k))`. Only
 /// then may a missing key go unnoticed.

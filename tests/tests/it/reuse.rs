@@ -31,7 +31,8 @@ fn words(ids: std::ops::Range<i64>) -> RecordBatch {
 }
 
 /// A session of one worker over a dataset of three fragments, with an index on
-/// the ids and without id 7. The store is called `words`; the table `t` has the keys `k` from 0 to 319, of which the store lacks some.
+/// the ids and without id 7. The store is called `words`; the table `t` has the keys `k` from 0 to
+/// 319, of which the store lacks some.
 struct World {
     session: Session,
     dir: TempDir,
@@ -76,8 +77,8 @@ impl World {
         Ok((rows, job.summary().cloned().context("the job is done")?))
     }
 
-    /// Looks up the words of all keys, of which the store has those that `held` says, and tells what
-    /// the plan counted.
+    /// Looks up the words of all keys, of which the store has those that `held` says, and tells
+    /// what the plan counted.
     async fn counted<const N: usize>(
         &self,
         held: impl Fn(i64) -> bool,

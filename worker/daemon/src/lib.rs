@@ -1,5 +1,5 @@
-//! `keyloom-worker`: a worker as a process that serves a coordinator; as a function, because programs
-//! that hold all of Keyloom run it, too.
+//! `keyloom-worker`: a worker as a process that serves a coordinator; as a function, because
+//! programs that hold all of Keyloom run it, too.
 
 // As the worker's own futures, which are deeply nested types.
 #![recursion_limit = "256"]

@@ -2,11 +2,11 @@
 //!
 //! A life ends when either connection ends; all its tasks end with it, and the next life registers
 //! under a new id. Heartbeats have a thread, a runtime and a connection of their own: a worker that
-//! is busy still says that it lives. A worker whose threads hang ends its life, and begins none before
-//! one of them does something again.
+//! is busy still says that it lives. A worker whose threads hang ends its life, and begins none
+//! before one of them does something again.
 //!
-//! A worker that is told to stop asks for no new tasks, obeys what orders are on their way, and leaves
-//! when the coordinator says that it holds nothing any more.
+//! A worker that is told to stop asks for no new tasks, obeys what orders are on their way, and
+//! leaves when the coordinator says that it holds nothing any more.
 
 mod blobs;
 mod heartbeat;

@@ -139,9 +139,9 @@ fn is_not_registered(error: &Error) -> bool {
     error.kind() == ErrorKind::Unavailable && !connection_failed(error)
 }
 
-/// Asks for no new tasks and works on, within a bound, until the coordinator has removed the worker,
-/// which it does when the last attempt has ended. Starts that are on their way begin: the coordinator
-/// waits for them.
+/// Asks for no new tasks and works on, within a bound, until the coordinator has removed the
+/// worker, which it does when the last attempt has ended. Starts that are on their way begin: the
+/// coordinator waits for them.
 ///
 /// # Errors
 /// If the coordinator does not answer (any more).
@@ -192,8 +192,8 @@ impl Attempt {
         })
     }
 
-    /// Says how it ended. A report that is too large for a message is the attempt's failure, and not
-    /// the connection's.
+    /// Says how it ended. A report that is too large for a message is the attempt's failure, and
+    /// not the connection's.
     async fn report(&self, attempt: AttemptId, outcome: Result<TaskReport>) -> Result<()> {
         let succeeded = outcome.is_ok();
         match self.finish(attempt, outcome).await {

@@ -1,5 +1,5 @@
-//! Proof that the worker's runtime does something: heartbeats have a thread of their own, which would
-//! say that the worker lives when nothing else in it does.
+//! Proof that the worker's runtime does something: heartbeats have a thread of their own, which
+//! would say that the worker lives when nothing else in it does.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

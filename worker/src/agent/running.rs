@@ -1,5 +1,5 @@
-//! The attempts that a life of a worker has, as its heartbeats name them: from the order to start one
-//! until the coordinator has heard how it ended.
+//! The attempts that a life of a worker has, as its heartbeats name them: from the order to start
+//! one until the coordinator has heard how it ended.
 
 use std::{
     collections::HashMap,

@@ -17,8 +17,8 @@ use percent_encoding::percent_decode_str;
 /// What Hive and all others write for null.
 const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 
-/// The columns, and for each file their values as text; none is null. The types are those of `given`,
-/// or those that all values fit: whole numbers, dates, or else text.
+/// The columns, and for each file their values as text; none is null. The types are those of
+/// `given`, or those that all values fit: whole numbers, dates, or else text.
 ///
 /// # Errors
 /// `invalid` if the files do not have the same columns in the same order, or a value does not fit

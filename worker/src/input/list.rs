@@ -1,8 +1,8 @@
 //! The files of an input: one, those of a folder, or those whose names fit a pattern.
 //!
-//! Folders are read with all that is below them; what is hidden, with a name that starts with `.` or
-//! `_`, is passed over, unless it is called `name=value`. Every listing asks the object store: what
-//! was there for the job before may be gone.
+//! Folders are read with all that is below them; what is hidden, with a name that starts with `.`
+//! or `_`, is passed over, unless it is called `name=value`. Every listing asks the object store:
+//! what was there for the job before may be gone.
 
 mod fingerprint;
 mod path;

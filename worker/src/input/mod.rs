@@ -1,9 +1,9 @@
 //! Inputs: which files there are, what is in them, and their rows.
 //!
 //! Files are looked at once, when a job is submitted ([`describe`]), and read as they were then
-//! ([`scan`]): what changed meanwhile fails the job by the file's name. In reading order: [`stores`]
-//! opens object stores by location, [`list`] finds files, [`hive`] reads the names of folders,
-//! [`pinned`] watches over files that a task reads; then the formats.
+//! ([`scan`]): what changed meanwhile fails the job by the file's name. In reading order:
+//! [`stores`] opens object stores by location, [`list`] finds files, [`hive`] reads the names of
+//! folders, [`pinned`] watches over files that a task reads; then the formats.
 
 mod adapt;
 mod describe;

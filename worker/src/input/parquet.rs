@@ -138,7 +138,8 @@ impl Reader {
         Ok(Opened { batches: batches.boxed(), selected, plan })
     }
 
-    /// Opens slices that are read one after the other. Errors do not tell which of them is at fault.
+    /// Opens slices that are read one after the other. Errors do not tell which of them is at
+    /// fault.
     pub(super) fn open_all(&self, files: Vec<PartitionedFile>) -> Result<Opened> {
         let plan = self.plan(files, self.predicate.as_ref())?;
         let batches = plan.execute(0, Arc::clone(&self.context))?.map_err(Error::from);

@@ -2,8 +2,8 @@
 //!
 //! Every answer is compared with what was pinned; E-tags are not sent along as conditions, for
 //! listings and answers of one store write them in different ways, and web servers may refuse weak
-//! ones. Reads of local files do not say which content they saw: those files are looked at before, and
-//! once more when the task is done ([`Pinned::verify`]).
+//! ones. Reads of local files do not say which content they saw: those files are looked at before,
+//! and once more when the task is done ([`Pinned::verify`]).
 //!
 //! Small ones of many local files are read whole, and looked at before and after that alone
 //! ([`small`]).
@@ -117,8 +117,8 @@ impl Pinned {
     /// Looks once more at all local files that were read: their reads did not see all changes.
     ///
     /// # Errors
-    /// `invalid` if one is not what was pinned, `not_found` if it is gone, and whatever else keeps it
-    /// from being looked at.
+    /// `invalid` if one is not what was pinned, `not_found` if it is gone, and whatever else keeps
+    /// it from being looked at.
     pub(super) async fn verify(&self) -> Result<()> {
         if !self.is_local() {
             return Ok(());

@@ -22,8 +22,9 @@ struct Collected<'a> {
     wanting: AtomicBool,
 }
 
-/// The store of a fetch, which knows the keys of the job if these were collected and that is of use.
-/// Where they cannot be read, the store has done nothing wrong, and is asked as if there were none.
+/// The store of a fetch, which knows the keys of the job if these were collected and that is of
+/// use. Where they cannot be read, the store has done nothing wrong, and is asked as if there were
+/// none.
 pub(super) async fn knowing(
     store: Arc<dyn Store>,
     fetch: &Fetch,

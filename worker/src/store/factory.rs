@@ -23,13 +23,13 @@ pub(crate) trait StoreFactory: fmt::Debug + Send + Sync {
         &[]
     }
 
-    /// Opens a store to learn its columns and its newest (or pinned) snapshot. What its options say is
-    /// checked here.
+    /// Opens a store to learn its columns and its newest (or pinned) snapshot. What its options say
+    /// is checked here.
     ///
     /// # Errors
-    /// `invalid` if an option is wrong, naming the choices, or if the store cannot be what they say;
-    /// `not_found` if it does not exist, `store` if it cannot be read, `timeout` if its storage does
-    /// not answer. The message does not name the store.
+    /// `invalid` if an option is wrong, naming the choices, or if the store cannot be what they
+    /// say; `not_found` if it does not exist, `store` if it cannot be read, `timeout` if its
+    /// storage does not answer. The message does not name the store.
     async fn describe(&self, env: &StoreEnv, spec: &StoreKind) -> Result<StoreDescription>;
 
     /// Opens a store at exactly this snapshot.
@@ -99,8 +99,8 @@ fn least<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
     one.into_iter().chain(other).min()
 }
 
-/// A store that is open, under no alias yet. It is closed when nobody holds it: what it binds holds it,
-/// too.
+/// A store that is open, under no alias yet. It is closed when nobody holds it: what it binds holds
+/// it, too.
 pub(crate) trait OpenStore: fmt::Debug + Send + Sync {
     /// The store as a plan names it. Cheap. Requests count columns as the plan's description of the
     /// store lists them, which may be fewer than are open.

@@ -134,8 +134,8 @@ impl Found {
     /// The answer to several requests for the same columns as the answer to one.
     ///
     /// # Errors
-    /// `resource_exhausted` if there are too many arrays to be counted, `internal` if an answer is not
-    /// whole.
+    /// `resource_exhausted` if there are too many arrays to be counted, `internal` if an answer is
+    /// not whole.
     pub fn concat(mut answers: Vec<Self>, columns: usize) -> Result<Self> {
         answers.iter().try_for_each(|answer| answer.check(columns))?;
         if answers.len() == 1 {

@@ -1,5 +1,5 @@
-//! Keys of any type that keys may have, seen in the two ways that indexes need: what fits 64 bits as
-//! integers, everything else as bytes.
+//! Keys of any type that keys may have, seen in the two ways that indexes need: what fits 64 bits
+//! as integers, everything else as bytes.
 //!
 //! Two views can be compared only if they are of one class, which planning has made sure of.
 
@@ -37,8 +37,9 @@ pub(crate) struct Keys {
 
 #[derive(Clone, Debug)]
 enum Values {
-    /// Signed integers are sign-extended, so that equal keys of one class have equal bits. Booleans,
-    /// dates, times, timestamps and narrow decimals are the integers that they are stored as.
+    /// Signed integers are sign-extended, so that equal keys of one class have equal bits.
+    /// Booleans, dates, times, timestamps and narrow decimals are the integers that they are stored
+    /// as.
     Integers(Vec<u64>),
     Utf8(StringArray),
     LargeUtf8(LargeStringArray),

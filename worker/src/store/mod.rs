@@ -1,8 +1,8 @@
 //! Stores as the lookup operator sees them: one small trait, and what opens its implementations.
 //!
-//! Each kind of store is a folder with a [`factory`], and a line in [`kinds`]. A handle is opened once
-//! per worker and shared by all tasks ([`OpenStores`]). Every handle reads one snapshot for as long as
-//! it lives.
+//! Each kind of store is a folder with a [`factory`], and a line in [`kinds`]. A handle is opened
+//! once per worker and shared by all tasks ([`OpenStores`]). Every handle reads one snapshot for as
+//! long as it lives.
 
 mod bounded;
 mod budget;
@@ -59,9 +59,9 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// `store` if the store could not be read, `timeout` if its storage does not answer.
     async fn row_bytes(&self, columns: &[usize]) -> Result<u64>;
 
-    /// The same store, which has looked for the rows of these keys at once, all that a job will ask for
-    /// with these columns, and what it read for that; none if it had better look for them as they are
-    /// asked for.
+    /// The same store, which has looked for the rows of these keys at once, all that a job will ask
+    /// for with these columns, and what it read for that; none if it had better look for them as
+    /// they are asked for.
     ///
     /// # Errors
     /// As [`Store::lookup`].

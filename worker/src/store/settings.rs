@@ -32,9 +32,9 @@ pub struct StoreSettings {
     /// The most reads of one request to remote storage in flight (default 64): it answers late, and
     /// many at once. An option of the store may allow fewer.
     pub remote_reads_in_flight: usize,
-    /// The most requests to one service of remote storage in flight, which is a bucket with a profile,
-    /// of all requests to all stores there together (default 256). A read may make several. An option
-    /// of a store may allow its own fewer.
+    /// The most requests to one service of remote storage in flight, which is a bucket with a
+    /// profile, of all requests to all stores there together (default 256). A read may make
+    /// several. An option of a store may allow its own fewer.
     pub remote_requests_in_flight: usize,
     /// About the most bytes that all reads in flight bring, of all requests to all stores together
     /// (default 256 MiB), set apart of the worker's `memory_bytes`. A read that brings more than
@@ -52,14 +52,14 @@ pub struct StoreSettings {
     /// (default 4 GiB), as far as the worker's `memory_bytes` leave them. A store whose map would
     /// not fit is searched in other ways.
     pub max_key_map_bytes: u64,
-    /// A folder on a local disk in which maps of integer keys stay for later processes of the same build (default
-    /// none), about 12 bytes a row in files that are the owner's alone. A map of a million rows or
-    /// more is made once for the files that it stands for; a process that finds it there reads of it
-    /// what its keys need. Any number of processes may share a folder. One that cannot be written to
-    /// is warned of, and maps are in memory only.
+    /// A folder on a local disk in which maps of integer keys stay for later processes of the same
+    /// build (default none), about 12 bytes a row in files that are the owner's alone. A map of a
+    /// million rows or more is made once for the files that it stands for; a process that finds it
+    /// there reads of it what its keys need. Any number of processes may share a folder. One that
+    /// cannot be written to is warned of, and maps are in memory only.
     pub key_maps_dir: Option<PathBuf>,
-    /// The most bytes of that folder (default 64 GiB). Beyond, the maps that were not opened for the
-    /// longest are removed.
+    /// The most bytes of that folder (default 64 GiB). Beyond, the maps that were not opened for
+    /// the longest are removed.
     pub max_key_maps_dir_bytes: u64,
     /// The most bytes of columns, of all stores together, that are kept in memory for later
     /// requests (default 2 GiB), as far as the worker's `memory_bytes` leave them. Columns that do
@@ -70,9 +70,9 @@ pub struct StoreSettings {
     /// and `answer_timeout_ms` holds in any case. One that is refused because too much is asked
     /// (429 or 503) is made again for about as long, after rests that grow.
     pub request_timeout_ms: u64,
-    /// How often a request to remote storage is made until it fails (default 4), likewise. A store's
-    /// `max_retries` allows no more, and all that is made of one request takes no longer than
-    /// `answer_timeout_ms`.
+    /// How often a request to remote storage is made until it fails (default 4), likewise. A
+    /// store's `max_retries` allows no more, and all that is made of one request takes no longer
+    /// than `answer_timeout_ms`.
     pub request_attempts: u32,
     /// How long a store, or the storage of an input, may leave all that it is asked unanswered, in
     /// milliseconds (default 20 s). Then what waits for it fails by its name, and its task is tried

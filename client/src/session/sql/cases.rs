@@ -1,8 +1,8 @@
 //! CASEs that are nested deep, as calls of a function.
 //!
-//! The planner types what it plans, and a CASE within functions twice: so this has to be done before.
-//! See [`keep_nested_cases`](keyloom_common::functions::keep_nested_cases), which does the same to
-//! expressions.
+//! The planner types what it plans, and a CASE within functions twice: so this has to be done
+//! before. See [`keep_nested_cases`](keyloom_common::functions::keep_nested_cases), which does the
+//! same to expressions.
 
 use std::mem;
 

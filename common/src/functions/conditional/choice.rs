@@ -1,8 +1,9 @@
 //! CASEs that are functions before they are typed.
 //!
-//! DataFusion asks a CASE for its type, and then whether it may be null; a function asks both of what
-//! it is of, whatever it is asked. So where functions are of CASEs, what is innermost is typed twice
-//! as often with each level, from the moment that a statement is planned. A function asks once.
+//! DataFusion asks a CASE for its type, and then whether it may be null; a function asks both of
+//! what it is of, whatever it is asked. So where functions are of CASEs, what is innermost is typed
+//! twice as often with each level, from the moment that a statement is planned. A function asks
+//! once.
 
 use std::iter;
 

@@ -23,8 +23,8 @@ impl Default for Pace {
     }
 }
 
-/// Whether a frame keeps pace. Ticks are counted, and not the time: what a pause of this process made
-/// late is one tick.
+/// Whether a frame keeps pace. Ticks are counted, and not the time: what a pause of this process
+/// made late is one tick.
 #[derive(Debug, Default)]
 pub(super) struct Pacing {
     pace: Pace,

@@ -1,7 +1,7 @@
 //! What the ways from keys to rows cost.
 //!
-//! A map of 10^8 keys takes 1.3 GB and, on two cores, about 1.5 s; reading so many keys once, to find
-//! the rows of a few, a third of the time and memory for the few alone.
+//! A map of 10^8 keys takes 1.3 GB and, on two cores, about 1.5 s; reading so many keys once, to
+//! find the rows of a few, a third of the time and memory for the few alone.
 
 /// Reading a key and putting it into the map.
 const KEY_MAP_NS_A_ROW: f64 = 40.0;
@@ -15,8 +15,8 @@ const BTREE_NS_A_PAGE: f64 = 300_000.0;
 /// A smaller map is made for all keys at once: later jobs find it ready.
 const LEAST_ROWS_FOR_A_KEY_SET: u64 = 16 << 20;
 
-/// So many rows has the store for a key, if the job's keys are collected first and all of the store's
-/// are read once, for these alone.
+/// So many rows has the store for a key, if the job's keys are collected first and all of the
+/// store's are read once, for these alone.
 const ROWS_A_KEY: u64 = 8;
 
 /// How many times cheaper the index must be than the map, which later jobs find ready.
@@ -30,8 +30,8 @@ pub fn prefers_index(keys: u64, rows: u64, unindexed_rows: u64) -> bool {
     index * BTREE_ADVANTAGE <= rows as f64 * KEY_MAP_NS_A_ROW
 }
 
-/// Whether so few keys are asked of so many rows that a map of all costs more than it brings, at least
-/// for one job.
+/// Whether so few keys are asked of so many rows that a map of all costs more than it brings, at
+/// least for one job.
 pub fn prefers_key_set(keys: u64, rows: u64) -> bool {
     rows >= LEAST_ROWS_FOR_A_KEY_SET && keys.saturating_mul(ROWS_A_KEY) <= rows
 }

@@ -2,8 +2,8 @@
 //! planner chooses ways to rows, and by which workers correct the choice.
 //!
 //! Only the order of costs matters. Those of local files were measured with Lance 14 on two cores,
-//! files in the page cache; the tests say how. What is not in the page cache costs as the disk does,
-//! takes more so than scans.
+//! files in the page cache; the tests say how. What is not in the page cache costs as the disk
+//! does, takes more so than scans.
 
 mod index;
 #[cfg(test)]
@@ -88,7 +88,8 @@ impl Storage {
         reads * self.read_ns + bytes * self.ns_a_byte + rows * SCAN_NS_A_VALUE
     }
 
-    /// Reading so many different values in one request, spread evenly over so many rows of a column.
+    /// Reading so many different values in one request, spread evenly over so many rows of a
+    /// column.
     pub fn take(self, wanted: u64, rows: u64, value_bytes: u64) -> f64 {
         self.take_about(wanted.min(rows) as f64, rows, value_bytes)
     }

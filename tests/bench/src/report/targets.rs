@@ -24,8 +24,8 @@ pub(crate) enum Bound {
     AtLeast(f64),
 }
 
-/// What the default settings let buffers and caches hold: 2 GiB of columns, the gather's 512 MiB, and
-/// 256 MiB for each of Lance's two caches.
+/// What the default settings let buffers and caches hold: 2 GiB of columns, and 256 MiB each for
+/// rows that wait for their turn and for Lance's three caches.
 const BUFFERS_MIB: f64 = 3072.0;
 
 /// All targets for which there are figures.

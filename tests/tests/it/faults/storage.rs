@@ -1,5 +1,5 @@
-//! A server of objects that falls silent, as one that is stopped: jobs that need it end by its store's
-//! or its file's name, all else goes on, and one that is only slow is waited for.
+//! A server of objects that falls silent, as one that is stopped: jobs that need it end by its
+//! store's or its file's name, all else goes on, and one that is only slow is waited for.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

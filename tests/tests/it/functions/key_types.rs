@@ -1,4 +1,5 @@
-//! Keys of dates, times, decimals, booleans and UUIDs: compared by what they say, whatever the units.
+//! Keys of dates, times, decimals, booleans and UUIDs: compared by what they say, whatever the
+//! units.
 
 use std::sync::Arc;
 
@@ -41,7 +42,8 @@ async fn attach(session: &TestSession, keys: ArrayRef) -> Result<()> {
     session.attach_memory("memory", rows, "id").await
 }
 
-/// Looks the columns of a table `t` up and compares the numbers of the rows found, column by column.
+/// Looks the columns of a table `t` up and compares the numbers of the rows found, column by
+/// column.
 async fn check_columns(
     session: &TestSession,
     columns: impl IntoIterator<Item = (&str, ArrayRef)>,

@@ -30,7 +30,8 @@ impl Ways {
     }
 
     /// Forces these ways on a store by a column, and the way to the rows on one by row ids or
-    /// offsets. A dataset without the index that a way needs gets one; there is none on several columns.
+    /// offsets. A dataset without the index that a way needs gets one; there is none on several
+    /// columns.
     pub(super) async fn force(self, mut options: LanceOptions) -> Result<LanceOptions> {
         options.row_path = self.rows;
         let key = options.key.clone().context("the key is given")?;

@@ -1,4 +1,5 @@
-//! Inputs of many files: small ones, which are read and opened together, and large ones between them.
+//! Inputs of many files: small ones, which are read and opened together, and large ones between
+//! them.
 
 use std::{fs, fs::File, slice, sync::Arc};
 

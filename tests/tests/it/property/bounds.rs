@@ -1,4 +1,5 @@
-//! Bounds of a worker and a coordinator, drawn at random: small ones or the usual, of which none changes an answer.
+//! Bounds of a worker and a coordinator, drawn at random: small ones or the usual, of which none
+//! changes an answer.
 
 use keyloom_client::EmbeddedSettings;
 use keyloom_coordinator::Settings as CoordinatorSettings;

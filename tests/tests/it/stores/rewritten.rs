@@ -347,8 +347,8 @@ async fn a_restarted_worker_answers_as_the_others_do() -> Result<()> {
     Ok(())
 }
 
-/// The worker that planned the job ends in its midst, and the one that takes its place finds another
-/// dataset, or none.
+/// The worker that planned the job ends in its midst, and the one that takes its place finds
+/// another dataset, or none.
 #[tokio::test]
 async fn a_job_whose_snapshot_is_gone_says_so() -> Result<()> {
     let dir = tempfile::tempdir()?;

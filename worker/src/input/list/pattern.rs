@@ -1,5 +1,5 @@
-//! Patterns of file names, as shells know them: `*`, `?` and `[a-z]` within a name, and `**` for any
-//! number of folders. What is hidden fits a name that is written with its `.` or `_` only.
+//! Patterns of file names, as shells know them: `*`, `?` and `[a-z]` within a name, and `**` for
+//! any number of folders. What is hidden fits a name that is written with its `.` or `_` only.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! Tables that are more than the files in their folders. Some of those files may be old versions, or
-//! rows that were deleted: reading them all would answer wrongly.
+//! Tables that are more than the files in their folders. Some of those files may be old versions,
+//! or rows that were deleted: reading them all would answer wrongly.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
-//! Small local files, read whole and many at once before parts of them are asked for: on its own, each
-//! takes more time for changing threads than for its bytes.
+//! Small local files, read whole and many at once before parts of them are asked for: on its own,
+//! each takes more time for changing threads than for its bytes.
 //!
-//! What is read is what was pinned: files are looked at before and after, by the same handle. Of one
-//! that is not, or cannot be read, nothing is kept: who asks for it then learns what is wrong.
+//! What is read is what was pinned: files are looked at before and after, by the same handle. Of
+//! one that is not, or cannot be read, nothing is kept: who asks for it then learns what is wrong.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -64,7 +64,8 @@ struct Read {
 }
 
 impl SmallFiles {
-    /// Files that follow each other, with their sizes. One alone is not read before it is asked for.
+    /// Files that follow each other, with their sizes. One alone is not read before it is asked
+    /// for.
     pub(super) fn new<'a>(files: impl Iterator<Item = (&'a str, u64)>) -> Self {
         let mut small = Self::default();
         let mut known = 0;

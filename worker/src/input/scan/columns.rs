@@ -9,7 +9,8 @@ use arrow::{
 use datafusion::common::ScalarValue;
 use keyloom_common::{Result, plan::ScanTable};
 
-/// Which columns are read from files, which are told by folders, and in which order they are wanted.
+/// Which columns are read from files, which are told by folders, and in which order they are
+/// wanted.
 #[derive(Debug)]
 pub(super) struct Columns {
     pub(super) wanted: SchemaRef,

@@ -198,8 +198,8 @@ fn belong(family: &Family, one: &str, other: &str) -> bool {
     one == other || family.together.iter().any(|all| all.contains(&one) && all.contains(&other))
 }
 
-/// Options by what they mean. Of several names for one, the first that counts is object_store's own,
-/// then the first by the alphabet, as for Lance.
+/// Options by what they mean. Of several names for one, the first that counts is object_store's
+/// own, then the first by the alphabet, as for Lance.
 fn pick<K: FromStr + AsRef<str> + Eq + Hash>(named: Vec<(String, String)>) -> HashMap<K, String> {
     let parsed = named.into_iter().filter_map(|(name, value)| {
         let key = K::from_str(&name).ok()?;

@@ -10,8 +10,8 @@ use keyloom_common::Error;
 use object_store::ObjectStore;
 use url::Url;
 
-/// A registry of exactly one object store, which stands for every URL: DataFusion's sources look for
-/// it by a URL that does not tell profiles apart.
+/// A registry of exactly one object store, which stands for every URL: DataFusion's sources look
+/// for it by a URL that does not tell profiles apart.
 #[derive(Debug)]
 pub(in crate::input) struct TaskStore(Arc<dyn ObjectStore>);
 

@@ -34,8 +34,8 @@ pub(in crate::store) struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    /// Takes the bounds out of the options of a store whose kind has these of its own. A worker waits
-    /// for no store longer than its settings say.
+    /// Takes the bounds out of the options of a store whose kind has these of its own. A worker
+    /// waits for no store longer than its settings say.
     ///
     /// # Errors
     /// `invalid` if there is no such option, with those that there are, or if a bound is no number.

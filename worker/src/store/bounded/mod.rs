@@ -1,7 +1,7 @@
 //! Bounds around stores, as far as each says that it needs them ([`Capabilities`]) or its user does
-//! ([`asked`]). From the outside in: answers that are kept ([`cache`]), [`batches`] of at most so many
-//! keys, each of them asked again if that may help ([`retries`]), of which at most so many are in
-//! flight ([`slots`]), each answered within a [`deadline`].
+//! ([`asked`]). From the outside in: answers that are kept ([`cache`]), [`batches`] of at most so
+//! many keys, each of them asked again if that may help ([`retries`]), of which at most so many are
+//! in flight ([`slots`]), each answered within a [`deadline`].
 //!
 //! Each is a store around a store, also around what that store becomes when it knows the keys of a
 //! job; one that bears all is left as it is. The order keeps what was answered from being asked

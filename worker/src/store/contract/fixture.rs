@@ -187,8 +187,8 @@ pub(in crate::store) async fn index(dataset: &mut Dataset, key: &str) {
     }
 }
 
-/// The same dataset under a scheme that Lance takes for an object store's, so that its own reader of
-/// fragments reads the files.
+/// The same dataset under a scheme that Lance takes for an object store's, so that its own reader
+/// of fragments reads the files.
 pub(in crate::store) fn as_remote(spec: &LanceSpec) -> LanceSpec {
     LanceSpec { uri: format!("file-object-store://{}", spec.uri), ..spec.clone() }
 }

@@ -21,8 +21,8 @@ use super::{
     files::{blobs, direct::sole_file},
     handle::LanceHandle,
     identity::cache_name,
-    kept::caches::FileColumn,
     layout::Layout,
+    name::FileColumn,
     values::{answered, blocks::Cut, widths::Widths},
 };
 

@@ -2,9 +2,9 @@
 //!
 //! They come from the manifest, which opening the dataset has read: stores are described at every
 //! job, and a look into each file would cost more than the choice gains. So the bytes of values of
-//! variable length are what their files hold beside the columns of fixed width; if there are several
-//! such columns, the ends of a few files say how they share. Compressed, they may be fewer than in
-//! memory. Of blobs, which may be in other files, a few descriptions are read once.
+//! variable length are what their files hold beside the columns of fixed width; if there are
+//! several such columns, the ends of a few files say how they share. Compressed, they may be fewer
+//! than in memory. Of blobs, which may be in other files, a few descriptions are read once.
 
 mod mapped;
 mod weights;

@@ -4,10 +4,13 @@
 //! which rows it read: Lance drops, repeats or refuses rows otherwise, and an answer must never be
 //! short or shifted.
 //!
-//! [`open`] opens a snapshot ([`handle`]), [`layout`] knows its fragments and deletions. Three rooms
-//! lead to an answer: [`keys`] turns keys into rows, [`values`] rows into the values of [`mod@column`]s,
-//! and both read [`files`]. A whole dataset is read as a [`table`]. What later requests can use is
-//! [`kept`], and known by the dataset's [`identity`].
+//! [`open`] opens a snapshot ([`handle`]), [`layout`] knows its fragments and deletions. Three
+//! rooms lead to an answer: [`keys`] turns keys into rows, [`values`] rows into the values of
+//! [`mod@column`]s, and both read [`files`]. A whole dataset is read as a [`table`]. What later
+//! requests can use is [`kept`] by its [`name`], in which the dataset's [`identity`] is.
+//!
+//! The rooms lean on each other one way: what is kept on keys, keys on values, values on files. All
+//! of them lean on the [`handle`] and the [`mod@column`]s that it holds, and these on them.
 
 mod column;
 mod error;
@@ -19,6 +22,7 @@ mod identity;
 mod kept;
 pub(crate) mod keys;
 mod layout;
+mod name;
 mod open;
 mod row;
 mod table;
@@ -42,7 +46,8 @@ use keyloom_common::{
 
 use self::{
     column::Column,
-    keys::learned::{Learned, LearnedName},
+    keys::learned::Learned,
+    name::LearnedName,
     row::Row,
     values::known::{KnownName, KnownValues},
 };
@@ -150,8 +155,8 @@ impl Store for LanceStore {
 }
 
 impl LanceStore {
-    /// Names the store if it was not read, and says so if that is because its snapshot is gone; keeps
-    /// secrets. Not for errors about what was asked of it.
+    /// Names the store if it was not read, and says so if that is because its snapshot is gone;
+    /// keeps secrets. Not for errors about what was asked of it.
     async fn or_cannot_read<T>(&self, read: Result<T>) -> Result<T> {
         let Err(mut error) = read else { return read };
         if matches!(error.kind(), ErrorKind::Store | ErrorKind::NotFound) {

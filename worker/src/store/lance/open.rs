@@ -126,8 +126,8 @@ impl LanceEnv<'_> {
         })
     }
 
-    /// The dataset and its indices, if it is keyed by a column: they are read while it is certain whose
-    /// they are.
+    /// The dataset and its indices, if it is keyed by a column: they are read while it is certain
+    /// whose they are.
     async fn indices(
         &self,
         spec: &LanceSpec,
@@ -218,8 +218,8 @@ impl LanceEnv<'_> {
         Some(self.sessions.requests(spec)?.within(self.patience(spec)))
     }
 
-    /// The storage options: bounds on waiting that the store's own options set, those of the profile,
-    /// and bounds on waiting where neither has any.
+    /// The storage options: bounds on waiting that the store's own options set, those of the
+    /// profile, and bounds on waiting where neither has any.
     fn options(&self, spec: &LanceSpec) -> Result<Option<HashMap<String, String>>> {
         let profile = self.profile(spec)?;
         if is_local(&spec.uri) {

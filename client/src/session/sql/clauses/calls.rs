@@ -69,7 +69,8 @@ fn kind(call: &Function, name: &str, state: &SessionState) -> Kind {
     }
 }
 
-/// The first clause that nothing reads, or that plans do not carry to where they run, and what to do.
+/// The first clause that nothing reads, or that plans do not carry to where they run, and what to
+/// do.
 fn ignored(call: &Function, kind: Kind) -> Option<(&'static str, &'static str)> {
     let (mut distinct, mut ordered) = (None, false);
     let mut nulls = call.null_treatment;

@@ -1,7 +1,7 @@
 //! Values of types that Arrow's CSV reader does not read, or not without changing them.
 //!
-//! It drops the time from a date, digits from a time stamp or a decimal, and zones: such columns are
-//! read as text and parsed here.
+//! It drops the time from a date, digits from a time stamp or a decimal, and zones: such columns
+//! are read as text and parsed here.
 
 use std::{borrow::Cow, str::FromStr, sync::Arc};
 

@@ -65,8 +65,8 @@ impl RecordReader {
         }
     }
 
-    /// The same reader for other text: to make one takes longer than to read a small file. (Clones of
-    /// csv-core's state machine do not know its delimiter.)
+    /// The same reader for other text: to make one takes longer than to read a small file. (Clones
+    /// of csv-core's state machine do not know its delimiter.)
     pub(super) fn restart(&mut self, lines: u64) {
         self.parser.reset();
         pass_over_mark(&mut self.parser);
@@ -75,8 +75,8 @@ impl RecordReader {
         self.place = Place::Between;
     }
 
-    /// Reads on, to the end of a record at most: how many bytes it took, and whether a record ended.
-    /// No bytes stand for the end of the text.
+    /// Reads on, to the end of a record at most: how many bytes it took, and whether a record
+    /// ended. No bytes stand for the end of the text.
     pub(super) fn read(&mut self, input: &[u8]) -> (usize, bool) {
         let mut used = 0;
         if self.place != Place::InRecord {

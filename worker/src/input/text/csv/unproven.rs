@@ -1,8 +1,8 @@
-//! Numbers in columns whose type was learnt from a part of the text: what would have made their column
-//! one of text there, had it been seen, must not pass for a number later.
+//! Numbers in columns whose type was learnt from a part of the text: what would have made their
+//! column one of text there, had it been seen, must not pass for a number later.
 //!
-//! Codes with leading zeros are such, signs, and numbers that lose digits. They are searched for in the
-//! raw bytes and in what was decoded; records are read once more only where there may be one.
+//! Codes with leading zeros are such, signs, and numbers that lose digits. They are searched for in
+//! the raw bytes and in what was decoded; records are read once more only where there may be one.
 
 use std::borrow::Cow;
 
@@ -72,7 +72,8 @@ fn has_codes(text: &[u8], options: &CsvOptions) -> bool {
     [&first, text, &last].into_iter().any(|text| has_codes_within(text, options))
 }
 
-/// The same of values that neither begin nor end the text. No branches: it looks at many bytes at once.
+/// The same of values that neither begin nor end the text. No branches: it looks at many bytes at
+/// once.
 fn has_codes_within(text: &[u8], options: &CsvOptions) -> bool {
     let Some(places) = text.len().checked_sub(3) else { return false };
     let [before, first, second, third] = [0, 1, 2, 3].map(|at| &text[at..at + places]);

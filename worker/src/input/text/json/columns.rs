@@ -19,8 +19,8 @@ use super::{
 };
 use crate::input::text::{error::at_line, source};
 
-/// Learns columns from the first bytes of all files in their order, at least from one row: fields in
-/// the order in which they first come, then given ones that did not come. Also tells whether all
+/// Learns columns from the first bytes of all files in their order, at least from one row: fields
+/// in the order in which they first come, then given ones that did not come. Also tells whether all
 /// fields of all files were seen, each with a type that holds all its values.
 ///
 /// # Errors

@@ -115,8 +115,8 @@ fn has_blob(field: &Field) -> bool {
     field.is_blob() || field.children.iter().any(has_blob)
 }
 
-/// Whether the field or one within is a list of blobs that are kept as they were before version 2.2:
-/// Lance writes them without their lists.
+/// Whether the field or one within is a list of blobs that are kept as they were before version
+/// 2.2: Lance writes them without their lists.
 pub(in crate::store::lance) fn has_lost_lists(dataset: &Dataset, field: &Field) -> bool {
     fn lost(field: &Field, within_list: bool) -> bool {
         let data_type = field.data_type();

@@ -1,8 +1,8 @@
 //! Reads columns of local data files without Lance's scheduler of reads, which sends every row
 //! through two tasks and a thread.
 //!
-//! A data file never changes, so it is kept open under its name for all versions that have it. Which
-//! of its columns belong to which fields is each version's own ([`super::direct`]).
+//! A data file never changes, so it is kept open under its name for all versions that have it.
+//! Which of its columns belong to which fields is each version's own ([`super::direct`]).
 
 use std::{borrow::Cow, fs::File, ops::Range, sync::Arc};
 
@@ -36,7 +36,7 @@ pub(in crate::store::lance) struct DataFile {
 
 /// Rows of a file.
 #[derive(Clone, Debug)]
-pub(in crate::store::lance) enum FileRows<'a> {
+pub(super) enum FileRows<'a> {
     Range(Range<u32>),
     /// Sorted and distinct.
     Some(&'a [u32]),
@@ -144,7 +144,7 @@ pub(in crate::store::lance) async fn read_metadata(
 
 impl DataFile {
     /// The values at these rows.
-    pub(in crate::store::lance) async fn read(&self, rows: FileRows<'_>) -> Result<ArrayRef> {
+    pub(super) async fn read(&self, rows: FileRows<'_>) -> Result<ArrayRef> {
         let (params, expected) = match rows {
             FileRows::Range(rows) => {
                 (ReadBatchParams::Range(rows.start as usize..rows.end as usize), rows.len())

@@ -16,9 +16,9 @@ const MAX_GAP: u64 = 4096;
 /// A local file whose contents never change.
 #[derive(Debug)]
 pub(super) struct LocalReader {
-    pub(in crate::store::lance) file: Arc<File>,
+    pub(super) file: Arc<File>,
     /// The most threads that wait for the disk for one request.
-    pub(in crate::store::lance) in_flight: usize,
+    pub(super) in_flight: usize,
 }
 
 /// Ranges that are read together.

@@ -1,7 +1,8 @@
-//! Reads values: of a data file directly ([`super::direct`] says of which), of all else as Lance does.
+//! Reads values: of a data file directly ([`super::direct`] says of which), of all else as Lance
+//! does.
 //!
-//! Each read waits until the worker's budget has room for what it is expected to bring. Meanwhile its
-//! storage owes nothing.
+//! Each read waits until the worker's budget has room for what it is expected to bring. Meanwhile
+//! its storage owes nothing.
 
 use std::{ops::Range, sync::Arc};
 
@@ -25,11 +26,18 @@ use crate::store::lance::{
     column::{Column, projection},
     error::from_lance,
     handle::LanceHandle,
-    kept::caches::ReaderKey,
 };
 
 /// The name under which Lance gives a row's address.
 pub(in crate::store::lance) const ROW_ADDRESS: &str = "_rowaddr";
+
+/// A reader of some columns of a fragment, for one open dataset.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in crate::store::lance) struct ReaderKey {
+    handle: u64,
+    fragment: u32,
+    fields: Vec<i32>,
+}
 
 impl LanceHandle {
     /// A reader of these columns of a fragment, which may have been used before.
@@ -168,7 +176,7 @@ impl LanceHandle {
 }
 
 /// Refuses rows that are not exactly those asked for.
-pub(in crate::store::lance) fn check(
+pub(super) fn check(
     batch: &RecordBatch,
     expected: impl ExactSizeIterator<Item = u64>,
 ) -> Result<()> {

@@ -5,10 +5,10 @@
 //! all. A request is given up here once the client should have done so, whatever the throttle
 //! thinks, and the readers make it three times more at most.
 //!
-//! A server that is asked too much refuses requests (429, or 503 as S3's `SlowDown`). All three levels
-//! would ask it again at once or nearly so, each as often as the one above wants. So the throttle asks
-//! once more and slows down all that is asked, and then the request rests here, for longer each time,
-//! and keeps its turn meanwhile: what is refused makes room at the server.
+//! A server that is asked too much refuses requests (429, or 503 as S3's `SlowDown`). All three
+//! levels would ask it again at once or nearly so, each as often as the one above wants. So the
+//! throttle asks once more and slows down all that is asked, and then the request rests here, for
+//! longer each time, and keeps its turn meanwhile: what is refused makes room at the server.
 
 use std::{
     collections::HashMap,
@@ -34,8 +34,8 @@ use lance_object_store::{
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
+    ledger::Ledger,
     turns::{Turn, Turns},
-    watch::Ledger,
 };
 use crate::store::Patience;
 
@@ -190,7 +190,8 @@ impl Counted {
         }
     }
 
-    /// A stream that owes something only while its reader waits for it, and has its turn until it ends.
+    /// A stream that owes something only while its reader waits for it, and has its turn until it
+    /// ends.
     fn streamed<T: Send + 'static>(
         &self,
         path: Path,
@@ -302,8 +303,8 @@ fn is_refusal(error: &StoreError) -> bool {
     REFUSALS.iter().any(|words| told.contains(words))
 }
 
-/// Between half of a rest and all of it: what is refused at one time is not asked again at one time.
-/// Multiples of the golden ratio, without their whole parts, are spread evenly from 0 to 1.
+/// Between half of a rest and all of it: what is refused at one time is not asked again at one
+/// time. Multiples of the golden ratio, without their whole parts, are spread evenly from 0 to 1.
 fn spread(rest: Duration, nth: u64) -> Duration {
     const GOLDEN: u32 = 0x9e37_79b9;
     let part = f64::from((nth as u32).wrapping_mul(GOLDEN)) / f64::from(u32::MAX);

@@ -1,8 +1,8 @@
 //! Turns at a service: how many requests it has to answer at a time, whatever reads, datasets and
 //! lookups they are made for. Lance bounds those of each of its readers alone.
 //!
-//! Nobody who has a turn waits for another one, so nobody waits for ever; they are given in the order
-//! in which they were asked for.
+//! Nobody who has a turn waits for another one, so nobody waits for ever; they are given in the
+//! order in which they were asked for.
 
 use std::sync::Arc;
 

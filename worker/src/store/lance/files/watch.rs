@@ -1,75 +1,27 @@
 //! Whether what a dataset is read from still answers.
 //!
 //! Below, a request is made again on several levels ([`super::requests`]), each of which multiplies
-//! how long the one beneath takes to give up; and of many lookups that wait for one read, each would
-//! make it again when it has failed. So what is bounded is how long nothing at all is answered of
-//! what is owed, and all that wait then fail together. A storage that is slow but steady is waited
-//! for, and so is what computes while nothing is owed.
+//! how long the one beneath takes to give up; and of many lookups that wait for one read, each
+//! would make it again when it has failed. So what is bounded is how long nothing at all is
+//! answered of what is owed, and all that wait then fail together. A storage that is slow but
+//! steady is waited for, and so is what computes while nothing is owed.
 //!
 //! Lance's futures are large: they are put on the heap before they are wrapped, or each wrapping
 //! would take their size of the stack again.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-    task::Poll,
-    time::Duration,
-};
+use std::{sync::Arc, task::Poll, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
 use keyloom_common::Result;
 use lance_io::utils::tracking_store::IOTracker;
 use tokio::time::timeout;
 
-use super::requests::Requests;
+use super::{ledger::Ledger, requests::Requests};
 use crate::store::Patience;
 
 /// Silence is counted in spans of time, as many as this: when the whole process was stopped, only
 /// one has passed.
 const SPANS: u32 = 20;
-
-/// What a storage owes, and what it answered.
-#[derive(Debug, Default)]
-pub(super) struct Ledger {
-    owed: AtomicUsize,
-    answers: AtomicU64,
-    /// Since the last answer.
-    refusals: AtomicU64,
-}
-
-/// An answer that is owed until this is dropped.
-#[derive(Debug)]
-pub(super) struct Owed<'a>(&'a Ledger);
-
-impl Ledger {
-    pub(super) fn owe(&self) -> Owed<'_> {
-        self.owed.fetch_add(1, Ordering::Relaxed);
-        Owed(self)
-    }
-
-    /// Something came: an answer, or a part of one.
-    pub(in crate::store::lance) fn answered(&self) {
-        self.answers.fetch_add(1, Ordering::Relaxed);
-        self.refusals.store(0, Ordering::Relaxed);
-    }
-
-    /// A request was refused because too much is asked, which is no answer. How many were before it.
-    pub(super) fn refused(&self) -> u64 {
-        self.refusals.fetch_add(1, Ordering::Relaxed)
-    }
-
-    pub(in crate::store::lance) fn answers(&self) -> u64 {
-        self.answers.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Owed<'_> {
-    fn drop(&mut self) {
-        self.0.owed.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// Watches over the storage of a dataset.
 #[derive(Clone, Debug)]
@@ -153,7 +105,7 @@ impl Watch {
                 silent += 1;
             }
         }
-        let refusals = self.ledger.refusals.load(Ordering::Relaxed);
+        let refusals = self.ledger.refusals();
         let silence =
             if refusals > 0 { self.patience.refused() } else { self.patience.no_answer() };
         Err(silence.context(doing()))
@@ -164,7 +116,7 @@ impl Watch {
     }
 
     fn is_owed(&self) -> bool {
-        self.ledger.owed.load(Ordering::Relaxed) > 0
+        self.ledger.is_owed()
     }
 
     fn answers(&self) -> u64 {

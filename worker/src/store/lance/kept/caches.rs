@@ -5,9 +5,10 @@
 //! first, also for maps, each of which stands for all keys of some fragments. What was found for
 //! the keys of a job gives way to both once the job has ended.
 //!
-//! All but readers are kept by the file that they were read from ([`FileColumn`]), and maps by the
-//! files of their [`Runs`], so that a later version finds those of its unchanged fragments. Maps
-//! may stay in a [`MapFolder`] as well, where later processes find them.
+//! Of readers and of what was found for the keys of a job, those of one open dataset are kept. All
+//! else is kept by the file that it was read from ([`FileColumn`]), and maps by the files of their
+//! [`Runs`], so that a later version finds those of its unchanged fragments. Maps may stay in a
+//! [`MapFolder`] as well, where later processes find them.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -23,16 +24,13 @@ use lance::{cache::LanceCache, dataset::fragment::FragmentReader};
 use lance_file::reader::FileReader;
 use quick_cache::sync::Cache;
 
-use super::room::{ColumnName, IDLE, Room};
+use super::room::{IDLE, Room};
 use crate::store::lance::{
-    keys::{
-        coder::Coder,
-        learned::{Learned, LearnedName},
-        run::RunMap,
-        runs::Runs,
-        stored::folder::MapFolder,
-    },
+    files::read::ReaderKey,
+    keys::{coder::Coder, learned::Learned, run::RunMap, runs::Runs, stored::folder::MapFolder},
+    name::{ColumnName, FileColumn, LearnedName},
     values::{
+        blocks::Block,
         known::{KnownName, KnownValues},
         widths::Varying,
     },
@@ -75,33 +73,6 @@ pub(crate) struct Caches {
     /// When unused rows and values of jobs were last let go.
     looked: Mutex<Option<Instant>>,
     memory: MemoryBudget,
-}
-
-/// A column of a file, whose contents never change.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(in crate::store::lance) struct FileColumn {
-    pub(in crate::store::lance) dataset: Arc<str>,
-    /// The data file, or the fragment and the manifest if the column is in no one file.
-    pub(in crate::store::lance) file: Arc<str>,
-    /// The ids and names of its fields, those within structs among them: a later version may give
-    /// the same file's fields other names, or put others under the same names.
-    pub(in crate::store::lance) column: Arc<str>,
-}
-
-/// Some consecutive rows of a column.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(in crate::store::lance) struct Block {
-    pub(in crate::store::lance) column: FileColumn,
-    pub(in crate::store::lance) start: u32,
-    pub(in crate::store::lance) rows: u32,
-}
-
-/// A reader of some columns of a fragment, for one open dataset.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(in crate::store::lance) struct ReaderKey {
-    pub(in crate::store::lance) handle: u64,
-    pub(in crate::store::lance) fragment: u32,
-    pub(in crate::store::lance) fields: Vec<i32>,
 }
 
 impl Caches {

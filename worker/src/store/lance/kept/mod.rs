@@ -2,5 +2,5 @@
 //! memory, where columns share the [`room`], and in [`sessions`] what Lance keeps by itself.
 
 pub(super) mod caches;
-pub(super) mod room;
+mod room;
 pub(super) mod sessions;

@@ -7,9 +7,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+
+use crate::store::lance::name::ColumnName;
 
 /// How long a column that is not read keeps its room.
 pub(super) const IDLE: Duration = Duration::from_secs(60);
@@ -23,9 +25,6 @@ pub(in crate::store::lance) struct Room {
     bytes: u64,
     claims: Mutex<Claims>,
 }
-
-/// A dataset, and the ids and names of one of its columns.
-pub(in crate::store::lance) type ColumnName = (Arc<str>, Arc<str>);
 
 #[derive(Debug, Default)]
 struct Claims {

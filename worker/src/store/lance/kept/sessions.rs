@@ -1,9 +1,9 @@
 //! Lance's own caches: one bound for all datasets of a worker, and nothing shared by two datasets
 //! that stood in one place.
 //!
-//! Lance keeps some of what it reads by a dataset's URI and the number of a version alone. A dataset
-//! that is removed and written anew in the same place counts its versions from 1 again, and would
-//! find what was kept of the other one.
+//! Lance keeps some of what it reads by a dataset's URI and the number of a version alone. A
+//! dataset that is removed and written anew in the same place counts its versions from 1 again, and
+//! would find what was kept of the other one.
 
 mod scope;
 

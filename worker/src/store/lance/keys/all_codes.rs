@@ -85,8 +85,10 @@ mod tests {
     use std::{ops::Range, sync::Arc};
 
     use super::*;
-    use crate::store::lance::kept::caches::FileColumn;
-    use crate::store::lance::keys::{code_index::CodeIndex, coder::spread, run::Run};
+    use crate::store::lance::{
+        keys::{code_index::CodeIndex, coder::spread, run::Run},
+        name::FileColumn,
+    };
 
     fn codes(keys: Range<u64>) -> Vec<u64> {
         keys.map(spread).collect()

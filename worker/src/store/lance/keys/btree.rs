@@ -13,10 +13,7 @@ use datafusion::{common::Column as ColumnName, prelude::Expr, scalar::ScalarValu
 use futures::TryStreamExt;
 use keyloom_common::{Error, Result};
 
-use super::{
-    scan::Matches,
-    sieve::{Need, Sieve, Wanted},
-};
+use super::sieve::{Matches, Need, Sieve, Wanted};
 use crate::store::{
     Keys, ReadStats,
     lance::{

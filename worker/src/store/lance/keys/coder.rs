@@ -23,7 +23,7 @@ impl Coder {
     }
 
     /// The code of every key; null ones have any code.
-    pub(in crate::store::lance) fn codes(&self, keys: &Keys) -> Vec<u64> {
+    pub(super) fn codes(&self, keys: &Keys) -> Vec<u64> {
         let mut codes = keys.codes(&self.hasher);
         if keys.is_exact() {
             codes.iter_mut().for_each(|code| *code = spread(*code));
@@ -45,13 +45,14 @@ const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
 /// What undoes a multiplication by the factor.
 const INVERSE: u64 = 0xF1DE_83E1_9937_733D;
 
-/// The code of an integer: consecutive ones are spread over all 64 bits, and no two become the same.
+/// The code of an integer: consecutive ones are spread over all 64 bits, and no two become the
+/// same.
 pub(in crate::store::lance) fn spread(key: u64) -> u64 {
     (key ^ (key >> 32)).wrapping_mul(FACTOR)
 }
 
 /// The integer that has the code.
-pub(in crate::store::lance) fn integer(code: u64) -> i64 {
+pub(super) fn integer(code: u64) -> i64 {
     let key = code.wrapping_mul(INVERSE);
     (key ^ (key >> 32)) as i64
 }

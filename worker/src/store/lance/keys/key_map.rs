@@ -1,6 +1,7 @@
 //! Rows by the codes of their keys.
 //!
-//! Integers that stand close together, as ids often do, need no search: a table has a place for each.
+//! Integers that stand close together, as ids often do, need no search: a table has a place for
+//! each.
 
 use arrow::buffer::NullBuffer;
 

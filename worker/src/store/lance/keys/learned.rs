@@ -4,31 +4,22 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use arrow::{array::new_empty_array, buffer::NullBuffer};
-use keyloom_common::{BlobId, Error, Result, store::StoreKey};
+use keyloom_common::{Error, Result, store::StoreKey};
 
 use super::{
     code_index::CodeIndex,
-    scan::{KeyScan, Matches},
-    sieve::{Need, Wanted},
+    scan::KeyScan,
+    sieve::{Matches, Need, Wanted},
 };
 use crate::store::{
     KeySet, Keys, ReadStats,
     kept::Kept,
-    lance::{LanceStore, column::Column, row::Row, tasks},
+    lance::{LanceStore, column::Column, name::LearnedName, row::Row, tasks},
 };
 
 /// Scans of all keys of a snapshot that cost as much as a map of them, which serves later jobs,
 /// too.
 const SCANS_OF_A_MAP: u32 = 3;
-
-/// A set of keys, looked for in a column or some columns of an open dataset. Its policy says which
-/// rows of each are needed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(in crate::store::lance) struct LearnedName {
-    set: BlobId,
-    handle: u64,
-    columns: Vec<String>,
-}
 
 /// Keys, by their codes, and as many as are needed of the rows that hold them or another key of the
 /// same code.

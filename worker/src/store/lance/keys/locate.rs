@@ -13,8 +13,8 @@ use keyloom_common::{
 use super::{
     btree,
     learned::all_but,
-    scan::{KeyScan, KeySource, Matches},
-    sieve::{Need, Wanted},
+    scan::{KeyScan, KeySource},
+    sieve::{Matches, Need, Wanted},
 };
 use crate::store::{
     Place, ReadStats, Values,

@@ -19,13 +19,13 @@ use super::{
     coder::integer,
     run::RunMap,
     runs::{Cover, KeyName, Part, View},
-    scan::{KeyScan, KeySource, Matches},
-    sieve::{Sieve, Wanted},
+    scan::{KeyScan, KeySource},
+    sieve::{Matches, Sieve, Wanted},
 };
 use crate::store::{
     ReadStats,
     kept::Kept,
-    lance::{kept::caches::FileColumn, layout::Layout, tasks},
+    lance::{layout::Layout, name::FileColumn, tasks},
 };
 
 /// The most searches in maps that are made without tasks of their own: about a millisecond's work.

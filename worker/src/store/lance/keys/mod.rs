@@ -1,20 +1,21 @@
 //! From keys to rows, by whatever the store is keyed: [`locate`].
 //!
-//! Keys that stand for no row by themselves are [`scan`]ned, as codes of a [`coder`]: for each request,
-//! once for all keys of a job ([`learned`]), or once into a [`key_map`] of each [`run`] of fragments
-//! ([`mapped`]), which may be [`stored`] for other processes. A [`btree`] is the dataset's own.
+//! Keys that stand for no row by themselves are [`scan`]ned, as codes of a [`coder`]: for each
+//! request, once for all keys of a job ([`learned`]), or once into a [`key_map`] of each [`run`] of
+//! fragments ([`mapped`]), which may be [`stored`] for other processes. A [`btree`] is the
+//! dataset's own.
 
-pub(super) mod all_codes;
-pub(super) mod btree;
+mod all_codes;
+mod btree;
 mod code_filter;
 pub(crate) mod code_index;
 pub(super) mod coder;
-pub(super) mod key_map;
+mod key_map;
 pub(super) mod learned;
-pub(super) mod locate;
-pub(super) mod mapped;
+mod locate;
+mod mapped;
 pub(super) mod run;
 pub(super) mod runs;
-pub(super) mod scan;
+mod scan;
 mod sieve;
 pub(super) mod stored;

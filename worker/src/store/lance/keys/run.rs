@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{code_index::CodeIndex, key_map::KeyMap, stored::StoredMap};
-use crate::store::lance::kept::caches::FileColumn;
+use crate::store::lance::name::FileColumn;
 
 /// Some fragments in storage order, known by where their keys are stored, which never changes. A
 /// position counts their rows from the first one on, deleted rows among them.

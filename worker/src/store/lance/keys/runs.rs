@@ -15,7 +15,7 @@ use std::{
 
 pub(super) use self::view::{Merged, Part, View};
 use super::run::Run;
-use crate::store::lance::kept::caches::FileColumn;
+use crate::store::lance::name::FileColumn;
 
 /// Rows up to which fragments share a map, however many there are: it is made in about 0.1 s.
 const ROWS: u64 = 1 << 22;

@@ -8,7 +8,7 @@ use keyloom_common::{Error, Result};
 use super::{
     all_codes::Codes,
     code_filter::CodeFilter,
-    sieve::{Sieve, Wanted},
+    sieve::{Matches, Sieve, Wanted},
 };
 use crate::store::{
     ReadStats,
@@ -37,10 +37,6 @@ pub(super) struct KeyScan {
 
 /// Row ids that are read together.
 const ROW_IDS_AT_ONCE: u32 = 256 * 1024;
-
-/// Keys, by their positions in a request, and rows that hold them or another key of the same code.
-/// They come in any order.
-pub(super) type Matches = Vec<(u32, Row)>;
 
 impl KeyScan {
     /// The rows of the wanted codes, found while all keys are read. Nothing is kept.
@@ -85,7 +81,7 @@ impl KeyScan {
         }
     }
 
-    /// What jobs found.
+    /// What all of them found.
     pub(super) async fn join<F>(
         &self,
         wanted: Arc<Wanted>,

@@ -11,12 +11,16 @@ use std::{cmp::Ordering, sync::Arc};
 use arrow::buffer::NullBuffer;
 use keyloom_common::store::OnDuplicateKey;
 
-use super::{code_index::CodeIndex, scan::Matches};
+use super::code_index::CodeIndex;
 use crate::store::lance::row::Row;
 
 /// Rows that are held beyond those that keys need, before these are picked out; and candidates that
 /// are tried together for keys whose first ones hold another key.
 const ROWS_AT_ONCE: usize = 1 << 16;
+
+/// Keys, by their positions in a request, and rows that hold them or another key of the same code.
+/// They come in any order.
+pub(super) type Matches = Vec<(u32, Row)>;
 
 /// In the place of a key of which no row was found yet.
 const NOWHERE: u32 = u32::MAX;

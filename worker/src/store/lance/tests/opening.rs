@@ -138,8 +138,8 @@ async fn a_store_whose_files_are_gone_is_an_error_not_a_miss() {
     assert!(!error.message().contains(".rs:"), "{error}");
 }
 
-/// A local data file stays open, so a compaction with cleanup does not take a running job's snapshot
-/// away.
+/// A local data file stays open, so a compaction with cleanup does not take a running job's
+/// snapshot away.
 #[tokio::test]
 async fn files_that_are_open_outlive_their_removal() {
     for path in [RowPath::Take, RowPath::Scan] {

@@ -1,5 +1,5 @@
-//! Columns of every type that Lance writes, in files of every version, by both readers and both ways
-//! to rows.
+//! Columns of every type that Lance writes, in files of every version, by both readers and both
+//! ways to rows.
 
 mod expected;
 

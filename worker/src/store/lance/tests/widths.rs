@@ -1,5 +1,5 @@
-//! Columns that are narrow in one fragment and wide in the next: whatever is read is cut by what its
-//! own rows weigh.
+//! Columns that are narrow in one fragment and wide in the next: whatever is read is cut by what
+//! its own rows weigh.
 
 use lance::dataset::NewColumnTransform;
 

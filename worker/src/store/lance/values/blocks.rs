@@ -3,7 +3,7 @@
 //! Where a block starts depends on what values weigh alone, so that all requests share blocks. Of
 //! a column that is too large only a [`Share`] of the blocks is kept, always the same ones: if any
 //! block could push out another, none would be there when it is wanted again. How large the share
-//! is depends on the columns beside it ([`super::super::kept::room`]).
+//! is depends on the columns beside it (`kept::room`).
 
 mod grid;
 mod share;
@@ -16,7 +16,8 @@ use arrow::{
 };
 use keyloom_common::{Error, Result};
 
-pub(in crate::store::lance) use self::grid::{Cut, Grid, Touched};
+pub(in crate::store::lance) use self::grid::Cut;
+pub(super) use self::grid::{Grid, Touched};
 use self::share::Share;
 use super::widths::Widths;
 use crate::store::{
@@ -24,8 +25,8 @@ use crate::store::{
     lance::{
         column::Column,
         handle::LanceHandle,
-        kept::{caches::Block, room::ColumnName},
         layout::Layout,
+        name::{ColumnName, FileColumn},
         row::Row,
         tasks,
     },
@@ -34,6 +35,14 @@ use crate::store::{
 
 /// The most rows of a block.
 const MAX_ROWS: u32 = 64 * 1024;
+
+/// Some consecutive rows of a column.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in crate::store::lance) struct Block {
+    column: FileColumn,
+    start: u32,
+    rows: u32,
+}
 
 /// A column cut into blocks.
 #[derive(Debug)]
@@ -202,7 +211,7 @@ impl Blocks {
     ///
     /// Blocks that are kept become pieces as they are. Of others the wanted rows are copied out,
     /// and they are dropped: there is no room for all at once.
-    pub(in crate::store::lance) async fn values(
+    pub(super) async fn values(
         self: &Arc<Self>,
         handle: &Arc<LanceHandle>,
         layout: &Arc<Layout>,

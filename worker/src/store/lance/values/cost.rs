@@ -1,8 +1,8 @@
 //! Whether a request reads a column in blocks or takes its rows one by one.
 //!
 //! A block that is kept is paid once and serves all later requests. So a column that is taken from
-//! again and again is read in blocks once that would have saved as much as those that are kept cost.
-//! A block that there is no room for must pay for itself at every request.
+//! again and again is read in blocks once that would have saved as much as those that are kept
+//! cost. A block that there is no room for must pay for itself at every request.
 
 use keyloom_common::store::RowPath;
 

@@ -13,8 +13,7 @@ use crate::store::{
     Place, ReadStats, Values,
     kept::Kept,
     lance::{
-        column::Column, handle::LanceHandle, keys::learned::LearnedName, layout::Layout, row::Row,
-        tasks,
+        column::Column, handle::LanceHandle, layout::Layout, name::LearnedName, row::Row, tasks,
     },
     value_bytes,
 };

@@ -15,7 +15,7 @@ use arrow::datatypes::DataType;
 use futures::FutureExt;
 use keyloom_common::Result;
 
-pub(in crate::store::lance) use self::meter::Meter;
+pub(super) use self::meter::Meter;
 use self::pages::Part;
 use crate::store::lance::{
     column::{Column, fixed_width},
@@ -250,8 +250,8 @@ impl Varying {
         }
     }
 
-    /// The rows of blocks that have about `bytes` each where values are alike, and nowhere more than
-    /// twice as many.
+    /// The rows of blocks that have about `bytes` each where values are alike, and nowhere more
+    /// than twice as many.
     fn block_rows(&self, bytes: u64, most: u32) -> u32 {
         let (rows, all) = self.end();
         let mut block = share(bytes, rows, all.max(1)).clamp(1, most.into()) as u32;

@@ -9,7 +9,6 @@ use super::find;
 use crate::store::{
     kept::Kept,
     lance::{
-        kept::caches::Caches,
         keys::{
             run::RunMap,
             runs::{KeyName, Part},
@@ -28,7 +27,8 @@ impl KeyScan {
         if folder.is_recalled(&self.key_name()) {
             return Ok(());
         }
-        let recalled = self.with_folder(|caches, folder, key| {
+        let caches = self.handle.caches.clone();
+        let recalled = self.with_folder(move |folder, key| {
             folder.recall(key, |runs| caches.runs.learn(key, runs));
         });
         recalled.await.map(drop)
@@ -36,8 +36,8 @@ impl KeyScan {
 
     /// The map of a run, if it is stored.
     pub(super) async fn stored(&self, part: &Part) -> Result<Option<Arc<Kept<RunMap>>>> {
-        let run = part.run.clone();
-        let opened = self.with_folder(move |caches, folder, key| {
+        let (run, caches) = (part.run.clone(), self.handle.caches.clone());
+        let opened = self.with_folder(move |folder, key| {
             let map = folder.open(key, &run)?;
             let bytes = map.bytes();
             Some(Kept::new(map, bytes, caches.room_for_stored_map(bytes)))
@@ -60,7 +60,7 @@ impl KeyScan {
     /// Stores a map that was made, for other processes.
     pub(super) async fn save(&self, map: &Arc<Kept<RunMap>>) -> Result<()> {
         let map = map.clone();
-        let saved = self.with_folder(move |_, folder, key| folder.save(key, &map));
+        let saved = self.with_folder(move |folder, key| folder.save(key, &map));
         saved.await.map(drop)
     }
 
@@ -88,7 +88,7 @@ impl KeyScan {
         // Others that found it so may have made it again already.
         if maps.get(&run.id).is_none_or(|kept| Arc::ptr_eq(&kept, &map)) {
             maps.remove(&run.id);
-            self.with_folder(move |_, folder, key| folder.discard(key, &run, &error)).await?;
+            self.with_folder(move |folder, key| folder.discard(key, &run, &error)).await?;
         }
         Ok(None)
     }
@@ -96,14 +96,14 @@ impl KeyScan {
     /// Does something in the folder for stored maps, if there is one.
     async fn with_folder<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Caches, &MapFolder, &KeyName) -> T + Send + 'static,
+        work: impl FnOnce(&MapFolder, &KeyName) -> T + Send + 'static,
     ) -> Result<Option<T>> {
         let caches = self.handle.caches.clone();
         if caches.stored.is_none() {
             return Ok(None);
         }
         let key = self.key_name();
-        let work = move || caches.stored.as_ref().map(|folder| work(&caches, folder, &key));
+        let work = move || caches.stored.as_ref().map(|folder| work(folder, &key));
         tasks::run_blocking(work).await
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use super::Stored;
 use crate::store::lance::keys::run::Run;
-use crate::store::lance::{kept::caches::FileColumn, row::Row};
+use crate::store::lance::{name::FileColumn, row::Row};
 
 /// A run, and how a snapshot sees it.
 #[derive(Clone, Debug)]

@@ -29,12 +29,12 @@ use super::file::{self, FORMAT};
 use crate::store::{
     StoreSettings,
     lance::{
-        kept::caches::FileColumn,
         keys::{
             coder::spread,
             run::{Run, RunMap},
             runs::KeyName,
         },
+        name::FileColumn,
     },
 };
 

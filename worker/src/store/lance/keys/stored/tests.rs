@@ -15,7 +15,6 @@ use super::{
 use crate::store::{
     StoreSettings,
     lance::{
-        kept::caches::FileColumn,
         keys::{
             code_index::CodeIndex,
             coder::spread,
@@ -23,6 +22,7 @@ use crate::store::{
             run::{Run, RunMap},
             runs::KeyName,
         },
+        name::FileColumn,
     },
 };
 

@@ -24,7 +24,7 @@ pub(in crate::store::lance) struct Cut {
 
 /// A cut, and which of its blocks are kept.
 #[derive(Debug)]
-pub(in crate::store::lance) struct Grid {
+pub(in crate::store::lance::values) struct Grid {
     cut: Arc<Cut>,
     /// The blocks that there is room for.
     kept: Share,
@@ -32,11 +32,11 @@ pub(in crate::store::lance) struct Grid {
 
 /// Some rows, by the blocks in which they stand.
 #[derive(Debug)]
-pub(in crate::store::lance) struct Touched<'a> {
+pub(in crate::store::lance::values) struct Touched<'a> {
     grid: &'a Grid,
     rows: &'a [Row],
     /// The blocks, in order.
-    pub(in crate::store::lance) blocks: Vec<u32>,
+    pub(in crate::store::lance::values) blocks: Vec<u32>,
     places: OnceLock<Places>,
 }
 
@@ -69,12 +69,12 @@ impl Grid {
     }
 
     /// Whether the block is kept once it was read.
-    pub(in crate::store::lance) fn keeps(&self, block: u32) -> bool {
+    pub(in crate::store::lance::values) fn keeps(&self, block: u32) -> bool {
         self.kept.contains(block)
     }
 
     /// Which part of the blocks is kept once they were read, about.
-    pub(in crate::store::lance) fn kept_share(&self) -> f64 {
+    pub(in crate::store::lance::values) fn kept_share(&self) -> f64 {
         self.kept.fraction()
     }
 
@@ -107,7 +107,7 @@ impl PartialEq for Grid {
 }
 
 impl<'a> Touched<'a> {
-    pub(in crate::store::lance) fn new(grid: &'a Grid, rows: &'a [Row]) -> Self {
+    pub(in crate::store::lance::values) fn new(grid: &'a Grid, rows: &'a [Row]) -> Self {
         let mut touched = vec![false; grid.count() as usize];
         rows.iter().for_each(|row| touched[grid.block_of(*row) as usize] = true);
         let blocks = (0..grid.count()).filter(|block| touched[*block as usize]).collect();
@@ -115,12 +115,12 @@ impl<'a> Touched<'a> {
     }
 
     /// How many rows they are.
-    pub(in crate::store::lance) fn rows(&self) -> usize {
+    pub(in crate::store::lance::values) fn rows(&self) -> usize {
         self.rows.len()
     }
 
     /// Whether it holds for a column that is cut like this.
-    pub(in crate::store::lance) fn is_for(&self, grid: &Grid) -> bool {
+    pub(in crate::store::lance::values) fn is_for(&self, grid: &Grid) -> bool {
         self.grid == grid
     }
 

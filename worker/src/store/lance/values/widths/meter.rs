@@ -4,7 +4,7 @@ use super::{Varying, Width};
 
 /// Says of rows of a fragment, in growing order, what their values in some columns weigh.
 #[derive(Debug)]
-pub(in crate::store::lance) struct Meter<'a> {
+pub(in crate::store::lance::values) struct Meter<'a> {
     /// Of all columns of fixed width.
     fixed: u64,
     varying: Vec<Cursor<'a>>,
@@ -32,12 +32,12 @@ impl<'a> Meter<'a> {
     }
 
     /// What each row weighs, if all weigh the same.
-    pub(in crate::store::lance) fn fixed(&self) -> Option<u64> {
+    pub(in crate::store::lance::values) fn fixed(&self) -> Option<u64> {
         self.varying.is_empty().then_some(self.fixed)
     }
 
     /// What a row weighs, which stands behind those that were asked for before.
-    pub(in crate::store::lance) fn weigh(&mut self, row: u32) -> u64 {
+    pub(in crate::store::lance::values) fn weigh(&mut self, row: u32) -> u64 {
         let varying = self.varying.iter_mut().map(|cursor| cursor.weigh(row));
         varying.fold(self.fixed, u64::saturating_add)
     }
