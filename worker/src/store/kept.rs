@@ -17,7 +17,7 @@ use keyloom_common::{
     Result,
     memory::{MemoryBudget, Reserved},
 };
-use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter, sync::Cache};
+use quick_cache::{DefaultHashBuilder, Equivalent, OptionsBuilder, Weighter, sync::Cache};
 
 use crate::memory::resize;
 
@@ -88,6 +88,14 @@ impl<K: Clone + Eq + Hash, T> KeptCache<K, T> {
             self.cache.insert(name.clone(), held.clone());
             Some(held)
         })?;
+        kept.was_used.store(true, Ordering::Relaxed);
+        Some(kept)
+    }
+
+    /// A value that is kept, by what is as good as its name. One that somebody has and that is kept
+    /// no longer is not found.
+    pub(super) fn peek<Q: Hash + Equivalent<K>>(&self, name: &Q) -> Option<Arc<Kept<T>>> {
+        let kept = self.cache.get(name)?;
         kept.was_used.store(true, Ordering::Relaxed);
         Some(kept)
     }

@@ -4,15 +4,18 @@
 //! A data file never changes, so it is kept open under its name for all versions that have it.
 //! Which of its columns belong to which fields is each version's own ([`super::direct`]).
 
-use std::{borrow::Cow, fs::File, ops::Range, sync::Arc};
+use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, RecordBatch, UInt32Array},
     compute::concat,
 };
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryFutureExt, TryStreamExt};
 use keyloom_common::{Error, Result};
-use lance::{Dataset, cache::CacheKey};
+use lance::{
+    Dataset,
+    cache::{CacheKey, LanceCache},
+};
 use lance_encoding::decoder::{DecoderConfig, DecoderPlugins, FilterExpression};
 use lance_file::reader::{CachedFileMetadata, FileReader, FileReaderOptions, ReaderProjection};
 use lance_io::{
@@ -22,9 +25,9 @@ use lance_io::{
 };
 use lance_table::format;
 
-use super::{direct::directly_readable, local_reader::LocalReader};
+use super::{direct::directly_readable, local_end, local_reader::LocalReader};
 use crate::store::lance::{
-    column::Column, error::from_lance, handle::LanceHandle, identity::cache_name, tasks,
+    column::Column, error::from_lance, handle::LanceHandle, identity::cache_name,
 };
 
 /// A column in an open data file.
@@ -81,19 +84,15 @@ impl LanceHandle {
     }
 
     async fn open_file(&self, file: &format::DataFile, name: &str) -> Result<FileReader> {
+        let io = self.local_file(file).await?;
         let path = self.dataset.data_dir().join(file.path.as_str());
-        let metadata = self.end_of(file, name).await?;
-        let local = to_local_path(&path);
-        let opened = tasks::run_blocking(move || File::open(local)).await?;
-        let io = LocalReader {
-            file: Arc::new(opened.map_err(|error| from_lance(error.into()))?),
-            in_flight: self.settings.reads_in_flight,
-        };
+        let end = local_end::read(&self.dataset, Arc::clone(&io), path.clone());
         let pages = self.caches.pages.with_key_prefix(name);
+        let metadata = end_of(&pages, end.map_err(from_lance)).await?;
         let decoder_config =
             DecoderConfig { inline_scheduling: Some(true), ..DecoderConfig::default() };
         let reader = FileReader::try_open_with_file_metadata(
-            Arc::new(io),
+            io,
             path,
             None,
             Arc::<DecoderPlugins>::default(),
@@ -102,6 +101,23 @@ impl LanceHandle {
             FileReaderOptions { decoder_config, ..FileReaderOptions::default() },
         );
         reader.await.map_err(from_lance)
+    }
+
+    async fn local_file(&self, file: &format::DataFile) -> Result<Arc<LocalReader>> {
+        let path = to_local_path(&self.dataset.data_dir().join(file.path.as_str()));
+        let opened = LocalReader::open(path, self.settings.reads_in_flight).await;
+        opened.map(Arc::new).map_err(from_lance)
+    }
+
+    /// Reads the end of a data file that is not open.
+    async fn read_end(&self, file: &format::DataFile) -> Result<CachedFileMetadata> {
+        let store = self.dataset.object_store(None).await.map_err(from_lance)?;
+        if !store.has_direct_local_paths() {
+            return read_metadata(&self.dataset, file).await;
+        }
+        let io = self.local_file(file).await?;
+        let path = self.dataset.data_dir().join(file.path.as_str());
+        local_end::read(&self.dataset, io, path).await.map_err(from_lance)
     }
 
     /// Where the columns of a data file stand.
@@ -114,20 +130,24 @@ impl LanceHandle {
         if let Some(reader) = self.caches.files.get(&name) {
             return Ok(reader.metadata().clone());
         }
-        self.end_of(file, &name).await.map_err(|error| error.context(&path))
+        let pages = self.caches.pages.with_key_prefix(&name);
+        let end = end_of(&pages, self.read_end(file)).await;
+        end.map_err(|error| error.context(&path))
     }
+}
 
-    /// What stands at the end of a data file. It is kept for longer than the file is open: reading
-    /// it costs far more than opening does.
-    async fn end_of(&self, file: &format::DataFile, name: &str) -> Result<Arc<CachedFileMetadata>> {
-        let kept = self.caches.pages.with_key_prefix(name);
-        if let Some(end) = kept.get_with_key(&End).await {
-            return Ok(end);
-        }
-        let end = Arc::new(read_metadata(&self.dataset, file).await?);
-        kept.insert_with_key(&End, end.clone()).await;
-        Ok(end)
+/// What stands at the end of a data file, by what is kept of its pages. It is kept for longer than
+/// the file is open: reading it costs far more than opening does.
+async fn end_of(
+    pages: &LanceCache,
+    read: impl Future<Output = Result<CachedFileMetadata>>,
+) -> Result<Arc<CachedFileMetadata>> {
+    if let Some(end) = pages.get_with_key(&End).await {
+        return Ok(end);
     }
+    let end = Arc::new(read.await?);
+    pages.insert_with_key(&End, end.clone()).await;
+    Ok(end)
 }
 
 /// What stands at the end of a data file.

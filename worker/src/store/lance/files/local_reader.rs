@@ -21,6 +21,21 @@ pub(super) struct LocalReader {
     pub(super) in_flight: usize,
 }
 
+impl LocalReader {
+    /// Opens a file: in the task that asks if all that leads to it is in memory, and otherwise on a
+    /// thread that may wait for the disk.
+    ///
+    /// # Errors
+    /// `IO` if there is no such file or it cannot be opened.
+    pub(super) async fn open(path: String, in_flight: usize) -> lance::Result<Self> {
+        let file = match open_cached(&path) {
+            Some(file) => file,
+            None => tokio::task::spawn_blocking(move || File::open(path)).await??,
+        };
+        Ok(Self { file: Arc::new(file), in_flight })
+    }
+}
+
 /// Ranges that are read together.
 struct Span {
     range: Range<u64>,
@@ -85,6 +100,25 @@ fn merge(ranges: &[Range<u64>]) -> (Vec<Span>, Vec<usize>) {
         span_of.push(spans.len() - 1);
     }
     (spans, span_of)
+}
+
+/// A file, if opening it waits for nothing.
+#[cfg(target_os = "linux")]
+fn open_cached(path: &str) -> Option<File> {
+    use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+
+    // Whatever else is wrong, opening it on a thread will say. What is no file may wait for another
+    // process, also when it is read.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED);
+    let file = File::from(file.ok()?);
+    file.metadata().is_ok_and(|known| known.is_file()).then_some(file)
+}
+
+/// Other systems cannot tell whether opening would wait.
+#[cfg(not(target_os = "linux"))]
+fn open_cached(_path: &str) -> Option<File> {
+    None
 }
 
 /// The bytes at a range if all of them are in memory.
@@ -156,6 +190,28 @@ mod tests {
         let lengths: Vec<_> = read.iter().map(|(at, bytes)| (*at, bytes.len())).collect();
         assert_eq!(lengths, [(0, 1), (1, 10_000), (2, 1)]);
         assert_eq!(read[1].1, contents);
+    }
+
+    #[tokio::test]
+    async fn a_file_is_opened_whether_or_not_it_is_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, contents(100)).unwrap();
+        let path = path.to_str().unwrap().to_owned();
+        let waiting = LocalReader { file: File::open(&path).unwrap().into(), in_flight: 1 };
+        for file in [LocalReader::open(path, 1).await.unwrap(), waiting] {
+            let read = file.submit_request(std::iter::once(0..100).collect(), 0).await.unwrap();
+            assert_eq!(read, [contents(100)]);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_file_or_not_there_is_not_opened_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        assert!(open_cached(&path("")).is_none() && open_cached(&path("none")).is_none());
+        let error = LocalReader::open(path("none"), 1).await.unwrap_err();
+        assert!(error.to_string().contains("No such file"), "{error}");
     }
 
     #[tokio::test]

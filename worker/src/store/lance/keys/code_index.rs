@@ -3,9 +3,14 @@
 //! Codes are grouped by their upper bits, so that a search looks at a few neighbours; codes must be
 //! well spread, as those of a [`super::coder::Coder`] are. Positions of one code stand in order.
 
-use std::hint::black_box;
+mod buckets;
+mod threads;
+
+use std::{hint::black_box, iter::zip};
 
 use arrow::buffer::NullBuffer;
+
+use self::buckets::Bucket;
 
 /// Codes that share a group, on average.
 const GROUP: usize = 4;
@@ -19,8 +24,8 @@ const BUCKET_BITS: u32 = 14;
 /// The most buckets: so many places are written to in turn.
 const MAX_BUCKETS_BITS: u32 = 9;
 
-/// Codes that are moved into buckets until their memory is given back.
-const MOVED_AT_ONCE: usize = 1 << 20;
+/// So many codes are indexed by several threads.
+const SHARED_FROM: usize = 256 * 1024;
 
 /// Positions from 0, found by their codes.
 #[derive(Debug)]
@@ -60,52 +65,48 @@ impl CodeIndex {
         Self { shift, starts, codes: grouped, positions }
     }
 
-    /// The same of codes that are no more needed: it takes hardly more memory than the index.
+    /// The same of codes that are no more needed, in the worker's threads if they are many: it takes
+    /// hardly more memory than the index.
     pub(super) fn consuming(codes: Vec<u64>, nulls: Option<&NullBuffer>) -> Self {
+        let threads = if codes.len() < SHARED_FROM { 1 } else { threads::of_worker() };
+        Self::by_buckets(codes, nulls, threads)
+    }
+
+    /// The same in so many threads.
+    fn by_buckets(codes: Vec<u64>, nulls: Option<&NullBuffer>, threads: usize) -> Self {
         let bits = group_bits(codes.len());
         let of_bucket = bits.saturating_sub(BUCKET_BITS).min(MAX_BUCKETS_BITS);
         if of_bucket == 0 {
             return Self::new(&codes, nulls);
         }
-        let buckets = Bucket::fill(codes, nulls, of_bucket);
+        let buckets = buckets::fill(codes, nulls, of_bucket, threads);
         let len = buckets.iter().map(|bucket| bucket.codes.len()).sum();
         let mut index = Self {
             shift: u64::BITS - bits,
-            starts: Vec::with_capacity((1 << bits) + 1),
-            codes: Vec::with_capacity(len),
-            positions: Vec::with_capacity(len),
+            starts: vec![0; (1 << bits) + 1],
+            codes: vec![0; len],
+            positions: vec![0; len],
         };
-        for bucket in buckets {
-            index.append(&bucket, 1 << (bits - of_bucket));
-        }
-        index.starts.push(len as u32);
+        index.starts[1 << bits] = len as u32;
+        index.move_in(buckets, threads);
         index
     }
 
-    /// Appends the groups of a bucket.
-    fn append(&mut self, bucket: &Bucket, groups: usize) {
-        let (shift, before) = (self.shift, self.codes.len());
-        let group = |code: u64| (code >> shift) as usize & (groups - 1);
-        let first = self.starts.len();
-        self.starts.resize(first + groups, 0);
-        let next = &mut self.starts[first..];
-        for code in &bucket.codes {
-            next[group(*code)] += 1;
-        }
-        // Where each group ends, and in the end starts, as its last positions come first.
-        let mut end = before as u32;
-        for count in next.iter_mut() {
-            end += *count;
-            *count = end;
-        }
-        self.codes.resize(before + bucket.codes.len(), 0);
-        self.positions.resize(before + bucket.codes.len(), 0);
-        for (code, position) in bucket.codes.iter().zip(&bucket.positions) {
-            let place = &mut next[group(*code)];
-            *place -= 1;
-            self.codes[*place as usize] = *code;
-            self.positions[*place as usize] = *position;
-        }
+    /// Moves the codes of buckets to their groups, which are empty.
+    fn move_in(&mut self, buckets: Vec<Bucket>, threads: usize) {
+        let (shift, groups) = (self.shift, self.starts.len() / buckets.len());
+        let mut codes = self.codes.as_mut_slice();
+        let mut positions = self.positions.as_mut_slice();
+        let mut before = 0;
+        let parts = zip(buckets, self.starts.chunks_exact_mut(groups)).map(|(bucket, starts)| {
+            let len = bucket.codes.len();
+            let codes = codes.split_off_mut(..len).unwrap_or_default();
+            let positions = positions.split_off_mut(..len).unwrap_or_default();
+            let part = Part { before, starts, codes, positions };
+            before += len as u32;
+            (bucket, part)
+        });
+        threads::for_each(threads, parts, |(bucket, part)| part.fill(&bucket, shift));
     }
 
     /// The positions of a code, in order.
@@ -179,47 +180,42 @@ impl CodeIndex {
     }
 }
 
+/// Those groups of an index that hold the codes of one bucket.
+struct Part<'a> {
+    /// How many positions are in the groups before.
+    before: u32,
+    starts: &'a mut [u32],
+    codes: &'a mut [u64],
+    positions: &'a mut [u32],
+}
+
+impl Part<'_> {
+    fn fill(self, bucket: &Bucket, shift: u32) {
+        let Self { before, starts, codes, positions } = self;
+        let groups = starts.len();
+        let group = |code: u64| (code >> shift) as usize & (groups - 1);
+        for code in &bucket.codes {
+            starts[group(*code)] += 1;
+        }
+        // Where each group ends, and in the end starts, as its last positions come first.
+        let mut end = 0;
+        for count in starts.iter_mut() {
+            end += *count;
+            *count = end;
+        }
+        for (code, position) in zip(&bucket.codes, &bucket.positions).rev() {
+            let place = &mut starts[group(*code)];
+            *place -= 1;
+            codes[*place as usize] = *code;
+            positions[*place as usize] = *position;
+        }
+        starts.iter_mut().for_each(|start| *start += before);
+    }
+}
+
 /// The upper bits of so many codes by which they are grouped.
 fn group_bits(codes: usize) -> u32 {
     (codes / GROUP).checked_ilog2().unwrap_or(0).clamp(1, 32)
-}
-
-/// Codes with the same upper bits, and their positions, the last one first.
-struct Bucket {
-    codes: Vec<u64>,
-    positions: Vec<u32>,
-}
-
-impl Bucket {
-    /// Moves codes into buckets by so many upper bits; those at nulls are left out.
-    fn fill(mut codes: Vec<u64>, nulls: Option<&NullBuffer>, bits: u32) -> Vec<Self> {
-        let valid = |position: &usize| nulls.is_none_or(|nulls| nulls.is_valid(*position));
-        let bucket = |code: u64| (code >> (u64::BITS - bits)) as usize;
-        let mut counts = vec![0; 1 << bits];
-        for position in (0..codes.len()).filter(valid) {
-            counts[bucket(codes[position])] += 1;
-        }
-        let mut buckets: Vec<Self> = counts.into_iter().map(Self::with_capacity).collect();
-        while !codes.is_empty() {
-            let rest = codes.len().saturating_sub(MOVED_AT_ONCE);
-            for position in (rest..codes.len()).rev().filter(valid) {
-                let code = codes[position];
-                buckets[bucket(code)].push(code, position as u32);
-            }
-            codes.truncate(rest);
-            codes.shrink_to_fit();
-        }
-        buckets
-    }
-
-    fn with_capacity(len: usize) -> Self {
-        Self { codes: Vec::with_capacity(len), positions: Vec::with_capacity(len) }
-    }
-
-    fn push(&mut self, code: u64, position: u32) {
-        self.codes.push(code);
-        self.positions.push(position);
-    }
 }
 
 #[cfg(test)]
@@ -248,11 +244,13 @@ mod tests {
     fn what_is_made_by_buckets_is_the_same() {
         let check = |codes: Vec<u64>, nulls: Option<&NullBuffer>| {
             let index = CodeIndex::new(&codes, nulls);
-            let by_buckets = CodeIndex::consuming(codes, nulls);
-            assert_eq!(by_buckets.shift, index.shift);
-            assert_eq!(by_buckets.starts, index.starts);
-            assert_eq!(by_buckets.codes, index.codes);
-            assert_eq!(by_buckets.positions, index.positions);
+            for threads in [1, 2, 3, 8] {
+                let by_buckets = CodeIndex::by_buckets(codes.clone(), nulls, threads);
+                assert_eq!(by_buckets.shift, index.shift);
+                assert!(by_buckets.starts == index.starts, "{threads}");
+                assert!(by_buckets.codes == index.codes, "{threads}");
+                assert!(by_buckets.positions == index.positions, "{threads}");
+            }
         };
         // In no bucket, in one and a few, moved at once and in turn.
         for len in [0, 1, 100, 1 << 16, 1 << 17, 150_000, (1 << 20) + 3] {
@@ -265,7 +263,9 @@ mod tests {
             check(vec![spread(7); len], Some(&NullBuffer::new_null(len)));
         }
         // All in one group, the first or the last.
+        let nulls: NullBuffer = (0..300_000).map(|position| position % 5 != 0).collect();
         check((0..300_000).collect(), None);
+        check(vec![u64::MAX; 300_000], Some(&nulls));
         check(vec![u64::MAX; 300_000], None);
     }
 

@@ -56,8 +56,10 @@ impl KeyMap {
     pub(super) fn bounds(&self) -> Option<(i64, i64)> {
         match self {
             Self::Index(index) => {
-                let integers = || index.iter().map(|(code, _)| integer(code));
-                integers().min().zip(integers().max())
+                let mut integers = index.iter().map(|(code, _)| integer(code));
+                let first = integers.next()?;
+                let bounds = (first, first);
+                Some(integers.fold(bounds, |(least, last), key| (least.min(key), last.max(key))))
             }
             // Both ends of a table are held.
             Self::Table(Table { first, rows }) => {

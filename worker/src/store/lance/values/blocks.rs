@@ -15,6 +15,7 @@ use arrow::{
     compute::{concat, take},
 };
 use keyloom_common::{Error, Result};
+use quick_cache::Equivalent;
 
 pub(in crate::store::lance) use self::grid::Cut;
 pub(super) use self::grid::{Grid, Touched};
@@ -42,6 +43,21 @@ pub(in crate::store::lance) struct Block {
     column: FileColumn,
     start: u32,
     rows: u32,
+}
+
+/// As a [`Block`]: of many that are looked for at once, none copies the name of its column.
+#[derive(Debug, Hash)]
+struct BlockRef<'a> {
+    column: &'a FileColumn,
+    start: u32,
+    rows: u32,
+}
+
+impl Equivalent<Block> for BlockRef<'_> {
+    fn equivalent(&self, block: &Block) -> bool {
+        let Self { column, start, rows } = self;
+        (*start, *rows, *column) == (block.start, block.rows, &block.column)
+    }
 }
 
 /// A column cut into blocks.
@@ -126,9 +142,13 @@ impl Blocks {
         layout: &Layout,
         block: u32,
     ) -> Option<ArrayRef> {
-        let name = || self.locate(handle, layout, block).1;
-        let kept = self.grid.keeps(block).then(|| handle.caches.blocks.get(&name())).flatten();
-        kept.map(|kept| ArrayRef::clone(&kept))
+        if !self.grid.keeps(block) {
+            return None;
+        }
+        let (fragment, rows) = self.grid.extent(layout, block);
+        let column = &self.column.in_fragments(handle, layout)[fragment];
+        let name = BlockRef { column, start: rows.start, rows: rows.end - rows.start };
+        handle.caches.blocks.peek(&name).map(|kept| ArrayRef::clone(&kept))
     }
 
     /// The fragment of a block, and the name under which it is kept.
@@ -264,4 +284,34 @@ impl Blocks {
 /// The name by which a column has its room. Versions of a dataset share it.
 fn name(handle: &LanceHandle, column: &Column) -> ColumnName {
     (handle.uri.clone(), column.identity().clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Int64Array;
+    use keyloom_common::memory::MemoryBudget;
+
+    use super::*;
+    use crate::store::kept::KeptCache;
+
+    #[test]
+    fn a_block_is_found_by_its_column_and_its_rows() {
+        let column = |file: &str| FileColumn {
+            dataset: "dataset".into(),
+            file: file.into(),
+            column: "column".into(),
+        };
+        let memory = MemoryBudget::new("memory_bytes", 1 << 20);
+        let blocks: KeptCache<Block, ArrayRef> = KeptCache::new(1 << 20, 1 << 10, &memory);
+        let values: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+        blocks.put(Block { column: column("file"), start: 10, rows: 2 }, values.clone(), 16);
+        let found = |file: &str, start, rows| {
+            let found = blocks.peek(&BlockRef { column: &column(file), start, rows });
+            found.map(|found| ArrayRef::clone(&found))
+        };
+        assert_eq!(found("file", 10, 2), Some(values));
+        for (file, start, rows) in [("file", 10, 3), ("file", 0, 2), ("other", 10, 2)] {
+            assert_eq!(found(file, start, rows), None, "{file}, {rows} from {start}");
+        }
+    }
 }

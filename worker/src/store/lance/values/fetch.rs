@@ -7,7 +7,7 @@ use keyloom_common::{Error, Result, store::RowPath};
 
 use super::{
     blocks::{Blocks, Touched},
-    cost::Costs,
+    cost::{Costs, of_absent},
     take::take,
 };
 use crate::store::{
@@ -94,6 +94,7 @@ impl LanceHandle {
             return forced == RowPath::Scan;
         }
         let costs = Costs::of(self, layout, blocks, touched);
-        costs.prefer_blocks(path, |saved| blocks.column().save(saved))
+        let absent = || of_absent(self, layout, blocks, touched);
+        costs.prefer_blocks(path, absent, |saved| blocks.column().save(saved))
     }
 }
