@@ -12,7 +12,7 @@ use bytes::Bytes;
 use datafusion::scalar::ScalarValue;
 use keyloom_common::{
     BlobId, Error, ErrorCode, Result,
-    error::redact,
+    error::{has_user, redact},
     ipc,
     store::{
         ForcedAccess, KEY_TYPES, KeyClass, KeyColumns, KeyPath, LancePin, LanceSpec, MemorySpec,
@@ -276,9 +276,7 @@ impl StoreOptions for LanceOptions {
 /// `invalid` if the path is empty or the URI holds credentials, which would travel with plans.
 pub(crate) fn absolute(path: &str) -> Result<String> {
     if let Some((_, rest)) = path.split_once("://") {
-        let authority = rest.split('/').next().unwrap_or_default();
-        // A password may hold a slash; a path rarely holds an `@`.
-        if authority.contains('@') || (authority.contains(':') && rest.contains('@')) {
+        if has_user(rest) {
             return Err(Error::invalid(format!(
                 "the URI {} holds credentials; keep them on the workers, in their environment or \
                  in a storage profile",

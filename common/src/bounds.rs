@@ -30,6 +30,9 @@ pub const BYTES: RangeInclusive<u64> = 1..=ADDRESSABLE_BYTES;
 /// Bytes in memory of what may be kept or not.
 pub const KEPT_BYTES: RangeInclusive<u64> = 0..=ADDRESSABLE_BYTES;
 
+/// Bytes of what becomes one array, of strings perhaps, or is not there.
+pub const ARRAY_BYTES: RangeInclusive<u64> = 0..=i32::MAX as u64;
+
 /// Freed bytes that an allocator keeps: glibc takes a C integer.
 pub const FREED_BYTES: RangeInclusive<u64> = 0..=i32::MAX as u64;
 

@@ -94,7 +94,7 @@ pub struct Settings {
     pub slice_bytes: usize,
     /// The most bytes of keys that are collected before a lookup, or before several that share
     /// them, so that a store much larger than the job is read once for them. With more, workers
-    /// make maps of all the store's keys; 0 for that in any case. Default 256 MiB.
+    /// make maps of all the store's keys; 0 for that in any case. Less than 2 GiB. Default 256 MiB.
     pub max_key_set_bytes: u64,
     /// How many bytes of answers make a task, by the figures of the stores. Default 32 MiB.
     pub answer_bytes: u64,

@@ -4,7 +4,9 @@ use std::ops::RangeInclusive;
 
 use keyloom_common::{
     Result,
-    bounds::{AT_ONCE, BYTES, Bounds, COUNT, FREED_BYTES, KEPT_BYTES, REST_MS, ROWS, TIME_MS},
+    bounds::{
+        ARRAY_BYTES, AT_ONCE, BYTES, Bounds, COUNT, FREED_BYTES, KEPT_BYTES, REST_MS, ROWS, TIME_MS,
+    },
 };
 
 use crate::{scheduler, settings::Settings};
@@ -68,7 +70,7 @@ impl Settings {
         bounds.within("slice_rows", self.slice_rows, ROWS);
         bounds.within("row_slices", self.row_slices, COUNT);
         bounds.within("slice_bytes", self.slice_bytes, BYTES);
-        bounds.within("max_key_set_bytes", self.max_key_set_bytes, KEPT_BYTES);
+        bounds.within("max_key_set_bytes", self.max_key_set_bytes, ARRAY_BYTES);
         bounds.within("answer_bytes", self.answer_bytes, BYTES);
         bounds.within("answer_slices", self.answer_slices, COUNT);
     }

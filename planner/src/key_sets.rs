@@ -47,10 +47,13 @@ pub(crate) fn has_key_set(fetch: &Fetch, input: &Arc<dyn ExecutionPlan>) -> bool
 }
 
 /// Whether a node, or what is above it, may want only some of the rows below, which then need not
-/// all be read. A sort and an aggregate want them all.
+/// all be read. A sort wants them all, and so does an aggregate that is to give all its groups.
 pub(crate) fn cuts_short(node: &Arc<dyn ExecutionPlan>, above: bool) -> bool {
-    let wants_all = node.is::<SortExec>() || node.is::<AggregateExec>();
-    !wants_all && (above || node.fetch().is_some())
+    match node.downcast_ref::<AggregateExec>() {
+        // Of distinct rows, some may be enough.
+        Some(aggregate) => aggregate.limit_options().is_some(),
+        None => !node.is::<SortExec>() && (above || node.fetch().is_some()),
+    }
 }
 
 /// The sets that a fragment needs, whose plans are not cut yet. Of a fragment that is cut short,
@@ -149,7 +152,7 @@ fn add_fetch<'a>(
 
 /// Whether workers find the same rows in both, by whatever aliases.
 fn is_same(one: &ResolvedStore, other: &ResolvedStore) -> bool {
-    one.spec.kind == other.spec.kind
+    one.spec.kind.unpinned() == other.spec.kind.unpinned()
         && one.description.snapshot == other.description.snapshot
         && one.key() == other.key()
 }

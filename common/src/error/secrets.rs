@@ -22,9 +22,9 @@ pub fn holds_credentials(place: &str) -> bool {
     has_user(rest) || names_a_secret(place)
 }
 
-/// Whether there is something before a host. A password may hold a slash; a path rarely holds an
-/// `@`.
-fn has_user(rest: &str) -> bool {
+/// Whether there is a user before a host, in what follows a scheme. A password may hold a slash; a path
+/// rarely holds an `@`.
+pub fn has_user(rest: &str) -> bool {
     let authority = rest.split('/').next().unwrap_or_default();
     authority.contains('@') || (authority.contains(':') && rest.contains('@'))
 }

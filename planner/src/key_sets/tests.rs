@@ -9,9 +9,9 @@ use datafusion::{
         ScalarFunctionExpr,
         expressions::{IsNotNullExpr, lit},
     },
-    physical_plan::displayable,
+    physical_plan::{aggregates::LimitOptions, displayable},
 };
-use keyloom_common::store::StoreKind;
+use keyloom_common::store::{LancePin, LanceSpec, StoreKind};
 
 use super::*;
 use crate::samples::{frame, keys, lookup, scan, scan_of, scanning};
@@ -136,17 +136,36 @@ fn stores_that_are_asked_the_same_share_a_set() {
         fetches.push(other);
     });
     assert_eq!(sets(&both).0, [[(0, 0), (0, 1)]]);
+    // A version is the same one however it was asked for.
+    let pinned = changed(&by_id(frame(1)), |fetches| {
+        let mut other = fetches[0].clone();
+        other.calls[0].name = "other".to_owned();
+        change_store(&mut other, |lance| lance.pin = Some(LancePin::Version(3)));
+        fetches.push(other);
+    });
+    assert!(is_same(&stores(&pinned)[0], &stores(&pinned)[1]));
+    assert!(!is_same(&stores(&both)[0], &stores(&both)[1]));
     // Not if one is asked for some of the keys only.
     let guard = Some(Arc::new(IsNotNullExpr::new(id())) as Expr);
     let some = changed(&both, |fetches| fetches[1].calls[0].guard.clone_from(&guard));
     assert_eq!(sets(&some).0, [[(0, 0)], [(0, 1)]]);
 }
 
+/// The stores of a lookup's first wave.
+fn stores(plan: &Plan) -> Vec<Arc<ResolvedStore>> {
+    let lookup = plan.downcast_ref::<KvLookupExec>().unwrap();
+    lookup.waves()[0].fetches.iter().map(|fetch| Arc::clone(&fetch.store)).collect()
+}
+
 /// Makes a fetch one of another store.
 fn in_another_store(fetch: &mut Fetch) {
+    change_store(fetch, |lance| lance.uri = "/others.lance".to_owned());
+}
+
+fn change_store(fetch: &mut Fetch, change: impl FnOnce(&mut LanceSpec)) {
     let ResolvedStore { alias, mut spec, description, .. } = fetch.store.as_ref().clone();
     if let StoreKind::Lance(lance) = &mut spec.kind {
-        lance.uri = "/others.lance".to_owned();
+        change(lance);
     }
     fetch.store = ResolvedStore::try_new(alias, spec, description).unwrap();
 }
@@ -158,6 +177,16 @@ fn not_where_maps_are_asked_or_rows_would_be_others() {
     let first: Plan = Arc::new(LocalLimitExec::new(by_id(scan(3)), 5));
     assert!(has_none(&first));
     assert!(key_sets(&by_id(scan(3)), true).unwrap().is_empty());
+    let group = PhysicalGroupBy::new_single(vec![(id(), "id".to_owned())]);
+    let groups = |limit: Option<usize>| -> Plan {
+        let rows = by_id(scan(3));
+        let (mode, schema) = (AggregateMode::Partial, rows.schema());
+        let groups =
+            AggregateExec::try_new(mode, group.clone(), vec![], vec![], rows, schema).unwrap();
+        Arc::new(groups.with_limit_options(limit.map(LimitOptions::new)))
+    };
+    assert!(has_none(&groups(Some(5))));
+    assert!(!has_none(&groups(None)));
     // The lower lookup has a set, the upper one would make the lower's lookups twice.
     assert_eq!(sets(&by_id(by_id(scan(3)))).0, [[(1, 0)]]);
 }

@@ -39,7 +39,8 @@ pub(super) async fn knowing(
     timer.done();
     let knowing = match knowing {
         Err(error) if keys.wanting.load(Ordering::Relaxed) => {
-            tracing::warn!("the collected keys of a job are done without: {error}");
+            let alias = &fetch.store.alias;
+            tracing::warn!("KV store '{alias}' does without the job's collected keys: {error}");
             None
         }
         knowing => knowing?,

@@ -183,6 +183,11 @@ impl<K: Clone + Eq + Hash, T> KeptCache<K, T> {
         self.memory.force(bytes)
     }
 
+    /// Room for another value, in place of others if need be, and beyond the bound if there is none.
+    pub(super) fn room_or_force(&self, bytes: u64) -> Reserved {
+        self.room(bytes).unwrap_or_else(|| self.force(bytes))
+    }
+
     /// Room for another value, in place of others if need be. None if there is none.
     pub(super) fn room(&self, bytes: u64) -> Option<Reserved> {
         if bytes > self.most {

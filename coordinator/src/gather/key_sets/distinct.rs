@@ -40,7 +40,6 @@ impl Distinct {
     ) -> Result<Self> {
         let keys = new_group_values(Arc::clone(&schema), &GroupOrdering::None)?;
         let memory = MemoryConsumer::new("the set of a job's keys").register(pool);
-        let most = most.min(ARRAY_BYTES);
         Ok(Self { schema, keys, numbers: Vec::new(), bytes: 0, most, memory })
     }
 

@@ -92,7 +92,6 @@ impl Store for Faulty {
         access: Access,
     ) -> Result<Option<(Arc<dyn Store>, ReadStats)>> {
         let known = self.store.knowing(keys, columns, access).await?;
-        let wrap = |store| Arc::new(Self { store, ..self.clone() }) as Arc<dyn Store>;
-        Ok(known.map(|(store, stats)| (wrap(store), stats)))
+        Ok(super::rewrapped(known, |store| Self { store, ..self.clone() }))
     }
 }

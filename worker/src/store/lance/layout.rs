@@ -7,7 +7,7 @@ mod deleted;
 
 use std::{collections::HashMap, sync::Arc};
 
-use keyloom_common::{Error, Result};
+use keyloom_common::{Error, Result, store::KEY_MAP_BYTES_A_ROW};
 use lance::{Dataset, dataset::fragment::FileFragment};
 
 use self::deleted::Deleted;
@@ -64,6 +64,12 @@ impl Layout {
     /// The rows stored in the fragment at a place, deleted or not.
     pub(super) fn physical(&self, fragment: usize) -> u32 {
         self.fragments[fragment].physical
+    }
+
+    /// The bytes of maps of all keys.
+    pub(super) fn map_bytes(&self) -> u64 {
+        let rows: u64 = self.physical_rows().map(u64::from).sum();
+        rows.saturating_mul(KEY_MAP_BYTES_A_ROW)
     }
 
     /// The rows stored in each fragment, deleted or not.

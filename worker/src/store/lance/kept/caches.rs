@@ -144,7 +144,7 @@ impl Caches {
     /// Room for what a stored map takes in memory: where its pages end, which is little. What the
     /// system keeps of its file is not counted, for it gives way to all else.
     pub(in crate::store::lance) fn room_for_stored_map(&self, bytes: u64) -> Reserved {
-        self.maps.room(bytes).unwrap_or_else(|| self.maps.force(bytes))
+        self.maps.room_or_force(bytes)
     }
 
     /// Room to make a map of so many rows in, which takes half as much again as the map. There is
@@ -152,7 +152,7 @@ impl Caches {
     pub(in crate::store::lance) fn room_for_map(&self, rows: u32) -> Reserved {
         let bytes = u64::from(rows) * KEY_MAP_BYTES_A_ROW;
         self.make_room(bytes);
-        let room = self.maps.room(bytes).unwrap_or_else(|| self.maps.force(bytes));
+        let room = self.maps.room_or_force(bytes);
         room.grow(bytes / 2);
         room
     }
@@ -162,7 +162,7 @@ impl Caches {
         const BYTES_A_KEY: u64 = 64;
         let bytes = keys as u64 * BYTES_A_KEY;
         self.make_room(bytes);
-        self.learned.room(bytes).unwrap_or_else(|| self.learned.force(bytes))
+        self.learned.room_or_force(bytes)
     }
 
     /// Lets go of all but maps until so many bytes are free. What running jobs use goes last, as

@@ -177,8 +177,7 @@ impl LanceStore {
 
     /// Whether there is memory for a map of all keys, or room on disk if it may be stored.
     pub(super) fn map_fits(&self, layout: &Layout, is_storable: bool) -> bool {
-        let rows: u64 = layout.physical_rows().map(u64::from).sum();
-        let (bytes, caches) = (rows.saturating_mul(KEY_MAP_BYTES_A_ROW), &self.handle.caches);
+        let (bytes, caches) = (layout.map_bytes(), &self.handle.caches);
         bytes <= caches.there_is_for_maps() || (is_storable && bytes <= caches.folder_bytes())
     }
 
@@ -191,18 +190,17 @@ impl LanceStore {
             KeyPath::Scan if forced.is_none() => KeyPath::Map,
             path => path,
         };
-        let rows: u64 = layout.physical_rows().map(u64::from).sum();
-        let (bytes, caches) = (rows.saturating_mul(KEY_MAP_BYTES_A_ROW), &self.handle.caches);
         if path != KeyPath::Map || self.map_fits(layout, is_storable) {
             return Ok(path);
         }
-        let max = caches.maps.most();
+        let (bytes, max) = (layout.map_bytes(), self.handle.caches.maps.most());
         if forced.is_some() && bytes > max {
             let is_set = max == self.handle.settings.max_key_map_bytes;
             let setting = if is_set { "max_key_map_bytes" } else { "memory_bytes" };
             return Err(Error::resource_exhausted(format!(
                 "the map of its {rows} keys takes {bytes} bytes; {setting} allows {max}: raise it, \
-                 or set key_path to 'scan' or 'btree'"
+                 or set key_path to 'scan' or 'btree'",
+                rows = bytes / KEY_MAP_BYTES_A_ROW
             )));
         }
         Ok(if forced.is_none() && self.is_indexed { KeyPath::Btree } else { KeyPath::Scan })

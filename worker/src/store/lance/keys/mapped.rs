@@ -52,7 +52,10 @@ impl KeyScan {
                 return Ok((matches, stats));
             }
         }
-        Err(Error::store("the maps of its keys in store.key_maps_dir cannot be read"))
+        Err(Error::store(
+            "the maps of its keys in store.key_maps_dir cannot be read; look at the disk, or unset \
+             store.key_maps_dir",
+        ))
     }
 
     /// The rows of the wanted codes. None if a stored map could not be read: it is kept no longer.

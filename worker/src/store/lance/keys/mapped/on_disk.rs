@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use keyloom_common::{Result, store::KEY_MAP_BYTES_A_ROW};
+use keyloom_common::Result;
 use tokio::sync::MutexGuard;
 
 use super::find;
@@ -50,8 +50,7 @@ impl KeyScan {
     pub(super) async fn turn(&self) -> Option<MutexGuard<'_, ()>> {
         let caches = &self.handle.caches;
         let folder = caches.stored.as_ref()?;
-        let rows: u64 = self.layout.physical_rows().map(u64::from).sum();
-        if rows.saturating_mul(KEY_MAP_BYTES_A_ROW) <= caches.there_is_for_maps() {
+        if self.layout.map_bytes() <= caches.there_is_for_maps() {
             return None;
         }
         Some(folder.making.lock().await)
