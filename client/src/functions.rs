@@ -95,6 +95,12 @@ impl Session {
         KvExpr::new(self.clone(), Function::BatchGet, keys.into())
     }
 
+    /// Looks a key up and answers a list of structs, of all rows that hold it whatever the store
+    /// says about such keys, null for a null key.
+    pub fn kv_get_all(&self, key: impl Into<Key>) -> KvExpr {
+        KvExpr::new(self.clone(), Function::GetAll, key.into())
+    }
+
     /// Answers whether the store holds a key, null for a null key.
     pub fn kv_exists(&self, key: impl Into<Key>) -> KvExpr {
         KvExpr::new(self.clone(), Function::Exists, key.into())

@@ -52,7 +52,7 @@ pub use keyloom_common::{
     functions::{CallOptions, Function, OnError},
     input::Format,
     report,
-    store::{KeyPath, OnDuplicateKey, RowPath},
+    store::{JoinPath, KeyPath, OnDuplicateKey, RowPath},
 };
 pub use open_store::{Lookup, OpenStore};
 pub use other_store::OtherOptions;

@@ -154,6 +154,9 @@ fn fetch(call: &KvCall) -> Fetch {
         Function::Get | Function::BatchGet => {
             Answer::Row { columns: call.column_indices(), on_error: call.on_error() }
         }
+        Function::GetAll => {
+            Answer::All { columns: call.column_indices(), on_error: call.on_error() }
+        }
     };
     Fetch {
         store: Arc::clone(call.store()),

@@ -1,6 +1,6 @@
 //! The settings of a session.
 
-use keyloom_common::rpc::Limits;
+use keyloom_common::{rpc::Limits, store::JoinPath};
 use serde::{Deserialize, Serialize};
 
 /// Bounds that a session keeps.
@@ -25,6 +25,8 @@ pub struct Settings {
     pub task_memory_bytes: usize,
     /// About the most tasks that an input is cut into. Default 4096.
     pub max_tasks: usize,
+    /// How joins with stores are made: `auto`, `lookup` or `scan`. Default `auto`, by cost.
+    pub join_path: JoinPath,
 }
 
 impl Default for Settings {
@@ -38,6 +40,7 @@ impl Default for Settings {
             large_task_rows: 131_072,
             task_memory_bytes: 16 << 20,
             max_tasks: 4096,
+            join_path: JoinPath::Auto,
         }
     }
 }

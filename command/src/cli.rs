@@ -152,7 +152,7 @@ A job file (relative paths are relative to the file):
 
   [stores.embeddings]         # the alias
   kind = \"lance\"
-  uri = \"embeddings.lance\"    # a path or a URI
+  uri = \"embeddings.lance\"    # a path or a URI; path says the same
   key = \"item_id\"             # a column, [\"several\", \"columns\"], _rowid or _offset; absent: the
                               # declared primary key, or the column named as the one looked up
   # version = 3               # or tag = \"production\"

@@ -1,7 +1,7 @@
 //! From a request to a session with its inputs and stores, and to the planned statement.
 
 use datafusion::{arrow::array::RecordBatch, dataframe::DataFrame};
-use keyloom_client::{EmbeddedSettings, Input, MemoryOptions, Session, load_kv};
+use keyloom_client::{EmbeddedSettings, Error, ErrorCode, Input, MemoryOptions, Session, load_kv};
 use keyloom_program::settings::Layers;
 
 use crate::{
@@ -9,13 +9,15 @@ use crate::{
     drive,
     error::Failure,
     request::{Request, Store},
+    text,
     watch::Watch,
 };
 
 /// A session in this process or on a cluster.
 pub(crate) async fn session(place: &Place, watch: &Watch) -> Result<Session, Failure> {
-    let mut settings = settings(place)?;
-    let opened = match place.cluster.as_deref().filter(|address| !address.is_empty()) {
+    let cluster = place.cluster.as_deref().filter(|address| !address.is_empty());
+    let mut settings = settings(place, cluster.is_some())?;
+    let opened = match cluster {
         Some(_) if place.workers.is_some() => {
             return Err(Failure::mistake(
                 "--workers is for jobs in this process; a cluster's workers are its own",
@@ -29,21 +31,46 @@ pub(crate) async fn session(place: &Place, watch: &Watch) -> Result<Session, Fai
         }
     };
     let session = opened?;
+    if cluster.is_some() {
+        watch.on_cluster(&session);
+    }
     watch.opening(&session).await?;
     Ok(session)
 }
 
 /// Defaults, then the file, then the environment.
-fn settings(place: &Place) -> Result<EmbeddedSettings, Failure> {
+fn settings(place: &Place, on_cluster: bool) -> Result<EmbeddedSettings, Failure> {
     let layers = Layers::defaults(&EmbeddedSettings::default()).file(place.config.as_deref());
-    let read = layers.and_then(|layers| {
+    let layers = layers.map(|layers| {
         let layers = layers.environment_of("worker", "KEYLOOM_WORKER_");
-        layers.environment_of("coordinator", "KEYLOOM_COORDINATOR_").read()
+        layers.environment_of("coordinator", "KEYLOOM_COORDINATOR_")
     });
-    let settings: EmbeddedSettings =
-        read.map_err(|error| Failure::mistake(format!("{error:#}")))?;
+    let read = layers.and_then(|layers| Ok((layers.read::<EmbeddedSettings>()?, layers)));
+    let (settings, layers) = read.map_err(|error| Failure::mistake(format!("{error:#}")))?;
     settings.validate().map_err(Failure::before)?;
+    if let Some(warning) = without_effect(&layers, on_cluster) {
+        text::note(&warning);
+    }
     Ok(settings)
+}
+
+/// What to say of settings that are given and that nothing reads where the job runs.
+fn without_effect(layers: &Layers, on_cluster: bool) -> Option<String> {
+    let (given, why) = if on_cluster {
+        let parts = ["workers", "worker", "coordinator"].into_iter();
+        let given: Vec<_> = parts.flat_map(|part| layers.given(part)).collect();
+        (given, "on a cluster, whose coordinator and workers have settings of their own")
+    } else {
+        let only_daemons = ["worker.keep_freed_bytes", "coordinator.keep_freed_bytes"].into_iter();
+        let given = only_daemons.flat_map(|setting| layers.given(setting)).collect();
+        (given, "in this process, where the allocator is left as it is")
+    };
+    let (settings, have) = match given.as_slice() {
+        [] => return None,
+        [_] => ("setting", "has"),
+        _ => ("settings", "have"),
+    };
+    Some(format!("warning: {settings} {} {have} no effect {why}", given.join(", ")))
 }
 
 /// Registers inputs, attaches stores, and plans the statement.
@@ -65,7 +92,25 @@ pub(crate) async fn plan(
     if let Some(current) = &current {
         session.set_kv(current.as_str()).map_err(Failure::before)?;
     }
-    watch.step(session.sql(&request.sql)).await
+    let planning = session.sql(&request.sql);
+    match watch.step(async { Ok(planning.await) }).await? {
+        Ok(query) => Ok(query),
+        Err(error) => Err(unplanned(error, &session.list_kv())),
+    }
+}
+
+/// Why a statement is not planned; if a store is to be named, with those that there are.
+fn unplanned(error: Error, stores: &[String]) -> Failure {
+    let code = error.code();
+    let failure = Failure::before(error);
+    match stores {
+        [_, _, ..] if code == Some(ErrorCode::NoCurrentStore) => failure.help(format!(
+            "say which store is meant, '{}': current_store in [job], --current ALIAS, or source \
+             => 'ALIAS' in the call",
+            stores.join("' or '")
+        )),
+        _ => failure,
+    }
 }
 
 async fn attach(

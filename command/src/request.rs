@@ -48,7 +48,8 @@ impl Store {
         }
     }
 
-    fn lance(options: Table) -> Result<Self, String> {
+    fn lance(mut options: Table) -> Result<Self, String> {
+        call_place(&mut options, "path", "uri")?;
         if !options.contains_key("uri") {
             return Err("a lance store needs uri".to_owned());
         }
@@ -62,6 +63,7 @@ impl Store {
 
     /// All but the key are the options of an input.
     fn memory(mut options: Table) -> Result<Self, String> {
+        call_place(&mut options, "uri", "path")?;
         let key = options.remove("key");
         let key =
             key.ok_or("a memory store needs key, the column or columns that hold its keys")?;
@@ -92,6 +94,20 @@ impl Store {
         });
         let options = words.collect::<Result<_, _>>()?;
         Ok(Self::Other(OtherOptions { kind, uri, key, options }))
+    }
+}
+
+/// Calls the place of a store by the one name that its kind has for it: a path is a URI.
+fn call_place(options: &mut Table, given: &str, name: &str) -> Result<(), String> {
+    match options.remove(given) {
+        Some(_) if options.contains_key(name) => {
+            Err(format!("{name} and {given} both say where the store is; give one"))
+        }
+        Some(place) => {
+            options.insert(name.to_owned(), place);
+            Ok(())
+        }
+        None => Ok(()),
     }
 }
 

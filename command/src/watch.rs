@@ -1,20 +1,31 @@
 //! What a command shows while it works, and whether it was interrupted.
 
+use std::{convert::Infallible, future::pending, sync::OnceLock, time::Duration};
+
 use keyloom_client::{Session, report::JobStatus};
 use tokio_util::sync::CancellationToken;
 
 use crate::{error::Failure, progress::Progress};
+
+/// After so long a wait it is said that there are no workers, if so.
+const WAIT: Duration = Duration::from_secs(1);
 
 /// The eyes on a command.
 #[derive(Debug)]
 pub(crate) struct Watch {
     interrupted: CancellationToken,
     progress: Progress,
+    /// The session on a cluster, whose workers may be waited for.
+    cluster: OnceLock<Session>,
 }
 
 impl Watch {
     pub(crate) fn start() -> Self {
-        Self { interrupted: CancellationToken::new(), progress: Progress::start() }
+        Self {
+            interrupted: CancellationToken::new(),
+            progress: Progress::start(),
+            cluster: OnceLock::new(),
+        }
     }
 
     /// Asks the command to clean up and end.
@@ -35,7 +46,26 @@ impl Watch {
         tokio::select! {
             done = work => done.map_err(Failure::before),
             () = self.interrupted() => Err(Failure::interrupted()),
+            never = self.miss_workers() => match never {},
         }
+    }
+
+    /// Says after a while that there are no workers, if so.
+    async fn miss_workers(&self) -> Infallible {
+        if let Some(session) = self.cluster.get() {
+            tokio::time::sleep(WAIT).await;
+            // If the coordinator is gone, what is being done fails by itself.
+            if session.workers().await.is_ok_and(|workers| workers.is_empty()) {
+                self.no_workers();
+            }
+        }
+        pending().await
+    }
+
+    /// From now on, the workers of a cluster may be waited for.
+    pub(crate) fn on_cluster(&self, session: &Session) {
+        // A command opens one session.
+        let _ = self.cluster.set(session.clone());
     }
 
     /// Shows what is being done before there is a job.
@@ -50,9 +80,9 @@ impl Watch {
         self.progress.job(status, rows);
     }
 
-    /// Shows that a job waits for workers.
+    /// Says that there are no workers to wait for.
     pub(crate) fn no_workers(&self) {
-        self.progress.opening(false);
+        self.progress.no_workers();
     }
 
     /// Does something that writes to the terminal, where progress may be shown.

@@ -19,6 +19,7 @@ use keyloom_common::{
 use crate::{
     access::{Choice, Question, choose},
     estimate,
+    first::Wanted,
     key_sets::{cuts_short, has_key_set},
 };
 
@@ -55,17 +56,18 @@ impl PhysicalOptimizerRule for ChooseAccess {
 /// # Errors
 /// Never, for a plan that exists.
 pub fn choose_access(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    choose_below(plan, false)
+    choose_below(plan, false, Wanted::default())
 }
 
 /// The same of a part of a plan, of which only some rows may be wanted.
 fn choose_below(
     plan: Arc<dyn ExecutionPlan>,
     is_cut_short: bool,
+    wanted: Wanted,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let below = cuts_short(&plan, is_cut_short);
+    let (below, wanted_below) = (cuts_short(&plan, is_cut_short), wanted.below(&plan));
     let children = plan.children().into_iter();
-    let children = children.map(|child| choose_below(Arc::clone(child), below));
+    let children = children.map(|child| choose_below(Arc::clone(child), below, wanted_below));
     let children: Vec<_> = children.collect::<Result<_>>()?;
     let plan = with_new_children_if_necessary(plan, children)?;
     let Some(lookup) = plan.downcast_ref::<KvLookupExec>() else { return Ok(plan) };
@@ -77,7 +79,8 @@ fn choose_below(
             choose_ways(fetch, rows, is_whole && has_key_set(fetch, lookup.input()));
         }
     }
-    Ok(Arc::new(KvLookupExec::try_new(Arc::clone(lookup.input()), waves)?))
+    let lookup = KvLookupExec::try_new(Arc::clone(lookup.input()), waves)?;
+    Ok(Arc::new(lookup.with_first_rows(wanted.first_rows())))
 }
 
 fn keys_at_once(fetch: &Fetch) -> u64 {

@@ -310,7 +310,10 @@ fn same_question(one: &Hoisted, other: &Hoisted) -> bool {
 /// Whether a call asks for all the rows of another and more, and asking for more rows on behalf of
 /// the other cannot fail where it would not have.
 fn covers(wide: &Hoisted, narrow: &Hoisted) -> bool {
-    let raises = |answer: &Answer| matches!(answer, Answer::Row { on_error: OnError::Raise, .. });
+    let raises = |answer: &Answer| match answer {
+        Answer::Row { on_error, .. } | Answer::All { on_error, .. } => *on_error == OnError::Raise,
+        Answer::Exists => false,
+    };
     same_question(wide, narrow)
         && wide.guard.includes(&narrow.guard)
         && !narrow.guard.includes(&wide.guard)
@@ -325,7 +328,11 @@ fn answer(call: &CallExpr<'_>, only: Option<&str>) -> Answer {
     if let Some(only) = only {
         columns.retain(|&column| call.call.store().schema().field(column).name() == only);
     }
-    Answer::Row { columns, on_error: call.call.on_error() }
+    let on_error = call.call.on_error();
+    match call.call.function() {
+        Function::GetAll => Answer::All { columns, on_error },
+        _ => Answer::Row { columns, on_error },
+    }
 }
 
 /// A guard is computed apart from the expression that it guards, so both must see the same values.

@@ -1,7 +1,20 @@
 //! What logical expressions hold: calls, and what else decides where these may go.
 
-use datafusion::{common::tree_node::TreeNode, logical_expr::Expr};
-use keyloom_common::functions::KvFunction;
+use std::sync::Arc;
+
+use datafusion::{
+    common::tree_node::{TreeNode, TreeNodeRecursion},
+    error::Result,
+    logical_expr::{Expr, LogicalPlan},
+};
+use keyloom_common::functions::{KvCall, KvFunction};
+
+/// The call that this expression is, if it is one, and its key.
+pub(crate) fn as_call(expr: &Expr) -> Option<(&Arc<KvCall>, &Expr)> {
+    let Expr::ScalarFunction(function) = expr else { return None };
+    let marker = function.func.inner().downcast_ref::<KvFunction>()?;
+    Some((marker.call(), function.args.first()?))
+}
 
 /// Whether a call stands anywhere in the expression.
 pub(crate) fn contains_call(expr: &Expr) -> bool {
@@ -9,6 +22,18 @@ pub(crate) fn contains_call(expr: &Expr) -> bool {
         expr,
         |node| matches!(node, Expr::ScalarFunction(function) if function.func.inner().is::<KvFunction>()),
     )
+}
+
+/// Whether a call stands in a node of the plan.
+pub(crate) fn has_call(plan: &LogicalPlan) -> Result<bool> {
+    let mut found = false;
+    plan.apply(|node| {
+        node.apply_expressions(|expr| {
+            found |= contains_call(expr);
+            Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        })
+    })?;
+    Ok(found)
 }
 
 /// Whether an expression holds a subquery, which DataFusion plans as a join of the node that the

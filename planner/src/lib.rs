@@ -10,13 +10,16 @@
 //! 2. [`LiftCalls`], after it, moves calls out of sorts, aggregates, windows and joins into a
 //!    projection below them, and out of conditions that DataFusion would move. [`KeepNested`], the
 //!    last analyzer rule, keeps conditionals that are nested deep from doubling with each level.
-//! 3. [`PlanLookups`], the first physical rule, turns the calls of projections and filters into
+//!    [`JoinStores`], an optimizer rule, makes calls of joins with stores.
+//! 3. [`DelayCalls`] and [`NarrowCalls`], the last optimizer rules, move calls behind limits and
+//!    groups that need no answer of theirs, and let them ask only for what is read of them.
+//! 4. [`PlanLookups`], the first physical rule, turns the calls of projections and filters into
 //!    lookup nodes; [`KeepOrder`], the second, keeps the sorts that limits count by.
-//! 4. [`ChooseAccess`], the last physical rule, chooses how each fetch reaches its store's rows.
+//! 5. [`ChooseAccess`], the last physical rule, chooses how each fetch reaches its store's rows.
 //!
 //! In the coordinator, cutting:
 //!
-//! 5. [`cut()`] divides the physical plan into [`Fragment`]s for workers, each cut into tasks as
+//! 6. [`cut()`] divides the physical plan into [`Fragment`]s for workers, each cut into tasks as
 //!    finely as a [`Grain`] says, and the part above them, in which the coordinator's own operators
 //!    stand for them: it brings these by [`Gather`].
 
@@ -27,12 +30,15 @@ mod coalesce;
 mod columns;
 mod conditions;
 mod cut;
+mod delay;
 mod estimate;
 mod fields;
+mod first;
 mod fragment;
 mod guard;
 mod hoist;
 mod holds;
+mod joins;
 mod key_sets;
 mod lazy;
 mod lift;
@@ -40,6 +46,7 @@ mod local;
 mod narrow;
 mod offset;
 mod prune;
+mod rows;
 mod rule;
 #[cfg(test)]
 mod samples;
@@ -49,9 +56,12 @@ mod waves;
 pub use choose::{ChooseAccess, choose_access, set_access};
 pub use coalesce::KeepNested;
 pub use cut::{Gather, cut};
+pub use delay::DelayCalls;
 pub use fields::ReadFields;
 pub use fragment::{Fragment, KeySet, Reading, Source};
+pub use joins::{JoinStores, StoreTables};
 pub use lift::LiftCalls;
+pub use narrow::NarrowCalls;
 pub use offset::KeepOrder;
 pub use rule::PlanLookups;
 pub use slice::{Chain, Grain};

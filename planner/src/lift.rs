@@ -19,6 +19,7 @@ use crate::{
     conditions::{lift_filter, lift_join},
     holds::{contains_call, has_subquery},
     lazy::keep_lazy,
+    rows::rows_as_queries,
 };
 
 /// Puts a projection with the calls below sorts, aggregates, windows and joins, and keeps
@@ -52,6 +53,7 @@ fn lift_node(node: LogicalPlan, lifted: &mut usize) -> Result<Transformed<Logica
         LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) => {
             lift_from(&node, lifted).map(Transformed::yes)
         }
+        LogicalPlan::Values(values) => rows_as_queries(values).map(Transformed::yes),
         LogicalPlan::Sort(_) => {
             let columns = node.schema().columns().into_iter().map(Expr::Column).collect();
             let sorted = lift_from(&node, lifted)?;

@@ -1,186 +1,216 @@
-//! Asking only for the fields that the plan reads: `SELECT s['name'] FROM (SELECT kv_get(id) AS s
-//! …)` needs one column of the store.
+//! Asking only for what the plan reads: `SELECT s['name'] FROM (SELECT kv_get(id) AS s …)` needs
+//! one column of the store, and `kv_get(id) IS NOT NULL` none.
 //!
-//! Walks down from the root, knowing for each column which of its fields are read above.
+//! Walks down from the root, knowing for each column which of its fields are read above. What is
+//! narrowed has another type, so the nodes above it are told their schemas anew.
 
-use std::{collections::BTreeSet, sync::Arc};
+mod calls;
+mod inputs;
+mod nulls;
+mod uses;
+mod values;
 
-use arrow::datatypes::Field;
+use std::{collections::BTreeSet, mem, slice, sync::Arc};
+
 use datafusion::{
-    common::tree_node::{TreeNode, TreeNodeRecursion},
+    common::{
+        DFSchema,
+        tree_node::{Transformed, TreeNode},
+    },
     error::Result,
-    physical_expr::{
-        PhysicalExpr, ScalarFunctionExpr,
-        expressions::{Column, IsNotNullExpr, IsNullExpr},
-    },
-    physical_plan::{
-        ExecutionPlan,
-        coalesce_partitions::CoalescePartitionsExec,
-        filter::FilterExec,
-        limit::{GlobalLimitExec, LocalLimitExec},
-        projection::{ProjectionExec, ProjectionExpr},
-    },
+    logical_expr::{Expr, Filter, LogicalPlan, Projection, Union, expr_rewriter::NamePreserver},
+    optimizer::{OptimizerConfig, OptimizerRule},
 };
-use keyloom_common::functions::{CallOptions, Function, KvCall, KvFunction};
 
-use crate::calls::{as_call, as_field_access};
+use crate::holds::{contains_call, has_call, has_subquery};
+pub(crate) use calls::with_fields;
+use inputs::input_uses;
+use nulls::narrow_null_tests;
+pub(crate) use uses::{Use, read, unaliased};
+use uses::{all, nothing};
+use values::{narrow_read_fields, narrow_value};
 
-type Expr = Arc<dyn PhysicalExpr>;
+/// Narrows calls to the fields that are read of them. Where only their being null is read, they
+/// ask whether there is a row.
+#[derive(Debug, Default)]
+pub struct NarrowCalls;
 
-/// What is read of a column.
-#[derive(Clone, Debug, PartialEq)]
-enum Use {
-    All,
-    Fields(BTreeSet<String>),
-}
-
-impl Use {
-    fn nothing() -> Self {
-        Self::Fields(BTreeSet::new())
+impl OptimizerRule for NarrowCalls {
+    fn name(&self) -> &'static str {
+        "narrow_calls"
     }
 
-    fn add(&mut self, other: &Self) {
-        match (&mut *self, other) {
-            (Self::Fields(mine), Self::Fields(theirs)) => mine.extend(theirs.iter().cloned()),
-            _ => *self = Self::All,
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        _config: &dyn OptimizerConfig,
+    ) -> Result<Transformed<LogicalPlan>> {
+        if !has_call(&plan)? {
+            return Ok(Transformed::no(plan));
+        }
+        let uses = all(&plan);
+        narrow(plan, &uses)
+    }
+}
+
+fn narrow(plan: LogicalPlan, uses: &[Use]) -> Result<Transformed<LogicalPlan>> {
+    match plan {
+        // A subquery reads columns of the query around it unseen.
+        plan if plan.expressions().iter().any(has_subquery) => narrow_inputs(plan, Vec::new()),
+        LogicalPlan::Projection(projection) => narrow_projection(projection, uses),
+        LogicalPlan::Union(union) => narrow_union(union, uses),
+        LogicalPlan::Filter(filter) => {
+            let filter = narrow_condition(filter)?;
+            let is_narrowed = filter.transformed;
+            let plan = LogicalPlan::Filter(filter.data);
+            let below = input_uses(&plan, uses)?;
+            let plan = narrow_inputs(plan, below)?;
+            let is_narrowed = is_narrowed || plan.transformed;
+            Ok(Transformed::new_transformed(plan.data, is_narrowed))
+        }
+        plan => {
+            let below = input_uses(&plan, uses)?;
+            narrow_inputs(plan, below)
         }
     }
 }
 
-/// Narrows calls to the fields that are read of them.
-pub(crate) fn narrow(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    let uses = vec![Use::All; plan.schema().fields().len()];
-    narrow_node(plan, &uses)
-}
-
-fn narrow_node(plan: Arc<dyn ExecutionPlan>, uses: &[Use]) -> Result<Arc<dyn ExecutionPlan>> {
-    if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
-        return narrow_projection(projection, uses);
-    }
-    let children = plan.children();
-    let below = match children.as_slice() {
-        [input] => vec![input_uses(&plan, input, uses)?],
-        inputs => inputs.iter().map(|input| all(input)).collect(),
-    };
-    let children: Vec<_> = children.into_iter().cloned().collect();
-    if children.is_empty() {
-        return Ok(plan);
-    }
-    let narrowed = children
-        .iter()
-        .zip(below)
-        .map(|(child, uses)| narrow_node(Arc::clone(child), &uses))
-        .collect::<Result<Vec<_>>>()?;
-    if narrowed.iter().zip(&children).all(|(new, old)| Arc::ptr_eq(new, old)) {
-        return Ok(plan);
-    }
-    plan.with_new_children(narrowed)
-}
-
-fn all(input: &Arc<dyn ExecutionPlan>) -> Vec<Use> {
-    vec![Use::All; input.schema().fields().len()]
-}
-
-/// What a node that passes columns through reads of its input.
-fn input_uses(
-    plan: &Arc<dyn ExecutionPlan>,
-    input: &Arc<dyn ExecutionPlan>,
-    uses: &[Use],
-) -> Result<Vec<Use>> {
-    if let Some(filter) = plan.downcast_ref::<FilterExec>()
-        && filter.projection().is_none()
-    {
-        let mut below = uses.to_vec();
-        read(filter.predicate(), &mut below)?;
-        return Ok(below);
-    }
-    let passes = plan.is::<GlobalLimitExec>()
-        || plan.is::<LocalLimitExec>()
-        || plan.is::<CoalescePartitionsExec>();
-    Ok(if passes { uses.to_vec() } else { all(input) })
-}
-
-fn narrow_projection(projection: &ProjectionExec, uses: &[Use]) -> Result<Arc<dyn ExecutionPlan>> {
-    let input = projection.input();
-    let mut below = vec![Use::nothing(); input.schema().fields().len()];
-    let mut exprs = Vec::with_capacity(projection.expr().len());
-    for (projected, used) in projection.expr().iter().zip(uses) {
-        match projected.expr.downcast_ref::<Column>() {
-            Some(column) => below[column.index()].add(used),
-            None => read(&projected.expr, &mut below)?,
-        }
-        let expr = narrow_call(&projected.expr, used)?;
-        exprs.push(ProjectionExpr { expr, alias: projected.alias.clone() });
-    }
-    let input = narrow_node(Arc::clone(input), &below)?;
-    Ok(Arc::new(ProjectionExec::try_new(exprs, input)?))
-}
-
-/// Adds what an expression reads of each column.
-fn read(expr: &Expr, uses: &mut [Use]) -> Result<()> {
-    expr.apply(|node| {
-        if let Some((structure, field)) = as_field_access(node)
-            && let Some(column) = structure.downcast_ref::<Column>()
-        {
-            uses[column.index()].add(&Use::Fields(BTreeSet::from([field.to_owned()])));
-            return Ok(TreeNodeRecursion::Jump);
-        }
-        if tested_for_null(node).is_some() {
-            return Ok(TreeNodeRecursion::Jump);
-        }
-        if let Some(column) = node.downcast_ref::<Column>() {
-            uses[column.index()] = Use::All;
-        }
-        Ok(TreeNodeRecursion::Continue)
+/// The node over its inputs, of which this much is used: all of those that are not named.
+fn narrow_inputs(plan: LogicalPlan, below: Vec<Vec<Use>>) -> Result<Transformed<LogicalPlan>> {
+    let mut below = below.into_iter();
+    let narrowed = plan.map_children(|input| {
+        let uses = below.next().unwrap_or_else(|| all(&input));
+        narrow(input, &uses)
     })?;
-    Ok(())
-}
-
-/// The column whose being null is all that the expression reads.
-fn tested_for_null(expr: &Expr) -> Option<&Column> {
-    let argument = match expr.downcast_ref::<IsNullExpr>() {
-        Some(test) => test.arg(),
-        None => expr.downcast_ref::<IsNotNullExpr>()?.arg(),
-    };
-    argument.downcast_ref::<Column>()
-}
-
-/// The same call for fewer columns. At least one stays, so that there is a struct to be null.
-fn narrow_call(expr: &Expr, used: &Use) -> Result<Expr> {
-    let (Some(call), Use::Fields(fields)) = (as_call(expr), used) else {
-        return Ok(Arc::clone(expr));
-    };
-    let (old, schema) = (call.call, call.call.store().schema());
-    if old.function() != Function::Get {
-        return Ok(Arc::clone(expr));
+    if narrowed.transformed {
+        narrowed.map_data(LogicalPlan::recompute_schema)
+    } else {
+        Ok(narrowed)
     }
-    let names = old.column_indices().into_iter().map(|index| schema.field(index).name().clone());
-    let mut names: Vec<_> = names.collect();
-    match names.iter().position(|name| fields.contains(name)) {
-        Some(_) => names.retain(|name| fields.contains(name)),
-        None => names.truncate(1),
-    }
-    let options = CallOptions {
-        columns: Some(names),
-        on_error: old.on_error(),
-        batch_size: old.batch_size().map(Into::into),
-    };
-    let new = KvCall::try_new(old.function(), Arc::clone(old.store()), options)?;
-    rebuild(expr, call.key, new)
 }
 
-fn rebuild(expr: &Expr, key: &Expr, call: KvCall) -> Result<Expr> {
-    let Some(function) = expr.downcast_ref::<ScalarFunctionExpr>() else {
-        return Ok(Arc::clone(expr));
+fn narrow_condition(filter: Filter) -> Result<Transformed<Filter>> {
+    if !contains_call(&filter.predicate) {
+        return Ok(Transformed::no(filter));
+    }
+    let Filter { mut predicate, input, .. } = filter;
+    let is_narrowed = narrow_exprs(slice::from_mut(&mut predicate), input.schema())?;
+    let filter = Filter::try_new(predicate, input)?;
+    Ok(Transformed::new_transformed(filter, is_narrowed))
+}
+
+/// Narrows what a node's expressions read of their own calls. Whether anything changed.
+fn narrow_exprs(exprs: &mut [Expr], schema: &DFSchema) -> Result<bool> {
+    let mut is_narrowed = false;
+    for expr in exprs.iter_mut().filter(|expr| contains_call(expr)) {
+        let narrowed = narrow_read_fields(mem::take(expr), schema)?;
+        is_narrowed |= narrowed.transformed;
+        *expr = narrowed.data;
+    }
+    is_narrowed |= narrow_null_tests(exprs)?;
+    Ok(is_narrowed)
+}
+
+fn narrow_projection(projection: Projection, uses: &[Use]) -> Result<Transformed<LogicalPlan>> {
+    let Projection { mut expr, input, schema, .. } = projection;
+    let mut uses = uses.to_vec();
+    let mut is_narrowed = drop_unread(&mut expr, &mut uses);
+    let names = NamePreserver::new_for_projection();
+    let saved: Vec<_> = expr.iter().map(|expr| names.save(expr)).collect();
+    let mut exprs = Vec::with_capacity(expr.len());
+    for (expr, used) in expr.into_iter().zip(&uses) {
+        let narrowed = match used {
+            Use::All => Transformed::no(expr),
+            Use::Fields(fields) => narrow_value(expr, fields, input.schema())?,
+            Use::Nothing => narrow_value(expr, &BTreeSet::new(), input.schema())?,
+        };
+        is_narrowed |= narrowed.transformed;
+        exprs.push(narrowed.data);
+    }
+    is_narrowed |= narrow_exprs(&mut exprs, input.schema())?;
+    if is_narrowed {
+        exprs = exprs.into_iter().zip(saved).map(|(expr, name)| name.restore(expr)).collect();
+    }
+    let below = projection_uses(&exprs, &uses, &input)?;
+    let input = narrow(Arc::unwrap_or_clone(input), &below)?;
+    is_narrowed |= input.transformed;
+    let input = Arc::new(input.data);
+    let projection = if is_narrowed {
+        Projection::try_new(exprs, input)?
+    } else {
+        Projection::try_new_with_schema(exprs, input, schema)?
     };
-    let field = Arc::new(Field::new(function.name(), call.answer_type(), true));
-    let udf = Arc::new(KvFunction::udf(call));
-    let config = Arc::new(function.config_options().clone());
-    Ok(Arc::new(ScalarFunctionExpr::new(
-        function.name(),
-        udf,
-        vec![Arc::clone(key)],
-        field,
-        config,
-    )))
+    Ok(Transformed::new_transformed(LogicalPlan::Projection(projection), is_narrowed))
+}
+
+/// Drops columns with calls that nobody reads. Whether there were any; one column stays.
+fn drop_unread(exprs: &mut Vec<Expr>, uses: &mut Vec<Use>) -> bool {
+    let unread = |expr: &Expr, used: &Use| *used == Use::Nothing && contains_call(expr);
+    let is_read: Vec<_> = exprs.iter().zip(&*uses).map(|(e, used)| !unread(e, used)).collect();
+    if is_read.iter().all(|read| *read) || !is_read.contains(&true) {
+        return false;
+    }
+    let mut read = is_read.iter();
+    exprs.retain(|_| read.next().is_none_or(|read| *read));
+    let mut read = is_read.iter();
+    uses.retain(|_| read.next().is_none_or(|read| *read));
+    true
+}
+
+/// What a projection reads of its input. A column that it passes is there, even if nobody reads it.
+fn projection_uses(exprs: &[Expr], uses: &[Use], input: &LogicalPlan) -> Result<Vec<Use>> {
+    let schema = input.schema();
+    let mut below = nothing(input);
+    for (expr, used) in exprs.iter().zip(uses) {
+        match unaliased(expr) {
+            Expr::Column(column) => {
+                if let Some(index) = schema.maybe_index_of_column(column) {
+                    below[index].add(&Use::kept());
+                    below[index].add(used);
+                }
+            }
+            _ => read(expr, schema, &mut below)?,
+        }
+    }
+    Ok(below)
+}
+
+/// The union with the columns narrowed that can be in all its inputs alike.
+fn narrow_union(union: Union, uses: &[Use]) -> Result<Transformed<LogicalPlan>> {
+    // Inputs are put together by the places of their columns.
+    let mut uses = uses.to_vec();
+    uses.iter_mut().for_each(|used| used.add(&Use::kept()));
+    let mut inputs = narrow_each(&union.inputs, &uses)?;
+    let mut differ = false;
+    for (place, used) in uses.iter_mut().enumerate() {
+        let data_type =
+            |input: &Transformed<LogicalPlan>| input.data.schema().field(place).data_type().clone();
+        let mut types = inputs.iter().map(data_type);
+        let first = types.next();
+        if types.any(|other| Some(other) != first) {
+            *used = Use::All;
+            differ = true;
+        }
+    }
+    if differ {
+        inputs = narrow_each(&union.inputs, &uses)?;
+    }
+    if !inputs.iter().any(|input| input.transformed) {
+        return Ok(Transformed::no(LogicalPlan::Union(union)));
+    }
+    let inputs: Vec<_> = inputs.into_iter().map(|input| Arc::new(input.data)).collect();
+    let Some(first) = inputs.first() else {
+        return Ok(Transformed::no(LogicalPlan::Union(union)));
+    };
+    let fields = union.schema.iter().zip(first.schema().fields()).map(|((qualifier, old), new)| {
+        let field = old.as_ref().clone().with_data_type(new.data_type().clone());
+        (qualifier.cloned(), Arc::new(field))
+    });
+    let schema = DFSchema::new_with_metadata(fields.collect(), union.schema.metadata().clone())?;
+    let union = Union { inputs, schema: Arc::new(schema) };
+    Ok(Transformed::yes(LogicalPlan::Union(union)))
+}
+
+fn narrow_each(inputs: &[Arc<LogicalPlan>], uses: &[Use]) -> Result<Vec<Transformed<LogicalPlan>>> {
+    inputs.iter().map(|input| narrow(LogicalPlan::clone(input), uses)).collect()
 }

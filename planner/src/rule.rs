@@ -20,7 +20,7 @@ use datafusion::{
 };
 use keyloom_common::{Error, lookup::KvLookupExec};
 
-use crate::{calls::contains_call, hoist::Hoister, narrow::narrow, waves::layout};
+use crate::{calls::contains_call, hoist::Hoister, waves::layout};
 
 type Expr = Arc<dyn PhysicalExpr>;
 
@@ -36,7 +36,7 @@ impl PhysicalOptimizerRule for PlanLookups {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let before = plan.schema();
         let mut columns = 0;
-        let plan = narrow(plan)?.transform_up(|node| plan_node(node, &mut columns)).data()?;
+        let plan = plan.transform_up(|node| plan_node(node, &mut columns)).data()?;
         check_columns(&before, &plan.schema())?;
         Ok(plan)
     }

@@ -9,3 +9,4 @@ pub mod log;
 pub mod open_files;
 pub mod settings;
 pub mod signals;
+mod units;

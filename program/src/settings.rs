@@ -5,19 +5,26 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use figment::{
-    Figment,
+    Figment, Provider,
     providers::{Env, Format, Serialized, Toml},
+    value::Value,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Layers of settings.
+use crate::units::Units;
+
+/// Layers of settings. Sizes and times may have units.
 #[derive(Clone, Debug)]
-pub struct Layers(Figment);
+pub struct Layers {
+    all: Figment,
+    /// Those above the defaults.
+    given: Figment,
+}
 
 impl Layers {
     /// The lowest layer.
     pub fn defaults(defaults: &impl Serialize) -> Self {
-        Self(Figment::from(Serialized::defaults(defaults)))
+        Self { all: Figment::from(Serialized::defaults(defaults)), given: Figment::new() }
     }
 
     /// The file that `--config` names, if it names one.
@@ -28,20 +35,34 @@ impl Layers {
         let Some(path) = config else { return Ok(self) };
         // A missing file would pass for an empty one.
         std::fs::metadata(path).with_context(|| format!("--config {}", path.display()))?;
-        Ok(Self(self.0.merge(Toml::file_exact(path))))
+        Ok(self.with(Units(Toml::file_exact(path))))
     }
 
     /// Variables whose names begin so; `__` leads into a section.
     #[must_use]
     pub fn environment(self, prefix: &str) -> Self {
-        Self(self.0.merge(Env::prefixed(prefix).split("__")))
+        self.with(Units(Env::prefixed(prefix).split("__")))
     }
 
     /// The same, for settings of a part that stand in a section of their own.
     #[must_use]
     pub fn environment_of(self, section: &'static str, prefix: &str) -> Self {
         let variables = Env::prefixed(prefix).split("__");
-        Self(self.0.merge(variables.map(move |key| format!("{section}.{key}").into())))
+        self.with(Units(variables.map(move |key| format!("{section}.{key}").into())))
+    }
+
+    fn with(self, layer: impl Provider) -> Self {
+        Self { all: self.all.merge(&layer), given: self.given.merge(&layer) }
+    }
+
+    /// The settings of a section that a file or the environment gives, by their paths.
+    pub fn given(&self, section: &str) -> Vec<String> {
+        let mut paths = Vec::new();
+        // What cannot be read is told by `read`.
+        if let Ok(value) = self.given.find_value(section) {
+            add_paths(section, &value, &mut paths);
+        }
+        paths
     }
 
     /// What the layers say together. The parts' own bounds are not checked.
@@ -49,7 +70,19 @@ impl Layers {
     /// # Errors
     /// If a name is unknown or a value is of another type.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T> {
-        self.0.extract().map_err(shown).context("settings")
+        self.all.extract().map_err(shown).context("settings")
+    }
+}
+
+/// Adds the paths of all settings within a value.
+fn add_paths(path: &str, value: &Value, paths: &mut Vec<String>) {
+    match value {
+        Value::Dict(_, section) => {
+            for (name, value) in section {
+                add_paths(&format!("{path}.{name}"), value, paths);
+            }
+        }
+        _ => paths.push(path.to_owned()),
     }
 }
 
@@ -75,27 +108,59 @@ mod tests {
     struct Settings {
         slots: u32,
         rows: u32,
+        memory_bytes: u64,
+        wait_ms: u64,
         storage_profiles: BTreeMap<String, BTreeMap<String, String>>,
     }
 
     impl Default for Settings {
         fn default() -> Self {
-            Self { slots: 1, rows: 2, storage_profiles: BTreeMap::new() }
+            Self {
+                slots: 1,
+                rows: 2,
+                memory_bytes: 3,
+                wait_ms: 4,
+                storage_profiles: BTreeMap::new(),
+            }
         }
     }
 
-    fn read(file: &str) -> Result<Settings, String> {
+    fn layers(file: &str) -> Layers {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("settings.toml");
         fs::write(&path, file).unwrap();
-        let layers = Layers::defaults(&Settings::default()).file(Some(&path)).unwrap();
-        layers.read().map_err(|error| format!("{error:#}"))
+        Layers::defaults(&Settings::default()).file(Some(&path)).unwrap()
+    }
+
+    fn read(file: &str) -> Result<Settings, String> {
+        layers(file).read().map_err(|error| format!("{error:#}"))
     }
 
     #[test]
     fn a_file_goes_before_the_defaults() {
         assert_eq!(read("rows = 7").unwrap(), Settings { rows: 7, ..Settings::default() });
         assert_eq!(read("").unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn sizes_and_times_may_have_units_but_not_what_others_read() {
+        let settings = read(
+            "memory_bytes = '2GiB'\nwait_ms = '30s'\n[storage_profiles.s]\ntimeout_ms = '30s'",
+        )
+        .unwrap();
+        assert_eq!((settings.memory_bytes, settings.wait_ms), (2 << 30, 30_000));
+        assert_eq!(settings.storage_profiles["s"]["timeout_ms"], "30s");
+        let wrong = read("wait_ms = '30 parsecs'").unwrap_err();
+        assert!(wrong.starts_with("settings: '30 parsecs' is no time, as \"30s\""), "{wrong}");
+        assert!(wrong.contains("wait_ms"), "{wrong}");
+    }
+
+    #[test]
+    fn what_is_given_is_known_by_its_paths() {
+        let layers = layers("rows = 7\n[storage_profiles.s]\nregion = 'r'");
+        assert_eq!(layers.given("storage_profiles"), ["storage_profiles.s.region"]);
+        assert_eq!(layers.given("rows"), ["rows"]);
+        assert!(layers.given("slots").is_empty());
     }
 
     #[test]

@@ -59,6 +59,7 @@ pub(crate) fn function_named(name: &str) -> Function {
     match name {
         "kv_get" => Function::Get,
         "kv_batch_get" => Function::BatchGet,
+        "kv_get_all" => Function::GetAll,
         _ => Function::Exists,
     }
 }

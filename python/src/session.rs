@@ -134,6 +134,7 @@ impl Session {
         let call: KvExpr = match function_named(function) {
             Function::Get => session.kv_get(of),
             Function::BatchGet => session.kv_batch_get(of),
+            Function::GetAll => session.kv_get_all(of),
             Function::Exists => session.kv_exists(of),
         };
         let call = call.on_error(OnError::parse(on_error).map_err(raise)?);

@@ -144,7 +144,7 @@ def test_a_cluster_that_is_not_there_is_unavailable(free_port: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["127.0.0.1:7700", "http://127.0.0.1:7700", "tcp://127.0.0.1", ""]
+    "address", ["127.0.0.1", "http://127.0.0.1:7700", "tcp://127.0.0.1", ""]
 )
 def test_an_address_that_is_none_is_invalid(address: str) -> None:
     error, message = refusal(lambda: keyloom.connect(address))

@@ -7,6 +7,7 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
+    common::{Statistics, stats::Precision},
     datasource::TableType,
     error::Result,
     logical_expr::Expr,
@@ -143,6 +144,12 @@ impl TableProvider for FrameTable {
             projection.cloned(),
         )?;
         Ok(Arc::new(scan))
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        let rows: u64 = self.partitions.iter().map(|partition| partition.rows).sum();
+        let num_rows = Precision::Exact(usize::try_from(rows).ok()?);
+        Some(Statistics { num_rows, ..Statistics::new_unknown(&self.schema) })
     }
 }
 

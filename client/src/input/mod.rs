@@ -1,20 +1,28 @@
-//! Inputs: files that workers read, and in-memory tables that travel beside the plan.
+//! Inputs: files that workers read, in-memory tables that travel beside the plan, and the attached
+//! stores as tables.
 
 mod file_table;
 mod frame_table;
 mod options;
 mod partitions;
+mod store_table;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::array::RecordBatch;
-use datafusion::{dataframe::DataFrame, datasource::TableProvider};
-use keyloom_common::{Error, Result, error::redact};
+use datafusion::{
+    dataframe::DataFrame,
+    datasource::{TableProvider, provider_as_source},
+    logical_expr::LogicalPlanBuilder,
+};
+use keyloom_common::{Error, Result, error::redact, store::AttachedStore};
 
 use crate::session::Session;
 use file_table::FileTable;
 use frame_table::FrameTable;
 pub use options::{Columns, Input};
+use store_table::StoreTable;
+pub(crate) use store_table::TablesOfStores;
 
 impl Session {
     /// Reads Parquet, CSV, JSON or Arrow IPC, a file, a folder or a glob, or a Lance dataset. A
@@ -56,12 +64,29 @@ impl Session {
         self.register_table(name, self.frame_table(batches)?)
     }
 
-    /// The table under a name.
+    /// The table under a name, or the store under an alias, if no table is called so.
     ///
     /// # Errors
     /// `invalid` if nothing is registered under it.
     pub async fn table(&self, name: &str) -> Result<DataFrame> {
-        Ok(self.context().table(table_reference(name)).await?)
+        let reference = table_reference(name);
+        if !self.context().table_exist(reference.clone())?
+            && let Some(store) = self.store_tables().remove(name)
+        {
+            let source = provider_as_source(store);
+            let scan = LogicalPlanBuilder::scan(reference, source, None)?.build()?;
+            return Ok(DataFrame::new(self.context().state(), scan));
+        }
+        Ok(self.context().table(reference).await?)
+    }
+
+    /// The attached stores as tables, by their aliases.
+    pub(crate) fn store_tables(&self) -> BTreeMap<String, Arc<dyn TableProvider>> {
+        let table = |store: Arc<AttachedStore>| {
+            let table = StoreTable::new(Arc::clone(&store), Arc::clone(self.link()));
+            (store.alias.clone(), Arc::new(table) as Arc<dyn TableProvider>)
+        };
+        self.stores().into_iter().map(table).collect()
     }
 
     fn register_table(&self, name: &str, table: Arc<dyn TableProvider>) -> Result<()> {

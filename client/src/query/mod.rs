@@ -2,6 +2,7 @@
 //! them, and the job that brings back rows.
 
 mod depth;
+mod fields;
 mod job;
 mod pin;
 mod planner;
@@ -20,9 +21,13 @@ use datafusion::{
     prelude::SessionConfig,
 };
 use keyloom_common::{Result, functions::OctetLength, stack::MAX_DEPTH};
-use keyloom_planner::{ChooseAccess, KeepNested, KeepOrder, LiftCalls, PlanLookups, ReadFields};
+use keyloom_planner::{
+    ChooseAccess, DelayCalls, JoinStores, KeepNested, KeepOrder, LiftCalls, NarrowCalls,
+    PlanLookups, ReadFields,
+};
 
-use crate::{link::Link, settings::Settings};
+use crate::{input::TablesOfStores, link::Link, settings::Settings};
+use fields::PlanFields;
 use planner::JobPlanner;
 use sealed::SealDeep;
 
@@ -38,10 +43,19 @@ pub(crate) fn context(link: &Arc<Link>) -> SessionContext {
     analyzer.extend(Analyzer::default().rules);
     // It needs settled types.
     analyzer.push(Arc::new(KeepNested));
+    let tables = Arc::new(TablesOfStores);
     let state = SessionStateBuilder::new()
         .with_config(config(&link.settings))
+        // DataFusion's come after it.
+        .with_expr_planners(PlanFields::first())
         .with_default_features()
         .with_analyzer_rules(analyzer)
+        .with_optimizer_rule(Arc::new(JoinStores::new(tables, link.settings.join_path)))
+        // What DataFusion's own rules move and prune is moved and pruned by then. What is read of
+        // a call decides whether it is delayed, and then less may be read below.
+        .with_optimizer_rule(Arc::new(NarrowCalls))
+        .with_optimizer_rule(Arc::new(DelayCalls))
+        .with_optimizer_rule(Arc::new(NarrowCalls))
         .with_physical_optimizer_rules(physical_rules())
         .with_query_planner(Arc::new(JobPlanner::new(Arc::clone(link))))
         .build();

@@ -10,8 +10,13 @@ use datafusion::{
 use futures::future::try_join_all;
 use keyloom_common::{
     Error, Result,
+    input::Layout,
     lookup::{Answer, Fetch, KvLookupExec},
-    store::{Figures, ResolvedStore, Snapshot, StoreDescription, StoreKey, StoreSpec},
+    plan::InputScanExec,
+    store::{
+        Figures, LancePin, ResolvedStore, Snapshot, StoreDescription, StoreKey, StoreKind,
+        StoreSpec,
+    },
 };
 use keyloom_planner::choose_access;
 
@@ -45,8 +50,10 @@ pub(super) async fn pin_snapshots(
             stores.push(store);
         }
     }
+    let scanned = scanned(&plan)?;
     let pinned = stores.iter().map(async |planned| {
-        let spec = StoreSpec { name: planned.alias.clone(), ..planned.spec.clone() };
+        let kind = as_scanned(planned.spec.kind.clone(), &scanned);
+        let spec = StoreSpec { name: planned.alias.clone(), kind };
         let now = link.connection.describe_store(spec).await?;
         let fetches = fetches.iter().filter(|fetch| fetch.store == **planned);
         Pinned::try_new(planned, now, &fetches.collect::<Vec<_>>())
@@ -68,6 +75,31 @@ pub(super) async fn pin_snapshots(
     };
     let plan = plan.transform_up(pin).data()?;
     Ok(choose_access(plan)?)
+}
+
+/// The Lance datasets that a plan scans, and the versions of which it was planned.
+fn scanned(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<(String, u64)>> {
+    let mut scanned = Vec::new();
+    plan.apply(|node| {
+        if let Some(scan) = node.downcast_ref::<InputScanExec>()
+            && let Layout::Lance(Snapshot::Version { number, .. }) = &scan.table().layout
+        {
+            scanned.push((scan.table().location.url.clone(), *number));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(scanned)
+}
+
+/// A store that is also scanned as a table is looked up at the version of the scan.
+fn as_scanned(mut kind: StoreKind, scanned: &[(String, u64)]) -> StoreKind {
+    if let StoreKind::Lance(lance) = &mut kind
+        && lance.pin.is_none()
+        && let Some((_, version)) = scanned.iter().find(|(uri, _)| *uri == lance.uri)
+    {
+        lance.pin = Some(LancePin::Version(*version));
+    }
+    kind
 }
 
 /// The stores that a plan asks.
@@ -108,7 +140,7 @@ impl Pinned {
         fetch.store = Arc::clone(&self.store);
         let Some(places) = &self.columns else { return };
         for call in &mut fetch.calls {
-            if let Answer::Row { columns, .. } = &mut call.answer {
+            if let Answer::Row { columns, .. } | Answer::All { columns, .. } = &mut call.answer {
                 for column in columns {
                     *column = places.binary_search(column).unwrap_or(*column);
                 }
@@ -182,7 +214,9 @@ fn change(field: &Field, now: &StoreDescription) -> Option<String> {
 fn asks_for_all(fetch: &Fetch) -> bool {
     let all = 0..fetch.store.schema().fields().len();
     fetch.calls.iter().any(|call| match &call.answer {
-        Answer::Row { columns, .. } => columns.iter().copied().eq(all.clone()),
+        Answer::Row { columns, .. } | Answer::All { columns, .. } => {
+            columns.iter().copied().eq(all.clone())
+        }
         Answer::Exists => false,
     })
 }

@@ -64,6 +64,10 @@ impl Catalog {
         })
     }
 
+    pub(super) fn stores(&self) -> Vec<Arc<AttachedStore>> {
+        self.stores.values().cloned().collect()
+    }
+
     pub(super) fn aliases(&self) -> Vec<String> {
         self.stores.keys().cloned().collect()
     }

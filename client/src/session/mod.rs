@@ -180,6 +180,11 @@ impl Session {
         self.catalog().aliases()
     }
 
+    /// All attached stores, by their aliases.
+    pub(crate) fn stores(&self) -> Vec<Arc<AttachedStore>> {
+        self.catalog().stores()
+    }
+
     /// The store that a call means: the one under the alias, or the current one.
     pub(crate) fn source(&self, alias: Option<&str>) -> Result<Arc<AttachedStore>> {
         let catalog = self.catalog();

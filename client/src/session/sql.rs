@@ -7,19 +7,26 @@
 mod cases;
 mod clauses;
 mod depth;
+mod fields;
+mod names;
 mod tables;
+mod words;
 
-use std::{collections::HashMap, ops::ControlFlow, sync::Arc};
+use std::{ops::ControlFlow, sync::Arc};
 
 use datafusion::{
     dataframe::DataFrame,
-    execution::FunctionRegistry,
-    logical_expr::ScalarUDF,
+    execution::{FunctionRegistry, context::SessionState},
+    logical_expr::LogicalPlan,
     sql::{
         parser::Statement as Parsed,
-        sqlparser::ast::{
-            Array, Expr, Function as Call, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-            FunctionArguments, Ident, ObjectName, Statement, Value, VisitMut, VisitorMut,
+        sqlparser::{
+            ast::{
+                Array, Expr, Function as Call, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+                FunctionArguments, Ident, ObjectName, Query, Statement, Value, VisitMut,
+                VisitorMut,
+            },
+            dialect::dialect_from_str,
         },
     },
 };
@@ -37,33 +44,76 @@ pub(super) async fn plan(
     text: &str,
     tables: Vec<(String, DataFrame)>,
 ) -> Result<DataFrame> {
-    let state = tables::with_tables(session.context.state(), tables)?;
+    let stores = session.store_tables();
+    let state = tables::with_tables(session.context.state(), tables, stores)?;
+    depth::check_operators(text, &state.config().options().sql_parser.dialect)?;
+    let plan = match plan_with(session, &state, text, Naming::ByStores).await {
+        // The columns' names alone may be what is wrong.
+        Err(Unplanned { is_named: true, .. }) => {
+            plan_with(session, &state, text, Naming::AsWritten).await
+        }
+        planned => planned,
+    };
+    let plan = plan.map_err(|unplanned| unplanned.error)?;
+    Ok(DataFrame::new(session.context.state(), query::seal(plan)))
+}
+
+/// What the columns of calls are called that have no alias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Naming {
+    ByStores,
+    AsWritten,
+}
+
+/// Why a statement is not planned.
+struct Unplanned {
+    error: Error,
+    /// Whether columns of it were given names.
+    is_named: bool,
+}
+
+impl From<Error> for Unplanned {
+    /// An error before the planner could object to a name.
+    fn from(error: Error) -> Self {
+        Self { error, is_named: false }
+    }
+}
+
+/// Plans a statement in a state of its own.
+async fn plan_with(
+    session: &Session,
+    state: &SessionState,
+    text: &str,
+    naming: Naming,
+) -> Result<LogicalPlan, Unplanned> {
     let dialect = state.config().options().sql_parser.dialect;
-    depth::check_operators(text, &dialect)?;
-    let mut statement = state.sql_to_statement(text, &dialect)?;
+    let statement = state.sql_to_statement(text, &dialect).map_err(Error::from);
+    let mut statement =
+        statement.map_err(|error| fields::of_star(text, dialect_from_str(dialect), error))?;
     depth::check(&statement)?;
     let folds = state.config().options().sql_parser.enable_ident_normalization;
-    let (reader, functions) = (KeyReader { folds }, state.scalar_functions());
-    let (cases, bound) = (Cases::default(), Vec::new());
-    let mut binder = Binder { session, reader, functions, cases, depth: 0, bound };
+    let (reader, cases, bound) = (KeyReader { folds }, Cases::default(), Vec::new());
+    let mut binder =
+        Binder { session, reader, state, naming, is_named: false, cases, depth: 0, bound };
     bind(&mut statement, &mut binder)?;
-    let Binder { cases, bound, .. } = binder;
-    let mut planning = state;
+    let Binder { cases, bound, is_named, .. } = binder;
+    let mut planning = state.clone();
     let are_kept = cases.are_kept();
     if are_kept {
-        planning.register_udf(Arc::new(Conditional::Choose.udf()))?;
+        planning.register_udf(Arc::new(Conditional::Choose.udf())).map_err(Error::from)?;
     }
     let mut names = Vec::new();
     for (index, call) in bound.into_iter().enumerate() {
         let (function, name) = (call.function(), bound_name(call.function(), index));
         names.push((function, name.clone()));
-        planning.register_udf(Arc::new(KvFunction::named_udf(call, name)))?;
+        let udf = Arc::new(KvFunction::named_udf(call, name));
+        planning.register_udf(udf).map_err(Error::from)?;
     }
     let plan = planning.statement_to_plan(statement).await;
-    let plan = plan.map_err(|error| in_users_words(error.into(), &names))?;
+    let plan =
+        plan.map_err(|error| Unplanned { error: in_users_words(error.into(), &names), is_named })?;
     query::check_depth(&plan)?;
-    let plan = if are_kept { cases::keep_names(plan)? } else { plan };
-    Ok(DataFrame::new(session.context.state(), query::seal(plan)))
+    Ok(if are_kept { cases::keep_names(plan)? } else { plan })
 }
 
 /// A name that no user can have given.
@@ -112,7 +162,11 @@ const MOST_NAMED: usize = 8;
 struct Binder<'a> {
     session: &'a Session,
     reader: KeyReader,
-    functions: &'a HashMap<String, Arc<ScalarUDF>>,
+    /// Knows which functions there are.
+    state: &'a SessionState,
+    naming: Naming,
+    /// Whether columns have names of stores now.
+    is_named: bool,
     cases: Cases,
     /// How many expressions hold the one at hand.
     depth: usize,
@@ -121,6 +175,13 @@ struct Binder<'a> {
 
 impl VisitorMut for Binder<'_> {
     type Break = Error;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        if self.naming == Naming::ByStores {
+            self.is_named |= names::name_calls(query, self.session, self.reader);
+        }
+        ControlFlow::Continue(())
+    }
 
     fn pre_visit_expr(&mut self, _: &mut Expr) -> ControlFlow<Error> {
         self.depth += 1;
@@ -136,11 +197,11 @@ impl VisitorMut for Binder<'_> {
             self.call_by_own_name(call);
         }
         if let Expr::Function(call) = expr
-            && let Some(function) = called(call)
-            && let Err(error) = self.settle(function, call)
+            && let Err(error) = self.bind_call(call)
         {
             return ControlFlow::Break(error);
         }
+        fields::name_fields(expr, self.reader);
         self.cases.leave(expr);
         ControlFlow::Continue(())
     }
@@ -160,18 +221,32 @@ impl Binder<'_> {
     fn call_by_own_name(&self, call: &mut Call) {
         if let [part] = call.name.0.as_slice()
             && let Some(ident) = part.as_ident()
-            && let Some(function) = self.functions.get(&self.reader.name(ident))
+            && let Some(function) = self.state.scalar_functions().get(&self.reader.name(ident))
             && function.name() != ident.value
         {
             call.name = ObjectName::from(vec![Ident::new(function.name())]);
         }
     }
 
-    fn settle(&mut self, function: Function, call: &mut Call) -> Result<()> {
+    /// Settles a call, if it is one of the three functions or nearly so.
+    fn bind_call(&mut self, call: &mut Call) -> Result<()> {
+        let Some(function) = called(call) else {
+            return words::check_spelling(call, self.state);
+        };
         let arguments = match &mut call.args {
             FunctionArguments::List(list) => std::mem::take(&mut list.args),
             _ => Vec::new(),
         };
+        let misplaced = words::misplaced_store(self.session, function, &arguments);
+        self.settle(function, call, arguments).map_err(|error| misplaced.unwrap_or(error))
+    }
+
+    fn settle(
+        &mut self,
+        function: Function,
+        call: &mut Call,
+        arguments: Vec<FunctionArg>,
+    ) -> Result<()> {
         let mut arguments = Arguments::read(function, arguments)?;
         self.reader.name_parts(&mut arguments.key);
         let key = self.reader.columns(&arguments.key);

@@ -13,20 +13,22 @@ use crate::{
 /// The most keys that one request carries, unless `batch_size` says otherwise.
 pub const DEFAULT_BATCH_SIZE: usize = 1000;
 
-/// The three functions.
+/// The functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Function {
     /// `kv_get`: one key, one struct.
     Get,
     /// `kv_batch_get`: a list of keys, a list of structs.
     BatchGet,
+    /// `kv_get_all`: one key, a list of structs: of all rows that hold it.
+    GetAll,
     /// `kv_exists`: one key, true or false.
     Exists,
 }
 
 impl Function {
-    /// All three.
-    pub const ALL: [Self; 3] = [Self::Get, Self::BatchGet, Self::Exists];
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Get, Self::BatchGet, Self::GetAll, Self::Exists];
 
     /// The store with its key, for a call that looks up these columns: see
     /// [`AttachedStore::resolve`].
@@ -39,7 +41,7 @@ impl Function {
         asked: Option<&KeyColumns>,
     ) -> Result<Arc<ResolvedStore>> {
         match self {
-            Self::Get | Self::Exists => store.resolve(asked),
+            Self::Get | Self::GetAll | Self::Exists => store.resolve(asked),
             Self::BatchGet => store.resolve_lists(asked),
         }
     }
@@ -49,6 +51,7 @@ impl Function {
         match self {
             Self::Get => "kv_get",
             Self::BatchGet => "kv_batch_get",
+            Self::GetAll => "kv_get_all",
             Self::Exists => "kv_exists",
         }
     }
@@ -63,7 +66,7 @@ impl Function {
     /// The names of its parameters in SQL, in order.
     pub fn parameters(self) -> &'static [&'static str] {
         match self {
-            Self::Get => &["row_ids", "columns", "on_error", "source"],
+            Self::Get | Self::GetAll => &["row_ids", "columns", "on_error", "source"],
             Self::BatchGet => &["row_ids", "columns", "batch_size", "on_error", "source"],
             Self::Exists => &["row_ids", "on_error", "source"],
         }
@@ -196,10 +199,13 @@ impl KvCall {
     pub fn answer_type(&self) -> DataType {
         match self.function {
             Function::Exists => DataType::Boolean,
-            Function::Get | Function::BatchGet => {
-                DataType::Struct(row_fields(&self.store, &self.column_indices()))
-            }
+            Function::Get | Function::BatchGet => self.row_type(),
+            Function::GetAll => DataType::List(list_item(self.row_type())),
         }
+    }
+
+    fn row_type(&self) -> DataType {
+        DataType::Struct(row_fields(&self.store, &self.column_indices()))
     }
 
     /// The options as SQL shows them, after the key.

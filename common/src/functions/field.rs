@@ -10,7 +10,7 @@ use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, new_null_array},
     buffer::NullBuffer,
     compute::nullif,
-    datatypes::{DataType, FieldRef},
+    datatypes::{DataType, FieldRef, Fields},
 };
 use datafusion::{
     common::ScalarValue,
@@ -24,7 +24,7 @@ use datafusion::{
     },
 };
 
-use crate::error::Error;
+use crate::{error::Error, store::quoted};
 
 /// The name of the function, which is DataFusion's.
 pub const GET_FIELD: &str = "get_field";
@@ -75,6 +75,35 @@ impl GetField {
     }
 }
 
+/// Refuses a field that a struct does not have, naming those that it has. What is no struct is left
+/// to DataFusion.
+fn check_path(args: &ReturnFieldArgs) -> Result<()> {
+    let Some((base, path)) = args.arg_fields.first().zip(args.scalar_arguments.get(1..)) else {
+        return Ok(());
+    };
+    let mut structure = base.data_type();
+    for name in path {
+        let Some(fields) = fields_of(structure) else { return Ok(()) };
+        let name = name.and_then(|name| name.try_as_str().flatten());
+        let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(()) };
+        let Some(field) = fields.iter().find(|field| field.name() == name) else {
+            let choices = quoted(fields.iter().map(|field| field.name()));
+            let message = format!("the struct has no field '{name}'; it has {choices}");
+            return Err(Error::invalid(message).into());
+        };
+        structure = field.data_type();
+    }
+    Ok(())
+}
+
+fn fields_of(data_type: &DataType) -> Option<&Fields> {
+    match data_type {
+        DataType::Struct(fields) => Some(fields),
+        DataType::Dictionary(_, values) => fields_of(values),
+        _ => None,
+    }
+}
+
 /// A field with nulls where its struct has some.
 fn null_where(parent: Option<&NullBuffer>, child: ArrayRef) -> Result<ArrayRef> {
     let Some(nulls) = parent.filter(|nulls| nulls.null_count() > 0) else { return Ok(child) };
@@ -110,6 +139,7 @@ impl ScalarUDFImpl for GetField {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        check_path(&args)?;
         self.inner.return_field_from_args(args)
     }
 

@@ -1,4 +1,4 @@
-//! The functions that users write: `kv_get`, `kv_batch_get` and `kv_exists`.
+//! The functions that users write: `kv_get`, `kv_batch_get`, `kv_get_all` and `kv_exists`.
 //!
 //! A [`KvCall`] is one use of a function with everything settled: the store it found when the
 //! expression was built, the columns, the options. [`KvFunction`] carries it through DataFusion's

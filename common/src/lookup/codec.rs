@@ -21,6 +21,7 @@ use crate::{
 #[derive(Serialize, Deserialize)]
 struct Node {
     waves: Vec<Vec<FetchNode>>,
+    first_rows: Option<usize>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -63,7 +64,7 @@ pub(crate) fn encode(exec: &KvLookupExec, codec: &dyn PhysicalExtensionCodec) ->
         .iter()
         .map(|wave| wave.fetches.iter().map(fetch).collect())
         .collect::<Result<_>>()?;
-    bincode::encode(&Node { waves })
+    bincode::encode(&Node { waves, first_rows: exec.first_rows() })
 }
 
 /// Reads the node and puts it over its input.
@@ -82,7 +83,7 @@ pub(crate) fn decode(
         schema = wave.extend_schema(&schema)?;
         waves.push(wave);
     }
-    Ok(KvLookupExec::try_new(input, waves)?)
+    Ok(KvLookupExec::try_new(input, waves)?.with_first_rows(node.first_rows))
 }
 
 fn decode_wave(

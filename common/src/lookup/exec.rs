@@ -23,6 +23,7 @@ use crate::plan::fragment_runtime;
 pub struct KvLookupExec {
     input: Arc<dyn ExecutionPlan>,
     waves: Vec<Wave>,
+    first_rows: Option<usize>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -38,7 +39,14 @@ impl KvLookupExec {
             schema = wave.extend_schema(&schema)?;
         }
         let properties = Arc::new(properties(&input, schema)?);
-        Ok(Self { input, waves, properties, metrics: ExecutionPlanMetricsSet::new() })
+        let metrics = ExecutionPlanMetricsSet::new();
+        Ok(Self { input, waves, first_rows: None, properties, metrics })
+    }
+
+    /// The same lookup, which begins with so many rows, and as many as usual if none are given.
+    #[must_use]
+    pub fn with_first_rows(self, first_rows: Option<usize>) -> Self {
+        Self { first_rows, ..self }
     }
 
     /// Where the rows come from.
@@ -49,6 +57,11 @@ impl KvLookupExec {
     /// The waves, in the order in which they run.
     pub fn waves(&self) -> &[Wave] {
         &self.waves
+    }
+
+    /// How many rows are likely to be all that is wanted, so that the first are looked up alone.
+    pub fn first_rows(&self) -> Option<usize> {
+        self.first_rows
     }
 
     /// Where the runtime counts.
@@ -80,6 +93,9 @@ impl DisplayAs for KvLookupExec {
         match format {
             DisplayFormatType::Default | DisplayFormatType::Verbose => {
                 f.write_str("KvLookupExec: ")?;
+                if let Some(rows) = self.first_rows {
+                    write!(f, "first {rows} rows, ")?;
+                }
                 let waves: Vec<_> = self
                     .waves
                     .iter()
@@ -126,7 +142,8 @@ impl ExecutionPlan for KvLookupExec {
             let metrics = ExecutionPlanMetricsSet::new();
             return Ok(Arc::new(Self { input, metrics, ..Self::clone(&self) }));
         }
-        Ok(Arc::new(Self::try_new(input, self.waves.clone())?))
+        let lookup = Self::try_new(input, self.waves.clone())?;
+        Ok(Arc::new(lookup.with_first_rows(self.first_rows)))
     }
 
     fn execute(

@@ -61,6 +61,13 @@ pub enum Answer {
         /// What a missing key means.
         on_error: OnError,
     },
+    /// A list of such structs: of all rows that hold the key, in storage order.
+    All {
+        /// The columns.
+        columns: Vec<usize>,
+        /// What a missing key means; its list is null.
+        on_error: OnError,
+    },
     /// Whether the store holds the key.
     Exists,
 }
@@ -69,7 +76,7 @@ impl Answer {
     /// The columns (indices into the store's schema) that it is made of.
     fn columns(&self) -> &[usize] {
         match self {
-            Self::Row { columns, .. } => columns,
+            Self::Row { columns, .. } | Self::All { columns, .. } => columns,
             Self::Exists => &[],
         }
     }
@@ -131,6 +138,9 @@ impl Call {
     pub fn field(&self, store: &ResolvedStore, key: &DataType) -> Field {
         let answer = match &self.answer {
             Answer::Row { columns, .. } => DataType::Struct(row_fields(store, columns)),
+            Answer::All { columns, .. } => {
+                DataType::List(list_item(DataType::Struct(row_fields(store, columns))))
+            }
             Answer::Exists => DataType::Boolean,
         };
         let data_type = match list_element(key) {
@@ -172,7 +182,7 @@ impl Call {
     fn display(&self, store: &ResolvedStore) -> String {
         let answer = match &self.answer {
             Answer::Exists => "exists".to_owned(),
-            Answer::Row { columns, on_error } => {
+            Answer::Row { columns, on_error } | Answer::All { columns, on_error } => {
                 let names: Vec<_> = columns
                     .iter()
                     .map(|&column| store.schema().field(column).name().as_str())
@@ -181,7 +191,8 @@ impl Call {
                     OnError::Raise => "",
                     OnError::Null => " or null",
                 };
-                format!("{{{}}}{missing}", names.join(", "))
+                let all = if matches!(self.answer, Answer::All { .. }) { "all " } else { "" };
+                format!("{all}{{{}}}{missing}", names.join(", "))
             }
         };
         match &self.guard {

@@ -126,7 +126,7 @@ fn invalid_data(error: Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// Reads `tcp://HOST:PORT`.
+/// Reads `tcp://HOST:PORT`, which may be written `HOST:PORT`.
 ///
 /// # Errors
 /// `invalid`, showing the form.
@@ -136,13 +136,15 @@ pub fn parse_address(address: &str) -> Result<&str> {
             "the address holds credentials; a cluster's address is tcp://HOST:PORT",
         ));
     }
-    let host_port = address.strip_prefix("tcp://").filter(|rest| {
-        rest.rsplit_once(':')
-            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-    });
-    host_port.ok_or_else(|| {
-        Error::invalid(format!("a cluster's address is tcp://HOST:PORT, not '{address}'"))
-    })
+    let host_port = address.strip_prefix("tcp://").unwrap_or(address);
+    // What holds a slash has another scheme, or a path.
+    let is_host = |host: &str| !host.is_empty() && !host.contains('/');
+    match host_port.rsplit_once(':') {
+        Some((host, port)) if is_host(host) && port.parse::<u16>().is_ok() => Ok(host_port),
+        _ => {
+            Err(Error::invalid(format!("a cluster's address is tcp://HOST:PORT, not '{address}'")))
+        }
+    }
 }
 
 /// Connects to a coordinator.
@@ -226,6 +228,21 @@ mod tests {
         ipc::{Decoder, Encoder},
         rpc::{Body, Chunk, Next},
     };
+
+    #[test]
+    fn an_address_is_a_host_and_a_port_with_or_without_a_scheme() {
+        for (address, host_port) in [
+            ("tcp://10.0.0.5:7700", "10.0.0.5:7700"),
+            ("localhost:7700", "localhost:7700"),
+            ("[::1]:7700", "[::1]:7700"),
+        ] {
+            assert_eq!(parse_address(address), Ok(host_port));
+        }
+        for address in ["", "localhost", "tcp://:7700", "http://h:7700", "h:7700/x", "h:77000"] {
+            let message = format!("a cluster's address is tcp://HOST:PORT, not '{address}'");
+            assert_eq!(parse_address(address), Err(Error::invalid(message)));
+        }
+    }
 
     #[tokio::test]
     async fn bodies_arrive_as_they_left() {

@@ -140,6 +140,6 @@ pub fn column_names(schema: &SchemaRef) -> String {
 }
 
 /// Names as messages list them.
-pub(super) fn quoted<'a>(names: impl Iterator<Item = &'a String>) -> String {
+pub(crate) fn quoted<'a>(names: impl Iterator<Item = &'a String>) -> String {
     names.map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ")
 }

@@ -70,7 +70,8 @@ impl CollectedKeys {
         }
         let input = children.into_iter().next();
         let input = input.ok_or_else(|| Error::internal("a lookup without an input"))?;
-        Ok(Arc::new(KvLookupExec::try_new(input, waves)?))
+        let told = KvLookupExec::try_new(input, waves)?;
+        Ok(Arc::new(told.with_first_rows(lookup.first_rows())))
     }
 
     /// The fetches of a lookup whose keys are there.

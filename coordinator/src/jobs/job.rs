@@ -13,6 +13,7 @@ use tokio_util::{
 };
 
 use super::{
+    ending::Ending,
     memory::Operators,
     results::{Waiting, results},
     run::{self, Prepared},
@@ -66,10 +67,12 @@ impl RunningJob {
         let held = context.blobs.hold(context.job, prepared.blobs())?;
         let ahead = context.settings.result_chunks_ahead;
         let (sender, results) = results(ahead, operators.results());
-        let run = match prepared.computes() {
+        let plans = prepared.computes().then(plans).transpose()?;
+        let run = run::run(prepared, turn, sender, Ending::of(context.job));
+        let run = match plans {
             // For as long as it takes: what it computes must hold up no connection.
-            true => plans()?.spawn(run::run(prepared, turn, sender)),
-            false => tokio::spawn(run::run(prepared, turn, sender)),
+            Some(plans) => plans.spawn(run),
+            None => tokio::spawn(run),
         };
         let run = AbortOnDropHandle::new(run);
         let reader = tokio::sync::Mutex::new(Reader { results, last: None });

@@ -4,6 +4,7 @@
 //! job ends when its client has taken all of its result, cancels it, is gone, or was not heard of
 //! for a while.
 
+mod ending;
 mod job;
 mod memory;
 mod results;
@@ -229,7 +230,7 @@ impl Jobs {
         let entry = self.lock().remove(&id);
         if let Some(entry) = entry {
             entry.stop.cancel();
-            tracing::info!(job = %id, "job ended");
+            tracing::debug!(job = %id, "job forgotten");
         }
     }
 

@@ -17,7 +17,7 @@ use keyloom_common::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{results::Results, stop::stoppable, summary::summary, turns::Turn};
+use super::{ending::Ending, results::Results, stop::stoppable, summary::summary, turns::Turn};
 use crate::gather::{JobContext, RemoteExec, cut};
 
 /// A plan that is ready to run.
@@ -82,12 +82,14 @@ fn blobs(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<BlobId>> {
 }
 
 /// Runs a plan to its end when its turn has come; the last message is a summary or an error.
-pub(super) async fn run(prepared: Prepared, turn: Turn, mut results: Results) {
+pub(super) async fn run(prepared: Prepared, turn: Turn, mut results: Results, ending: Ending) {
     let outcome = guarded(async {
         results.begin(turn.come().await?);
         send_rows(&prepared, &mut results).await
     });
-    let last = outcome.await.map(|rows| Next::Done(summary(&prepared.cut, &prepared.job, rows)));
+    let outcome = outcome.await;
+    ending.tell(&outcome);
+    let last = outcome.map(|rows| Next::Done(summary(&prepared.cut, &prepared.job, rows)));
     results.end(last).await;
 }
 

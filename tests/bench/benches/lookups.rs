@@ -141,6 +141,7 @@ impl Store for Ready {
         let values =
             |pieces: &Vec<ArrayRef>| Values { pieces: pieces.clone(), places: places.clone() };
         Ok(Found {
+            counts: None,
             held: vec![true; keys],
             columns: self.columns.iter().map(values).collect(),
             stats: ReadStats::default(),

@@ -6,6 +6,7 @@ mod files;
 mod rows;
 mod settings;
 mod statements;
+mod words;
 
 use std::{
     ffi::OsStr,

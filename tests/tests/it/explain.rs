@@ -4,6 +4,7 @@ mod access;
 mod counters;
 mod fetches;
 mod guards;
+mod late;
 mod relational;
 mod waves;
 

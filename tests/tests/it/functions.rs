@@ -7,10 +7,13 @@ mod fields;
 mod joins;
 mod key_types;
 mod keys;
+mod late;
 mod laziness;
 mod lists;
 mod nested;
 mod relational;
+mod store_joins;
+mod words;
 
 use anyhow::{Context, Result, bail};
 use arrow::datatypes::{DataType, Field};

@@ -1,10 +1,10 @@
 //! From the rows found to the columns that calls become: values realigned with the rows that asked.
 
-use std::{rc::Rc, sync::Arc};
+use std::{ops::Range, rc::Rc, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, BooleanArray, BooleanBuilder, ListArray, StructArray},
-    buffer::NullBuffer,
+    buffer::{NullBuffer, OffsetBuffer},
     datatypes::Field,
     util::display::array_value_to_string,
 };
@@ -12,6 +12,7 @@ use keyloom_common::{
     Error, ErrorCode, Result,
     functions::OnError,
     lookup::{Answer, Call, Fetch},
+    store::{OnDuplicateKey, StoreKind},
 };
 
 use super::{
@@ -35,6 +36,9 @@ pub(super) struct AnswerBuilder<'a> {
     pub(super) columns: &'a [usize],
     /// What was found for each distinct key.
     pub(super) found: &'a Found,
+    /// Where each key's rows start among those found, and where the last ones end, if keys may
+    /// have several.
+    pub(super) starts: Option<&'a [usize]>,
     pub(super) keys_named: usize,
 }
 
@@ -62,7 +66,13 @@ impl AnswerBuilder<'_> {
                 if *on_error == OnError::Raise {
                     self.refuse_missing(&outcomes)?;
                 }
-                self.structs(columns, &outcomes)?
+                self.structs(columns, &self.rows(&outcomes)?)?
+            }
+            Answer::All { columns, on_error } => {
+                if *on_error == OnError::Raise {
+                    self.refuse_missing(&outcomes)?;
+                }
+                self.lists_of_rows(columns, &outcomes)?
             }
         };
         self.lists(elements, self.row_guards[index].as_ref())
@@ -113,11 +123,63 @@ impl AnswerBuilder<'_> {
         Err(Error::not_found(message).with_code(ErrorCode::KeyMissing))
     }
 
-    /// Structs of the found rows' values; null structs for what was not found.
-    fn structs(&self, columns: &[usize], outcomes: &[Outcome]) -> Result<ArrayRef> {
-        let fields = keyloom_common::functions::row_fields(&self.fetch.store, columns);
+    /// The places of a key's rows.
+    fn places(&self, key: u32) -> Range<usize> {
+        let key = key as usize;
+        self.starts.map_or(key..key + 1, |starts| starts[key]..starts[key + 1])
+    }
+
+    /// For each element the place of its row: of several, that which the store's policy goes by.
+    ///
+    /// # Errors
+    /// `invalid` if a key stands in several rows and the store is to refuse that.
+    fn rows(&self, outcomes: &[Outcome]) -> Result<Vec<Option<usize>>> {
+        let policy = match &self.fetch.store.spec.kind {
+            StoreKind::Lance(lance) => lance.on_duplicate_key,
+            StoreKind::Memory(_) | StoreKind::Other(_) => OnDuplicateKey::Error,
+        };
+        let row = |(element, outcome): (usize, &Outcome)| -> Result<Option<usize>> {
+            let Outcome::Found(key) = outcome else { return Ok(None) };
+            let places = self.places(*key);
+            match policy {
+                OnDuplicateKey::Error if places.len() > 1 => Err(self.stands_twice(element)?),
+                OnDuplicateKey::Error | OnDuplicateKey::First => Ok(Some(places.start)),
+                OnDuplicateKey::Last => Ok(places.end.checked_sub(1)),
+            }
+        };
+        outcomes.iter().enumerate().map(row).collect()
+    }
+
+    fn stands_twice(&self, element: usize) -> Result<Error> {
+        let key = array_value_to_string(&self.keys.elements, element)?;
+        Ok(Error::invalid(format!(
+            "key {key} stands in several rows of KV store '{}'; set on_duplicate_key to 'first' or \
+             'last'",
+            self.fetch.store.alias
+        )))
+    }
+
+    /// For each element the list of its rows; null for what was not found.
+    fn lists_of_rows(&self, columns: &[usize], outcomes: &[Outcome]) -> Result<ArrayRef> {
+        let (mut rows, mut ends) = (Vec::with_capacity(outcomes.len()), vec![0_i32]);
+        for outcome in outcomes {
+            if let Outcome::Found(key) = outcome {
+                rows.extend(self.places(*key).map(Some));
+            }
+            let too_many = |_| Error::resource_exhausted("keys have too many rows for one batch");
+            ends.push(i32::try_from(rows.len()).map_err(too_many)?);
+        }
+        let structs = self.structs(columns, &rows)?;
         let valid = outcomes.iter().map(|outcome| matches!(outcome, Outcome::Found(_)));
-        let nulls: NullBuffer = valid.collect();
+        let field = Arc::new(Field::new_list_field(structs.data_type().clone(), true));
+        let (offsets, nulls) = (OffsetBuffer::new(ends.into()), valid.collect::<NullBuffer>());
+        Ok(Arc::new(ListArray::try_new(field, offsets, structs, Some(nulls))?))
+    }
+
+    /// Structs of the values of rows; null structs where there is none.
+    fn structs(&self, columns: &[usize], rows: &[Option<usize>]) -> Result<ArrayRef> {
+        let fields = keyloom_common::functions::row_fields(&self.fetch.store, columns);
+        let nulls: NullBuffer = rows.iter().map(Option::is_some).collect();
         let mut known: Vec<(&Arc<[Place]>, Rc<Picks>)> = Vec::new();
         let values = columns
             .iter()
@@ -127,7 +189,7 @@ impl AnswerBuilder<'_> {
                 let values = &self.found.columns[fetched];
                 let same = known.iter().find(|(places, _)| Arc::ptr_eq(places, &values.places));
                 let picks = same.map(|(_, picks)| picks.clone()).unwrap_or_else(|| {
-                    let picks = Rc::new(picks(&values.places, outcomes));
+                    let picks = Rc::new(picks(&values.places, rows));
                     known.push((&values.places, picks.clone()));
                     picks
                 });
@@ -147,13 +209,10 @@ impl AnswerBuilder<'_> {
     }
 }
 
-/// Where each element's value is, of the places of the distinct keys.
-fn picks(places: &[Place], outcomes: &[Outcome]) -> Picks {
-    let place = |outcome: &Outcome| match outcome {
-        Outcome::Found(key) => places[*key as usize],
-        Outcome::Nothing | Outcome::Missing => Place::NONE,
-    };
-    Picks::new(outcomes.iter().map(place).collect())
+/// Where the values of rows are.
+fn picks(places: &[Place], rows: &[Option<usize>]) -> Picks {
+    let place = |row: &Option<usize>| row.map_or(Place::NONE, |row| places[row]);
+    Picks::new(rows.iter().map(place).collect())
 }
 
 fn exists(outcomes: &[Outcome]) -> ArrayRef {

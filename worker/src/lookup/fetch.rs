@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use futures::{StreamExt, TryStreamExt, stream};
-use keyloom_common::{Result, lookup::Fetch};
+use keyloom_common::{
+    Result,
+    lookup::{Answer, Fetch},
+};
 
 use super::{
     LookupSettings,
@@ -13,7 +16,7 @@ use super::{
     counters::Counters,
     keys::{Distinct, FlatKeys},
 };
-use crate::store::{Found, Request, Store};
+use crate::store::{Found, KeyRows, Request, Store};
 
 /// The keys of a batch, and for each call the rows that need its answer (all, if `None`).
 #[derive(Debug)]
@@ -39,6 +42,8 @@ pub(crate) struct Fetched {
     distinct: Distinct,
     columns: Vec<usize>,
     found: Found,
+    /// Where each key's rows are among those that were found, if it may have several.
+    starts: Option<Vec<usize>>,
 }
 
 impl Ask {
@@ -71,7 +76,8 @@ impl Fetched {
         let hits = found.held.iter().filter(|held| **held).count();
         counters.hits.add(hits);
         counters.misses.add(found.held.len() - hits);
-        Ok(Self { asks, distinct, columns, found })
+        let starts = found.starts();
+        Ok(Self { asks, distinct, columns, found, starts })
     }
 
     /// A column for each call, for one of the batches.
@@ -91,6 +97,7 @@ impl Fetched {
             slots: &self.distinct.slots[before..before + keys.elements.len()],
             columns: &self.columns,
             found: &self.found,
+            starts: self.starts.as_deref(),
             keys_named: settings.missing_keys_named,
         };
         builder.all()
@@ -105,10 +112,12 @@ async fn request_all(
     columns: &[usize],
     settings: &LookupSettings,
 ) -> Result<Found> {
+    let wants_all = fetch.calls.iter().any(|call| matches!(call.answer, Answer::All { .. }));
+    let rows = if wants_all { KeyRows::All } else { KeyRows::One };
     let size = fetch.batch_size.map_or(keys.len().max(1), Into::into);
     let requests = (0..keys.len()).step_by(size).map(|start| {
         let keys = keys.slice(start, size.min(keys.len() - start));
-        let request = Request { keys, columns: columns.to_vec(), access: fetch.access };
+        let request = Request { keys, columns: columns.to_vec(), access: fetch.access, rows };
         ask(store, counters, request)
     });
     let answers = stream::iter(requests).buffered(settings.requests_in_flight.max(1));

@@ -60,19 +60,21 @@ pub(crate) fn run(
     let schema = node.schema();
     let input_columns = input.schema().fields().len();
     let (waves, settings) = (prepare(node, partition), settings.clone());
+    let first_rows = node.first_rows();
     let rooms = Rooms::new(memory.clone());
     let open = async move {
         let lookup =
             Arc::new(Lookup { input_columns, waves: open(waves, &stores).await?, settings });
         let (weights, in_flight) = (lookup.weights(), lookup.settings.windows_in_flight.max(1));
-        let windows = windows(input, weights, &lookup.settings, rooms).map(move |window| {
-            let lookup = Arc::clone(&lookup);
-            async move {
-                let Window { batches, room } = window?;
-                let batches = spawned(async move { lookup.window(batches).await }).await?;
-                Ok::<_, DataFusionError>(leaving(batches, room))
-            }
-        });
+        let windows =
+            windows(input, weights, &lookup.settings, rooms, first_rows).map(move |window| {
+                let lookup = Arc::clone(&lookup);
+                async move {
+                    let Window { batches, room } = window?;
+                    let batches = spawned(async move { lookup.window(batches).await }).await?;
+                    Ok::<_, DataFusionError>(leaving(batches, room))
+                }
+            });
         Ok::<_, DataFusionError>(windows.buffered(in_flight).try_flatten())
     };
     let batches = stream::once(open).try_flatten().inspect_ok(move |batch| {

@@ -2,7 +2,8 @@
 //! store's files is read once for many rows.
 //!
 //! A window is bounded by rows and by the bytes that its answers are expected to take, which there
-//! must be [memory](super::memory) for. A batch whose answers would take more is cut.
+//! must be [memory](super::memory) for. A batch whose answers would take more is cut. Where a few
+//! rows are likely to be all that is wanted, windows begin with these and grow.
 
 use std::collections::VecDeque;
 
@@ -37,7 +38,9 @@ pub(super) struct Window {
 struct Windows {
     input: SendableRecordBatchStream,
     weights: Vec<Weight>,
+    /// The most rows of the next window, and of any.
     rows: usize,
+    most_rows: usize,
     bytes: u64,
     rooms: Rooms,
     waiting: VecDeque<Part>,
@@ -49,17 +52,24 @@ struct Part {
     weight: u64,
 }
 
-/// The input in windows, none of them empty.
+/// How many times as many rows a window may have as the one before it, as long as they grow.
+const GROWTH: usize = 4;
+
+/// The input in windows, none of them empty. If few rows are likely to be enough, the first window
+/// has those.
 pub(super) fn windows(
     input: SendableRecordBatchStream,
     weights: Vec<Weight>,
     settings: &LookupSettings,
     rooms: Rooms,
+    first_rows: Option<usize>,
 ) -> impl Stream<Item = Result<Window>> + use<> {
+    let most_rows = settings.window_rows.max(1);
     let windows = Windows {
         input,
         weights,
-        rows: settings.window_rows.max(1),
+        rows: first_rows.map_or(most_rows, |rows| rows.clamp(1, most_rows)),
+        most_rows,
         bytes: settings.window_bytes.min(rooms.most()).max(1),
         rooms,
         waiting: VecDeque::new(),
@@ -72,6 +82,7 @@ pub(super) fn windows(
 impl Windows {
     async fn next(&mut self) -> Result<Option<Window>> {
         let Some(part) = self.part().await? else { return Ok(None) };
+        let part = self.first_of(part);
         let room = self.rooms.take(part.weight).await;
         let first = self.shorten(part, room.answers());
         let (mut rows, mut bytes) = (first.batch.num_rows(), first.weight);
@@ -85,6 +96,7 @@ impl Windows {
             }
             batches.push(part.batch);
         }
+        self.rows = self.rows.saturating_mul(GROWTH).min(self.most_rows);
         Ok(Some(Window { batches, room }))
     }
 
@@ -97,8 +109,20 @@ impl Windows {
             let Some(batch) = self.input.next().await.transpose()? else { return Ok(None) };
             let weights = self.weights.iter().map(|weight| weight.of(&batch));
             let weight = weights.fold(0, u64::saturating_add);
-            self.waiting.extend(Part { batch, weight }.cut(self.rows, self.bytes));
+            self.waiting.extend(Part { batch, weight }.cut(self.most_rows, self.bytes));
         }
+    }
+
+    /// As many rows of a part as the next window may have. The rest waits.
+    fn first_of(&mut self, part: Part) -> Part {
+        let rows = part.batch.num_rows();
+        if rows <= self.rows {
+            return part;
+        }
+        let weight = part.weight / rows as u64 * self.rows as u64;
+        let rest = part.batch.slice(self.rows, rows - self.rows);
+        self.waiting.push_front(Part { batch: rest, weight: part.weight - weight });
+        Part { batch: part.batch.slice(0, self.rows), weight }
     }
 
     /// As much of a part as has so many bytes of answers, or one row. The rest waits.
@@ -179,6 +203,16 @@ mod tests {
         settings: &LookupSettings,
         memory: &MemoryBudget,
     ) -> BoxStream<'static, Result<Window>> {
+        over_first(rows, settings, memory, None)
+    }
+
+    /// The same where so many rows are likely to be enough.
+    fn over_first(
+        rows: &[i64],
+        settings: &LookupSettings,
+        memory: &MemoryBudget,
+        first_rows: Option<usize>,
+    ) -> BoxStream<'static, Result<Window>> {
         let batch = |rows: &i64| {
             let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..*rows));
             RecordBatch::try_from_iter([("id", ids)]).unwrap()
@@ -188,7 +222,7 @@ mod tests {
         let batches = stream::iter(batches.into_iter().map(Ok));
         let input = Box::pin(RecordBatchStreamAdapter::new(schema, batches));
         let weights = vec![Weight { keys: None, bytes: MIB }];
-        windows(input, weights, settings, Rooms::new(memory.clone())).boxed()
+        windows(input, weights, settings, Rooms::new(memory.clone()), first_rows).boxed()
     }
 
     /// The rows of each batch of the next window, if it need not be waited for.
@@ -234,5 +268,16 @@ mod tests {
         let _others = memory.try_take(64 * MIB).unwrap();
         assert_eq!(all(over(&[3], &usual, &memory)), [vec![1], vec![1], vec![1]]);
         assert_eq!(memory.used(), 64 * MIB);
+    }
+
+    #[test]
+    fn windows_grow_from_the_rows_that_are_likely_to_be_enough() {
+        let (usual, memory) = (LookupSettings::default(), memory(1024));
+        let windows = over_first(&[3, 20, 5], &usual, &memory, Some(2));
+        assert_eq!(all(windows), [vec![2], vec![1], vec![20, 5]]);
+        let few_rows = LookupSettings { window_rows: 4, ..usual.clone() };
+        let windows = over_first(&[10], &few_rows, &memory, Some(1));
+        assert_eq!(all(windows), [vec![1], vec![3], vec![4], vec![2]]);
+        assert_eq!(all(over_first(&[5], &usual, &memory, Some(9))), [vec![5]]);
     }
 }

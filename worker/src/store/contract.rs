@@ -33,7 +33,7 @@ use self::{
     fixture::{Blobs, Fixture, array, batch, env, held, ipc, open, toy_spec, toy_with, values},
     generate::{Dice, Mood, common_columns, values as generated},
 };
-use super::{OpenStores, Place, Request, StoreEnv, StoreSettings};
+use super::{KeyRows, OpenStores, Place, Request, StoreEnv, StoreSettings};
 
 fn three_columns() -> RecordBatch {
     batch(vec![
@@ -393,7 +393,8 @@ async fn content_with_a_key_twice_is_refused() {
 async fn a_store_of_another_kind_that_fails_is_named() {
     let fixture = toy_with(three_columns(), "id", &[("fails_every", "1")]).await;
     let keys = array(Int64Array::from(vec![10]));
-    let request = Request { keys, columns: Vec::new(), access: Access::default() };
+    let (access, rows) = (Access::default(), KeyRows::One);
+    let request = Request { keys, columns: Vec::new(), access, rows };
     let error = fixture.store.lookup(request).await.unwrap_err();
     let expected = "KV store 'alias' cannot be read: request 1 was lost";
     assert_eq!(error, Error::unavailable(expected));
@@ -454,7 +455,8 @@ async fn answers_that_are_kept_are_those_of_the_key_and_the_columns_that_are_mea
     let ask = async |store: &Arc<ResolvedStore>, column: usize| {
         let store = stores.get(store).await.unwrap();
         let keys = array(Int64Array::from(vec![1]));
-        let request = Request { keys, columns: vec![column], access: Access::default() };
+        let (access, rows) = (Access::default(), KeyRows::One);
+        let request = Request { keys, columns: vec![column], access, rows };
         values(&store.lookup(request).await.unwrap(), 0)
     };
     // Fewer columns, as a job lists them that needs no others.

@@ -17,6 +17,9 @@ pub struct Found {
     pub columns: Vec<Values>,
     /// What was read to find them.
     pub stats: ReadStats,
+    /// For each key how many rows it has, if all were asked for and there may be several. The
+    /// places are then those of the rows, key by key.
+    pub counts: Option<Vec<u32>>,
 }
 
 /// The values of one column: for each key its place.
@@ -122,13 +125,32 @@ impl Found {
             let given = self.columns.len();
             return Err(Error::internal(format!("a store answered {given} of {columns} columns")));
         }
-        let keys = self.held.len();
-        match self.columns.iter().map(|values| values.places.len()).find(|places| *places != keys) {
+        let rows = self.rows();
+        match self.columns.iter().map(|values| values.places.len()).find(|places| *places != rows) {
             None => Ok(()),
             Some(places) => Err(Error::internal(format!(
-                "a store answered {places} places of a column for {keys} keys"
+                "a store answered {places} places of a column for {rows} keys"
             ))),
         }
+    }
+
+    /// How many places each column has.
+    fn rows(&self) -> usize {
+        match &self.counts {
+            Some(counts) => counts.iter().map(|count| *count as usize).sum(),
+            None => self.held.len(),
+        }
+    }
+
+    /// Where the rows of each key start among the places, and where the last ones end, if keys may
+    /// have several.
+    pub(crate) fn starts(&self) -> Option<Vec<usize>> {
+        let mut end = 0;
+        let ends = self.counts.as_ref()?.iter().map(|count| {
+            end += *count as usize;
+            end
+        });
+        Some(std::iter::once(0).chain(ends).collect())
     }
 
     /// The answer to several requests for the same columns as the answer to one.
@@ -141,7 +163,10 @@ impl Found {
         if answers.len() == 1 {
             return Ok(answers.swap_remove(0));
         }
-        let mut all = Self::default();
+        // All are answers of one store to one question: there are several rows of keys in each.
+        let counts = answers.iter().map(|answer| answer.counts.as_deref());
+        let counts = counts.collect::<Option<Vec<_>>>().map(|counts| counts.concat());
+        let mut all = Self { counts, ..Self::default() };
         let mut joined = vec![(Vec::new(), Vec::new()); columns];
         for answer in answers {
             all.held.extend(answer.held);
@@ -179,4 +204,44 @@ impl ReadStats {
 /// The bytes of an array's values.
 pub(crate) fn value_bytes(array: &ArrayRef) -> u64 {
     array_bytes(array) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::Int64Array;
+
+    use super::*;
+
+    /// An answer for keys with so many rows each, whose values are in one array.
+    fn found(counts: &[u32]) -> Found {
+        let rows = counts.iter().sum::<u32>();
+        let pieces: Vec<ArrayRef> =
+            vec![Arc::new(Int64Array::from_iter_values(0..i64::from(rows)))];
+        let places = (0..rows).map(|row| Place { piece: 0, row }).collect();
+        Found {
+            held: counts.iter().map(|count| *count > 0).collect(),
+            columns: vec![Values { pieces, places }],
+            counts: Some(counts.to_vec()),
+            ..Found::default()
+        }
+    }
+
+    #[test]
+    fn answers_of_several_rows_a_key_are_joined_key_by_key() {
+        let all = Found::concat(vec![found(&[2, 0]), found(&[1, 3])], 1).unwrap();
+        assert_eq!(all.held, [true, false, true, true]);
+        assert_eq!(all.starts(), Some(vec![0, 2, 2, 3, 6]));
+        let places: Vec<_> = all.columns[0].places.iter().map(|at| (at.piece, at.row)).collect();
+        assert_eq!(places, [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (1, 3)]);
+    }
+
+    #[test]
+    fn an_answer_has_a_place_for_each_row() {
+        assert!(found(&[2, 1]).check(1).is_ok());
+        let short = Found { counts: Some(vec![2, 2]), ..found(&[2, 1]) };
+        let error = short.check(1).unwrap_err();
+        assert_eq!(error.message(), "a store answered 3 places of a column for 4 keys");
+    }
 }

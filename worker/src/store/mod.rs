@@ -85,6 +85,18 @@ pub struct Request {
     pub columns: Vec<usize>,
     /// The ways to take, where the store knows several.
     pub access: Access,
+    /// Which rows of a key are wanted that stands in several.
+    pub rows: KeyRows,
+}
+
+/// Which rows of a key are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyRows {
+    /// One: that which the store's policy goes by.
+    #[default]
+    One,
+    /// All, in the order in which they are stored.
+    All,
 }
 
 /// The columns of a request. Schema metadata is dropped: it is no column's.

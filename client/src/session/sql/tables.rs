@@ -1,6 +1,10 @@
-//! Tables that have their names in one statement alone, beside those that are registered.
+//! Tables that have their names in one statement alone, and stores, beside the tables that are
+//! registered.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use datafusion::{
@@ -14,31 +18,37 @@ use datafusion::{
 };
 use keyloom_common::Error;
 
-/// A session's state in which names mean tables, too.
+/// Tables by name.
+type Tables = BTreeMap<String, Arc<dyn TableProvider>>;
+
+/// A session's state in which names mean tables, too, and aliases those of stores, unless a table
+/// is called so.
 ///
 /// # Errors
 /// `invalid` if a name stands there twice.
 pub(super) fn with_tables(
     state: SessionState,
     tables: Vec<(String, DataFrame)>,
+    stores: Tables,
 ) -> Result<SessionState> {
-    if tables.is_empty() {
+    if tables.is_empty() && stores.is_empty() {
         return Ok(state);
     }
-    let mut views = BTreeMap::new();
+    let mut views = Tables::new();
     for (name, table) in tables {
         if views.insert(name.clone(), table.into_view()).is_some() {
             return Err(Error::invalid(format!("two tables are called '{name}'")).into());
         }
     }
-    let catalogs = with_views(&state, views)?;
+    let catalogs = with_views(&state, views, stores)?;
     Ok(SessionStateBuilder::new_from_existing(state).with_catalog_list(catalogs).build())
 }
 
-/// All catalogs of a session, with views in its default schema.
+/// All catalogs of a session, with views and stores in its default schema.
 fn with_views(
     state: &SessionState,
-    views: BTreeMap<String, Arc<dyn TableProvider>>,
+    views: Tables,
+    stores: Tables,
 ) -> Result<Arc<dyn CatalogProviderList>> {
     let options = &state.config_options().catalog;
     let (catalog, schema) = (&options.default_catalog, &options.default_schema);
@@ -56,35 +66,45 @@ fn with_views(
         }
     }
     let registered = schemas.schema(schema);
-    schemas.register_schema(schema, Arc::new(Named { views, registered }))?;
+    schemas.register_schema(schema, Arc::new(Named { views, registered, stores }))?;
     all.register_catalog(catalog.clone(), Arc::new(schemas));
     Ok(Arc::new(all))
 }
 
-/// Tables of one statement before those of the session.
+/// Tables of one statement before those of the session, and these before its stores.
 #[derive(Debug)]
 struct Named {
-    views: BTreeMap<String, Arc<dyn TableProvider>>,
+    views: Tables,
     registered: Option<Arc<dyn SchemaProvider>>,
+    stores: Tables,
 }
 
 #[async_trait]
 impl SchemaProvider for Named {
     fn table_names(&self) -> Vec<String> {
         let registered = self.registered.as_ref().map(|tables| tables.table_names());
-        self.views.keys().cloned().chain(registered.unwrap_or_default()).collect()
+        let named = self.views.keys().cloned().chain(registered.unwrap_or_default());
+        // A name that stands twice is listed once.
+        let names: BTreeSet<_> = named.chain(self.stores.keys().cloned()).collect();
+        names.into_iter().collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        match (self.views.get(name), &self.registered) {
-            (Some(view), _) => Ok(Some(Arc::clone(view))),
-            (None, Some(registered)) => registered.table(name).await,
-            (None, None) => Ok(None),
+        if let Some(view) = self.views.get(name) {
+            return Ok(Some(Arc::clone(view)));
         }
+        if let Some(registered) = &self.registered
+            && let Some(table) = registered.table(name).await?
+        {
+            return Ok(Some(table));
+        }
+        Ok(self.stores.get(name).cloned())
     }
 
     fn table_exist(&self, name: &str) -> bool {
         let registered = self.registered.as_ref();
-        self.views.contains_key(name) || registered.is_some_and(|tables| tables.table_exist(name))
+        self.views.contains_key(name)
+            || registered.is_some_and(|tables| tables.table_exist(name))
+            || self.stores.contains_key(name)
     }
 }

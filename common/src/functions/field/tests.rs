@@ -123,3 +123,28 @@ fn a_field_that_cannot_be_null_is_refused_where_its_struct_is() {
     let error = Error::from(get_union(&[true, false]).unwrap_err());
     assert!(error.message().starts_with("a field of type Union("), "{error}");
 }
+
+#[test]
+fn a_field_that_is_not_there_is_refused_with_those_that_are() {
+    let rows = hiding();
+    let base = Arc::new(Field::new("s", rows.data_type().clone(), true));
+    let name = Arc::new(Field::new("", DataType::Utf8, false));
+    let read = |path: &[&str]| {
+        let path: Vec<_> = path.iter().map(|name| ScalarValue::from(*name)).collect();
+        let names = path.iter().map(Some);
+        let scalar_arguments: Vec<_> = std::iter::once(None).chain(names).collect();
+        let names = path.iter().map(|_| Arc::clone(&name));
+        let arg_fields: Vec<_> = std::iter::once(Arc::clone(&base)).chain(names).collect();
+        let args = ReturnFieldArgs { arg_fields: &arg_fields, scalar_arguments: &scalar_arguments };
+        let field = GetField::default().return_field_from_args(args);
+        field.map(|field| field.data_type().clone()).map_err(Error::from)
+    };
+    assert_eq!(read(&["n"]), Ok(DataType::Int64));
+    assert_eq!(read(&["t", "w"]), Ok(DataType::Utf8));
+    for (path, message) in [
+        (&["nme"][..], "the struct has no field 'nme'; it has 'n', 't'"),
+        (&["t", "n"], "the struct has no field 'n'; it has 'w'"),
+    ] {
+        assert_eq!(read(path), Err(Error::invalid(message)));
+    }
+}

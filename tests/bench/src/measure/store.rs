@@ -38,7 +38,12 @@ pub(super) async fn measure(bench: &Bench) -> Result<Measurement> {
     let keys = requests.column_by_name(call.key).context("the workload has no keys")?;
     let (store, columns) = open(&bench.storage.uri(call.store)?, call.columns).await?;
     let lookup = async |keys: ArrayRef| {
-        let request = Request { keys, columns: columns.clone(), access: Access::default() };
+        let request = Request {
+            keys,
+            columns: columns.clone(),
+            access: Access::default(),
+            rows: Default::default(),
+        };
         store.lookup(request).await
     };
     lookup(Arc::clone(keys)).await?;

@@ -244,8 +244,28 @@ impl Level {
             1 => (self.any(), option::of(self.any()))
                 .prop_map(|(value, partition)| Query::Lead { value, partition }),
             1 => (0..4_i64, any::<bool>()).prop_map(|(bound, none)| Query::Least { bound, none }),
+            2 => (vec(self.item(), 1..4), any::<bool>(), 0..3_usize, 0..5_usize).prop_map(
+                |(items, descending, skip, take)| Query::First { items, descending, skip, take }
+            ),
+            2 => (self.call(), subsequence(COLUMNS.to_vec(), 0..=2), any::<bool>()).prop_map(
+                |(call, fields, is_tested)| {
+                    let is_tested = is_tested || fields.is_empty();
+                    Query::Outside { call, fields, is_tested }
+                }
+            ),
+            1 => groups(),
         ]
     }
+}
+
+fn groups() -> impl Strategy<Value = Query> {
+    let keys = prop_oneof![Just((Store::Numbers, "n")), Just((Store::Words, "w"))];
+    (keys, proptest::bool::weighted(0.8), select(COLUMNS.to_vec())).prop_map(
+        |((store, name), null_on_error, field)| {
+            let key = Box::new(Expr::Column(name));
+            Query::Groups { call: Call { store, key, null_on_error }, field }
+        },
+    )
 }
 
 pub(super) fn case() -> impl Strategy<Value = Case> {

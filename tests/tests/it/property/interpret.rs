@@ -29,6 +29,11 @@ fn value<T>(option: Option<T>, some: impl FnOnce(T) -> Value) -> Value {
     option.map_or(Value::Null, some)
 }
 
+/// A field of a row in the order of [`COLUMNS`].
+fn of(fields: &[Value; 4], name: &str) -> Value {
+    fields[COLUMNS.iter().position(|column| *column == name).unwrap()].clone()
+}
+
 fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
 }
@@ -118,10 +123,7 @@ impl Interpreter<'_> {
 
     fn fields(&self, call: &Call, key: &Value, columns: &[&str]) -> Value {
         let found = self.get(call, key);
-        value(found, |fields| {
-            let field = |column: &&str| COLUMNS.iter().position(|name| name == column).unwrap();
-            Value::Row(columns.iter().map(|column| fields[field(column)].clone()).collect())
-        })
+        value(found, |fields| Value::Row(columns.iter().map(|name| of(&fields, name)).collect()))
     }
 
     fn record(&self, record: &Record, row: &Row<'_>) -> Value {
@@ -293,13 +295,21 @@ impl Interpreter<'_> {
 
     pub(super) fn run(&self) -> Vec<Vec<Value>> {
         match &self.case.query {
-            Query::Rows(items) => {
-                let values = |row: &Row<'_>| {
-                    let values = items.iter().map(|item| self.item(item, row));
-                    self.ids(row).into_iter().chain(values).collect()
-                };
-                self.passing().iter().map(values).collect()
+            Query::Rows(items) => self.items(items, &self.passing()),
+            Query::First { items, descending, skip, take } => {
+                // Without rows, nothing is asked.
+                let mut rows = if *take == 0 { Vec::new() } else { self.passing() };
+                if *descending {
+                    rows.reverse();
+                }
+                let first: Vec<_> = rows.into_iter().skip(*skip).take(*take).collect();
+                self.items(items, &first)
             }
+            Query::Outside { call, fields, is_tested } => {
+                let outside = |row: &Row<'_>| self.outside(call, fields, *is_tested, row);
+                self.passing().iter().map(outside).collect()
+            }
+            Query::Groups { call, field } => self.groups(call, field),
             Query::Behind { key, descending, skip } => {
                 vec![self.behind(key, *descending, *skip)]
             }
@@ -311,6 +321,34 @@ impl Interpreter<'_> {
                 vec![vec![value(Some(count).filter(|count| count < bound), Value::Int)]]
             }
         }
+    }
+
+    fn items(&self, items: &[SelectItem], rows: &[Row<'_>]) -> Vec<Vec<Value>> {
+        let values = |row: &Row<'_>| {
+            let values = items.iter().map(|item| self.item(item, row));
+            self.ids(row).into_iter().chain(values).collect()
+        };
+        rows.iter().map(values).collect()
+    }
+
+    fn outside(&self, call: &Call, fields: &[&str], is_tested: bool, row: &Row<'_>) -> Vec<Value> {
+        let found = self.get(call, &self.eval(&call.key, row));
+        let tested = is_tested.then_some(Value::Bool(found.is_none()));
+        let fields = fields.iter().map(|field| value(found.as_ref(), |found| of(found, field)));
+        self.ids(row).into_iter().chain(fields).chain(tested).collect()
+    }
+
+    /// Each group is looked up once.
+    fn groups(&self, call: &Call, field: &str) -> Vec<Vec<Value>> {
+        let mut groups = BTreeMap::<_, i64>::new();
+        for row in self.passing() {
+            *groups.entry(self.eval(&call.key, &row)).or_default() += 1;
+        }
+        let looked_up = |(key, rows): (Value, i64)| {
+            let found = value(self.get(call, &key), |found| of(&found, field));
+            vec![key, found, Value::Int(rows)]
+        };
+        groups.into_iter().map(looked_up).collect()
     }
 
     fn ids(&self, row: &Row<'_>) -> Vec<Value> {

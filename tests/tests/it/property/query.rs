@@ -156,6 +156,24 @@ pub(super) enum Query {
         value: Expr,
         partition: Option<Expr>,
     },
+    /// The first few rows in the order of their numbers, or in the opposite one.
+    First {
+        items: Vec<SelectItem>,
+        descending: bool,
+        skip: usize,
+        take: usize,
+    },
+    /// Fields of what a subquery looks up, and where it is null.
+    Outside {
+        call: Call,
+        fields: Vec<&'static str>,
+        is_tested: bool,
+    },
+    /// The groups of a column's values, with a field of what is looked up for them.
+    Groups {
+        call: Call,
+        field: &'static str,
+    },
     /// The least number of rows below a bound.
     Least {
         bound: i64,
@@ -296,6 +314,11 @@ impl Join {
     }
 }
 
+fn select(items: &[SelectItem]) -> String {
+    let items = items.iter().enumerate().map(|(i, item)| format!("{} AS o{i}", item.sql()));
+    items.collect::<Vec<_>>().join(", ")
+}
+
 impl Case {
     pub(super) fn sql(&self) -> String {
         let from = self.join.as_ref().map_or_else(|| "t".to_owned(), Join::sql);
@@ -303,10 +326,31 @@ impl Case {
         let from = format!("{from}{}", filter.unwrap_or_default());
         let ids = if self.join.is_some() { "row, other" } else { "row" };
         match &self.query {
-            Query::Rows(items) => {
-                let items = items.iter().enumerate();
-                let items = items.map(|(i, out)| format!("{} AS o{i}", out.sql()));
-                format!("SELECT {ids}, {} FROM {from}", items.collect::<Vec<_>>().join(", "))
+            Query::Rows(items) => format!("SELECT {ids}, {} FROM {from}", select(items)),
+            Query::First { items, descending, skip, take } => {
+                let direction = if *descending { " DESC NULLS LAST" } else { "" };
+                let order = ids.replace(',', &format!("{direction},")) + direction;
+                format!(
+                    "SELECT {ids}, {} FROM {from} ORDER BY {order} LIMIT {take} OFFSET {skip}",
+                    select(items)
+                )
+            }
+            Query::Outside { call, fields, is_tested } => {
+                let fields = fields.iter().map(|field| format!("i['{field}'] AS of_{field}"));
+                let tested = is_tested.then(|| "i IS NULL AS absent".to_owned());
+                let outside: Vec<_> = fields.chain(tested).collect();
+                format!(
+                    "SELECT {ids}, {} FROM (SELECT {ids}, {} AS i FROM {from}) AS inside",
+                    outside.join(", "),
+                    call.sql("kv_get", "")
+                )
+            }
+            Query::Groups { call, field } => {
+                let (key, found) = (call.key.sql(), call.sql("kv_get", ""));
+                format!(
+                    "SELECT {key}, {found}['{field}'] AS found, count(*) FROM {from} \
+                     GROUP BY {key}, {found}['{field}']"
+                )
             }
             Query::Behind { key, descending, skip } => {
                 let direction = if *descending { "DESC" } else { "ASC" };
@@ -333,6 +377,6 @@ impl Case {
 
     /// Whether the rows come in the order of the table.
     pub(super) fn is_ordered(&self) -> bool {
-        self.join.is_none() && !matches!(self.query, Query::Lead { .. })
+        self.join.is_none() && !matches!(self.query, Query::Lead { .. } | Query::Groups { .. })
     }
 }

@@ -27,7 +27,7 @@ use super::rewrapped;
 use crate::{
     memory::Keeper,
     store::{
-        Found, KeySet, Place, ReadStats, Request, Store, StoreSettings, Values,
+        Found, KeyRows, KeySet, Place, ReadStats, Request, Store, StoreSettings, Values,
         kept::{Kept, KeptCache},
         requested_schema,
     },
@@ -112,6 +112,10 @@ impl Keeper for Answers {
 #[async_trait]
 impl Store for Cached {
     async fn lookup(&self, request: Request) -> Result<Found> {
+        // What is kept of a key is one row.
+        if request.rows == KeyRows::All {
+            return self.store.lookup(request).await;
+        }
         let names = self.names(&request)?;
         let kept = names.iter().map(|name| self.shelf.answers.rows.peek(name));
         let known: Vec<Known> = kept.collect();
@@ -213,14 +217,14 @@ fn joined(known: &[Known], found: Found) -> Result<Found> {
     if known.iter().all(Option::is_none) {
         return Ok(found);
     }
-    let Found { held, columns, mut stats } = found;
+    let Found { held, columns, mut stats, .. } = found;
     stats.answer_hits += known.iter().flatten().count() as u64;
     let mut held = held.into_iter();
     let all_held = known.iter().map(|row| row.is_some() || held.next().unwrap_or(false));
     let all_held = all_held.collect();
     let columns = columns.into_iter().enumerate();
     let columns = columns.map(|(column, values)| with_known(known, column, values));
-    Ok(Found { held: all_held, columns: columns.collect::<Result<_>>()?, stats })
+    Ok(Found { held: all_held, columns: columns.collect::<Result<_>>()?, stats, counts: None })
 }
 
 /// The values of one column, behind those that were found.

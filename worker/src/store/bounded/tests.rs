@@ -24,7 +24,7 @@ use super::{
     *,
 };
 use crate::store::{
-    Found, KeySet, Place, Request, StoreSettings, Values,
+    Found, KeyRows, KeySet, Place, Request, StoreSettings, Values,
     contract::fixture::{Blobs, held, values},
 };
 
@@ -109,7 +109,8 @@ fn request(keys: i64) -> Request {
 
 fn of_columns(keys: impl IntoIterator<Item = i64>, columns: &[usize]) -> Request {
     let keys = Arc::new(Int64Array::from_iter_values(keys));
-    Request { keys, columns: columns.to_vec(), access: Access::default() }
+    let (access, rows) = (Access::default(), KeyRows::One);
+    Request { keys, columns: columns.to_vec(), access, rows }
 }
 
 /// A worker with these settings, which does not rest for long.

@@ -21,7 +21,7 @@ use lance::{Dataset, dataset::WriteParams, index::DatasetIndexExt};
 use lance_index::{IndexType, scalar::ScalarIndexParams};
 
 use crate::store::{
-    BlobSource, Found, OpenStores, Place, Request, Store, StoreEnv, StoreSettings, Values,
+    BlobSource, Found, KeyRows, OpenStores, Place, Request, Store, StoreEnv, StoreSettings, Values,
 };
 
 /// Blobs by name.
@@ -299,8 +299,8 @@ fn assert_same(first: &Found, other: &Found, way: &str) {
 impl Fixture {
     pub(super) async fn ask(&self, keys: ArrayRef, columns: &[&str]) -> Found {
         let columns = columns.iter().map(|name| self.schema.index_of(name).unwrap()).collect();
-        let access = Access::default();
-        self.store.lookup(Request { keys, columns, access }).await.unwrap()
+        let (access, rows) = (Access::default(), KeyRows::One);
+        self.store.lookup(Request { keys, columns, access, rows }).await.unwrap()
     }
 }
 

@@ -60,7 +60,8 @@ pub(crate) use self::{
     table::DatasetScan,
 };
 use super::{
-    Found, KeySet, ReadStats, Request, Store, Values, kept::Kept, keys::Keys, requested_schema,
+    Found, KeyRows, KeySet, ReadStats, Request, Store, Values, kept::Kept, keys::Keys,
+    requested_schema,
 };
 
 /// A snapshot of a dataset under an alias.
@@ -114,14 +115,24 @@ impl Store for LanceStore {
         let output = requested_schema(&self.schema, &request.columns)?;
         let keys = Keys::try_new(&request.keys)?;
         let watch = &self.handle.watch;
-        let located = self.locate(&keys, request.access);
+        let located = self.locate(&keys, request.access, request.rows);
         let located = watch.bounded(|| "reading its keys".to_owned(), located).await;
         let (matches, searched) = self.or_cannot_read(located).await?;
-        let rows = self.choose(&keys, &matches)?;
+        let (rows, counts) = match request.rows {
+            KeyRows::One => (self.choose(&keys, &matches)?, None),
+            KeyRows::All => {
+                let (rows, counts) = Self::all_of(keys.len(), matches);
+                (rows, Some(counts))
+            }
+        };
         let found = self.find(&output, rows, request.access.rows);
         let found = watch.bounded(|| reading(&output), found).await;
         let mut found = self.or_cannot_read(found).await?;
         found.stats.add(&searched);
+        if let Some(counts) = counts {
+            found.held = counts.iter().map(|count| *count > 0).collect();
+            found.counts = Some(counts);
+        }
         Ok(found)
     }
 
@@ -215,7 +226,7 @@ impl LanceStore {
         };
         let columns = output.fields().iter().zip(Values::spread(values, &held));
         let columns = columns.map(|(field, values)| conform(values, field));
-        Ok(Found { columns: columns.collect::<Result<_>>()?, held, stats })
+        Ok(Found { columns: columns.collect::<Result<_>>()?, held, stats, counts: None })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -11,6 +12,7 @@ use std::{
 use keyloom_common::{
     Error, ErrorCode, ErrorKind, Result,
     error::redact,
+    input::Format,
     store::{
         KeyColumns, LancePin, LanceSpec, ManifestId, Snapshot, StoreDescription, StoreKey,
         cost::Storage,
@@ -270,10 +272,34 @@ fn is_absent(error: &lance::Error) -> bool {
 }
 
 fn explain(error: lance::Error, uri: &str) -> Error {
+    if let Some(other) = other_file(uri, is_absent(&error)) {
+        return other;
+    }
     if is_absent(&error) {
         return Error::not_found(format!("no Lance dataset at {uri}"));
     }
     from_lance(error).context(format_args!("the Lance dataset at {uri}"))
+}
+
+/// What to write instead, if what is there is a file of rows: a local one, or a remote one as far
+/// as its name tells.
+fn other_file(uri: &str, is_absent: bool) -> Option<Error> {
+    let local = is_local(uri).then(|| Path::new(uri.strip_prefix("file://").unwrap_or(uri)));
+    if !local.map_or(is_absent, Path::is_file) {
+        return None;
+    }
+    match Format::of_path(uri) {
+        Some(format) if format != Format::Lance => Some(Error::invalid(format!(
+            "no Lance dataset at {uri}, which is a {} file by its name; for a store of its rows \
+             write kind = \"memory\", path = \"{uri}\", key = \"COLUMN\", or --store \
+             'ALIAS=memory:{uri}?key=COLUMN'",
+            format.name()
+        ))),
+        _ if local.is_some() => Some(Error::invalid(format!(
+            "no Lance dataset at {uri}, which is a file; a dataset is a folder"
+        ))),
+        _ => None,
+    }
 }
 
 /// The primary key that the dataset declares, in the order that it gives the columns. Of a field

@@ -44,7 +44,7 @@ use lance::{
 
 use super::{LanceHandle, keys::coder::Coder};
 use crate::store::{
-    Found, KeySet, Request, Store, StoreEnv, StoreSettings,
+    Found, KeyRows, KeySet, Request, Store, StoreEnv, StoreSettings,
     contract::fixture::{
         Blobs, EveryPath, as_remote, batch, env, held, index, lance_spec, values, write_lance,
     },
@@ -183,6 +183,7 @@ async fn ask(
             keys: Arc::new(keys),
             columns: columns.to_vec(),
             access: Access::default(),
+            rows: KeyRows::One,
         })
         .await
 }

@@ -131,7 +131,9 @@ impl Store for MemoryStore {
         let found = rows.iter().flatten().count() as u64;
         let bytes = found * self.bytes_a_row(&request.columns);
         let rows_taken = if columns.is_empty() { 0 } else { found };
-        Ok(Found { held, columns, stats: ReadStats { rows_taken, bytes, ..ReadStats::default() } })
+        let stats = ReadStats { rows_taken, bytes, ..ReadStats::default() };
+        // No key stands in several rows.
+        Ok(Found { held, columns, stats, counts: None })
     }
 
     async fn row_bytes(&self, columns: &[usize]) -> Result<u64> {

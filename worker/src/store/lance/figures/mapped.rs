@@ -51,7 +51,7 @@ mod tests {
 
     use super::*;
     use crate::store::{
-        Request, StoreEnv,
+        KeyRows, Request, StoreEnv,
         contract::fixture::{batch, env, lance_spec, write_lance},
     };
 
@@ -76,7 +76,8 @@ mod tests {
     async fn ask(env: &StoreEnv, uri: &str, key: &str, keys: ArrayRef) {
         let store = described(env, uri, key).await;
         let store = env.open(&store).await.unwrap();
-        let request = Request { keys, columns: Vec::new(), access: Access::default() };
+        let (access, rows) = (Access::default(), KeyRows::One);
+        let request = Request { keys, columns: Vec::new(), access, rows };
         assert_eq!(store.lookup(request).await.unwrap().held, [true]);
     }
 

@@ -36,6 +36,7 @@ pub(super) async fn search(
     layout: &Arc<Layout>,
     column: &Column,
     wanted: &ArrayRef,
+    need: Need,
 ) -> Result<(Matches, ReadStats)> {
     handle.check_indices().await?;
     let futures = (0..wanted.len()).step_by(KEYS_AT_ONCE).map(|start| {
@@ -43,7 +44,7 @@ pub(super) async fn search(
         let (handle, layout, name) = (handle.clone(), layout.clone(), column.name().to_owned());
         async move {
             let _share = handle.reads.take(value_bytes(&part)).await;
-            let found = search_part(&handle, &layout, &name, &part);
+            let found = search_part(&handle, &layout, &name, &part, need);
             Ok((start, handle.watch.read(found).await?))
         }
     });
@@ -63,6 +64,7 @@ async fn search_part(
     layout: &Layout,
     name: &str,
     wanted: &ArrayRef,
+    need: Need,
 ) -> Result<(Matches, u64)> {
     let literals = (0..wanted.len())
         .map(|key| Ok(Expr::Literal(ScalarValue::try_from_array(wanted, key)?, None)));
@@ -74,7 +76,6 @@ async fn search_part(
     let mut rows = scanner.try_into_stream().await.map_err(from_lance)?;
 
     let keys = Keys::try_new(wanted)?;
-    let need = Need::of(handle.spec.on_duplicate_key);
     let wanted = Arc::new(Wanted::new(&handle.coder.codes(&keys), keys.nulls(), need));
     let (mut found, mut read) = (Sieve::new(wanted.clone()), 0);
     while let Some(batch) = rows.try_next().await.map_err(from_lance)? {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use arrow::{array::Array, buffer::NullBuffer, compute::interleave};
+use arrow::{array::Array, compute::interleave};
 use keyloom_common::{
     Error, Result,
     store::{Access, KEY_MAP_BYTES_A_ROW, KeyColumns, KeyPath, OnDuplicateKey, StoreKey},
@@ -17,7 +17,7 @@ use super::{
     sieve::{Matches, Need, Wanted},
 };
 use crate::store::{
-    Place, ReadStats, Values,
+    KeyRows, Place, ReadStats, Values,
     keys::{Keys, key_column},
     lance::{LanceStore, column::Column, layout::Layout, row::Row, values::blocks::Blocks},
 };
@@ -28,6 +28,7 @@ struct Search<'a> {
     codes: Vec<u64>,
     scan: KeyScan,
     path: KeyPath,
+    need: Need,
 }
 
 impl Search<'_> {
@@ -42,7 +43,7 @@ impl Search<'_> {
 }
 
 impl LanceStore {
-    /// The rows that hold the keys, of each as many as the policy goes by or a few more, and
+    /// The rows that hold the keys, of each all or as many as the policy goes by or a few more, and
     /// what was read to find them.
     ///
     /// # Errors
@@ -51,7 +52,12 @@ impl LanceStore {
         &self,
         keys: &Keys,
         access: Access,
+        rows: KeyRows,
     ) -> Result<(Matches, ReadStats)> {
+        let need = match rows {
+            KeyRows::One => Need::of(self.handle.spec.on_duplicate_key),
+            KeyRows::All => Need::all(),
+        };
         let layout = self.handle.layout().await?;
         let stable = self.handle.dataset.manifest.uses_stable_row_ids();
         match &self.key {
@@ -64,21 +70,22 @@ impl LanceStore {
             StoreKey::RowId => {
                 // Row ids are those of one version, so their map is of no use to other processes.
                 let path = self.key_path(access, layout, false)?;
-                self.search(&self.search_for(keys, KeySource::StableRowId, path, layout)).await
+                let source = KeySource::StableRowId;
+                self.search(&self.search_for(keys, source, path, need, layout)).await
             }
             StoreKey::Columns(key) => {
                 let columns = self.key_columns(key)?;
                 let path = self.key_path(access, layout, keys.is_exact())?;
                 if let [column] = columns.as_slice()
                     && path == KeyPath::Btree
-                    && self.learned.is_none()
+                    && (self.learned.is_none() || need.is_all())
                 {
-                    return btree::search(&self.handle, layout, column, keys.array()).await;
+                    return btree::search(&self.handle, layout, column, keys.array(), need).await;
                 }
                 // Keys that are told by their codes are not needed any more once a map has them.
                 let once = keys.is_exact() && path != KeyPath::Scan;
                 let source = self.key_source(&columns, layout, once).await?;
-                let search = self.search_for(keys, source, path, layout);
+                let search = self.search_for(keys, source, path, need, layout);
                 if keys.is_exact() {
                     self.search(&search).await
                 } else {
@@ -93,27 +100,25 @@ impl LanceStore {
         keys: &'a Keys,
         source: KeySource,
         path: KeyPath,
+        need: Need,
         layout: &Arc<Layout>,
     ) -> Search<'a> {
         let codes = self.handle.coder.codes(keys);
-        Search { keys, codes, scan: self.scan(source, layout), path }
-    }
-
-    /// Keys with these codes, and as many of their rows as the store's policy goes by.
-    fn wanted(&self, codes: &[u64], nulls: Option<&NullBuffer>) -> Wanted {
-        Wanted::new(codes, nulls, Need::of(self.handle.spec.on_duplicate_key))
+        Search { keys, codes, scan: self.scan(source, layout), path, need }
     }
 
     /// The rows whose keys have the same codes.
     async fn search(&self, search: &Search<'_>) -> Result<(Matches, ReadStats)> {
-        let Search { keys, codes, .. } = search;
-        let wanted = self.wanted(codes, keys.nulls());
-        let Some(learned) = &self.learned else { return search.of(wanted).await };
+        let Search { keys, codes, need, .. } = search;
+        let wanted = Wanted::new(codes, keys.nulls(), *need);
+        // What was learnt of a key is as many rows as the policy goes by.
+        let learned = self.learned.as_ref().filter(|_| !need.is_all());
+        let Some(learned) = learned else { return search.of(wanted).await };
         let (mut matches, is_other) = learned.find(&wanted.codes, codes.len());
         if !is_other.contains(&true) {
             return Ok((matches, ReadStats::default()));
         }
-        let others = self.wanted(codes, Some(&all_but(&is_other, keys.nulls())));
+        let others = Wanted::new(codes, Some(&all_but(&is_other, keys.nulls())), *need);
         let (found, stats) = search.of(others).await?;
         matches.extend(found);
         Ok((matches, stats))
@@ -128,7 +133,7 @@ impl LanceStore {
         access: Access,
     ) -> Result<(Matches, ReadStats)> {
         let (mut found, mut stats) = self.search(search).await?;
-        let mut need = Need::of(self.handle.spec.on_duplicate_key);
+        let mut need = search.need;
         let mut verified = Matches::new();
         loop {
             let (holds, read) = self.compare(search.keys, &found, columns, access).await?;
@@ -261,6 +266,19 @@ impl LanceStore {
             keys.display(key as usize),
             self.alias
         )))
+    }
+
+    /// All rows of each of so many keys, which come in any order, and how many of each there are.
+    pub(in crate::store::lance) fn all_of(
+        keys: usize,
+        mut matches: Matches,
+    ) -> (Vec<Option<Row>>, Vec<u32>) {
+        matches.sort_unstable();
+        let mut counts = vec![0; keys];
+        for (key, _) in &matches {
+            counts[*key as usize] += 1;
+        }
+        (matches.into_iter().map(|(_, row)| Some(row)).collect(), counts)
     }
 }
 

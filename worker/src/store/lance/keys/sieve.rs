@@ -1,5 +1,5 @@
 //! Of what a search finds only as much as is needed: of a key that stands in many rows those that
-//! its store's policy goes by.
+//! its store's policy goes by, unless all are asked for.
 //!
 //! Where a code tells its key, one row is enough, or two if that is an error. Else rows are
 //! candidates until their keys were compared, and as many may turn out to hold another key: then
@@ -48,6 +48,16 @@ impl Need {
     /// As many rows as the policy goes by.
     pub(super) fn of(policy: OnDuplicateKey) -> Self {
         Self { policy, rows: needed(policy) }
+    }
+
+    /// All rows, in the order in which they are stored.
+    pub(super) fn all() -> Self {
+        Self { policy: OnDuplicateKey::First, rows: usize::MAX }
+    }
+
+    /// Whether none is left out.
+    pub(super) fn is_all(self) -> bool {
+        self.rows == usize::MAX
     }
 
     /// The keys of the request, which has these codes, that need rows beyond those that were found,
@@ -310,6 +320,21 @@ mod tests {
             let expected: Matches = of_key(0, &[1, 3, 5, 7]).chain(of_key(1, &[6, 8])).collect();
             assert_eq!(sorted(found), expected, "{policy:?}");
         }
+    }
+
+    #[test]
+    fn all_rows_are_held_where_all_are_wanted() {
+        let codes = codes(3);
+        let wanted = Arc::new(Wanted::new(&codes, None, Need::all()));
+        let mut found = Sieve::new(wanted);
+        let rows = [(2, row(9)), (0, row(5)), (2, row(1)), (0, row(7)), (2, row(4))];
+        rows.iter().for_each(|(key, row)| found.push(*key, *row));
+        let found = sorted(found);
+        let expected = [(0, row(5)), (0, row(7)), (2, row(1)), (2, row(4)), (2, row(9))];
+        assert_eq!(found, expected);
+        // Nor are there others, if some of them hold another key.
+        let holds = [true, false, true, true, false];
+        assert!(Need::all().further(&codes, &found, &holds).is_none());
     }
 
     #[test]

@@ -44,7 +44,10 @@ async fn ask_column(
     let ids: Vec<_> = (0..rows).rev().step_by(step).collect();
     let keys = Arc::new(UInt64Array::from_iter_values(ids.iter().map(|id| *id as u64)));
     let access = Access { keys: KeyPath::Direct, rows: path, expected_keys: None };
-    let found = store.lookup(Request { keys, columns: vec![column], access }).await.unwrap();
+    let found = store
+        .lookup(Request { keys, columns: vec![column], access, rows: KeyRows::One })
+        .await
+        .unwrap();
     assert_eq!(values(&found, 0).as_ref(), &Int64Array::from(ids));
     found.stats
 }

@@ -1,0 +1,163 @@
+//! Stores as tables: what a query reads of one that it does not look up is a scan of the store's
+//! rows at its snapshot.
+
+use std::{fmt, sync::Arc};
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::{
+    catalog::{Session, TableProvider},
+    common::{Statistics, stats::Precision},
+    datasource::{TableType, source_as_provider},
+    error::Result,
+    logical_expr::{Expr, TableSource},
+    physical_plan::{ExecutionPlan, empty::EmptyExec},
+};
+use keyloom_common::{
+    BlobId, Error,
+    input::{CsvOptions, Format, InputDescription, InputInspection, InputSpec},
+    plan::{FramePartition, FrameScanExec, InputScanExec},
+    store::{AttachedStore, LanceSpec, StoreKind},
+};
+use keyloom_planner::StoreTables;
+
+use super::{file_table::scan_table, partitions::partitions};
+use crate::link::Link;
+
+/// A store under its alias.
+pub(crate) struct StoreTable {
+    store: Arc<AttachedStore>,
+    schema: SchemaRef,
+    link: Arc<Link>,
+}
+
+impl StoreTable {
+    pub(crate) fn new(store: Arc<AttachedStore>, link: Arc<Link>) -> Self {
+        let schema = nullable(store.schema());
+        Self { store, schema, link }
+    }
+
+    /// The rows of a Lance dataset, at the snapshot at which the table is planned.
+    async fn scan_dataset(
+        &self,
+        lance: &LanceSpec,
+        projection: Vec<usize>,
+        limit: Option<usize>,
+    ) -> keyloom_common::Result<Arc<dyn ExecutionPlan>> {
+        let description = self.describe(lance).await?;
+        let partitions = partitions(&description, &self.link.settings);
+        if partitions.is_empty() {
+            return Ok(Arc::new(EmptyExec::new(Arc::new(self.schema.project(&projection)?))));
+        }
+        let table = Arc::new(scan_table(&description));
+        Ok(Arc::new(InputScanExec::try_new(table, projection, limit, partitions)?))
+    }
+
+    async fn describe(&self, lance: &LanceSpec) -> keyloom_common::Result<InputDescription> {
+        let spec = self.input_spec(lance);
+        let inspection = self.link.connection.describe_input(spec, None).await?;
+        let InputInspection::Described(description) = inspection else {
+            return Err(Error::internal("a store was compared with nothing"));
+        };
+        let columns = |schema: &Schema| -> Vec<_> {
+            let fields = schema.fields().iter();
+            fields.map(|field| (field.name().clone(), field.data_type().clone())).collect()
+        };
+        if columns(&scan_table(&description).schema()) != columns(&self.schema) {
+            return Err(Error::invalid(
+                "it has other columns than when it was attached; attach it again",
+            ));
+        }
+        Ok(*description)
+    }
+
+    fn input_spec(&self, lance: &LanceSpec) -> InputSpec {
+        InputSpec {
+            path: lance.uri.clone(),
+            format: Some(Format::Lance),
+            columns: Arc::new(Schema::empty()),
+            csv: CsvOptions::default(),
+            given: Vec::new(),
+            infer_bytes: 0,
+            storage_profile: lance.storage_profile.clone(),
+            hive_partitioning: false,
+            pin: lance.pin.clone(),
+            piece_bytes: self.link.settings.task_bytes.max(1),
+        }
+    }
+
+    /// The rows of contents that travel beside the plan.
+    fn scan_contents(
+        &self,
+        blob: BlobId,
+        projection: Vec<usize>,
+    ) -> keyloom_common::Result<Arc<dyn ExecutionPlan>> {
+        let batches = self.link.contents.get(blob)?.decode_all()?;
+        let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
+        let partitions = vec![FramePartition { blob, rows }];
+        let schema = Arc::clone(self.store.schema());
+        Ok(Arc::new(FrameScanExec::try_new(partitions, schema, Some(projection))?))
+    }
+}
+
+/// The columns of a store as those of rows that may not be found. It is all the same to scans, and
+/// a join may become a lookup without a change of its columns.
+fn nullable(schema: &Schema) -> SchemaRef {
+    let nullable = |field: &Arc<Field>| field.as_ref().clone().with_nullable(true);
+    Arc::new(Schema::new(schema.fields().iter().map(nullable).collect::<Vec<_>>()))
+}
+
+#[async_trait]
+impl TableProvider for StoreTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let all = || (0..self.schema.fields().len()).collect();
+        let projection = projection.cloned().unwrap_or_else(all);
+        let scan = match &self.store.spec.kind {
+            StoreKind::Lance(lance) => self.scan_dataset(lance, projection, limit).await,
+            StoreKind::Memory(memory) => self.scan_contents(memory.content, projection),
+            StoreKind::Other(other) => Err(Error::invalid(format!(
+                "a {} store is asked by its keys alone, with kv_get or a join on all of its key",
+                other.kind
+            ))),
+        };
+        let context = |error: Error| error.context(format!("KV store '{}'", self.store.alias));
+        Ok(scan.map_err(context)?)
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        let rows = usize::try_from(self.store.description.figures.as_ref()?.rows).ok()?;
+        let unknown = Statistics::new_unknown(&self.schema);
+        Some(Statistics { num_rows: Precision::Inexact(rows), ..unknown })
+    }
+}
+
+impl fmt::Debug for StoreTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreTable").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+/// Knows the tables of stores among others.
+#[derive(Debug)]
+pub(crate) struct TablesOfStores;
+
+impl StoreTables for TablesOfStores {
+    fn store(&self, table: &Arc<dyn TableSource>) -> Option<Arc<AttachedStore>> {
+        let table = source_as_provider(table).ok()?;
+        table.downcast_ref::<StoreTable>().map(|table| Arc::clone(&table.store))
+    }
+}

@@ -1,0 +1,57 @@
+//! Expressions over a node, said over its input.
+
+use datafusion::{
+    common::{
+        Column, DFSchema,
+        tree_node::{Transformed, TransformedResult, TreeNode},
+    },
+    error::Result,
+    logical_expr::{Expr, SortExpr},
+};
+
+use crate::holds::has_subquery;
+
+/// Sort keys over a node's columns as keys over what the columns are; `None` if one of them is
+/// nothing that can be said.
+pub(super) fn over_input(
+    keys: &[SortExpr],
+    schema: &DFSchema,
+    value: impl Fn(usize) -> Option<Expr>,
+) -> Result<Option<Vec<SortExpr>>> {
+    let mut moved = Vec::with_capacity(keys.len());
+    for key in keys {
+        let Some(expr) = replaced(&key.expr, schema, &value)? else { return Ok(None) };
+        moved.push(SortExpr { expr, ..key.clone() });
+    }
+    Ok(Some(moved))
+}
+
+/// The expression with other values in the places of a schema's columns.
+pub(super) fn replaced(
+    expr: &Expr,
+    schema: &DFSchema,
+    value: &impl Fn(usize) -> Option<Expr>,
+) -> Result<Option<Expr>> {
+    if has_subquery(expr) {
+        return Ok(None);
+    }
+    let mut is_known = true;
+    // What is put in is not looked at again.
+    let replaced = expr.clone().transform_up(|node| {
+        let Expr::Column(column) = &node else { return Ok(Transformed::no(node)) };
+        Ok(match schema.maybe_index_of_column(column).and_then(value) {
+            Some(value) => Transformed::yes(value),
+            None => {
+                is_known = false;
+                Transformed::no(node)
+            }
+        })
+    });
+    let replaced = replaced.data()?;
+    Ok(is_known.then_some(replaced))
+}
+
+/// The column at a place, as an expression.
+pub(super) fn column(schema: &DFSchema, at: usize) -> Expr {
+    Expr::Column(Column::from(schema.qualified_field(at)))
+}

@@ -1,0 +1,149 @@
+//! Which keys are asked for where only some rows, fields or groups are wanted.
+
+use anyhow::Result;
+
+use super::{check, undivided_shop};
+use crate::harness::{TestSession, on_all_deployments_and_ways, open_shop};
+
+on_all_deployments_and_ways! {
+    the_first_rows_by_another_column_are_all_that_is_asked_for,
+    the_first_rows_by_a_looked_up_column,
+    conditions_that_do_not_read_an_answer_come_first,
+    a_limit_above_unnested_structs_asks_for_its_rows,
+    a_limit_above_unnested_lists_has_all_its_rows,
+    groups_ask_once_each,
+    fields_read_through_other_nodes,
+    tests_for_null_ask_for_existence_and_still_raise,
+}
+
+/// Checks how many keys of each store a query asks for.
+async fn check_keys(session: &TestSession, sql: &str, keys: u64) -> Result<()> {
+    for store in ["lance", "memory"] {
+        let sql = sql.replace("STORE", store);
+        assert_eq!(session.counted(&sql, store).await?.keys, keys, "{sql}");
+    }
+    Ok(())
+}
+
+async fn the_first_rows_by_another_column_are_all_that_is_asked_for(
+    session: &TestSession,
+) -> Result<()> {
+    let session = undivided_shop(session).await?;
+    // Row 2 would raise.
+    for sql in [
+        "SELECT n, kv_get(k, source => 'STORE')['name'] FROM t ORDER BY n DESC LIMIT 2",
+        "SELECT n, p['name'] FROM (SELECT n, kv_get(k, source => 'STORE') AS p FROM t) AS x \
+         ORDER BY x.n DESC LIMIT 2",
+        "SELECT * FROM (SELECT n, kv_get(k, source => 'STORE')['name'] FROM t) \
+         ORDER BY -n LIMIT 2",
+    ] {
+        check(&session, sql, &["5 | apple", "4 | banana"]).await?;
+        check_keys(&session, sql, 2).await?;
+    }
+    let skipping = "SELECT kv_get(k, source => 'STORE')['name'] FROM t ORDER BY n DESC LIMIT 1 \
+                    OFFSET 1";
+    check(&session, skipping, &["banana"]).await
+}
+
+async fn the_first_rows_by_a_looked_up_column(session: &TestSession) -> Result<()> {
+    let session = undivided_shop(session).await?;
+    let sql = "SELECT n, kv_get(k, source => 'STORE', on_error => 'null')['price'] AS price, \
+               kv_get(k, source => 'STORE', on_error => 'null')['next'] FROM t \
+               ORDER BY price DESC NULLS LAST, n LIMIT 2";
+    check(&session, sql, &["4 | 20 | c", "1 | 10 | b"]).await?;
+    // Four rows have a key, and two of them are wanted.
+    check_keys(&session, sql, 4 + 2).await
+}
+
+async fn conditions_that_do_not_read_an_answer_come_first(session: &TestSession) -> Result<()> {
+    let session = undivided_shop(session).await?;
+    // Row 2 would raise.
+    let sql = "SELECT n, name FROM (SELECT n, kv_exists(k, source => 'backup') AS e, \
+               kv_get(k, source => 'STORE')['name'] AS name FROM t) AS x WHERE NOT e";
+    check(&session, sql, &["1 | apple", "4 | banana", "5 | apple"]).await?;
+    check_keys(&session, sql, 3).await
+}
+
+async fn a_limit_above_unnested_structs_asks_for_its_rows(session: &TestSession) -> Result<()> {
+    let session = undivided_shop(session).await?;
+    let sql = "SELECT n, unnest(kv_get(k, source => 'STORE', columns => ['name', 'price'])) \
+               FROM t LIMIT 1";
+    check(&session, sql, &["1 | apple | 10"]).await?;
+    check_keys(&session, sql, 1).await
+}
+
+async fn a_limit_above_unnested_lists_has_all_its_rows(session: &TestSession) -> Result<()> {
+    open_shop(session).await?;
+    // The lists of rows 1 and 5 are empty.
+    check(
+        session,
+        "SELECT n, v['name'] FROM (SELECT n, unnest(kv_batch_get(array_remove([k], 'a'), source \
+         => 'STORE', on_error => 'null')) AS v FROM t WHERE n <> 3) LIMIT 2",
+        &["2 | NULL", "4 | banana"],
+    )
+    .await
+}
+
+async fn groups_ask_once_each(session: &TestSession) -> Result<()> {
+    let session = undivided_shop(session).await?;
+    let sql = "SELECT k, kv_get(k, source => 'STORE', on_error => 'null')['name'] AS name, \
+               count(*) FROM t GROUP BY k, name ORDER BY k";
+    let groups = ["a | apple | 2", "b | banana | 1", "x | NULL | 1", "NULL | NULL | 1"];
+    check(&session, sql, &groups).await?;
+    check_keys(&session, sql, 3).await?;
+    let distinct = "SELECT DISTINCT k, kv_get(k, source => 'STORE', on_error => 'null')['name'] \
+                    FROM t ORDER BY k";
+    check(&session, distinct, &["a | apple", "b | banana", "x | NULL", "NULL | NULL"]).await?;
+    check_keys(&session, distinct, 3).await
+}
+
+async fn fields_read_through_other_nodes(session: &TestSession) -> Result<()> {
+    open_shop(session).await?;
+    let rows = "(SELECT n, kv_get(k, source => 'STORE', on_error => 'null') AS p FROM t)";
+    for (sql, expected) in [
+        ("SELECT sum(p['price']), count(p), count(*) FROM ROWS", &["40 | 3 | 5"][..]),
+        (
+            "SELECT p['name'], max(n) FROM ROWS WHERE p IS NOT NULL GROUP BY p['name'] ORDER BY 1",
+            &["apple | 5", "banana | 4"],
+        ),
+        (
+            "SELECT n, p['name'] FROM (SELECT * FROM ROWS WHERE n < 3 UNION ALL \
+             SELECT n + 10, p FROM ROWS WHERE n > 4)",
+            &["1 | apple", "2 | NULL", "15 | apple"],
+        ),
+        (
+            "SELECT x.n, x.p['price'], y.p['name'] FROM ROWS AS x LEFT JOIN ROWS AS y \
+             ON y.n = x.p['price'] / 5 WHERE x.n <> 3 ORDER BY x.n",
+            &["1 | 10 | NULL", "2 | NULL | NULL", "4 | 20 | banana", "5 | 10 | NULL"],
+        ),
+        (
+            "SELECT n, (CASE WHEN n > 2 THEN p ELSE kv_get('c', source => 'STORE') END)['name'] \
+             FROM ROWS",
+            &["1 | cherry", "2 | cherry", "3 | NULL", "4 | banana", "5 | apple"],
+        ),
+    ] {
+        check(session, &sql.replace("ROWS", rows), expected).await?;
+    }
+    Ok(())
+}
+
+async fn tests_for_null_ask_for_existence_and_still_raise(session: &TestSession) -> Result<()> {
+    open_shop(session).await?;
+    let answers = ["true", "false", "false", "true", "true"];
+    let call = "kv_get(k, source => 'STORE', on_error => 'null')";
+    check(session, &format!("SELECT {call} IS NOT NULL FROM t"), &answers).await?;
+    let tested = format!("SELECT p IS NOT NULL FROM (SELECT {call} AS p FROM t)");
+    check(session, &tested, &answers).await?;
+    check(session, &format!("SELECT n FROM t WHERE {call} IS NULL"), &["2", "3"]).await?;
+    let raising = "kv_get(k, source => 'memory')";
+    let some = format!("SELECT n FROM t WHERE n <> 2 AND {raising} IS NULL");
+    session.check(&some, &["3"]).await?;
+    for sql in [
+        format!("SELECT n FROM t WHERE {raising} IS NULL"),
+        format!("SELECT count(p) FROM (SELECT {raising} AS p FROM t)"),
+    ] {
+        let error = session.failure(&sql).await?;
+        assert_eq!(error.message(), "Key not found in KV store 'memory': x", "{sql}");
+    }
+    Ok(())
+}
