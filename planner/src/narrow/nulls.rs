@@ -1,7 +1,7 @@
 //! Calls of which a node only tests whether they are null: whether the store holds the key is
 //! enough, or what the node reads of the same call anyway.
 
-use std::{mem, sync::Arc};
+use std::{collections::BTreeSet, mem, sync::Arc};
 
 use datafusion::{
     common::tree_node::{Transformed, TreeNode, TreeNodeRecursion},
@@ -76,22 +76,49 @@ fn narrow_test(node: Expr, reads: &[Read]) -> Result<Transformed<Expr>> {
         return Ok(Transformed::no(node));
     }
     let is_not = matches!(node, Expr::IsNotNull(_));
-    let read = reads.iter().find(|read| read.call == *call && read.key == *key);
-    let narrowed = match read.map(|read| &read.used) {
-        Some(Use::All) => None,
+    let narrowed = match read_of(call, key, reads) {
+        Use::All => None,
         // The answer that the node reads is then the one that is tested.
-        Some(Use::Fields(fields)) => {
-            with_fields(call, key, &fields.iter().take(1).cloned().collect())?
-        }
-        _ if call.on_error() == OnError::Null => {
+        Use::Fields(fields) => with_fields(call, key, &fields.into_iter().take(1).collect())?,
+        Use::Nothing if call.on_error() == OnError::Null => {
             let exists = exists(call, key)?;
             let tested = if is_not { exists.is_true() } else { exists.is_not_true() };
             return Ok(Transformed::yes(tested));
         }
-        _ => cheapest(call, key)?,
+        Use::Nothing => cheapest(call, key)?,
     };
     Ok(match narrowed {
         Some(call) => Transformed::yes(if is_not { call.is_not_null() } else { call.is_null() }),
         None => Transformed::no(node),
     })
+}
+
+/// What is read of the answer to a call for a key. It may be asked for some of its columns already,
+/// and what is read for more of them.
+fn read_of(call: &KvCall, key: &Expr, reads: &[Read]) -> Use {
+    let columns = call.column_indices();
+    let names = columns.iter().map(|&column| call.store().schema().field(column).name());
+    let names: BTreeSet<&String> = names.collect();
+    let mut used = Use::Nothing;
+    for read in reads.iter().filter(|read| read.key == *key && is_same(&read.call, call)) {
+        match &read.used {
+            Use::Fields(fields) => {
+                let asked = fields.iter().filter(|field| names.contains(field)).cloned();
+                let asked: BTreeSet<_> = asked.collect();
+                if !asked.is_empty() {
+                    used.add(&Use::Fields(asked));
+                }
+            }
+            read => used.add(read),
+        }
+    }
+    used
+}
+
+/// Whether calls differ at most in the columns that they ask for.
+fn is_same(one: &KvCall, other: &KvCall) -> bool {
+    one.function() == other.function()
+        && one.on_error() == other.on_error()
+        && one.batch_size() == other.batch_size()
+        && one.store() == other.store()
 }

@@ -19,6 +19,7 @@ use std::{
 };
 
 use keyloom_client::{ErrorKind, report::JobSummary};
+use keyloom_common::stack::deep;
 use proptest::{
     prelude::*,
     test_runner::{RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
@@ -104,8 +105,9 @@ fn random_queries_agree_with_a_row_at_a_time_interpreter() {
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let cases = std::env::var("KEYLOOM_CASES").map_or(CASES, |cases| cases.parse().unwrap());
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
-    let outcome = TestRunner::new_with_rng(config, rng)
-        .run(&generate::case(), |case| runtime.block_on(check(&case)));
+    let mut runner = TestRunner::new_with_rng(config, rng);
+    // What draws a case calls itself for each of its parts.
+    let outcome = deep(|| runner.run(&generate::case(), |case| runtime.block_on(check(&case))));
     match outcome {
         Ok(()) => {}
         Err(TestError::Fail(why, case)) => {

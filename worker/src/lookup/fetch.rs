@@ -112,8 +112,7 @@ async fn request_all(
     columns: &[usize],
     settings: &LookupSettings,
 ) -> Result<Found> {
-    let wants_all = fetch.calls.iter().any(|call| matches!(call.answer, Answer::All { .. }));
-    let rows = if wants_all { KeyRows::All } else { KeyRows::One };
+    let rows = key_rows(fetch);
     let size = fetch.batch_size.map_or(keys.len().max(1), Into::into);
     let requests = (0..keys.len()).step_by(size).map(|start| {
         let keys = keys.slice(start, size.min(keys.len() - start));
@@ -122,6 +121,19 @@ async fn request_all(
     });
     let answers = stream::iter(requests).buffered(settings.requests_in_flight.max(1));
     Found::concat(answers.try_collect().await?, columns.len())
+}
+
+/// Which rows of a key the calls read that stands in several.
+fn key_rows(fetch: &Fetch) -> KeyRows {
+    let mut rows = KeyRows::Any;
+    for call in &fetch.calls {
+        match call.answer {
+            Answer::All { .. } => return KeyRows::All,
+            Answer::Row { .. } => rows = KeyRows::One,
+            Answer::Exists => {}
+        }
+    }
+    rows
 }
 
 async fn ask(store: &Arc<dyn Store>, counters: &Counters, request: Request) -> Result<Found> {

@@ -95,6 +95,8 @@ pub enum KeyRows {
     /// One: that which the store's policy goes by.
     #[default]
     One,
+    /// Any: only whether there is one is asked, and no policy has to choose.
+    Any,
     /// All, in the order in which they are stored.
     All,
 }

@@ -33,7 +33,7 @@ async fn outer_joins_keep_rows_whose_key_is_missing_or_null(session: &TestSessio
         "SELECT n, p.name FROM t LEFT JOIN STORE p ON t.k = p.id ORDER BY n",
         "SELECT n, name FROM t LEFT JOIN STORE ON k = id ORDER BY n",
         "SELECT n, p.name FROM STORE p RIGHT JOIN t ON t.k = p.id ORDER BY n",
-        "SELECT n, name FROM (SELECT n, k AS id FROM t) LEFT JOIN STORE USING (id) ORDER BY n",
+        "SELECT n, name FROM (SELECT n, k AS id FROM t) q LEFT JOIN STORE USING (id) ORDER BY n",
         "SELECT n, p.title FROM t LEFT JOIN (SELECT id, name AS title FROM STORE) p ON k = p.id \
          ORDER BY n",
     ] {
@@ -58,7 +58,7 @@ async fn inner_joins_drop_them(session: &TestSession) -> Result<()> {
     for sql in [
         "SELECT n, p.name FROM t JOIN STORE p ON t.k = p.id ORDER BY n",
         "SELECT n, p.name FROM t, STORE p WHERE p.id = t.k ORDER BY n",
-        "SELECT n, name FROM (SELECT n, k AS id FROM t) JOIN STORE USING (id) ORDER BY n",
+        "SELECT n, name FROM (SELECT n, k AS id FROM t) q JOIN STORE USING (id) ORDER BY n",
     ] {
         check(session, sql, &["1 | apple", "4 | banana", "5 | apple"]).await?;
     }

@@ -41,7 +41,7 @@ use arrow::{
 use async_trait::async_trait;
 use keyloom_common::{
     Error, ErrorKind, Result,
-    store::{Access, ResolvedStore, RowPath, StoreKey, StoreKind},
+    store::{Access, OnDuplicateKey, ResolvedStore, RowPath, StoreKey, StoreKind},
 };
 
 use self::{
@@ -119,7 +119,11 @@ impl Store for LanceStore {
         let located = watch.bounded(|| "reading its keys".to_owned(), located).await;
         let (matches, searched) = self.or_cannot_read(located).await?;
         let (rows, counts) = match request.rows {
-            KeyRows::One => (self.choose(&keys, &matches)?, None),
+            KeyRows::One => {
+                let policy = self.handle.spec.on_duplicate_key;
+                (self.choose(&keys, &matches, policy)?, None)
+            }
+            KeyRows::Any => (self.choose(&keys, &matches, OnDuplicateKey::First)?, None),
             KeyRows::All => {
                 let (rows, counts) = Self::all_of(keys.len(), matches);
                 (rows, Some(counts))

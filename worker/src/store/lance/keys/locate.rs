@@ -56,6 +56,7 @@ impl LanceStore {
     ) -> Result<(Matches, ReadStats)> {
         let need = match rows {
             KeyRows::One => Need::of(self.handle.spec.on_duplicate_key),
+            KeyRows::Any => Need::of(OnDuplicateKey::First),
             KeyRows::All => Need::all(),
         };
         let layout = self.handle.layout().await?;
@@ -242,13 +243,13 @@ impl LanceStore {
     /// One row for each key, whose rows come in any order.
     ///
     /// # Errors
-    /// `invalid` if a key stands in several rows and the store is to refuse that.
+    /// `invalid` if a key stands in several rows and the policy refuses that.
     pub(in crate::store::lance) fn choose(
         &self,
         keys: &Keys,
         matches: &Matches,
+        policy: OnDuplicateKey,
     ) -> Result<Vec<Option<Row>>> {
-        let policy = self.handle.spec.on_duplicate_key;
         let (mut rows, mut refused) = (vec![None; keys.len()], None);
         for (key, row) in matches {
             let chosen = &mut rows[*key as usize];
