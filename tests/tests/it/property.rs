@@ -107,7 +107,8 @@ fn random_queries_agree_with_a_row_at_a_time_interpreter() {
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     let mut runner = TestRunner::new_with_rng(config, rng);
     // What draws a case calls itself for each of its parts.
-    let outcome = deep(|| runner.run(&generate::case(), |case| runtime.block_on(check(&case))));
+    let mut outcome = Ok(());
+    deep(|| outcome = runner.run(&generate::case(), |case| runtime.block_on(check(&case))));
     match outcome {
         Ok(()) => {}
         Err(TestError::Fail(why, case)) => {
