@@ -2,12 +2,9 @@
 
 use async_trait::async_trait;
 use keyloom_common::{
-    Error, Result,
+    Error, ErrorCode, Result,
     background::Background,
-    rpc::{
-        ClientApiClient, Limits, connect,
-        handshake::{self, Role},
-    },
+    rpc::{ClientApiClient, Limits, connect, handshake::Role},
 };
 
 use crate::peer::{LocalWorkers, Peer};
@@ -28,7 +25,7 @@ impl Cluster {
         let cluster = Self { address: address.to_owned(), limits, background };
         let client = match cluster.dial().await {
             // It came to nothing on the way.
-            Err(error) if error.message().contains(handshake::DAMAGED) => cluster.dial().await,
+            Err(error) if error.code() == Some(ErrorCode::HandshakeDamaged) => cluster.dial().await,
             dialled => dialled,
         }?;
         Ok((cluster, client))

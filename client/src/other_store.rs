@@ -23,8 +23,8 @@ pub struct OtherOptions {
     /// same name as the column looked up.
     pub key: Option<KeyNames>,
     /// The kind's own options, by name, and the bounds that all kinds take: `batch_keys`,
-    /// `requests_in_flight`, `request_timeout_ms`, `max_retries`. No secrets: those stand in the
-    /// workers' settings, and what is called like one is refused.
+    /// `requests_in_flight`, `request_timeout_ms`, `request_attempts`. No secrets: those stand in
+    /// the workers' settings, and what is called like one is refused.
     pub options: BTreeMap<String, String>,
 }
 

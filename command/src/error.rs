@@ -158,7 +158,10 @@ fn help_for(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::ConnectionFailed => {
             Some("the coordinator or the way to it is gone; see its log, then run the job again")
         }
-        ErrorCode::BlobGone | ErrorCode::BlobPartGone => None,
+        ErrorCode::HandshakeDamaged
+        | ErrorCode::NotAnswered
+        | ErrorCode::BlobGone
+        | ErrorCode::BlobPartGone => None,
     }
 }
 

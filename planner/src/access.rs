@@ -66,7 +66,9 @@ impl Question<'_> {
             return (forced, Some("key path forced".to_owned()));
         }
         let map = rows.saturating_mul(KEY_MAP_BYTES_A_ROW);
-        if map > self.figures.max_key_map_bytes {
+        // One that is there was made, and fits.
+        let is_there = self.figures.mapped.contains(self.key.columns());
+        if map > self.figures.max_key_map_bytes && !is_there {
             let path = if self.key_index().is_some() { KeyPath::Btree } else { KeyPath::Scan };
             let bound = bytes(self.figures.max_key_map_bytes);
             return (path, Some(format!("key map of {} over {bound}", bytes(map))));

@@ -121,7 +121,7 @@ fn choose_ways(fetch: &mut Fetch, rows: Option<u64>, has_key_set: bool) {
         compared: compared.collect(),
         keys,
         keys_at_once: keys_at_once(fetch),
-        has_key_set: has_key_set && !figures.uses_map(store.key(), is_exact),
+        has_key_set: has_key_set && figures.uses_key_set(store.key(), is_exact),
     });
     fetch.access = access;
     fetch.reason = Some(reason);

@@ -4,7 +4,7 @@
 //! A fragment's rows are gathered in task order, so a cut plan has one partition wherever it reads
 //! a fragment, except below a merge of sorted runs.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use datafusion::{
     error::Result,
@@ -46,11 +46,13 @@ pub fn cut(
     grain: Grain,
     gather: &dyn Gather,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    Cutter { stages: 0, grain, gather }.single(plan, false)
+    Cutter { stages: 0, collects: false, grain, gather }.single(plan, false)
 }
 
 struct Cutter<'a> {
     stages: u32,
+    /// Whether what is being cut collects keys.
+    collects: bool,
     grain: Grain,
     gather: &'a dyn Gather,
 }
@@ -139,9 +141,17 @@ impl Cutter<'_> {
         let chains = chains(&fragment, self.grain)?;
         let mut key_sets = key_sets(&fragment, is_cut_short)?;
         for key_set in &mut key_sets {
-            key_set.keys = self.single(Arc::clone(&key_set.keys), false)?;
+            key_set.keys = self.keys(Arc::clone(&key_set.keys))?;
         }
         Ok(self.remote(fragment, Source::Slices(chains.into()), reading, key_sets))
+    }
+
+    /// The plan that collects keys, cut.
+    fn keys(&mut self, plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        let before = mem::replace(&mut self.collects, true);
+        let plan = self.single(plan, false);
+        self.collects = before;
+        plan
     }
 
     fn remote(
@@ -151,9 +161,9 @@ impl Cutter<'_> {
         reading: Reading,
         key_sets: Vec<KeySet>,
     ) -> Arc<dyn ExecutionPlan> {
-        let stage = self.stages;
+        let (stage, collects) = (self.stages, self.collects);
         self.stages += 1;
-        self.gather.remote(Fragment { stage, plan, source, reading, key_sets })
+        self.gather.remote(Fragment { stage, plan, source, reading, key_sets, collects })
     }
 }
 

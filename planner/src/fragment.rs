@@ -19,6 +19,8 @@ pub struct Fragment {
     pub reading: Reading,
     /// What collects the keys of its fetches, before its tasks run.
     pub key_sets: Vec<KeySet>,
+    /// Whether it collects keys itself, for another.
+    pub collects: bool,
 }
 
 /// All keys of some fetches.

@@ -1,13 +1,33 @@
 //! What the coordinator's program and the worker's do alike.
 
-use std::io::{Write, stderr};
+use std::{
+    io::{Write, stderr},
+    path::Path,
+};
 
 use anyhow::{Context, Result};
 use keyloom_common::stack::{BLOCKING_THREADS, STACK_BYTES};
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::runtime::{Builder, Runtime};
+
+use crate::settings::Layers;
 
 /// What daemons log unless `KEYLOOM_LOG` says otherwise.
 pub const LOG: &str = "info,lance=warn,datafusion=warn,tarpc=warn";
+
+/// Settings: defaults, then the file that `--config` names, then variables whose names begin so.
+///
+/// # Errors
+/// If they cannot be read, or the check refuses them.
+pub fn settings<T: Default + Serialize + DeserializeOwned>(
+    config: Option<&Path>,
+    prefix: &str,
+    check: impl FnOnce(&T) -> keyloom_common::Result<()>,
+) -> Result<T> {
+    let settings: T = Layers::defaults(&T::default()).file(config)?.environment(prefix).read()?;
+    check(&settings)?;
+    Ok(settings)
+}
 
 /// Threads with room for deep plans: so many that compute, or one a core.
 ///
@@ -27,4 +47,35 @@ pub fn fail(code: u8, error: &anyhow::Error) -> u8 {
     // Without a stderr there is nobody to tell.
     let _ = writeln!(stderr(), "error: {error:#}");
     code
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use keyloom_common::Error;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+    struct Slots {
+        slots: u32,
+    }
+
+    fn check(settings: &Slots) -> keyloom_common::Result<()> {
+        if settings.slots > 0 { Ok(()) } else { Err(Error::invalid("slots must not be 0")) }
+    }
+
+    #[test]
+    fn settings_are_read_and_checked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("settings.toml");
+        fs::write(&path, "slots = 3").unwrap();
+        let read = |config| settings(config, "KEYLOOM_NO_SUCH_PROGRAM_", check);
+        assert_eq!(read(Some(path.as_path())).unwrap(), Slots { slots: 3 });
+        let refused = read(None).unwrap_err();
+        let expected = Error::invalid("slots must not be 0");
+        assert_eq!(refused.downcast_ref::<Error>(), Some(&expected));
+    }
 }

@@ -691,7 +691,7 @@ def test_a_place_that_is_text_is_passed_on_and_a_path_is_made_absolute() -> None
 
 
 def test_a_kind_that_no_worker_knows_is_refused_at_attach(session: keyloom.Session) -> None:
-    store = KVStore.other("redis", "h:1", key=["a", "b"], max_retries=3)
+    store = KVStore.other("redis", "h:1", key=["a", "b"], request_attempts=3)
     refused = message_of(keyloom.InvalidError, lambda: session.attach(store, "cache"))
     assert refused.endswith("'redis' is no kind of store; the kinds are lance, memory")
 

@@ -20,8 +20,12 @@ pub enum ErrorCode {
     StorageProfile,
     /// Nobody answers at the coordinator's address.
     NoCoordinator,
+    /// A handshake arrived damaged: it is worth another try.
+    HandshakeDamaged,
     /// The connection to the coordinator failed, whoever's it was.
     ConnectionFailed,
+    /// A call was not answered in all the time that it had, whoever's it was.
+    NotAnswered,
     /// The coordinator does not hold a blob any more; sent again, it does.
     BlobGone,
     /// The coordinator does not hold the first parts of a blob any more; begun again, it does.

@@ -33,6 +33,16 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// How many bytes a value takes that holds no [`super::Body`]. They are counted and not made.
+///
+/// # Errors
+/// `internal` if it cannot be written.
+pub fn encoded_bytes<T: Serialize>(value: &T) -> Result<u64> {
+    let unwritable =
+        |error: bincode::Error| Error::internal(format!("a message cannot be written: {error}"));
+    options().serialized_size(value).map_err(unwritable)
+}
+
 /// A value from bytes.
 ///
 /// # Errors
@@ -48,4 +58,15 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
 
 fn bad(what: &dyn Display) -> Error {
     Error::internal(format!("bad message from a peer: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_counted_as_they_are_made() {
+        let value = (7_u64, "text".to_owned(), vec![Some(1_000_u32), None]);
+        assert_eq!(encoded_bytes(&value), Ok(encode(&value).unwrap().len() as u64));
+    }
 }

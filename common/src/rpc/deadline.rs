@@ -5,22 +5,16 @@ use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 use futures::FutureExt;
 use tarpc::{client::RpcError, context};
 
-use crate::error::{Error, ErrorCode, ErrorKind, Result};
-
-/// How messages of errors begin that are the connection's and not the peer's answer.
-const CONNECTION_FAILED: &str = "the connection to the coordinator failed";
+use crate::error::{Error, ErrorCode, Result};
 
 /// Whether there was no answer because the connection failed: over a new one there may be.
 pub fn connection_failed(error: &Error) -> bool {
-    error.kind() == ErrorKind::Unavailable && error.message().starts_with(CONNECTION_FAILED)
+    error.code() == Some(ErrorCode::ConnectionFailed)
 }
-
-/// How messages of errors begin that say that there was no answer in time.
-const NO_ANSWER: &str = "no answer from the peer within";
 
 /// Whether the peer itself said nothing, in all the time that it had.
 pub fn not_answered(error: &Error) -> bool {
-    error.kind() == ErrorKind::Timeout && error.message().starts_with(NO_ANSWER)
+    error.code() == Some(ErrorCode::NotAnswered)
 }
 
 /// Asks a peer with a deadline, which also holds while the request is queued behind a stalled
@@ -40,14 +34,17 @@ where
     match tokio::time::timeout(timeout, request(context)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(RpcError::DeadlineExceeded)) | Err(_) => {
-            Err(Error::timeout(format!("{NO_ANSWER} {timeout:?}")))
+            Err(Error::timeout(format!("no answer from the peer within {timeout:?}"))
+                .with_code(ErrorCode::NotAnswered))
         }
         // It did not come as far as the connection.
         Ok(Err(RpcError::Send(reason))) => {
             Err(Error::resource_exhausted(format!("a request cannot be sent: {reason}")))
         }
-        Ok(Err(error)) => Err(Error::unavailable(format!("{CONNECTION_FAILED}: {error}"))
-            .with_code(ErrorCode::ConnectionFailed)),
+        Ok(Err(error)) => {
+            let message = format!("the connection to the coordinator failed: {error}");
+            Err(Error::unavailable(message).with_code(ErrorCode::ConnectionFailed))
+        }
     }
 }
 
@@ -73,7 +70,30 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::future::{pending, ready};
+
     use super::*;
+    use crate::error::ErrorKind;
+
+    async fn failure(call: impl Future<Output = Result<Result<()>, RpcError>>) -> Error {
+        in_time(Duration::from_millis(1), |_| call).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn what_became_of_a_call_is_known_whatever_is_said_of_it() {
+        let shutdown = failure(ready(Err(RpcError::Shutdown))).await;
+        let late = failure(ready(Err(RpcError::DeadlineExceeded))).await;
+        let answered = failure(ready(Ok(Err(Error::unavailable("no room"))))).await;
+        let kinds = [&shutdown, &late, &answered].map(Error::kind);
+        assert_eq!(kinds, [ErrorKind::Unavailable, ErrorKind::Timeout, ErrorKind::Unavailable]);
+        for (error, failed, silent) in
+            [(shutdown, true, false), (late, false, true), (answered, false, false)]
+        {
+            let error = error.context("submitting a job");
+            assert_eq!((connection_failed(&error), not_answered(&error)), (failed, silent));
+        }
+        assert!(not_answered(&failure(pending()).await));
+    }
 
     #[tokio::test]
     async fn a_panicking_handler_answers() {

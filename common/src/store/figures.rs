@@ -1,4 +1,4 @@
-//! What decides how a store's rows are best reached: its size, and the bounds of its worker.
+//! What decides how a store's rows are best reached: its size, and the bounds of the cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,8 @@ use super::StoreKey;
 /// them.
 pub const KEY_MAP_BYTES_A_ROW: u64 = 13;
 
-/// Figures of a snapshot, estimates among them, and the bounds of the worker that described it.
+/// Figures of a snapshot, estimates among them, and the bounds of the worker that described it and
+/// of the coordinator that passed this on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Figures {
     /// Rows that are not deleted.
@@ -25,6 +26,9 @@ pub struct Figures {
     pub stable_row_ids: bool,
     /// The most bytes of a map from keys to rows.
     pub max_key_map_bytes: u64,
+    /// The most bytes of keys that are collected before a lookup, which the coordinator says; 0 if
+    /// none are.
+    pub max_key_set_bytes: u64,
     /// The most bytes of columns that are kept in memory.
     pub column_cache_bytes: u64,
     /// Whether maps of keys that are told by their codes stay on disk.
@@ -40,6 +44,12 @@ impl Figures {
             [column] => self.btrees.get(column).copied(),
             _ => None,
         }
+    }
+
+    /// Whether keys that a job collected before are of use: they are collected at all, and workers
+    /// have no map to answer them from.
+    pub fn uses_key_set(&self, key: &StoreKey, is_exact: bool) -> bool {
+        self.max_key_set_bytes > 0 && !self.uses_map(key, is_exact)
     }
 
     /// Whether workers answer keys from a map of all of them, whatever a job knows of its own: they
@@ -74,5 +84,16 @@ mod tests {
         assert_eq!(with(true, &[]), [true, false, false]);
         assert_eq!(with(false, &[&["id"]]), [true, true, false]);
         assert_eq!(with(false, &[&["id", "day"]]), [false, false, true]);
+    }
+
+    #[test]
+    fn keys_are_collected_where_there_is_room_and_no_map() {
+        let key = StoreKey::column("id");
+        let uses_key_set = |max_key_set_bytes, maps_stay| {
+            let figures = Figures { max_key_set_bytes, maps_stay, ..Figures::default() };
+            figures.uses_key_set(&key, true)
+        };
+        assert!(uses_key_set(1, false));
+        assert!(!uses_key_set(0, false) && !uses_key_set(1, true));
     }
 }

@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     io::{Write, stdout},
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use anyhow::{Context, Result, bail};
@@ -14,7 +14,6 @@ use keyloom_coordinator::{Coordinator, Settings};
 use keyloom_program::{
     daemon::{self, fail},
     log, open_files,
-    settings::Layers,
     signals::Signals,
 };
 use tokio::net::TcpListener;
@@ -53,7 +52,10 @@ struct Arguments {
 /// Runs a command line, the program's name first, and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments = Arguments::parse_from(arguments);
-    let prepared = log::start(daemon::LOG).and_then(|()| settings(arguments.config.as_deref()));
+    let prepared = log::start(daemon::LOG).and_then(|()| {
+        let config = arguments.config.as_deref();
+        daemon::settings(config, "KEYLOOM_COORDINATOR_", Settings::validate)
+    });
     let settings = match prepared {
         Ok(settings) => settings,
         Err(error) => return fail(2, &error),
@@ -77,14 +79,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     });
     runtime.shutdown_background();
     code
-}
-
-/// Defaults, then the file, then the environment.
-fn settings(config: Option<&Path>) -> Result<Settings> {
-    let layers = Layers::defaults(&Settings::default()).file(config)?;
-    let settings: Settings = layers.environment("KEYLOOM_COORDINATOR_").read()?;
-    settings.validate()?;
-    Ok(settings)
 }
 
 /// Where to listen, if that is safe or accepted as unsafe.

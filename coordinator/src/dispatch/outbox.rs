@@ -45,7 +45,7 @@ fn order_bytes(order: &Order) -> usize {
         Order::Start(assignment) => match &assignment.work {
             Work::Fragment { slice, .. } => slice.bytes().len(),
             Work::DescribeStore(spec) => encoded_bytes(spec),
-            Work::DescribeInput(spec, _) => encoded_bytes(spec),
+            Work::DescribeInput(spec, known) => encoded_bytes(&(spec, known)),
         },
         Order::Stop(_) => 0,
     };
@@ -54,5 +54,5 @@ fn order_bytes(order: &Order) -> usize {
 
 /// What cannot be encoded does not travel.
 fn encoded_bytes(value: &impl Serialize) -> usize {
-    bincode::encode(value).map_or(0, |bytes| bytes.len())
+    bincode::encoded_bytes(value).map_or(0, |bytes| bytes as usize)
 }

@@ -28,6 +28,8 @@ pub(crate) struct JobContext {
     /// Whether the client is in this process.
     pub(crate) in_process: bool,
     tasks: AtomicU32,
+    /// Those of them that are bounded.
+    own_tasks: AtomicU32,
     tasks_done: AtomicU32,
     reports: Mutex<BTreeMap<u32, StageReport>>,
 }
@@ -60,6 +62,7 @@ impl JobContext {
             discard,
             in_process,
             tasks: AtomicU32::new(0),
+            own_tasks: AtomicU32::new(0),
             tasks_done: AtomicU32::new(0),
             reports: Mutex::default(),
         }
@@ -74,13 +77,26 @@ impl JobContext {
         StageId { job: self.job, index }
     }
 
-    /// Counts a task.
+    /// Counts a task. One that collects keys for others is shown, but takes nothing of what the job
+    /// may have: a set of keys has as many tasks as those that look them up.
     ///
     /// # Errors
     /// `resource_exhausted` if the job has too many.
-    pub(crate) fn task_added(&self) -> Result<()> {
+    pub(super) fn task_added(&self, collects: bool) -> Result<()> {
+        self.tasks.fetch_add(1, Ordering::Relaxed);
+        if collects {
+            return Ok(());
+        }
+        self.check_tasks(self.own_tasks.fetch_add(1, Ordering::Relaxed) as usize + 1)
+    }
+
+    /// Checks how many tasks the job has, or will have at least.
+    ///
+    /// # Errors
+    /// `resource_exhausted` if they are too many.
+    pub(super) fn check_tasks(&self, tasks: usize) -> Result<()> {
         let max = self.settings.max_tasks_per_job;
-        if self.tasks.fetch_add(1, Ordering::Relaxed) < max {
+        if tasks <= max as usize {
             return Ok(());
         }
         Err(Error::resource_exhausted(format!(

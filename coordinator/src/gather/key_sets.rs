@@ -1,6 +1,7 @@
 //! Collects the keys of fetches before a fragment's tasks run, and tells the tasks where they are.
 
 mod distinct;
+mod no_set;
 
 use std::sync::Arc;
 
@@ -10,10 +11,10 @@ use datafusion::{
     physical_plan::{ExecutionPlan, execute_stream},
 };
 use futures::{StreamExt, future::try_join_all};
-use keyloom_common::{BlobId, Error, ErrorKind, Result, ipc, lookup::KvLookupExec};
+use keyloom_common::{BlobId, Error, Result, ipc, lookup::KvLookupExec};
 use keyloom_planner::KeySet;
 
-use self::distinct::Distinct;
+use self::{distinct::Distinct, no_set::NoSet};
 use super::{context::JobContext, held::HeldBlob};
 
 /// Key sets that are there for workers to read, for as long as this is.
@@ -83,7 +84,7 @@ impl CollectedKeys {
     }
 }
 
-/// The keys of a set, if they are not too many.
+/// The keys of a set, if they are not too many, and there is room for them.
 async fn collect(
     set: &KeySet,
     context: &Arc<JobContext>,
@@ -91,11 +92,7 @@ async fn collect(
 ) -> Result<Option<Collected>> {
     match blob(&set.keys, context, task_context).await {
         Ok(blob) => Ok(Some(Collected { fetches: set.fetches.clone(), blob })),
-        Err(error) if error.kind() == ErrorKind::ResourceExhausted => {
-            tracing::info!(job = %context.job, %error, "no room for the job's keys: not collected");
-            Ok(None)
-        }
-        Err(error) => Err(error),
+        Err(reason) => reason.go_on(context.job).map(|()| None),
     }
 }
 
@@ -104,7 +101,7 @@ async fn blob(
     keys: &Arc<dyn ExecutionPlan>,
     context: &Arc<JobContext>,
     task_context: &Arc<TaskContext>,
-) -> Result<HeldBlob> {
+) -> Result<HeldBlob, NoSet> {
     let schema = keys.schema();
     let mut batches = execute_stream(Arc::clone(keys), Arc::clone(task_context))?;
     let (most, pool) = (context.settings.max_key_set_bytes, task_context.memory_pool());
@@ -113,7 +110,8 @@ async fn blob(
         keys.add(&batch?)?;
     }
     let keys = keys.finish(context.batch_rows as usize)?;
-    HeldBlob::rows(context, ipc::encode_all(&unique(&schema), &keys)?)
+    let keys = ipc::encode_all(&unique(&schema), &keys)?;
+    HeldBlob::rows(context, keys).map_err(NoSet::of_room)
 }
 
 /// The schema as no other set has it: blobs are told apart by their contents, and each goes with

@@ -76,7 +76,9 @@ mod tests {
     fn tasks_over_rows_that_come_count_for_all_nodes() {
         let plan: Arc<dyn ExecutionPlan> = Arc::new(LocalLimitExec::new(frame(1), 1));
         let (source, reading) = (Source::Rows(frame(1)), Reading::Ordered);
-        let nodes = Nodes::of(&Fragment { stage: 0, plan, source, reading, key_sets: Vec::new() });
+        let (key_sets, collects) = (Vec::new(), false);
+        let fragment = Fragment { stage: 0, plan, source, reading, key_sets, collects };
+        let nodes = Nodes::of(&fragment);
         assert_eq!([0, u32::MAX].map(|index| nodes.of_task(index)), [[0, 1]; 2]);
     }
 }

@@ -78,7 +78,7 @@ impl StageRun {
         task_context: &Arc<TaskContext>,
     ) -> Result<Self> {
         let context = JobContext::of(task_context)?;
-        let Fragment { stage, plan, source, key_sets, .. } = fragment;
+        let Fragment { stage, plan, source, key_sets, collects, .. } = fragment;
         let (handle, updates) =
             context.dispatcher.open_stage(context.stage(*stage), StageKind::Work, stores_of(plan)?);
         let places = Arc::new(Semaphore::new(context.settings.scheduler.max_tasks_ahead.max(1)));
@@ -87,6 +87,7 @@ impl StageRun {
             context: Arc::clone(&context),
             handle: handle.clone(),
             discard,
+            collects: *collects,
             places: Arc::clone(&places),
             tx,
             next: 0,
@@ -222,6 +223,8 @@ struct Feeder {
     context: Arc<JobContext>,
     handle: StageHandle,
     discard: bool,
+    /// Whether the tasks only collect keys for others.
+    collects: bool,
     places: Arc<Semaphore>,
     tx: mpsc::UnboundedSender<Fed>,
     next: u32,
@@ -250,6 +253,10 @@ impl Feeder {
         key_sets: &[KeySet],
         context: &Arc<TaskContext>,
     ) -> Result<()> {
+        if !key_sets.is_empty() {
+            // Or keys would be collected for a job that then fails.
+            self.context.check_tasks(chains.iter().map(Chain::tasks).sum())?;
+        }
         let keys = CollectedKeys::of(key_sets, &self.context, context).await?;
         for chain in chains {
             let plan = self.hold_plan(&keys.told(&chain.plan, &chain.places)?)?;
@@ -316,9 +323,10 @@ impl Feeder {
             batch_rows: self.context.batch_rows,
             discard: self.discard,
         };
-        self.context.task_added()?;
+        self.context.task_added(self.collects)?;
         self.handle.add(TaskId { stage: self.handle.stage(), index: self.next }, work);
-        self.next += 1;
+        let next = self.next.checked_add(1);
+        self.next = next.ok_or_else(|| Error::resource_exhausted("a stage has too many tasks"))?;
         // There may be many tasks, and others on this thread.
         give_way().await;
         Ok(())

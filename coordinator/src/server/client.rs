@@ -53,7 +53,12 @@ impl ClientApi for ClientConnection {
 
     async fn describe_store(self, _: Context, spec: StoreSpec) -> Result<StoreDescription> {
         match guarded(self.shared.jobs.ask_worker(Work::DescribeStore(spec))).await? {
-            TaskReport::Store(description) => Ok(description),
+            TaskReport::Store(mut description) => {
+                if let Some(figures) = &mut description.figures {
+                    figures.max_key_set_bytes = self.shared.settings.max_key_set_bytes;
+                }
+                Ok(description)
+            }
             _ => Err(wrong_answer()),
         }
     }

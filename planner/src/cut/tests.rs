@@ -50,7 +50,8 @@ fn shown(fragment: &Fragment) -> String {
         }
         Source::Rows(input) => format!("rows={}", names(input)),
     };
-    format!("{:?} {} {source}", fragment.reading, names(&fragment.plan))
+    let collects = if fragment.collects { " collects" } else { "" };
+    format!("{:?} {} {source}{collects}", fragment.reading, names(&fragment.plan))
 }
 
 /// Cuts a plan, and checks what the coordinator has of it and what workers have.
@@ -113,7 +114,7 @@ fn what_reads_nothing_and_looks_nothing_up_needs_no_worker() {
 fn keys_are_collected_before_a_fragment_unless_only_some_rows_are_wanted() {
     let lookup = || scanning(scan(3), Arc::new(Column::new("id", 0)));
     let fragment = "Ordered KvLookupExec(InputScanExec) slices=3";
-    let collected = "Ordered AggregateExec(ProjectionExec(InputScanExec)) slices=3";
+    let collected = "Ordered AggregateExec(ProjectionExec(InputScanExec)) slices=3 collects";
     check(lookup(), "EmptyExec", &[collected, fragment]);
     check(limited(lookup()), "GlobalLimitExec(EmptyExec)", &[fragment]);
     // Of sorted rows the first ones are known when all are there.

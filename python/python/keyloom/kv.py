@@ -67,8 +67,8 @@ class KVStore(Lookups):
             key: The column that keys are looked up in, or a list of columns that are a key together;
                 without one, what the store declares.
             **options: What the kind takes, and the bounds that all kinds take: ``batch_keys``,
-                ``requests_in_flight``, ``request_timeout_ms`` and ``max_retries``. Secrets stay on the
-                workers.
+                ``requests_in_flight``, ``request_timeout_ms`` and ``request_attempts``. Secrets stay on
+                the workers.
 
         Raises:
             InvalidError: An option is no text, number or truth, or may be a secret.

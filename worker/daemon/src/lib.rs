@@ -5,11 +5,7 @@
 #![recursion_limit = "256"]
 
 use std::{
-    ffi::OsString,
-    num::NonZeroUsize,
-    path::{Path, PathBuf},
-    sync::Arc,
-    thread::available_parallelism,
+    ffi::OsString, num::NonZeroUsize, path::PathBuf, sync::Arc, thread::available_parallelism,
 };
 
 use anyhow::{Context, Result, anyhow};
@@ -18,7 +14,6 @@ use keyloom_common::{ErrorKind, allocator::keep_freed_bytes, rpc::parse_address}
 use keyloom_program::{
     daemon::{self, fail},
     log, open_files,
-    settings::Layers,
     signals::Signals,
 };
 use keyloom_worker::{
@@ -69,7 +64,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments = Arguments::parse_from(arguments);
     let prepared = log::start(daemon::LOG).and_then(|()| {
         parse_address(&arguments.coordinator).context("--coordinator")?;
-        settings(arguments.config.as_deref())
+        daemon::settings(arguments.config.as_deref(), "KEYLOOM_WORKER_", Settings::validate)
     });
     let settings = match prepared {
         Ok(settings) => settings,
@@ -98,14 +93,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 fn exit_code(error: &anyhow::Error) -> u8 {
     let kind = error.downcast_ref::<keyloom_common::Error>().map(keyloom_common::Error::kind);
     if kind == Some(ErrorKind::Invalid) { 2 } else { 1 }
-}
-
-/// Defaults, then the file, then the environment.
-fn settings(config: Option<&Path>) -> Result<Settings> {
-    let layers = Layers::defaults(&Settings::default()).file(config)?;
-    let settings: Settings = layers.environment("KEYLOOM_WORKER_").read()?;
-    settings.validate()?;
-    Ok(settings)
 }
 
 async fn work(arguments: Arguments, slots: u32, settings: Settings) -> Result<()> {

@@ -412,7 +412,7 @@ async fn options_that_a_kind_does_not_take_are_refused_with_those_that_it_takes(
         "1",
         "'rows' is no option of a toy store; the options are 'key', 'fails_every', \
          'keeps_answers', 'keys_at_once', 'never', 'batch_keys', 'requests_in_flight', \
-         'request_timeout_ms', 'max_retries'",
+         'request_timeout_ms', 'request_attempts'",
     )
     .await;
     check("batch_keys", "0", "batch_keys is a whole number of at least 1, not '0'").await;

@@ -1,6 +1,12 @@
 //! What a kind of store must be able to do. A kind is a folder here and a line in [`super::kinds`].
 
-use std::{any::Any, fmt, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    fmt,
+    num::{NonZeroU32, NonZeroUsize},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use keyloom_common::{
@@ -66,8 +72,8 @@ pub(crate) enum Retrying {
     /// The attempts of tasks, unless the store's user says how often.
     #[default]
     Unsaid,
-    /// Whoever bounds the store, at most so often, as far as the worker allows.
-    AtMost(u32),
+    /// Whoever bounds the store: it is made so often at most, as far as the worker allows.
+    AtMost(NonZeroU32),
     /// The store itself, whatever its user says: to retry its retries would multiply them.
     ByItself,
 }
@@ -133,12 +139,16 @@ pub(super) fn no_such(spec: &StoreKind, snapshot: Option<Snapshot>) -> Error {
 mod tests {
     use super::*;
 
+    fn at_most(attempts: u32) -> Retrying {
+        Retrying::AtMost(NonZeroU32::new(attempts).unwrap())
+    }
+
     #[test]
     fn the_smaller_of_two_bounds_holds_and_any_is_smaller_than_none() {
         let of_kind = Capabilities {
             max_keys: NonZeroUsize::new(100),
             requests_in_flight: NonZeroUsize::new(2),
-            retrying: Retrying::AtMost(3),
+            retrying: at_most(4),
             keeps_answers: true,
             ..Capabilities::default()
         };
@@ -152,7 +162,7 @@ mod tests {
             max_keys: NonZeroUsize::new(10),
             requests_in_flight: NonZeroUsize::new(2),
             deadline: Some(Duration::from_secs(1)),
-            retrying: Retrying::AtMost(3),
+            retrying: at_most(4),
             keeps_answers: true,
         };
         assert_eq!((of_kind.within(of_user), of_user.within(of_kind)), (expected, expected));
@@ -162,10 +172,10 @@ mod tests {
     fn what_retries_by_itself_is_not_retried_whatever_its_user_says() {
         let of = |retrying| Capabilities { retrying, ..Capabilities::default() };
         let check = |kind, user, expected| assert_eq!(of(kind).within(of(user)), of(expected));
-        check(Retrying::ByItself, Retrying::AtMost(3), Retrying::ByItself);
+        check(Retrying::ByItself, at_most(4), Retrying::ByItself);
         check(Retrying::ByItself, Retrying::Unsaid, Retrying::ByItself);
-        check(Retrying::Unsaid, Retrying::AtMost(3), Retrying::AtMost(3));
-        check(Retrying::AtMost(5), Retrying::Unsaid, Retrying::AtMost(5));
-        check(Retrying::AtMost(5), Retrying::AtMost(0), Retrying::AtMost(0));
+        check(Retrying::Unsaid, at_most(4), at_most(4));
+        check(at_most(6), Retrying::Unsaid, at_most(6));
+        check(at_most(6), at_most(1), at_most(1));
     }
 }

@@ -70,9 +70,9 @@ pub struct StoreSettings {
     /// and `answer_timeout_ms` holds in any case. One that is refused because too much is asked
     /// (429 or 503) is made again for about as long, after rests that grow.
     pub request_timeout_ms: u64,
-    /// How often a request to remote storage is made until it fails (default 4), likewise. A
-    /// store's `max_retries` allows no more, and all that is made of one request takes no longer
-    /// than `answer_timeout_ms`.
+    /// How often a request to remote storage is made until it fails (default 4), likewise. Stores
+    /// of other kinds that have the option of this name are asked no more often, and all that is
+    /// made of one request takes no longer than `answer_timeout_ms`.
     pub request_attempts: u32,
     /// How long a store, or the storage of an input, may leave all that it is asked unanswered, in
     /// milliseconds (default 20 s). Then what waits for it fails by its name, and its task is tried
@@ -80,8 +80,9 @@ pub struct StoreSettings {
     /// the defaults these are 4 × 20 s and the rests between, or 7 × 20 s where tasks take turns on
     /// the slots. Attaching has 240 s for the same attempts (twice `call_timeout_ms`).
     pub answer_timeout_ms: u64,
-    /// How long a request that failed rests before a store of another kind than Lance is asked
-    /// again, in milliseconds; doubled each time. At most `retry_rest_max_ms`. Default 100.
+    /// How long a request rests that is made again because a store failed, or because its storage
+    /// was asked too much, in milliseconds; doubled each time. At most `retry_rest_max_ms`. Default
+    /// 100.
     pub retry_rest_ms: u64,
     /// The longest such rest, in milliseconds. Default 5 s.
     pub retry_rest_max_ms: u64,

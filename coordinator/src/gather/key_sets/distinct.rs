@@ -15,7 +15,9 @@ use datafusion::{
         order::GroupOrdering,
     },
 };
-use keyloom_common::{Error, Result, size::batch_bytes};
+use keyloom_common::{Result, size::batch_bytes};
+
+use super::no_set::NoSet;
 
 /// The most bytes of strings that one array of keys holds.
 const ARRAY_BYTES: u64 = i32::MAX as u64;
@@ -46,14 +48,15 @@ impl Distinct {
     /// Adds those of a batch.
     ///
     /// # Errors
-    /// `resource_exhausted` if they are too many then.
-    pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+    /// If they are too many then, or finding them takes more than the pool has.
+    pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<(), NoSet> {
         // All of them may be new.
         self.check(self.bytes.saturating_add(batch_bytes(batch) as u64), ARRAY_BYTES)?;
         let before = self.keys.len();
         self.keys.intern(batch.columns(), &mut self.numbers)?;
         self.bytes += batch_bytes(&take_record_batch(batch, &self.new_rows(before))?) as u64;
-        self.memory.try_resize(self.keys.size())?;
+        let memory = self.memory.try_resize(self.keys.size());
+        memory.map_err(|full| NoSet::NoRoom(full.into()))?;
         self.check(self.bytes, self.most)
     }
 
@@ -78,28 +81,22 @@ impl Distinct {
         UInt32Array::from_iter_values(rows)
     }
 
-    fn check(&self, bytes: u64, most: u64) -> Result<()> {
+    fn check(&self, bytes: u64, most: u64) -> Result<(), NoSet> {
         if bytes <= most {
             return Ok(());
         }
-        let keys = self.keys.len();
-        Err(Error::resource_exhausted(format!(
-            "{keys} keys and more take over {most} bytes; max_key_set_bytes allows {}",
-            self.most
-        )))
+        Err(NoSet::TooMany { keys: self.keys.len(), bytes: most, most: self.most })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use arrow::{
         array::{ArrayRef, Int64Array, StringArray, StringViewArray, StructArray},
         datatypes::{DataType, Field, Schema},
     };
     use datafusion::execution::memory_pool::{GreedyMemoryPool, UnboundedMemoryPool};
-    use keyloom_common::ErrorKind;
-
-    use super::*;
 
     const ENOUGH: u64 = 1 << 20;
 
@@ -120,7 +117,7 @@ mod tests {
         batches: &[ArrayRef],
         most: u64,
         pool: &Arc<dyn MemoryPool>,
-    ) -> Result<Vec<ArrayRef>> {
+    ) -> Result<Vec<ArrayRef>, NoSet> {
         let mut distinct = Distinct::try_new(schema(batches[0].data_type()), most, pool)?;
         batches.iter().try_for_each(|keys| distinct.add(&batch(keys)))?;
         let batches = distinct.finish(2)?;
@@ -172,15 +169,14 @@ mod tests {
         assert_eq!(distinct(&often, 1000, &unbounded()).unwrap().len(), 50);
         let many = [numbers(0..100), numbers(100..200)];
         let error = distinct(&many, 1000, &unbounded()).unwrap_err();
-        let message = "200 keys and more take over 1000 bytes; max_key_set_bytes allows 1000";
-        assert_eq!(error, Error::resource_exhausted(message));
+        assert_eq!(error, NoSet::TooMany { keys: 200, bytes: 1000, most: 1000 });
     }
 
     #[test]
     fn finding_them_takes_of_the_jobs_memory() {
         let small: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(64 << 10));
         let error = distinct(&[numbers(0..100_000)], ENOUGH, &small).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+        assert!(matches!(error, NoSet::NoRoom(_)), "{error}");
         assert_eq!(small.reserved(), 0);
     }
 }

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use keyloom_client::{EmbeddedSettings, LanceOptions, OnDuplicateKey, Session, Settings, load_kv};
+use keyloom_client::{
+    EmbeddedSettings, ErrorKind, LanceOptions, OnDuplicateKey, Session, Settings, load_kv,
+};
 use lance::{
     Dataset,
     dataset::{WriteDestination, WriteParams, transaction::Operation},
@@ -14,7 +16,7 @@ use tempfile::TempDir;
 use super::{
     FRAGMENT_ROWS, ROWS, STORED, TASKS, all_found, asked, check, collects, prepare, shown,
 };
-use crate::harness::{Cluster, batch, ints, keys_scanned, write_lance, write_lance_with};
+use crate::harness::{Cluster, batch, failure, ints, keys_scanned, write_lance, write_lance_with};
 
 const SQL: &str = "SELECT kv_get(id, source => 'by_id', on_error => 'null')['n'] FROM t";
 
@@ -122,8 +124,7 @@ async fn write_many(uri: &str) -> Result<()> {
     Ok(())
 }
 
-async fn open_many(settings: EmbeddedSettings, uri: &str) -> Result<Session> {
-    let session = Session::embedded_with(settings).await?;
+async fn open_many(session: Session, uri: &str) -> Result<Session> {
     let options = LanceOptions::new(uri).key("id").on_duplicate_key(OnDuplicateKey::First);
     session.attach(load_kv("by_id", options)?, None).await?;
     register_ids(&session)?;
@@ -135,7 +136,7 @@ async fn keys_are_collected_where_a_store_is_much_larger_than_a_job() -> Result<
     let dir = tempfile::tempdir()?;
     let uri = store_in(&dir);
     write_many(&uri).await?;
-    let session = open_many(settings(), &uri).await?;
+    let session = open_many(Session::embedded_with(settings()).await?, &uri).await?;
     let rows = FILE_ROWS * FRAGMENTS as i64;
     let plan = session.explain(session.sql(SQL).await?, false).await?;
     assert!(plan.contains(&format!(" via scan+take ({ROWS} keys of {rows} rows, ")), "{plan}");
@@ -147,8 +148,53 @@ async fn keys_are_collected_where_a_store_is_much_larger_than_a_job() -> Result<
     // Where a map would stay, one is made.
     let mut settings = settings();
     settings.worker.store.key_maps_dir = Some(dir.path().join("maps"));
-    let session = open_many(settings, &uri).await?;
+    let session = open_many(Session::embedded_with(settings).await?, &uri).await?;
     let plan = session.explain(session.sql(SQL).await?, false).await?;
     assert!(plan.contains(&format!(" via map+take ({ROWS} keys of {rows} rows, ")), "{plan}");
+    Ok(())
+}
+
+/// Checks that EXPLAIN promises no keys where none are collected.
+async fn check_promises_none(session: Session, uri: &str) -> Result<()> {
+    let session = open_many(session, uri).await?;
+    let plan = session.explain(session.sql(SQL).await?, false).await?;
+    assert!(plan.contains(&format!(" via map+take ({ROWS} keys of ")), "{plan}");
+    assert!(!plan.contains("keys collected first"), "{plan}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn explain_promises_no_keys_where_the_coordinator_collects_none() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let uri = store_in(&dir);
+    write_many(&uri).await?;
+    let mut none = settings();
+    none.coordinator.max_key_set_bytes = 0;
+    check_promises_none(Session::embedded_with(none).await?, &uri).await?;
+    let env = [("KEYLOOM_COORDINATOR_MAX_KEY_SET_BYTES", "0")];
+    let cluster = Cluster::start_with(1, &env, &[]).await?;
+    let session = Session::connect_with(&cluster.address, settings().session).await?;
+    check_promises_none(session, &uri).await
+}
+
+/// A job of just so many tasks as it may have collects its keys with as many more.
+#[tokio::test]
+async fn tasks_that_collect_keys_take_nothing_of_what_a_job_may_have() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut just = settings();
+    just.coordinator.max_tasks_per_job = TASKS;
+    let session = Session::embedded_with(just).await?;
+    prepare(&session, &store_in(&dir)).await?;
+    let job = check(&session, SQL, &all_found()).await?;
+    assert!(collects(&job), "{}", job.plan);
+    assert_eq!(job.tasks, 2 * TASKS);
+
+    let mut fewer = settings();
+    fewer.coordinator.max_tasks_per_job = TASKS - 1;
+    let (session, other) = (Session::embedded_with(fewer).await?, tempfile::tempdir()?);
+    prepare(&session, &store_in(&other)).await?;
+    let error = failure(session.sql(SQL).await?).await?;
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error}");
+    assert!(error.message().contains("more than max_tasks_per_job = 19 tasks"), "{error}");
     Ok(())
 }

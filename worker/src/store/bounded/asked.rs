@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     collections::BTreeMap,
-    num::{NonZeroU64, NonZeroUsize},
+    num::{NonZeroU32, NonZeroU64, NonZeroUsize},
     str::FromStr,
     time::Duration,
 };
@@ -21,10 +21,10 @@ use crate::store::{
 const BATCH_KEYS: &str = "batch_keys";
 const REQUESTS_IN_FLIGHT: &str = "requests_in_flight";
 const REQUEST_TIMEOUT_MS: &str = "request_timeout_ms";
-const MAX_RETRIES: &str = "max_retries";
+const REQUEST_ATTEMPTS: &str = "request_attempts";
 
 /// The options that all kinds take, unless their stores are described in other words.
-const OPTIONS: [&str; 4] = [BATCH_KEYS, REQUESTS_IN_FLIGHT, REQUEST_TIMEOUT_MS, MAX_RETRIES];
+const OPTIONS: [&str; 4] = [BATCH_KEYS, REQUESTS_IN_FLIGHT, REQUEST_TIMEOUT_MS, REQUEST_ATTEMPTS];
 
 /// A store as its kind is given it, and the bounds that were set of it.
 #[derive(Debug)]
@@ -72,25 +72,22 @@ fn quoted(name: &str) -> String {
 }
 
 fn bounds(options: &mut BTreeMap<String, String>) -> Result<Capabilities> {
-    let timeout: Option<NonZeroU64> = take(options, REQUEST_TIMEOUT_MS, 1)?;
+    let timeout: Option<NonZeroU64> = take(options, REQUEST_TIMEOUT_MS)?;
+    let attempts: Option<NonZeroU32> = take(options, REQUEST_ATTEMPTS)?;
     Ok(Capabilities {
-        max_keys: take::<NonZeroUsize>(options, BATCH_KEYS, 1)?,
-        requests_in_flight: take::<NonZeroUsize>(options, REQUESTS_IN_FLIGHT, 1)?,
+        max_keys: take::<NonZeroUsize>(options, BATCH_KEYS)?,
+        requests_in_flight: take::<NonZeroUsize>(options, REQUESTS_IN_FLIGHT)?,
         deadline: timeout.map(|ms| Duration::from_millis(ms.get())),
-        retrying: take(options, MAX_RETRIES, 0)?.map_or(Retrying::Unsaid, Retrying::AtMost),
+        retrying: attempts.map_or(Retrying::Unsaid, Retrying::AtMost),
         keeps_answers: false,
     })
 }
 
-/// The number that an option says, which is this at least.
-fn take<T: FromStr>(
-    options: &mut BTreeMap<String, String>,
-    name: &str,
-    least: u32,
-) -> Result<Option<T>> {
+/// The number that an option says, which is not 0.
+fn take<T: FromStr>(options: &mut BTreeMap<String, String>, name: &str) -> Result<Option<T>> {
     let number = |text: String| {
         text.parse::<T>().map_err(|_| {
-            Error::invalid(format!("{name} is a whole number of at least {least}, not '{text}'"))
+            Error::invalid(format!("{name} is a whole number of at least 1, not '{text}'"))
         })
     };
     options.remove(name).map(number).transpose()
@@ -118,7 +115,7 @@ mod tests {
             ("batch_keys", "100"),
             ("requests_in_flight", "2"),
             ("request_timeout_ms", "250"),
-            ("max_retries", "0"),
+            ("request_attempts", "1"),
         ])
         .unwrap();
         assert_eq!(left, ["rows"]);
@@ -126,7 +123,7 @@ mod tests {
             max_keys: NonZeroUsize::new(100),
             requests_in_flight: NonZeroUsize::new(2),
             deadline: Some(Duration::from_millis(250)),
-            retrying: Retrying::AtMost(0),
+            retrying: Retrying::AtMost(NonZeroU32::MIN),
             keeps_answers: false,
         };
         assert_eq!(bounds, expected);
@@ -145,11 +142,15 @@ mod tests {
     fn mistakes_name_the_choices() {
         let refused = |name: &str, value: &str| asked(&[(name, value)]).unwrap_err();
         let expected = "'batch_kyes' is no option of a toy store; the options are 'key', 'rows', \
-                        'batch_keys', 'requests_in_flight', 'request_timeout_ms', 'max_retries'";
+                        'batch_keys', 'requests_in_flight', 'request_timeout_ms', \
+                        'request_attempts'";
         assert_eq!(refused("batch_kyes", "1"), Error::invalid(expected));
         let expected = "batch_keys is a whole number of at least 1, not '0'";
         assert_eq!(refused("batch_keys", "0"), Error::invalid(expected));
-        let expected = "max_retries is a whole number of at least 0, not 'many'";
-        assert_eq!(refused("max_retries", "many"), Error::invalid(expected));
+        for value in ["0", "many"] {
+            let expected =
+                format!("request_attempts is a whole number of at least 1, not '{value}'");
+            assert_eq!(refused("request_attempts", value), Error::invalid(expected));
+        }
     }
 }

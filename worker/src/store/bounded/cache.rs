@@ -49,7 +49,7 @@ pub(in crate::store) struct Answers {
 
 /// Where the answers of one open store are kept.
 #[derive(Clone, Debug)]
-pub(super) struct Shelf {
+pub(super) struct StoreAnswers {
     answers: Arc<Answers>,
     store: u64,
 }
@@ -58,7 +58,7 @@ pub(super) struct Shelf {
 #[derive(Clone, Debug)]
 pub(super) struct Cached {
     store: Arc<dyn Store>,
-    shelf: Shelf,
+    kept: StoreAnswers,
     key: StoreKey,
     schema: SchemaRef,
 }
@@ -96,9 +96,9 @@ impl Answers {
     }
 
     /// A place for the answers of one more store.
-    pub(super) fn shelf(self: &Arc<Self>) -> Shelf {
+    pub(super) fn of_store(self: &Arc<Self>) -> StoreAnswers {
         let store = self.stores.fetch_add(1, Ordering::Relaxed);
-        Shelf { answers: Arc::clone(self), store }
+        StoreAnswers { answers: Arc::clone(self), store }
     }
 }
 
@@ -117,7 +117,7 @@ impl Store for Cached {
             return self.store.lookup(request).await;
         }
         let names = self.names(&request)?;
-        let kept = names.iter().map(|name| self.shelf.answers.rows.peek(name));
+        let kept = names.iter().map(|name| self.kept.answers.rows.peek(name));
         let known: Vec<Known> = kept.collect();
         let columns = request.columns.len();
         if !known.is_empty() && known.iter().all(Option::is_some) {
@@ -133,7 +133,7 @@ impl Store for Cached {
             let answered = found.held.len();
             return Err(Error::internal(format!("a store answered {answered} of {asked} keys")));
         }
-        self.shelf.keep(new, &found)?;
+        self.kept.keep(new, &found)?;
         joined(&known, found)
     }
 
@@ -153,15 +153,15 @@ impl Store for Cached {
 }
 
 impl Cached {
-    pub(super) fn new(store: Arc<dyn Store>, shelf: Shelf, planned: &ResolvedStore) -> Self {
+    pub(super) fn new(store: Arc<dyn Store>, kept: StoreAnswers, planned: &ResolvedStore) -> Self {
         let (key, schema) = (planned.key().clone(), Arc::clone(planned.schema()));
-        Self { store, shelf, key, schema }
+        Self { store, kept, key, schema }
     }
 
     fn names(&self, request: &Request) -> Result<Vec<Name>> {
         let key_type = request.keys.data_type();
         let question = Arc::new(Question {
-            store: self.shelf.store,
+            store: self.kept.store,
             key: self.key.clone(),
             key_type: key_type.clone(),
             columns: requested_schema(&self.schema, &request.columns)?.fields().clone(),
@@ -176,7 +176,7 @@ impl Cached {
     }
 }
 
-impl Shelf {
+impl StoreAnswers {
     /// Keeps copies of the rows that were found, so that they hold nothing else in memory.
     fn keep(&self, names: Vec<Name>, found: &Found) -> Result<()> {
         for (key, (name, held)) in names.into_iter().zip(&found.held).enumerate() {

@@ -32,7 +32,7 @@ use super::{
     factory::{Capabilities, OpenStore, Retrying},
 };
 use batches::Batches;
-use cache::{Cached, Shelf};
+use cache::{Cached, StoreAnswers};
 use deadline::Deadline;
 use named::{Named, cannot_be_read};
 use retries::Retries;
@@ -56,7 +56,7 @@ pub(super) struct Bounds {
     patience: Patience,
     slots: Option<Arc<Semaphore>>,
     /// Where its answers are kept, if they are.
-    shelf: Option<Shelf>,
+    answers: Option<StoreAnswers>,
 }
 
 impl Opened {
@@ -88,8 +88,8 @@ impl Bounds {
         let slots = capabilities.at_once().map(|slots| env.places.slots(spec, slots));
         // What is kept of a snapshot is true for ever.
         let keeps = capabilities.keeps_answers && snapshot != Snapshot::Live;
-        let shelf = keeps.then(|| env.answers.shelf());
-        Self { capabilities, patience: env.patience(), slots, shelf }
+        let answers = keeps.then(|| env.answers.of_store());
+        Self { capabilities, patience: env.patience(), slots, answers }
     }
 
     /// A store, as the plan names it, within these bounds.
@@ -98,15 +98,15 @@ impl Bounds {
         mut store: Arc<dyn Store>,
         planned: &ResolvedStore,
     ) -> Arc<dyn Store> {
-        let Self { capabilities, patience, slots, shelf } = self;
+        let Self { capabilities, patience, slots, answers } = self;
         if let Some(time) = capabilities.deadline {
             store = Arc::new(Deadline { store, time });
         }
         let slots = slots.clone();
-        if let Retrying::AtMost(retries) = capabilities.retrying {
-            let retries = retries.min(patience.retries());
+        if let Retrying::AtMost(attempts) = capabilities.retrying {
+            let attempts = attempts.get().min(patience.attempts);
             store =
-                Arc::new(Retries { store: Slots { store, slots }, retries, patience: *patience });
+                Arc::new(Retries { store: Slots { store, slots }, attempts, patience: *patience });
         } else if slots.is_some() {
             store = Arc::new(Slots { store, slots });
         }
@@ -114,8 +114,8 @@ impl Bounds {
             let at_once = capabilities.at_once().unwrap_or(BATCHES_IN_FLIGHT);
             store = Arc::new(Batches { store, max_keys, at_once });
         }
-        if let Some(shelf) = shelf {
-            store = Arc::new(Cached::new(store, shelf.clone(), planned));
+        if let Some(answers) = answers {
+            store = Arc::new(Cached::new(store, answers.clone(), planned));
         }
         store
     }

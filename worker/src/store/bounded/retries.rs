@@ -17,8 +17,8 @@ use crate::store::{Found, KeySet, Patience, ReadStats, Request, Store};
 #[derive(Clone, Debug)]
 pub(super) struct Retries {
     pub(super) store: Slots,
-    /// How often, at most.
-    pub(super) retries: u32,
+    /// How often it is asked, at most.
+    pub(super) attempts: u32,
     pub(super) patience: Patience,
 }
 
@@ -64,7 +64,7 @@ impl Retries {
                 Err(error) => error,
             };
             let rest = self.patience.rest_after(made);
-            if made == self.retries || !error.kind().is_transient() || left <= rest {
+            if made + 1 >= self.attempts || !error.kind().is_transient() || left <= rest {
                 return Err(error);
             }
             tracing::debug!("a store is asked again: {error}");

@@ -1,7 +1,7 @@
 //! Bounds around a store that notes what it is asked, and around one that fails as it is told.
 
 use std::{
-    num::NonZeroUsize,
+    num::{NonZeroU32, NonZeroUsize},
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -138,8 +138,9 @@ fn faulty(faults: Faults, capabilities: Capabilities) -> (Arc<Faulty>, Arc<dyn S
     (faulty.clone(), bounds(capabilities).around(faulty, &planned()))
 }
 
-fn retries(max_retries: u32) -> Capabilities {
-    Capabilities { retrying: Retrying::AtMost(max_retries), ..Capabilities::default() }
+fn attempts(attempts: u32) -> Capabilities {
+    let retrying = Retrying::AtMost(NonZeroU32::new(attempts).unwrap());
+    Capabilities { retrying, ..Capabilities::default() }
 }
 
 #[tokio::test]
@@ -177,7 +178,7 @@ async fn a_store_that_bears_all_is_left_as_it_is() {
 
 #[tokio::test]
 async fn what_failed_is_asked_again_and_what_was_answered_is_not() {
-    let capabilities = Capabilities { max_keys: NonZeroUsize::new(2), ..retries(2) };
+    let capabilities = Capabilities { max_keys: NonZeroUsize::new(2), ..attempts(3) };
     let (store, bounded) = faulty(Faults { first: 2, ..Faults::default() }, capabilities);
     let found = bounded.lookup(request(7)).await.unwrap();
     assert_eq!(found.held, [true, false, true, false, true, false, true]);
@@ -189,9 +190,9 @@ async fn what_failed_is_asked_again_and_what_was_answered_is_not() {
 #[tokio::test]
 async fn a_store_is_asked_again_as_often_as_is_allowed() {
     // The worker's request_attempts are 4.
-    for (max_retries, requests) in [(0, 1), (2, 3), (3, 4), (u32::MAX, 4)] {
+    for (most, requests) in [(1, 1), (3, 3), (4, 4), (u32::MAX, 4)] {
         let faults = Faults { first: 10, ..Faults::default() };
-        let (store, bounded) = faulty(faults, retries(max_retries));
+        let (store, bounded) = faulty(faults, attempts(most));
         let error = bounded.lookup(request(1)).await.unwrap_err();
         assert_eq!(error, Error::unavailable(format!("request {requests} was lost")));
         assert_eq!(store.requests(), requests);
@@ -202,7 +203,7 @@ async fn a_store_is_asked_again_as_often_as_is_allowed() {
 async fn what_would_be_refused_again_is_not_asked_again() {
     for kind in [ErrorKind::Invalid, ErrorKind::NotFound, ErrorKind::ResourceExhausted] {
         let faults = Faults { first: 10, kind: Some(kind), ..Faults::default() };
-        let (store, bounded) = faulty(faults, retries(3));
+        let (store, bounded) = faulty(faults, attempts(4));
         assert_eq!(bounded.lookup(request(1)).await.unwrap_err().kind(), kind);
         assert_eq!(store.requests(), 1);
     }
@@ -213,7 +214,7 @@ async fn a_request_that_is_not_answered_in_time_is_made_again() {
     let told = Arc::new(Semaphore::new(0));
     let deadline = Some(Duration::from_millis(20));
     let faults = Faults { told: Some(Arc::clone(&told)), ..Faults::default() };
-    let (store, bounded) = faulty(faults, Capabilities { deadline, ..retries(3) });
+    let (store, bounded) = faulty(faults, Capabilities { deadline, ..attempts(4) });
     let speak_once_asked_again = async {
         while store.requests() < 2 {
             tokio::task::yield_now().await;
@@ -328,7 +329,7 @@ async fn a_store_that_knows_keys_has_the_bounds_that_it_had_before() {
         requests_in_flight: NonZeroUsize::new(3),
         deadline: Some(Duration::from_secs(60)),
         keeps_answers: true,
-        ..retries(2)
+        ..attempts(3)
     };
     let (store, bounded) = faulty(Faults { first: 2, ..Faults::default() }, capabilities);
     let bounded = Arc::new(Named { store: bounded, alias: "even".to_owned() });
@@ -353,7 +354,7 @@ async fn a_store_that_never_answers_is_not_asked_again_for_longer_than_the_worke
     for (deadline, most) in [(None, 1), (Some(Duration::from_millis(20)), 3)] {
         let faults = Faults { told: Some(Arc::clone(&told)), ..Faults::default() };
         let store = Arc::new(Faulty::new(Arc::new(Even::default()), faults));
-        let bounds = bounds_on(&env, Capabilities { deadline, ..retries(3) });
+        let bounds = bounds_on(&env, Capabilities { deadline, ..attempts(4) });
         let bounded = bounds.around(store.clone(), &planned());
         let error = bounded.lookup(request(1)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
@@ -405,7 +406,7 @@ async fn what_bounds_made_of_requests_is_counted() {
         max_keys: NonZeroUsize::new(2),
         deadline: Some(Duration::from_secs(60)),
         keeps_answers: true,
-        ..retries(2)
+        ..attempts(3)
     };
     let (store, bounded) = faulty(Faults { first: 1, ..Faults::default() }, capabilities);
     let found = bounded.lookup(of_columns([0, 2, 4], &[0])).await.unwrap();

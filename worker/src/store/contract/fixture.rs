@@ -125,7 +125,7 @@ pub(super) async fn toy_in_turn(rows: RecordBatch, key: &str) -> Fixture {
 
 /// The same, of which every third request fails.
 pub(super) async fn toy_with_faults(rows: RecordBatch, key: &str) -> Fixture {
-    let faults = [("fails_every", "3"), ("max_retries", "100")];
+    let faults = [("fails_every", "3"), ("request_attempts", "100")];
     toy_with(rows, key, &[&faults[..], &[("keys_at_once", "2")]].concat()).await
 }
 

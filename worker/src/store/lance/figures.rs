@@ -67,6 +67,8 @@ pub(super) async fn figures(
             btrees,
             stable_row_ids: dataset.manifest.uses_stable_row_ids(),
             max_key_map_bytes: bounds.0,
+            // The coordinator's to say.
+            max_key_set_bytes: 0,
             column_cache_bytes: bounds.1,
             maps_stay: caches.folder_bytes() > 0,
             mapped: mapped(&dataset, &uri, &caches),
@@ -302,6 +304,7 @@ mod tests {
             btrees: BTreeMap::new(),
             stable_row_ids: false,
             max_key_map_bytes: settings.max_key_map_bytes,
+            max_key_set_bytes: 0,
             column_cache_bytes: settings.column_cache_bytes,
             maps_stay: false,
             mapped: BTreeSet::new(),

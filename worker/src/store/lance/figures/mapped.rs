@@ -1,4 +1,5 @@
-//! Keys of which the worker has maps, so that nobody needs to read a snapshot's keys again.
+//! Keys of which the worker has maps, in memory or on disk, so that nobody needs to read a
+//! snapshot's keys again.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -14,7 +15,8 @@ use crate::store::lance::{
 /// The keys whose maps hold all fragments, by their columns. The caches know the dataset by its
 /// URI.
 pub(super) fn mapped(dataset: &Dataset, uri: &str, caches: &Caches) -> BTreeSet<Vec<String>> {
-    let kept = caches.runs.kept(uri, |id| caches.maps.get(&id).is_some());
+    let is_stored = |id| caches.stored.as_ref().is_some_and(|folder| folder.holds(id));
+    let kept = caches.runs.kept(uri, |id| caches.maps.get(&id).is_some() || is_stored(id));
     if kept.is_empty() {
         return BTreeSet::new();
     }

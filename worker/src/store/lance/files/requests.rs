@@ -8,7 +8,8 @@
 //! A server that is asked too much refuses requests (429, or 503 as S3's `SlowDown`). All three
 //! levels would ask it again at once or nearly so, each as often as the one above wants. So the
 //! throttle asks once more and slows down all that is asked, and then the request rests here, for
-//! longer each time, and keeps its turn meanwhile: what is refused makes room at the server.
+//! longer each time, as one to a store of another kind does that failed, and keeps its turn
+//! meanwhile: what is refused makes room at the server.
 
 use std::{
     collections::HashMap,
@@ -46,9 +47,6 @@ const TIMEOUT: &str = "timeout";
 const RETRIES: &str = "client_max_retries";
 /// How often Lance's throttle makes a refused request again. Without any it would not slow down.
 const THROTTLE_RETRIES: &str = "lance_aimd_max_retries";
-
-/// The first rest of a refused request; each is twice the one before.
-const FIRST_REST: Duration = Duration::from_millis(100);
 
 /// How messages of object_store's clients tell that too much is asked. An address, which they hold,
 /// too, has no spaces.
@@ -175,18 +173,18 @@ impl Counted {
         F: Future<Output = Result<T>>,
     {
         let begun = Instant::now();
-        let mut rest = FIRST_REST;
+        let mut made = 0;
         loop {
             let refusal = match request().await {
                 Err(error) if is_refusal(&error) => error,
                 answer => return answer,
             };
-            let pause = spread(rest, self.ledger.refused());
+            let pause = spread(self.patience.rest_after(made), self.ledger.refused());
             if begun.elapsed() + pause > self.patience.request {
                 return Err(refusal);
             }
             sleep(pause).await;
-            rest = rest.saturating_mul(2);
+            made += 1;
         }
     }
 

@@ -14,7 +14,7 @@ use super::{
 use crate::store::{
     KeySet, Keys, ReadStats,
     kept::Kept,
-    lance::{LanceStore, column::Column, name::LearnedName, row::Row, tasks},
+    lance::{LanceStore, column::Column, layout::Layout, name::LearnedName, row::Row, tasks},
 };
 
 /// Scans of all keys of a snapshot that cost as much as a map of them, which serves later jobs,
@@ -98,7 +98,7 @@ impl LanceStore {
         let is_forced = self.handle.spec.access.keys.is_some();
         // Each job scans where that is forced; else a map is better after some.
         let scan = self.scan(self.key_source(&columns, layout, !is_forced).await?, layout);
-        if !is_forced && (scan.has_maps() || self.is_worth_a_map(&scan, &columns)) {
+        if !is_forced && (scan.has_maps() || self.is_worth_a_map(layout, &columns).await?) {
             return Ok(None);
         }
         let mut stats = ReadStats::default();
@@ -107,12 +107,13 @@ impl LanceStore {
     }
 
     /// Whether a map of all keys is better than another scan for those of a job.
-    fn is_worth_a_map(&self, scan: &KeyScan, columns: &[Arc<Column>]) -> bool {
-        let is_exact = are_integers(columns);
+    async fn is_worth_a_map(&self, layout: &Arc<Layout>, columns: &[Arc<Column>]) -> Result<bool> {
         // A map that stays on disk is worth one scan.
-        let stays = is_exact && self.handle.caches.folder_bytes() > 0;
+        if are_integers(columns) && self.fits_on_disk(columns, layout).await? {
+            return Ok(true);
+        }
         let scans = self.handle.key_scans.load(Ordering::Relaxed);
-        (stays || scans >= SCANS_OF_A_MAP) && self.map_fits(&scan.layout, is_exact)
+        Ok(scans >= SCANS_OF_A_MAP && self.fits_in_memory(layout))
     }
 
     /// The rows of a set of keys, found in a scan of all keys, and adds what was read.

@@ -2,7 +2,7 @@
 //!
 //! Every row given here is live, and holds the key.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use arrow::{array::Array, compute::interleave};
 use keyloom_common::{
@@ -76,7 +76,8 @@ impl LanceStore {
             }
             StoreKey::Columns(key) => {
                 let columns = self.key_columns(key)?;
-                let path = self.key_path(access, layout, keys.is_exact())?;
+                let on_disk = keys.is_exact() && self.fits_on_disk(&columns, layout).await?;
+                let path = self.key_path(access, layout, on_disk)?;
                 if let [column] = columns.as_slice()
                     && path == KeyPath::Btree
                     && (self.learned.is_none() || need.is_all())
@@ -181,22 +182,42 @@ impl LanceStore {
         KeyScan { handle: self.handle.clone(), layout: layout.clone(), source }
     }
 
-    /// Whether there is memory for a map of all keys, or room on disk if it may be stored.
-    pub(super) fn map_fits(&self, layout: &Layout, is_storable: bool) -> bool {
-        let (bytes, caches) = (layout.map_bytes(), &self.handle.caches);
-        bytes <= caches.there_is_for_maps() || (is_storable && bytes <= caches.folder_bytes())
+    /// Whether there is memory for a map of all keys.
+    pub(super) fn fits_in_memory(&self, layout: &Layout) -> bool {
+        layout.map_bytes() <= self.handle.caches.there_is_for_maps()
+    }
+
+    /// Whether there is room on disk for a map of all keys, which are integers. Where nothing can
+    /// be written, what is stored is still read: it must be most of them, and memory must have room
+    /// for the rest.
+    pub(super) async fn fits_on_disk(
+        &self,
+        columns: &[Arc<Column>],
+        layout: &Arc<Layout>,
+    ) -> Result<bool> {
+        let caches = &self.handle.caches;
+        let Some(folder) = &caches.stored else { return Ok(false) };
+        match folder.max_bytes(Instant::now()) {
+            0 => {
+                let scan = self.scan(self.key_source(columns, layout, true).await?, layout);
+                scan.recall().await?;
+                let missing = scan.missing_bytes(folder);
+                Ok(missing <= caches.there_is_for_maps().min(layout.map_bytes() / 2))
+            }
+            most => Ok(layout.map_bytes() <= most),
+        }
     }
 
     /// The way to take for keys that are not known yet. A map gives way to the next best if there
     /// is no memory for it; one that is forced and never fits is an error.
-    fn key_path(&self, access: Access, layout: &Layout, is_storable: bool) -> Result<KeyPath> {
+    fn key_path(&self, access: Access, layout: &Layout, on_disk: bool) -> Result<KeyPath> {
         let forced = self.handle.spec.access.keys;
         let path = match forced.unwrap_or(access.keys) {
             // Each request would read all keys.
             KeyPath::Scan if forced.is_none() => KeyPath::Map,
             path => path,
         };
-        if path != KeyPath::Map || self.map_fits(layout, is_storable) {
+        if path != KeyPath::Map || on_disk || self.fits_in_memory(layout) {
             return Ok(path);
         }
         let (bytes, max) = (layout.map_bytes(), self.handle.caches.maps.most());
@@ -250,14 +271,16 @@ impl LanceStore {
         matches: &Matches,
         policy: OnDuplicateKey,
     ) -> Result<Vec<Option<Row>>> {
+        let need = Need::of(policy);
         let (mut rows, mut refused) = (vec![None; keys.len()], None);
         for (key, row) in matches {
             let chosen = &mut rows[*key as usize];
             let Some(other) = chosen.replace(*row) else { continue };
-            match policy {
-                OnDuplicateKey::First => *chosen = Some(other.min(*row)),
-                OnDuplicateKey::Last => *chosen = Some(other.max(*row)),
-                OnDuplicateKey::Error => refused = Some(refused.unwrap_or(*key).min(*key)),
+            if need.order(other, *row).is_lt() {
+                *chosen = Some(other);
+            }
+            if policy == OnDuplicateKey::Error {
+                refused = Some(refused.unwrap_or(*key).min(*key));
             }
         }
         let Some(key) = refused else { return Ok(rows) };

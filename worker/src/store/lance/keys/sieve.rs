@@ -94,7 +94,7 @@ impl Need {
     }
 
     /// Rows as the policy prefers them: where it goes by any, those come first that are stored so.
-    fn order(self, row: Row, other: Row) -> Ordering {
+    pub(super) fn order(self, row: Row, other: Row) -> Ordering {
         match self.policy {
             OnDuplicateKey::First | OnDuplicateKey::Error => row.cmp(&other),
             OnDuplicateKey::Last => other.cmp(&row),

@@ -16,6 +16,7 @@ pub(in crate::store::lance) mod folder;
 mod pages;
 #[cfg(test)]
 mod tests;
+mod warned;
 
 use std::{fs::File, io, os::unix::fs::FileExt};
 

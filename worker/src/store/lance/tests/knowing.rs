@@ -59,6 +59,20 @@ async fn what_was_found_stays_while_a_task_has_it() {
 }
 
 #[tokio::test]
+async fn values_that_have_no_room_are_found_so_once() {
+    let rows = three_fragments(false).await;
+    let settings = StoreSettings { column_cache_bytes: 16, ..StoreSettings::default() };
+    let env = StoreEnv::new(settings, Arc::new(Blobs::default()));
+    let store = open_in(&env, in_blocks(&rows)).await;
+    let asked = vec![1, 30, 29];
+    let (known, _) = knowing(&store, asked.clone()).await;
+    // That there are none is known now.
+    assert_eq!(env.lance_caches.known.len(), 1);
+    assert_eq!(knowing(&store, asked.clone()).await.1, ReadStats::default());
+    assert_eq!(ids(&known, Int64Array::from(asked)).await, [Some(1), None, Some(29)]);
+}
+
+#[tokio::test]
 async fn values_of_several_fragments_are_one_piece() {
     let mut rows = three_fragments(false).await;
     rows.delete("id = 14").await;

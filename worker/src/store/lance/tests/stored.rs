@@ -20,10 +20,14 @@ fn ids_of(rows: Range<i64>) -> RecordBatch {
 async fn asked(rows: &StoredRows, folder: &Path) -> (ReadStats, u64) {
     let settings =
         StoreSettings { key_maps_dir: Some(folder.to_path_buf()), ..StoreSettings::default() };
-    let env = StoreEnv::new(settings, Arc::new(Blobs::default()));
+    asked_of(&StoreEnv::new(settings, Arc::new(Blobs::default())), rows).await
+}
+
+/// The same of a process that is there.
+async fn asked_of(env: &StoreEnv, rows: &StoredRows) -> (ReadStats, u64) {
     let access = ForcedAccess { keys: Some(KeyPath::Map), rows: Some(RowPath::Take) };
     let spec = LanceSpec { access, ..rows.spec("id") };
-    let store = env.open(&describe(&env, spec).await.unwrap()).await.unwrap();
+    let store = env.open(&describe(env, spec).await.unwrap()).await.unwrap();
     let wanted = (0..ROWS).step_by(9973).chain([ROWS - 1]);
     let keys = wanted.flat_map(|row| [id(row), id(row) + 1]).collect::<Vec<_>>();
     let expected: Int64Array = keys.iter().map(|key| (key % 7 == 0).then_some(*key)).collect();
@@ -59,4 +63,31 @@ async fn another_process_reads_no_keys_again() {
     // Without the folder, all is read.
     let nothing = tempfile::tempdir().unwrap();
     assert_eq!(asked(&rows, nothing.path()).await.0.keys_scanned, all + 20);
+}
+
+/// Nor is memory wanted for them: it has room for no map.
+#[tokio::test]
+async fn what_is_stored_is_asked_though_nothing_more_can_be_written() {
+    let params = || WriteParams { max_rows_per_file: ROWS as usize, ..Default::default() };
+    let rows = write(ids_of(0..ROWS), params()).await;
+    let others = write(ids_of(0..ROWS), params()).await;
+    let folder = tempfile::tempdir().unwrap();
+    asked(&rows, folder.path()).await;
+    // The longest unused, and no file: it cannot be removed.
+    let unused = folder.path().join("a.keymap");
+    fs::create_dir(&unused).unwrap();
+    fs::File::open(unused).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    let settings = StoreSettings {
+        key_maps_dir: Some(folder.path().to_path_buf()),
+        max_key_maps_dir_bytes: 13 * ROWS as u64 * 5 / 4,
+        max_key_map_bytes: 0,
+        ..StoreSettings::default()
+    };
+    let env = StoreEnv::new(settings, Arc::new(Blobs::default()));
+    assert_eq!(asked_of(&env, &others).await.0.keys_scanned, ROWS as u64);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    assert_eq!(asked_of(&env, &rows).await.0.keys_scanned, 0);
+    let described = describe(&env, rows.spec("id")).await.unwrap();
+    let figures = described.description.figures.as_ref().unwrap();
+    assert!(!figures.maps_stay && figures.mapped.contains(["id".to_owned()].as_slice()));
 }

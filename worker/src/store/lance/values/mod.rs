@@ -9,5 +9,6 @@ pub(super) mod blocks;
 mod cost;
 mod fetch;
 pub(super) mod known;
+mod one_piece;
 mod take;
 pub(super) mod widths;

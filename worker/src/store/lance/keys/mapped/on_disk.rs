@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use keyloom_common::Result;
+use keyloom_common::{Result, store::KEY_MAP_BYTES_A_ROW};
 use tokio::sync::MutexGuard;
 
-use super::find;
+use super::{Asked, find};
 use crate::store::{
     kept::Kept,
     lance::{
@@ -22,7 +22,7 @@ use crate::store::{
 
 impl KeyScan {
     /// Learns which maps of the key are stored, unless that is known.
-    pub(super) async fn recall(&self) -> Result<()> {
+    pub(in crate::store::lance::keys) async fn recall(&self) -> Result<()> {
         let Some(folder) = &self.handle.caches.stored else { return Ok(()) };
         if folder.is_recalled(&self.key_name()) {
             return Ok(());
@@ -43,6 +43,16 @@ impl KeyScan {
             Some(Kept::new(map, bytes, caches.room_for_stored_map(bytes)))
         });
         Ok(opened.await?.flatten())
+    }
+
+    /// The bytes of those maps of the snapshot's keys that are neither kept nor stored.
+    pub(in crate::store::lance::keys) fn missing_bytes(&self, folder: &MapFolder) -> u64 {
+        let missing = self.asked().into_iter();
+        let missing = missing.filter(|Asked { part, map }| {
+            // Whoever looks for it finds out if its file is gone.
+            map.is_none() && !folder.holds(part.run.id)
+        });
+        missing.map(|asked| u64::from(asked.part.run.rows()) * KEY_MAP_BYTES_A_ROW).sum()
     }
 
     /// A turn to make a map. Where memory has no room for all maps of the snapshot, they are made

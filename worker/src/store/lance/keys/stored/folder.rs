@@ -5,8 +5,8 @@
 //! and has its name only when the disk has all of it. Those that were not opened for the longest go
 //! first; who has one open may go on reading it.
 //!
-//! Where the folder cannot be written to or read, maps are made in memory, as without it, and only
-//! if they fit there.
+//! Where the folder cannot be written to, those maps are used that are there; others are made in
+//! memory, as without it, and only if they fit there.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,7 +17,7 @@ use std::{
     process,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime},
 };
@@ -25,7 +25,10 @@ use std::{
 use keyloom_common::BUILD;
 use serde::{Deserialize, Serialize};
 
-use super::file::{self, FORMAT};
+use super::{
+    file::{self, FORMAT},
+    warned::{Trouble, Warned},
+};
 use crate::store::{
     StoreSettings,
     lance::{
@@ -77,7 +80,7 @@ pub(in crate::store::lance) struct MapFolder {
     damaged: Mutex<HashSet<PathBuf>>,
     /// When it could not be written to, if that was the last time.
     failed: Mutex<Option<Instant>>,
-    has_warned: AtomicBool,
+    warned: Warned,
 }
 
 /// What a map was made of. Datasets and columns are told by a digest: addresses may hold secrets.
@@ -106,14 +109,21 @@ impl MapFolder {
             making: tokio::sync::Mutex::default(),
             damaged: Mutex::default(),
             failed: Mutex::default(),
-            has_warned: AtomicBool::new(false),
+            warned: Warned::default(),
         })
     }
 
-    /// The most bytes of maps that it holds: none in a while after it could not be written to.
+    /// The most bytes of maps that it takes: none in a while after it could not be written to.
     pub(in crate::store::lance) fn max_bytes(&self, now: Instant) -> u64 {
         let is_failing = |failed: Instant| now.saturating_duration_since(failed) < RETRY;
         if lock(&self.failed).is_some_and(is_failing) { 0 } else { self.max_bytes }
+    }
+
+    /// Whether it holds the map of a run, as far as is known: another process may have removed it.
+    pub(in crate::store::lance) fn holds(&self, run: u64) -> bool {
+        let (known, damaged) = (lock(&self.known), lock(&self.damaged));
+        let mut held = known.values().flatten().filter(|(_, known)| known.id == run);
+        held.any(|(path, _)| !damaged.contains(path))
     }
 
     /// Whether the folder was looked through for this key.
@@ -133,7 +143,7 @@ impl MapFolder {
         }
         let digest = digest(key);
         let entries = self.entries().unwrap_or_else(|error| {
-            self.warn_once("be read", &error);
+            self.warn_once(Trouble::Read, &error);
             Vec::new()
         });
         let of_key = |entry: &Entry| {
@@ -187,7 +197,7 @@ impl MapFolder {
         let saved = self.try_save(key, map);
         *lock(&self.failed) = saved.is_err().then(Instant::now);
         if let Err(error) = saved {
-            self.warn_once("be written to", &error);
+            self.warn_once(Trouble::Write, &error);
         }
     }
 
@@ -201,7 +211,7 @@ impl MapFolder {
         let (bytes, most) = (file::bytes(&names, held), self.max_bytes);
         if bytes > most {
             let text = format!("a map takes {bytes} bytes; max_key_maps_dir_bytes allows {most}");
-            self.warn_once("be written to", &io::Error::other(text));
+            self.warn_once(Trouble::HoldAMap, &io::Error::other(text));
             return Ok(());
         }
         DirBuilder::new().recursive(true).mode(MODE).create(&self.path)?;
@@ -291,10 +301,10 @@ impl MapFolder {
         Ok(entries)
     }
 
-    /// Says once that the folder is of no use. A map that memory has room for stays there.
-    fn warn_once(&self, what: &str, error: &io::Error) {
-        if !self.has_warned.swap(true, Ordering::Relaxed) {
-            let folder = self.path.display();
+    /// Says once what the folder cannot do. A map that memory has room for stays there.
+    fn warn_once(&self, trouble: Trouble, error: &io::Error) {
+        if self.warned.is_new(trouble) {
+            let (folder, what) = (self.path.display(), trouble.name());
             tracing::warn!(
                 %folder,
                 %error,

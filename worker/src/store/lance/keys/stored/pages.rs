@@ -61,10 +61,7 @@ impl Asked {
 impl Shape {
     fn of(map: &KeyMap) -> Self {
         match map {
-            KeyMap::Index(index) => {
-                let pages = (index.len() as u64 / CODES).max(1);
-                Self::Index { shift: u64::BITS - pages.ilog2() }
-            }
+            KeyMap::Index(index) => Self::Index { shift: shift_of(index) },
             KeyMap::Table(table) => Self::Table { first: table.first() },
         }
     }
@@ -80,19 +77,22 @@ impl Shape {
     /// The pages of so many entries.
     fn pages(self, entries: u64) -> u64 {
         match self {
-            Self::Index { .. } => page_of(u64::MAX, self).saturating_add(1),
+            Self::Index { shift } => page_of(u64::MAX, shift).saturating_add(1),
             Self::Table { .. } => entries.div_ceil(PLACES),
         }
     }
 }
 
+/// How many lower bits the codes of a page of an index do not share.
+fn shift_of(index: &CodeIndex) -> u32 {
+    let pages = (index.len() as u64 / CODES).max(1);
+    u64::BITS - pages.ilog2()
+}
+
 /// The page of a code of an index.
-fn page_of(code: u64, shape: Shape) -> u64 {
-    match shape {
-        // All codes of a single page have no upper bits.
-        Shape::Index { shift } => code.checked_shr(shift).unwrap_or(0),
-        Shape::Table { .. } => 0,
-    }
+fn page_of(code: u64, shift: u32) -> u64 {
+    // All codes of a single page have no upper bits.
+    code.checked_shr(shift).unwrap_or(0)
 }
 
 /// The entries of a map in memory.
@@ -115,7 +115,7 @@ impl Pages {
         let mut writer = Writer { out, ends: Vec::new(), checksums: Vec::new(), bytes: Vec::new() };
         let shape = Shape::of(map);
         match map {
-            KeyMap::Index(index) => writer.index(index, shape)?,
+            KeyMap::Index(index) => writer.index(index, shift_of(index))?,
             KeyMap::Table(table) => {
                 let mut pages = table.rows().chunks(PLACES as usize);
                 pages.try_for_each(|rows| writer.places(rows))?;
@@ -175,7 +175,7 @@ impl Pages {
     /// Where a code is, if it may be anywhere.
     pub(super) fn asked(&self, code: u64, key: u32) -> Option<Asked> {
         let (page, at) = match self.shape {
-            Shape::Index { .. } => (page_of(code, self.shape), code),
+            Shape::Index { shift } => (page_of(code, shift), code),
             Shape::Table { first } => {
                 // What is less than the first integer wraps to a place that no table has.
                 let place = integer(code).wrapping_sub(first) as u64;
@@ -250,16 +250,15 @@ struct Writer<'a, W> {
 
 impl<W: Write> Writer<'_, W> {
     /// An index gives its codes by their upper bits, of which a page has fewer than its groups.
-    fn index(&mut self, index: &CodeIndex, shape: Shape) -> io::Result<()> {
+    fn index(&mut self, index: &CodeIndex, shift: u32) -> io::Result<()> {
         let mut entries = Vec::new();
         for (code, row) in index.iter() {
-            while page_of(code, shape) > self.ends.len() as u64 {
+            while page_of(code, shift) > self.ends.len() as u64 {
                 self.codes(&mut entries)?;
             }
             entries.push((code, row));
         }
-        let pages = shape.pages(index.len() as u64);
-        while (self.ends.len() as u64) < pages {
+        while self.ends.len() as u64 <= page_of(u64::MAX, shift) {
             self.codes(&mut entries)?;
         }
         Ok(())

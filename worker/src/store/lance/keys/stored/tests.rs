@@ -271,6 +271,28 @@ fn a_folder_that_cannot_be_used_is_no_error() {
 }
 
 #[test]
+fn what_is_stored_is_held_though_nothing_more_can_be_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = key("id");
+    folder(dir.path(), u64::MAX).save(&id, &map(run(&id, "a"), true));
+    let bytes = files(dir.path())[0].1;
+    // The longest unused, and no file: it cannot be removed.
+    let unused = dir.path().join("a.keymap");
+    fs::create_dir(&unused).unwrap();
+    let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+    File::open(unused).unwrap().set_modified(then).unwrap();
+    let full = folder(dir.path(), bytes * 3 / 2);
+    let mut known = Vec::new();
+    full.recall(&id, |runs| known.extend_from_slice(runs));
+    let [known] = known.as_slice() else { unreachable!("one run is stored") };
+    let second = run(&id, "b");
+    full.save(&id, &map(second.clone(), true));
+    assert_eq!(full.max_bytes(Instant::now()), 0);
+    assert_eq!([known, &second].map(|run| full.holds(run.id)), [true, false]);
+    assert!(full.open(&id, known).is_some());
+}
+
+#[test]
 fn a_folder_that_cannot_be_written_to_holds_nothing_until_it_is_tried_again() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("maps");
