@@ -3,6 +3,8 @@
 //! Each has a bound of its own. Where others leave less, a value is kept in place of some that were
 //! kept before, or not at all. One that had to go while somebody has it is not made twice.
 
+mod together;
+
 use std::{
     collections::HashMap,
     hash::Hash,

@@ -15,6 +15,7 @@ use keyloom_common::{Error, Result};
 use lance::{
     Dataset,
     cache::{CacheKey, LanceCache},
+    datatypes::Schema,
 };
 use lance_encoding::decoder::{DecoderConfig, DecoderPlugins, FilterExpression};
 use lance_file::reader::{CachedFileMetadata, FileReader, FileReaderOptions, ReaderProjection};
@@ -163,8 +164,31 @@ pub(in crate::store::lance) async fn read_metadata(
 }
 
 impl DataFile {
-    /// The values at these rows.
+    /// Columns of one file, to be read at once. None if they are in several.
+    pub(super) fn together(files: Vec<Self>) -> Option<Self> {
+        let mut files = files.into_iter();
+        let Self { reader, projection } = files.next()?;
+        let ReaderProjection { schema, mut column_indices } = projection;
+        let mut schema = Schema::clone(&schema);
+        for file in files {
+            if !Arc::ptr_eq(&file.reader, &reader) {
+                return None;
+            }
+            schema.fields.extend(file.projection.schema.fields.iter().cloned());
+            column_indices.extend(file.projection.column_indices);
+        }
+        let projection = ReaderProjection { schema: Arc::new(schema), column_indices };
+        Some(Self { reader, projection })
+    }
+
+    /// The values at these rows, of the one column.
     pub(super) async fn read(&self, rows: FileRows<'_>) -> Result<ArrayRef> {
+        let mut columns = self.read_all(rows).await?;
+        columns.pop().ok_or_else(|| Error::internal("a column was not read"))
+    }
+
+    /// The values at these rows, by column.
+    pub(super) async fn read_all(&self, rows: FileRows<'_>) -> Result<Vec<ArrayRef>> {
         let (params, expected) = match rows {
             FileRows::Range(rows) => {
                 (ReadBatchParams::Range(rows.start as usize..rows.end as usize), rows.len())
@@ -183,16 +207,23 @@ impl DataFile {
             .try_collect()
             .await
             .map_err(from_lance)?;
-        let values: Vec<&dyn Array> =
-            batches.iter().map(|batch| batch.column(0).as_ref()).collect();
-        let values = match values.as_slice() {
-            [_] => batches[0].column(0).clone(),
-            several => concat(several)?,
-        };
-        if values.len() != expected {
-            let given = values.len();
-            return Err(Error::store(format!("asked for {expected} rows, Lance gave {given}")));
-        }
-        Ok(values)
+        let columns = 0..self.projection.schema.fields.len();
+        columns.map(|column| whole(&batches, column, expected)).collect()
     }
+}
+
+/// The values of a column in one piece, of which there must be so many.
+fn whole(batches: &[RecordBatch], column: usize, expected: usize) -> Result<ArrayRef> {
+    let values = match batches {
+        [only] => only.column(column).clone(),
+        several => {
+            let values = several.iter().map(|batch| batch.column(column).as_ref());
+            concat(&values.collect::<Vec<&dyn Array>>())?
+        }
+    };
+    if values.len() != expected {
+        let given = values.len();
+        return Err(Error::store(format!("asked for {expected} rows, Lance gave {given}")));
+    }
+    Ok(values)
 }

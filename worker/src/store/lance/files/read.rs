@@ -21,7 +21,7 @@ use lance::dataset::{
     fragment::{FragReadConfig, FragmentReader},
 };
 
-use super::data_file::FileRows;
+use super::data_file::{DataFile, FileRows};
 use crate::store::lance::{
     column::{Column, projection},
     error::from_lance,
@@ -76,6 +76,29 @@ impl LanceHandle {
             }
         };
         column.answer(&self.watch.read(read).await?)
+    }
+
+    /// The same of some columns whose bytes are all in data files: one read, where a file that is
+    /// read directly has them all.
+    pub(in crate::store::lance) async fn read_ranges(
+        &self,
+        columns: &[&Column],
+        fragment: u32,
+        rows: Range<u32>,
+        bytes: u64,
+    ) -> Result<Vec<ArrayRef>> {
+        let _share = self.reads.take(bytes).await;
+        let read = async {
+            let files = columns.iter().map(|column| self.data_file(column, fragment));
+            let files: Option<Vec<_>> = try_join_all(files).await?.into_iter().collect();
+            if let Some(file) = files.and_then(DataFile::together) {
+                return file.read_all(FileRows::Range(rows)).await;
+            }
+            let one = |column| self.read_stored_range(column, fragment, rows.clone());
+            try_join_all(columns.iter().copied().map(one)).await
+        };
+        let values = self.watch.read(read).await?;
+        columns.iter().zip(&values).map(|(column, values)| column.answer(values)).collect()
     }
 
     async fn read_stored_range(

@@ -26,6 +26,27 @@ async fn local_files_are_read_directly_and_no_others() {
     }
 }
 
+/// Whether one read brings them all, or one each.
+#[tokio::test]
+async fn columns_that_are_read_together_are_those_that_are_read_alone() {
+    let mut rows = three_fragments(false).await;
+    rows.delete("id = 14").await;
+    let env = env();
+    for spec in [rows.spec("id"), as_remote(&rows.spec("id"))] {
+        let handle = open_handle(&env, &describe(&env, spec).await.unwrap()).await;
+        let columns = ["word", "id"].map(|name| handle.column(name).unwrap());
+        let mut alone = Vec::new();
+        for column in &columns {
+            alone.push(handle.read_range(column, 1, 2..9, 100).await.unwrap());
+        }
+        let columns = columns.each_ref().map(|column| column.as_ref());
+        let together = handle.read_ranges(&columns, 1, 2..9, 200).await.unwrap();
+        assert_eq!(together, alone);
+        let words = StringArray::from_iter_values((12..19).map(word));
+        assert_eq!(together[0].as_ref(), &words);
+    }
+}
+
 #[tokio::test]
 async fn files_of_the_first_version_are_not_read_directly() {
     for (version, direct) in [("legacy", false), ("2.0", true), ("2.1", true), ("2.2", true)] {

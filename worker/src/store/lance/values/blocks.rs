@@ -7,6 +7,7 @@
 
 mod grid;
 mod share;
+mod together;
 
 use std::{ops::Range, sync::Arc, time::Instant};
 
@@ -18,8 +19,11 @@ use keyloom_common::{Error, Result};
 use quick_cache::Equivalent;
 
 pub(in crate::store::lance) use self::grid::Cut;
-pub(super) use self::grid::{Grid, Touched};
 use self::share::Share;
+pub(super) use self::{
+    grid::{Grid, Touched},
+    together::{are_small, values_together},
+};
 use super::widths::Widths;
 use crate::store::{
     ReadStats, Values,

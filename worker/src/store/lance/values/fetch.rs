@@ -6,7 +6,7 @@ use futures::future::try_join_all;
 use keyloom_common::{Error, Result, store::RowPath};
 
 use super::{
-    blocks::{Blocks, Touched},
+    blocks::{Blocks, Touched, are_small, values_together},
     cost::{Costs, of_absent},
     take::take,
 };
@@ -22,6 +22,43 @@ struct Split<'a> {
     taken: Vec<(usize, Arc<Blocks>)>,
 }
 
+/// Columns that are read in blocks together, or one.
+#[derive(Debug)]
+struct Scan<'a> {
+    indices: Vec<usize>,
+    columns: Vec<Arc<Blocks>>,
+    touched: Arc<Touched<'a>>,
+}
+
+impl<'a> Split<'a> {
+    /// The columns to scan: those together that are cut alike, if their blocks are small.
+    fn scans(&self) -> Vec<Scan<'a>> {
+        let mut alike: Vec<Scan<'a>> = Vec::new();
+        for (index, blocks, touched) in &self.scanned {
+            match alike.iter_mut().find(|scan| Arc::ptr_eq(&scan.touched, touched)) {
+                Some(scan) => {
+                    scan.indices.push(*index);
+                    scan.columns.push(blocks.clone());
+                }
+                None => alike.push(Scan::of(*index, blocks, touched)),
+            }
+        }
+        let (mut scans, large): (Vec<Scan<'a>>, Vec<Scan<'a>>) =
+            alike.into_iter().partition(|scan| are_small(&scan.columns));
+        for Scan { indices, columns, touched } in large {
+            let one = |(index, blocks): (usize, &Arc<Blocks>)| Scan::of(index, blocks, &touched);
+            scans.extend(indices.into_iter().zip(&columns).map(one));
+        }
+        scans
+    }
+}
+
+impl<'a> Scan<'a> {
+    fn of(index: usize, blocks: &Arc<Blocks>, touched: &Arc<Touched<'a>>) -> Self {
+        Self { indices: vec![index], columns: vec![blocks.clone()], touched: touched.clone() }
+    }
+}
+
 impl LanceHandle {
     /// The values at these live rows, in any order, by column.
     pub(in crate::store::lance) async fn fetch(
@@ -34,9 +71,16 @@ impl LanceHandle {
         let blocks = columns.iter().map(|column| Blocks::new(self, column.clone(), layout));
         let blocks: Vec<_> = try_join_all(blocks).await?.into_iter().map(Arc::new).collect();
         let split = self.split(&blocks, rows, path, layout);
-        let scans = split.scanned.iter().map(async |(index, blocks, touched)| {
-            let (values, stats) = blocks.values(self, layout, touched).await?;
-            Ok::<_, Error>((vec![(*index, values)], stats))
+        let scans = split.scans().into_iter().map(async |Scan { indices, columns, touched }| {
+            let (values, stats) = match columns.as_slice() {
+                [blocks] => {
+                    let (values, stats) = blocks.values(self, layout, &touched).await?;
+                    (vec![values], stats)
+                }
+                several => values_together(several, self, layout, &touched).await?,
+            };
+            let read: Vec<(usize, Values)> = indices.into_iter().zip(values).collect();
+            Ok::<_, Error>((read, stats))
         });
         let take = async {
             let (indices, columns): (Vec<_>, Vec<_>) = split.taken.iter().cloned().unzip();

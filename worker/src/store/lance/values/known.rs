@@ -8,7 +8,7 @@ use futures::future::try_join_all;
 use keyloom_common::{Result, store::RowPath};
 
 use super::{
-    blocks::{Blocks, Touched},
+    blocks::{Blocks, Touched, are_small, values_together},
     one_piece::in_one_piece,
 };
 use crate::store::{
@@ -134,7 +134,7 @@ impl LanceHandle {
         Ok(Kept::new(known, bytes, room))
     }
 
-    /// The values at the rows, of one column after the other.
+    /// The values at the rows, of one column after the other, unless their blocks are small.
     async fn values(
         self: &Arc<Self>,
         columns: &[Arc<Blocks>],
@@ -142,14 +142,20 @@ impl LanceHandle {
         layout: &Arc<Layout>,
     ) -> Result<(Vec<Values>, ReadStats)> {
         let (mut all, mut stats) = (Vec::with_capacity(columns.len()), ReadStats::default());
-        let mut touched: Option<Touched<'_>> = None;
-        for blocks in columns {
-            let same = touched.take().filter(|touched| touched.is_for(blocks.grid()));
-            let of_column = same.unwrap_or_else(|| Touched::new(blocks.grid(), rows));
-            let (values, read) = blocks.values(self, layout, &of_column).await?;
-            stats.add(&read);
-            all.push(values);
-            touched = Some(of_column);
+        for alike in columns.chunk_by(|one, next| one.grid() == next.grid()) {
+            let Some(first) = alike.first() else { continue };
+            let touched = Touched::new(first.grid(), rows);
+            if are_small(alike) {
+                let (values, read) = values_together(alike, self, layout, &touched).await?;
+                stats.add(&read);
+                all.extend(values);
+                continue;
+            }
+            for blocks in alike {
+                let (values, read) = blocks.values(self, layout, &touched).await?;
+                stats.add(&read);
+                all.push(values);
+            }
         }
         Ok((all, stats))
     }

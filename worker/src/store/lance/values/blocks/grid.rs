@@ -95,7 +95,8 @@ impl Grid {
         self.cut.firsts[row.fragment()] + row.offset() / self.cut.rows[row.fragment()]
     }
 
-    fn count(&self) -> u32 {
+    /// How many blocks there are.
+    pub(super) fn count(&self) -> u32 {
         self.cut.firsts.last().copied().unwrap_or(0)
     }
 }
