@@ -7,6 +7,7 @@ use datafusion::{
 use keyloom_common::{
     Result,
     functions::{CallOptions, Function, KvCall, KvFunction, OnError},
+    misses::MaxMisses,
     store::KeyColumns,
 };
 
@@ -82,6 +83,7 @@ pub struct KvExpr {
     key: Key,
     source: Option<String>,
     options: CallOptions,
+    max_misses: Option<MaxMisses>,
 }
 
 impl Session {
@@ -109,7 +111,8 @@ impl Session {
 
 impl KvExpr {
     fn new(session: Session, function: Function, key: Key) -> Self {
-        Self { session, function, key, source: None, options: CallOptions::default() }
+        let (source, options, max_misses) = (None, CallOptions::default(), None);
+        Self { session, function, key, source, options, max_misses }
     }
 
     /// The alias of the store; the current store's if not given.
@@ -130,6 +133,13 @@ impl KvExpr {
         self
     }
 
+    /// The most rows, or elements of their lists, that may miss their keys: missing keys give null,
+    /// and more of them fail the job. It goes before `on_error`.
+    pub fn max_misses(mut self, most: MaxMisses) -> Self {
+        self.max_misses = Some(most);
+        self
+    }
+
     /// The most keys of one request to the store. Default 1000 for `kv_batch_get`; a batch of rows
     /// for the others.
     pub fn batch_size(mut self, keys: usize) -> Self {
@@ -141,12 +151,17 @@ impl KvExpr {
     ///
     /// # Errors
     /// `not_found` if there is no such store, or none is current; `invalid` if the store has no
-    /// such columns, `batch_size` is 0, or nothing says what the store's key is.
+    /// such columns, `batch_size` is 0, nothing says what the store's key is, or `kv_exists` has a
+    /// bound on missing keys.
     pub fn build(self) -> Result<Expr> {
         let key = self.key.with_named_parts();
         let attached = self.session.source(self.source.as_deref())?;
         let store = self.function.resolve(&attached, key.columns().as_ref())?;
-        let call = KvCall::try_new(self.function, store, self.options)?;
+        let mut options = self.options;
+        if let Some(most) = self.max_misses {
+            options.on_error = OnError::AtMost(most);
+        }
+        let call = KvCall::try_new(self.function, store, options)?;
         Ok(KvFunction::expr(call, key.0))
     }
 }

@@ -51,12 +51,13 @@ pub use keyloom_common::{
     Error, ErrorCode, ErrorKind, JobId, Result,
     functions::{CallOptions, Function, OnError},
     input::Format,
+    misses::{MaxMisses, missed_schema},
     report,
     store::{JoinPath, KeyPath, OnDuplicateKey, RowPath},
 };
 pub use open_store::{Lookup, OpenStore};
 pub use other_store::OtherOptions;
-pub use query::Job;
+pub use query::{Job, JobOptions};
 pub use session::Session;
 pub use settings::Settings;
 pub use store::{KeyNames, KvStore, LanceOptions, MemoryOptions, load_kv};

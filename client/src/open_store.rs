@@ -62,14 +62,19 @@ impl OpenStore {
     /// looked up, if neither its options nor the dataset do.
     ///
     /// # Errors
-    /// `invalid` if the store has no such columns, `batch_size` is 0, or nothing says what its key
-    /// is.
+    /// `invalid` if the store has no such columns, `batch_size` is 0, nothing says what its key is,
+    /// or there is a bound on missing keys.
     pub fn prepare(
         &self,
         function: Function,
         options: CallOptions,
         key: Option<&KeyColumns>,
     ) -> Result<Lookup> {
+        if options.on_error.max_misses().is_some() {
+            return Err(Error::invalid(
+                "max_misses is for queries; a store that is asked by itself takes on_error",
+            ));
+        }
         let call = KvCall::try_new(function, function.resolve(&self.store, key)?, options)?;
         let fetch = fetch(&call);
         let session = self.session.clone();

@@ -1,6 +1,6 @@
 //! The settings of a session.
 
-use keyloom_common::{rpc::Limits, store::JoinPath};
+use keyloom_common::{misses::MaxMisses, rpc::Limits, store::JoinPath};
 use serde::{Deserialize, Serialize};
 
 /// Bounds that a session keeps.
@@ -27,6 +27,9 @@ pub struct Settings {
     pub max_tasks: usize,
     /// How joins with stores are made: `auto`, `lookup` or `scan`. Default `auto`, by cost.
     pub join_path: JoinPath,
+    /// The most rows of a job, for each store, that may miss their keys where that gives null: a
+    /// number, or a share as `1%`. More fail the job. Default as many as there are.
+    pub max_misses: Option<MaxMisses>,
 }
 
 impl Default for Settings {
@@ -41,6 +44,7 @@ impl Default for Settings {
             task_memory_bytes: 16 << 20,
             max_tasks: 4096,
             join_path: JoinPath::Auto,
+            max_misses: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use keyloom_client::MaxMisses;
 
 use crate::store_flag::{self, InputFlag, StoreFlag};
 
@@ -121,6 +122,13 @@ pub(crate) struct Show {
     /// Print all rows of a table in full, not the first 40
     #[arg(long)]
     pub(crate) all: bool,
+    /// Fail the job if more rows of a store miss their keys where that gives null: a number, or a
+    /// share as 1%
+    #[arg(long, value_name = "N|N%", value_parser = MaxMisses::parse)]
+    pub(crate) max_misses: Option<MaxMisses>,
+    /// Write the rows that miss their keys to a file: their store, key and number
+    #[arg(long, value_name = "FILE")]
+    pub(crate) misses: Option<PathBuf>,
     /// What is told about the job [default: text]; --summary alone is --summary=json
     #[arg(
         long,
@@ -178,6 +186,8 @@ A job file (relative paths are relative to the file):
   \"\"\"
   output = \"enriched.parquet\" # or .arrow, .csv, .json; absent: printed
   # output = { path = \"enriched.parquet\", arrow_types = true }  # see --arrow-types
+  # max_misses = \"1%\"         # or a number: see --max-misses
+  # misses = \"missed.parquet\" # see --misses
 
 Examples:
   keyloom run job.toml

@@ -14,6 +14,8 @@ const CANCELLING: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(crate) struct Taken {
     pub(crate) summary: JobSummary,
+    /// The rows that missed their keys, if the job was to keep them.
+    pub(crate) missed: Vec<RecordBatch>,
     /// When the last row had come.
     pub(crate) at: Instant,
 }
@@ -31,9 +33,10 @@ pub(crate) async fn drive(
     };
     let at = Instant::now();
     let summary = job.summary().cloned().unwrap_or_default();
+    let missed = job.take_missed();
     // A coordinator that does not hear it finds out by itself, later.
     let _ = tokio::time::timeout(CANCELLING, job.cancel()).await;
-    taken.map(|()| Taken { summary, at })
+    taken.map(|()| Taken { summary, missed, at })
 }
 
 async fn take_all(

@@ -133,6 +133,10 @@ fn help_for(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::KeyMissing => {
             Some("to get null for keys that are missing, add on_error => 'null' to the call")
         }
+        ErrorCode::TooManyMisses => Some(
+            "max_misses says how many rows may miss their keys; to see which ones do, name a file \
+             for them: misses in [job], or --misses FILE",
+        ),
         ErrorCode::KeyRepeated => Some(
             "give each key one row, or, for a Lance store, set on_duplicate_key to 'first' or \
              'last'",

@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use keyloom_client::Input;
+use keyloom_client::{Input, MaxMisses};
 use serde::Deserialize;
 use toml::{Spanned, Table};
 
 use crate::{
     error::Failure,
+    misses::Misses,
     output::OutputFile,
     request::{Request, Store},
 };
@@ -29,6 +30,8 @@ struct JobSection {
     current_store: Option<String>,
     sql: String,
     output: Option<OutputFile>,
+    max_misses: Option<MaxMisses>,
+    misses: Option<OutputFile>,
 }
 
 /// Reads a job file.
@@ -60,6 +63,10 @@ fn parse(text: &str, folder: &Path) -> Result<Request, Mistake> {
         current_store: file.job.current_store,
         sql: file.job.sql,
         output: file.job.output.map(|output| output_beside(folder, output)),
+        misses: Misses {
+            max: file.job.max_misses,
+            file: file.job.misses.map(|misses| output_beside(folder, misses)),
+        },
         ..Request::default()
     };
     for (name, input) in file.inputs {
@@ -187,6 +194,19 @@ mod tests {
     }
 
     #[test]
+    fn missing_keys_have_a_limit_and_a_file() {
+        let misses = |lines: &str| {
+            let text = format!("[job]\nsql = 'SELECT 1'\n{lines}");
+            parse(&text, Path::new("jobs")).unwrap().misses
+        };
+        assert_eq!(misses(""), Misses::default());
+        let percent = misses("max_misses = '1%'\nmisses = 'missed.csv'");
+        let file = Some(OutputFile::new("jobs/missed.csv"));
+        assert_eq!(percent, Misses { max: Some(MaxMisses::Share(10_000)), file });
+        assert_eq!(misses("max_misses = 7").max, Some(MaxMisses::Count(7)));
+    }
+
+    #[test]
     fn mistakes_name_the_line_and_the_choices() {
         let check = |text: &str, line: usize, words: &str| {
             let mistake = parse(text, Path::new("")).unwrap_err();
@@ -195,6 +215,8 @@ mod tests {
         };
         let job = "[job]\nsql = 'SELECT 1'\n";
         check(&format!("{job}outptu = 'x'"), 3, "expected one of `current_store`, `sql`, `output`");
+        check(&format!("{job}max_misses = '1 in 7'"), 3, "max_misses is a number of rows");
+        check(&format!("{job}max_misses = -7"), 3, "max_misses is a number of rows");
         check(&format!("{job}[inputs.a]\npth = 'x'"), 4, "expected one of `path`, `uri`, `format`");
         check(&format!("{job}[inputs.a]\npath = 'x'\nformat = 'xls'"), 5, "`parquet`, `csv`");
         check(&format!("{job}[stores.a]\nkind = 3"), 3, "`lance` or `memory`, not");

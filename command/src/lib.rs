@@ -3,8 +3,8 @@
 //! In reading order: [`cli`] is what users type; [`job_file`] and [`sql`] turn it into a
 //! [`request`]; [`open`] makes the session that the request needs; [`run`] runs its statement, with
 //! [`drive`] taking the rows and [`sink`] giving them to the user, in files ([`output`]) or
-//! printed, and a [`report`] at the end. [`explain`], [`describe`] and [`workers`] answer
-//! questions.
+//! printed, [`misses`] telling those that missed their keys, and a [`report`] at the end.
+//! [`explain`], [`describe`] and [`workers`] answer questions.
 
 mod cli;
 mod describe;
@@ -12,6 +12,7 @@ mod drive;
 mod error;
 mod explain;
 mod job_file;
+mod misses;
 mod open;
 mod output;
 mod progress;

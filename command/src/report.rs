@@ -25,21 +25,33 @@ pub(crate) struct Report {
     workers: u32,
     tasks: u32,
     stores: BTreeMap<String, StoreStats>,
+    /// Rows that missed their keys and that the file of these has no room for.
+    #[serde(skip_serializing_if = "is_none")]
+    missed_left_out: u64,
+    #[serde(flatten)]
+    files: Files,
+}
+
+/// Where rows went, if they went to files.
+#[derive(Debug, Serialize)]
+pub(crate) struct Files {
     /// The file that holds the rows.
     #[serde(skip_serializing_if = "Option::is_none")]
-    output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
+    /// The file that holds those that missed their keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) misses: Option<PathBuf>,
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Report {
-    pub(crate) fn new(
-        id: JobId,
-        took: Duration,
-        summary: JobSummary,
-        output: Option<PathBuf>,
-    ) -> Self {
-        let JobSummary { rows, tasks, workers, stores, .. } = summary;
+    pub(crate) fn new(id: JobId, took: Duration, summary: JobSummary, files: Files) -> Self {
+        let JobSummary { rows, tasks, workers, stores, missed_left_out, .. } = summary;
         let (job_id, seconds) = (id.to_string(), took.as_secs_f64());
-        Self { job_id, rows, seconds, workers, tasks, stores, output }
+        Self { job_id, rows, seconds, workers, tasks, stores, missed_left_out, files }
     }
 
     pub(crate) fn json(&self) -> String {
@@ -51,7 +63,24 @@ impl Report {
     pub(crate) fn text(&self) -> String {
         let written =
             |path: &Path| format!("{} written to {}\n", self.counted_rows(), path.display());
-        self.output.as_deref().map(written).unwrap_or_default() + &self.line()
+        let output = self.files.output.as_deref().map(written).unwrap_or_default();
+        let misses = self.files.misses.as_deref().map(|path| self.missed(path));
+        output + &misses.unwrap_or_default() + &self.line()
+    }
+
+    /// Where the rows that missed their keys went, as far as there was room for them.
+    fn missed(&self, path: &Path) -> String {
+        let missed: u64 = self.stores.values().map(|stats| stats.missed_rows).sum();
+        let written = plural(missed - self.missed_left_out.min(missed), "missed row");
+        let written = format!("{written} written to {}\n", path.display());
+        match self.missed_left_out {
+            0 => written,
+            left_out => format!(
+                "{written}{} more had no room there; see missed_row_bytes of the coordinator and \
+                 lookup.key_report_bytes of workers\n",
+                HumanCount(left_out)
+            ),
+        }
     }
 
     fn line(&self) -> String {
@@ -65,10 +94,9 @@ impl Report {
         for (alias, stats) in &self.stores {
             let _ = write!(
                 line,
-                "; {alias}: {} ({} distinct, {} missing), {}, {}",
+                "; {alias}: {} ({}), {}, {}",
                 plural(stats.keys, "key"),
-                HumanCount(stats.distinct),
-                HumanCount(stats.misses),
+                distinct(stats),
                 plural(stats.requests, "request"),
                 HumanBytes(stats.bytes)
             );
@@ -78,6 +106,20 @@ impl Report {
 
     fn counted_rows(&self) -> String {
         plural(self.rows, "row")
+    }
+}
+
+/// How many distinct keys there were in the whole job, and how many rows missed theirs.
+fn distinct(stats: &StoreStats) -> String {
+    let about = if stats.is_about { "about " } else { "" };
+    let keys = format!("{about}{} distinct", HumanCount(stats.job_keys));
+    match stats.missed_rows {
+        0 => format!("{keys}, 0 missing"),
+        rows => format!(
+            "{keys}, {about}{} missing in {}",
+            HumanCount(stats.missed_keys),
+            plural(rows, "row")
+        ),
     }
 }
 

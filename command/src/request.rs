@@ -6,7 +6,7 @@ use keyloom_client::{Input, KeyNames, LanceOptions, OtherOptions};
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use crate::output::OutputFile;
+use crate::{misses::Misses, output::OutputFile};
 
 /// What to read, what to look up, what to run.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub(crate) struct Request {
     pub(crate) sql: String,
     /// Where the rows go.
     pub(crate) output: Option<OutputFile>,
+    /// What is done about missing keys.
+    pub(crate) misses: Misses,
 }
 
 /// A store to attach.

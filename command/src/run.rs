@@ -1,17 +1,18 @@
 //! `keyloom run`, and what `keyloom sql` shares with it: a statement's rows to where they go.
 
-use std::{sync::Arc, time::Instant};
+use std::{mem, path::Path, sync::Arc, time::Instant};
 
 use datafusion::{arrow::datatypes::SchemaRef, dataframe::DataFrame, logical_expr::LogicalPlan};
-use keyloom_client::Session;
+use keyloom_client::{JobOptions, Session};
 use keyloom_common::stack::Deep;
 
 use crate::{
     cli::{Form, Place, RowForm, RunArguments, Show, Summary},
     drive,
     error::Failure,
-    explain, job_file, open,
-    report::Report,
+    explain, job_file, misses, open,
+    output::Destination,
+    report::{Files, Report},
     request::Request,
     sink::Goal,
     text,
@@ -33,6 +34,8 @@ pub(crate) async fn statement(
     watch: &Watch,
 ) -> Result<(), Failure> {
     let goal = Goal::choose(request.output.take(), show, discard)?;
+    let policy = mem::take(&mut request.misses).choose(show);
+    let missed = policy.destination(goal.path())?;
     let session = open::session(place, watch).await?;
     let query = open::plan(&session, request, watch).await?;
     let explains = match query.logical_plan() {
@@ -42,15 +45,18 @@ pub(crate) async fn statement(
             let query = DataFrame::new(session.context().state(), plan);
             vec![("plan".to_owned(), explain::analysis(&session, query, watch).await?)]
         }
-        _ => return rows(&session, query, goal, show.summary, watch).await,
-    };
-    let form = match goal {
-        Goal::File(destination) => {
-            return Err(Failure::mistake(format!(
-                "EXPLAIN answers no rows that {} could hold; leave out the output",
-                destination.path().display()
-            )));
+        _ => {
+            let (discard, keep_missed) = (matches!(goal, Goal::Drop), missed.is_some());
+            let options = JobOptions { discard, max_misses: policy.max, keep_missed };
+            let goals = Goals { rows: goal, missed };
+            return rows(&session, query, options, goals, show.summary, watch).await;
         }
+    };
+    if let Some(missed) = missed {
+        return Err(explains_only(missed.path()));
+    }
+    let form = match goal {
+        Goal::File(destination) => return Err(explains_only(destination.path())),
         Goal::Print { form: RowForm::Csv, .. } => {
             return Err(Failure::mistake("EXPLAIN answers no rows of CSV")
                 .help("use --format table or --format json"));
@@ -61,27 +67,38 @@ pub(crate) async fn statement(
     explain::print(&explains, form, watch)
 }
 
+fn explains_only(output: &Path) -> Failure {
+    Failure::mistake(format!(
+        "EXPLAIN answers no rows that {} could hold; leave out the output",
+        output.display()
+    ))
+}
+
+/// Where the rows of a job go.
+struct Goals {
+    rows: Goal,
+    /// Those that missed their keys, if they are wanted.
+    missed: Option<Destination>,
+}
+
 async fn rows(
     session: &Session,
     query: DataFrame,
-    goal: Goal,
+    options: JobOptions,
+    goals: Goals,
     summary: Summary,
     watch: &Watch,
 ) -> Result<(), Failure> {
-    let (prints, discards) = (matches!(goal, Goal::Print { .. }), matches!(goal, Goal::Drop));
-    let mut sink = goal.begin(&schema(query.clone(), watch).await?)?;
+    let prints = matches!(goals.rows, Goal::Print { .. });
+    let mut sink = goals.rows.begin(&schema(query.clone(), watch).await?)?;
+    let missed = misses::begin(goals.missed)?;
     let submitted = Instant::now();
-    let submission = async {
-        match discards {
-            true => session.submit_discarding(query).await,
-            false => session.submit(query).await,
-        }
-    };
-    let job = watch.step(submission).await?;
+    let job = watch.step(session.submit_with(query, options)).await?;
     let id = job.id();
     let taken = drive::drive(job, watch, |batch| sink.take(batch, watch)).await?;
     let output = sink.finish(watch)?;
-    let report = Report::new(id, taken.at - submitted, taken.summary, output);
+    let files = Files { output, misses: misses::write(missed, taken.missed)? };
+    let report = Report::new(id, taken.at - submitted, taken.summary, files);
     match summary {
         Summary::Text => text::note(&report.text()),
         Summary::Json if prints => text::note(&report.json()),

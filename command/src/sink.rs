@@ -65,6 +65,14 @@ impl Goal {
         }
     }
 
+    /// The file that is to hold the rows, if one is.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(destination) => Some(destination.path()),
+            Self::Print { .. } | Self::Drop => None,
+        }
+    }
+
     /// Ready for rows, unless columns do not fit.
     pub(crate) fn begin(self, schema: &SchemaRef) -> Result<Sink, Failure> {
         Ok(match self {

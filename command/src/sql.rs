@@ -14,7 +14,7 @@ pub(crate) async fn statement(arguments: SqlArguments, watch: &Watch) -> Result<
     let SqlArguments { sql, file, inputs, stores, current, place, show } = arguments;
     let (inputs, stores) = (named("--input", inputs)?, named("--store", stores)?);
     let sql = text(sql, file)?;
-    let request = Request { inputs, stores, current_store: current, sql, output: None };
+    let request = Request { inputs, stores, current_store: current, sql, ..Request::default() };
     run::statement(request, &place, false, &show, watch).await
 }
 

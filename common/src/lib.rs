@@ -6,11 +6,12 @@
 //!
 //! In reading order: [`id`] and [`error`] name things; [`store`] and [`input`] describe what is
 //! looked up and read; [`functions`] are what users write; [`lookup`] is what they become in a
-//! plan; [`plan`] carries plans between processes; [`ipc`] carries rows; [`rpc`] carries
-//! everything. [`allocator`] is what both daemons say to theirs, and [`background`] the runtimes
-//! that they keep apart; [`stack`] is the room that deep plans need, [`memory`] is what a process
-//! may take, [`spill_folder`] is where rows go that memory has no room for, [`checksum`] is
-//! what tells damaged bytes, and [`bounds`] how settings are checked.
+//! plan, and [`misses`] what is known of keys that are missing; [`plan`] carries plans between
+//! processes; [`ipc`] carries rows; [`rpc`] carries everything. [`allocator`] is what both daemons
+//! say to theirs, and [`background`] the runtimes that they keep apart; [`stack`] is the room that
+//! deep plans need, [`memory`] is what a process may take, [`spill_folder`] is where rows go that
+//! memory has no room for, [`checksum`] is what tells damaged bytes, and [`bounds`] how settings
+//! are checked.
 
 pub mod allocator;
 pub mod background;
@@ -23,6 +24,7 @@ pub mod input;
 pub mod ipc;
 pub mod lookup;
 pub mod memory;
+pub mod misses;
 pub mod plan;
 pub mod report;
 pub mod rpc;

@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fmt::Write, sync::Arc};
 use datafusion::physical_plan::{ExecutionPlan, displayable, metrics::MetricValue};
 use serde::{Deserialize, Serialize};
 
+use crate::misses::Distinct;
+
 /// The names under which the lookup operator counts, for each store.
 pub mod counter {
     /// Keys that rows asked for.
@@ -220,7 +222,8 @@ impl std::fmt::Display for Metric {
     }
 }
 
-/// What a job counted for one store. Keys are counted a row, the rest by distinct keys of a batch.
+/// What a job counted for one store. Keys are counted a row, requests and what they found by the
+/// distinct keys of those rows that were looked up together, and the last four over the whole job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreStats {
     /// Keys that rows asked for.
@@ -235,10 +238,18 @@ pub struct StoreStats {
     pub requests: u64,
     /// Bytes of values read, decoded.
     pub bytes: u64,
+    /// Distinct keys of all rows.
+    pub job_keys: u64,
+    /// Rows, or elements of their lists, that asked for a key's values and missed the key.
+    pub missed_rows: u64,
+    /// Distinct keys among those that were missed.
+    pub missed_keys: u64,
+    /// Whether there were too many distinct keys to count them exactly: there are about so many.
+    pub is_about: bool,
 }
 
 impl StoreStats {
-    /// Adds what was counted elsewhere.
+    /// Adds what was counted elsewhere, but for what is counted over the whole job.
     pub fn add(&mut self, other: &Self) {
         self.keys += other.keys;
         self.distinct += other.distinct;
@@ -246,6 +257,14 @@ impl StoreStats {
         self.misses += other.misses;
         self.requests += other.requests;
         self.bytes += other.bytes;
+    }
+
+    /// Sets what was counted over the whole job: distinct keys, rows that missed theirs,
+    /// and distinct keys of those.
+    pub fn set_job(&mut self, keys: Distinct, missed_rows: u64, missed: Distinct) {
+        (self.job_keys, self.missed_rows, self.missed_keys) =
+            (keys.count, missed_rows, missed.count);
+        self.is_about = !(keys.is_exact && missed.is_exact);
     }
 
     fn count(&mut self, metric: &Metric) {
@@ -284,6 +303,9 @@ pub struct JobSummary {
     pub workers: u32,
     /// What was counted for each store.
     pub stores: BTreeMap<String, StoreStats>,
+    /// Rows that missed their keys and that are not told one by one, though they were to be: there
+    /// was no room for them.
+    pub missed_left_out: u64,
     /// The plan with its counters.
     pub plan: String,
 }

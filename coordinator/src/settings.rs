@@ -96,6 +96,13 @@ pub struct Settings {
     /// them, so that a store much larger than the job is read once for them. With more, workers
     /// make maps of all the store's keys; 0 for that in any case. Less than 2 GiB. Default 256 MiB.
     pub max_key_set_bytes: u64,
+    /// The most bytes by which a job knows the distinct keys that were asked of a store, and as
+    /// many for those that were missed: they are counted exactly up to one for each eight bytes,
+    /// and beyond there are about so many. Default 4 MiB.
+    pub distinct_key_bytes: u64,
+    /// The most bytes of rows that missed their keys, of a job that is to tell them one by one. Of
+    /// more, it is told how many there are. Default 64 MiB.
+    pub missed_row_bytes: u64,
     /// How many bytes of answers make a task, by the figures of the stores. Default 32 MiB.
     pub answer_bytes: u64,
     /// The most tasks that one partition is cut into by its answers. Default 64.
@@ -142,6 +149,8 @@ impl Default for Settings {
             row_slices: 8,
             slice_bytes: 16 << 20,
             max_key_set_bytes: 256 << 20,
+            distinct_key_bytes: 4 << 20,
+            missed_row_bytes: 64 << 20,
             answer_bytes: 32 << 20,
             answer_slices: 64,
         }

@@ -71,6 +71,8 @@ impl Settings {
         bounds.within("row_slices", self.row_slices, COUNT);
         bounds.within("slice_bytes", self.slice_bytes, BYTES);
         bounds.within("max_key_set_bytes", self.max_key_set_bytes, ARRAY_BYTES);
+        bounds.within("distinct_key_bytes", self.distinct_key_bytes, BYTES);
+        bounds.within("missed_row_bytes", self.missed_row_bytes, BYTES);
         bounds.within("answer_bytes", self.answer_bytes, BYTES);
         bounds.within("answer_slices", self.answer_slices, COUNT);
     }

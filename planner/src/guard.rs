@@ -71,6 +71,13 @@ impl Guard {
         other.branches.iter().all(included)
     }
 
+    /// Whether a boolean expression is true for all its rows.
+    pub(crate) fn implies(&self, expr: &Expr) -> bool {
+        let is_it =
+            |condition: &Condition| matches!(condition, Condition::True(given) if given.eq(expr));
+        self.branches.iter().all(|branch| branch.conditions.iter().any(is_it))
+    }
+
     /// The expressions that it is made of.
     pub(crate) fn exprs(&self) -> impl Iterator<Item = &Expr> {
         self.branches.iter().flat_map(|branch| &branch.conditions).map(Condition::expr)

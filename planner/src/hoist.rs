@@ -238,21 +238,38 @@ impl Hoister {
     /// fetch, where the narrower guard might have put one of them into a later wave. To be called
     /// when all expressions are rewritten.
     pub(crate) fn share_fetches(&mut self) -> Result<()> {
-        while let Some((index, guard)) = self.wider_guard()? {
-            self.calls[index].guard = guard;
+        while let Some((index, wide)) = self.wider_call()? {
+            let wider = self.calls[wide].guard.clone();
+            let misses_none = self.misses_none(index, wide);
+            let call = &mut self.calls[index];
+            call.guard = wider;
+            if misses_none {
+                call.answer = call.answer.without_misses();
+            }
         }
         Ok(())
     }
 
-    fn wider_guard(&self) -> Result<Option<(usize, Guard)>> {
+    /// A call that may ask for all the rows of another one, and that one.
+    fn wider_call(&self) -> Result<Option<(usize, usize)>> {
         for (index, call) in self.calls.iter().enumerate() {
-            for other in &self.calls {
-                if covers(other, call) && !self.rests_on(other)?[index] {
-                    return Ok(Some((index, other.guard.clone())));
+            for (wide, other) in self.calls.iter().enumerate() {
+                // Rows of untaken branches must not count as misses.
+                let counts_as_before = call.answer.on_missing().is_none()
+                    || other.answer.on_missing().is_some()
+                    || self.misses_none(index, wide);
+                if counts_as_before && covers(other, call) && !self.rests_on(other)?[index] {
+                    return Ok(Some((index, wide)));
                 }
             }
         }
         Ok(None)
+    }
+
+    /// Whether a call is made only where another says that there is the key.
+    fn misses_none(&self, call: usize, other: usize) -> bool {
+        let exists: Expr = Arc::new(Column::new(&self.name(other), self.width + other));
+        self.calls[other].answer == Answer::Exists && self.calls[call].guard.implies(&exists)
     }
 
     /// For each call, whether its answer is what the key or guard of this one rests on, directly or
@@ -310,14 +327,13 @@ fn same_question(one: &Hoisted, other: &Hoisted) -> bool {
 /// Whether a call asks for all the rows of another and more, and asking for more rows on behalf of
 /// the other cannot fail where it would not have.
 fn covers(wide: &Hoisted, narrow: &Hoisted) -> bool {
-    let raises = |answer: &Answer| match answer {
-        Answer::Row { on_error, .. } | Answer::All { on_error, .. } => *on_error == OnError::Raise,
-        Answer::Exists => false,
-    };
+    let on_missing = |call: &Hoisted| call.answer.on_missing();
+    // A bound on missing keys is of its call's own rows.
+    let may_fail = on_missing(narrow).is_some_and(|on_error| !on_error.never_fails());
     same_question(wide, narrow)
         && wide.guard.includes(&narrow.guard)
         && !narrow.guard.includes(&wide.guard)
-        && (raises(&wide.answer) || !raises(&narrow.answer))
+        && (!may_fail || on_missing(wide) == Some(OnError::Raise))
 }
 
 fn answer(call: &CallExpr<'_>, only: Option<&str>) -> Answer {

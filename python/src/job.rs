@@ -12,7 +12,10 @@ use arrow::{
     datatypes::SchemaRef,
     error::ArrowError,
 };
-use keyloom_client::{query::JobUpdate, report::JobStatus};
+use keyloom_client::{
+    query::JobUpdate,
+    report::{JobStatus, StoreStats},
+};
 use keyloom_common::Error;
 use pyo3::{
     exceptions::PyKeyboardInterrupt,
@@ -101,6 +104,11 @@ impl Job {
             entry.set_item("tasks", summary.tasks)?;
             entry.set_item("workers", summary.workers)?;
             entry.set_item("plan", &summary.plan)?;
+            let stores = PyDict::new(py);
+            for (alias, stats) in &summary.stores {
+                stores.set_item(alias, of_store(py, stats)?)?;
+            }
+            entry.set_item("stores", stores)?;
             Ok(entry)
         });
         self.put_back(job)?;
@@ -128,6 +136,19 @@ impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Job").field("schema", &self.schema).finish_non_exhaustive()
     }
+}
+
+/// What a job counted for a store.
+fn of_store<'py>(py: Python<'py>, stats: &StoreStats) -> PyResult<Bound<'py, PyDict>> {
+    let entry = PyDict::new(py);
+    entry.set_item("keys", stats.keys)?;
+    entry.set_item("requests", stats.requests)?;
+    entry.set_item("bytes", stats.bytes)?;
+    entry.set_item("job_keys", stats.job_keys)?;
+    entry.set_item("missed_rows", stats.missed_rows)?;
+    entry.set_item("missed_keys", stats.missed_keys)?;
+    entry.set_item("is_about", stats.is_about)?;
+    Ok(entry)
 }
 
 /// Takes rows, and says whether these were the last: if not, there is progress to be told.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use keyloom_client::{
-    EmbeddedSettings, Function, Input, OnError, Settings,
+    EmbeddedSettings, Function, Input, MaxMisses, OnError, Settings,
     functions::{Key, KvExpr},
 };
 use keyloom_common::{Result, stack::deep};
@@ -119,15 +119,16 @@ impl Session {
         wait(py, async move { session.open_store(store).await.map_err(raise) }).map(OpenStore::new)
     }
 
-    /// A call of one of the three functions.
-    #[pyo3(signature = (function, key, source, columns, on_error, batch_size))]
+    /// A call of one of the three functions. What a missing key means is said by a word, and by the
+    /// most of them that there may be.
+    #[pyo3(signature = (function, key, source, columns, on_missing, batch_size))]
     fn kv_call(
         &self,
         function: &str,
         key: &Expr,
         source: Option<String>,
         columns: Option<Vec<String>>,
-        on_error: &str,
+        on_missing: (String, Option<String>),
         batch_size: Option<usize>,
     ) -> PyResult<Expr> {
         let (session, of) = (self.get()?, Key::from(key.of(self.id)?.clone()));
@@ -137,10 +138,13 @@ impl Session {
             Function::GetAll => session.kv_get_all(of),
             Function::Exists => session.kv_exists(of),
         };
-        let call = call.on_error(OnError::parse(on_error).map_err(raise)?);
+        let (on_error, most) = on_missing;
+        let call = call.on_error(OnError::parse(&on_error).map_err(raise)?);
         let call = source.into_iter().fold(call, KvExpr::source);
         let call = columns.into_iter().fold(call, KvExpr::columns);
         let call = batch_size.into_iter().fold(call, KvExpr::batch_size);
+        let most = most.as_deref().map(MaxMisses::parse).transpose().map_err(raise)?;
+        let call = most.into_iter().fold(call, KvExpr::max_misses);
         Expr::of_session(key, call.build().map_err(raise)?, self.id)
     }
 

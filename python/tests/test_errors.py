@@ -358,7 +358,7 @@ def test_sql_refuses_what_the_functions_refuse() -> None:
         ),
         "kv_get(who, sauce => 'ages')": (
             keyloom.InvalidError,
-            "kv_get has no argument 'sauce'; it takes row_ids, columns, on_error, source",
+            "kv_get has no argument 'sauce'; it takes row_ids, columns, on_error, source, max_misses",
         ),
         "kv_get(who, source => 'ages', on_error => NULL)": (
             keyloom.InvalidError,

@@ -33,6 +33,10 @@ impl Settings {
         bounds.section("rpc", |bounds| self.rpc.check(bounds));
         bounds.section("store", |bounds| self.store.check(bounds));
         bounds.section("lookup", |bounds| self.lookup.check(bounds));
+        // A report is one message.
+        let frame = ("rpc.max_frame_bytes", self.rpc.max_frame_bytes as u64);
+        let report = ("lookup.key_report_bytes", self.lookup.key_report_bytes);
+        bounds.at_most_half(report, frame);
         bounds.within("memory_bytes", self.memory_bytes, BYTES);
         bounds.within("fragment_cache_bytes", self.fragment_cache_bytes, BYTES);
         bounds.within("operator_memory_bytes", self.operator_memory_bytes, BYTES);
@@ -87,6 +91,7 @@ impl LookupSettings {
         bounds.within("windows_in_flight", self.windows_in_flight, AT_ONCE);
         bounds.within("requests_in_flight", self.requests_in_flight, AT_ONCE);
         bounds.within("missing_keys_named", self.missing_keys_named, NAMED);
+        bounds.within("key_report_bytes", self.key_report_bytes, BYTES);
     }
 }
 

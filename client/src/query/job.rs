@@ -23,7 +23,7 @@ use keyloom_common::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    SubmitExec, check_depth,
+    JobOptions, SubmitExec, check_depth,
     pin::{pin_snapshots, stores},
 };
 use crate::link::Link;
@@ -41,6 +41,9 @@ pub struct Job {
     rows: u64,
     status: JobStatus,
     summary: Option<JobSummary>,
+    /// Rows that missed their keys, if they are kept, and what decodes more of them.
+    missed: Vec<RecordBatch>,
+    missed_decoder: Decoder,
     _renewing: AbortOnDropHandle<()>,
 }
 
@@ -59,11 +62,11 @@ pub enum JobUpdate {
 }
 
 impl Job {
-    pub(crate) async fn submit(query: DataFrame, discard: bool) -> Result<Self> {
+    pub(crate) async fn submit(query: DataFrame, options: JobOptions) -> Result<Self> {
         check_depth(query.logical_plan())?;
         let plan = query.create_physical_plan().await?;
         match plan.downcast_ref::<SubmitExec>() {
-            Some(submit) if submit.returns_rows() => submit.start(discard).await,
+            Some(submit) if submit.returns_rows() => submit.start(options).await,
             _ => Err(Error::invalid("this statement explains or writes; it is no job of its own")),
         }
     }
@@ -71,7 +74,7 @@ impl Job {
     pub(crate) async fn start(
         link: Arc<Link>,
         plan: Arc<dyn ExecutionPlan>,
-        discard: bool,
+        options: JobOptions,
     ) -> Result<Self> {
         let schema = plan.schema();
         let plan = pin_snapshots(&link, plan).await?;
@@ -80,7 +83,8 @@ impl Job {
             id,
             plan: encode_plan(&plan)?.into(),
             batch_rows: link.settings.batch_rows,
-            discard,
+            discard: options.discard,
+            misses: options.misses(&link.settings),
         };
         // Also if the caller gives up while it is being submitted.
         let unless_started = CancelOnDrop { link: &link, id: Some(id) };
@@ -107,6 +111,8 @@ impl Job {
             rows: 0,
             status: JobStatus::default(),
             summary: None,
+            missed: Vec::new(),
+            missed_decoder: Decoder::new(),
         })
     }
 
@@ -133,6 +139,13 @@ impl Job {
     /// What it did, once all rows have come.
     pub fn summary(&self) -> Option<&JobSummary> {
         self.summary.as_ref()
+    }
+
+    /// The rows that missed their keys, once all rows have come, if the job was to keep them: in
+    /// the columns of [`crate::missed_schema`]. Taken once. Of more than there was room for,
+    /// [`JobSummary::missed_left_out`] says how many there are.
+    pub fn take_missed(&mut self) -> Vec<RecordBatch> {
+        std::mem::take(&mut self.missed)
     }
 
     /// Waits for the next batch of rows; `None` after the last.
@@ -174,6 +187,10 @@ impl Job {
                         // Tasks may differ in the nullability of their columns.
                         self.batches.push_back(under(&self.schema, batch)?);
                     }
+                }
+                Next::Missed(chunk) => {
+                    self.sequence += 1;
+                    self.missed.extend(chunk.decode(&mut self.missed_decoder)?);
                 }
                 Next::Pending(status) => {
                     self.status = status;

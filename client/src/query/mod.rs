@@ -4,6 +4,7 @@
 mod depth;
 mod fields;
 mod job;
+mod options;
 mod pin;
 mod planner;
 mod sealed;
@@ -33,6 +34,7 @@ use sealed::SealDeep;
 
 pub(crate) use depth::check as check_depth;
 pub use job::{Job, JobUpdate};
+pub use options::JobOptions;
 pub(crate) use sealed::seal;
 pub(crate) use submit::SubmitExec;
 

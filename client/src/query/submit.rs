@@ -20,7 +20,7 @@ use datafusion::{
 use futures::{TryStreamExt, stream};
 use keyloom_common::stack::Deep;
 
-use super::Job;
+use super::{Job, JobOptions};
 use crate::link::Link;
 
 /// What the result of a submitted plan is.
@@ -60,8 +60,8 @@ impl SubmitExec {
         &self.plan
     }
 
-    pub(crate) async fn start(&self, discard: bool) -> keyloom_common::Result<Job> {
-        Deep::new(Job::start(Arc::clone(&self.link), Arc::clone(&self.plan), discard)).await
+    pub(crate) async fn start(&self, options: JobOptions) -> keyloom_common::Result<Job> {
+        Deep::new(Job::start(Arc::clone(&self.link), Arc::clone(&self.plan), options)).await
     }
 
     pub(crate) fn returns_rows(&self) -> bool {
@@ -101,7 +101,8 @@ impl ExecutionPlan for SubmitExec {
         let batches: SendableRecordBatchStream = match &self.result {
             ResultKind::Rows => {
                 let rows = async move {
-                    let job = submit.start(false).await.map_err(DataFusionError::from)?;
+                    let job = submit.start(JobOptions::default()).await;
+                    let job = job.map_err(DataFusionError::from)?;
                     Ok::<_, DataFusionError>(job.into_stream().map_err(DataFusionError::from))
                 };
                 let rows = stream::once(rows).try_flatten();
@@ -110,7 +111,8 @@ impl ExecutionPlan for SubmitExec {
             ResultKind::Analysis(schema) => {
                 let schema = Arc::clone(schema);
                 let analysis = async move {
-                    let summary = submit.start(true).await?.finish().await?;
+                    let options = JobOptions { discard: true, ..JobOptions::default() };
+                    let summary = submit.start(options).await?.finish().await?;
                     analysis(&schema, &summary.plan)
                 };
                 Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream::once(analysis)))

@@ -16,7 +16,7 @@ use crate::{
     contents::Contents,
     link::Link,
     open_store::OpenStore,
-    query::{self, Job},
+    query::{self, Job, JobOptions},
     settings::Settings,
     store::KvStore,
 };
@@ -223,7 +223,15 @@ impl Session {
     /// # Errors
     /// If the query cannot be planned or submitted.
     pub async fn submit(&self, query: DataFrame) -> Result<Job> {
-        Deep::new(Job::submit(query, false)).await
+        self.submit_with(query, JobOptions::default()).await
+    }
+
+    /// As [`Self::submit`], with options.
+    ///
+    /// # Errors
+    /// If the query cannot be planned or submitted.
+    pub async fn submit_with(&self, query: DataFrame, options: JobOptions) -> Result<Job> {
+        Deep::new(Job::submit(query, options)).await
     }
 
     /// Starts a query whose rows are computed to the last one and dropped: for measuring.
@@ -231,7 +239,7 @@ impl Session {
     /// # Errors
     /// If the query cannot be planned or submitted.
     pub async fn submit_discarding(&self, query: DataFrame) -> Result<Job> {
-        Deep::new(Job::submit(query, true)).await
+        self.submit_with(query, JobOptions { discard: true, ..JobOptions::default() }).await
     }
 
     /// The physical plan of a query as text; with `analyze`, the query is run, and each node shows

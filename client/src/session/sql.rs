@@ -33,6 +33,7 @@ use datafusion::{
 use keyloom_common::{
     Error, Result,
     functions::{CallOptions, Conditional, Function, KvCall, KvFunction, OnError},
+    misses::MaxMisses,
 };
 
 use super::{Session, key::KeyReader};
@@ -312,6 +313,7 @@ impl Arguments {
 
     fn of_values(function: Function, values: Vec<Option<Expr>>) -> Result<Self> {
         let (mut key, mut source, mut options) = (None, None, CallOptions::default());
+        let (mut on_error, mut most) = (None, None);
         for (parameter, value) in function.parameters().iter().zip(values) {
             let Some(value) = value else { continue };
             if *parameter == "row_ids" {
@@ -321,7 +323,8 @@ impl Arguments {
             } else if !is_null(&value) {
                 match *parameter {
                     "source" => source = Some(text(parameter, &value)?),
-                    "on_error" => options.on_error = OnError::parse(&text(parameter, &value)?)?,
+                    "on_error" => on_error = Some(OnError::parse(&text(parameter, &value)?)?),
+                    "max_misses" => most = Some(max_misses(&value)?),
                     "columns" => options.columns = Some(texts(&value)?),
                     _ => options.batch_size = Some(number(parameter, &value)?),
                 }
@@ -330,7 +333,20 @@ impl Arguments {
         let key = key.ok_or_else(|| {
             Error::invalid(format!("{} needs a key: {0}(key, …)", function.name()))
         })?;
+        options.on_error = on_missing(on_error, most)?;
         Ok(Self { key, source, options })
+    }
+}
+
+/// What a missing key means, by the two arguments that say so.
+fn on_missing(on_error: Option<OnError>, most: Option<MaxMisses>) -> Result<OnError> {
+    match (on_error, most) {
+        (Some(OnError::Raise), Some(_)) => Err(Error::invalid(
+            "on_error => 'raise' fails for any missing key, and max_misses allows some; leave out \
+             one of them",
+        )),
+        (_, Some(most)) => Ok(OnError::AtMost(most)),
+        (given, None) => Ok(given.unwrap_or_default()),
     }
 }
 
@@ -369,6 +385,18 @@ fn number(parameter: &str, expr: &Expr) -> Result<usize> {
         },
         _ => Err(wrong()),
     }
+}
+
+fn max_misses(expr: &Expr) -> Result<MaxMisses> {
+    let given = match expr {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) | Value::DoubleQuotedString(text) => text.clone(),
+            Value::Number(digits, _) => digits.to_string(),
+            other => other.to_string(),
+        },
+        other => other.to_string(),
+    };
+    MaxMisses::parse(&given)
 }
 
 fn literal(parameter: &str, wanted: &str, given: &impl std::fmt::Display) -> Error {

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub enum ErrorCode {
     /// A store does not hold a key, and the call is to fail then.
     KeyMissing,
+    /// Stores do not hold more keys than a call or a job allows.
+    TooManyMisses,
     /// A key of rows in memory stands in several of them.
     KeyRepeated,
     /// No store is attached to the session under an alias.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Error, Result},
+    misses::MaxMisses,
     store::{AskedKey, AttachedStore, KeyColumns, ResolvedStore, column_names},
 };
 
@@ -66,8 +67,10 @@ impl Function {
     /// The names of its parameters in SQL, in order.
     pub fn parameters(self) -> &'static [&'static str] {
         match self {
-            Self::Get | Self::GetAll => &["row_ids", "columns", "on_error", "source"],
-            Self::BatchGet => &["row_ids", "columns", "batch_size", "on_error", "source"],
+            Self::Get | Self::GetAll => &["row_ids", "columns", "on_error", "source", "max_misses"],
+            Self::BatchGet => {
+                &["row_ids", "columns", "batch_size", "on_error", "source", "max_misses"]
+            }
             Self::Exists => &["row_ids", "on_error", "source"],
         }
     }
@@ -81,9 +84,26 @@ pub enum OnError {
     Raise,
     /// The answer is null.
     Null,
+    /// The answer is null, and the job fails if there are more of them.
+    AtMost(MaxMisses),
+    /// The answer is null, as is due where a join finds no match: the key is not missed.
+    Unmatched,
 }
 
 impl OnError {
+    /// Whether nothing fails, however many keys are missing.
+    pub fn never_fails(self) -> bool {
+        matches!(self, Self::Null | Self::Unmatched)
+    }
+
+    /// The most keys that may be missing, if there is such a bound.
+    pub fn max_misses(self) -> Option<MaxMisses> {
+        match self {
+            Self::AtMost(max) => Some(max),
+            Self::Raise | Self::Null | Self::Unmatched => None,
+        }
+    }
+
     /// Reads `raise` or `null`.
     ///
     /// # Errors
@@ -122,7 +142,8 @@ impl KvCall {
     /// Checks the options against the store.
     ///
     /// # Errors
-    /// `invalid` if a column is unknown, named twice or the list is empty, or `batch_size` is 0.
+    /// `invalid` if a column is unknown, named twice or the list is empty, `batch_size` is 0, or
+    /// `kv_exists` has a bound on missing keys.
     pub fn try_new(
         function: Function,
         store: Arc<ResolvedStore>,
@@ -130,6 +151,11 @@ impl KvCall {
     ) -> Result<Self> {
         if let Some(columns) = &options.columns {
             check_columns(&store, columns)?;
+        }
+        if function == Function::Exists && options.on_error.max_misses().is_some() {
+            return Err(Error::invalid(
+                "kv_exists takes no max_misses: that a key is missing is its answer",
+            ));
         }
         let batch_size = match (function, options.batch_size) {
             (_, Some(0)) => return Err(Error::invalid("batch_size must be at least 1, not 0")),
@@ -220,10 +246,11 @@ impl KvCall {
         {
             write!(f, ", batch_size => {size}")?;
         }
-        if self.on_error == OnError::Null {
-            f.write_str(", on_error => 'null'")?;
+        match self.on_error {
+            OnError::Raise => Ok(()),
+            OnError::Null | OnError::Unmatched => f.write_str(", on_error => 'null'"),
+            OnError::AtMost(max) => write!(f, ", max_misses => '{max}'"),
         }
-        Ok(())
     }
 
     /// The call as SQL shows it, for a key that is shown as given.

@@ -16,7 +16,7 @@ use datafusion::{
 };
 
 use super::Wave;
-use crate::plan::fragment_runtime;
+use crate::{misses::Tally, plan::fragment_runtime};
 
 /// Appends to each row what stores hold for its keys. Row order and count are the input's.
 #[derive(Clone, Debug)]
@@ -26,6 +26,7 @@ pub struct KvLookupExec {
     first_rows: Option<usize>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
+    tally: Arc<Tally>,
 }
 
 impl KvLookupExec {
@@ -39,8 +40,8 @@ impl KvLookupExec {
             schema = wave.extend_schema(&schema)?;
         }
         let properties = Arc::new(properties(&input, schema)?);
-        let metrics = ExecutionPlanMetricsSet::new();
-        Ok(Self { input, waves, first_rows: None, properties, metrics })
+        let (metrics, tally) = (ExecutionPlanMetricsSet::new(), Arc::default());
+        Ok(Self { input, waves, first_rows: None, properties, metrics, tally })
     }
 
     /// The same lookup, which begins with so many rows, and as many as usual if none are given.
@@ -67,6 +68,11 @@ impl KvLookupExec {
     /// Where the runtime counts.
     pub fn metrics_set(&self) -> &ExecutionPlanMetricsSet {
         &self.metrics
+    }
+
+    /// Where the runtime counts keys.
+    pub fn tally(&self) -> &Arc<Tally> {
+        &self.tally
     }
 }
 
@@ -139,8 +145,8 @@ impl ExecutionPlan for KvLookupExec {
         let input = children.swap_remove(0);
         // What is known of the rows follows from what is known of the input's.
         if Arc::ptr_eq(input.properties(), self.input.properties()) {
-            let metrics = ExecutionPlanMetricsSet::new();
-            return Ok(Arc::new(Self { input, metrics, ..Self::clone(&self) }));
+            let (metrics, tally) = (ExecutionPlanMetricsSet::new(), Arc::default());
+            return Ok(Arc::new(Self { input, metrics, tally, ..Self::clone(&self) }));
         }
         let lookup = Self::try_new(input, self.waves.clone())?;
         Ok(Arc::new(lookup.with_first_rows(self.first_rows)))

@@ -10,6 +10,7 @@ use crate::{
     BlobId,
     error::Result,
     functions::{OnError, list_element, list_item, row_fields},
+    misses::MaxMisses,
     store::{Access, KeyOrigin, ResolvedStore, StoreKind},
 };
 
@@ -79,6 +80,31 @@ impl Answer {
             Self::Row { columns, .. } | Self::All { columns, .. } => columns,
             Self::Exists => &[],
         }
+    }
+
+    /// What a missing key means; none if it is an answer as any other.
+    pub fn on_missing(&self) -> Option<OnError> {
+        match self {
+            Self::Row { on_error, .. } | Self::All { on_error, .. } => {
+                Some(*on_error).filter(|on_error| *on_error != OnError::Unmatched)
+            }
+            Self::Exists => None,
+        }
+    }
+
+    /// The same of which no key counts as missing.
+    #[must_use]
+    pub fn without_misses(&self) -> Self {
+        let mut answer = self.clone();
+        if let Self::Row { on_error, .. } | Self::All { on_error, .. } = &mut answer {
+            *on_error = OnError::Unmatched;
+        }
+        answer
+    }
+
+    /// The most keys that may be missing, if there is such a bound.
+    pub fn max_misses(&self) -> Option<MaxMisses> {
+        self.on_missing().and_then(OnError::max_misses)
     }
 }
 
@@ -188,8 +214,9 @@ impl Call {
                     .map(|&column| store.schema().field(column).name().as_str())
                     .collect();
                 let missing = match on_error {
-                    OnError::Raise => "",
-                    OnError::Null => " or null",
+                    OnError::Raise => String::new(),
+                    OnError::Null | OnError::Unmatched => " or null".to_owned(),
+                    OnError::AtMost(max) => format!(" or null, max_misses {max}"),
                 };
                 let all = if matches!(self.answer, Answer::All { .. }) { "all " } else { "" };
                 format!("{all}{{{}}}{missing}", names.join(", "))

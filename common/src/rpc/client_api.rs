@@ -7,6 +7,7 @@ use crate::{
     BlobId, JobId,
     error::Result,
     input::{Fingerprint, InputInspection, InputSpec},
+    misses::MissPolicy,
     report::{JobStatus, JobSummary, WorkerStatus},
     store::{StoreDescription, StoreSpec},
 };
@@ -55,6 +56,8 @@ pub struct Submission {
     pub batch_rows: u32,
     /// Whether the rows are wanted, or only what was counted.
     pub discard: bool,
+    /// What it does about missing keys.
+    pub misses: MissPolicy,
 }
 
 /// The answer to [`ClientApi::next`].
@@ -67,6 +70,9 @@ pub enum Next {
         /// The piece.
         chunk: Chunk,
     },
+    /// A piece of the table of rows that missed their keys, which is one stream and comes after the
+    /// result.
+    Missed(Chunk),
     /// Nothing yet.
     Pending(JobStatus),
     /// That was all.

@@ -8,6 +8,7 @@ use crate::{
     AttemptId, BlobId, WorkerId,
     error::Result,
     input::{Fingerprint, InputInspection, InputSpec},
+    misses::{LookupTally, MissPolicy},
     report::PlanMetrics,
     store::{StoreDescription, StoreSpec},
 };
@@ -92,6 +93,8 @@ pub enum Work {
         batch_rows: u32,
         /// Whether the rows are dropped instead of handed in.
         discard: bool,
+        /// What the job does about missing keys.
+        misses: MissPolicy,
     },
     /// Open a store and describe it.
     DescribeStore(StoreSpec),
@@ -110,6 +113,8 @@ pub enum TaskReport {
         rows: u64,
         /// What the fragment's nodes counted.
         metrics: PlanMetrics,
+        /// What its lookups counted of their keys.
+        lookups: Vec<LookupTally>,
     },
     /// The store's description.
     Store(StoreDescription),

@@ -11,9 +11,11 @@ use std::{
 use datafusion::execution::TaskContext;
 use keyloom_common::{
     Error, JobId, Result, StageId, WorkerId,
+    misses::MissPolicy,
     report::{JobStatus, PlanMetrics},
 };
 
+use super::misses::JobMisses;
 use crate::{blobs::Blobs, dispatch::Dispatcher, settings::Settings};
 
 /// One job's means and counters. Operators find it in their task context.
@@ -27,6 +29,7 @@ pub(crate) struct JobContext {
     pub(crate) discard: bool,
     /// Whether the client is in this process.
     pub(crate) in_process: bool,
+    pub(crate) misses: JobMisses,
     tasks: AtomicU32,
     /// Those of them that are bounded.
     own_tasks: AtomicU32,
@@ -53,6 +56,7 @@ impl JobContext {
         discard: bool,
         in_process: bool,
     ) -> Self {
+        let misses = JobMisses::new(MissPolicy::default(), &settings);
         Self {
             job,
             dispatcher,
@@ -61,11 +65,17 @@ impl JobContext {
             batch_rows,
             discard,
             in_process,
+            misses,
             tasks: AtomicU32::new(0),
             own_tasks: AtomicU32::new(0),
             tasks_done: AtomicU32::new(0),
             reports: Mutex::default(),
         }
+    }
+
+    /// The same job, which does this about missing keys.
+    pub(crate) fn with_misses(self, policy: MissPolicy) -> Self {
+        Self { misses: JobMisses::new(policy, &self.settings), ..self }
     }
 
     pub(crate) fn of(context: &TaskContext) -> Result<Arc<Self>> {

@@ -19,8 +19,8 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    context::JobContext, give_way::give_way, held::HeldBlob, key_sets::CollectedKeys, nodes::Nodes,
-    stores::stores_of,
+    context::JobContext, give_way::give_way, held::HeldBlob, key_sets::CollectedKeys,
+    misses::TellingTask, nodes::Nodes, numbered::numbered_from, stores::stores_of,
 };
 use crate::{
     dispatch::{Finished, StageHandle, StageUpdate},
@@ -41,6 +41,8 @@ pub(crate) struct StageRun {
     context: Arc<JobContext>,
     stage: u32,
     nodes: Nodes,
+    /// From which of the fragment's nodes on rows have numbers, if they do.
+    numbered_from: Option<usize>,
     handle: StageHandle,
     updates: mpsc::UnboundedReceiver<StageUpdate>,
     /// Places for tasks that the coordinator feeds and that are not consumed.
@@ -105,6 +107,7 @@ impl StageRun {
         Ok(Self {
             stage: *stage,
             nodes: Nodes::of(fragment),
+            numbered_from: numbered_from(fragment),
             context,
             handle,
             updates,
@@ -175,9 +178,13 @@ impl StageRun {
             },
             update = self.updates.recv() => match update {
                 Some(StageUpdate::Done { index, finished }) => {
-                    if let TaskReport::Rows { rows, metrics, .. } = &finished.report {
-                        let counted = (metrics, self.nodes.of_task(index));
-                        self.context.task_done(self.stage, finished.worker, *rows, counted);
+                    if let TaskReport::Rows { rows, metrics, lookups, .. } = &finished.report {
+                        let (stage, places) = (self.stage, self.nodes.of_task(index));
+                        let counted = (metrics, places);
+                        self.context.task_done(stage, finished.worker, *rows, counted);
+                        let numbered_from = self.numbered_from;
+                        let task = TellingTask { stage, index, places, numbered_from };
+                        self.context.misses.add(task, lookups)?;
                     }
                     self.done.insert(index, finished);
                 }
@@ -322,6 +329,7 @@ impl Feeder {
             slice: slice.encode()?.into(),
             batch_rows: self.context.batch_rows,
             discard: self.discard,
+            misses: self.context.misses.policy(),
         };
         self.context.task_added(self.collects)?;
         self.handle.add(TaskId { stage: self.handle.stage(), index: self.next }, work);

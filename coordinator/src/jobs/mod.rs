@@ -153,7 +153,7 @@ impl Jobs {
     }
 
     fn context(&self, submission: &Submission, in_process: bool) -> Arc<JobContext> {
-        Arc::new(JobContext::new(
+        let context = JobContext::new(
             submission.id,
             self.dispatcher.clone(),
             Arc::clone(&self.blobs),
@@ -161,7 +161,8 @@ impl Jobs {
             submission.batch_rows,
             submission.discard,
             in_process,
-        ))
+        );
+        Arc::new(context.with_misses(submission.misses))
     }
 
     /// Forgets a job that did not start, but not one that was handed in again since.
@@ -307,6 +308,7 @@ mod tests {
     use datafusion::physical_plan::ExecutionPlan;
     use keyloom_common::{
         BlobId, ErrorKind,
+        misses::MissPolicy,
         plan::{FramePartition, FrameScanExec, encode_plan},
     };
 
@@ -325,7 +327,8 @@ mod tests {
     }
 
     fn submission(plan: Bytes) -> Submission {
-        Submission { id: JobId::new(), plan: plan.into(), batch_rows: 8192, discard: false }
+        let misses = MissPolicy::default();
+        Submission { id: JobId::new(), plan: plan.into(), batch_rows: 8192, discard: false, misses }
     }
 
     /// A job that waits for workers.

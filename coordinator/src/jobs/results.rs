@@ -52,6 +52,19 @@ impl Results {
     /// `cancelled` if the client is gone.
     pub(super) async fn send(&mut self, stream: u32, chunk: Chunk) -> Result<()> {
         let bytes = chunk.size() as u64;
+        self.put(Next::Chunk { stream, chunk }, bytes).await
+    }
+
+    /// Sends a chunk of rows that missed their keys, likewise.
+    ///
+    /// # Errors
+    /// `cancelled` if the client is gone.
+    pub(super) async fn send_missed(&mut self, chunk: Chunk) -> Result<()> {
+        let bytes = chunk.size() as u64;
+        self.put(Next::Missed(chunk), bytes).await
+    }
+
+    async fn put(&mut self, next: Next, bytes: u64) -> Result<()> {
         let taken = self.memory.try_take(bytes);
         let fits = taken.is_ok();
         let memory = taken.unwrap_or_else(|_| self.memory.force(bytes));
@@ -59,7 +72,7 @@ impl Results {
             // It will wait, and must not keep others waiting.
             self.place = None;
         }
-        let waiting = Waiting { next: Ok(Next::Chunk { stream, chunk }), _memory: Some(memory) };
+        let waiting = Waiting { next: Ok(next), _memory: Some(memory) };
         self.chunks.send(waiting).await.map_err(|_| client_is_gone())?;
         if !fits {
             let all = self.chunks.max_capacity();

@@ -12,6 +12,7 @@ use futures::StreamExt;
 use keyloom_common::{
     BlobId, Error, Result,
     functions::OctetLength,
+    misses::missed_schema,
     plan::{FrameScanExec, decode_plan},
     rpc::{ChunkWriter, Next, guarded},
 };
@@ -85,7 +86,10 @@ fn blobs(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<BlobId>> {
 pub(super) async fn run(prepared: Prepared, turn: Turn, mut results: Results, ending: Ending) {
     let outcome = guarded(async {
         results.begin(turn.come().await?);
-        send_rows(&prepared, &mut results).await
+        let rows = send_rows(&prepared, &mut results).await?;
+        prepared.job.misses.check_all()?;
+        send_missed(&prepared.job, &mut results).await?;
+        Ok(rows)
     });
     let outcome = outcome.await;
     ending.tell(&outcome);
@@ -100,6 +104,25 @@ async fn send_rows(prepared: &Prepared, results: &mut Results) -> Result<u64> {
         Some(remote) if remote.is_ordered() => pass_on(remote, prepared, results).await,
         _ => compute(prepared, results).await,
     }
+}
+
+/// Sends the rows that missed their keys, if they were to be kept.
+async fn send_missed(job: &JobContext, results: &mut Results) -> Result<()> {
+    let batches = job.misses.take_rows(job.batch_rows as usize)?;
+    if batches.is_empty() {
+        return Ok(());
+    }
+    let (schema, chunk_bytes) = (missed_schema(), job.settings.rpc.chunk_bytes);
+    let mut writer = ChunkWriter::try_new(&schema, job.in_process, chunk_bytes)?;
+    for batch in batches {
+        for chunk in writer.write(batch)? {
+            results.send_missed(chunk).await?;
+        }
+    }
+    for chunk in writer.finish()? {
+        results.send_missed(chunk).await?;
+    }
+    Ok(())
 }
 
 /// Rows that the coordinator only passes on are neither decoded nor encoded.

@@ -19,6 +19,7 @@ pub(super) fn summary(cut: &Arc<dyn ExecutionPlan>, job: &JobContext, rows: u64)
             stores.entry(alias).or_default().add(&stats);
         }
     }
+    let missed_left_out = job.misses.tell(&mut stores);
     let workers: HashSet<_> = reports.values().flat_map(|report| &report.workers).collect();
     let mut plan = String::new();
     render(cut, 0, &reports, &mut plan);
@@ -27,6 +28,7 @@ pub(super) fn summary(cut: &Arc<dyn ExecutionPlan>, job: &JobContext, rows: u64)
         tasks: reports.values().map(|report| report.tasks).sum(),
         workers: u32::try_from(workers.len()).unwrap_or(u32::MAX),
         stores,
+        missed_left_out,
         plan,
     }
 }

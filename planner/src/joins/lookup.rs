@@ -204,7 +204,7 @@ pub(super) fn call(key: &JoinKey, columns: Vec<String>) -> Result<KvCall> {
         (false, false) => Function::GetAll,
     };
     let columns = Some(columns).filter(|columns| !columns.is_empty());
-    let options = CallOptions { columns, on_error: OnError::Null, batch_size: None };
+    let options = CallOptions { columns, on_error: OnError::Unmatched, batch_size: None };
     Ok(KvCall::try_new(function, Arc::clone(&key.store), options)?)
 }
 

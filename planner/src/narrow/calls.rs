@@ -1,7 +1,8 @@
 //! Calls that ask for less than others do.
 //!
-//! A key that raises where it is missing still does: `kv_exists` would not, so of such a call whose
-//! answer is only tested for null, one column stays.
+//! A key that raises where it is missing still does, and one that counts still counts: with
+//! `kv_exists` neither would, so of such a call whose answer is only tested for null, one column
+//! stays.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -41,8 +42,8 @@ fn with_columns(call: &KvCall, key: &Expr, columns: Vec<String>) -> Result<Expr>
 /// A column that is null where the answer of `kv_get` is.
 pub(super) fn found(call: &KvCall, key: &Expr) -> Result<Expr> {
     let is_found = match call.on_error() {
-        OnError::Null => exists(call, key)?,
-        OnError::Raise => {
+        OnError::Null | OnError::Unmatched => exists(call, key)?,
+        OnError::Raise | OnError::AtMost(_) => {
             let call = match cheapest(call, key)? {
                 Some(call) => call,
                 None => KvFunction::expr(call.clone(), key.clone()),

@@ -8,7 +8,7 @@ use datafusion::{
     error::Result,
     logical_expr::Expr,
 };
-use keyloom_common::functions::{Function, KvCall, OnError};
+use keyloom_common::functions::{Function, KvCall};
 
 use super::{
     calls::{cheapest, exists, with_fields},
@@ -80,7 +80,7 @@ fn narrow_test(node: Expr, reads: &[Read]) -> Result<Transformed<Expr>> {
         Use::All => None,
         // The answer that the node reads is then the one that is tested.
         Use::Fields(fields) => with_fields(call, key, &fields.into_iter().take(1).collect())?,
-        Use::Nothing if call.on_error() == OnError::Null => {
+        Use::Nothing if call.on_error().never_fails() => {
             let exists = exists(call, key)?;
             let tested = if is_not { exists.is_true() } else { exists.is_not_true() };
             return Ok(Transformed::yes(tested));

@@ -142,7 +142,7 @@ class Session:
         key: Expr,
         source: str | None,
         columns: Sequence[str] | None,
-        on_error: str,
+        on_missing: tuple[str, str | None],
         batch_size: int | None,
     ) -> Expr: ...
     def frame_of(self, rows: Batches) -> Frame: ...

@@ -94,6 +94,7 @@ impl Hand {
 
 /// Says that a task is through, and that it has no rows.
 async fn finish(work: WorkerApiClient, worker: WorkerId, attempt: AttemptId) -> Result<()> {
-    let report = TaskReport::Rows { chunks: 0, rows: 0, metrics: PlanMetrics::default() };
+    let (metrics, lookups) = (PlanMetrics::default(), Vec::new());
+    let report = TaskReport::Rows { chunks: 0, rows: 0, metrics, lookups };
     Ok(in_time(BOUND, |context| work.finish(context, worker, attempt, Ok(report))).await?)
 }

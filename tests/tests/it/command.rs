@@ -3,6 +3,7 @@
 mod answers;
 mod endings;
 mod files;
+mod misses;
 mod rows;
 mod settings;
 mod statements;

@@ -10,6 +10,7 @@ mod keys;
 mod late;
 mod laziness;
 mod lists;
+mod misses;
 mod nested;
 mod relational;
 mod store_joins;

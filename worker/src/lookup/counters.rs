@@ -3,6 +3,7 @@
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, Time};
 use keyloom_common::report::counter;
 
+use super::misses::MissCounter;
 use crate::store::ReadStats;
 
 /// The counters of one fetch. Fetches of the same store are added up when they are reported.
@@ -24,6 +25,8 @@ pub(crate) struct Counters {
     retries: Count,
     answer_hits: Count,
     pub(super) fetch_time: Time,
+    /// Where misses are counted, if somebody is told.
+    pub(super) told: Option<MissCounter>,
 }
 
 impl Counters {
@@ -48,7 +51,13 @@ impl Counters {
             retries: count(counter::RETRIES),
             answer_hits: count(counter::ANSWER_HITS),
             fetch_time: build().subset_time(counter::FETCH_TIME, partition),
+            told: None,
         }
+    }
+
+    /// The same, which count misses, too.
+    pub(super) fn with_misses(self, misses: MissCounter) -> Self {
+        Self { told: Some(misses), ..self }
     }
 
     /// Counts what a request read.

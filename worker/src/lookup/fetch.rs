@@ -3,18 +3,23 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray};
+use arrow::{
+    array::{Array, ArrayRef, BooleanArray},
+    util::display::array_value_to_string,
+};
 use futures::{StreamExt, TryStreamExt, stream};
 use keyloom_common::{
     Result,
     lookup::{Answer, Fetch},
+    misses::Missed,
 };
 
 use super::{
     LookupSettings,
     answer::AnswerBuilder,
     counters::Counters,
-    keys::{Distinct, FlatKeys},
+    keys::{Distinct, FlatKeys, Slot},
+    misses::{BatchMisses, MissCounter},
 };
 use crate::store::{Found, KeyRows, Request, Store};
 
@@ -44,6 +49,12 @@ pub(crate) struct Fetched {
     found: Found,
     /// Where each key's rows are among those that were found, if it may have several.
     starts: Option<Vec<usize>>,
+    /// Where misses are counted, if somebody is told.
+    told: Option<MissCounter>,
+    /// The code of each distinct key, if any is missing and somebody is told.
+    codes: Vec<u64>,
+    /// The number of the first row among those of the task.
+    first_row: u64,
 }
 
 impl Ask {
@@ -77,7 +88,20 @@ impl Fetched {
         counters.hits.add(hits);
         counters.misses.add(found.held.len() - hits);
         let starts = found.starts();
-        Ok(Self { asks, distinct, columns, found, starts })
+        let (told, mut codes) = (counters.told.clone(), Vec::new());
+        if let Some(told) = &told {
+            codes = told.codes(&distinct.keys)?;
+            told.count_keys(&codes);
+        }
+        if hits == found.held.len() {
+            codes = Vec::new();
+        }
+        Ok(Self { asks, distinct, columns, found, starts, told, codes, first_row: 0 })
+    }
+
+    /// The same for rows that begin with this one of their task.
+    pub(super) fn starting_at(self, first_row: u64) -> Self {
+        Self { first_row, ..self }
     }
 
     /// A column for each call, for one of the batches.
@@ -87,21 +111,97 @@ impl Fetched {
         batch: usize,
         settings: &LookupSettings,
     ) -> Result<Vec<ArrayRef>> {
-        let before: usize = self.asks[..batch].iter().map(|ask| ask.keys.elements.len()).sum();
         let Ask { keys, row_guards, guards, .. } = &self.asks[batch];
         let builder = AnswerBuilder {
             fetch,
             keys,
             row_guards,
             guards,
-            slots: &self.distinct.slots[before..before + keys.elements.len()],
+            slots: self.slots(batch),
             columns: &self.columns,
             found: &self.found,
             starts: self.starts.as_deref(),
             keys_named: settings.missing_keys_named,
         };
-        builder.all()
+        let answers = builder.all()?;
+        if let Some(told) = &self.told {
+            told.add(self.misses(fetch, batch, told)?)?;
+        }
+        Ok(answers)
     }
+
+    /// What each element of a batch asks for.
+    fn slots(&self, batch: usize) -> &[Slot] {
+        let before: usize = self.asks[..batch].iter().map(|ask| ask.keys.elements.len()).sum();
+        &self.distinct.slots[before..before + self.asks[batch].keys.elements.len()]
+    }
+
+    /// What the rows of a batch asked for and missed.
+    fn misses(&self, fetch: &Fetch, batch: usize, told: &MissCounter) -> Result<BatchMisses> {
+        let (ask, slots) = (&self.asks[batch], self.slots(batch));
+        let calls = || fetch.calls.iter().zip(&ask.guards);
+        let of_limit = calls().filter(|(call, _)| call.answer.max_misses().is_some());
+        let limits = of_limit.map(|(_, guard)| self.count(slots, guard.as_ref())).collect();
+        let missable = calls().filter(|(call, _)| call.answer.on_missing().is_some());
+        let guards: Vec<_> = missable.map(|(_, guard)| guard.clone()).collect();
+        if guards.is_empty() {
+            return Ok(BatchMisses::default());
+        }
+        let needed = super::union(&guards)?;
+        let (asked, missed) = self.count(slots, needed.as_ref());
+        let mut misses = BatchMisses { asked, missed, limits, ..BatchMisses::default() };
+        if missed == 0 {
+            return Ok(misses);
+        }
+        let batches_before = &self.asks[..batch];
+        let rows_before: usize = batches_before.iter().map(|ask| ask.keys.rows()).sum();
+        for (element, slot) in slots.iter().enumerate() {
+            if !is_needed(needed.as_ref(), element) || !self.is_missing(*slot) {
+                continue;
+            }
+            let wants_row = told.wants_row(misses.rows.len());
+            if let Slot::Key(key) = slot {
+                misses.codes.push(self.codes[*key as usize]);
+                if !wants_row {
+                    continue;
+                }
+            }
+            let key = array_value_to_string(&ask.keys.elements, element)?;
+            if *slot == Slot::OutOfRange {
+                misses.codes.push(told.code_of(&key));
+            }
+            if wants_row && (told.keeps_rows() || misses.rows.iter().all(|row| row.key != key)) {
+                let row = self.first_row + (rows_before + ask.keys.row_of(element)) as u64;
+                misses.rows.push(Missed { row, key });
+            }
+        }
+        Ok(misses)
+    }
+
+    /// How many elements ask, where these need an answer, and how many of them miss their keys.
+    fn count(&self, slots: &[Slot], needed: Option<&BooleanArray>) -> (u64, u64) {
+        let (mut asked, mut missed) = (0, 0);
+        for (element, slot) in slots.iter().enumerate() {
+            if *slot != Slot::Nothing && is_needed(needed, element) {
+                asked += 1;
+                missed += u64::from(self.is_missing(*slot));
+            }
+        }
+        (asked, missed)
+    }
+
+    fn is_missing(&self, slot: Slot) -> bool {
+        match slot {
+            Slot::Nothing => false,
+            Slot::OutOfRange => true,
+            Slot::Key(key) => !self.found.held[key as usize],
+        }
+    }
+}
+
+/// Whether an element needs an answer, if these do (all, if `None`).
+fn is_needed(needed: Option<&BooleanArray>, element: usize) -> bool {
+    needed.is_none_or(|needed| needed.value(element))
 }
 
 async fn request_all(

@@ -63,6 +63,17 @@ impl FlatKeys {
         Ok(Self { elements, lists: Some(Lists { offsets, nulls: lists.nulls().cloned() }) })
     }
 
+    /// How many rows there are.
+    pub(super) fn rows(&self) -> usize {
+        self.lists.as_ref().map_or(self.elements.len(), |lists| lists.offsets.len() - 1)
+    }
+
+    /// The row of an element.
+    pub(super) fn row_of(&self, element: usize) -> usize {
+        let Some(lists) = &self.lists else { return element };
+        lists.offsets.partition_point(|end| *end as usize <= element).saturating_sub(1)
+    }
+
     /// A guard over rows as a guard over elements; elements of null lists need nothing.
     pub(super) fn by_element(&self, guard: Option<&BooleanArray>) -> Option<BooleanArray> {
         let Some(lists) = &self.lists else { return guard.cloned() };

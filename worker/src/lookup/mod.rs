@@ -14,6 +14,7 @@ pub(crate) mod gather;
 mod key_set;
 pub(crate) mod keys;
 mod memory;
+mod misses;
 mod settings;
 mod windows;
 
@@ -35,6 +36,7 @@ use keyloom_common::{
     Error, ErrorKind, Result,
     lookup::{Fetch, KvLookupExec, Wave},
     memory::MemoryBudget,
+    misses::MissPolicy,
 };
 use tokio_util::task::AbortOnDropHandle;
 
@@ -42,12 +44,14 @@ use crate::store::{OpenStores, Store};
 use counters::Counters;
 use fetch::{Fetched, Need};
 use memory::{Room, Rooms};
+use misses::MissCounter;
 
 pub use direct::Direct;
 pub use settings::LookupSettings;
 use windows::{Weight, Window, windows};
 
-/// Starts a lookup over a stream of batches, whose windows take of this memory.
+/// Starts a lookup over a stream of batches, whose windows take of this memory, and whose missing
+/// keys are the job's to deal with.
 pub(crate) fn run(
     node: &KvLookupExec,
     partition: usize,
@@ -55,11 +59,13 @@ pub(crate) fn run(
     stores: Arc<OpenStores>,
     settings: &LookupSettings,
     memory: &MemoryBudget,
+    misses: MissPolicy,
 ) -> SendableRecordBatchStream {
     let rows = BaselineMetrics::new(node.metrics_set(), partition);
     let schema = node.schema();
     let input_columns = input.schema().fields().len();
-    let (waves, settings) = (prepare(node, partition), settings.clone());
+    let waves = prepare(node, partition, misses, settings);
+    let (settings, tally) = (settings.clone(), Arc::clone(node.tally()));
     let first_rows = node.first_rows();
     let rooms = Rooms::new(memory.clone());
     let open = async move {
@@ -70,8 +76,9 @@ pub(crate) fn run(
             windows(input, weights, &lookup.settings, rooms, first_rows).map(move |window| {
                 let lookup = Arc::clone(&lookup);
                 async move {
-                    let Window { batches, room } = window?;
-                    let batches = spawned(async move { lookup.window(batches).await }).await?;
+                    let Window { batches, start, room } = window?;
+                    let batches = spawned(async move { lookup.window(start, batches).await });
+                    let batches = batches.await?;
                     Ok::<_, DataFusionError>(leaving(batches, room))
                 }
             });
@@ -79,6 +86,7 @@ pub(crate) fn run(
     };
     let batches = stream::once(open).try_flatten().inspect_ok(move |batch| {
         rows.record_output(batch.num_rows());
+        tally.passed(batch.num_rows());
     });
     Box::pin(RecordBatchStreamAdapter::new(schema, batches))
 }
@@ -134,7 +142,12 @@ struct OpenFetch {
 /// What a wave becomes once its stores are open.
 type Prepared = (SchemaRef, Vec<(Fetch, Counters)>);
 
-fn prepare(node: &KvLookupExec, partition: usize) -> Vec<Prepared> {
+fn prepare(
+    node: &KvLookupExec,
+    partition: usize,
+    policy: MissPolicy,
+    settings: &LookupSettings,
+) -> Vec<Prepared> {
     let schema = node.schema();
     let mut width = node.input().schema().fields().len();
     let wave = |wave: &Wave| {
@@ -143,7 +156,8 @@ fn prepare(node: &KvLookupExec, partition: usize) -> Vec<Prepared> {
         let schema = arrow::datatypes::Schema::new_with_metadata(fields, schema.metadata().clone());
         let fetches = wave.fetches.iter().map(|fetch| {
             let counters = Counters::new(node.metrics_set(), &fetch.store.alias, partition);
-            (fetch.clone(), counters)
+            let misses = MissCounter::begin(node, fetch, policy, settings);
+            (fetch.clone(), counters.with_misses(misses))
         });
         (Arc::new(schema), fetches.collect())
     };
@@ -169,13 +183,19 @@ async fn open(waves: Vec<Prepared>, stores: &OpenStores) -> Result<Vec<OpenWave>
 }
 
 impl Lookup {
-    async fn window(self: &Arc<Self>, mut batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
+    /// Batches with their answers, of which the first row is this one of the task's.
+    async fn window(
+        self: &Arc<Self>,
+        start: u64,
+        mut batches: Vec<RecordBatch>,
+    ) -> Result<Vec<RecordBatch>> {
         for (index, wave) in self.waves.iter().enumerate() {
             let fetches = wave.fetches.iter().map(async |open| {
                 let needs = batches.iter().map(|batch| need(&open.fetch, batch));
                 let needs = needs.collect::<Result<Vec<_>>>()?;
                 let OpenFetch { fetch, store, counters, .. } = open;
-                Fetched::try_new(fetch, store, counters, needs, &self.settings).await
+                let fetched = Fetched::try_new(fetch, store, counters, needs, &self.settings);
+                Ok::<_, Error>(fetched.await?.starting_at(start))
             });
             let fetched = Arc::new(try_join_all(fetches).await?);
             let extended = batches.into_iter().enumerate().map(|(number, batch)| {

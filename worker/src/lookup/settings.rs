@@ -24,6 +24,11 @@ pub struct LookupSettings {
     pub requests_in_flight: usize,
     /// How many missing keys an error names. Default 5.
     pub missing_keys_named: usize,
+    /// About the most bytes by which a task tells the keys that it asked for: hashes of distinct
+    /// ones, half of it, by which they are counted over all tasks (exactly as long as they fit),
+    /// and rows that missed theirs, if they are to be told one by one. The fetches of a task share
+    /// it. At most half of `rpc.max_frame_bytes`. Default 4 MiB.
+    pub key_report_bytes: u64,
 }
 
 impl Default for LookupSettings {
@@ -35,6 +40,7 @@ impl Default for LookupSettings {
             windows_in_flight: 2,
             requests_in_flight: 8,
             missing_keys_named: 5,
+            key_report_bytes: 4 << 20,
         }
     }
 }

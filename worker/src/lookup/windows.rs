@@ -32,6 +32,8 @@ pub(super) struct Weight {
 #[derive(Debug)]
 pub(super) struct Window {
     pub(super) batches: Vec<RecordBatch>,
+    /// How many rows came before.
+    pub(super) start: u64,
     pub(super) room: Room,
 }
 
@@ -44,6 +46,8 @@ struct Windows {
     bytes: u64,
     rooms: Rooms,
     waiting: VecDeque<Part>,
+    /// Rows of the windows so far.
+    passed: u64,
 }
 
 /// A batch or a part of one, and what its answers weigh.
@@ -73,6 +77,7 @@ pub(super) fn windows(
         bytes: settings.window_bytes.min(rooms.most()).max(1),
         rooms,
         waiting: VecDeque::new(),
+        passed: 0,
     };
     stream::try_unfold(windows, async |mut windows| {
         Ok(windows.next().await?.map(|window| (window, windows)))
@@ -97,7 +102,9 @@ impl Windows {
             batches.push(part.batch);
         }
         self.rows = self.rows.saturating_mul(GROWTH).min(self.most_rows);
-        Ok(Some(Window { batches, room }))
+        let start = self.passed;
+        self.passed += batches.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
+        Ok(Some(Window { batches, start, room }))
     }
 
     /// What comes next of the input, as much of it as is expected to fit a window.

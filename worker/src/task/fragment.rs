@@ -13,6 +13,7 @@ use keyloom_common::{
     BlobId, Error, Result,
     lookup::KvLookupExec,
     memory::MemoryBudget,
+    misses::{MissPolicy, lookups},
     plan::{FragmentRuntime, InputScanExec},
     report::PlanMetrics,
     rpc::{Chunk, ChunkWriter, TaskReport},
@@ -33,6 +34,8 @@ pub(super) struct Runtime {
     pub(super) lookup: LookupSettings,
     /// What windows of lookups take of.
     pub(super) windows: MemoryBudget,
+    /// What the job does about missing keys.
+    pub(super) misses: MissPolicy,
 }
 
 #[async_trait]
@@ -45,7 +48,8 @@ impl FragmentRuntime for Runtime {
         _context: &Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
         let stores = Arc::clone(&self.stores);
-        Ok(lookup::run(node, partition, input, stores, &self.lookup, &self.windows))
+        let (settings, windows) = (&self.lookup, &self.windows);
+        Ok(lookup::run(node, partition, input, stores, settings, windows, self.misses))
     }
 
     fn scan(
@@ -71,13 +75,15 @@ pub(super) struct Out<'a> {
     pub(super) chunk_bytes: usize,
     /// Whether they are dropped instead.
     pub(super) discard: bool,
+    /// About the most bytes by which it is told which keys were asked for.
+    pub(super) key_report_bytes: u64,
     /// What they take of until the coordinator has them. It is little, and there already, so that
     /// they do not wait for it.
     pub(super) memory: &'a MemoryBudget,
 }
 
 pub(super) async fn run<F>(
-    plan: &dyn ExecutionPlan,
+    plan: &Arc<dyn ExecutionPlan>,
     context: &Arc<TaskContext>,
     out: Out<'_>,
     deliver: impl Fn(u32, Chunk) -> F + Send + Sync,
@@ -85,7 +91,7 @@ pub(super) async fn run<F>(
 where
     F: Future<Output = Result<()>> + Send,
 {
-    let Out { in_process, chunk_bytes, discard, memory } = out;
+    let Out { in_process, chunk_bytes, discard, key_report_bytes, memory } = out;
     let mut writer = ChunkWriter::try_new(&plan.schema(), in_process, chunk_bytes)?;
     let mut batches = plan.execute(0, Arc::clone(context))?;
     let (mut chunks, mut rows) = (0, 0);
@@ -105,5 +111,6 @@ where
         deliver(chunks, chunk).await?;
         chunks += 1;
     }
-    Ok(TaskReport::Rows { chunks, rows, metrics: PlanMetrics::of(plan) })
+    let (metrics, lookups) = (PlanMetrics::of(plan.as_ref()), lookups(plan, key_report_bytes));
+    Ok(TaskReport::Rows { chunks, rows, metrics, lookups })
 }

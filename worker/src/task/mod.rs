@@ -17,6 +17,7 @@ use datafusion::{
 use keyloom_common::{
     Result,
     functions::OctetLength,
+    misses::MissPolicy,
     plan::{FragmentRuntimeHandle, Slice, with_slice},
     rpc::{Chunk, TaskReport, Work},
     spill_folder::{SpillFolder, disk_manager},
@@ -109,14 +110,16 @@ impl Tasks {
         F: Future<Output = Result<()>> + Send,
     {
         match work {
-            Work::Fragment { plan, slice, batch_rows, discard } => {
+            Work::Fragment { plan, slice, batch_rows, discard, misses } => {
                 let slice = Slice::decode(&slice.into_bytes())?;
                 let fragment = self.shared.fragments.get(plan, self.blobs.as_ref()).await?;
                 let plan = with_slice(&fragment, slice)?;
                 let chunk_bytes = self.shared.settings.rpc.chunk_bytes;
                 let memory = self.shared.memory.commons.budget();
-                let out = Out { in_process: self.in_process, chunk_bytes, discard, memory };
-                fragment::run(plan.as_ref(), &self.context(batch_rows), out, deliver).await
+                let key_report_bytes = self.shared.settings.lookup.key_report_bytes;
+                let in_process = self.in_process;
+                let out = Out { in_process, chunk_bytes, discard, key_report_bytes, memory };
+                fragment::run(&plan, &self.context(batch_rows, misses), out, deliver).await
             }
             Work::DescribeStore(spec) => {
                 self.shared.stores.describe(&spec).await.map(TaskReport::Store)
@@ -128,13 +131,14 @@ impl Tasks {
     }
 
     /// What a task runs in. The functions of its fragment have been found.
-    fn context(&self, batch_rows: u32) -> Arc<TaskContext> {
+    fn context(&self, batch_rows: u32, misses: MissPolicy) -> Arc<TaskContext> {
         let runtime = Runtime {
             stores: Arc::clone(&self.shared.stores),
             inputs: Arc::clone(&self.shared.inputs),
             blobs: Arc::clone(&self.blobs),
             lookup: self.shared.settings.lookup.clone(),
             windows: self.shared.memory.windows.clone(),
+            misses,
         };
         let mut config = SessionConfig::new()
             .with_batch_size(batch_rows as usize)

@@ -25,6 +25,7 @@ def kv_get(
     columns: str | Sequence[str] | None = None,
     on_error: OnError = "raise",
     source: str | None = None,
+    max_misses: int | str | None = None,
 ) -> Expression:
     """Looks keys up in a store.
 
@@ -33,6 +34,9 @@ def kv_get(
         columns: The columns wanted, in this order; all of the store if not given.
         on_error: What a missing key means: ``"raise"`` fails the query, ``"null"`` gives a null.
         source: The alias of the store; the current store's if not given.
+        max_misses: The most rows that may miss their keys, as a number or as a share of those that
+            ask, like ``"1%"``: missing keys give nulls, whatever ``on_error`` says, and more of them
+            fail the query.
 
     Returns:
         A struct a row, of the columns wanted. It is null, as a whole, for a null key and, under
@@ -40,7 +44,8 @@ def kv_get(
 
     Raises:
         NotFoundError: There is no such store, or none is current.
-        InvalidError: The store has no such columns, or nothing says what its key is.
+        InvalidError: The store has no such columns, ``max_misses`` is neither a number nor a share, or
+            nothing says what the store's key is.
 
     Example:
         >>> import keyloom
@@ -53,7 +58,7 @@ def kv_get(
         ...     df.with_column("age", age).to_pydict()
         {'who': ['ann', 'bob'], 'age': [{'value': 30}, None]}
     """
-    return _call("kv_get", row_ids, columns, on_error, source, None)
+    return _call("kv_get", row_ids, columns, on_error, source, None, max_misses)
 
 
 def kv_batch_get(
@@ -62,6 +67,7 @@ def kv_batch_get(
     batch_size: int = 1000,
     on_error: OnError = "raise",
     source: str | None = None,
+    max_misses: int | str | None = None,
 ) -> Expression:
     """Looks lists of keys up in a store.
 
@@ -71,6 +77,9 @@ def kv_batch_get(
         batch_size: The most keys that one request to the store carries.
         on_error: What a missing key means: ``"raise"`` fails the query, ``"null"`` gives a null.
         source: The alias of the store; the current store's if not given.
+        max_misses: The most rows that may miss their keys, as a number or as a share of those that
+            ask, like ``"1%"``: missing keys give nulls, whatever ``on_error`` says, and more of them
+            fail the query. Each element of a list counts by itself.
 
     Returns:
         A list of structs a row, of the length and in the order of its keys; null for a null list. For
@@ -90,7 +99,7 @@ def kv_batch_get(
         ...     df.select(kv_batch_get("who", source="ages", columns="value")).to_pydict()
         {'who': [[{'value': 30}, {'value': 40}], []]}
     """
-    return _call("kv_batch_get", row_ids, columns, on_error, source, batch_size)
+    return _call("kv_batch_get", row_ids, columns, on_error, source, batch_size, max_misses)
 
 
 def kv_exists(row_ids: Key, on_error: OnError = "raise", source: str | None = None) -> Expression:
@@ -127,11 +136,17 @@ def _call(
     on_error: str,
     source: str | None,
     batch_size: int | None,
+    max_misses: int | str | None = None,
 ) -> Expression:
     key = struct(*row_ids) if isinstance(row_ids, (list, tuple)) else column_or_expression(row_ids)
     check_options(on_error, batch_size)
     names = names_of(columns)
     wanted = None if names is None else list(names)
+    if max_misses is not None and (
+        not isinstance(max_misses, (int, str)) or isinstance(max_misses, bool)
+    ):
+        raise TypeError(f"max_misses is a number of rows or a share as '1%', not {max_misses!r}")
+    missing = (on_error, None if max_misses is None else str(max_misses))
     session = current_session()
-    call = session._rust.kv_call(function, key._expr, source, wanted, on_error, batch_size)
+    call = session._rust.kv_call(function, key._expr, source, wanted, missing, batch_size)
     return Expression(call, key.name())

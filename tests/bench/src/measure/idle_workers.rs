@@ -12,6 +12,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use keyloom_common::{
     JobId,
     input::{Layout, Location},
+    misses::MissPolicy,
     plan::{FileSlice, InputScanExec, ScanPartition, ScanTable, encode_plan},
     rpc::{self, ClientApiClient, Limits, Next, Submission, handshake::Role, in_time},
 };
@@ -77,7 +78,7 @@ async fn run(cluster: &Cluster, job: Submission, tasks: u32) -> Result<u64> {
                     at_a_tenth = Some(cluster.coordinator_peak_bytes()?);
                 }
             }
-            Next::Chunk { .. } => bail!("rows came from workers that have none"),
+            Next::Chunk { .. } | Next::Missed(_) => bail!("rows came from workers that have none"),
             Next::Done(summary) => {
                 let done = summary.tasks;
                 ensure!(done == tasks, "{done} of {tasks} tasks were done");
@@ -100,7 +101,8 @@ fn job(partitions: u32) -> Result<Submission> {
     let scan = InputScanExec::try_new(Arc::new(table), vec![0], None, partitions)?;
     let plan: Arc<dyn ExecutionPlan> = Arc::new(scan);
     let plan = encode_plan(&plan)?.into();
-    Ok(Submission { id: JobId::new(), plan, batch_rows: 8192, discard: true })
+    let misses = MissPolicy::default();
+    Ok(Submission { id: JobId::new(), plan, batch_rows: 8192, discard: true, misses })
 }
 
 /// A row group by itself.

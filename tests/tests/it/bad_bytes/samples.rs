@@ -19,8 +19,9 @@ use keyloom_common::{
     AttemptId, BlobId, Error, JobId, StageId, TaskId, WorkerId,
     input::{CsvOptions, Fingerprint, Format, InputSpec},
     ipc::encode_all,
+    misses::{FetchTally, LookupTally, MaxMisses, MissPolicy},
     plan::{FramePartition, Slice, encode_plan},
-    report::JobSummary,
+    report::{JobSummary, PlanMetrics},
     rpc::{
         Assignment, Chunk, ClientApiRequest, ClientApiResponse, Next, Order, TaskReport, Work,
         WorkerApiRequest, WorkerApiResponse, bincode::encode,
@@ -185,19 +186,26 @@ pub(super) fn messages() -> Vec<Vec<u8>> {
     let to_client = [
         ClientApiResponse::DescribeStore(Ok(description())),
         ClientApiResponse::Next(Ok(Next::Chunk { stream: 1, chunk: chunk() })),
+        ClientApiResponse::Next(Ok(Next::Missed(chunk()))),
         ClientApiResponse::Next(Ok(Next::Done(JobSummary::default()))),
         ClientApiResponse::Submit(Err(Error::invalid("it is wrong"))),
     ];
     let outcome = Ok(TaskReport::Store(description()));
+    let told = FetchTally::new("items", [MaxMisses::Count(7)], 1 << 10);
+    let lookups = vec![LookupTally { node: 1, rows: 3, fetches: vec![told] }];
+    let metrics = PlanMetrics::default();
+    let rows = Ok(TaskReport::Rows { chunks: 1, rows: 3, metrics, lookups });
     let of_worker = [
         WorkerApiRequest::Heartbeat { worker, attempts: vec![attempt; 3] },
         WorkerApiRequest::Deliver { worker, attempt, sequence: 1, chunk: chunk() },
         WorkerApiRequest::Finish { worker, attempt, outcome },
+        WorkerApiRequest::Finish { worker, attempt, outcome: rows },
     ];
     let describe_store = Assignment { attempt, work: Work::DescribeStore(store()) };
     let describe_input = Assignment { attempt, work: Work::DescribeInput(input(), Some(known)) };
     let slice = Slice::Frame(FramePartition { blob: id, rows: 3 }, None).encode().unwrap().into();
-    let fragment = Work::Fragment { plan: id, slice, batch_rows: 8192, discard: false };
+    let misses = MissPolicy { max: Some(MaxMisses::Share(10_000)), keep: true };
+    let fragment = Work::Fragment { plan: id, slice, batch_rows: 8192, discard: false, misses };
     let orders = vec![
         Order::Start(Box::new(Assignment { attempt, work: fragment })),
         Order::Start(Box::new(describe_store)),

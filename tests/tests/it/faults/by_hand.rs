@@ -96,7 +96,8 @@ impl HandWorker {
 
     /// Says that it is through with a task.
     async fn finish(&self, attempt: AttemptId) -> keyloom_common::Result<()> {
-        let report = TaskReport::Rows { chunks: 1, rows: 1, metrics: PlanMetrics::default() };
+        let (metrics, lookups) = (PlanMetrics::default(), Vec::new());
+        let report = TaskReport::Rows { chunks: 1, rows: 1, metrics, lookups };
         in_time(BOUND, |context| self.work.finish(context, self.id, attempt, Ok(report))).await
     }
 

@@ -24,6 +24,7 @@ use keyloom_common::{
     BUILD, BlobId, JobId,
     checksum::checksum,
     ipc::{Decoder, encode_all},
+    misses::MissPolicy,
     plan::{FramePartition, FrameScanExec, encode_plan},
     rpc::{
         self, Body, Chunk, ClientApiClient, Limits, Next, Submission,
@@ -91,6 +92,7 @@ impl Raw {
                     }
                     batches.extend(chunk.decode(&mut decoder)?);
                 }
+                Next::Missed(_) => bail!("nobody asked for rows that missed their keys"),
                 Next::Done(summary) => return Ok((whole(&batches)?, summary)),
             }
         }
@@ -112,7 +114,8 @@ impl Raw {
 
 /// A job by hand.
 pub(super) fn submission(plan: Body) -> Submission {
-    Submission { id: JobId::new(), plan, batch_rows: 8192, discard: false }
+    let misses = MissPolicy::default();
+    Submission { id: JobId::new(), plan, batch_rows: 8192, discard: false, misses }
 }
 
 /// The tasks of a job by hand, and the rows of each.

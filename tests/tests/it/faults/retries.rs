@@ -87,6 +87,7 @@ async fn check(mut job: Job) -> Result<()> {
     assert_eq!(whole(&batches)?.column(0), &ints((0..ROWS).map(|id| id * 7)));
     let store = &job.summary().context("no summary")?.stores["prices"];
     assert_eq!(store.distinct, ROWS as u64, "one attempt counts");
+    assert_eq!((store.job_keys, store.missed_rows), (ROWS as u64, 0), "one attempt counts");
     Ok(())
 }
 

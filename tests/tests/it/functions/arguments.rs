@@ -156,20 +156,22 @@ async fn unknown_and_repeated_arguments_are_refused(session: &TestSession) -> Re
     for (call, message) in [
         (
             "kv_get(k, store => 'lance')",
-            "kv_get has no argument 'store'; it takes row_ids, columns, on_error, source",
+            "kv_get has no argument 'store'; it takes row_ids, columns, on_error, source, \
+             max_misses",
         ),
         (
             "kv_get(k, batch_size => 10)",
-            "kv_get has no argument 'batch_size'; it takes row_ids, columns, on_error, source",
+            "kv_get has no argument 'batch_size'; it takes row_ids, columns, on_error, source, \
+             max_misses",
         ),
         (
             "kv_exists(k, columns => ['name'])",
             "kv_exists has no argument 'columns'; it takes row_ids, on_error, source",
         ),
         (
-            "kv_batch_get(k, ['name'], 10, 'null', 'lance', 6)",
+            "kv_batch_get(k, ['name'], 10, 'null', 'lance', 6, 7)",
             "kv_batch_get was given too many arguments; it takes row_ids, columns, batch_size, \
-             on_error, source",
+             on_error, source, max_misses",
         ),
         ("kv_get(k, source => 'lance', source => 'memory')", "kv_get was given an argument twice"),
         ("kv_get(k, row_ids => n)", "kv_get was given an argument twice"),

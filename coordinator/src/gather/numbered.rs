@@ -1,0 +1,73 @@
+//! Which rows of a fragment are rows of its input, one for one, and so have numbers.
+
+use datafusion::physical_plan::execution_plan::CardinalityEffect;
+use keyloom_common::plan::{FrameScanExec, InputScanExec};
+use keyloom_planner::{Fragment, Source};
+
+/// The place, among the nodes of a fragment in pre-order, of the first one from which on down all
+/// rows are those of the one input, in order; none if there is no such node, or if tasks may not
+/// read all their rows.
+pub(super) fn numbered_from(fragment: &Fragment) -> Option<usize> {
+    match &fragment.source {
+        Source::Slices(chains) if chains.len() == 1 => {}
+        _ => return None,
+    }
+    let mut nodes = vec![&fragment.plan];
+    while let Some(&node) = nodes.last() {
+        match node.children().as_slice() {
+            [] => break,
+            [below] => nodes.push(*below),
+            _ => return None,
+        }
+    }
+    let (leaf, above) = nodes.split_last()?;
+    let reads_all = match leaf.downcast_ref::<InputScanExec>() {
+        Some(scan) => scan.predicate().is_none(),
+        None => leaf.is::<FrameScanExec>(),
+    };
+    if !reads_all || nodes.iter().any(|node| node.fetch().is_some()) {
+        return None;
+    }
+    let keeps_rows = above
+        .iter()
+        .rev()
+        .take_while(|node| matches!(node.cardinality_effect(), CardinalityEffect::Equal));
+    Some(above.len() - keeps_rows.count())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::physical_plan::{
+        ExecutionPlan, coop::CooperativeExec, limit::LocalLimitExec, union::UnionExec,
+    };
+    use keyloom_common::{BlobId, plan::FramePartition};
+
+    use super::*;
+    use crate::{
+        gather::{RemoteExec, cut},
+        settings::Settings,
+    };
+
+    fn frame() -> Arc<dyn ExecutionPlan> {
+        let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
+        let partition = FramePartition { blob: BlobId::of(b"rows"), rows: 1 };
+        Arc::new(FrameScanExec::try_new(vec![partition; 2], schema, None).unwrap())
+    }
+
+    fn numbered(plan: Arc<dyn ExecutionPlan>) -> Option<usize> {
+        let plan = cut(plan, Settings::default().grain(), false).unwrap();
+        numbered_from(plan.downcast_ref::<RemoteExec>().unwrap().fragment())
+    }
+
+    #[test]
+    fn rows_have_numbers_where_each_is_one_of_the_input() {
+        assert_eq!(numbered(frame()), Some(0));
+        assert_eq!(numbered(Arc::new(CooperativeExec::new(frame()))), Some(0));
+        let limited = LocalLimitExec::new(frame(), 1);
+        assert_eq!(numbered(Arc::new(limited)), None);
+        assert_eq!(numbered(UnionExec::try_new(vec![frame(), frame()]).unwrap()), None);
+    }
+}

@@ -1,0 +1,89 @@
+//! Missing keys as the command deals with them: a limit, a file of the rows, a summary.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::{Keyloom, names, write_arrow};
+use crate::harness::{TestSession, items, on_all_deployments, products, write_lance};
+
+on_all_deployments! {
+    rows_that_missed_their_keys_are_in_a_file,
+    too_many_misses_fail_the_job_and_leave_no_file,
+    files_that_do_not_do_are_found_before_the_job,
+}
+
+/// Makes a job with these lines, whose table misses the key `x`.
+async fn job(session: &TestSession, lines: &str) -> Result<String> {
+    if fs::metadata(session.path("items.arrow")).is_err() {
+        write_lance(&session.path("products.lance"), &[products()], 2).await?;
+        write_arrow(session.path("items.arrow"), &items())?;
+    }
+    let text = format!(
+        "[inputs.items]
+         path = 'items.arrow'
+         [stores.products]
+         kind = 'lance'
+         uri = 'products.lance'
+         key = 'id'
+         [job]
+         sql = '''SELECT n, kv_get(k, ['name'], on_error => 'null')['name'] AS name FROM items'''
+         {lines}"
+    );
+    let path = session.path("job.toml");
+    fs::write(&path, text)?;
+    Ok(path)
+}
+
+async fn rows_that_missed_their_keys_are_in_a_file(session: &TestSession) -> Result<()> {
+    let lines = "output = 'out.csv'\nmisses = 'missed.csv'\nmax_misses = '25%'";
+    let job = job(session, lines).await?;
+    let ended = Keyloom::on(session, ["run", &job]).await?.run().await?;
+    assert_eq!(ended.stdout()?, "");
+    let missed = session.path("missed.csv");
+    assert_eq!(fs::read_to_string(&missed)?, "store,key,row\nproducts,x,1\n");
+    let written = format!("1 missed row written to {}\n", fs::canonicalize(&missed)?.display());
+    assert!(ended.stderr.contains(&written), "{ended:?}");
+    let counted = "products: 4 keys (3 distinct, 1 missing in 1 row), ";
+    assert!(ended.stderr.contains(counted), "{ended:?}");
+
+    let other = session.path("other.json");
+    let arguments = ["run", &job, "--misses", &other, "--summary"];
+    let ended = Keyloom::on(session, arguments).await?.run().await?;
+    let report: Value = serde_json::from_str(ended.stdout()?)?;
+    let stats = &report["stores"]["products"];
+    let counts = ["job_keys", "missed_rows", "missed_keys"].map(|name| stats[name].as_u64());
+    assert_eq!(counts, [Some(3), Some(1), Some(1)], "{report}");
+    assert!(report["misses"].as_str().context("a path")?.ends_with("other.json"), "{report}");
+    let row: Value = serde_json::from_str(fs::read_to_string(&other)?.trim_end())?;
+    assert_eq!(row, serde_json::json!({ "store": "products", "key": "x", "row": 1 }));
+    Ok(())
+}
+
+async fn too_many_misses_fail_the_job_and_leave_no_file(session: &TestSession) -> Result<()> {
+    let job = job(session, "output = 'out.csv'\nmisses = 'missed.csv'").await?;
+    for most in ["0", "24%"] {
+        let arguments = ["run", &job, "--max-misses", most];
+        let ended = Keyloom::on(session, arguments).await?.run().await?;
+        let message = "Too many keys not found in KV store 'products', 1 of ";
+        let limit = format!(" rows, and max_misses is {most}: x");
+        ended.check_failure(1, &[message, &limit, "help: max_misses says"]);
+    }
+    let folder = std::path::Path::new(&job).parent().context("a folder")?;
+    assert_eq!(names(folder)?, ["items.arrow", "job.toml", "products.lance"]);
+    Ok(())
+}
+
+async fn files_that_do_not_do_are_found_before_the_job(session: &TestSession) -> Result<()> {
+    for (lines, words) in [
+        ("output = 'out.csv'\nmisses = './out.csv'", "name another file for these"),
+        ("misses = 'missed.xls'", "the format cannot be told from the name"),
+        ("max_misses = '1 in 7'", "max_misses is a number of rows"),
+    ] {
+        let job = job(session, lines).await?;
+        let ended = Keyloom::on(session, ["run", &job]).await?.run().await?;
+        ended.check_failure(2, &[words]);
+    }
+    Ok(())
+}
