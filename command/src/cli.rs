@@ -256,14 +256,24 @@ pub(crate) struct SqlArguments {
 #[command(after_long_help = "\
 Examples:
   keyloom explain job.toml
-  keyloom explain job.toml --analyze --cluster tcp://10.0.0.5:7700")]
+  keyloom explain job.toml --advise
+  keyloom explain job.toml --analyze --cluster tcp://10.0.0.5:7700
+  keyloom explain job.toml --analyze --html job.html
+  keyloom explain job.toml --analyze -o json | jq .analysis.notes")]
 pub(crate) struct ExplainArguments {
     /// The job file
     #[arg(value_name = "JOB.toml")]
     pub(crate) job: PathBuf,
-    /// Run the job, drop its rows, and show what each part of the plan counted
+    /// Run the job, drop its rows, and show how long each part of the plan took, what it counted,
+    /// and what was wasted
     #[arg(long)]
     pub(crate) analyze: bool,
+    /// Show what the other ways to the rows of stores are estimated to cost, and what would help
+    #[arg(long)]
+    pub(crate) advise: bool,
+    /// Write how the job ran to a page for browsers, too
+    #[arg(long, requires = "analyze", value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) place: Place,
     #[command(flatten)]

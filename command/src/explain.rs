@@ -1,4 +1,8 @@
-//! `keyloom explain`, and EXPLAIN statements: plans as text.
+//! `keyloom explain`, and EXPLAIN statements: plans, and how they ran.
+
+mod answer;
+mod page;
+mod page_file;
 
 use datafusion::{arrow::array::AsArray, dataframe::DataFrame, logical_expr::LogicalPlan};
 use keyloom_client::{Error, Session};
@@ -10,32 +14,46 @@ use crate::{
     job_file, open, text,
     watch::Watch,
 };
+pub(crate) use answer::Explained;
+use page_file::PageFile;
 
-/// Shows the plan of a job file, with what was counted if it is run.
+/// Shows the plan of a job file, with how it ran if it is run, and what other ways would cost.
 pub(crate) async fn job_file(arguments: ExplainArguments, watch: &Watch) -> Result<(), Failure> {
-    let request = job_file::read(&arguments.job)?;
-    let session = open::session(&arguments.place, watch).await?;
+    let ExplainArguments { job, analyze, advise, html, place, print } = arguments;
+    let page = html.map(PageFile::check).transpose()?;
+    let request = job_file::read(&job)?;
+    let session = open::session(&place, watch).await?;
     let query = open::plan(&session, request, watch).await?;
     if matches!(query.logical_plan(), LogicalPlan::Explain(_) | LogicalPlan::Analyze(_)) {
         return Err(Failure::mistake("the job's sql is an EXPLAIN itself")
             .help("run it with keyloom run, or leave EXPLAIN out of it"));
     }
-    let plan = if arguments.analyze {
-        analysis(&session, query, watch).await?
-    } else {
-        watch.step(session.explain(query, false)).await?
+    let advice = match advise {
+        true => Some(watch.step(session.advise(query.clone())).await?),
+        false => None,
     };
-    print(&[("plan".to_owned(), plan)], arguments.print.format, watch)
+    let explained = if analyze {
+        analyzed(&session, query, watch).await?
+    } else {
+        Explained::planned(watch.step(session.explain(query, false)).await?)
+    };
+    let explained = explained.with_advice(advice);
+    if let Some(page) = page {
+        let written = page.write(&explained.page(&job.display().to_string()))?;
+        watch.aside(|| text::note(&format!("page written to {}", written.display())));
+    }
+    explained.print(print.format, watch)
 }
 
-/// Runs a query to its last row and drops the rows: its plan with what was counted.
-pub(crate) async fn analysis(
+/// Runs a query to its last row and drops the rows: how it ran.
+pub(crate) async fn analyzed(
     session: &Session,
     query: DataFrame,
     watch: &Watch,
-) -> Result<String, Failure> {
+) -> Result<Explained, Failure> {
     let job = watch.step(session.submit_discarding(query)).await?;
-    Ok(drive::drive(job, watch, |_| Ok(())).await?.summary.plan)
+    let taken = drive::drive(job, watch, |_| Ok(())).await?;
+    Ok(Explained::ran(taken.summary.analysis))
 }
 
 /// The plans that an EXPLAIN statement answers, by their names.

@@ -38,33 +38,40 @@ pub(crate) async fn statement(
     let missed = policy.destination(goal.path())?;
     let session = open::session(place, watch).await?;
     let query = open::plan(&session, request, watch).await?;
-    let explains = match query.logical_plan() {
-        LogicalPlan::Explain(_) => explain::plans(query.clone(), watch).await?,
+    match query.logical_plan() {
+        LogicalPlan::Explain(_) => {
+            let form = explain_form(&goal, missed.as_ref())?;
+            explain::print(&explain::plans(query.clone(), watch).await?, form, watch)
+        }
         LogicalPlan::Analyze(analyze) => {
+            let form = explain_form(&goal, missed.as_ref())?;
             let plan = Arc::unwrap_or_clone(Arc::clone(&analyze.input));
             let query = DataFrame::new(session.context().state(), plan);
-            vec![("plan".to_owned(), explain::analysis(&session, query, watch).await?)]
+            explain::analyzed(&session, query, watch).await?.print(form, watch)
         }
         _ => {
             let (discard, keep_missed) = (matches!(goal, Goal::Drop), missed.is_some());
             let options = JobOptions { discard, max_misses: policy.max, keep_missed };
             let goals = Goals { rows: goal, missed };
-            return rows(&session, query, options, goals, show.summary, watch).await;
+            rows(&session, query, options, goals, show.summary, watch).await
         }
-    };
+    }
+}
+
+/// How an EXPLAIN is answered where rows were to go.
+fn explain_form(goal: &Goal, missed: Option<&Destination>) -> Result<Form, Failure> {
     if let Some(missed) = missed {
         return Err(explains_only(missed.path()));
     }
-    let form = match goal {
-        Goal::File(destination) => return Err(explains_only(destination.path())),
+    match goal {
+        Goal::File(destination) => Err(explains_only(destination.path())),
         Goal::Print { form: RowForm::Csv, .. } => {
-            return Err(Failure::mistake("EXPLAIN answers no rows of CSV")
-                .help("use --format table or --format json"));
+            Err(Failure::mistake("EXPLAIN answers no rows of CSV")
+                .help("use --format table or --format json"))
         }
-        Goal::Print { form: RowForm::Json, .. } => Form::Json,
-        Goal::Print { form: RowForm::Table, .. } | Goal::Drop => Form::Table,
-    };
-    explain::print(&explains, form, watch)
+        Goal::Print { form: RowForm::Json, .. } => Ok(Form::Json),
+        Goal::Print { form: RowForm::Table, .. } | Goal::Drop => Ok(Form::Table),
+    }
 }
 
 fn explains_only(output: &Path) -> Failure {

@@ -5,6 +5,15 @@ use std::{collections::BTreeMap, fmt::Write, sync::Arc};
 use datafusion::physical_plan::{ExecutionPlan, displayable, metrics::MetricValue};
 use serde::{Deserialize, Serialize};
 
+mod advice;
+mod analysis;
+mod text;
+pub mod words;
+
+pub use advice::{Advice, Hint, Way};
+pub use analysis::{
+    Analysis, NodeRun, Note, NoteKind, STAGE_NODE, SlowTask, StageRun, StoreRun, counted_ns,
+};
 use crate::misses::Distinct;
 
 /// The names under which the lookup operator counts, for each store.
@@ -42,6 +51,8 @@ pub mod counter {
     pub const ANSWER_HITS: &str = "answer_hits";
     /// Time that requests took, summed up.
     pub const FETCH_TIME: &str = "fetch_time";
+    /// Time that rows of an input were waited for.
+    pub const SCAN_TIME: &str = "scan_time";
     /// The label that names the store.
     pub const STORE_LABEL: &str = "store";
 }
@@ -61,6 +72,7 @@ pub struct Metric {
 
 /// What a metric's value counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Unit {
     /// Things.
     Count,
@@ -117,18 +129,22 @@ impl PlanMetrics {
         stores
     }
 
+    /// What the node at a place counted.
+    pub fn node(&self, place: usize) -> &[Metric] {
+        self.nodes.get(place).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// What was counted for stores, node by node.
+    pub fn of_stores(&self) -> impl Iterator<Item = (&str, &Metric)> {
+        let metrics = self.nodes.iter().flatten();
+        metrics.filter_map(|metric| Some((metric.store.as_deref()?, metric)))
+    }
+
     /// The plan as text, each node with its counters, every line behind `depth` steps of indent.
     pub fn render(&self, plan: &Arc<dyn ExecutionPlan>, depth: usize) -> String {
         let mut text = String::new();
         let mut nodes = self.nodes.iter();
         render(plan.as_ref(), depth, &mut nodes, &mut text);
-        text
-    }
-
-    /// The plan's root as a line of text with its counters.
-    pub fn render_node(&self, plan: &dyn ExecutionPlan, depth: usize) -> String {
-        let mut text = String::new();
-        render_line(plan, depth, self.nodes.first(), &mut text);
         text
     }
 }
@@ -293,7 +309,7 @@ pub struct JobStatus {
 }
 
 /// What a finished job did.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct JobSummary {
     /// Rows of its result, taken or dropped.
     pub rows: u64,
@@ -306,8 +322,10 @@ pub struct JobSummary {
     /// Rows that missed their keys and that are not told one by one, though they were to be: there
     /// was no room for them.
     pub missed_left_out: u64,
-    /// The plan with its counters.
+    /// The plan with its times and counters.
     pub plan: String,
+    /// How it ran, part by part.
+    pub analysis: Analysis,
 }
 
 /// A worker as the coordinator sees it.

@@ -1,9 +1,13 @@
 //! The choice of a way to a store's rows, by its figures and the keys that are expected.
 
+mod price;
+
 use keyloom_common::store::{
     Access, Figures, ForcedAccess, KEY_MAP_BYTES_A_ROW, KeyIndex, KeyPath, RowPath, StoreKey,
     cost::{Keys, Storage, prefers_index, prefers_key_set},
 };
+
+pub(crate) use price::advice;
 
 /// What is known of a fetch when its way is chosen.
 #[derive(Clone, Debug)]
@@ -92,26 +96,42 @@ impl Question<'_> {
         }
         let Some(count) = self.keys else { return (RowPath::Take, None) };
         let keys = Keys { count, at_once: self.keys_at_once };
-        let read = self.columns_read();
-        let cost = |of: &dyn Fn(u64) -> f64| -> f64 {
-            read.iter().map(|&column| of(self.value_bytes(column))).sum()
-        };
-        let rows = self.figures.rows;
-        let takes = cost(&|bytes| self.storage.take_keys(keys, rows, bytes));
-        let scan = cost(&|bytes| self.storage.scan(rows, bytes));
-        if takes <= scan {
+        let takes = self.takes(keys);
+        if takes <= self.scan() {
             return (RowPath::Take, None);
         }
-        let (size, room) =
-            (self.row_bytes(&read).saturating_mul(rows), self.figures.column_cache_bytes);
+        let (size, room) = (self.columns_bytes(), self.figures.column_cache_bytes);
         if size <= room {
             return (RowPath::Scan, None);
         }
-        // What is not kept is read at every request.
-        let kept = room as f64 / size as f64;
-        let scans = scan * (kept + (1.0 - kept) * keys.requests());
-        let path = if takes <= scans { RowPath::Take } else { RowPath::Scan };
+        let path = if takes <= self.scans(keys) { RowPath::Take } else { RowPath::Scan };
         (path, Some(format!("columns of {} over {}", bytes(size), bytes(room))))
+    }
+
+    /// What it costs to take the values of the keys' rows.
+    fn takes(&self, keys: Keys) -> f64 {
+        let take = |&column: &usize| {
+            self.storage.take_keys(keys, self.figures.rows, self.value_bytes(column))
+        };
+        self.columns_read().iter().map(take).sum()
+    }
+
+    /// What it costs to read the columns from end to end, once.
+    fn scan(&self) -> f64 {
+        let scan = |&column: &usize| self.storage.scan(self.figures.rows, self.value_bytes(column));
+        self.columns_read().iter().map(scan).sum()
+    }
+
+    /// The same for all requests: what is not kept is read at every one.
+    fn scans(&self, keys: Keys) -> f64 {
+        let (size, room) = (self.columns_bytes(), self.figures.column_cache_bytes);
+        let kept = if size <= room { 1.0 } else { room as f64 / size as f64 };
+        self.scan() * (kept + (1.0 - kept) * keys.requests())
+    }
+
+    /// The bytes of the columns that are read.
+    fn columns_bytes(&self) -> u64 {
+        self.row_bytes(&self.columns_read()).saturating_mul(self.figures.rows)
     }
 
     fn key_index(&self) -> Option<KeyIndex> {

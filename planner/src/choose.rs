@@ -103,16 +103,32 @@ pub fn set_access(fetch: &mut Fetch, rows: Option<u64>) {
 fn choose_ways(fetch: &mut Fetch, rows: Option<u64>, has_key_set: bool) {
     let guarded = fetch.calls.iter().all(|call| call.guard.is_some());
     let keys = if guarded { rows.map(estimate::passing) } else { rows };
-    let store = Arc::clone(&fetch.store);
+    match with_question(fetch, keys, has_key_set, choose) {
+        Some(Choice { access, reason }) => {
+            fetch.access = access;
+            fetch.reason = Some(reason);
+        }
+        None => fetch.access = Access { expected_keys: keys, ..Access::default() },
+    }
+}
+
+/// Asks something of a fetch of which so many keys are expected; nothing if its store has one way
+/// only.
+pub(crate) fn with_question<T>(
+    fetch: &Fetch,
+    keys: Option<u64>,
+    has_key_set: bool,
+    ask: impl FnOnce(&Question<'_>) -> T,
+) -> Option<T> {
+    let store = &fetch.store;
     let (StoreKind::Lance(lance), Some(figures)) = (&store.spec.kind, &store.description.figures)
     else {
-        fetch.access = Access { expected_keys: keys, ..Access::default() };
-        return;
+        return None;
     };
     let is_exact = is_exact(&store.key_type());
     let key_columns = store.key().columns().iter().filter(|_| !is_exact);
     let compared = key_columns.filter_map(|column| store.schema().index_of(column).ok());
-    let Choice { access, reason } = choose(&Question {
+    Some(ask(&Question {
         key: store.key(),
         forced: lance.access,
         figures,
@@ -122,7 +138,5 @@ fn choose_ways(fetch: &mut Fetch, rows: Option<u64>, has_key_set: bool) {
         keys,
         keys_at_once: keys_at_once(fetch),
         has_key_set: has_key_set && figures.uses_key_set(store.key(), is_exact),
-    });
-    fetch.access = access;
-    fetch.reason = Some(reason);
+    }))
 }

@@ -15,7 +15,8 @@
 //!    groups that need no answer of theirs, and let them ask only for what is read of them.
 //! 4. [`PlanLookups`], the first physical rule, turns the calls of projections and filters into
 //!    lookup nodes; [`KeepOrder`], the second, keeps the sorts that limits count by.
-//! 5. [`ChooseAccess`], the last physical rule, chooses how each fetch reaches its store's rows.
+//! 5. [`ChooseAccess`], the last physical rule, chooses how each fetch reaches its store's rows;
+//!    [`advise()`] says what the other ways are estimated to cost.
 //!
 //! In the coordinator, cutting:
 //!
@@ -24,6 +25,7 @@
 //!    stand for them: it brings these by [`Gather`].
 
 mod access;
+mod advise;
 mod calls;
 mod choose;
 mod coalesce;
@@ -53,6 +55,7 @@ mod samples;
 mod slice;
 mod waves;
 
+pub use advise::advise;
 pub use choose::{ChooseAccess, choose_access, set_access};
 pub use coalesce::KeepNested;
 pub use cut::{Gather, cut};

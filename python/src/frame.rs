@@ -259,6 +259,15 @@ impl Frame {
         wait(py, async move { session.explain(frame, analyze).await.map_err(raise) })
     }
 
+    /// What each way of the lookups is estimated to cost, as text; none if stores have one each.
+    fn advise(&self, py: Python<'_>) -> PyResult<String> {
+        let Plan { frame, session } = self.plan()?;
+        wait(py, async move {
+            let advice = session.advise(frame).await.map_err(raise)?;
+            Ok(advice.iter().map(ToString::to_string).collect::<String>())
+        })
+    }
+
     /// Starts the query.
     fn submit(&self, py: Python<'_>) -> PyResult<Job> {
         let Plan { frame, session } = self.plan()?;

@@ -289,6 +289,22 @@ def test_explain_analyze_runs_the_query_and_counts(df, capsys):
     assert "rows=3" in capsys.readouterr().out
 
 
+def test_explain_analyze_tells_times_and_notes(capsys):
+    rows = pa.table({"id": ["a"], "x": [1], "y": [2], "z": [3]})
+    keyloom.attach(load_kv("memory", name="rows", initial_data=rows, key="id"))
+    df = keyloom.from_pydict({"who": ["a", "a"]})
+    df.select(kv_get("who", source="rows")["x"].alias("x")).explain(analyze=True)
+    out = capsys.readouterr().out
+    assert out.startswith("elapsed: ")
+    assert "- rows: 1 of 4 columns used" in out
+
+
+def test_explain_advises_where_stores_have_several_ways(df, capsys):
+    df.explain(advise=True)
+    out = capsys.readouterr().out
+    assert "No store that is looked up has several ways to its rows." in out
+
+
 def test_explain_prints_into_a_file(df, capsys):
     file = io.StringIO()
     df.explain(file=file)

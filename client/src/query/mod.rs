@@ -18,13 +18,13 @@ use datafusion::{
     execution::{SessionStateBuilder, context::SessionContext},
     optimizer::{Analyzer, AnalyzerRule},
     physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer},
-    physical_plan::displayable,
+    physical_plan::{ExecutionPlan, displayable},
     prelude::SessionConfig,
 };
-use keyloom_common::{Result, functions::OctetLength, stack::MAX_DEPTH};
+use keyloom_common::{Result, functions::OctetLength, report::Advice, stack::MAX_DEPTH};
 use keyloom_planner::{
     ChooseAccess, DelayCalls, JoinStores, KeepNested, KeepOrder, LiftCalls, NarrowCalls,
-    PlanLookups, ReadFields,
+    PlanLookups, ReadFields, advise,
 };
 
 use crate::{input::TablesOfStores, link::Link, settings::Settings};
@@ -103,11 +103,20 @@ fn config(settings: &Settings) -> SessionConfig {
 
 /// The physical plan of a query as text.
 pub(crate) async fn physical_plan_text(query: DataFrame) -> Result<String> {
+    Ok(displayable(physical_plan(query).await?.as_ref()).indent(false).to_string())
+}
+
+/// What the ways of a query's lookups are estimated to cost.
+pub(crate) async fn advice(query: DataFrame) -> Result<Vec<Advice>> {
+    Ok(advise(&physical_plan(query).await?))
+}
+
+/// What a query would submit.
+async fn physical_plan(query: DataFrame) -> Result<Arc<dyn ExecutionPlan>> {
     check_depth(query.logical_plan())?;
     let plan = query.create_physical_plan().await?;
-    let plan = match plan.downcast_ref::<SubmitExec>() {
+    Ok(match plan.downcast_ref::<SubmitExec>() {
         Some(submit) => Arc::clone(submit.plan()),
         None => plan,
-    };
-    Ok(displayable(plan.as_ref()).indent(false).to_string())
+    })
 }

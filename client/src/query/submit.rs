@@ -113,7 +113,7 @@ impl ExecutionPlan for SubmitExec {
                 let analysis = async move {
                     let options = JobOptions { discard: true, ..JobOptions::default() };
                     let summary = submit.start(options).await?.finish().await?;
-                    analysis(&schema, &summary.plan)
+                    analysis(&schema, &summary.analysis.to_string())
                 };
                 Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream::once(analysis)))
             }

@@ -8,7 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::{dataframe::DataFrame, execution::context::SessionContext};
 use keyloom_common::{
-    Error, ErrorCode, Result, report::WorkerStatus, stack::Deep, store::AttachedStore,
+    Error, ErrorCode, Result,
+    report::{Advice, Analysis, WorkerStatus},
+    stack::Deep,
+    store::AttachedStore,
 };
 
 use crate::{
@@ -243,15 +246,32 @@ impl Session {
     }
 
     /// The physical plan of a query as text; with `analyze`, the query is run, and each node shows
-    /// what it counted.
+    /// its time and what it counted, beside the time in all and notes on what was wasted.
     ///
     /// # Errors
     /// If the query cannot be planned or, with `analyze`, if it fails.
     pub async fn explain(&self, query: DataFrame, analyze: bool) -> Result<String> {
         if analyze {
-            return Ok(self.submit_discarding(query).await?.finish().await?.plan);
+            return Ok(self.analyze(query).await?.to_string());
         }
         Deep::new(query::physical_plan_text(query)).await
+    }
+
+    /// Runs a query to its last row, drops the rows, and says how it ran.
+    ///
+    /// # Errors
+    /// If the query cannot be planned or fails.
+    pub async fn analyze(&self, query: DataFrame) -> Result<Analysis> {
+        Ok(self.submit_discarding(query).await?.finish().await?.analysis)
+    }
+
+    /// What each way of a query's lookups is estimated to cost, and what would help: for those
+    /// whose stores have several ways. Nothing is run.
+    ///
+    /// # Errors
+    /// If the query cannot be planned.
+    pub async fn advise(&self, query: DataFrame) -> Result<Vec<Advice>> {
+        Deep::new(query::advice(query)).await
     }
 
     /// The workers that are registered.

@@ -75,6 +75,8 @@ impl Clock {
 struct StageEntry {
     updates: mpsc::UnboundedSender<StageUpdate>,
     work: HashMap<u32, Work>,
+    /// When the attempts that run were launched, by their tasks.
+    launched: HashMap<u32, Instant>,
 }
 
 impl EventLoop {
@@ -130,7 +132,8 @@ impl EventLoop {
                 self.event(Event::WorkerJoined { worker: info.id, slots: info.slots });
             }
             Command::Open(stage, kind, stores, updates) => {
-                self.stages.insert(stage, StageEntry { updates, work: HashMap::new() });
+                let (work, launched) = (HashMap::new(), HashMap::new());
+                self.stages.insert(stage, StageEntry { updates, work, launched });
                 self.event(Event::StageOpened { stage, kind, stores });
             }
             Command::Add(task, work) => {
@@ -163,8 +166,16 @@ impl EventLoop {
             let arrived = chunks.len();
             return Err(Error::unavailable(format!("{arrived} of {sent} chunks arrived")));
         }
-        self.finished.insert(attempt, Finished { worker, report, chunks });
+        let (launched, ended) = (self.launched(attempt), Instant::now());
+        self.finished.insert(attempt, Finished { worker, report, chunks, launched, ended });
         Ok(())
+    }
+
+    /// When an attempt was launched, whose output is complete.
+    fn launched(&mut self, attempt: AttemptId) -> Instant {
+        let stage = self.stages.get_mut(&attempt.task.stage);
+        let launched = stage.and_then(|stage| stage.launched.remove(&attempt.task.index));
+        launched.unwrap_or_else(Instant::now)
     }
 
     fn event(&mut self, event: Event) {
@@ -208,12 +219,11 @@ impl EventLoop {
 
     fn launch(&mut self, worker: WorkerId, attempt: AttemptId) {
         let task = attempt.task;
-        let stage = self.stages.get(&task.stage);
-        let Some(work) = stage.and_then(|stage| stage.work.get(&task.index)).cloned() else {
-            return;
-        };
+        let Some(stage) = self.stages.get_mut(&task.stage) else { return };
+        let Some(work) = stage.work.get(&task.index).cloned() else { return };
         // The scheduler launches on workers that it has not said are gone.
         let Some(registered) = self.workers.get(worker) else { return };
+        stage.launched.insert(task.index, Instant::now());
         self.outputs.open(registered, attempt);
         self.workers.order(worker, Order::Start(Box::new(Assignment { attempt, work })));
     }
@@ -222,6 +232,7 @@ impl EventLoop {
         let Some(finished) = self.finished.remove(&attempt) else { return };
         let Some(stage) = self.stages.get_mut(&attempt.task.stage) else { return };
         stage.work.remove(&attempt.task.index);
+        stage.launched.remove(&attempt.task.index);
         let update = StageUpdate::Done { index: attempt.task.index, finished };
         // A reader that is gone cancels its stage.
         let _ = stage.updates.send(update);

@@ -10,7 +10,7 @@ mod outbox;
 mod outputs;
 mod workers;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use keyloom_common::{
     AttemptId, Error, Result, StageId, TaskId, WorkerId,
@@ -61,6 +61,10 @@ pub(crate) struct Finished {
     pub(crate) worker: WorkerId,
     pub(crate) report: TaskReport,
     pub(crate) chunks: Spool,
+    /// When its worker was told to begin.
+    pub(crate) launched: Instant,
+    /// When its worker had said that it was done.
+    pub(crate) ended: Instant,
 }
 
 #[derive(Debug)]

@@ -15,8 +15,12 @@ use keyloom_common::{
     report::{JobStatus, PlanMetrics},
 };
 
-use super::misses::JobMisses;
-use crate::{blobs::Blobs, dispatch::Dispatcher, settings::Settings};
+use super::{misses::JobMisses, times::Times};
+use crate::{
+    blobs::Blobs,
+    dispatch::{Dispatcher, Finished},
+    settings::Settings,
+};
 
 /// One job's means and counters. Operators find it in their task context.
 #[derive(Debug)]
@@ -44,6 +48,7 @@ pub(crate) struct StageReport {
     pub(crate) tasks: u32,
     pub(crate) rows: u64,
     pub(crate) workers: HashSet<WorkerId>,
+    pub(crate) times: Times,
 }
 
 impl JobContext {
@@ -119,7 +124,8 @@ impl JobContext {
     pub(super) fn task_done(
         &self,
         stage: u32,
-        worker: WorkerId,
+        index: u32,
+        finished: &Finished,
         rows: u64,
         (metrics, places): (&PlanMetrics, &[usize]),
     ) {
@@ -129,7 +135,8 @@ impl JobContext {
         report.metrics.merge(metrics, places);
         report.tasks += 1;
         report.rows += rows;
-        report.workers.insert(worker);
+        report.workers.insert(finished.worker);
+        report.times.add(index, finished.worker, finished.launched..finished.ended);
     }
 
     pub(crate) fn status(&self) -> JobStatus {

@@ -16,6 +16,7 @@ mod properties;
 mod remote;
 mod stage_run;
 mod stores;
+mod times;
 
 pub(crate) use context::{JobContext, StageReport};
 pub(crate) use cut::cut;

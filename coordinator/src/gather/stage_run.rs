@@ -181,7 +181,7 @@ impl StageRun {
                     if let TaskReport::Rows { rows, metrics, lookups, .. } = &finished.report {
                         let (stage, places) = (self.stage, self.nodes.of_task(index));
                         let counted = (metrics, places);
-                        self.context.task_done(stage, finished.worker, *rows, counted);
+                        self.context.task_done(stage, index, &finished, *rows, counted);
                         let numbered_from = self.numbered_from;
                         let task = TellingTask { stage, index, places, numbered_from };
                         self.context.misses.add(task, lookups)?;

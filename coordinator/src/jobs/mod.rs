@@ -4,9 +4,11 @@
 //! job ends when its client has taken all of its result, cancels it, is gone, or was not heard of
 //! for a while.
 
+mod analysis;
 mod ending;
 mod job;
 mod memory;
+mod notes;
 mod results;
 mod run;
 mod stop;

@@ -1,6 +1,6 @@
 //! Running a plan: cut it, run the coordinator's part, and send the rows out as chunks.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use datafusion::{
     common::tree_node::{TreeNode, TreeNodeRecursion},
@@ -18,7 +18,9 @@ use keyloom_common::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{ending::Ending, results::Results, stop::stoppable, summary::summary, turns::Turn};
+use super::{
+    analysis::Ran, ending::Ending, results::Results, stop::stoppable, summary::summary, turns::Turn,
+};
 use crate::gather::{JobContext, RemoteExec, cut};
 
 /// A plan that is ready to run.
@@ -84,16 +86,26 @@ fn blobs(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<BlobId>> {
 
 /// Runs a plan to its end when its turn has come; the last message is a summary or an error.
 pub(super) async fn run(prepared: Prepared, turn: Turn, mut results: Results, ending: Ending) {
+    let mut begun = Instant::now();
     let outcome = guarded(async {
         results.begin(turn.come().await?);
+        begun = Instant::now();
         let rows = send_rows(&prepared, &mut results).await?;
         prepared.job.misses.check_all()?;
         send_missed(&prepared.job, &mut results).await?;
         Ok(rows)
     });
     let outcome = outcome.await;
+    let took = begun.elapsed();
     ending.tell(&outcome);
-    let last = outcome.map(|rows| Next::Done(summary(&prepared.cut, &prepared.job, rows)));
+    let last = match outcome {
+        Ok(rows) => {
+            let workers = prepared.job.dispatcher.workers().await;
+            let ran = Ran { begun, took, workers: &workers };
+            Ok(Next::Done(summary(&prepared.cut, &prepared.job, rows, &ran)))
+        }
+        Err(error) => Err(error),
+    };
     results.end(last).await;
 }
 

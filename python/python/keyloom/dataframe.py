@@ -717,13 +717,21 @@ class DataFrame:
     __iter__ = iter_rows
 
     def explain(
-        self, show_all: bool = False, *, analyze: bool = False, file: IO[str] | None = None
+        self,
+        show_all: bool = False,
+        *,
+        analyze: bool = False,
+        advise: bool = False,
+        file: IO[str] | None = None,
     ) -> None:
         """Prints the plan: which stores are asked for what, and how.
 
         Args:
             show_all: Whether to print the query as it was asked and as it was optimized, too.
-            analyze: Whether to run the query: each step then shows what it counted.
+            analyze: Whether to run the query: each step then shows its time and what it counted,
+                and notes say what was wasted.
+            advise: Whether to print, too, what each way to the rows of stores is estimated to
+                cost, and what would help.
             file: Where to print; stdout if not given.
         """
         out = sys.stdout if file is None else file
@@ -731,6 +739,9 @@ class DataFrame:
             asked, optimized = self._frame.logical_plans()
             print(f"As asked:\n{asked}\n\nOptimized:\n{optimized}\n\nAs it runs:", file=out)
         print(self._frame.explain(analyze), file=out)
+        if advise:
+            advice = self._frame.advise()
+            print(advice or "No store that is looked up has several ways to its rows.", file=out)
 
     # What people see.
 

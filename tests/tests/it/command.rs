@@ -1,5 +1,6 @@
 //! The command `keyloom` as a process: what it reads, prints, writes and leaves behind.
 
+mod analysis;
 mod answers;
 mod endings;
 mod files;

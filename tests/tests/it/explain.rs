@@ -1,6 +1,8 @@
 //! Physical plans as text: what is looked up, for which rows, in which order, and how often.
 
 mod access;
+mod advice;
+mod analysis;
 mod counters;
 mod fetches;
 mod guards;

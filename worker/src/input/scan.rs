@@ -5,18 +5,24 @@ mod batches;
 mod columns;
 mod files;
 
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc, time::Instant};
 
+use arrow::array::RecordBatch;
 use datafusion::{
     error::DataFusionError,
     execution::{SendableRecordBatchStream, TaskContext, runtime_env::RuntimeEnvBuilder},
-    physical_plan::{ExecutionPlan, metrics::BaselineMetrics, stream::RecordBatchStreamAdapter},
+    physical_plan::{
+        ExecutionPlan,
+        metrics::{BaselineMetrics, MetricBuilder, Time},
+        stream::RecordBatchStreamAdapter,
+    },
 };
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use keyloom_common::{
     Error, Result,
     input::Layout,
     plan::{InputScanExec, ScanPartition},
+    report::counter,
     store::Snapshot,
 };
 use object_store::ObjectStore;
@@ -48,7 +54,10 @@ impl Inputs {
             _ => self.scan_files(node, partition_of_input, wanted, context)?,
         };
         let baseline = BaselineMetrics::new(node.metrics_set(), partition);
-        let counted = batches.inspect_ok(move |batch| baseline.record_output(batch.num_rows()));
+        let time =
+            MetricBuilder::new(node.metrics_set()).subset_time(counter::SCAN_TIME, partition);
+        let counted =
+            timed(batches, time).inspect_ok(move |batch| baseline.record_output(batch.num_rows()));
         let batches = counted.map_err(DataFusionError::from);
         Ok(Box::pin(RecordBatchStreamAdapter::new(node.schema(), batches)))
     }
@@ -148,6 +157,18 @@ impl Inputs {
         config.options_mut().execution.enable_file_stream_work_stealing = false;
         Ok(Arc::new(TaskContext::default().with_session_config(config).with_runtime(runtime)))
     }
+}
+
+/// The same batches; how long each was waited for is added up.
+fn timed(batches: Batches, time: Time) -> impl Stream<Item = Result<RecordBatch>> + Send {
+    let timed = stream::unfold((batches, time), async |(mut batches, time)| {
+        let asked = Instant::now();
+        let batch = batches.next().await?;
+        time.add_elapsed(asked);
+        Some((batch, (batches, time)))
+    });
+    // It may be asked again after its end.
+    timed.fuse()
 }
 
 /// The rows that are wanted of a partition: a limit counts from its first row.

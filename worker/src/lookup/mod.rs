@@ -29,7 +29,11 @@ use datafusion::{
     error::DataFusionError,
     execution::SendableRecordBatchStream,
     physical_expr::{PhysicalExpr, expressions::Column},
-    physical_plan::{ExecutionPlan, metrics::BaselineMetrics, stream::RecordBatchStreamAdapter},
+    physical_plan::{
+        ExecutionPlan,
+        metrics::{BaselineMetrics, Time},
+        stream::RecordBatchStreamAdapter,
+    },
 };
 use futures::{Stream, StreamExt, TryStreamExt, future::try_join_all, stream};
 use keyloom_common::{
@@ -62,6 +66,7 @@ pub(crate) fn run(
     misses: MissPolicy,
 ) -> SendableRecordBatchStream {
     let rows = BaselineMetrics::new(node.metrics_set(), partition);
+    let compute = rows.elapsed_compute().clone();
     let schema = node.schema();
     let input_columns = input.schema().fields().len();
     let waves = prepare(node, partition, misses, settings);
@@ -69,8 +74,8 @@ pub(crate) fn run(
     let first_rows = node.first_rows();
     let rooms = Rooms::new(memory.clone());
     let open = async move {
-        let lookup =
-            Arc::new(Lookup { input_columns, waves: open(waves, &stores).await?, settings });
+        let waves = open(waves, &stores).await?;
+        let lookup = Arc::new(Lookup { input_columns, waves, settings, compute });
         let (weights, in_flight) = (lookup.weights(), lookup.settings.windows_in_flight.max(1));
         let windows =
             windows(input, weights, &lookup.settings, rooms, first_rows).map(move |window| {
@@ -120,6 +125,8 @@ struct Lookup {
     input_columns: usize,
     waves: Vec<OpenWave>,
     settings: LookupSettings,
+    /// The time that making answers takes, beside fetching what they are made of.
+    compute: Time,
 }
 
 #[derive(Debug)]
@@ -215,6 +222,7 @@ impl Lookup {
         number: usize,
         batch: RecordBatch,
     ) -> Result<RecordBatch> {
+        let _timer = self.compute.timer();
         let wave = &self.waves[wave];
         let mut columns = batch.columns().to_vec();
         for (open, fetched) in wave.fetches.iter().zip(fetched) {

@@ -25,9 +25,18 @@ const BTREE_ADVANTAGE: f64 = 10.0;
 /// Whether asking the index for so few keys, and scanning the rows that it does not hold, costs far
 /// less than building the map.
 pub fn prefers_index(keys: u64, rows: u64, unindexed_rows: u64) -> bool {
+    by_index(keys, rows, unindexed_rows) * BTREE_ADVANTAGE <= key_map(rows)
+}
+
+/// Asking the index for so many keys, and scanning the rows that it does not hold.
+pub fn by_index(keys: u64, rows: u64, unindexed_rows: u64) -> f64 {
     let pages = rows.div_ceil(BTREE_PAGE_ROWS).min(keys) as f64;
-    let index = pages * BTREE_NS_A_PAGE + unindexed_rows as f64 * KEY_MAP_NS_A_ROW;
-    index * BTREE_ADVANTAGE <= rows as f64 * KEY_MAP_NS_A_ROW
+    pages * BTREE_NS_A_PAGE + key_map(unindexed_rows)
+}
+
+/// Building the map of so many keys.
+pub fn key_map(rows: u64) -> f64 {
+    rows as f64 * KEY_MAP_NS_A_ROW
 }
 
 /// Whether so few keys are asked of so many rows that a map of all costs more than it brings, at

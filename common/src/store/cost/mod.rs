@@ -9,7 +9,7 @@ mod index;
 #[cfg(test)]
 mod tests;
 
-pub use index::{prefers_index, prefers_key_set};
+pub use index::{by_index, key_map, prefers_index, prefers_key_set};
 
 /// Scanning a value, beside its bytes.
 const SCAN_NS_A_VALUE: f64 = 5.0;

@@ -1,0 +1,48 @@
+//! What is known of the fetches of a plan whose stores have several ways to their rows: what each
+//! way is estimated to cost, and what would help.
+
+use std::sync::Arc;
+
+use datafusion::physical_plan::ExecutionPlan;
+use keyloom_common::{
+    lookup::{Fetch, KvLookupExec},
+    report::Advice,
+};
+
+use crate::{
+    access::advice,
+    choose::with_question,
+    key_sets::{cuts_short, has_key_set},
+};
+
+/// The advice for each fetch of a plan whose ways are chosen, in the order of the plan.
+pub fn advise(plan: &Arc<dyn ExecutionPlan>) -> Vec<Advice> {
+    let mut advice = Vec::new();
+    add(plan, false, &mut advice);
+    advice
+}
+
+/// Adds that of a part of a plan, of which only some rows may be wanted.
+fn add(plan: &Arc<dyn ExecutionPlan>, is_cut_short: bool, advice: &mut Vec<Advice>) {
+    if let Some(lookup) = plan.downcast_ref::<KvLookupExec>() {
+        for (index, wave) in lookup.waves().iter().enumerate() {
+            let is_whole = index == 0 && !is_cut_short;
+            advice.extend(wave.fetches.iter().filter_map(|fetch| {
+                advice_of(fetch, is_whole && has_key_set(fetch, lookup.input()))
+            }));
+        }
+    }
+    let below = cuts_short(plan, is_cut_short);
+    plan.children().into_iter().for_each(|child| add(child, below, advice));
+}
+
+fn advice_of(fetch: &Fetch, has_key_set: bool) -> Option<Advice> {
+    let store = &fetch.store;
+    let figures = store.description.figures.as_ref()?;
+    let key_columns = store.key().columns().iter();
+    let key_columns = key_columns.filter_map(|column| store.schema().index_of(column).ok());
+    let key_bytes: u64 = key_columns.filter_map(|column| figures.value_bytes.get(column)).sum();
+    with_question(fetch, fetch.access.expected_keys, has_key_set, |question| {
+        advice(&store.alias, question, key_bytes)
+    })
+}
