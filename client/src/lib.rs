@@ -44,7 +44,7 @@ mod validate;
 
 pub use datafusion;
 #[cfg(feature = "embedded")]
-pub use embedded::EmbeddedSettings;
+pub use embedded::{EmbeddedSettings, NewStore};
 pub use functions::KvExpr;
 pub use input::Input;
 pub use keyloom_common::{

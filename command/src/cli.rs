@@ -1,11 +1,17 @@
 //! What users type.
 
+mod shell;
+mod stores;
+
 use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use keyloom_client::MaxMisses;
 
 use crate::store_flag::{self, InputFlag, StoreFlag};
+
+pub(crate) use shell::ShellArguments;
+pub(crate) use stores::{CreateArguments, ListArguments, StoresArguments, StoresCommand};
 
 /// Enriches tables with lookups in key-value stores: in this process, or on a cluster.
 ///
@@ -40,6 +46,15 @@ pub(crate) struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(flatten)]
+    Once(Once),
+    /// Run statements as they are typed
+    Shell(ShellArguments),
+}
+
+/// The commands that do one thing and end.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Once {
     /// Run a job file
     Run(RunArguments),
     /// Run a statement on files and stores named on the command line
@@ -48,6 +63,9 @@ pub(crate) enum Command {
     Explain(ExplainArguments),
     /// Show the columns, the snapshot, the key and the number of rows of a store or an input
     Describe(DescribeArguments),
+    /// List, describe, check and make stores
+    #[command(subcommand)]
+    Stores(StoresCommand),
     /// List the workers of a cluster
     Workers(WorkersArguments),
 }
@@ -65,6 +83,18 @@ pub(crate) struct Place {
     /// jobs in this process
     #[arg(long, env = "KEYLOOM_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// Which catalog is used.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct CatalogChoice {
+    /// The catalog that names stores and inputs [default: the nearest keyloom.toml, in the working
+    /// folder or above it]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) catalog: Option<PathBuf>,
+    /// Use no catalog
+    #[arg(long, conflicts_with = "catalog")]
+    pub(crate) no_catalog: bool,
 }
 
 /// How an answer that is no table of rows is printed.
@@ -199,6 +229,8 @@ pub(crate) struct RunArguments {
     #[arg(value_name = "JOB.toml")]
     pub(crate) job: PathBuf,
     #[command(flatten)]
+    pub(crate) catalog: CatalogChoice,
+    #[command(flatten)]
     pub(crate) place: Place,
     /// Run to the last row and drop the rows: for measuring
     #[arg(long)]
@@ -246,6 +278,8 @@ pub(crate) struct SqlArguments {
     #[arg(long, value_name = "ALIAS")]
     pub(crate) current: Option<String>,
     #[command(flatten)]
+    pub(crate) catalog: CatalogChoice,
+    #[command(flatten)]
     pub(crate) place: Place,
     #[command(flatten)]
     pub(crate) show: Show,
@@ -274,6 +308,8 @@ pub(crate) struct ExplainArguments {
     /// Write how the job ran to a page for browsers, too
     #[arg(long, requires = "analyze", value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) catalog: CatalogChoice,
     #[command(flatten)]
     pub(crate) place: Place,
     #[command(flatten)]

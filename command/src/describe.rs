@@ -1,16 +1,18 @@
 //! `keyloom describe`: what is in stores and inputs, without a statement.
 
+use std::collections::BTreeMap;
+
 use datafusion::arrow::{
     array::AsArray,
     datatypes::{Int64Type, Schema},
 };
 use indicatif::HumanCount;
 use keyloom_client::{Error, Input, OtherOptions, Session};
-use keyloom_common::store::StoreKind;
+use keyloom_common::store::{AttachedStore, StoreKind};
 use serde::Serialize;
 
 use crate::{
-    cli::{DescribeArguments, Form},
+    cli::{DescribeArguments, Form, Place},
     drive,
     error::Failure,
     job_file, open,
@@ -22,7 +24,22 @@ use crate::{
 /// Describes a store, an input, or what a job file names.
 pub(crate) async fn describe(arguments: DescribeArguments, watch: &Watch) -> Result<(), Failure> {
     let things = things(&arguments)?;
-    let session = open::session(&arguments.place, watch).await?;
+    show(things, &arguments.place, arguments.print.format, watch).await
+}
+
+/// Describes stores under their aliases.
+pub(crate) async fn stores(
+    stores: BTreeMap<String, Store>,
+    place: &Place,
+    form: Form,
+    watch: &Watch,
+) -> Result<(), Failure> {
+    let thing = |(alias, store)| Thing { name: Some(alias), what: What::Store(store) };
+    show(stores.into_iter().map(thing).collect(), place, form, watch).await
+}
+
+async fn show(things: Vec<Thing>, place: &Place, form: Form, watch: &Watch) -> Result<(), Failure> {
+    let session = open::session(place, watch).await?;
     let mut described = Vec::new();
     for thing in things {
         described.push(match thing.what {
@@ -31,11 +48,11 @@ pub(crate) async fn describe(arguments: DescribeArguments, watch: &Watch) -> Res
         });
     }
     watch.end();
-    let texts = described.iter().map(|description| match arguments.print.format {
+    let texts = described.iter().map(|description| match form {
         Form::Json => description.json(),
         Form::Table => description.table(),
     });
-    let between = if arguments.print.format == Form::Json { "\n" } else { "\n\n" };
+    let between = if form == Form::Json { "\n" } else { "\n\n" };
     text::print(&texts.collect::<Vec<_>>().join(between))
 }
 
@@ -161,11 +178,7 @@ async fn of_store(
         Some(input) => Some(read(session, &format!("contents of {alias}"), input, watch).await?.1),
         None => description.figures.as_ref().map(|figures| figures.rows),
     };
-    let source = match &attached.spec.kind {
-        StoreKind::Lance(lance) => lance.uri.clone(),
-        StoreKind::Memory(_) => contents.map(|input| input.path).unwrap_or_default(),
-        StoreKind::Other(other) => other.place.clone(),
-    };
+    let source = contents.map_or_else(|| place(&attached), |input| input.path);
     let options = match &attached.spec.kind {
         StoreKind::Lance(lance) => lance.pace.in_words(),
         StoreKind::Memory(_) | StoreKind::Other(_) => None,
@@ -180,6 +193,15 @@ async fn of_store(
         rows,
         columns: columns(attached.schema()),
     })
+}
+
+/// Where a store is, if it is anywhere.
+pub(crate) fn place(store: &AttachedStore) -> String {
+    match &store.spec.kind {
+        StoreKind::Lance(lance) => lance.uri.clone(),
+        StoreKind::Memory(_) => String::new(),
+        StoreKind::Other(other) => other.place.clone(),
+    }
 }
 
 /// What `keyloom describe` shows of a store or an input.

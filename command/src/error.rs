@@ -142,16 +142,17 @@ fn help_for(code: ErrorCode) -> Option<&'static str> {
              'last'",
         ),
         ErrorCode::StoreNotAttached => Some(
-            "attach it: a section [stores.ALIAS] in the job file, or --store \
+            "attach it: a section [stores.ALIAS] in the job file or in keyloom.toml, or --store \
              ALIAS=lance:PATH?key=COLUMN",
         ),
         ErrorCode::NoCurrentStore => Some(
             "say which store is meant: current_store in [job], --current ALIAS, or source => \
              'ALIAS' in the call",
         ),
-        ErrorCode::TableNotFound => {
-            Some("tables are inputs: [inputs.NAME] in the job file, or --input NAME=PATH")
-        }
+        ErrorCode::TableNotFound => Some(
+            "tables are inputs: [inputs.NAME] in the job file, --input NAME=PATH, or a path in \
+             single quotes: FROM 'items.parquet'",
+        ),
         ErrorCode::StorageProfile => Some(
             "profiles stand in the workers' settings, as [store.storage_profiles.NAME]; see \
              keyloom-worker --help",
@@ -179,7 +180,8 @@ mod tests {
         let failure = Failure::before(error.context("EXPLAIN"));
         assert_eq!(failure.code, MISTAKE);
         assert_eq!(failure.message.as_deref(), Some("EXPLAIN: no such table"));
-        let help = "tables are inputs: [inputs.NAME] in the job file, or --input NAME=PATH";
+        let help = "tables are inputs: [inputs.NAME] in the job file, --input NAME=PATH, or a path \
+                    in single quotes: FROM 'items.parquet'";
         assert_eq!(failure.help.as_deref(), Some(help));
         let failure = Failure::running(Error::unavailable("no coordinator answers, it says"));
         assert_eq!((failure.code, failure.help), (FAILED, None));

@@ -8,6 +8,7 @@ use datafusion::{arrow::array::AsArray, dataframe::DataFrame, logical_expr::Logi
 use keyloom_client::{Error, Session};
 
 use crate::{
+    catalog,
     cli::{ExplainArguments, Form},
     drive,
     error::Failure,
@@ -19,9 +20,10 @@ use page_file::PageFile;
 
 /// Shows the plan of a job file, with how it ran if it is run, and what other ways would cost.
 pub(crate) async fn job_file(arguments: ExplainArguments, watch: &Watch) -> Result<(), Failure> {
-    let ExplainArguments { job, analyze, advise, html, place, print } = arguments;
+    let ExplainArguments { job, catalog, analyze, advise, html, place, print } = arguments;
     let page = html.map(PageFile::check).transpose()?;
-    let request = job_file::read(&job)?;
+    let mut request = job_file::read(&job)?;
+    catalog::complete(&catalog, &mut request)?;
     let session = open::session(&place, watch).await?;
     let query = open::plan(&session, request, watch).await?;
     if matches!(query.logical_plan(), LogicalPlan::Explain(_) | LogicalPlan::Analyze(_)) {

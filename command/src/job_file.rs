@@ -41,25 +41,40 @@ pub(crate) fn read(path: &Path) -> Result<Request, Failure> {
             .help("see keyloom run --help for an example")
     })?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    parse(&text, folder).map_err(|mistake| {
-        let (line, column) = position(&text, mistake.at);
-        Failure::mistake(format!("{}:{line}:{column}: {}", path.display(), mistake.message))
-    })
+    parse(&text, folder).map_err(|mistake| mistake.of_file(path, &text))
 }
 
-/// What is wrong with a job file, and where.
+/// What is wrong with a file, and where.
 #[derive(Debug)]
-struct Mistake {
+pub(crate) struct Mistake {
     at: usize,
-    message: String,
+    pub(crate) message: String,
+}
+
+impl Mistake {
+    pub(crate) fn of_toml(error: &toml::de::Error) -> Self {
+        let at = error.span().map_or(0, |span| span.start);
+        Self { at, message: error.message().to_owned() }
+    }
+
+    /// The same in the words of a command's end.
+    pub(crate) fn of_file(&self, path: &Path, text: &str) -> Failure {
+        let (line, column) = self.position(text);
+        Failure::mistake(format!("{}:{line}:{column}: {}", path.display(), self.message))
+    }
+
+    /// Its line and its column in the file's text, from 1.
+    pub(crate) fn position(&self, text: &str) -> (usize, usize) {
+        position(text, self.at)
+    }
 }
 
 fn parse(text: &str, folder: &Path) -> Result<Request, Mistake> {
-    let file: JobFile = toml::from_str(text).map_err(|error| Mistake {
-        at: error.span().map_or(0, |span| span.start),
-        message: error.message().to_owned(),
-    })?;
-    let mut request = Request {
+    let file: JobFile = toml::from_str(text).map_err(|error| Mistake::of_toml(&error))?;
+    let (inputs, stores) = named(folder, file.inputs, file.stores)?;
+    Ok(Request {
+        inputs,
+        stores,
         current_store: file.job.current_store,
         sql: file.job.sql,
         output: file.job.output.map(|output| output_beside(folder, output)),
@@ -68,18 +83,28 @@ fn parse(text: &str, folder: &Path) -> Result<Request, Mistake> {
             file: file.job.misses.map(|misses| output_beside(folder, misses)),
         },
         ..Request::default()
-    };
-    for (name, input) in file.inputs {
-        request.inputs.insert(name, input_beside(folder, input));
-    }
-    for (alias, options) in file.stores {
+    })
+}
+
+/// Inputs and stores by their names.
+pub(crate) type Named = (BTreeMap<String, Input>, BTreeMap<String, Store>);
+
+/// The inputs and the stores that the sections of a file in this folder name.
+pub(crate) fn named(
+    folder: &Path,
+    inputs: BTreeMap<String, Input>,
+    stores: BTreeMap<String, Spanned<Table>>,
+) -> Result<Named, Mistake> {
+    let inputs = inputs.into_iter().map(|(name, input)| (name, input_beside(folder, input)));
+    let mut read = BTreeMap::new();
+    for (alias, options) in stores {
         let at = options.span().start;
         let store = Store::read(options.into_inner());
         let store = store
             .map_err(|message| Mistake { at, message: format!("[stores.{alias}]: {message}") })?;
-        request.stores.insert(alias, store_beside(folder, store));
+        read.insert(alias, store_beside(folder, store));
     }
-    Ok(request)
+    Ok((inputs.collect(), read))
 }
 
 fn input_beside(folder: &Path, input: Input) -> Input {

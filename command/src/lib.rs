@@ -1,11 +1,13 @@
 //! `keyloom`: Keyloom's command line, as a function: programs that hold all of Keyloom run it, too.
 //!
 //! In reading order: [`cli`] is what users type; [`job_file`] and [`sql`] turn it into a
-//! [`request`]; [`open`] makes the session that the request needs; [`run`] runs its statement, with
-//! [`drive`] taking the rows and [`sink`] giving them to the user, in files ([`output`]) or
-//! printed, [`misses`] telling those that missed their keys, and a [`report`] at the end.
-//! [`explain`], [`describe`] and [`workers`] answer questions.
+//! [`request`], which a [`catalog`] completes; [`open`] makes the session that the request needs;
+//! [`run`] runs its statement, with [`drive`] taking the rows and [`sink`] giving them to the user,
+//! in files ([`output`]) or printed, [`misses`] telling those that missed their keys, and a
+//! [`report`] at the end. [`explain`], [`describe`], [`stores`] and [`workers`] answer questions;
+//! [`shell`] runs one statement after the other.
 
+mod catalog;
 mod cli;
 mod describe;
 mod drive;
@@ -19,9 +21,11 @@ mod progress;
 mod report;
 mod request;
 mod run;
+mod shell;
 mod sink;
 mod sql;
 mod store_flag;
+mod stores;
 mod table;
 mod text;
 mod watch;
@@ -30,9 +34,12 @@ mod workers;
 use std::{ffi::OsString, pin::pin, time::Duration};
 
 use clap::Parser;
-use keyloom_program::{log, signals::Signals};
+use keyloom_program::{
+    log,
+    signals::{Ending, Signals},
+};
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, Once};
 use error::Failure;
 use watch::Watch;
 
@@ -60,14 +67,32 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     }
 }
 
-/// Runs a command. A first signal lets it clean up, a second one ends it.
+/// Runs a command. A first signal lets it clean up, a second one ends it; a shell goes on after the
+/// first, without the statement that ran.
 async fn until_interrupted(command: Command) -> Result<(), Failure> {
     let mut signals =
         Signals::listen().map_err(|error| Failure::failed(format!("no signals: {error}")))?;
+    let command = match command {
+        Command::Shell(arguments) => return shell::start(arguments, &mut signals).await,
+        Command::Once(command) => command,
+    };
     let watch = Watch::start();
-    let mut running = pin!(execute(command, &watch));
+    match interruptible(execute(command, &watch), &watch, &mut signals).await {
+        (ended, None) => ended,
+        (ended, Some(ending)) => ended.map_err(|failure| failure.ended_by(ending)),
+    }
+}
+
+/// Does something until it is done, or until it has cleaned up after a signal, for a bounded time:
+/// how it ended, and the signal.
+async fn interruptible(
+    work: impl Future<Output = Result<(), Failure>>,
+    watch: &Watch,
+    signals: &mut Signals,
+) -> (Result<(), Failure>, Option<Ending>) {
+    let mut running = pin!(work);
     let ending = tokio::select! {
-        ended = &mut running => return ended,
+        ended = &mut running => return (ended, None),
         ending = signals.next() => ending,
     };
     watch.interrupt();
@@ -76,15 +101,16 @@ async fn until_interrupted(command: Command) -> Result<(), Failure> {
         _ = signals.next() => Err(Failure::interrupted()),
         () = tokio::time::sleep(PATIENCE) => Err(Failure::interrupted()),
     };
-    ended.map_err(|failure| failure.ended_by(ending))
+    (ended, Some(ending))
 }
 
-async fn execute(command: Command, watch: &Watch) -> Result<(), Failure> {
+async fn execute(command: Once, watch: &Watch) -> Result<(), Failure> {
     match command {
-        Command::Run(arguments) => run::job_file(arguments, watch).await,
-        Command::Sql(arguments) => sql::statement(arguments, watch).await,
-        Command::Explain(arguments) => explain::job_file(arguments, watch).await,
-        Command::Describe(arguments) => describe::describe(arguments, watch).await,
-        Command::Workers(arguments) => workers::list(arguments, watch).await,
+        Once::Run(arguments) => run::job_file(arguments, watch).await,
+        Once::Sql(arguments) => sql::statement(arguments, watch).await,
+        Once::Explain(arguments) => explain::job_file(arguments, watch).await,
+        Once::Describe(arguments) => describe::describe(arguments, watch).await,
+        Once::Stores(command) => stores::run(command, watch).await,
+        Once::Workers(arguments) => workers::list(arguments, watch).await,
     }
 }

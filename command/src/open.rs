@@ -1,5 +1,7 @@
 //! From a request to a session with its inputs and stores, and to the planned statement.
 
+use std::collections::BTreeSet;
+
 use datafusion::{arrow::array::RecordBatch, dataframe::DataFrame};
 use keyloom_client::{EmbeddedSettings, Error, ErrorCode, Input, MemoryOptions, Session, load_kv};
 use keyloom_program::settings::Layers;
@@ -38,8 +40,17 @@ pub(crate) async fn session(place: &Place, watch: &Watch) -> Result<Session, Fai
     Ok(session)
 }
 
-/// Defaults, then the file, then the environment.
+/// The settings, after a warning of those that nothing reads.
 fn settings(place: &Place, on_cluster: bool) -> Result<EmbeddedSettings, Failure> {
+    let (settings, layers) = layered(place)?;
+    if let Some(warning) = without_effect(&layers, on_cluster) {
+        text::note(&warning);
+    }
+    Ok(settings)
+}
+
+/// Defaults, then the file, then the environment.
+pub(crate) fn layered(place: &Place) -> Result<(EmbeddedSettings, Layers), Failure> {
     let layers = Layers::defaults(&EmbeddedSettings::default()).file(place.config.as_deref());
     let layers = layers.map(|layers| {
         let layers = layers.environment_of("worker", "KEYLOOM_WORKER_");
@@ -48,10 +59,7 @@ fn settings(place: &Place, on_cluster: bool) -> Result<EmbeddedSettings, Failure
     let read = layers.and_then(|layers| Ok((layers.read::<EmbeddedSettings>()?, layers)));
     let (settings, layers) = read.map_err(|error| Failure::mistake(format!("{error:#}")))?;
     settings.validate().map_err(Failure::before)?;
-    if let Some(warning) = without_effect(&layers, on_cluster) {
-        text::note(&warning);
-    }
-    Ok(settings)
+    Ok((settings, layers))
 }
 
 /// What to say of settings that are given and that nothing reads where the job runs.
@@ -84,9 +92,11 @@ pub(crate) async fn plan(
         registered.map_err(|failure| failure.context(format!("table '{name}'")))?;
     }
     // The only store is meant, if none is named.
-    let only = request.stores.keys().next().filter(|_| request.stores.len() == 1).cloned();
+    let (offered, stores) = (request.offered, request.stores);
+    let is_only = |alias: &&String| stores.len() == 1 && offered.iter().all(|one| one == *alias);
+    let only = stores.keys().next().filter(is_only).cloned();
     let current = request.current_store.or(only);
-    for (alias, store) in request.stores {
+    for (alias, store) in stores {
         attach(session, &alias, store, watch).await?;
     }
     if let Some(current) = &current {
@@ -95,7 +105,10 @@ pub(crate) async fn plan(
     let planning = session.sql(&request.sql);
     match watch.step(async { Ok(planning.await) }).await? {
         Ok(query) => Ok(query),
-        Err(error) => Err(unplanned(error, &session.list_kv())),
+        Err(error) => {
+            let stores: BTreeSet<_> = session.list_kv().into_iter().chain(offered).collect();
+            Err(unplanned(error, &Vec::from_iter(stores)))
+        }
     }
 }
 

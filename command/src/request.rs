@@ -1,6 +1,6 @@
 //! A job as it was asked for, in a file or on the command line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keyloom_client::{Input, KeyNames, LanceOptions, OtherOptions};
 use serde::Deserialize;
@@ -15,6 +15,8 @@ pub(crate) struct Request {
     pub(crate) inputs: BTreeMap<String, Input>,
     /// Stores by alias.
     pub(crate) stores: BTreeMap<String, Store>,
+    /// Aliases that a catalog has, whether they are among the stores or not.
+    pub(crate) offered: BTreeSet<String>,
     /// The store of calls without a source.
     pub(crate) current_store: Option<String>,
     /// The statement.

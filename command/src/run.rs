@@ -3,10 +3,11 @@
 use std::{mem, path::Path, sync::Arc, time::Instant};
 
 use datafusion::{arrow::datatypes::SchemaRef, dataframe::DataFrame, logical_expr::LogicalPlan};
-use keyloom_client::{JobOptions, Session};
+use keyloom_client::{JobOptions, MaxMisses, Session};
 use keyloom_common::stack::Deep;
 
 use crate::{
+    catalog,
     cli::{Form, Place, RowForm, RunArguments, Show, Summary},
     drive,
     error::Failure,
@@ -19,9 +20,56 @@ use crate::{
     watch::Watch,
 };
 
+/// Where what a job answers goes, and how much of it may be missing.
+pub(crate) struct Goals {
+    rows: Goal,
+    /// Of the rows that missed their keys, if they are wanted.
+    missed: Option<Destination>,
+    max_misses: Option<MaxMisses>,
+}
+
+impl Goals {
+    /// Those of the rows alone.
+    pub(crate) fn of_rows(rows: Goal) -> Self {
+        Self { rows, missed: None, max_misses: None }
+    }
+
+    fn options(&self) -> JobOptions {
+        JobOptions {
+            discard: matches!(self.rows, Goal::Drop),
+            max_misses: self.max_misses,
+            keep_missed: self.missed.is_some(),
+        }
+    }
+
+    /// How an EXPLAIN is answered where rows were to go.
+    fn of_plans(&self) -> Result<Form, Failure> {
+        if let Some(missed) = &self.missed {
+            return Err(explains_only(missed.path()));
+        }
+        match &self.rows {
+            Goal::File(destination) => Err(explains_only(destination.path())),
+            Goal::Print { form: RowForm::Csv, .. } => {
+                Err(Failure::mistake("EXPLAIN answers no rows of CSV")
+                    .help("use --format table or --format json"))
+            }
+            Goal::Print { form: RowForm::Json, .. } => Ok(Form::Json),
+            Goal::Print { form: RowForm::Table, .. } | Goal::Drop => Ok(Form::Table),
+        }
+    }
+}
+
+fn explains_only(output: &Path) -> Failure {
+    Failure::mistake(format!(
+        "EXPLAIN answers no rows that {} could hold; leave out the output",
+        output.display()
+    ))
+}
+
 /// Runs a job file.
 pub(crate) async fn job_file(arguments: RunArguments, watch: &Watch) -> Result<(), Failure> {
-    let request = job_file::read(&arguments.job)?;
+    let mut request = job_file::read(&arguments.job)?;
+    catalog::complete(&arguments.catalog, &mut request)?;
     statement(request, &arguments.place, arguments.discard, &arguments.show, watch).await
 }
 
@@ -37,66 +85,43 @@ pub(crate) async fn statement(
     let policy = mem::take(&mut request.misses).choose(show);
     let missed = policy.destination(goal.path())?;
     let session = open::session(place, watch).await?;
-    let query = open::plan(&session, request, watch).await?;
+    let goals = Goals { rows: goal, missed, max_misses: policy.max };
+    on_session(&session, request, goals, show.summary, watch).await
+}
+
+/// Runs a request's statement where a session is open.
+pub(crate) async fn on_session(
+    session: &Session,
+    request: Request,
+    goals: Goals,
+    summary: Summary,
+    watch: &Watch,
+) -> Result<(), Failure> {
+    let query = open::plan(session, request, watch).await?;
     match query.logical_plan() {
         LogicalPlan::Explain(_) => {
-            let form = explain_form(&goal, missed.as_ref())?;
+            let form = goals.of_plans()?;
             explain::print(&explain::plans(query.clone(), watch).await?, form, watch)
         }
         LogicalPlan::Analyze(analyze) => {
-            let form = explain_form(&goal, missed.as_ref())?;
+            let form = goals.of_plans()?;
             let plan = Arc::unwrap_or_clone(Arc::clone(&analyze.input));
             let query = DataFrame::new(session.context().state(), plan);
-            explain::analyzed(&session, query, watch).await?.print(form, watch)
+            explain::analyzed(session, query, watch).await?.print(form, watch)
         }
-        _ => {
-            let (discard, keep_missed) = (matches!(goal, Goal::Drop), missed.is_some());
-            let options = JobOptions { discard, max_misses: policy.max, keep_missed };
-            let goals = Goals { rows: goal, missed };
-            rows(&session, query, options, goals, show.summary, watch).await
-        }
+        _ => rows(session, query, goals, summary, watch).await,
     }
-}
-
-/// How an EXPLAIN is answered where rows were to go.
-fn explain_form(goal: &Goal, missed: Option<&Destination>) -> Result<Form, Failure> {
-    if let Some(missed) = missed {
-        return Err(explains_only(missed.path()));
-    }
-    match goal {
-        Goal::File(destination) => Err(explains_only(destination.path())),
-        Goal::Print { form: RowForm::Csv, .. } => {
-            Err(Failure::mistake("EXPLAIN answers no rows of CSV")
-                .help("use --format table or --format json"))
-        }
-        Goal::Print { form: RowForm::Json, .. } => Ok(Form::Json),
-        Goal::Print { form: RowForm::Table, .. } | Goal::Drop => Ok(Form::Table),
-    }
-}
-
-fn explains_only(output: &Path) -> Failure {
-    Failure::mistake(format!(
-        "EXPLAIN answers no rows that {} could hold; leave out the output",
-        output.display()
-    ))
-}
-
-/// Where the rows of a job go.
-struct Goals {
-    rows: Goal,
-    /// Those that missed their keys, if they are wanted.
-    missed: Option<Destination>,
 }
 
 async fn rows(
     session: &Session,
     query: DataFrame,
-    options: JobOptions,
     goals: Goals,
     summary: Summary,
     watch: &Watch,
 ) -> Result<(), Failure> {
     let prints = matches!(goals.rows, Goal::Print { .. });
+    let options = goals.options();
     let mut sink = goals.rows.begin(&schema(query.clone(), watch).await?)?;
     let missed = misses::begin(goals.missed)?;
     let submitted = Instant::now();

@@ -7,14 +7,15 @@ use std::{
     path::PathBuf,
 };
 
-use crate::{cli::SqlArguments, error::Failure, request::Request, run, watch::Watch};
+use crate::{catalog, cli::SqlArguments, error::Failure, request::Request, run, watch::Watch};
 
 /// Runs a statement.
 pub(crate) async fn statement(arguments: SqlArguments, watch: &Watch) -> Result<(), Failure> {
-    let SqlArguments { sql, file, inputs, stores, current, place, show } = arguments;
+    let SqlArguments { sql, file, inputs, stores, current, catalog, place, show } = arguments;
     let (inputs, stores) = (named("--input", inputs)?, named("--store", stores)?);
     let sql = text(sql, file)?;
-    let request = Request { inputs, stores, current_store: current, sql, ..Request::default() };
+    let mut request = Request { inputs, stores, current_store: current, sql, ..Request::default() };
+    catalog::complete(&catalog, &mut request)?;
     run::statement(request, &place, false, &show, watch).await
 }
 
@@ -46,7 +47,10 @@ fn from_stdin() -> io::Result<String> {
 }
 
 /// What flags gave, by name.
-fn named<T>(flag: &str, given: Vec<(String, T)>) -> Result<BTreeMap<String, T>, Failure> {
+pub(crate) fn named<T>(
+    flag: &str,
+    given: Vec<(String, T)>,
+) -> Result<BTreeMap<String, T>, Failure> {
     let mut named = BTreeMap::new();
     for (name, value) in given {
         if named.contains_key(&name) {

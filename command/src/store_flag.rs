@@ -23,6 +23,12 @@ pub(crate) fn input(flag: &str) -> Result<InputFlag, String> {
     Ok((name.to_owned(), input_options(path, query)?))
 }
 
+/// Reads `PATH?OPTION=VALUE&…`.
+pub(crate) fn unnamed_input(flag: &str) -> Result<Input, String> {
+    let (path, query) = split_options(flag);
+    input_options(path, query)
+}
+
 /// Reads the options of an input.
 pub(crate) fn input_options(path: &str, query: &str) -> Result<Input, String> {
     let mut options = options(query, set)?;

@@ -4,6 +4,7 @@
 //! client takes of the coordinator and of the worker is in this room, which the feature `embedded`
 //! brings: nothing outside of it names them.
 
+mod new_store;
 mod session;
 mod settings;
 mod validate;
@@ -25,6 +26,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::peer::{LocalStore, LocalWorkers, Peer};
 
+pub use new_store::NewStore;
 pub use settings::EmbeddedSettings;
 
 /// A coordinator and workers in this process. Dropping it stops them.

@@ -98,7 +98,11 @@ impl Session {
         Ok(())
     }
 
-    async fn file_table(&self, input: &Input) -> Result<Arc<dyn TableProvider>> {
+    /// The files of an input as a table.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) async fn file_table(&self, input: &Input) -> Result<Arc<dyn TableProvider>> {
         let context = |error: Error| error.context(format!("input {}", redact(&input.path)));
         let spec = input.spec(&self.link().settings).map_err(context)?;
         Ok(Arc::new(FileTable::open(spec, self.link()).await?))

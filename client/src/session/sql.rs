@@ -8,7 +8,9 @@ mod cases;
 mod clauses;
 mod depth;
 mod fields;
+mod files;
 mod names;
+mod summarize;
 mod tables;
 mod words;
 
@@ -45,13 +47,29 @@ pub(super) async fn plan(
     text: &str,
     tables: Vec<(String, DataFrame)>,
 ) -> Result<DataFrame> {
-    let stores = session.store_tables();
-    let state = tables::with_tables(session.context.state(), tables, stores)?;
-    depth::check_operators(text, &state.config().options().sql_parser.dialect)?;
-    let plan = match plan_with(session, &state, text, Naming::ByStores).await {
+    let Some(subject) = summarize::subject(text) else {
+        return plan_statement(session, text, tables).await;
+    };
+    let rows = plan_statement(session, &subject, tables.clone()).await?;
+    let text = summarize::statement(&subject, rows.schema().as_arrow())?;
+    plan_statement(session, &text, tables).await
+}
+
+async fn plan_statement(
+    session: &Session,
+    text: &str,
+    tables: Vec<(String, DataFrame)>,
+) -> Result<DataFrame> {
+    let state = session.context.state();
+    let statement = parse(&state, text)?;
+    let mut others = session.store_tables();
+    files::add(session, &state, &statement, &tables, &mut others).await?;
+    let state = tables::with_tables(state, tables, others)?;
+    let plan = match plan_with(session, &state, statement, Naming::ByStores).await {
         // The columns' names alone may be what is wrong.
         Err(Unplanned { is_named: true, .. }) => {
-            plan_with(session, &state, text, Naming::AsWritten).await
+            let statement = parse(&state, text)?;
+            plan_with(session, &state, statement, Naming::AsWritten).await
         }
         planned => planned,
     };
@@ -80,18 +98,24 @@ impl From<Error> for Unplanned {
     }
 }
 
+/// Reads a statement that is not nested too deep.
+fn parse(state: &SessionState, text: &str) -> Result<Parsed> {
+    let dialect = state.config().options().sql_parser.dialect;
+    depth::check_operators(text, &dialect)?;
+    let statement = state.sql_to_statement(text, &dialect).map_err(Error::from);
+    let statement =
+        statement.map_err(|error| fields::of_star(text, dialect_from_str(dialect), error))?;
+    depth::check(&statement)?;
+    Ok(statement)
+}
+
 /// Plans a statement in a state of its own.
 async fn plan_with(
     session: &Session,
     state: &SessionState,
-    text: &str,
+    mut statement: Parsed,
     naming: Naming,
 ) -> Result<LogicalPlan, Unplanned> {
-    let dialect = state.config().options().sql_parser.dialect;
-    let statement = state.sql_to_statement(text, &dialect).map_err(Error::from);
-    let mut statement =
-        statement.map_err(|error| fields::of_star(text, dialect_from_str(dialect), error))?;
-    depth::check(&statement)?;
     let folds = state.config().options().sql_parser.enable_ident_normalization;
     let (reader, cases, bound) = (KeyReader { folds }, Cases::default(), Vec::new());
     let mut binder =

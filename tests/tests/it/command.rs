@@ -2,12 +2,15 @@
 
 mod analysis;
 mod answers;
+mod catalog;
 mod endings;
 mod files;
 mod misses;
 mod rows;
 mod settings;
+mod shell;
 mod statements;
+mod stores;
 mod words;
 
 use std::{

@@ -14,6 +14,7 @@ mod misses;
 mod nested;
 mod relational;
 mod store_joins;
+mod summarize;
 mod words;
 
 use anyhow::{Context, Result, bail};

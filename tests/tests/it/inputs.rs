@@ -5,6 +5,7 @@ mod fresh;
 mod lance;
 mod many;
 mod many_tasks;
+mod paths;
 
 use std::{fs, fs::File, io::Write};
 

@@ -37,6 +37,7 @@ pub(crate) use found::value_bytes;
 pub use found::{Found, Place, ReadStats, Values};
 pub use key_set::KeySet;
 pub(crate) use keys::{Keys, key_nulls};
+pub use lance::{NewDataset, WrittenDataset};
 pub use open::{BlobSource, StoreEnv};
 pub use open_stores::OpenStores;
 pub(crate) use patience::Patience;

@@ -5,7 +5,10 @@
 
 use std::{collections::HashMap, fmt, path::PathBuf};
 
-use keyloom_common::store::{Pace, cost::Storage};
+use keyloom_common::{
+    Error, ErrorCode, Result,
+    store::{Pace, cost::Storage},
+};
 use serde::{Deserialize, Serialize};
 
 /// Bytes in a mebibyte.
@@ -101,6 +104,23 @@ impl StoreSettings {
         let mut names: Vec<_> = self.storage_profiles.keys().map(String::as_str).collect();
         names.sort_unstable();
         names
+    }
+
+    /// The options of a storage profile, if one is named.
+    ///
+    /// # Errors
+    /// `invalid` if there is none of that name.
+    pub(crate) fn profile(&self, name: Option<&str>) -> Result<Option<&HashMap<String, String>>> {
+        let Some(name) = name else { return Ok(None) };
+        self.storage_profiles.get(name).map(Some).ok_or_else(|| {
+            let names = self.profile_names();
+            let known = match names.as_slice() {
+                [] => "none".to_owned(),
+                names => format!("'{}'", names.join("', '")),
+            };
+            Error::invalid(format!("storage profile '{name}' not found; the worker has {known}"))
+                .with_code(ErrorCode::StorageProfile)
+        })
     }
 
     /// Those under which one store is read: as many reads in flight as fit its storage and its own

@@ -19,7 +19,7 @@ use datafusion::{
 use keyloom_common::Error;
 
 /// Tables by name.
-type Tables = BTreeMap<String, Arc<dyn TableProvider>>;
+pub(super) type Tables = BTreeMap<String, Arc<dyn TableProvider>>;
 
 /// A session's state in which names mean tables, too, and aliases those of stores, unless a table
 /// is called so.

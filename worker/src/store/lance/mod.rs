@@ -7,12 +7,14 @@
 //! [`open`] opens a snapshot ([`handle`]), [`layout`] knows its fragments and deletions. Three
 //! rooms lead to an answer: [`keys`] turns keys into rows, [`values`] rows into the values of
 //! [`mod@column`]s, and both read [`files`]. A whole dataset is read as a [`table`]. What later
-//! requests can use is [`kept`] by its [`name`], in which the dataset's [`identity`] is.
+//! requests can use is [`kept`] by its [`name`], in which the dataset's [`identity`] is. [`create`]
+//! makes new datasets.
 //!
 //! The rooms lean on each other one way: what is kept on keys, keys on values, values on files. All
 //! of them lean on the [`handle`] and the [`mod@column`]s that it holds, and these on them.
 
 mod column;
+mod create;
 mod error;
 mod factory;
 mod figures;
@@ -44,6 +46,7 @@ use keyloom_common::{
     store::{Access, OnDuplicateKey, ResolvedStore, RowPath, StoreKey, StoreKind},
 };
 
+pub use self::create::{NewDataset, WrittenDataset};
 use self::{
     column::Column,
     keys::learned::Learned,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use keyloom_common::{
-    Error, ErrorCode, ErrorKind, Result,
+    Error, ErrorKind, Result,
     error::redact,
     input::Format,
     store::{
@@ -245,17 +245,7 @@ impl LanceEnv<'_> {
     }
 
     fn profile(&self, spec: &LanceSpec) -> Result<Option<&HashMap<String, String>>> {
-        let Some(name) = &spec.storage_profile else { return Ok(None) };
-        let profile = self.settings.storage_profiles.get(name);
-        profile.map(Some).ok_or_else(|| {
-            let names = self.settings.profile_names();
-            let known = match names.as_slice() {
-                [] => "none".to_owned(),
-                names => format!("'{}'", names.join("', '")),
-            };
-            Error::invalid(format!("storage profile '{name}' not found; the worker has {known}"))
-                .with_code(ErrorCode::StorageProfile)
-        })
+        self.settings.profile(spec.storage_profile.as_deref())
     }
 
     fn scrub(&self, spec: &LanceSpec) -> Result<Scrub> {

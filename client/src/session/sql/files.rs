@@ -1,0 +1,128 @@
+//! Files in a statement: `FROM 'items.parquet'` reads what an input of that path would, by the
+//! defaults of all options.
+
+use std::{collections::BTreeSet, ops::ControlFlow};
+
+use datafusion::{
+    dataframe::DataFrame,
+    execution::context::SessionState,
+    sql::{
+        TableReference,
+        parser::Statement as Parsed,
+        sqlparser::ast::{Statement, TableFactor, Visit, Visitor},
+    },
+};
+use keyloom_common::Result;
+
+use super::tables::Tables;
+use crate::{input::Input, session::Session};
+
+/// Adds the files that a statement reads to its other tables, by their paths.
+///
+/// # Errors
+/// As [`Session::read`].
+pub(super) async fn add(
+    session: &Session,
+    state: &SessionState,
+    statement: &Parsed,
+    tables: &[(String, DataFrame)],
+    others: &mut Tables,
+) -> Result<()> {
+    let is_table = |name: &str| {
+        let is_registered = || session.context.table_exist(TableReference::bare(name));
+        others.contains_key(name)
+            || tables.iter().any(|(table, _)| table == name)
+            // One that cannot be asked for is told of when the statement is planned.
+            || is_registered().unwrap_or_default()
+    };
+    let paths = paths(statement, state, is_table);
+    for path in paths {
+        let table = session.file_table(&Input::new(&path)).await?;
+        others.insert(path, table);
+    }
+    Ok(())
+}
+
+/// The paths that a statement reads: names of tables in single quotes, unless there is such a
+/// table, or a query in WITH.
+fn paths(statement: &Parsed, state: &SessionState, is_table: impl Fn(&str) -> bool) -> Vec<String> {
+    let quoted = quoted(statement);
+    if quoted.is_empty() {
+        return Vec::new();
+    }
+    // What is wrong with the names of a statement is told when it is planned.
+    let references = state.resolve_table_references(statement).unwrap_or_default();
+    let names = references.into_iter().filter_map(|reference| match reference {
+        TableReference::Bare { table } => Some(table.to_string()),
+        _ => None,
+    });
+    names.filter(|name| quoted.contains(name) && !is_table(name)).collect()
+}
+
+/// The names of tables that stand in single quotes.
+fn quoted(statement: &Parsed) -> BTreeSet<String> {
+    let mut names = Quoted::default();
+    match statement {
+        Parsed::Explain(explain) => return quoted(&explain.statement),
+        Parsed::Statement(statement)
+            if matches!(**statement, Statement::Query(_) | Statement::Explain { .. }) =>
+        {
+            let _ = statement.visit(&mut names);
+        }
+        // Others are refused as what they are.
+        _ => {}
+    }
+    names.0
+}
+
+#[derive(Default)]
+struct Quoted(BTreeSet<String>);
+
+impl Visitor for Quoted {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name, args: None, .. } = table
+            && let [part] = name.0.as_slice()
+            && let Some(ident) = part.as_ident()
+            && ident.quote_style == Some('\'')
+        {
+            self.0.insert(ident.value.clone());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::prelude::SessionContext;
+
+    use super::*;
+
+    fn check(statement: &str, expected: &[&str]) {
+        let state = SessionContext::new().state();
+        let dialect = state.config().options().sql_parser.dialect;
+        let parsed = state.sql_to_statement(statement, &dialect).unwrap();
+        assert_eq!(paths(&parsed, &state, |name| name == "items"), expected, "{statement}");
+    }
+
+    #[test]
+    fn names_in_single_quotes_are_paths() {
+        check("SELECT * FROM 'a.parquet'", &["a.parquet"]);
+        check("SELECT * FROM 'B/*.csv' AS b JOIN 'a.parquet' USING (k)", &["B/*.csv", "a.parquet"]);
+        check("SELECT 1 WHERE 1 IN (SELECT n FROM 's3://b/x.csv')", &["s3://b/x.csv"]);
+        check(
+            "EXPLAIN SELECT * FROM (SELECT * FROM 'a.csv' UNION ALL SELECT * FROM t)",
+            &["a.csv"],
+        );
+        check("EXPLAIN ANALYZE SELECT * FROM 'a.csv'", &["a.csv"]);
+    }
+
+    #[test]
+    fn tables_and_queries_in_with_are_no_paths() {
+        check("SELECT * FROM a JOIN \"b.csv\" ON true", &[]);
+        check("SELECT * FROM 'items'", &[]);
+        check("WITH w AS (SELECT 1) SELECT * FROM 'w'", &[]);
+        check("SELECT 'a.csv' AS path FROM t", &[]);
+    }
+}

@@ -1,0 +1,46 @@
+//! What users type after `keyloom shell`.
+
+use clap::Args;
+
+use super::{CatalogChoice, Place, RowForm};
+use crate::store_flag::{self, InputFlag, StoreFlag};
+
+/// `keyloom shell`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Statements end with ; and may have several lines. Ctrl-C cancels the statement that runs, Ctrl-D
+ends the shell, Tab completes names of stores, tables, columns and functions. .help lists what else
+there is. Where stdin is no terminal, its statements are run in their order; the first that fails
+ends the shell.
+
+Inputs and stores are written as for keyloom sql.
+
+Examples:
+  keyloom shell
+  keyloom shell --input items=items.parquet --store 'p=lance:products.lance'
+  echo \"SELECT count(*) FROM 'items.parquet';\" | keyloom shell --format csv")]
+pub(crate) struct ShellArguments {
+    /// A table: a file, a folder, a glob or a Lance dataset under a name
+    #[arg(long = "input", value_name = "NAME=PATH?…", value_parser = store_flag::input)]
+    pub(crate) inputs: Vec<InputFlag>,
+    /// A store under an alias
+    #[arg(
+        long = "store",
+        value_name = "ALIAS=KIND:PATH?key=…",
+        value_parser = store_flag::store
+    )]
+    pub(crate) stores: Vec<StoreFlag>,
+    /// The store of calls without a source [default: the only store, if there is one]
+    #[arg(long, value_name = "ALIAS")]
+    pub(crate) current: Option<String>,
+    /// Print the rows in this form
+    #[arg(long, short_alias = 'o', value_enum, default_value = "table", value_name = "FORMAT")]
+    pub(crate) format: RowForm,
+    /// Print all rows of a table in full, not the first 40
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) catalog: CatalogChoice,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
