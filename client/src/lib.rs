@@ -35,6 +35,7 @@ pub mod input;
 mod link;
 pub mod open_store;
 mod other_store;
+mod own_kind;
 mod peer;
 pub mod query;
 pub mod session;
@@ -57,6 +58,7 @@ pub use keyloom_common::{
 };
 pub use open_store::{Lookup, OpenStore};
 pub use other_store::OtherOptions;
+pub use own_kind::OwnKind;
 pub use query::{Job, JobOptions};
 pub use session::Session;
 pub use settings::Settings;

@@ -122,7 +122,7 @@ impl Lookup {
 
     async fn open(&self, workers: &dyn LocalWorkers) -> Result<Box<dyn LocalStore>> {
         let store = self.call.store();
-        if let Some(content) = store.spec.kind.content() {
+        if let Some(content) = store.spec.content {
             let link = self.session.link();
             let bytes = link.contents.get(content)?;
             link.connection.ensure_blob(content, &bytes).await?;

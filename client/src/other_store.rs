@@ -6,10 +6,13 @@ use std::collections::BTreeMap;
 use keyloom_common::{
     Error, ErrorCode, Result,
     error::{holds_credentials, may_be_secret},
-    store::{LANCE, MEMORY, OtherSpec, StoreKey, StoreKind, StoreSpec},
+    store::{StoreKey, StoreSpec},
 };
 
-use crate::store::{KeyNames, KvStore, StoreOptions};
+use crate::{
+    OwnKind,
+    store::{KeyNames, KvStore, StoreOptions},
+};
 
 /// A store of a kind that the workers know by its word.
 #[derive(Clone, Debug)]
@@ -30,8 +33,8 @@ pub struct OtherOptions {
 
 impl StoreOptions for OtherOptions {
     fn load(self, name: String) -> Result<KvStore> {
-        let spec = self.spec().map_err(|error| error.context(format!("KV store '{name}'")))?;
-        let spec = StoreSpec { name, kind: StoreKind::Other(spec) };
+        let context = format!("KV store '{name}'");
+        let spec = self.spec(name).map_err(|error| error.context(context))?;
         Ok(KvStore { spec, contents: None })
     }
 }
@@ -43,9 +46,9 @@ impl OtherOptions {
         !word.is_empty() && word.chars().all(is_part)
     }
 
-    fn spec(self) -> Result<OtherSpec> {
+    fn spec(self, name: String) -> Result<StoreSpec> {
         let Self { kind, uri, key, options } = self;
-        if [LANCE, MEMORY].contains(&kind.as_str()) {
+        if OwnKind::of(&kind).is_some() {
             return Err(Error::invalid(format!("a {kind} store has options of its own type")));
         }
         if !Self::is_kind(&kind) {
@@ -73,8 +76,9 @@ impl OtherOptions {
             .with_code(ErrorCode::StorageProfile));
         }
         let key = key.map(|key| StoreKey::parse(key.names())).transpose()?;
+        let options = options.into_iter().collect();
         // What is no URI need not be a path.
-        Ok(OtherSpec { kind, place: uri, key, options })
+        Ok(StoreSpec { key, options, ..StoreSpec::new(name, kind, uri) })
     }
 }
 
@@ -116,7 +120,7 @@ mod tests {
         for place in ["localhost:6379", "rows.arrow", "/data/a@b", "toy://h/0", "h:1?db=2"] {
             let (kind, uri) = ("toy".to_owned(), place.to_owned());
             let other = OtherOptions { kind, uri, key: None, options: BTreeMap::new() };
-            assert_eq!(other.spec().unwrap().place, place);
+            assert_eq!(other.spec("own".to_owned()).unwrap().place, place);
         }
     }
 

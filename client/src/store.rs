@@ -15,8 +15,8 @@ use keyloom_common::{
     error::{has_user, redact},
     ipc,
     store::{
-        ForcedAccess, KEY_TYPES, KeyClass, KeyColumns, KeyPath, LancePin, LanceSpec, MemorySpec,
-        OnDuplicateKey, Pace, RowPath, StoreKey, StoreKind, StoreSpec, column_names,
+        ForcedAccess, KEY_TYPES, KeyClass, KeyColumns, KeyPath, LANCE, MEMORY, OnDuplicateKey,
+        Options, Pace, Pin, RowPath, STORAGE_OPTIONS, StoreKey, StoreSpec, column_names,
     },
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -247,8 +247,8 @@ impl StoreOptions for LanceOptions {
                     "KV store '{name}' names both a version and a tag; give one"
                 )));
             }
-            (Some(version), None) => Some(LancePin::Version(version)),
-            (None, tag) => tag.map(LancePin::Tag),
+            (Some(version), None) => Some(Pin::Version(version)),
+            (None, tag) => tag.map(Pin::Tag),
         };
         let pace = Pace {
             requests_in_flight: self.requests_in_flight,
@@ -257,16 +257,15 @@ impl StoreOptions for LanceOptions {
         };
         pace.check(&self.uri).map_err(|error| error.context(format!("KV store '{name}'")))?;
         let key = self.key.map(|key| StoreKey::parse(key.names())).transpose();
-        let lance = LanceSpec {
-            uri: absolute(&self.uri)?,
-            key: key.map_err(|error| error.context(format!("KV store '{name}'")))?,
-            pin,
-            storage_profile: self.storage_options,
-            on_duplicate_key: self.on_duplicate_key,
-            access: ForcedAccess { keys: self.key_path, rows: self.row_path },
-            pace,
-        };
-        Ok(KvStore { spec: StoreSpec { name, kind: StoreKind::Lance(lance) }, contents: None })
+        let place = absolute(&self.uri)?;
+        let key = key.map_err(|error| error.context(format!("KV store '{name}'")))?;
+        let mut options = Options::default();
+        options.set(STORAGE_OPTIONS, self.storage_options);
+        self.on_duplicate_key.set(&mut options);
+        ForcedAccess { keys: self.key_path, rows: self.row_path }.set(&mut options);
+        pace.set(&mut options);
+        let spec = StoreSpec { key, pin, options, ..StoreSpec::new(name, LANCE, place) };
+        Ok(KvStore { spec, contents: None })
     }
 }
 
@@ -340,8 +339,8 @@ impl StoreOptions for MemoryOptions {
         let key = KeyColumns::try_new(key.names().to_vec()).map_err(context)?;
         check_keys(&batch, &key).map_err(context)?;
         let contents = ipc::encode_all(&batch.schema(), &[batch])?;
-        let memory = MemorySpec { content: BlobId::of(&contents), key };
-        let spec = StoreSpec { name, kind: StoreKind::Memory(memory) };
+        let (content, key) = (Some(BlobId::of(&contents)), Some(StoreKey::Columns(key)));
+        let spec = StoreSpec { content, key, ..StoreSpec::new(name, MEMORY, "") };
         Ok(KvStore { spec, contents: Some(contents) })
     }
 }

@@ -7,8 +7,7 @@ use datafusion::arrow::{
     datatypes::{Int64Type, Schema},
 };
 use indicatif::HumanCount;
-use keyloom_client::{Error, Input, OtherOptions, Session};
-use keyloom_common::store::{AttachedStore, StoreKind};
+use keyloom_client::{Error, Input, OtherOptions, OwnKind, Session};
 use serde::Serialize;
 
 use crate::{
@@ -90,7 +89,7 @@ fn things(arguments: &DescribeArguments) -> Result<Vec<Thing>, Failure> {
 fn is_store(target: &str) -> bool {
     target.split_once(':').is_some_and(|(kind, place)| {
         let is_other = OtherOptions::is_kind(kind) && !place.starts_with("//");
-        ["lance", "memory"].contains(&kind) || is_other
+        OwnKind::of(kind).is_some() || is_other
     })
 }
 
@@ -178,30 +177,19 @@ async fn of_store(
         Some(input) => Some(read(session, &format!("contents of {alias}"), input, watch).await?.1),
         None => description.figures.as_ref().map(|figures| figures.rows),
     };
-    let source = contents.map_or_else(|| place(&attached), |input| input.path);
-    let options = match &attached.spec.kind {
-        StoreKind::Lance(lance) => lance.pace.in_words(),
-        StoreKind::Memory(_) | StoreKind::Other(_) => None,
-    };
+    let spec = &attached.spec;
+    // What was read into memory says no more where it was.
+    let source = contents.map_or_else(|| spec.place.clone(), |input| input.path);
     Ok(Description {
-        kind: attached.spec.kind.word().to_owned(),
+        kind: spec.kind.clone(),
         name,
         source,
         snapshot: Some(description.snapshot.to_string()),
         key: Some(attached.key_in_words()),
-        options,
+        options: spec.pace().map_err(Failure::before)?.in_words(),
         rows,
         columns: columns(attached.schema()),
     })
-}
-
-/// Where a store is, if it is anywhere.
-pub(crate) fn place(store: &AttachedStore) -> String {
-    match &store.spec.kind {
-        StoreKind::Lance(lance) => lance.uri.clone(),
-        StoreKind::Memory(_) => String::new(),
-        StoreKind::Other(other) => other.place.clone(),
-    }
 }
 
 /// What `keyloom describe` shows of a store or an input.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keyloom_client::{Input, KeyNames, LanceOptions, OtherOptions};
+use keyloom_client::{Input, KeyNames, LanceOptions, OtherOptions, OwnKind};
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -42,9 +42,11 @@ impl Store {
     /// Reads a store's kind and options, as users write them.
     pub(crate) fn read(mut options: Table) -> Result<Self, String> {
         match options.remove("kind") {
-            Some(Value::String(kind)) if kind == "lance" => Self::lance(options),
-            Some(Value::String(kind)) if kind == "memory" => Self::memory(options),
-            Some(Value::String(kind)) => Self::other(kind, options),
+            Some(Value::String(kind)) => match OwnKind::of(&kind) {
+                Some(OwnKind::Lance) => Self::lance(options),
+                Some(OwnKind::Memory) => Self::memory(options),
+                None => Self::other(kind, options),
+            },
             Some(other) => {
                 Err(format!("the kind of a store is a word, as `lance` or `memory`, not {other}"))
             }

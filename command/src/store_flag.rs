@@ -1,7 +1,7 @@
 //! Inputs and stores as flags: `NAME=PATH?OPTION=VALUE&…` and `ALIAS=KIND:PATH?OPTION=VALUE&…`. The
 //! options are those of job files.
 
-use keyloom_client::Input;
+use keyloom_client::{Input, OwnKind};
 use serde::Deserialize;
 use toml::{Table, Value};
 use url::form_urlencoded;
@@ -46,13 +46,13 @@ pub(crate) fn store(flag: &str) -> Result<StoreFlag, String> {
     if path.is_empty() {
         return Err(form.to_owned());
     }
-    let is_known = ["lance", "memory"].contains(&kind);
+    let own = OwnKind::of(kind);
     // A URI has a scheme where a kind is meant.
-    if path.starts_with("//") && !is_known {
+    if path.starts_with("//") && own.is_none() {
         return Err(form.to_owned());
     }
-    let mut options = if is_known { options(query, set) } else { options(query, set_text) }?;
-    let place = if kind == "memory" { "path" } else { "uri" };
+    let mut options = options(query, if own.is_some() { set } else { set_text })?;
+    let place = if own == Some(OwnKind::Memory) { "path" } else { "uri" };
     if options.contains_key("kind") || options.contains_key(place) {
         return Err(format!("the kind and the path stand before the options: {alias}=KIND:PATH?…"));
     }

@@ -13,7 +13,7 @@ use datafusion::{
 };
 use keyloom_common::{
     lookup::{Fetch, KvLookupExec},
-    store::{Access, StoreKind, cost::Storage, is_exact},
+    store::{Access, cost::Storage, is_exact},
 };
 
 use crate::{
@@ -121,18 +121,18 @@ pub(crate) fn with_question<T>(
     ask: impl FnOnce(&Question<'_>) -> T,
 ) -> Option<T> {
     let store = &fetch.store;
-    let (StoreKind::Lance(lance), Some(figures)) = (&store.spec.kind, &store.description.figures)
-    else {
-        return None;
-    };
+    let figures = store.description.figures.as_ref()?;
+    // What cannot be read was refused when the store was described.
+    let forced = store.spec.forced_access().unwrap_or_default();
+    let in_flight = store.spec.pace().unwrap_or_default().requests_in_flight;
     let is_exact = is_exact(&store.key_type());
     let key_columns = store.key().columns().iter().filter(|_| !is_exact);
     let compared = key_columns.filter_map(|column| store.schema().index_of(column).ok());
     Some(ask(&Question {
         key: store.key(),
-        forced: lance.access,
+        forced,
         figures,
-        storage: Storage::of(&lance.uri).with_in_flight(lance.pace.requests_in_flight),
+        storage: Storage::of(&store.spec.place).with_in_flight(in_flight),
         columns: &fetch.columns(),
         compared: compared.collect(),
         keys,

@@ -158,7 +158,7 @@ fn add_fetch<'a>(
 
 /// Whether workers find the same rows in both, by whatever aliases.
 fn is_same(one: &ResolvedStore, other: &ResolvedStore) -> bool {
-    one.spec.kind.unpinned() == other.spec.kind.unpinned()
+    one.spec.bare() == other.spec.bare()
         && one.description.snapshot == other.description.snapshot
         && one.key() == other.key()
 }

@@ -14,8 +14,8 @@ use keyloom_common::{
     lookup::{Answer, Call, Fetch, KvLookupExec, Wave},
     plan::{FileSlice, FramePartition, FrameScanExec, InputScanExec, ScanPartition, ScanTable},
     store::{
-        Access, Figures, ForcedAccess, KeyPath, LanceSpec, OnDuplicateKey, Pace, ResolvedStore,
-        Snapshot, StoreDescription, StoreKey, StoreKind, StoreSpec,
+        Access, Figures, KeyPath, LANCE, ResolvedStore, Snapshot, StoreDescription, StoreKey,
+        StoreSpec,
     },
 };
 
@@ -32,23 +32,16 @@ pub(crate) fn frame(rows: u64) -> Arc<dyn ExecutionPlan> {
 
 /// A lookup that is expected to add so many bytes to each row.
 pub(crate) fn lookup(input: Arc<dyn ExecutionPlan>, bytes: u64) -> Arc<dyn ExecutionPlan> {
-    let kind = StoreKind::Lance(LanceSpec {
-        uri: "/images.lance".to_owned(),
-        key: Some(StoreKey::column("id")),
-        pin: None,
-        storage_profile: None,
-        on_duplicate_key: OnDuplicateKey::default(),
-        access: ForcedAccess::default(),
-        pace: Pace::default(),
-    });
     let figures = Figures { value_bytes: vec![bytes], ..Figures::default() };
     let description = StoreDescription {
         schema: keys(),
         snapshot: Snapshot::Immutable,
         figures: Some(figures),
         primary_key: None,
+        repeats_keys: true,
     };
-    let spec = StoreSpec { name: "images".to_owned(), kind };
+    let key = Some(StoreKey::column("id"));
+    let spec = StoreSpec { key, ..StoreSpec::new("images", LANCE, "/images.lance") };
     let answer = Answer::Row { columns: vec![0], on_error: OnError::Null };
     let fetch = Fetch {
         store: ResolvedStore::try_new("images", spec, description).unwrap(),

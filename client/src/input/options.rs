@@ -6,7 +6,7 @@ use datafusion::arrow::datatypes::{Field, Schema};
 use keyloom_common::{
     Error, Result,
     input::{CsvOptions, Format, InputSpec, parse_type},
-    store::LancePin,
+    store::Pin,
 };
 use serde::{
     Deserialize, Deserializer,
@@ -145,8 +145,8 @@ impl Input {
             (Some(_), Some(_)) => {
                 return Err(Error::invalid("an input names both a version and a tag; give one"));
             }
-            (Some(version), None) => Some(LancePin::Version(version)),
-            (None, tag) => tag.clone().map(LancePin::Tag),
+            (Some(version), None) => Some(Pin::Version(version)),
+            (None, tag) => tag.clone().map(Pin::Tag),
         };
         let column = |(name, type_name): &(String, String)| -> Result<Field> {
             let data_type = parse_type(type_name)

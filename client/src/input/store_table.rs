@@ -17,7 +17,7 @@ use keyloom_common::{
     BlobId, Error,
     input::{CsvOptions, Format, InputDescription, InputInspection, InputSpec},
     plan::{FramePartition, FrameScanExec, InputScanExec},
-    store::{AttachedStore, LanceSpec, StoreKind},
+    store::{AttachedStore, LANCE, STORAGE_OPTIONS, StoreSpec},
 };
 use keyloom_planner::StoreTables;
 
@@ -40,11 +40,10 @@ impl StoreTable {
     /// The rows of a Lance dataset, at the snapshot at which the table is planned.
     async fn scan_dataset(
         &self,
-        lance: &LanceSpec,
         projection: Vec<usize>,
         limit: Option<usize>,
     ) -> keyloom_common::Result<Arc<dyn ExecutionPlan>> {
-        let description = self.describe(lance).await?;
+        let description = self.describe().await?;
         let partitions = partitions(&description, &self.link.settings);
         if partitions.is_empty() {
             return Ok(Arc::new(EmptyExec::new(Arc::new(self.schema.project(&projection)?))));
@@ -53,8 +52,8 @@ impl StoreTable {
         Ok(Arc::new(InputScanExec::try_new(table, projection, limit, partitions)?))
     }
 
-    async fn describe(&self, lance: &LanceSpec) -> keyloom_common::Result<InputDescription> {
-        let spec = self.input_spec(lance);
+    async fn describe(&self) -> keyloom_common::Result<InputDescription> {
+        let spec = self.input_spec();
         let inspection = self.link.connection.describe_input(spec, None).await?;
         let InputInspection::Described(description) = inspection else {
             return Err(Error::internal("a store was compared with nothing"));
@@ -71,17 +70,18 @@ impl StoreTable {
         Ok(*description)
     }
 
-    fn input_spec(&self, lance: &LanceSpec) -> InputSpec {
+    fn input_spec(&self) -> InputSpec {
+        let StoreSpec { place, pin, options, .. } = &self.store.spec;
         InputSpec {
-            path: lance.uri.clone(),
+            path: place.clone(),
             format: Some(Format::Lance),
             columns: Arc::new(Schema::empty()),
             csv: CsvOptions::default(),
             given: Vec::new(),
             infer_bytes: 0,
-            storage_profile: lance.storage_profile.clone(),
+            storage_profile: options.text(STORAGE_OPTIONS).map(ToOwned::to_owned),
             hive_partitioning: false,
-            pin: lance.pin.clone(),
+            pin: pin.clone(),
             piece_bytes: self.link.settings.task_bytes.max(1),
         }
     }
@@ -126,12 +126,13 @@ impl TableProvider for StoreTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let all = || (0..self.schema.fields().len()).collect();
         let projection = projection.cloned().unwrap_or_else(all);
-        let scan = match &self.store.spec.kind {
-            StoreKind::Lance(lance) => self.scan_dataset(lance, projection, limit).await,
-            StoreKind::Memory(memory) => self.scan_contents(memory.content, projection),
-            StoreKind::Other(other) => Err(Error::invalid(format!(
-                "a {} store is asked by its keys alone, with kv_get or a join on all of its key",
-                other.kind
+        let StoreSpec { kind, content, .. } = &self.store.spec;
+        let scan = match (content, kind.as_str()) {
+            (Some(content), _) => self.scan_contents(*content, projection),
+            // Its datasets are inputs, too.
+            (None, LANCE) => self.scan_dataset(projection, limit).await,
+            (None, kind) => Err(Error::invalid(format!(
+                "a {kind} store is asked by its keys alone, with kv_get or a join on all of its key"
             ))),
         };
         let context = |error: Error| error.context(format!("KV store '{}'", self.store.alias));

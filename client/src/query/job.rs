@@ -303,7 +303,7 @@ async fn send_contents(link: &Link, plan: &Arc<dyn ExecutionPlan>) -> Result<()>
         Ok(TreeNodeRecursion::Continue)
     })?;
     for store in stores(plan)? {
-        blobs.extend(store.spec.kind.content());
+        blobs.extend(store.spec.content);
     }
     blobs.sort();
     blobs.dedup();

@@ -13,10 +13,7 @@ use keyloom_common::{
     input::Layout,
     lookup::{Answer, Fetch, KvLookupExec},
     plan::InputScanExec,
-    store::{
-        Figures, LancePin, ResolvedStore, Snapshot, StoreDescription, StoreKey, StoreKind,
-        StoreSpec,
-    },
+    store::{Figures, LANCE, Pin, ResolvedStore, Snapshot, StoreDescription, StoreKey, StoreSpec},
 };
 use keyloom_planner::choose_access;
 
@@ -52,8 +49,8 @@ pub(super) async fn pin_snapshots(
     }
     let scanned = scanned(&plan)?;
     let pinned = stores.iter().map(async |planned| {
-        let kind = as_scanned(planned.spec.kind.clone(), &scanned);
-        let spec = StoreSpec { name: planned.alias.clone(), kind };
+        let spec = StoreSpec { name: planned.alias.clone(), ..planned.spec.clone() };
+        let spec = as_scanned(spec, &scanned);
         let now = link.connection.describe_store(spec).await?;
         let fetches = fetches.iter().filter(|fetch| fetch.store == **planned);
         Pinned::try_new(planned, now, &fetches.collect::<Vec<_>>())
@@ -92,14 +89,14 @@ fn scanned(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<(String, u64)>> {
 }
 
 /// A store that is also scanned as a table is looked up at the version of the scan.
-fn as_scanned(mut kind: StoreKind, scanned: &[(String, u64)]) -> StoreKind {
-    if let StoreKind::Lance(lance) = &mut kind
-        && lance.pin.is_none()
-        && let Some((_, version)) = scanned.iter().find(|(uri, _)| *uri == lance.uri)
+fn as_scanned(mut spec: StoreSpec, scanned: &[(String, u64)]) -> StoreSpec {
+    if spec.kind == LANCE
+        && spec.pin.is_none()
+        && let Some((_, version)) = scanned.iter().find(|(uri, _)| *uri == spec.place)
     {
-        lance.pin = Some(LancePin::Version(*version));
+        spec.pin = Some(Pin::Version(*version));
     }
-    kind
+    spec
 }
 
 /// The stores that a plan asks.

@@ -112,7 +112,7 @@ impl Session {
 
     async fn open(&self, alias: &str, store: KvStore) -> Result<Arc<AttachedStore>> {
         let KvStore { spec, contents } = store;
-        let contents = spec.kind.content().zip(contents);
+        let contents = spec.content.zip(contents);
         if let Some((id, bytes)) = &contents {
             self.link.connection.ensure_blob(*id, &bytes.clone().into()).await?;
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use indicatif::{HumanBytes, HumanCount};
 use keyloom_client::{Input, KeyNames, Session};
-use keyloom_common::store::{AttachedStore, KEY_MAP_BYTES_A_ROW, StoreKind};
+use keyloom_common::store::{AttachedStore, KEY_MAP_BYTES_A_ROW};
 use serde::Serialize;
 
 use super::keys::Keys;
@@ -103,15 +103,15 @@ async fn attached(
     let store = session.get_kv(&alias).map_err(Failure::before)?;
     let checked = Checked {
         alias,
-        kind: store.spec.kind.word().to_owned(),
-        source: describe::place(&store),
+        kind: store.spec.kind.clone(),
+        source: store.spec.place.clone(),
         snapshot: Some(store.description.snapshot.to_string()),
         key: store.key_in_words(),
         ..Checked::default()
     };
     let checked = with_figures(checked, &store);
     let columns = store.key().map_or(&[][..], |(key, _)| key.columns());
-    let can_be_read = !matches!(store.spec.kind, StoreKind::Other(_));
+    let can_be_read = OwnKind::of(&store.spec.kind).is_some();
     if columns.is_empty() || !can_be_read {
         return Ok(checked);
     }

@@ -2,6 +2,7 @@
 
 mod description;
 mod format;
+mod places;
 mod spec;
 mod type_name;
 mod union;

@@ -4,7 +4,7 @@ use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 
 use super::{CsvOptions, Format};
-use crate::{ipc, store::LancePin};
+use crate::{ipc, store::Pin};
 
 /// Files as a user names them, and what the user says of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +30,7 @@ pub struct InputSpec {
     /// Whether folders that are called `name=value` are columns.
     pub hive_partitioning: bool,
     /// The version of a Lance dataset; the newest if absent.
-    pub pin: Option<LancePin>,
+    pub pin: Option<Pin>,
     /// About how many bytes a piece of a file has that can be read by itself.
     pub piece_bytes: u64,
 }

@@ -11,7 +11,7 @@ use crate::{
     error::Result,
     functions::{OnError, list_element, list_item, row_fields},
     misses::MaxMisses,
-    store::{Access, KeyOrigin, ResolvedStore, StoreKind},
+    store::{Access, KeyOrigin, ResolvedStore},
 };
 
 /// Fetches that can be made at the same time: none needs another's answer.
@@ -194,8 +194,9 @@ impl fmt::Display for Fetch {
         if let Some(size) = self.batch_size {
             write!(f, " (batch_size {size})")?;
         }
-        if let StoreKind::Lance(lance) = &self.store.spec.kind
-            && let Some(pace) = lance.pace.in_words()
+        // What cannot be read was refused when the store was described.
+        if let Ok(pace) = self.store.spec.pace()
+            && let Some(pace) = pace.in_words()
         {
             write!(f, " ({pace})")?;
         }

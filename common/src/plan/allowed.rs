@@ -25,26 +25,15 @@ use datafusion_proto::{
         window_frame::EndBound,
     },
 };
-use url::Url;
 
-use super::{InputScanExec, ScanTable};
+use super::InputScanExec;
 use crate::{
     error::{Error, Result},
-    input::Format,
     ipc::{self, check_message, decode_all},
-    lookup::KvLookupExec,
-    store::{StoreKind, StoreSpec},
 };
 
 /// The most rows of a batch.
 const MAX_BATCH_ROWS: u32 = 1 << 24;
-
-/// The schemes of the files that workers read.
-const FILES: [&str; 9] = ["file", "s3", "s3a", "gs", "az", "abfs", "abfss", "http", "https"];
-
-/// The schemes of Lance datasets: those that Lance, as it is built here, finds something behind.
-/// The second and the third are local files, too, which Lance reads in other ways.
-const DATASETS: [&str; 4] = ["file", "file-object-store", "file+uring", "s3"];
 
 /// Refuses a node that is not among those that queries are planned with. Its inputs are not looked
 /// at.
@@ -150,17 +139,16 @@ pub(crate) fn levels(expr: &PhysicalExprNode) -> usize {
     }
 }
 
-/// Refuses a decoded plan that reads files or datasets from places that no worker knows.
+/// Refuses a decoded plan that reads files or datasets from places that no worker knows. Where its
+/// stores are, their kinds check on the workers that open them.
 ///
 /// # Errors
 /// `invalid`, naming the scheme and the choices.
 pub(crate) fn check(plan: &Arc<dyn ExecutionPlan>) -> Result<()> {
     plan.apply(|node| {
         if let Some(scan) = node.downcast_ref::<InputScanExec>() {
-            check_input(scan.table())?;
-        } else if let Some(lookup) = node.downcast_ref::<KvLookupExec>() {
-            let mut fetches = lookup.waves().iter().flat_map(|wave| &wave.fetches);
-            fetches.try_for_each(|fetch| check_store(&fetch.store.spec))?;
+            let table = scan.table();
+            table.layout.format().check_place(&table.location.url)?;
         }
         Ok(TreeNodeRecursion::Continue)
     })?;
@@ -178,39 +166,6 @@ fn check_rows(scan: &MemoryScanExecNode) -> Result<()> {
         decode_all(Bytes::copy_from_slice(rows))?;
     }
     Ok(())
-}
-
-fn check_input(table: &ScanTable) -> Result<()> {
-    let url = &table.location.url;
-    match table.layout.format() {
-        Format::Lance => check_scheme("Lance datasets", url, &DATASETS),
-        Format::Parquet | Format::Csv | Format::Json | Format::Arrow => {
-            check_scheme("inputs", url, &FILES)
-        }
-    }
-}
-
-fn check_store(store: &StoreSpec) -> Result<()> {
-    match &store.kind {
-        StoreKind::Lance(lance) => check_scheme("Lance datasets", &lance.uri, &DATASETS),
-        // It is named by its contents.
-        StoreKind::Memory(_) => Ok(()),
-        // Its kind checks it, on the worker that opens it.
-        StoreKind::Other(_) => Ok(()),
-    }
-}
-
-/// What is no URL is a path, for workers as well.
-fn check_scheme(what: &str, uri: &str, known: &[&str]) -> Result<()> {
-    let Ok(url) = Url::parse(uri) else { return Ok(()) };
-    if known.contains(&url.scheme()) {
-        return Ok(());
-    }
-    Err(Error::invalid(format!(
-        "{what} are read from local paths, {}://, not {}://",
-        known.join("://, "),
-        url.scheme()
-    )))
 }
 
 /// Rows of a batch are allocated before there are any.

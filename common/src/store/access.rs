@@ -8,8 +8,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Figures, StoreKey};
+use super::{Figures, Options, StoreKey};
 use crate::error::{Error, Result};
+
+/// The option that forces a way from keys to rows.
+const KEY_PATH: &str = "key_path";
+/// The option that forces a way from rows to values.
+const ROW_PATH: &str = "row_path";
 
 /// The way from keys to rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -60,6 +65,33 @@ pub struct Access {
 }
 
 impl ForcedAccess {
+    /// What a store's options force.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(super) fn of(options: &Options) -> Result<Self> {
+        Self::read(options.text(KEY_PATH), options.text(ROW_PATH))
+    }
+
+    /// Reads the options `key_path` and `row_path`. Of the first, programs may say `direct`, too,
+    /// and are told why not once the key is known.
+    ///
+    /// # Errors
+    /// `invalid` if one is none of the choices, which the message lists.
+    pub fn read(key_path: Option<&str>, row_path: Option<&str>) -> Result<Self> {
+        let keys = match key_path {
+            Some("direct") => Some(KeyPath::Direct),
+            word => word.map(Self::parse_keys).transpose()?.flatten(),
+        };
+        Ok(Self { keys, rows: row_path.map(Self::parse_rows).transpose()?.flatten() })
+    }
+
+    /// Says so in a store's options.
+    pub fn set(self, options: &mut Options) {
+        options.set(KEY_PATH, self.keys);
+        options.set(ROW_PATH, self.rows);
+    }
+
     /// Reads the option `key_path`: nothing for `auto`.
     ///
     /// # Errors
@@ -144,6 +176,23 @@ impl fmt::Display for RowPath {
 mod tests {
     use super::*;
     use crate::store::KeyIndex;
+
+    #[test]
+    fn options_say_what_is_forced() {
+        let forced = |keys, rows| ForcedAccess { keys: Some(keys), rows: Some(rows) };
+        for forced in [
+            forced(KeyPath::Btree, RowPath::Scan),
+            forced(KeyPath::Direct, RowPath::Take),
+            ForcedAccess::default(),
+        ] {
+            let mut options = Options::default();
+            forced.set(&mut options);
+            assert_eq!(ForcedAccess::of(&options), Ok(forced));
+        }
+        let mut options = Options::default();
+        options.set("key_path", Some("auto"));
+        assert_eq!(ForcedAccess::of(&options), Ok(ForcedAccess::default()));
+    }
 
     #[test]
     fn options_force_a_way_or_none() {

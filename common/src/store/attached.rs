@@ -113,7 +113,7 @@ impl AttachedStore {
     }
 
     fn known_key(&self) -> Option<(StoreKey, KeyOrigin)> {
-        let given = self.spec.kind.key();
+        let given = self.spec.key.clone();
         let declared = || self.description.primary_key.clone().map(StoreKey::Columns);
         let given = given.map(|key| (key, KeyOrigin::Given));
         given.or_else(|| Some((declared()?, KeyOrigin::Declared)))
@@ -148,7 +148,7 @@ mod tests {
     use arrow::datatypes::{DataType, Schema};
 
     use super::*;
-    use crate::store::{ForcedAccess, LanceSpec, OnDuplicateKey, Pace, Snapshot, StoreKind};
+    use crate::store::{LANCE, Snapshot};
 
     fn attached(key: Option<StoreKey>, declared: Option<&[&str]>) -> Result<Arc<AttachedStore>> {
         let fields = vec![
@@ -157,15 +157,6 @@ mod tests {
             Field::new("product_id", DataType::Int64, true),
             Field::new("price", DataType::Float64, true),
         ];
-        let lance = LanceSpec {
-            uri: "/data/products.lance".to_owned(),
-            key,
-            pin: None,
-            storage_profile: None,
-            on_duplicate_key: OnDuplicateKey::Error,
-            access: ForcedAccess::default(),
-            pace: Pace::default(),
-        };
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let primary_key = declared.map(|declared| KeyColumns::try_new(names(declared)));
         let description = StoreDescription {
@@ -173,8 +164,9 @@ mod tests {
             snapshot: Snapshot::Immutable,
             figures: None,
             primary_key: primary_key.transpose()?,
+            repeats_keys: true,
         };
-        let spec = StoreSpec { name: "own".to_owned(), kind: StoreKind::Lance(lance) };
+        let spec = StoreSpec { key, ..StoreSpec::new("own", LANCE, "/data/products.lance") };
         AttachedStore::try_new("products", spec, description)
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AttachedStore, Figures, KEY_TYPES, KeyClass, KeyColumns, KeyOrigin, Snapshot, StoreKey,
-    StoreKind, StoreSpec,
+    StoreSpec,
 };
 use crate::{
     error::{Error, Result},
@@ -26,6 +26,8 @@ pub struct StoreDescription {
     pub figures: Option<Figures>,
     /// The primary key that the dataset declares.
     pub primary_key: Option<KeyColumns>,
+    /// Whether a key may stand in several rows.
+    pub repeats_keys: bool,
 }
 
 /// A store as a plan carries it: the alias, what to open, at which snapshot, and what its keys are.
@@ -66,10 +68,9 @@ impl ResolvedStore {
     ) -> Result<Arc<Self>> {
         let store = Self { alias, spec, description, key, key_origin };
         store.key.columns().iter().try_for_each(|column| store.check_key_column(column))?;
-        if let (StoreKind::Lance(lance), Some(figures)) =
-            (&store.spec.kind, &store.description.figures)
-        {
-            lance.access.check(&store.key, figures)?;
+        // Without figures there is one way, and nothing to force.
+        if let Some(figures) = &store.description.figures {
+            store.spec.forced_access()?.check(&store.key, figures)?;
         }
         Ok(Arc::new(store))
     }

@@ -4,6 +4,9 @@
 //! ([`cost`]), how its storage may be asked ([`Pace`]), how a session holds it ([`AttachedStore`]),
 //! and how a plan names it ([`ResolvedStore`]).
 //!
+//! There are kinds of stores, of which only words are known here. What a user says of one stands in
+//! its [`Options`], which the kind reads where the store is opened.
+//!
 //! Nothing here opens anything, and nothing here holds a secret: only workers open stores, and
 //! they look credentials up by the name of a profile.
 
@@ -11,11 +14,13 @@ mod access;
 mod attached;
 pub mod cost;
 mod description;
+mod duplicates;
 mod figures;
 mod join_path;
 mod key;
 mod key_check;
 mod key_type;
+mod options;
 mod pace;
 mod snapshot;
 mod spec;
@@ -25,13 +30,13 @@ pub use attached::AttachedStore;
 pub use description::column_names;
 pub(crate) use description::quoted;
 pub use description::{ResolvedStore, StoreDescription};
+pub use duplicates::OnDuplicateKey;
 pub use figures::{Figures, KEY_MAP_BYTES_A_ROW, KeyIndex};
 pub use join_path::JoinPath;
 pub use key::{KeyColumns, KeyOrigin, StoreKey};
 pub(crate) use key_check::AskedKey;
 pub use key_type::{KEY_TYPES, KeyClass, is_exact, uuid_of};
+pub use options::{Options, STORAGE_OPTIONS};
 pub use pace::Pace;
 pub use snapshot::{ManifestId, Snapshot};
-pub use spec::{
-    LANCE, LancePin, LanceSpec, MEMORY, MemorySpec, OnDuplicateKey, OtherSpec, StoreKind, StoreSpec,
-};
+pub use spec::{LANCE, MEMORY, Pin, StoreSpec};

@@ -1,15 +1,18 @@
 //! How a store's storage may be asked, where the store's options say so and not the workers'
 //! settings: how much at once, for how long, and how often.
 
-use std::{fmt, ops::RangeInclusive};
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::cost::Storage;
+use super::{Options, cost::Storage};
 use crate::{
     bounds::{AT_ONCE, TIME_MS},
     error::{Error, Result, redact},
 };
+
+/// The options that say so.
+const OPTIONS: [&str; 3] = ["requests_in_flight", "request_timeout_ms", "request_attempts"];
 
 /// How often a request may be made.
 const ATTEMPTS: RangeInclusive<u64> = 1..=100;
@@ -28,6 +31,24 @@ pub struct Pace {
 }
 
 impl Pace {
+    /// What a store's options say.
+    ///
+    /// # Errors
+    /// `invalid`, naming the option, if one is no number.
+    pub(super) fn of(options: &Options) -> Result<Self> {
+        let [requests_in_flight, request_timeout_ms, request_attempts] = OPTIONS;
+        Ok(Self {
+            requests_in_flight: options.number(requests_in_flight)?,
+            request_timeout_ms: options.number(request_timeout_ms)?,
+            request_attempts: options.number(request_attempts)?,
+        })
+    }
+
+    /// Says so in a store's options.
+    pub fn set(self, options: &mut Options) {
+        self.options().into_iter().for_each(|(name, value)| options.set(name, value));
+    }
+
     /// Checks the options of the store at a path or URI.
     ///
     /// # Errors
@@ -54,24 +75,20 @@ impl Pace {
     }
 
     fn options(&self) -> [(&'static str, Option<u64>); 3] {
+        let Self { requests_in_flight, request_timeout_ms, request_attempts } = *self;
+        let [in_flight, timeout, attempts] = OPTIONS;
         [
-            ("requests_in_flight", self.requests_in_flight),
-            ("request_timeout_ms", self.request_timeout_ms),
-            ("request_attempts", self.request_attempts),
+            (in_flight, requests_in_flight),
+            (timeout, request_timeout_ms),
+            (attempts, request_attempts),
         ]
     }
 
     /// The options that are given, in words; none if none is.
     pub fn in_words(&self) -> Option<String> {
-        (*self != Self::default()).then(|| self.to_string())
-    }
-}
-
-impl fmt::Display for Pace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let given = self.options().into_iter().filter_map(|(name, value)| Some((name, value?)));
         let given: Vec<_> = given.map(|(name, value)| format!("{name} {value}")).collect();
-        f.write_str(&given.join(", "))
+        (!given.is_empty()).then(|| given.join(", "))
     }
 }
 
@@ -115,6 +132,15 @@ mod tests {
         let refused = "request_attempts is for remote storage, and /data/a.lance is local; of \
                        these options it may have requests_in_flight";
         assert_eq!(check(again, "/data/a.lance"), Err(refused.to_owned()));
+    }
+
+    #[test]
+    fn options_say_what_was_said() {
+        let pace = Pace { request_timeout_ms: Some(500), ..Pace::default() };
+        let mut options = Options::default();
+        pace.set(&mut options);
+        assert_eq!(Pace::of(&options), Ok(pace));
+        assert_eq!(options.text("request_timeout_ms"), Some("500"));
     }
 
     #[test]

@@ -1,30 +1,36 @@
 //! How a user describes a store, before anything is opened.
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ForcedAccess, KeyColumns, Pace, StoreKey};
-use crate::{BlobId, error::redact};
+use super::{ForcedAccess, OnDuplicateKey, Options, Pace, StoreKey};
+use crate::{
+    BlobId,
+    error::{Result, redact},
+};
 
 /// A store under its own name. The alias, by which queries find it, is given when it is attached.
+///
+/// Of its kind only the word is known here: whoever opens it finds by that who reads the rest.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StoreSpec {
     /// The store's own name.
     pub name: String,
-    /// Where its contents are and how they are keyed.
-    pub kind: StoreKind,
-}
-
-/// The kinds of stores.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum StoreKind {
-    /// A Lance dataset.
-    Lance(LanceSpec),
-    /// Contents that travel with the session.
-    Memory(MemorySpec),
-    /// A store of a kind that the workers alone know.
-    Other(OtherSpec),
+    /// The word by which users and workers know its kind.
+    pub kind: String,
+    /// Where it is, in the kind's own terms: a path, a URI, a host. Never with credentials. Empty
+    /// if it is nowhere but in its content.
+    pub place: String,
+    /// What a key is compared with. If absent, what the store declares, or else what each call
+    /// looks up by its name.
+    pub key: Option<StoreKey>,
+    /// Contents that travel with the session, and must be there before the store can be opened.
+    pub content: Option<BlobId>,
+    /// Which snapshot to read; the newest at submission if absent.
+    pub pin: Option<Pin>,
+    /// What else the user says. Whoever opens the store refuses what its kind does not know.
+    pub options: Options,
 }
 
 /// The word for Lance datasets, where kinds are named.
@@ -32,122 +38,96 @@ pub const LANCE: &str = "lance";
 /// The word for contents that travel with the session.
 pub const MEMORY: &str = "memory";
 
-impl StoreKind {
-    /// The word by which users and workers know the kind.
-    pub fn word(&self) -> &str {
-        match self {
-            Self::Lance(_) => LANCE,
-            Self::Memory(_) => MEMORY,
-            Self::Other(other) => &other.kind,
-        }
-    }
-
-    /// What a key is compared with, if the user said so.
-    pub fn key(&self) -> Option<StoreKey> {
-        match self {
-            Self::Lance(lance) => lance.key.clone(),
-            Self::Memory(memory) => Some(StoreKey::Columns(memory.key.clone())),
-            Self::Other(other) => other.key.clone(),
-        }
-    }
-
-    /// The contents that must travel before the store can be opened.
-    pub fn content(&self) -> Option<BlobId> {
-        match self {
-            Self::Memory(memory) => Some(memory.content),
-            Self::Lance(_) | Self::Other(_) => None,
-        }
-    }
-
-    /// The same store whichever of its snapshots is meant.
-    #[must_use]
-    pub fn unpinned(&self) -> Self {
-        let mut kind = self.clone();
-        if let Self::Lance(lance) = &mut kind {
-            lance.pin = None;
-        }
-        kind
-    }
-}
-
-/// A Lance dataset and how to find rows in it.
+/// A version of a store, by number or by tag.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct LanceSpec {
-    /// An absolute path or a URI with a scheme that the workers know.
-    pub uri: String,
-    /// What a key is compared with. If absent, the dataset's primary key, or else what each call
-    /// looks up by its name.
-    pub key: Option<StoreKey>,
-    /// Which version to read; the newest at submission if absent.
-    pub pin: Option<LancePin>,
-    /// The name of a profile in the workers' settings that holds storage options.
-    pub storage_profile: Option<String>,
-    /// What a key means that stands in several rows.
-    pub on_duplicate_key: OnDuplicateKey,
-    /// How its rows are reached, where the planner is not to choose.
-    pub access: ForcedAccess,
-    /// How its storage may be asked, where the workers' settings are not to decide.
-    pub pace: Pace,
-}
-
-/// A version of a Lance dataset, by number or by tag.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum LancePin {
+pub enum Pin {
     /// A version number.
     Version(u64),
     /// A tag, resolved to a version number once a job.
     Tag(String),
 }
 
-/// What a lookup of a key returns that several rows hold. `First` and `Last` go by storage order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnDuplicateKey {
-    /// The job fails, naming the key, if such a key is looked up.
-    #[default]
-    Error,
-    /// The first of the rows.
-    First,
-    /// The last of the rows.
-    Last,
-}
+impl StoreSpec {
+    /// A store of a kind at a place, of which nothing else is said.
+    pub fn new(name: impl Into<String>, kind: impl Into<String>, place: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            kind: kind.into(),
+            place: place.into(),
+            key: None,
+            content: None,
+            pin: None,
+            options: Options::default(),
+        }
+    }
 
-/// Contents as one Arrow IPC stream, named by its hash. Keys are unique and not null: the session
-/// sees to that when the store is loaded.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct MemorySpec {
-    /// The Arrow IPC stream.
-    pub content: BlobId,
-    /// The key columns.
-    pub key: KeyColumns,
-}
+    /// The same store, whatever its name and whichever of its snapshots is meant.
+    #[must_use]
+    pub fn bare(&self) -> Self {
+        Self { name: String::new(), pin: None, ..self.clone() }
+    }
 
-/// A store of a kind that the workers know by its word: where it is and what its kind's options
-/// say, as the user wrote them. Whoever opens it reads them, and refuses what it does not know.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct OtherSpec {
-    /// The word for the kind.
-    pub kind: String,
-    /// Where it is, in the kind's own terms: a path, a URI, a host. Never with credentials.
-    pub place: String,
-    /// What a key is compared with. If absent, what the store declares.
-    pub key: Option<StoreKey>,
-    /// Options by name. Never secrets: those stand in a profile on the workers.
-    pub options: BTreeMap<String, String>,
+    /// What a key means that stands in several rows.
+    ///
+    /// # Errors
+    /// `invalid`, with the choices, if its options say something else.
+    pub fn on_duplicate_key(&self) -> Result<OnDuplicateKey> {
+        OnDuplicateKey::of(&self.options)
+    }
+
+    /// The ways to its rows that its options force.
+    ///
+    /// # Errors
+    /// `invalid`, with the choices, if they say something else.
+    pub fn forced_access(&self) -> Result<ForcedAccess> {
+        ForcedAccess::of(&self.options)
+    }
+
+    /// How its storage may be asked, where its options say so.
+    ///
+    /// # Errors
+    /// `invalid` if they do not say so in numbers.
+    pub fn pace(&self) -> Result<Pace> {
+        Pace::of(&self.options)
+    }
 }
 
 impl fmt::Display for StoreSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            StoreKind::Lance(lance) => {
-                write!(f, "lance {}", redact(&lance.uri))?;
-                lance.key.iter().try_for_each(|key| write!(f, " by {key}"))
-            }
-            StoreKind::Memory(memory) => write!(f, "memory {} by {}", memory.content, memory.key),
-            StoreKind::Other(other) => {
-                write!(f, "{} {}", other.kind, redact(&other.place))?;
-                other.key.iter().try_for_each(|key| write!(f, " by {key}"))
-            }
+        match self.content {
+            Some(content) => write!(f, "{} {content}", self.kind)?,
+            None => write!(f, "{} {}", self.kind, redact(&self.place))?,
         }
+        self.key.iter().try_for_each(|key| write!(f, " by {key}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_is_the_same_under_any_name_and_at_any_snapshot() {
+        let spec = StoreSpec::new("a", LANCE, "/rows.lance");
+        let pin = Some(Pin::Version(3));
+        let pinned = StoreSpec { name: "b".to_owned(), pin, ..spec.clone() };
+        assert_ne!(pinned, spec);
+        assert_eq!(pinned.bare(), spec.bare());
+        let elsewhere = StoreSpec::new("a", LANCE, "/others.lance");
+        assert_ne!(elsewhere.bare(), spec.bare());
+        let mut forced = spec.clone();
+        forced.options.set("row_path", Some("scan"));
+        assert_ne!(forced.bare(), spec.bare());
+    }
+
+    #[test]
+    fn stores_are_shown_without_what_may_be_a_secret() {
+        let key = Some(StoreKey::column("id"));
+        let shown = |spec: &StoreSpec| spec.to_string();
+        let spec = StoreSpec { key, ..StoreSpec::new("a", "toy", "toy://u:hunter2@h/0") };
+        assert_eq!(shown(&spec), "toy toy://h/0 by id");
+        let content = BlobId::of(b"rows");
+        let spec = StoreSpec { content: Some(content), ..StoreSpec::new("a", MEMORY, "") };
+        assert_eq!(shown(&spec), format!("memory {content}"));
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn stores_of(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<StoreDigest
 
 /// Workers know an open store by the same: however the snapshot was asked for, it is the same one.
 fn digest(store: &ResolvedStore) -> StoreDigest {
-    StoreDigest::of(&(store.spec.kind.unpinned(), store.description.snapshot))
+    StoreDigest::of(&(store.spec.bare(), store.description.snapshot))
 }
 
 #[cfg(test)]
@@ -38,10 +38,7 @@ mod tests {
         BlobId,
         lookup::{Answer, Call, Fetch, Wave},
         plan::{FramePartition, FrameScanExec},
-        store::{
-            Access, ForcedAccess, LancePin, LanceSpec, ManifestId, OnDuplicateKey, Pace, Snapshot,
-            StoreDescription, StoreKey, StoreKind, StoreSpec,
-        },
+        store::{Access, LANCE, ManifestId, Pin, Snapshot, StoreDescription, StoreKey, StoreSpec},
     };
 
     use super::*;
@@ -59,19 +56,16 @@ mod tests {
         Snapshot::Version { number, manifest: ManifestId::of(number.into(), None) }
     }
 
-    fn store(uri: &str, pin: Option<LancePin>, snapshot: Snapshot) -> Arc<ResolvedStore> {
-        let kind = StoreKind::Lance(LanceSpec {
-            uri: uri.to_owned(),
-            key: Some(StoreKey::column("id")),
-            pin,
-            storage_profile: None,
-            on_duplicate_key: OnDuplicateKey::default(),
-            access: ForcedAccess::default(),
-            pace: Pace::default(),
-        });
-        let spec = StoreSpec { name: "store".to_owned(), kind };
-        let (figures, primary_key) = (None, None);
-        let description = StoreDescription { schema: ids(), snapshot, figures, primary_key };
+    fn store(uri: &str, pin: Option<Pin>, snapshot: Snapshot) -> Arc<ResolvedStore> {
+        let key = Some(StoreKey::column("id"));
+        let spec = StoreSpec { key, pin, ..StoreSpec::new("store", LANCE, uri) };
+        let description = StoreDescription {
+            schema: ids(),
+            snapshot,
+            figures: None,
+            primary_key: None,
+            repeats_keys: true,
+        };
         ResolvedStore::try_new("alias", spec, description).unwrap()
     }
 
@@ -112,8 +106,8 @@ mod tests {
     #[test]
     fn a_store_is_the_same_however_its_snapshot_was_asked_for() {
         let newest = digest(&store("/a", None, version(3)));
-        assert_eq!(digest(&store("/a", Some(LancePin::Version(3)), version(3))), newest);
-        assert_eq!(digest(&store("/a", Some(LancePin::Tag("t".to_owned())), version(3))), newest);
+        assert_eq!(digest(&store("/a", Some(Pin::Version(3)), version(3))), newest);
+        assert_eq!(digest(&store("/a", Some(Pin::Tag("t".to_owned())), version(3))), newest);
         assert_ne!(digest(&store("/a", None, version(4))), newest);
         assert_ne!(digest(&store("/b", None, version(3))), newest);
     }

@@ -76,7 +76,7 @@ fn blobs(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<BlobId>> {
         }
         if let Some(lookup) = node.downcast_ref::<keyloom_common::lookup::KvLookupExec>() {
             for fetch in lookup.waves().iter().flat_map(|wave| &wave.fetches) {
-                blobs.extend(fetch.store.spec.kind.content());
+                blobs.extend(fetch.store.spec.content);
             }
         }
         Ok(TreeNodeRecursion::Continue)

@@ -9,7 +9,7 @@ use datafusion::{
     functions::core::named_struct,
     logical_expr::{Cast, Expr, lit},
 };
-use keyloom_common::store::{AttachedStore, KeyClass, ResolvedStore, StoreKey, StoreKind};
+use keyloom_common::store::{AttachedStore, KeyClass, ResolvedStore, StoreKey};
 
 use super::side::as_read;
 
@@ -58,17 +58,10 @@ impl JoinKey {
             }
         };
         *equalities = left;
-        let is_unique = is_unique(store);
+        // Whatever the store's policy says: that is about lookups that want one row, and a join
+        // gives them all.
+        let is_unique = !store.description.repeats_keys;
         Ok(Some(Self { store: store.resolve(None)?, asked, is_unique }))
-    }
-}
-
-/// Whether the store holds no key in several rows. A dataset may, whatever its policy says: that is
-/// about lookups that want one row, and a join gives them all.
-fn is_unique(store: &AttachedStore) -> bool {
-    match &store.spec.kind {
-        StoreKind::Memory(_) | StoreKind::Other(_) => true,
-        StoreKind::Lance(_) => false,
     }
 }
 

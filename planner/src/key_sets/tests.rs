@@ -11,7 +11,7 @@ use datafusion::{
     },
     physical_plan::{aggregates::LimitOptions, displayable},
 };
-use keyloom_common::store::{LancePin, LanceSpec, StoreKind};
+use keyloom_common::store::{Pin, StoreSpec};
 
 use super::*;
 use crate::samples::{frame, keys, lookup, scan, scan_of, scanning};
@@ -140,7 +140,7 @@ fn stores_that_are_asked_the_same_share_a_set() {
     let pinned = changed(&by_id(frame(1)), |fetches| {
         let mut other = fetches[0].clone();
         other.calls[0].name = "other".to_owned();
-        change_store(&mut other, |lance| lance.pin = Some(LancePin::Version(3)));
+        change_store(&mut other, |spec| spec.pin = Some(Pin::Version(3)));
         fetches.push(other);
     });
     assert!(is_same(&stores(&pinned)[0], &stores(&pinned)[1]));
@@ -159,14 +159,12 @@ fn stores(plan: &Plan) -> Vec<Arc<ResolvedStore>> {
 
 /// Makes a fetch one of another store.
 fn in_another_store(fetch: &mut Fetch) {
-    change_store(fetch, |lance| lance.uri = "/others.lance".to_owned());
+    change_store(fetch, |spec| spec.place = "/others.lance".to_owned());
 }
 
-fn change_store(fetch: &mut Fetch, change: impl FnOnce(&mut LanceSpec)) {
+fn change_store(fetch: &mut Fetch, change: impl FnOnce(&mut StoreSpec)) {
     let ResolvedStore { alias, mut spec, description, .. } = fetch.store.as_ref().clone();
-    if let StoreKind::Lance(lance) = &mut spec.kind {
-        change(lance);
-    }
+    change(&mut spec);
     fetch.store = ResolvedStore::try_new(alias, spec, description).unwrap();
 }
 

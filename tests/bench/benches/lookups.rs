@@ -15,10 +15,7 @@ use keyloom_common::{
     Result,
     functions::OnError,
     lookup::{Answer, Call, Fetch},
-    store::{
-        Access, ForcedAccess, LanceSpec, OnDuplicateKey, Pace, ResolvedStore, Snapshot,
-        StoreDescription, StoreKey, StoreKind, StoreSpec,
-    },
+    store::{Access, LANCE, ResolvedStore, Snapshot, StoreDescription, StoreKey, StoreSpec},
 };
 use keyloom_worker::{
     micro::{self, Index, Window},
@@ -160,21 +157,14 @@ fn fetch() -> Result<Fetch> {
         Field::new("embedding", embeddings()[0].data_type().clone(), true),
         Field::new("name", DataType::Utf8, true),
     ];
-    let lance = LanceSpec {
-        uri: "items.lance".to_owned(),
-        key: Some(StoreKey::column("id")),
-        pin: None,
-        storage_profile: None,
-        on_duplicate_key: OnDuplicateKey::default(),
-        access: ForcedAccess::default(),
-        pace: Pace::default(),
-    };
-    let spec = StoreSpec { name: "items".to_owned(), kind: StoreKind::Lance(lance) };
+    let key = Some(StoreKey::column("id"));
+    let spec = StoreSpec { key, ..StoreSpec::new("items", LANCE, "items.lance") };
     let description = StoreDescription {
         schema: Arc::new(Schema::new(fields.to_vec())),
         snapshot: Snapshot::Immutable,
         figures: None,
         primary_key: None,
+        repeats_keys: true,
     };
     let call = Call {
         name: "item".to_owned(),

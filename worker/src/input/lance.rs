@@ -12,9 +12,7 @@ use keyloom_common::{
         Location, Piece,
     },
     plan::FileSlice,
-    store::{
-        ForcedAccess, LanceSpec, OnDuplicateKey, Pace, Snapshot, StoreKey, StoreKind, StoreSpec,
-    },
+    store::{LANCE, Options, STORAGE_OPTIONS, Snapshot, StoreKey, StoreSpec},
 };
 
 use crate::store::{OpenStores, lance::DatasetScan};
@@ -34,16 +32,14 @@ pub(super) async fn describe(
     known: Option<Fingerprint>,
 ) -> Result<InputInspection> {
     let location = Location { url: spec.path.clone(), profile: spec.storage_profile.clone() };
-    let mut store = store(&location);
-    if let StoreKind::Lance(lance) = &mut store.kind {
-        lance.pin = spec.pin.clone();
-    }
-    let description = stores.describe(&store).await?;
+    let store = store(&location);
+    let pinned = StoreSpec { pin: spec.pin.clone(), ..store.clone() };
+    let description = stores.describe(&pinned).await?;
     let fingerprint = fingerprint(description.snapshot)?;
     if known == Some(fingerprint) {
         return Ok(InputInspection::Unchanged);
     }
-    let table = stores.table(&self::store(&location), description.snapshot).await?;
+    let table = stores.table(&store, description.snapshot).await?;
     let rows = table.fragment_rows().await?;
     let piece = |(place, rows): (usize, &u64)| Piece {
         start: place as u64,
@@ -101,16 +97,10 @@ impl Reader {
 
 /// The dataset as stores are named. Nothing is looked up in it.
 fn store(location: &Location) -> StoreSpec {
-    let lance = LanceSpec {
-        uri: location.url.clone(),
-        key: Some(StoreKey::Offset),
-        pin: None,
-        storage_profile: location.profile.clone(),
-        on_duplicate_key: OnDuplicateKey::Error,
-        access: ForcedAccess::default(),
-        pace: Pace::default(),
-    };
-    StoreSpec { name: location.url.clone(), kind: StoreKind::Lance(lance) }
+    let mut options = Options::default();
+    options.set(STORAGE_OPTIONS, location.profile.as_deref());
+    let key = Some(StoreKey::Offset);
+    StoreSpec { key, options, ..StoreSpec::new(&location.url, LANCE, &location.url) }
 }
 
 fn fingerprint(snapshot: Snapshot) -> Result<Fingerprint> {

@@ -12,7 +12,7 @@ use keyloom_common::{
     Error, ErrorCode, Result,
     functions::OnError,
     lookup::{Answer, Call, Fetch},
-    store::{OnDuplicateKey, StoreKind},
+    store::OnDuplicateKey,
 };
 
 use super::{
@@ -134,10 +134,7 @@ impl AnswerBuilder<'_> {
     /// # Errors
     /// `invalid` if a key stands in several rows and the store is to refuse that.
     fn rows(&self, outcomes: &[Outcome]) -> Result<Vec<Option<usize>>> {
-        let policy = match &self.fetch.store.spec.kind {
-            StoreKind::Lance(lance) => lance.on_duplicate_key,
-            StoreKind::Memory(_) | StoreKind::Other(_) => OnDuplicateKey::Error,
-        };
+        let policy = self.fetch.store.spec.on_duplicate_key()?;
         let row = |(element, outcome): (usize, &Outcome)| -> Result<Option<usize>> {
             let Outcome::Found(key) = outcome else { return Ok(None) };
             let places = self.places(*key);

@@ -88,8 +88,7 @@ mod tests {
         physical_expr::expressions::Column, physical_plan::metrics::ExecutionPlanMetricsSet,
     };
     use keyloom_common::store::{
-        Access, KeyColumns, MemorySpec, ResolvedStore, Snapshot, StoreDescription, StoreKind,
-        StoreSpec,
+        Access, MEMORY, ResolvedStore, Snapshot, StoreDescription, StoreKey, StoreSpec,
     };
 
     use super::*;
@@ -137,12 +136,16 @@ mod tests {
     }
 
     fn fetch() -> Fetch {
-        let content = BlobId::of(b"rows");
-        let kind = StoreKind::Memory(MemorySpec { content, key: KeyColumns::one("id") });
         let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
-        let (snapshot, figures, primary_key) = (Snapshot::Immutable, None, None);
-        let described = StoreDescription { schema, snapshot, figures, primary_key };
-        let spec = StoreSpec { name: "own_name".to_owned(), kind };
+        let described = StoreDescription {
+            schema,
+            snapshot: Snapshot::Immutable,
+            figures: None,
+            primary_key: None,
+            repeats_keys: false,
+        };
+        let (content, key) = (Some(BlobId::of(b"rows")), Some(StoreKey::column("id")));
+        let spec = StoreSpec { content, key, ..StoreSpec::new("own_name", MEMORY, "") };
         Fetch {
             store: ResolvedStore::try_new("alias", spec, described).unwrap(),
             key: Arc::new(Column::new("k", 0)),

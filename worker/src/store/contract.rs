@@ -24,13 +24,14 @@ use bytes::Bytes;
 use keyloom_common::{
     BlobId, Error, ErrorKind,
     store::{
-        Access, AttachedStore, KeyColumns, MemorySpec, ResolvedStore, StoreDescription, StoreKey,
-        StoreKind, StoreSpec,
+        Access, AttachedStore, KeyColumns, ResolvedStore, StoreDescription, StoreKey, StoreSpec,
     },
 };
 
 use self::{
-    fixture::{Blobs, Fixture, array, batch, env, held, ipc, open, toy_spec, toy_with, values},
+    fixture::{
+        Blobs, Fixture, array, batch, env, held, ipc, memory_spec, open, toy_spec, toy_with, values,
+    },
     generate::{Dice, Mood, common_columns, values as generated},
 };
 use super::{KeyRows, OpenStores, Place, Request, StoreEnv, StoreSettings};
@@ -366,8 +367,7 @@ async fn bad_content_is_an_error() {
             StoreSettings::default(),
             Arc::new(Blobs(HashMap::from([(content, bytes)]))),
         );
-        let kind = StoreKind::Memory(MemorySpec { content, key: KeyColumns::one("k") });
-        let error = open(env, kind).await.err().unwrap();
+        let error = open(env, memory_spec("own_name", content, "k")).await.err().unwrap();
         assert!(error.message().contains("cannot be opened: its contents"), "{error}");
     }
 }
@@ -379,8 +379,7 @@ async fn content_with_a_key_twice_is_refused() {
     let content = BlobId::of(&bytes);
     let env =
         StoreEnv::new(StoreSettings::default(), Arc::new(Blobs(HashMap::from([(content, bytes)]))));
-    let kind = StoreKind::Memory(MemorySpec { content, key: KeyColumns::one("k") });
-    let error = open(env, kind).await.err().unwrap();
+    let error = open(env, memory_spec("own_name", content, "k")).await.err().unwrap();
     assert_eq!(
         error,
         Error::invalid(
@@ -438,12 +437,8 @@ fn toy_by_two_keys() -> (tempfile::TempDir, StoreSpec, OpenStores) {
     let file = dir.path().join("rows.arrow");
     std::fs::write(&file, ipc(&rows)).unwrap();
     let options = [("keeps_answers", ""), ("keys_at_once", "10")];
-    let mut kind = toy_spec(&file.to_string_lossy(), "a", &options);
-    if let StoreKind::Other(other) = &mut kind {
-        other.key = None;
-    }
-    let name = "own_name".to_owned();
-    (dir, StoreSpec { name, kind }, OpenStores::new(env()))
+    let spec = StoreSpec { key: None, ..toy_spec(&file.to_string_lossy(), "a", &options) };
+    (dir, spec, OpenStores::new(env()))
 }
 
 #[tokio::test]
@@ -475,12 +470,11 @@ async fn answers_that_are_kept_are_those_of_the_key_and_the_columns_that_are_mea
 async fn a_store_of_another_kind_that_never_opens_is_a_timeout() {
     let (_dir, spec, _) = toy_by_two_keys();
     for (step, name) in [("describe", "own_name"), ("open", "alias")] {
-        let StoreKind::Other(mut other) = spec.kind.clone() else { panic!("its kind changed") };
-        other.options.insert("never".to_owned(), step.to_owned());
-        other.key = Some(StoreKey::column("a"));
+        let mut spec = StoreSpec { key: Some(StoreKey::column("a")), ..spec.clone() };
+        spec.options.set("never", Some(step));
         let settings = StoreSettings { answer_timeout_ms: 500, ..StoreSettings::default() };
         let env = StoreEnv::new(settings, Arc::new(Blobs::default()));
-        let error = open(env, StoreKind::Other(other)).await.err().unwrap();
+        let error = open(env, spec).await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Timeout);
         let expected = format!("store '{name}' cannot be opened: no answer in 500 ms, ");
         assert!(error.message().starts_with(&expected), "{step}: {error}");

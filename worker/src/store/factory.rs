@@ -4,50 +4,72 @@ use std::{
     any::Any,
     fmt,
     num::{NonZeroU32, NonZeroUsize},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use keyloom_common::{
     Error, Result,
-    store::{ResolvedStore, Snapshot, StoreDescription, StoreKind},
+    store::{ResolvedStore, Snapshot, StoreDescription, StoreSpec},
 };
+use serde::de::DeserializeOwned;
 
-use super::{Store, StoreEnv};
+use super::{Store, WorkerParts, bounded::asked::BOUNDS};
+use crate::memory::Keeper;
 
-/// A kind of store: reads what users say of one, and opens it. It keeps nothing itself.
-#[async_trait]
+/// A kind of store. It keeps nothing itself.
 pub(crate) trait StoreFactory: fmt::Debug + Send + Sync {
     /// The word by which users name the kind.
     fn kind(&self) -> &'static str;
 
-    /// The names of the options that its stores take beside those that all do
-    /// ([`super::bounded::asked`]), where they are described as an `OtherSpec`. Others are refused
-    /// before it is asked, and what all take it is not given.
-    fn options(&self) -> &'static [&'static str] {
-        &[]
+    /// Starts the kind on a worker, once for all of its stores there. Nothing is opened yet.
+    fn start(&self, worker: &WorkerParts) -> Box<dyn KindOnWorker>;
+}
+
+/// A kind of store on one worker: reads what users say of a store, and opens it. It holds what its
+/// stores share, and what it keeps of them for later.
+#[async_trait]
+pub(crate) trait KindOnWorker: Any + fmt::Debug + Send + Sync {
+    /// Whether its stores keep to their bounds, and name themselves in errors, by themselves. Others
+    /// take the options that set bounds of any store ([`super::bounded::asked`]), which are kept
+    /// around them.
+    fn bounds_itself(&self) -> bool {
+        false
     }
 
-    /// Opens a store to learn its columns and its newest (or pinned) snapshot. What its options say
-    /// is checked here.
+    /// Reads the options of the kind, which are the fields of `T`.
     ///
     /// # Errors
-    /// `invalid` if an option is wrong, naming the choices, or if the store cannot be what they
-    /// say; `not_found` if it does not exist, `store` if it cannot be read, `timeout` if its
-    /// storage does not answer. The message does not name the store.
-    async fn describe(&self, env: &StoreEnv, spec: &StoreKind) -> Result<StoreDescription>;
+    /// `invalid`, with those that there are, if there is no such option, or if one says what it
+    /// cannot say.
+    fn own_options<T: DeserializeOwned>(&self, spec: &StoreSpec) -> Result<T>
+    where
+        Self: Sized,
+    {
+        let beside: &[&str] = if self.bounds_itself() { &[] } else { &BOUNDS };
+        spec.options.read(&spec.kind, beside)
+    }
+
+    /// Whoever keeps something for later, if it takes of the memory that tasks share.
+    fn keeper(&self) -> Option<Weak<dyn Keeper>> {
+        None
+    }
+
+    /// Opens a store to learn its columns and its newest (or pinned) snapshot. What is said of it
+    /// is checked here, its options ([`Self::own_options`]) before all.
+    ///
+    /// # Errors
+    /// `invalid` if an option is wrong or there is no such option, naming the choices, or if the
+    /// store cannot be what they say; `not_found` if it does not exist, `store` if it cannot be
+    /// read, `timeout` if its storage does not answer. The message does not name the store.
+    async fn describe(&self, spec: &StoreSpec) -> Result<StoreDescription>;
 
     /// Opens a store at exactly this snapshot.
     ///
     /// # Errors
     /// As [`Self::describe`], and `not_found` if the snapshot is gone.
-    async fn open(
-        &self,
-        env: &StoreEnv,
-        spec: &StoreKind,
-        snapshot: Snapshot,
-    ) -> Result<Arc<dyn OpenStore>>;
+    async fn open(&self, spec: &StoreSpec, snapshot: Snapshot) -> Result<Arc<dyn OpenStore>>;
 }
 
 /// What an open store bears; by default, all that it is asked.
@@ -129,10 +151,10 @@ pub(crate) trait OpenStore: fmt::Debug + Send + Sync {
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
 
-/// What a factory says that was given another's store, or a snapshot that its stores do not have.
-pub(super) fn no_such(spec: &StoreKind, snapshot: Option<Snapshot>) -> Error {
-    let of = snapshot.map_or_else(String::new, |snapshot| format!(" at snapshot {snapshot}"));
-    Error::internal(format!("there is no store of the kind {}{of}", spec.word()))
+/// What a kind says that was given a snapshot that its stores do not have.
+pub(super) fn no_such(spec: &StoreSpec, snapshot: Snapshot) -> Error {
+    let kind = &spec.kind;
+    Error::internal(format!("there is no store of the kind {kind} at snapshot {snapshot}"))
 }
 
 #[cfg(test)]

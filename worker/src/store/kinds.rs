@@ -1,17 +1,20 @@
 //! The kinds of stores that a worker knows, one line each, and how a store finds its own.
 
+use std::sync::{Arc, Weak};
+
 use keyloom_common::{
     Error, Result,
-    store::{Snapshot, StoreDescription, StoreKind},
+    store::{Snapshot, StoreDescription, StoreSpec},
 };
 
 use super::{
-    StoreEnv,
-    bounded::{Bounds, Opened, asked::Asked, deadline::within},
-    factory::StoreFactory,
+    StoreEnv, WorkerParts,
+    bounded::{Bounds, Opened, asked::asked, deadline::within},
+    factory::{Capabilities, KindOnWorker, StoreFactory},
     lance::LanceFactory,
     memory::MemoryFactory,
 };
+use crate::memory::Keeper;
 
 static KINDS: &[&dyn StoreFactory] = &[
     &LanceFactory,
@@ -20,61 +23,79 @@ static KINDS: &[&dyn StoreFactory] = &[
     &super::toy::ToyFactory,
 ];
 
+/// The kinds on one worker, each started once, by their words.
+#[derive(Clone, Debug)]
+pub(super) struct Kinds(Arc<[(&'static str, Box<dyn KindOnWorker>)]>);
+
+impl Kinds {
+    /// Starts them all.
+    pub(super) fn start(worker: &WorkerParts) -> Self {
+        Self(KINDS.iter().map(|kind| (kind.kind(), kind.start(worker))).collect())
+    }
+
+    /// Those who keep something for later.
+    pub(super) fn keepers(&self) -> impl Iterator<Item = Weak<dyn Keeper>> {
+        self.0.iter().filter_map(|(_, kind)| kind.keeper())
+    }
+
+    /// The kind of this word.
+    ///
+    /// # Errors
+    /// `invalid`, with the kinds that there are.
+    pub(super) fn of(&self, word: &str) -> Result<&(dyn KindOnWorker + 'static)> {
+        let kind = self.0.iter().find(|(known, _)| *known == word);
+        kind.map(|(_, kind)| &**kind).ok_or_else(|| {
+            let words: Vec<_> = self.0.iter().map(|(known, _)| *known).collect();
+            let words = words.join(", ");
+            Error::invalid(format!("'{word}' is no kind of store; the kinds are {words}"))
+        })
+    }
+}
+
 /// Opens a store to learn its columns and its newest (or pinned) snapshot.
 ///
 /// # Errors
-/// As [`StoreFactory::describe`], `invalid` if there is no such kind or no such option, and
+/// As [`KindOnWorker::describe`], `invalid` if there is no such kind or a bound is wrong, and
 /// `timeout` if its user or the worker waits no longer.
-pub(super) async fn describe(env: &StoreEnv, spec: &StoreKind) -> Result<StoreDescription> {
-    let factory = of(spec)?;
-    let asked = Asked::of(spec, factory.options(), env.patience())?;
-    within(asked.bounds.deadline, factory.describe(env, &asked.spec)).await
+pub(super) async fn describe(env: &StoreEnv, spec: &StoreSpec) -> Result<StoreDescription> {
+    let kind = env.kinds.of(&spec.kind)?;
+    let asked = bounds(kind, spec, env)?;
+    within(asked.deadline, kind.describe(spec)).await
 }
 
 /// Opens a store at exactly this snapshot, within the bounds that it and its user set.
 ///
 /// # Errors
-/// As [`StoreFactory::open`], `invalid` if there is no such kind or no such option, and `timeout`
+/// As [`KindOnWorker::open`], `invalid` if there is no such kind or a bound is wrong, and `timeout`
 /// if its user or the worker waits no longer.
-pub(super) async fn open(env: &StoreEnv, spec: &StoreKind, snapshot: Snapshot) -> Result<Opened> {
-    let factory = of(spec)?;
-    let asked = Asked::of(spec, factory.options(), env.patience())?;
-    let opened = factory.open(env, &asked.spec, snapshot);
-    let handle = within(asked.bounds.deadline, opened).await?;
-    let capabilities = handle.capabilities().within(asked.bounds);
-    Ok(Opened { handle, bounds: Bounds::of(env, spec, snapshot, capabilities) })
+pub(super) async fn open(env: &StoreEnv, spec: &StoreSpec, snapshot: Snapshot) -> Result<Opened> {
+    let kind = env.kinds.of(&spec.kind)?;
+    let asked = bounds(kind, spec, env)?;
+    let handle = within(asked.deadline, kind.open(spec, snapshot)).await?;
+    let capabilities = handle.capabilities().within(asked);
+    let bounds = Bounds::of(env, spec, snapshot, capabilities);
+    Ok(Opened { handle, bounds, names_itself: kind.bounds_itself() })
 }
 
-/// The factory of a store's kind.
-///
-/// # Errors
-/// `invalid`, with the kinds that there are.
-fn of(spec: &StoreKind) -> Result<&'static dyn StoreFactory> {
-    let word = spec.word();
-    KINDS.iter().copied().find(|known| known.kind() == word).ok_or_else(|| {
-        let words: Vec<_> = KINDS.iter().map(|known| known.kind()).collect();
-        let words = words.join(", ");
-        Error::invalid(format!("'{word}' is no kind of store; the kinds are {words}"))
-    })
+/// The bounds that a store's user sets, if they are not the kind's own matter.
+fn bounds(kind: &dyn KindOnWorker, spec: &StoreSpec, env: &StoreEnv) -> Result<Capabilities> {
+    match kind.bounds_itself() {
+        true => Ok(Capabilities::default()),
+        false => asked(&spec.options, env.parts.patience()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use keyloom_common::{ErrorKind, store::OtherSpec};
+    use keyloom_common::ErrorKind;
 
     use super::*;
+    use crate::store::{StoreSettings, contract::fixture::Blobs};
 
     #[test]
     fn a_kind_that_nobody_knows_is_refused_with_those_that_are_known() {
-        let other = OtherSpec {
-            kind: "redis".to_owned(),
-            place: "localhost".to_owned(),
-            key: None,
-            options: BTreeMap::new(),
-        };
-        let error = of(&StoreKind::Other(other)).unwrap_err();
+        let env = StoreEnv::new(StoreSettings::default(), Arc::new(Blobs::default()));
+        let error = env.kinds.of("redis").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
         let message = "'redis' is no kind of store; the kinds are lance, memory, toy";
         assert_eq!(error.message(), message);

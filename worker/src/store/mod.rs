@@ -18,6 +18,7 @@ pub(crate) mod lance;
 mod memory;
 mod open;
 mod open_stores;
+mod parts;
 mod patience;
 mod settings;
 #[cfg(test)]
@@ -38,8 +39,10 @@ pub use found::{Found, Place, ReadStats, Values};
 pub use key_set::KeySet;
 pub(crate) use keys::{Keys, key_nulls};
 pub use lance::{NewDataset, WrittenDataset};
-pub use open::{BlobSource, StoreEnv};
+pub use open::StoreEnv;
 pub use open_stores::OpenStores;
+pub use parts::BlobSource;
+pub(crate) use parts::WorkerParts;
 pub(crate) use patience::Patience;
 pub use settings::StoreSettings;
 

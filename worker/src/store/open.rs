@@ -1,83 +1,33 @@
-//! Opens stores, each by the factory of its kind, with what the worker has for all of them.
+//! Opens stores, each by its kind, with what the worker has for all of them.
 //!
 //! What is opened ([`Opened`]) knows no alias, because one store may be attached under several.
 //! Binding it to a [`ResolvedStore`] is cheap and gives the [`Store`] that tasks use.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use async_trait::async_trait;
-use bytes::Bytes;
 use keyloom_common::{
-    BlobId, Error, Result,
-    ipc::decode_all,
-    memory::{Full, Reserved},
+    Error, Result,
     store::{ResolvedStore, Snapshot, StoreDescription, StoreSpec},
 };
 
 use super::{
-    Patience, ReadBudget, Store, StoreSettings,
+    BlobSource, Store, StoreSettings, WorkerParts,
     bounded::{Opened, cache::Answers, slots::Places},
-    kinds,
-    lance::{Caches, LanceEnv, Sessions},
+    kinds::{self, Kinds},
 };
-use crate::{
-    memory::{Commons, resize},
-    settings::Settings,
-};
-
-/// Where a worker gets the contents of memory stores.
-#[async_trait]
-pub trait BlobSource: fmt::Debug + Send + Sync {
-    /// The bytes of that name.
-    ///
-    /// # Errors
-    /// `unavailable` or `not_found` if nobody gives them.
-    async fn blob(&self, id: BlobId) -> Result<Bytes>;
-
-    /// The same, if there is room for so many bytes. That is asked each time that reading begins,
-    /// before most of them are there if their source can tell.
-    ///
-    /// # Errors
-    /// As [`Self::blob`], and why there is no room.
-    async fn blob_within(
-        &self,
-        id: BlobId,
-        room: &(dyn Fn(u64) -> Result<()> + Send + Sync),
-    ) -> Result<Bytes> {
-        let bytes = self.blob(id).await?;
-        room(bytes.len() as u64)?;
-        Ok(bytes)
-    }
-
-    /// The rows that a blob is, which need not be bytes within a process.
-    ///
-    /// # Errors
-    /// As [`Self::blob`]; `internal` if it is no rows.
-    async fn rows(&self, id: BlobId) -> Result<Vec<RecordBatch>> {
-        Ok(decode_all(self.blob(id).await?)?.1)
-    }
-}
+use crate::{memory::Commons, settings::Settings};
 
 /// What opening stores needs of its worker.
 #[derive(Clone, Debug)]
 pub struct StoreEnv {
-    /// The bounds, and the storage profiles.
-    pub settings: StoreSettings,
-    /// Lance's caches, shared by all datasets.
-    lance_sessions: Arc<Sessions>,
-    /// What was read of datasets and may be of use again.
-    pub(crate) lance_caches: Arc<Caches>,
-    /// What all reads of datasets may bring at once.
-    pub(crate) reads: Arc<ReadBudget>,
+    /// What the worker has for stores of every kind.
+    pub(crate) parts: WorkerParts,
+    /// The kinds, started with that.
+    pub(super) kinds: Kinds,
     /// The answers that are kept of stores whose kind wants that.
     pub(super) answers: Arc<Answers>,
     /// How many requests may be in flight to the places that stores are at.
     pub(super) places: Arc<Places>,
-    /// What contents of memory stores take of, and what is kept.
-    pub(crate) commons: Commons,
-    /// The contents of memory stores.
-    pub blobs: Arc<dyn BlobSource>,
 }
 
 impl StoreEnv {
@@ -94,17 +44,10 @@ impl StoreEnv {
         settings: StoreSettings,
         blobs: Arc<dyn BlobSource>,
     ) -> Self {
-        let lance_sessions = Arc::new(Sessions::new(&settings));
-        let lance_caches = Arc::new(Caches::new(&settings, commons.budget()));
-        let reads = Arc::new(ReadBudget::new(&settings));
         let answers = Arc::new(Answers::new(&settings, commons.budget()));
-        let (places, commons) = (Arc::default(), commons.clone());
-        Self { settings, lance_sessions, lance_caches, reads, answers, places, commons, blobs }
-    }
-
-    /// How long is waited for stores, and how often they are asked again.
-    pub(super) fn patience(&self) -> Patience {
-        Patience::of(&self.settings)
+        let parts = WorkerParts::new(commons, settings, blobs);
+        let kinds = Kinds::start(&parts);
+        Self { parts, kinds, answers, places: Arc::default() }
     }
 
     /// Opens a store to learn its columns and its newest (or pinned) snapshot.
@@ -114,7 +57,7 @@ impl StoreEnv {
     /// what the description says, `store` if it cannot be read, `timeout` if its storage does not
     /// answer. The message names the store.
     pub async fn describe(&self, spec: &StoreSpec) -> Result<StoreDescription> {
-        let described = kinds::describe(self, &spec.kind).await;
+        let described = kinds::describe(self, spec).await;
         described.map_err(|error| cannot_open(&spec.name, error))
     }
 
@@ -145,37 +88,7 @@ impl StoreEnv {
         spec: &StoreSpec,
         snapshot: Snapshot,
     ) -> Result<Opened> {
-        kinds::open(self, &spec.kind, snapshot).await
-    }
-
-    pub(super) fn lance(&self) -> LanceEnv<'_> {
-        LanceEnv {
-            settings: &self.settings,
-            sessions: &self.lance_sessions,
-            caches: &self.lance_caches,
-            reads: &self.reads,
-        }
-    }
-
-    /// The content of a memory store, with room to open it in.
-    pub(super) async fn content(&self, id: BlobId) -> Result<(Bytes, Reserved)> {
-        let taken = self.commons.reserve();
-        let room = |bytes: u64| {
-            resize(&taken, 0);
-            self.commons.grow(&taken, bytes).map_err(|full| self.no_room(bytes, &full))
-        };
-        let bytes = self.blobs.blob_within(id, &room).await?;
-        Ok((bytes, taken))
-    }
-
-    /// Where only others are in the way, it is worth another try.
-    fn no_room(&self, bytes: u64, full: &Full) -> Error {
-        let text = format!("its {bytes} bytes are needed, and {full} on the worker");
-        if bytes <= self.commons.budget().bytes() {
-            Error::unavailable(text)
-        } else {
-            Error::resource_exhausted(text)
-        }
+        kinds::open(self, spec, snapshot).await
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
 use futures::FutureExt;
 use keyloom_common::{
     Error, ErrorKind, Result,
-    store::{ResolvedStore, Snapshot, StoreDescription, StoreKind, StoreSpec},
+    store::{ResolvedStore, Snapshot, StoreDescription, StoreSpec},
 };
 use tokio::sync::OnceCell;
 
@@ -33,7 +33,7 @@ pub struct OpenStores {
 }
 
 /// What tells open stores apart. Their names do not, nor how it was said which snapshot is meant.
-type Key = (StoreKind, Snapshot);
+type Key = (StoreSpec, Snapshot);
 
 /// Counts uses in place of a clock.
 #[derive(Debug, Default)]
@@ -61,12 +61,12 @@ impl OpenStores {
     /// tasks where memory is short.
     pub fn new(env: StoreEnv) -> Self {
         let slots = Arc::<Mutex<Slots>>::default();
-        let (stores, caches) = (Arc::downgrade(&slots), Arc::downgrade(&env.lance_caches));
+        let (stores, answers) = (Arc::downgrade(&slots), Arc::downgrade(&env.answers));
+        let commons = &env.parts.commons;
         // What is read again most cheaply goes first.
-        let answers = Arc::downgrade(&env.answers);
-        env.commons.add_keeper(caches);
-        env.commons.add_keeper(answers);
-        env.commons.add_keeper(stores);
+        env.kinds.keepers().for_each(|keeper| commons.add_keeper(keeper));
+        commons.add_keeper(answers);
+        commons.add_keeper(stores);
         Self { env, slots }
     }
 
@@ -89,8 +89,8 @@ impl OpenStores {
         snapshot: Snapshot,
     ) -> Result<Arc<LanceHandle>> {
         let Opened { handle, .. } = self.handle(&spec.name, spec, snapshot).await?;
-        let word = spec.kind.word();
-        handle.into_any().downcast().map_err(|_| Error::internal(format!("{word} is no table")))
+        let kind = &spec.kind;
+        handle.into_any().downcast().map_err(|_| Error::internal(format!("{kind} is no table")))
     }
 
     async fn handle(&self, name: &str, spec: &StoreSpec, snapshot: Snapshot) -> Result<Opened> {
@@ -101,7 +101,9 @@ impl OpenStores {
         }
         match opening.open(self.env.open_unnamed(spec, snapshot).boxed()).await {
             Ok(opened) => {
-                self.with_slots(|slots| slots.shrink(self.env.settings.max_open_stores.max(1)));
+                self.with_slots(|slots| {
+                    slots.shrink(self.env.parts.settings.max_open_stores.max(1))
+                });
                 Ok(opened)
             }
             Err(error) => {
@@ -113,12 +115,12 @@ impl OpenStores {
 
     /// Where contents come from.
     pub(crate) fn blobs(&self) -> &Arc<dyn BlobSource> {
-        &self.env.blobs
+        &self.env.parts.blobs
     }
 
     /// The bounds under which stores are opened and read.
     pub(crate) fn settings(&self) -> &StoreSettings {
-        &self.env.settings
+        &self.env.parts.settings
     }
 
     /// Opens a store to learn its columns and its newest (or pinned) snapshot.
@@ -148,7 +150,7 @@ impl Keeper for Mutex<Slots> {
 }
 
 fn key(spec: &StoreSpec, snapshot: Snapshot) -> Key {
-    (spec.kind.unpinned(), snapshot)
+    (spec.bare(), snapshot)
 }
 
 impl Opening {
@@ -253,12 +255,10 @@ mod tests;
 
 #[cfg(test)]
 impl OpenStores {
-    /// The key columns of the memory stores that are open, sorted.
+    /// The key columns of the stores that are open, sorted.
     fn open_keys(&self) -> Vec<String> {
-        let key = |(kind, _): &Key| match kind {
-            StoreKind::Memory(memory) => memory.key.names().join(","),
-            StoreKind::Lance(lance) => lance.uri.clone(),
-            StoreKind::Other(other) => other.place.clone(),
+        let key = |(spec, _): &Key| {
+            spec.key.as_ref().map(|key| key.columns().join(",")).unwrap_or_default()
         };
         let mut keys: Vec<_> = self.with_slots(|slots| slots.by_key.keys().map(key).collect());
         keys.sort_unstable();

@@ -2,7 +2,7 @@ use arrow::{
     array::{ArrayRef, Int64Array, RecordBatch},
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
-use datafusion::{physical_expr::expressions::Column, physical_plan::empty::EmptyExec};
+use datafusion::physical_expr::expressions::Column;
 use datafusion_proto::protobuf::PhysicalBinaryExprNode;
 
 use super::*;
@@ -10,11 +10,9 @@ use crate::{
     ErrorKind,
     input::{CsvOptions, JsonLayout, Layout, Location},
     ipc::encode_all,
-    lookup::{Fetch, Wave},
-    store::{
-        Access, ForcedAccess, LanceSpec, OnDuplicateKey, Pace, ResolvedStore, Snapshot,
-        StoreDescription, StoreKey,
-    },
+    lookup::{Fetch, KvLookupExec, Wave},
+    plan::ScanTable,
+    store::{Access, LANCE, ResolvedStore, Snapshot, StoreDescription, StoreKey, StoreSpec},
 };
 
 fn node(kind: Node) -> PhysicalPlanNode {
@@ -179,23 +177,16 @@ fn scan(layout: Layout, url: &str) -> Arc<dyn ExecutionPlan> {
     Arc::new(InputScanExec::try_new(Arc::new(table), vec![0], None, Vec::new()).unwrap())
 }
 
-/// A plan that looks up rows of a dataset at a place.
-fn lookup(input: Arc<dyn ExecutionPlan>, uri: &str) -> Arc<dyn ExecutionPlan> {
-    let lance = LanceSpec {
-        uri: uri.to_owned(),
-        key: Some(StoreKey::RowId),
-        pin: None,
-        storage_profile: None,
-        on_duplicate_key: OnDuplicateKey::Error,
-        access: ForcedAccess::default(),
-        pace: Pace::default(),
-    };
-    let spec = StoreSpec { name: "items".to_owned(), kind: StoreKind::Lance(lance) };
+/// A plan that looks up rows of a dataset.
+fn lookup(input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+    let key = Some(StoreKey::RowId);
+    let spec = StoreSpec { key, ..StoreSpec::new("items", LANCE, "/data/items.lance") };
     let description = StoreDescription {
         schema: schema(),
         snapshot: Snapshot::Immutable,
         figures: None,
         primary_key: None,
+        repeats_keys: true,
     };
     let fetch = Fetch {
         store: ResolvedStore::try_new("items", spec, description).unwrap(),
@@ -234,7 +225,6 @@ fn inputs_are_read_from_where_workers_read() {
 
 #[test]
 fn datasets_are_read_from_where_lance_reads() {
-    let input: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(schema()));
     let lance = || Layout::Lance(Snapshot::Immutable);
     let places = [
         "/data/a b/items.lance",
@@ -244,18 +234,16 @@ fn datasets_are_read_from_where_lance_reads() {
         "s3://bucket/items.lance",
     ];
     for uri in places {
-        assert_eq!(check(&lookup(Arc::clone(&input), uri)), Ok(()), "{uri}");
         assert_eq!(check(&scan(lance(), uri)), Ok(()), "{uri}");
     }
     let message = "Lance datasets are read from local paths, file://, file-object-store://, \
                    file+uring://, s3://, not memory://";
-    refused(check(&lookup(input, "memory://items")), message);
     refused(check(&scan(lance(), "memory://items")), message);
 }
 
 #[test]
 fn places_are_checked_wherever_they_stand_in_a_plan() {
     let input = scan(Layout::Parquet, "ftp://host/");
-    let error = check(&lookup(input, "/data/items.lance")).unwrap_err();
+    let error = check(&lookup(input)).unwrap_err();
     assert!(error.message().ends_with("not ftp://"), "{error}");
 }

@@ -9,10 +9,7 @@ use bytes::Bytes;
 use keyloom_client::Session;
 use keyloom_common::{
     BlobId, Error,
-    store::{
-        Access, ForcedAccess, LanceSpec, OnDuplicateKey, Pace, ResolvedStore, StoreKey, StoreKind,
-        StoreSpec,
-    },
+    store::{Access, LANCE, ResolvedStore, StoreKey, StoreSpec},
 };
 use keyloom_worker::store::{BlobSource, OpenStores, Request, Store, StoreEnv, StoreSettings};
 
@@ -88,16 +85,8 @@ async fn jobs(bench: &Bench, keys: &ArrayRef, measured: &mut Measurement) -> Res
 }
 
 async fn open(uri: &str, columns: &[&str]) -> Result<(Arc<dyn Store>, Vec<usize>)> {
-    let lance = LanceSpec {
-        uri: uri.to_owned(),
-        key: Some(StoreKey::column(KEY)),
-        pin: None,
-        storage_profile: None,
-        on_duplicate_key: OnDuplicateKey::default(),
-        access: ForcedAccess::default(),
-        pace: Pace::default(),
-    };
-    let spec = StoreSpec { name: "store".to_owned(), kind: StoreKind::Lance(lance) };
+    let key = Some(StoreKey::column(KEY));
+    let spec = StoreSpec { key, ..StoreSpec::new("store", LANCE, uri) };
     let stores = OpenStores::new(StoreEnv::new(StoreSettings::default(), Arc::new(NoBlobs)));
     let description = stores.describe(&spec).await?;
     let columns = columns.iter().map(|column| description.schema.index_of(column));

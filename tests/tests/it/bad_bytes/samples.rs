@@ -27,8 +27,8 @@ use keyloom_common::{
         WorkerApiRequest, WorkerApiResponse, bincode::encode,
     },
     store::{
-        Figures, ForcedAccess, KeyColumns, LancePin, LanceSpec, ManifestId, OnDuplicateKey, Pace,
-        Snapshot, StoreDescription, StoreKey, StoreKind, StoreSpec,
+        Figures, KeyColumns, LANCE, ManifestId, OnDuplicateKey, Options, Pin, STORAGE_OPTIONS,
+        Snapshot, StoreDescription, StoreKey, StoreSpec,
     },
 };
 
@@ -129,16 +129,16 @@ pub(super) async fn plans() -> Result<Vec<Vec<u8>>> {
 }
 
 fn store() -> StoreSpec {
-    let lance = LanceSpec {
-        uri: "s3://bucket/items.lance".to_owned(),
+    let mut options = Options::default();
+    options.set(STORAGE_OPTIONS, Some("west"));
+    OnDuplicateKey::First.set(&mut options);
+    StoreSpec {
         key: Some(StoreKey::Columns(KeyColumns::one("id"))),
-        pin: Some(LancePin::Tag("best".to_owned())),
-        storage_profile: Some("west".to_owned()),
-        on_duplicate_key: OnDuplicateKey::First,
-        access: ForcedAccess::default(),
-        pace: Pace::default(),
-    };
-    StoreSpec { name: "items".to_owned(), kind: StoreKind::Lance(lance) }
+        content: Some(BlobId::of(b"rows")),
+        pin: Some(Pin::Tag("best".to_owned())),
+        options,
+        ..StoreSpec::new("items", LANCE, "s3://bucket/items.lance")
+    }
 }
 
 fn description() -> StoreDescription {
@@ -149,6 +149,7 @@ fn description() -> StoreDescription {
         snapshot: Snapshot::Version { number: 7, manifest: ManifestId::of(1, Some("transaction")) },
         figures: Some(Figures { rows: 1000, value_bytes: vec![8, 100], ..Figures::default() }),
         primary_key: Some(KeyColumns::one("id")),
+        repeats_keys: true,
     }
 }
 

@@ -23,7 +23,7 @@ use std::{num::NonZeroUsize, sync::Arc};
 
 use keyloom_common::{
     Result,
-    store::{ResolvedStore, Snapshot, StoreKind},
+    store::{ResolvedStore, Snapshot, StoreSpec},
 };
 use tokio::sync::Semaphore;
 
@@ -47,6 +47,8 @@ const BATCHES_IN_FLIGHT: NonZeroUsize = NonZeroUsize::new(8).expect("eight is no
 pub(crate) struct Opened {
     pub(super) handle: Arc<dyn OpenStore>,
     pub(super) bounds: Bounds,
+    /// Whether what it says of itself names it where that is needed.
+    pub(super) names_itself: bool,
 }
 
 /// The bounds around one open store, under however many names it is bound.
@@ -66,10 +68,9 @@ impl Opened {
     /// As [`OpenStore::bind`].
     pub(super) fn bind(&self, store: &ResolvedStore) -> Result<Arc<dyn Store>> {
         let bound = Arc::clone(&self.handle).bind(store);
-        // The others name themselves where they need to.
-        let StoreKind::Other(_) = &store.spec.kind else {
+        if self.names_itself {
             return Ok(self.bounds.around(bound?, store));
-        };
+        }
         let alias = store.alias.clone();
         let bound = bound.map_err(|error| cannot_be_read(&alias, error))?;
         Ok(Arc::new(Named { store: self.bounds.around(bound, store), alias }))
@@ -81,7 +82,7 @@ impl Bounds {
     /// if it wants that.
     pub(super) fn of(
         env: &StoreEnv,
-        spec: &StoreKind,
+        spec: &StoreSpec,
         snapshot: Snapshot,
         capabilities: Capabilities,
     ) -> Self {
@@ -89,7 +90,7 @@ impl Bounds {
         // What is kept of a snapshot is true for ever.
         let keeps = capabilities.keeps_answers && snapshot != Snapshot::Live;
         let answers = keeps.then(|| env.answers.of_store());
-        Self { capabilities, patience: env.patience(), slots, answers }
+        Self { capabilities, patience: env.parts.patience(), slots, answers }
     }
 
     /// A store, as the plan names it, within these bounds.

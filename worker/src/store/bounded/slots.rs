@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use keyloom_common::{
     Error, Result,
-    store::{Access, StoreKind},
+    store::{Access, StoreSpec},
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -36,10 +36,9 @@ type Place = (String, String, usize);
 
 impl Places {
     /// So many slots of a store's place.
-    pub(super) fn slots(&self, spec: &StoreKind, slots: NonZeroUsize) -> Arc<Semaphore> {
+    pub(super) fn slots(&self, spec: &StoreSpec, slots: NonZeroUsize) -> Arc<Semaphore> {
         let slots = slots.get().min(Semaphore::MAX_PERMITS);
-        let StoreKind::Other(other) = spec else { return Arc::new(Semaphore::new(slots)) };
-        let place = (other.kind.clone(), other.place.clone(), slots);
+        let place = (spec.kind.clone(), spec.place.clone(), slots);
         // No change leaves them half-done, so a poisoned lock guards sound contents.
         let mut known = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(slots) = known.get(&place).and_then(Weak::upgrade) {

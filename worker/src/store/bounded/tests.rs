@@ -16,7 +16,7 @@ use arrow::{
 use async_trait::async_trait;
 use keyloom_common::{
     BlobId, Error, ErrorKind, Result,
-    store::{Access, OtherSpec, Snapshot, StoreDescription, StoreKey, StoreSpec},
+    store::{Access, Snapshot, StoreDescription, StoreKey, StoreSpec},
 };
 
 use super::{
@@ -93,13 +93,15 @@ impl KeySet for Keys {
 /// A store of two columns, as a plan names it.
 fn planned() -> Arc<ResolvedStore> {
     let fields = ["a", "b"].map(|name| Field::new(name, DataType::Int64, true));
-    let (kind, place) = ("toy".to_owned(), "x".to_owned());
-    let (key, options) = (Some(StoreKey::column("a")), Default::default());
-    let kind = StoreKind::Other(OtherSpec { kind, place, key, options });
-    let spec = StoreSpec { name: "even".to_owned(), kind };
+    let spec = StoreSpec { key: Some(StoreKey::column("a")), ..StoreSpec::new("even", "toy", "x") };
     let schema = Arc::new(Schema::new(fields.to_vec()));
-    let (snapshot, figures, primary_key) = (Snapshot::Immutable, None, None);
-    let description = StoreDescription { schema, snapshot, figures, primary_key };
+    let description = StoreDescription {
+        schema,
+        snapshot: Snapshot::Immutable,
+        figures: None,
+        primary_key: None,
+        repeats_keys: false,
+    };
     ResolvedStore::try_new("even", spec, description).unwrap()
 }
 
@@ -125,7 +127,7 @@ fn env(answer_cache_bytes: u64) -> StoreEnv {
 }
 
 fn bounds_on(env: &StoreEnv, capabilities: Capabilities) -> Bounds {
-    Bounds::of(env, &planned().spec.kind, Snapshot::Immutable, capabilities)
+    Bounds::of(env, &planned().spec, Snapshot::Immutable, capabilities)
 }
 
 fn bounds(capabilities: Capabilities) -> Bounds {
@@ -391,7 +393,7 @@ async fn many_rows_that_are_kept_are_one_piece_of_values() {
 async fn answers_of_a_store_without_snapshots_are_never_kept() {
     let capabilities = Capabilities { keeps_answers: true, ..Capabilities::default() };
     let store = Arc::new(Faulty::new(Arc::new(Even::default()), Faults::default()));
-    let bounds = Bounds::of(&env(1 << 20), &planned().spec.kind, Snapshot::Live, capabilities);
+    let bounds = Bounds::of(&env(1 << 20), &planned().spec, Snapshot::Live, capabilities);
     let bounded = bounds.around(store.clone(), &planned());
     for _ in 0..2 {
         let found = bounded.lookup(of_columns([2], &[0])).await.unwrap();

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use keyloom_common::{
     BlobId, Error, Result,
     store::{
-        Access, ForcedAccess, KeyColumns, KeyPath, LanceSpec, MemorySpec, OnDuplicateKey,
-        OtherSpec, Pace, ResolvedStore, RowPath, StoreKey, StoreKind, StoreSpec,
+        Access, ForcedAccess, KeyPath, MEMORY, OnDuplicateKey, Pace, ResolvedStore, RowPath,
+        StoreKey, StoreSpec,
     },
 };
 use lance::{Dataset, dataset::WriteParams, index::DatasetIndexExt};
@@ -22,6 +22,7 @@ use lance_index::{IndexType, scalar::ScalarIndexParams};
 
 use crate::store::{
     BlobSource, Found, KeyRows, OpenStores, Place, Request, Store, StoreEnv, StoreSettings, Values,
+    lance::LanceSpec,
 };
 
 /// Blobs by name.
@@ -78,11 +79,16 @@ pub(in crate::store) fn lance_spec(uri: &str, key: &str) -> LanceSpec {
     }
 }
 
+/// Contents by a key; columns that are one together have commas between.
+pub(in crate::store) fn memory_spec(name: &str, content: BlobId, key: &str) -> StoreSpec {
+    let key = Some(StoreKey::parse(key.split(',')).unwrap());
+    StoreSpec { content: Some(content), key, ..StoreSpec::new(name, MEMORY, "") }
+}
+
 pub(in crate::store) async fn open(
     env: StoreEnv,
-    kind: StoreKind,
+    spec: StoreSpec,
 ) -> Result<(Arc<ResolvedStore>, Arc<dyn Store>)> {
-    let spec = StoreSpec { name: "own_name".to_owned(), kind };
     let stores = OpenStores::new(env);
     let description = stores.describe(&spec).await?;
     let resolved = ResolvedStore::try_new("alias", spec, description)?;
@@ -102,9 +108,7 @@ pub(super) async fn memory(rows: RecordBatch, key: &str) -> Fixture {
     let content = BlobId::of(&bytes);
     let blobs = Blobs(HashMap::from([(content, bytes)]));
     let env = StoreEnv::new(StoreSettings::default(), Arc::new(blobs));
-    let key = KeyColumns::try_new(key.split(',').map(ToOwned::to_owned).collect()).unwrap();
-    let kind = StoreKind::Memory(MemorySpec { content, key });
-    let (resolved, store) = open(env, kind).await.unwrap();
+    let (resolved, store) = open(env, memory_spec("own_name", content, key)).await.unwrap();
     Fixture { store, schema: resolved.schema().clone(), _dir: None }
 }
 
@@ -140,7 +144,7 @@ pub(super) async fn toy_with(rows: RecordBatch, key: &str, options: &[(&str, &st
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("rows.arrow");
     std::fs::write(&file, ipc(&rows)).unwrap();
-    let kind = toy_spec(&file.to_string_lossy(), key, options);
+    let spec = toy_spec(&file.to_string_lossy(), key, options);
     let settings = StoreSettings {
         request_attempts: 100,
         retry_rest_ms: 1,
@@ -148,18 +152,14 @@ pub(super) async fn toy_with(rows: RecordBatch, key: &str, options: &[(&str, &st
         ..Default::default()
     };
     let env = StoreEnv::new(settings, Arc::new(Blobs::default()));
-    let (resolved, store) = open(env, kind).await.unwrap();
+    let (resolved, store) = open(env, spec).await.unwrap();
     Fixture { store, schema: resolved.schema().clone(), _dir: Some(dir) }
 }
 
-pub(super) fn toy_spec(file: &str, key: &str, options: &[(&str, &str)]) -> StoreKind {
+pub(super) fn toy_spec(file: &str, key: &str, options: &[(&str, &str)]) -> StoreSpec {
     let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    StoreKind::Other(OtherSpec {
-        kind: "toy".to_owned(),
-        place: file.to_owned(),
-        key: Some(StoreKey::parse(key.split(',')).unwrap()),
-        options: options.collect(),
-    })
+    let (key, options) = (Some(StoreKey::parse(key.split(',')).unwrap()), options.collect());
+    StoreSpec { key, options, ..StoreSpec::new("own_name", "toy", file) }
 }
 
 pub(super) async fn lance(rows: RecordBatch, key: &str) -> Fixture {
@@ -206,8 +206,7 @@ impl EveryPath {
         let mut stores = Vec::new();
         let mut schema = Arc::new(Schema::empty());
         for spec in ways(env, spec).await? {
-            let kind = StoreKind::Lance(spec.clone());
-            let described = StoreSpec { name: "own_name".to_owned(), kind };
+            let described = spec.clone().named("own_name");
             let description = env.describe(&described).await?;
             let resolved = ResolvedStore::try_new("emb", described, description)?;
             schema = resolved.schema().clone();
@@ -219,8 +218,7 @@ impl EveryPath {
 
 /// The store with each way forced, the key path that it has by itself first.
 async fn ways(env: &StoreEnv, spec: &LanceSpec) -> Result<Vec<LanceSpec>> {
-    let kind = StoreKind::Lance(spec.clone());
-    let described = env.describe(&StoreSpec { name: "own_name".to_owned(), kind }).await?;
+    let described = env.describe(&spec.clone().named("own_name")).await?;
     let mut keys = vec![None];
     if let Some(key @ StoreKey::Columns(_)) = &spec.key {
         keys.extend([Some(KeyPath::Map), Some(KeyPath::Scan)]);

@@ -1,48 +1,59 @@
 //! The kind `lance`, as workers know kinds of stores.
 
-use std::{any::Any, sync::Arc};
+use std::{
+    any::Any,
+    sync::{Arc, Weak},
+};
 
 use async_trait::async_trait;
 use keyloom_common::{
     Result,
-    store::{LANCE, ResolvedStore, Snapshot, StoreDescription, StoreKind},
+    store::{LANCE, ResolvedStore, Snapshot, StoreDescription, StoreSpec},
 };
 
-use super::LanceHandle;
-use crate::store::{
-    Store, StoreEnv,
-    factory::{OpenStore, StoreFactory, no_such},
+use super::{LanceHandle, LanceKind, LanceSpec};
+use crate::{
+    memory::Keeper,
+    store::{
+        Store, WorkerParts,
+        factory::{KindOnWorker, OpenStore, StoreFactory, no_such},
+    },
 };
 
 /// Lance datasets.
 #[derive(Debug)]
 pub(crate) struct LanceFactory;
 
-#[async_trait]
 impl StoreFactory for LanceFactory {
     fn kind(&self) -> &'static str {
         LANCE
     }
 
-    async fn describe(&self, env: &StoreEnv, spec: &StoreKind) -> Result<StoreDescription> {
-        match spec {
-            StoreKind::Lance(lance) => env.lance().describe(lance).await,
-            other => Err(no_such(other, None)),
-        }
+    fn start(&self, worker: &WorkerParts) -> Box<dyn KindOnWorker> {
+        Box::new(LanceKind::new(worker))
+    }
+}
+
+#[async_trait]
+impl KindOnWorker for LanceKind {
+    fn bounds_itself(&self) -> bool {
+        true
     }
 
-    async fn open(
-        &self,
-        env: &StoreEnv,
-        spec: &StoreKind,
-        snapshot: Snapshot,
-    ) -> Result<Arc<dyn OpenStore>> {
-        match (spec, snapshot) {
-            (StoreKind::Lance(lance), Snapshot::Version { number, manifest }) => {
-                Ok(Arc::new(env.lance().open(lance, number, manifest).await?))
-            }
-            (other, snapshot) => Err(no_such(other, Some(snapshot))),
-        }
+    fn keeper(&self) -> Option<Weak<dyn Keeper>> {
+        let caches = Arc::downgrade(&self.caches);
+        Some(caches)
+    }
+
+    async fn describe(&self, spec: &StoreSpec) -> Result<StoreDescription> {
+        self.describe_dataset(&LanceSpec::of(spec)?).await
+    }
+
+    async fn open(&self, spec: &StoreSpec, snapshot: Snapshot) -> Result<Arc<dyn OpenStore>> {
+        let Snapshot::Version { number, manifest } = snapshot else {
+            return Err(no_such(spec, snapshot));
+        };
+        Ok(Arc::new(self.open_dataset(&LanceSpec::of(spec)?, number, manifest).await?))
     }
 }
 
@@ -53,5 +64,14 @@ impl OpenStore for LanceHandle {
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
         self
+    }
+}
+
+#[cfg(test)]
+impl LanceKind {
+    /// That of a worker.
+    pub(super) fn of(env: &crate::store::StoreEnv) -> &Self {
+        let kind: &dyn Any = env.kinds.of(LANCE).unwrap();
+        kind.downcast_ref().unwrap()
     }
 }

@@ -246,7 +246,6 @@ mod tests {
         },
         datatypes::Float32Type,
     };
-    use keyloom_common::store::{StoreKind, StoreSpec};
     use lance::dataset::{WriteMode, WriteParams};
 
     use super::{super::keys::coder::spread, *};
@@ -276,8 +275,7 @@ mod tests {
     }
 
     async fn described(uri: &str) -> Figures {
-        let kind = StoreKind::Lance(lance_spec(uri, "id"));
-        let spec = StoreSpec { name: "own_name".to_owned(), kind };
+        let spec = lance_spec(uri, "id").named("own_name");
         env().describe(&spec).await.unwrap().figures.unwrap()
     }
 

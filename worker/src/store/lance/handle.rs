@@ -7,11 +7,7 @@ use std::{
 };
 
 use arrow::datatypes::SchemaRef;
-use keyloom_common::{
-    Error, ErrorKind, Result,
-    error::redact,
-    store::{LanceSpec, cost::Storage},
-};
+use keyloom_common::{Error, ErrorKind, Result, error::redact, store::cost::Storage};
 use lance::{
     Dataset, dataset::fragment::FileFragment, index::DatasetIndexExt, table::format::IndexMetadata,
 };
@@ -26,6 +22,7 @@ use super::{
     kept::caches::Caches,
     keys::{coder::Coder, runs::Cover},
     layout::Layout,
+    spec::LanceSpec,
     tasks,
 };
 use crate::store::{ReadBudget, StoreSettings};

@@ -27,6 +27,7 @@ mod layout;
 mod name;
 mod open;
 mod row;
+mod spec;
 mod table;
 mod tasks;
 #[cfg(test)]
@@ -43,7 +44,7 @@ use arrow::{
 use async_trait::async_trait;
 use keyloom_common::{
     Error, ErrorKind, Result,
-    store::{Access, OnDuplicateKey, ResolvedStore, RowPath, StoreKey, StoreKind},
+    store::{Access, LANCE, OnDuplicateKey, ResolvedStore, RowPath, StoreKey},
 };
 
 pub use self::create::{NewDataset, WrittenDataset};
@@ -55,11 +56,7 @@ use self::{
     values::known::{KnownName, KnownValues},
 };
 pub(crate) use self::{
-    error::Scrub,
-    factory::LanceFactory,
-    handle::LanceHandle,
-    kept::{caches::Caches, sessions::Sessions},
-    open::LanceEnv,
+    error::Scrub, factory::LanceFactory, handle::LanceHandle, open::LanceKind, spec::LanceSpec,
     table::DatasetScan,
 };
 use super::{
@@ -92,7 +89,7 @@ impl LanceHandle {
             let held = self.schema.fields().find(field.name());
             held.is_some_and(|(_, held)| held.data_type() == field.data_type())
         };
-        debug_assert!(matches!(store.spec.kind, StoreKind::Lance(_)));
+        debug_assert_eq!(store.spec.kind, LANCE);
         if !store.schema().fields().iter().all(held) {
             return Err(Error::invalid(format!(
                 "KV store '{}' at {} has other columns than when the query was planned",

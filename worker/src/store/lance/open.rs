@@ -13,10 +13,7 @@ use keyloom_common::{
     Error, ErrorKind, Result,
     error::redact,
     input::Format,
-    store::{
-        KeyColumns, LancePin, LanceSpec, ManifestId, Snapshot, StoreDescription, StoreKey,
-        cost::Storage,
-    },
+    store::{KeyColumns, ManifestId, Pin, Snapshot, StoreDescription, StoreKey, cost::Storage},
 };
 use lance::{
     Dataset, dataset::builder::DatasetBuilder, index::DatasetIndexExt, session::Session,
@@ -37,28 +34,41 @@ use super::{
         caches::Caches,
         sessions::{Sessions, Verdict},
     },
+    spec::LanceSpec,
     tasks,
     values::answered,
 };
-use crate::store::{Patience, ReadBudget, StoreSettings};
+use crate::store::{Patience, WorkerParts};
 
-/// What opening datasets needs of its worker.
-pub(crate) struct LanceEnv<'a> {
-    pub(crate) settings: &'a StoreSettings,
-    pub(crate) sessions: &'a Sessions,
-    pub(crate) caches: &'a Arc<Caches>,
-    pub(crate) reads: &'a Arc<ReadBudget>,
+/// Lance datasets on one worker, and what they share there.
+#[derive(Debug)]
+pub(crate) struct LanceKind {
+    worker: WorkerParts,
+    /// Lance's own caches.
+    sessions: Sessions,
+    /// What was read and may be of use again.
+    pub(super) caches: Arc<Caches>,
 }
 
-impl LanceEnv<'_> {
+impl LanceKind {
+    /// Nothing is kept yet.
+    pub(super) fn new(worker: &WorkerParts) -> Self {
+        let WorkerParts { settings, commons, .. } = worker;
+        Self {
+            worker: worker.clone(),
+            sessions: Sessions::new(settings),
+            caches: Arc::new(Caches::new(settings, commons.budget())),
+        }
+    }
+
     /// The columns, and the version that the pin means now.
     ///
     /// # Errors
     /// `not_found` if the dataset, the version or the tag does not exist, `invalid` if the storage
     /// profile is unknown, `store` if the dataset cannot be read.
-    pub(crate) async fn describe(&self, spec: &LanceSpec) -> Result<StoreDescription> {
+    pub(super) async fn describe_dataset(&self, spec: &LanceSpec) -> Result<StoreDescription> {
         let dataset = self.load(spec, spec.pin.clone()).await?;
-        if let (Some(LancePin::Tag(tag)), Some(branch)) = (&spec.pin, &dataset.manifest.branch) {
+        if let (Some(Pin::Tag(tag)), Some(branch)) = (&spec.pin, &dataset.manifest.branch) {
             // Versions are counted by branch, so the number alone would name another snapshot.
             return Err(Error::invalid(format!(
                 "tag '{tag}' is on branch '{branch}'; only tags of the main branch can be read"
@@ -72,24 +82,25 @@ impl LanceEnv<'_> {
         let primary_key = primary_key(&dataset);
         let watch = self.watch(spec);
         let doing = || format!("the Lance dataset at {}: reading its figures", redact(&spec.uri));
-        let figures = watch.read(figures(dataset, &spec.uri, &schema, self.caches));
+        let figures = watch.read(figures(dataset, &spec.uri, &schema, &self.caches));
         let figures = watch.bounded(doing, figures).await;
         let figures =
             figures.map_err(|error| self.scrub(spec).map_or_else(|e| e, |s| s.clean(error)))?;
-        Ok(StoreDescription { schema, snapshot, figures: Some(figures), primary_key })
+        let figures = Some(figures);
+        Ok(StoreDescription { schema, snapshot, figures, primary_key, repeats_keys: true })
     }
 
     /// The dataset at exactly this version.
     ///
     /// # Errors
-    /// As [`LanceEnv::describe`], and `not_found` if another dataset's version has the number.
-    pub(crate) async fn open(
+    /// As [`Self::describe_dataset`], and `not_found` if another dataset's version has the number.
+    pub(super) async fn open_dataset(
         &self,
         spec: &LanceSpec,
         number: u64,
         manifest: ManifestId,
     ) -> Result<LanceHandle> {
-        let dataset = self.load(spec, Some(LancePin::Version(number))).await;
+        let dataset = self.load(spec, Some(Pin::Version(number))).await;
         let dataset = dataset.map_err(|error| match error.kind() {
             ErrorKind::NotFound => Error::not_found(format!(
                 "version {number} is gone since the job was planned: {}; run the job again",
@@ -111,7 +122,7 @@ impl LanceEnv<'_> {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             schema: answered::schema(dataset.schema()),
             scrub: self.scrub(spec)?,
-            settings: self.settings.of_store(Storage::of(&spec.uri), &spec.pace),
+            settings: self.worker.settings.of_store(Storage::of(&spec.uri), &spec.pace),
             storage: Storage::of(&spec.uri).with_in_flight(spec.pace.requests_in_flight),
             watch: self.watch(spec).counting(store.io_tracker()),
             indices,
@@ -119,8 +130,8 @@ impl LanceEnv<'_> {
             spec: spec.clone(),
             dataset: Arc::new(dataset),
             coder: self.caches.coder.clone(),
-            caches: Arc::clone(self.caches),
-            reads: Arc::clone(self.reads),
+            caches: Arc::clone(&self.caches),
+            reads: Arc::clone(&self.worker.reads),
             layout: OnceCell::new(),
             columns: Mutex::default(),
             covers: Mutex::default(),
@@ -148,7 +159,7 @@ impl LanceEnv<'_> {
         read.map_err(|error| scrub.clean(error))
     }
 
-    async fn load(&self, spec: &LanceSpec, pin: Option<LancePin>) -> Result<Dataset> {
+    async fn load(&self, spec: &LanceSpec, pin: Option<Pin>) -> Result<Dataset> {
         loop {
             let session = self.sessions.of(spec);
             let dataset = self.load_through(session.clone(), spec, &pin).await?;
@@ -166,7 +177,7 @@ impl LanceEnv<'_> {
         &self,
         session: Arc<Session>,
         spec: &LanceSpec,
-        pin: &Option<LancePin>,
+        pin: &Option<Pin>,
     ) -> Result<Dataset> {
         let mut builder = DatasetBuilder::from_uri(&spec.uri).with_session(session);
         if let Some(requests) = self.requests(spec) {
@@ -179,12 +190,12 @@ impl LanceEnv<'_> {
         let opened = tasks::run(async move {
             let pinned = match &pin {
                 None => builder.clone(),
-                Some(LancePin::Version(version)) => builder.clone().with_version(*version),
-                Some(LancePin::Tag(tag)) => builder.clone().with_tag(tag),
+                Some(Pin::Version(version)) => builder.clone().with_version(*version),
+                Some(Pin::Tag(tag)) => builder.clone().with_tag(tag),
             };
             match (pinned.load().await, &pin) {
                 (Ok(dataset), _) => Ok(dataset),
-                (Err(error), Some(LancePin::Version(version))) if is_absent(&error) => {
+                (Err(error), Some(Pin::Version(version))) if is_absent(&error) => {
                     // The same error stands for a version and for a dataset that is not there.
                     let dataset = builder.load().await.map_err(|error| explain(error, &uri))?;
                     Err(Error::not_found(format!(
@@ -192,7 +203,7 @@ impl LanceEnv<'_> {
                         dataset.version_id()
                     )))
                 }
-                (Err(lance::Error::RefNotFound { .. }), Some(LancePin::Tag(tag))) => {
+                (Err(lance::Error::RefNotFound { .. }), Some(Pin::Tag(tag))) => {
                     Err(Error::not_found(format!("no tag '{tag}' on the Lance dataset at {uri}")))
                 }
                 (Err(error), _) => Err(explain(error, &uri)),
@@ -211,7 +222,7 @@ impl LanceEnv<'_> {
     }
 
     fn patience(&self, spec: &LanceSpec) -> Patience {
-        Patience::of(self.settings).of_store(&spec.pace)
+        self.worker.patience().of_store(&spec.pace)
     }
 
     /// The requests by which a dataset is read, within its own bounds; none if it is read as local
@@ -245,7 +256,7 @@ impl LanceEnv<'_> {
     }
 
     fn profile(&self, spec: &LanceSpec) -> Result<Option<&HashMap<String, String>>> {
-        self.settings.profile(spec.storage_profile.as_deref())
+        self.worker.settings.profile(spec.storage_profile.as_deref())
     }
 
     fn scrub(&self, spec: &LanceSpec) -> Result<Scrub> {

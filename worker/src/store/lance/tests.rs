@@ -29,8 +29,8 @@ use async_trait::async_trait;
 use keyloom_common::{
     BlobId, Error, ErrorKind, Result,
     store::{
-        Access, ForcedAccess, KeyPath, LancePin, LanceSpec, OnDuplicateKey, ResolvedStore, RowPath,
-        Snapshot, StoreDescription, StoreKind, StoreSpec,
+        Access, ForcedAccess, KeyPath, OnDuplicateKey, Pin, ResolvedStore, RowPath, Snapshot,
+        StoreDescription,
     },
 };
 use lance::{
@@ -42,7 +42,7 @@ use lance::{
     },
 };
 
-use super::{LanceHandle, keys::coder::Coder};
+use super::{LanceHandle, LanceKind, LanceSpec, kept::caches::Caches, keys::coder::Coder};
 use crate::store::{
     Found, KeyRows, KeySet, Request, Store, StoreEnv, StoreSettings,
     contract::fixture::{
@@ -137,7 +137,7 @@ impl StoredRows {
 }
 
 async fn describe(env: &StoreEnv, spec: LanceSpec) -> Result<Arc<ResolvedStore>> {
-    let spec = StoreSpec { name: "own_name".to_owned(), kind: StoreKind::Lance(spec) };
+    let spec = spec.named("own_name");
     let description = env.describe(&spec).await?;
     ResolvedStore::try_new("emb", spec, description)
 }
@@ -152,6 +152,11 @@ async fn open_handle(env: &StoreEnv, resolved: &ResolvedStore) -> Arc<LanceHandl
     let (spec, snapshot) = (&resolved.spec, resolved.description.snapshot);
     let opened = env.open_handle(&resolved.alias, spec, snapshot).await.unwrap();
     opened.handle.into_any().downcast().unwrap()
+}
+
+/// What a worker keeps of datasets.
+fn caches(env: &StoreEnv) -> &Caches {
+    &LanceKind::of(env).caches
 }
 
 async fn open_error(spec: LanceSpec) -> Error {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use keyloom_common::{
     BlobId, Error, ErrorKind,
     memory::MemoryBudget,
-    store::{KeyColumns, LancePin, ManifestId, MemorySpec, StoreKind},
+    store::{ManifestId, Pin},
 };
 
 use super::*;
@@ -17,7 +17,7 @@ use crate::{
     memory::Commons,
     store::{
         BlobSource, StoreSettings,
-        contract::fixture::{batch, ipc, lance_spec},
+        contract::fixture::{batch, ipc, lance_spec, memory_spec},
     },
 };
 
@@ -63,8 +63,7 @@ fn stores_failing_with(
 /// The content by one of its columns, under a name and an alias that nobody else has.
 async fn resolve(key: &str, alias: &str, blobs: &Flaky) -> Arc<ResolvedStore> {
     let content = BlobId::of(&blobs.content);
-    let kind = StoreKind::Memory(MemorySpec { content, key: KeyColumns::one(key) });
-    let spec = StoreSpec { name: format!("store of {alias}"), kind };
+    let spec = memory_spec(&format!("store of {alias}"), content, key);
     let (stores, _) = stores(0, 1);
     let description = stores.describe(&spec).await.unwrap();
     ResolvedStore::try_new(alias, spec, description).unwrap()
@@ -94,14 +93,14 @@ async fn a_hundred_aliases_of_a_store_are_one() {
 
 #[test]
 fn a_snapshot_is_the_same_however_it_was_asked_for() {
-    let spec = |name: &str, pin: Option<LancePin>| {
+    let spec = |name: &str, pin: Option<Pin>| {
         let mut lance = lance_spec("/rows.lance", "id");
         lance.pin = pin;
-        StoreSpec { name: name.to_owned(), kind: StoreKind::Lance(lance) }
+        lance.named(name)
     };
     let snapshot = |number| Snapshot::Version { number, manifest: ManifestId::of(7, None) };
     let newest = key(&spec("a", None), snapshot(3));
-    let pins = [LancePin::Version(3), LancePin::Tag("release".to_owned())];
+    let pins = [Pin::Version(3), Pin::Tag("release".to_owned())];
     assert!(pins.into_iter().all(|pin| key(&spec("b", Some(pin)), snapshot(3)) == newest));
     assert_ne!(key(&spec("a", None), snapshot(2)), newest);
 }

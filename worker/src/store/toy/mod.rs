@@ -13,15 +13,14 @@ use keyloom_common::{
     ipc::decode_all,
     memory::Reserved,
     size::batch_bytes,
-    store::{
-        ManifestId, OtherSpec, ResolvedStore, Snapshot, StoreDescription, StoreKey, StoreKind,
-    },
+    store::{ManifestId, ResolvedStore, Snapshot, StoreDescription, StoreKey, StoreSpec},
 };
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{
-    Found, Request, Store, StoreEnv,
+    Found, Request, Store, WorkerParts,
     bounded::faults::{Faults, Faulty},
-    factory::{Capabilities, OpenStore, StoreFactory, no_such},
+    factory::{Capabilities, KindOnWorker, OpenStore, StoreFactory},
     memory::MemoryStore,
 };
 use crate::memory::{Commons, resize};
@@ -47,60 +46,72 @@ struct Keyed {
 }
 
 /// What the options say.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Says {
-    keys_at_once: NonZeroUsize,
     /// Of so many requests one fails.
+    #[serde(default)]
     fails_every: Option<NonZeroUsize>,
+    /// Whether it is there.
+    #[serde(default, deserialize_with = "is_there")]
     keeps_answers: bool,
+    #[serde(default = "one", deserialize_with = "at_least_one")]
+    keys_at_once: NonZeroUsize,
     /// What never ends.
     never: Option<Step>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 enum Step {
     Describe,
     Open,
 }
 
-#[async_trait]
+/// The kind on a worker.
+#[derive(Debug)]
+struct ToyKind {
+    commons: Commons,
+}
+
 impl StoreFactory for ToyFactory {
     fn kind(&self) -> &'static str {
         "toy"
     }
 
-    fn options(&self) -> &'static [&'static str] {
-        &["fails_every", "keeps_answers", "keys_at_once", "never"]
+    fn start(&self, worker: &WorkerParts) -> Box<dyn KindOnWorker> {
+        Box::new(ToyKind { commons: worker.commons.clone() })
     }
+}
 
-    async fn describe(&self, _: &StoreEnv, spec: &StoreKind) -> Result<StoreDescription> {
-        let toy = of(spec)?;
-        Says::of(toy)?.reach(Step::Describe).await;
-        if let Some(key @ (StoreKey::RowId | StoreKey::Offset)) = &toy.key {
+#[async_trait]
+impl KindOnWorker for ToyKind {
+    async fn describe(&self, spec: &StoreSpec) -> Result<StoreDescription> {
+        let says: Says = self.own_options(spec)?;
+        says.reach(Step::Describe).await;
+        if let Some(key @ (StoreKey::RowId | StoreKey::Offset)) = &spec.key {
             return Err(no_column(key));
         }
-        let bytes = read(toy)?;
+        if spec.pin.is_some() {
+            return Err(Error::invalid("a toy store has no versions"));
+        }
+        let bytes = read(&spec.place)?;
         let snapshot = snapshot(&bytes);
         let schema = MemoryStore::read_schema(bytes).await?;
-        Ok(StoreDescription { schema, snapshot, figures: None, primary_key: None })
+        let (figures, primary_key, repeats_keys) = (None, None, false);
+        Ok(StoreDescription { schema, snapshot, figures, primary_key, repeats_keys })
     }
 
-    async fn open(
-        &self,
-        env: &StoreEnv,
-        spec: &StoreKind,
-        planned: Snapshot,
-    ) -> Result<Arc<dyn OpenStore>> {
-        let toy = of(spec)?;
-        let says = Says::of(toy)?;
+    async fn open(&self, spec: &StoreSpec, planned: Snapshot) -> Result<Arc<dyn OpenStore>> {
+        let says: Says = self.own_options(spec)?;
         says.reach(Step::Open).await;
-        let bytes = read(toy)?;
+        let bytes = read(&spec.place)?;
         if snapshot(&bytes) != planned {
-            return Err(Error::not_found(format!("{} has changed", toy.place)));
+            return Err(Error::not_found(format!("{} has changed", spec.place)));
         }
         let (schema, batches) = decode_all(bytes)?;
         let rows = concat_batches(&schema, &batches)?;
-        let (commons, room) = (env.commons.clone(), env.commons.reserve());
+        let (commons, room) = (self.commons.clone(), self.commons.reserve());
         resize(&room, batch_bytes(&rows) as u64);
         Ok(Arc::new(Toy { rows, says, room, commons }))
     }
@@ -150,23 +161,7 @@ impl Store for Keyed {
     }
 }
 
-fn of(spec: &StoreKind) -> Result<&OtherSpec> {
-    match spec {
-        StoreKind::Other(toy) => Ok(toy),
-        other => Err(no_such(other, None)),
-    }
-}
-
 impl Says {
-    fn of(toy: &OtherSpec) -> Result<Self> {
-        Ok(Self {
-            keys_at_once: number(toy, "keys_at_once")?.unwrap_or(NonZeroUsize::MIN),
-            fails_every: number(toy, "fails_every")?,
-            keeps_answers: toy.options.contains_key("keeps_answers"),
-            never: toy.options.get("never").map(|step| Step::parse(step)).transpose()?,
-        })
-    }
-
     /// Comes to a step, and never any further if it is the one that never ends.
     async fn reach(&self, step: Step) {
         if self.never == Some(step) {
@@ -175,31 +170,27 @@ impl Says {
     }
 }
 
-impl Step {
-    fn parse(word: &str) -> Result<Self> {
-        match word {
-            "describe" => Ok(Self::Describe),
-            "open" => Ok(Self::Open),
-            other => Err(Error::invalid(format!("never is describe or open, not '{other}'"))),
-        }
-    }
-}
-
 fn no_column(key: &StoreKey) -> Error {
     Error::invalid(format!("a toy store is keyed by columns, not by {key}"))
 }
 
-fn number(toy: &OtherSpec, name: &str) -> Result<Option<NonZeroUsize>> {
-    let number = toy.options.get(name).map(|text| {
-        let not = |_| Error::invalid(format!("{name} is a number of at least 1, not '{text}'"));
-        text.parse::<NonZeroUsize>().map_err(not)
-    });
-    number.transpose()
+fn one() -> NonZeroUsize {
+    NonZeroUsize::MIN
 }
 
-fn read(toy: &OtherSpec) -> Result<Bytes> {
-    let read = std::fs::read(&toy.place);
-    read.map(Bytes::from).map_err(|error| Error::not_found(format!("{}: {error}", toy.place)))
+fn at_least_one<'de, D: Deserializer<'de>>(number: D) -> Result<NonZeroUsize, D::Error> {
+    let number = usize::deserialize(number)?;
+    let none = || format!("keys_at_once is a number of at least 1, not '{number}'");
+    NonZeroUsize::new(number).ok_or_else(|| D::Error::custom(none()))
+}
+
+fn is_there<'de, D: Deserializer<'de>>(text: D) -> Result<bool, D::Error> {
+    String::deserialize(text).map(|_| true)
+}
+
+fn read(place: &str) -> Result<Bytes> {
+    let read = std::fs::read(place);
+    read.map(Bytes::from).map_err(|error| Error::not_found(format!("{place}: {error}")))
 }
 
 fn snapshot(bytes: &Bytes) -> Snapshot {

@@ -48,7 +48,7 @@ fn file_of(dataset: &Dataset, fragment: &Fragment, key: &[&Column]) -> Option<St
 #[cfg(test)]
 mod tests {
     use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchIterator, StructArray};
-    use keyloom_common::store::{Access, ResolvedStore, StoreKind, StoreSpec};
+    use keyloom_common::store::{Access, ResolvedStore};
     use lance::dataset::{WriteMode, WriteParams};
 
     use super::*;
@@ -63,8 +63,7 @@ mod tests {
     }
 
     async fn described(env: &StoreEnv, uri: &str, key: &str) -> Arc<ResolvedStore> {
-        let kind = StoreKind::Lance(lance_spec(uri, key));
-        let spec = StoreSpec { name: "own_name".to_owned(), kind };
+        let spec = lance_spec(uri, key).named("own_name");
         let description = env.describe(&spec).await.unwrap();
         ResolvedStore::try_new("alias", spec, description).unwrap()
     }

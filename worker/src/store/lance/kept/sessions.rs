@@ -15,7 +15,7 @@ use std::{
     },
 };
 
-use keyloom_common::store::{LanceSpec, ManifestId};
+use keyloom_common::store::ManifestId;
 use lance::{
     Dataset,
     cache::{CacheBackend, QuickCacheBackend, QuickCacheShardPolicy},
@@ -29,6 +29,7 @@ use crate::store::{
     lance::{
         files::requests::{Requests, is_local},
         identity::{files_are_drawn, manifest_id},
+        spec::LanceSpec,
     },
 };
 

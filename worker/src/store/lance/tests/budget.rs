@@ -28,7 +28,7 @@ async fn reads_wait_while_others_bring_all_that_a_worker_may() {
         let wanted = || UInt64Array::from(vec![1, 15]);
         // All is known but the values.
         assert_eq!(ids(&store, wanted()).await, [Some(1), Some(15)]);
-        let others = env.reads.take(u64::MAX).await;
+        let others = env.parts.reads.take(u64::MAX).await;
         let asked = store.clone();
         let waiting = tokio::spawn(async move { ids(&asked, wanted()).await });
         for _ in 0..1000 {

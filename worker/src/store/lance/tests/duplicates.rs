@@ -130,9 +130,9 @@ async fn stores_that_share_a_set_of_keys_have_rows_by_their_own_policies() {
                 assert_eq!(found.stats.keys_scanned, 0, "{key}");
             }
         }
-        let kept = env.lance_caches.learned.bytes();
+        let kept = caches(&env).learned.bytes();
         assert!((1..1000).contains(&kept), "{kept} bytes for five keys");
-        assert_eq!(env.lance_caches.maps.len(), 0);
+        assert_eq!(caches(&env).maps.len(), 0);
     }
 }
 

@@ -101,7 +101,7 @@ async fn an_old_version_finds_columns_that_a_new_one_replaced() {
     assert!(files[0].fields.contains(&-2), "the update was not in place: {files:?}");
 
     let env = env();
-    let pinned = LanceSpec { pin: Some(LancePin::Version(first)), ..rows.spec("id") };
+    let pinned = LanceSpec { pin: Some(Pin::Version(first)), ..rows.spec("id") };
     let number = async |spec: LanceSpec, column: usize| {
         let store = env.open(&describe(&env, spec).await.unwrap()).await.unwrap();
         let found = ask(&store, Int64Array::from(vec![1]), &[column]).await.unwrap();

@@ -59,7 +59,7 @@ async fn a_part_of_a_large_column_is_kept() {
     let store = open_in(&env, LanceSpec { access, ..rows.spec("_offset") }).await;
     let first = ask_every(&store, 7, 40_000, RowPath::Take).await;
     assert_eq!((first.blocks, first.block_hits, first.rows_scanned), (40, 0, 40_000));
-    let kept = env.lance_caches.blocks.len() as u64;
+    let kept = caches(&env).blocks.len() as u64;
     assert!((18..=22).contains(&kept), "{kept}");
     for step in [7, 1, 100] {
         let later = ask_every(&store, step, 40_000, RowPath::Take).await;
@@ -73,7 +73,7 @@ async fn what_is_kept_gives_way_to_tasks_and_is_kept_again() {
     const MEMORY: u64 = 1 << 20;
     let (rows, env) = forty_blocks().await;
     let commons = Commons::new(MemoryBudget::new("memory_bytes", MEMORY));
-    let env = StoreEnv::within(&commons, env.settings.clone(), Arc::new(Blobs::default()));
+    let env = StoreEnv::within(&commons, env.parts.settings.clone(), Arc::new(Blobs::default()));
     let _stores = OpenStores::new(env.clone());
     let access = ForcedAccess { keys: None, rows: Some(RowPath::Scan) };
     let store = open_in(&env, LanceSpec { access, ..rows.spec("_offset") }).await;
@@ -83,7 +83,7 @@ async fn what_is_kept_gives_way_to_tasks_and_is_kept_again() {
         assert!((18..=22).contains(&hits), "{hits}");
         let task = commons.reserve();
         commons.grow(&task, MEMORY).unwrap();
-        assert_eq!(env.lance_caches.blocks.len(), 0);
+        assert_eq!(caches(&env).blocks.len(), 0);
         let without = ask_every(&store, 7, 40_000, RowPath::Take).await;
         assert_eq!((without.blocks, without.block_hits), (40, 0));
         assert_eq!(commons.budget().used(), MEMORY);
@@ -126,7 +126,7 @@ async fn a_column_that_grows_beyond_its_room_keeps_less_of_the_same() {
     let access = ForcedAccess { keys: None, rows: Some(RowPath::Scan) };
     let spec = LanceSpec { access, ..rows.spec("_offset") };
     ask_every(&open_in(&env, spec.clone()).await, 7, 40_000, RowPath::Take).await;
-    let before = env.lance_caches.blocks.len() as u64;
+    let before = caches(&env).blocks.len() as u64;
     rows.append(super::rows(40_000..60_000)).await;
     let grown = open_in(&env, spec).await;
     let hits = ask_every(&grown, 7, 40_000, RowPath::Take).await.block_hits;
@@ -154,7 +154,7 @@ async fn a_large_column_is_scanned_only_where_reading_the_rest_pays() {
     for _ in 0..10 {
         ask_every(&store, 50, 40_000, RowPath::Take).await;
     }
-    let kept = env.lance_caches.blocks.len() as u64;
+    let kept = caches(&env).blocks.len() as u64;
     let later = ask_every(&store, 50, 40_000, RowPath::Take).await;
     assert_eq!((later.blocks, later.block_hits, later.rows_taken), (40, kept, 0));
     // A plan that says so pays at once.

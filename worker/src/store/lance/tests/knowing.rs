@@ -51,11 +51,11 @@ async fn what_was_found_stays_while_a_task_has_it() {
     let store = open_in(&env, in_blocks(&rows)).await;
     let (_task, first) = knowing(&store, vec![1, 2]).await;
     assert_eq!(first.keys_scanned, 30);
-    env.lance_caches.learned.let_go(u64::MAX);
-    env.lance_caches.known.let_go(u64::MAX);
-    assert_eq!((env.lance_caches.learned.len(), env.lance_caches.known.len()), (0, 0));
+    caches(&env).learned.let_go(u64::MAX);
+    caches(&env).known.let_go(u64::MAX);
+    assert_eq!((caches(&env).learned.len(), caches(&env).known.len()), (0, 0));
     assert_eq!(knowing(&store, vec![1, 2]).await.1, ReadStats::default());
-    assert_eq!((env.lance_caches.learned.len(), env.lance_caches.known.len()), (1, 1));
+    assert_eq!((caches(&env).learned.len(), caches(&env).known.len()), (1, 1));
 }
 
 #[tokio::test]
@@ -67,7 +67,7 @@ async fn values_that_have_no_room_are_found_so_once() {
     let asked = vec![1, 30, 29];
     let (known, _) = knowing(&store, asked.clone()).await;
     // That there are none is known now.
-    assert_eq!(env.lance_caches.known.len(), 1);
+    assert_eq!(caches(&env).known.len(), 1);
     assert_eq!(knowing(&store, asked.clone()).await.1, ReadStats::default());
     assert_eq!(ids(&known, Int64Array::from(asked)).await, [Some(1), None, Some(29)]);
 }

@@ -29,7 +29,7 @@ async fn a_map_that_there_is_no_memory_for_is_not_made() {
     let rows = three_fragments(false).await;
     let (env, memory) = env_within(389);
     check(&open_in(&env, rows.spec("id")).await).await;
-    assert_eq!(env.lance_caches.maps.len(), 0);
+    assert_eq!(caches(&env).maps.len(), 0);
 
     let access = ForcedAccess { keys: Some(KeyPath::Map), rows: None };
     let forced = open_in(&env, LanceSpec { access, ..rows.spec("id") }).await;
@@ -48,10 +48,10 @@ async fn a_map_that_finds_no_memory_for_now_is_made_later() {
     let store = open_in(&env, LanceSpec { access, ..rows.spec("id") }).await;
     let others = memory.try_take(611).unwrap();
     check(&store).await;
-    assert_eq!(env.lance_caches.maps.len(), 0);
+    assert_eq!(caches(&env).maps.len(), 0);
     drop(others);
     check(&store).await;
-    assert_eq!(env.lance_caches.maps.len(), 1);
+    assert_eq!(caches(&env).maps.len(), 1);
 }
 
 #[tokio::test]
@@ -62,12 +62,12 @@ async fn columns_give_way_to_maps() {
     let by_offset = open_in(&env, LanceSpec { access, ..rows.spec("_offset") }).await;
     let all = ids(&by_offset, UInt64Array::from_iter_values(0..30)).await;
     assert_eq!(all, (0..30).map(Some).collect::<Vec<_>>());
-    let columns = env.lance_caches.blocks.len();
+    let columns = caches(&env).blocks.len();
     let _others = memory.try_take(memory.free()).unwrap();
     let access = ForcedAccess { keys: None, rows: Some(RowPath::Take) };
     check(&open_in(&env, LanceSpec { access, ..rows.spec("id") }).await).await;
-    assert_eq!(env.lance_caches.maps.len(), 1);
-    assert!(env.lance_caches.blocks.len() < columns);
+    assert_eq!(caches(&env).maps.len(), 1);
+    assert!(caches(&env).blocks.len() < columns);
     assert!(memory.used() <= 20_000);
 }
 
@@ -82,11 +82,11 @@ async fn rows_of_jobs_that_ended_give_way_to_maps() {
     let rows = three_fragments(false).await;
     let (env, memory) = env_within(20_000);
     drop(knowing(&open_in(&env, rows.spec("id")).await).await);
-    assert_eq!(env.lance_caches.learned.len(), 1);
+    assert_eq!(caches(&env).learned.len(), 1);
     let _others = memory.try_take(memory.free()).unwrap();
     let access = ForcedAccess { keys: Some(KeyPath::Map), rows: Some(RowPath::Take) };
     check(&open_in(&env, LanceSpec { access, ..rows.spec("id") }).await).await;
-    assert_eq!((env.lance_caches.maps.len(), env.lance_caches.learned.len()), (1, 0));
+    assert_eq!((caches(&env).maps.len(), caches(&env).learned.len()), (1, 0));
     assert!(memory.used() <= 20_000);
 }
 
@@ -95,7 +95,7 @@ async fn rows_of_jobs_that_ended_give_way_to_blocks_in_a_while() {
     let rows = three_fragments(false).await;
     let (env, memory) = env_within(20_000);
     let known = knowing(&open_in(&env, rows.spec("id")).await).await;
-    let (caches, column) = (&env.lance_caches, (Arc::from(rows.uri.as_str()), Arc::from("word")));
+    let (caches, column) = (caches(&env), (Arc::from(rows.uri.as_str()), Arc::from("word")));
     let start = Instant::now();
     let kept_after = |seconds| {
         caches.offer(&column, 100, start + Duration::from_secs(seconds));

@@ -19,7 +19,7 @@ async fn maps_stay_until_the_one_in_their_place_is_made() {
     for count in 1..=SMALL {
         let found = ids(&store(&written).await, Int64Array::from(vec![count * 10 - 1])).await;
         assert_eq!(found, [Some(count * 10 - 1)]);
-        assert_eq!(env.lance_caches.maps.len(), count as usize);
+        assert_eq!(caches(&env).maps.len(), count as usize);
         written.append(rows(count * 10..count * 10 + 10)).await;
     }
 
@@ -29,9 +29,9 @@ async fn maps_stay_until_the_one_in_their_place_is_made() {
     let (elsewhere, merged) = (file.with_extension("away"), store(&written).await);
     fs::rename(&file, &elsewhere).unwrap();
     ask(&merged, Int64Array::from(vec![5]), &[]).await.unwrap_err();
-    assert_eq!(env.lance_caches.maps.len(), SMALL as usize);
+    assert_eq!(caches(&env).maps.len(), SMALL as usize);
     fs::rename(&elsewhere, &file).unwrap();
     let found = ask(&merged, Int64Array::from(vec![5, 85]), &[]).await.unwrap();
     assert_eq!((held(&found), found.stats.keys_scanned), (vec![true, true], 10));
-    assert_eq!(env.lance_caches.maps.len(), 1);
+    assert_eq!(caches(&env).maps.len(), 1);
 }

@@ -20,7 +20,7 @@ async fn a_pinned_version_does_not_see_later_writes() {
     let wanted = || Int64Array::from(vec![5, 30]);
     assert_eq!(ids(&env.open(&planned).await.unwrap(), wanted()).await, [Some(5), None]);
     assert_eq!(ids(&rows.open("id").await, wanted()).await, [None, Some(30)]);
-    for pin in [LancePin::Version(first), LancePin::Tag("release".to_owned())] {
+    for pin in [Pin::Version(first), Pin::Tag("release".to_owned())] {
         let store = open(LanceSpec { pin: Some(pin), ..rows.spec("id") }).await.unwrap();
         assert_eq!(ids(&store, wanted()).await, [Some(5), None]);
     }
@@ -35,19 +35,16 @@ async fn what_does_not_exist_is_named() {
     let cases = [
         (lance_spec(&nowhere, "id"), format!("no Lance dataset at {nowhere}")),
         (
-            pinned(LancePin::Version(9)),
+            pinned(Pin::Version(9)),
             format!("no version 9 of the Lance dataset at {uri}, whose newest is 1"),
         ),
+        (pinned(Pin::Tag("x".to_owned())), format!("no tag 'x' on the Lance dataset at {uri}")),
         (
-            pinned(LancePin::Tag("x".to_owned())),
-            format!("no tag 'x' on the Lance dataset at {uri}"),
-        ),
-        (
-            LanceSpec { pin: Some(LancePin::Version(1)), ..lance_spec(&nowhere, "id") },
+            LanceSpec { pin: Some(Pin::Version(1)), ..lance_spec(&nowhere, "id") },
             format!("no Lance dataset at {nowhere}"),
         ),
         (
-            LanceSpec { pin: Some(LancePin::Tag("x".to_owned())), ..lance_spec(&nowhere, "id") },
+            LanceSpec { pin: Some(Pin::Tag("x".to_owned())), ..lance_spec(&nowhere, "id") },
             format!("no Lance dataset at {nowhere}"),
         ),
     ];
@@ -80,7 +77,7 @@ async fn a_map_beyond_its_bound_is_not_made() {
     let env = StoreEnv::new(settings, Arc::new(Blobs::default()));
     let store = env.open(&describe(&env, rows.spec("id")).await.unwrap()).await.unwrap();
     assert_eq!(ids(&store, Int64Array::from(vec![1, 30, 29])).await, [Some(1), None, Some(29)]);
-    assert_eq!(env.lance_caches.maps.len(), 0);
+    assert_eq!(caches(&env).maps.len(), 0);
 
     let access = ForcedAccess { keys: Some(KeyPath::Map), rows: None };
     let forced = describe(&env, LanceSpec { access, ..rows.spec("id") }).await.unwrap();
@@ -115,7 +112,7 @@ async fn a_dataset_written_anew_in_its_place_is_read_anew() {
     let env = env();
     let spec = old.spec("_rowid");
     let held_ids = async |name: &str| {
-        let spec = StoreSpec { name: name.to_owned(), kind: StoreKind::Lance(spec.clone()) };
+        let spec = spec.clone().named(name);
         let resolved = ResolvedStore::try_new("emb", spec.clone(), env.describe(&spec).await?)?;
         let store = env.open(&resolved).await?;
         let found = ask(&store, UInt64Array::from(vec![0, 2, 4]), &[]).await?;

@@ -32,7 +32,7 @@ fn plain() -> WriteParams {
 
 /// The words of the ids, as a job that is planned now finds them.
 async fn words(stores: &OpenStores, spec: &LanceSpec, ids: &[i64]) -> Vec<Option<String>> {
-    let spec = StoreSpec { name: "own_name".to_owned(), kind: StoreKind::Lance(spec.clone()) };
+    let spec = spec.clone().named("own_name");
     let description = stores.describe(&spec).await.unwrap();
     let resolved = ResolvedStore::try_new("emb", spec, description).unwrap();
     let store = stores.get(&resolved).await.unwrap();

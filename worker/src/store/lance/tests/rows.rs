@@ -207,7 +207,7 @@ async fn columns_and_maps_that_may_not_be_kept_give_the_same_rows() {
             assert_eq!(values(&found, 0).as_ref(), &expected, "{access:?}");
             assert_eq!(found.stats.block_hits, 0);
         }
-        assert_eq!((env.lance_caches.blocks.len(), env.lance_caches.maps.len()), (0, 0));
+        assert_eq!((caches(&env).blocks.len(), caches(&env).maps.len()), (0, 0));
     }
 }
 

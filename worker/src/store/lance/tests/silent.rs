@@ -68,7 +68,7 @@ async fn a_server_that_is_stopped_is_named_with_the_store() {
     };
     check(describe(&env, remote.clone()).await.unwrap_err(), "own_name");
 
-    let spec = StoreSpec { name: "own_name".to_owned(), kind: StoreKind::Lance(remote) };
+    let spec = remote.named("own_name");
     let planned = ResolvedStore::try_new("emb", spec, local.description.clone()).unwrap();
     check(env.open(&planned).await.err().unwrap(), "emb");
     assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
