@@ -71,7 +71,7 @@ fn choose_below(
     let children: Vec<_> = children.collect::<Result<_>>()?;
     let plan = with_new_children_if_necessary(plan, children)?;
     let Some(lookup) = plan.downcast_ref::<KvLookupExec>() else { return Ok(plan) };
-    let rows = estimate::rows(lookup.input());
+    let rows = wanted.of(estimate::rows(lookup.input()));
     let mut waves = lookup.waves().to_vec();
     for (index, wave) in waves.iter_mut().enumerate() {
         for fetch in &mut wave.fetches {
@@ -139,4 +139,43 @@ pub(crate) fn with_question<T>(
         keys_at_once: keys_at_once(fetch),
         has_key_set: has_key_set && figures.uses_key_set(store.key(), is_exact),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::{
+        common::tree_node::{TreeNode, TreeNodeRecursion},
+        physical_expr::expressions::lit,
+        physical_plan::{filter::FilterExec, limit::GlobalLimitExec},
+    };
+
+    use crate::samples::{frame, lookup};
+
+    use super::*;
+
+    /// The keys that the one fetch of a plan expects.
+    fn expected_keys(plan: Arc<dyn ExecutionPlan>) -> Option<u64> {
+        let mut expected = None;
+        let plan = choose_access(plan).unwrap();
+        plan.apply(|node| {
+            if let Some(lookup) = node.downcast_ref::<KvLookupExec>() {
+                expected = lookup.waves()[0].fetches[0].access.expected_keys;
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })
+        .unwrap();
+        expected
+    }
+
+    #[test]
+    fn a_limit_bounds_the_keys_that_are_expected_below_a_condition() {
+        let looked_up = lookup(frame(200_000), 10);
+        assert_eq!(expected_keys(Arc::clone(&looked_up)), Some(200_000));
+        let filter: Arc<dyn ExecutionPlan> =
+            Arc::new(FilterExec::try_new(lit(true), looked_up).unwrap());
+        assert_eq!(expected_keys(Arc::clone(&filter)), Some(200_000));
+        // A fifth of the rows passes, one expects.
+        let limit = Arc::new(GlobalLimitExec::new(filter, 0, Some(2)));
+        assert_eq!(expected_keys(limit), Some(10));
+    }
 }

@@ -29,7 +29,11 @@ pub(crate) fn lift_filter(filter: &Filter, lifted: &mut usize) -> Result<Logical
     let (calling, plain): (Vec<_>, Vec<_>) = conditions.into_iter().partition(is_lifted);
     let (with_subqueries, calling): (Vec<_>, Vec<_>) = calling.into_iter().partition(has_subquery);
     if with_subqueries.is_empty() && stays(&filter.input) {
-        return Ok(LogicalPlan::Filter(filter.clone()));
+        let Some(predicate) = plain_first(&filter.predicate) else {
+            return Ok(LogicalPlan::Filter(filter.clone()));
+        };
+        let filter = Filter::try_new(predicate, Arc::clone(&filter.input))?;
+        return Ok(LogicalPlan::Filter(filter));
     }
     let mut plan = LogicalPlan::clone(&filter.input);
     if let Some(plain) = conjunction(plain) {
@@ -39,10 +43,11 @@ pub(crate) fn lift_filter(filter: &Filter, lifted: &mut usize) -> Result<Logical
     filter_by_column(plan, with_subqueries, lifted)
 }
 
-/// The conditions that must all be true. `NOT (a OR b)` is two.
+/// The conditions that must all be true, each with what needs no call first. `NOT (a OR b)` is two.
 fn conjuncts(condition: Expr) -> Vec<Expr> {
     let negated = |expr: Expr| Expr::Not(Box::new(expr));
     let both = |left: Expr, right: Expr| [conjuncts(left), conjuncts(right)].concat();
+    let one = |expr: Expr| vec![plain_first(&expr).unwrap_or(expr)];
     match condition {
         Expr::Alias(alias) => conjuncts(*alias.expr),
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => both(*left, *right),
@@ -51,10 +56,52 @@ fn conjuncts(condition: Expr) -> Vec<Expr> {
             Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
                 both(negated(*left), negated(*right))
             }
-            inner => vec![negated(inner)],
+            inner => one(negated(inner)),
         },
-        other => vec![other],
+        other => one(other),
     }
+}
+
+/// The condition with calls behind what decides without any: of AND and OR, they are made only where
+/// that does not. `None` if they are there.
+fn plain_first(condition: &Expr) -> Option<Expr> {
+    let op = match condition {
+        Expr::Not(inner) => return plain_first(inner).map(|inner| Expr::Not(Box::new(inner))),
+        Expr::BinaryExpr(binary) if matches!(binary.op, Operator::And | Operator::Or) => binary.op,
+        _ => return None,
+    };
+    if !contains_call(condition) {
+        return None;
+    }
+    let parts = parts(condition, op);
+    let moved: Vec<_> = parts.iter().map(|part| plain_first(part)).collect();
+    // What changes from call to call does not decide whether a lookup is made.
+    let is_late = |part: &&Expr| part.is_volatile();
+    if parts.iter().map(is_late).is_sorted() && moved.iter().all(Option::is_none) {
+        return None;
+    }
+    let parts = parts.iter().zip(moved);
+    let parts = parts.map(|(part, moved)| moved.unwrap_or_else(|| Expr::clone(part)));
+    let (late, plain): (Vec<_>, Vec<_>) = parts.partition(Expr::is_volatile);
+    let all = plain.into_iter().chain(late);
+    all.reduce(|left, right| {
+        Expr::BinaryExpr(BinaryExpr { left: Box::new(left), op, right: Box::new(right) })
+    })
+}
+
+/// What an operator connects, in order.
+fn parts(condition: &Expr, op: Operator) -> Vec<&Expr> {
+    let mut found = Vec::new();
+    let mut open = vec![condition];
+    while let Some(expr) = open.pop() {
+        match expr {
+            Expr::BinaryExpr(binary) if binary.op == op => {
+                open.extend([binary.right.as_ref(), binary.left.as_ref()]);
+            }
+            part => found.push(part),
+        }
+    }
+    found
 }
 
 /// Whether a condition becomes a column. One on columns of the query around its own does not: where

@@ -1,30 +1,36 @@
 //! Moving calls behind what needs no answer of theirs: conditions on other columns, the sort of
-//! which only the first rows are wanted, the limit above what is unnested, and the groups that a
-//! key makes.
+//! which only the first rows are wanted, the limit above what is unnested, windows below these, and
+//! the groups that a key makes.
 //!
 //! Each moves on its own, past projections, and leaves the columns above as they were. A key that
 //! then nobody asks for raises nothing if it is missing.
 
+mod fewer;
 mod groups;
 mod keys;
 mod late;
 mod sift;
 mod split;
+mod windows;
 
 use std::sync::Arc;
 
 use datafusion::{
     common::tree_node::Transformed,
     error::Result,
-    logical_expr::{Expr, Limit, LogicalPlan, Projection, Sort, SortExpr, SubqueryAlias, Unnest},
+    logical_expr::{
+        Expr, Filter, Limit, LogicalPlan, Projection, Sort, SortExpr, SubqueryAlias, Unnest,
+    },
     optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule},
 };
 
 use crate::holds::{contains_call, has_call};
+use fewer::{fewer_limited, fewer_sorted};
 use groups::group_first;
-use keys::{column, over_input};
+use keys::{below_unnest, column, over_input};
 use sift::sift_first;
 use split::split;
+use windows::over_windows;
 
 /// Puts conditions, limits and groups below the calls that these do not need.
 #[derive(Debug, Default)]
@@ -46,10 +52,10 @@ impl OptimizerRule for DelayCalls {
     ) -> Result<Transformed<LogicalPlan>> {
         let moved = match &plan {
             LogicalPlan::Sort(sort) if sort.fetch.is_some() && has_call(&sort.input)? => {
-                sort_first(sort)?
+                few_first(sort)?
             }
-            LogicalPlan::Filter(filter) if has_call(&filter.input)? => sift_first(filter)?,
-            LogicalPlan::Limit(limit) if has_call(&limit.input)? => limit_first(limit),
+            LogicalPlan::Filter(filter) if has_call(&filter.input)? => filter_first(filter)?,
+            LogicalPlan::Limit(limit) if has_call(&limit.input)? => limit_first(limit)?,
             LogicalPlan::Aggregate(aggregate) if has_call(&aggregate.input)? => {
                 group_first(aggregate)?
             }
@@ -59,6 +65,33 @@ impl OptimizerRule for DelayCalls {
             Some(plan) => Transformed::yes(plan),
             None => Transformed::no(plan),
         })
+    }
+}
+
+/// The sort of a few rows with fewer calls below it.
+fn few_first(sort: &Sort) -> Result<Option<LogicalPlan>> {
+    if let Some(sorted) = sort_first(sort)? {
+        return Ok(Some(sorted));
+    }
+    if let Some(sorted) = fewer_sorted(sort)? {
+        return Ok(Some(sorted));
+    }
+    // Above windows, calls gain only if the sort then goes below them.
+    match over_windows(&sort.input, &[])? {
+        Some(lifted) => sort_first(&sorted(sort, sort.expr.clone(), &Arc::new(lifted))),
+        None => Ok(None),
+    }
+}
+
+/// The filter with calls above it that its condition does not read, nor a window below it.
+fn filter_first(filter: &Filter) -> Result<Option<LogicalPlan>> {
+    let lifted = match filter.input.as_ref() {
+        window @ LogicalPlan::Window(_) => over_windows(window, &[&filter.predicate])?,
+        _ => None,
+    };
+    match lifted {
+        Some(lifted) => sift_first(&Filter::try_new(filter.predicate.clone(), Arc::new(lifted))?),
+        None => sift_first(filter),
     }
 }
 
@@ -78,11 +111,7 @@ fn sort_first(sort: &Sort) -> Result<Option<LogicalPlan>> {
             Ok(Some(LogicalPlan::SubqueryAlias(alias)))
         }
         LogicalPlan::Unnest(unnest) if keeps_rows(unnest) => {
-            let schema = unnest.input.schema();
-            let keys = over_input(&sort.expr, &unnest.schema, |at| {
-                let at = *unnest.dependency_indices.get(at)?;
-                (!unnest.struct_type_columns.contains(&at)).then(|| column(schema, at))
-            })?;
+            let keys = over_input(&sort.expr, &unnest.schema, |at| below_unnest(unnest, at))?;
             let Some(keys) = keys else { return Ok(None) };
             let below = sort_first(&sorted(sort, keys, &unnest.input))?;
             Ok(below.map(|below| over(unnest, below)))
@@ -116,19 +145,29 @@ fn sorted(sort: &Sort, expr: Vec<SortExpr>, input: &Arc<LogicalPlan>) -> Sort {
     Sort { expr, input: Arc::clone(input), fetch: sort.fetch }
 }
 
-/// The limit below what makes columns of a struct's fields, and no rows.
-fn limit_first(limit: &Limit) -> Option<LogicalPlan> {
+/// The limit below what makes columns of a struct's fields, and no rows, or with fewer rows below.
+fn limit_first(limit: &Limit) -> Result<Option<LogicalPlan>> {
     let is_literal = |count: &Option<Box<Expr>>| {
         count.as_deref().is_none_or(|count| matches!(count, Expr::Literal(..)))
     };
+    if !is_literal(&limit.skip) || !is_literal(&limit.fetch) {
+        return Ok(None);
+    }
     match limit.input.as_ref() {
-        LogicalPlan::Unnest(unnest)
-            if keeps_rows(unnest) && is_literal(&limit.skip) && is_literal(&limit.fetch) =>
-        {
+        LogicalPlan::Unnest(unnest) if keeps_rows(unnest) => {
             let below = Limit { input: Arc::clone(&unnest.input), ..limit.clone() };
-            Some(over(unnest, LogicalPlan::Limit(below)))
+            Ok(Some(over(unnest, LogicalPlan::Limit(below))))
         }
-        _ => None,
+        input => {
+            let input = match fewer_limited(limit)? {
+                Some(input) => Some(input),
+                None if limit.fetch.is_some() => over_windows(input, &[])?,
+                None => None,
+            };
+            let limited =
+                |input| LogicalPlan::Limit(Limit { input: Arc::new(input), ..limit.clone() });
+            Ok(input.map(limited))
+        }
     }
 }
 

@@ -30,6 +30,11 @@ pub(crate) fn passing(rows: u64) -> u64 {
     (rows.saturating_mul(PASSING_OF_HUNDRED)).div_ceil(100)
 }
 
+/// Those of which so many are expected to pass a condition.
+pub(crate) fn sifted(passing: u64) -> u64 {
+    passing.saturating_mul(100) / PASSING_OF_HUNDRED
+}
+
 fn known_rows(plan: &Arc<dyn ExecutionPlan>) -> Option<u64> {
     if let Some(frame) = plan.downcast_ref::<FrameScanExec>() {
         return Some(frame.partitions().iter().map(|partition| partition.rows).sum());

@@ -14,7 +14,7 @@ use datafusion::physical_plan::{
     unnest::UnnestExec,
 };
 
-use crate::local::is_row_by_row;
+use crate::{estimate, local::is_row_by_row};
 
 /// The rows that are wanted of a node by what stands above.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +42,13 @@ impl Wanted {
         let passes =
             is_row_by_row(node) || node.is::<UnionExec>() || node.is::<CoalescePartitionsExec>();
         if passes { Self { rows: fewer(node.fetch()), ..self } } else { Self::default() }
+    }
+
+    /// How many of so many rows are expected to be read.
+    pub(crate) fn of(self, rows: Option<u64>) -> Option<u64> {
+        let wanted = self.rows.map(|rows| rows as u64);
+        let read = if self.is_sifted { wanted.map(estimate::sifted) } else { wanted };
+        rows.into_iter().chain(read).min()
     }
 
     /// How many rows a lookup begins with; as many as it usually does if absent.
@@ -73,6 +80,17 @@ mod tests {
         assert_eq!(wanted.below(&filter()).first_rows(), Some(5));
         let fewer = wanted.below(&limit(0, Some(4)));
         assert_eq!(fewer.below(&filter()).first_rows(), Some(4));
+    }
+
+    #[test]
+    fn no_more_keys_are_expected_than_make_up_the_rows_of_a_limit() {
+        let wanted = Wanted::default().below(&limit(3, Some(2)));
+        assert_eq!(wanted.of(Some(1000)), Some(5));
+        assert_eq!(wanted.of(None), Some(5));
+        assert_eq!(wanted.below(&filter()).of(Some(1000)), Some(25));
+        assert_eq!(wanted.below(&filter()).of(Some(4)), Some(4));
+        assert_eq!(Wanted::default().of(Some(1000)), Some(1000));
+        assert_eq!(Wanted::default().of(None), None);
     }
 
     #[test]

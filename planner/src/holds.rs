@@ -50,6 +50,16 @@ pub(crate) fn has_subquery(expr: &Expr) -> bool {
     })
 }
 
+/// Whether one stands in the expressions of a node.
+pub(crate) fn any_subquery(plan: &LogicalPlan) -> Result<bool> {
+    let mut found = false;
+    plan.apply_expressions(|expr| {
+        found |= has_subquery(expr);
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
+}
+
 /// Whether such an expression stands anywhere in it.
 pub(crate) fn contains(expr: &Expr, is_wanted: impl Fn(&Expr) -> bool) -> bool {
     // The closure cannot fail.

@@ -22,7 +22,7 @@ use datafusion::{
     optimizer::{OptimizerConfig, OptimizerRule},
 };
 
-use crate::holds::{contains_call, has_call, has_subquery};
+use crate::holds::{any_subquery, contains_call, has_call};
 pub(crate) use calls::with_fields;
 use inputs::input_uses;
 use nulls::narrow_null_tests;
@@ -54,9 +54,11 @@ impl OptimizerRule for NarrowCalls {
 }
 
 fn narrow(plan: LogicalPlan, uses: &[Use]) -> Result<Transformed<LogicalPlan>> {
+    // A subquery reads columns of the query around it unseen.
+    if any_subquery(&plan)? {
+        return narrow_inputs(plan, Vec::new());
+    }
     match plan {
-        // A subquery reads columns of the query around it unseen.
-        plan if plan.expressions().iter().any(has_subquery) => narrow_inputs(plan, Vec::new()),
         LogicalPlan::Projection(projection) => narrow_projection(projection, uses),
         LogicalPlan::Union(union) => narrow_union(union, uses),
         LogicalPlan::Filter(filter) => {

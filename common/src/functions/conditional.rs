@@ -19,7 +19,7 @@ use datafusion::{
     error::Result,
     logical_expr::{
         ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-        Signature, Volatility,
+        Signature, Volatility, expr::ScalarFunction,
     },
     physical_expr::{PhysicalExpr, expressions::Column},
 };
@@ -75,6 +75,21 @@ impl Conditional {
         ScalarUDF::from(ConditionalFunction { conditional: self, signature })
     }
 
+    /// The conditional that a function is, if it is one.
+    pub fn of(function: &ScalarFunction) -> Option<Self> {
+        let function = function.func.inner().downcast_ref::<ConditionalFunction>()?;
+        Some(function.conditional())
+    }
+
+    /// Whether it may give the argument at this place, of so many.
+    pub fn may_give(self, place: usize, args: usize) -> bool {
+        match self {
+            Self::Coalesce => true,
+            Self::Nvl2 | Self::Choose => place > 0,
+            Self::Case { .. } => place % 2 == 1 || place + 1 == args,
+        }
+    }
+
     /// By what it is known in a plan that travels.
     pub(crate) fn tag(self) -> u8 {
         match self {
@@ -102,11 +117,7 @@ impl Conditional {
 
     /// Those of the arguments that it may give.
     fn results<T>(self, args: &[T]) -> Vec<&T> {
-        let is_result = |place: usize| match self {
-            Self::Coalesce => true,
-            Self::Nvl2 | Self::Choose => place > 0,
-            Self::Case { .. } => place % 2 == 1 || place + 1 == args.len(),
-        };
+        let is_result = |place: usize| self.may_give(place, args.len());
         let args = args.iter().enumerate();
         args.filter(|(place, _)| is_result(*place)).map(|(_, arg)| arg).collect()
     }

@@ -1,5 +1,5 @@
 //! Groups by a key and by what is looked up with it: the key alone makes them, and each is looked
-//! up once.
+//! up once. So is what an aggregate takes the same value of for all rows of a group.
 
 use std::sync::Arc;
 
@@ -9,11 +9,21 @@ use datafusion::{
         tree_node::{Transformed, TransformedResult, TreeNode},
     },
     error::Result,
-    logical_expr::{Aggregate, Expr, LogicalPlan, Projection},
+    logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan, Projection},
 };
 
-use super::keys::{column, replaced};
-use crate::holds::{as_call, contains_call};
+use super::{
+    keys::{column, replaced},
+    sift::{is_asked, questions},
+};
+use crate::{
+    holds::{as_call, contains_call},
+    narrow::unaliased,
+};
+
+/// The aggregates of equal values that are this value, however many there are.
+const ANY_OF_EQUAL: [&str; 8] =
+    ["min", "max", "first_value", "last_value", "bool_and", "bool_or", "bit_and", "bit_or"];
 
 /// The groups by what needs no call, and above them the calls that depend on that alone; `None` if
 /// there are no such.
@@ -22,55 +32,88 @@ pub(super) fn group_first(aggregate: &Aggregate) -> Result<Option<LogicalPlan>> 
     if group.iter().any(|expr| matches!(expr, Expr::GroupingSet(_))) {
         return Ok(None);
     }
-    let Some(origins) = origins(group, &aggregate.input)? else { return Ok(None) };
-    let Some(aggregated) = origins_of(&aggregate.aggr_expr, &aggregate.input)? else {
+    let Some(origins) = over_bottom(group, &aggregate.input)? else { return Ok(None) };
+    let Some(aggregated) = over_bottom(&aggregate.aggr_expr, &aggregate.input)? else {
         return Ok(None);
     };
-    // What is aggregated is looked up for each row anyway.
-    if aggregated.iter().any(contains_call) {
+    let values = origins.iter().map(Some).chain(aggregated.iter().map(any_of_equal));
+    let late = values.map(|value| value.filter(|value| depends_on_groups(value, &origins)));
+    let late = without_asked(late.collect(), origins.iter().chain(&aggregated))?;
+    if late.iter().all(Option::is_none) {
         return Ok(None);
     }
-    let is_late: Vec<_> =
-        origins.iter().map(|origin| depends_on_groups(origin, &origins)).collect();
-    if !is_late.contains(&true) {
-        return Ok(None);
-    }
-    let kept = group.iter().zip(&is_late).filter(|(_, late)| !**late);
-    let kept: Vec<_> = kept.map(|(expr, _)| expr.clone()).collect();
+    let (of_groups, of_aggregates) = late.split_at(group.len());
     let input = Arc::clone(&aggregate.input);
-    let grouped = Aggregate::try_new(input, kept, aggregate.aggr_expr.clone())?;
-    above(aggregate, grouped, &origins, &is_late).map(Some)
+    let aggregates = kept(&aggregate.aggr_expr, of_aggregates);
+    let grouped = Aggregate::try_new(input, kept(group, of_groups), aggregates)?;
+    above(aggregate, grouped, &kept(&origins, of_groups), &late)
 }
 
-/// The columns of the aggregation over the groups that are left of it.
+/// Those of which there is no value that is computed late.
+fn kept(exprs: &[Expr], late: &[Option<&Expr>]) -> Vec<Expr> {
+    let kept = exprs.iter().zip(late).filter(|(_, late)| late.is_none());
+    kept.map(|(expr, _)| expr.clone()).collect()
+}
+
+/// What an aggregate is where its argument is the same for all rows, if it is that argument.
+fn any_of_equal(aggregate: &Expr) -> Option<&Expr> {
+    let Expr::AggregateFunction(function) = unaliased(aggregate) else { return None };
+    let [value] = function.params.args.as_slice() else { return None };
+    let is_any = ANY_OF_EQUAL.contains(&function.func.name());
+    (is_any && function.params.filter.is_none()).then_some(value)
+}
+
+/// The values without those that ask for what is asked for each row anyway, by the expressions
+/// that are not late: there the two are one fetch.
+fn without_asked<'a>(
+    mut late: Vec<Option<&'a Expr>>,
+    exprs: impl Iterator<Item = &'a Expr>,
+) -> Result<Vec<Option<&'a Expr>>> {
+    let mut asked = Vec::new();
+    for (expr, _) in exprs.zip(&late).filter(|(_, late)| late.is_none()) {
+        questions(expr, &mut asked)?;
+    }
+    for value in &mut late {
+        if let Some(expr) = *value
+            && is_asked(expr, &asked)?
+        {
+            *value = None;
+        }
+    }
+    Ok(late)
+}
+
+/// The columns of the aggregation over the groups that are left of it; `None` if one of them would
+/// have another type.
 fn above(
     aggregate: &Aggregate,
     grouped: Aggregate,
-    origins: &[Expr],
-    is_late: &[bool],
-) -> Result<LogicalPlan> {
-    let kept = origins.iter().zip(is_late).filter(|(_, late)| !**late);
-    let kept: Vec<_> = kept.map(|(origin, _)| origin).collect();
+    groups: &[Expr],
+    late: &[Option<&Expr>],
+) -> Result<Option<LogicalPlan>> {
     let mut exprs = Vec::with_capacity(aggregate.schema.fields().len());
     let mut place = 0;
-    for (at, (qualifier, field)) in aggregate.schema.iter().enumerate() {
-        if is_late.get(at).copied().unwrap_or_default() {
-            let late = by_groups(&origins[at], &kept, &grouped.schema)?;
-            exprs.push(late.alias_qualified(qualifier.cloned(), field.name()));
-        } else {
+    for ((qualifier, field), late) in aggregate.schema.iter().zip(late) {
+        let Some(value) = late else {
             exprs.push(column(&grouped.schema, place));
             place += 1;
+            continue;
+        };
+        let value = by_groups(value, groups, &grouped.schema)?;
+        if value.get_type(grouped.schema.as_ref())? != *field.data_type() {
+            return Ok(None);
         }
+        exprs.push(value.alias_qualified(qualifier.cloned(), field.name()));
     }
     let grouped = Arc::new(LogicalPlan::Aggregate(grouped));
-    Projection::try_new(exprs, grouped).map(LogicalPlan::Projection)
+    Projection::try_new(exprs, grouped).map(LogicalPlan::Projection).map(Some)
 }
 
 /// The expression with the columns of groups for the columns that make them.
-fn by_groups(origin: &Expr, kept: &[&Expr], schema: &DFSchema) -> Result<Expr> {
+fn by_groups(origin: &Expr, groups: &[Expr], schema: &DFSchema) -> Result<Expr> {
     let by_group = |node: Expr| {
-        let group =
-            kept.iter().position(|group| matches!(node, Expr::Column(_)) && **group == node);
+        let is_column = matches!(node, Expr::Column(_));
+        let group = groups.iter().position(|group| is_column && *group == node);
         Ok(match group {
             Some(group) => Transformed::yes(column(schema, group)),
             None => Transformed::no(node),
@@ -97,9 +140,9 @@ fn is_certain(expr: &Expr) -> bool {
     !expr.exists(is_other).unwrap_or(true)
 }
 
-/// What grouping expressions are, said over what lies below all projections.
-fn origins(group: &[Expr], input: &LogicalPlan) -> Result<Option<Vec<Expr>>> {
-    let unaliased: Vec<_> = group.iter().map(|expr| expr.clone().unalias()).collect();
+/// What expressions are, said over what lies below all projections.
+fn over_bottom(exprs: &[Expr], input: &LogicalPlan) -> Result<Option<Vec<Expr>>> {
+    let unaliased: Vec<_> = exprs.iter().map(|expr| expr.clone().unalias()).collect();
     origins_of(&unaliased, input)
 }
 

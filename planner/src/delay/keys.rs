@@ -6,7 +6,7 @@ use datafusion::{
         tree_node::{Transformed, TransformedResult, TreeNode},
     },
     error::Result,
-    logical_expr::{Expr, SortExpr},
+    logical_expr::{Expr, SortExpr, Unnest},
 };
 
 use crate::holds::has_subquery;
@@ -54,4 +54,16 @@ pub(super) fn replaced(
 /// The column at a place, as an expression.
 pub(super) fn column(schema: &DFSchema, at: usize) -> Expr {
     Expr::Column(Column::from(schema.qualified_field(at)))
+}
+
+/// The column of an unnest's input that a column of it is, unless it is what is unnested.
+pub(super) fn below_unnest(unnest: &Unnest, at: usize) -> Option<Expr> {
+    place_below(unnest, at).map(|at| column(unnest.input.schema(), at))
+}
+
+/// The place of that column.
+pub(super) fn place_below(unnest: &Unnest, at: usize) -> Option<usize> {
+    let at = *unnest.dependency_indices.get(at)?;
+    let is_list = unnest.list_type_columns.iter().any(|(list, _)| *list == at);
+    (!is_list && !unnest.struct_type_columns.contains(&at)).then_some(at)
 }

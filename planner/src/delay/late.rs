@@ -22,7 +22,8 @@ pub(super) enum Place {
     Both(Expr),
 }
 
-/// The projection around a node, each column in its place.
+/// The projection around a node, each column in its place, and behind them the columns that the
+/// node adds.
 pub(super) fn around(
     projection: &Projection,
     places: &[Place],
@@ -44,8 +45,10 @@ pub(super) fn around(
         });
     }
     below.extend(passed.exprs());
+    let width = below.len();
     let below = Projection::try_new(below, Arc::clone(&projection.input))?;
     let node = node(&passed, Arc::new(LogicalPlan::Projection(below)))?;
+    above.extend(node.schema().columns().into_iter().skip(width).map(Expr::Column));
     Projection::try_new(above, Arc::new(node)).map(LogicalPlan::Projection)
 }
 
@@ -95,6 +98,22 @@ impl<'a> Passed<'a> {
     fn exprs(&self) -> impl Iterator<Item = Expr> {
         let schema = self.projection.input.schema();
         self.places.iter().map(|&place| column(schema, place).alias(self.name(place)))
+    }
+}
+
+/// The projection that a plan is, aliases above it among its names.
+pub(super) fn as_projection(plan: &LogicalPlan) -> Result<Option<Projection>> {
+    match plan {
+        LogicalPlan::Projection(projection) => Ok(Some(projection.clone())),
+        LogicalPlan::SubqueryAlias(alias) => {
+            let Some(below) = as_projection(&alias.input)? else { return Ok(None) };
+            let columns = below.expr.into_iter().zip(alias.schema.iter());
+            let exprs = columns.map(|(expr, (qualifier, field))| {
+                expr.unalias().alias_qualified(qualifier.cloned(), field.name())
+            });
+            Projection::try_new(exprs.collect(), below.input).map(Some)
+        }
+        _ => Ok(None),
     }
 }
 

@@ -24,7 +24,9 @@ pub(super) fn sift_first(filter: &Filter) -> Result<Option<LogicalPlan>> {
     }
     let merged = merged(projection)?;
     let projection = merged.as_ref().unwrap_or(projection);
-    let places = places(filter, projection)?;
+    let mut uses = vec![Use::Nothing; projection.expr.len()];
+    read(&filter.predicate, &projection.schema, &mut uses)?;
+    let places = places(&uses, projection)?;
     if !places.iter().any(|place| matches!(place, Place::Above)) {
         return Ok(None);
     }
@@ -34,30 +36,37 @@ pub(super) fn sift_first(filter: &Filter) -> Result<Option<LogicalPlan>> {
     .map(Some)
 }
 
-/// A call that asks for a key that is asked for below anyway is made there: the two are one fetch.
-fn places(filter: &Filter, projection: &Projection) -> Result<Vec<Place>> {
-    let mut uses = vec![Use::Nothing; projection.expr.len()];
-    read(&filter.predicate, &projection.schema, &mut uses)?;
+/// Calls of which a node reads nothing are made above it. One that asks for a key that is asked for
+/// below anyway is made there: the two are one fetch.
+pub(super) fn places(uses: &[Use], projection: &Projection) -> Result<Vec<Place>> {
     let mut asked = Vec::new();
-    for (expr, _) in projection.expr.iter().zip(&uses).filter(|(_, u)| **u != Use::Nothing) {
+    for (expr, _) in projection.expr.iter().zip(uses).filter(|(_, u)| **u != Use::Nothing) {
         questions(expr, &mut asked)?;
     }
     let place = |(expr, used): (&Expr, &Use)| -> Result<Place> {
         if *used != Use::Nothing || !contains_call(expr) || has_subquery(expr) {
             return Ok(Place::Below);
         }
-        let mut own = Vec::new();
-        questions(expr, &mut own)?;
-        let same = |(call, key): &(&Arc<KvCall>, &Expr)| {
-            asked.iter().any(|(other, asked)| other.store() == call.store() && *asked == *key)
-        };
-        Ok(if own.iter().any(same) { Place::Below } else { Place::Above })
+        Ok(if is_asked(expr, &asked)? { Place::Below } else { Place::Above })
     };
-    projection.expr.iter().zip(&uses).map(place).collect()
+    projection.expr.iter().zip(uses).map(place).collect()
+}
+
+/// A call and its key.
+pub(super) type Question<'a> = (&'a Arc<KvCall>, &'a Expr);
+
+/// Whether one of an expression's calls asks a store for a key that it is asked for anyway.
+pub(super) fn is_asked(expr: &Expr, asked: &[Question<'_>]) -> Result<bool> {
+    let mut own = Vec::new();
+    questions(expr, &mut own)?;
+    let same = |(call, key): &Question<'_>| {
+        asked.iter().any(|(other, asked)| *asked == *key && other.store() == call.store())
+    };
+    Ok(own.iter().any(same))
 }
 
 /// The calls of an expression with their keys.
-fn questions<'a>(expr: &'a Expr, found: &mut Vec<(&'a Arc<KvCall>, &'a Expr)>) -> Result<()> {
+pub(super) fn questions<'a>(expr: &'a Expr, found: &mut Vec<Question<'a>>) -> Result<()> {
     expr.apply(|node| {
         found.extend(as_call(node));
         Ok(TreeNodeRecursion::Continue)

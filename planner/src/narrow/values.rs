@@ -1,13 +1,13 @@
 //! Values with fewer fields: those of calls, of conditionals between calls, and of structs that
 //! are put together.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use datafusion::{
     arrow::datatypes::DataType,
     common::{
         DFSchema, ScalarValue,
-        tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion},
+        tree_node::{Transformed, TransformedResult, TreeNode},
     },
     error::Result,
     functions::core::named_struct::NamedStructFunc,
@@ -16,7 +16,7 @@ use datafusion::{
         expr::{Alias, ScalarFunction},
     },
 };
-use keyloom_common::functions::Function;
+use keyloom_common::functions::{Conditional, Function};
 
 use super::{
     calls::{cheapest, found, with_fields},
@@ -41,6 +41,9 @@ pub(super) fn narrow_value(
         Expr::Case(case) if case_holds_call(&case) => narrow_case(case, fields, schema),
         Expr::ScalarFunction(function) if function.func.inner().is::<NamedStructFunc>() => {
             Ok(narrow_struct(function, fields))
+        }
+        Expr::ScalarFunction(function) if Conditional::of(&function).is_some() => {
+            narrow_kept(function, fields, schema)
         }
         other => Ok(match narrow_call(&other, fields)? {
             Some(narrowed) => Transformed::yes(narrowed),
@@ -92,7 +95,9 @@ fn narrow_case(
     fields: &BTreeSet<String>,
     schema: &DFSchema,
 ) -> Result<Transformed<Expr>> {
-    let Some(narrowed) = narrow_branches(&case, fields, schema)? else {
+    let thens = case.when_then_expr.iter().map(|(_, then)| then);
+    let branches = thens.chain(&case.else_expr).map(|branch| branch.as_ref());
+    let Some(narrowed) = narrow_branches(branches, fields, schema)? else {
         return Ok(Transformed::no(Expr::Case(case)));
     };
     let mut branches = narrowed.into_iter();
@@ -115,14 +120,42 @@ fn narrow_case(
     Ok(Transformed::yes(Expr::Case(case)))
 }
 
+/// The same of a conditional that is kept as a function.
+fn narrow_kept(
+    function: ScalarFunction,
+    fields: &BTreeSet<String>,
+    schema: &DFSchema,
+) -> Result<Transformed<Expr>> {
+    let Some(conditional) = Conditional::of(&function) else {
+        return Ok(Transformed::no(Expr::ScalarFunction(function)));
+    };
+    let count = function.args.len();
+    let may_give = |place: usize| conditional.may_give(place, count);
+    let results = function.args.iter().enumerate().filter(|(place, _)| may_give(*place));
+    let Some(narrowed) = narrow_branches(results.map(|(_, arg)| arg), fields, schema)? else {
+        return Ok(Transformed::no(Expr::ScalarFunction(function)));
+    };
+    let mut narrowed = narrowed.into_iter();
+    let results = (0..count).map(|place| if may_give(place) { narrowed.next() } else { None });
+    let results: Vec<_> = results.collect();
+    let pairs = function.args.iter().zip(&results);
+    let pairs: Vec<_> = pairs.filter_map(|(old, new)| Some((old, new.as_ref()?))).collect();
+    let args = function.args.iter().zip(&results).map(|(arg, result)| match result {
+        Some(result) => Ok(result.clone()),
+        None => replace_tested(arg, &pairs),
+    });
+    let args = args.collect::<Result<_>>()?;
+    let function = ScalarFunction { func: Arc::clone(&function.func), args };
+    Ok(Transformed::yes(Expr::ScalarFunction(function)))
+}
+
 /// All branches, the last of them otherwise, with fewer fields; `None` if they differ then, or if
 /// nothing is gained.
-fn narrow_branches(
-    case: &Case,
+fn narrow_branches<'a>(
+    branches: impl Iterator<Item = &'a Expr>,
     fields: &BTreeSet<String>,
     schema: &DFSchema,
 ) -> Result<Option<Vec<Expr>>> {
-    let branches = case.when_then_expr.iter().map(|(_, then)| then).chain(&case.else_expr);
     let mut narrowed = Vec::new();
     let mut data_type: Option<DataType> = None;
     let mut is_narrowed = false;
@@ -151,12 +184,16 @@ fn is_null(expr: &Expr) -> bool {
     matches!(expr, Expr::Literal(value, _) if value.is_null())
 }
 
-/// The condition with the new calls in the place of the old ones that it tests for null.
+/// The condition with the new values in the place of the old ones that it tests for null: they are
+/// null where these are.
 fn replace_tested(condition: &Expr, pairs: &[(&Expr, &Expr)]) -> Result<Expr> {
     let replaced = |tested: &Expr| {
-        let (call, key) = as_call(tested)?;
-        let same = |old: &Expr| as_call(old) == Some((call, key));
-        let (_, new) = pairs.iter().find(|&&(old, new)| same(old) && as_call(new).is_some())?;
+        // What a call is asked for whose fields nobody reads, its other tests decide.
+        let serves = |old: &Expr, new: &Expr| as_call(old).is_none() || as_call(new).is_some();
+        let same = |old: &Expr, new: &Expr| {
+            unaliased(old) == unaliased(tested) && serves(unaliased(old), unaliased(new))
+        };
+        let (_, new) = pairs.iter().find(|&&(old, new)| same(old, new))?;
         Some(Box::new(Expr::clone(new)))
     };
     condition
@@ -181,11 +218,8 @@ fn replace_tested(condition: &Expr, pairs: &[(&Expr, &Expr)]) -> Result<Expr> {
 /// narrowed when it becomes a lookup.
 pub(super) fn narrow_read_fields(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     expr.transform_down(|node| {
-        if !contains_call(&node) {
-            return Ok(Transformed::new(node, false, TreeNodeRecursion::Jump));
-        }
         let narrowed = match as_field_access(&node) {
-            Some((structure, field)) if matches!(unaliased(structure), Expr::Case(_)) => {
+            Some((structure, field)) if is_conditional(structure) && contains_call(structure) => {
                 let fields = BTreeSet::from([field.to_owned()]);
                 narrow_value(structure.clone(), &fields, schema)?
             }
@@ -199,4 +233,12 @@ pub(super) fn narrow_read_fields(expr: Expr, schema: &DFSchema) -> Result<Transf
             node => Transformed::no(node),
         })
     })
+}
+
+fn is_conditional(expr: &Expr) -> bool {
+    match unaliased(expr) {
+        Expr::Case(_) => true,
+        Expr::ScalarFunction(function) => Conditional::of(function).is_some(),
+        _ => false,
+    }
 }

@@ -1,4 +1,4 @@
-//! Plans with lookups, to bytes and back.
+//! Plans with lookups: made of statements, and to bytes and back.
 
 use std::{hint::black_box, sync::Arc};
 
@@ -26,8 +26,14 @@ const QUERY: &str = "
     FROM requests
     WHERE other IS NOT NULL";
 
+/// Stores, and lookups in them.
+const STORES: usize = 20;
+const LOOKUPS: usize = 50;
+
 fn main() -> Result<()> {
-    let plan = Runtime::new()?.block_on(plan())?;
+    let runtime = Runtime::new()?;
+    let session = runtime.block_on(open(["users", "products", "behavior"]))?;
+    let plan = runtime.block_on(planned(&session, QUERY))?;
     let bytes = encode_plan(&plan)?;
     let context = SessionContext::new().task_ctx();
     let mut criterion = Criterion::default().configure_from_args();
@@ -38,19 +44,59 @@ fn main() -> Result<()> {
     group.bench_function("decode", |bencher| {
         bencher.iter(|| decode_plan(black_box(&bytes), &context).expect("a plan of this build"));
     });
+    group.bench_function("few", |bencher| {
+        bencher.iter(|| runtime.block_on(planned(&session, black_box(QUERY))).expect("a plan"));
+    });
+    let session = runtime.block_on(open((0..STORES).map(|store| format!("s{store}"))))?;
+    let many = many_lookups();
+    group.bench_function("many", |bencher| {
+        bencher.iter(|| runtime.block_on(planned(&session, black_box(&many))).expect("a plan"));
+    });
     group.finish();
     criterion.final_summary();
     Ok(())
 }
 
-/// The plan of the query as a client submits it.
-async fn plan() -> Result<Arc<dyn ExecutionPlan>> {
+/// A statement with all the lookups in a subquery, of whose rows the first few are wanted.
+fn many_lookups() -> String {
+    let column = |number: usize| {
+        let call = |function: &str, key: &str| {
+            format!("{function}({key}, source => 's{}', on_error => 'null')", number % STORES)
+        };
+        match number % 5 {
+            0 => format!("{}['name'] AS c{number}", call("kv_get", "id")),
+            1 => format!("coalesce({}['name'], 'none') AS c{number}", call("kv_get", "other")),
+            2 => format!(
+                "CASE WHEN other > {number} THEN {}['parent'] END AS c{number}",
+                call("kv_get", "other")
+            ),
+            3 => format!("{} IS NOT NULL AS c{number}", call("kv_get", "id")),
+            _ => format!("{} AS c{number}", call("kv_exists", "id")),
+        }
+    };
+    let columns: Vec<_> = (0..LOOKUPS).map(column).collect();
+    format!(
+        "SELECT * FROM (SELECT id, {} FROM requests WHERE other IS NOT NULL) AS x \
+         ORDER BY id DESC LIMIT 10",
+        columns.join(", ")
+    )
+}
+
+/// A session with the requests and these stores.
+async fn open(stores: impl IntoIterator<Item: Into<String>>) -> Result<Session> {
     let session = Session::embedded().await?;
     session.register_batches("requests", &[requests()?])?;
-    for alias in ["users", "products", "behavior"] {
-        session.attach(load_kv(alias, MemoryOptions::batch(store()?, "key"))?, alias).await?;
+    for alias in stores {
+        let alias: String = alias.into();
+        let store = load_kv(&alias, MemoryOptions::batch(store()?, "key"))?;
+        session.attach(store, alias.as_str()).await?;
     }
-    let (state, logical) = session.sql(QUERY).await?.into_parts();
+    Ok(session)
+}
+
+/// The plan of a statement as a client submits it.
+async fn planned(session: &Session, statement: &str) -> Result<Arc<dyn ExecutionPlan>> {
+    let (state, logical) = session.sql(statement).await?.into_parts();
     let logical = state.optimize(&logical)?;
     Ok(DefaultPhysicalPlanner::default().create_physical_plan(&logical, &state).await?)
 }

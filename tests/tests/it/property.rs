@@ -6,6 +6,8 @@
 //! A failure prints its seed and the smallest case found. `KEYLOOM_SEED` repeats a run.
 
 mod bounds;
+mod columns;
+mod conditions;
 mod generate;
 mod interpret;
 mod query;
@@ -27,6 +29,7 @@ use proptest::{
 use tokio::runtime::Runtime;
 
 use self::{
+    columns::check_columns,
     interpret::Interpreter,
     query::{Case, Store},
     run::{explain, run},
@@ -78,6 +81,7 @@ async fn check(case: &Case) -> Result<(), TestCaseError> {
     match run(case).await {
         Ok((rows, summary)) => {
             prop_assert_eq!(rows, expected, "{}", case.sql());
+            check_columns(case, &summary)?;
             check_lookups(&summary, &interpreter)
         }
         Err(error) => {

@@ -38,6 +38,26 @@ async fn fields_of_a_column_are_asked_for_alone_whatever_stands_between() {
 }
 
 #[tokio::test]
+async fn fields_of_conditionals_that_are_nested_deep_are_asked_for_alone() {
+    let nested = |write: fn(&str, usize) -> String| {
+        (0..6).fold("CALL".to_owned(), |inner, depth| write(&inner, depth))
+    };
+    let case = nested(|inner, depth| format!("CASE WHEN other > {depth} THEN {inner} END"));
+    let choice = nested(|inner, depth| format!("coalesce({inner}, {})", key_after(depth)));
+    for value in [case, choice] {
+        let fields = format!("SELECT p['score'] AS s FROM (SELECT {value} AS p FROM t) AS x");
+        let plan = plan(&fields.replace("CALL", WIDE)).await;
+        assert!(plan.contains("{score} or null"), "{plan}");
+        assert!(!plan.contains("name"), "{plan}");
+    }
+}
+
+/// A call for all columns of another key.
+fn key_after(depth: usize) -> String {
+    WIDE.replace("id", &format!("other + {depth}"))
+}
+
+#[tokio::test]
 async fn fields_of_unnested_answers_are_asked_for_alone() {
     let plan = plan(
         "SELECT v['score'] AS s FROM (SELECT unnest(kv_batch_get(ids, on_error => 'null')) AS v \
@@ -195,6 +215,114 @@ async fn groups_by_a_key_are_looked_up_once_each() {
     ] {
         check_order(statement, &["KvLookupExec", "{name}", "AggregateExec"]).await;
     }
+}
+
+#[tokio::test]
+async fn the_first_rows_of_what_keeps_rows_are_looked_up_after_them() {
+    check_order(
+        "SELECT id, kv_get(id)['name'] AS name FROM t UNION ALL \
+         SELECT other, kv_get(other)['name'] FROM t ORDER BY id LIMIT 2",
+        &["KvLookupExec", "SortExec: TopK", "KvLookupExec", "SortExec: TopK"],
+    )
+    .await;
+    check_order(
+        "SELECT x.id, name FROM (SELECT id, kv_get(id)['name'] AS name FROM t) AS x \
+         LEFT JOIN t AS y ON x.id = y.other ORDER BY x.id LIMIT 2",
+        &["KvLookupExec", "SortExec: TopK"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn limits_pass_unions_and_outer_joins() {
+    check_order(
+        "SELECT id, kv_get(id)['name'] AS name FROM t UNION ALL \
+         SELECT other, kv_get(other)['name'] FROM t LIMIT 2",
+        &["KvLookupExec", "LimitExec", "KvLookupExec", "LimitExec"],
+    )
+    .await;
+    check_order(
+        "SELECT x.id, name FROM (SELECT id, kv_get(id)['name'] AS name FROM t) AS x \
+         LEFT JOIN t AS y ON x.id = y.other LIMIT 2",
+        &["KvLookupExec", "LimitExec"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn lookups_wait_for_conditions_on_groups() {
+    check_order(
+        "SELECT kind, kv_get(max(id))['name'] AS name FROM t GROUP BY kind HAVING count(*) > 1",
+        &["KvLookupExec", "{name}", "FilterExec", "AggregateExec"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn lookups_wait_for_windows_of_which_few_rows_are_wanted() {
+    let windows = "SELECT id, name, row_number() OVER (PARTITION BY kind ORDER BY id) AS r FROM \
+                   (SELECT id, kind, kv_get(id)['name'] AS name FROM t) AS x";
+    check_order(
+        &format!("SELECT id, name FROM ({windows}) AS y WHERE r = 1"),
+        &["KvLookupExec", "{name}", "FilterExec", "WindowAggExec"],
+    )
+    .await;
+    for end in ["LIMIT 2", "ORDER BY id DESC LIMIT 2"] {
+        let statement = format!("SELECT id, name, r FROM ({windows}) AS y {end}");
+        check_order(&statement, &["KvLookupExec", "{name}", "WindowAggExec"]).await;
+    }
+}
+
+#[tokio::test]
+async fn lookups_stay_below_windows_of_which_all_rows_are_wanted_or_that_read_them() {
+    check_order(
+        "SELECT id, name, row_number() OVER (ORDER BY id) AS r FROM \
+         (SELECT id, kv_get(id)['name'] AS name FROM t) AS x",
+        &["WindowAggExec", "KvLookupExec", "{name}"],
+    )
+    .await;
+    check_order(
+        "SELECT id, max(name) OVER (PARTITION BY kind) AS m FROM \
+         (SELECT id, kind, kv_get(id)['name'] AS name FROM t) AS x LIMIT 2",
+        &["WindowAggExec", "KvLookupExec", "{name}"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn aggregates_of_what_a_group_has_in_common_are_looked_up_once_a_group() {
+    for statement in [
+        "SELECT other, max(kv_get(other)['name']) AS name, count(*) AS n FROM t GROUP BY other",
+        "SELECT other, first_value(p['name']) AS name, sum(id) AS n FROM (SELECT id, other, \
+         kv_get(other) AS p FROM t) AS x GROUP BY other",
+    ] {
+        check_order(statement, &["KvLookupExec", "{name}", "AggregateExec"]).await;
+    }
+}
+
+#[tokio::test]
+async fn aggregates_that_depend_on_the_number_of_rows_are_of_all_rows() {
+    for aggregate in ["sum(kv_get(other)['score'])", "count(kv_get(other)['score'])"] {
+        let statement = format!("SELECT other, {aggregate} AS a FROM t GROUP BY other");
+        check_order(&statement, &["AggregateExec", "KvLookupExec", "{score}"]).await;
+    }
+    // One fetch asks for all rows anyway.
+    check_order(
+        "SELECT other, sum(kv_get(other)['score']) AS a, max(kv_get(other)['name']) AS b FROM t \
+         GROUP BY other",
+        &["AggregateExec", "KvLookupExec"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn groups_in_two_steps_are_looked_up_between_them() {
+    check_order(
+        "SELECT name, sum(n) AS n FROM (SELECT other, kv_get(other)['name'] AS name, count(*) AS \
+         n FROM t GROUP BY other) AS g GROUP BY name",
+        &["AggregateExec", "KvLookupExec", "{name}", "AggregateExec"],
+    )
+    .await;
 }
 
 #[tokio::test]

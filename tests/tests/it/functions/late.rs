@@ -11,7 +11,13 @@ on_all_deployments_and_ways! {
     conditions_that_do_not_read_an_answer_come_first,
     a_limit_above_unnested_structs_asks_for_its_rows,
     a_limit_above_unnested_lists_has_all_its_rows,
+    outer_joins_with_stores_ask_for_the_first_rows_alone,
+    the_first_rows_of_a_union_are_among_those_of_its_inputs,
+    the_first_rows_of_an_outer_join_are_looked_up_alone,
+    windows_of_which_few_rows_are_wanted_ask_for_those,
+    what_decides_without_a_call_comes_first,
     groups_ask_once_each,
+    aggregates_of_what_a_group_has_in_common_ask_once_a_group,
     fields_read_through_other_nodes,
     tests_for_null_ask_for_existence_and_still_raise,
 }
@@ -82,6 +88,113 @@ async fn a_limit_above_unnested_lists_has_all_its_rows(session: &TestSession) ->
         &["2 | NULL", "4 | banana"],
     )
     .await
+}
+
+async fn outer_joins_with_stores_ask_for_the_first_rows_alone(session: &TestSession) -> Result<()> {
+    let session = undivided_shop(session).await?;
+    for (sql, expected) in [
+        (
+            "SELECT n, p.name FROM t LEFT JOIN STORE p ON k = p.id ORDER BY n DESC LIMIT 2",
+            &["5 | apple", "4 | banana"][..],
+        ),
+        (
+            "SELECT p.name, n FROM STORE p RIGHT JOIN t ON p.id = k ORDER BY n DESC LIMIT 1 \
+             OFFSET 1",
+            &["banana | 4"],
+        ),
+    ] {
+        check(&session, sql, expected).await?;
+        check_keys(&session, sql, 2).await?;
+    }
+    let first = "SELECT n, p.name FROM t LEFT JOIN STORE p ON k = p.id LIMIT 1";
+    check(&session, first, &["1 | apple"]).await?;
+    check_keys(&session, first, 1).await
+}
+
+async fn the_first_rows_of_a_union_are_among_those_of_its_inputs(
+    session: &TestSession,
+) -> Result<()> {
+    let session = undivided_shop(session).await?;
+    let call = "kv_get(k, source => 'STORE', on_error => 'null')['name'] AS name";
+    let sql = format!(
+        "SELECT n, {call} FROM t UNION ALL SELECT n + 10 AS n, {call} FROM t ORDER BY n DESC LIMIT 2"
+    );
+    check(&session, &sql, &["15 | apple", "14 | banana"]).await?;
+    // Two rows of each.
+    check_keys(&session, &sql, 2 + 2).await
+}
+
+async fn the_first_rows_of_an_outer_join_are_looked_up_alone(session: &TestSession) -> Result<()> {
+    let session = undivided_shop(session).await?;
+    // Row 2 would raise.
+    let sql = "SELECT x.n, name, y.n FROM (SELECT n, kv_get(k, source => 'STORE')['name'] AS name \
+               FROM t) AS x LEFT JOIN t AS y ON y.n = x.n + 1 ORDER BY x.n DESC LIMIT 2";
+    check(&session, sql, &["5 | apple | NULL", "4 | banana | 5"]).await?;
+    check_keys(&session, sql, 2).await
+}
+
+async fn windows_of_which_few_rows_are_wanted_ask_for_those(session: &TestSession) -> Result<()> {
+    let session = undivided_shop(session).await?;
+    // Row 2 would raise.
+    let windows = "(SELECT n, name, row_number() OVER (ORDER BY n DESC) AS r FROM (SELECT n, \
+                   kv_get(k, source => 'STORE')['name'] AS name FROM t) AS x) AS y";
+    for end in ["WHERE r <= 2 ORDER BY r", "ORDER BY r LIMIT 2"] {
+        let sql = format!("SELECT n, name, r FROM {windows} {end}");
+        check(&session, &sql, &["5 | apple | 1", "4 | banana | 2"]).await?;
+        check_keys(&session, &sql, 2).await?;
+    }
+    Ok(())
+}
+
+async fn what_decides_without_a_call_comes_first(session: &TestSession) -> Result<()> {
+    let session = undivided_shop(session).await?;
+    // Row 2 would raise.
+    for (condition, expected, keys) in [
+        ("kv_exists(k, source => 'STORE') OR n > 1", &["1", "2", "3", "4", "5"][..], 1),
+        ("kv_get(k, source => 'STORE')['price'] = 20 OR n = 2", &["2", "4"], 3),
+        ("kv_get(k, source => 'STORE')['price'] = 10 AND n > 3 OR n = 2", &["2", "5"], 2),
+        ("NOT (kv_get(k, source => 'STORE')['price'] = 10 AND n <> 2)", &["2", "4"], 3),
+    ] {
+        let sql = format!("SELECT n FROM t WHERE {condition}");
+        check(&session, &sql, expected).await?;
+        check_keys(&session, &sql, keys).await?;
+    }
+    Ok(())
+}
+
+async fn aggregates_of_what_a_group_has_in_common_ask_once_a_group(
+    session: &TestSession,
+) -> Result<()> {
+    let session = undivided_shop(session).await?;
+    let call = "kv_get(k, source => 'STORE', on_error => 'null')";
+    for (sql, expected, keys) in [
+        (
+            "SELECT k, max(CALL['price']), count(*) FROM t GROUP BY k ORDER BY k",
+            ["a | 10 | 2", "b | 20 | 1", "x | NULL | 1", "NULL | NULL | 1"],
+            3,
+        ),
+        (
+            "SELECT k, first_value(p['name']), sum(n) FROM (SELECT n, k, CALL AS p FROM t) AS x \
+             GROUP BY k ORDER BY k",
+            ["a | apple | 6", "b | banana | 4", "x | NULL | 2", "NULL | NULL | 3"],
+            3,
+        ),
+        (
+            "SELECT k, sum(CALL['price']), count(*) FROM t GROUP BY k ORDER BY k",
+            ["a | 20 | 2", "b | 20 | 1", "x | NULL | 1", "NULL | NULL | 1"],
+            4,
+        ),
+    ] {
+        let sql = sql.replace("CALL", call);
+        check(&session, &sql, &expected).await?;
+        check_keys(&session, &sql, keys).await?;
+    }
+    let steps = format!(
+        "SELECT name, sum(c) FROM (SELECT k, {call}['name'] AS name, count(*) AS c FROM t GROUP BY \
+         k) AS g GROUP BY name ORDER BY name"
+    );
+    check(&session, &steps, &["apple | 2", "banana | 1", "NULL | 2"]).await?;
+    check_keys(&session, &steps, 3).await
 }
 
 async fn groups_ask_once_each(session: &TestSession) -> Result<()> {

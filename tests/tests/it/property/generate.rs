@@ -260,10 +260,11 @@ impl Level {
 
 fn groups() -> impl Strategy<Value = Query> {
     let keys = prop_oneof![Just((Store::Numbers, "n")), Just((Store::Words, "w"))];
-    (keys, proptest::bool::weighted(0.8), select(COLUMNS.to_vec())).prop_map(
-        |((store, name), null_on_error, field)| {
+    let aggregate = option::of(select(vec!["min", "max", "first_value", "last_value"]));
+    (keys, proptest::bool::weighted(0.8), select(COLUMNS.to_vec()), aggregate).prop_map(
+        |((store, name), null_on_error, field, aggregate)| {
             let key = Box::new(Expr::Column(name));
-            Query::Groups { call: Call { store, key, null_on_error }, field }
+            Query::Groups { call: Call { store, key, null_on_error }, field, aggregate }
         },
     )
 }

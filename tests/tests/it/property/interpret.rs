@@ -40,7 +40,7 @@ fn text(text: &str) -> Value {
 
 /// A row of the table and, in a join, one of the other; with their numbers.
 #[derive(Clone, Copy)]
-struct Row<'a> {
+pub(super) struct Row<'a> {
     table: (usize, &'a TableRow),
     other: Option<(usize, &'a OtherRow)>,
 }
@@ -145,7 +145,7 @@ impl Interpreter<'_> {
         }
     }
 
-    fn eval(&self, expr: &Expr, row: &Row<'_>) -> Value {
+    pub(super) fn eval(&self, expr: &Expr, row: &Row<'_>) -> Value {
         match expr {
             Expr::Column(name) => row.column(name),
             Expr::Inner(path) => row.table.1.s.field(path),
@@ -266,29 +266,6 @@ impl Interpreter<'_> {
         rows
     }
 
-    /// Conditions without calls are decided before those with calls, and those of a join before
-    /// those of the filter.
-    fn passes(&self, row: &Row<'_>) -> bool {
-        let of_join = self.case.join.as_ref().and_then(|join| join.condition.as_ref());
-        let conditions = of_join.into_iter().chain(&self.case.filter);
-        let conditions = conditions.flat_map(|condition| conjuncts(condition, true));
-        let (calling, plain): (Vec<_>, Vec<_>) = conditions.partition(|(c, _)| c.calls());
-        for (condition, wanted) in plain {
-            if self.eval(condition, row) != Value::Bool(wanted) {
-                return false;
-            }
-        }
-        let mut all = Value::Bool(true);
-        for (condition, wanted) in calling {
-            match self.eval(condition, row) {
-                Value::Bool(bool) if bool == wanted => {}
-                Value::Bool(_) => return false,
-                null => all = null,
-            }
-        }
-        all == Value::Bool(true)
-    }
-
     fn passing(&self) -> Vec<Row<'_>> {
         self.rows().into_iter().filter(|row| self.passes(row)).collect()
     }
@@ -309,7 +286,8 @@ impl Interpreter<'_> {
                 let outside = |row: &Row<'_>| self.outside(call, fields, *is_tested, row);
                 self.passing().iter().map(outside).collect()
             }
-            Query::Groups { call, field } => self.groups(call, field),
+            // All rows of a group find the same.
+            Query::Groups { call, field, aggregate: _ } => self.groups(call, field),
             Query::Behind { key, descending, skip } => {
                 vec![self.behind(key, *descending, *skip)]
             }
@@ -385,17 +363,6 @@ impl Interpreter<'_> {
             self.ids(row).into_iter().chain([next]).collect()
         });
         with_next.collect()
-    }
-}
-
-/// What must be true, or false, for an expression to be what is wanted of it.
-fn conjuncts(expr: &Expr, wanted: bool) -> Vec<(&Expr, bool)> {
-    match (expr, wanted) {
-        (Expr::And(left, right), true) | (Expr::Or(left, right), false) => {
-            [conjuncts(left, wanted), conjuncts(right, wanted)].concat()
-        }
-        (Expr::Not(inner), _) => conjuncts(inner, !wanted),
-        _ => vec![(expr, wanted)],
     }
 }
 

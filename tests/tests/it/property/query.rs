@@ -169,10 +169,12 @@ pub(super) enum Query {
         fields: Vec<&'static str>,
         is_tested: bool,
     },
-    /// The groups of a column's values, with a field of what is looked up for them.
+    /// The groups of a column's values, with a field of what is looked up for them: as one of the
+    /// groups' columns, or as an aggregate of what each row finds.
     Groups {
         call: Call,
         field: &'static str,
+        aggregate: Option<&'static str>,
     },
     /// The least number of rows below a bound.
     Least {
@@ -345,12 +347,14 @@ impl Case {
                     call.sql("kv_get", "")
                 )
             }
-            Query::Groups { call, field } => {
+            Query::Groups { call, field, aggregate } => {
                 let (key, found) = (call.key.sql(), call.sql("kv_get", ""));
-                format!(
-                    "SELECT {key}, {found}['{field}'] AS found, count(*) FROM {from} \
-                     GROUP BY {key}, {found}['{field}']"
-                )
+                let found = format!("{found}['{field}']");
+                let (column, group) = match aggregate {
+                    Some(aggregate) => (format!("{aggregate}({found})"), key.clone()),
+                    None => (found.clone(), format!("{key}, {found}")),
+                };
+                format!("SELECT {key}, {column} AS found, count(*) FROM {from} GROUP BY {group}")
             }
             Query::Behind { key, descending, skip } => {
                 let direction = if *descending { "DESC" } else { "ASC" };
