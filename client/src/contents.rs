@@ -19,6 +19,8 @@ pub(crate) struct Contents {
 struct Entry {
     owner: Weak<dyn Any + Send + Sync>,
     content: Chunk,
+    /// How many rows it holds, if somebody counted them.
+    rows: Option<u64>,
 }
 
 impl Contents {
@@ -27,7 +29,7 @@ impl Contents {
         let owner: Arc<dyn Any + Send + Sync> = Arc::clone(owner) as _;
         self.forget_unowned();
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = Entry { owner: Arc::downgrade(&owner), content };
+        let entry = Entry { owner: Arc::downgrade(&owner), content, rows: None };
         entries.entry(id).or_default().push(entry);
     }
 
@@ -42,6 +44,24 @@ impl Contents {
         drop(entries);
         // Not under the lock: whoever made it may have something to say to its end.
         drop(unowned);
+    }
+
+    /// How many rows contents have. To be counted, they are decoded once.
+    pub(crate) fn rows(&self, id: BlobId) -> Result<u64> {
+        let known = {
+            let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+            entries.get(&id).and_then(|entries| entries.iter().find_map(|entry| entry.rows))
+        };
+        if let Some(rows) = known {
+            return Ok(rows);
+        }
+        let batches = self.get(id)?.decode_all()?;
+        let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entries) = entries.get_mut(&id) {
+            entries.iter_mut().for_each(|entry| entry.rows = Some(rows));
+        }
+        Ok(rows)
     }
 
     pub(crate) fn get(&self, id: BlobId) -> Result<Chunk> {

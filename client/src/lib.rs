@@ -59,7 +59,7 @@ pub use keyloom_common::{
 pub use open_store::{Lookup, OpenStore};
 pub use other_store::OtherOptions;
 pub use own_kind::OwnKind;
-pub use query::{Job, JobOptions};
+pub use query::{Job, JobOptions, with_join_path};
 pub use session::Session;
 pub use settings::Settings;
 pub use store::{KeyNames, KvStore, LanceOptions, MemoryOptions, load_kv};

@@ -170,6 +170,7 @@ fn fetch(call: &KvCall) -> Fetch {
         batch_size: call.batch_size(),
         access: Access::default(),
         reason: None,
+        joined: None,
         key_set: None,
     }
 }

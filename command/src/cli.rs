@@ -8,6 +8,8 @@ use std::{num::NonZeroUsize, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use keyloom_client::MaxMisses;
 
+use keyloom_client::JoinPath;
+
 use crate::store_flag::{self, InputFlag, StoreFlag};
 
 pub(crate) use shell::ShellArguments;
@@ -95,6 +97,15 @@ pub(crate) struct CatalogChoice {
     /// Use no catalog
     #[arg(long, conflicts_with = "catalog")]
     pub(crate) no_catalog: bool,
+}
+
+/// How joins with stores are made.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Joins {
+    /// How joins with stores are made: auto, lookup or scan [default: as the job file says, or
+    /// join_path in [session], or auto: by cost]
+    #[arg(long, value_name = "PATH", value_parser = JoinPath::parse)]
+    pub(crate) join_path: Option<JoinPath>,
 }
 
 /// How an answer that is no table of rows is printed.
@@ -208,6 +219,7 @@ A job file (relative paths are relative to the file):
 
   [job]
   current_store = \"embeddings\" # of calls without a source; default: the only store
+  # join_path = \"scan\"        # auto (default), lookup or scan: how joins with stores are made
   sql = \"\"\"
   SELECT item_id,
          kv_get(item_id) AS embedding,
@@ -235,6 +247,8 @@ pub(crate) struct RunArguments {
     /// Run to the last row and drop the rows: for measuring
     #[arg(long)]
     pub(crate) discard: bool,
+    #[command(flatten)]
+    pub(crate) joins: Joins,
     #[command(flatten)]
     pub(crate) show: Show,
 }
@@ -280,6 +294,8 @@ pub(crate) struct SqlArguments {
     #[command(flatten)]
     pub(crate) catalog: CatalogChoice,
     #[command(flatten)]
+    pub(crate) joins: Joins,
+    #[command(flatten)]
     pub(crate) place: Place,
     #[command(flatten)]
     pub(crate) show: Show,
@@ -310,6 +326,8 @@ pub(crate) struct ExplainArguments {
     pub(crate) html: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) catalog: CatalogChoice,
+    #[command(flatten)]
+    pub(crate) joins: Joins,
     #[command(flatten)]
     pub(crate) place: Place,
     #[command(flatten)]

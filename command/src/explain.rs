@@ -20,10 +20,11 @@ use page_file::PageFile;
 
 /// Shows the plan of a job file, with how it ran if it is run, and what other ways would cost.
 pub(crate) async fn job_file(arguments: ExplainArguments, watch: &Watch) -> Result<(), Failure> {
-    let ExplainArguments { job, catalog, analyze, advise, html, place, print } = arguments;
+    let ExplainArguments { job, catalog, analyze, advise, html, joins, place, print } = arguments;
     let page = html.map(PageFile::check).transpose()?;
     let mut request = job_file::read(&job)?;
     catalog::complete(&catalog, &mut request)?;
+    request.join_path = joins.join_path.or(request.join_path);
     let session = open::session(&place, watch).await?;
     let query = open::plan(&session, request, watch).await?;
     if matches!(query.logical_plan(), LogicalPlan::Explain(_) | LogicalPlan::Analyze(_)) {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use keyloom_client::{Input, MaxMisses};
+use keyloom_client::{Input, JoinPath, MaxMisses};
 use serde::Deserialize;
 use toml::{Spanned, Table};
 
@@ -28,6 +28,7 @@ struct JobFile {
 #[serde(deny_unknown_fields)]
 struct JobSection {
     current_store: Option<String>,
+    join_path: Option<JoinPath>,
     sql: String,
     output: Option<OutputFile>,
     max_misses: Option<MaxMisses>,
@@ -76,6 +77,7 @@ fn parse(text: &str, folder: &Path) -> Result<Request, Mistake> {
         inputs,
         stores,
         current_store: file.job.current_store,
+        join_path: file.job.join_path,
         sql: file.job.sql,
         output: file.job.output.map(|output| output_beside(folder, output)),
         misses: Misses {

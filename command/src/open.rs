@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use datafusion::{arrow::array::RecordBatch, dataframe::DataFrame};
-use keyloom_client::{EmbeddedSettings, Error, ErrorCode, Input, MemoryOptions, Session, load_kv};
+use keyloom_client::{
+    EmbeddedSettings, Error, ErrorCode, Input, MemoryOptions, Session, load_kv, with_join_path,
+};
 use keyloom_program::settings::Layers;
 
 use crate::{
@@ -104,7 +106,10 @@ pub(crate) async fn plan(
     }
     let planning = session.sql(&request.sql);
     match watch.step(async { Ok(planning.await) }).await? {
-        Ok(query) => Ok(query),
+        Ok(query) => Ok(match request.join_path {
+            Some(path) => with_join_path(query, path),
+            None => query,
+        }),
         Err(error) => {
             let stores: BTreeSet<_> = session.list_kv().into_iter().chain(offered).collect();
             Err(unplanned(error, &Vec::from_iter(stores)))

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keyloom_client::{Input, KeyNames, LanceOptions, OtherOptions, OwnKind};
+use keyloom_client::{Input, JoinPath, KeyNames, LanceOptions, OtherOptions, OwnKind};
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -19,6 +19,8 @@ pub(crate) struct Request {
     pub(crate) offered: BTreeSet<String>,
     /// The store of calls without a source.
     pub(crate) current_store: Option<String>,
+    /// How the statement's joins with stores are made; as the session says if absent.
+    pub(crate) join_path: Option<JoinPath>,
     /// The statement.
     pub(crate) sql: String,
     /// Where the rows go.

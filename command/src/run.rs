@@ -70,6 +70,7 @@ fn explains_only(output: &Path) -> Failure {
 pub(crate) async fn job_file(arguments: RunArguments, watch: &Watch) -> Result<(), Failure> {
     let mut request = job_file::read(&arguments.job)?;
     catalog::complete(&arguments.catalog, &mut request)?;
+    request.join_path = arguments.joins.join_path.or(request.join_path);
     statement(request, &arguments.place, arguments.discard, &arguments.show, watch).await
 }
 
@@ -106,7 +107,9 @@ pub(crate) async fn on_session(
         LogicalPlan::Analyze(analyze) => {
             let form = goals.of_plans()?;
             let plan = Arc::unwrap_or_clone(Arc::clone(&analyze.input));
-            let query = DataFrame::new(session.context().state(), plan);
+            // Its options are the statement's.
+            let (state, _) = query.clone().into_parts();
+            let query = DataFrame::new(state, plan);
             explain::analyzed(session, query, watch).await?.print(form, watch)
         }
         _ => rows(session, query, goals, summary, watch).await,

@@ -11,10 +11,13 @@ use crate::{catalog, cli::SqlArguments, error::Failure, request::Request, run, w
 
 /// Runs a statement.
 pub(crate) async fn statement(arguments: SqlArguments, watch: &Watch) -> Result<(), Failure> {
-    let SqlArguments { sql, file, inputs, stores, current, catalog, place, show } = arguments;
+    let SqlArguments { sql, file, inputs, stores, current, catalog, joins, place, show } =
+        arguments;
     let (inputs, stores) = (named("--input", inputs)?, named("--store", stores)?);
     let sql = text(sql, file)?;
-    let mut request = Request { inputs, stores, current_store: current, sql, ..Request::default() };
+    let (current_store, join_path) = (current, joins.join_path);
+    let mut request =
+        Request { inputs, stores, current_store, join_path, sql, ..Request::default() };
     catalog::complete(&catalog, &mut request)?;
     run::statement(request, &place, false, &show, watch).await
 }

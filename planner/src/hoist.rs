@@ -37,6 +37,8 @@ pub(crate) struct Hoisted {
     pub(crate) answer: Answer,
     pub(crate) guard: Guard,
     pub(crate) batch_size: Option<std::num::NonZeroUsize>,
+    /// Why a join asks it, if one does.
+    pub(crate) joined: Option<String>,
 }
 
 /// Pulls calls out of the expressions of one node.
@@ -203,6 +205,7 @@ impl Hoister {
             answer,
             guard: guard.clone(),
             batch_size: call.call.batch_size(),
+            joined: call.call.why_joined().map(|why| why.to_string()),
         };
         let index = self.add(hoisted)?;
         Ok(Arc::new(Column::new(&self.name(index), self.width + index)))
@@ -219,6 +222,7 @@ impl Hoister {
                 continue;
             }
             if old.guard.includes(&new.guard) {
+                self.calls[index].joined = self.calls[index].joined.take().or(new.joined);
                 return Ok(index);
             }
             let rests_on = match &mut rests_on {

@@ -16,7 +16,8 @@
 //! 4. [`PlanLookups`], the first physical rule, turns the calls of projections and filters into
 //!    lookup nodes; [`KeepOrder`], the second, keeps the sorts that limits count by.
 //! 5. [`ChooseAccess`], the last physical rule, chooses how each fetch reaches its store's rows;
-//!    [`advise()`] says what the other ways are estimated to cost.
+//!    [`advise()`] says what the other ways are estimated to cost. When a job has pinned its stores,
+//!    [`single_rows`] makes plain lookups of joins whose keys are known to stand once.
 //!
 //! In the coordinator, cutting:
 //!
@@ -52,6 +53,7 @@ mod rows;
 mod rule;
 #[cfg(test)]
 mod samples;
+mod single;
 mod slice;
 mod waves;
 
@@ -62,9 +64,10 @@ pub use cut::{Gather, cut};
 pub use delay::DelayCalls;
 pub use fields::ReadFields;
 pub use fragment::{Fragment, KeySet, Reading, Source};
-pub use joins::{JoinStores, StoreTables};
+pub use joins::{JoinOptions, JoinStores, StoreTables};
 pub use lift::LiftCalls;
 pub use narrow::NarrowCalls;
 pub use offset::KeepOrder;
 pub use rule::PlanLookups;
+pub use single::single_rows;
 pub use slice::{Chain, Grain};

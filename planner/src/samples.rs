@@ -50,6 +50,7 @@ pub(crate) fn lookup(input: Arc<dyn ExecutionPlan>, bytes: u64) -> Arc<dyn Execu
         batch_size: None,
         access: Access::default(),
         reason: None,
+        joined: None,
         key_set: None,
     };
     Arc::new(KvLookupExec::try_new(input, vec![Wave { fetches: vec![fetch] }]).unwrap())

@@ -88,6 +88,7 @@ fn fetch(hoister: &Hoister, group: &[usize], position: &[usize]) -> Result<Fetch
         batch_size: group.iter().filter_map(|&index| hoister.calls()[index].batch_size).min(),
         access: Access::default(),
         reason: None,
+        joined: group.iter().find_map(|&index| hoister.calls()[index].joined.clone()),
         key_set: None,
     })
 }

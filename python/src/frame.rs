@@ -14,6 +14,7 @@ use datafusion::{
     prelude::lit,
     scalar::ScalarValue,
 };
+use keyloom_client::{JoinPath, with_join_path};
 use keyloom_common::{Error, Result, stack::deep};
 use pyo3::prelude::*;
 
@@ -142,6 +143,12 @@ impl Frame {
             return self.with(|frame| aggregate(frame, Vec::new(), exprs));
         }
         self.with(|frame| Ok(frame.select(exprs)?))
+    }
+
+    /// The same rows, whose joins with stores are made this way.
+    fn with_join_path(&self, path: &str) -> PyResult<Self> {
+        let path = JoinPath::parse(path).map_err(raise)?;
+        self.with(|frame| Ok(with_join_path(frame, path)))
     }
 
     /// Adds columns at the end, or puts them in the place of those of the same name.

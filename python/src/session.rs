@@ -119,7 +119,7 @@ impl Session {
         wait(py, async move { session.open_store(store).await.map_err(raise) }).map(OpenStore::new)
     }
 
-    /// A call of one of the three functions. What a missing key means is said by a word, and by the
+    /// A call of one of the functions. What a missing key means is said by a word, and by the
     /// most of them that there may be.
     #[pyo3(signature = (function, key, source, columns, on_missing, batch_size))]
     fn kv_call(
@@ -158,6 +158,13 @@ impl Session {
     fn read(&self, py: Python<'_>, options: &str) -> PyResult<Frame> {
         let (session, input) = (self.get()?, options_from_json::<Input>(options, "options")?);
         let frame = wait(py, async move { Ok(session.read(input).await) })?;
+        self.frame(frame)
+    }
+
+    /// The store under an alias as a table, or the table of that name.
+    fn table(&self, py: Python<'_>, name: &str) -> PyResult<Frame> {
+        let session = self.get()?;
+        let frame = wait(py, async move { Ok(session.table(name).await) })?;
         self.frame(frame)
     }
 

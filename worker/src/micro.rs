@@ -78,7 +78,8 @@ impl Window {
         let settings = LookupSettings::default();
         let counters = Counters::new(&ExecutionPlanMetricsSet::new(), &fetch.store.alias, 0);
         let need = Need { keys, guards: vec![None; fetch.calls.len()] };
-        let fetched = Fetched::try_new(fetch, store, &counters, vec![need], &settings).await?;
+        let needs = vec![need];
+        let fetched = Fetched::try_new(fetch, store, &counters, needs, 0, &settings).await?;
         Ok(Self { fetched, settings })
     }
 

@@ -90,6 +90,8 @@ impl LookupSettings {
         bounds.within("memory_bytes", self.memory_bytes, BYTES);
         bounds.within("windows_in_flight", self.windows_in_flight, AT_ONCE);
         bounds.within("requests_in_flight", self.requests_in_flight, AT_ONCE);
+        bounds.within("key_rows", self.key_rows, ROWS);
+        bounds.within("list_rows", self.list_rows, ROWS);
         bounds.within("missing_keys_named", self.missing_keys_named, NAMED);
         bounds.within("key_report_bytes", self.key_report_bytes, BYTES);
     }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
     common::{Statistics, stats::Precision},
-    datasource::{TableType, source_as_provider},
+    datasource::{TableType, provider_as_source, source_as_provider},
     error::Result,
     logical_expr::{Expr, TableSource},
     physical_plan::{ExecutionPlan, empty::EmptyExec},
@@ -17,47 +17,59 @@ use keyloom_common::{
     BlobId, Error,
     input::{CsvOptions, Format, InputDescription, InputInspection, InputSpec},
     plan::{FramePartition, FrameScanExec, InputScanExec},
-    store::{AttachedStore, LANCE, STORAGE_OPTIONS, StoreSpec},
+    store::{AttachedStore, LANCE, STORAGE_OPTIONS, StoreKey, StoreSpec},
 };
 use keyloom_planner::StoreTables;
 
 use super::{file_table::scan_table, partitions::partitions};
-use crate::link::Link;
+use crate::{link::Link, query::Scanned};
 
 /// A store under its alias.
+#[derive(Clone)]
 pub(crate) struct StoreTable {
     store: Arc<AttachedStore>,
     schema: SchemaRef,
     link: Arc<Link>,
+    /// Why a join scans it, in words.
+    why_scanned: Option<Arc<str>>,
 }
 
 impl StoreTable {
     pub(crate) fn new(store: Arc<AttachedStore>, link: Arc<Link>) -> Self {
         let schema = nullable(store.schema());
-        Self { store, schema, link }
+        Self { store, schema, link, why_scanned: None }
     }
 
     /// The rows of a Lance dataset, at the snapshot at which the table is planned.
     async fn scan_dataset(
         &self,
+        planning: &dyn Session,
         projection: Vec<usize>,
         limit: Option<usize>,
     ) -> keyloom_common::Result<Arc<dyn ExecutionPlan>> {
-        let description = self.describe().await?;
+        let description = self.describe(planning).await?;
         let partitions = partitions(&description, &self.link.settings);
         if partitions.is_empty() {
             return Ok(Arc::new(EmptyExec::new(Arc::new(self.schema.project(&projection)?))));
         }
         let table = Arc::new(scan_table(&description));
-        Ok(Arc::new(InputScanExec::try_new(table, projection, limit, partitions)?))
+        let scan = InputScanExec::try_new(table, projection, limit, partitions)?;
+        Ok(Arc::new(scan.with_note(self.why_scanned.clone())))
     }
 
-    async fn describe(&self) -> keyloom_common::Result<InputDescription> {
+    async fn describe(
+        &self,
+        planning: &dyn Session,
+    ) -> keyloom_common::Result<Arc<InputDescription>> {
         let spec = self.input_spec();
-        let inspection = self.link.connection.describe_input(spec, None).await?;
-        let InputInspection::Described(description) = inspection else {
-            return Err(Error::internal("a store was compared with nothing"));
+        let look = || async {
+            let inspection = self.link.connection.describe_input(spec.clone(), None).await?;
+            let InputInspection::Described(description) = inspection else {
+                return Err(Error::internal("a store was compared with nothing"));
+            };
+            Ok::<_, Error>(*description)
         };
+        let description = Scanned::describe(planning, &spec, look).await?;
         let columns = |schema: &Schema| -> Vec<_> {
             let fields = schema.fields().iter();
             fields.map(|field| (field.name().clone(), field.data_type().clone())).collect()
@@ -67,7 +79,7 @@ impl StoreTable {
                 "it has other columns than when it was attached; attach it again",
             ));
         }
-        Ok(*description)
+        Ok(description)
     }
 
     fn input_spec(&self) -> InputSpec {
@@ -92,11 +104,34 @@ impl StoreTable {
         blob: BlobId,
         projection: Vec<usize>,
     ) -> keyloom_common::Result<Arc<dyn ExecutionPlan>> {
-        let batches = self.link.contents.get(blob)?.decode_all()?;
-        let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
-        let partitions = vec![FramePartition { blob, rows }];
+        let partitions = vec![FramePartition { blob, rows: self.link.contents.rows(blob)? }];
         let schema = Arc::clone(self.store.schema());
-        Ok(Arc::new(FrameScanExec::try_new(partitions, schema, Some(projection))?))
+        let scan = FrameScanExec::try_new(partitions, schema, Some(projection))?;
+        Ok(Arc::new(scan.with_note(self.why_scanned.clone())))
+    }
+}
+
+impl StoreTable {
+    /// What to write in the place of a scan, for stores that are asked by their keys alone.
+    fn never_scanned(&self, kind: &str) -> Error {
+        let alias = &self.store.alias;
+        let join = match self.store.key() {
+            Some((StoreKey::Columns(key), _)) => {
+                let equal = |name: &String| format!("t.{name} = {alias}.{name}");
+                let equal: Vec<_> = key.names().iter().map(equal).collect();
+                format!(
+                    ", a join on all of its key: t JOIN {alias} ON {}, or a condition that names \
+                     its keys",
+                    equal.join(" AND ")
+                )
+            }
+            _ => String::new(),
+        };
+        let why = self.why_scanned.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+        Error::invalid(format!(
+            "a {kind} store cannot be scanned{why}, it is asked by its keys alone; write \
+             kv_get(key, source => '{alias}'){join}"
+        ))
     }
 }
 
@@ -119,7 +154,7 @@ impl TableProvider for StoreTable {
 
     async fn scan(
         &self,
-        _state: &dyn Session,
+        state: &dyn Session,
         projection: Option<&Vec<usize>>,
         _filters: &[Expr],
         limit: Option<usize>,
@@ -130,10 +165,8 @@ impl TableProvider for StoreTable {
         let scan = match (content, kind.as_str()) {
             (Some(content), _) => self.scan_contents(*content, projection),
             // Its datasets are inputs, too.
-            (None, LANCE) => self.scan_dataset(projection, limit).await,
-            (None, kind) => Err(Error::invalid(format!(
-                "a {kind} store is asked by its keys alone, with kv_get or a join on all of its key"
-            ))),
+            (None, LANCE) => self.scan_dataset(state, projection, limit).await,
+            (None, kind) => Err(self.never_scanned(kind)),
         };
         let context = |error: Error| error.context(format!("KV store '{}'", self.store.alias));
         Ok(scan.map_err(context)?)
@@ -160,5 +193,15 @@ impl StoreTables for TablesOfStores {
     fn store(&self, table: &Arc<dyn TableSource>) -> Option<Arc<AttachedStore>> {
         let table = source_as_provider(table).ok()?;
         table.downcast_ref::<StoreTable>().map(|table| Arc::clone(&table.store))
+    }
+
+    fn noted(&self, table: &Arc<dyn TableSource>, why: &str) -> Option<Arc<dyn TableSource>> {
+        let table = source_as_provider(table).ok()?;
+        let table = table.downcast_ref::<StoreTable>()?;
+        if table.why_scanned.as_deref() == Some(why) {
+            return None;
+        }
+        let noted = StoreTable { why_scanned: Some(why.into()), ..table.clone() };
+        Some(provider_as_source(Arc::new(noted)))
     }
 }

@@ -7,6 +7,7 @@ mod job;
 mod options;
 mod pin;
 mod planner;
+mod scanned;
 mod sealed;
 mod submit;
 
@@ -21,10 +22,12 @@ use datafusion::{
     physical_plan::{ExecutionPlan, displayable},
     prelude::SessionConfig,
 };
-use keyloom_common::{Result, functions::OctetLength, report::Advice, stack::MAX_DEPTH};
+use keyloom_common::{
+    Result, functions::OctetLength, report::Advice, stack::MAX_DEPTH, store::JoinPath,
+};
 use keyloom_planner::{
-    ChooseAccess, DelayCalls, JoinStores, KeepNested, KeepOrder, LiftCalls, NarrowCalls,
-    PlanLookups, ReadFields, advise,
+    ChooseAccess, DelayCalls, JoinOptions, JoinStores, KeepNested, KeepOrder, LiftCalls,
+    NarrowCalls, PlanLookups, ReadFields, advise,
 };
 
 use crate::{input::TablesOfStores, link::Link, settings::Settings};
@@ -35,6 +38,7 @@ use sealed::SealDeep;
 pub(crate) use depth::check as check_depth;
 pub use job::{Job, JobUpdate};
 pub use options::JobOptions;
+pub(crate) use scanned::Scanned;
 pub(crate) use sealed::seal;
 pub(crate) use submit::SubmitExec;
 
@@ -52,7 +56,7 @@ pub(crate) fn context(link: &Arc<Link>) -> SessionContext {
         .with_expr_planners(PlanFields::first())
         .with_default_features()
         .with_analyzer_rules(analyzer)
-        .with_optimizer_rule(Arc::new(JoinStores::new(tables, link.settings.join_path)))
+        .with_optimizer_rule(Arc::new(JoinStores::new(tables)))
         // What DataFusion's own rules move and prune is moved and pruned by then. What is read of
         // a call decides whether it is delayed, and then less may be read below.
         .with_optimizer_rule(Arc::new(NarrowCalls))
@@ -98,7 +102,15 @@ fn config(settings: &Settings) -> SessionConfig {
     options.optimizer.enable_leaf_expression_pushdown = false;
     // A scalar subquery's result would have to travel apart from the plan.
     options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
+    options.extensions.insert(JoinOptions { path: settings.join_path });
     SessionConfig::from(options)
+}
+
+/// The same query, whose joins with stores are made this way, whatever its session says.
+pub fn with_join_path(query: DataFrame, path: JoinPath) -> DataFrame {
+    let (mut state, plan) = query.into_parts();
+    state.config_mut().options_mut().extensions.insert(JoinOptions { path });
+    DataFrame::new(state, plan)
 }
 
 /// The physical plan of a query as text.

@@ -15,7 +15,7 @@ use keyloom_common::{
     plan::InputScanExec,
     store::{Figures, LANCE, Pin, ResolvedStore, Snapshot, StoreDescription, StoreKey, StoreSpec},
 };
-use keyloom_planner::choose_access;
+use keyloom_planner::{choose_access, single_rows};
 
 use crate::link::Link;
 
@@ -71,7 +71,7 @@ pub(super) async fn pin_snapshots(
         Ok(Transformed::yes(Arc::new(lookup) as Arc<dyn ExecutionPlan>))
     };
     let plan = plan.transform_up(pin).data()?;
-    Ok(choose_access(plan)?)
+    Ok(choose_access(single_rows(plan)?)?)
 }
 
 /// The Lance datasets that a plan scans, and the versions of which it was planned.
@@ -122,6 +122,7 @@ impl Pinned {
         now: StoreDescription,
         fetches: &[&Fetch],
     ) -> Result<Self> {
+        check_unique(planned, &now)?;
         let (description, columns) = if columns(&planned.description).eq(columns(&now)) {
             // What the plan says of its columns stays as it is.
             (StoreDescription { schema: Arc::clone(planned.schema()), ..now }, None)
@@ -144,6 +145,25 @@ impl Pinned {
             }
         }
     }
+}
+
+/// Joins may have been planned by what is known of a version's keys: that none stands twice.
+///
+/// # Errors
+/// `invalid` if the version is another one now, of which that is not known.
+fn check_unique(planned: &ResolvedStore, now: &StoreDescription) -> Result<()> {
+    let is_unique = |description: &StoreDescription| {
+        let figures = description.figures.as_ref();
+        figures.is_some_and(|figures| figures.is_unique(planned.key()))
+    };
+    let is_same = now.snapshot == planned.description.snapshot;
+    if is_same || !planned.spec.is_of_version() || !is_unique(&planned.description) {
+        return Ok(());
+    }
+    if is_unique(now) {
+        return Ok(());
+    }
+    Err(Error::invalid("its version was written anew since it was attached; attach it again"))
 }
 
 /// A description of some of the planned columns, by what a store is now.

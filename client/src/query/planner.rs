@@ -16,6 +16,7 @@ use keyloom_common::stack::Deep;
 
 use super::{
     check_depth,
+    scanned::Scanned,
     sealed::open,
     submit::{ResultKind, SubmitExec},
 };
@@ -72,7 +73,8 @@ impl QueryPlanner for JobPlanner {
                 }
                 None => Cow::Borrowed(logical_plan),
             };
-            planner.create_physical_plan(&plan, state).await
+            let state = Scanned::remembering(state);
+            planner.create_physical_plan(&plan, &state).await
         };
         self.wrap(Deep::new(planning).await?)
     }

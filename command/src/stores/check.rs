@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 
 use indicatif::{HumanBytes, HumanCount};
-use keyloom_client::{Input, KeyNames, Session};
+use keyloom_client::{Input, KeyNames, OwnKind, Session};
 use keyloom_common::store::{AttachedStore, KEY_MAP_BYTES_A_ROW};
 use serde::Serialize;
 
 use super::keys::Keys;
 use crate::{
     cli::{Form, Place},
-    describe,
     error::Failure,
     open,
     request::{Request, Store},

@@ -142,6 +142,7 @@ pub struct KvCall {
     columns: Option<Vec<String>>,
     on_error: OnError,
     batch_size: Option<NonZeroUsize>,
+    joined: Option<Arc<str>>,
 }
 
 impl KvCall {
@@ -170,7 +171,18 @@ impl KvCall {
             (_, None) => None,
         };
         let CallOptions { columns, on_error, .. } = options;
-        Ok(Self { function, store, columns, on_error, batch_size })
+        Ok(Self { function, store, columns, on_error, batch_size, joined: None })
+    }
+
+    /// The same call, made for a join or a condition: why these look the store's rows up.
+    #[must_use]
+    pub fn joined(self, why: Option<Arc<str>>) -> Self {
+        Self { joined: why, ..self }
+    }
+
+    /// Why a join or a condition looks the store's rows up, if it is made for one.
+    pub fn why_joined(&self) -> Option<Arc<str>> {
+        self.joined.clone()
     }
 
     /// Which function.

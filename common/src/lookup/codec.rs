@@ -32,6 +32,7 @@ struct FetchNode {
     batch_size: Option<std::num::NonZeroUsize>,
     access: Access,
     reason: Option<String>,
+    joined: Option<String>,
     key_set: Option<BlobId>,
 }
 
@@ -56,6 +57,7 @@ pub(crate) fn encode(exec: &KvLookupExec, codec: &dyn PhysicalExtensionCodec) ->
             batch_size: fetch.batch_size,
             access: fetch.access,
             reason: fetch.reason.clone(),
+            joined: fetch.joined.clone(),
             key_set: fetch.key_set,
         })
     };
@@ -102,6 +104,7 @@ fn decode_wave(
             batch_size: fetch.batch_size,
             access: fetch.access,
             reason: fetch.reason,
+            joined: fetch.joined,
             key_set: fetch.key_set,
         })
     };

@@ -36,6 +36,8 @@ pub struct Fetch {
     pub access: Access,
     /// The figures that decided, in words; none if the store has one way only.
     pub reason: Option<String>,
+    /// Why a join or a condition looks rows up, in words, if it is made for one.
+    pub joined: Option<String>,
     /// Rows of one column with all keys of the job, if these were collected before.
     pub key_set: Option<BlobId>,
 }
@@ -199,6 +201,9 @@ impl fmt::Display for Fetch {
             && let Some(pace) = pace.in_words()
         {
             write!(f, " ({pace})")?;
+        }
+        if let Some(why) = &self.joined {
+            write!(f, " (joined by lookup: {why})")?;
         }
         let calls: Vec<_> = self.calls.iter().map(|call| call.display(&self.store)).collect();
         write!(f, " [{}]", calls.join(", "))

@@ -38,6 +38,8 @@ pub struct FrameScanExec {
     /// The wanted columns of the frame; all if absent.
     projection: Option<Vec<usize>>,
     frame_schema: SchemaRef,
+    /// Why it is made, for people; nothing else depends on it.
+    note: Option<Arc<str>>,
     properties: Arc<PlanProperties>,
 }
 
@@ -48,6 +50,7 @@ pub(super) struct FrameNode {
     projection: Option<Vec<usize>>,
     #[serde(with = "ipc::schema_serde")]
     schema: SchemaRef,
+    note: Option<Arc<str>>,
 }
 
 impl FrameScanExec {
@@ -65,7 +68,13 @@ impl FrameScanExec {
             None => Arc::clone(&frame_schema),
         };
         let properties = leaf::properties(schema, partitions.len());
-        Ok(Self { partitions, projection, frame_schema, properties })
+        Ok(Self { partitions, projection, frame_schema, note: None, properties })
+    }
+
+    /// The same scan, which says why it is made.
+    #[must_use]
+    pub fn with_note(self, note: Option<Arc<str>>) -> Self {
+        Self { note, ..self }
     }
 
     /// The partitions, in row order.
@@ -81,6 +90,7 @@ impl FrameScanExec {
             partitions,
             projection: self.projection.clone(),
             frame_schema: Arc::clone(&self.frame_schema),
+            note: self.note.clone(),
         }
     }
 
@@ -104,11 +114,13 @@ impl FrameScanExec {
             partitions: self.partitions.clone(),
             projection: self.projection.clone(),
             schema: Arc::clone(&self.frame_schema),
+            note: self.note.clone(),
         }
     }
 
     pub(super) fn from_node(node: FrameNode) -> Result<Self> {
-        Self::try_new(node.partitions, node.schema, node.projection)
+        let scan = Self::try_new(node.partitions, node.schema, node.projection)?;
+        Ok(scan.with_note(node.note))
     }
 }
 
@@ -122,7 +134,11 @@ impl DisplayAs for FrameScanExec {
             "FrameScanExec: partitions={}, rows={rows}, columns=[{}]",
             self.partitions.len(),
             names.join(", ")
-        )
+        )?;
+        match &self.note {
+            Some(note) => write!(f, " (joined by scan: {note})"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -115,6 +115,8 @@ pub struct InputScanExec {
     /// The most rows that are wanted of a partition.
     limit: Option<usize>,
     partitions: Vec<ScanPartition>,
+    /// Why it is made, for people; nothing else depends on it.
+    note: Option<Arc<str>>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -126,6 +128,7 @@ pub(super) struct ScanNode {
     projection: Vec<usize>,
     limit: Option<usize>,
     partitions: Vec<ScanPartition>,
+    note: Option<Arc<str>>,
 }
 
 impl InputScanExec {
@@ -142,7 +145,14 @@ impl InputScanExec {
         let schema = Arc::new(table.schema().project(&projection)?);
         let properties = leaf::properties(schema, partitions.len());
         let metrics = ExecutionPlanMetricsSet::new();
-        Ok(Self { table, projection, predicate: None, limit, partitions, properties, metrics })
+        let (predicate, note) = (None, None);
+        Ok(Self { table, projection, predicate, limit, partitions, note, properties, metrics })
+    }
+
+    /// The same scan, which says why it is made.
+    #[must_use]
+    pub fn with_note(self, note: Option<Arc<str>>) -> Self {
+        Self { note, ..self }
     }
 
     /// The same scan, which may pass over what cannot hold rows for which this is true.
@@ -162,6 +172,7 @@ impl InputScanExec {
             limit: self.limit,
             properties: leaf::of_partitions(&self.properties, partitions.len()),
             partitions,
+            note: self.note.clone(),
             metrics: ExecutionPlanMetricsSet::new(),
         }
     }
@@ -214,11 +225,13 @@ impl InputScanExec {
             projection: self.projection.clone(),
             limit: self.limit,
             partitions: self.partitions.clone(),
+            note: self.note.clone(),
         }
     }
 
     pub(super) fn from_node(node: ScanNode) -> Result<Self> {
-        Self::try_new(node.table, node.projection, node.limit, node.partitions)
+        let scan = Self::try_new(node.table, node.projection, node.limit, node.partitions)?;
+        Ok(scan.with_note(node.note))
     }
 }
 
@@ -240,8 +253,11 @@ impl DisplayAs for InputScanExec {
         if let Some(predicate) = &self.predicate {
             write!(f, ", predicate={predicate}")?;
         }
-        match self.limit {
-            Some(limit) => write!(f, ", limit={limit}"),
+        if let Some(limit) = self.limit {
+            write!(f, ", limit={limit}")?;
+        }
+        match &self.note {
+            Some(note) => write!(f, " (joined by scan: {note})"),
             None => Ok(()),
         }
     }

@@ -35,6 +35,8 @@ pub struct Figures {
     pub maps_stay: bool,
     /// The keys, by their columns, whose maps are there.
     pub mapped: BTreeSet<Vec<String>>,
+    /// The keys, by their columns, that are known to stand in one row each of the snapshot.
+    pub unique: BTreeSet<Vec<String>>,
 }
 
 impl Figures {
@@ -50,6 +52,11 @@ impl Figures {
     /// have no map to answer them from.
     pub fn uses_key_set(&self, key: &StoreKey, is_exact: bool) -> bool {
         self.max_key_set_bytes > 0 && !self.uses_map(key, is_exact)
+    }
+
+    /// Whether it is known that no key stands in several rows.
+    pub fn is_unique(&self, key: &StoreKey) -> bool {
+        self.unique.contains(key.columns())
     }
 
     /// Whether workers answer keys from a map of all of them, whatever a job knows of its own: they

@@ -67,6 +67,11 @@ impl StoreSpec {
         Self { name: String::new(), pin: None, ..self.clone() }
     }
 
+    /// Whether it is one version, by its number.
+    pub fn is_of_version(&self) -> bool {
+        matches!(self.pin, Some(Pin::Version(_)))
+    }
+
     /// What a key means that stands in several rows.
     ///
     /// # Errors

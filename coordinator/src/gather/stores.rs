@@ -83,6 +83,7 @@ mod tests {
                 batch_size: None,
                 access: Access::default(),
                 reason: None,
+                joined: None,
                 key_set: None,
             };
             Wave { fetches: vec![fetch] }

@@ -1,10 +1,12 @@
 //! Whether a join with a store is cheaper as a lookup or as a scan, by the rows that are expected.
 
+use std::sync::Arc;
+
 use datafusion::{
     datasource::source_as_provider,
     logical_expr::{FetchType, JoinType, LogicalPlan, TableScan},
 };
-use keyloom_common::store::{AttachedStore, JoinPath};
+use keyloom_common::store::{AttachedStore, JoinPath, StoreKind};
 
 use crate::estimate::passing;
 
@@ -13,17 +15,36 @@ use crate::estimate::passing;
 /// they read of the store they read once, too. Not measured yet.
 const DENSE_KEYS_A_ROW: u64 = 16;
 
+/// How a store's rows are reached, and the figures that decide, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Choice {
+    pub(super) is_lookup: bool,
+    pub(super) why: Arc<str>,
+}
+
 /// Whether to look so many keys up.
-pub(super) fn prefers_lookup(path: JoinPath, keys: Option<u64>, store: &AttachedStore) -> bool {
-    match path {
-        JoinPath::Lookup => true,
-        JoinPath::Scan => false,
-        JoinPath::Auto => match (keys, store_rows(store)) {
-            (Some(keys), Some(rows)) => keys <= rows.saturating_mul(DENSE_KEYS_A_ROW),
-            // Where nothing is known, the store is what is large.
-            _ => true,
-        },
+pub(super) fn choose(path: JoinPath, keys: Option<u64>, store: &AttachedStore) -> Choice {
+    if let StoreKind::Other(other) = &store.spec.kind {
+        let why = format!("a {} store is never scanned", other.kind);
+        return Choice { is_lookup: true, why: why.into() };
     }
+    let figures = (keys, store_rows(store));
+    let is_lookup = match (path, figures) {
+        (JoinPath::Lookup, _) => true,
+        (JoinPath::Scan, _) => false,
+        (JoinPath::Auto, (Some(keys), Some(rows))) => keys <= rows.saturating_mul(DENSE_KEYS_A_ROW),
+        // Where nothing is known, the store is what is large.
+        (JoinPath::Auto, _) => true,
+    };
+    let why = match (path, figures) {
+        (JoinPath::Lookup | JoinPath::Scan, _) => format!("join_path = {path}"),
+        (JoinPath::Auto, (keys, rows)) => {
+            let keys = keys.map_or("any number of".to_owned(), |keys| format!("about {keys}"));
+            let rows = rows.map_or("any number of".to_owned(), |rows| rows.to_string());
+            format!("{keys} keys, {rows} rows")
+        }
+    };
+    Choice { is_lookup, why: why.into() }
 }
 
 /// How many rows a store has, if that is known.
@@ -73,5 +94,26 @@ fn least(rows: Option<u64>, most: Option<u64>) -> Option<u64> {
     match (rows, most) {
         (Some(rows), Some(most)) => Some(rows.min(most)),
         (rows, most) => rows.or(most),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::joins::samples::{attached, store};
+
+    #[test]
+    fn dense_joins_are_scans_unless_a_way_is_forced() {
+        let known = attached(store("s", &["id"]), Some(10), &[]);
+        let unknown = attached(store("s", &["id"]), None, &[]);
+        let check = |path, keys, store: &AttachedStore, is_lookup, why: &str| {
+            assert_eq!(choose(path, keys, store), Choice { is_lookup, why: why.into() });
+        };
+        check(JoinPath::Auto, Some(160), &known, true, "about 160 keys, 10 rows");
+        check(JoinPath::Auto, Some(161), &known, false, "about 161 keys, 10 rows");
+        check(JoinPath::Auto, None, &known, true, "any number of keys, 10 rows");
+        check(JoinPath::Auto, Some(1), &unknown, true, "about 1 keys, any number of rows");
+        check(JoinPath::Lookup, Some(161), &known, true, "join_path = lookup");
+        check(JoinPath::Scan, Some(1), &known, false, "join_path = scan");
     }
 }

@@ -19,7 +19,7 @@ use keyloom_common::{
 use super::{
     StoreTables,
     beside::with_answer,
-    cost::{prefers_lookup, rows, store_rows},
+    cost::{Choice, choose, rows, store_rows},
     key::{Equality, JoinKey},
     side::{Side, columns_read, may_move},
 };
@@ -96,9 +96,8 @@ impl<'a> LookupJoin<'a> {
         let Some(mut equalities) = equalities(join, store_is_right, &side)? else {
             return Ok(None);
         };
-        let Some(mut key) = JoinKey::take(&side.store, &mut equalities, row)? else {
-            return Ok(None);
-        };
+        let key = JoinKey::take(&side.store, &mut equalities, row, asking.schema())?;
+        let Some(mut key) = key else { return Ok(None) };
         if !fits(&key, asking)? {
             return Ok(None);
         }
@@ -132,13 +131,14 @@ impl<'a> LookupJoin<'a> {
     }
 
     /// Whether it is wanted, or cheaper than the join.
-    pub(super) fn is_worth_it(&self, path: JoinPath) -> bool {
-        prefers_lookup(path, rows(self.asking), &self.side.store)
+    pub(super) fn choose(&self, path: JoinPath) -> Choice {
+        choose(path, rows(self.asking), &self.side.store)
     }
 
-    /// The join as a lookup.
-    pub(super) fn plan(self) -> Result<LogicalPlan> {
+    /// The join as a lookup, and why it is one.
+    pub(super) fn plan(self, why: Arc<str>) -> Result<LogicalPlan> {
         let (call, is_found) = self.call()?;
+        let call = call.joined(Some(why));
         let asked = with_rows(self.asking, call, self.key.asked.clone(), &self.row)?;
         let is_matched = self.conditions.iter().cloned().fold(is_found, Expr::and);
         let plain = |value: Expr| Ok(value);
@@ -222,6 +222,11 @@ pub(super) fn with_rows(
         return Ok(asked);
     }
     LogicalPlanBuilder::from(asked).unnest_column(row.clone())?.build()
+}
+
+/// Whether a join wants all rows of a store on that side of it, or those alone: no keys name them.
+pub(super) fn wants_all_rows(join_type: JoinType, store_is_right: bool) -> bool {
+    Kind::of(join_type, store_is_right).is_none()
 }
 
 /// What the join says to be equal; none if an expression cannot be moved.

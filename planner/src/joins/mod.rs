@@ -12,21 +12,31 @@ mod beside;
 mod cost;
 mod key;
 mod lookup;
+mod options;
 mod points;
+#[cfg(test)]
+mod samples;
 mod side;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt::Debug, sync::Arc};
 
 use datafusion::{
-    common::{Column, tree_node::Transformed},
+    common::{
+        Column,
+        tree_node::{Transformed, TreeNode},
+    },
     error::Result,
-    logical_expr::{Join, LogicalPlan, TableSource},
+    logical_expr::{Join, LogicalPlan, TableScan, TableSource},
     optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule},
 };
 use keyloom_common::store::{AttachedStore, JoinPath};
 
 use beside::with_calls_beside;
-use lookup::LookupJoin;
+use cost::Choice;
+use lookup::{LookupJoin, wants_all_rows};
+pub use options::JoinOptions;
 use points::point_lookup;
 use side::is_of_store;
 
@@ -37,32 +47,73 @@ const ROW: &str = "__joined";
 pub trait StoreTables: Debug + Send + Sync {
     /// The store that a table is.
     fn store(&self, table: &Arc<dyn TableSource>) -> Option<Arc<AttachedStore>>;
+
+    /// The same table, whose scans say why a join makes them; none if they do so already.
+    fn noted(&self, table: &Arc<dyn TableSource>, why: &str) -> Option<Arc<dyn TableSource>>;
 }
 
-/// Makes joins with stores lookups, where these cost less or are wanted.
+/// Makes joins with stores lookups, where these cost less or are wanted: see [`JoinOptions`].
 #[derive(Debug)]
 pub struct JoinStores {
     tables: Arc<dyn StoreTables>,
-    path: JoinPath,
 }
 
 impl JoinStores {
     /// The rule for these stores.
-    pub fn new(tables: Arc<dyn StoreTables>, path: JoinPath) -> Self {
-        Self { tables, path }
+    pub fn new(tables: Arc<dyn StoreTables>) -> Self {
+        Self { tables }
     }
 
-    /// The cheaper of the lookups that a join can be: either side may be a store.
-    fn lookup(&self, join: &Join, row: &Column) -> Result<Option<LogicalPlan>> {
-        let mut best: Option<LookupJoin<'_>> = None;
+    /// The cheaper of the lookups that a join can be, either side of which may be a store; else the
+    /// join with scans that say why they are made.
+    fn join(&self, join: &Join, path: JoinPath, row: &Column) -> Result<Option<LogicalPlan>> {
+        let (mut best, mut dear): (Option<(LookupJoin<'_>, Choice)>, _) = (None, None);
         for store_is_right in [true, false] {
             let found = LookupJoin::of(join, store_is_right, self.tables.as_ref(), row)?;
-            let Some(found) = found.filter(|found| found.is_worth_it(self.path)) else { continue };
-            if best.as_ref().is_none_or(|best| best.store_rows() < found.store_rows()) {
-                best = Some(found);
+            let Some(found) = found else { continue };
+            let choice = found.choose(path);
+            if !choice.is_lookup {
+                dear = Some(choice.why);
+            } else if best.as_ref().is_none_or(|(best, _)| best.store_rows() < found.store_rows()) {
+                best = Some((found, choice));
             }
         }
-        best.map(LookupJoin::plan).transpose()
+        match best {
+            Some((best, choice)) => best.plan(choice.why).map(Some),
+            None => self.scanning(join, dear.as_deref()),
+        }
+    }
+
+    /// The join with scans that say why they are made; none if they do already.
+    fn scanning(&self, join: &Join, dear: Option<&str>) -> Result<Option<LogicalPlan>> {
+        let note = |side: &LogicalPlan, is_right: bool| match dear {
+            Some(why) => self.noted(side, why),
+            None if wants_all_rows(join.join_type, is_right) => {
+                self.noted(side, "all of its rows are wanted")
+            }
+            None => self.noted(side, "no key alone says which rows match"),
+        };
+        let (left, right) = (note(&join.left, false)?, note(&join.right, true)?);
+        if !left.transformed && !right.transformed {
+            return Ok(None);
+        }
+        let (left, right) = (Arc::new(left.data), Arc::new(right.data));
+        Ok(Some(LogicalPlan::Join(Join { left, right, ..join.clone() })))
+    }
+
+    /// A side of a join whose scan says why it is made, if it is one of a store.
+    fn noted(&self, side: &LogicalPlan, why: &str) -> Result<Transformed<LogicalPlan>> {
+        let tables = self.tables.as_ref();
+        if !is_of_store(side, tables) {
+            return Ok(Transformed::no(side.clone()));
+        }
+        side.clone().transform_down(|node| {
+            let LogicalPlan::TableScan(scan) = &node else { return Ok(Transformed::no(node)) };
+            let Some(source) = tables.noted(&scan.source, why) else {
+                return Ok(Transformed::no(node));
+            };
+            Ok(Transformed::yes(LogicalPlan::TableScan(TableScan { source, ..scan.clone() })))
+        })
     }
 }
 
@@ -80,18 +131,16 @@ impl OptimizerRule for JoinStores {
         plan: LogicalPlan,
         config: &dyn OptimizerConfig,
     ) -> Result<Transformed<LogicalPlan>> {
-        if self.path == JoinPath::Scan {
-            return Ok(Transformed::no(plan));
-        }
+        let path = JoinOptions::of(&config.options()).path;
         let is_of_store = |plan: &LogicalPlan| is_of_store(plan, self.tables.as_ref());
         // Names are made where they are needed: those of other columns are counted, too.
         let row = || Column::new_unqualified(config.alias_generator().next(ROW));
         let planned = match &plan {
             LogicalPlan::Join(join) if is_of_store(&join.left) || is_of_store(&join.right) => {
-                self.lookup(join, &row())?
+                self.join(join, path, &row())?
             }
             LogicalPlan::Filter(filter) if is_of_store(&filter.input) => {
-                point_lookup(filter, self.tables.as_ref(), self.path, &row())?
+                point_lookup(filter, self.tables.as_ref(), path, &row())?
             }
             LogicalPlan::Projection(projection) => with_calls_beside(projection, || row().name)?,
             _ => None,

@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use arrow::datatypes::DataType;
 use datafusion::{
-    common::Column,
+    common::{Column, DFSchema},
     error::Result,
     logical_expr::{
         BinaryExpr, Expr, Filter, LogicalPlan, LogicalPlanBuilder, Operator, Projection,
@@ -16,7 +16,7 @@ use keyloom_common::store::JoinPath;
 
 use super::{
     StoreTables,
-    cost::prefers_lookup,
+    cost::choose,
     key::{Equality, JoinKey},
     lookup::{call, fits, with_rows},
     side::{Side, as_read, columns_read},
@@ -43,7 +43,8 @@ pub(super) fn point_lookup(
         _ => true,
     });
     let Some((keys, others)) = Keys::of(&side, &points, row)? else { return Ok(None) };
-    if !prefers_lookup(path, Some(keys.count() as u64), &side.store) {
+    let choice = choose(path, Some(keys.count() as u64), &side.store);
+    if !choice.is_lookup {
         return Ok(None);
     }
     conditions.extend(others);
@@ -55,7 +56,7 @@ pub(super) fn point_lookup(
         // So that there is a row to be null.
         read.extend(side.store.schema().fields().first().map(|field| field.name().clone()));
     }
-    let rows = keys.rows(read, row)?;
+    let rows = keys.rows(read, row, choice.why)?;
     let is_found = Expr::Column(row.clone()).is_not_null();
     let matches = conditions.into_iter().fold(is_found, Expr::and);
     let found = LogicalPlan::Filter(Filter::try_new(matches, Arc::new(rows))?);
@@ -139,7 +140,8 @@ impl Keys {
             // No value is left for a column: nothing matches, as the scan will find.
             return Ok(None);
         };
-        let Some(key) = JoinKey::take(&side.store, &mut left, row)? else { return Ok(None) };
+        let key = JoinKey::take(&side.store, &mut left, row, &DFSchema::empty())?;
+        let Some(key) = key else { return Ok(None) };
         let is_left = |point: &Point| left.iter().any(|other| other.held == point.column);
         let (others, named): (Vec<Point>, Vec<Point>) = points.iter().cloned().partition(is_left);
         let values: Vec<_> = named.iter().map(Point::distinct).collect();
@@ -160,9 +162,9 @@ impl Keys {
     }
 
     /// A plan of these columns of the keys' rows, as one column.
-    fn rows(&self, columns: Vec<String>, row: &Column) -> Result<LogicalPlan> {
+    fn rows(&self, columns: Vec<String>, row: &Column, why: Arc<str>) -> Result<LogicalPlan> {
         let one_row = LogicalPlanBuilder::empty(true);
-        let call = call(&self.key, columns)?;
+        let call = call(&self.key, columns)?.joined(Some(why));
         let Some(values) = &self.several else {
             return with_rows(&one_row.build()?, call, self.key.asked.clone(), row);
         };

@@ -35,8 +35,8 @@ fn with_columns(call: &KvCall, key: &Expr, columns: Vec<String>) -> Result<Expr>
         on_error: call.on_error(),
         batch_size: call.batch_size().map(Into::into),
     };
-    let call = KvCall::try_new(call.function(), Arc::clone(call.store()), options)?;
-    Ok(KvFunction::expr(call, key.clone()))
+    let narrow = KvCall::try_new(call.function(), Arc::clone(call.store()), options)?;
+    Ok(KvFunction::expr(narrow.joined(call.why_joined()), key.clone()))
 }
 
 /// A column that is null where the answer of `kv_get` is.
@@ -57,8 +57,8 @@ pub(super) fn found(call: &KvCall, key: &Expr) -> Result<Expr> {
 /// Whether there is a row for the key of a call.
 pub(super) fn exists(call: &KvCall, key: &Expr) -> Result<Expr> {
     let options = CallOptions { on_error: OnError::Null, ..CallOptions::default() };
-    let call = KvCall::try_new(Function::Exists, Arc::clone(call.store()), options)?;
-    Ok(KvFunction::expr(call, key.clone()))
+    let exists = KvCall::try_new(Function::Exists, Arc::clone(call.store()), options)?;
+    Ok(KvFunction::expr(exists.joined(call.why_joined()), key.clone()))
 }
 
 /// The call for the one column of the store whose values are smallest; `None` if it is that.

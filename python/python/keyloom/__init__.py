@@ -39,7 +39,7 @@ from keyloom.exceptions import (
     UnavailableError,
 )
 from keyloom.expressions import Expression, coalesce, col, lit, struct, when
-from keyloom.functions import kv_batch_get, kv_exists, kv_get
+from keyloom.functions import kv_batch_get, kv_exists, kv_get, kv_get_all
 from keyloom.grouped import GroupedDataFrame
 from keyloom.io import read, read_csv, read_ipc, read_json, read_lance, read_parquet
 from keyloom.kv import load_kv
@@ -101,6 +101,7 @@ __all__ = [
     "kv_batch_get",
     "kv_exists",
     "kv_get",
+    "kv_get_all",
     "list_kv",
     "lit",
     "load_kv",

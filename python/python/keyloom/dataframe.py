@@ -716,6 +716,23 @@ class DataFrame:
 
     __iter__ = iter_rows
 
+    def with_join_path(self, join_path: Literal["auto", "lookup", "scan"]) -> DataFrame:
+        """The same frame, whose joins with stores are made in one way, whatever its session says.
+
+        Args:
+            join_path: ``"lookup"`` asks stores for the keys, ``"scan"`` reads them whole, ``"auto"``
+                is the cheaper of these. The rows are the same.
+
+        Raises:
+            InvalidError: There is no such way.
+
+        Example:
+            >>> import keyloom
+            >>> keyloom.from_pydict({"x": [1]}).with_join_path("scan").to_pydict()
+            {'x': [1]}
+        """
+        return DataFrame(self._frame.with_join_path(join_path), self._session)
+
     def explain(
         self,
         show_all: bool = False,

@@ -7,11 +7,14 @@ import os
 import threading
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
 
 from keyloom import _keyloom
 from keyloom.exceptions import InvalidError, NotFoundError
 from keyloom.kv import AttachedKV, KVStore
+
+if TYPE_CHECKING:
+    from keyloom.dataframe import DataFrame
 
 __all__ = [
     "Session",
@@ -28,6 +31,9 @@ __all__ = [
     "set_kv",
     "workers",
 ]
+
+JoinPath: TypeAlias = Literal["auto", "lookup", "scan"]
+"""How joins with stores are made."""
 
 _active: ContextVar[tuple[Session, ...]] = ContextVar("keyloom_sessions", default=())
 """The sessions of the ``with`` around this code, the innermost one last. Threads and tasks have theirs."""
@@ -46,6 +52,8 @@ class Session:
 
     Args:
         workers: How many lookups tasks run at once; one a core if not given.
+        join_path: How joins with stores are made: ``"lookup"``, ``"scan"``, or ``"auto"``, the
+            cheaper of these, if not given.
         settings: Further settings by their names in settings files, as nested dicts:
             ``{"session": {"batch_rows": 4096}, "worker": {...}, "coordinator": {...}}``.
 
@@ -60,9 +68,15 @@ class Session:
     """
 
     def __init__(
-        self, *, workers: int | None = None, settings: Mapping[str, Any] | None = None
+        self,
+        *,
+        workers: int | None = None,
+        join_path: JoinPath | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         given = dict(settings or {})
+        if join_path is not None:
+            given["session"] = {**given.get("session", {}), "join_path": join_path}
         if workers is not None:
             if not isinstance(workers, int) or workers < 1:
                 raise InvalidError(f"workers is a whole number of at least 1, not {workers!r}")
@@ -204,6 +218,30 @@ class Session:
         """The aliases, sorted."""
         return self._rust.list_kv()
 
+    def table(self, alias: str) -> DataFrame:
+        """The rows of an attached store. Its joins on the store's key become lookups.
+
+        Args:
+            alias: The alias of the store.
+
+        Raises:
+            NotFoundError: Nothing is attached under the alias.
+            InvalidError: When it is collected: a store of this kind is asked by its keys alone.
+
+        Example:
+            >>> import keyloom
+            >>> from keyloom.kv import load_kv
+            >>> with keyloom.Session() as session:
+            ...     _ = keyloom.attach(load_kv("memory", name="ages", initial_data={"ann": 30}))
+            ...     session.table("ages").to_pydict()
+            {'key': ['ann'], 'value': [30]}
+        """
+        # Frames know sessions, and not the other way round.
+        from keyloom.dataframe import DataFrame
+
+        self.get_kv(alias)
+        return DataFrame(self._rust.table(alias), self)
+
     def workers(self) -> list[dict[str, Any]]:
         """The workers that are registered: ``id``, ``name``, ``slots``, ``running``, ``draining``.
 
@@ -213,11 +251,17 @@ class Session:
         return self._rust.workers()
 
 
-def connect(address: str, *, settings: Mapping[str, Any] | None = None) -> Session:
+def connect(
+    address: str,
+    *,
+    join_path: JoinPath | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Session:
     """A session whose queries run on a cluster.
 
     Args:
         address: Where the coordinator listens, as in ``"tcp://10.0.0.5:7700"``.
+        join_path: How joins with stores are made, as for :class:`Session`.
         settings: Settings of the session by their names in settings files.
 
     Raises:
@@ -228,7 +272,10 @@ def connect(address: str, *, settings: Mapping[str, Any] | None = None) -> Sessi
         >>> with keyloom.connect("tcp://127.0.0.1:7700") as session:  # doctest: +SKIP
         ...     session.workers()
     """
-    return Session._connect(address, settings)
+    given = dict(settings or {})
+    if join_path is not None:
+        given["join_path"] = join_path
+    return Session._connect(address, given)
 
 
 def current_session() -> Session:

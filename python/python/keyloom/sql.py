@@ -16,7 +16,9 @@ __all__ = ["sql"]
 def sql(sql: str, register_globals: bool = True, **bindings: DataFrame) -> DataFrame:
     """A query in SQL. Names of tables mean the caller's variables that hold frames.
 
-    ``kv_get``, ``kv_batch_get`` and ``kv_exists`` take their options by name, as in
+    Attached stores are tables under their aliases, too, unless a frame is called so.
+
+    ``kv_get``, ``kv_batch_get``, ``kv_get_all`` and ``kv_exists`` take their options by name, as in
     ``kv_get(id, source => 'ages', on_error => 'null')``.
 
     Args:

@@ -178,6 +178,7 @@ fn fetch() -> Result<Fetch> {
         batch_size: None,
         access: Access::default(),
         reason: None,
+        joined: None,
         key_set: None,
     })
 }

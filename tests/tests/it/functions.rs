@@ -10,6 +10,7 @@ mod keys;
 mod late;
 mod laziness;
 mod lists;
+mod many_rows;
 mod misses;
 mod nested;
 mod relational;

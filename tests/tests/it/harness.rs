@@ -169,6 +169,13 @@ impl Deref for TestSession {
 }
 
 impl TestSession {
+    /// A session in this process with settings of its own.
+    pub(crate) async fn embedded(settings: EmbeddedSettings) -> Result<Self> {
+        let session = Session::embedded_with(settings).await?;
+        let (deployment, ways) = (Deployment::Embedded, Ways::default());
+        Ok(Self { session, deployment, ways, dir: tempfile::tempdir()? })
+    }
+
     pub(crate) fn deployment(&self) -> Deployment {
         self.deployment
     }

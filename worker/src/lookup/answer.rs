@@ -86,8 +86,12 @@ impl AnswerBuilder<'_> {
             match slot {
                 Slot::Nothing => Outcome::Nothing,
                 Slot::OutOfRange => Outcome::Missing,
-                Slot::Key(key) if self.found.held[*key as usize] => Outcome::Found(*key),
-                Slot::Key(_) => Outcome::Missing,
+                Slot::Key(key) => match self.found.held.get(*key as usize) {
+                    Some(true) => Outcome::Found(*key),
+                    Some(false) => Outcome::Missing,
+                    // It is asked for again, with the rows from here on.
+                    None => Outcome::Nothing,
+                },
             }
         };
         self.slots.iter().enumerate().map(outcome).collect()

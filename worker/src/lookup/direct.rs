@@ -13,7 +13,7 @@ use keyloom_common::{Error, Result, lookup::Fetch};
 use super::{
     LookupSettings,
     counters::Counters,
-    fetch::{Fetched, Need},
+    fetch::{Fetched, Need, asks_for_all},
     keys::FlatKeys,
     spawned,
 };
@@ -65,13 +65,40 @@ impl Direct {
         (keys_at_once / keys.div_ceil(rows)).max(1)
     }
 
-    async fn part(&self, fetch: &Fetch, keys: ArrayRef) -> Result<ArrayRef> {
+    async fn part(&self, fetch: &Fetch, mut keys: ArrayRef) -> Result<ArrayRef> {
+        let mut parts = Vec::new();
+        loop {
+            let (answers, rest) = self.first(fetch, keys).await?;
+            let Some(rest) = rest else {
+                if parts.is_empty() {
+                    return Ok(answers);
+                }
+                parts.push(answers);
+                return Ok(concat(&parts.iter().map(AsRef::as_ref).collect::<Vec<_>>())?);
+            };
+            parts.push(answers);
+            keys = rest;
+        }
+    }
+
+    /// The answers of the first keys, and the keys behind them, if they have too many rows for one
+    /// fetch.
+    async fn first(&self, fetch: &Fetch, keys: ArrayRef) -> Result<(ArrayRef, Option<ArrayRef>)> {
         let counters = Counters::new(&ExecutionPlanMetricsSet::new(), &fetch.store.alias, 0);
         let guards = vec![None; fetch.calls.len()];
-        let needs = vec![Need { keys, guards }];
-        let fetched =
-            Fetched::try_new(fetch, &self.store, &counters, needs, &self.settings).await?;
-        let mut answers = fetched.answers(fetch, 0, &self.settings)?;
-        answers.pop().ok_or_else(|| Error::internal("a lookup without a call"))
+        let needs = vec![Need { keys: Arc::clone(&keys), guards }];
+        let row_bytes = match asks_for_all(fetch) {
+            true => self.store.row_bytes(&fetch.columns()).await?,
+            // Rows are bounded by keys.
+            false => 0,
+        };
+        let (store, settings) = (&self.store, &self.settings);
+        let fetched = Fetched::try_new(fetch, store, &counters, needs, row_bytes, settings).await?;
+        let answers = fetched.answers(fetch, 0, settings)?.pop();
+        let answers = answers.ok_or_else(|| Error::internal("a lookup without a call"))?;
+        Ok(match fetched.complete_rows() {
+            None => (answers, None),
+            Some(rows) => (answers.slice(0, rows), Some(keys.slice(rows, keys.len() - rows))),
+        })
     }
 }

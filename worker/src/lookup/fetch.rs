@@ -9,7 +9,7 @@ use arrow::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use keyloom_common::{
-    Result,
+    Error, Result,
     lookup::{Answer, Fetch},
     misses::Missed,
 };
@@ -21,7 +21,7 @@ use super::{
     keys::{Distinct, FlatKeys, Slot},
     misses::{BatchMisses, MissCounter},
 };
-use crate::store::{Found, KeyRows, Request, Store};
+use crate::store::{Found, KeyRows, MostRows, Request, Store};
 
 /// The keys of a batch, and for each call the rows that need its answer (all, if `None`).
 #[derive(Debug)]
@@ -55,6 +55,8 @@ pub(crate) struct Fetched {
     codes: Vec<u64>,
     /// The number of the first row among those of the task.
     first_row: u64,
+    /// The first element whose key was left out. Keys with several rows are no lists: it is a row.
+    complete: Option<usize>,
 }
 
 impl Ask {
@@ -74,16 +76,33 @@ impl Fetched {
         store: &Arc<dyn Store>,
         counters: &Counters,
         needs: Vec<Need>,
+        row_bytes: u64,
         settings: &LookupSettings,
     ) -> Result<Self> {
         let asks = needs.into_iter().map(Ask::try_new).collect::<Result<Vec<_>>>()?;
         let keys = asks.iter().map(|ask| (&ask.keys.elements, ask.needed.as_ref()));
         let distinct = Distinct::try_new(&keys.collect::<Vec<_>>(), &fetch.store.key_type())?;
-        counters.keys.add(distinct.asked);
-        counters.distinct.add(distinct.keys.len());
-
-        let columns = fetch.columns();
-        let found = request_all(fetch, store, counters, &distinct.keys, &columns, settings).await?;
+        let rows = key_rows(fetch, settings.most_rows(row_bytes));
+        let request = Request {
+            keys: Arc::clone(&distinct.keys),
+            columns: fetch.columns(),
+            access: fetch.access,
+            rows,
+        };
+        let columns = request.columns.clone();
+        let found = request_all(fetch, store, counters, request, settings).await?;
+        let is_answered =
+            |slot: &Slot| !matches!(slot, Slot::Key(key) if *key as usize >= found.held.len());
+        let complete = distinct.slots.iter().position(|slot| !is_answered(slot));
+        // What is left out is counted when it is asked for again.
+        let asked = match complete {
+            None => distinct.asked,
+            Some(end) => {
+                distinct.slots[..end].iter().filter(|slot| **slot != Slot::Nothing).count()
+            }
+        };
+        counters.keys.add(asked);
+        counters.distinct.add(found.held.len());
         let hits = found.held.iter().filter(|held| **held).count();
         counters.hits.add(hits);
         counters.misses.add(found.held.len() - hits);
@@ -96,7 +115,7 @@ impl Fetched {
         if hits == found.held.len() {
             codes = Vec::new();
         }
-        Ok(Self { asks, distinct, columns, found, starts, told, codes, first_row: 0 })
+        Ok(Self { asks, distinct, columns, found, starts, told, codes, first_row: 0, complete })
     }
 
     /// The same for rows that begin with this one of their task.
@@ -104,11 +123,34 @@ impl Fetched {
         Self { first_row, ..self }
     }
 
+    /// How many rows of all batches, from the first on, have their answers, if that is not all of
+    /// them: keys have too many rows for one fetch. It is one row at least.
+    pub(crate) fn complete_rows(&self) -> Option<usize> {
+        self.complete
+    }
+
+    /// How many rows of the store were found, and how many rows a key has, about.
+    pub(super) fn rows(&self) -> (u64, u64) {
+        let (rows, keys) = (self.found.rows() as u64, self.found.held.len() as u64);
+        (rows, rows.div_ceil(keys.max(1)).max(1))
+    }
+
     /// A column for each call, for one of the batches.
     pub(crate) fn answers(
         &self,
         fetch: &Fetch,
         batch: usize,
+        settings: &LookupSettings,
+    ) -> Result<Vec<ArrayRef>> {
+        self.answers_to(fetch, batch, usize::MAX, settings)
+    }
+
+    /// The same, of which only the first rows count, so many of them: the others ask again.
+    pub(super) fn answers_to(
+        &self,
+        fetch: &Fetch,
+        batch: usize,
+        rows: usize,
         settings: &LookupSettings,
     ) -> Result<Vec<ArrayRef>> {
         let Ask { keys, row_guards, guards, .. } = &self.asks[batch];
@@ -125,7 +167,7 @@ impl Fetched {
         };
         let answers = builder.all()?;
         if let Some(told) = &self.told {
-            told.add(self.misses(fetch, batch, told)?)?;
+            told.add(self.misses(fetch, batch, rows, told)?)?;
         }
         Ok(answers)
     }
@@ -136,9 +178,16 @@ impl Fetched {
         &self.distinct.slots[before..before + self.asks[batch].keys.elements.len()]
     }
 
-    /// What the rows of a batch asked for and missed.
-    fn misses(&self, fetch: &Fetch, batch: usize, told: &MissCounter) -> Result<BatchMisses> {
-        let (ask, slots) = (&self.asks[batch], self.slots(batch));
+    /// What the first rows of a batch asked for and missed.
+    fn misses(
+        &self,
+        fetch: &Fetch,
+        batch: usize,
+        rows: usize,
+        told: &MissCounter,
+    ) -> Result<BatchMisses> {
+        let ask = &self.asks[batch];
+        let slots = &self.slots(batch)[..ask.keys.elements_of(rows)];
         let calls = || fetch.calls.iter().zip(&ask.guards);
         let of_limit = calls().filter(|(call, _)| call.answer.max_misses().is_some());
         let limits = of_limit.map(|(_, guard)| self.count(slots, guard.as_ref())).collect();
@@ -204,31 +253,39 @@ fn is_needed(needed: Option<&BooleanArray>, element: usize) -> bool {
     needed.is_none_or(|needed| needed.value(element))
 }
 
+/// Whether all rows of its keys are wanted.
+pub(super) fn asks_for_all(fetch: &Fetch) -> bool {
+    fetch.calls.iter().any(|call| matches!(call.answer, Answer::All { .. }))
+}
+
 async fn request_all(
     fetch: &Fetch,
     store: &Arc<dyn Store>,
     counters: &Counters,
-    keys: &ArrayRef,
-    columns: &[usize],
+    all: Request,
     settings: &LookupSettings,
 ) -> Result<Found> {
-    let rows = key_rows(fetch);
+    let (keys, columns) = (&all.keys, all.columns.len());
     let size = fetch.batch_size.map_or(keys.len().max(1), Into::into);
     let requests = (0..keys.len()).step_by(size).map(|start| {
         let keys = keys.slice(start, size.min(keys.len() - start));
-        let request = Request { keys, columns: columns.to_vec(), access: fetch.access, rows };
-        ask(store, counters, request)
+        ask(store, counters, Request { keys, ..all.clone() })
     });
     let answers = stream::iter(requests).buffered(settings.requests_in_flight.max(1));
-    Found::concat(answers.try_collect().await?, columns.len())
+    let found = Found::concat(answers.try_collect().await?, columns)?;
+    let (answered, asked) = (found.held.len(), keys.len());
+    if answered == asked || (found.is_cut && (1..asked).contains(&answered)) {
+        return Ok(found);
+    }
+    Err(Error::internal(format!("a store answered {answered} of {asked} keys")))
 }
 
 /// Which rows of a key the calls read that stands in several.
-fn key_rows(fetch: &Fetch) -> KeyRows {
+fn key_rows(fetch: &Fetch, most: MostRows) -> KeyRows {
     let mut rows = KeyRows::Any;
     for call in &fetch.calls {
         match call.answer {
-            Answer::All { .. } => return KeyRows::All,
+            Answer::All { .. } => return KeyRows::All(most),
             Answer::Row { .. } => rows = KeyRows::One,
             Answer::Exists => {}
         }

@@ -153,6 +153,7 @@ mod tests {
             batch_size: None,
             access: Access::default(),
             reason: None,
+            joined: None,
             key_set: Some(BlobId::of(b"keys")),
         }
     }

@@ -68,6 +68,12 @@ impl FlatKeys {
         self.lists.as_ref().map_or(self.elements.len(), |lists| lists.offsets.len() - 1)
     }
 
+    /// How many elements the first rows have, so many of them.
+    pub(super) fn elements_of(&self, rows: usize) -> usize {
+        let rows = rows.min(self.rows());
+        self.lists.as_ref().map_or(rows, |lists| lists.offsets[rows] as usize)
+    }
+
     /// The row of an element.
     pub(super) fn row_of(&self, element: usize) -> usize {
         let Some(lists) = &self.lists else { return element };

@@ -15,10 +15,17 @@ mod key_set;
 pub(crate) mod keys;
 mod memory;
 mod misses;
+mod pieces;
 mod settings;
 mod windows;
 
-use std::sync::Arc;
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use arrow::{
     array::{Array, AsArray, BooleanArray, RecordBatch, RecordBatchOptions},
@@ -38,7 +45,7 @@ use datafusion::{
 use futures::{Stream, StreamExt, TryStreamExt, future::try_join_all, stream};
 use keyloom_common::{
     Error, ErrorKind, Result,
-    lookup::{Fetch, KvLookupExec, Wave},
+    lookup::{Answer, Fetch, KvLookupExec, Wave},
     memory::MemoryBudget,
     misses::MissPolicy,
 };
@@ -46,9 +53,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::store::{OpenStores, Store};
 use counters::Counters;
-use fetch::{Fetched, Need};
+use fetch::{Fetched, Need, asks_for_all};
 use memory::{Room, Rooms};
 use misses::MissCounter;
+use pieces::{cut_behind, pieces};
 
 pub use direct::Direct;
 pub use settings::LookupSettings;
@@ -82,9 +90,9 @@ pub(crate) fn run(
                 let lookup = Arc::clone(&lookup);
                 async move {
                     let Window { batches, start, room } = window?;
-                    let batches = spawned(async move { lookup.window(start, batches).await });
-                    let batches = batches.await?;
-                    Ok::<_, DataFusionError>(leaving(batches, room))
+                    let ready = VecDeque::new();
+                    let leaving = Leaving { lookup, start, ready, rest: batches, room };
+                    Ok::<_, DataFusionError>(leaving.begin().await?.batches())
                 }
             });
         Ok::<_, DataFusionError>(windows.buffered(in_flight).try_flatten())
@@ -97,13 +105,57 @@ pub(crate) fn run(
 }
 
 /// The batches of a window, which has its room until the last of them was dealt with.
-fn leaving(
-    batches: Vec<RecordBatch>,
+struct Leaving {
+    lookup: Arc<Lookup>,
+    /// Which row of the task's the first one is that waits.
+    start: u64,
+    ready: VecDeque<RecordBatch>,
+    /// Those that wait, as they came in: answers of those before them take all the room.
+    rest: Vec<RecordBatch>,
     room: Room,
-) -> impl Stream<Item = datafusion::error::Result<RecordBatch>> {
-    stream::unfold((batches.into_iter(), room), async |(mut batches, room)| {
-        batches.next().map(|batch| (Ok(batch), (batches, room)))
-    })
+}
+
+impl Leaving {
+    /// Looks up what waits, or as much of it as there is room for.
+    async fn begin(mut self) -> datafusion::error::Result<Self> {
+        let (lookup, batches) = (Arc::clone(&self.lookup), std::mem::take(&mut self.rest));
+        let (start, rows) = (self.start, count(&batches));
+        let looked = spawned(async move { lookup.window(start, batches).await }).await?;
+        if looked.bytes > self.room.answers() {
+            self.room.hold(looked.bytes);
+        }
+        let start = start + rows - count(&looked.rest);
+        Ok(Self { start, ready: looked.batches.into(), rest: looked.rest, ..self })
+    }
+
+    fn batches(self) -> impl Stream<Item = datafusion::error::Result<RecordBatch>> {
+        stream::try_unfold(self, async |mut leaving| {
+            loop {
+                if let Some(batch) = leaving.ready.pop_front() {
+                    return Ok::<_, DataFusionError>(Some((batch, leaving)));
+                }
+                if leaving.rest.is_empty() {
+                    return Ok(None);
+                }
+                leaving = leaving.begin().await?;
+            }
+        })
+    }
+}
+
+/// How many rows batches have.
+fn count(batches: &[RecordBatch]) -> u64 {
+    batches.iter().map(|batch| batch.num_rows() as u64).sum()
+}
+
+/// What was looked up of a window.
+struct Looked {
+    /// The rows with their answers.
+    batches: Vec<RecordBatch>,
+    /// The rows behind them, as they came in, if keys have too many rows for all of them.
+    rest: Vec<RecordBatch>,
+    /// About how many bytes of answers there are, where keys may have several rows; else 0.
+    bytes: u64,
 }
 
 /// Runs a future in a task of its own, which ends with the caller.
@@ -142,8 +194,10 @@ struct OpenFetch {
     fetch: Fetch,
     store: Arc<dyn Store>,
     counters: Counters,
-    /// About how many bytes a key's answers take.
+    /// About how many bytes the values of a row take.
     row_bytes: u64,
+    /// About how many rows a key has.
+    key_rows: Arc<AtomicU64>,
 }
 
 /// What a wave becomes once its stores are open.
@@ -182,7 +236,8 @@ async fn open(waves: Vec<Prepared>, stores: &OpenStores) -> Result<Vec<OpenWave>
                 Err(error) if error.kind() == ErrorKind::Timeout => return Err(error),
                 known => known.unwrap_or(0),
             };
-            Ok::<_, Error>(OpenFetch { fetch, store, counters, row_bytes })
+            let key_rows = Arc::new(AtomicU64::new(1));
+            Ok::<_, Error>(OpenFetch { fetch, store, counters, row_bytes, key_rows })
         });
         Ok(OpenWave { schema, fetches: try_join_all(fetches).await? })
     };
@@ -191,45 +246,71 @@ async fn open(waves: Vec<Prepared>, stores: &OpenStores) -> Result<Vec<OpenWave>
 
 impl Lookup {
     /// Batches with their answers, of which the first row is this one of the task's.
-    async fn window(
-        self: &Arc<Self>,
-        start: u64,
-        mut batches: Vec<RecordBatch>,
-    ) -> Result<Vec<RecordBatch>> {
+    async fn window(self: &Arc<Self>, start: u64, mut batches: Vec<RecordBatch>) -> Result<Looked> {
+        let (mut rest, mut bytes) = (Vec::new(), 0);
         for (index, wave) in self.waves.iter().enumerate() {
             let fetches = wave.fetches.iter().map(async |open| {
                 let needs = batches.iter().map(|batch| need(&open.fetch, batch));
                 let needs = needs.collect::<Result<Vec<_>>>()?;
-                let OpenFetch { fetch, store, counters, .. } = open;
-                let fetched = Fetched::try_new(fetch, store, counters, needs, &self.settings);
+                let OpenFetch { fetch, store, counters, row_bytes, .. } = open;
+                let settings = &self.settings;
+                let fetched = Fetched::try_new(fetch, store, counters, needs, *row_bytes, settings);
                 Ok::<_, Error>(fetched.await?.starting_at(start))
             });
             let fetched = Arc::new(try_join_all(fetches).await?);
+            bytes = u64::saturating_add(bytes, wave.learn_from(&fetched));
+            let complete = fetched.iter().filter_map(Fetched::complete_rows).min();
+            // Rows of the last batch that are not complete leave when they have answers.
+            let mut whole = None;
+            if let Some(rows) = complete {
+                let (mut behind, of_last) = cut_behind(&mut batches, rows, self.input_columns)?;
+                behind.append(&mut rest);
+                (rest, whole) = (behind, of_last);
+            }
+            let last = batches.len().saturating_sub(1);
             let extended = batches.into_iter().enumerate().map(|(number, batch)| {
                 let (lookup, fetched) = (Arc::clone(self), Arc::clone(&fetched));
-                spawned(async move { lookup.extend(index, &fetched, number, batch) })
+                let rows = whole.filter(|_| number == last).unwrap_or(usize::MAX);
+                spawned(async move { lookup.extend(index, &fetched, number, rows, batch) })
             });
             batches = stream::iter(extended).buffered(BATCHES_AT_ONCE).try_collect().await?;
+            if let (Some(rows), Some(last)) = (whole, batches.last_mut()) {
+                *last = last.slice(0, rows);
+            }
         }
-        Ok(batches)
+        let lists = self.lists();
+        if !lists.is_empty() {
+            let most = self.settings.list_rows.max(1);
+            batches = batches.iter().flat_map(|batch| pieces(batch, &lists, most)).collect();
+        }
+        Ok(Looked { batches, rest, bytes })
     }
 
-    /// A batch of a window with the answers of a wave.
+    /// The columns that hold lists of all rows of keys.
+    fn lists(&self) -> Vec<usize> {
+        let fetches = self.waves.iter().flat_map(|wave| &wave.fetches);
+        let calls = fetches.flat_map(|open| &open.fetch.calls).enumerate();
+        let lists = calls.filter(|(_, call)| matches!(call.answer, Answer::All { .. }));
+        lists.map(|(place, _)| self.input_columns + place).collect()
+    }
+
+    /// A batch of a window with the answers of a wave, of which only the first rows count.
     fn extend(
         &self,
         wave: usize,
         fetched: &[Fetched],
         number: usize,
+        rows: usize,
         batch: RecordBatch,
     ) -> Result<RecordBatch> {
         let _timer = self.compute.timer();
         let wave = &self.waves[wave];
         let mut columns = batch.columns().to_vec();
         for (open, fetched) in wave.fetches.iter().zip(fetched) {
-            columns.extend(fetched.answers(&open.fetch, number, &self.settings)?);
+            columns.extend(fetched.answers_to(&open.fetch, number, rows, &self.settings)?);
         }
-        let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&wave.schema), columns, &rows)?)
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&wave.schema), columns, &options)?)
     }
 
     /// What the answers of each fetch weigh.
@@ -238,9 +319,24 @@ impl Lookup {
         let weight = |open: &OpenFetch| {
             let keys = open.fetch.key.downcast_ref::<Column>().map(Column::index);
             let keys = keys.filter(|column| *column < self.input_columns);
-            Weight { keys, bytes: open.row_bytes }
+            Weight { keys, bytes: open.row_bytes, rows: Arc::clone(&open.key_rows) }
         };
         fetches.map(weight).collect()
+    }
+}
+
+impl OpenWave {
+    /// Learns how many rows keys have, by what was found of some. About how many bytes these rows
+    /// take, where keys may have several.
+    fn learn_from(&self, fetched: &[Fetched]) -> u64 {
+        let several = self.fetches.iter().zip(fetched);
+        let several = several.filter(|(open, _)| asks_for_all(&open.fetch));
+        let bytes = several.map(|(open, fetched)| {
+            let (rows, of_a_key) = fetched.rows();
+            open.key_rows.store(of_a_key, Ordering::Relaxed);
+            rows.saturating_mul(open.row_bytes)
+        });
+        bytes.fold(0, u64::saturating_add)
     }
 }
 

@@ -2,6 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::store::MostRows;
+
+/// The bytes that a row takes beside its values while it is looked up: where it is, and for which
+/// key.
+const ROW_BYTES: u64 = 64;
+
+/// Answers are there so often: as they were read, and in the rows that asked.
+const TIMES: u64 = 2;
+
 /// How much a lookup does at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -22,6 +31,15 @@ pub struct LookupSettings {
     /// How many requests of one window to one store are under way at once, where `batch_size` makes
     /// several of them. Default 8.
     pub requests_in_flight: usize,
+    /// The most rows of one key where all of a key's rows are asked for, by `kv_get_all` or a join;
+    /// half of `memory_bytes` bounds them, too. More are an error: such a list is one value. There
+    /// is no bound on the rows of several keys: a window that finds too many is looked up in
+    /// parts.
+    /// Default 4194304.
+    pub key_rows: usize,
+    /// The most rows of keys in lists that leave a lookup in one batch, unless one list has more:
+    /// joins make a row of each. Default 65536.
+    pub list_rows: usize,
     /// How many missing keys an error names. Default 5.
     pub missing_keys_named: usize,
     /// About the most bytes by which a task tells the keys that it asked for: hashes of distinct
@@ -39,8 +57,46 @@ impl Default for LookupSettings {
             memory_bytes: 2 << 30,
             windows_in_flight: 2,
             requests_in_flight: 8,
+            key_rows: 1 << 22,
+            list_rows: 1 << 16,
             missing_keys_named: 5,
             key_report_bytes: 4 << 20,
         }
+    }
+}
+
+impl LookupSettings {
+    /// How many rows may be found together where all rows of a key are asked for, each with so many
+    /// bytes of values.
+    pub(crate) fn most_rows(&self, row_bytes: u64) -> MostRows {
+        let row_bytes = row_bytes.saturating_add(ROW_BYTES);
+        let rows = |bytes: u64| usize::try_from(bytes / row_bytes).unwrap_or(usize::MAX);
+        // Lists count their rows in 31 bits.
+        let most = self.key_rows.clamp(1, i32::MAX as usize - 1);
+        let of_a_key = rows(self.memory_bytes / TIMES).clamp(1, most);
+        MostRows { at_once: rows(self.window_bytes).clamp(1, of_a_key), of_a_key }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_found_together_are_bounded_by_their_bytes() {
+        let settings = LookupSettings {
+            window_bytes: 1 << 20,
+            memory_bytes: 8 << 20,
+            key_rows: 10_000,
+            ..LookupSettings::default()
+        };
+        let most = |row_bytes| {
+            let MostRows { at_once, of_a_key } = settings.most_rows(row_bytes);
+            (at_once, of_a_key)
+        };
+        assert_eq!(most(0), (10_000, 10_000));
+        assert_eq!(most(1024 - 64), (1024, 4096));
+        assert_eq!(most(64 << 20), (1, 1));
+        assert_eq!(most(u64::MAX), (1, 1));
     }
 }

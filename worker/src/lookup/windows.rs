@@ -5,7 +5,13 @@
 //! must be [memory](super::memory) for. A batch whose answers would take more is cut. Where a few
 //! rows are likely to be all that is wanted, windows begin with these and grow.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use arrow::{
     array::{Array, AsArray, RecordBatch},
@@ -24,8 +30,10 @@ use super::{
 pub(super) struct Weight {
     /// The column of the input that holds the keys, if they are nothing but a column.
     pub(super) keys: Option<usize>,
-    /// About how many bytes a key's answers take.
+    /// About how many bytes the values of one of a key's rows take.
     pub(super) bytes: u64,
+    /// About how many rows a key has, as far as that is known by now.
+    pub(super) rows: Arc<AtomicU64>,
 }
 
 /// What is looked up together, and what it takes.
@@ -161,7 +169,8 @@ impl Weight {
     fn of(&self, batch: &RecordBatch) -> u64 {
         let rows = batch.num_rows() as u64;
         let elements = self.keys.and_then(|column| elements(batch.column(column)));
-        elements.unwrap_or(rows).saturating_mul(self.bytes)
+        let bytes = self.bytes.saturating_mul(self.rows.load(Ordering::Relaxed));
+        elements.unwrap_or(rows).saturating_mul(bytes)
     }
 }
 
@@ -189,8 +198,6 @@ fn elements(lists: &dyn Array) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::array::{ArrayRef, Int64Array};
     use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
     use futures::{FutureExt, stream::BoxStream};
@@ -228,7 +235,7 @@ mod tests {
         let schema = batches[0].schema();
         let batches = stream::iter(batches.into_iter().map(Ok));
         let input = Box::pin(RecordBatchStreamAdapter::new(schema, batches));
-        let weights = vec![Weight { keys: None, bytes: MIB }];
+        let weights = vec![Weight { keys: None, bytes: MIB, rows: Arc::new(AtomicU64::new(1)) }];
         windows(input, weights, settings, Rooms::new(memory.clone()), first_rows).boxed()
     }
 

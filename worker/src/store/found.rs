@@ -20,6 +20,9 @@ pub struct Found {
     /// For each key how many rows it has, if all were asked for and there may be several. The
     /// places are then those of the rows, key by key.
     pub counts: Option<Vec<u32>>,
+    /// Whether the last keys are left out, because there are too many rows of those before: they
+    /// are to be asked for again. All rows are wanted then, and at least one key is answered.
+    pub is_cut: bool,
 }
 
 /// The values of one column: for each key its place.
@@ -135,7 +138,7 @@ impl Found {
     }
 
     /// How many places each column has.
-    fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         match &self.counts {
             Some(counts) => counts.iter().map(|count| *count as usize).sum(),
             None => self.held.len(),
@@ -163,10 +166,14 @@ impl Found {
         if answers.len() == 1 {
             return Ok(answers.swap_remove(0));
         }
+        // Behind keys that are left out, none is answered.
+        let whole = answers.iter().take_while(|answer| !answer.is_cut).count();
+        let is_cut = whole < answers.len();
+        answers.truncate(whole + usize::from(is_cut));
         // All are answers of one store to one question: there are several rows of keys in each.
         let counts = answers.iter().map(|answer| answer.counts.as_deref());
         let counts = counts.collect::<Option<Vec<_>>>().map(|counts| counts.concat());
-        let mut all = Self { counts, ..Self::default() };
+        let mut all = Self { counts, is_cut, ..Self::default() };
         let mut joined = vec![(Vec::new(), Vec::new()); columns];
         for answer in answers {
             all.held.extend(answer.held);
@@ -235,6 +242,16 @@ mod tests {
         assert_eq!(all.starts(), Some(vec![0, 2, 2, 3, 6]));
         let places: Vec<_> = all.columns[0].places.iter().map(|at| (at.piece, at.row)).collect();
         assert_eq!(places, [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (1, 3)]);
+    }
+
+    #[test]
+    fn no_key_is_answered_behind_those_that_are_left_out() {
+        let cut = Found { is_cut: true, ..found(&[3]) };
+        let all = Found::concat(vec![found(&[2, 0]), cut, found(&[1, 3])], 1).unwrap();
+        assert!(all.is_cut);
+        assert_eq!((all.held.as_slice(), all.rows()), (&[true, false, true][..], 5));
+        let whole = Found::concat(vec![found(&[2]), found(&[1])], 1).unwrap();
+        assert!(!whole.is_cut);
     }
 
     #[test]

@@ -101,8 +101,30 @@ pub enum KeyRows {
     One,
     /// Any: only whether there is one is asked, and no policy has to choose.
     Any,
-    /// All, in the order in which they are stored.
-    All,
+    /// All, in the order in which they are stored: of as many of the first keys as have so many
+    /// rows. A store whose keys may stand in several rows leaves the keys behind these out
+    /// ([`Found::is_cut`]).
+    All(MostRows),
+}
+
+/// The most rows that are found together where all of a key's rows are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MostRows {
+    /// Of several keys.
+    pub at_once: usize,
+    /// Of one key, which cannot be answered in parts. More are an error.
+    pub of_a_key: usize,
+}
+
+impl MostRows {
+    /// No bound.
+    #[cfg(test)]
+    pub(crate) const ANY: Self = Self { at_once: usize::MAX, of_a_key: usize::MAX };
+
+    /// The bounds for each of so many parts of a request.
+    fn shared_by(self, parts: usize) -> Self {
+        Self { at_once: (self.at_once / parts.max(1)).max(1), ..self }
+    }
 }
 
 /// The columns of a request. Schema metadata is dropped: it is no column's.

@@ -195,6 +195,7 @@ fn lookup(input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
         batch_size: None,
         access: Access::default(),
         reason: None,
+        joined: None,
         key_set: None,
     };
     Arc::new(KvLookupExec::try_new(input, vec![Wave { fetches: vec![fetch] }]).unwrap())

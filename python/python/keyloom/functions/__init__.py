@@ -1,7 +1,7 @@
 """Functions that make expressions."""
 
 from keyloom.expressions import coalesce, col, get, lit, struct, when
-from keyloom.functions.kv import kv_batch_get, kv_exists, kv_get
+from keyloom.functions.kv import kv_batch_get, kv_exists, kv_get, kv_get_all
 
 __all__ = [
     "coalesce",
@@ -10,6 +10,7 @@ __all__ = [
     "kv_batch_get",
     "kv_exists",
     "kv_get",
+    "kv_get_all",
     "lit",
     "struct",
     "when",

@@ -1,4 +1,4 @@
-"""``kv_get``, ``kv_batch_get`` and ``kv_exists``: columns that are looked up in stores.
+"""``kv_get``, ``kv_batch_get``, ``kv_get_all`` and ``kv_exists``: columns that are looked up in stores.
 
 Which store is meant is settled when an expression is built: the one under ``source`` in the current
 session, or its current store. Columns and keys are checked then, too, and nothing is read before a frame
@@ -14,7 +14,7 @@ from keyloom._lookups import OnError, check_options, names_of
 from keyloom.expressions import Expression, column_or_expression, struct
 from keyloom.session import current_session
 
-__all__ = ["kv_batch_get", "kv_exists", "kv_get"]
+__all__ = ["kv_batch_get", "kv_exists", "kv_get", "kv_get_all"]
 
 Key: TypeAlias = Expression | str | Sequence[str | Expression]
 """A key: an expression, a column's name, or several of them that are a key together."""
@@ -100,6 +100,43 @@ def kv_batch_get(
         {'who': [[{'value': 30}, {'value': 40}], []]}
     """
     return _call("kv_batch_get", row_ids, columns, on_error, source, batch_size, max_misses)
+
+
+def kv_get_all(
+    row_ids: Key,
+    columns: str | Sequence[str] | None = None,
+    on_error: OnError = "raise",
+    source: str | None = None,
+    max_misses: int | str | None = None,
+) -> Expression:
+    """Looks up all rows that hold keys, whatever the store's ``on_duplicate_key`` says.
+
+    Args:
+        row_ids: The keys, an expression or a column's name.
+        columns: The columns wanted, in this order; all of the store if not given.
+        on_error: What a missing key means: ``"raise"`` fails the query, ``"null"`` gives a null.
+        source: The alias of the store; the current store's if not given.
+        max_misses: As for :func:`kv_get`.
+
+    Returns:
+        A list of structs a row, in the order in which the store holds them. It is null for a null key
+        and, under ``on_error="null"``, for a missing one.
+
+    Raises:
+        NotFoundError: There is no such store, or none is current.
+        InvalidError: The store has no such columns, or nothing says what its key is.
+
+    Example:
+        >>> import keyloom
+        >>> from keyloom.functions.kv import kv_get_all
+        >>> from keyloom.kv import load_kv
+        >>> with keyloom.Session():
+        ...     _ = keyloom.attach(load_kv("memory", name="ages", initial_data={"ann": 30}))
+        ...     df = keyloom.from_pydict({"who": ["ann", "bob"]})
+        ...     df.select(kv_get_all("who", "value", "null", source="ages").alias("all")).to_pydict()
+        {'all': [[{'value': 30}], None]}
+    """
+    return _call("kv_get_all", row_ids, columns, on_error, source, None, max_misses)
 
 
 def kv_exists(row_ids: Key, on_error: OnError = "raise", source: str | None = None) -> Expression:

@@ -113,7 +113,7 @@ impl Keeper for Answers {
 impl Store for Cached {
     async fn lookup(&self, request: Request) -> Result<Found> {
         // What is kept of a key is one row.
-        if request.rows == KeyRows::All {
+        if matches!(request.rows, KeyRows::All(_)) {
             return self.store.lookup(request).await;
         }
         let names = self.names(&request)?;
@@ -224,7 +224,8 @@ fn joined(known: &[Known], found: Found) -> Result<Found> {
     let all_held = all_held.collect();
     let columns = columns.into_iter().enumerate();
     let columns = columns.map(|(column, values)| with_known(known, column, values));
-    Ok(Found { held: all_held, columns: columns.collect::<Result<_>>()?, stats, counts: None })
+    let columns = columns.collect::<Result<_>>()?;
+    Ok(Found { held: all_held, columns, stats, ..Found::default() })
 }
 
 /// The values of one column, behind those that were found.

@@ -60,6 +60,7 @@ pub(super) async fn figures(
         let value_bytes = async { Ok(value_bytes(&dataset, &schema, &caches).await) };
         let (rows, value_bytes, btrees) =
             try_join!(rows(&dataset), value_bytes, btrees(&dataset, &schema))?;
+        let mapped = mapped(&dataset, &uri, &caches);
         let figures = Figures {
             rows,
             fragments: dataset.fragments().len() as u64,
@@ -71,7 +72,8 @@ pub(super) async fn figures(
             max_key_set_bytes: 0,
             column_cache_bytes: bounds.1,
             maps_stay: caches.folder_bytes() > 0,
-            mapped: mapped(&dataset, &uri, &caches),
+            mapped: mapped.keys,
+            unique: mapped.unique,
         };
         Ok(figures)
     })
@@ -306,6 +308,7 @@ mod tests {
             column_cache_bytes: settings.column_cache_bytes,
             maps_stay: false,
             mapped: BTreeSet::new(),
+            unique: BTreeSet::new(),
         };
         assert_eq!(described(&uri).await, expected);
     }

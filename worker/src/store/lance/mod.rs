@@ -50,7 +50,7 @@ use keyloom_common::{
 pub use self::create::{NewDataset, WrittenDataset};
 use self::{
     column::Column,
-    keys::learned::Learned,
+    keys::{learned::Learned, locate::Located},
     name::LearnedName,
     row::Row,
     values::known::{KnownName, KnownValues},
@@ -117,15 +117,16 @@ impl Store for LanceStore {
         let watch = &self.handle.watch;
         let located = self.locate(&keys, request.access, request.rows);
         let located = watch.bounded(|| "reading its keys".to_owned(), located).await;
-        let (matches, searched) = self.or_cannot_read(located).await?;
+        let Located { matches, stats: searched, limit } = self.or_cannot_read(located).await?;
+        let answered = keys.len().min(limit as usize);
         let (rows, counts) = match request.rows {
             KeyRows::One => {
                 let policy = self.handle.spec.on_duplicate_key;
                 (self.choose(&keys, &matches, policy)?, None)
             }
             KeyRows::Any => (self.choose(&keys, &matches, OnDuplicateKey::First)?, None),
-            KeyRows::All => {
-                let (rows, counts) = Self::all_of(keys.len(), matches);
+            KeyRows::All(most) => {
+                let (rows, counts) = self.all_of(&keys, answered, matches, most)?;
                 (rows, Some(counts))
             }
         };
@@ -136,6 +137,7 @@ impl Store for LanceStore {
         if let Some(counts) = counts {
             found.held = counts.iter().map(|count| *count > 0).collect();
             found.counts = Some(counts);
+            found.is_cut = answered < keys.len();
         }
         Ok(found)
     }
@@ -230,7 +232,8 @@ impl LanceStore {
         };
         let columns = output.fields().iter().zip(Values::spread(values, &held));
         let columns = columns.map(|(field, values)| conform(values, field));
-        Ok(Found { columns: columns.collect::<Result<_>>()?, held, stats, counts: None })
+        let columns = columns.collect::<Result<_>>()?;
+        Ok(Found { columns, held, stats, ..Found::default() })
     }
 }
 

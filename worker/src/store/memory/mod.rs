@@ -133,7 +133,7 @@ impl Store for MemoryStore {
         let rows_taken = if columns.is_empty() { 0 } else { found };
         let stats = ReadStats { rows_taken, bytes, ..ReadStats::default() };
         // No key stands in several rows.
-        Ok(Found { held, columns, stats, counts: None })
+        Ok(Found { held, columns, stats, ..Found::default() })
     }
 
     async fn row_bytes(&self, columns: &[usize]) -> Result<u64> {

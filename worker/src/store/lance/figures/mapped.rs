@@ -1,38 +1,95 @@
 //! Keys of which the worker has maps, in memory or on disk, so that nobody needs to read a
-//! snapshot's keys again.
+//! snapshot's keys again; and those of which the maps in memory show that none stands in several
+//! rows.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
 use lance::{Dataset, table::format::Fragment};
 
-use crate::store::lance::{
-    column::Column, files::direct::sole_file, identity::cache_name, kept::caches::Caches,
+use crate::store::{
+    kept::Kept,
+    lance::{
+        column::Column, files::direct::sole_file, identity::cache_name, kept::caches::Caches,
+        keys::run::RunMap,
+    },
 };
 
-/// The keys whose maps hold all fragments, by their columns. The caches know the dataset by its
-/// URI.
-pub(super) fn mapped(dataset: &Dataset, uri: &str, caches: &Caches) -> BTreeSet<Vec<String>> {
+/// Keys, by their columns.
+#[derive(Debug, Default)]
+pub(super) struct Mapped {
+    /// Those whose maps hold all fragments.
+    pub(super) keys: BTreeSet<Vec<String>>,
+    /// Those of them that stand in one row each, as the maps show.
+    pub(super) unique: BTreeSet<Vec<String>>,
+}
+
+/// A map, if it is in memory, and the files whose keys are in it.
+type Map = (Option<Arc<Kept<RunMap>>>, HashSet<Arc<str>>);
+
+/// The keys of which there are maps. The caches know the dataset by its URI.
+pub(super) fn mapped(dataset: &Dataset, uri: &str, caches: &Caches) -> Mapped {
     let is_stored = |id| caches.stored.as_ref().is_some_and(|folder| folder.holds(id));
-    let kept = caches.runs.kept(uri, |id| caches.maps.get(&id).is_some() || is_stored(id));
+    let kept = caches.runs.kept(uri, |id| match caches.maps.get(&id) {
+        Some(map) => Some(Some(map)),
+        None => is_stored(id).then_some(None),
+    });
+    let mut mapped = Mapped::default();
     if kept.is_empty() {
-        return BTreeSet::new();
+        return mapped;
     }
     let columns: Vec<_> = dataset.schema().fields.iter().map(Column::new).collect();
     let columns: HashMap<&str, &Column> =
         columns.iter().map(|column| (column.identity().as_ref(), column)).collect();
-    let mapped = kept.into_iter().filter_map(|(key, files)| {
+    for (key, maps) in kept {
         let key = key.split('\n').map(|column| columns.get(column).copied());
-        let key = key.collect::<Option<Vec<_>>>()?;
-        let is_held = |fragment| {
-            file_of(dataset, fragment, &key).is_some_and(|file| files.contains(file.as_str()))
-        };
-        let names = || key.iter().map(|column| column.name().to_owned()).collect();
-        dataset.fragments().iter().all(is_held).then(names)
-    });
-    mapped.collect()
+        let Some(key) = key.collect::<Option<Vec<_>>>() else { continue };
+        let files = dataset.fragments().iter().map(|fragment| file_of(dataset, fragment, &key));
+        let Some(files) = files.collect::<Option<HashSet<String>>>() else { continue };
+        let Some(maps) = covering(maps, &files) else { continue };
+        let names: Vec<String> = key.iter().map(|column| column.name().to_owned()).collect();
+        // A file that stood in two fragments would have its keys twice.
+        if files.len() == dataset.fragments().len() && are_unique(&maps) {
+            mapped.unique.insert(names.clone());
+        }
+        mapped.keys.insert(names);
+    }
+    mapped
+}
+
+/// Some of the maps, which hold all these files; the largest first. None if they do not.
+fn covering(mut maps: Vec<Map>, files: &HashSet<String>) -> Option<Vec<Option<Arc<Kept<RunMap>>>>> {
+    let held = |map: &Map| map.1.iter().filter(|file| files.contains(file.as_ref())).count();
+    maps.sort_by_key(|map| Reverse(held(map)));
+    let (mut left, mut chosen) = (files.clone(), Vec::new());
+    for (map, held) in maps {
+        let before = left.len();
+        held.iter().for_each(|file| {
+            left.remove(file.as_ref());
+        });
+        if left.len() < before {
+            chosen.push(map);
+        }
+    }
+    left.is_empty().then_some(chosen)
+}
+
+/// Whether no key stands twice, in one map or in two. Rows that are deleted, or that other versions
+/// have, count, too: what is said to be unique is.
+fn are_unique(maps: &[Option<Arc<Kept<RunMap>>>]) -> bool {
+    let Some(maps) = maps.iter().map(Option::as_ref).collect::<Option<Vec<_>>>() else {
+        return false;
+    };
+    let are_apart = || {
+        let bounds = maps.iter().map(|map| map.bounds());
+        let Some(mut bounds) = bounds.collect::<Option<Vec<_>>>() else { return false };
+        bounds.sort_unstable();
+        bounds.windows(2).all(|pair| pair[0].1 < pair[1].0)
+    };
+    maps.iter().all(|map| map.is_unique()) && (maps.len() < 2 || are_apart())
 }
 
 /// The file by which maps know a fragment's keys, or the files of several columns. A column that is
@@ -73,6 +130,11 @@ mod tests {
         store.description.figures.as_ref().unwrap().mapped.iter().cloned().collect()
     }
 
+    async fn unique(env: &StoreEnv, uri: &str) -> Vec<Vec<String>> {
+        let store = described(env, uri, "id").await;
+        store.description.figures.as_ref().unwrap().unique.iter().cloned().collect()
+    }
+
     /// Asks for a key through maps.
     async fn ask(env: &StoreEnv, uri: &str, key: &str, keys: ArrayRef) {
         let store = described(env, uri, key).await;
@@ -102,5 +164,27 @@ mod tests {
         let append = WriteParams { mode: WriteMode::Append, ..Default::default() };
         dataset.append(more, Some(append)).await.unwrap();
         assert_eq!(mapped(&env, &uri).await, [] as [Vec<String>; 0]);
+    }
+
+    #[tokio::test]
+    async fn keys_are_unique_where_maps_show_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let uri = dir.path().join("rows.lance").to_string_lossy().into_owned();
+        let mut dataset = write_lance(&uri, rows(), WriteParams::default()).await;
+        let env = env();
+        assert_eq!(unique(&env, &uri).await, [] as [Vec<String>; 0]);
+        let key: ArrayRef = Arc::new(Int64Array::from(vec![7]));
+        ask(&env, &uri, "id", key.clone()).await;
+        assert_eq!(unique(&env, &uri).await, [["id"]]);
+
+        // In another map, in which each key stands once, too.
+        let append = WriteParams { mode: WriteMode::Append, ..Default::default() };
+        let more = RecordBatchIterator::new([Ok(rows().slice(7, 2))], rows().schema());
+        dataset.append(more, Some(append)).await.unwrap();
+        assert_eq!(unique(&env, &uri).await, [] as [Vec<String>; 0]);
+        let other: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+        ask(&env, &uri, "id", other).await;
+        assert_eq!(mapped(&env, &uri).await, [["id"]]);
+        assert_eq!(unique(&env, &uri).await, [] as [Vec<String>; 0]);
     }
 }

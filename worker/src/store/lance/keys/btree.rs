@@ -13,7 +13,7 @@ use datafusion::{common::Column as ColumnName, prelude::Expr, scalar::ScalarValu
 use futures::TryStreamExt;
 use keyloom_common::{Error, Result};
 
-use super::sieve::{Matches, Need, Sieve, Wanted};
+use super::sieve::{Matches, NO_LIMIT, Need, Sieve, Wanted};
 use crate::store::{
     Keys, ReadStats,
     lance::{
@@ -30,15 +30,17 @@ use crate::store::{
 /// Keys that one search asks for.
 const KEYS_AT_ONCE: usize = 8192;
 
-/// The rows of the wanted keys, and what was read to find them.
+/// The rows of the wanted keys, what was read to find them, and the key from which on there are too
+/// many.
 pub(super) async fn search(
     handle: &Arc<LanceHandle>,
     layout: &Arc<Layout>,
     column: &Column,
     wanted: &ArrayRef,
     need: Need,
-) -> Result<(Matches, ReadStats)> {
+) -> Result<(Matches, ReadStats, u32)> {
     handle.check_indices().await?;
+    let need = need.shared_by(wanted.len().div_ceil(KEYS_AT_ONCE));
     let futures = (0..wanted.len()).step_by(KEYS_AT_ONCE).map(|start| {
         let part = wanted.slice(start, KEYS_AT_ONCE.min(wanted.len() - start));
         let (handle, layout, name) = (handle.clone(), layout.clone(), column.name().to_owned());
@@ -50,22 +52,27 @@ pub(super) async fn search(
     });
     let futures: Vec<_> = futures.collect();
     let (mut matches, mut stats) = (Matches::new(), ReadStats::default());
-    for (start, (found, read)) in tasks::run_all(futures, handle.settings.reads_in_flight).await? {
+    let mut limit = NO_LIMIT;
+    for (start, (found, read, of_part)) in
+        tasks::run_all(futures, handle.settings.reads_in_flight).await?
+    {
         stats.keys_scanned += read;
+        limit = limit.min(of_part.saturating_add(start as u32));
         matches.extend(found.into_iter().map(|(key, row)| (key + start as u32, row)));
     }
     matches.sort_unstable();
-    Ok((matches, stats))
+    Ok((matches, stats, limit))
 }
 
-/// The rows of some of the keys, and how many keys were read.
+/// The rows of some of the keys, how many keys were read, and the key from which on there are too
+/// many rows.
 async fn search_part(
     handle: &LanceHandle,
     layout: &Layout,
     name: &str,
     wanted: &ArrayRef,
     need: Need,
-) -> Result<(Matches, u64)> {
+) -> Result<(Matches, u64, u32)> {
     let literals = (0..wanted.len())
         .map(|key| Ok(Expr::Literal(ScalarValue::try_from_array(wanted, key)?, None)));
     let literals = literals.collect::<Result<Vec<_>>>()?;
@@ -90,5 +97,6 @@ async fn search_part(
             wanted.codes.find(*code).filter(same).for_each(|key| found.push(key, row));
         }
     }
-    Ok((found.finish(), read))
+    let found = found.finish();
+    Ok((found, read, wanted.limit()))
 }

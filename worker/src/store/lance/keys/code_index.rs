@@ -127,6 +127,15 @@ impl CodeIndex {
         self.codes.iter().copied().zip(self.positions.iter().copied())
     }
 
+    /// Whether no code has several positions.
+    pub(super) fn is_unique(&self) -> bool {
+        let mut groups = self.starts.windows(2);
+        groups.all(|bounds| {
+            let group = &self.codes[bounds[0] as usize..bounds[1] as usize];
+            (1..group.len()).all(|at| !group[..at].contains(&group[at]))
+        })
+    }
+
     /// The bytes that it takes.
     pub(super) fn bytes(&self) -> u64 {
         let position = size_of::<u64>() + size_of::<u32>();
@@ -267,6 +276,19 @@ mod tests {
         check((0..300_000).collect(), None);
         check(vec![u64::MAX; 300_000], Some(&nulls));
         check(vec![u64::MAX; 300_000], None);
+    }
+
+    #[test]
+    fn a_code_that_stands_twice_is_noticed() {
+        for len in [1, 2, 100, 10_000] {
+            let mut codes: Vec<_> = (0..len).map(spread).collect();
+            assert!(CodeIndex::new(&codes, None).is_unique(), "{len}");
+            codes.push(spread(len / 2));
+            assert!(!CodeIndex::new(&codes, None).is_unique(), "{len}");
+            let nulls: NullBuffer = (0..=len).map(|position| position < len).collect();
+            assert!(CodeIndex::new(&codes, Some(&nulls)).is_unique(), "{len}");
+        }
+        assert!(CodeIndex::new(&[], None).is_unique());
     }
 
     #[test]

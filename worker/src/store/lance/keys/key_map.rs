@@ -52,6 +52,14 @@ impl KeyMap {
         }
     }
 
+    /// Whether no code has several rows.
+    pub(super) fn is_unique(&self) -> bool {
+        match self {
+            Self::Index(index) => index.is_unique(),
+            Self::Table(_) => true,
+        }
+    }
+
     /// The least and the greatest of its codes, which are those of integers.
     pub(super) fn bounds(&self) -> Option<(i64, i64)> {
         match self {

@@ -2,7 +2,13 @@
 //!
 //! Every row given here is live, and holds the key.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Instant,
+};
 
 use arrow::{array::Array, compute::interleave};
 use keyloom_common::{
@@ -14,10 +20,10 @@ use super::{
     btree,
     learned::all_but,
     scan::{KeyScan, KeySource},
-    sieve::{Matches, Need, Wanted},
+    sieve::{Matches, NO_LIMIT, Need, Wanted},
 };
 use crate::store::{
-    KeyRows, Place, ReadStats, Values,
+    KeyRows, MostRows, Place, ReadStats, Values,
     keys::{Keys, key_column},
     lance::{LanceStore, column::Column, layout::Layout, row::Row, values::blocks::Blocks},
 };
@@ -29,16 +35,40 @@ struct Search<'a> {
     scan: KeyScan,
     path: KeyPath,
     need: Need,
+    /// The key from which on there are too many rows.
+    limit: AtomicU32,
+}
+
+/// What was found of keys.
+pub(in crate::store::lance) struct Located {
+    /// Their rows, in any order.
+    pub(in crate::store::lance) matches: Matches,
+    /// What was read to find them.
+    pub(in crate::store::lance) stats: ReadStats,
+    /// The key from which on rows were left out, because there are too many.
+    pub(in crate::store::lance) limit: u32,
 }
 
 impl Search<'_> {
     /// The rows of the wanted codes.
     async fn of(&self, wanted: Wanted) -> Result<(Matches, ReadStats)> {
         let wanted = Arc::new(wanted);
-        match self.path {
-            KeyPath::Scan | KeyPath::Btree => self.scan.without_maps(wanted).await,
-            KeyPath::Map | KeyPath::Direct => self.scan.through_maps(wanted).await,
-        }
+        let found = match self.path {
+            KeyPath::Scan | KeyPath::Btree => self.scan.without_maps(wanted.clone()).await?,
+            KeyPath::Map | KeyPath::Direct => self.scan.through_maps(wanted.clone()).await?,
+        };
+        self.limit.fetch_min(wanted.limit(), Ordering::Relaxed);
+        Ok(found)
+    }
+
+    fn limit(&self) -> u32 {
+        self.limit.load(Ordering::Relaxed)
+    }
+}
+
+impl Located {
+    fn all((matches, stats): (Matches, ReadStats)) -> Self {
+        Self { matches, stats, limit: NO_LIMIT }
     }
 }
 
@@ -53,26 +83,29 @@ impl LanceStore {
         keys: &Keys,
         access: Access,
         rows: KeyRows,
-    ) -> Result<(Matches, ReadStats)> {
+    ) -> Result<Located> {
         let need = match rows {
             KeyRows::One => Need::of(self.handle.spec.on_duplicate_key),
             KeyRows::Any => Need::of(OnDuplicateKey::First),
-            KeyRows::All => Need::all(),
+            KeyRows::All(most) => Need::all(most),
         };
         let layout = self.handle.layout().await?;
         let stable = self.handle.dataset.manifest.uses_stable_row_ids();
         match &self.key {
             StoreKey::Offset => {
-                Ok((direct(keys, |key| layout.row_at_position(key))?, ReadStats::default()))
+                let rows = direct(keys, |key| layout.row_at_position(key))?;
+                Ok(Located::all((rows, ReadStats::default())))
             }
             StoreKey::RowId if !stable => {
-                Ok((direct(keys, |key| layout.row_at(key))?, ReadStats::default()))
+                let rows = direct(keys, |key| layout.row_at(key))?;
+                Ok(Located::all((rows, ReadStats::default())))
             }
             StoreKey::RowId => {
                 // Row ids are those of one version, so their map is of no use to other processes.
                 let path = self.key_path(access, layout, false)?;
                 let source = KeySource::StableRowId;
-                self.search(&self.search_for(keys, source, path, need, layout)).await
+                let found = self.search(&self.search_for(keys, source, path, need, layout)).await?;
+                Ok(Located::all(found))
             }
             StoreKey::Columns(key) => {
                 let columns = self.key_columns(key)?;
@@ -82,17 +115,20 @@ impl LanceStore {
                     && path == KeyPath::Btree
                     && (self.learned.is_none() || need.is_all())
                 {
-                    return btree::search(&self.handle, layout, column, keys.array(), need).await;
+                    let found = btree::search(&self.handle, layout, column, keys.array(), need);
+                    let (matches, stats, limit) = found.await?;
+                    return Ok(Located { matches, stats, limit });
                 }
                 // Keys that are told by their codes are not needed any more once a map has them.
                 let once = keys.is_exact() && path != KeyPath::Scan;
                 let source = self.key_source(&columns, layout, once).await?;
                 let search = self.search_for(keys, source, path, need, layout);
-                if keys.is_exact() {
-                    self.search(&search).await
+                let (matches, stats) = if keys.is_exact() {
+                    self.search(&search).await?
                 } else {
-                    self.search_and_compare(&search, &columns, access).await
-                }
+                    self.search_and_compare(&search, &columns, access).await?
+                };
+                Ok(Located { matches, stats, limit: search.limit() })
             }
         }
     }
@@ -106,7 +142,8 @@ impl LanceStore {
         layout: &Arc<Layout>,
     ) -> Search<'a> {
         let codes = self.handle.coder.codes(keys);
-        Search { keys, codes, scan: self.scan(source, layout), path, need }
+        let scan = self.scan(source, layout);
+        Search { keys, codes, scan, path, need, limit: AtomicU32::new(NO_LIMIT) }
     }
 
     /// The rows whose keys have the same codes.
@@ -292,17 +329,34 @@ impl LanceStore {
         )))
     }
 
-    /// All rows of each of so many keys, which come in any order, and how many of each there are.
+    /// All rows of each of the first keys, so many of them, and how many of each there are.
+    ///
+    /// # Errors
+    /// `resource_exhausted` if a key has more than it may have.
     pub(in crate::store::lance) fn all_of(
-        keys: usize,
+        &self,
+        keys: &Keys,
+        answered: usize,
         mut matches: Matches,
-    ) -> (Vec<Option<Row>>, Vec<u32>) {
+        most: MostRows,
+    ) -> Result<(Vec<Option<Row>>, Vec<u32>)> {
+        matches.retain(|(key, _)| (*key as usize) < answered);
         matches.sort_unstable();
-        let mut counts = vec![0; keys];
+        let mut counts = vec![0_u32; answered];
         for (key, _) in &matches {
             counts[*key as usize] += 1;
         }
-        (matches.into_iter().map(|(_, row)| Some(row)).collect(), counts)
+        if let Some(key) = counts.iter().position(|count| *count as usize > most.of_a_key) {
+            return Err(Error::resource_exhausted(format!(
+                "key {} stands in more than {} rows of KV store '{}', and all of them are asked \
+                 for at once; lookup.key_rows and lookup.memory_bytes bound them: raise these, \
+                 ask for fewer columns, or set join_path to 'scan'",
+                keys.display(key),
+                most.of_a_key,
+                self.alias
+            )));
+        }
+        Ok((matches.into_iter().map(|(_, row)| Some(row)).collect(), counts))
     }
 }
 

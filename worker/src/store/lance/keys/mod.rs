@@ -12,7 +12,7 @@ pub(crate) mod code_index;
 pub(super) mod coder;
 mod key_map;
 pub(super) mod learned;
-mod locate;
+pub(super) mod locate;
 mod mapped;
 pub(super) mod run;
 pub(super) mod runs;

@@ -36,6 +36,8 @@ pub(in crate::store::lance) struct RunMap {
     pub(super) exact: bool,
     /// The least and the greatest of them, if they are.
     bounds: Option<(i64, i64)>,
+    /// Whether it is known that no key stands in several rows, deleted ones among them.
+    is_unique: bool,
 }
 
 /// Where a map is.
@@ -97,13 +99,16 @@ impl RunMap {
     /// The map of a run's keys, whose codes are `exact` if they are those of integers.
     pub(super) fn new(run: Arc<Run>, map: KeyMap, exact: bool) -> Self {
         let bounds = if exact { map.bounds() } else { None };
-        Self { run, map: Held::InMemory(map), exact, bounds }
+        // Keys of different codes differ, whatever the codes are.
+        let is_unique = map.is_unique();
+        Self { run, map: Held::InMemory(map), exact, bounds, is_unique }
     }
 
     /// The map of a run's keys, which are integers, in a file.
     pub(super) fn stored(run: Arc<Run>, map: StoredMap) -> Self {
         let bounds = Some(map.bounds());
-        Self { run, map: Held::Stored(map), exact: true, bounds }
+        // What only a look at all of it could tell is not known.
+        Self { run, map: Held::Stored(map), exact: true, bounds, is_unique: false }
     }
 
     /// The map, if it is in memory, so that a search waits for nothing.
@@ -115,8 +120,13 @@ impl RunMap {
     }
 
     /// The least and the greatest of its keys, if they are integers and there are any.
-    pub(super) fn bounds(&self) -> Option<(i64, i64)> {
+    pub(in crate::store::lance) fn bounds(&self) -> Option<(i64, i64)> {
         self.bounds
+    }
+
+    /// Whether it is known that no key stands in several rows, deleted ones among them.
+    pub(in crate::store::lance) fn is_unique(&self) -> bool {
+        self.is_unique
     }
 
     /// The bytes that it takes in memory.

@@ -52,22 +52,21 @@ impl Runs {
         known.entry(key.clone()).or_default().extend(stored.iter().map(Arc::downgrade));
     }
 
-    /// The keys of a dataset that have runs, by their columns, and the files whose keys are in maps
-    /// that are kept.
-    pub(in crate::store::lance) fn kept(
+    /// The keys of a dataset that have runs, by their columns, and those of their maps that are
+    /// kept, each with the files whose keys are in it.
+    pub(in crate::store::lance) fn kept<M>(
         &self,
         dataset: &str,
-        is_kept: impl Fn(u64) -> bool,
-    ) -> Vec<(Arc<str>, HashSet<Arc<str>>)> {
+        map: impl Fn(u64) -> Option<M>,
+    ) -> Vec<(Arc<str>, Vec<(M, HashSet<Arc<str>>)>)> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let files = |runs: &[Weak<Run>]| {
-            let runs = runs.iter().filter_map(Weak::upgrade).filter(|run| is_kept(run.id));
-            let mut files = HashSet::new();
-            runs.for_each(|run| files.extend(run.names().iter().map(|name| name.file.clone())));
-            files
+        let files = |run: &Run| run.names().iter().map(|name| name.file.clone()).collect();
+        let maps = |runs: &[Weak<Run>]| {
+            let runs = runs.iter().filter_map(Weak::upgrade);
+            runs.filter_map(|run| Some((map(run.id)?, files(&run)))).collect()
         };
         let of_dataset = known.iter().filter(|(key, _)| key.dataset.as_ref() == dataset);
-        of_dataset.map(|(key, runs)| (key.columns.clone(), files(runs))).collect()
+        of_dataset.map(|(key, runs)| (key.columns.clone(), maps(runs))).collect()
     }
 
     /// Runs that hold each fragment of a snapshot once, in storage order of their first ones. Those

@@ -5,14 +5,23 @@
 //! candidates until their keys were compared, and as many may turn out to hold another key: then
 //! the search goes on beyond them ([`Need::further`]). So a request holds rows by its keys, and
 //! not by the rows of the store that hold these.
+//!
+//! Where all rows are asked for, those of so many keys are held as there is room for: the first
+//! ones of the request. The others are left for another one ([`Wanted::limit`]).
 
-use std::{cmp::Ordering, sync::Arc};
+use std::{
+    cmp::Ordering,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+};
 
 use arrow::buffer::NullBuffer;
 use keyloom_common::store::OnDuplicateKey;
 
 use super::code_index::CodeIndex;
-use crate::store::lance::row::Row;
+use crate::store::{MostRows, lance::row::Row};
 
 /// Rows that are held beyond those that keys need, before these are picked out; and candidates that
 /// are tried together for keys whose first ones hold another key.
@@ -25,12 +34,17 @@ pub(super) type Matches = Vec<(u32, Row)>;
 /// In the place of a key of which no row was found yet.
 const NOWHERE: u32 = u32::MAX;
 
+/// The limit of a search that answers all its keys.
+pub(super) const NO_LIMIT: u32 = u32::MAX;
+
 /// Which rows of a key are needed, if it stands in many.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Need {
     policy: OnDuplicateKey,
     /// The most of them.
     rows: usize,
+    /// The bounds of all keys' rows, if none is left out of those of a key.
+    all: Option<MostRows>,
 }
 
 /// Keys of a request by their codes, and which of their rows are needed.
@@ -42,22 +56,30 @@ pub(super) struct Wanted {
     pub(super) need: Need,
     /// For each key of the request the row beyond which its rows are needed, if it is not all.
     beyond: Vec<Row>,
+    /// Where all rows are needed, the key from which on they are not, as there are too many. What
+    /// looks for them in several parts shares it.
+    limit: AtomicU32,
 }
 
 impl Need {
     /// As many rows as the policy goes by.
     pub(super) fn of(policy: OnDuplicateKey) -> Self {
-        Self { policy, rows: needed(policy) }
+        Self { policy, rows: needed(policy), all: None }
     }
 
-    /// All rows, in the order in which they are stored.
-    pub(super) fn all() -> Self {
-        Self { policy: OnDuplicateKey::First, rows: usize::MAX }
+    /// All rows, in the order in which they are stored, of as many of the first keys as may be.
+    pub(super) fn all(most: MostRows) -> Self {
+        Self { policy: OnDuplicateKey::First, rows: usize::MAX, all: Some(most) }
     }
 
-    /// Whether none is left out.
+    /// Whether none is left out of those of a key.
     pub(super) fn is_all(self) -> bool {
-        self.rows == usize::MAX
+        self.all.is_some()
+    }
+
+    /// The same for each of so many parts of a request.
+    pub(super) fn shared_by(self, parts: usize) -> Self {
+        Self { all: self.all.map(|most| most.shared_by(parts)), ..self }
     }
 
     /// The keys of the request, which has these codes, that need rows beyond those that were found,
@@ -106,14 +128,37 @@ impl Wanted {
     /// Keys with these codes, but for those at nulls.
     pub(super) fn new(codes: &[u64], nulls: Option<&NullBuffer>, need: Need) -> Self {
         let of_request = codes.len();
-        Self { codes: CodeIndex::new(codes, nulls), of_request, need, beyond: Vec::new() }
+        let codes = CodeIndex::new(codes, nulls);
+        Self { codes, of_request, need, beyond: Vec::new(), limit: AtomicU32::new(NO_LIMIT) }
+    }
+
+    /// The key from which on not all rows are found.
+    pub(super) fn limit(&self) -> u32 {
+        self.limit.load(Relaxed)
     }
 
     /// Whether the row is none of those that were found before.
     fn is_new(&self, key: u32, row: Row) -> bool {
+        if key >= self.limit() {
+            return false;
+        }
         let beyond = self.beyond.get(key as usize);
         beyond.is_none_or(|last| self.need.order(*last, row).is_lt())
     }
+}
+
+/// Up to which key, of so many, all matches together are no more than these; the first one that
+/// has any is among them.
+fn first_keys(matches: &Matches, keys: usize, most: usize) -> u32 {
+    let mut counts = vec![0_usize; keys];
+    matches.iter().for_each(|(key, _)| counts[*key as usize] += 1);
+    let first = counts.iter().position(|count| *count > 0).unwrap_or(0);
+    let mut rows = 0;
+    let too_many = counts.iter().position(|count| {
+        rows += count;
+        rows > most
+    });
+    too_many.map_or(NO_LIMIT, |key| key.max(first + 1) as u32)
 }
 
 /// How many rows of a key the policy goes by.
@@ -139,7 +184,10 @@ impl Sieve {
     /// Nothing yet.
     pub(super) fn new(wanted: Arc<Wanted>) -> Self {
         // Twice as many as are needed, so that each time about half of them are left out.
-        let needed = wanted.codes.len().saturating_mul(wanted.need.rows);
+        let needed = match wanted.need.all {
+            Some(most) => most.at_once,
+            None => wanted.codes.len().saturating_mul(wanted.need.rows),
+        };
         let most = needed.saturating_mul(2).saturating_add(ROWS_AT_ONCE);
         Self { wanted, matches: Matches::new(), most, is_cut: false }
     }
@@ -176,7 +224,9 @@ impl Sieve {
     /// The rows of each key: all, or of more than are needed those that the policy prefers.
     pub(super) fn finish(mut self) -> Matches {
         // Without duplicates there are no more rows than keys, and nothing to do.
-        if self.is_cut || self.matches.len() > self.wanted.codes.len() {
+        let enough = self.wanted.need.all.map_or(self.wanted.codes.len(), |most| most.at_once);
+        let is_cut = self.is_cut || self.wanted.limit() < NO_LIMIT;
+        if is_cut || self.matches.len() > enough {
             self.cut();
         }
         self.matches
@@ -185,7 +235,31 @@ impl Sieve {
     /// Leaves out rows that are not needed.
     fn cut(&mut self) {
         self.is_cut = true;
-        if self.wanted.need.rows == 1 { self.keep_one() } else { self.keep_some() }
+        let need = self.wanted.need;
+        match need {
+            Need { all: Some(most), .. } => self.keep_first(most),
+            Need { rows: 1, .. } => self.keep_one(),
+            _ => self.keep_some(),
+        }
+    }
+
+    /// Keeps the rows of as many of the first keys as may have so many, and of one in any case. If
+    /// that one has too many, one more is kept than it may have.
+    fn keep_first(&mut self, most: MostRows) {
+        let Self { wanted, matches, .. } = self;
+        let limit = wanted.limit();
+        matches.retain(|(key, _)| *key < limit);
+        if matches.len() > most.at_once {
+            let limit = first_keys(matches, wanted.of_request, most.at_once);
+            wanted.limit.fetch_min(limit, Relaxed);
+            matches.retain(|(key, _)| *key < limit);
+        }
+        if matches.len() > most.at_once {
+            // They are all of one key.
+            matches.truncate(most.of_a_key.saturating_add(1));
+        }
+        // What must be held is not counted anew with each row.
+        self.most = self.most.max(matches.len().saturating_mul(2));
     }
 
     /// Keeps the best row of each key.
@@ -225,6 +299,9 @@ impl Sieve {
         });
     }
 }
+
+#[cfg(test)]
+mod all_rows;
 
 #[cfg(test)]
 mod tests {
@@ -325,7 +402,8 @@ mod tests {
     #[test]
     fn all_rows_are_held_where_all_are_wanted() {
         let codes = codes(3);
-        let wanted = Arc::new(Wanted::new(&codes, None, Need::all()));
+        let all = Need::all(MostRows::ANY);
+        let wanted = Arc::new(Wanted::new(&codes, None, all));
         let mut found = Sieve::new(wanted);
         let rows = [(2, row(9)), (0, row(5)), (2, row(1)), (0, row(7)), (2, row(4))];
         rows.iter().for_each(|(key, row)| found.push(*key, *row));
@@ -334,7 +412,7 @@ mod tests {
         assert_eq!(found, expected);
         // Nor are there others, if some of them hold another key.
         let holds = [true, false, true, true, false];
-        assert!(Need::all().further(&codes, &found, &holds).is_none());
+        assert!(all.further(&codes, &found, &holds).is_none());
     }
 
     #[test]

@@ -1,0 +1,148 @@
+//! Small plans in, and the shape of what the rule makes of them.
+
+use arrow::datatypes::DataType;
+use datafusion::logical_expr::{JoinType, LogicalPlanBuilder, cast, col, lit};
+
+use super::{
+    samples::{Tables, asking, attached, memory, pinned, planned, store},
+    *,
+};
+
+/// A join of rows that ask with a store, on its `id`.
+fn join(tables: &Tables, store: Arc<AttachedStore>, join_type: JoinType) -> LogicalPlanBuilder {
+    let held = tables.scan(store).build().unwrap();
+    asking(3).join(held, join_type, (vec!["t.column1"], vec!["id"]), None).unwrap()
+}
+
+/// The plan as text: what it is made of.
+fn shape(tables: &Arc<Tables>, plan: LogicalPlanBuilder) -> String {
+    shape_by(tables, plan, JoinPath::Auto)
+}
+
+fn shape_by(tables: &Arc<Tables>, plan: LogicalPlanBuilder, path: JoinPath) -> String {
+    planned(tables, plan.build().unwrap(), path).display_indent().to_string()
+}
+
+fn has(shape: &str, parts: &[&str], others: &[&str]) {
+    parts.iter().for_each(|part| assert!(shape.contains(part), "{part} in {shape}"));
+    others.iter().for_each(|part| assert!(!shape.contains(part), "no {part} in {shape}"));
+}
+
+#[test]
+fn every_kind_of_join_with_a_store_is_a_lookup() {
+    let tables = Arc::new(Tables::default());
+    let unique = || attached(memory("m", &["id"]), None, &[]);
+    let check = |join_type, parts: &[&str], others: &[&str]| {
+        has(&shape(&tables, join(&tables, unique(), join_type)), parts, others);
+    };
+    check(JoinType::Left, &["kv_get("], &["Join", "Filter", "Unnest"]);
+    check(JoinType::Inner, &["kv_get(", "Filter", "IS NOT NULL"], &["Join", "Unnest"]);
+    check(JoinType::LeftSemi, &["kv_exists(", "Filter"], &["Join", "kv_get"]);
+    check(JoinType::LeftAnti, &["kv_exists(", "Filter"], &["Join", "kv_get"]);
+    check(JoinType::LeftMark, &["kv_exists("], &["Join", "Filter"]);
+    assert_eq!(tables.notes(), [] as [String; 0]);
+}
+
+#[test]
+fn a_dataset_may_hold_a_key_in_several_rows() {
+    let tables = Arc::new(Tables::default());
+    for join_type in [JoinType::Left, JoinType::Inner] {
+        let several = attached(store("s", &["id"]), Some(100), &[]);
+        let plan = shape(&tables, join(&tables, several, join_type));
+        has(&plan, &["kv_get_all(", "Unnest"], &["Join"]);
+    }
+}
+
+#[test]
+fn keys_that_are_known_to_stand_once_in_a_version_are_plainly_looked_up() {
+    let tables = Arc::new(Tables::default());
+    let known: &[&[&str]] = &[&["id"]];
+    let at_version = attached(pinned(store("s", &["id"])), Some(100), known);
+    let plan = shape(&tables, join(&tables, at_version, JoinType::Left));
+    has(&plan, &["kv_get("], &["kv_get_all", "Unnest", "Join"]);
+    // The newest version may be another one when the job begins.
+    let newest = attached(store("s", &["id"]), Some(100), known);
+    let plan = shape(&tables, join(&tables, newest, JoinType::Left));
+    has(&plan, &["kv_get_all(", "Unnest"], &["Join"]);
+    // Nor is anything known of another key.
+    let other = attached(pinned(store("s", &["id", "day"])), Some(100), known);
+    let held = tables.scan(other).build().unwrap();
+    let day = cast(col("t.column1"), DataType::Int32);
+    let on = (vec![col("t.column1"), day], vec![col("id"), col("day")]);
+    let plan = asking(3).join_with_expr_keys(held, JoinType::Left, on, None).unwrap();
+    has(&shape(&tables, plan), &["kv_get_all("], &["Join"]);
+}
+
+#[test]
+fn joins_that_no_key_decides_are_scans_that_say_why() {
+    let check = |held: Arc<AttachedStore>, join_type, held_column: &str, why: &str| {
+        let tables = Arc::new(Tables::default());
+        let held = tables.scan(held).build().unwrap();
+        let on = (vec!["t.column1"], vec![held_column]);
+        let plan = asking(3).join(held, join_type, on, None).unwrap();
+        has(&shape(&tables, plan), &["Join"], &["kv_"]);
+        assert_eq!(tables.notes().first().map(String::as_str), Some(why));
+    };
+    let held = || attached(memory("m", &["id"]), None, &[]);
+    check(held(), JoinType::Full, "id", "all of its rows are wanted");
+    check(held(), JoinType::Right, "id", "all of its rows are wanted");
+    check(held(), JoinType::Inner, "size", "no key alone says which rows match");
+    let pair = attached(memory("m", &["id", "day"]), None, &[]);
+    check(pair, JoinType::Left, "id", "no key alone says which rows match");
+}
+
+#[test]
+fn a_dense_join_is_a_scan_unless_lookups_are_forced() {
+    let small = || attached(store("s", &["id"]), Some(0), &[]);
+    let tables = Arc::new(Tables::default());
+    let plan = join(&tables, small(), JoinType::Left);
+    has(&shape_by(&tables, plan, JoinPath::Auto), &["Join"], &["kv_"]);
+    assert_eq!(tables.notes()[0], "about 3 keys, 0 rows");
+    let plan = join(&tables, small(), JoinType::Left);
+    has(&shape_by(&tables, plan, JoinPath::Lookup), &["kv_get_all("], &["Join"]);
+    let tables = Arc::new(Tables::default());
+    let large = attached(store("s", &["id"]), Some(1000), &[]);
+    let plan = join(&tables, large, JoinType::Left);
+    has(&shape_by(&tables, plan, JoinPath::Scan), &["Join"], &["kv_"]);
+    assert_eq!(tables.notes()[0], "join_path = scan");
+}
+
+#[test]
+fn a_cast_that_widens_a_key_is_no_part_of_what_is_asked() {
+    let tables = Arc::new(Tables::default());
+    let held = || tables.scan(attached(memory("m", &["day"]), None, &[])).build().unwrap();
+    let narrow = cast(col("t.column1"), DataType::Int32);
+    let wide = cast(narrow.clone(), DataType::Int64);
+    // Both sides as the planner casts them to be compared.
+    let on = (vec![wide], vec![cast(col("day"), DataType::Int64)]);
+    let plan = asking(3).join_with_expr_keys(held(), JoinType::Left, on, None).unwrap();
+    has(&shape(&tables, plan), &["kv_get(", "AS Int32"], &["Join", "AS Int64"]);
+    // This one changes values.
+    let on = (vec![narrow], vec![col("day")]);
+    let plan = asking(3).join_with_expr_keys(held(), JoinType::Left, on, None).unwrap();
+    has(&shape(&tables, plan), &["kv_get(", "AS Int32"], &["Join"]);
+}
+
+#[test]
+fn a_second_join_asks_beside_the_first() {
+    let tables = Arc::new(Tables::default());
+    let other = tables.scan(attached(memory("other", &["id"]), None, &[])).build().unwrap();
+    let first = join(&tables, attached(memory("m", &["id"]), None, &[]), JoinType::Left);
+    let plan = first.join(other, JoinType::Left, (vec!["t.column1"], vec!["other.id"]), None);
+    let plan = shape(&tables, plan.unwrap());
+    has(&plan, &["kv_get("], &["Join"]);
+    let asking = plan.lines().filter(|line| line.contains("kv_get(")).count();
+    assert_eq!(asking, 1, "{plan}");
+}
+
+#[test]
+fn conditions_that_name_keys_are_lookups() {
+    let tables = Arc::new(Tables::default());
+    let held = || tables.scan(attached(memory("m", &["id"]), None, &[]));
+    let one = held().filter(col("id").eq(lit(7_i64))).unwrap();
+    has(&shape(&tables, one), &["kv_get("], &["TableScan"]);
+    let some = held().filter(col("id").in_list(vec![lit(7_i64), lit(9_i64)], false)).unwrap();
+    has(&shape(&tables, some), &["kv_get(", "Unnest"], &["TableScan"]);
+    let other = held().filter(col("size").eq(lit(7_i64))).unwrap();
+    has(&shape(&tables, other), &["TableScan"], &["kv_"]);
+}

@@ -1,0 +1,59 @@
+//! Keys with very many rows: joins find them in parts, within the memory that there is.
+
+use anyhow::Result;
+use keyloom_client::{EmbeddedSettings, ErrorKind, JoinPath, with_join_path};
+
+use crate::harness::{TestSession, batch, ints};
+
+/// How many rows the store has, of which every seventh has the same key.
+const ROWS: i64 = 20_000;
+
+const JOINED: &str =
+    "SELECT count(*), count(v), count(DISTINCT v), sum(v) FROM t LEFT JOIN lance ON k = id";
+
+fn settings() -> EmbeddedSettings {
+    let mut settings = EmbeddedSettings { workers: Some(2), ..EmbeddedSettings::default() };
+    settings.worker.lookup.window_bytes = 64 << 10;
+    settings.worker.lookup.list_rows = 1000;
+    settings
+}
+
+async fn session(settings: EmbeddedSettings) -> Result<TestSession> {
+    let session = TestSession::embedded(settings).await?;
+    let store = batch([("id", ints((0..ROWS).map(|row| row % 7))), ("v", ints(0..ROWS))]);
+    session.attach_lance("lance", store, "id").await?;
+    session.register_batches("t", &[batch([("k", ints([3, 9, 0, 3, 6]))])])?;
+    Ok(session)
+}
+
+#[tokio::test]
+async fn keys_of_very_many_rows_are_looked_up_in_parts() -> Result<()> {
+    let session = session(settings()).await?;
+    let of = |key: i64| (0..ROWS).filter(move |row| row % 7 == key);
+    let all: Vec<i64> = of(3).chain(of(0)).chain(of(3)).chain(of(6)).collect();
+    let distinct = of(3).count() + of(0).count() + of(6).count();
+    let (found, sum) = (all.len(), all.iter().sum::<i64>());
+    let expected = format!("{} | {found} | {distinct} | {sum}", found + 1);
+    session.check(JOINED, &[expected.as_str()]).await?;
+    // And by the other way.
+    let scanned = with_join_path(session.sql(JOINED).await?, JoinPath::Scan);
+    let plan = session.explain(scanned, false).await?;
+    assert!(plan.contains("(joined by scan: join_path = scan)"), "{plan}");
+    let plan = session.explain(session.sql(JOINED).await?, false).await?;
+    assert!(plan.contains("(joined by lookup: "), "{plan}");
+    let list = "SELECT array_length(kv_get_all(k, source => 'lance', on_error => 'null')) FROM t \
+                WHERE k = 0";
+    session.check(list, &["2858"]).await
+}
+
+#[tokio::test]
+async fn a_key_of_more_rows_than_allowed_is_an_error() -> Result<()> {
+    let mut settings = settings();
+    settings.worker.lookup.key_rows = 100;
+    let session = session(settings).await?;
+    let failure = session.failure(JOINED).await?;
+    assert_eq!(failure.kind(), ErrorKind::ResourceExhausted, "{failure}");
+    let expected = "stands in more than 100 rows of KV store 'lance'";
+    assert!(failure.message().contains(expected), "{failure}");
+    Ok(())
+}
