@@ -1,11 +1,16 @@
 //! The workloads: a request table, the lookups that are made of it, and how they are run.
 
+mod joins;
+
 use std::fmt::Write;
 
 use crate::data::{
     keys::KeyKind,
     requests::{Draw, Keys, Requests},
 };
+
+/// The name of the workload of TPC-H's queries.
+pub(crate) const TPCH: &str = "tpch";
 
 /// Work to be done by every variant alike.
 #[derive(Clone, Debug)]
@@ -72,6 +77,16 @@ pub(crate) enum Variant {
     ManyFiles,
     /// The same rows in one file; its row groups are put together as by default.
     OneFile,
+    /// An embedded session, in which joins with stores go as they do by default.
+    ByCost,
+    /// The same, in which they are lookups.
+    Lookup,
+    /// The same, in which stores are scanned as tables.
+    Scan,
+    /// The same rows by functions instead of joins.
+    KvGet,
+    /// Statements that are planned, and do not run.
+    Planning,
 }
 
 impl Variant {
@@ -86,8 +101,8 @@ impl Variant {
 /// All workloads, in the order in which they run.
 pub(crate) fn all() -> Vec<Workload> {
     use Variant::{
-        Embedded, IdleWorkers, ManyFiles, OneFile, OneSlot, OneWorker, Raw, Scheduler, Store,
-        Stream, Tasks, TwoSlots, TwoWorkers,
+        ByCost, Embedded, IdleWorkers, KvGet, Lookup, ManyFiles, OneFile, OneSlot, OneWorker,
+        Planning, Raw, Scan, Scheduler, Store, Stream, Tasks, TwoSlots, TwoWorkers,
     };
     let everywhere = vec![Raw, Embedded, OneWorker, TwoWorkers];
     let within = vec![Raw, Embedded];
@@ -221,6 +236,35 @@ pub(crate) fn all() -> Vec<Workload> {
             )
         },
         Workload {
+            about: "left joins of 50 k keys with two stores of 5 M rows",
+            requests_of: Some("sparse"),
+            variants: vec![ByCost, Lookup, Scan, KvGet],
+            ..Workload::new("joins-sparse", sparse(), joined("items_5m", "meta_5m"))
+        },
+        Workload {
+            about: "left joins of 1 M keys with two stores of 1 M rows",
+            requests_of: Some("dense"),
+            variants: vec![ByCost, Lookup, Scan, KvGet],
+            ..Workload::new(
+                "joins-dense",
+                uniform(1_000_000, 1_000_000),
+                joined("items_1m", "meta_1m"),
+            )
+        },
+        Workload {
+            about: "TPC-H's queries, of 600 k lines; all other tables are stores",
+            requests_of: Some("tasks"),
+            variants: vec![ByCost, Lookup, Scan],
+            most_runs: 3,
+            ..Workload::new(TPCH, uniform(1, 1), vec![])
+        },
+        Workload {
+            about: "statements of 50 lookups over 20 stores are planned",
+            requests_of: Some("tasks"),
+            variants: vec![Planning],
+            ..Workload::new("planning", uniform(1, 1), vec![])
+        },
+        Workload {
             about: "results of 0.5 and 2 GB that nobody keeps",
             requests_of: Some("dense"),
             variants: vec![Stream],
@@ -240,6 +284,11 @@ fn items(items: &'static str, meta: &'static str) -> Vec<Call> {
         get("meta", meta, "id", &["category"]),
         exists("has_meta", meta, "id"),
     ]
+}
+
+/// Name and category of an item, of two stores.
+fn joined(items: &'static str, meta: &'static str) -> Vec<Call> {
+    vec![get("item", items, "id", &["name"]), get("meta", meta, "id", &["category"])]
 }
 
 /// The multi-modal example of the guide.

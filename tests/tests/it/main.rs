@@ -15,6 +15,7 @@ mod session;
 mod settings;
 mod slt;
 mod stores;
+mod tpch;
 mod traps;
 
 mod bad_bytes;

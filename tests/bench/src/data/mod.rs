@@ -7,6 +7,8 @@
 //! DATA/sparse.parquet    the request table of a workload: the key column that the workload looks
 //!                        up (`id`; `ids` where it is a list; `user_id` and `product_id`)
 //! DATA/row-groups-100/   the request table of `row-groups` in so many files, once it is measured
+//! DATA/tpch/             TPC-H's tables, once they are measured: `lineitem.parquet`, the others as
+//!                        stores
 //! ```
 //!
 //! What a workload looks up is said in `workloads.rs`. Names speak of the full size: at `--scale
@@ -16,6 +18,8 @@ pub(crate) mod keys;
 pub(crate) mod requests;
 pub(crate) mod row_groups;
 pub(crate) mod stores;
+pub(crate) mod tpch;
+mod tpch_words;
 
 use std::{
     fs::{self, File},
@@ -31,7 +35,7 @@ use datafusion::parquet::arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchRe
 use lance::{Dataset, dataset::WriteParams};
 use serde::{Deserialize, Serialize};
 
-use self::stores::Store;
+use self::{stores::Store, tpch::Tpch};
 use crate::workloads::Workload;
 
 /// Rows of a Lance fragment.
@@ -116,6 +120,23 @@ impl Data {
         fs::create_dir_all(&unfinished)?;
         let Recipe { scale, seed } = self.recipe()?;
         row_groups::write(&unfinished, files, scale, seed)?;
+        fs::rename(&unfinished, &folder)?;
+        Ok(folder)
+    }
+
+    /// The folder of TPC-H's tables, which are made if they are not there.
+    pub(crate) async fn tpch(&self) -> Result<PathBuf> {
+        let folder = self.folder.join("tpch");
+        if folder.exists() {
+            return Ok(folder);
+        }
+        eprintln!("making {}", folder.display());
+        let unfinished = folder.with_extension("unfinished");
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished)?;
+        }
+        let Recipe { scale, seed } = self.recipe()?;
+        Tpch::new(scale, seed).write(&unfinished).await?;
         fs::rename(&unfinished, &folder)?;
         Ok(folder)
     }

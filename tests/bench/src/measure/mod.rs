@@ -4,12 +4,15 @@
 mod digest;
 mod idle_workers;
 mod job;
+mod joins;
+mod planning;
 mod raw;
 mod row_groups;
 mod scheduler;
 mod store;
 mod stream;
 mod tasks;
+mod tpch;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -99,6 +102,13 @@ impl Order {
             Variant::IdleWorkers => idle_workers::measure(&bench).await,
             Variant::Scheduler => scheduler::measure(),
             Variant::ManyFiles | Variant::OneFile => row_groups::measure(&bench).await,
+            Variant::ByCost | Variant::Lookup | Variant::Scan if bench.workload.is_tpch() => {
+                tpch::measure(&bench).await
+            }
+            Variant::ByCost | Variant::Lookup | Variant::Scan | Variant::KvGet => {
+                joins::measure(&bench).await
+            }
+            Variant::Planning => planning::measure().await,
         }
     }
 }

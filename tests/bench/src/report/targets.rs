@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use self::Bound::{AtLeast, AtMost};
-use crate::results::Results;
+use crate::{results::Results, workloads::TPCH};
 
 /// A target and what was measured.
 #[derive(Debug, Serialize)]
@@ -125,6 +125,7 @@ pub(crate) fn check(results: &Results) -> Vec<Target> {
         });
     }
     many_tasks(&mut targets);
+    joins(&mut targets);
     let coordinator = |name| move |r: &Results| r.case("stream", "stream")?.peak(name);
     targets.ratio(
         "the coordinator's peak memory, result four times as large",
@@ -172,6 +173,52 @@ fn many_tasks(targets: &mut Targets<'_>) {
         files("bytes_to_workers"),
         files("tasks"),
     );
+}
+
+/// What joins with stores may take, against scans of the stores.
+fn joins(targets: &mut Targets<'_>) {
+    let seconds = |workload, variant, part| move |r: &Results| r.seconds(workload, variant, part);
+    for part in ["cold", "warm"] {
+        targets.ratio(
+            &format!("joins of few keys, {part}: scans against them"),
+            AtLeast(3.0),
+            seconds("joins-sparse", "scan", part),
+            seconds("joins-sparse", "by-cost", part),
+        );
+        targets.ratio(
+            &format!("joins of many keys, {part}: against scans"),
+            AtMost(1.1),
+            seconds("joins-dense", "by-cost", part),
+            seconds("joins-dense", "scan", part),
+        );
+    }
+    targets.figure("TPC-H: the slowest query by cost, against scans", AtMost(1.1), |results| {
+        let query = |number| {
+            let part = format!("q{number:02}");
+            let seconds = |variant| results.seconds(TPCH, variant, &part);
+            Some(seconds("by-cost")? / seconds("scan")?)
+        };
+        (1..=22).map(query).collect::<Option<Vec<_>>>()?.into_iter().max_by(f64::total_cmp)
+    });
+    for query in ["q12", "q14", "q19"] {
+        targets.ratio(
+            &format!("TPC-H, {query}, which finds few rows: scans against it"),
+            AtLeast(3.0),
+            seconds(TPCH, "scan", query),
+            seconds(TPCH, "by-cost", query),
+        );
+    }
+    let plans = [
+        (TPCH, "by-cost", "plan"),
+        ("planning", "planning", "calls"),
+        ("planning", "planning", "joins"),
+    ];
+    for (workload, variant, part) in plans {
+        let what = format!("{workload}, {part}: milliseconds until a statement is planned");
+        targets.figure(&what, AtMost(50.0), |results| {
+            Some(results.seconds(workload, variant, part)? * 1e3)
+        });
+    }
 }
 
 struct Targets<'a> {

@@ -152,7 +152,8 @@ pub(super) async fn explain(case: &Case) -> Result<Vec<String>, Error> {
     Ok(plan.lines().map(ToOwned::to_owned).collect())
 }
 
-fn values(batch: &RecordBatch, row: usize) -> Vec<Value> {
+/// The values of a row.
+pub(super) fn values(batch: &RecordBatch, row: usize) -> Vec<Value> {
     batch.columns().iter().map(|column| cell(column, row)).collect()
 }
 
