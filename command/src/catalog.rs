@@ -5,7 +5,7 @@
 //! neither opened nor looked at.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fs,
     path::{Path, PathBuf},
 };
@@ -117,10 +117,13 @@ fn add<T>(
     request: &mut BTreeMap<String, T>,
 ) {
     for (name, thing) in catalog.into_iter().filter(|(name, _)| named.contains(name)) {
-        if request.contains_key(&name) {
-            tracing::debug!("{what} '{name}' is not that of {}", path.display());
-        } else {
-            request.insert(name, thing);
+        match request.entry(name) {
+            Entry::Occupied(own) => {
+                tracing::debug!("{what} '{}' is not that of {}", own.key(), path.display());
+            }
+            Entry::Vacant(place) => {
+                place.insert(thing);
+            }
         }
     }
 }

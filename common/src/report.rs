@@ -10,11 +10,11 @@ mod analysis;
 mod text;
 pub mod words;
 
+use crate::misses::Distinct;
 pub use advice::{Advice, Hint, Way};
 pub use analysis::{
     Analysis, NodeRun, Note, NoteKind, STAGE_NODE, SlowTask, StageRun, StoreRun, counted_ns,
 };
-use crate::misses::Distinct;
 
 /// The names under which the lookup operator counts, for each store.
 pub mod counter {

@@ -67,6 +67,11 @@ impl StoreSpec {
         Self { name: String::new(), pin: None, ..self.clone() }
     }
 
+    /// Whether all of its rows can be read as those of a table, not by their keys alone.
+    pub fn can_be_scanned(&self) -> bool {
+        self.content.is_some() || self.kind == LANCE
+    }
+
     /// Whether it is one version, by its number.
     pub fn is_of_version(&self) -> bool {
         matches!(self.pin, Some(Pin::Version(_)))

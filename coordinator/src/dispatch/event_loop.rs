@@ -233,6 +233,7 @@ impl EventLoop {
         let Some(stage) = self.stages.get_mut(&attempt.task.stage) else { return };
         stage.work.remove(&attempt.task.index);
         stage.launched.remove(&attempt.task.index);
+        let finished = Box::new(finished);
         let update = StageUpdate::Done { index: attempt.task.index, finished };
         // A reader that is gone cancels its stage.
         let _ = stage.updates.send(update);

@@ -50,7 +50,7 @@ pub(crate) struct StageHandle {
 #[derive(Debug)]
 pub(crate) enum StageUpdate {
     /// A task is done; this output counts.
-    Done { index: u32, finished: Finished },
+    Done { index: u32, finished: Box<Finished> },
     /// The stage is lost.
     Failed(Error),
 }

@@ -186,7 +186,7 @@ impl StageRun {
                         let task = TellingTask { stage, index, places, numbered_from };
                         self.context.misses.add(task, lookups)?;
                     }
-                    self.done.insert(index, finished);
+                    self.done.insert(index, *finished);
                 }
                 Some(StageUpdate::Failed(error)) => return Err(error),
                 None => return Err(Error::cancelled("the coordinator is stopping")),

@@ -92,11 +92,10 @@ fn above(
     late: &[Option<&Expr>],
 ) -> Result<Option<LogicalPlan>> {
     let mut exprs = Vec::with_capacity(aggregate.schema.fields().len());
-    let mut place = 0;
+    let mut left = (0..grouped.schema.fields().len()).map(|place| column(&grouped.schema, place));
     for ((qualifier, field), late) in aggregate.schema.iter().zip(late) {
         let Some(value) = late else {
-            exprs.push(column(&grouped.schema, place));
-            place += 1;
+            exprs.extend(left.next());
             continue;
         };
         let value = by_groups(value, groups, &grouped.schema)?;

@@ -6,7 +6,7 @@ use datafusion::{
     datasource::source_as_provider,
     logical_expr::{FetchType, JoinType, LogicalPlan, TableScan},
 };
-use keyloom_common::store::{AttachedStore, JoinPath, StoreKind};
+use keyloom_common::store::{AttachedStore, JoinPath};
 
 use crate::estimate::passing;
 
@@ -24,8 +24,8 @@ pub(super) struct Choice {
 
 /// Whether to look so many keys up.
 pub(super) fn choose(path: JoinPath, keys: Option<u64>, store: &AttachedStore) -> Choice {
-    if let StoreKind::Other(other) = &store.spec.kind {
-        let why = format!("a {} store is never scanned", other.kind);
+    if !store.spec.can_be_scanned() {
+        let why = format!("a {} store is never scanned", store.spec.kind);
         return Choice { is_lookup: true, why: why.into() };
     }
     let figures = (keys, store_rows(store));

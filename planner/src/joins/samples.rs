@@ -60,10 +60,12 @@ pub(super) fn attached(
     AttachedStore::try_new(spec.name.clone(), spec, description).unwrap()
 }
 
+type Table = (Arc<dyn TableSource>, Arc<AttachedStore>);
+
 /// Tables of stores, and why they are scanned.
 #[derive(Default)]
 pub(super) struct Tables {
-    stores: Mutex<Vec<(Arc<dyn TableSource>, Arc<AttachedStore>)>>,
+    stores: Mutex<Vec<Table>>,
     notes: Mutex<Vec<String>>,
 }
 

@@ -139,6 +139,7 @@ impl Store for Ready {
             |pieces: &Vec<ArrayRef>| Values { pieces: pieces.clone(), places: places.clone() };
         Ok(Found {
             counts: None,
+            is_cut: false,
             held: vec![true; keys],
             columns: self.columns.iter().map(values).collect(),
             stats: ReadStats::default(),

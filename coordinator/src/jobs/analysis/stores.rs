@@ -80,7 +80,7 @@ fn known(fetch: &Fetch) -> StoreRun {
     let figures = store.description.figures.clone().unwrap_or_default();
     StoreRun {
         store: store.alias.clone(),
-        kind: store.spec.kind.word().to_owned(),
+        kind: store.spec.kind.clone(),
         key: store.key().to_string(),
         rows: store.description.figures.as_ref().map(|figures| figures.rows),
         columns: u32::try_from(store.schema().fields().len()).unwrap_or(u32::MAX),

@@ -15,7 +15,7 @@ use std::{
 };
 
 use arrow::datatypes::SchemaRef;
-use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
+use datafusion::execution::SendableRecordBatchStream;
 use keyloom_common::{Error, ErrorKind, Result, error::redact};
 use lance::{
     Dataset,

@@ -174,11 +174,11 @@ fn is_true(case: &Case, filter: &Filter, row: &[Held<'_>]) -> Option<bool> {
                 let next = &held[relation.place("next")];
                 below.is_none_or(|below| *next != Value::Null && *next < Value::Int(below))
             };
-            let held = case.rows_of(*relation).iter().filter(is_wanted);
             // Of no rows at all, none is equal, whatever is asked for.
-            let among = held.fold(Some(false), |among, held| {
-                either(among, equal(&asked, &held[relation.place("key")]))
-            });
+            let mut among = Some(false);
+            for held in case.rows_of(*relation).iter().filter(is_wanted) {
+                among = either(among, equal(&asked, &held[relation.place("key")]));
+            }
             (among.map(|among| among != *negated), or)
         }
     };

@@ -39,6 +39,9 @@ pub(super) type Stored = (FileColumn, u32);
 /// The runs that hold a snapshot's fragments.
 pub(in crate::store::lance) type Cover = Arc<[Arc<View>]>;
 
+/// A map, and the files whose keys are in it.
+type KeptMap<M> = (M, HashSet<Arc<str>>);
+
 /// The runs whose maps are kept or are being made.
 #[derive(Debug, Default)]
 pub(in crate::store::lance) struct Runs {
@@ -58,7 +61,7 @@ impl Runs {
         &self,
         dataset: &str,
         map: impl Fn(u64) -> Option<M>,
-    ) -> Vec<(Arc<str>, Vec<(M, HashSet<Arc<str>>)>)> {
+    ) -> Vec<(Arc<str>, Vec<KeptMap<M>>)> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let files = |run: &Run| run.names().iter().map(|name| name.file.clone()).collect();
         let maps = |runs: &[Weak<Run>]| {

@@ -33,7 +33,7 @@ async fn asked_of(env: &StoreEnv, rows: &StoredRows) -> (ReadStats, u64) {
     let expected: Int64Array = keys.iter().map(|key| (key % 7 == 0).then_some(*key)).collect();
     let found = ask(&store, Int64Array::from(keys), &[0]).await.unwrap();
     assert_eq!(values(&found, 0).as_ref(), &expected);
-    (found.stats, caches(&env).maps.bytes())
+    (found.stats, caches(env).maps.bytes())
 }
 
 #[tokio::test]
