@@ -241,7 +241,7 @@ mod tests {
             assert!(mistake.message.contains(words), "{text}: {mistake:?}");
         };
         let job = "[job]\nsql = 'SELECT 1'\n";
-        check(&format!("{job}outptu = 'x'"), 3, "expected one of `current_store`, `sql`, `output`");
+        check(&format!("{job}outptu = 'x'"), 3, "`current_store`, `join_path`, `sql`");
         check(&format!("{job}max_misses = '1 in 7'"), 3, "max_misses is a number of rows");
         check(&format!("{job}max_misses = -7"), 3, "max_misses is a number of rows");
         check(&format!("{job}[inputs.a]\npth = 'x'"), 4, "expected one of `path`, `uri`, `format`");

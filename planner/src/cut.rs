@@ -8,9 +8,12 @@ use std::{mem, sync::Arc};
 
 use datafusion::{
     error::Result,
+    physical_expr::LexOrdering,
     physical_plan::{
-        ExecutionPlan, ExecutionPlanProperties, coalesce_partitions::CoalescePartitionsExec,
-        sorts::sort_preserving_merge::SortPreservingMergeExec,
+        ExecutionPlan, ExecutionPlanProperties,
+        coalesce_partitions::CoalescePartitionsExec,
+        sorts::{sort::SortExec, sort_preserving_merge::SortPreservingMergeExec},
+        union::UnionExec,
     },
 };
 use keyloom_common::{
@@ -90,15 +93,37 @@ impl Cutter<'_> {
         {
             return self.single(Arc::clone(merge.input()), is_cut_short);
         }
-        if plan.is::<SortPreservingMergeExec>() && is_fragment(plan.children()[0]) {
-            let runs = Arc::clone(plan.children()[0]);
-            let remote = self.sliced(runs, Reading::Runs, cuts_short(&plan, is_cut_short))?;
-            return plan.with_new_children(vec![remote]);
+        if let Some(merge) = plan.downcast_ref::<SortPreservingMergeExec>() {
+            let below = cuts_short(&plan, is_cut_short);
+            let runs = self.runs(merge.input(), merge.expr(), below)?;
+            return plan.with_new_children(vec![runs]);
         }
         if let Some(lookup) = lowest_lookup(&plan) {
             return self.lookup_over_coordinator(&plan, &lookup, is_cut_short);
         }
         self.above(plan, is_cut_short)
+    }
+
+    /// Sorted runs that are to be merged, cut: each partition is one. Where the partitions of a plan
+    /// become one, they are sorted anew.
+    fn runs(
+        &mut self,
+        plan: &Arc<dyn ExecutionPlan>,
+        order: &LexOrdering,
+        is_cut_short: bool,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        if is_fragment(plan) {
+            return self.sliced(Arc::clone(plan), Reading::Runs, is_cut_short);
+        }
+        if plan.is::<UnionExec>() {
+            let inputs = plan.children().into_iter();
+            let inputs = inputs.map(|input| self.runs(input, order, is_cut_short));
+            let inputs = inputs.collect::<Result<_>>()?;
+            return Arc::clone(plan).with_new_children(inputs);
+        }
+        let is_one_run = plan.output_partitioning().partition_count() == 1;
+        let run = self.single(Arc::clone(plan), is_cut_short)?;
+        Ok(if is_one_run { run } else { Arc::new(SortExec::new(order.clone(), run)) })
     }
 
     /// A node that the coordinator runs.

@@ -27,7 +27,7 @@ use datafusion::{
 use crate::holds::{contains_call, has_call};
 use fewer::{fewer_limited, fewer_sorted};
 use groups::group_first;
-use keys::{below_unnest, column, over_input};
+use keys::{below_unnest, column, over_input, replaced};
 use sift::sift_first;
 use split::split;
 use windows::over_windows;
@@ -85,13 +85,31 @@ fn few_first(sort: &Sort) -> Result<Option<LogicalPlan>> {
 
 /// The filter with calls above it that its condition does not read, nor a window below it.
 fn filter_first(filter: &Filter) -> Result<Option<LogicalPlan>> {
-    let lifted = match filter.input.as_ref() {
-        window @ LogicalPlan::Window(_) => over_windows(window, &[&filter.predicate])?,
-        _ => None,
-    };
-    match lifted {
+    match over_read_windows(&filter.input, &filter.predicate)? {
         Some(lifted) => sift_first(&Filter::try_new(filter.predicate.clone(), Arc::new(lifted))?),
         None => sift_first(filter),
+    }
+}
+
+/// Windows with the calls above them that neither these nor a condition on them reads. Columns that
+/// nobody reads may be left out above them.
+fn over_read_windows(plan: &LogicalPlan, condition: &Expr) -> Result<Option<LogicalPlan>> {
+    match plan {
+        LogicalPlan::Window(_) => over_windows(plan, &[condition]),
+        LogicalPlan::Projection(projection) if !projection.expr.iter().any(contains_call) => {
+            let LogicalPlan::Window(_) = projection.input.as_ref() else { return Ok(None) };
+            let value = |at: usize| projection.expr.get(at).map(|expr| expr.clone().unalias());
+            let Some(condition) = replaced(condition, &projection.schema, &value)? else {
+                return Ok(None);
+            };
+            let Some(below) = over_windows(&projection.input, &[&condition])? else {
+                return Ok(None);
+            };
+            let (exprs, schema) = (projection.expr.clone(), Arc::clone(&projection.schema));
+            let lifted = Projection::try_new_with_schema(exprs, Arc::new(below), schema)?;
+            Ok(Some(LogicalPlan::Projection(lifted)))
+        }
+        _ => Ok(None),
     }
 }
 

@@ -89,6 +89,34 @@ fn sorted_runs_are_merged_by_the_coordinator() {
 }
 
 #[test]
+fn sorted_runs_of_a_union_are_merged_whoever_makes_them() {
+    let sort = |input, each| {
+        let sort = SortExec::new(by_id(), input).with_preserve_partitioning(each);
+        Arc::new(sort) as Arc<dyn ExecutionPlan>
+    };
+    let union = UnionExec::try_new(vec![sort(limited(scan(2)), false), sort(scan(3), true)]);
+    let merge = SortPreservingMergeExec::new(by_id(), union.unwrap());
+    let runs = "UnionExec(SortExec(GlobalLimitExec(EmptyExec)), EmptyExec)";
+    let fragments = ["Ordered InputScanExec slices=2", "Runs SortExec(InputScanExec) slices=3"];
+    check(Arc::new(merge), &format!("SortPreservingMergeExec({runs})"), &fragments);
+}
+
+#[test]
+fn sorted_runs_that_become_one_partition_are_sorted_anew() {
+    let parts = UnionExec::try_new(vec![limited(scan(2)), limited(scan(2))]).unwrap();
+    let sort = SortExec::new(by_id(), parts).with_preserve_partitioning(true);
+    let merge = SortPreservingMergeExec::new(by_id(), lookup(Arc::new(sort), 10));
+    let sorted = "SortExec(EmptyExec)";
+    let fragments = [
+        "Ordered InputScanExec slices=2",
+        "Ordered InputScanExec slices=2",
+        "Ordered KvLookupExec(FrameScanExec) rows=SortExec(CoalescePartitionsExec(UnionExec(\
+         GlobalLimitExec(EmptyExec), GlobalLimitExec(EmptyExec))))",
+    ];
+    check(Arc::new(merge), &format!("SortPreservingMergeExec({sorted})"), &fragments);
+}
+
+#[test]
 fn lookups_above_a_limit_get_its_rows_from_the_coordinator() {
     let fragments = [
         "Ordered InputScanExec slices=3",

@@ -26,7 +26,7 @@ async fn a_store_is_made_of_a_file_and_looked_up(session: &TestSession) -> Resul
     fs::write(session.path("items.csv"), "id\n1\n9\n3\n")?;
     let create = ["stores", "create", "p.lance", "--from", "products.csv", "--key", "id"];
     let made = run(session, &[&create[..], &["--index"]].concat()).await?;
-    let said = "p.lance: version 1, 3 rows by id\nto use it: --store 'ALIAS=lance:p.lance'\n";
+    let said = "p.lance: version 2, 3 rows by id\nto use it: --store 'ALIAS=lance:p.lance'\n";
     assert_eq!((made.stdout()?, made.stderr.as_str()), (said, ""));
     assert_eq!(names(session.path(""))?, ["items.csv", "p.lance", "products.csv"]);
     let look = "SELECT id, kv_get(id + 0, on_error => 'null')['name'] AS name FROM 'items.csv'";
@@ -80,7 +80,7 @@ async fn a_store_is_overwritten_only_if_that_is_said(session: &TestSession) -> R
 }
 
 async fn stores_are_listed_described_and_checked(session: &TestSession) -> Result<()> {
-    let none = run(session, &["stores", "list", "--no-catalog"]).await?;
+    let none = Keyloom::new(["stores", "list", "--no-catalog"])?.run().await?;
     none.check_failure(2, &["there is no keyloom.toml", "--catalog FILE"]);
     write_lance(&session.path("products.lance"), &[products(), products()], 2).await?;
     fs::write(session.path("prices.csv"), "id,price\na,1\n,2\n")?;
@@ -89,7 +89,7 @@ async fn stores_are_listed_described_and_checked(session: &TestSession) -> Resul
         "[stores.products]\nkind = 'lance'\nuri = 'products.lance'\nkey = 'id'\n\
          [stores.prices]\nkind = 'memory'\npath = 'prices.csv'\nkey = 'id'\n",
     )?;
-    let listed = run(session, &["stores", "list"]).await?;
+    let listed = Keyloom::new(["stores", "list"])?.within(session.path("")).run().await?;
     let words = listed.stdout()?.split_whitespace().collect::<Vec<_>>();
     assert_eq!(words[..4], ["ALIAS", "KIND", "KEY", "SOURCE"]);
     assert_eq!(words[4..7], ["prices", "memory", "id"]);

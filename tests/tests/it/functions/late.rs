@@ -25,9 +25,14 @@ on_all_deployments_and_ways! {
 /// Checks how many keys of each store a query asks for.
 async fn check_keys(session: &TestSession, sql: &str, keys: u64) -> Result<()> {
     for store in ["lance", "memory"] {
-        let sql = sql.replace("STORE", store);
-        assert_eq!(session.counted(&sql, store).await?.keys, keys, "{sql}");
+        check_keys_of(session, store, sql, keys).await?;
     }
+    Ok(())
+}
+
+async fn check_keys_of(session: &TestSession, store: &str, sql: &str, keys: u64) -> Result<()> {
+    let sql = sql.replace("STORE", store);
+    assert_eq!(session.counted(&sql, store).await?.keys, keys, "{sql}");
     Ok(())
 }
 
@@ -92,20 +97,15 @@ async fn a_limit_above_unnested_lists_has_all_its_rows(session: &TestSession) ->
 
 async fn outer_joins_with_stores_ask_for_the_first_rows_alone(session: &TestSession) -> Result<()> {
     let session = undivided_shop(session).await?;
-    for (sql, expected) in [
-        (
-            "SELECT n, p.name FROM t LEFT JOIN STORE p ON k = p.id ORDER BY n DESC LIMIT 2",
-            &["5 | apple", "4 | banana"][..],
-        ),
-        (
-            "SELECT p.name, n FROM STORE p RIGHT JOIN t ON p.id = k ORDER BY n DESC LIMIT 1 \
-             OFFSET 1",
-            &["banana | 4"],
-        ),
-    ] {
-        check(&session, sql, expected).await?;
-        check_keys(&session, sql, 2).await?;
-    }
+    let left = "SELECT n, p.name FROM t LEFT JOIN STORE p ON k = p.id ORDER BY n DESC LIMIT 2";
+    check(&session, left, &["5 | apple", "4 | banana"]).await?;
+    check_keys(&session, left, 2).await?;
+    let right = "SELECT p.name, n FROM STORE p RIGHT JOIN t ON p.id = k ORDER BY n DESC LIMIT 1 \
+                 OFFSET 1";
+    check(&session, right, &["banana | 4"]).await?;
+    // Where a key may stand in several rows, it is not known before which of them are left out.
+    check_keys_of(&session, "lance", right, 2).await?;
+    check_keys_of(&session, "memory", right, 1).await?;
     let first = "SELECT n, p.name FROM t LEFT JOIN STORE p ON k = p.id LIMIT 1";
     check(&session, first, &["1 | apple"]).await?;
     check_keys(&session, first, 1).await

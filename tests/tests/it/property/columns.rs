@@ -99,10 +99,11 @@ impl Reads {
                 self.record(one, columns);
                 self.record(other, columns);
             }
-            // Whole rows are compared.
+            // Whole rows are compared, with the column by which some are deleted.
             Record::Nullif(one, other) => {
-                self.record(one, &COLUMNS);
-                self.record(other, &COLUMNS);
+                let whole = [&COLUMNS[..], &["deleted"]].concat();
+                self.record(one, &whole);
+                self.record(other, &whole);
             }
         }
     }
