@@ -10,9 +10,9 @@ use keyloom_common::{
 };
 
 use crate::{
-    access::advice,
-    choose::with_question,
+    choose::expected,
     key_sets::{cuts_short, has_key_set},
+    ways,
 };
 
 /// The advice for each fetch of a plan whose ways are chosen, in the order of the plan.
@@ -37,12 +37,5 @@ fn add(plan: &Arc<dyn ExecutionPlan>, is_cut_short: bool, advice: &mut Vec<Advic
 }
 
 fn advice_of(fetch: &Fetch, has_key_set: bool) -> Option<Advice> {
-    let store = &fetch.store;
-    let figures = store.description.figures.as_ref()?;
-    let key_columns = store.key().columns().iter();
-    let key_columns = key_columns.filter_map(|column| store.schema().index_of(column).ok());
-    let key_bytes: u64 = key_columns.filter_map(|column| figures.value_bytes.get(column)).sum();
-    with_question(fetch, fetch.access.expected_keys, has_key_set, |question| {
-        advice(&store.alias, question, key_bytes)
-    })
+    ways::of(&fetch.store)?.advise(&expected(fetch, fetch.access.expected_keys, has_key_set))
 }

@@ -13,14 +13,14 @@ use datafusion::{
 };
 use keyloom_common::{
     lookup::{Fetch, KvLookupExec},
-    store::{Access, cost::Storage, is_exact},
+    store::Access,
 };
 
 use crate::{
-    access::{Choice, Question, choose},
     estimate,
     first::Wanted,
     key_sets::{cuts_short, has_key_set},
+    ways::{self, Choice, Expected},
 };
 
 /// The most keys that workers look up together: those of a task, of the default size.
@@ -103,7 +103,9 @@ pub fn set_access(fetch: &mut Fetch, rows: Option<u64>) {
 fn choose_ways(fetch: &mut Fetch, rows: Option<u64>, has_key_set: bool) {
     let guarded = fetch.calls.iter().all(|call| call.guard.is_some());
     let keys = if guarded { rows.map(estimate::passing) } else { rows };
-    match with_question(fetch, keys, has_key_set, choose) {
+    let expected = expected(fetch, keys, has_key_set);
+    let choice = ways::of(&fetch.store).and_then(|ways| ways.choose(&expected));
+    match choice {
         Some(Choice { access, reason }) => {
             fetch.access = access;
             fetch.reason = Some(reason);
@@ -112,33 +114,9 @@ fn choose_ways(fetch: &mut Fetch, rows: Option<u64>, has_key_set: bool) {
     }
 }
 
-/// Asks something of a fetch of which so many keys are expected; nothing if its store has one way
-/// only.
-pub(crate) fn with_question<T>(
-    fetch: &Fetch,
-    keys: Option<u64>,
-    has_key_set: bool,
-    ask: impl FnOnce(&Question<'_>) -> T,
-) -> Option<T> {
-    let store = &fetch.store;
-    let figures = store.description.figures.as_ref()?;
-    // What cannot be read was refused when the store was described.
-    let forced = store.spec.forced_access().unwrap_or_default();
-    let in_flight = store.spec.pace().unwrap_or_default().requests_in_flight;
-    let is_exact = is_exact(&store.key_type());
-    let key_columns = store.key().columns().iter().filter(|_| !is_exact);
-    let compared = key_columns.filter_map(|column| store.schema().index_of(column).ok());
-    Some(ask(&Question {
-        key: store.key(),
-        forced,
-        figures,
-        storage: Storage::of(&store.spec.place).with_in_flight(in_flight),
-        columns: &fetch.columns(),
-        compared: compared.collect(),
-        keys,
-        keys_at_once: keys_at_once(fetch),
-        has_key_set: has_key_set && figures.uses_key_set(store.key(), is_exact),
-    }))
+/// What is known of a fetch of which so many keys are expected.
+pub(crate) fn expected(fetch: &Fetch, keys: Option<u64>, has_key_set: bool) -> Expected<'_> {
+    Expected { fetch, keys, keys_at_once: keys_at_once(fetch), has_key_set }
 }
 
 #[cfg(test)]
@@ -177,5 +155,23 @@ mod tests {
         // A fifth of the rows passes, one expects.
         let limit = Arc::new(GlobalLimitExec::new(filter, 0, Some(2)));
         assert_eq!(expected_keys(limit), Some(10));
+    }
+    /// The access of the one fetch of a lookup of seven rows, whose store is of a kind, and why.
+    fn chosen(kind: &str) -> (Access, Option<String>) {
+        let plan = lookup(frame(7), 10);
+        let mut waves = plan.downcast_ref::<KvLookupExec>().unwrap().waves().to_vec();
+        let fetch = &mut waves[0].fetches[0];
+        Arc::make_mut(&mut fetch.store).spec.kind = kind.to_owned();
+        set_access(fetch, Some(7));
+        (fetch.access.clone(), fetch.reason.clone())
+    }
+
+    #[test]
+    fn the_kind_of_a_store_chooses_where_it_has_ways() {
+        let (access, reason) = chosen("lance");
+        assert_eq!((access.expected_keys, access.says.as_deref()), (Some(7), Some("map+take")));
+        assert_eq!(reason.as_deref(), Some("7 keys of 0 rows, 10 B a row"));
+        let expected = Access { expected_keys: Some(7), ..Access::default() };
+        assert_eq!(chosen("toy"), (expected, None));
     }
 }

@@ -28,10 +28,10 @@ use datafusion::{
 use keyloom_common::{
     functions::list_element,
     lookup::{Answer, Fetch, KvLookupExec},
-    store::{KeyPath, ResolvedStore},
+    store::ResolvedStore,
 };
 
-use crate::{fragment::KeySet, local::is_fragment, prune::prune};
+use crate::{fragment::KeySet, local::is_fragment, prune::prune, ways};
 
 /// The one column of a set.
 const KEY: &str = "key";
@@ -122,13 +122,18 @@ fn add_sets<'a>(
     {
         let first = lookup.waves().iter().take(1).flat_map(|wave| &wave.fetches);
         for (index, fetch) in first.enumerate() {
-            if fetch.access.keys == KeyPath::Scan && has_key_set(fetch, lookup.input()) {
+            if wants_key_set(fetch) && has_key_set(fetch, lookup.input()) {
                 add_fetch(fetch, lookup.input(), (place, index), sets)?;
             }
         }
     }
     let below = cuts_short(node, is_cut_short);
     node.children().into_iter().try_for_each(|child| add_sets(child, below, next, sets))
+}
+
+/// Whether workers make use of a set on the way that was chosen.
+fn wants_key_set(fetch: &Fetch) -> bool {
+    ways::of(&fetch.store).is_some_and(|ways| ways.wants_key_set(&fetch.access))
 }
 
 /// Adds a fetch to the set of its store, with what it asks for.

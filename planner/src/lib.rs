@@ -16,7 +16,8 @@
 //! 4. [`PlanLookups`], the first physical rule, turns the calls of projections and filters into
 //!    lookup nodes; [`KeepOrder`], the second, keeps the sorts that limits count by.
 //! 5. [`ChooseAccess`], the last physical rule, chooses how each fetch reaches its store's rows;
-//!    [`advise()`] says what the other ways are estimated to cost. When a job has pinned its stores,
+//!    [`advise()`] says what the other ways are estimated to cost. Which ways there are, each kind
+//!    of stores knows in a module of its own, `ways`. When a job has pinned its stores,
 //!    [`single_rows`] makes plain lookups of joins whose keys are known to stand once.
 //!
 //! In the coordinator, cutting:
@@ -25,7 +26,6 @@
 //!    finely as a [`Grain`] says, and the part above them, in which the coordinator's own operators
 //!    stand for them: it brings these by [`Gather`].
 
-mod access;
 mod advise;
 mod calls;
 mod choose;
@@ -56,6 +56,7 @@ mod samples;
 mod single;
 mod slice;
 mod waves;
+mod ways;
 
 pub use advise::advise;
 pub use choose::{ChooseAccess, choose_access, set_access};
@@ -71,3 +72,4 @@ pub use offset::KeepOrder;
 pub use rule::PlanLookups;
 pub use single::single_rows;
 pub use slice::{Chain, Grain};
+pub use ways::report_way;

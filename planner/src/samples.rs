@@ -14,8 +14,8 @@ use keyloom_common::{
     lookup::{Answer, Call, Fetch, KvLookupExec, Wave},
     plan::{FileSlice, FramePartition, FrameScanExec, InputScanExec, ScanPartition, ScanTable},
     store::{
-        Access, Figures, KeyPath, LANCE, ResolvedStore, Snapshot, StoreDescription, StoreKey,
-        StoreSpec,
+        Access, Figures, KeyPath, LANCE, LanceWay, ResolvedStore, RowPath, Snapshot,
+        StoreDescription, StoreKey, StoreSpec,
     },
 };
 
@@ -64,7 +64,7 @@ pub(crate) fn scanning(
     let plan = lookup(Arc::clone(&input), 10);
     let mut waves = plan.downcast_ref::<KvLookupExec>().unwrap().waves().to_vec();
     let fetch = &mut waves[0].fetches[0];
-    fetch.access.keys = KeyPath::Scan;
+    fetch.access = LanceWay { keys: KeyPath::Scan, rows: RowPath::Take }.access(None, true);
     fetch.key = key;
     Arc::new(KvLookupExec::try_new(input, waves).unwrap())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use indicatif::{HumanBytes, HumanCount};
 use keyloom_client::{Input, KeyNames, OwnKind, Session};
-use keyloom_common::store::{AttachedStore, KEY_MAP_BYTES_A_ROW};
+use keyloom_common::store::{AttachedStore, KEY_MAP_BYTES_A_ROW, LANCE, LanceFigures};
 use serde::Serialize;
 
 use super::keys::Keys;
@@ -120,12 +120,16 @@ async fn attached(
 /// What the worker that opened the store knows without reading keys.
 fn with_figures(checked: Checked, store: &AttachedStore) -> Checked {
     let Some(figures) = &store.description.figures else { return checked };
-    let columns = store.key().filter(|(key, _)| !key.columns().is_empty());
+    let checked = Checked { rows: Some(figures.rows), ..checked };
+    let key = store.key().map(|(key, _)| key).filter(|key| !key.columns().is_empty());
+    let is_dataset = store.spec.kind == LANCE;
+    // What cannot be read was refused when the store was attached.
+    let figures = is_dataset.then(|| LanceFigures::of(figures).ok()).flatten();
+    let Some((key, figures)) = key.zip(figures) else { return checked };
     Checked {
-        rows: Some(figures.rows),
-        key_map_bytes: columns.map(|_| figures.rows.saturating_mul(KEY_MAP_BYTES_A_ROW)),
-        max_key_map_bytes: columns.map(|_| figures.max_key_map_bytes),
-        index: columns.map(|(key, _)| figures.key_index(key).is_some()),
+        key_map_bytes: Some(figures.rows.saturating_mul(KEY_MAP_BYTES_A_ROW)),
+        max_key_map_bytes: Some(figures.max_key_map_bytes),
+        index: Some(figures.key_index(key).is_some()),
         ..checked
     }
 }

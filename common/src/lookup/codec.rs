@@ -55,7 +55,7 @@ pub(crate) fn encode(exec: &KvLookupExec, codec: &dyn PhysicalExtensionCodec) ->
             key: encode_expr(&fetch.key, codec)?,
             calls: fetch.calls.iter().map(call).collect::<Result<_>>()?,
             batch_size: fetch.batch_size,
-            access: fetch.access,
+            access: fetch.access.clone(),
             reason: fetch.reason.clone(),
             joined: fetch.joined.clone(),
             key_set: fetch.key_set,

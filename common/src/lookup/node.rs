@@ -138,12 +138,6 @@ impl Fetch {
             origin => write!(f, " = {key}{}", origin.note()),
         }
     }
-
-    /// The way to the rows, in words. Rows are not read if only existence is asked for.
-    fn path(&self) -> String {
-        let Access { keys, rows, .. } = self.access;
-        if self.columns().is_empty() { keys.to_string() } else { format!("{keys}+{rows}") }
-    }
 }
 
 impl Wave {
@@ -190,8 +184,8 @@ impl fmt::Display for Fetch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{} by {}", self.store.alias, self.store.description.snapshot, self.key)?;
         self.fmt_key(f)?;
-        if let Some(reason) = &self.reason {
-            write!(f, " via {} ({reason})", self.path())?;
+        if let (Some(way), Some(reason)) = (&self.access.says, &self.reason) {
+            write!(f, " via {way} ({reason})")?;
         }
         if let Some(size) = self.batch_size {
             write!(f, " (batch_size {size})")?;

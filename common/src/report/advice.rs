@@ -6,7 +6,6 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::words;
-use crate::store::{KeyPath, RowPath};
 
 /// What is known of a fetch of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -30,10 +29,10 @@ pub struct Advice {
 /// A way from keys to values.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Way {
-    /// From keys to rows.
-    pub key_path: KeyPath,
+    /// From keys to rows, in the words of the store's kind.
+    pub key_path: String,
     /// From rows to values; none if no values are read.
-    pub row_path: Option<RowPath>,
+    pub row_path: Option<String>,
     /// The estimated time of one worker that makes all the requests, one after the other, in
     /// seconds. Only the order of such times matters.
     pub seconds: f64,
@@ -89,9 +88,9 @@ impl fmt::Display for Advice {
 impl Way {
     /// The way in words, as EXPLAIN shows it.
     pub fn name(&self) -> String {
-        match self.row_path {
+        match &self.row_path {
             Some(rows) => format!("{}+{rows}", self.key_path),
-            None => self.key_path.to_string(),
+            None => self.key_path.clone(),
         }
     }
 }
@@ -132,8 +131,8 @@ mod tests {
     #[test]
     fn ways_are_told_with_their_estimates_and_what_would_help() {
         let way = Way {
-            key_path: KeyPath::Map,
-            row_path: Some(RowPath::Take),
+            key_path: "map".to_owned(),
+            row_path: Some("take".to_owned()),
             seconds: 0.2,
             memory_bytes: 65_000_000,
             is_chosen: true,
@@ -141,7 +140,7 @@ mod tests {
         };
         let no_index = Some("no BTree index on 'id'".to_owned());
         let other = Way {
-            key_path: KeyPath::Btree,
+            key_path: "btree".to_owned(),
             row_path: None,
             is_chosen: false,
             unavailable: no_index,

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Metric, Unit, counter};
-use crate::store::{KeyPath, RowPath};
 
 /// The node that stands for a stage: what is below it runs on workers.
 pub const STAGE_NODE: &str = "RemoteExec";
@@ -94,10 +93,10 @@ pub struct StoreRun {
     pub kind: String,
     /// What keys are compared with.
     pub key: String,
-    /// The ways from keys to rows, where there are several.
-    pub key_paths: Vec<KeyPath>,
+    /// The ways from keys to rows, where there are several, in the words of the store's kind.
+    pub key_paths: Vec<String>,
     /// The ways from rows to values, where there are several and values are read.
-    pub row_paths: Vec<RowPath>,
+    pub row_paths: Vec<String>,
     /// Its rows, if that is known.
     pub rows: Option<u64>,
     /// Its columns.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AttachedStore, Figures, KEY_TYPES, KeyClass, KeyColumns, KeyOrigin, Snapshot, StoreKey,
-    StoreSpec,
+    StoreSpec, lance,
 };
 use crate::{
     error::{Error, Result},
@@ -22,7 +22,7 @@ pub struct StoreDescription {
     pub schema: SchemaRef,
     /// The newest snapshot, or the pinned one.
     pub snapshot: Snapshot,
-    /// The snapshot's figures, where there are several ways to its rows.
+    /// The snapshot's figures, of kinds that know them without reading the rows.
     pub figures: Option<Figures>,
     /// The primary key that the dataset declares.
     pub primary_key: Option<KeyColumns>,
@@ -68,10 +68,8 @@ impl ResolvedStore {
     ) -> Result<Arc<Self>> {
         let store = Self { alias, spec, description, key, key_origin };
         store.key.columns().iter().try_for_each(|column| store.check_key_column(column))?;
-        // Without figures there is one way, and nothing to force.
-        if let Some(figures) = &store.description.figures {
-            store.spec.forced_access()?.check(&store.key, figures)?;
-        }
+        // What a kind's options ask of a key is known once that is settled, and here it is.
+        lance::check(&store)?;
         Ok(Arc::new(store))
     }
 

@@ -1,106 +1,32 @@
-//! What decides how a store's rows are best reached: its size, and the bounds of the cluster.
+//! What a worker knows of a store that it has opened, beside its columns.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 use super::StoreKey;
 
-/// Bytes of the map from keys to rows, for each row: 8 of the key's code, 4 of the row, 1 to find
-/// them.
-pub const KEY_MAP_BYTES_A_ROW: u64 = 13;
-
-/// Figures of a snapshot, estimates among them, and the bounds of the worker that described it and
-/// of the coordinator that passed this on.
+/// Figures of a snapshot, estimates among them, and the bounds of the coordinator that passed them
+/// on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Figures {
     /// Rows that are not deleted.
     pub rows: u64,
-    /// Fragments.
-    pub fragments: u64,
     /// Bytes of an average value, for each column of the schema: exact for types of fixed width.
     pub value_bytes: Vec<u64>,
-    /// The BTree indices, by their columns.
-    pub btrees: BTreeMap<String, KeyIndex>,
-    /// Whether row ids stay when rows move, so that they do not say where rows are.
-    pub stable_row_ids: bool,
-    /// The most bytes of a map from keys to rows.
-    pub max_key_map_bytes: u64,
+    /// The keys, by their columns, that are known to stand in one row each of the snapshot.
+    pub unique: BTreeSet<Vec<String>>,
     /// The most bytes of keys that are collected before a lookup, which the coordinator says; 0 if
     /// none are.
     pub max_key_set_bytes: u64,
-    /// The most bytes of columns that are kept in memory.
-    pub column_cache_bytes: u64,
-    /// Whether maps of keys that are told by their codes stay on disk.
-    pub maps_stay: bool,
-    /// The keys, by their columns, whose maps are there.
-    pub mapped: BTreeSet<Vec<String>>,
-    /// The keys, by their columns, that are known to stand in one row each of the snapshot.
-    pub unique: BTreeSet<Vec<String>>,
+    /// What else decides which way to the rows is taken, in the bytes of the store's kind, which
+    /// alone reads them.
+    pub own: Vec<u8>,
 }
 
 impl Figures {
-    /// The BTree index on the key, if it is one column and there is such an index.
-    pub fn key_index(&self, key: &StoreKey) -> Option<KeyIndex> {
-        match key.columns() {
-            [column] => self.btrees.get(column).copied(),
-            _ => None,
-        }
-    }
-
-    /// Whether keys that a job collected before are of use: they are collected at all, and workers
-    /// have no map to answer them from.
-    pub fn uses_key_set(&self, key: &StoreKey, is_exact: bool) -> bool {
-        self.max_key_set_bytes > 0 && !self.uses_map(key, is_exact)
-    }
-
     /// Whether it is known that no key stands in several rows.
     pub fn is_unique(&self, key: &StoreKey) -> bool {
         self.unique.contains(key.columns())
-    }
-
-    /// Whether workers answer keys from a map of all of them, whatever a job knows of its own: they
-    /// have it, or make it to stay. An exact key is told by its code.
-    pub fn uses_map(&self, key: &StoreKey, is_exact: bool) -> bool {
-        (is_exact && self.maps_stay) || self.mapped.contains(key.columns())
-    }
-}
-
-/// A BTree index on a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct KeyIndex {
-    /// The fragments whose rows it holds. Those of others must be scanned.
-    pub fragments: u64,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn maps_are_used_where_they_are_or_will_stay() {
-        let (one, pair) = (StoreKey::column("id"), StoreKey::parse(["id", "day"]).unwrap());
-        let with = |maps_stay, mapped: &[&[&str]]| {
-            let names = |key: &&[&str]| key.iter().map(|&name| name.to_owned()).collect();
-            let mapped = mapped.iter().map(names).collect();
-            let figures = Figures { maps_stay, mapped, ..Figures::default() };
-            [(&one, true), (&one, false), (&pair, false)]
-                .map(|(key, is_exact)| figures.uses_map(key, is_exact))
-        };
-        assert_eq!(with(false, &[]), [false, false, false]);
-        assert_eq!(with(true, &[]), [true, false, false]);
-        assert_eq!(with(false, &[&["id"]]), [true, true, false]);
-        assert_eq!(with(false, &[&["id", "day"]]), [false, false, true]);
-    }
-
-    #[test]
-    fn keys_are_collected_where_there_is_room_and_no_map() {
-        let key = StoreKey::column("id");
-        let uses_key_set = |max_key_set_bytes, maps_stay| {
-            let figures = Figures { max_key_set_bytes, maps_stay, ..Figures::default() };
-            figures.uses_key_set(&key, true)
-        };
-        assert!(uses_key_set(1, false));
-        assert!(!uses_key_set(0, false) && !uses_key_set(1, true));
     }
 }

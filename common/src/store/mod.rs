@@ -5,7 +5,9 @@
 //! and how a plan names it ([`ResolvedStore`]).
 //!
 //! There are kinds of stores, of which only words are known here. What a user says of one stands in
-//! its [`Options`], which the kind reads where the store is opened.
+//! its [`Options`], which the kind reads where the store is opened. What a kind's parts in the
+//! planner and in workers share of their own has a module of its name, which the others do not use:
+//! `lance`.
 //!
 //! Nothing here opens anything, and nothing here holds a secret: only workers open stores, and
 //! they look credentials up by the name of a profile.
@@ -20,22 +22,26 @@ mod join_path;
 mod key;
 mod key_check;
 mod key_type;
+mod lance;
 mod options;
 mod pace;
 mod snapshot;
 mod spec;
 
-pub use access::{Access, ForcedAccess, KeyPath, RowPath};
+pub use access::Access;
 pub use attached::AttachedStore;
 pub use description::column_names;
 pub(crate) use description::quoted;
 pub use description::{ResolvedStore, StoreDescription};
 pub use duplicates::OnDuplicateKey;
-pub use figures::{Figures, KEY_MAP_BYTES_A_ROW, KeyIndex};
+pub use figures::Figures;
 pub use join_path::JoinPath;
 pub use key::{KeyColumns, KeyOrigin, StoreKey};
 pub(crate) use key_check::AskedKey;
 pub use key_type::{KEY_TYPES, KeyClass, is_exact, uuid_of};
+pub use lance::{
+    ForcedAccess, KEY_MAP_BYTES_A_ROW, KeyIndex, KeyPath, LanceFigures, LanceWay, RowPath,
+};
 pub use options::{Options, STORAGE_OPTIONS};
 pub use pace::Pace;
 pub use snapshot::{ManifestId, Snapshot};

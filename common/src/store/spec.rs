@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ForcedAccess, OnDuplicateKey, Options, Pace, StoreKey};
+use super::{OnDuplicateKey, Options, Pace, StoreKey};
 use crate::{
     BlobId,
     error::{Result, redact},
@@ -83,14 +83,6 @@ impl StoreSpec {
     /// `invalid`, with the choices, if its options say something else.
     pub fn on_duplicate_key(&self) -> Result<OnDuplicateKey> {
         OnDuplicateKey::of(&self.options)
-    }
-
-    /// The ways to its rows that its options force.
-    ///
-    /// # Errors
-    /// `invalid`, with the choices, if they say something else.
-    pub fn forced_access(&self) -> Result<ForcedAccess> {
-        ForcedAccess::of(&self.options)
     }
 
     /// How its storage may be asked, where its options say so.

@@ -218,6 +218,32 @@ fn the_rooms_of_lance_lean_on_each_other_one_way() {
     }
 }
 
+/// What others carry of the ways to a dataset's rows, they cannot read.
+#[test]
+fn only_its_own_modules_name_the_ways_of_lance() {
+    let words = ["LanceWay", "LanceFigures", "KeyPath", "RowPath", "ForcedAccess"];
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let folders = ["common/src", "planner/src", "coordinator/src"];
+    let files = folders.iter().flat_map(|folder| sources(&root.join(folder)));
+    let naming = files.filter(|file| {
+        let text = fs::read_to_string(file).unwrap();
+        words.iter().any(|word| text.contains(word))
+    });
+    let naming: BTreeSet<_> =
+        naming.map(|file| file.strip_prefix(root).unwrap().to_str().unwrap().to_owned()).collect();
+    let expected = [
+        "common/src/store/lance.rs",
+        "common/src/store/lance/access.rs",
+        "common/src/store/lance/figures.rs",
+        "common/src/store/mod.rs",
+        "planner/src/samples.rs",
+        "planner/src/ways/lance.rs",
+        "planner/src/ways/lance/price.rs",
+        "planner/src/ways/lance/tests.rs",
+    ];
+    assert_eq!(naming, BTreeSet::from(expected.map(ToOwned::to_owned)));
+}
+
 /// Crates with the features that they are built with, for one member or for all.
 fn built(of: &[&str]) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))

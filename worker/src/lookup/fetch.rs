@@ -86,7 +86,7 @@ impl Fetched {
         let request = Request {
             keys: Arc::clone(&distinct.keys),
             columns: fetch.columns(),
-            access: fetch.access,
+            access: fetch.access.clone(),
             rows,
         };
         let columns = request.columns.clone();

@@ -35,7 +35,7 @@ pub(super) async fn knowing(
     let (blobs, wanting) = (stores.blobs(), AtomicBool::new(false));
     let keys = Collected { fetch, name, blobs, wanting };
     let timer = counters.fetch_time.timer();
-    let knowing = store.knowing(&keys, &fetch.columns(), fetch.access).await;
+    let knowing = store.knowing(&keys, &fetch.columns(), fetch.access.clone()).await;
     timer.done();
     let knowing = match knowing {
         Err(error) if keys.wanting.load(Ordering::Relaxed) => {

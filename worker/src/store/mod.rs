@@ -87,7 +87,7 @@ pub struct Request {
     /// Indices into the store's schema, in the order wanted. Empty: only existence is asked, and
     /// no value column is read.
     pub columns: Vec<usize>,
-    /// The ways to take, where the store knows several.
+    /// The way to take, where the store knows several.
     pub access: Access,
     /// Which rows of a key are wanted that stands in several.
     pub rows: KeyRows,

@@ -5,11 +5,8 @@
 //! files in the page cache; the tests say how. What is not in the page cache costs as the disk
 //! does, takes more so than scans.
 
-mod index;
 #[cfg(test)]
 mod tests;
-
-pub use index::{by_index, key_map, prefers_index, prefers_key_set};
 
 /// Scanning a value, beside its bytes.
 const SCAN_NS_A_VALUE: f64 = 5.0;

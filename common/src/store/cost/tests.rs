@@ -69,15 +69,6 @@ fn nothing_costs_nothing() {
 }
 
 #[test]
-fn an_index_is_for_few_keys_and_covers_most_rows() {
-    assert!(prefers_index(60, 5_000_000, 0));
-    assert!(!prefers_index(70, 5_000_000, 0));
-    assert!(!prefers_index(60, 5_000_000, 500_000));
-    assert!(prefers_index(1, 100_000, 0));
-    assert!(!prefers_index(1, 10_000, 0));
-}
-
-#[test]
 fn reads_cost_more_where_fewer_are_in_flight() {
     let cost = |storage: Storage, most| storage.with_in_flight(most).scan(1 << 22, 64);
     // 64 reads, of which each takes eight times as long.

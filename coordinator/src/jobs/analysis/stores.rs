@@ -10,8 +10,8 @@ use datafusion::{
 use keyloom_common::{
     lookup::{Fetch, KvLookupExec},
     report::StoreRun,
-    store::KEY_MAP_BYTES_A_ROW,
 };
+use keyloom_planner::report_way;
 
 use crate::gather::{RemoteExec, StageReport};
 
@@ -65,28 +65,19 @@ impl Stores {
         let Some(figures) = &fetch.store.description.figures else { return };
         let bytes = used.iter().filter_map(|column| figures.value_bytes.get(*column));
         store.row_bytes = bytes.sum();
-        if !store.key_paths.contains(&fetch.access.keys) {
-            store.key_paths.push(fetch.access.keys);
-        }
-        if !fetch.columns().is_empty() && !store.row_paths.contains(&fetch.access.rows) {
-            store.row_paths.push(fetch.access.rows);
-        }
+        report_way(fetch, store);
     }
 }
 
 /// What a fetch says of its store.
 fn known(fetch: &Fetch) -> StoreRun {
     let store = &fetch.store;
-    let figures = store.description.figures.clone().unwrap_or_default();
     StoreRun {
         store: store.alias.clone(),
         kind: store.spec.kind.clone(),
         key: store.key().to_string(),
         rows: store.description.figures.as_ref().map(|figures| figures.rows),
         columns: u32::try_from(store.schema().fields().len()).unwrap_or(u32::MAX),
-        key_map_bytes: figures.rows.saturating_mul(KEY_MAP_BYTES_A_ROW),
-        max_key_map_bytes: figures.max_key_map_bytes,
-        column_cache_bytes: figures.column_cache_bytes,
         ..StoreRun::default()
     }
 }

@@ -1,9 +1,6 @@
 //! Keys that are read again, and keys that are not found.
 
-use keyloom_common::{
-    report::{Note, NoteKind, StoreRun, counter, words},
-    store::KeyPath,
-};
+use keyloom_common::report::{Note, NoteKind, StoreRun, counter, words};
 
 /// So many keys of a store are read soon enough, however often.
 const LEAST_KEYS_READ: u64 = 10_000;
@@ -14,6 +11,9 @@ const LEAST_KEYS: u64 = 100;
 /// From this share of keys on, those that are not found are many.
 const MANY_MISSES_PERCENT: f64 = 20.0;
 
+/// The word for maps of all keys, among ways to a store's rows.
+const MAP: &str = "map";
+
 /// All keys of a store were read more than once a worker.
 pub(super) fn read_again(store: &StoreRun, workers: u32) -> Option<Note> {
     let (read, rows) = (store.counted(counter::KEYS_SCANNED), store.rows?);
@@ -22,7 +22,7 @@ pub(super) fn read_again(store: &StoreRun, workers: u32) -> Option<Note> {
         return None;
     }
     let map = words::bytes(store.key_map_bytes);
-    let remedy = if store.key_paths.contains(&KeyPath::Map) {
+    let remedy = if store.key_paths.iter().any(|path| path == MAP) {
         format!("a map of them needs {map} and was not kept")
     } else if store.key_map_bytes <= store.max_key_map_bytes {
         format!("key_path = map needs {map}")
@@ -68,10 +68,10 @@ mod tests {
     use super::*;
 
     /// A store of two million keys that were read so often.
-    fn read(times: u64, key_path: KeyPath) -> StoreRun {
+    fn read(times: u64, key_path: &str) -> StoreRun {
         let mut store = StoreRun {
             store: "big".to_owned(),
-            key_paths: vec![key_path],
+            key_paths: vec![key_path.to_owned()],
             rows: Some(2_000_000),
             key_map_bytes: 26_000_000,
             max_key_map_bytes: 4 << 30,
@@ -87,30 +87,30 @@ mod tests {
 
     #[test]
     fn keys_that_are_read_again_and_again_say_what_a_map_needs() {
-        let note = read_again(&read(32, KeyPath::Scan), 2).unwrap();
+        let note = read_again(&read(32, "scan"), 2).unwrap();
         assert_eq!(note.kind, NoteKind::KeysReadAgain);
         let expected = "big: its 2,000,000 keys were read 32 times; key_path = map needs 26 MB";
         assert_eq!(note.text, expected);
 
-        let small = StoreRun { max_key_map_bytes: 1_000_000, ..read(32, KeyPath::Scan) };
+        let small = StoreRun { max_key_map_bytes: 1_000_000, ..read(32, "scan") };
         let expected = "big: its 2,000,000 keys were read 32 times; a map of them needs 26 MB, \
                         over store.max_key_map_bytes = 1.0 MB";
         assert_eq!(text(read_again(&small, 2)).as_deref(), Some(expected));
 
         let expected = "big: its 2,000,000 keys were read 5 times; a map of them needs 26 MB and \
                         was not kept";
-        assert_eq!(text(read_again(&read(5, KeyPath::Map), 2)).as_deref(), Some(expected));
+        assert_eq!(text(read_again(&read(5, "map"), 2)).as_deref(), Some(expected));
     }
 
     #[test]
     fn keys_that_each_worker_reads_once_are_no_waste() {
-        assert_eq!(read_again(&read(3, KeyPath::Map), 3), None);
-        assert_eq!(read_again(&read(1, KeyPath::Scan), 0), None);
+        assert_eq!(read_again(&read(3, "map"), 3), None);
+        assert_eq!(read_again(&read(1, "scan"), 0), None);
         let few = StoreRun { rows: Some(10), ..StoreRun::default() };
         assert_eq!(read_again(&few, 1), None);
-        let unknown = StoreRun { rows: None, ..read(32, KeyPath::Scan) };
+        let unknown = StoreRun { rows: None, ..read(32, "scan") };
         assert_eq!(read_again(&unknown, 1), None);
-        let empty = StoreRun { rows: Some(0), ..read(32, KeyPath::Scan) };
+        let empty = StoreRun { rows: Some(0), ..read(32, "scan") };
         assert_eq!(read_again(&empty, 1), None);
     }
 

@@ -44,7 +44,7 @@ impl Store for Retries {
         columns: &[usize],
         access: Access,
     ) -> Result<Option<(Arc<dyn Store>, ReadStats)>> {
-        let ask = || self.store.store.knowing(keys, columns, access);
+        let ask = || self.store.store.knowing(keys, columns, access.clone());
         let (known, _) = self.until_answered(ask).await?;
         let store = |store| Slots { store, ..self.store.clone() };
         Ok(rewrapped(known, |known| Self { store: store(known), ..self.clone() }))

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use keyloom_common::{
     BlobId, Error, Result,
     store::{
-        Access, ForcedAccess, KeyPath, MEMORY, OnDuplicateKey, Pace, ResolvedStore, RowPath,
-        StoreKey, StoreSpec,
+        Access, ForcedAccess, KeyPath, LanceFigures, MEMORY, OnDuplicateKey, Pace, ResolvedStore,
+        RowPath, StoreKey, StoreSpec,
     },
 };
 use lance::{Dataset, dataset::WriteParams, index::DatasetIndexExt};
@@ -222,7 +222,8 @@ async fn ways(env: &StoreEnv, spec: &LanceSpec) -> Result<Vec<LanceSpec>> {
     let mut keys = vec![None];
     if let Some(key @ StoreKey::Columns(_)) = &spec.key {
         keys.extend([Some(KeyPath::Map), Some(KeyPath::Scan)]);
-        keys.extend(described.figures.unwrap().key_index(key).map(|_| Some(KeyPath::Btree)));
+        let figures = LanceFigures::of(&described.figures.unwrap())?;
+        keys.extend(figures.key_index(key).map(|_| Some(KeyPath::Btree)));
     }
     let every = [None, Some(RowPath::Take), Some(RowPath::Scan)];
     let local = keys.iter().flat_map(|keys| every.map(|rows| forced(spec, *keys, rows)));

@@ -18,7 +18,7 @@ use arrow::datatypes::{Field as ArrowField, SchemaRef};
 use futures::{future::join_all, try_join};
 use keyloom_common::{
     Error, Result,
-    store::{Figures, KeyIndex},
+    store::{Figures, KeyIndex, LanceFigures},
 };
 use lance::{
     Dataset,
@@ -61,7 +61,7 @@ pub(super) async fn figures(
         let (rows, value_bytes, btrees) =
             try_join!(rows(&dataset), value_bytes, btrees(&dataset, &schema))?;
         let mapped = mapped(&dataset, &uri, &caches);
-        let figures = Figures {
+        let figures = LanceFigures {
             rows,
             fragments: dataset.fragments().len() as u64,
             value_bytes,
@@ -73,9 +73,8 @@ pub(super) async fn figures(
             column_cache_bytes: bounds.1,
             maps_stay: caches.folder_bytes() > 0,
             mapped: mapped.keys,
-            unique: mapped.unique,
         };
-        Ok(figures)
+        figures.described(mapped.unique)
     })
     .await
 }
@@ -276,9 +275,9 @@ mod tests {
         ])
     }
 
-    async fn described(uri: &str) -> Figures {
+    async fn described(uri: &str) -> LanceFigures {
         let spec = lance_spec(uri, "id").named("own_name");
-        env().describe(&spec).await.unwrap().figures.unwrap()
+        LanceFigures::of(&env().describe(&spec).await.unwrap().figures.unwrap()).unwrap()
     }
 
     #[tokio::test]
@@ -297,7 +296,7 @@ mod tests {
         let rest = stored - 200 * fixed.iter().sum::<u64>();
         let value_bytes = [fixed.as_slice(), &[rest / 200]].concat();
         let settings = StoreSettings::default();
-        let expected = Figures {
+        let expected = LanceFigures {
             rows: 190,
             fragments: 4,
             value_bytes,
@@ -308,7 +307,6 @@ mod tests {
             column_cache_bytes: settings.column_cache_bytes,
             maps_stay: false,
             mapped: BTreeSet::new(),
-            unique: BTreeSet::new(),
         };
         assert_eq!(described(&uri).await, expected);
     }

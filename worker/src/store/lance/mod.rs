@@ -44,7 +44,9 @@ use arrow::{
 use async_trait::async_trait;
 use keyloom_common::{
     Error, ErrorKind, Result,
-    store::{Access, LANCE, OnDuplicateKey, ResolvedStore, RowPath, StoreKey},
+    store::{
+        Access, LANCE, LanceFigures, LanceWay, OnDuplicateKey, ResolvedStore, RowPath, StoreKey,
+    },
 };
 
 pub use self::create::{NewDataset, WrittenDataset};
@@ -96,7 +98,7 @@ impl LanceHandle {
                 store.alias, store.description.snapshot
             )));
         }
-        let figures = store.description.figures.as_ref();
+        let figures = store.description.figures.as_ref().map(LanceFigures::of).transpose()?;
         Ok(LanceStore {
             alias: store.alias.clone(),
             schema: store.schema().clone(),
@@ -114,8 +116,9 @@ impl Store for LanceStore {
     async fn lookup(&self, request: Request) -> Result<Found> {
         let output = requested_schema(&self.schema, &request.columns)?;
         let keys = Keys::try_new(&request.keys)?;
+        let way = LanceWay::of(&request.access)?;
         let watch = &self.handle.watch;
-        let located = self.locate(&keys, request.access, request.rows);
+        let located = self.locate(&keys, way, request.rows);
         let located = watch.bounded(|| "reading its keys".to_owned(), located).await;
         let Located { matches, stats: searched, limit } = self.or_cannot_read(located).await?;
         let answered = keys.len().min(limit as usize);
@@ -130,7 +133,7 @@ impl Store for LanceStore {
                 (rows, Some(counts))
             }
         };
-        let found = self.find(&output, rows, request.access.rows);
+        let found = self.find(&output, rows, way.rows);
         let found = watch.bounded(|| reading(&output), found).await;
         let mut found = self.or_cannot_read(found).await?;
         found.stats.add(&searched);
@@ -155,12 +158,13 @@ impl Store for LanceStore {
         access: Access,
     ) -> Result<Option<(Arc<dyn Store>, ReadStats)>> {
         let output = requested_schema(&self.schema, columns)?;
+        let way = LanceWay::of(&access)?;
         let watch = &self.handle.watch;
         let learned = watch.bounded(|| "reading its keys".to_owned(), self.learn(keys)).await;
         let Some((name, learned, mut stats)) = self.or_cannot_read(learned).await? else {
             return Ok(None);
         };
-        let known = self.know(name, &learned, &output, access.rows);
+        let known = self.know(name, &learned, &output, way.rows);
         let known = watch.bounded(|| reading(&output), known).await;
         let known = self.or_cannot_read(known).await?.map(|(known, read)| {
             stats.add(&read);

@@ -29,8 +29,8 @@ use async_trait::async_trait;
 use keyloom_common::{
     BlobId, Error, ErrorKind, Result,
     store::{
-        Access, ForcedAccess, KeyPath, OnDuplicateKey, Pin, ResolvedStore, RowPath, Snapshot,
-        StoreDescription,
+        Access, ForcedAccess, KeyPath, LanceFigures, LanceWay, OnDuplicateKey, Pin, ResolvedStore,
+        RowPath, Snapshot, StoreDescription,
     },
 };
 use lance::{

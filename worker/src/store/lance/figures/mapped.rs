@@ -105,7 +105,7 @@ fn file_of(dataset: &Dataset, fragment: &Fragment, key: &[&Column]) -> Option<St
 #[cfg(test)]
 mod tests {
     use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchIterator, StructArray};
-    use keyloom_common::store::{Access, ResolvedStore};
+    use keyloom_common::store::{Access, LanceFigures, ResolvedStore};
     use lance::dataset::{WriteMode, WriteParams};
 
     use super::*;
@@ -127,7 +127,8 @@ mod tests {
 
     async fn mapped(env: &StoreEnv, uri: &str) -> Vec<Vec<String>> {
         let store = described(env, uri, "id").await;
-        store.description.figures.as_ref().unwrap().mapped.iter().cloned().collect()
+        let figures = LanceFigures::of(store.description.figures.as_ref().unwrap()).unwrap();
+        figures.mapped.into_iter().collect()
     }
 
     async fn unique(env: &StoreEnv, uri: &str) -> Vec<Vec<String>> {

@@ -13,7 +13,7 @@ use std::{
 use arrow::{array::Array, compute::interleave};
 use keyloom_common::{
     Error, Result,
-    store::{Access, KEY_MAP_BYTES_A_ROW, KeyColumns, KeyPath, OnDuplicateKey, StoreKey},
+    store::{KEY_MAP_BYTES_A_ROW, KeyColumns, KeyPath, LanceWay, OnDuplicateKey, StoreKey},
 };
 
 use super::{
@@ -81,7 +81,7 @@ impl LanceStore {
     pub(in crate::store::lance) async fn locate(
         &self,
         keys: &Keys,
-        access: Access,
+        way: LanceWay,
         rows: KeyRows,
     ) -> Result<Located> {
         let need = match rows {
@@ -102,7 +102,7 @@ impl LanceStore {
             }
             StoreKey::RowId => {
                 // Row ids are those of one version, so their map is of no use to other processes.
-                let path = self.key_path(access, layout, false)?;
+                let path = self.key_path(way, layout, false)?;
                 let source = KeySource::StableRowId;
                 let found = self.search(&self.search_for(keys, source, path, need, layout)).await?;
                 Ok(Located::all(found))
@@ -110,7 +110,7 @@ impl LanceStore {
             StoreKey::Columns(key) => {
                 let columns = self.key_columns(key)?;
                 let on_disk = keys.is_exact() && self.fits_on_disk(&columns, layout).await?;
-                let path = self.key_path(access, layout, on_disk)?;
+                let path = self.key_path(way, layout, on_disk)?;
                 if let [column] = columns.as_slice()
                     && path == KeyPath::Btree
                     && (self.learned.is_none() || need.is_all())
@@ -126,7 +126,7 @@ impl LanceStore {
                 let (matches, stats) = if keys.is_exact() {
                     self.search(&search).await?
                 } else {
-                    self.search_and_compare(&search, &columns, access).await?
+                    self.search_and_compare(&search, &columns, way).await?
                 };
                 Ok(Located { matches, stats, limit: search.limit() })
             }
@@ -169,13 +169,13 @@ impl LanceStore {
         &self,
         search: &Search<'_>,
         columns: &[Arc<Column>],
-        access: Access,
+        way: LanceWay,
     ) -> Result<(Matches, ReadStats)> {
         let (mut found, mut stats) = self.search(search).await?;
         let mut need = search.need;
         let mut verified = Matches::new();
         loop {
-            let (holds, read) = self.compare(search.keys, &found, columns, access).await?;
+            let (holds, read) = self.compare(search.keys, &found, columns, way).await?;
             stats.add(&read);
             let further = need.further(&search.codes, &found, &holds);
             let held = found.into_iter().zip(holds).filter(|(_, holds)| *holds);
@@ -247,9 +247,9 @@ impl LanceStore {
 
     /// The way to take for keys that are not known yet. A map gives way to the next best if there
     /// is no memory for it; one that is forced and never fits is an error.
-    fn key_path(&self, access: Access, layout: &Layout, on_disk: bool) -> Result<KeyPath> {
+    fn key_path(&self, way: LanceWay, layout: &Layout, on_disk: bool) -> Result<KeyPath> {
         let forced = self.handle.spec.access.keys;
-        let path = match forced.unwrap_or(access.keys) {
+        let path = match forced.unwrap_or(way.keys) {
             // Each request would read all keys.
             KeyPath::Scan if forced.is_none() => KeyPath::Map,
             path => path,
@@ -276,13 +276,13 @@ impl LanceStore {
         keys: &Keys,
         matches: &Matches,
         columns: &[Arc<Column>],
-        access: Access,
+        way: LanceWay,
     ) -> Result<(Vec<bool>, ReadStats)> {
         if matches.is_empty() {
             return Ok((Vec::new(), ReadStats::default()));
         }
         let rows: Vec<Row> = matches.iter().map(|(_, row)| *row).collect();
-        let (values, read) = self.handle.fetch(columns, &rows, access.rows).await?;
+        let (values, read) = self.handle.fetch(columns, &rows, way.rows).await?;
         // Keys are counted as such, not as values.
         let stats = ReadStats {
             keys_verified: read.rows_taken + read.rows_scanned,

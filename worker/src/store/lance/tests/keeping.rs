@@ -43,7 +43,7 @@ async fn ask_column(
 ) -> ReadStats {
     let ids: Vec<_> = (0..rows).rev().step_by(step).collect();
     let keys = Arc::new(UInt64Array::from_iter_values(ids.iter().map(|id| *id as u64)));
-    let access = Access { keys: KeyPath::Direct, rows: path, expected_keys: None };
+    let access = LanceWay { keys: KeyPath::Direct, rows: path }.access(None, true);
     let found = store
         .lookup(Request { keys, columns: vec![column], access, rows: KeyRows::One })
         .await

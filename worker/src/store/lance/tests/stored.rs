@@ -89,5 +89,6 @@ async fn what_is_stored_is_asked_though_nothing_more_can_be_written() {
     assert_eq!(asked_of(&env, &rows).await.0.keys_scanned, 0);
     let described = describe(&env, rows.spec("id")).await.unwrap();
     let figures = described.description.figures.as_ref().unwrap();
+    let figures = LanceFigures::of(figures).unwrap();
     assert!(!figures.maps_stay && figures.mapped.contains(["id".to_owned()].as_slice()));
 }

@@ -1,46 +1,127 @@
-//! The choice of a way to a store's rows, by its figures and the keys that are expected.
+//! The ways to the rows of Lance datasets: the choice, by a dataset's figures and the keys that are
+//! expected.
 
+mod index;
 mod price;
 
-use keyloom_common::store::{
-    Access, Figures, ForcedAccess, KEY_MAP_BYTES_A_ROW, KeyIndex, KeyPath, RowPath, StoreKey,
-    cost::{Keys, Storage, prefers_index, prefers_key_set},
+use keyloom_common::{
+    lookup::Fetch,
+    report::{Advice, StoreRun},
+    store::{
+        Access, ForcedAccess, KEY_MAP_BYTES_A_ROW, KeyIndex, KeyPath, LanceFigures, LanceWay,
+        RowPath, StoreKey,
+        cost::{Keys, Storage},
+        is_exact,
+    },
 };
 
-pub(crate) use price::advice;
+use self::{
+    index::{prefers_index, prefers_key_set},
+    price::advice,
+};
+use super::{Choice, Expected, Ways};
+
+/// The ways of Lance datasets.
+#[derive(Debug)]
+pub(super) struct Lance;
+
+impl Ways for Lance {
+    fn choose(&self, expected: &Expected<'_>) -> Option<Choice> {
+        with_question(expected, |question| {
+            let (way, reason) = choose(question);
+            let access = way.access(question.keys, !question.columns.is_empty());
+            Choice { access, reason }
+        })
+    }
+
+    fn advise(&self, expected: &Expected<'_>) -> Option<Advice> {
+        let store = &expected.fetch.store;
+        let place = |column: &String| store.schema().index_of(column).ok();
+        let key_columns: Vec<_> = store.key().columns().iter().filter_map(place).collect();
+        with_question(expected, |question| {
+            advice(&store.alias, question, question.row_bytes(&key_columns))
+        })
+    }
+
+    fn wants_key_set(&self, access: &Access) -> bool {
+        LanceWay::of(access).is_ok_and(|way| way.keys == KeyPath::Scan)
+    }
+
+    fn report(&self, fetch: &Fetch, run: &mut StoreRun) {
+        let (Some(figures), Ok(way)) = (figures_of(fetch), LanceWay::of(&fetch.access)) else {
+            return;
+        };
+        run.key_map_bytes = figures.rows.saturating_mul(KEY_MAP_BYTES_A_ROW);
+        run.max_key_map_bytes = figures.max_key_map_bytes;
+        run.column_cache_bytes = figures.column_cache_bytes;
+        add(&mut run.key_paths, way.keys.to_string());
+        if !fetch.columns().is_empty() {
+            add(&mut run.row_paths, way.rows.to_string());
+        }
+    }
+}
+
+fn add(paths: &mut Vec<String>, path: String) {
+    if !paths.contains(&path) {
+        paths.push(path);
+    }
+}
+
+/// The figures of a fetch's dataset, if it has some. What cannot be read was refused when the store
+/// was described.
+fn figures_of(fetch: &Fetch) -> Option<LanceFigures> {
+    LanceFigures::of(fetch.store.description.figures.as_ref()?).ok()
+}
+
+/// Asks something of a fetch; nothing if its dataset has no figures.
+fn with_question<T>(expected: &Expected<'_>, ask: impl FnOnce(&Question<'_>) -> T) -> Option<T> {
+    let Expected { fetch, keys, keys_at_once, has_key_set } = *expected;
+    let (store, figures) = (&fetch.store, figures_of(fetch)?);
+    // These were read when the store was described, too.
+    let forced = ForcedAccess::of(&store.spec.options).unwrap_or_default();
+    let in_flight = store.spec.pace().unwrap_or_default().requests_in_flight;
+    let is_exact = is_exact(&store.key_type());
+    let key_columns = store.key().columns().iter().filter(|_| !is_exact);
+    let compared = key_columns.filter_map(|column| store.schema().index_of(column).ok());
+    Some(ask(&Question {
+        key: store.key(),
+        forced,
+        figures: &figures,
+        storage: Storage::of(&store.spec.place).with_in_flight(in_flight),
+        columns: &fetch.columns(),
+        compared: compared.collect(),
+        keys,
+        keys_at_once,
+        has_key_set: has_key_set && figures.uses_key_set(store.key(), is_exact),
+    }))
+}
 
 /// What is known of a fetch when its way is chosen.
 #[derive(Clone, Debug)]
-pub(crate) struct Question<'a> {
+struct Question<'a> {
     /// What the store is keyed by.
-    pub(crate) key: &'a StoreKey,
+    key: &'a StoreKey,
     /// What its options force.
-    pub(crate) forced: ForcedAccess,
+    forced: ForcedAccess,
     /// The store's figures.
-    pub(crate) figures: &'a Figures,
+    figures: &'a LanceFigures,
     /// Where it is stored.
-    pub(crate) storage: Storage,
+    storage: Storage,
     /// The columns that are answered; none if only existence is asked for.
-    pub(crate) columns: &'a [usize],
+    columns: &'a [usize],
     /// The columns of the key, if rows are found by a hash and their keys compared.
-    pub(crate) compared: Vec<usize>,
+    compared: Vec<usize>,
     /// How many keys are expected, if that is known.
-    pub(crate) keys: Option<u64>,
+    keys: Option<u64>,
     /// The most keys of one request.
-    pub(crate) keys_at_once: u64,
+    keys_at_once: u64,
     /// Whether the job can collect all keys before it looks them up, and workers make use of that.
-    pub(crate) has_key_set: bool,
+    has_key_set: bool,
 }
 
-/// A way, and the figures that decided for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Choice {
-    pub(crate) access: Access,
-    pub(crate) reason: String,
-}
-
-/// Chooses the way. What is forced must have been checked against the store.
-pub(crate) fn choose(question: &Question<'_>) -> Choice {
+/// Chooses the way, and says by which figures. What is forced must have been checked against the
+/// store.
+fn choose(question: &Question<'_>) -> (LanceWay, String) {
     let Question { figures, columns, keys: expected_keys, .. } = question;
     let mut reason = vec![match expected_keys {
         Some(1) => format!("1 key of {} rows", figures.rows),
@@ -54,13 +135,12 @@ pub(crate) fn choose(question: &Question<'_>) -> Choice {
     reason.extend(why);
     let (rows, why) = question.row_path();
     reason.extend(why);
-    let access = Access { keys, rows, expected_keys: *expected_keys };
-    Choice { access, reason: reason.join(", ") }
+    (LanceWay { keys, rows }, reason.join(", "))
 }
 
 impl Question<'_> {
     fn key_path(&self) -> (KeyPath, Option<String>) {
-        let Figures { rows, stable_row_ids, .. } = *self.figures;
+        let LanceFigures { rows, stable_row_ids, .. } = *self.figures;
         match self.key {
             StoreKey::RowId if stable_row_ids => return (KeyPath::Map, None),
             StoreKey::RowId | StoreKey::Offset => return (KeyPath::Direct, None),
@@ -155,7 +235,7 @@ impl Question<'_> {
 
     /// About how many rows stand in fragments that the index does not cover.
     fn unindexed_rows(&self) -> u64 {
-        let Figures { rows, fragments, .. } = self.figures;
+        let LanceFigures { rows, fragments, .. } = self.figures;
         let covered = self.key_index().map_or(0, |index| index.fragments).min(*fragments);
         let share = (fragments - covered) as f64 / (*fragments).max(1) as f64;
         (*rows as f64 * share) as u64

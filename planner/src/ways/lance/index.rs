@@ -24,23 +24,37 @@ const BTREE_ADVANTAGE: f64 = 10.0;
 
 /// Whether asking the index for so few keys, and scanning the rows that it does not hold, costs far
 /// less than building the map.
-pub fn prefers_index(keys: u64, rows: u64, unindexed_rows: u64) -> bool {
+pub(super) fn prefers_index(keys: u64, rows: u64, unindexed_rows: u64) -> bool {
     by_index(keys, rows, unindexed_rows) * BTREE_ADVANTAGE <= key_map(rows)
 }
 
 /// Asking the index for so many keys, and scanning the rows that it does not hold.
-pub fn by_index(keys: u64, rows: u64, unindexed_rows: u64) -> f64 {
+pub(super) fn by_index(keys: u64, rows: u64, unindexed_rows: u64) -> f64 {
     let pages = rows.div_ceil(BTREE_PAGE_ROWS).min(keys) as f64;
     pages * BTREE_NS_A_PAGE + key_map(unindexed_rows)
 }
 
 /// Building the map of so many keys.
-pub fn key_map(rows: u64) -> f64 {
+pub(super) fn key_map(rows: u64) -> f64 {
     rows as f64 * KEY_MAP_NS_A_ROW
 }
 
 /// Whether so few keys are asked of so many rows that a map of all costs more than it brings, at
 /// least for one job.
-pub fn prefers_key_set(keys: u64, rows: u64) -> bool {
+pub(super) fn prefers_key_set(keys: u64, rows: u64) -> bool {
     rows >= LEAST_ROWS_FOR_A_KEY_SET && keys.saturating_mul(ROWS_A_KEY) <= rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_is_for_few_keys_and_covers_most_rows() {
+        assert!(prefers_index(60, 5_000_000, 0));
+        assert!(!prefers_index(70, 5_000_000, 0));
+        assert!(!prefers_index(60, 5_000_000, 500_000));
+        assert!(prefers_index(1, 100_000, 0));
+        assert!(!prefers_index(1, 10_000, 0));
+    }
 }

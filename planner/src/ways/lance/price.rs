@@ -5,13 +5,13 @@
 
 use keyloom_common::{
     report::{Advice, Hint, Way, words},
-    store::{
-        Figures, KEY_MAP_BYTES_A_ROW, KeyIndex, KeyPath, RowPath, StoreKey,
-        cost::{Keys, by_index, key_map},
-    },
+    store::{KEY_MAP_BYTES_A_ROW, KeyIndex, KeyPath, LanceFigures, RowPath, StoreKey, cost::Keys},
 };
 
-use super::{Question, choose};
+use super::{
+    Question, choose,
+    index::{by_index, key_map},
+};
 
 /// The settings of workers of which there may be too little.
 const COLUMN_CACHE_BYTES: &str = "store.column_cache_bytes";
@@ -21,7 +21,7 @@ const MAX_KEY_MAP_BYTES: &str = "store.max_key_map_bytes";
 const NS: f64 = 1e9;
 
 /// What the ways of a fetch cost, whose keys take so many bytes each.
-pub(crate) fn advice(store: &str, question: &Question<'_>, key_bytes: u64) -> Advice {
+pub(super) fn advice(store: &str, question: &Question<'_>, key_bytes: u64) -> Advice {
     let count = question.keys.unwrap_or(question.figures.rows);
     let keys = Keys { count, at_once: question.keys_at_once };
     let priced = Priced { question: question.clone(), keys, key_bytes };
@@ -65,8 +65,8 @@ impl Priced<'_> {
                 let price = self.price(key_path, row_path);
                 let (cost, memory_bytes) = price.clone().unwrap_or_default();
                 ways.push(Way {
-                    key_path,
-                    row_path,
+                    key_path: key_path.to_string(),
+                    row_path: row_path.map(|path| path.to_string()),
                     seconds: cost / NS,
                     memory_bytes,
                     is_chosen: (key_path, row_path) == (chosen_keys, chosen_rows),
@@ -79,8 +79,8 @@ impl Priced<'_> {
 
     /// The way that the plan takes.
     fn chosen(&self) -> (KeyPath, Option<RowPath>) {
-        let access = choose(&self.question).access;
-        (access.keys, (!self.question.columns.is_empty()).then_some(access.rows))
+        let (way, _) = choose(&self.question);
+        (way.keys, (!self.question.columns.is_empty()).then_some(way.rows))
     }
 
     fn price(&self, key_path: KeyPath, row_path: Option<RowPath>) -> Price {
@@ -158,7 +158,8 @@ impl Priced<'_> {
         if needed_bytes <= bytes || !matches!(self.question.key, StoreKey::Columns(_)) {
             return None;
         }
-        let figures = Figures { max_key_map_bytes: needed_bytes, ..self.question.figures.clone() };
+        let figures =
+            LanceFigures { max_key_map_bytes: needed_bytes, ..self.question.figures.clone() };
         let cost = self.with(&figures).price(KeyPath::Map, rows).ok()?.0;
         memory(MAX_KEY_MAP_BYTES, (bytes, needed_bytes), (now, cost))
     }
@@ -170,13 +171,14 @@ impl Priced<'_> {
         if needed_bytes <= bytes || self.question.columns.is_empty() {
             return None;
         }
-        let figures = Figures { column_cache_bytes: needed_bytes, ..self.question.figures.clone() };
+        let figures =
+            LanceFigures { column_cache_bytes: needed_bytes, ..self.question.figures.clone() };
         let cost = self.with(&figures).price(keys, Some(RowPath::Scan)).ok()?.0;
         memory(COLUMN_CACHE_BYTES, (bytes, needed_bytes), (now, cost))
     }
 
     /// The same with other figures.
-    fn with<'b>(&'b self, figures: &'b Figures) -> Priced<'b> {
+    fn with<'b>(&'b self, figures: &'b LanceFigures) -> Priced<'b> {
         let question = Question { figures, ..self.question.clone() };
         Priced { question, keys: self.keys, key_bytes: self.key_bytes }
     }
@@ -205,18 +207,18 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     /// A store of a key and a vector of 128 floats.
-    fn figures(rows: u64) -> Figures {
-        Figures {
+    fn figures(rows: u64) -> LanceFigures {
+        LanceFigures {
             rows,
             fragments: 10,
             value_bytes: vec![8, 512],
             max_key_map_bytes: 4096 * MIB,
             column_cache_bytes: 1024 * MIB,
-            ..Figures::default()
+            ..LanceFigures::default()
         }
     }
 
-    fn asked(figures: &Figures, columns: &[usize], keys: Option<u64>) -> Advice {
+    fn asked(figures: &LanceFigures, columns: &[usize], keys: Option<u64>) -> Advice {
         let key = StoreKey::column("id");
         let question = Question {
             key: &key,
@@ -287,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_map_and_columns_that_do_not_fit_say_what_they_need() {
-        let small = Figures { max_key_map_bytes: MIB, ..figures(1_000_000) };
+        let small = LanceFigures { max_key_map_bytes: MIB, ..figures(1_000_000) };
         let advice = asked(&small, &[1], Some(100_000));
         let unavailable = way(&advice, "map+take").unavailable.as_deref();
         let why = "a map of 13 MB is over store.max_key_map_bytes = 1.0 MB";
@@ -300,7 +302,7 @@ mod tests {
         };
         assert_eq!(advice.hints.iter().find_map(map), Some(13_000_000), "{advice}");
 
-        let small = Figures { column_cache_bytes: MIB, ..figures(1_000_000) };
+        let small = LanceFigures { column_cache_bytes: MIB, ..figures(1_000_000) };
         let advice = asked(&small, &[1], Some(10_000_000));
         let cache = |hint: &Hint| match hint {
             Hint::Memory { setting, bytes, needed_bytes, .. } if setting == COLUMN_CACHE_BYTES => {
