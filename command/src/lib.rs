@@ -84,7 +84,7 @@ async fn until_interrupted(command: Command) -> Result<(), Failure> {
 }
 
 /// Does something until it is done, or until it has cleaned up after a signal, for a bounded time:
-/// how it ended, and the signal.
+/// how it ended, and the signal; of two, the one that ends more than what is done.
 async fn interruptible(
     work: impl Future<Output = Result<(), Failure>>,
     watch: &Watch,
@@ -96,12 +96,14 @@ async fn interruptible(
         ending = signals.next() => ending,
     };
     watch.interrupt();
-    let ended = tokio::select! {
-        ended = &mut running => ended,
-        _ = signals.next() => Err(Failure::interrupted()),
-        () = tokio::time::sleep(PATIENCE) => Err(Failure::interrupted()),
-    };
-    (ended, Some(ending))
+    tokio::select! {
+        ended = &mut running => (ended, Some(ending)),
+        second = signals.next() => {
+            let is_last = second == Ending::Terminated;
+            (Err(Failure::interrupted()), Some(if is_last { second } else { ending }))
+        }
+        () = tokio::time::sleep(PATIENCE) => (Err(Failure::interrupted()), Some(ending)),
+    }
 }
 
 async fn execute(command: Once, watch: &Watch) -> Result<(), Failure> {

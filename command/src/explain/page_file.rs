@@ -19,14 +19,20 @@ pub(super) struct PageFile {
 impl PageFile {
     /// Refuses a file that cannot be written.
     pub(super) fn check(path: PathBuf) -> Result<Self, Failure> {
-        let shown = path.display();
-        if shown.to_string().contains("://") {
+        let shown = path.display().to_string();
+        if shown.contains("://") {
             return Err(Failure::mistake(format!(
                 "--html {shown}: pages are written to files of this machine, not to URLs"
             )));
         }
         if path.is_dir() {
             return Err(Failure::mistake(format!("--html {shown} is a folder; name a file")));
+        }
+        // The file behind a link is written, and the link stays.
+        let path = if path.is_symlink() { fs::canonicalize(&path).unwrap_or(path) } else { path };
+        // A device would be replaced by a file.
+        if path.exists() && !path.is_file() {
+            return Err(Failure::mistake(format!("--html {shown} is no file; name one")));
         }
         let folder = match path.parent() {
             Some(folder) if folder != Path::new("") => folder.to_owned(),
@@ -79,11 +85,23 @@ mod tests {
     }
 
     #[test]
+    fn the_file_behind_a_link_is_written_and_the_link_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("job.html"), folder.path().join("link.html"));
+        fs::write(&file, "<p>old</p>").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        PageFile::check(link.clone()).unwrap().write("<p>new</p>").unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(fs::read_to_string(file).unwrap(), "<p>new</p>");
+    }
+
+    #[test]
     fn what_is_no_file_is_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let refused = |path: PathBuf| PageFile::check(path).unwrap_err().message.unwrap();
         assert!(refused(folder.path().to_owned()).ends_with(" is a folder; name a file"));
         assert!(refused(folder.path().join("no/job.html")).contains(": there is no folder "));
         assert!(refused("s3://bucket/job.html".into()).ends_with(", not to URLs"));
+        assert_eq!(refused("/dev/null".into()), "--html /dev/null is no file; name one");
     }
 }

@@ -3,11 +3,13 @@
 
 use std::{
     env, fs,
+    io::{self, IsTerminal, Write, stdin, stdout},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError, mpsc as asking},
     thread,
 };
 
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::{
     CompletionType, Config, Context, Editor, Helper,
     completion::Completer,
@@ -23,6 +25,9 @@ use super::{split::split, words::Words};
 use crate::{error::Failure, text};
 
 const PROMPT: &str = "keyloom> ";
+
+/// Tells a terminal not to mark any more what is pasted.
+const NO_PASTE_MARKS: &[u8] = b"\x1b[?2004l\n";
 
 /// How many statements are kept.
 const HISTORY: usize = 1000;
@@ -47,18 +52,33 @@ pub(super) struct Terminal {
     /// Whether it was asked and has not answered: who waited for it gave up.
     is_asked: bool,
     words: Arc<Mutex<Words>>,
+    /// How the terminal was before anything was read.
+    before: Option<Termios>,
+}
+
+/// A thread that is still reading leaves the terminal as it needs it, without echo.
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        if let Some(before) = self.before.as_ref().filter(|_| self.is_asked) {
+            // A terminal that is gone needs nothing.
+            let _ = tcsetattr(stdin(), OptionalActions::Now, before);
+            if stdout().is_terminal() {
+                let _ = stdout().write_all(NO_PASTE_MARKS);
+            }
+        }
+    }
 }
 
 impl Terminal {
     pub(super) fn open() -> Result<Self, Failure> {
-        let words = Arc::<Mutex<Words>>::default();
+        let (words, before) = (Arc::<Mutex<Words>>::default(), tcgetattr(stdin()).ok());
         let (asking, asked) = asking::channel();
         let (answers, typed) = mpsc::channel(1);
         let names = Names(Arc::clone(&words));
         let started = thread::Builder::new().name("keyloom-shell".to_owned());
         let started = started.spawn(move || read(names, &asked, &answers));
         started.map_err(|error| Failure::failed(format!("no threads: {error}")))?;
-        Ok(Self { asking, typed, is_asked: false, words })
+        Ok(Self { asking, typed, is_asked: false, words, before })
     }
 
     /// What names complete to from now on.
@@ -128,6 +148,11 @@ impl Lines {
             }
             Err(ReadlineError::Interrupted) => Typed::Nothing,
             Err(ReadlineError::Eof) => Typed::End,
+            // As what is pasted from elsewhere may be.
+            Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                text::note("warning: what was typed is no UTF-8, and is left out");
+                Typed::Nothing
+            }
             Err(error) => Typed::Failed(error.to_string()),
         }
     }
@@ -139,8 +164,9 @@ impl Lines {
         }
         let Some(path) = &self.history else { return };
         let made = path.parent().map_or(Ok(()), fs::create_dir_all).map_err(|e| e.to_string());
+        // Other shells may have kept something since, which stays.
         let kept =
-            made.and_then(|()| self.editor.save_history(path).map_err(|error| error.to_string()));
+            made.and_then(|()| self.editor.append_history(path).map_err(|error| error.to_string()));
         if let Err(error) = kept {
             text::note(&format!("warning: {} cannot be written: {error}", path.display()));
             self.history = None;

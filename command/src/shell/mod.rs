@@ -121,11 +121,14 @@ impl Shell {
             };
             for piece in split(&text).0 {
                 match self.piece(piece, signals).await {
-                    (Ok(Next::GoOn), _) => {}
                     (Ok(Next::Quit), _) => return Ok(()),
-                    (Err(failure), Some(Ending::Terminated)) => {
-                        return Err(failure.ended_by(Ending::Terminated));
+                    // Also if the statement was done before it could be cancelled.
+                    (ended, Some(ending @ Ending::Terminated)) => {
+                        let failure = ended.err().unwrap_or_else(Failure::interrupted);
+                        return Err(failure.ended_by(ending));
                     }
+                    (Ok(Next::GoOn), None) => {}
+                    (Ok(Next::GoOn), Some(Ending::Interrupted)) => break,
                     (Err(failure), _) => {
                         failure.tell();
                         break;
@@ -150,8 +153,12 @@ impl Shell {
         }
         for piece in pieces {
             match self.piece(piece, signals).await {
-                (Ok(Next::GoOn), _) => {}
                 (Ok(Next::Quit), _) => return Ok(()),
+                (Ok(Next::GoOn), None) => {}
+                // It was done before it could be cancelled; what follows it is not wanted.
+                (Ok(Next::GoOn), Some(ending)) => {
+                    return Err(Failure::interrupted().ended_by(ending));
+                }
                 (Err(failure), Some(ending)) => return Err(failure.ended_by(ending)),
                 (Err(failure), None) => return Err(failure),
             }

@@ -51,6 +51,14 @@ pub(super) async fn create(arguments: CreateArguments, watch: &Watch) -> Result<
     let new = new.declare_key(keys.are_unique());
     let (rows, version) = watch.step(new.write(&session, rows, &settings)).await?;
     watch.end();
+    if rows != keys.rows {
+        let (written, counted) = (HumanCount(rows), HumanCount(keys.rows));
+        let message = format!(
+            "{store} was made of {written} rows, and the keys of {counted} were counted: the input \
+             changed meanwhile"
+        );
+        return Err(Failure::failed(message).help("make it again, with --overwrite"));
+    }
     let created = Created {
         source: store,
         rows,

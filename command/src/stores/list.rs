@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use keyloom_client::KeyNames;
+use keyloom_common::error::{holds_credentials, redact};
 use serde::Serialize;
 
 use super::no_catalog;
@@ -22,7 +23,8 @@ struct Listed {
     /// The columns of its key, if the catalog says them.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<Vec<String>>,
-    /// Where it is.
+    /// Where it is, without what may be a secret: a store of such a place is refused when it is
+    /// opened, and none is opened here.
     source: String,
 }
 
@@ -53,6 +55,7 @@ fn listed(alias: String, store: Store) -> Listed {
         Store::Memory { input, key } => ("memory".to_owned(), Some(names(key)), input.path),
         Store::Other(options) => (options.kind, options.key.map(names), options.uri),
     };
+    let source = if holds_credentials(&source) { redact(&source) } else { source };
     Listed { alias, kind, key, source }
 }
 
@@ -73,7 +76,22 @@ fn table(stores: &[Listed]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use keyloom_client::{Input, LanceOptions};
+
     use super::*;
+
+    #[test]
+    fn places_are_listed_without_secrets() {
+        let source = |store: Store| listed("s".to_owned(), store).source;
+        let lance = |uri: &str| source(Store::Lance(LanceOptions::new(uri)));
+        assert_eq!(lance("s3://key:hunter2@bucket/a.lance"), "s3://bucket/a.lance");
+        assert_eq!(lance("s3://bucket/a b.lance"), "s3://bucket/a b.lance");
+        let input = |path: &str| {
+            source(Store::Memory { input: Input::new(path), key: KeyNames::from("id") })
+        };
+        assert_eq!(input("https://host/a.csv?token=hunter2"), "https://host/a.csv");
+        assert_eq!(input("s3://bucket/a-?.csv"), "s3://bucket/a-?.csv");
+    }
 
     #[test]
     fn stores_are_listed_in_columns() {

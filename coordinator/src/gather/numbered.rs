@@ -1,6 +1,8 @@
 //! Which rows of a fragment are rows of its input, one for one, and so have numbers.
 
-use datafusion::physical_plan::execution_plan::CardinalityEffect;
+use datafusion::physical_plan::{
+    ExecutionPlan, execution_plan::CardinalityEffect, sorts::sort::SortExec,
+};
 use keyloom_common::plan::{FrameScanExec, InputScanExec};
 use keyloom_planner::{Fragment, Source};
 
@@ -28,11 +30,13 @@ pub(super) fn numbered_from(fragment: &Fragment) -> Option<usize> {
     if !reads_all || nodes.iter().any(|node| node.fetch().is_some()) {
         return None;
     }
-    let keeps_rows = above
-        .iter()
-        .rev()
-        .take_while(|node| matches!(node.cardinality_effect(), CardinalityEffect::Equal));
-    Some(above.len() - keeps_rows.count())
+    let keeping = above.iter().rev().take_while(|node| keeps_rows(node.as_ref()));
+    Some(above.len() - keeping.count())
+}
+
+/// Whether a node gives all the rows that it gets, in their order. A sort gives them in another.
+fn keeps_rows(node: &dyn ExecutionPlan) -> bool {
+    matches!(node.cardinality_effect(), CardinalityEffect::Equal) && !node.is::<SortExec>()
 }
 
 #[cfg(test)]
@@ -40,8 +44,9 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::datatypes::{DataType, Field, Schema};
-    use datafusion::physical_plan::{
-        ExecutionPlan, coop::CooperativeExec, limit::LocalLimitExec, union::UnionExec,
+    use datafusion::{
+        physical_expr::{LexOrdering, PhysicalSortExpr, expressions::Column},
+        physical_plan::{coop::CooperativeExec, limit::LocalLimitExec, union::UnionExec},
     };
     use keyloom_common::{BlobId, plan::FramePartition};
 
@@ -66,6 +71,12 @@ mod tests {
     fn rows_have_numbers_where_each_is_one_of_the_input() {
         assert_eq!(numbered(frame()), Some(0));
         assert_eq!(numbered(Arc::new(CooperativeExec::new(frame()))), Some(0));
+        let order = PhysicalSortExpr::new_default(Arc::new(Column::new("id", 0)));
+        let sorted = SortExec::new(LexOrdering::from([order]), frame());
+        let sorted: Arc<dyn ExecutionPlan> = Arc::new(sorted.with_preserve_partitioning(true));
+        // Below the sort, which is the first of three nodes.
+        let above_sort = CooperativeExec::new(Arc::clone(&sorted));
+        assert_eq!(numbered(Arc::new(above_sort)), Some(2));
         let limited = LocalLimitExec::new(frame(), 1);
         assert_eq!(numbered(Arc::new(limited)), None);
         assert_eq!(numbered(UnionExec::try_new(vec![frame(), frame()]).unwrap()), None);

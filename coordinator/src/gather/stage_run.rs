@@ -1,6 +1,6 @@
 //! One run of a fragment: its tasks are added, and their outputs come back in task order.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, mem, sync::Arc};
 
 use arrow::array::RecordBatch;
 use datafusion::{
@@ -177,14 +177,19 @@ impl StageRun {
                 Fed::All(total) => self.total = Some(total?),
             },
             update = self.updates.recv() => match update {
-                Some(StageUpdate::Done { index, finished }) => {
-                    if let TaskReport::Rows { rows, metrics, lookups, .. } = &finished.report {
+                Some(StageUpdate::Done { index, mut finished }) => {
+                    // They are not kept until the task's rows are taken, which may be long.
+                    let lookups = match &mut finished.report {
+                        TaskReport::Rows { lookups, .. } => mem::take(lookups),
+                        _ => Vec::new(),
+                    };
+                    if let TaskReport::Rows { rows, metrics, .. } = &finished.report {
                         let (stage, places) = (self.stage, self.nodes.of_task(index));
                         let counted = (metrics, places);
                         self.context.task_done(stage, index, &finished, *rows, counted);
                         let numbered_from = self.numbered_from;
                         let task = TellingTask { stage, index, places, numbered_from };
-                        self.context.misses.add(task, lookups)?;
+                        self.context.misses.add(task, &lookups)?;
                     }
                     self.done.insert(index, *finished);
                 }

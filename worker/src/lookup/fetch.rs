@@ -55,6 +55,8 @@ pub(crate) struct Fetched {
     codes: Vec<u64>,
     /// The number of the first row among those of the task.
     first_row: u64,
+    /// The number of the first of them whose misses are not counted yet.
+    told_until: u64,
     /// The first element whose key was left out. Keys with several rows are no lists: it is a row.
     complete: Option<usize>,
 }
@@ -115,12 +117,25 @@ impl Fetched {
         if hits == found.held.len() {
             codes = Vec::new();
         }
-        Ok(Self { asks, distinct, columns, found, starts, told, codes, first_row: 0, complete })
+        let (first_row, told_until) = (0, 0);
+        Ok(Self {
+            asks,
+            distinct,
+            columns,
+            found,
+            starts,
+            told,
+            codes,
+            first_row,
+            told_until,
+            complete,
+        })
     }
 
-    /// The same for rows that begin with this one of their task.
-    pub(super) fn starting_at(self, first_row: u64) -> Self {
-        Self { first_row, ..self }
+    /// The same for rows that begin with this one of their task, and whose misses are counted from
+    /// another one on.
+    pub(super) fn starting_at(self, first_row: u64, told_until: u64) -> Self {
+        Self { first_row, told_until, ..self }
     }
 
     /// How many rows of all batches, from the first on, have their answers, if that is not all of
@@ -178,7 +193,7 @@ impl Fetched {
         &self.distinct.slots[before..before + self.asks[batch].keys.elements.len()]
     }
 
-    /// What the first rows of a batch asked for and missed.
+    /// What the first rows of a batch asked for and missed, but for those that are counted.
     fn misses(
         &self,
         fetch: &Fetch,
@@ -187,24 +202,26 @@ impl Fetched {
         told: &MissCounter,
     ) -> Result<BatchMisses> {
         let ask = &self.asks[batch];
+        let rows_before: usize = self.asks[..batch].iter().map(|ask| ask.keys.rows()).sum();
+        let first_row = self.first_row + rows_before as u64;
+        let counted = self.told_until.saturating_sub(first_row);
+        let from = ask.keys.elements_of(usize::try_from(counted).unwrap_or(usize::MAX));
         let slots = &self.slots(batch)[..ask.keys.elements_of(rows)];
         let calls = || fetch.calls.iter().zip(&ask.guards);
         let of_limit = calls().filter(|(call, _)| call.answer.max_misses().is_some());
-        let limits = of_limit.map(|(_, guard)| self.count(slots, guard.as_ref())).collect();
+        let limits = of_limit.map(|(_, guard)| self.count(slots, from, guard.as_ref())).collect();
         let missable = calls().filter(|(call, _)| call.answer.on_missing().is_some());
         let guards: Vec<_> = missable.map(|(_, guard)| guard.clone()).collect();
         if guards.is_empty() {
             return Ok(BatchMisses::default());
         }
         let needed = super::union(&guards)?;
-        let (asked, missed) = self.count(slots, needed.as_ref());
+        let (asked, missed) = self.count(slots, from, needed.as_ref());
         let mut misses = BatchMisses { asked, missed, limits, ..BatchMisses::default() };
         if missed == 0 {
             return Ok(misses);
         }
-        let batches_before = &self.asks[..batch];
-        let rows_before: usize = batches_before.iter().map(|ask| ask.keys.rows()).sum();
-        for (element, slot) in slots.iter().enumerate() {
+        for (element, slot) in slots.iter().enumerate().skip(from) {
             if !is_needed(needed.as_ref(), element) || !self.is_missing(*slot) {
                 continue;
             }
@@ -220,17 +237,18 @@ impl Fetched {
                 misses.codes.push(told.code_of(&key));
             }
             if wants_row && (told.keeps_rows() || misses.rows.iter().all(|row| row.key != key)) {
-                let row = self.first_row + (rows_before + ask.keys.row_of(element)) as u64;
+                let row = first_row + ask.keys.row_of(element) as u64;
                 misses.rows.push(Missed { row, key });
             }
         }
         Ok(misses)
     }
 
-    /// How many elements ask, where these need an answer, and how many of them miss their keys.
-    fn count(&self, slots: &[Slot], needed: Option<&BooleanArray>) -> (u64, u64) {
+    /// How many elements ask, from one on and where these need an answer, and how many of them miss
+    /// their keys.
+    fn count(&self, slots: &[Slot], from: usize, needed: Option<&BooleanArray>) -> (u64, u64) {
         let (mut asked, mut missed) = (0, 0);
-        for (element, slot) in slots.iter().enumerate() {
+        for (element, slot) in slots.iter().enumerate().skip(from) {
             if *slot != Slot::Nothing && is_needed(needed, element) {
                 asked += 1;
                 missed += u64::from(self.is_missing(*slot));

@@ -90,8 +90,8 @@ pub(crate) fn run(
                 let lookup = Arc::clone(&lookup);
                 async move {
                     let Window { batches, start, room } = window?;
-                    let ready = VecDeque::new();
-                    let leaving = Leaving { lookup, start, ready, rest: batches, room };
+                    let (ready, told) = (VecDeque::new(), Vec::new());
+                    let leaving = Leaving { lookup, start, ready, rest: batches, told, room };
                     Ok::<_, DataFusionError>(leaving.begin().await?.batches())
                 }
             });
@@ -112,6 +112,9 @@ struct Leaving {
     ready: VecDeque<RecordBatch>,
     /// Those that wait, as they came in: answers of those before them take all the room.
     rest: Vec<RecordBatch>,
+    /// For each wave up to which row of the task's its misses are counted: what waits may have gone
+    /// through the first ones before.
+    told: Vec<u64>,
     room: Room,
 }
 
@@ -120,12 +123,14 @@ impl Leaving {
     async fn begin(mut self) -> datafusion::error::Result<Self> {
         let (lookup, batches) = (Arc::clone(&self.lookup), std::mem::take(&mut self.rest));
         let (start, rows) = (self.start, count(&batches));
-        let looked = spawned(async move { lookup.window(start, batches).await }).await?;
+        let told = std::mem::take(&mut self.told);
+        let looked = spawned(async move { lookup.window(start, batches, told).await }).await?;
         if looked.bytes > self.room.answers() {
             self.room.hold(looked.bytes);
         }
         let start = start + rows - count(&looked.rest);
-        Ok(Self { start, ready: looked.batches.into(), rest: looked.rest, ..self })
+        let Looked { batches, rest, told, .. } = looked;
+        Ok(Self { start, ready: batches.into(), rest, told, ..self })
     }
 
     fn batches(self) -> impl Stream<Item = datafusion::error::Result<RecordBatch>> {
@@ -154,6 +159,8 @@ struct Looked {
     batches: Vec<RecordBatch>,
     /// The rows behind them, as they came in, if keys have too many rows for all of them.
     rest: Vec<RecordBatch>,
+    /// For each wave up to which row of the task's its misses are counted.
+    told: Vec<u64>,
     /// About how many bytes of answers there are, where keys may have several rows; else 0.
     bytes: u64,
 }
@@ -245,17 +252,25 @@ async fn open(waves: Vec<Prepared>, stores: &OpenStores) -> Result<Vec<OpenWave>
 }
 
 impl Lookup {
-    /// Batches with their answers, of which the first row is this one of the task's.
-    async fn window(self: &Arc<Self>, start: u64, mut batches: Vec<RecordBatch>) -> Result<Looked> {
+    /// Batches with their answers, of which the first row is this one of the task's. For each wave,
+    /// the misses of the rows before this one are counted.
+    async fn window(
+        self: &Arc<Self>,
+        start: u64,
+        mut batches: Vec<RecordBatch>,
+        mut told: Vec<u64>,
+    ) -> Result<Looked> {
         let (mut rest, mut bytes) = (Vec::new(), 0);
-        for (index, wave) in self.waves.iter().enumerate() {
+        told.resize(self.waves.len(), 0);
+        for (index, (wave, until)) in self.waves.iter().zip(&mut told).enumerate() {
+            let told_until = *until;
             let fetches = wave.fetches.iter().map(async |open| {
                 let needs = batches.iter().map(|batch| need(&open.fetch, batch));
                 let needs = needs.collect::<Result<Vec<_>>>()?;
                 let OpenFetch { fetch, store, counters, row_bytes, .. } = open;
                 let settings = &self.settings;
                 let fetched = Fetched::try_new(fetch, store, counters, needs, *row_bytes, settings);
-                Ok::<_, Error>(fetched.await?.starting_at(start))
+                Ok::<_, Error>(fetched.await?.starting_at(start, told_until))
             });
             let fetched = Arc::new(try_join_all(fetches).await?);
             bytes = u64::saturating_add(bytes, wave.learn_from(&fetched));
@@ -277,13 +292,14 @@ impl Lookup {
             if let (Some(rows), Some(last)) = (whole, batches.last_mut()) {
                 *last = last.slice(0, rows);
             }
+            *until = told_until.max(start + count(&batches));
         }
         let lists = self.lists();
         if !lists.is_empty() {
             let most = self.settings.list_rows.max(1);
             batches = batches.iter().flat_map(|batch| pieces(batch, &lists, most)).collect();
         }
-        Ok(Looked { batches, rest, bytes })
+        Ok(Looked { batches, rest, told, bytes })
     }
 
     /// The columns that hold lists of all rows of keys.

@@ -13,7 +13,7 @@ const WORD: &str = "SUMMARIZE";
 
 /// The statement whose rows are to be summarized, if a text asks for that.
 pub(super) fn subject(text: &str) -> Option<String> {
-    let text = text.trim();
+    let text = behind_comments(text).trim_end();
     let (word, rest) = text.split_at_checked(WORD.len())?;
     let ends = rest.starts_with(|next: char| next.is_whitespace() || "'\"(".contains(next));
     if !word.eq_ignore_ascii_case(WORD) || !ends {
@@ -24,6 +24,19 @@ pub(super) fn subject(text: &str) -> Option<String> {
     let is_query = rest.starts_with('(')
         || ["SELECT", "VALUES", "WITH"].iter().any(|word| first.eq_ignore_ascii_case(word));
     Some(if is_query { rest.to_owned() } else { format!("SELECT * FROM {rest}") })
+}
+
+/// A text without the comments that it begins with.
+fn behind_comments(text: &str) -> &str {
+    let mut text = text.trim_start();
+    loop {
+        let end = match text.get(..2) {
+            Some("--") => "\n",
+            Some("/*") => "*/",
+            _ => return text,
+        };
+        text = text.split_once(end).map_or("", |(_, rest)| rest.trim_start());
+    }
 }
 
 /// The statement that summarizes the rows of another one, whose columns these are.
@@ -135,6 +148,8 @@ mod tests {
                 Some("WITH w AS (SELECT 1) SELECT * FROM w"),
             ),
             ("SUMMARIZE (SELECT 1)", Some("(SELECT 1)")),
+            ("-- all\n /* of them */ SUMMARIZE items -- so", Some("SELECT * FROM items -- so")),
+            ("-- SUMMARIZE items", None),
             ("SUMMARIZED items", None),
             ("SELECT 1", None),
             ("", None),

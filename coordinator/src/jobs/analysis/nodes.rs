@@ -16,6 +16,10 @@ use crate::gather::{RemoteExec, StageReport};
 /// The name of the counter of rows.
 const OUTPUT_ROWS: &str = "output_rows";
 
+/// The most characters that are shown of a node. Lists of values may be very long, and what is told
+/// of a job is one message.
+const LINE_CHARS: usize = 8192;
+
 /// The coordinator's nodes, and below each that stands for a stage the nodes of its fragment.
 pub(super) fn nodes(
     cut: &Arc<dyn ExecutionPlan>,
@@ -116,12 +120,47 @@ impl Nodes<'_> {
         self.nodes.push(NodeRun {
             depth,
             name: plan.name().to_owned(),
-            line: displayable(plan).one_line().to_string().trim_end().to_owned(),
+            line: line(plan),
             stage,
             rows: rows.map(|metric| metric.value),
             seconds,
             share_percent: self.ran.share_percent(seconds),
             metrics,
         });
+    }
+}
+
+/// What EXPLAIN shows of a node, as far as there is room for it.
+fn line(plan: &dyn ExecutionPlan) -> String {
+    let line = displayable(plan).one_line().to_string();
+    let line = line.trim_end();
+    match line.char_indices().nth(LINE_CHARS) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::{
+        physical_expr::{PhysicalExpr, expressions::Column},
+        physical_plan::{empty::EmptyExec, projection::ProjectionExec},
+    };
+
+    use super::*;
+
+    #[test]
+    fn lines_that_are_very_long_are_cut() {
+        let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
+        let shown = |name: &str| {
+            let id: Arc<dyn PhysicalExpr> = Arc::new(Column::new("id", 0));
+            let rows = Arc::new(EmptyExec::new(Arc::clone(&schema)));
+            line(&ProjectionExec::try_new([(id, name.to_owned())], rows).unwrap())
+        };
+        assert_eq!(shown("key"), "ProjectionExec: expr=[id@0 as key]");
+        let cut = shown(&"é".repeat(LINE_CHARS));
+        assert_eq!(cut.chars().count(), LINE_CHARS + 1);
+        assert!(cut.starts_with("ProjectionExec: ") && cut.ends_with("é…"), "{cut}");
     }
 }

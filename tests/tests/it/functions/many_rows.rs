@@ -3,7 +3,7 @@
 use anyhow::Result;
 use keyloom_client::{EmbeddedSettings, ErrorKind, JoinPath, with_join_path};
 
-use crate::harness::{TestSession, batch, ints};
+use crate::harness::{TestSession, batch, ints, run};
 
 /// How many rows the store has, of which every seventh has the same key.
 const ROWS: i64 = 20_000;
@@ -55,5 +55,23 @@ async fn a_key_of_more_rows_than_allowed_is_an_error() -> Result<()> {
     assert_eq!(failure.kind(), ErrorKind::ResourceExhausted, "{failure}");
     let expected = "stands in more than 100 rows of KV store 'lance'";
     assert!(failure.message().contains(expected), "{failure}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_rows_miss_that_are_looked_up_in_parts_counts_once() -> Result<()> {
+    let session = session(settings()).await?;
+    let held = batch([("id", ints(0..7)), ("of", ints(0..7))]);
+    session.attach_memory("few", held, "id").await?;
+    // Keys of so many rows that each part of the task ends at one of them: what is behind it goes
+    // through the first lookup again.
+    session.register_batches("parts", &[batch([("k", ints([1, 90, 2, 91, 3, 92, 4, 93]))])])?;
+    let sql = "SELECT array_length(kv_get_all(kv_get(k, source => 'few', on_error => \
+               'null')['of'], source => 'lance', on_error => 'null')) FROM parts";
+    let (rows, job) = run(&session, sql).await?;
+    assert_eq!(rows, ["2857", "NULL"].repeat(4));
+    let (few, lance) = (job.stores["few"], job.stores["lance"]);
+    assert_eq!((few.missed_rows, few.missed_keys), (4, 4));
+    assert_eq!((lance.missed_rows, lance.job_keys), (0, 4));
     Ok(())
 }

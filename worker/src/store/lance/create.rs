@@ -166,7 +166,9 @@ impl NewDataset {
         if is_dataset(&place) {
             return Ok(There::Dataset);
         }
-        let is_empty_folder = fs::read_dir(&place).is_ok_and(|mut files| files.next().is_none());
+        // A link to one would not be replaced.
+        let is_empty_folder = !place.is_symlink()
+            && fs::read_dir(&place).is_ok_and(|mut files| files.next().is_none());
         if place.symlink_metadata().is_ok() && !is_empty_folder {
             return Ok(There::Other);
         }

@@ -1,4 +1,7 @@
 //! A folder that is written beside the place that it is to have. Dropping it leaves nothing behind.
+//!
+//! What a process leaves that is killed stays: it cannot be told from what another machine or
+//! another container, which may have the same process numbers, is writing at this moment.
 
 use std::{
     fs, io,
@@ -16,17 +19,14 @@ impl Partial {
     /// A new folder in the folder of a place.
     pub(super) fn beside(place: &Path) -> Result<Self> {
         static MADE: AtomicU64 = AtomicU64::new(0);
-        let (process, made) = (std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
-        let folder = place.with_file_name(format!(".keyloom-{process}-{made}.partial"));
-        // One that is there was left by a process that was killed.
-        match fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(not_written(&folder, &error))
+        loop {
+            let (process, made) = (std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+            let folder = place.with_file_name(format!(".keyloom-{process}-{made}.partial"));
+            match fs::create_dir(&folder) {
+                Ok(()) => return Ok(Self(folder)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(not_written(&folder, &error)),
             }
-            _ => match fs::create_dir(&folder) {
-                Ok(()) => Ok(Self(folder)),
-                Err(error) => Err(not_written(&folder, &error)),
-            },
         }
     }
 
@@ -50,4 +50,27 @@ impl Drop for Partial {
 
 fn not_written(path: &Path, error: &io::Error) -> Error {
     Error::store(format!("{} cannot be written: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_that_are_there_are_others_and_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("a.lance");
+        // As another process of this number would call those that it makes.
+        let of_other = |made| format!(".keyloom-{}-{made}.partial", std::process::id());
+        let others: Vec<_> = (0..64).map(|made| folder.path().join(of_other(made))).collect();
+        for other in &others {
+            fs::create_dir(other).unwrap();
+            fs::write(other.join("rows"), "rows").unwrap();
+        }
+        let partial = Partial::beside(&place).unwrap();
+        assert!(!others.contains(&partial.0), "{partial:?}");
+        drop(partial);
+        assert!(others.iter().all(|other| other.join("rows").is_file()));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), others.len());
+    }
 }

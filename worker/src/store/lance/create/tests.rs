@@ -78,6 +78,11 @@ async fn what_is_no_dataset_is_never_replaced() {
     let refused = write(&dataset, &[1]).await.unwrap_err();
     assert!(refused.message().contains("is no Lance dataset"), "{refused}");
     assert_eq!(fs::read_to_string(folder.path().join("a")).unwrap(), "text");
+    fs::create_dir(folder.path().join("empty")).unwrap();
+    std::os::unix::fs::symlink(folder.path().join("empty"), folder.path().join("link")).unwrap();
+    let refused = write(&new(&folder, "link"), &[1]).await.unwrap_err();
+    assert!(refused.message().contains("is no Lance dataset"), "{refused}");
+    write(&new(&folder, "empty"), &[1]).await.unwrap();
     let refused = write(&new(&folder, "nowhere/a.lance"), &[1]).await.unwrap_err();
     assert!(refused.message().starts_with("there is no folder "), "{refused}");
 }
