@@ -539,7 +539,7 @@ impl Daemon {
     }
 
     /// The next line of stdout that starts so.
-    fn line_with(&mut self, prefix: &str) -> Result<String> {
+    pub(crate) fn line_with(&mut self, prefix: &str) -> Result<String> {
         loop {
             let mut line = String::new();
             let read = self.stdout.read_line(&mut line)?;

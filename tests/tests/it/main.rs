@@ -26,5 +26,6 @@ mod faults;
 mod layering;
 mod promises;
 mod property;
+mod readme;
 mod reuse;
 mod runtimes;
