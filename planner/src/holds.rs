@@ -60,6 +60,26 @@ pub(crate) fn any_subquery(plan: &LogicalPlan) -> Result<bool> {
     Ok(found)
 }
 
+/// The most nodes of an expression in which others were put for columns, unless it had more.
+const MOST_NODES: usize = 4096;
+
+/// Whether an expression has become large by what was put in for its columns: where each of them is
+/// read twice, it doubles with every projection that it is said over.
+pub(crate) fn has_grown(after: &Expr, before: &Expr) -> bool {
+    let nodes = nodes(after);
+    nodes > MOST_NODES && nodes > self::nodes(before)
+}
+
+fn nodes(expr: &Expr) -> usize {
+    let mut nodes = 0;
+    let counted = expr.apply(|_| {
+        nodes += 1;
+        Ok(TreeNodeRecursion::Continue)
+    });
+    // The closure cannot fail.
+    counted.map_or(usize::MAX, |_| nodes)
+}
+
 /// Whether such an expression stands anywhere in it.
 pub(crate) fn contains(expr: &Expr, is_wanted: impl Fn(&Expr) -> bool) -> bool {
     // The closure cannot fail.

@@ -101,7 +101,8 @@ impl TableProvider for FileTable {
             return Ok(Arc::new(EmptyExec::new(Arc::new(self.schema.project(&projection)?))));
         }
         let table = Arc::new(scan_table(&description));
-        Ok(Arc::new(InputScanExec::try_new(table, projection, limit, partitions)?))
+        let scan = InputScanExec::try_new(table, projection, limit, partitions)?;
+        Ok(Arc::new(scan.of_newest(self.spec.pin.is_none())))
     }
 
     /// As of the last look: it decides no more than what is cheap.

@@ -74,11 +74,13 @@ pub(super) async fn pin_snapshots(
     Ok(choose_access(single_rows(plan)?)?)
 }
 
-/// The Lance datasets that a plan scans, and the versions of which it was planned.
+/// The Lance datasets of which a plan scans the newest version, and which that was when it was
+/// planned. A version that the user names is the scan's alone.
 fn scanned(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<(String, u64)>> {
     let mut scanned = Vec::new();
     plan.apply(|node| {
         if let Some(scan) = node.downcast_ref::<InputScanExec>()
+            && scan.is_newest()
             && let Layout::Lance(Snapshot::Version { number, .. }) = &scan.table().layout
         {
             scanned.push((scan.table().location.url.clone(), *number));

@@ -117,6 +117,9 @@ pub struct InputScanExec {
     partitions: Vec<ScanPartition>,
     /// Why it is made, for people; nothing else depends on it.
     note: Option<Arc<str>>,
+    /// Whether it is of what was newest when it was planned, and of no version that somebody names.
+    /// What reads it does not ask.
+    is_newest: bool,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -145,8 +148,23 @@ impl InputScanExec {
         let schema = Arc::new(table.schema().project(&projection)?);
         let properties = leaf::properties(schema, partitions.len());
         let metrics = ExecutionPlanMetricsSet::new();
-        let (predicate, note) = (None, None);
-        Ok(Self { table, projection, predicate, limit, partitions, note, properties, metrics })
+        Ok(Self {
+            table,
+            projection,
+            predicate: None,
+            limit,
+            partitions,
+            note: None,
+            is_newest: false,
+            properties,
+            metrics,
+        })
+    }
+
+    /// The same scan, of what was newest when it was planned or of a version that somebody names.
+    #[must_use]
+    pub fn of_newest(self, is_newest: bool) -> Self {
+        Self { is_newest, ..self }
     }
 
     /// The same scan, which says why it is made.
@@ -173,6 +191,7 @@ impl InputScanExec {
             properties: leaf::of_partitions(&self.properties, partitions.len()),
             partitions,
             note: self.note.clone(),
+            is_newest: self.is_newest,
             metrics: ExecutionPlanMetricsSet::new(),
         }
     }
@@ -202,6 +221,11 @@ impl InputScanExec {
     /// What is asked of rows above, over the projected columns.
     pub fn predicate(&self) -> Option<&Arc<dyn PhysicalExpr>> {
         self.predicate.as_ref()
+    }
+
+    /// Whether it is of what was newest when it was planned.
+    pub fn is_newest(&self) -> bool {
+        self.is_newest
     }
 
     /// The most rows that are wanted of a partition.

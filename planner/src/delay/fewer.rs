@@ -46,10 +46,12 @@ pub(super) fn fewer_limited(limit: &Limit) -> Result<Option<LogicalPlan>> {
     else {
         return Ok(None);
     };
-    if !stands_over_rows(&limit.input) {
+    let rows = skip.saturating_add(fetch);
+    // Limits are said in 63 bits, and these are no fewer rows.
+    if i64::try_from(rows).is_err() || !stands_over_rows(&limit.input) {
         return Ok(None);
     }
-    fewer(&First { keys: Vec::new(), rows: skip.saturating_add(fetch) }, &limit.input)
+    fewer(&First { keys: Vec::new(), rows }, &limit.input)
 }
 
 fn stands_over_rows(plan: &LogicalPlan) -> bool {

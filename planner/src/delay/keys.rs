@@ -9,7 +9,7 @@ use datafusion::{
     logical_expr::{Expr, SortExpr, Unnest},
 };
 
-use crate::holds::has_subquery;
+use crate::holds::{has_grown, has_subquery};
 
 /// Sort keys over a node's columns as keys over what the columns are; `None` if one of them is
 /// nothing that can be said.
@@ -26,7 +26,8 @@ pub(super) fn over_input(
     Ok(Some(moved))
 }
 
-/// The expression with other values in the places of a schema's columns.
+/// The expression with other values in the places of a schema's columns; `None` if one of them is
+/// not known, or if it becomes too large.
 pub(super) fn replaced(
     expr: &Expr,
     schema: &DFSchema,
@@ -48,7 +49,7 @@ pub(super) fn replaced(
         })
     });
     let replaced = replaced.data()?;
-    Ok(is_known.then_some(replaced))
+    Ok((is_known && !has_grown(&replaced, expr)).then_some(replaced))
 }
 
 /// The column at a place, as an expression.
@@ -66,4 +67,30 @@ pub(super) fn place_below(unnest: &Unnest, at: usize) -> Option<usize> {
     let at = *unnest.dependency_indices.get(at)?;
     let is_list = unnest.list_type_columns.iter().any(|(list, _)| *list == at);
     (!is_list && !unnest.struct_type_columns.contains(&at)).then_some(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::{
+        arrow::datatypes::{DataType, Field, Schema},
+        logical_expr::col,
+    };
+
+    use super::*;
+
+    #[test]
+    fn what_doubles_with_every_projection_is_said_over_few() {
+        let schema = Schema::new(vec![Field::new("n", DataType::Int64, true)]);
+        let schema = DFSchema::try_from(schema).unwrap();
+        let doubled = |_: usize| Some(col("n") + col("n"));
+        let (mut expr, mut projections) = (col("n"), 0);
+        while let Some(said) = replaced(&expr, &schema, &doubled).unwrap() {
+            (expr, projections) = (said, projections + 1);
+            assert!(projections < 20);
+        }
+        assert!(projections > 5, "{projections}");
+        // As large as it is, it may go where it does not grow.
+        let same = |_: usize| Some(col("n"));
+        assert_eq!(replaced(&expr, &schema, &same).unwrap(), Some(expr.clone()));
+    }
 }

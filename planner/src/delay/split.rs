@@ -1,11 +1,16 @@
 //! The first few rows by a looked-up column: what decides which rows these are is looked up for
 //! all, the rest for those alone.
 
+use std::sync::Arc;
+
 use datafusion::{
     error::Result,
     logical_expr::{Expr, LogicalPlan, Projection, Sort},
 };
-use keyloom_common::{Error, functions::Function};
+use keyloom_common::{
+    Error,
+    functions::{CallOptions, Function, KvCall, KvFunction, OnError},
+};
 
 use super::{
     keys::{column, over_input},
@@ -32,6 +37,7 @@ pub(super) fn split(sort: &Sort, projection: &Projection) -> Result<Option<Logic
     if places.iter().all(|place| matches!(place, Place::Below)) {
         return Ok(None);
     }
+    let projection = &counting_once(projection, &places)?;
     around(projection, &places, |passed, input| {
         let keys = over_input(&sort.expr, &projection.schema, |at| {
             Some(match places.get(at)? {
@@ -43,6 +49,36 @@ pub(super) fn split(sort: &Sort, projection: &Projection) -> Result<Option<Logic
         Ok(LogicalPlan::Sort(Sort { expr, input, fetch: sort.fetch }))
     })
     .map(Some)
+}
+
+/// The projection of which calls that are made both below and above count no misses above: these
+/// rows have told of theirs.
+fn counting_once(projection: &Projection, places: &[Place]) -> Result<Projection> {
+    let mut exprs = projection.expr.clone();
+    for (expr, place) in exprs.iter_mut().zip(places) {
+        let Place::Both(_) = place else { continue };
+        let Some((call, key)) = as_call(unaliased(expr)) else { continue };
+        let quiet = match call.on_error() {
+            OnError::Null | OnError::AtMost(_) => without_misses(call, key)?,
+            OnError::Raise | OnError::Unmatched => continue,
+        };
+        let (qualifier, name) = expr.qualified_name();
+        *expr = quiet.alias_qualified(qualifier, name);
+    }
+    let (input, schema) = (Arc::clone(&projection.input), Arc::clone(&projection.schema));
+    Projection::try_new_with_schema(exprs, input, schema)
+}
+
+fn without_misses(call: &KvCall, key: &Expr) -> Result<Expr> {
+    let schema = call.store().schema();
+    let columns = call.column_indices().into_iter();
+    let options = CallOptions {
+        columns: Some(columns.map(|column| schema.field(column).name().clone()).collect()),
+        on_error: OnError::Unmatched,
+        batch_size: call.batch_size().map(Into::into),
+    };
+    let quiet = KvCall::try_new(call.function(), Arc::clone(call.store()), options)?;
+    Ok(KvFunction::expr(quiet.joined(call.why_joined()), key.clone()))
 }
 
 fn places(sort: &Sort, projection: &Projection) -> Result<Vec<Place>> {

@@ -16,7 +16,7 @@ use keyloom_common::functions::{GET_FIELD, GetField, KvCall, KvFunction};
 use super::{ROW, side::may_move};
 use crate::{
     columns::with_columns,
-    holds::{contains, contains_call},
+    holds::{contains, contains_call, has_grown},
 };
 
 /// A plan with a call's answer for each of its rows, as a column of this name.
@@ -117,10 +117,11 @@ fn sink(plan: &LogicalPlan, call: &KvCall, key: &Expr, name: &str) -> Result<Opt
         LogicalPlan::Unnest(unnest) => return sink_below_unnest(unnest, call, key, name),
         _ => return Ok(None),
     };
-    let key = below(key, projection)?;
-    if changes(&key) {
+    let asked = below(key, projection)?;
+    if changes(&asked) || has_grown(&asked, key) {
         return Ok(None);
     }
+    let key = asked;
     let mut exprs = projection.expr.clone();
     let input = if exprs.iter().any(contains_call) {
         exprs.push(KvFunction::expr(call.clone(), key).alias(name));

@@ -21,7 +21,8 @@ use super::{
     beside::with_answer,
     cost::{Choice, choose, rows, store_rows},
     key::{Equality, JoinKey},
-    side::{Side, columns_read, may_move},
+    matches::matches,
+    side::{Side, columns_read, is_null_of_null, may_move},
 };
 use crate::columns::with_columns;
 
@@ -140,13 +141,15 @@ impl<'a> LookupJoin<'a> {
         let (call, is_found) = self.call()?;
         let call = call.joined(Some(why));
         let asked = with_rows(self.asking, call, self.key.asked.clone(), &self.row)?;
-        let is_matched = self.conditions.iter().cloned().fold(is_found, Expr::and);
+        let is_matched = matches(is_found, self.conditions.iter().cloned(), &self.row)?;
         let plain = |value: Expr| Ok(value);
         match self.kind {
             Kind::Inner | Kind::Semi => self.output(filter(is_matched, asked)?, plain, None),
             Kind::Anti => self.output(filter(is_matched.is_not_true(), asked)?, plain, None),
             Kind::Mark => self.output(asked, plain, Some(is_matched.is_true())),
-            Kind::Outer if self.conditions.is_empty() => self.output(asked, plain, None),
+            Kind::Outer if self.conditions.is_empty() && self.is_null_of_none() => {
+                self.output(asked, plain, None)
+            }
             Kind::Outer => {
                 let name = format!("{}_matched", self.row.name);
                 let decided = with_columns(asked, vec![is_matched.alias(&name)])?;
@@ -155,6 +158,14 @@ impl<'a> LookupJoin<'a> {
                 self.output(decided, where_matched, None)
             }
         }
+    }
+
+    /// Whether all that is read of the store is null where no row is found. What a subquery makes
+    /// of nulls, or without the store's columns, is not.
+    fn is_null_of_none(&self) -> bool {
+        let columns = self.join.schema.columns();
+        let mut read = columns.iter().filter_map(|column| self.side.column(column));
+        read.all(|value| is_null_of_null(value, &self.row))
     }
 
     /// The call that looks the key up, and what says that it was found. If nothing is read of the

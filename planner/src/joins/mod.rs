@@ -12,6 +12,7 @@ mod beside;
 mod cost;
 mod key;
 mod lookup;
+mod matches;
 mod options;
 mod points;
 #[cfg(test)]

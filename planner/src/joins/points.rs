@@ -19,6 +19,7 @@ use super::{
     cost::choose,
     key::{Equality, JoinKey},
     lookup::{call, fits, with_rows},
+    matches::matches,
     side::{Side, as_read, columns_read},
 };
 
@@ -58,8 +59,8 @@ pub(super) fn point_lookup(
     }
     let rows = keys.rows(read, row, choice.why)?;
     let is_found = Expr::Column(row.clone()).is_not_null();
-    let matches = conditions.into_iter().fold(is_found, Expr::and);
-    let found = LogicalPlan::Filter(Filter::try_new(matches, Arc::new(rows))?);
+    let is_matched = matches(is_found, conditions, row)?;
+    let found = LogicalPlan::Filter(Filter::try_new(is_matched, Arc::new(rows))?);
     let named = columns.into_iter().zip(output);
     let named = named.map(|(column, value)| value.alias_qualified(column.relation, column.name));
     let projection = Projection::try_new(named.collect(), Arc::new(found))?;

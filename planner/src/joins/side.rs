@@ -16,7 +16,7 @@ use keyloom_common::{
 };
 
 use super::StoreTables;
-use crate::holds::{contains, has_subquery};
+use crate::holds::{contains, has_grown, has_subquery};
 
 /// A scan of a store under aliases, projections and conditions.
 #[derive(Debug)]
@@ -93,7 +93,8 @@ impl Side {
         self.columns.get(column)
     }
 
-    /// An expression over the side's columns, over the row; none if it cannot be moved.
+    /// An expression over the side's columns, over the row; none if it cannot be moved, or becomes
+    /// too large.
     pub(super) fn over_row(&self, expr: &Expr) -> Result<Option<Expr>> {
         self.over_row_and(expr, &DFSchema::empty())
     }
@@ -114,7 +115,8 @@ impl Side {
                 }
             }
         });
-        Ok(Some(replaced.data()?).filter(|_| is_known))
+        let replaced = replaced.data()?;
+        Ok(Some(replaced).filter(|replaced| is_known && !has_grown(replaced, expr)))
     }
 }
 
@@ -148,6 +150,17 @@ pub(super) fn as_read<'a>(expr: &'a Expr, row: &Column) -> Option<&'a str> {
             name.try_as_str().flatten()
         }
         _ => None,
+    }
+}
+
+/// Whether an expression is certainly null where the row is.
+pub(super) fn is_null_of_null(expr: &Expr, row: &Column) -> bool {
+    match expr {
+        Expr::Alias(alias) => is_null_of_null(&alias.expr, row),
+        Expr::Cast(cast) => is_null_of_null(&cast.expr, row),
+        Expr::TryCast(cast) => is_null_of_null(&cast.expr, row),
+        Expr::Not(value) | Expr::Negative(value) => is_null_of_null(value, row),
+        other => as_read(other, row).is_some(),
     }
 }
 

@@ -129,7 +129,11 @@ async fn a_version_stays_what_it_was(session: &TestSession) -> Result<()> {
     session.register_batches("t", &[batch([("k", ints([3]))])])?;
     let sql =
         "SELECT kv_get(k, source => 'two')['word'], kv_get(k, source => 'one')['word'] FROM t";
-    session.check(sql, &["second 3 | first 3"]).await
+    session.check(sql, &["second 3 | first 3"]).await?;
+    // A version that is scanned is not that at which the newest is looked up.
+    session.attach(load_kv("newest", by(&uri, "id"))?, None).await?;
+    let sql = "SELECT one.id, n.word FROM one LEFT JOIN newest n ON one.id = n.id ORDER BY one.id";
+    session.check(sql, &["0 | NULL", "1 | NULL", "2 | second 2", "3 | second 3"]).await
 }
 
 async fn a_tag_is_read_where_it_points_at_submission(session: &TestSession) -> Result<()> {

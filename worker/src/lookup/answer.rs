@@ -32,6 +32,8 @@ pub(super) struct AnswerBuilder<'a> {
     pub(super) guards: &'a [Option<BooleanArray>],
     /// For each element, its key.
     pub(super) slots: &'a [Slot],
+    /// Elements from here on get none: they ask again.
+    pub(super) until: usize,
     /// The columns that were fetched.
     pub(super) columns: &'a [usize],
     /// What was found for each distinct key.
@@ -80,7 +82,7 @@ impl AnswerBuilder<'_> {
 
     fn outcomes(&self, guard: Option<&BooleanArray>) -> Vec<Outcome> {
         let outcome = |(element, slot): (usize, &Slot)| {
-            if guard.is_some_and(|guard| !guard.value(element)) {
+            if element >= self.until || guard.is_some_and(|guard| !guard.value(element)) {
                 return Outcome::Nothing;
             }
             match slot {

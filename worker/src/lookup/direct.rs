@@ -94,7 +94,8 @@ impl Direct {
         };
         let (store, settings) = (&self.store, &self.settings);
         let fetched = Fetched::try_new(fetch, store, &counters, needs, row_bytes, settings).await?;
-        let answers = fetched.answers(fetch, 0, settings)?.pop();
+        let rows = fetched.complete_rows().unwrap_or(usize::MAX);
+        let answers = fetched.answers_to(fetch, 0, rows, settings)?.pop();
         let answers = answers.ok_or_else(|| Error::internal("a lookup without a call"))?;
         Ok(match fetched.complete_rows() {
             None => (answers, None),

@@ -57,8 +57,10 @@ pub(crate) struct Fetched {
     first_row: u64,
     /// The number of the first of them whose misses are not counted yet.
     told_until: u64,
-    /// The first element whose key was left out. Keys with several rows are no lists: it is a row.
+    /// The first element that is left out. Keys with several rows are no lists: it is a row.
     complete: Option<usize>,
+    /// How many rows of the store those before it get, and how many of them ask.
+    answered: (usize, usize),
 }
 
 impl Ask {
@@ -84,7 +86,8 @@ impl Fetched {
         let asks = needs.into_iter().map(Ask::try_new).collect::<Result<Vec<_>>>()?;
         let keys = asks.iter().map(|ask| (&ask.keys.elements, ask.needed.as_ref()));
         let distinct = Distinct::try_new(&keys.collect::<Vec<_>>(), &fetch.store.key_type())?;
-        let rows = key_rows(fetch, settings.most_rows(row_bytes));
+        let most = settings.most_rows(row_bytes);
+        let rows = key_rows(fetch, most);
         let request = Request {
             keys: Arc::clone(&distinct.keys),
             columns: fetch.columns(),
@@ -93,9 +96,10 @@ impl Fetched {
         };
         let columns = request.columns.clone();
         let found = request_all(fetch, store, counters, request, settings).await?;
-        let is_answered =
-            |slot: &Slot| !matches!(slot, Slot::Key(key) if *key as usize >= found.held.len());
-        let complete = distinct.slots.iter().position(|slot| !is_answered(slot));
+        let starts = found.starts();
+        // Of the rows of one key, each row that asks gets its own.
+        let most = if asks_for_all(fetch) { most.at_once } else { usize::MAX };
+        let (complete, rows) = answered(&distinct.slots, &found, starts.as_deref(), most);
         // What is left out is counted when it is asked for again.
         let asked = match complete {
             None => distinct.asked,
@@ -108,7 +112,6 @@ impl Fetched {
         let hits = found.held.iter().filter(|held| **held).count();
         counters.hits.add(hits);
         counters.misses.add(found.held.len() - hits);
-        let starts = found.starts();
         let (told, mut codes) = (counters.told.clone(), Vec::new());
         if let Some(told) = &told {
             codes = told.codes(&distinct.keys)?;
@@ -117,6 +120,7 @@ impl Fetched {
         if hits == found.held.len() {
             codes = Vec::new();
         }
+        let answered = (rows, asked);
         let (first_row, told_until) = (0, 0);
         Ok(Self {
             asks,
@@ -129,6 +133,7 @@ impl Fetched {
             first_row,
             told_until,
             complete,
+            answered,
         })
     }
 
@@ -144,23 +149,17 @@ impl Fetched {
         self.complete
     }
 
-    /// How many rows of the store were found, and how many rows a key has, about.
+    /// How many rows of the store the rows get that have their answers, and how many a key has,
+    /// about.
     pub(super) fn rows(&self) -> (u64, u64) {
-        let (rows, keys) = (self.found.rows() as u64, self.found.held.len() as u64);
-        (rows, rows.div_ceil(keys.max(1)).max(1))
+        let (rows, asked) = (self.answered.0 as u64, self.answered.1 as u64);
+        let (found, keys) = (self.found.rows() as u64, self.found.held.len() as u64);
+        let of_a_key = found.div_ceil(keys.max(1)).max(rows.div_ceil(asked.max(1)));
+        (rows, of_a_key.max(1))
     }
 
-    /// A column for each call, for one of the batches.
-    pub(crate) fn answers(
-        &self,
-        fetch: &Fetch,
-        batch: usize,
-        settings: &LookupSettings,
-    ) -> Result<Vec<ArrayRef>> {
-        self.answers_to(fetch, batch, usize::MAX, settings)
-    }
-
-    /// The same, of which only the first rows count, so many of them: the others ask again.
+    /// A column for each call, for one of the batches, of which only the first rows count, so many
+    /// of them: the others get none, and ask again.
     pub(super) fn answers_to(
         &self,
         fetch: &Fetch,
@@ -175,6 +174,7 @@ impl Fetched {
             row_guards,
             guards,
             slots: self.slots(batch),
+            until: keys.elements_of(rows),
             columns: &self.columns,
             found: &self.found,
             starts: self.starts.as_deref(),
@@ -271,6 +271,29 @@ fn is_needed(needed: Option<&BooleanArray>, element: usize) -> bool {
     needed.is_none_or(|needed| needed.value(element))
 }
 
+/// The first element that is left out, if one is, and how many rows of the store those before it
+/// get: about so many at most, unless one gets more.
+fn answered(
+    slots: &[Slot],
+    found: &Found,
+    starts: Option<&[usize]>,
+    most: usize,
+) -> (Option<usize>, usize) {
+    let mut rows = 0_usize;
+    for (element, slot) in slots.iter().enumerate() {
+        let Slot::Key(key) = slot else { continue };
+        let key = *key as usize;
+        let Some(held) = found.held.get(key) else { return (Some(element), rows) };
+        let of_key = starts.map_or(usize::from(*held), |starts| starts[key + 1] - starts[key]);
+        let with_it = rows.saturating_add(of_key);
+        if starts.is_some() && with_it > most && rows > 0 {
+            return (Some(element), rows);
+        }
+        rows = with_it;
+    }
+    (None, rows)
+}
+
 /// Whether all rows of its keys are wanted.
 pub(super) fn asks_for_all(fetch: &Fetch) -> bool {
     fetch.calls.iter().any(|call| matches!(call.answer, Answer::All { .. }))
@@ -318,4 +341,34 @@ async fn ask(store: &Arc<dyn Store>, counters: &Counters, request: Request) -> R
     timer.done();
     counters.count(&found.stats);
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(counts: &[u32]) -> Found {
+        let held = counts.iter().map(|count| *count > 0).collect();
+        Found { held, counts: Some(counts.to_vec()), ..Found::default() }
+    }
+
+    #[test]
+    fn rows_that_many_ask_for_count_for_each() {
+        let slots = [0, 0, 9, 1, 2, 0].map(|key| match key {
+            9 => Slot::Nothing,
+            key => Slot::Key(key),
+        });
+        let all = found(&[2, 0, 3]);
+        let of = |found: &Found, most| answered(&slots, found, found.starts().as_deref(), most);
+        assert_eq!(of(&all, 9), (None, 9));
+        assert_eq!(of(&all, 8), (Some(5), 7));
+        assert_eq!(of(&all, 4), (Some(4), 4));
+        // One row is answered in any case.
+        assert_eq!(of(&all, 1), (Some(1), 2));
+        // The last key was left out by the store.
+        assert_eq!(of(&found(&[2, 0]), 9), (Some(4), 4));
+        // Where keys have one row each, windows are bounded by those that ask.
+        let single = Found { counts: None, ..all };
+        assert_eq!(of(&single, 1), (None, 4));
+    }
 }

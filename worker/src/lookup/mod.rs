@@ -60,6 +60,7 @@ use pieces::{cut_behind, pieces};
 
 pub use direct::Direct;
 pub use settings::LookupSettings;
+use settings::ROW_BYTES;
 use windows::{Weight, Window, windows};
 
 /// Starts a lookup over a stream of batches, whose windows take of this memory, and whose missing
@@ -335,7 +336,9 @@ impl Lookup {
         let weight = |open: &OpenFetch| {
             let keys = open.fetch.key.downcast_ref::<Column>().map(Column::index);
             let keys = keys.filter(|column| *column < self.input_columns);
-            Weight { keys, bytes: open.row_bytes, rows: Arc::clone(&open.key_rows) }
+            let beside = if asks_for_all(&open.fetch) { ROW_BYTES } else { 0 };
+            let bytes = open.row_bytes.saturating_add(beside);
+            Weight { keys, bytes, rows: Arc::clone(&open.key_rows) }
         };
         fetches.map(weight).collect()
     }

@@ -6,7 +6,7 @@ use crate::store::MostRows;
 
 /// The bytes that a row takes beside its values while it is looked up: where it is, and for which
 /// key.
-const ROW_BYTES: u64 = 64;
+pub(super) const ROW_BYTES: u64 = 64;
 
 /// Answers are there so often: as they were read, and in the rows that asked.
 const TIMES: u64 = 2;

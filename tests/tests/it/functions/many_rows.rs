@@ -75,3 +75,16 @@ async fn what_rows_miss_that_are_looked_up_in_parts_counts_once() -> Result<()> 
     assert_eq!((lance.missed_rows, lance.job_keys), (0, 4));
     Ok(())
 }
+
+#[tokio::test]
+async fn rows_of_a_key_that_many_ask_for_are_given_in_parts() -> Result<()> {
+    const ASKING: i64 = 60;
+    let session = session(settings()).await?;
+    session.register_batches("u", &[batch([("k", ints((0..ASKING).map(|n| n % 2 * 3)))])])?;
+    let of = |key: i64| (0..ROWS).filter(move |row| row % 7 == key);
+    let both: Vec<i64> = of(0).chain(of(3)).collect();
+    let times = ASKING / 2;
+    let (rows, sum) = (both.len() as i64 * times, both.iter().sum::<i64>() * times);
+    let sql = "SELECT count(*), sum(v) FROM u JOIN lance ON k = id";
+    session.check(sql, &[format!("{rows} | {sum}").as_str()]).await
+}

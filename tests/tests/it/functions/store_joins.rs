@@ -115,6 +115,13 @@ async fn further_conditions_decide_what_matches(session: &TestSession) -> Result
         "SELECT n FROM t JOIN STORE p ON t.k = p.id AND coalesce(p.price, 99) > 10 ORDER BY n",
         &["4"],
     )
+    .await?;
+    // Nor is it one of which a condition may fail.
+    check(
+        session,
+        "SELECT n FROM t JOIN STORE p ON t.k = p.id AND 100 / coalesce(p.price, 0) > 5 ORDER BY n",
+        &["1", "5"],
+    )
     .await
 }
 

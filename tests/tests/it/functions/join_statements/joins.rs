@@ -146,6 +146,26 @@ pub(super) const OUTER: &[Case] = &[
         &["1 | paris", "2 | NULL", "3 | NULL", "4 | paris", "5 | NULL", "6 | NULL"],
     ),
     (
+        "SELECT n, title FROM o LEFT JOIN (SELECT name, coalesce(city, '?') AS title FROM \
+     people) p ON who = name ORDER BY n",
+        &["1 | paris", "2 | rome", "3 | NULL", "4 | paris", "5 | NULL", "6 | rome"],
+    ),
+    (
+        "SELECT n, flag FROM o LEFT JOIN (SELECT name, 1 AS flag FROM people) p ON who = name \
+     ORDER BY n",
+        &["1 | 1", "2 | 1", "3 | NULL", "4 | 1", "5 | NULL", "6 | 1"],
+    ),
+    (
+        "SELECT n FROM o LEFT JOIN (SELECT name, 1 AS flag FROM people) p ON who = name WHERE \
+     flag IS NULL ORDER BY n",
+        &["3", "5"],
+    ),
+    (
+        "SELECT n, seen FROM o LEFT JOIN (SELECT item, true AS seen FROM reviews) r ON o.item = \
+     r.item WHERE n > 3 ORDER BY n",
+        &["4 | NULL", "5 | NULL", "6 | true", "6 | true", "6 | true"],
+    ),
+    (
         "SELECT n, age FROM people RIGHT JOIN o ON who = name ORDER BY n",
         &["1 | 30", "2 | NULL", "3 | NULL", "4 | 30", "5 | NULL", "6 | NULL"],
     ),
