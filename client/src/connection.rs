@@ -1,6 +1,8 @@
 //! The connection of a session to its coordinator, near or far.
 
 use std::{
+    convert::Infallible,
+    future::pending,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -20,6 +22,7 @@ use tokio_util::context::TokioContext;
 use crate::{
     cluster::Cluster,
     peer::{LocalWorkers, Peer},
+    waits::{TELL_AFTER, Waits},
 };
 
 /// How often a question to the coordinator is put again when the connection fails.
@@ -31,12 +34,14 @@ pub(crate) struct Connection {
     peer: Box<dyn Peer>,
     limits: Limits,
     client: Mutex<ClientApiClient>,
+    pub(crate) waits: Waits,
 }
 
 impl Connection {
     /// To a peer that was dialled.
     pub(crate) fn new(peer: impl Peer + 'static, client: ClientApiClient, limits: Limits) -> Self {
-        Self { peer: Box::new(peer), limits, client: Mutex::new(client) }
+        let waits = Waits::default();
+        Self { peer: Box::new(peer), limits, client: Mutex::new(client), waits }
     }
 
     pub(crate) async fn cluster(address: &str, limits: Limits) -> Result<Self> {
@@ -156,11 +161,11 @@ impl Connection {
 
     pub(crate) async fn describe_store(&self, spec: StoreSpec) -> Result<StoreDescription> {
         let timeout = self.question_timeout();
-        self.ask(|client| {
+        let asked = self.ask(|client| {
             let spec = spec.clone();
             async move { in_time(timeout, |context| client.describe_store(context, spec)).await }
-        })
-        .await
+        });
+        self.of_a_worker(asked).await
     }
 
     pub(crate) async fn describe_input(
@@ -169,13 +174,41 @@ impl Connection {
         known: Option<Fingerprint>,
     ) -> Result<InputInspection> {
         let timeout = self.question_timeout();
-        self.ask(|client| {
-            let spec = spec.clone();
-            async move {
-                in_time(timeout, |context| client.describe_input(context, spec, known)).await
+        let asked =
+            self.ask(|client| {
+                let spec = spec.clone();
+                async move {
+                    in_time(timeout, |context| client.describe_input(context, spec, known)).await
+                }
+            });
+        self.of_a_worker(asked).await
+    }
+
+    /// Waits for an answer that only a worker gives. After a while it is said that there is none,
+    /// if so.
+    async fn of_a_worker<T>(&self, asked: impl Future<Output = T>) -> T {
+        tokio::select! {
+            answer = asked => answer,
+            never = self.miss_workers() => match never {},
+        }
+    }
+
+    async fn miss_workers(&self) -> Infallible {
+        if self.peer.address().is_some() {
+            tokio::time::sleep(TELL_AFTER).await;
+            // If the coordinator is gone, what is asked fails by itself.
+            if self.workers().await.is_ok_and(|workers| workers.is_empty()) {
+                self.say_that_there_is_no_worker();
             }
-        })
-        .await
+        }
+        pending().await
+    }
+
+    /// Says that something waits for a worker, if these are elsewhere.
+    pub(crate) fn say_that_there_is_no_worker(&self) {
+        if let Some(address) = self.peer.address() {
+            self.waits.say(address);
+        }
     }
 
     /// Questions wait for a worker, which the coordinator bounds; this only catches a dead peer.

@@ -165,3 +165,38 @@ impl KvExpr {
         Ok(KvFunction::expr(call, key.0))
     }
 }
+
+/// Columns as SQL names them: calls without a name are called as their stores, unless another of
+/// the columns is called so. By itself, DataFusion calls them as they are written.
+///
+/// ```no_run
+/// # use keyloom_client::{Session, datafusion::prelude::col, functions::name_calls};
+/// # async fn example(session: &Session) -> Result<(), Box<dyn std::error::Error>> {
+/// let items = session.read("items.parquet").await?;
+/// let product = session.kv_get("item_id").source("products").build()?;
+/// // The columns are n and products.
+/// let enriched = items.select(name_calls(vec![col("n"), product]))?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn name_calls(columns: Vec<Expr>) -> Vec<Expr> {
+    let store = |column: &Expr| asked_store(column).map(ToOwned::to_owned);
+    let stores: Vec<Option<String>> = columns.iter().map(store).collect();
+    let own_name = |column: &Expr| column.qualified_name().1;
+    let names = columns.iter().zip(&stores);
+    let names: Vec<String> =
+        names.map(|(column, store)| store.clone().unwrap_or_else(|| own_name(column))).collect();
+    let is_free = |store: &String| names.iter().filter(|name| *name == store).count() == 1;
+    let named = columns.into_iter().zip(stores).map(|(column, store)| match store {
+        Some(store) if is_free(&store) => column.alias(store),
+        _ => column,
+    });
+    named.collect()
+}
+
+/// The alias of the store that an expression asks which is a call, and nothing else.
+pub fn asked_store(expr: &Expr) -> Option<&str> {
+    let Expr::ScalarFunction(ScalarFunction { func, .. }) = expr else { return None };
+    let function = func.inner().downcast_ref::<KvFunction>()?;
+    Some(function.call().store().alias.as_str())
+}

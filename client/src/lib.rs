@@ -42,11 +42,12 @@ pub mod session;
 mod settings;
 pub mod store;
 mod validate;
+mod waits;
 
 pub use datafusion;
 #[cfg(feature = "embedded")]
 pub use embedded::{EmbeddedSettings, NewStore};
-pub use functions::KvExpr;
+pub use functions::{KvExpr, name_calls};
 pub use input::Input;
 pub use keyloom_common::{
     Error, ErrorCode, ErrorKind, JobId, Result,

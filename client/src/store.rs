@@ -18,6 +18,7 @@ use keyloom_common::{
         ForcedAccess, KEY_TYPES, KeyClass, KeyColumns, KeyPath, LANCE, MEMORY, OnDuplicateKey,
         Options, Pace, Pin, RowPath, STORAGE_OPTIONS, StoreKey, StoreSpec, column_names,
     },
+    units,
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
 
@@ -133,6 +134,7 @@ pub struct LanceOptions {
     pub requests_in_flight: Option<u64>,
     /// How long a request to remote storage may bring nothing before it is made again, in
     /// milliseconds; as the workers' settings say if absent.
+    #[serde(default, deserialize_with = "request_timeout_ms")]
     pub request_timeout_ms: Option<u64>,
     /// How often a request to remote storage is made until it fails; as the workers' settings say
     /// if absent.
@@ -226,6 +228,11 @@ fn key_path<'de, D: Deserializer<'de>>(word: D) -> Result<Option<KeyPath>, D::Er
 /// Reads `row_path`, with `auto` as none.
 fn row_path<'de, D: Deserializer<'de>>(word: D) -> Result<Option<RowPath>, D::Error> {
     ForcedAccess::parse_rows(&String::deserialize(word)?).map_err(D::Error::custom)
+}
+
+/// Reads `request_timeout_ms`, which may have a unit.
+fn request_timeout_ms<'de, D: Deserializer<'de>>(time: D) -> Result<Option<u64>, D::Error> {
+    units::read("request_timeout_ms", time)
 }
 
 impl StoreOptions for LanceOptions {

@@ -194,7 +194,7 @@ A job file (relative paths are relative to the file):
   # format = \"parquet\"        # parquet, csv, json, arrow or lance, if the name does not tell
   # columns = { zip = \"text\", day = \"date\" }  # types, for some columns or all
   # delimiter = \";\"           # CSV; also quote, escape, comment, header, nulls
-  # infer_bytes = 16777216    # CSV and JSON: how much columns and types are learnt from
+  # infer_bytes = \"64MiB\"     # CSV and JSON: how much columns and types are learnt from
   # hive_partitioning = true  # whether folders called name=value are columns
   # version = 3               # Lance; or tag = \"production\"
   # storage_options = \"minio\" # a profile in the workers' settings
@@ -210,7 +210,7 @@ A job file (relative paths are relative to the file):
   # key_path = \"map\"         # auto (default), map, scan or btree: the way from keys to rows
   # row_path = \"take\"        # auto (default), take or scan: the way from rows to values
   # requests_in_flight = 16   # the most that a worker asks of its storage at once
-  # request_timeout_ms = 5000 # of remote storage; and request_attempts = 2
+  # request_timeout_ms = \"5s\" # of remote storage; and request_attempts = 2
 
   [stores.features]
   kind = \"memory\"

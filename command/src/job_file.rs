@@ -202,6 +202,35 @@ mod tests {
     }
 
     #[test]
+    fn sizes_and_times_may_have_units() {
+        let text = "
+            [inputs.items]
+            path = 'items.csv'
+            infer_bytes = '64MiB'
+            [stores.emb]
+            kind = 'lance'
+            uri = 'emb.lance'
+            request_timeout_ms = '30s'
+            [stores.more]
+            kind = 'memory'
+            path = 'more.csv'
+            key = 'id'
+            infer_bytes = '1KB'
+            columns = { size_bytes = 'text' }
+            [job]
+            sql = 'SELECT 1'
+        ";
+        let request = parse(text, Path::new("")).unwrap();
+        assert_eq!(request.inputs["items"].infer_bytes, Some(64 << 20));
+        assert!(
+            matches!(&request.stores["emb"], Store::Lance(o) if o.request_timeout_ms == Some(30_000))
+        );
+        assert!(
+            matches!(&request.stores["more"], Store::Memory { input, .. } if input.infer_bytes == Some(1000))
+        );
+    }
+
+    #[test]
     fn an_output_is_a_path_or_a_table_with_options() {
         let output = |output: &str| {
             let text = format!("[job]\nsql = 'SELECT 1'\noutput = {output}");
@@ -246,6 +275,11 @@ mod tests {
         check(&format!("{job}max_misses = -7"), 3, "max_misses is a number of rows");
         check(&format!("{job}[inputs.a]\npth = 'x'"), 4, "expected one of `path`, `uri`, `format`");
         check(&format!("{job}[inputs.a]\npath = 'x'\nformat = 'xls'"), 5, "`parquet`, `csv`");
+        let size = "infer_bytes: 'many' is no size, as \"2GiB\"";
+        check(&format!("{job}[inputs.a]\npath = 'x'\ninfer_bytes = 'many'"), 5, size);
+        let time = "request_timeout_ms: 'soon' is no time, as \"30s\"";
+        let lance = "[stores.a]\nkind = 'lance'\nuri = 'x'\nrequest_timeout_ms = 'soon'";
+        check(&format!("{job}{lance}"), 3, time);
         check(&format!("{job}[stores.a]\nkind = 3"), 3, "`lance` or `memory`, not");
         check(&format!("{job}[stores.a]\nkind = 'redis'"), 3, "a redis store needs uri");
         check(&format!("{job}[stores.a]\nkind = 'lance'"), 3, "a lance store needs uri");

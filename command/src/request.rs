@@ -3,10 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyloom_client::{Input, JoinPath, KeyNames, LanceOptions, OtherOptions, OwnKind};
+use keyloom_common::units;
 use serde::Deserialize;
 use toml::{Table, Value};
 
 use crate::{misses::Misses, output::OutputFile};
+
+/// The time among the bounds that stores of all kinds take.
+const TIMEOUT: &str = "request_timeout_ms";
 
 /// What to read, what to look up, what to run.
 #[derive(Debug, Default)]
@@ -94,6 +98,9 @@ impl Store {
         };
         let key = options.remove("key").map(KeyNames::deserialize).transpose().map_err(told)?;
         let words = options.into_iter().map(|(name, value)| match value {
+            Value::String(time) if name == TIMEOUT => {
+                in_milliseconds(time).map(|time| (name, time))
+            }
             Value::String(text) => Ok((name, text)),
             Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => {
                 Ok((name, value.to_string()))
@@ -102,6 +109,18 @@ impl Store {
         });
         let options = words.collect::<Result<_, _>>()?;
         Ok(Self::Other(OtherOptions { kind, uri, key, options }))
+    }
+}
+
+/// The bound on a request in milliseconds, if it has a unit; a plain number as it is.
+fn in_milliseconds(time: String) -> Result<String, String> {
+    if time.bytes().all(|digit| digit.is_ascii_digit()) {
+        return Ok(time);
+    }
+    match units::number(TIMEOUT, &time) {
+        Some(Ok(time)) => Ok(time.to_string()),
+        Some(Err(why)) => Err(format!("{TIMEOUT}: {why}")),
+        None => Ok(time),
     }
 }
 

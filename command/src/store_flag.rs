@@ -111,10 +111,13 @@ fn key(columns: &str) -> Value {
 /// Sets an option of an input or of a store that is known here: a value of the type that it has.
 fn set(options: &mut Table, name: &str, value: String) -> Result<(), String> {
     let value = match name {
-        "version" | "infer_bytes" | "requests_in_flight" | "request_timeout_ms"
-        | "request_attempts" => {
+        "version" | "requests_in_flight" | "request_attempts" => {
             let number = value.parse::<i64>();
             number.map_err(|_| format!("{name} is a number, not '{value}'"))?.into()
+        }
+        // Text has a unit.
+        "infer_bytes" | "request_timeout_ms" => {
+            value.parse::<i64>().map_or_else(|_| Value::from(value), Value::from)
         }
         "header" | "hive_partitioning" => {
             let truth = value.parse::<bool>();
@@ -230,6 +233,27 @@ mod tests {
         assert_eq!(input("v=a-?.csv").unwrap().1, Input::new("a-?.csv"));
         let lance = Input { version: Some(3), ..Input::new("a").format(Format::Lance) };
         assert_eq!(input("v=a?kind=lance&version=3").unwrap().1, lance);
+    }
+
+    #[test]
+    fn sizes_and_times_may_have_units() {
+        let read = |flag: &str| input(flag).map(|(_, input)| input.infer_bytes);
+        assert_eq!(read("v=a.csv?infer_bytes=64MiB"), Ok(Some(64 << 20)));
+        assert_eq!(read("v=a.csv?infer_bytes=1.5+KiB"), Ok(Some(1536)));
+        let wrong = read("v=a.csv?infer_bytes=many").unwrap_err();
+        let words = "infer_bytes: 'many' is no size, as \"2GiB\" or \"512MiB\"";
+        assert!(wrong.contains(words), "{wrong}");
+        assert_eq!(lance("s=lance:a?request_timeout_ms=30s").request_timeout_ms, Some(30_000));
+        let wrong = store("s=lance:a?request_timeout_ms=soon").unwrap_err();
+        assert!(wrong.contains("request_timeout_ms: 'soon' is no time, as \"30s\""), "{wrong}");
+        // Of other kinds, only what is known here.
+        let (_, read) = store("s=redis:h:1?request_timeout_ms=1m&idle_ms=2s").unwrap();
+        let Store::Other(other) = read else { panic!("it is a redis store") };
+        let options = other.options.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        assert_eq!(
+            options.collect::<Vec<_>>(),
+            [("idle_ms", "2s"), ("request_timeout_ms", "60000")]
+        );
     }
 
     #[test]

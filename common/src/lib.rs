@@ -10,8 +10,8 @@
 //! processes; [`ipc`] carries rows; [`rpc`] carries everything. [`allocator`] is what both daemons
 //! say to theirs, and [`background`] the runtimes that they keep apart; [`stack`] is the room that
 //! deep plans need, [`memory`] is what a process may take, [`spill_folder`] is where rows go that
-//! memory has no room for, [`checksum`] is what tells damaged bytes, and [`bounds`] how settings
-//! are checked.
+//! memory has no room for, [`checksum`] is what tells damaged bytes, [`bounds`] how settings are
+//! checked, and [`units`] how sizes and times are written.
 
 pub mod allocator;
 pub mod background;
@@ -32,6 +32,7 @@ pub mod size;
 pub mod spill_folder;
 pub mod stack;
 pub mod store;
+pub mod units;
 
 pub use error::{Error, ErrorCode, ErrorKind, Result};
 pub use id::{AttemptId, BlobId, JobId, StageId, TaskId, WorkerId};

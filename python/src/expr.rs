@@ -15,6 +15,7 @@ use datafusion::{
     prelude::lit,
     scalar::ScalarValue,
 };
+use keyloom_client::functions::asked_store;
 use keyloom_common::{
     Error,
     stack::{MAX_DEPTH, deep, too_deep},
@@ -209,6 +210,11 @@ impl Expr {
     /// Whether it is the column of this name, and nothing else.
     fn is_column(&self, name: &str) -> bool {
         matches!(&self.expr, Logical::Column(column) if column.name == name)
+    }
+
+    /// The alias of the store that it asks, if it is a lookup and nothing else.
+    fn store(&self) -> Option<&str> {
+        asked_store(&self.expr)
     }
 
     /// The expression as text.

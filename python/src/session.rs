@@ -1,6 +1,9 @@
 //! A session: where stores are attached, inputs opened and queries planned.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    io::{Write, stderr},
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use keyloom_client::{
     EmbeddedSettings, Function, Input, MaxMisses, OnError, Settings,
@@ -28,6 +31,12 @@ impl SessionId {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
+}
+
+/// Tells on stderr. Threads that wait leave Python alone, and so does this.
+fn tell(words: &str) {
+    // Without a stderr there is nobody to tell.
+    let _ = writeln!(stderr(), "keyloom: {words}");
 }
 
 /// A session of `keyloom-client`.
@@ -72,7 +81,9 @@ impl Session {
         let settings: Settings = options_from_json(settings, "settings")?;
         let session =
             async { keyloom_client::Session::connect_with(address, settings).await.map_err(raise) };
-        wait(py, session).map(Self::new)
+        let session = wait(py, session)?;
+        session.tell_waits(tell);
+        Ok(Self::new(session))
     }
 
     #[pyo3(signature = (store, alias, replace))]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keyloom
@@ -64,6 +67,28 @@ def test_an_embedded_session_has_a_worker_of_its_own() -> None:
         assert [worker["name"] for worker in session.workers()] == ["embedded-0"]
 
 
+def test_who_waits_for_a_worker_is_told_once(
+    bin_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # the job fails after so long, and ends the test
+    env = {**os.environ, "KEYLOOM_COORDINATOR_SCHEDULER__NO_WORKER_TIMEOUT_MS": "4s"}
+    command = [str(bin_dir / "keyloom-coordinator"), "--listen", "127.0.0.1:0"]
+    with subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as started:
+        assert started.stdout is not None
+        address = started.stdout.readline().strip()
+        try:
+            with keyloom.connect(address):
+                df = keyloom.from_pydict({"x": [1]})
+                with pytest.raises(keyloom.UnavailableError, match="no workers: waited 4 s"):
+                    df.collect()
+        finally:
+            started.terminate()
+    words = f"keyloom: waiting for a worker: none is registered with the coordinator at {address};"
+    assert capfd.readouterr().err.count(words) == 1
+
+
 def test_lookups_in_lance_are_the_same(cluster: str, lance: Lance) -> None:
     uri = lance("people", PEOPLE, rows_per_file=30)
 
@@ -116,7 +141,7 @@ def test_lists_of_keys_are_the_same(cluster: str, lance: Lance) -> None:
     names = {
         person: {"name": name} for person, name in zip(PEOPLE["id"], PEOPLE["name"], strict=True)
     }
-    assert there.to_pydict()["ids"] == [
+    assert there.to_pydict()["people"] == [
         None if keys is None else [names.get(key) for key in keys] for keys in lists
     ]
 
@@ -231,7 +256,7 @@ def test_sessions_of_one_cluster_do_not_share_aliases(cluster: str) -> None:
         assert (one.list_kv(), two.list_kv()) == (["ages"], [])
         with one:
             df = keyloom.from_pydict({"who": ["ann"]}).select(kv_get("who", "value", source="ages"))
-            assert df.to_pydict() == {"who": [{"value": 30}]}
+            assert df.to_pydict() == {"ages": [{"value": 30}]}
 
 
 def test_a_replaced_store_is_the_new_one_on_every_worker(cluster: str) -> None:

@@ -509,7 +509,7 @@ def test_the_first_solution(block: Block, session: keyloom.Session, stores: Row)
     assert (attached.alias, attached.name) == ("my_store", "metadata")
     df = keyloom.from_pydict({"item_id": ["item_2"]})
     found_in = df.select(kv_get("item_id", "name", source="my_store"))
-    assert found_in.to_pydict() == {"item_id": [{"name": "desk"}]}
+    assert found_in.to_pydict() == {"my_store": [{"name": "desk"}]}
 
 
 @case("Common Errors, 2")

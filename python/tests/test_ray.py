@@ -180,7 +180,7 @@ def test_workers_that_are_actors_run_queries_and_stop(coordinator: str) -> None:
             assert [each["slots"] for each in session.workers()] == [1, 1]
             session.attach(STORE)
             df = keyloom.from_pydict({"id": [2, 1]}).select(kv_get("id", source="people"))
-            assert df.to_pydict() == {"id": [BOB, ANN]}
+            assert df.to_pydict() == {"people": [BOB, ANN]}
             workers.stop()
             while session.workers():
                 os.sched_yield()

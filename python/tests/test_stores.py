@@ -348,7 +348,7 @@ def test_an_empty_store_has_keys_and_values_of_strings(data: Any) -> None:
         ("value", pa.string()),
     ]
     answer = keyloom.from_pydict({"id": ["a"]}).select(kv_exists("id", source="empty"))
-    assert answer.to_pydict() == {"id": [False]}
+    assert answer.to_pydict() == {"empty": [False]}
 
 
 def test_an_empty_table_keeps_its_types() -> None:
@@ -356,7 +356,7 @@ def test_an_empty_table_keeps_its_types() -> None:
     memory("empty", rows, key="id")
     assert look_up("empty", [1], on_error="null") == [None]
     df = keyloom.from_pydict({"id": [1]}).select(kv_get("id", source="empty", on_error="null"))
-    assert df.schema()["id"].type == pa.struct([("id", pa.int32()), ("v", pa.list_(pa.int8()))])
+    assert df.schema()["empty"].type == pa.struct([("id", pa.int32()), ("v", pa.list_(pa.int8()))])
 
 
 @pytest.mark.parametrize(
@@ -498,7 +498,7 @@ def test_integer_keys_of_other_widths_are_the_same_keys() -> None:
     assert answers == [{"v": "b"}, None, None, {"v": "a"}]
     df = keyloom.from_pydict({"id": [200, 300, -1, None]})
     there = df.select(kv_exists("id", source="small")).to_pydict()
-    assert there == {"id": [True, False, False, None]}
+    assert there == {"small": [True, False, False, None]}
 
 
 def test_a_string_for_an_integer_key_is_refused_with_both_types() -> None:
@@ -509,7 +509,7 @@ def test_a_string_for_an_integer_key_is_refused_with_both_types() -> None:
         "a key of type Utf8 cannot be looked up in KV store 'ages', whose keys are of type Int64"
     )
     cast = df.select(kv_get(col("id").cast("int64"), "value", source="ages"))
-    assert cast.to_pydict() == {"id": [{"value": "a"}]}
+    assert cast.to_pydict() == {"ages": [{"value": "a"}]}
 
 
 # Aliases.
@@ -568,7 +568,7 @@ def test_an_alias_is_given_anew_with_replace() -> None:
     )
     assert (replaced.alias, replaced.name) == ("s", "other")
     assert look_up("s", ["a"], columns="value") == [{"value": 2}]
-    assert before.to_pydict() == {"id": [{"value": 1}]}
+    assert before.to_pydict() == {"s": [{"value": 1}]}
 
 
 def test_a_store_has_as_many_aliases_as_it_is_given() -> None:
@@ -598,7 +598,7 @@ def test_a_detached_alias_is_forgotten_and_no_longer_current() -> None:
         refused = message_of(keyloom.NotFoundError, lambda call=call: call("s"))
         assert refused.startswith(missing)
     # what was built before keeps working
-    assert built.to_pydict() == {"id": [{"value": 1}]}
+    assert built.to_pydict() == {"s": [{"value": 1}]}
 
 
 def test_the_current_store_has_its_own_name_and_the_alias() -> None:
@@ -740,8 +740,8 @@ def test_rows_come_back_in_their_order_with_repeated_keys() -> None:
 def test_columns_come_in_the_order_they_are_asked_for() -> None:
     memory("people", PEOPLE, key="id")
     df = keyloom.from_pydict({"id": [1]}).select(kv_get("id", ["age", "id"], source="people"))
-    assert df.schema()["id"].type == pa.struct([("age", pa.int64()), ("id", pa.int64())])
-    assert list(df.to_pylist()[0]["id"].items()) == [("age", 30), ("id", 1)]
+    assert df.schema()["people"].type == pa.struct([("age", pa.int64()), ("id", pa.int64())])
+    assert list(df.to_pylist()[0]["people"].items()) == [("age", 30), ("id", 1)]
 
 
 def test_a_null_key_is_a_null_struct_in_both_modes() -> None:
@@ -779,7 +779,7 @@ def test_kv_exists_answers_in_both_modes() -> None:
     df = keyloom.from_pydict({"who": ["ann", "eve", None]})
     for on_error in ("raise", "null"):
         answer = df.select(kv_exists("who", on_error, "ages")).to_pydict()
-        assert answer == {"who": [True, False, None]}
+        assert answer == {"ages": [True, False, None]}
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 1000])
@@ -790,7 +790,7 @@ def test_kv_batch_get_keeps_lengths_and_order(batch_size: int) -> None:
         kv_batch_get("who", "value", batch_size, "null", "ages")
     )
     assert df.to_pydict() == {
-        "who": [
+        "ages": [
             [{"value": 40}, {"value": 30}, {"value": 40}],
             [],
             None,
@@ -803,7 +803,7 @@ def test_kv_batch_get_of_single_keys_is_kv_get() -> None:
     memory("ages", {"ann": 30})
     df = keyloom.from_pydict({"who": ["ann", "eve", None]})
     df = df.select(kv_batch_get("who", on_error="null", source="ages"))
-    assert df.to_pydict() == {"who": [{"key": "ann", "value": 30}, None, None]}
+    assert df.to_pydict() == {"ages": [{"key": "ann", "value": 30}, None, None]}
 
 
 def test_kv_batch_get_raises_for_a_missing_key() -> None:
@@ -820,7 +820,27 @@ def test_no_rows_are_no_rows_of_the_right_type() -> None:
     table = df.select(kv_get("who", source="ages")).to_arrow()
     assert table.num_rows == 0
     struct = pa.struct([("key", pa.string()), ("value", pa.int64())])
-    assert table.schema.field("who").type == struct
+    assert table.schema.field("ages").type == struct
+
+
+def test_a_lookup_without_a_name_is_called_like_its_store_unless_another_column_is() -> None:
+    memory("ages", {"ann": 30})
+    memory("towns", {"ann": "rome"})
+    keyloom.set_kv("ages")
+    df = keyloom.from_pydict({"who": ["ann"], "towns": ["bonn"]})
+    for columns, expected in [
+        ([kv_get("who")], ["ages"]),
+        (["who", kv_exists("who"), kv_get("who", source="towns")], ["who", "ages", "towns"]),
+        (["towns", kv_get("who", source="towns")], ["towns", "who"]),
+        ([kv_get("who"), kv_exists("towns")], ["who", "towns"]),
+        ([kv_get("who").alias("age"), kv_exists("who")], ["age", "ages"]),
+        ([kv_get("who").is_null(), kv_get("who")["value"]], ["who", "value"]),
+    ]:
+        assert df.select(*columns).column_names == expected
+    assert df.select(kv_exists("who"), ages=col("towns")).to_pydict() == {
+        "who": [True],
+        "ages": ["bonn"],
+    }
 
 
 def test_a_field_of_an_answer_is_a_column_of_its_name() -> None:

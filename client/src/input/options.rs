@@ -7,6 +7,7 @@ use keyloom_common::{
     Error, Result,
     input::{CsvOptions, Format, InputSpec, parse_type},
     store::Pin,
+    units,
 };
 use serde::{
     Deserialize, Deserializer,
@@ -54,7 +55,7 @@ pub struct Input {
     pub nulls: Option<Vec<String>>,
     /// CSV and JSON: how many bytes columns and their types are learnt from, of all files in their
     /// order. Default 16 MiB.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "infer_bytes")]
     pub infer_bytes: Option<u64>,
     /// The name of a profile in the workers' settings with options for the object store.
     #[serde(default)]
@@ -68,6 +69,11 @@ pub struct Input {
     /// Lance: the tag to read, instead of a version.
     #[serde(default)]
     pub tag: Option<String>,
+}
+
+/// Reads `infer_bytes`, which may have a unit.
+fn infer_bytes<'de, D: Deserializer<'de>>(size: D) -> Result<Option<u64>, D::Error> {
+    units::read("infer_bytes", size)
 }
 
 /// Columns and the names of their types, in order.

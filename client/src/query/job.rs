@@ -40,6 +40,8 @@ pub struct Job {
     batches: VecDeque<RecordBatch>,
     rows: u64,
     status: JobStatus,
+    /// Whether it was said that it waits for a worker, since it last had one.
+    is_alone: bool,
     summary: Option<JobSummary>,
     /// Rows that missed their keys, if they are kept, and what decodes more of them.
     missed: Vec<RecordBatch>,
@@ -110,6 +112,7 @@ impl Job {
             batches: VecDeque::new(),
             rows: 0,
             status: JobStatus::default(),
+            is_alone: false,
             summary: None,
             missed: Vec::new(),
             missed_decoder: Decoder::new(),
@@ -194,6 +197,7 @@ impl Job {
                 }
                 Next::Pending(status) => {
                     self.status = status;
+                    self.tell_if_alone();
                     return Ok(JobUpdate::Pending(status));
                 }
                 Next::Done(summary) => {
@@ -201,6 +205,14 @@ impl Job {
                     forget(&self.link, self.id);
                 }
             }
+        }
+    }
+
+    /// Says that there is no worker, once each time that this begins.
+    fn tell_if_alone(&mut self) {
+        let was_alone = std::mem::replace(&mut self.is_alone, self.status.workers == 0);
+        if self.is_alone && !was_alone {
+            self.link.connection.say_that_there_is_no_worker();
         }
     }
 

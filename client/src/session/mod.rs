@@ -65,6 +65,13 @@ impl Session {
         Self { link, catalog: Arc::default(), context }
     }
 
+    /// Sets what is told, in words, when something has waited for a worker of the cluster for about
+    /// a second because there is none: once a wait, on the thread that waits. It holds for clones of
+    /// this session, too. If nothing is set, waits are logged as warnings.
+    pub fn tell_waits(&self, tell: impl Fn(&str) + Send + Sync + 'static) {
+        self.link.connection.waits.tell(Box::new(tell));
+    }
+
     pub(crate) fn link(&self) -> &Arc<Link> {
         &self.link
     }

@@ -7,9 +7,11 @@
 mod cases;
 mod clauses;
 mod depth;
+mod derived;
 mod fields;
 mod files;
 mod names;
+mod stars;
 mod summarize;
 mod tables;
 mod words;
@@ -25,7 +27,7 @@ use datafusion::{
         sqlparser::{
             ast::{
                 Array, Expr, Function as Call, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-                FunctionArguments, Ident, ObjectName, Query, Statement, Value, VisitMut,
+                FunctionArguments, Ident, ObjectName, Query, Select, Statement, Value, VisitMut,
                 VisitorMut,
             },
             dialect::dialect_from_str,
@@ -65,16 +67,29 @@ async fn plan_statement(
     let mut others = session.store_tables();
     files::add(session, &state, &statement, &tables, &mut others).await?;
     let state = tables::with_tables(state, tables, others)?;
-    let plan = match plan_with(session, &state, statement, Naming::ByStores).await {
+    let again = || parse(&state, text);
+    let plan = match plan_by_names(session, &state, statement, again).await {
+        Err(failed) => derived::plan(session, &state, text, failed).await?,
+        Ok(plan) => plan,
+    };
+    Ok(DataFrame::new(session.context.state(), query::seal(plan)))
+}
+
+/// Plans a statement, which is parsed again if need be.
+async fn plan_by_names(
+    session: &Session,
+    state: &SessionState,
+    statement: Parsed,
+    again: impl Fn() -> Result<Parsed>,
+) -> Result<LogicalPlan> {
+    let plan = match plan_with(session, state, statement, Naming::ByStores).await {
         // The columns' names alone may be what is wrong.
         Err(Unplanned { is_named: true, .. }) => {
-            let statement = parse(&state, text)?;
-            plan_with(session, &state, statement, Naming::AsWritten).await
+            plan_with(session, state, again()?, Naming::AsWritten).await
         }
         planned => planned,
     };
-    let plan = plan.map_err(|unplanned| unplanned.error)?;
-    Ok(DataFrame::new(session.context.state(), query::seal(plan)))
+    plan.map_err(|unplanned| unplanned.error)
 }
 
 /// What the columns of calls are called that have no alias.
@@ -102,9 +117,12 @@ impl From<Error> for Unplanned {
 fn parse(state: &SessionState, text: &str) -> Result<Parsed> {
     let dialect = state.config().options().sql_parser.dialect;
     depth::check_operators(text, &dialect)?;
-    let statement = state.sql_to_statement(text, &dialect).map_err(Error::from);
+    let read = |text: &str| state.sql_to_statement(text, &dialect).map_err(Error::from);
     let statement =
-        statement.map_err(|error| fields::of_star(text, dialect_from_str(dialect), error))?;
+        read(text).or_else(|error| match stars::readable(text, dialect_from_str(dialect)) {
+            Some(text) => read(&text).map_err(stars::as_written),
+            None => Err(error),
+        })?;
     depth::check(&statement)?;
     Ok(statement)
 }
@@ -208,6 +226,11 @@ impl VisitorMut for Binder<'_> {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        stars::expand(select, self.session);
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, _: &mut Expr) -> ControlFlow<Error> {
         self.depth += 1;
         self.cases.enter();
@@ -224,6 +247,9 @@ impl VisitorMut for Binder<'_> {
         if let Expr::Function(call) = expr
             && let Err(error) = self.bind_call(call)
         {
+            return ControlFlow::Break(error);
+        }
+        if let Err(error) = stars::check(expr) {
             return ControlFlow::Break(error);
         }
         fields::name_fields(expr, self.reader);

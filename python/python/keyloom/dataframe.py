@@ -125,7 +125,8 @@ class DataFrame:
     def select(self, *columns: Column | Sequence[Column], **projections: Any) -> DataFrame:
         """These columns alone, by name or as expressions; with a name before ``=``, under that name.
 
-        Aggregates make one row of all.
+        A lookup without a name is called like its store, unless another column is called so. Aggregates
+        make one row of all.
 
         Raises:
             InvalidError: A column is not there, or two would have one name.
@@ -138,7 +139,8 @@ class DataFrame:
         """
         named = [_value(value).alias(name) for name, value in projections.items()]
         parts = [column_or_expression(column) for column in flat(columns)] + named
-        selected = self._answer(self._frame.select([(part.name(), part._expr) for part in parts]))
+        exprs = [part._expr for part in parts]
+        selected = self._answer(self._frame.select(list(zip(_names(parts), exprs, strict=True))))
         return _exploded(selected, parts)
 
     def with_column(self, column_name: str, expr: Expression) -> DataFrame:
@@ -923,6 +925,15 @@ def _count(rows: int) -> int:
     if not whole or operator.index(rows) < 0:
         raise InvalidError(f"a number of rows is a whole number of at least 0, not {rows!r}")
     return operator.index(rows)
+
+
+def _names(parts: list[Expression]) -> list[str]:
+    """What columns are called: a lookup like its store, if no other column is."""
+    names = [part._store or part.name() for part in parts]
+    return [
+        part.name() if names.count(name) > 1 else name
+        for part, name in zip(parts, names, strict=True)
+    ]
 
 
 def _exploded(frame: DataFrame, parts: list[Expression]) -> DataFrame:

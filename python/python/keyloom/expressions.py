@@ -30,16 +30,25 @@ _LATER: Any = object()
 class Expression:
     """What a column is computed from. It is computed when a frame that uses it is collected.
 
-    Its column is called like the first column that it is made of, unless ``alias`` says otherwise.
-    Python's operators make new expressions; ``&``, ``|`` and ``~`` stand for "and", "or" and "not".
+    Its column is called like the first column that it is made of, unless ``alias`` says otherwise;
+    ``select`` calls a lookup like its store, unless another column is called so. Python's operators make new expressions; ``&``, ``|`` and ``~`` stand for "and", "or" and "not".
     """
 
-    __slots__ = ("_expr", "_name", "_exploded")
+    __slots__ = ("_expr", "_name", "_exploded", "_store")
 
-    def __init__(self, expr: _keyloom.Expr, name: str, *, exploded: bool = False) -> None:
+    def __init__(
+        self,
+        expr: _keyloom.Expr,
+        name: str,
+        *,
+        exploded: bool = False,
+        store: str | None = None,
+    ) -> None:
         self._expr = expr
         self._name = name
         self._exploded = exploded
+        # The store of a lookup that nobody gave a name.
+        self._store = store
 
     def name(self) -> str:
         """What its column is called.

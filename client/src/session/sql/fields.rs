@@ -1,11 +1,6 @@
 //! Fields behind a dot: `kv_get(key).name` is `kv_get(key)['name']`.
 
-use datafusion::sql::sqlparser::{
-    ast::{AccessExpr, Expr, Value},
-    dialect::Dialect,
-    tokenizer::{Token, Tokenizer},
-};
-use keyloom_common::Error;
+use datafusion::sql::sqlparser::ast::{AccessExpr, Expr, Value};
 
 use crate::session::key::KeyReader;
 
@@ -25,18 +20,4 @@ pub(super) fn name_fields(expr: &mut Expr, reader: KeyReader) {
             *field = Expr::value(Value::SingleQuotedString(reader.name(name)));
         }
     }
-}
-
-/// What to write for `kv_get(key).*`, which the parser does not read.
-pub(super) fn of_star(text: &str, dialect: Option<Box<dyn Dialect>>, error: Error) -> Error {
-    let tokens = dialect.map(|dialect| Tokenizer::new(dialect.as_ref(), text).tokenize());
-    let Some(Ok(mut tokens)) = tokens else { return error };
-    tokens.retain(|token| !matches!(token, Token::Whitespace(_)));
-    if tokens.windows(3).any(|three| three == [Token::RParen, Token::Period, Token::Mul]) {
-        return Error::invalid(
-            "the fields of a lookup are not read by .*; write kv_get(key)['name'] for a field, or \
-             unnest(kv_get(key)) for a column of each",
-        );
-    }
-    error
 }

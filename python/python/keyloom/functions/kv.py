@@ -97,7 +97,7 @@ def kv_batch_get(
         ...     _ = keyloom.attach(load_kv("memory", name="ages", initial_data={"ann": 30, "bob": 40}))
         ...     df = keyloom.from_pydict({"who": [["ann", "bob"], []]})
         ...     df.select(kv_batch_get("who", source="ages", columns="value")).to_pydict()
-        {'who': [[{'value': 30}, {'value': 40}], []]}
+        {'ages': [[{'value': 30}, {'value': 40}], []]}
     """
     return _call("kv_batch_get", row_ids, columns, on_error, source, batch_size, max_misses)
 
@@ -186,4 +186,4 @@ def _call(
     missing = (on_error, None if max_misses is None else str(max_misses))
     session = current_session()
     call = session._rust.kv_call(function, key._expr, source, wanted, missing, batch_size)
-    return Expression(call, key.name())
+    return Expression(call, key.name(), store=call.store())

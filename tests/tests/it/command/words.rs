@@ -4,7 +4,11 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use datafusion::parquet::arrow::ArrowWriter;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use keyloom_client::{LanceOptions, Session, load_kv};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    sync::mpsc,
+};
 
 use super::{Keyloom, TIMEOUT, ended, write_arrow};
 use crate::harness::{
@@ -16,6 +20,7 @@ on_all_deployments! {
     the_only_store_is_current_and_several_are_listed,
     the_place_of_a_store_is_a_path_or_a_uri,
     a_file_that_is_no_dataset_is_refused_with_what_to_write,
+    sizes_in_options_may_have_units,
 }
 
 /// The items, the products as a Lance dataset and as a CSV file, and a job with these stores.
@@ -98,6 +103,29 @@ async fn a_file_that_is_no_dataset_is_refused_with_what_to_write(
     Ok(())
 }
 
+async fn sizes_in_options_may_have_units(session: &TestSession) -> Result<()> {
+    let sized = |size: &str| {
+        format!("{}infer_bytes = '{size}'\n", store("s", "memory", "path", "products.csv"))
+    };
+    let path = job(session, &sized("1KiB")).await?;
+    let ended = Keyloom::on(session, ["run", &path, "-o", "csv"]).await?.run().await?;
+    assert_eq!(ended.stdout()?, "name\napple\n");
+    let path = job(session, &sized("many")).await?;
+    let ended = Keyloom::on(session, ["run", &path]).await?.run().await?;
+    let words =
+        "[stores.s]: options of a memory store: infer_bytes: 'many' is no size, as \"2GiB\"";
+    ended.check_failure(2, &[words]);
+
+    let run = async |size: &str| {
+        let input = format!("p={}?infer_bytes={size}", session.path("products.csv"));
+        let sql = ["sql", "SELECT name FROM p", "-o", "csv", "--input", &input];
+        Keyloom::on(session, sql).await?.run().await
+    };
+    assert_eq!(run("1KiB").await?.stdout()?, "name\napple\n");
+    run("2 parsecs").await?.check_failure(2, &["infer_bytes: '2 parsecs' is no size"]);
+    Ok(())
+}
+
 #[tokio::test]
 async fn an_address_needs_no_scheme() -> Result<()> {
     let cluster = Cluster::start(1).await?;
@@ -162,6 +190,47 @@ async fn who_waits_for_a_worker_says_so() -> Result<()> {
     assert_eq!(ended?.stdout()?, "n\n1\n2\n");
     // It is said once.
     assert!(rest?.is_some_and(|line| line.starts_with("2 rows in ")));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_program_that_waits_for_a_worker_is_told_once() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let uri = folder.path().join("products.lance").to_string_lossy().into_owned();
+    write_lance(&uri, &[products()], 2).await?;
+    for is_job in [false, true] {
+        let cluster = Cluster::start(0).await?;
+        let session = Session::connect(&cluster.address).await?;
+        let (tell, mut told) = mpsc::unbounded_channel();
+        session.tell_waits(move |words| {
+            let _ = tell.send(words.to_owned());
+        });
+        let waits = async {
+            if is_job {
+                let rows = session.from_batches(&[products()])?;
+                session.submit(rows).await?.finish().await?;
+            } else {
+                let store = load_kv("s", LanceOptions::new(uri.as_str()).key("id"))?;
+                session.attach(store, "s").await?;
+            }
+            anyhow::Ok(())
+        };
+        let hears = async {
+            let words = tokio::time::timeout(TIMEOUT, told.recv()).await?;
+            let arguments = ["--coordinator", &cluster.address, "--slots", "1"];
+            anyhow::Ok((words, Daemon::start("keyloom-worker", &arguments, &[])?))
+        };
+        let (waited, heard) = tokio::join!(waits, hears);
+        waited?;
+        let (words, _worker) = heard?;
+        let expected = format!(
+            "waiting for a worker: none is registered with the coordinator at {0}; start one with \
+             keyloom-worker --coordinator {0}",
+            cluster.address
+        );
+        assert_eq!(words, Some(expected));
+        assert!(told.try_recv().is_err(), "it is told once");
+    }
     Ok(())
 }
 

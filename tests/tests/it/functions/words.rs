@@ -1,13 +1,15 @@
 //! Calls that are nearly right: they work, or what is said of them is what to write.
 
-use anyhow::Result;
-use keyloom_client::ErrorKind;
+use anyhow::{Context, Result};
+use datafusion::{arrow::datatypes::FieldRef, prelude::col};
+use keyloom_client::{ErrorKind, name_calls};
 
 use crate::harness::{TestSession, batch, ints, on_all_deployments, open_shop, strings};
 
 on_all_deployments! {
     fields_behind_a_dot_are_read,
-    a_star_behind_a_lookup_is_refused_with_what_to_write,
+    a_star_behind_a_lookup_is_a_column_for_each_field,
+    a_star_that_stands_for_no_columns_is_refused,
     a_field_that_is_not_there_is_refused_with_those_that_are,
     a_store_in_the_place_of_another_argument_goes_by_name,
     the_key_may_be_named,
@@ -15,6 +17,8 @@ on_all_deployments! {
     rows_that_are_written_in_the_statement_are_looked_up,
     a_call_without_an_alias_is_called_as_its_store,
     a_name_that_is_taken_is_left_to_whose_it_is,
+    columns_of_a_frame_are_named_as_in_a_statement,
+    derived_tables_need_no_names_to_be_joined,
 }
 
 async fn fields_behind_a_dot_are_read(session: &TestSession) -> Result<()> {
@@ -34,14 +38,43 @@ async fn fields_behind_a_dot_are_read(session: &TestSession) -> Result<()> {
     Ok(())
 }
 
-async fn a_star_behind_a_lookup_is_refused_with_what_to_write(session: &TestSession) -> Result<()> {
+async fn a_star_behind_a_lookup_is_a_column_for_each_field(session: &TestSession) -> Result<()> {
     open_shop(session).await?;
-    let words = "the fields of a lookup are not read by .*; write kv_get(key)['name'] for a field, \
-                 or unnest(kv_get(key)) for a column of each";
-    for call in ["kv_get(k, source => 'lance').*", "(kv_get(k, source => 'lance')) . *"] {
-        let sql = format!("SELECT {call} FROM t");
-        session.check_refusal(&sql, ErrorKind::Invalid, words).await?;
+    let all = ["n", "id", "name", "price", "next"];
+    for call in ["kv_get(k, source => 'lance').*", "(kv_get(k, source => 'memory')) . *"] {
+        let sql = format!("SELECT n, {call} FROM t WHERE n = 4");
+        session.check(&sql, &["4 | b | banana | 20 | c"]).await?;
+        assert_eq!(names(session, &sql).await?, all);
     }
+    let get = "kv_get(k, source => 'lance', columns => ['price', 'name'], on_error => 'null').*";
+    let sql = format!("SELECT {get}, 'it''s ä' AS a FROM t WHERE n < 4 ORDER BY n");
+    session
+        .check(&sql, &["10 | apple | it's ä", "NULL | NULL | it's ä", "NULL | NULL | it's ä"])
+        .await?;
+    assert_eq!(names(session, &sql).await?, ["price", "name", "a"]);
+    // They are one lookup.
+    let sql = format!("SELECT {get} FROM t WHERE n = 1");
+    assert_eq!(session.counted(&sql, "lance").await?.keys, 1);
+    let within = format!("SELECT name FROM (SELECT n, {get} FROM t) WHERE n = 1");
+    session.check(&within, &["apple"]).await
+}
+
+async fn a_star_that_stands_for_no_columns_is_refused(session: &TestSession) -> Result<()> {
+    open_shop(session).await?;
+    let words = "(…).* stands for the fields of a kv_get, among the columns of SELECT and without \
+                 a name; elsewhere write kv_get(key)['name'] for a field";
+    for sql in [
+        "SELECT kv_exists(k, source => 'lance').* FROM t",
+        "SELECT kv_batch_get([k], source => 'lance').* FROM t",
+        "SELECT count(kv_get(k, source => 'lance').*) FROM t",
+        "SELECT n FROM t WHERE kv_get(k, source => 'lance').* IS NULL",
+    ] {
+        session.check_refusal(sql, ErrorKind::Invalid, words).await?;
+    }
+    let unknown = "KV store 'nope' not found in session";
+    let refused = session.sql("SELECT kv_get(k, source => 'nope').* FROM t").await.err();
+    let message = refused.context("there is no such store")?.to_string();
+    assert!(message.contains(unknown), "{message}");
     session
         .check(
             "SELECT unnest(kv_get(k, source => 'lance')) FROM t WHERE n = 1",
@@ -191,5 +224,53 @@ async fn a_name_that_is_taken_is_left_to_whose_it_is(session: &TestSession) -> R
             "apple | {id: a, name: apple, price: 10, next: b}"
         ]
     );
+    Ok(())
+}
+
+async fn columns_of_a_frame_are_named_as_in_a_statement(session: &TestSession) -> Result<()> {
+    open_shop(session).await?;
+    session.set_kv("lance")?;
+    let (get, exists) = (session.kv_get("k").build()?, session.kv_exists("k").build()?);
+    let other = session.kv_exists("k").source("memory").build()?;
+    for (columns, expected) in [
+        (vec![get.clone()], vec!["lance"]),
+        (vec![col("n"), get.clone(), other], vec!["n", "lance", "memory"]),
+        (vec![get.clone().alias("p"), exists.clone()], vec!["p", "lance"]),
+        (vec![col("n").alias("lance"), get.clone()], vec!["lance", "kv_get"]),
+        (vec![get, exists], vec!["kv_get", "kv_exists"]),
+    ] {
+        let query = session.table("t").await?.select(name_calls(columns))?;
+        // Of those that are called as they are written, the function's name will do.
+        let name = |field: &FieldRef| field.name().split('(').next().map(ToOwned::to_owned);
+        let names: Vec<_> = query.schema().fields().iter().filter_map(name).collect();
+        assert_eq!(names, expected);
+    }
+    Ok(())
+}
+
+async fn derived_tables_need_no_names_to_be_joined(session: &TestSession) -> Result<()> {
+    open_shop(session).await?;
+    let rows = "(SELECT n, k AS id FROM t)";
+    let check = async |columns: &str, tables: &str, expected: &[&str]| {
+        session.check(&format!("SELECT {columns} FROM {tables}"), expected).await
+    };
+    let named = format!("{rows} JOIN lance USING (id) ORDER BY n");
+    check("n, name", &named, &["1 | apple", "4 | banana", "5 | apple"]).await?;
+    let priced = format!("{rows} JOIN (SELECT id, price FROM memory) USING (id) ORDER BY n");
+    check("*", &priced, &["1 | a | 10", "4 | b | 20", "5 | a | 10"]).await?;
+    let left = format!("{rows} LEFT JOIN lance USING (id) WHERE n < 3 ORDER BY n");
+    check("n, name", &left, &["1 | apple", "2 | NULL"]).await?;
+    let listed = format!("{rows}, lance WHERE lance.price = n * 10 ORDER BY n");
+    check("n, lance.id", &listed, &["1 | a", "2 | b"]).await?;
+    let twice = "(SELECT n FROM t) JOIN (SELECT n FROM t) USING (n)";
+    check("count(*)", twice, &["5"]).await?;
+
+    let joined = format!("FROM {rows} JOIN lance USING (id)");
+    let all = ["n", "id", "name", "price", "next", "n + Int64(1)"];
+    assert_eq!(names(session, &format!("SELECT *, n + 1 {joined}")).await?, all);
+    let refused = session.sql(&format!("SELECT nme {joined}")).await.err();
+    let message = refused.context("there is no such column")?.to_string();
+    assert!(message.contains("nme") && message.contains("lance.name"), "{message}");
+    assert!(!message.contains("derived") && !message.contains("Schema contains"), "{message}");
     Ok(())
 }
