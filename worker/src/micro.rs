@@ -60,6 +60,7 @@ impl Index {
 /// A batch whose keys were found in a store.
 pub struct Window {
     fetched: Fetched,
+    rows: usize,
     settings: LookupSettings,
 }
 
@@ -77,10 +78,11 @@ impl Window {
     pub async fn try_new(fetch: &Fetch, store: &Arc<dyn Store>, keys: ArrayRef) -> Result<Self> {
         let settings = LookupSettings::default();
         let counters = Counters::new(&ExecutionPlanMetricsSet::new(), &fetch.store.alias, 0);
+        let rows = keys.len();
         let need = Need { keys, guards: vec![None; fetch.calls.len()] };
         let needs = vec![need];
         let fetched = Fetched::try_new(fetch, store, &counters, needs, 0, &settings).await?;
-        Ok(Self { fetched, settings })
+        Ok(Self { fetched, rows, settings })
     }
 
     /// What was found, realigned with the rows of the batch: a column for each call.
@@ -88,6 +90,6 @@ impl Window {
     /// # Errors
     /// `not_found` if a key is missing that must not be.
     pub fn answers(&self, fetch: &Fetch) -> Result<Vec<ArrayRef>> {
-        self.fetched.answers(fetch, 0, &self.settings)
+        self.fetched.answers_to(fetch, 0, self.rows, &self.settings)
     }
 }

@@ -160,7 +160,7 @@ impl Fetched {
 
     /// A column for each call, for one of the batches, of which only the first rows count, so many
     /// of them: the others get none, and ask again.
-    pub(super) fn answers_to(
+    pub(crate) fn answers_to(
         &self,
         fetch: &Fetch,
         batch: usize,

@@ -379,8 +379,12 @@ impl Case {
         }
     }
 
-    /// Whether the rows come in the order of the table.
+    /// Whether the rows come in the order of the table, or in one that the query names.
     pub(super) fn is_ordered(&self) -> bool {
-        self.join.is_none() && !matches!(self.query, Query::Lead { .. } | Query::Groups { .. })
+        match self.query {
+            Query::First { .. } => true,
+            Query::Lead { .. } | Query::Groups { .. } => false,
+            _ => self.join.is_none(),
+        }
     }
 }
