@@ -14,7 +14,8 @@
 //! 3. [`DelayCalls`] and [`NarrowCalls`], the last optimizer rules, move calls behind limits and
 //!    groups that need no answer of theirs, and let them ask only for what is read of them.
 //! 4. [`PlanLookups`], the first physical rule, turns the calls of projections and filters into
-//!    lookup nodes; [`KeepOrder`], the second, keeps the sorts that limits count by.
+//!    lookup nodes; [`KeepOrder`], the second, keeps the sorts that limits count by; and
+//!    [`KeepFetch`], after DataFusion's own, keeps limits that would be lost on the way.
 //! 5. [`ChooseAccess`], the last physical rule, chooses how each fetch reaches its store's rows;
 //!    [`advise()`] says what the other ways are estimated to cost. Which ways there are, each kind
 //!    of stores knows in a module of its own, `ways`. When a job has pinned its stores,
@@ -35,6 +36,7 @@ mod conditions;
 mod cut;
 mod delay;
 mod estimate;
+mod fetch;
 mod fields;
 mod first;
 mod fragment;
@@ -63,6 +65,7 @@ pub use choose::{ChooseAccess, choose_access, set_access};
 pub use coalesce::KeepNested;
 pub use cut::{Gather, cut};
 pub use delay::DelayCalls;
+pub use fetch::KeepFetch;
 pub use fields::ReadFields;
 pub use fragment::{Fragment, KeySet, Reading, Source};
 pub use joins::{JoinOptions, JoinStores, StoreTables};

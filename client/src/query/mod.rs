@@ -26,7 +26,7 @@ use keyloom_common::{
     Result, functions::OctetLength, report::Advice, stack::MAX_DEPTH, store::JoinPath,
 };
 use keyloom_planner::{
-    ChooseAccess, DelayCalls, JoinOptions, JoinStores, KeepNested, KeepOrder, LiftCalls,
+    ChooseAccess, DelayCalls, JoinOptions, JoinStores, KeepFetch, KeepNested, KeepOrder, LiftCalls,
     NarrowCalls, PlanLookups, ReadFields, advise,
 };
 
@@ -76,6 +76,7 @@ fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     // It takes an aggregate of an aggregate for the inner one. There are no statistics to gain by.
     let defaults = PhysicalOptimizer::default().rules.into_iter();
     rules.extend(defaults.filter(|rule| rule.name() != "aggregate_statistics"));
+    rules.push(Arc::new(KeepFetch));
     rules.push(Arc::new(ChooseAccess));
     rules
 }

@@ -7,10 +7,11 @@ use std::{
 
 use bytes::Bytes;
 use datafusion::{
+    common::tree_node::TreeNode,
     error::{DataFusionError, Result},
     execution::TaskContext,
     logical_expr::ScalarUDF,
-    physical_plan::ExecutionPlan,
+    physical_plan::{ExecutionPlan, joins::HashJoinExec},
 };
 use datafusion_proto::{
     bytes::{
@@ -40,8 +41,19 @@ use crate::{
 /// # Errors
 /// `invalid` if the plan holds a node that cannot travel.
 pub fn encode_plan(plan: &Arc<dyn ExecutionPlan>) -> crate::Result<Bytes> {
+    check_limits(plan)?;
     let plan = Arc::clone(plan);
     Ok(physical_plan_to_bytes_with_proto_converter(plan, &Codec, &Folding::default())?)
+}
+
+/// Protobuf has no place for a join's own limit: rows would appear that nobody asked for.
+fn check_limits(plan: &Arc<dyn ExecutionPlan>) -> crate::Result<()> {
+    let is_lost =
+        |node: &Arc<dyn ExecutionPlan>| Ok(node.is::<HashJoinExec>() && node.fetch().is_some());
+    if plan.exists(is_lost)? {
+        return Err(Error::internal("a plan with a limit within a join cannot travel"));
+    }
+    Ok(())
 }
 
 /// A physical plan from bytes. Functions are found in the context's registry.

@@ -94,25 +94,28 @@ fn narrow_test(node: Expr, reads: &[Read]) -> Result<Transformed<Expr>> {
 }
 
 /// What is read of the answer to a call for a key. It may be asked for some of its columns already,
-/// and what is read for more of them.
+/// and what is read for others of them.
 fn read_of(call: &KvCall, key: &Expr, reads: &[Read]) -> Use {
-    let columns = call.column_indices();
-    let names = columns.iter().map(|&column| call.store().schema().field(column).name());
-    let names: BTreeSet<&String> = names.collect();
+    let columns: BTreeSet<String> = names(call).cloned().collect();
     let mut used = Use::Nothing;
     for read in reads.iter().filter(|read| read.key == *key && is_same(&read.call, call)) {
-        match &read.used {
-            Use::Fields(fields) => {
-                let asked = fields.iter().filter(|field| names.contains(field)).cloned();
-                let asked: BTreeSet<_> = asked.collect();
-                if !asked.is_empty() {
-                    used.add(&Use::Fields(asked));
-                }
-            }
-            read => used.add(read),
+        let fields: BTreeSet<String> = match &read.used {
+            Use::Nothing => continue,
+            Use::Fields(fields) => fields.intersection(&columns).cloned().collect(),
+            Use::All if read.call.column_indices() == call.column_indices() => return Use::All,
+            Use::All => names(&read.call).filter(|name| columns.contains(*name)).cloned().collect(),
+        };
+        if !fields.is_empty() {
+            used.add(&Use::Fields(fields));
         }
     }
     used
+}
+
+/// The columns that a call asks for.
+fn names(call: &KvCall) -> impl Iterator<Item = &String> {
+    let schema = call.store().schema();
+    call.column_indices().into_iter().map(|column| schema.field(column).name())
 }
 
 /// Whether calls differ at most in the columns that they ask for.
