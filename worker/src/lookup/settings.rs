@@ -65,6 +65,9 @@ impl Default for LookupSettings {
     }
 }
 
+/// A key that stands in so few rows is answered however large these are, as one row is.
+const FEW_ROWS: usize = 16;
+
 impl LookupSettings {
     /// How many rows may be found together where all rows of a key are asked for, each with so many
     /// bytes of values.
@@ -73,7 +76,7 @@ impl LookupSettings {
         let rows = |bytes: u64| usize::try_from(bytes / row_bytes).unwrap_or(usize::MAX);
         // Lists count their rows in 31 bits.
         let most = self.key_rows.clamp(1, i32::MAX as usize - 1);
-        let of_a_key = rows(self.memory_bytes / TIMES).clamp(1, most);
+        let of_a_key = rows(self.memory_bytes / TIMES).clamp(FEW_ROWS.min(most), most);
         MostRows { at_once: rows(self.window_bytes).clamp(1, of_a_key), of_a_key }
     }
 }
@@ -96,7 +99,7 @@ mod tests {
         };
         assert_eq!(most(0), (10_000, 10_000));
         assert_eq!(most(1024 - 64), (1024, 4096));
-        assert_eq!(most(64 << 20), (1, 1));
-        assert_eq!(most(u64::MAX), (1, 1));
+        assert_eq!(most(64 << 20), (1, FEW_ROWS));
+        assert_eq!(most(u64::MAX), (1, FEW_ROWS));
     }
 }
