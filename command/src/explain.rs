@@ -5,7 +5,7 @@ mod page;
 mod page_file;
 
 use datafusion::{arrow::array::AsArray, dataframe::DataFrame, logical_expr::LogicalPlan};
-use keyloom_client::{Error, Session};
+use keyloom_client::{Error, JobOptions, MaxMisses, Session};
 
 use crate::{
     catalog,
@@ -23,6 +23,7 @@ pub(crate) async fn job_file(arguments: ExplainArguments, watch: &Watch) -> Resu
     let ExplainArguments { job, catalog, analyze, advise, html, joins, place, print } = arguments;
     let page = html.map(PageFile::check).transpose()?;
     let mut request = job_file::read(&job)?;
+    let max_misses = request.misses.max;
     catalog::complete(&catalog, &mut request)?;
     request.join_path = joins.join_path.or(request.join_path);
     let session = open::session(&place, watch).await?;
@@ -36,7 +37,7 @@ pub(crate) async fn job_file(arguments: ExplainArguments, watch: &Watch) -> Resu
         false => None,
     };
     let explained = if analyze {
-        analyzed(&session, query, watch).await?
+        analyzed(&session, query, max_misses, watch).await?
     } else {
         Explained::planned(watch.step(session.explain(query, false)).await?)
     };
@@ -48,13 +49,16 @@ pub(crate) async fn job_file(arguments: ExplainArguments, watch: &Watch) -> Resu
     explained.print(print.format, watch)
 }
 
-/// Runs a query to its last row and drops the rows: how it ran.
+/// Runs a query to its last row and drops the rows: how it ran. More misses than it may have fail
+/// it, as they do where the rows are kept.
 pub(crate) async fn analyzed(
     session: &Session,
     query: DataFrame,
+    max_misses: Option<MaxMisses>,
     watch: &Watch,
 ) -> Result<Explained, Failure> {
-    let job = watch.step(session.submit_discarding(query)).await?;
+    let options = JobOptions { discard: true, max_misses, ..JobOptions::default() };
+    let job = watch.step(session.submit_with(query, options)).await?;
     let taken = drive::drive(job, watch, |_| Ok(())).await?;
     Ok(Explained::ran(taken.summary.analysis))
 }

@@ -79,6 +79,7 @@ fn parse(text: &str, folder: &Path) -> Result<Request, Mistake> {
         current_store: file.job.current_store,
         join_path: file.job.join_path,
         sql: file.job.sql,
+        folder: folder.to_owned(),
         output: file.job.output.map(|output| output_beside(folder, output)),
         misses: Misses {
             max: file.job.max_misses,
@@ -163,6 +164,7 @@ mod tests {
         ";
         let request = parse(text, Path::new("jobs")).unwrap();
         assert_eq!(request.inputs["items"].path, "jobs/data/");
+        assert_eq!(request.folder, Path::new("jobs"));
         assert_eq!(request.output, Some(OutputFile::new("jobs/../out.parquet")));
         assert!(
             matches!(&request.stores["emb"], Store::Lance(o) if o.uri == "s3://bucket/emb.lance")

@@ -104,7 +104,7 @@ pub(crate) async fn plan(
     if let Some(current) = &current {
         session.set_kv(current.as_str()).map_err(Failure::before)?;
     }
-    let planning = session.sql(&request.sql);
+    let planning = session.sql_in(&request.folder, &request.sql);
     match watch.step(async { Ok(planning.await) }).await? {
         Ok(query) => Ok(match request.join_path {
             Some(path) => with_join_path(query, path),

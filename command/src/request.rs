@@ -1,6 +1,9 @@
 //! A job as it was asked for, in a file or on the command line.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use keyloom_client::{Input, JoinPath, KeyNames, LanceOptions, OtherOptions, OwnKind};
 use keyloom_common::units;
@@ -27,6 +30,8 @@ pub(crate) struct Request {
     pub(crate) join_path: Option<JoinPath>,
     /// The statement.
     pub(crate) sql: String,
+    /// The folder to which the statement's paths are relative; empty for the working folder.
+    pub(crate) folder: PathBuf,
     /// Where the rows go.
     pub(crate) output: Option<OutputFile>,
     /// What is done about missing keys.

@@ -110,7 +110,8 @@ pub(crate) async fn on_session(
             // Its options are the statement's.
             let (state, _) = query.clone().into_parts();
             let query = DataFrame::new(state, plan);
-            explain::analyzed(session, query, watch).await?.print(form, watch)
+            let explained = explain::analyzed(session, query, goals.max_misses, watch).await?;
+            explained.print(form, watch)
         }
         _ => rows(session, query, goals, summary, watch).await,
     }

@@ -7,6 +7,7 @@
 mod calls;
 mod inputs;
 mod nulls;
+mod unions;
 mod uses;
 mod values;
 
@@ -26,6 +27,7 @@ use crate::holds::{any_subquery, contains_call, has_call};
 pub(crate) use calls::with_fields;
 use inputs::input_uses;
 use nulls::narrow_null_tests;
+use unions::Unions;
 pub(crate) use uses::{Use, read, unaliased};
 use uses::{all, nothing};
 use values::{narrow_read_fields, narrow_value};
@@ -49,40 +51,54 @@ impl OptimizerRule for NarrowCalls {
             return Ok(Transformed::no(plan));
         }
         let uses = all(&plan);
-        narrow(plan, &uses)
+        let mut unions = Unions::default();
+        loop {
+            let narrowed = narrow(plan.clone(), &uses, &mut unions)?;
+            if unions.are_alike() {
+                return Ok(narrowed);
+            }
+        }
     }
 }
 
-fn narrow(plan: LogicalPlan, uses: &[Use]) -> Result<Transformed<LogicalPlan>> {
+fn narrow(
+    plan: LogicalPlan,
+    uses: &[Use],
+    unions: &mut Unions,
+) -> Result<Transformed<LogicalPlan>> {
     // A subquery reads columns of the query around it unseen.
     if any_subquery(&plan)? {
-        return narrow_inputs(plan, Vec::new());
+        return narrow_inputs(plan, Vec::new(), unions);
     }
     match plan {
-        LogicalPlan::Projection(projection) => narrow_projection(projection, uses),
-        LogicalPlan::Union(union) => narrow_union(union, uses),
+        LogicalPlan::Projection(projection) => narrow_projection(projection, uses, unions),
+        LogicalPlan::Union(union) => narrow_union(union, uses, unions),
         LogicalPlan::Filter(filter) => {
             let filter = narrow_condition(filter)?;
             let is_narrowed = filter.transformed;
             let plan = LogicalPlan::Filter(filter.data);
             let below = input_uses(&plan, uses)?;
-            let plan = narrow_inputs(plan, below)?;
+            let plan = narrow_inputs(plan, below, unions)?;
             let is_narrowed = is_narrowed || plan.transformed;
             Ok(Transformed::new_transformed(plan.data, is_narrowed))
         }
         plan => {
             let below = input_uses(&plan, uses)?;
-            narrow_inputs(plan, below)
+            narrow_inputs(plan, below, unions)
         }
     }
 }
 
 /// The node over its inputs, of which this much is used: all of those that are not named.
-fn narrow_inputs(plan: LogicalPlan, below: Vec<Vec<Use>>) -> Result<Transformed<LogicalPlan>> {
+fn narrow_inputs(
+    plan: LogicalPlan,
+    below: Vec<Vec<Use>>,
+    unions: &mut Unions,
+) -> Result<Transformed<LogicalPlan>> {
     let mut below = below.into_iter();
     let narrowed = plan.map_children(|input| {
         let uses = below.next().unwrap_or_else(|| all(&input));
-        narrow(input, &uses)
+        narrow(input, &uses, unions)
     })?;
     if narrowed.transformed {
         narrowed.map_data(LogicalPlan::recompute_schema)
@@ -113,7 +129,11 @@ fn narrow_exprs(exprs: &mut [Expr], schema: &DFSchema) -> Result<bool> {
     Ok(is_narrowed)
 }
 
-fn narrow_projection(projection: Projection, uses: &[Use]) -> Result<Transformed<LogicalPlan>> {
+fn narrow_projection(
+    projection: Projection,
+    uses: &[Use],
+    unions: &mut Unions,
+) -> Result<Transformed<LogicalPlan>> {
     let Projection { mut expr, input, schema, .. } = projection;
     let mut uses = uses.to_vec();
     let mut is_narrowed = drop_unread(&mut expr, &mut uses);
@@ -134,7 +154,7 @@ fn narrow_projection(projection: Projection, uses: &[Use]) -> Result<Transformed
         exprs = exprs.into_iter().zip(saved).map(|(expr, name)| name.restore(expr)).collect();
     }
     let below = projection_uses(&exprs, &uses, &input)?;
-    let input = narrow(Arc::unwrap_or_clone(input), &below)?;
+    let input = narrow(Arc::unwrap_or_clone(input), &below, unions)?;
     is_narrowed |= input.transformed;
     let input = Arc::new(input.data);
     let projection = if is_narrowed {
@@ -178,41 +198,45 @@ fn projection_uses(exprs: &[Expr], uses: &[Use], input: &LogicalPlan) -> Result<
 }
 
 /// The union with the columns narrowed that can be in all its inputs alike.
-fn narrow_union(union: Union, uses: &[Use]) -> Result<Transformed<LogicalPlan>> {
+fn narrow_union(
+    union: Union,
+    uses: &[Use],
+    unions: &mut Unions,
+) -> Result<Transformed<LogicalPlan>> {
+    let number = unions.enter();
     // Inputs are put together by the places of their columns.
     let mut uses = uses.to_vec();
-    uses.iter_mut().for_each(|used| used.add(&Use::kept()));
-    let mut inputs = narrow_each(&union.inputs, &uses)?;
-    let mut differ = false;
     for (place, used) in uses.iter_mut().enumerate() {
-        let data_type =
-            |input: &Transformed<LogicalPlan>| input.data.schema().field(place).data_type().clone();
-        let mut types = inputs.iter().map(data_type);
-        let first = types.next();
-        if types.any(|other| Some(other) != first) {
-            *used = Use::All;
-            differ = true;
+        match unions.passes_whole(number, place) {
+            true => *used = Use::All,
+            false => used.add(&Use::kept()),
         }
     }
-    if differ {
-        inputs = narrow_each(&union.inputs, &uses)?;
+    let Union { inputs, schema } = union;
+    let narrowed = inputs.into_iter().map(|input| {
+        let narrowed = narrow(Arc::unwrap_or_clone(input), &uses, unions);
+        narrowed.map(|input| input.update_data(Arc::new))
+    });
+    let narrowed = narrowed.collect::<Result<Vec<_>>>()?;
+    let is_narrowed = narrowed.iter().any(|input| input.transformed);
+    let inputs: Vec<_> = narrowed.into_iter().map(|input| input.data).collect();
+    for place in 0..uses.len() {
+        let mut types = inputs.iter().map(|input| input.schema().field(place).data_type());
+        let first = types.next();
+        if types.any(|other| Some(other) != first) {
+            unions.pass_whole(number, place);
+        }
     }
-    if !inputs.iter().any(|input| input.transformed) {
-        return Ok(Transformed::no(LogicalPlan::Union(union)));
-    }
-    let inputs: Vec<_> = inputs.into_iter().map(|input| Arc::new(input.data)).collect();
-    let Some(first) = inputs.first() else {
-        return Ok(Transformed::no(LogicalPlan::Union(union)));
+    let Some(first) = inputs.first().filter(|_| is_narrowed) else {
+        return Ok(Transformed::no(LogicalPlan::Union(Union { inputs, schema })));
     };
-    let fields = union.schema.iter().zip(first.schema().fields()).map(|((qualifier, old), new)| {
-        let field = old.as_ref().clone().with_data_type(new.data_type().clone());
+    let fields = schema.iter().zip(first.schema().fields()).enumerate();
+    let fields = fields.map(|(place, ((qualifier, old), new))| {
+        let is_whole = unions.passes_whole(number, place);
+        let data_type = if is_whole { old.data_type() } else { new.data_type() };
+        let field = old.as_ref().clone().with_data_type(data_type.clone());
         (qualifier.cloned(), Arc::new(field))
     });
-    let schema = DFSchema::new_with_metadata(fields.collect(), union.schema.metadata().clone())?;
-    let union = Union { inputs, schema: Arc::new(schema) };
-    Ok(Transformed::yes(LogicalPlan::Union(union)))
-}
-
-fn narrow_each(inputs: &[Arc<LogicalPlan>], uses: &[Use]) -> Result<Vec<Transformed<LogicalPlan>>> {
-    inputs.iter().map(|input| narrow(LogicalPlan::clone(input), uses)).collect()
+    let schema = DFSchema::new_with_metadata(fields.collect(), schema.metadata().clone())?;
+    Ok(Transformed::yes(LogicalPlan::Union(Union { inputs, schema: Arc::new(schema) })))
 }

@@ -102,7 +102,7 @@ impl TableProvider for FileTable {
         }
         let table = Arc::new(scan_table(&description));
         let scan = InputScanExec::try_new(table, projection, limit, partitions)?;
-        Ok(Arc::new(scan.of_newest(self.spec.pin.is_none())))
+        Ok(Arc::new(scan.with_pin(self.spec.pin.clone())))
     }
 
     /// As of the last look: it decides no more than what is cheap.

@@ -54,7 +54,7 @@ impl StoreTable {
         }
         let table = Arc::new(scan_table(&description));
         let scan = InputScanExec::try_new(table, projection, limit, partitions)?;
-        let scan = scan.of_newest(self.store.spec.pin.is_none());
+        let scan = scan.with_pin(self.store.spec.pin.clone());
         Ok(Arc::new(scan.with_note(self.why_scanned.clone())))
     }
 

@@ -74,29 +74,39 @@ pub(super) async fn pin_snapshots(
     Ok(choose_access(single_rows(plan)?)?)
 }
 
-/// The Lance datasets of which a plan scans the newest version, and which that was when it was
-/// planned. A version that the user names is the scan's alone.
-fn scanned(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<(String, u64)>> {
+/// A version of a Lance dataset that a plan scans.
+struct Scanned {
+    uri: String,
+    /// As it was asked for.
+    pin: Option<Pin>,
+    /// Which it was when the query was planned.
+    number: u64,
+}
+
+/// The Lance datasets that a plan scans, but for versions that the user gives by their numbers.
+fn scanned(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<Scanned>> {
     let mut scanned = Vec::new();
     plan.apply(|node| {
         if let Some(scan) = node.downcast_ref::<InputScanExec>()
-            && scan.is_newest()
+            && !matches!(scan.pin(), Some(Pin::Version(_)))
             && let Layout::Lance(Snapshot::Version { number, .. }) = &scan.table().layout
         {
-            scanned.push((scan.table().location.url.clone(), *number));
+            let (uri, pin) = (scan.table().location.url.clone(), scan.pin().cloned());
+            scanned.push(Scanned { uri, pin, number: *number });
         }
         Ok(TreeNodeRecursion::Continue)
     })?;
     Ok(scanned)
 }
 
-/// A store that is also scanned as a table is looked up at the version of the scan.
-fn as_scanned(mut spec: StoreSpec, scanned: &[(String, u64)]) -> StoreSpec {
+/// A store that is also scanned as a table, both the newest or both at one tag, is looked up at the
+/// version of the scan.
+fn as_scanned(mut spec: StoreSpec, scanned: &[Scanned]) -> StoreSpec {
+    let is_it = |scan: &&Scanned| scan.uri == spec.place && scan.pin == spec.pin;
     if spec.kind == LANCE
-        && spec.pin.is_none()
-        && let Some((_, version)) = scanned.iter().find(|(uri, _)| *uri == spec.place)
+        && let Some(scan) = scanned.iter().find(is_it)
     {
-        spec.pin = Some(Pin::Version(*version));
+        spec.pin = Some(Pin::Version(scan.number));
     }
     spec
 }
@@ -238,4 +248,32 @@ fn asks_for_all(fetch: &Fetch) -> bool {
         }
         Answer::Exists => false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_is_scanned_is_looked_up_at_the_version_of_the_scan() {
+        let tag = |name: &str| Some(Pin::Tag(name.to_owned()));
+        let scan = |uri: &str, pin, number| Scanned { uri: uri.to_owned(), pin, number };
+        let scanned = [
+            scan("a.lance", None, 7),
+            scan("a.lance", tag("live"), 5),
+            scan("b.lance", tag("live"), 3),
+        ];
+        let check = |kind: &str, uri: &str, pin: Option<Pin>, expected: Option<Pin>| {
+            let spec = StoreSpec { pin, ..StoreSpec::new("s", kind, uri) };
+            assert_eq!(as_scanned(spec, &scanned).pin, expected, "{kind} {uri}");
+        };
+        let version = |number| Some(Pin::Version(number));
+        check(LANCE, "a.lance", None, version(7));
+        check(LANCE, "a.lance", tag("live"), version(5));
+        check(LANCE, "a.lance", tag("old"), tag("old"));
+        check(LANCE, "a.lance", version(2), version(2));
+        check(LANCE, "b.lance", None, None);
+        check(LANCE, "b.lance", tag("live"), version(3));
+        check("redis", "a.lance", None, None);
+    }
 }

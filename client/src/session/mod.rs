@@ -4,7 +4,10 @@ mod catalog;
 mod key;
 mod sql;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use datafusion::{dataframe::DataFrame, execution::context::SessionContext};
 use keyloom_common::{
@@ -225,7 +228,15 @@ impl Session {
         query: &str,
         tables: Vec<(String, DataFrame)>,
     ) -> Result<DataFrame> {
-        Deep::new(sql::plan(self, query, tables)).await
+        Deep::new(sql::plan(self, query, Path::new(""), tables)).await
+    }
+
+    /// As [`Self::sql`], of a statement whose paths of files are relative to this folder.
+    ///
+    /// # Errors
+    /// As [`Self::sql`].
+    pub async fn sql_in(&self, folder: &Path, query: &str) -> Result<DataFrame> {
+        Deep::new(sql::plan(self, query, folder, Vec::new())).await
     }
 
     /// Starts a query and returns its rows in order, batch by batch, and then what was counted.

@@ -16,7 +16,7 @@ mod summarize;
 mod tables;
 mod words;
 
-use std::{ops::ControlFlow, sync::Arc};
+use std::{ops::ControlFlow, path::Path, sync::Arc};
 
 use datafusion::{
     dataframe::DataFrame,
@@ -47,25 +47,27 @@ use cases::Cases;
 pub(super) async fn plan(
     session: &Session,
     text: &str,
+    folder: &Path,
     tables: Vec<(String, DataFrame)>,
 ) -> Result<DataFrame> {
     let Some(subject) = summarize::subject(text) else {
-        return plan_statement(session, text, tables).await;
+        return plan_statement(session, text, folder, tables).await;
     };
-    let rows = plan_statement(session, &subject, tables.clone()).await?;
+    let rows = plan_statement(session, &subject, folder, tables.clone()).await?;
     let text = summarize::statement(&subject, rows.schema().as_arrow())?;
-    plan_statement(session, &text, tables).await
+    plan_statement(session, &text, folder, tables).await
 }
 
 async fn plan_statement(
     session: &Session,
     text: &str,
+    folder: &Path,
     tables: Vec<(String, DataFrame)>,
 ) -> Result<DataFrame> {
     let state = session.context.state();
     let statement = parse(&state, text)?;
     let mut others = session.store_tables();
-    files::add(session, &state, &statement, &tables, &mut others).await?;
+    files::add(session, &state, &statement, folder, &tables, &mut others).await?;
     let state = tables::with_tables(state, tables, others)?;
     let again = || parse(&state, text);
     let plan = match plan_by_names(session, &state, statement, again).await {

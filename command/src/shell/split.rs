@@ -49,13 +49,27 @@ impl Statement {
     fn read(text: &str) -> Self {
         let mut says_anything = false;
         let mut characters = text.char_indices().peekable();
+        // What stands before: a dollar in a name begins no text, and the name E changes the next.
+        let mut word = String::new();
         while let Some((at, character)) = characters.next() {
             let next = characters.peek().map(|(_, next)| *next);
+            if is_of_word(character) || (character == '$' && !word.is_empty()) {
+                word.push(character);
+                says_anything = true;
+                continue;
+            }
+            let is_escaping = word.eq_ignore_ascii_case("e");
+            word.clear();
             match (character, next) {
                 (';', _) => return Self { end: Some(at), says_anything },
                 ('-', Some('-')) => skip_line(&mut characters),
                 // One that has no end goes on.
                 ('/', Some('*')) => says_anything |= !skip_comment(&mut characters),
+                ('\'', _) if is_escaping => skip_escaped(&mut characters),
+                ('$', _) => {
+                    says_anything = true;
+                    skip_dollars(text, at, &mut characters);
+                }
                 ('\'' | '"' | '`', _) => {
                     says_anything = true;
                     // Two quotes within quotes end one text and begin the next.
@@ -66,6 +80,39 @@ impl Statement {
         }
         Self { end: None, says_anything }
     }
+}
+
+/// Whether it may stand in a name; a dollar may, too, but begins none.
+fn is_of_word(character: char) -> bool {
+    character.is_alphanumeric() || matches!(character, '_' | '@' | '#')
+}
+
+/// The rest of a text in which a backslash takes its meaning from the next character.
+fn skip_escaped(characters: &mut Peekable<CharIndices<'_>>) {
+    while let Some((_, character)) = characters.next() {
+        let is_quote = |next: &(usize, char)| next.1 == '\'';
+        match character {
+            '\\' => {
+                characters.next();
+            }
+            // Two quotes are one that is meant.
+            '\'' if characters.next_if(is_quote).is_none() => return,
+            _ => {}
+        }
+    }
+}
+
+/// The rest of a text between two tags, `$$` or `$name$`, if the dollar there begins one and is no
+/// placeholder's.
+fn skip_dollars(text: &str, at: usize, characters: &mut Peekable<CharIndices<'_>>) {
+    let after = &text[at + 1..];
+    let name = after.find(|character: char| !(character.is_alphanumeric() || character == '_'));
+    let Some(name) = name.filter(|end| after[*end..].starts_with('$')) else { return };
+    let begin = at + name + 2;
+    let tag = &text[at..begin];
+    // One that has no end goes on.
+    let end = text[begin..].find(tag).map_or(text.len(), |end| begin + end + tag.len());
+    while characters.next_if(|(place, _)| *place < end).is_some() {}
 }
 
 fn skip_line(characters: &mut Peekable<CharIndices<'_>>) {
@@ -118,6 +165,12 @@ mod tests {
         check("SELECT /* a; /* b; */ c; */ 1;", &["SELECT /* a; /* b; */ c; */ 1"], "");
         check("SELECT 'a;", &[], "SELECT 'a;");
         check("/* a;", &[], "/* a;");
+        check("SELECT $$a;b'$$, $t$c;$$;$t$;", &["SELECT $$a;b'$$, $t$c;$$;$t$"], "");
+        check("SELECT $1; SELECT a$b; SELECT '$$;", &["SELECT $1", "SELECT a$b"], "SELECT '$$;");
+        check("SELECT $$a;", &[], "SELECT $$a;");
+        check(r"SELECT E'\';', e'\\'; SELECT 2;", &[r"SELECT E'\';', e'\\'", "SELECT 2"], "");
+        check(r"SELECT 'a\'; SELECT e'''\';';", &[r"SELECT 'a\'", r"SELECT e'''\';'"], "");
+        check(r"SELECT E'\';", &[], r"SELECT E'\';");
         check("-- nothing;\n/* at all */ ;", &[], "");
     }
 

@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 pub use limit::MaxMisses;
 pub use sketch::{Distinct, KeySketch};
 pub use table::{missed_rows, missed_schema};
-pub use tally::{Counting, FetchTally, LimitTally, LookupTally, Missed, Tally, lookups, too_many};
+pub use tally::{
+    Counting, FetchTally, LimitTally, LookupTally, Missed, Tally, lookups, share, too_many,
+};
 
 /// What a job does about its misses, beside what its calls say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

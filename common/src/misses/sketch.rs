@@ -68,6 +68,11 @@ impl KeySketch {
         self.settle();
     }
 
+    /// About the bytes that it takes.
+    pub fn bytes(&self) -> u64 {
+        self.codes.capacity() as u64 * CODE_BYTES
+    }
+
     /// How many distinct keys were added.
     pub fn distinct(&self) -> Distinct {
         let mut settled = self.clone();

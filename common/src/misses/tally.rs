@@ -1,8 +1,11 @@
 //! What the lookups of a task count of their keys, for who adds it up over the tasks of a job.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    mem,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use datafusion::physical_plan::ExecutionPlan;
@@ -11,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::{KeySketch, MaxMisses};
 use crate::{
     error::{Error, ErrorCode, Result},
-    lookup::KvLookupExec,
+    lookup::{KvLookupExec, Wave},
+    memory::Reserved,
 };
 
 /// The most keys that an error names.
@@ -94,19 +98,30 @@ pub struct Tally {
 
 /// Where one fetch counts.
 #[derive(Clone, Debug)]
-pub struct Counting(Arc<Mutex<FetchTally>>);
+pub struct Counting(Arc<Counted>);
+
+#[derive(Debug)]
+struct Counted {
+    tally: Mutex<FetchTally>,
+    taken: Reserved,
+}
 
 impl Counting {
     /// What it has counted, for nobody else meanwhile.
     pub fn lock(&self) -> MutexGuard<'_, FetchTally> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The memory that is taken for it; who counts keeps it right.
+    pub fn taken(&self) -> &Reserved {
+        &self.0.taken
     }
 }
 
 impl Tally {
-    /// One more fetch.
-    pub fn begin(&self, fetch: FetchTally) -> Counting {
-        let counting = Counting(Arc::new(Mutex::new(fetch)));
+    /// One more fetch, for what counts of which so much memory is taken.
+    pub fn begin(&self, fetch: FetchTally, taken: Reserved) -> Counting {
+        let counting = Counting(Arc::new(Counted { tally: Mutex::new(fetch), taken }));
         self.fetches.lock().unwrap_or_else(PoisonError::into_inner).push(counting.clone());
         counting
     }
@@ -121,14 +136,26 @@ impl Tally {
     }
 }
 
-/// What the lookups of a plan that has run have counted, in about so many bytes.
+/// The share that each fetch of a plan has of so many bytes.
+pub fn share(plan: &Arc<dyn ExecutionPlan>, bytes: u64) -> u64 {
+    bytes / fetches(plan).max(1)
+}
+
+fn fetches(plan: &Arc<dyn ExecutionPlan>) -> u64 {
+    let of_wave = |wave: &Wave| wave.fetches.len() as u64;
+    let lookup = plan.downcast_ref::<KvLookupExec>();
+    let own: u64 = lookup.map_or(0, |lookup| lookup.waves().iter().map(of_wave).sum());
+    own + plan.children().into_iter().map(fetches).sum::<u64>()
+}
+
+/// Takes what the lookups of a plan that has run have counted, in about so many bytes.
 pub fn lookups(plan: &Arc<dyn ExecutionPlan>, bytes: u64) -> Vec<LookupTally> {
     let mut nodes = Vec::new();
     collect(plan, &mut 0, &mut nodes);
     let fetches = nodes.iter().map(|(.., fetches)| fetches.len() as u64).sum::<u64>();
     let share = bytes / fetches.max(1);
     let told = nodes.into_iter().map(|(node, rows, fetches)| {
-        let fetches = fetches.iter().map(|fetch| fetch.lock().within(share)).collect();
+        let fetches = fetches.iter().map(|fetch| fetch.lock().take().within(share)).collect();
         LookupTally { node, rows, fetches }
     });
     told.collect()
@@ -165,6 +192,17 @@ impl FetchTally {
             left_out: 0,
             row_bytes: 0,
         }
+    }
+
+    /// About the bytes that it takes.
+    pub fn bytes(&self) -> u64 {
+        self.keys.bytes() + self.missing.bytes() + self.row_bytes
+    }
+
+    /// What it has counted, of which nothing is left here.
+    fn take(&mut self) -> Self {
+        let empty = Self::new(&self.store, [], 0);
+        mem::replace(self, empty)
     }
 
     /// Keeps a row, if so many bytes have room for it.
@@ -209,21 +247,20 @@ impl FetchTally {
     }
 
     /// The same in about so many bytes.
-    fn within(&self, bytes: u64) -> Self {
-        let mut tally = self.clone();
-        tally.keys.shorten(sketch_bytes(bytes));
-        tally.missing.shorten(sketch_bytes(bytes));
-        tally.rows.sort_by_key(|missed| missed.row);
+    fn within(mut self, bytes: u64) -> Self {
+        self.keys.shorten(sketch_bytes(bytes));
+        self.missing.shorten(sketch_bytes(bytes));
+        self.rows.sort_by_key(|missed| missed.row);
         let mut left = rows_bytes(bytes);
         let fits = |missed: &&Missed| {
             let fits = missed.bytes() <= left;
             left = left.saturating_sub(missed.bytes());
             fits
         };
-        let kept = tally.rows.iter().take_while(fits).count();
-        tally.left_out += (tally.rows.len() - kept) as u64;
-        tally.rows.truncate(kept);
-        tally
+        let kept = self.rows.iter().take_while(fits).count();
+        self.left_out += (self.rows.len() - kept) as u64;
+        self.rows.truncate(kept);
+        self
     }
 }
 
@@ -319,8 +356,9 @@ mod tests {
         for row in (0..10).rev() {
             tally.keep(missed(row, "1234"), 160);
         }
-        assert_eq!((tally.rows.len(), tally.left_out), (4, 6));
-        let told = tally.within(80);
+        assert_eq!((tally.rows.len(), tally.left_out, tally.bytes()), (4, 6, 80));
+        let told = tally.take().within(80);
+        assert_eq!((tally.rows.len(), tally.bytes()), (0, 0));
         assert_eq!((rows(&told), told.left_out), (vec![(6, "1234"), (7, "1234")], 8));
     }
 

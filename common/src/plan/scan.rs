@@ -25,6 +25,7 @@ use super::{fragment_runtime, leaf};
 use crate::{
     input::{Layout, Location},
     ipc,
+    store::Pin,
 };
 
 /// What all slices of a scan share.
@@ -117,9 +118,9 @@ pub struct InputScanExec {
     partitions: Vec<ScanPartition>,
     /// Why it is made, for people; nothing else depends on it.
     note: Option<Arc<str>>,
-    /// Whether it is of what was newest when it was planned, and of no version that somebody names.
-    /// What reads it does not ask.
-    is_newest: bool,
+    /// The version that was asked for; what was newest when it was planned, if absent. What reads it
+    /// does not ask.
+    pin: Option<Pin>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -155,16 +156,16 @@ impl InputScanExec {
             limit,
             partitions,
             note: None,
-            is_newest: false,
+            pin: None,
             properties,
             metrics,
         })
     }
 
-    /// The same scan, of what was newest when it was planned or of a version that somebody names.
+    /// The same scan, for which this version was asked; the newest, if absent.
     #[must_use]
-    pub fn of_newest(self, is_newest: bool) -> Self {
-        Self { is_newest, ..self }
+    pub fn with_pin(self, pin: Option<Pin>) -> Self {
+        Self { pin, ..self }
     }
 
     /// The same scan, which says why it is made.
@@ -191,7 +192,7 @@ impl InputScanExec {
             properties: leaf::of_partitions(&self.properties, partitions.len()),
             partitions,
             note: self.note.clone(),
-            is_newest: self.is_newest,
+            pin: self.pin.clone(),
             metrics: ExecutionPlanMetricsSet::new(),
         }
     }
@@ -223,9 +224,9 @@ impl InputScanExec {
         self.predicate.as_ref()
     }
 
-    /// Whether it is of what was newest when it was planned.
-    pub fn is_newest(&self) -> bool {
-        self.is_newest
+    /// The version that was asked for, as somebody named it; none for the newest.
+    pub fn pin(&self) -> Option<&Pin> {
+        self.pin.as_ref()
     }
 
     /// The most rows that are wanted of a partition.

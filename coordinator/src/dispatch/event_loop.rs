@@ -75,8 +75,8 @@ impl Clock {
 struct StageEntry {
     updates: mpsc::UnboundedSender<StageUpdate>,
     work: HashMap<u32, Work>,
-    /// When the attempts that run were launched, by their tasks.
-    launched: HashMap<u32, Instant>,
+    /// When the attempts at tasks that are not done were launched, by their tasks.
+    launched: HashMap<u32, Vec<(AttemptId, Instant)>>,
 }
 
 impl EventLoop {
@@ -172,10 +172,11 @@ impl EventLoop {
     }
 
     /// When an attempt was launched, whose output is complete.
-    fn launched(&mut self, attempt: AttemptId) -> Instant {
-        let stage = self.stages.get_mut(&attempt.task.stage);
-        let launched = stage.and_then(|stage| stage.launched.remove(&attempt.task.index));
-        launched.unwrap_or_else(Instant::now)
+    fn launched(&self, attempt: AttemptId) -> Instant {
+        let stage = self.stages.get(&attempt.task.stage);
+        let attempts = stage.and_then(|stage| stage.launched.get(&attempt.task.index));
+        let launched = attempts.into_iter().flatten().find(|(launched, _)| *launched == attempt);
+        launched.map_or_else(Instant::now, |(_, at)| *at)
     }
 
     fn event(&mut self, event: Event) {
@@ -223,7 +224,7 @@ impl EventLoop {
         let Some(work) = stage.work.get(&task.index).cloned() else { return };
         // The scheduler launches on workers that it has not said are gone.
         let Some(registered) = self.workers.get(worker) else { return };
-        stage.launched.insert(task.index, Instant::now());
+        stage.launched.entry(task.index).or_default().push((attempt, Instant::now()));
         self.outputs.open(registered, attempt);
         self.workers.order(worker, Order::Start(Box::new(Assignment { attempt, work })));
     }

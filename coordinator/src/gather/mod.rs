@@ -17,6 +17,7 @@ mod remote;
 mod stage_run;
 mod stores;
 mod times;
+mod told;
 
 pub(crate) use context::{JobContext, StageReport};
 pub(crate) use cut::cut;

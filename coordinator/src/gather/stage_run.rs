@@ -1,6 +1,6 @@
 //! One run of a fragment: its tasks are added, and their outputs come back in task order.
 
-use std::{collections::BTreeMap, mem, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::array::RecordBatch;
 use datafusion::{
@@ -11,7 +11,7 @@ use futures::{Stream, StreamExt, stream};
 use keyloom_common::{
     BlobId, Error, Result, TaskId, ipc,
     plan::{FramePartition, Slice, encode_plan},
-    rpc::{Chunk, TaskReport, Work, guarded},
+    rpc::{Chunk, Work, guarded},
     size::batch_bytes,
 };
 use keyloom_planner::{Chain, Fragment, KeySet, Source};
@@ -19,8 +19,12 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    context::JobContext, give_way::give_way, held::HeldBlob, key_sets::CollectedKeys,
-    misses::TellingTask, nodes::Nodes, numbered::numbered_from, stores::stores_of,
+    context::JobContext,
+    give_way::give_way,
+    held::HeldBlob,
+    key_sets::CollectedKeys,
+    stores::stores_of,
+    told::{Told, counted},
 };
 use crate::{
     dispatch::{Finished, StageHandle, StageUpdate},
@@ -38,13 +42,10 @@ pub(crate) struct Piece {
 /// The tasks of a fragment under way. Dropping it cancels them.
 #[derive(Debug)]
 pub(crate) struct StageRun {
-    context: Arc<JobContext>,
-    stage: u32,
-    nodes: Nodes,
-    /// From which of the fragment's nodes on rows have numbers, if they do.
-    numbered_from: Option<usize>,
     handle: StageHandle,
+    /// Of tasks that are counted already.
     updates: mpsc::UnboundedReceiver<StageUpdate>,
+    _counting: AbortOnDropHandle<()>,
     /// Places for tasks that the coordinator feeds and that are not consumed.
     places: Arc<Semaphore>,
     feeder: AbortOnDropHandle<()>,
@@ -83,6 +84,9 @@ impl StageRun {
         let Fragment { stage, plan, source, key_sets, collects, .. } = fragment;
         let (handle, updates) =
             context.dispatcher.open_stage(context.stage(*stage), StageKind::Work, stores_of(plan)?);
+        let told = Told::of(fragment, &context);
+        let (updates, counting) =
+            counted(updates, move |index, finished| told.count(index, finished));
         let places = Arc::new(Semaphore::new(context.settings.scheduler.max_tasks_ahead.max(1)));
         let (tx, fed) = mpsc::unbounded_channel();
         let feeder = Feeder {
@@ -105,12 +109,9 @@ impl StageRun {
             }
         };
         Ok(Self {
-            stage: *stage,
-            nodes: Nodes::of(fragment),
-            numbered_from: numbered_from(fragment),
-            context,
             handle,
             updates,
+            _counting: counting,
             places,
             feeder: AbortOnDropHandle::new(tokio::spawn(feeder.run(input))),
             fed,
@@ -177,20 +178,7 @@ impl StageRun {
                 Fed::All(total) => self.total = Some(total?),
             },
             update = self.updates.recv() => match update {
-                Some(StageUpdate::Done { index, mut finished }) => {
-                    // They are not kept until the task's rows are taken, which may be long.
-                    let lookups = match &mut finished.report {
-                        TaskReport::Rows { lookups, .. } => mem::take(lookups),
-                        _ => Vec::new(),
-                    };
-                    if let TaskReport::Rows { rows, metrics, .. } = &finished.report {
-                        let (stage, places) = (self.stage, self.nodes.of_task(index));
-                        let counted = (metrics, places);
-                        self.context.task_done(stage, index, &finished, *rows, counted);
-                        let numbered_from = self.numbered_from;
-                        let task = TellingTask { stage, index, places, numbered_from };
-                        self.context.misses.add(task, &lookups)?;
-                    }
+                Some(StageUpdate::Done { index, finished }) => {
                     self.done.insert(index, *finished);
                 }
                 Some(StageUpdate::Failed(error)) => return Err(error),

@@ -145,6 +145,9 @@ fn changes(expr: &Expr) -> bool {
 
 /// The rows that a join found are unnested above the call, unless its key comes from them. Null is
 /// unnested, too, and no list is empty: no row goes.
+///
+/// A call with a limit of its misses stays above: each of the statement's rows counts, of which
+/// there are other numbers below.
 fn sink_below_unnest(
     unnest: &Unnest,
     call: &KvCall,
@@ -153,6 +156,9 @@ fn sink_below_unnest(
 ) -> Result<Option<LogicalPlan>> {
     let is_of_join = |column: &Column| column.name.starts_with(ROW);
     let reads = key.column_refs();
+    if call.on_error().max_misses().is_some() {
+        return Ok(None);
+    }
     let is_free = unnest.exec_columns.iter().all(|column| !reads.contains(column));
     if !is_free || !unnest.exec_columns.iter().all(is_of_join) {
         return Ok(None);

@@ -2,6 +2,10 @@
 
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::{JoinType, LogicalPlanBuilder, cast, col, lit};
+use keyloom_common::{
+    functions::{CallOptions, Function, KvCall, KvFunction, OnError},
+    misses::MaxMisses,
+};
 
 use super::{
     samples::{Tables, asking, attached, memory, pinned, planned, store},
@@ -133,6 +137,26 @@ fn a_second_join_asks_beside_the_first() {
     has(&plan, &["kv_get("], &["Join"]);
     let asking = plan.lines().filter(|line| line.contains("kv_get(")).count();
     assert_eq!(asking, 1, "{plan}");
+}
+
+#[test]
+fn a_call_asks_beside_a_join_unless_its_misses_have_a_limit() {
+    let check = |on_error, is_below: bool| {
+        let tables = Arc::new(Tables::default());
+        let other = attached(memory("other", &["id"]), None, &[]).resolve(None).unwrap();
+        let options = CallOptions { on_error, ..CallOptions::default() };
+        let call = KvCall::try_new(Function::Get, other, options).unwrap();
+        let answer = KvFunction::expr(call, col("t.column1")).alias("answer");
+        let several = attached(store("s", &["id"]), Some(100), &[]);
+        let joined = join(&tables, several, JoinType::Left).project([answer, col("size")]);
+        let plan = shape(&tables, joined.unwrap());
+        let (above, below) = plan.split_once("Unnest").unwrap();
+        let asks = |part: &str| part.contains("kv_get(");
+        assert_eq!((asks(above), asks(below)), (!is_below, is_below), "{plan}");
+    };
+    check(OnError::Raise, true);
+    check(OnError::Null, true);
+    check(OnError::AtMost(MaxMisses::Count(7)), false);
 }
 
 #[test]

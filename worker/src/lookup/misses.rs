@@ -6,12 +6,13 @@ use arrow::array::ArrayRef;
 use keyloom_common::{
     Result,
     lookup::{Fetch, KvLookupExec},
+    memory::MemoryBudget,
     misses::{Counting, FetchTally, MissPolicy, Missed},
     store::ResolvedStore,
 };
 
 use super::LookupSettings;
-use crate::store::Keys;
+use crate::{memory::resize, store::Keys};
 
 /// The same in all workers of a build: they count the same keys.
 type Hashing = BuildHasherDefault<DefaultHasher>;
@@ -43,18 +44,20 @@ pub(super) struct BatchMisses {
 }
 
 impl MissCounter {
-    /// A counter of a fetch of a node.
+    /// A counter of a fetch of a node, which has its share of what the task tells. What it takes of
+    /// the memory is little, so it does not wait for it.
     pub(super) fn begin(
         node: &KvLookupExec,
         fetch: &Fetch,
         policy: MissPolicy,
         settings: &LookupSettings,
+        memory: &MemoryBudget,
     ) -> Self {
         let bytes = settings.key_report_bytes;
         let limits = fetch.calls.iter().filter_map(|call| call.answer.max_misses());
         let tally = FetchTally::new(&fetch.store.alias, limits, bytes);
         Self {
-            counting: node.tally().begin(tally),
+            counting: node.tally().begin(tally, memory.reserve()),
             policy,
             named: settings.missing_keys_named,
             bytes,
@@ -87,6 +90,7 @@ impl MissCounter {
     pub(super) fn count_keys(&self, codes: &[u64]) {
         let mut tally = self.counting.lock();
         codes.iter().for_each(|code| tally.keys.add(*code));
+        resize(self.counting.taken(), tally.bytes());
     }
 
     /// Counts the misses of a batch.
@@ -111,6 +115,7 @@ impl MissCounter {
         } else if !batch.rows.is_empty() {
             tally.name(batch.rows, self.named);
         }
+        resize(self.counting.taken(), tally.bytes());
         tally.check(self.policy.max)
     }
 }

@@ -63,8 +63,8 @@ pub use settings::LookupSettings;
 use settings::ROW_BYTES;
 use windows::{Weight, Window, windows};
 
-/// Starts a lookup over a stream of batches, whose windows take of this memory, and whose missing
-/// keys are the job's to deal with.
+/// Starts a lookup over a stream of batches, whose windows and counts take of this memory, and
+/// whose missing keys are the job's to deal with.
 pub(crate) fn run(
     node: &KvLookupExec,
     partition: usize,
@@ -78,7 +78,7 @@ pub(crate) fn run(
     let compute = rows.elapsed_compute().clone();
     let schema = node.schema();
     let input_columns = input.schema().fields().len();
-    let waves = prepare(node, partition, misses, settings);
+    let waves = prepare(node, partition, misses, settings, memory);
     let (settings, tally) = (settings.clone(), Arc::clone(node.tally()));
     let first_rows = node.first_rows();
     let rooms = Rooms::new(memory.clone());
@@ -216,6 +216,7 @@ fn prepare(
     partition: usize,
     policy: MissPolicy,
     settings: &LookupSettings,
+    memory: &MemoryBudget,
 ) -> Vec<Prepared> {
     let schema = node.schema();
     let mut width = node.input().schema().fields().len();
@@ -225,7 +226,7 @@ fn prepare(
         let schema = arrow::datatypes::Schema::new_with_metadata(fields, schema.metadata().clone());
         let fetches = wave.fetches.iter().map(|fetch| {
             let counters = Counters::new(node.metrics_set(), &fetch.store.alias, partition);
-            let misses = MissCounter::begin(node, fetch, policy, settings);
+            let misses = MissCounter::begin(node, fetch, policy, settings, memory);
             (fetch.clone(), counters.with_misses(misses))
         });
         (Arc::new(schema), fetches.collect())

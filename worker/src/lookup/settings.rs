@@ -23,8 +23,9 @@ pub struct LookupSettings {
     /// `memory_bytes` (a quarter of it at most). A window takes twice the bytes of its answers,
     /// which are there as they were read and in the rows that asked, and an eighth of this memory
     /// at most. Where it is full, a task looks up one window at a time, which is smaller then: so
-    /// it may have a mebibyte, or the answers of one row, in any case. The keys and the rows that
-    /// ask are not in it, nor are direct lookups of an embedded session. Default 2 GiB.
+    /// it may have a mebibyte, or the answers of one row, in any case. What tasks count of their
+    /// keys is in it, too (`key_report_bytes`). The keys and the rows that ask are not, nor are
+    /// direct lookups of an embedded session. Default 2 GiB.
     pub memory_bytes: u64,
     /// How many windows of a task are looked up at once. Default 2.
     pub windows_in_flight: usize,
@@ -45,7 +46,8 @@ pub struct LookupSettings {
     /// About the most bytes by which a task tells the keys that it asked for: hashes of distinct
     /// ones, half of it, by which they are counted over all tasks (exactly as long as they fit),
     /// and rows that missed theirs, if they are to be told one by one. The fetches of a task share
-    /// it. At most half of `rpc.max_frame_bytes`. Default 4 MiB.
+    /// it. While a task runs, its hashes take up to twice their room. At most half of
+    /// `rpc.max_frame_bytes`. Default 4 MiB.
     pub key_report_bytes: u64,
 }
 

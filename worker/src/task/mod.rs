@@ -17,7 +17,7 @@ use datafusion::{
 use keyloom_common::{
     Result,
     functions::OctetLength,
-    misses::MissPolicy,
+    misses::{MissPolicy, share},
     plan::{FragmentRuntimeHandle, Slice, with_slice},
     rpc::{Chunk, TaskReport, Work},
     spill_folder::{SpillFolder, disk_manager},
@@ -26,7 +26,7 @@ use keyloom_common::{
 
 use crate::{
     input::Inputs,
-    lookup::Direct,
+    lookup::{Direct, LookupSettings},
     settings::{Memory, Settings},
     store::{BlobSource, OpenStores, StoreEnv},
 };
@@ -117,9 +117,10 @@ impl Tasks {
                 let chunk_bytes = self.shared.settings.rpc.chunk_bytes;
                 let memory = self.shared.memory.commons.budget();
                 let key_report_bytes = self.shared.settings.lookup.key_report_bytes;
+                let context = self.context(batch_rows, misses, share(&plan, key_report_bytes));
                 let in_process = self.in_process;
                 let out = Out { in_process, chunk_bytes, discard, key_report_bytes, memory };
-                fragment::run(&plan, &self.context(batch_rows, misses), out, deliver).await
+                fragment::run(&plan, &context, out, deliver).await
             }
             Work::DescribeStore(spec) => {
                 self.shared.stores.describe(&spec).await.map(TaskReport::Store)
@@ -130,13 +131,19 @@ impl Tasks {
         }
     }
 
-    /// What a task runs in. The functions of its fragment have been found.
-    fn context(&self, batch_rows: u32, misses: MissPolicy) -> Arc<TaskContext> {
+    /// What a task runs in, each of whose fetches may tell so many bytes of its keys. The functions
+    /// of its fragment have been found.
+    fn context(
+        &self,
+        batch_rows: u32,
+        misses: MissPolicy,
+        key_report_bytes: u64,
+    ) -> Arc<TaskContext> {
         let runtime = Runtime {
             stores: Arc::clone(&self.shared.stores),
             inputs: Arc::clone(&self.shared.inputs),
             blobs: Arc::clone(&self.blobs),
-            lookup: self.shared.settings.lookup.clone(),
+            lookup: LookupSettings { key_report_bytes, ..self.shared.settings.lookup.clone() },
             windows: self.shared.memory.windows.clone(),
             misses,
         };

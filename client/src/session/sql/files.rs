@@ -1,7 +1,7 @@
 //! Files in a statement: `FROM 'items.parquet'` reads what an input of that path would, by the
 //! defaults of all options.
 
-use std::{collections::BTreeSet, ops::ControlFlow};
+use std::{collections::BTreeSet, ops::ControlFlow, path::Path};
 
 use datafusion::{
     dataframe::DataFrame,
@@ -17,7 +17,8 @@ use keyloom_common::Result;
 use super::tables::Tables;
 use crate::{input::Input, session::Session};
 
-/// Adds the files that a statement reads to its other tables, by their paths.
+/// Adds the files that a statement reads to its other tables, by their paths, which are relative to
+/// this folder.
 ///
 /// # Errors
 /// As [`Session::read`].
@@ -25,6 +26,7 @@ pub(super) async fn add(
     session: &Session,
     state: &SessionState,
     statement: &Parsed,
+    folder: &Path,
     tables: &[(String, DataFrame)],
     others: &mut Tables,
 ) -> Result<()> {
@@ -37,7 +39,7 @@ pub(super) async fn add(
     };
     let paths = paths(statement, state, is_table);
     for path in paths {
-        let table = session.file_table(&Input::new(&path)).await?;
+        let table = session.file_table(&Input::new(from_folder(folder, &path))).await?;
         others.insert(path, table);
     }
     Ok(())
@@ -57,6 +59,11 @@ fn paths(statement: &Parsed, state: &SessionState, is_table: impl Fn(&str) -> bo
         _ => None,
     });
     names.filter(|name| quoted.contains(name) && !is_table(name)).collect()
+}
+
+/// A path from this folder; a URI and an absolute path as they are.
+fn from_folder(folder: &Path, path: &str) -> String {
+    if path.contains("://") { path.to_owned() } else { folder.join(path).display().to_string() }
 }
 
 /// The names of tables that stand in single quotes.
@@ -116,6 +123,15 @@ mod tests {
             &["a.csv"],
         );
         check("EXPLAIN ANALYZE SELECT * FROM 'a.csv'", &["a.csv"]);
+    }
+
+    #[test]
+    fn paths_are_relative_to_a_folder() {
+        let from = |folder: &str, path| from_folder(Path::new(folder), path);
+        assert_eq!(from("", "a.csv"), "a.csv");
+        assert_eq!(from("jobs", "../a/*.csv"), "jobs/../a/*.csv");
+        assert_eq!(from("jobs", "/a.csv"), "/a.csv");
+        assert_eq!(from("jobs", "s3://b/a.csv"), "s3://b/a.csv");
     }
 
     #[test]

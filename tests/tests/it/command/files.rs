@@ -18,6 +18,7 @@ use super::{Keyloom, input, names, write_arrow};
 use crate::harness::{TestSession, batch, ints, on_all_deployments, strings, write_lance};
 
 on_all_deployments! {
+    paths_in_a_job_s_statement_are_relative_to_its_file,
     vectors_that_are_missing_are_null_lists,
     arrow_types_are_kept_on_demand,
     dictionaries_that_differ_are_plain_values,
@@ -70,6 +71,24 @@ fn check_vectors(found: &dyn Array, list: impl Fn(usize) -> ArrayRef) {
     assert_eq!(values(0), [4.0, 5.0, 6.0]);
     assert!(found.is_null(1));
     assert_eq!(values(2), [1.0, 2.0, 3.0]);
+}
+
+async fn paths_in_a_job_s_statement_are_relative_to_its_file(session: &TestSession) -> Result<()> {
+    fs::create_dir(session.path("jobs"))?;
+    write_arrow(session.path("jobs/asks.arrow"), &batch([("id", ints([2, 5, 1]))]))?;
+    let elsewhere = session.path("other.arrow");
+    write_arrow(&elsewhere, &batch([("id", ints([7]))]))?;
+    let job = session.path("jobs/job.toml");
+    let sql = format!("SELECT id FROM 'asks.arrow' UNION ALL SELECT id FROM '{elsewhere}'");
+    fs::write(&job, format!("[job]\nsql = \"SELECT sum(id) AS ids FROM ({sql})\""))?;
+    for (within, path) in [("", "jobs/job.toml"), ("jobs", "job.toml"), ("", job.as_str())] {
+        let run = Keyloom::on(session, ["run", path, "-o", "csv"]).await?;
+        let ended = run.within(session.path(within)).run().await?;
+        assert_eq!(ended.stdout()?, "ids\n15\n", "{path}");
+        let explain = Keyloom::on(session, ["explain", path]).await?;
+        explain.within(session.path(within)).run().await?.stdout()?;
+    }
+    Ok(())
 }
 
 async fn vectors_that_are_missing_are_null_lists(session: &TestSession) -> Result<()> {

@@ -11,6 +11,7 @@ use crate::harness::{TestSession, items, on_all_deployments, products, write_lan
 on_all_deployments! {
     rows_that_missed_their_keys_are_in_a_file,
     too_many_misses_fail_the_job_and_leave_no_file,
+    too_many_misses_fail_a_job_that_is_explained,
     files_that_do_not_do_are_found_before_the_job,
 }
 
@@ -72,6 +73,26 @@ async fn too_many_misses_fail_the_job_and_leave_no_file(session: &TestSession) -
     }
     let folder = std::path::Path::new(&job).parent().context("a folder")?;
     assert_eq!(names(folder)?, ["items.arrow", "job.toml", "products.lance"]);
+    Ok(())
+}
+
+async fn too_many_misses_fail_a_job_that_is_explained(session: &TestSession) -> Result<()> {
+    let explain = |job: String| async move {
+        Keyloom::on(session, ["explain", &job, "--analyze"]).await?.run().await
+    };
+    let ended = explain(job(session, "max_misses = 1").await?).await?;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let ended = explain(job(session, "max_misses = 0").await?).await?;
+    ended.check_failure(1, &["Too many keys not found in KV store 'products', 1 of "]);
+    let place = |name: &str| session.path(name);
+    let statement = format!(
+        "EXPLAIN ANALYZE SELECT kv_get(k, on_error => 'null') FROM '{}'",
+        place("items.arrow")
+    );
+    let store = format!("products=lance:{}?key=id", place("products.lance"));
+    let arguments = ["sql", &statement, "--store", &store, "--max-misses", "0"];
+    let ended = Keyloom::on(session, arguments).await?.run().await?;
+    ended.check_failure(1, &["Too many keys not found in KV store 'products', 1 of "]);
     Ok(())
 }
 

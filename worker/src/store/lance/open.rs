@@ -179,6 +179,10 @@ impl LanceKind {
         spec: &LanceSpec,
         pin: &Option<Pin>,
     ) -> Result<Dataset> {
+        // Lance lists the folder that it takes a file for again and again, for seconds.
+        if let Some(other) = other_file(&redact(&spec.uri), false) {
+            return Err(other);
+        }
         let mut builder = DatasetBuilder::from_uri(&spec.uri).with_session(session);
         if let Some(requests) = self.requests(spec) {
             builder = builder.with_store_params(Requests::params(requests));
