@@ -435,9 +435,9 @@ def test_a_frame_outlives_the_with_of_its_session() -> None:
     with keyloom.Session():
         memory("ages", {"ann": 30})
         df = keyloom.from_pydict({"who": ["ann"]}).select(kv_get("who", "value", source="ages"))
-    expected = {"who": [{"value": 30}]}
+    expected = {"ages": [{"value": 30}]}
     assert df.to_pydict() == expected
-    assert df.where("who IS NOT NULL").to_pydict() == expected
+    assert df.where("ages IS NOT NULL").to_pydict() == expected
     assert df.collect().limit(1).to_pydict() == expected
 
 
