@@ -143,9 +143,7 @@ def test_a_cluster_that_is_not_there_is_unavailable(free_port: int) -> None:
     assert str(error).startswith(f"no coordinator answers at {address}: ")
 
 
-@pytest.mark.parametrize(
-    "address", ["127.0.0.1", "http://127.0.0.1:7700", "tcp://127.0.0.1", ""]
-)
+@pytest.mark.parametrize("address", ["127.0.0.1", "http://127.0.0.1:7700", "tcp://127.0.0.1", ""])
 def test_an_address_that_is_none_is_invalid(address: str) -> None:
     error, message = refusal(lambda: keyloom.connect(address))
     assert error is keyloom.InvalidError

@@ -31,7 +31,8 @@ class Expression:
     """What a column is computed from. It is computed when a frame that uses it is collected.
 
     Its column is called like the first column that it is made of, unless ``alias`` says otherwise;
-    ``select`` calls a lookup like its store, unless another column is called so. Python's operators make new expressions; ``&``, ``|`` and ``~`` stand for "and", "or" and "not".
+    ``select`` calls a lookup like its store, unless another column is called so. Python's operators
+    make new expressions; ``&``, ``|`` and ``~`` stand for "and", "or" and "not".
     """
 
     __slots__ = ("_expr", "_name", "_exploded", "_store")
