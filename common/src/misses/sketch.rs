@@ -55,10 +55,25 @@ impl KeySketch {
 
     /// Adds the keys of another, which keeps its own.
     pub fn merge(&mut self, other: &Self) {
-        self.below = self.below.min(other.below);
-        let below = self.below;
-        self.codes.retain(|code| *code < below);
-        self.codes.extend(other.codes.iter().filter(|code| **code < below));
+        self.settle();
+        let mut other = other.clone();
+        other.settle();
+        let below = self.below.min(other.below);
+        let mut merged = Vec::with_capacity(self.codes.len() + other.codes.len());
+        let (mut mine, mut theirs) = (self.codes.as_slice(), other.codes.as_slice());
+        while let ([one, more @ ..], [two, others @ ..]) = (mine, theirs) {
+            merged.push(*one.min(two));
+            if one <= two {
+                mine = more;
+            }
+            if two <= one {
+                theirs = others;
+            }
+        }
+        merged.extend_from_slice(mine);
+        merged.extend_from_slice(theirs);
+        merged.truncate(merged.partition_point(|code| *code < below));
+        (self.below, self.codes) = (below, merged);
         self.settle();
     }
 
@@ -87,8 +102,17 @@ impl KeySketch {
 
     /// Each once, and no more than there may be.
     fn settle(&mut self) {
-        // It finds those that are sorted, and only merges them.
-        self.codes.sort();
+        let is_down = |pair: &[u64]| pair[0] > pair[1];
+        let sorted = self.codes.windows(2).position(is_down).map(|at| at + 1);
+        match sorted {
+            None => {}
+            Some(sorted) if sorted < self.codes.len() / 2 => self.codes.sort_unstable(),
+            Some(sorted) => {
+                self.codes[sorted..].sort_unstable();
+                // It finds both runs, and only merges them.
+                self.codes.sort();
+            }
+        }
         self.codes.dedup();
         let most = usize::try_from(self.most).unwrap_or(usize::MAX);
         if let Some(first_left_out) = self.codes.get(most) {
