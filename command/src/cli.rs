@@ -87,6 +87,24 @@ pub(crate) struct Place {
     pub(crate) config: Option<PathBuf>,
 }
 
+/// What statements read, beside a catalog.
+#[derive(Debug, Args)]
+pub(crate) struct Sources {
+    /// A table: a file, a folder, a glob or a Lance dataset under a name
+    #[arg(long = "input", value_name = "NAME=PATH?…", value_parser = store_flag::input)]
+    pub(crate) inputs: Vec<InputFlag>,
+    /// A store under an alias
+    #[arg(
+        long = "store",
+        value_name = "ALIAS=KIND:PATH?key=…",
+        value_parser = store_flag::store
+    )]
+    pub(crate) stores: Vec<StoreFlag>,
+    /// The store of calls without a source [default: the only store, if there is one]
+    #[arg(long, value_name = "ALIAS")]
+    pub(crate) current: Option<String>,
+}
+
 /// Which catalog is used.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct CatalogChoice {
@@ -278,19 +296,8 @@ pub(crate) struct SqlArguments {
     /// Read the statement from a file
     #[arg(short, long, value_name = "FILE", conflicts_with = "sql")]
     pub(crate) file: Option<PathBuf>,
-    /// A table: a file, a folder, a glob or a Lance dataset under a name
-    #[arg(long = "input", value_name = "NAME=PATH?…", value_parser = store_flag::input)]
-    pub(crate) inputs: Vec<InputFlag>,
-    /// A store under an alias
-    #[arg(
-        long = "store",
-        value_name = "ALIAS=KIND:PATH?key=…",
-        value_parser = store_flag::store
-    )]
-    pub(crate) stores: Vec<StoreFlag>,
-    /// The store of calls without a source [default: the only store, if there is one]
-    #[arg(long, value_name = "ALIAS")]
-    pub(crate) current: Option<String>,
+    #[command(flatten)]
+    pub(crate) sources: Sources,
     #[command(flatten)]
     pub(crate) catalog: CatalogChoice,
     #[command(flatten)]

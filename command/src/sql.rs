@@ -7,12 +7,19 @@ use std::{
     path::PathBuf,
 };
 
-use crate::{catalog, cli::SqlArguments, error::Failure, request::Request, run, watch::Watch};
+use crate::{
+    catalog,
+    cli::{Sources, SqlArguments},
+    error::Failure,
+    request::Request,
+    run,
+    watch::Watch,
+};
 
 /// Runs a statement.
 pub(crate) async fn statement(arguments: SqlArguments, watch: &Watch) -> Result<(), Failure> {
-    let SqlArguments { sql, file, inputs, stores, current, catalog, joins, place, show } =
-        arguments;
+    let SqlArguments { sql, file, sources, catalog, joins, place, show } = arguments;
+    let Sources { inputs, stores, current } = sources;
     let (inputs, stores) = (named("--input", inputs)?, named("--store", stores)?);
     let sql = text(sql, file)?;
     let (current_store, join_path) = (current, joins.join_path);

@@ -2,8 +2,7 @@
 
 use clap::Args;
 
-use super::{CatalogChoice, Place, RowForm};
-use crate::store_flag::{self, InputFlag, StoreFlag};
+use super::{CatalogChoice, Place, RowForm, Sources};
 
 /// `keyloom shell`.
 #[derive(Debug, Args)]
@@ -20,19 +19,8 @@ Examples:
   keyloom shell --input items=items.parquet --store 'p=lance:products.lance'
   echo \"SELECT count(*) FROM 'items.parquet';\" | keyloom shell --format csv")]
 pub(crate) struct ShellArguments {
-    /// A table: a file, a folder, a glob or a Lance dataset under a name
-    #[arg(long = "input", value_name = "NAME=PATH?…", value_parser = store_flag::input)]
-    pub(crate) inputs: Vec<InputFlag>,
-    /// A store under an alias
-    #[arg(
-        long = "store",
-        value_name = "ALIAS=KIND:PATH?key=…",
-        value_parser = store_flag::store
-    )]
-    pub(crate) stores: Vec<StoreFlag>,
-    /// The store of calls without a source [default: the only store, if there is one]
-    #[arg(long, value_name = "ALIAS")]
-    pub(crate) current: Option<String>,
+    #[command(flatten)]
+    pub(crate) sources: Sources,
     /// Print the rows in this form
     #[arg(long, short_alias = 'o', value_enum, default_value = "table", value_name = "FORMAT")]
     pub(crate) format: RowForm,

@@ -24,7 +24,7 @@ use self::{
 };
 use crate::{
     catalog::Catalog,
-    cli::{RowForm, ShellArguments, Summary},
+    cli::{RowForm, ShellArguments, Sources, Summary},
     error::Failure,
     interruptible, open,
     request::Request,
@@ -46,7 +46,8 @@ Ctrl-C cancels the statement that runs, Ctrl-D ends the shell, Tab completes nam
 
 /// Runs statements until there are no more.
 pub(crate) async fn start(arguments: ShellArguments, signals: &mut Signals) -> Result<(), Failure> {
-    let ShellArguments { inputs, stores, current, format, all, catalog, place } = arguments;
+    let ShellArguments { sources, format, all, catalog, place } = arguments;
+    let Sources { inputs, stores, current } = sources;
     let mut known = Catalog::open(&catalog)?.unwrap_or_default();
     // What flags name goes before.
     known.inputs.extend(sql::named("--input", inputs)?);
