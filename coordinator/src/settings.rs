@@ -98,7 +98,7 @@ pub struct Settings {
     pub max_key_set_bytes: u64,
     /// The most bytes by which a job knows the distinct keys that were asked of a store, and as
     /// many for those that were missed: they are counted exactly up to one for each eight bytes,
-    /// and beyond there are about so many. Default 4 MiB.
+    /// and beyond there are about so many. Default 512 KiB.
     pub distinct_key_bytes: u64,
     /// The most bytes of rows that missed their keys, of a job that is to tell them one by one. Of
     /// more, it is told how many there are. Default 64 MiB.
@@ -149,7 +149,7 @@ impl Default for Settings {
             row_slices: 8,
             slice_bytes: 16 << 20,
             max_key_set_bytes: 256 << 20,
-            distinct_key_bytes: 4 << 20,
+            distinct_key_bytes: 512 << 10,
             missed_row_bytes: 64 << 20,
             answer_bytes: 32 << 20,
             answer_slices: 64,

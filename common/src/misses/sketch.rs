@@ -32,7 +32,7 @@ pub struct KeySketch {
     most: u64,
     /// Those that are kept are below; all of them are, if this is the largest number.
     below: u64,
-    /// Sorted and each once, but for those that were added last.
+    /// Those at the front are sorted and each once; those that were added since follow as they came.
     codes: Vec<u64>,
 }
 
@@ -55,32 +55,20 @@ impl KeySketch {
 
     /// Adds the keys of another, which keeps its own.
     pub fn merge(&mut self, other: &Self) {
-        self.settle();
-        let mut other = other.clone();
-        other.settle();
-        let below = self.below.min(other.below);
-        let mut merged = Vec::with_capacity(self.codes.len() + other.codes.len());
-        let (mut mine, mut theirs) = (self.codes.as_slice(), other.codes.as_slice());
-        while let ([one, more @ ..], [two, others @ ..]) = (mine, theirs) {
-            merged.push(*one.min(two));
-            if one <= two {
-                mine = more;
-            }
-            if two <= one {
-                theirs = others;
-            }
+        if other.below < self.below {
+            self.below = other.below;
+            self.codes.retain(|code| *code < other.below);
         }
-        merged.extend_from_slice(mine);
-        merged.extend_from_slice(theirs);
-        merged.truncate(merged.partition_point(|code| *code < below));
-        (self.below, self.codes) = (below, merged);
-        self.settle();
+        other.codes.iter().for_each(|code| self.add(*code));
     }
 
     /// The same in so many bytes.
     pub fn shorten(&mut self, bytes: u64) {
         self.most = most(bytes).min(self.most);
-        self.settle();
+        // Sorting is left to who adds them all up, as long as they fit as they are.
+        if self.codes.len() as u64 > self.most {
+            self.settle();
+        }
     }
 
     /// About the bytes that it takes.

@@ -1,8 +1,9 @@
 //! Which keys the rows of a fetch asked for and which they missed, as it is told over all tasks.
 
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::hash::BuildHasher;
 
 use arrow::array::ArrayRef;
+use foldhash::quality::FixedState;
 use keyloom_common::{
     Result,
     lookup::{Fetch, KvLookupExec},
@@ -15,7 +16,7 @@ use super::LookupSettings;
 use crate::{memory::resize, store::Keys};
 
 /// The same in all workers of a build: they count the same keys.
-type Hashing = BuildHasherDefault<DefaultHasher>;
+const HASHING: FixedState = FixedState::with_seed(0);
 
 /// Where a fetch counts its misses.
 #[derive(Clone, Debug)]
@@ -67,13 +68,14 @@ impl MissCounter {
 
     /// A code for each key, the same in all tasks.
     pub(super) fn codes(&self, keys: &ArrayRef) -> Result<Vec<u64>> {
-        let codes = Keys::try_new(keys)?.codes(&Hashing::default());
-        Ok(codes.into_iter().map(|code| spread(code ^ self.seed)).collect())
+        let mut codes = Keys::try_new(keys)?.codes(&HASHING);
+        codes.iter_mut().for_each(|code| *code = spread(*code ^ self.seed));
+        Ok(codes)
     }
 
     /// A code for a key that the store's type does not hold.
     pub(super) fn code_of(&self, key: &str) -> u64 {
-        spread(Hashing::default().hash_one(key) ^ self.seed)
+        spread(HASHING.hash_one(key) ^ self.seed)
     }
 
     /// Whether all rows are told.
@@ -122,7 +124,7 @@ impl MissCounter {
 
 /// A store may be looked up by several keys under one alias.
 fn seed(store: &ResolvedStore) -> u64 {
-    Hashing::default().hash_one(store.key().to_string())
+    HASHING.hash_one(store.key().to_string())
 }
 
 /// Spreads codes, of which integers are their own; no two come to be one.
