@@ -12,6 +12,7 @@ mod key_sets;
 mod misses;
 mod nodes;
 mod numbered;
+mod own;
 mod properties;
 mod remote;
 mod stage_run;

@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
+    own::own,
     properties::without_order,
     stage_run::{Piece, StageRun, chunks},
 };
@@ -154,7 +155,7 @@ async fn distribute(mut run: StageRun, senders: Vec<oneshot::Sender<RunResult>>)
     }
 }
 
-/// Batches from the pieces of streams that follow each other.
+/// Batches from the pieces of streams that follow each other, for operators that may keep them.
 fn decode(
     pieces: impl Stream<Item = keyloom_common::Result<Piece>> + Send,
 ) -> impl Stream<Item = keyloom_common::Result<RecordBatch>> + Send {
@@ -167,7 +168,7 @@ fn decode(
                 piece.chunk.decode(decoder)
             });
             std::future::ready(Some(
-                batches.map(|batches| stream::iter(batches.into_iter().map(Ok))),
+                batches.map(|batches| stream::iter(batches.into_iter().map(own))),
             ))
         })
         .try_flatten()

@@ -413,3 +413,16 @@ async fn statements_that_need_more_memory_than_there_is_are_refused_or_right() -
     assert!(refused > 0, "there was memory for everything");
     check_small(&connect_small(&cluster).await?).await
 }
+
+/// Its batches are slices of one table, which is not as large as the table for each of them.
+#[tokio::test]
+async fn a_table_that_is_joined_counts_as_large_as_it_is() -> Result<()> {
+    let ids = RecordBatch::try_from_iter([("id", ints(0..300_000))])?;
+    let mut settings = EmbeddedSettings::default();
+    settings.coordinator.operator_memory_bytes = 40 << 20;
+    let session = Session::embedded_with(settings).await?;
+    session.register_batches("t", &[ids])?;
+    let sql = "SELECT count(*) AS n, sum(b.id) AS s FROM t a JOIN t b ON a.id = b.id";
+    assert_eq!(sorted_rows(&session, sql).await?, ["300000 | 44999850000"]);
+    Ok(())
+}
