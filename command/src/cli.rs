@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use keyloom_client::MaxMisses;
 
 use keyloom_client::JoinPath;
+use keyloom_common::log::LogFormat;
 
 use crate::store_flag::{self, InputFlag, StoreFlag};
 
@@ -38,11 +39,22 @@ Environment:
   KEYLOOM_CONFIG         the file of --config
   KEYLOOM_WORKER_*       settings of the workers in this process, as for keyloom-worker
   KEYLOOM_COORDINATOR_*  settings of the coordinator in this process, as for keyloom-coordinator
-  KEYLOOM_LOG            what is logged to stderr: error (default), warn, info, debug, …"
+  KEYLOOM_LOG            what is logged to stderr: error (default), warn, info, debug, …
+  KEYLOOM_LOG_FORMAT     text or json, as --log-format"
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// How the log is written: text or json [default: text]
+    #[arg(
+        long,
+        global = true,
+        env = "KEYLOOM_LOG_FORMAT",
+        hide_env = true,
+        value_name = "FORMAT",
+        value_parser = LogFormat::parse
+    )]
+    pub(crate) log_format: Option<LogFormat>,
 }
 
 /// The commands.

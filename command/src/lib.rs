@@ -53,8 +53,9 @@ const LOG: &str = "error";
 /// Runs a command line, the program's name first, and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let cli = Cli::parse_from(arguments);
-    let logging = log::start(LOG).map_err(|error| Failure::mistake(format!("{error:#}")));
-    let ended = logging.and_then(|()| {
+    let logging = log::start("keyloom", LOG, cli.log_format);
+    let logging = logging.map_err(|error| Failure::mistake(format!("{error:#}")));
+    let ended = logging.and_then(|_log| {
         let runtime = tokio::runtime::Runtime::new()
             .map_err(|error| Failure::failed(format!("no threads: {error}")))?;
         let ended = runtime.block_on(until_interrupted(cli.command));

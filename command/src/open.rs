@@ -45,7 +45,7 @@ pub(crate) async fn session(place: &Place, watch: &Watch) -> Result<Session, Fai
 /// The settings, after a warning of those that nothing reads.
 fn settings(place: &Place, on_cluster: bool) -> Result<EmbeddedSettings, Failure> {
     let (settings, layers) = layered(place)?;
-    if let Some(warning) = without_effect(&layers, on_cluster) {
+    for warning in without_effect(&layers, on_cluster) {
         text::note(&warning);
     }
     Ok(settings)
@@ -65,17 +65,28 @@ pub(crate) fn layered(place: &Place) -> Result<(EmbeddedSettings, Layers), Failu
 }
 
 /// What to say of settings that are given and that nothing reads where the job runs.
-fn without_effect(layers: &Layers, on_cluster: bool) -> Option<String> {
-    let (given, why) = if on_cluster {
-        let parts = ["workers", "worker", "coordinator"].into_iter();
-        let given: Vec<_> = parts.flat_map(|part| layers.given(part)).collect();
-        (given, "on a cluster, whose coordinator and workers have settings of their own")
-    } else {
-        let only_daemons = ["worker.keep_freed_bytes", "coordinator.keep_freed_bytes"].into_iter();
-        let given = only_daemons.flat_map(|setting| layers.given(setting)).collect();
-        (given, "in this process, where the allocator is left as it is")
+fn without_effect(layers: &Layers, on_cluster: bool) -> Vec<String> {
+    let warning = |settings: &[&str], why: &str| {
+        let given: Vec<_> = settings.iter().flat_map(|setting| layers.given(setting)).collect();
+        no_effect(&given, why)
     };
-    let (settings, have) = match given.as_slice() {
+    let warnings = if on_cluster {
+        let parts = ["workers", "worker", "coordinator"];
+        let why = "on a cluster, whose coordinator and workers have settings of their own";
+        [warning(&parts, why), None]
+    } else {
+        let allocator = ["worker.keep_freed_bytes", "coordinator.keep_freed_bytes"];
+        let log = ["worker.log", "coordinator.log"];
+        [
+            warning(&allocator, "in this process, where the allocator is left as it is"),
+            warning(&log, "in this process, whose log is written as --log-format says"),
+        ]
+    };
+    warnings.into_iter().flatten().collect()
+}
+
+fn no_effect(given: &[String], why: &str) -> Option<String> {
+    let (settings, have) = match given {
         [] => return None,
         [_] => ("setting", "has"),
         _ => ("settings", "have"),

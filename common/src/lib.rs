@@ -11,7 +11,8 @@
 //! say to theirs, and [`background`] the runtimes that they keep apart; [`stack`] is the room that
 //! deep plans need, [`memory`] is what a process may take, [`spill_folder`] is where rows go that
 //! memory has no room for, [`checksum`] is what tells damaged bytes, [`bounds`] how settings are
-//! checked, and [`units`] how sizes and times are written.
+//! checked, [`units`] how sizes and times are written, [`log`] how logs are, and [`trace`] is what
+//! makes one trace of what several processes do for a job.
 
 pub mod allocator;
 pub mod background;
@@ -22,6 +23,7 @@ pub mod functions;
 pub mod id;
 pub mod input;
 pub mod ipc;
+pub mod log;
 pub mod lookup;
 pub mod memory;
 pub mod misses;
@@ -32,6 +34,7 @@ pub mod size;
 pub mod spill_folder;
 pub mod stack;
 pub mod store;
+pub mod trace;
 pub mod units;
 
 pub use error::{Error, ErrorCode, ErrorKind, Result};

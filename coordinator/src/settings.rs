@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroUsize, path::PathBuf, thread::available_parallelism, time::Duration};
 
-use keyloom_common::{memory::MemoryBudget, rpc::Limits};
+use keyloom_common::{log::LogSettings, memory::MemoryBudget, rpc::Limits};
 use keyloom_planner::Grain;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,8 @@ pub struct Settings {
     pub rpc: Limits,
     /// Bounds of the scheduler.
     pub scheduler: scheduler::Settings,
+    /// The log of the daemon; an embedded session writes that of the program that it is in.
+    pub log: LogSettings,
     /// The most connections at once. Default 1024.
     pub max_connections: usize,
     /// A connection over which nothing was asked for so long is closed if all are taken, in
@@ -124,6 +126,7 @@ impl Default for Settings {
         Self {
             rpc: Limits::default(),
             scheduler: scheduler::Settings::default(),
+            log: LogSettings::default(),
             max_connections: 1024,
             idle_connection_ms: 10_000,
             memory_bytes: 6 << 30,

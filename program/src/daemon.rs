@@ -1,19 +1,17 @@
 //! What the coordinator's program and the worker's do alike.
 
-use std::{
-    io::{Write, stderr},
-    path::Path,
-};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use keyloom_common::stack::{BLOCKING_THREADS, STACK_BYTES};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::runtime::{Builder, Runtime};
+use tracing::Level;
 
-use crate::settings::Layers;
+use crate::{log::say, settings::Layers};
 
 /// What daemons log unless `KEYLOOM_LOG` says otherwise.
-pub const LOG: &str = "info,lance=warn,datafusion=warn,tarpc=warn";
+pub const LOG: &str = "info,lance=warn,datafusion=warn,tarpc=warn,opentelemetry=warn";
 
 /// Settings: defaults, then the file that `--config` names, then variables whose names begin so.
 ///
@@ -44,8 +42,7 @@ pub fn runtime(threads: Option<usize>) -> Result<Runtime> {
 
 /// Says on stderr why the program ends, and gives the exit code.
 pub fn fail(code: u8, error: &anyhow::Error) -> u8 {
-    // Without a stderr there is nobody to tell.
-    let _ = writeln!(stderr(), "error: {error:#}");
+    say(Level::ERROR, "error", &format!("{error:#}"));
     code
 }
 

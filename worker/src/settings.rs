@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use keyloom_common::{memory::MemoryBudget, rpc::Limits};
+use keyloom_common::{log::LogSettings, memory::MemoryBudget, rpc::Limits};
 use serde::{Deserialize, Serialize};
 
 use crate::{lookup::LookupSettings, memory::Commons, store::StoreSettings};
@@ -17,6 +17,8 @@ pub struct Settings {
     pub store: StoreSettings,
     /// Bounds of the lookup operator.
     pub lookup: LookupSettings,
+    /// The log of the daemon; an embedded session writes that of the program that it is in.
+    pub log: LogSettings,
     /// The most memory, in bytes, for all of this together, of all tasks. Set apart at the start
     /// are Lance's caches (a sixteenth each at most), reads in flight (an eighth at most,
     /// `store.read_memory_bytes`) and windows of lookups (a quarter at most,
@@ -76,6 +78,7 @@ impl Default for Settings {
             rpc: Limits::default(),
             store: StoreSettings::default(),
             lookup: LookupSettings::default(),
+            log: LogSettings::default(),
             memory_bytes: 12 << 30,
             fragment_cache_bytes: 32 << 20,
             operator_memory_bytes: 2 << 30,

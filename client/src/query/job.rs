@@ -19,8 +19,10 @@ use keyloom_common::{
     plan::{FrameScanExec, encode_plan},
     report::{JobStatus, JobSummary},
     rpc::{Next, Submission, under},
+    trace::TraceParent,
 };
 use tokio_util::task::AbortOnDropHandle;
+use tracing::{Instrument, Span};
 
 use super::{
     JobOptions, SubmitExec, check_depth,
@@ -46,6 +48,8 @@ pub struct Job {
     /// Rows that missed their keys, if they are kept, and what decodes more of them.
     missed: Vec<RecordBatch>,
     missed_decoder: Decoder,
+    /// Entered again when it ends, for whoever takes traces.
+    span: Span,
     _renewing: AbortOnDropHandle<()>,
 }
 
@@ -78,15 +82,27 @@ impl Job {
         plan: Arc<dyn ExecutionPlan>,
         options: JobOptions,
     ) -> Result<Self> {
+        let id = JobId::new();
+        let span = tracing::error_span!("job", job = %id, otel.kind = "client");
+        Self::start_within(span.clone(), id, link, plan, options).instrument(span).await
+    }
+
+    async fn start_within(
+        span: Span,
+        id: JobId,
+        link: Arc<Link>,
+        plan: Arc<dyn ExecutionPlan>,
+        options: JobOptions,
+    ) -> Result<Self> {
         let schema = plan.schema();
         let plan = pin_snapshots(&link, plan).await?;
-        let id = JobId::new();
         let submission = Submission {
             id,
             plan: encode_plan(&plan)?.into(),
             batch_rows: link.settings.batch_rows,
             discard: options.discard,
             misses: options.misses(&link.settings),
+            trace: TraceParent::of(&span),
         };
         // Also if the caller gives up while it is being submitted.
         let unless_started = CancelOnDrop { link: &link, id: Some(id) };
@@ -116,6 +132,7 @@ impl Job {
             summary: None,
             missed: Vec::new(),
             missed_decoder: Decoder::new(),
+            span,
         })
     }
 
@@ -255,6 +272,7 @@ impl Job {
 
 impl Drop for Job {
     fn drop(&mut self) {
+        let _within = self.span.enter();
         if self.summary.is_none() {
             forget(&self.link, self.id);
         }

@@ -10,6 +10,7 @@ use crate::{
     misses::MissPolicy,
     report::{JobStatus, JobSummary, WorkerStatus},
     store::{StoreDescription, StoreSpec},
+    trace::TraceParent,
 };
 
 /// The service for clients.
@@ -58,6 +59,8 @@ pub struct Submission {
     pub discard: bool,
     /// What it does about missing keys.
     pub misses: MissPolicy,
+    /// The client's span of the job, if somebody takes traces there.
+    pub trace: Option<TraceParent>,
 }
 
 /// The answer to [`ClientApi::next`].

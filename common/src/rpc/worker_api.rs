@@ -11,6 +11,7 @@ use crate::{
     misses::{LookupTally, MissPolicy},
     report::PlanMetrics,
     store::{StoreDescription, StoreSpec},
+    trace::TraceParent,
 };
 
 /// The service for workers.
@@ -78,6 +79,8 @@ pub struct Assignment {
     pub attempt: AttemptId,
     /// What to do.
     pub work: Work,
+    /// The span that it is done for, if somebody takes traces at the coordinator.
+    pub trace: Option<TraceParent>,
 }
 
 /// The kinds of tasks.

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use keyloom_common::log::LogFormat;
 use keyloom_coordinator::{Coordinator, Settings};
 use keyloom_program::{
     daemon::{self, fail},
@@ -31,6 +32,7 @@ Environment:
   KEYLOOM_COORDINATOR_*  a setting; __ leads into a section, as in
                          KEYLOOM_COORDINATOR_SCHEDULER__NO_WORKER_TIMEOUT_MS=5000
   KEYLOOM_LOG            what is logged to stderr: info (default), debug, warn, keyloom_coordinator=debug, …
+  KEYLOOM_LOG_FORMAT     text or json, as --log-format
 
 Examples:
   keyloom-coordinator
@@ -47,17 +49,29 @@ struct Arguments {
     /// who can connect can run jobs and read what workers can read
     #[arg(long)]
     insecure_listen: bool,
+    /// How the log is written: text or json [default: log.format of the settings, which is text]
+    #[arg(
+        long,
+        env = "KEYLOOM_LOG_FORMAT",
+        hide_env = true,
+        value_name = "FORMAT",
+        value_parser = LogFormat::parse
+    )]
+    log_format: Option<LogFormat>,
 }
 
 /// Runs a command line, the program's name first, and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments = Arguments::parse_from(arguments);
-    let prepared = log::start(daemon::LOG).and_then(|()| {
+    let log = log::start("keyloom-coordinator", daemon::LOG, arguments.log_format);
+    let prepared = log.and_then(|log| {
         let config = arguments.config.as_deref();
-        daemon::settings(config, "KEYLOOM_COORDINATOR_", Settings::validate)
+        let settings = daemon::settings(config, "KEYLOOM_COORDINATOR_", Settings::validate)?;
+        log.settle(&settings.log);
+        Ok((log, settings))
     });
-    let settings = match prepared {
-        Ok(settings) => settings,
+    let (_log, settings) = match prepared {
+        Ok(prepared) => prepared,
         Err(error) => return fail(2, &error),
     };
     keyloom_common::allocator::keep_freed_bytes(settings.keep_freed_bytes);

@@ -7,9 +7,10 @@ use std::{
 };
 
 use keyloom_common::{
-    AttemptId, Error, Result, StageId, WorkerId,
+    AttemptId, Error, ErrorKind, Result, StageId, WorkerId,
     report::WorkerStatus,
     rpc::{Assignment, Order, TaskReport, Work},
+    trace::TraceParent,
 };
 use tokio::sync::mpsc;
 
@@ -75,6 +76,8 @@ impl Clock {
 struct StageEntry {
     updates: mpsc::UnboundedSender<StageUpdate>,
     work: HashMap<u32, Work>,
+    /// What its tasks are done for.
+    trace: Option<TraceParent>,
     /// When the attempts at tasks that are not done were launched, by their tasks.
     launched: HashMap<u32, Vec<(AttemptId, Instant)>>,
 }
@@ -128,12 +131,13 @@ impl EventLoop {
                 forget.into_iter().for_each(|stage| self.forget(stage));
             }
             Command::Join(info) => {
-                tracing::info!(worker = %info.name, slots = info.slots, "worker registered");
+                let (worker, name) = (info.id, &info.name);
+                tracing::info!(%worker, %name, slots = info.slots, "worker registered");
                 self.event(Event::WorkerJoined { worker: info.id, slots: info.slots });
             }
-            Command::Open(stage, kind, stores, updates) => {
+            Command::Open(stage, kind, stores, trace, updates) => {
                 let (work, launched) = (HashMap::new(), HashMap::new());
-                self.stages.insert(stage, StageEntry { updates, work, launched });
+                self.stages.insert(stage, StageEntry { updates, work, trace, launched });
                 self.event(Event::StageOpened { stage, kind, stores });
             }
             Command::Add(task, work) => {
@@ -150,6 +154,12 @@ impl EventLoop {
 
     fn finish(&mut self, worker: WorkerId, attempt: AttemptId, outcome: Result<TaskReport>) {
         let outcome = outcome.and_then(|report| self.complete(worker, attempt, report));
+        if let Err(error) = &outcome
+            && error.kind() != ErrorKind::Cancelled
+        {
+            let (job, task) = (attempt.task.stage.job, attempt.task);
+            tracing::info!(%job, %task, %attempt, %worker, %error, "an attempt failed");
+        }
         self.event(match outcome {
             Err(_) if self.outputs.take_put_off(attempt) => Event::TaskPutOff { worker, attempt },
             Ok(()) => Event::TaskFinished { worker, attempt },
@@ -200,7 +210,7 @@ impl EventLoop {
                 drop_apart(self.finished.remove(&attempt));
             }
             Action::StageFailed { stage, error } => {
-                tracing::warn!(%stage, %error, "stage failed");
+                tracing::warn!(job = %stage.job, %stage, %error, "stage failed");
                 if let Some(entry) = self.stages.get(&stage) {
                     let _ = entry.updates.send(StageUpdate::Failed(error));
                 }
@@ -208,12 +218,13 @@ impl EventLoop {
             }
             Action::WorkerGone { worker, reason } => {
                 if let Some(gone) = self.workers.remove(worker) {
-                    tracing::info!(worker = %gone.info.name, reason, "worker gone");
+                    tracing::info!(%worker, name = %gone.info.name, reason, "worker gone");
                 }
                 self.outputs.discard_worker(worker);
             }
             Action::Waiting { stage, tasks, .. } => {
-                tracing::warn!(%stage, tasks, "tasks wait for a worker to register");
+                let job = stage.job;
+                tracing::warn!(%job, %stage, tasks, "tasks wait for a worker to register");
             }
         }
     }
@@ -226,7 +237,9 @@ impl EventLoop {
         let Some(registered) = self.workers.get(worker) else { return };
         stage.launched.entry(task.index).or_default().push((attempt, Instant::now()));
         self.outputs.open(registered, attempt);
-        self.workers.order(worker, Order::Start(Box::new(Assignment { attempt, work })));
+        tracing::debug!(job = %task.stage.job, %task, %attempt, %worker, "launched");
+        let assignment = Assignment { attempt, work, trace: stage.trace };
+        self.workers.order(worker, Order::Start(Box::new(assignment)));
     }
 
     fn done(&mut self, attempt: AttemptId) {

@@ -16,6 +16,7 @@ use keyloom_common::{
     AttemptId, Error, Result, StageId, TaskId, WorkerId,
     report::WorkerStatus,
     rpc::{Chunk, Order, TaskReport, Work, WorkerInfo},
+    trace::TraceParent,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -71,7 +72,13 @@ pub(crate) struct Finished {
 enum Command {
     Event(Event),
     Join(WorkerInfo),
-    Open(StageId, StageKind, Vec<StoreDigest>, mpsc::UnboundedSender<StageUpdate>),
+    Open(
+        StageId,
+        StageKind,
+        Vec<StoreDigest>,
+        Option<TraceParent>,
+        mpsc::UnboundedSender<StageUpdate>,
+    ),
     Add(TaskId, Work),
     Finish(WorkerId, AttemptId, Result<TaskReport>),
     Workers(oneshot::Sender<Vec<WorkerStatus>>),
@@ -153,16 +160,17 @@ impl Dispatcher {
         self.send(Command::Finish(worker, attempt, outcome));
     }
 
-    /// Opens a stage, whose tasks look these stores up; what happens to it comes through the
-    /// receiver.
+    /// Opens a stage, whose tasks look these stores up, and are part of this trace; what happens to
+    /// it comes through the receiver.
     pub(crate) fn open_stage(
         &self,
         stage: StageId,
         kind: StageKind,
         stores: Vec<StoreDigest>,
+        trace: Option<TraceParent>,
     ) -> (StageHandle, mpsc::UnboundedReceiver<StageUpdate>) {
         let (updates, receiver) = mpsc::unbounded_channel();
-        self.send(Command::Open(stage, kind, stores, updates));
+        self.send(Command::Open(stage, kind, stores, trace, updates));
         let (commands, outputs) = (self.commands.clone(), Arc::clone(&self.outputs));
         (StageHandle { stage, commands, outputs }, receiver)
     }

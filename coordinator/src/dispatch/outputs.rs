@@ -151,7 +151,10 @@ impl Outputs {
             (false, true) if early => {
                 drop_apart(attempts.remove(&attempt));
                 put_off.insert(attempt);
-                tracing::info!(%attempt, "put off: there is no room for its rows");
+                let (job, task) = (attempt.task.stage.job, attempt.task);
+                tracing::info!(
+                    %job, %task, %attempt, %worker, "put off: there is no room for its rows"
+                );
                 Err(not_wanted(attempt))
             }
             (false, true) => Err(self.room.full()),

@@ -14,6 +14,7 @@ use keyloom_common::{
     misses::MissPolicy,
     report::{JobStatus, PlanMetrics},
 };
+use tracing::Span;
 
 use super::{misses::JobMisses, times::Times};
 use crate::{
@@ -34,6 +35,8 @@ pub(crate) struct JobContext {
     /// Whether the client is in this process.
     pub(crate) in_process: bool,
     pub(crate) misses: JobMisses,
+    /// What is done for it is told, and traced, as part of this.
+    pub(crate) span: Span,
     tasks: AtomicU32,
     /// Those of them that are bounded.
     own_tasks: AtomicU32,
@@ -52,6 +55,7 @@ pub(crate) struct StageReport {
 }
 
 impl JobContext {
+    /// A job's, made within its span.
     pub(crate) fn new(
         job: JobId,
         dispatcher: Dispatcher,
@@ -71,6 +75,7 @@ impl JobContext {
             discard,
             in_process,
             misses,
+            span: Span::current(),
             tasks: AtomicU32::new(0),
             own_tasks: AtomicU32::new(0),
             tasks_done: AtomicU32::new(0),

@@ -13,10 +13,12 @@ use keyloom_common::{
     plan::{FramePartition, Slice, encode_plan},
     rpc::{Chunk, Work, guarded},
     size::batch_bytes,
+    trace::TraceParent,
 };
 use keyloom_planner::{Chain, Fragment, KeySet, Source};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use super::{
     context::JobContext,
@@ -82,8 +84,9 @@ impl StageRun {
     ) -> Result<Self> {
         let context = JobContext::of(task_context)?;
         let Fragment { stage, plan, source, key_sets, collects, .. } = fragment;
+        let (stage, trace) = (context.stage(*stage), TraceParent::of(&context.span));
         let (handle, updates) =
-            context.dispatcher.open_stage(context.stage(*stage), StageKind::Work, stores_of(plan)?);
+            context.dispatcher.open_stage(stage, StageKind::Work, stores_of(plan)?, trace);
         let told = Told::of(fragment, &context);
         let (updates, counting) =
             counted(updates, move |index, finished| told.count(index, finished));
@@ -108,12 +111,13 @@ impl StageRun {
                 Input::Rows(Arc::clone(plan), rows)
             }
         };
+        let feeding = feeder.run(input).instrument(context.span.clone());
         Ok(Self {
             handle,
             updates,
             _counting: counting,
             places,
-            feeder: AbortOnDropHandle::new(tokio::spawn(feeder.run(input))),
+            feeder: AbortOnDropHandle::new(tokio::spawn(feeding)),
             fed,
             done: BTreeMap::new(),
             next: 0,

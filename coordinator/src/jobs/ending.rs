@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use keyloom_common::{ErrorKind, JobId, Result};
+use tracing::Span;
 
 /// The end of a job, which is told once. A job that is dropped before it ends was cancelled.
 #[derive(Debug)]
@@ -27,7 +28,10 @@ impl Ending {
             Err(error) if error.kind() == ErrorKind::Cancelled => {
                 tracing::info!(%job, seconds, "job cancelled");
             }
-            Err(error) => tracing::warn!(%job, seconds, %error, "job failed"),
+            Err(error) => {
+                Span::current().record("otel.status_code", "error");
+                tracing::warn!(%job, seconds, %error, "job failed");
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::AbortOnDropHandle,
 };
+use tracing::Instrument;
 
 use super::{
     ending::Ending,
@@ -52,7 +53,7 @@ struct Reader {
 
 impl RunningJob {
     /// Decodes a plan, and starts it when its turn comes. What the coordinator computes of it runs
-    /// on `plans`, and ends when `stop` is cancelled.
+    /// on `plans`, within the job's span, and ends when `stop` is cancelled.
     pub(super) fn start(
         context: Arc<JobContext>,
         plan: &[u8],
@@ -69,6 +70,7 @@ impl RunningJob {
         let (sender, results) = results(ahead, operators.results());
         let plans = prepared.computes().then(plans).transpose()?;
         let run = run::run(prepared, turn, sender, Ending::of(context.job));
+        let run = run.instrument(context.span.clone());
         let run = match plans {
             // For as long as it takes: what it computes must hold up no connection.
             Some(plans) => plans.spawn(run),

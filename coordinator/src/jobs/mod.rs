@@ -27,10 +27,12 @@ use keyloom_common::{
     background::Background,
     rpc::{Next, Submission, TaskReport, Work, guarded},
     stack::deep,
+    trace::TraceParent,
 };
 
 use tokio::{runtime::Handle, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
+use tracing::{Span, field::Empty};
 
 use crate::{
     blobs::Blobs,
@@ -131,6 +133,8 @@ impl Jobs {
         entry.check()?;
         let id = submission.id;
         let start = || {
+            let span = span(&submission);
+            let _within = span.enter();
             let turn = self.turns.enter()?;
             let queued = matches!(turn, Turn::Later { .. });
             let context = self.context(&submission, in_process);
@@ -268,8 +272,9 @@ impl Jobs {
     /// Runs one piece of work on any worker.
     pub(crate) async fn ask_worker(&self, work: Work) -> Result<TaskReport> {
         let stage = StageId { job: JobId::new(), index: 0 };
+        let trace = TraceParent::current();
         let (handle, mut updates) =
-            self.dispatcher.open_stage(stage, StageKind::Question, Vec::new());
+            self.dispatcher.open_stage(stage, StageKind::Question, Vec::new(), trace);
         handle.add(keyloom_common::TaskId { stage, index: 0 }, work);
         handle.close();
         // Also when the asker is gone, whose call is then dropped here.
@@ -284,6 +289,22 @@ impl Jobs {
     fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Arc<Entry>>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Of what the coordinator does for a job, which is part of what its client does for it.
+fn span(submission: &Submission) -> Span {
+    let job = submission.id;
+    let span = tracing::error_span!(
+        parent: None,
+        "job",
+        %job,
+        otel.kind = "server",
+        otel.status_code = Empty
+    );
+    if let Some(client) = submission.trace {
+        client.adopt(&span);
+    }
+    span
 }
 
 fn unknown(id: JobId) -> Error {
@@ -330,7 +351,8 @@ mod tests {
 
     fn submission(plan: Bytes) -> Submission {
         let misses = MissPolicy::default();
-        Submission { id: JobId::new(), plan: plan.into(), batch_rows: 8192, discard: false, misses }
+        let (id, plan, trace) = (JobId::new(), plan.into(), None);
+        Submission { id, plan, batch_rows: 8192, discard: false, misses, trace }
     }
 
     /// A job that waits for workers.

@@ -24,6 +24,7 @@ mod command;
 mod explain;
 mod faults;
 mod layering;
+mod logs;
 mod promises;
 mod property;
 mod readme;

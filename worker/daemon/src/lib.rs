@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
-use keyloom_common::{ErrorKind, allocator::keep_freed_bytes, rpc::parse_address};
+use keyloom_common::{ErrorKind, allocator::keep_freed_bytes, log::LogFormat, rpc::parse_address};
 use keyloom_program::{
     daemon::{self, fail},
     log, open_files,
@@ -32,8 +32,10 @@ use tokio_util::sync::CancellationToken;
     version = keyloom_common::BUILD,
     after_help = "\
 Environment:
-  KEYLOOM_WORKER_*  a setting; __ leads into a section, as in KEYLOOM_WORKER_STORE__TAKE_CHUNK_ROWS=4096
-  KEYLOOM_LOG       what is logged to stderr: info (default), debug, warn, keyloom_worker=debug, …
+  KEYLOOM_WORKER_*    a setting; __ leads into a section, as in
+                      KEYLOOM_WORKER_STORE__TAKE_CHUNK_ROWS=4096
+  KEYLOOM_LOG         what is logged to stderr: info (default), debug, warn, keyloom_worker=debug, …
+  KEYLOOM_LOG_FORMAT  text or json, as --log-format
 
 Stores name their storage options by a profile, which stands in the settings:
   [store.storage_profiles.minio]
@@ -57,17 +59,30 @@ struct Arguments {
     /// Settings as TOML; the environment goes before them
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// How the log is written: text or json [default: log.format of the settings, which is text]
+    #[arg(
+        long,
+        env = "KEYLOOM_LOG_FORMAT",
+        hide_env = true,
+        value_name = "FORMAT",
+        value_parser = LogFormat::parse
+    )]
+    log_format: Option<LogFormat>,
 }
 
 /// Runs a command line, the program's name first, and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments = Arguments::parse_from(arguments);
-    let prepared = log::start(daemon::LOG).and_then(|()| {
+    let log = log::start("keyloom-worker", daemon::LOG, arguments.log_format);
+    let prepared = log.and_then(|log| {
         parse_address(&arguments.coordinator).context("--coordinator")?;
-        daemon::settings(arguments.config.as_deref(), "KEYLOOM_WORKER_", Settings::validate)
+        let config = arguments.config.as_deref();
+        let settings = daemon::settings(config, "KEYLOOM_WORKER_", Settings::validate)?;
+        log.settle(&settings.log);
+        Ok((log, settings))
     });
-    let settings = match prepared {
-        Ok(settings) => settings,
+    let (_log, settings) = match prepared {
+        Ok(prepared) => prepared,
         Err(error) => return fail(2, &error),
     };
     keep_freed_bytes(settings.keep_freed_bytes);

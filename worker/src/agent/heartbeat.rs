@@ -95,7 +95,7 @@ impl Beat {
             return;
         }
         if let Err(error) = self.beat(&client, worker).await {
-            tracing::warn!(%error, "the coordinator does not hear heartbeats");
+            tracing::warn!(%worker, %error, "the coordinator does not hear heartbeats");
         }
     }
 

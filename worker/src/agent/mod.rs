@@ -89,14 +89,15 @@ impl Agent {
             }
             let info =
                 WorkerInfo { id: WorkerId::new(), name: self.name.clone(), slots: self.slots };
+            let worker = info.id;
             match orders::live(&self, info, &shutdown, &mut failures).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Invalid => return Err(error),
                 Err(error) if shutdown.is_cancelled() => {
-                    tracing::warn!(%error, "stopped without a coordinator");
+                    tracing::warn!(%worker, %error, "stopped without a coordinator");
                     return Ok(());
                 }
-                Err(error) => tracing::warn!(%error, "no coordinator; trying again"),
+                Err(error) => tracing::warn!(%worker, %error, "no coordinator; trying again"),
             }
             let rest = self.settings.reconnect(failures);
             failures += 1;

@@ -15,6 +15,7 @@ use keyloom_common::{
 };
 use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, field::Empty};
 
 use super::{
     Agent, CoordinatorBlobs,
@@ -78,7 +79,7 @@ struct Life<'a> {
 impl Life<'_> {
     /// Works until the life ends, or until the worker is told to stop and has drained.
     async fn run(mut self, heartbeat: &Heartbeat, shutdown: &CancellationToken) -> Result<()> {
-        let bound = self.agent.settings.drain_timeout();
+        let (bound, worker) = (self.agent.settings.drain_timeout(), self.worker);
         let mut work = pin!(self.work());
         let lost = || Error::unavailable("the coordinator is gone");
         let removed = || Error::unavailable("the worker is not registered (any more)");
@@ -88,7 +89,7 @@ impl Life<'_> {
             () = shutdown.cancelled() => {}
         }
         tokio::select! {
-            ended = drain(heartbeat, bound, work) => ended,
+            ended = drain(heartbeat, worker, bound, work) => ended,
             () = heartbeat.lost.cancelled() => Err(lost()),
         }
     }
@@ -127,11 +128,32 @@ impl Life<'_> {
                     tasks: self.tasks.clone(),
                     timeout: self.agent.settings.rpc.call_timeout(),
                 };
-                self.attempts.spawn(attempt.run(*assignment, stop));
+                let span = span(self.worker, &assignment);
+                self.attempts.spawn(attempt.run(*assignment, stop).instrument(span));
             }
             Order::Stop(attempt) => self.running.stop(attempt),
         }
     }
+}
+
+/// Of an attempt: whatever is done for it is told under its names, and is part of what its job
+/// is to whoever takes traces.
+fn span(worker: WorkerId, assignment: &Assignment) -> Span {
+    let task = assignment.attempt.task;
+    let span = tracing::error_span!(
+        parent: None,
+        "attempt",
+        job = %task.stage.job,
+        %task,
+        attempt = %assignment.attempt,
+        %worker,
+        otel.kind = "consumer",
+        otel.status_code = Empty
+    );
+    if let Some(job) = assignment.trace {
+        job.adopt(&span);
+    }
+    span
 }
 
 /// Whether that is what a coordinator answers who is asked for orders.
@@ -147,13 +169,14 @@ fn is_not_registered(error: &Error) -> bool {
 /// If the coordinator does not answer (any more).
 async fn drain(
     heartbeat: &Heartbeat,
+    worker: WorkerId,
     bound: Duration,
     work: impl Future<Output = Result<()>>,
 ) -> Result<()> {
     heartbeat.drain.cancel();
     match timeout(bound, work).await {
         Ok(ended) => ended?,
-        Err(_) => tracing::warn!("tasks still ran after {bound:?} and were stopped"),
+        Err(_) => tracing::warn!(%worker, "tasks still ran after {bound:?} and were stopped"),
     }
     let told = timeout(TOLD_WITHIN, heartbeat.drained.cancelled()).await;
     told.map_err(|_| Error::timeout("the coordinator did not hear that the worker goes"))
@@ -183,6 +206,7 @@ impl Attempt {
         if let Err(error) = &outcome
             && error.kind() != ErrorKind::Cancelled
         {
+            Span::current().record("otel.status_code", "error");
             tracing::warn!(%attempt, %error, "failed");
         }
         let finished = self.report(attempt, outcome).await;

@@ -50,6 +50,7 @@ use keyloom_common::{
     misses::MissPolicy,
 };
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use crate::store::{OpenStores, Store};
 use counters::Counters;
@@ -170,7 +171,7 @@ struct Looked {
 async fn spawned<T: Send + 'static>(
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> datafusion::error::Result<T> {
-    match AbortOnDropHandle::new(tokio::spawn(work)).await {
+    match AbortOnDropHandle::new(tokio::spawn(work.in_current_span())).await {
         Ok(output) => Ok(output?),
         Err(error) => Err(Error::internal(format!("a lookup failed: {error}")).into()),
     }

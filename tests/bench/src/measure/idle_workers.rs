@@ -102,7 +102,8 @@ fn job(partitions: u32) -> Result<Submission> {
     let plan: Arc<dyn ExecutionPlan> = Arc::new(scan);
     let plan = encode_plan(&plan)?.into();
     let misses = MissPolicy::default();
-    Ok(Submission { id: JobId::new(), plan, batch_rows: 8192, discard: true, misses })
+    let (id, trace) = (JobId::new(), None);
+    Ok(Submission { id, plan, batch_rows: 8192, discard: true, misses, trace })
 }
 
 /// A row group by itself.

@@ -202,15 +202,16 @@ pub(super) fn messages() -> Vec<Vec<u8>> {
         WorkerApiRequest::Finish { worker, attempt, outcome },
         WorkerApiRequest::Finish { worker, attempt, outcome: rows },
     ];
-    let describe_store = Assignment { attempt, work: Work::DescribeStore(store()) };
-    let describe_input = Assignment { attempt, work: Work::DescribeInput(input(), Some(known)) };
+    let assign = |work| Box::new(Assignment { attempt, work, trace: None });
+    let describe_store = assign(Work::DescribeStore(store()));
+    let describe_input = assign(Work::DescribeInput(input(), Some(known)));
     let slice = Slice::Frame(FramePartition { blob: id, rows: 3 }, None).encode().unwrap().into();
     let misses = MissPolicy { max: Some(MaxMisses::Share(10_000)), keep: true };
     let fragment = Work::Fragment { plan: id, slice, batch_rows: 8192, discard: false, misses };
     let orders = vec![
-        Order::Start(Box::new(Assignment { attempt, work: fragment })),
-        Order::Start(Box::new(describe_store)),
-        Order::Start(Box::new(describe_input)),
+        Order::Start(assign(fragment)),
+        Order::Start(describe_store),
+        Order::Start(describe_input),
         Order::Stop(attempt),
     ];
     let to_worker = WorkerApiResponse::Orders(Ok(orders));

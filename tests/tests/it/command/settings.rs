@@ -102,3 +102,26 @@ async fn logs_go_to_stderr() -> Result<()> {
     assert!(ended.stderr.contains("DEBUG"), "{ended:?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn logs_are_json_if_that_is_said() -> Result<()> {
+    let sql = ["sql", "SELECT 1 AS x", "-o", "csv", "--summary=none"];
+    let flag = [&sql[..], &["--log-format", "json"]].concat();
+    let by_flag = Keyloom::new(flag)?.env("KEYLOOM_LOG", "debug");
+    let variable = Keyloom::new(sql)?.env("KEYLOOM_LOG", "debug").env("KEYLOOM_LOG_FORMAT", "json");
+    for command in [by_flag, variable] {
+        let ended = command.run().await?;
+        assert_eq!(ended.stdout()?, "x\n1\n");
+        let lines = ended.stderr.lines().map(serde_json::from_str);
+        let lines: Vec<Value> = lines.collect::<Result<_, _>>().context(ended.stderr.clone())?;
+        assert!(lines.iter().any(|line| line["message"] == "job done"), "{lines:?}");
+    }
+    let wrong = [&sql[..], &["--log-format", "xml"]].concat();
+    let ended = Keyloom::new(wrong)?.run().await?;
+    ended.check_failure(2, &["--log-format", "a log is written as text or json, not as 'xml'"]);
+    let ended = Keyloom::new(sql)?.env("KEYLOOM_WORKER_LOG__FORMAT", "json").run().await?;
+    let warning = "warning: setting worker.log.format has no effect in this process, whose log is \
+                   written as --log-format says\n";
+    assert_eq!(ended.stderr, warning);
+    Ok(())
+}

@@ -217,7 +217,7 @@ impl HandWorker {
 
 #[tokio::test]
 async fn a_worker_that_goes_at_any_point_of_its_tasks_changes_no_row() -> Result<()> {
-    const LOST: &str = "worker gone worker=by hand reason=\"its connection closed\"";
+    const LOST: &str = "name=by hand reason=\"its connection closed\"";
     let cluster = Cluster::start_with(0, &SMALL_WINDOW, &[]).await?;
     for (lost, point) in (1..).zip(POINTS) {
         let gone = HandWorker::register(&cluster).await?;

@@ -115,7 +115,8 @@ impl Raw {
 /// A job by hand.
 pub(super) fn submission(plan: Body) -> Submission {
     let misses = MissPolicy::default();
-    Submission { id: JobId::new(), plan, batch_rows: 8192, discard: false, misses }
+    let (id, trace) = (JobId::new(), None);
+    Submission { id, plan, batch_rows: 8192, discard: false, misses, trace }
 }
 
 /// The tasks of a job by hand, and the rows of each.

@@ -7,6 +7,7 @@ use std::{any::Any, future::Future};
 use futures::FutureExt;
 use keyloom_common::{Error, Result};
 use tokio::task::{JoinError, JoinSet};
+use tracing::Instrument;
 
 /// Runs futures, at most `in_flight` at once, and hands on what they give with their index, in any
 /// order. The first error ends all.
@@ -24,7 +25,7 @@ where
     loop {
         while running.len() < in_flight.max(1) {
             let Some((index, future)) = futures.next() else { break };
-            running.spawn(async move { (index, future.await) });
+            running.spawn(async move { (index, future.await) }.in_current_span());
         }
         let Some(done) = running.join_next().await else { return Ok(()) };
         let (index, output) = done.map_err(died)?;
