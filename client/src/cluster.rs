@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use keyloom_common::{
     Error, ErrorCode, Result,
     background::Background,
-    rpc::{ClientApiClient, Limits, connect, handshake::Role},
+    rpc::{ClientApiClient, Credentials, Limits, connect, handshake::Service},
 };
 
 use crate::peer::{LocalWorkers, Peer};
@@ -15,14 +15,19 @@ use crate::peer::{LocalWorkers, Peer};
 pub(crate) struct Cluster {
     address: String,
     limits: Limits,
+    credentials: Credentials,
     background: Background,
 }
 
 impl Cluster {
     /// Connects to the cluster for the first time.
-    pub(crate) async fn connect(address: &str, limits: Limits) -> Result<(Self, ClientApiClient)> {
+    pub(crate) async fn connect(
+        address: &str,
+        limits: Limits,
+        credentials: Credentials,
+    ) -> Result<(Self, ClientApiClient)> {
         let background = Background::start("keyloom-client", 1)?;
-        let cluster = Self { address: address.to_owned(), limits, background };
+        let cluster = Self { address: address.to_owned(), limits, credentials, background };
         let client = match cluster.dial().await {
             // It came to nothing on the way.
             Err(error) if error.code() == Some(ErrorCode::HandshakeDamaged) => cluster.dial().await,
@@ -36,8 +41,9 @@ impl Cluster {
 impl Peer for Cluster {
     async fn dial(&self) -> Result<ClientApiClient> {
         let (address, limits) = (self.address.clone(), self.limits.clone());
+        let credentials = self.credentials.clone();
         let dialling = async move {
-            let transport = connect(&address, Role::Client, &limits).await?;
+            let transport = connect(&address, Service::Client, &limits, &credentials).await?;
             Ok(ClientApiClient::new(tarpc::client::Config::default(), transport).spawn())
         };
         self.background.handle().spawn(dialling).await.map_err(Error::from_join)?

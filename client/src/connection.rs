@@ -12,7 +12,8 @@ use keyloom_common::{
     input::{Fingerprint, InputInspection, InputSpec},
     report::WorkerStatus,
     rpc::{
-        Chunk, ClientApiClient, Limits, Next, Submission, connection_failed, in_time, not_answered,
+        Chunk, ClientApiClient, Credentials, Limits, Next, Submission, connection_failed, in_time,
+        not_answered,
     },
     store::{StoreDescription, StoreSpec},
 };
@@ -44,8 +45,12 @@ impl Connection {
         Self { peer: Box::new(peer), limits, client: Mutex::new(client), waits }
     }
 
-    pub(crate) async fn cluster(address: &str, limits: Limits) -> Result<Self> {
-        let (cluster, client) = Cluster::connect(address, limits.clone()).await?;
+    pub(crate) async fn cluster(
+        address: &str,
+        limits: Limits,
+        credentials: Credentials,
+    ) -> Result<Self> {
+        let (cluster, client) = Cluster::connect(address, limits.clone(), credentials).await?;
         Ok(Self::new(cluster, client, limits))
     }
 

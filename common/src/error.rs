@@ -22,6 +22,8 @@ pub enum ErrorKind {
     Invalid,
     /// Something named by the request does not exist.
     NotFound,
+    /// Whoever asks may not have it, or did not show who it is.
+    PermissionDenied,
     /// A store or an input could not be read; trying again may help.
     Store,
     /// A peer is not there; trying again may help.
@@ -47,6 +49,7 @@ impl ErrorKind {
         match self {
             Self::Invalid => "invalid",
             Self::NotFound => "not_found",
+            Self::PermissionDenied => "permission_denied",
             Self::Store => "store",
             Self::Unavailable => "unavailable",
             Self::Cancelled => "cancelled",
@@ -122,6 +125,7 @@ impl Error {
     constructors! {
         invalid => Invalid,
         not_found => NotFound,
+        permission_denied => PermissionDenied,
         store => Store,
         unavailable => Unavailable,
         cancelled => Cancelled,

@@ -2,6 +2,11 @@
 //!
 //! A blob that a job uses is held until the job ends, any other for a while after its last use, and
 //! one that is not whole while its client is there. A client that finds one gone sends it again.
+//!
+//! A blob is known by a hash of its bytes, and held once, whoever sends it. But a client learns
+//! nothing of what others hold: to it, what it has not sent itself is not there. Otherwise whoever
+//! has come upon a hash, in a log or a plan, could ask whether somebody works with those bytes, or
+//! have a job of its own read them.
 
 use std::{
     collections::HashMap,
@@ -13,25 +18,25 @@ use arrow::array::RecordBatch;
 use bytes::Bytes;
 use keyloom_common::{
     BlobId, Error, ErrorCode, JobId, Result,
-    rpc::{BlobPart, Chunk},
+    rpc::{BlobPart, Chunk, Identity},
 };
 
 use crate::owner::{OwnedBy, Owner};
 
 /// Whom content is put for.
 #[derive(Clone, Copy, Debug)]
-enum PutFor {
-    Client,
+enum PutFor<'a> {
+    Client(&'a Identity),
     /// The rows that a job sends its workers.
     Rows(JobId),
     /// What tells them what to run: it finds room beside full tables. `max_plan_bytes` bounds it.
     Plan(JobId),
 }
 
-impl PutFor {
+impl PutFor<'_> {
     fn job(self) -> Option<JobId> {
         match self {
-            Self::Client => None,
+            Self::Client(_) => None,
             Self::Rows(job) | Self::Plan(job) => Some(job),
         }
     }
@@ -48,7 +53,8 @@ pub(crate) struct Blobs {
 #[derive(Debug, Default)]
 struct State {
     whole: HashMap<BlobId, Blob>,
-    partial: HashMap<BlobId, Partial>,
+    /// By who sends them, too: to complete another's first parts would be to have them.
+    partial: HashMap<(BlobId, Identity), Partial>,
     /// The jobs that hold blobs, or may. What another puts would never be released.
     holders: HashMap<JobId, usize>,
     /// What all take, partial ones as much as they will when they are whole.
@@ -58,6 +64,8 @@ struct State {
 #[derive(Debug)]
 struct Blob {
     content: Content,
+    /// The clients who have sent it.
+    known_to: Vec<Identity>,
     jobs: Vec<JobId>,
     used: Instant,
 }
@@ -107,10 +115,11 @@ impl Blobs {
         Self { max_bytes, ttl, state: Mutex::default() }
     }
 
-    /// Whether the blob is held. If it is, it stays for a while.
-    pub(crate) fn has(&self, id: BlobId) -> bool {
+    /// Whether the blob is held, for a client who has sent it. If it is, it stays for a while.
+    pub(crate) fn has(&self, owner: &Owner, id: BlobId) -> bool {
         let mut state = self.lock();
         let there = state.whole.get_mut(&id).filter(|blob| blob.content.is_there());
+        let there = there.filter(|blob| blob.is_known_to(owner));
         there.map(|blob| blob.used = Instant::now()).is_some()
     }
 
@@ -128,7 +137,8 @@ impl Blobs {
             // They come at once, and have no bytes whose hash could be their name.
             Chunk::Batches(rows) => {
                 let rows = Content::Rows { rows: Arc::downgrade(&rows), held: None };
-                return self.hold_content(&mut self.lock(), id, rows, PutFor::Client);
+                let put_for = PutFor::Client(owner.identity());
+                return self.hold_content(&mut self.lock(), id, rows, put_for);
             }
         };
         let end = offset.checked_add(part.len() as u64).filter(|end| *end <= total);
@@ -139,10 +149,10 @@ impl Blobs {
             ))
         })?;
         if offset == 0 && end == total {
-            return self.insert(id, part);
+            return self.insert(owner, id, part);
         }
         match self.add_part(owner, id, offset, total, &part)? {
-            Some(bytes) => self.insert(id, bytes),
+            Some(bytes) => self.insert(owner, id, bytes),
             None => Ok(()),
         }
     }
@@ -157,16 +167,18 @@ impl Blobs {
         part: &[u8],
     ) -> Result<Option<Bytes>> {
         let mut state = self.lock();
-        if state.whole.contains_key(&id) {
+        if state.whole.get(&id).is_some_and(|blob| blob.is_known_to(owner)) {
             return Ok(None);
         }
-        if offset == 0 && !state.partial.contains_key(&id) {
+        let part_of = (id, owner.identity().clone());
+        if offset == 0 && !state.partial.contains_key(&part_of) {
             self.reserve(&mut state, total)?;
-            state.partial.insert(id, Partial::new(owner, total)?);
+            state.partial.insert(part_of.clone(), Partial::new(owner, total)?);
             state.bytes += total;
         }
-        // Another may have sent it too, whose part of it went with him.
-        let partial = state.partial.get_mut(&id).ok_or_else(|| does_not_follow(id, offset, 0))?;
+        // Another connection of the client's may have sent it too, whose part of it went with it.
+        let partial =
+            state.partial.get_mut(&part_of).ok_or_else(|| does_not_follow(id, offset, 0))?;
         if partial.total != total {
             return Err(Error::invalid(format!(
                 "blob {id}: it has {} bytes, and not {total}",
@@ -195,24 +207,26 @@ impl Blobs {
         self.put(PutFor::Plan(job), bytes)
     }
 
-    fn put(&self, put_for: PutFor, bytes: Bytes) -> Result<BlobId> {
+    fn put(&self, put_for: PutFor<'_>, bytes: Bytes) -> Result<BlobId> {
         let id = BlobId::of(&bytes);
         self.hold_content(&mut self.lock(), id, Content::Bytes(bytes), put_for)?;
         Ok(id)
     }
 
     /// Takes the whole of a blob, in the place of its parts.
-    fn insert(&self, id: BlobId, bytes: Bytes) -> Result<()> {
+    fn insert(&self, owner: &Owner, id: BlobId, bytes: Bytes) -> Result<()> {
         // Not under the lock: it takes its time.
         let right = BlobId::of(&bytes) == id;
+        let part_of = (id, owner.identity().clone());
         let mut state = self.lock();
         if right {
-            state.forget_partial(id);
-            return self.hold_content(&mut state, id, Content::Bytes(bytes), PutFor::Client);
+            state.forget_partial(&part_of);
+            let put_for = PutFor::Client(owner.identity());
+            return self.hold_content(&mut state, id, Content::Bytes(bytes), put_for);
         }
-        // Others may have begun it again meanwhile.
-        if state.partial.get(&id).is_some_and(|partial| partial.is(&bytes)) {
-            state.forget_partial(id);
+        // It may have been begun again meanwhile.
+        if state.partial.get(&part_of).is_some_and(|partial| partial.is(&bytes)) {
+            state.forget_partial(&part_of);
         }
         Err(Error::invalid(format!("blob {id}: the bytes have another hash")))
     }
@@ -222,7 +236,7 @@ impl Blobs {
         state: &mut State,
         id: BlobId,
         content: Content,
-        put_for: PutFor,
+        put_for: PutFor<'_>,
     ) -> Result<()> {
         let job = put_for.job();
         if job.is_some_and(|job| !state.holders.contains_key(&job)) {
@@ -235,10 +249,16 @@ impl Blobs {
                 room?;
             }
             state.bytes += bytes;
-            state.whole.insert(id, Blob { content, jobs: Vec::new(), used: Instant::now() });
+            let (known_to, jobs, used) = (Vec::new(), Vec::new(), Instant::now());
+            state.whole.insert(id, Blob { content, known_to, jobs, used });
         }
         if let Some(blob) = state.whole.get_mut(&id) {
             blob.jobs.extend(job);
+            if let PutFor::Client(client) = put_for
+                && !blob.known_to.contains(client)
+            {
+                blob.known_to.push(client.clone());
+            }
         }
         Ok(())
     }
@@ -263,17 +283,19 @@ impl Blobs {
         Ok(())
     }
 
-    /// Holds these blobs, and those that are put for it later, for a job.
+    /// Holds these blobs, and those that are put for it later, for a job of a client's.
     pub(crate) fn hold(
         self: &Arc<Self>,
         job: JobId,
+        owner: &Owner,
         ids: impl IntoIterator<Item = BlobId>,
     ) -> Result<HeldBlobs> {
         let held = HeldBlobs { blobs: Arc::clone(self), job };
         let mut state = self.lock();
         *state.holders.entry(job).or_default() += 1;
         for id in ids {
-            let blob = state.whole.get_mut(&id).ok_or_else(|| gone(id))?;
+            let blob = state.whole.get_mut(&id).filter(|blob| blob.is_known_to(owner));
+            let blob = blob.ok_or_else(|| gone(id))?;
             if !blob.content.hold() {
                 return Err(gone(id));
             }
@@ -376,8 +398,8 @@ impl State {
         });
     }
 
-    fn forget_partial(&mut self, id: BlobId) {
-        if let Some(partial) = self.partial.remove(&id) {
+    fn forget_partial(&mut self, part_of: &(BlobId, Identity)) {
+        if let Some(partial) = self.partial.remove(part_of) {
             self.bytes -= partial.total;
         }
     }
@@ -423,6 +445,12 @@ impl Partial {
     /// Whether these are its bytes.
     fn is(&self, bytes: &Bytes) -> bool {
         matches!(&self.parts, Parts::All(all) if all.as_ptr() == bytes.as_ptr())
+    }
+}
+
+impl Blob {
+    fn is_known_to(&self, owner: &Owner) -> bool {
+        owner.is_operator() || self.known_to.contains(owner.identity())
     }
 }
 

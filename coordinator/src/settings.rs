@@ -2,7 +2,11 @@
 
 use std::{num::NonZeroUsize, path::PathBuf, thread::available_parallelism, time::Duration};
 
-use keyloom_common::{log::LogSettings, memory::MemoryBudget, rpc::Limits};
+use keyloom_common::{
+    log::LogSettings,
+    memory::MemoryBudget,
+    rpc::{Limits, ServerSecurity},
+};
 use keyloom_planner::Grain;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +18,8 @@ use crate::scheduler;
 pub struct Settings {
     /// Bounds of connections.
     pub rpc: Limits,
+    /// Who may connect.
+    pub security: ServerSecurity,
     /// Bounds of the scheduler.
     pub scheduler: scheduler::Settings,
     /// The log of the daemon; an embedded session writes that of the program that it is in.
@@ -125,6 +131,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             rpc: Limits::default(),
+            security: ServerSecurity::default(),
             scheduler: scheduler::Settings::default(),
             log: LogSettings::default(),
             max_connections: 1024,

@@ -29,12 +29,14 @@ impl Settings {
     /// # Errors
     /// `invalid`, naming all that are wrong.
     pub fn validate(&self) -> Result<()> {
-        Bounds::check(|bounds| self.check(bounds))
+        Bounds::check(|bounds| self.check(bounds))?;
+        self.security.validate()
     }
 
     /// Checks all settings, as a section of others.
     pub fn check(&self, bounds: &mut Bounds) {
         bounds.section("rpc", |bounds| self.rpc.check(bounds));
+        bounds.section("security", |bounds| self.security.check(bounds));
         bounds.section("scheduler", |bounds| self.scheduler.check(bounds));
         bounds.within("max_connections", self.max_connections, COUNT);
         bounds.within("idle_connection_ms", self.idle_connection_ms, TIME_MS);

@@ -2,7 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use keyloom_common::{log::LogSettings, memory::MemoryBudget, rpc::Limits};
+use keyloom_common::{
+    log::LogSettings,
+    memory::MemoryBudget,
+    rpc::{Limits, PeerSecurity},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{lookup::LookupSettings, memory::Commons, store::StoreSettings};
@@ -13,6 +17,8 @@ use crate::{lookup::LookupSettings, memory::Commons, store::StoreSettings};
 pub struct Settings {
     /// Bounds of connections.
     pub rpc: Limits,
+    /// How it knows its coordinator, and what it shows of itself.
+    pub security: PeerSecurity,
     /// Bounds of stores, and the profiles with which they are opened.
     pub store: StoreSettings,
     /// Bounds of the lookup operator.
@@ -76,6 +82,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             rpc: Limits::default(),
+            security: PeerSecurity::default(),
             store: StoreSettings::default(),
             lookup: LookupSettings::default(),
             log: LogSettings::default(),

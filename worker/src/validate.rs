@@ -25,7 +25,8 @@ impl Settings {
     /// # Errors
     /// `invalid`, naming all that are wrong.
     pub fn validate(&self) -> Result<()> {
-        Bounds::check(|bounds| self.check(bounds))
+        Bounds::check(|bounds| self.check(bounds))?;
+        self.security.validate()
     }
 
     /// Checks all settings, as a section of others.

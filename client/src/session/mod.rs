@@ -58,7 +58,8 @@ impl Session {
     /// `invalid` if settings are wrong; otherwise as [`Self::connect`].
     pub async fn connect_with(address: &str, settings: Settings) -> Result<Self> {
         settings.validate()?;
-        let connection = Connection::cluster(address, settings.rpc.clone()).await?;
+        let credentials = keyloom_common::rpc::Credentials::default();
+        let connection = Connection::cluster(address, settings.rpc.clone(), credentials).await?;
         Ok(Self::new(connection, settings))
     }
 

@@ -1,9 +1,10 @@
 //! How processes talk: one handshake, one framing, two services.
 //!
-//! A connection opens with a [`handshake`] that refuses peers of another build, and then carries
-//! one service: [`ClientApi`] for programs that submit jobs, [`WorkerApi`] for workers. What is
-//! large in a message travels beside it, as a [`Body`]; rows travel as [`Chunk`]s. In one process
-//! the same services run over channels.
+//! A connection opens with a [`handshake`] that refuses peers of another build and, where
+//! [`security`] says so, those who do not show who they are; and then carries one service:
+//! [`ClientApi`] for programs that submit jobs, [`WorkerApi`] for workers. What is large in a
+//! message travels beside it, as a [`Body`]; rows travel as [`Chunk`]s. In one process the same
+//! services run over channels.
 
 pub mod bincode;
 mod body;
@@ -14,6 +15,7 @@ mod frame;
 pub mod handshake;
 mod limits;
 mod room;
+pub mod security;
 mod transport;
 mod validate;
 mod worker_api;
@@ -26,7 +28,11 @@ pub use client_api::{
 pub use deadline::{connection_failed, guarded, in_time, not_answered};
 pub use limits::Limits;
 pub use room::ReceiveRoom;
-pub use transport::{Transport, connect, framed, parse_address};
+pub use security::{
+    Admitted, Credentials, Gate, GateFigures, Identity, PeerSecurity, Role, Secret, ServerSecurity,
+    Stream, TokenFiles, role_uri,
+};
+pub use transport::{Transport, connect, framed, is_tls, parse_address};
 pub use worker_api::{
     Assignment, BlobPart, Order, TaskReport, Work, WorkerApi, WorkerApiClient, WorkerApiRequest,
     WorkerApiResponse, WorkerInfo,

@@ -23,8 +23,9 @@ use super::{
     bincode::{decode, encode},
     body,
     frame::{Incoming, Outgoing},
-    handshake,
+    handshake::{self, Service},
     room::ReceiveRoom,
+    security::{self, Credentials},
 };
 use crate::error::{Error, ErrorCode, Result};
 
@@ -33,7 +34,7 @@ const OUTGOING_BYTES: usize = 64 * 1024;
 
 /// A connection that carries a service, in messages whose bodies are not copied.
 #[derive(Debug)]
-pub struct Transport<Item, SinkItem, S = TcpStream> {
+pub struct Transport<Item, SinkItem, S = security::Stream> {
     stream: S,
     incoming: Incoming,
     outgoing: Outgoing,
@@ -126,54 +127,70 @@ fn invalid_data(error: Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// Reads `tcp://HOST:PORT`, which may be written `HOST:PORT`.
+/// The forms of an address.
+const FORMS: &str = "a cluster's address is tcp://HOST:PORT or tls://HOST:PORT";
+
+/// How an address with TLS begins.
+const TLS: &str = "tls://";
+
+/// Whether an address is one with TLS.
+pub fn is_tls(address: &str) -> bool {
+    address.starts_with(TLS)
+}
+
+/// Reads `tcp://HOST:PORT`, which may be written `HOST:PORT`, or `tls://HOST:PORT`.
 ///
 /// # Errors
-/// `invalid`, showing the form.
+/// `invalid`, showing the forms.
 pub fn parse_address(address: &str) -> Result<&str> {
     if address.contains('@') {
-        return Err(Error::invalid(
-            "the address holds credentials; a cluster's address is tcp://HOST:PORT",
-        ));
+        return Err(Error::invalid(format!("the address holds credentials; {FORMS}")));
     }
-    let host_port = address.strip_prefix("tcp://").unwrap_or(address);
+    let without_tls = || address.strip_prefix("tcp://").unwrap_or(address);
+    let host_port = address.strip_prefix(TLS).unwrap_or_else(without_tls);
     // What holds a slash has another scheme, or a path.
     let is_host = |host: &str| !host.is_empty() && !host.contains('/');
     match host_port.rsplit_once(':') {
         Some((host, port)) if is_host(host) && port.parse::<u16>().is_ok() => Ok(host_port),
-        _ => {
-            Err(Error::invalid(format!("a cluster's address is tcp://HOST:PORT, not '{address}'")))
-        }
+        _ => Err(Error::invalid(format!("{FORMS}, not '{address}'"))),
     }
 }
 
-/// Connects to a coordinator.
+/// Connects to a coordinator, as whoever the credentials show.
 ///
 /// # Errors
-/// `unavailable` if nobody answers there, `invalid` if the coordinator refuses this build,
-/// `resource_exhausted` if it has no place.
+/// `unavailable` if nobody answers there, `invalid` if the coordinator refuses this build or the
+/// credentials do not suit the address, `permission_denied` if one side does not believe the other,
+/// `resource_exhausted` if the coordinator has no place.
 pub async fn connect<Item, SinkItem>(
     address: &str,
-    role: handshake::Role,
+    service: Service,
     limits: &Limits,
+    credentials: &Credentials,
 ) -> Result<Transport<Item, SinkItem>>
 where
     Item: DeserializeOwned,
     SinkItem: Serialize,
 {
     let host_port = parse_address(address)?;
+    credentials.check_address(address)?;
+    let shown = credentials.current();
     let connecting = async {
-        let mut stream = TcpStream::connect(host_port).await.map_err(|error| {
+        let stream = TcpStream::connect(host_port).await.map_err(|error| {
             no_coordinator(format!("no coordinator answers at {address}: {error}"))
         })?;
-        handshake::hello(&mut stream, role).await?;
+        set_options(&stream, limits)
+            .map_err(|error| Error::unavailable(format!("the connection broke: {error}")))?;
+        let mut stream = shown.secure(stream, address, host_port).await?;
+        let binding = stream.binding()?;
+        handshake::hello(&mut stream, service, shown.token.as_ref(), binding).await?;
         Ok::<_, Error>(stream)
     };
     let timeout = limits.handshake_timeout();
     let stream = tokio::time::timeout(timeout, connecting).await.map_err(|_| {
         no_coordinator(format!("no coordinator answers at {address} within {timeout:?}"))
     })??;
-    framed(stream, limits, None)
+    Ok(framed(stream, limits, None))
 }
 
 fn no_coordinator(message: String) -> Error {
@@ -182,25 +199,20 @@ fn no_coordinator(message: String) -> Error {
 
 /// Puts frames on a connection whose handshake is done. What it receives takes room until it is
 /// dealt with.
-///
-/// # Errors
-/// `unavailable` if the socket is gone.
 pub fn framed<Item, SinkItem>(
-    stream: TcpStream,
+    stream: security::Stream,
     limits: &Limits,
     room: Option<&ReceiveRoom>,
-) -> Result<Transport<Item, SinkItem>>
+) -> Transport<Item, SinkItem>
 where
     Item: DeserializeOwned,
     SinkItem: Serialize,
 {
-    set_options(&stream, limits)
-        .map_err(|error| Error::unavailable(format!("the connection broke: {error}")))?;
-    Ok(Transport::new(stream, limits, room))
+    Transport::new(stream, limits, room)
 }
 
 /// Messages leave at once, and a peer whose machine or network is gone is noticed.
-fn set_options(stream: &TcpStream, limits: &Limits) -> io::Result<()> {
+pub(super) fn set_options(stream: &TcpStream, limits: &Limits) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     let probe = (limits.dead_peer() / 3).max(Duration::from_secs(1));
@@ -235,11 +247,23 @@ mod tests {
             ("tcp://10.0.0.5:7700", "10.0.0.5:7700"),
             ("localhost:7700", "localhost:7700"),
             ("[::1]:7700", "[::1]:7700"),
+            ("tls://10.0.0.5:7700", "10.0.0.5:7700"),
         ] {
             assert_eq!(parse_address(address), Ok(host_port));
+            assert_eq!(is_tls(address), address.starts_with("tls:"));
         }
-        for address in ["", "localhost", "tcp://:7700", "http://h:7700", "h:7700/x", "h:77000"] {
-            let message = format!("a cluster's address is tcp://HOST:PORT, not '{address}'");
+        for address in [
+            "",
+            "localhost",
+            "tcp://:7700",
+            "http://h:7700",
+            "h:7700/x",
+            "h:77000",
+            "tls://tcp://h:7700",
+        ] {
+            let message = format!(
+                "a cluster's address is tcp://HOST:PORT or tls://HOST:PORT, not '{address}'"
+            );
             assert_eq!(parse_address(address), Err(Error::invalid(message)));
         }
     }

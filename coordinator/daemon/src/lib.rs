@@ -10,19 +10,23 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use keyloom_common::log::LogFormat;
+use keyloom_common::{log::LogFormat, rpc::Gate};
 use keyloom_coordinator::{Coordinator, Settings};
 use keyloom_program::{
     daemon::{self, fail},
     log, open_files,
     signals::Signals,
 };
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
 use tokio_util::sync::CancellationToken;
 
 /// Plans and schedules Keyloom jobs for clients, on the workers that register with it.
 ///
-/// The first line of stdout is the address, once it listens. Ctrl-C and SIGTERM stop it.
+/// The first line of stdout is the address, once it listens. Ctrl-C and SIGTERM stop it; SIGHUP
+/// has it read its certificates and tokens again.
 #[derive(Debug, Parser)]
 #[command(
     name = "keyloom-coordinator",
@@ -33,6 +37,13 @@ Environment:
                          KEYLOOM_COORDINATOR_SCHEDULER__NO_WORKER_TIMEOUT_MS=5000
   KEYLOOM_LOG            what is logged to stderr: info (default), debug, warn, keyloom_coordinator=debug, …
   KEYLOOM_LOG_FORMAT     text or json, as --log-format
+
+Where other machines reach it, the settings say who may connect:
+  [security]
+  cert_file = \"coordinator.pem\"
+  key_file = \"coordinator-key.pem\"
+  ca_file = \"ca.pem\"
+  # … or, in the place of ca_file: tokens = { client = \"FILE\", worker = \"FILE\" }
 
 Examples:
   keyloom-coordinator
@@ -45,8 +56,8 @@ struct Arguments {
     /// Settings as TOML; the environment goes before them
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Listen on an address that other machines reach. There is neither TLS nor authentication yet:
-    /// who can connect can run jobs and read what workers can read
+    /// Listen on an address that other machines reach though the settings leave something open: at
+    /// each start a warning says what
     #[arg(long)]
     insecure_listen: bool,
     /// How the log is written: text or json [default: log.format of the settings, which is text]
@@ -60,13 +71,16 @@ struct Arguments {
     log_format: Option<LogFormat>,
 }
 
+/// What each takes an open file of.
+const CONNECTIONS: &str = "max_connections and 32 for each of security.max_handshakes";
+
 /// Runs a command line, the program's name first, and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments = Arguments::parse_from(arguments);
     let log = log::start("keyloom-coordinator", daemon::LOG, arguments.log_format);
     let prepared = log.and_then(|log| {
         let config = arguments.config.as_deref();
-        let settings = daemon::settings(config, "KEYLOOM_COORDINATOR_", Settings::validate)?;
+        let settings = daemon::settings(config, "KEYLOOM_COORDINATOR_", check)?;
         log.settle(&settings.log);
         Ok((log, settings))
     });
@@ -75,7 +89,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Err(error) => return fail(2, &error),
     };
     keyloom_common::allocator::keep_freed_bytes(settings.keep_freed_bytes);
-    if let Err(few) = open_files::raise("max_connections", settings.max_connections, 1) {
+    // Those who have not shown yet who they are, and those who were refused a moment ago.
+    let strangers = settings.security.max_handshakes.saturating_mul(2 * 16);
+    let connections = settings.max_connections.saturating_add(strangers);
+    if let Err(few) = open_files::raise(CONNECTIONS, connections, 1) {
         tracing::warn!("{few:#}");
     }
     let runtime = match daemon::runtime(None) {
@@ -83,7 +100,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Err(error) => return fail(1, &error),
     };
     let code = runtime.block_on(async {
-        match addresses(&arguments).await {
+        match addresses(&arguments, &settings).await {
             Ok(addresses) => match serve(&addresses, settings).await {
                 Ok(()) => 0,
                 Err(error) => fail(1, &error),
@@ -95,19 +112,29 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     code
 }
 
+/// Checks settings, and the files that they name.
+fn check(settings: &Settings) -> keyloom_common::Result<()> {
+    settings.validate()?;
+    Gate::open(&settings.security, &settings.rpc).map(drop)
+}
+
 /// Where to listen, if that is safe or accepted as unsafe.
-async fn addresses(arguments: &Arguments) -> Result<Vec<SocketAddr>> {
+async fn addresses(arguments: &Arguments, settings: &Settings) -> Result<Vec<SocketAddr>> {
     let listen = &arguments.listen;
     let found = tokio::net::lookup_host(listen).await;
     let addresses: Vec<_> =
         found.with_context(|| format!("--listen takes HOST:PORT, not '{listen}'"))?.collect();
     let open = addresses.iter().find(|address| !address.ip().is_loopback());
-    if let Some(open) = open.filter(|_| !arguments.insecure_listen) {
-        bail!(
-            "{open} can be reached from other machines, and there is neither TLS nor \
-             authentication yet: who can connect can run jobs and read what workers can read; \
-             listen on 127.0.0.1, or add --insecure-listen on a network that you trust"
-        );
+    if let Some((open, exposure)) = open.zip(settings.security.exposure()) {
+        let open = format!("{open} can be reached from other machines, and {exposure}");
+        if !arguments.insecure_listen {
+            bail!(
+                "{open}; listen on 127.0.0.1, set security.cert_file and security.key_file with \
+                 security.ca_file or security.tokens, or add --insecure-listen on a network that \
+                 you trust"
+            );
+        }
+        tracing::warn!("--insecure-listen: {open}");
     }
     Ok(addresses)
 }
@@ -120,21 +147,24 @@ async fn serve(addresses: &[SocketAddr], settings: Settings) -> Result<()> {
         .with_context(|| format!("cannot listen on {addresses:?}"))?;
     let address = listener.local_addr().context("the listener has no address")?;
     let coordinator = Coordinator::start(settings)?;
-    announce(address);
+    let gate = coordinator.gate();
+    let mut hangups = signal(SignalKind::hangup()).context("no signals")?;
+    announce(if gate.has_tls() { "tls" } else { "tcp" }, address);
     let mut serving = std::pin::pin!(coordinator.serve(listener, shutdown.clone()));
     loop {
         tokio::select! {
             ended = &mut serving => return Ok(ended?),
             _ = signals.next() => shutdown.cancel(),
+            Some(()) = hangups.recv() => gate.reload(),
         }
     }
 }
 
 /// Scripts wait for this line.
-fn announce(address: SocketAddr) {
+fn announce(scheme: &str, address: SocketAddr) {
     let mut stdout = stdout().lock();
-    if writeln!(stdout, "tcp://{address}").and_then(|()| stdout.flush()).is_err() {
+    if writeln!(stdout, "{scheme}://{address}").and_then(|()| stdout.flush()).is_err() {
         tracing::warn!("nobody reads stdout");
     }
-    tracing::info!("listening at tcp://{address}");
+    tracing::info!("listening at {scheme}://{address}");
 }

@@ -1,6 +1,6 @@
 //! Blobs that come in parts, are held by jobs, and go.
 
-use keyloom_common::ErrorKind;
+use keyloom_common::{ErrorKind, rpc::Role};
 
 use super::*;
 
@@ -15,9 +15,9 @@ fn parts_make_a_whole_and_repeats_are_harmless() {
     let id = BlobId::of(&bytes);
     blobs.put_part(&Owner::default(), id, 0, 11, bytes.slice(..5).into()).unwrap();
     blobs.put_part(&Owner::default(), id, 0, 11, bytes.slice(..5).into()).unwrap();
-    assert!(!blobs.has(id));
+    assert!(!blobs.has(&Owner::default(), id));
     blobs.put_part(&Owner::default(), id, 5, 11, bytes.slice(5..).into()).unwrap();
-    assert!(blobs.has(id));
+    assert!(blobs.has(&Owner::default(), id));
     assert_eq!(blobs.read(id, 6, 100).unwrap().part, Chunk::from(Bytes::from_static(b"world")));
     assert_eq!(blobs.read(id, 0, 5).unwrap().part, Chunk::from(Bytes::from_static(b"hello")));
 }
@@ -38,9 +38,13 @@ fn what_no_job_uses_makes_room_before_its_time() {
     let [id_a, id_b, id_c] = [&a, &b, &c].map(|bytes| BlobId::of(bytes));
     blobs.put_part(&Owner::default(), id_a, 0, 5, a.into()).unwrap();
     blobs.put_part(&Owner::default(), id_b, 0, 5, b.into()).unwrap();
-    assert!(blobs.has(id_a));
+    assert!(blobs.has(&Owner::default(), id_a));
     blobs.put_part(&Owner::default(), id_c, 0, 5, c.into()).unwrap();
-    assert!(blobs.has(id_a) && !blobs.has(id_b) && blobs.has(id_c));
+    assert!(
+        blobs.has(&Owner::default(), id_a)
+            && !blobs.has(&Owner::default(), id_b)
+            && blobs.has(&Owner::default(), id_c)
+    );
 }
 
 #[test]
@@ -49,13 +53,16 @@ fn rows_of_this_process_are_there_while_their_client_or_a_job_has_them() {
     let (id, jobs) = (BlobId::unique(), [JobId::from_u128(1), JobId::from_u128(2)]);
     let rows: Chunk = Vec::<RecordBatch>::new().into();
     blobs.put_part(&Owner::default(), id, 0, 0, rows.clone()).unwrap();
-    let [one, two] = jobs.map(|job| blobs.hold(job, [id]).unwrap());
+    let [one, two] = jobs.map(|job| blobs.hold(job, &Owner::default(), [id]).unwrap());
     drop(rows);
     drop(one);
-    assert!(blobs.has(id) && blobs.read(id, 0, 1).is_ok());
+    assert!(blobs.has(&Owner::default(), id) && blobs.read(id, 0, 1).is_ok());
     drop(two);
-    assert!(!blobs.has(id));
-    assert_eq!(blobs.hold(jobs[0], [id]).unwrap_err().code(), Some(ErrorCode::BlobGone));
+    assert!(!blobs.has(&Owner::default(), id));
+    assert_eq!(
+        blobs.hold(jobs[0], &Owner::default(), [id]).unwrap_err().code(),
+        Some(ErrorCode::BlobGone)
+    );
 }
 
 #[test]
@@ -66,10 +73,14 @@ fn held_blobs_stay_and_others_make_room() {
     let (id_a, id_b, id_c) = (BlobId::of(&a), BlobId::of(&b), BlobId::of(c));
     blobs.put_part(&Owner::default(), id_a, 0, 5, a.into()).unwrap();
     blobs.put_part(&Owner::default(), id_b, 0, 5, b.into()).unwrap();
-    let a = blobs.hold(job, [id_a]).unwrap();
+    let a = blobs.hold(job, &Owner::default(), [id_a]).unwrap();
     blobs.put_part(&Owner::default(), id_c, 0, 5, Bytes::from_static(c).into()).unwrap();
-    assert!(blobs.has(id_a) && !blobs.has(id_b) && blobs.has(id_c));
-    let c = blobs.hold(job, [id_c]).unwrap();
+    assert!(
+        blobs.has(&Owner::default(), id_a)
+            && !blobs.has(&Owner::default(), id_b)
+            && blobs.has(&Owner::default(), id_c)
+    );
+    let c = blobs.hold(job, &Owner::default(), [id_c]).unwrap();
     let full = blobs
         .put_part(&Owner::default(), id_b, 0, 5, Bytes::from_static(b"bbbbb").into())
         .unwrap_err();
@@ -112,7 +123,7 @@ fn a_blob_has_room_for_its_rest_from_its_first_part_on() {
     put(id, 5, 11, b" wor").unwrap();
     // Another's parts may have another size.
     put(id, 3, 11, b"lo world").unwrap();
-    assert!(blobs.has(id));
+    assert!(blobs.has(&Owner::default(), id));
     assert_eq!(blobs.lock().bytes, 11);
     assert!(blobs.lock().partial.is_empty());
 }
@@ -134,13 +145,13 @@ fn parts_that_cannot_be_right_are_refused_and_leave_nothing() {
     assert_eq!(kind(put(6, 11, b"world")), ErrorKind::Unavailable);
     assert_eq!(kind(put(5, 11, b" there")), ErrorKind::Invalid);
     assert_eq!(blobs.lock().bytes, 0);
-    assert!(!blobs.has(id) && blobs.lock().partial.is_empty());
+    assert!(!blobs.has(&Owner::default(), id) && blobs.lock().partial.is_empty());
 }
 
 #[test]
 fn nothing_is_put_for_a_job_that_has_ended() {
     let (blobs, job) = (blobs(10), JobId::from_u128(1));
-    let held = blobs.hold(job, []).unwrap();
+    let held = blobs.hold(job, &Owner::default(), []).unwrap();
     let id = blobs.put_rows(job, Bytes::from_static(b"one")).unwrap();
     assert_eq!(blobs.lock().whole[&id].jobs, [job]);
     drop(held);
@@ -157,7 +168,7 @@ fn a_job_that_finds_a_blob_gone_holds_none() {
     let (there, gone) = (Bytes::from_static(b"there"), BlobId::of(b"gone"));
     let id = BlobId::of(&there);
     blobs.put_part(&Owner::default(), id, 0, 5, there.into()).unwrap();
-    let refused = blobs.hold(JobId::from_u128(1), [id, gone]).unwrap_err();
+    let refused = blobs.hold(JobId::from_u128(1), &Owner::default(), [id, gone]).unwrap_err();
     assert_eq!(refused.code(), Some(ErrorCode::BlobGone));
     assert!(blobs.lock().whole[&id].jobs.is_empty());
 }
@@ -168,11 +179,39 @@ fn plans_find_room_beside_full_tables() {
     let table = Bytes::from_static(b"table");
     let id = BlobId::of(&table);
     blobs.put_part(&Owner::default(), id, 0, 5, table.into()).unwrap();
-    let _held = blobs.hold(job, [id]).unwrap();
+    let _held = blobs.hold(job, &Owner::default(), [id]).unwrap();
     let plan = blobs.put_plan(job, Bytes::from_static(b"plan")).unwrap();
-    assert!(blobs.has(plan));
+    assert!(blobs.has(&Owner::default(), plan));
     let full = blobs.put_rows(job, Bytes::from_static(b"rows")).unwrap_err();
     assert_eq!(full.kind(), ErrorKind::ResourceExhausted);
     blobs.forget(job, plan);
-    assert!(blobs.has(id) && !blobs.has(plan));
+    assert!(blobs.has(&Owner::default(), id) && !blobs.has(&Owner::default(), plan));
+}
+
+#[test]
+fn what_a_client_has_not_sent_is_not_there_for_it() {
+    let blobs = Arc::new(Blobs::new(100, Duration::from_secs(600)));
+    let client = |role, name: &str| Owner::of(Identity { role, name: name.into() });
+    let [alice, bob] = ["alice", "bob"].map(|name| client(Role::Client, name));
+    let (job, id) = (JobId::from_u128(1), BlobId::of(b"hello world"));
+    let put = |owner: &Owner, offset: u64, part: &'static [u8]| {
+        blobs.put_part(owner, id, offset, 11, Bytes::from_static(part).into())
+    };
+    put(&alice, 0, b"hello").unwrap();
+    // The rest alone makes nobody else a whole.
+    assert_eq!(put(&bob, 5, b" world").unwrap_err().kind(), ErrorKind::Unavailable);
+    put(&alice, 5, b" world").unwrap();
+    assert!(blobs.has(&alice, id) && !blobs.has(&bob, id));
+    assert_eq!(put(&bob, 5, b" world").unwrap_err().kind(), ErrorKind::Unavailable);
+    let refused = blobs.hold(job, &bob, [id]).unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::BlobGone));
+    // Whoever sends it all has it, and it is held once.
+    put(&bob, 0, b"hello").unwrap();
+    put(&bob, 5, b" world").unwrap();
+    assert!(blobs.has(&bob, id) && blobs.hold(job, &bob, [id]).is_ok());
+    assert_eq!(blobs.lock().bytes, 11);
+    // What the coordinator makes for a job is no client's, and operators may have everything.
+    let _held = blobs.hold(job, &alice, []).unwrap();
+    let rows = blobs.put_rows(job, Bytes::from_static(b"rows")).unwrap();
+    assert!(!blobs.has(&alice, rows) && blobs.has(&client(Role::Operator, "olga"), rows));
 }

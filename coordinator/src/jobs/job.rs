@@ -63,9 +63,9 @@ impl RunningJob {
         stop: CancellationToken,
         plans: impl FnOnce() -> Result<Handle>,
     ) -> Result<Self> {
-        let (owner, at) = (owner.owned(), Instant::now());
+        let asked = Asked { at: Instant::now(), owner: owner.owned() };
         let prepared = Prepared::new(plan, &context, operators.of_a_job(), &stop)?;
-        let held = context.blobs.hold(context.job, prepared.blobs())?;
+        let held = context.blobs.hold(context.job, owner, prepared.blobs())?;
         let ahead = context.settings.result_chunks_ahead;
         let (sender, results) = results(ahead, operators.results());
         let plans = prepared.computes().then(plans).transpose()?;
@@ -81,7 +81,7 @@ impl RunningJob {
         Ok(Self {
             context,
             reader,
-            asked: Mutex::new(Asked { at, owner }),
+            asked: Mutex::new(asked),
             run,
             _stop: stop.drop_guard(),
             _blobs: held,

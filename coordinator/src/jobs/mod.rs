@@ -2,7 +2,8 @@
 //!
 //! Submitting is idempotent by the job's id: it is started once, however often it is handed in. A
 //! job ends when its client has taken all of its result, cancels it, is gone, or was not heard of
-//! for a while.
+//! for a while. It belongs to who handed it in: over whichever connection, that client alone reads
+//! its rows and cancels it, and operators.
 
 mod analysis;
 mod ending;
@@ -25,7 +26,7 @@ use futures::FutureExt;
 use keyloom_common::{
     Error, JobId, Result, StageId,
     background::Background,
-    rpc::{Next, Submission, TaskReport, Work, guarded},
+    rpc::{Identity, Next, Submission, TaskReport, Work, guarded},
     stack::deep,
     trace::TraceParent,
 };
@@ -64,8 +65,10 @@ pub(crate) struct Jobs {
 }
 
 /// A job that was handed in.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Entry {
+    /// Who handed it in.
+    whose: Identity,
     /// The job, or what became of starting it. Whoever hands it in again meanwhile waits for that.
     started: OnceLock<Result<Arc<RunningJob>>>,
     /// Cancelled when the job is to end, though it may be just starting.
@@ -73,6 +76,10 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    fn new(whose: Identity) -> Self {
+        Self { whose, started: OnceLock::new(), stop: CancellationToken::new() }
+    }
+
     /// Starts the job, unless it was started before. Also a panic is an outcome: an entry without
     /// one would stay for ever.
     fn start(&self, start: impl FnOnce() -> Result<Arc<RunningJob>>) -> &Result<Arc<RunningJob>> {
@@ -116,9 +123,11 @@ impl Jobs {
     }
 
     /// Makes a job known that is to be submitted: from now on it can be cancelled.
-    pub(crate) fn begin(&self, submission: &Submission) -> Result<Arc<Entry>> {
+    pub(crate) fn begin(&self, submission: &Submission, owner: &Owner) -> Result<Arc<Entry>> {
         self.check(submission)?;
-        self.entry(submission.id)
+        let entry = self.entry(submission.id, owner)?;
+        // Not an operator either: what it hands in would be answered with another's job.
+        if entry.whose == *owner.identity() { Ok(entry) } else { Err(another_s(submission.id)) }
     }
 
     /// Starts a job, or lets it wait for its turn, unless it was started before. Its client may be
@@ -198,7 +207,7 @@ impl Jobs {
         Ok(())
     }
 
-    fn entry(&self, id: JobId) -> Result<Arc<Entry>> {
+    fn entry(&self, id: JobId, owner: &Owner) -> Result<Arc<Entry>> {
         let mut jobs = self.lock();
         let max = self.settings.max_jobs;
         if !jobs.contains_key(&id) && jobs.len() >= max {
@@ -207,14 +216,21 @@ impl Jobs {
                  {max} on the coordinator; read or cancel some, or raise it"
             )));
         }
-        Ok(Arc::clone(jobs.entry(id).or_default()))
+        let new = || Arc::new(Entry::new(owner.identity().clone()));
+        Ok(Arc::clone(jobs.entry(id).or_insert_with(new)))
     }
 
     /// The job, of which its client was just heard, and what says that it is to end.
     fn get(&self, id: JobId, owner: &Owner) -> Result<(Arc<RunningJob>, CancellationToken)> {
         let entry = self.lock().get(&id).cloned().ok_or_else(|| unknown(id))?;
+        if !owner.may_have(&entry.whose) {
+            return Err(another_s(id));
+        }
         let job = entry.started.get().cloned().ok_or_else(|| unknown(id))??;
-        job.renew(owner);
+        // An operator who looks at it does not keep it from ending with its client.
+        if entry.whose == *owner.identity() {
+            job.renew(owner);
+        }
         Ok((job, entry.stop.clone()))
     }
 
@@ -232,13 +248,22 @@ impl Jobs {
     }
 
     /// Stops a job and forgets it. One that is just starting ends once it has started.
-    pub(crate) fn cancel(&self, id: JobId) {
+    ///
+    /// # Errors
+    /// `permission_denied` if it is another client's.
+    pub(crate) fn cancel(&self, id: JobId, owner: &Owner) -> Result<()> {
+        let mut jobs = self.lock();
+        if jobs.get(&id).is_some_and(|entry| !owner.may_have(&entry.whose)) {
+            return Err(another_s(id));
+        }
+        let entry = jobs.remove(&id);
         // Not under the lock: a plan with much in memory takes its time to go.
-        let entry = self.lock().remove(&id);
+        drop(jobs);
         if let Some(entry) = entry {
             entry.stop.cancel();
-            tracing::debug!(job = %id, "job forgotten");
+            tracing::debug!(job = %id, by = %owner.identity(), "job forgotten");
         }
+        Ok(())
     }
 
     /// Cancels jobs whose clients are gone, or were not heard of for long. Must be called within a
@@ -314,6 +339,10 @@ fn unknown(id: JobId) -> Error {
     ))
 }
 
+fn another_s(id: JobId) -> Error {
+    Error::permission_denied(format!("job {id} belongs to another client"))
+}
+
 struct CancelOnDrop(StageHandle);
 
 impl Drop for CancelOnDrop {
@@ -333,6 +362,7 @@ mod tests {
         BlobId, ErrorKind,
         misses::MissPolicy,
         plan::{FramePartition, FrameScanExec, encode_plan},
+        rpc::{Limits, Role},
     };
 
     use super::*;
@@ -357,9 +387,13 @@ mod tests {
 
     /// A job that waits for workers.
     fn waiting(jobs: &Jobs) -> Submission {
-        let (bytes, owner) = (Bytes::from_static(b"rows"), Owner::default());
+        waiting_of(jobs, &Owner::default())
+    }
+
+    fn waiting_of(jobs: &Jobs, owner: &Owner) -> Submission {
+        let bytes = Bytes::from_static(b"rows");
         let blob = BlobId::of(&bytes);
-        jobs.blobs.put_part(&owner, blob, 0, 4, bytes.into()).unwrap();
+        jobs.blobs.put_part(owner, blob, 0, 4, bytes.into()).unwrap();
         let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
         let partitions = vec![FramePartition { blob, rows: 1 }];
         let plan = FrameScanExec::try_new(partitions, schema, None).unwrap();
@@ -368,13 +402,13 @@ mod tests {
     }
 
     fn submit(jobs: &Jobs, submission: &Submission, owner: &Owner) -> Result<()> {
-        let entry = jobs.begin(submission)?;
+        let entry = jobs.begin(submission, owner)?;
         jobs.submit(&entry, submission.clone(), owner, false)
     }
 
     #[tokio::test]
     async fn a_start_that_panics_is_an_outcome() {
-        let entry = Entry::default();
+        let entry = Entry::new(Identity::anybody());
         let error = entry.start(|| panic!("out of bounds")).as_ref().unwrap_err();
         let expected = (ErrorKind::Internal, "panicked: out of bounds");
         assert_eq!((error.kind(), error.message()), expected);
@@ -384,11 +418,11 @@ mod tests {
     async fn a_job_that_does_not_start_is_forgotten_and_not_its_successor() {
         let (jobs, owner) = (jobs(Settings::default()), Owner::default());
         let submission = submission(Bytes::from_static(b"no plan"));
-        let entry = jobs.begin(&submission).unwrap();
+        let entry = jobs.begin(&submission, &owner).unwrap();
         let submit = || jobs.submit(&entry, submission.clone(), &owner, false).unwrap_err();
         let error = submit();
         assert!(jobs.lock().is_empty());
-        let successor = jobs.begin(&submission).unwrap();
+        let successor = jobs.begin(&submission, &owner).unwrap();
         // Who waited for the first is told what became of that.
         assert_eq!(submit(), error);
         assert!(Arc::ptr_eq(&jobs.lock()[&submission.id], &successor));
@@ -398,8 +432,8 @@ mod tests {
     async fn a_job_that_is_cancelled_before_it_starts_does_not_start() {
         let (jobs, owner) = (jobs(Settings::default()), Owner::default());
         let submission = waiting(&jobs);
-        let entry = jobs.begin(&submission).unwrap();
-        jobs.cancel(submission.id);
+        let entry = jobs.begin(&submission, &owner).unwrap();
+        jobs.cancel(submission.id, &owner).unwrap();
         let error = jobs.submit(&entry, submission, &owner, false).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Cancelled);
         assert!(jobs.lock().is_empty() && entry.started.get().is_none());
@@ -431,9 +465,9 @@ mod tests {
         assert!(!jobs.lock().contains_key(&third.id));
         jobs.renew(queued.id, &owner).unwrap();
         // One that waits can be cancelled, and one takes the place of another that has run.
-        jobs.cancel(queued.id);
+        jobs.cancel(queued.id, &owner).unwrap();
         submit_soon(&jobs, third, &owner).await;
-        jobs.cancel(running.id);
+        jobs.cancel(running.id, &owner).unwrap();
         submit_soon(&jobs, fourth, &owner).await;
         assert_eq!(jobs.lock().len(), 2);
     }
@@ -443,9 +477,49 @@ mod tests {
         let (jobs, owner) = (jobs(Settings::default()), Owner::default());
         let submission = waiting(&jobs);
         submit(&jobs, &submission, &owner).unwrap();
-        let cancel = async { jobs.cancel(submission.id) };
-        let (next, ()) = tokio::join!(jobs.next(submission.id, 0, &owner), cancel);
+        let cancel = async { jobs.cancel(submission.id, &owner) };
+        let (next, cancelled) = tokio::join!(jobs.next(submission.id, 0, &owner), cancel);
+        cancelled.unwrap();
         assert_eq!(next.unwrap_err(), unknown(submission.id));
+    }
+
+    #[tokio::test]
+    async fn a_job_is_its_client_s_and_operators_may_have_it() {
+        let settings = Settings::default();
+        let jobs = jobs(Settings { rpc: Limits { long_poll_ms: 1, ..settings.rpc }, ..settings });
+        let client = |role, name: &str| Owner::of(Identity { role, name: name.into() });
+        let alice = client(Role::Client, "alice");
+        let submission = waiting_of(&jobs, &alice);
+        let id = submission.id;
+        submit(&jobs, &submission, &alice).unwrap();
+
+        let mallory = client(Role::Client, "mallory");
+        let refused = [
+            submit(&jobs, &submission, &mallory),
+            jobs.next(id, 0, &mallory).await.map(drop),
+            jobs.renew(id, &mallory),
+            jobs.cancel(id, &mallory),
+        ];
+        let message = format!("job {id} belongs to another client");
+        assert_eq!(
+            refused,
+            [(); 4].map(|()| Err::<(), _>(Error::permission_denied(message.clone())))
+        );
+
+        // Over another connection it is the same client.
+        let again = client(Role::Client, "alice");
+        jobs.renew(id, &again).unwrap();
+        drop(alice);
+        let is_here =
+            |jobs: &Jobs| jobs.lock()[&id].started.get().unwrap().as_ref().unwrap().idle().1;
+        assert!(is_here(&jobs));
+        let operator = client(Role::Operator, "olga");
+        assert!(matches!(jobs.next(id, 0, &operator).await, Ok(Next::Pending(_))));
+        assert!(submit(&jobs, &submission, &operator).is_err());
+        drop(again);
+        assert!(!is_here(&jobs));
+        jobs.cancel(id, &operator).unwrap();
+        assert!(jobs.lock().is_empty());
     }
 
     #[tokio::test]

@@ -20,7 +20,7 @@ use crate::owner::Owner;
 #[derive(Clone, Debug)]
 pub(super) struct ClientConnection {
     pub(super) shared: Arc<Shared>,
-    /// The connection, to the jobs and blobs that came over it.
+    /// The connection, to the jobs and blobs that came over it, and whose it is.
     pub(super) owner: Owner,
     /// Whether the client is in this process.
     pub(super) in_process: bool,
@@ -28,7 +28,7 @@ pub(super) struct ClientConnection {
 
 impl ClientApi for ClientConnection {
     async fn has_blob(self, _: Context, id: BlobId) -> Result<bool> {
-        Ok(self.shared.blobs.has(id))
+        Ok(self.shared.blobs.has(&self.owner, id))
     }
 
     async fn put_blob(
@@ -77,7 +77,7 @@ impl ClientApi for ClientConnection {
 
     async fn submit(self, _: Context, job: Submission) -> Result<()> {
         // Known before it waits for a thread: if its client goes meanwhile, it can be cancelled.
-        let entry = self.shared.jobs.begin(&job)?;
+        let entry = self.shared.jobs.begin(&job, &self.owner)?;
         let submit = move || {
             // Large plans take their time, and deep ones a large stack.
             deep(|| self.shared.jobs.submit(&entry, job, &self.owner, self.in_process))
@@ -94,8 +94,7 @@ impl ClientApi for ClientConnection {
     }
 
     async fn cancel(self, _: Context, job: JobId) -> Result<()> {
-        self.shared.jobs.cancel(job);
-        Ok(())
+        self.shared.jobs.cancel(job, &self.owner)
     }
 
     async fn workers(self, _: Context) -> Result<Vec<WorkerStatus>> {

@@ -1,8 +1,8 @@
 //! The connections that are open, of which there are only so many: when all places are taken, the
 //! one over which nothing was asked for the longest time is closed. A client, and a worker that
 //! reads blobs, opens another when it wants something again; over a worker's other connections
-//! something is always asked. Where all are in use, whoever connects is told, and a few at once:
-//! telling is bounded, too.
+//! something is always asked. Where all are in use, whoever connects is told. A place is only taken
+//! by peers who have shown who they are.
 
 use std::{
     collections::HashMap,
@@ -10,19 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keyloom_common::{Error, Result, rpc::handshake};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use keyloom_common::{Error, Result};
 use tokio_util::sync::CancellationToken;
-
-/// How many are refused at once. More are hung up on.
-const REFUSALS: usize = 16;
-
-/// How long a refusal may take.
-const REFUSAL: Duration = Duration::from_secs(2);
 
 /// All places.
 #[derive(Debug)]
@@ -31,7 +20,6 @@ pub(super) struct Connections {
     /// None is idle before so long.
     idle: Duration,
     state: Mutex<State>,
-    refusals: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -43,7 +31,7 @@ struct State {
 #[derive(Debug)]
 struct Connection {
     close: CancellationToken,
-    /// It is idle after so long; none before its handshake is done. That has a limit of its own.
+    /// It is idle after so long; none before its service has begun.
     idle: Option<Duration>,
     requests: usize,
     used: Instant,
@@ -62,38 +50,35 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Request(Arc<Place>);
 
-/// The refusal of a connection.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    max: usize,
-    _turn: OwnedSemaphorePermit,
-}
-
 impl Connections {
     pub(super) fn new(max: usize, idle: Duration) -> Arc<Self> {
-        let refusals = Arc::new(Semaphore::new(REFUSALS));
-        Arc::new(Self { max, idle, state: Mutex::default(), refusals })
+        Arc::new(Self { max, idle, state: Mutex::default() })
     }
 
-    /// A place for another connection; none if all are in use.
-    pub(super) fn enter(self: &Arc<Self>) -> Option<Place> {
+    /// A place for another connection.
+    ///
+    /// # Errors
+    /// `resource_exhausted`, naming the bound, if all are in use.
+    pub(super) fn enter(self: &Arc<Self>) -> Result<Place> {
         let mut state = self.lock();
         if state.open.len() >= self.max {
             let idle = state.open.iter().filter(|(_, connection)| connection.is_idle());
-            let id = *idle.min_by_key(|(_, connection)| connection.used)?.0;
-            state.open.remove(&id)?.close.cancel();
+            let idle = idle.min_by_key(|(_, connection)| connection.used).map(|(id, _)| *id);
+            let closed = idle.and_then(|id| state.open.remove(&id));
+            closed.ok_or_else(|| self.full())?.close.cancel();
         }
         let (id, close) = (state.next, CancellationToken::new());
         state.next += 1;
         let (idle, requests, used) = (None, 0, Instant::now());
         state.open.insert(id, Connection { close: close.clone(), idle, requests, used });
-        Some(Place { connections: Arc::clone(self), id, close })
+        Ok(Place { connections: Arc::clone(self), id, close })
     }
 
-    /// The refusal of a connection that there is no place for; none if enough are being refused.
-    pub(super) fn refuse(&self) -> Option<Refusal> {
-        let turn = Arc::clone(&self.refusals).try_acquire_owned().ok()?;
-        Some(Refusal { max: self.max, _turn: turn })
+    fn full(&self) -> Error {
+        Error::resource_exhausted(format!(
+            "max_connections = {} connections to the coordinator are open and in use",
+            self.max
+        ))
     }
 
     fn change(&self, id: u64, change: impl FnOnce(&mut Connection)) {
@@ -111,24 +96,6 @@ impl Connections {
 impl Connection {
     fn is_idle(&self) -> bool {
         self.requests == 0 && self.idle.is_some_and(|idle| self.used.elapsed() >= idle)
-    }
-}
-
-impl Refusal {
-    /// Tells whoever connects why there is no place.
-    ///
-    /// # Errors
-    /// `timeout` or `unavailable` if the peer does not listen.
-    pub(super) async fn tell<S>(self, mut stream: S) -> Result<()>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let reason = format!(
-            "max_connections = {} connections to the coordinator are open and in use",
-            self.max
-        );
-        let telling = timeout(REFUSAL, handshake::refuse(&mut stream, &reason));
-        telling.await.map_err(|_| Error::timeout(format!("no handshake within {REFUSAL:?}")))?
     }
 }
 
@@ -160,8 +127,6 @@ impl Drop for Request {
 
 #[cfg(test)]
 mod tests {
-    use keyloom_common::rpc::handshake::{Role, hello};
-
     use super::*;
 
     fn client(connections: &Arc<Connections>) -> Arc<Place> {
@@ -188,32 +153,13 @@ mod tests {
         let busy = Connections::new(1, Duration::ZERO);
         let place = client(&busy);
         let request = place.request();
-        assert!(busy.enter().is_none());
+        let reason = "max_connections = 1 connections to the coordinator are open and in use";
+        assert_eq!(busy.enter().unwrap_err(), Error::resource_exhausted(reason));
         drop(request);
-        assert!(busy.enter().is_some());
+        assert!(busy.enter().is_ok());
 
         let active = Connections::new(1, Duration::from_secs(3600));
         let _place = client(&active);
-        assert!(active.enter().is_none());
-    }
-
-    #[tokio::test]
-    async fn whoever_finds_no_place_is_told_the_bound() {
-        let connections = Connections::new(3, Duration::ZERO);
-        let (mut near, far) = tokio::io::duplex(4096);
-        let refusal = connections.refuse().unwrap();
-        let (told, refused) = tokio::join!(refusal.tell(far), hello(&mut near, Role::Worker));
-        told.unwrap();
-        let reason = "max_connections = 3 connections to the coordinator are open and in use";
-        assert_eq!(refused.unwrap_err(), Error::resource_exhausted(reason));
-    }
-
-    #[test]
-    fn only_so_many_are_refused_at_once() {
-        let connections = Connections::new(0, Duration::ZERO);
-        let mut refusals: Vec<_> = (0..REFUSALS).map(|_| connections.refuse().unwrap()).collect();
-        assert!(connections.refuse().is_none());
-        refusals.pop();
-        assert!(connections.refuse().is_some());
+        assert!(active.enter().is_err());
     }
 }

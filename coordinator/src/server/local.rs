@@ -1,4 +1,5 @@
-//! Connections within the process: the same services, over channels.
+//! Connections within the process: the same services, over channels. Whoever is in the process may
+//! do everything.
 
 use std::sync::Arc;
 

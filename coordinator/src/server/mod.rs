@@ -8,7 +8,12 @@ mod worker;
 
 use std::{sync::Arc, time::Duration};
 
-use keyloom_common::{Result, report::WorkerStatus, rpc::ReceiveRoom, spill_folder::SpillFolder};
+use keyloom_common::{
+    Result,
+    report::WorkerStatus,
+    rpc::{Gate, ReceiveRoom},
+    spill_folder::SpillFolder,
+};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
@@ -34,6 +39,8 @@ struct Shared {
     dispatcher: Dispatcher,
     blobs: Arc<Blobs>,
     jobs: Arc<Jobs>,
+    /// The way in for connections from elsewhere.
+    gate: Gate,
     /// For what connections receive.
     room: ReceiveRoom,
     /// Cancelled if a part broke that nothing goes on without.
@@ -46,8 +53,10 @@ impl Coordinator {
     /// Starts a coordinator without connections. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// `invalid` if temporary files cannot be written where the settings say.
+    /// `invalid` if temporary files cannot be written where the settings say, or a certificate or a
+    /// token is not where they say.
     pub fn start(settings: Settings) -> Result<Self> {
+        let gate = Gate::open(&settings.security, &settings.rpc)?;
         let spill = SpillFolder::create_if_possible(settings.spill_folder.as_deref())?;
         let memory = settings.memory();
         let operators = Operators::within(&memory, spill.as_ref())?;
@@ -72,6 +81,7 @@ impl Coordinator {
             dispatcher,
             blobs,
             jobs,
+            gate,
             room: receiving,
             broken,
             _janitor: AbortOnDropHandle::new(janitor),
@@ -90,6 +100,11 @@ impl Coordinator {
         shutdown: CancellationToken,
     ) -> Result<()> {
         tcp::serve(Arc::clone(&self.shared), listener, shutdown).await
+    }
+
+    /// The way in for connections from elsewhere: of every port that belongs to this coordinator.
+    pub fn gate(&self) -> Gate {
+        self.shared.gate.clone()
     }
 
     /// Connects within the process.

@@ -1,11 +1,11 @@
-//! TCP: accept, shake hands, serve one service a connection.
+//! TCP: accept, let in, serve one service a connection.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use keyloom_common::{
     Error, Result,
-    rpc::{ClientApi, WorkerApi, framed, handshake},
+    rpc::{Admitted, ClientApi, Stream, WorkerApi, framed, handshake::Service},
 };
 use tarpc::server::{BaseChannel, Channel};
 use tokio::{
@@ -30,7 +30,10 @@ pub(super) async fn serve(
 ) -> Result<()> {
     let settings = &shared.settings;
     let places = Connections::new(settings.max_connections, settings.idle_connection());
+    let gate = shared.gate.clone();
     let mut connections = JoinSet::new();
+    // It goes with the connections, and ends before them only if it breaks.
+    connections.spawn(async move { gate.keep_fresh().await });
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
@@ -38,86 +41,86 @@ pub(super) async fn serve(
                 return Err(Error::internal("the coordinator broke; the log says where"));
             }
             Some(_) = connections.join_next() => {}
-            accepted = listener.accept() => {
-                let stream = match accepted {
-                    Ok((stream, _)) => stream,
-                    // Out of file descriptors, or the peer hung up: neither ends the server.
-                    Err(error) => {
-                        tracing::warn!(%error, "a connection could not be accepted");
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                        continue;
-                    }
-                };
-                let Some(place) = places.enter() else {
-                    tracing::warn!("a connection was refused: max_connections are open and in use");
-                    if let Some(refusal) = places.refuse() {
-                        connections.spawn(async move {
-                            if let Err(error) = refusal.tell(stream).await {
-                                tracing::debug!(%error, "whoever was refused was not told");
-                            }
-                        });
-                    }
-                    continue;
-                };
-                let shared = Arc::clone(&shared);
-                connections.spawn(async move {
-                    let place = Arc::new(place);
-                    tokio::select! {
-                        served = connection(shared, stream, &place) => if let Err(error) = served {
-                            tracing::warn!(%error, "a connection was refused");
-                        },
-                        () = place.close.cancelled() => {
-                            tracing::info!("an idle connection was closed for another");
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    let (shared, places) = (Arc::clone(&shared), Arc::clone(&places));
+                    connections.spawn(async move {
+                        if let Err(error) = connection(shared, places, stream, peer).await {
+                            tracing::warn!(%peer, %error, "a connection was refused");
                         }
-                    }
-                });
+                    });
+                }
+                // Out of file descriptors, or the peer hung up: neither ends the server.
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
             }
         }
     }
 }
 
-async fn connection(shared: Arc<Shared>, mut stream: TcpStream, place: &Arc<Place>) -> Result<()> {
-    let limits = &shared.settings.rpc;
-    let timeout = limits.handshake_timeout();
-    let role = tokio::time::timeout(timeout, handshake::welcome(&mut stream))
-        .await
-        .map_err(|_| Error::timeout(format!("no handshake within {timeout:?}")))??;
-    let in_flight = limits.requests_in_flight;
-    match role {
-        handshake::Role::Client => {
-            place.welcome(Duration::ZERO);
-            let transport = framed(stream, limits, Some(&shared.room))?;
-            let ended = transport.ended();
-            let channel = BaseChannel::with_defaults(transport);
-            let (shared, owner) = (Arc::clone(&shared), Owner::default());
-            let connection = ClientConnection { shared, owner, in_process: false };
-            let requests = channel.execute(connection.serve());
-            let requests = requests.map(|request| (place.request(), request));
-            let answer = async |(_running, request)| request.await;
-            // Whoever asked is gone: so is what it owns, whatever is still being answered.
-            let served = requests.for_each_concurrent(in_flight, answer);
-            ended.run_until_cancelled(served).await;
-        }
-        handshake::Role::Worker => {
-            // One that says nothing for longer is lost anyway.
-            let beat = shared.settings.scheduler.heartbeat_timeout_ms;
-            place.welcome(Duration::from_millis(beat));
-            let transport = framed(stream, limits, Some(&shared.room))?;
-            let ended = transport.ended();
-            let channel = BaseChannel::with_defaults(transport);
-            let connection = WorkerConnection::new(Arc::clone(&shared), limits.chunk_bytes);
-            let requests = channel.execute(connection.clone().serve());
-            let requests = requests.map(|request| (place.request(), request));
-            let answer = async |(_running, request)| request.await;
-            let requests = requests.for_each_concurrent(in_flight, answer);
-            let served = keyloom_common::rpc::guarded(async {
-                ended.run_until_cancelled(requests).await;
+async fn connection(
+    shared: Arc<Shared>,
+    places: Arc<Connections>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> Result<()> {
+    let Admitted { stream, service, identity, place } =
+        shared.gate.admit(stream, || places.enter()).await?;
+    tracing::debug!(%peer, %identity, ?service, "connected");
+    let place = Arc::new(place);
+    let serving = async {
+        match service {
+            Service::Client => {
+                serve_client(&shared, stream, Owner::of(identity), &place).await;
                 Ok(())
-            })
-            .await;
-            connection.ended();
-            served?;
+            }
+            Service::Worker => serve_worker(&shared, stream, &place).await,
+        }
+    };
+    tokio::select! {
+        served = serving => served,
+        () = place.close.cancelled() => {
+            tracing::info!(%peer, "an idle connection was closed for another");
+            Ok(())
         }
     }
-    Ok(())
+}
+
+async fn serve_client(shared: &Arc<Shared>, stream: Stream, owner: Owner, place: &Arc<Place>) {
+    let limits = &shared.settings.rpc;
+    place.welcome(Duration::ZERO);
+    let transport = framed(stream, limits, Some(&shared.room));
+    let ended = transport.ended();
+    let channel = BaseChannel::with_defaults(transport);
+    let connection = ClientConnection { shared: Arc::clone(shared), owner, in_process: false };
+    let requests = channel.execute(connection.serve());
+    let requests = requests.map(|request| (place.request(), request));
+    let answer = async |(_running, request)| request.await;
+    // Whoever asked is gone: so is what it owns, whatever is still being answered.
+    let served = requests.for_each_concurrent(limits.requests_in_flight, answer);
+    ended.run_until_cancelled(served).await;
+}
+
+async fn serve_worker(shared: &Arc<Shared>, stream: Stream, place: &Arc<Place>) -> Result<()> {
+    let limits = &shared.settings.rpc;
+    // One that says nothing for longer is lost anyway.
+    let beat = shared.settings.scheduler.heartbeat_timeout_ms;
+    place.welcome(Duration::from_millis(beat));
+    let transport = framed(stream, limits, Some(&shared.room));
+    let ended = transport.ended();
+    let channel = BaseChannel::with_defaults(transport);
+    let connection = WorkerConnection::new(Arc::clone(shared), limits.chunk_bytes);
+    let requests = channel.execute(connection.clone().serve());
+    let requests = requests.map(|request| (place.request(), request));
+    let answer = async |(_running, request)| request.await;
+    let requests = requests.for_each_concurrent(limits.requests_in_flight, answer);
+    let served = keyloom_common::rpc::guarded(async {
+        ended.run_until_cancelled(requests).await;
+        Ok(())
+    })
+    .await;
+    connection.ended();
+    served
 }

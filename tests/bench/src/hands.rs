@@ -7,7 +7,10 @@ use anyhow::{Result, anyhow};
 use keyloom_common::{
     AttemptId, WorkerId,
     report::PlanMetrics,
-    rpc::{self, Limits, Order, TaskReport, WorkerApiClient, WorkerInfo, handshake::Role, in_time},
+    rpc::{
+        self, Credentials, Limits, Order, TaskReport, WorkerApiClient, WorkerInfo,
+        handshake::Service, in_time,
+    },
 };
 use tokio::{task::JoinSet, time::interval};
 
@@ -50,7 +53,8 @@ struct Hand {
 }
 
 async fn dial(address: &str) -> Result<WorkerApiClient> {
-    let transport = rpc::connect(address, Role::Worker, &Limits::default()).await?;
+    let (limits, credentials) = (Limits::default(), Credentials::default());
+    let transport = rpc::connect(address, Service::Worker, &limits, &credentials).await?;
     Ok(WorkerApiClient::new(Default::default(), transport).spawn())
 }
 

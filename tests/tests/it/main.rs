@@ -30,3 +30,4 @@ mod property;
 mod readme;
 mod reuse;
 mod runtimes;
+mod secured;

@@ -10,7 +10,12 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
-use keyloom_common::{ErrorKind, allocator::keep_freed_bytes, log::LogFormat, rpc::parse_address};
+use keyloom_common::{
+    ErrorKind,
+    allocator::keep_freed_bytes,
+    log::LogFormat,
+    rpc::{Credentials, parse_address},
+};
 use keyloom_program::{
     daemon::{self, fail},
     log, open_files,
@@ -42,12 +47,19 @@ Stores name their storage options by a profile, which stands in the settings:
   aws_endpoint = \"http://127.0.0.1:9000\"
   aws_access_key_id = \"…\"
 
+Where the coordinator asks who one is, the settings answer:
+  [security]
+  ca_file = \"ca.pem\"
+  cert_file = \"worker.pem\"
+  key_file = \"worker-key.pem\"
+  # … or, in the place of a certificate: token_file = \"FILE\"
+
 Examples:
   keyloom-worker --coordinator tcp://127.0.0.1:7700
   keyloom-worker --coordinator tcp://10.0.0.5:7700 --slots 8 --config worker.toml"
 )]
 struct Arguments {
-    /// The coordinator's address
+    /// The coordinator's address; tls:// where it has a certificate
     #[arg(long, value_name = "tcp://HOST:PORT")]
     coordinator: String,
     /// How many tasks it runs at once, and threads that compute [default: the number of cores]
@@ -75,13 +87,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments = Arguments::parse_from(arguments);
     let log = log::start("keyloom-worker", daemon::LOG, arguments.log_format);
     let prepared = log.and_then(|log| {
-        parse_address(&arguments.coordinator).context("--coordinator")?;
+        let address = &arguments.coordinator;
+        parse_address(address).context("--coordinator")?;
         let config = arguments.config.as_deref();
         let settings = daemon::settings(config, "KEYLOOM_WORKER_", Settings::validate)?;
         log.settle(&settings.log);
-        Ok((log, settings))
+        let credentials = settings.security.load()?;
+        credentials.check_address(address).context("--coordinator")?;
+        Ok((log, settings, credentials))
     });
-    let (_log, settings) = match prepared {
+    let (_log, settings, credentials) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => return fail(2, &error),
     };
@@ -97,7 +112,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(runtime) => runtime,
         Err(error) => return fail(1, &error),
     };
-    let code = match runtime.block_on(work(arguments, slots, settings)) {
+    let code = match runtime.block_on(work(arguments, slots, settings, credentials)) {
         Ok(()) => 0,
         Err(error) => fail(exit_code(&error), &error),
     };
@@ -107,14 +122,22 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 
 fn exit_code(error: &anyhow::Error) -> u8 {
     let kind = error.downcast_ref::<keyloom_common::Error>().map(keyloom_common::Error::kind);
-    if kind == Some(ErrorKind::Invalid) { 2 } else { 1 }
+    match kind {
+        Some(ErrorKind::Invalid | ErrorKind::PermissionDenied) => 2,
+        _ => 1,
+    }
 }
 
-async fn work(arguments: Arguments, slots: u32, settings: Settings) -> Result<()> {
+async fn work(
+    arguments: Arguments,
+    slots: u32,
+    settings: Settings,
+    credentials: Credentials,
+) -> Result<()> {
     let shutdown = CancellationToken::new();
     let limits = settings.rpc.clone();
-    let dial: Arc<dyn Dial> =
-        Arc::new(TcpDial { address: arguments.coordinator, limits: limits.clone() });
+    let address = arguments.coordinator;
+    let dial: Arc<dyn Dial> = Arc::new(TcpDial { address, limits: limits.clone(), credentials });
     let blobs = CoordinatorBlobs::new(Arc::clone(&dial), limits);
     let tasks = TasksShared::new(settings.clone(), Arc::new(blobs))?;
     let agent =

@@ -39,10 +39,13 @@ impl CoordinatorBlobs {
         }
     }
 
-    /// A coordinator that has no place now has one later.
+    /// A coordinator that has no place now has one later, and one that does not let this worker in
+    /// any more will, once the files of both are new: until then, the task is tried again.
     async fn dial(&self) -> Result<WorkerApiClient> {
         self.dial.dial().await.map_err(|error| match error.kind() {
-            ErrorKind::ResourceExhausted => Error::unavailable(error.message()),
+            ErrorKind::ResourceExhausted | ErrorKind::PermissionDenied => {
+                Error::unavailable(error.message())
+            }
             _ => error,
         })
     }

@@ -19,7 +19,7 @@ use std::{fmt::Debug, sync::Arc};
 use async_trait::async_trait;
 use keyloom_common::{
     ErrorKind, Result, WorkerId,
-    rpc::{Limits, WorkerApiClient, WorkerInfo, connect, handshake::Role},
+    rpc::{Credentials, Limits, WorkerApiClient, WorkerInfo, connect, handshake::Service},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +33,8 @@ pub trait Dial: Debug + Send + Sync {
     /// Opens a connection.
     ///
     /// # Errors
-    /// `unavailable` if the coordinator cannot be reached now; `invalid` if it never will be.
+    /// `unavailable` if the coordinator cannot be reached now; `invalid` if it never will be;
+    /// `permission_denied` if one of both does not believe the other.
     async fn dial(&self) -> Result<WorkerApiClient>;
 
     /// Whether the coordinator is in this process: rows then go there as they are.
@@ -45,16 +46,19 @@ pub trait Dial: Debug + Send + Sync {
 /// Reaches a coordinator over TCP.
 #[derive(Clone, Debug)]
 pub struct TcpDial {
-    /// `tcp://HOST:PORT`.
+    /// `tcp://HOST:PORT` or `tls://HOST:PORT`.
     pub address: String,
     /// Bounds of the connection.
     pub limits: Limits,
+    /// What it shows of itself, and whom it believes.
+    pub credentials: Credentials,
 }
 
 #[async_trait]
 impl Dial for TcpDial {
     async fn dial(&self) -> Result<WorkerApiClient> {
-        let transport = connect(&self.address, Role::Worker, &self.limits).await?;
+        let Self { address, limits, credentials } = self;
+        let transport = connect(address, Service::Worker, limits, credentials).await?;
         Ok(WorkerApiClient::new(tarpc::client::Config::default(), transport).spawn())
     }
 }
@@ -74,14 +78,35 @@ pub struct Agent {
     pub tasks: TasksShared,
 }
 
+/// The lives that a worker had before.
+#[derive(Debug, Default)]
+struct Past {
+    /// How many were short, in a row.
+    failures: u32,
+    /// Whether a coordinator has ever let it in.
+    registered: bool,
+}
+
+impl Past {
+    /// Whether there is no use in another try.
+    fn is_for_good(&self, kind: ErrorKind) -> bool {
+        match kind {
+            ErrorKind::Invalid => true,
+            ErrorKind::PermissionDenied => !self.registered,
+            _ => false,
+        }
+    }
+}
+
 impl Agent {
     /// Works until the token is cancelled; then it lets running tasks end, within a bound.
     ///
     /// # Errors
-    /// `invalid` if the coordinator refuses this build. A coordinator that is not there is waited
-    /// for.
+    /// `invalid` if the coordinator refuses this build, `permission_denied` if it does not let this
+    /// worker in, and never has. A coordinator that is not there is waited for, and so is one that
+    /// did let it in before: certificates and tokens are renewed on one side after the other.
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
-        let mut failures = 0;
+        let mut past = Past::default();
         loop {
             tokio::select! {
                 () = threads_work() => {}
@@ -90,17 +115,17 @@ impl Agent {
             let info =
                 WorkerInfo { id: WorkerId::new(), name: self.name.clone(), slots: self.slots };
             let worker = info.id;
-            match orders::live(&self, info, &shutdown, &mut failures).await {
+            match orders::live(&self, info, &shutdown, &mut past).await {
                 Ok(()) => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Invalid => return Err(error),
+                Err(error) if past.is_for_good(error.kind()) => return Err(error),
                 Err(error) if shutdown.is_cancelled() => {
                     tracing::warn!(%worker, %error, "stopped without a coordinator");
                     return Ok(());
                 }
                 Err(error) => tracing::warn!(%worker, %error, "no coordinator; trying again"),
             }
-            let rest = self.settings.reconnect(failures);
-            failures += 1;
+            let rest = self.settings.reconnect(past.failures);
+            past.failures += 1;
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
                 () = shutdown.cancelled() => return Ok(()),
@@ -114,4 +139,20 @@ impl Agent {
 async fn threads_work() {
     // It only fails where the runtime ends, and all with it.
     let _ = tokio::spawn(async {}).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_never_let_in_does_not_try_again() {
+        let kinds = [ErrorKind::Invalid, ErrorKind::PermissionDenied, ErrorKind::Unavailable];
+        let ends = |registered| {
+            let past = Past { failures: 0, registered };
+            kinds.map(|kind| past.is_for_good(kind))
+        };
+        assert_eq!(ends(false), [true, true, false]);
+        assert_eq!(ends(true), [true, false, false]);
+    }
 }

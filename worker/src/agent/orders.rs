@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, field::Empty};
 
 use super::{
-    Agent, CoordinatorBlobs,
+    Agent, CoordinatorBlobs, Past,
     heartbeat::{self, Heartbeat},
     running::Running,
 };
@@ -40,7 +40,7 @@ pub(super) async fn live(
     agent: &Agent,
     info: WorkerInfo,
     shutdown: &CancellationToken,
-    failures: &mut u32,
+    past: &mut Past,
 ) -> Result<()> {
     let (worker, running) = (info.id, Running::default());
     let connecting = async {
@@ -55,13 +55,14 @@ pub(super) async fn live(
         () = shutdown.cancelled() => return Ok(()),
     };
     tracing::info!(%worker, slots = agent.slots, "registered");
+    past.registered = true;
     let registered = Instant::now();
     let blobs = CoordinatorBlobs::new(Arc::clone(&agent.dial), agent.settings.rpc.clone());
     let tasks = Tasks::new(agent.tasks.clone(), Arc::new(blobs), agent.dial.in_process());
     let life = Life { worker, agent, client, tasks, attempts: JoinSet::new(), running };
     let ended = life.run(&heartbeat, shutdown).await;
     if registered.elapsed() >= STEADY_LIFE {
-        *failures = 0;
+        past.failures = 0;
     }
     ended
 }

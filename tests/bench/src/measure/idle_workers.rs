@@ -14,7 +14,9 @@ use keyloom_common::{
     input::{Layout, Location},
     misses::MissPolicy,
     plan::{FileSlice, InputScanExec, ScanPartition, ScanTable, encode_plan},
-    rpc::{self, ClientApiClient, Limits, Next, Submission, handshake::Role, in_time},
+    rpc::{
+        self, ClientApiClient, Credentials, Limits, Next, Submission, handshake::Service, in_time,
+    },
 };
 
 use super::{Bench, Measurement};
@@ -66,7 +68,8 @@ pub(super) async fn measure(bench: &Bench) -> Result<Measurement> {
 /// Runs a job to its end. Returns the most memory that the coordinator held until a tenth of its
 /// tasks was done, or about that: it says about each second how many there are.
 async fn run(cluster: &Cluster, job: Submission, tasks: u32) -> Result<u64> {
-    let transport = rpc::connect(cluster.address(), Role::Client, &Limits::default()).await?;
+    let (limits, credentials) = (Limits::default(), Credentials::default());
+    let transport = rpc::connect(cluster.address(), Service::Client, &limits, &credentials).await?;
     let client = ClientApiClient::new(Default::default(), transport).spawn();
     let id = job.id;
     in_time(BOUND, |context| client.submit(context, job)).await?;

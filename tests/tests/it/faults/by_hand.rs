@@ -10,8 +10,8 @@ use keyloom_common::{
     ipc::encode_all,
     report::PlanMetrics,
     rpc::{
-        self, Chunk, Limits, Order, TaskReport, WorkerApiClient, WorkerInfo, handshake::Role,
-        in_time,
+        self, Chunk, Credentials, Limits, Order, TaskReport, WorkerApiClient, WorkerInfo,
+        handshake::Service, in_time,
     },
 };
 use tokio::time::{interval, timeout};
@@ -36,7 +36,8 @@ struct HandWorker {
 }
 
 async fn dial(cluster: &Cluster) -> Result<WorkerApiClient> {
-    let transport = rpc::connect(&cluster.address, Role::Worker, &Limits::default()).await?;
+    let (limits, credentials) = (Limits::default(), Credentials::default());
+    let transport = rpc::connect(&cluster.address, Service::Worker, &limits, &credentials).await?;
     Ok(WorkerApiClient::new(Default::default(), transport).spawn())
 }
 

@@ -27,8 +27,8 @@ use keyloom_common::{
     misses::MissPolicy,
     plan::{FramePartition, FrameScanExec, encode_plan},
     rpc::{
-        self, Body, Chunk, ClientApiClient, Limits, Next, Submission,
-        handshake::{PROTOCOL, Role},
+        self, Body, Chunk, ClientApiClient, Credentials, Limits, Next, Submission,
+        handshake::{PROTOCOL, Service},
         in_time,
     },
 };
@@ -69,7 +69,9 @@ pub(super) struct Raw(ClientApiClient);
 
 impl Raw {
     pub(super) async fn connect(cluster: &Cluster) -> Result<Self> {
-        let transport = rpc::connect(&cluster.address, Role::Client, &Limits::default()).await?;
+        let (limits, credentials) = (Limits::default(), Credentials::default());
+        let transport =
+            rpc::connect(&cluster.address, Service::Client, &limits, &credentials).await?;
         Ok(Self(ClientApiClient::new(Default::default(), transport).spawn()))
     }
 

@@ -1,0 +1,191 @@
+//! What whoever dials has in its hands: read from its files, and again when they have changed.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::net::TcpStream;
+use tokio_rustls::{
+    TlsConnector, TlsStream,
+    rustls::{self, ClientConfig, pki_types::ServerName},
+};
+
+use super::{
+    PeerSecurity, Stream, Token,
+    files::{Named, Stamp, own_token},
+    tls,
+};
+use crate::{
+    error::{Error, Result},
+    rpc::transport::{is_tls, parse_address},
+};
+
+/// What whoever dials knows of its coordinator and shows of itself. By default nothing. Clones
+/// share what was read.
+#[derive(Clone, Default)]
+pub struct Credentials(Option<Arc<Inner>>);
+
+struct Inner {
+    security: PeerSecurity,
+    read: Mutex<Read>,
+}
+
+struct Read {
+    /// How the files looked when they were read last, well or not.
+    stamp: Stamp,
+    shown: Shown,
+}
+
+/// What is used for one connection.
+#[derive(Clone, Default)]
+pub(in crate::rpc) struct Shown {
+    tls: Option<Arc<ClientConfig>>,
+    server_name: Option<String>,
+    pub(in crate::rpc) token: Option<Token>,
+}
+
+impl Credentials {
+    pub(super) fn load(security: PeerSecurity) -> Result<Self> {
+        let stamp = Stamp::of(security.files());
+        let shown = Shown::read(&security)?;
+        Ok(Self(Some(Arc::new(Inner { security, read: Mutex::new(Read { stamp, shown }) }))))
+    }
+
+    /// Whether these suit an address: TLS needs an authority, and an authority needs TLS. Nothing
+    /// is opened.
+    ///
+    /// # Errors
+    /// `invalid`, naming the setting and the address.
+    pub fn check_address(&self, address: &str) -> Result<()> {
+        parse_address(address)?;
+        let has_ca = self.0.as_ref().is_some_and(|inner| inner.security.ca_file.is_some());
+        match (is_tls(address), has_ca) {
+            (true, false) => Err(Error::invalid(format!(
+                "{address} needs security.ca_file: certificates of the authority that signed the \
+                 coordinator's"
+            ))),
+            (false, true) => Err(Error::invalid(format!(
+                "security.ca_file is set, and '{address}' is without TLS: a coordinator with \
+                 TLS is at tls://HOST:PORT"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// As the files are now. If they are not what they should be, as they were before.
+    pub(in crate::rpc) fn current(&self) -> Shown {
+        let Some(inner) = &self.0 else { return Shown::default() };
+        let stamp = Stamp::of(inner.security.files());
+        let mut read = inner.lock();
+        if read.stamp != stamp {
+            match Shown::read(&inner.security) {
+                Ok(shown) => {
+                    read.shown = shown;
+                    tracing::info!("certificates and tokens were read again");
+                }
+                Err(error) => tracing::warn!(
+                    %error, "changed certificates or tokens cannot be used; the old ones stay"
+                ),
+            }
+            // Wrong ones are not read again before they change.
+            read.stamp = stamp;
+        }
+        read.shown.clone()
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, Read> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let security = self.0.as_ref().map(|inner| &inner.security);
+        f.debug_tuple("Credentials").field(&security).finish()
+    }
+}
+
+impl Shown {
+    fn read(security: &PeerSecurity) -> Result<Self> {
+        let certificate = Named::of("security.cert_file", security.cert_file.as_ref());
+        let key = Named::of("security.key_file", security.key_file.as_ref());
+        let ca = Named::of("security.ca_file", security.ca_file.as_ref());
+        let tls = ca.map(|ca| tls::connecting(ca, certificate.zip(key))).transpose()?;
+        let token_file = Named::of("security.token_file", security.token_file.as_ref());
+        let token = match (token_file, &security.token) {
+            (Some(file), _) => file.tokens()?.into_iter().next(),
+            (None, Some(token)) => Some(own_token("security.token", token.expose())?),
+            (None, None) => None,
+        };
+        Ok(Self { tls, server_name: security.server_name.clone(), token })
+    }
+
+    /// Opens TLS, if there is to be any.
+    ///
+    /// # Errors
+    /// `permission_denied` if one side does not take the other's certificate, `unavailable` if it
+    /// does not speak TLS or is gone.
+    pub(in crate::rpc) async fn secure(
+        &self,
+        stream: TcpStream,
+        address: &str,
+        host_port: &str,
+    ) -> Result<Stream> {
+        let Some(config) = &self.tls else { return Ok(Stream::Plain(stream)) };
+        let name = self.server_name.as_deref().unwrap_or_else(|| host(host_port));
+        let name = ServerName::try_from(name.to_owned()).map_err(|_| {
+            Error::invalid(format!(
+                "'{name}' is neither a host's name nor an IP address, as certificates have them; \
+                 security.server_name says another"
+            ))
+        })?;
+        let connected = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
+        let stream = connected.map_err(|error| match tls::said(&error) {
+            Some(rustls::Error::InvalidCertificate(why)) => Error::permission_denied(format!(
+                "the certificate of the coordinator at {address} is not accepted: {why}; \
+                 security.ca_file must hold the authority that signed it, and it must be for the \
+                 address's host or security.server_name"
+            )),
+            _ if tls::refused_certificate(&error).is_some() => Error::permission_denied(format!(
+                "the coordinator at {address} does not accept security.cert_file: {error}"
+            )),
+            _ => Error::unavailable(format!(
+                "no TLS with the coordinator at {address}: {error}; without TLS it is at \
+                 tcp://HOST:PORT"
+            )),
+        })?;
+        Ok(Stream::Tls(Box::new(TlsStream::Client(stream))))
+    }
+}
+
+/// The host, without the brackets of an IPv6 address.
+fn host(host_port: &str) -> &str {
+    let host = host_port.rsplit_once(':').map_or(host_port, |(host, _)| host);
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_an_address_has_no_brackets() {
+        for (host_port, expected) in
+            [("a.example:7700", "a.example"), ("10.0.0.5:1", "10.0.0.5"), ("[::1]:7700", "::1")]
+        {
+            assert_eq!(host(host_port), expected);
+        }
+    }
+
+    #[test]
+    fn without_an_authority_there_is_no_tls() {
+        let none = Credentials::default();
+        assert_eq!(none.check_address("tcp://h:7700"), Ok(()));
+        assert_eq!(none.check_address("h:7700"), Ok(()));
+        let error = none.check_address("tls://h:7700").unwrap_err();
+        assert!(error.message().starts_with("tls://h:7700 needs security.ca_file"), "{error}");
+    }
+}
