@@ -1,11 +1,11 @@
 //! Stores of kinds that the workers alone know. What their options mean is checked when such a
 //! store is attached; here only that nothing travels which should not.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use keyloom_common::{
     Error, ErrorCode, Result,
-    error::{holds_credentials, may_be_secret},
+    error::{holds_credentials, may_be_secret, redact, shown_option},
     store::{StoreKey, StoreSpec},
 };
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A store of a kind that the workers know by its word.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct OtherOptions {
     /// The word for the kind.
     pub kind: String,
@@ -29,6 +29,20 @@ pub struct OtherOptions {
     /// `requests_in_flight`, `request_timeout_ms`, `request_attempts`. No secrets: those stand in
     /// the workers' settings, and what is called like one is refused.
     pub options: BTreeMap<String, String>,
+}
+
+/// Prints nothing that may be a secret: what is refused for that may be printed all the same.
+impl fmt::Debug for OtherOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, uri, key, options } = self;
+        let shown = options.iter().map(|(name, value)| (name, shown_option(name, value)));
+        f.debug_struct("OtherOptions")
+            .field("kind", kind)
+            .field("uri", &redact(uri))
+            .field("key", key)
+            .field("options", &shown.collect::<BTreeMap<_, _>>())
+            .finish()
+    }
 }
 
 impl StoreOptions for OtherOptions {
@@ -92,6 +106,14 @@ mod tests {
         let (kind, uri) = (kind.to_owned(), uri.to_owned());
         let other = OtherOptions { kind, uri, key: Some("id".into()), options };
         load_kv("own", other).map(drop).unwrap_err().message().to_owned()
+    }
+
+    #[test]
+    fn what_may_be_a_secret_is_not_printed() {
+        let options = BTreeMap::from([("auth_token".to_owned(), "hunter2".to_owned())]);
+        let (kind, uri) = ("toy".to_owned(), "me:hunter2@host:1".to_owned());
+        let printed = format!("{:?}", OtherOptions { kind, uri, key: None, options });
+        assert!(printed.contains("host:1") && !printed.contains("hunter2"), "{printed}");
     }
 
     #[test]

@@ -41,7 +41,9 @@ impl Failure {
     /// An error before the job starts.
     pub(crate) fn before(error: Error) -> Self {
         let failure = match error.kind() {
-            ErrorKind::Invalid | ErrorKind::NotFound => Self::mistake(error.message()),
+            ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::PermissionDenied => {
+                Self::mistake(error.message())
+            }
             _ => Self::failed(error.message()),
         };
         failure.helped(&error)

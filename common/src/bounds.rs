@@ -119,7 +119,8 @@ impl Bounds {
         }
     }
 
-    fn refuse(&mut self, name: &str, rule: String) {
+    /// What is wrong in another way: the rule says what the setting must be.
+    pub fn refuse(&mut self, name: &str, rule: String) {
         let setting = self.path(name);
         self.wrong.push(Wrong { setting, rule });
     }

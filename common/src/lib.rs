@@ -2,7 +2,7 @@
 //! functions, the lookup node of a plan and its codec, Arrow IPC, and the RPC services.
 //!
 //! This crate opens no store and runs no server. It depends on neither the coordinator nor the
-//! worker, and not on Lance.
+//! worker, and not on Lance. What is a [`secret`] nobody is shown.
 //!
 //! In reading order: [`id`] and [`error`] name things; [`store`] and [`input`] describe what is
 //! looked up and read; [`functions`] are what users write; [`lookup`] is what they become in a
@@ -30,6 +30,7 @@ pub mod misses;
 pub mod plan;
 pub mod report;
 pub mod rpc;
+pub mod secret;
 pub mod size;
 pub mod spill_folder;
 pub mod stack;
@@ -39,6 +40,7 @@ pub mod units;
 
 pub use error::{Error, ErrorCode, ErrorKind, Result};
 pub use id::{AttemptId, BlobId, JobId, StageId, TaskId, WorkerId};
+pub use secret::Secret;
 
 /// The build that a peer must have, too: the version, and a hash of what defines what travels
 /// between processes. Programs, and packages for Python, of the same sources have the same.

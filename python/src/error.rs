@@ -10,6 +10,7 @@ fn class_name(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Invalid => "InvalidError",
         ErrorKind::NotFound => "NotFoundError",
+        ErrorKind::PermissionDenied => "PermissionDeniedError",
         ErrorKind::Store => "StoreError",
         ErrorKind::Unavailable => "UnavailableError",
         ErrorKind::Cancelled => "CancelledError",

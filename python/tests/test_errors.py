@@ -39,6 +39,7 @@ def refusal(call: Call) -> tuple[type[Exception], str]:
 CLASSES = {
     "InvalidError": ("invalid", ValueError),
     "NotFoundError": ("not_found", ValueError),
+    "PermissionDeniedError": ("permission_denied", PermissionError),
     "StoreError": ("store", OSError),
     "UnavailableError": ("unavailable", ConnectionError),
     "CancelledError": ("cancelled", Exception),

@@ -1,13 +1,14 @@
 //! Keyloom's worker: it runs fragments of plans, and makes their lookups in stores that it opens
 //! once and shares between tasks.
 //!
-//! Only workers open stores and read input files. In reading order: [`store`] is what lookups ask;
-//! [`lookup`] is the operator that asks; [`input`] reads files; [`task`] runs one piece of work;
-//! [`agent`] takes pieces of work from a coordinator.
+//! Only workers open stores and read input files. In reading order: `access` says what jobs may
+//! touch; [`store`] is what lookups ask; [`lookup`] is the operator that asks; [`input`] reads
+//! files; [`task`] runs one piece of work; [`agent`] takes pieces of work from a coordinator.
 
 // Futures that hold one of DataFusion's expressions are deeply nested types.
 #![recursion_limit = "256"]
 
+mod access;
 pub mod agent;
 mod input;
 mod lookup;
@@ -20,6 +21,7 @@ pub mod store;
 mod task;
 mod validate;
 
+pub use access::AccessSettings;
 pub use agent::{Agent, Dial};
 pub use lookup::{Direct, LookupSettings};
 pub use settings::Settings;

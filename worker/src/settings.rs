@@ -9,7 +9,9 @@ use keyloom_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{lookup::LookupSettings, memory::Commons, store::StoreSettings};
+use crate::{
+    access::AccessSettings, lookup::LookupSettings, memory::Commons, store::StoreSettings,
+};
 
 /// All settings of a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -65,6 +67,8 @@ pub struct Settings {
     /// How long running tasks may take to end when the worker is told to stop, in milliseconds. 0
     /// stops them at once. Default 60 s.
     pub drain_timeout_ms: u64,
+    /// What jobs may make it read. By default, whatever it can.
+    pub access: AccessSettings,
 }
 
 /// The parts of [`Settings::memory_bytes`] that tasks take of.
@@ -96,6 +100,7 @@ impl Default for Settings {
             reconnect_ms: 200,
             reconnect_max_ms: 5_000,
             drain_timeout_ms: 60_000,
+            access: AccessSettings::default(),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What may be a secret, and text without it: in the names of options, and in the places of inputs
 //! and stores, which travel with plans and stand in messages.
 
+use crate::secret::MASK;
+
 /// Parts of names whose values are likely to be secrets.
 const SECRETS: [&str; 7] =
     ["password", "passwd", "passphrase", "pwd", "secret", "token", "credential"];
@@ -13,6 +15,16 @@ pub fn may_be_secret(name: &str) -> bool {
     SECRETS.iter().any(|part| name.contains(part))
         || words.any(|word| word == "key")
         || (name.ends_with("key") && name != "key")
+}
+
+/// The value of an option as logs, messages and debug prints may show it: not at all, if its name
+/// says that it may be a secret, and without a user or a query if it is a place.
+pub fn shown_option(name: &str, value: &str) -> String {
+    match may_be_secret(name) {
+        true => MASK.to_owned(),
+        false if holds_credentials(value) || value.contains("://") => redact(value),
+        false => value.to_owned(),
+    }
 }
 
 /// Whether a place may hold credentials: a user before a host, with or without a scheme, or an
@@ -125,6 +137,17 @@ mod tests {
             ["redis://h/0", "h:6379", "/data/a@b", "./a@b", "h:1?db=2", "/data/token=2/a", ""];
         for place in plain {
             assert!(!holds_credentials(place), "{place}");
+        }
+    }
+
+    #[test]
+    fn options_are_shown_without_what_may_be_a_secret() {
+        assert_eq!(shown_option("aws_secret_access_key", "hunter2"), "***");
+        assert_eq!(shown_option("Password", ""), "***");
+        assert_eq!(shown_option("endpoint", "http://me:hunter2@host:1/"), "http://host:1/");
+        assert_eq!(shown_option("server", "me:hunter2@host:1"), "host:1");
+        for plain in ["us-east-1", "take", "", "a, b", "/data/a@b"] {
+            assert_eq!(shown_option("row_path", plain), plain);
         }
     }
 

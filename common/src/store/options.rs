@@ -10,14 +10,22 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use self::read::Own;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown_option};
 
 /// The name of a profile in the workers' settings that holds what the storage needs to be told.
 pub const STORAGE_OPTIONS: &str = "storage_options";
 
 /// Options by name. Never secrets: those stand in a profile on the workers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Options(BTreeMap<String, String>);
+
+/// Prints no value that may be a secret: a peer may have sent one all the same.
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.entries().map(|(name, value)| (name, shown_option(name, value)));
+        f.debug_map().entries(shown).finish()
+    }
+}
 
 impl Options {
     /// What an option says, if it is there.
@@ -25,14 +33,20 @@ impl Options {
         self.0.get(name).map(String::as_str)
     }
 
+    /// All options and what they say, by their names.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// The number that an option says, if it is there.
     ///
     /// # Errors
     /// `invalid`, naming the option, if it says something else.
     pub fn number(&self, name: &str) -> Result<Option<u64>> {
+        let shown = |text: &str| shown_option(name, text);
         let number = |text: &str| {
             text.parse::<u64>()
-                .map_err(|_| Error::invalid(format!("{name} is a number, not '{text}'")))
+                .map_err(|_| Error::invalid(format!("{name} is a number, not '{}'", shown(text))))
         };
         self.text(name).map(number).transpose()
     }

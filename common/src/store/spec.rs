@@ -13,7 +13,7 @@ use crate::{
 /// A store under its own name. The alias, by which queries find it, is given when it is attached.
 ///
 /// Of its kind only the word is known here: whoever opens it finds by that who reads the rest.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StoreSpec {
     /// The store's own name.
     pub name: String,
@@ -94,6 +94,22 @@ impl StoreSpec {
     }
 }
 
+/// Prints nothing that may be a secret: a peer may have sent one all the same.
+impl fmt::Debug for StoreSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, kind, place, key, content, pin, options } = self;
+        f.debug_struct("StoreSpec")
+            .field("name", name)
+            .field("kind", kind)
+            .field("place", &redact(place))
+            .field("key", key)
+            .field("content", content)
+            .field("pin", pin)
+            .field("options", options)
+            .finish()
+    }
+}
+
 impl fmt::Display for StoreSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.content {
@@ -128,6 +144,11 @@ mod tests {
         let shown = |spec: &StoreSpec| spec.to_string();
         let spec = StoreSpec { key, ..StoreSpec::new("a", "toy", "toy://u:hunter2@h/0") };
         assert_eq!(shown(&spec), "toy toy://h/0 by id");
+        let mut sent = spec;
+        sent.options.set("auth_token", Some("hunter2"));
+        sent.options.set("server", Some("http://u:hunter2@h/"));
+        let printed = format!("{sent:?} {sent:#?}");
+        assert!(printed.contains("auth_token") && !printed.contains("hunter2"), "{printed}");
         let content = BlobId::of(b"rows");
         let spec = StoreSpec { content: Some(content), ..StoreSpec::new("a", MEMORY, "") };
         assert_eq!(shown(&spec), format!("memory {content}"));

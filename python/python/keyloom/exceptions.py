@@ -17,6 +17,7 @@ __all__ = [
     "KeyloomError",
     "KeyloomTimeoutError",
     "NotFoundError",
+    "PermissionDeniedError",
     "ResourceExhaustedError",
     "StoreError",
     "UnavailableError",
@@ -39,6 +40,12 @@ class NotFoundError(KeyloomError, ValueError):
     """Something that the request names does not exist: a store, a file, a key."""
 
     kind = "not_found"
+
+
+class PermissionDeniedError(KeyloomError, PermissionError):
+    """Whoever asks may not have that: the settings of a worker or a coordinator do not allow it."""
+
+    kind = "permission_denied"
 
 
 class StoreError(KeyloomError, OSError):

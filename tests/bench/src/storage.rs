@@ -64,7 +64,7 @@ impl Storage {
         let mut settings = EmbeddedSettings::default();
         if self.endpoint.is_some() {
             let profiles = &mut settings.worker.store.storage_profiles;
-            profiles.insert(PROFILE.to_owned(), self.options());
+            profiles.insert(PROFILE.to_owned(), self.options().into());
         }
         settings
     }

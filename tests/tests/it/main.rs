@@ -5,6 +5,7 @@
 
 mod harness;
 
+mod access;
 mod direct;
 mod functions;
 mod guide;

@@ -289,7 +289,7 @@ async fn check_profile(session: &Session, dir: &std::path::Path) -> Result<()> {
 async fn profiles_stay_on_embedded_workers() -> Result<()> {
     let mut settings = EmbeddedSettings::default();
     let secret = HashMap::from([("secret_access_key".to_owned(), SECRET.to_owned())]);
-    settings.worker.store.storage_profiles.insert("prod".to_owned(), secret);
+    settings.worker.store.storage_profiles.insert("prod".to_owned(), secret.into());
     let dir = tempfile::tempdir()?;
     check_profile(&Session::embedded_with(settings).await?, dir.path()).await
 }

@@ -20,11 +20,11 @@ use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt,
 
 pub(super) use self::fingerprint::fingerprint;
 use self::{
-    path::{InputPath, Target},
+    path::{InputPath, Target, names_local},
     pattern::is_hidden,
     tables::Tables,
 };
-use super::{from_store, stores::ObjectStores};
+use super::{from_store, is_local, local_file, stores::ObjectStores};
 
 /// The most files of an input.
 const MAX_FILES: usize = 100_000;
@@ -46,11 +46,17 @@ pub(super) struct Listed {
 ///
 /// # Errors
 /// `not_found` if there is none; `invalid` if the path is no path, or names a table of another kind
-/// or too many files.
+/// or too many files; `permission_denied` if it, or something that it stands for, may not be read.
 pub(super) async fn list(stores: &ObjectStores, spec: &InputSpec) -> Result<Listed> {
+    if names_local(&spec.path) {
+        // Before anybody looks what is there: taking the path apart does.
+        stores.access().check_local(&spec.path, stores.patience()).await?;
+    }
     let InputPath { url, base, target } = InputPath::parse(&spec.path)?;
     let location = Location { url, profile: spec.storage_profile.clone() };
+    stores.check(&location, base.as_ref(), &spec.path)?;
     let store = stores.get(&location)?;
+    check_links(stores, &location, &base, &target, &spec.path).await?;
     let files = find(store.as_ref(), &base, &target).await?;
     if files.is_empty() {
         return Err(match target {
@@ -64,6 +70,36 @@ pub(super) async fn list(stores: &ObjectStores, spec: &InputSpec) -> Result<List
         _ => base,
     };
     Ok(Listed { location, base, files })
+}
+
+/// Refuses links that lead to where nothing may be read from, among what is listed: they are told
+/// from files before they are followed.
+async fn check_links(
+    stores: &ObjectStores,
+    location: &Location,
+    base: &Path,
+    target: &Target,
+    given: &str,
+) -> Result<()> {
+    let access = stores.access();
+    if !access.limits_files() || !is_local(location) {
+        return Ok(());
+    }
+    let (folder, patience) = (local_file(base.as_ref()), stores.patience());
+    match target {
+        // The path itself was looked at.
+        Target::File => Ok(()),
+        Target::Any | Target::Folder => {
+            access.check_below(folder, is_visible, true, given, patience).await
+        }
+        Target::Pattern(pattern) if pattern.is_flat() => {
+            let pattern = pattern.clone();
+            let fits = move |path: &str| pattern.fits(path);
+            access.check_below(folder, fits, false, given, patience).await
+        }
+        // What a folder's name has to do with the pattern is not known before what is in there.
+        Target::Pattern(_) => access.check_below(folder, |_| true, true, given, patience).await,
+    }
 }
 
 async fn find(store: &dyn ObjectStore, base: &Path, target: &Target) -> Result<Vec<ObjectMeta>> {

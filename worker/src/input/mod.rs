@@ -17,7 +17,7 @@ mod scan;
 mod stores;
 mod text;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use chrono::DateTime;
 use datafusion::{error::DataFusionError, execution::runtime_env::RuntimeEnv};
@@ -25,7 +25,10 @@ use keyloom_common::{Error, ErrorKind, Result, input::Location, plan::FileSlice}
 use object_store::{ObjectMeta, path::Path};
 
 use self::{parquet::Ends, stores::ObjectStores};
-use crate::store::{OpenStores, Patience};
+use crate::{
+    access::Access,
+    store::{OpenStores, Patience, StorageProfile},
+};
 
 /// How long one read of a mebibyte or two of local files may take, where they are read past the
 /// object store: disks that spin up, and file systems of other machines that restart, take less.
@@ -43,13 +46,24 @@ pub(crate) struct Inputs {
 
 impl Inputs {
     pub(crate) fn new(
-        profiles: HashMap<String, HashMap<String, String>>,
+        profiles: HashMap<String, StorageProfile>,
+        access: Access,
         lance: Arc<OpenStores>,
         runtime: Arc<RuntimeEnv>,
     ) -> Self {
-        let stores = ObjectStores::new(profiles, Patience::of(lance.settings()));
+        let stores = ObjectStores::new(profiles, Patience::of(lance.settings())).limited(access);
         Self { stores, lance, runtime, ends: Arc::new(Ends::new()) }
     }
+}
+
+/// Whether files are of this machine.
+fn is_local(location: &Location) -> bool {
+    location.url.starts_with("file:")
+}
+
+/// A file of this machine by its path within the object store.
+fn local_file(path: &str) -> PathBuf {
+    PathBuf::from(format!("/{path}"))
 }
 
 fn from_store(error: object_store::Error) -> Error {

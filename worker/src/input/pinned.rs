@@ -33,7 +33,7 @@ use object_store::{
 };
 
 use self::small::SmallFiles;
-use super::{from_store, timed_out};
+use super::{from_store, is_local, timed_out};
 
 mod small;
 
@@ -216,10 +216,6 @@ impl Pinned {
             attributes,
         })
     }
-}
-
-fn is_local(location: &Location) -> bool {
-    location.url.starts_with("file:")
 }
 
 impl Pin {

@@ -20,8 +20,8 @@ use datafusion::{
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use keyloom_common::{
     Error, Result,
-    input::Layout,
-    plan::{InputScanExec, ScanPartition},
+    input::{Layout, Location},
+    plan::{FileSlice, InputScanExec, ScanPartition},
     report::counter,
     store::Snapshot,
 };
@@ -32,7 +32,11 @@ use self::{
     columns::Columns,
     files::{Files, Reader},
 };
-use super::{Inputs, lance, parquet, pinned::Pinned, stores::TaskStore};
+use super::{
+    Inputs, lance, local_file, parquet,
+    pinned::Pinned,
+    stores::{Asked, TaskStore},
+};
 
 impl Inputs {
     /// The rows of a partition.
@@ -90,10 +94,39 @@ impl Inputs {
             batch_rows: context.session_config().batch_size(),
             metrics: node.metrics_set().clone(),
         };
+        let checked = self.check_slices(&table.location, &partition.slices)?;
         let batches = Arc::new(files).read(partition.slices, wanted);
+        let opened = async move {
+            checked.await?;
+            Ok::<_, Error>(batches)
+        };
+        let batches = stream::once(opened).try_flatten();
         let verified = stream::once(async move { pinned.verify().await.map(|()| None) });
         let verified = verified.filter_map(|verified| async move { verified.transpose() });
         Ok(batches.chain(verified).boxed())
+    }
+
+    /// Whether the files of slices may be read: a plan may come from anybody, and what was listed
+    /// may be a link by now.
+    fn check_slices(
+        &self,
+        location: &Location,
+        slices: &[FileSlice],
+    ) -> Result<impl Future<Output = Result<()>> + Send + use<>> {
+        let mut files = Vec::new();
+        for slice in slices {
+            let shown = location.shown(&slice.path);
+            if self.stores.check(location, &slice.path, &shown)? == Asked::File {
+                files.push(local_file(&slice.path));
+            }
+        }
+        let (access, patience) = (self.stores.access().clone(), self.stores.patience());
+        Ok(async move {
+            match files.is_empty() {
+                true => Ok(()),
+                false => access.check_files(files, patience).await,
+            }
+        })
     }
 
     fn parquet(

@@ -24,35 +24,59 @@ use self::{
     open::{Provider, open},
     options::Profile,
 };
-use crate::store::Patience;
+use crate::{
+    access::Access,
+    store::{Patience, ProfileVersion, ReadProfile, StorageProfile},
+};
 
 /// The most object stores that are kept open; beyond, the least used is forgotten.
 const MAX_OPEN: usize = 256;
 
 /// The object stores of a worker: each is opened once, as long as it is not forgotten.
 pub(super) struct ObjectStores {
-    profiles: HashMap<String, HashMap<String, String>>,
+    profiles: HashMap<String, StorageProfile>,
+    access: Access,
     patience: Patience,
-    open: Cache<Location, Arc<dyn ObjectStore>>,
+    /// With which secrets each was opened is part of what it is known by.
+    open: Cache<(Location, ProfileVersion), Arc<dyn ObjectStore>>,
 }
 
 impl ObjectStores {
     /// Stores that are opened with options by the names of their profiles.
-    pub(super) fn new(
-        profiles: HashMap<String, HashMap<String, String>>,
-        patience: Patience,
-    ) -> Self {
-        Self { profiles, patience, open: Cache::new(MAX_OPEN) }
+    pub(super) fn new(profiles: HashMap<String, StorageProfile>, patience: Patience) -> Self {
+        Self { profiles, access: Access::default(), patience, open: Cache::new(MAX_OPEN) }
+    }
+
+    /// The same for jobs that may not touch everything.
+    pub(super) fn limited(self, access: Access) -> Self {
+        Self { access, ..self }
+    }
+
+    /// What jobs may touch.
+    pub(super) fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// How long storage is waited for.
+    pub(super) fn patience(&self) -> Patience {
+        self.patience
     }
 
     /// The object store, opened if it is not open yet. What takes a request is done with its first.
     ///
     /// # Errors
-    /// `invalid` if the scheme or the profile is unknown, or an option of it.
+    /// `invalid` if the scheme or the profile is unknown, or an option of it; as
+    /// [`StorageProfile::read`].
     pub(super) fn get(&self, location: &Location) -> Result<Arc<dyn ObjectStore>> {
-        self.open.get_or_insert_with(location, || {
+        let name = location.profile.as_deref();
+        let read = name.map(|name| self.profile(name)).transpose()?;
+        let version = read.as_ref().and_then(|profile| profile.version);
+        self.open.get_or_insert_with(&(location.clone(), version), || {
             let url = parse(&location.url)?;
-            let profile = self.profile(location.profile.as_deref())?;
+            let profile = match (name, &read) {
+                (Some(name), Some(profile)) => Profile::Named { name, profile },
+                _ => Profile::Environment,
+            };
             let opened = open(&url, &profile, self.patience);
             let opened = opened.map_err(|error| error.context(redact(&location.url)))?;
             let patience = match Provider::of(&url) {
@@ -64,13 +88,67 @@ impl ObjectStores {
         })
     }
 
-    fn profile<'a>(&'a self, name: Option<&'a str>) -> Result<Profile<'a>> {
-        let Some(name) = name else { return Ok(Profile::Environment) };
+    /// Whether jobs may read what is at a path of a place, unless that is one of this machine: then
+    /// it is the path of a file, of which [`Access::check_local`] and [`Access::check_files`] know.
+    ///
+    /// # Errors
+    /// `permission_denied`, naming the setting and the place as it was given.
+    pub(super) fn check(&self, location: &Location, path: &str, given: &str) -> Result<Asked> {
+        // However it is written: a plan may come from anybody.
+        let url = parse(&location.url)?;
+        if Provider::of(&url) == Some(Provider::Local) {
+            return Ok(Asked::File);
+        }
+        self.access.check_url(&url, path, given)?;
+        match &location.profile {
+            Some(name) if self.names_its_host(&url, name)? => {
+                self.access.check_beside_profile(name, given)?;
+            }
+            _ => {}
+        }
+        Ok(Asked::Allowed)
+    }
+
+    /// Whether a URL says by itself which host is asked, and with that where the credentials of the
+    /// profile beside it would go. A bucket is asked for where the profile says.
+    fn names_its_host(&self, url: &Url, profile: &str) -> Result<bool> {
+        match Provider::of(url) {
+            Some(Provider::Http) => Ok(true),
+            Some(Provider::Azure) => {
+                let Some(account) = account(url) else { return Ok(false) };
+                let own = self.profile(profile)?.options.into_iter().find(|(name, _)| {
+                    ACCOUNT_NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+                });
+                Ok(own.is_none_or(|(_, own)| own != account))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn profile(&self, name: &str) -> Result<ReadProfile> {
         match self.profiles.get(name) {
-            Some(options) => Ok(Profile::Named { name, options }),
+            Some(profile) => profile.read(name),
             None => Err(unknown_profile(name, self.profiles.keys())),
         }
     }
+}
+
+/// What is known of a place that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// It may be read.
+    Allowed,
+    /// It is of this machine, and nothing is known of it yet.
+    File,
+}
+
+/// What a profile calls the account of Azure.
+const ACCOUNT_NAMES: [&str; 2] = ["azure_storage_account_name", "account_name"];
+
+/// The account that a URL of Azure names: those that do have the container before an `@`.
+fn account(url: &Url) -> Option<&str> {
+    let host = url.host_str().filter(|_| !url.username().is_empty())?;
+    Some(host.split('.').next().unwrap_or(host))
 }
 
 impl fmt::Debug for ObjectStores {

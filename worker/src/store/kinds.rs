@@ -55,22 +55,26 @@ impl Kinds {
 /// Opens a store to learn its columns and its newest (or pinned) snapshot.
 ///
 /// # Errors
-/// As [`KindOnWorker::describe`], `invalid` if there is no such kind or a bound is wrong, and
-/// `timeout` if its user or the worker waits no longer.
+/// As [`KindOnWorker::describe`], `invalid` if there is no such kind or a bound is wrong,
+/// `permission_denied` if it may not be touched, and `timeout` if its user or the worker waits no
+/// longer.
 pub(super) async fn describe(env: &StoreEnv, spec: &StoreSpec) -> Result<StoreDescription> {
     let kind = env.kinds.of(&spec.kind)?;
     let asked = bounds(kind, spec, env)?;
+    env.parts.access.check_store(spec, env.parts.patience()).await?;
     within(asked.deadline, kind.describe(spec)).await
 }
 
 /// Opens a store at exactly this snapshot, within the bounds that it and its user set.
 ///
 /// # Errors
-/// As [`KindOnWorker::open`], `invalid` if there is no such kind or a bound is wrong, and `timeout`
-/// if its user or the worker waits no longer.
+/// As [`KindOnWorker::open`], `invalid` if there is no such kind or a bound is wrong,
+/// `permission_denied` if it may not be touched, and `timeout` if its user or the worker waits no
+/// longer.
 pub(super) async fn open(env: &StoreEnv, spec: &StoreSpec, snapshot: Snapshot) -> Result<Opened> {
     let kind = env.kinds.of(&spec.kind)?;
     let asked = bounds(kind, spec, env)?;
+    env.parts.access.check_store(spec, env.parts.patience()).await?;
     let handle = within(asked.deadline, kind.open(spec, snapshot)).await?;
     let capabilities = handle.capabilities().within(asked);
     let bounds = Bounds::of(env, spec, snapshot, capabilities);

@@ -20,6 +20,7 @@ mod open;
 mod open_stores;
 mod parts;
 mod patience;
+mod profiles;
 mod settings;
 #[cfg(test)]
 mod toy;
@@ -44,6 +45,8 @@ pub use open_stores::OpenStores;
 pub use parts::BlobSource;
 pub(crate) use parts::WorkerParts;
 pub(crate) use patience::Patience;
+pub use profiles::{InEnvironment, InFile, ProfileValue, StorageProfile};
+pub(crate) use profiles::{ProfileVersion, ReadProfile, is_credential};
 pub use settings::StoreSettings;
 
 /// An open store at one snapshot.

@@ -15,7 +15,7 @@ use super::{
     bounded::{Opened, cache::Answers, slots::Places},
     kinds::{self, Kinds},
 };
-use crate::{memory::Commons, settings::Settings};
+use crate::{access::Access, memory::Commons, settings::Settings};
 
 /// What opening stores needs of its worker.
 #[derive(Clone, Debug)]
@@ -44,8 +44,18 @@ impl StoreEnv {
         settings: StoreSettings,
         blobs: Arc<dyn BlobSource>,
     ) -> Self {
+        Self::limited(commons, settings, Access::default(), blobs)
+    }
+
+    /// The same for jobs that may not touch everything.
+    pub(crate) fn limited(
+        commons: &Commons,
+        settings: StoreSettings,
+        access: Access,
+        blobs: Arc<dyn BlobSource>,
+    ) -> Self {
         let answers = Arc::new(Answers::new(&settings, commons.budget()));
-        let parts = WorkerParts::new(commons, settings, blobs);
+        let parts = WorkerParts::new(commons, settings, access, blobs);
         let kinds = Kinds::start(&parts);
         Self { parts, kinds, answers, places: Arc::default() }
     }

@@ -15,13 +15,13 @@ use std::{
 use futures::FutureExt;
 use keyloom_common::{
     Error, ErrorKind, Result,
-    store::{ResolvedStore, Snapshot, StoreDescription, StoreSpec},
+    store::{ResolvedStore, STORAGE_OPTIONS, Snapshot, StoreDescription, StoreSpec},
 };
 use tokio::sync::OnceCell;
 
 use super::{
-    BlobSource, Store, StoreEnv, StoreSettings, bounded::Opened, lance::LanceHandle,
-    open::cannot_open,
+    BlobSource, ProfileVersion, Store, StoreEnv, StoreSettings, bounded::Opened,
+    lance::LanceHandle, open::cannot_open,
 };
 use crate::memory::Keeper;
 
@@ -32,8 +32,9 @@ pub struct OpenStores {
     slots: Arc<Mutex<Slots>>,
 }
 
-/// What tells open stores apart. Their names do not, nor how it was said which snapshot is meant.
-type Key = (StoreSpec, Snapshot);
+/// What tells open stores apart, the secrets with which they were opened among it. Their names do
+/// not, nor how it was said which snapshot is meant.
+type Key = (StoreSpec, Snapshot, ProfileVersion);
 
 /// Counts uses in place of a clock.
 #[derive(Debug, Default)]
@@ -94,7 +95,9 @@ impl OpenStores {
     }
 
     async fn handle(&self, name: &str, spec: &StoreSpec, snapshot: Snapshot) -> Result<Opened> {
-        let key = key(spec, snapshot);
+        let profile = self.settings().profile(spec.options.text(STORAGE_OPTIONS));
+        let profile = profile.map_err(|error| cannot_open(name, error))?;
+        let key = key(spec, snapshot, profile.and_then(|profile| profile.version));
         let opening = self.with_slots(|slots| slots.touch(&key));
         if let Some(opened) = opening.handle.get() {
             return Ok(opened.clone());
@@ -149,8 +152,8 @@ impl Keeper for Mutex<Slots> {
     }
 }
 
-fn key(spec: &StoreSpec, snapshot: Snapshot) -> Key {
-    (spec.bare(), snapshot)
+fn key(spec: &StoreSpec, snapshot: Snapshot, profile: ProfileVersion) -> Key {
+    (spec.bare(), snapshot, profile)
 }
 
 impl Opening {
@@ -257,7 +260,7 @@ mod tests;
 impl OpenStores {
     /// The key columns of the stores that are open, sorted.
     fn open_keys(&self) -> Vec<String> {
-        let key = |(spec, _): &Key| {
+        let key = |(spec, ..): &Key| {
             spec.key.as_ref().map(|key| key.columns().join(",")).unwrap_or_default()
         };
         let mut keys: Vec<_> = self.with_slots(|slots| slots.by_key.keys().map(key).collect());

@@ -12,7 +12,10 @@ use keyloom_common::{
 };
 
 use super::{Patience, ReadBudget, StoreSettings};
-use crate::memory::{Commons, resize};
+use crate::{
+    access::Access,
+    memory::{Commons, resize},
+};
 
 /// Where a worker gets the contents of memory stores.
 #[async_trait]
@@ -52,6 +55,8 @@ pub trait BlobSource: fmt::Debug + Send + Sync {
 pub(crate) struct WorkerParts {
     /// The bounds, and the storage profiles.
     pub(crate) settings: StoreSettings,
+    /// What jobs may touch.
+    pub(crate) access: Access,
     /// What all reads of stores may bring at once.
     pub(crate) reads: Arc<ReadBudget>,
     /// What contents of stores take of, and what is kept.
@@ -64,10 +69,11 @@ impl WorkerParts {
     pub(super) fn new(
         commons: &Commons,
         settings: StoreSettings,
+        access: Access,
         blobs: Arc<dyn BlobSource>,
     ) -> Self {
         let reads = Arc::new(ReadBudget::new(&settings));
-        Self { settings, reads, commons: commons.clone(), blobs }
+        Self { settings, access, reads, commons: commons.clone(), blobs }
     }
 
     /// How long is waited for stores, and how often they are asked again.

@@ -11,6 +11,8 @@ use keyloom_common::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::profiles::{ReadProfile, StorageProfile};
+
 /// Bytes in a mebibyte.
 const MIB: usize = 1 << 20;
 
@@ -94,8 +96,9 @@ pub struct StoreSettings {
     /// `memory_bytes` leave them; 0 for none.
     pub answer_cache_bytes: u64,
     /// Storage options (endpoint, region, credentials, …) by the name under which stores ask for
-    /// them (default none).
-    pub storage_profiles: HashMap<String, HashMap<String, String>>,
+    /// them (default none). A value is a string, `{ file = "PATH" }` or `{ env = "VARIABLE" }`;
+    /// `credentials = "cloud"` is the machine's own identity.
+    pub storage_profiles: HashMap<String, StorageProfile>,
 }
 
 impl StoreSettings {
@@ -106,13 +109,13 @@ impl StoreSettings {
         names
     }
 
-    /// The options of a storage profile, if one is named.
+    /// The options of a storage profile as they are now, if one is named.
     ///
     /// # Errors
-    /// `invalid` if there is none of that name.
-    pub(crate) fn profile(&self, name: Option<&str>) -> Result<Option<&HashMap<String, String>>> {
+    /// `invalid` if there is none of that name, and as [`StorageProfile::read`].
+    pub(crate) fn profile(&self, name: Option<&str>) -> Result<Option<ReadProfile>> {
         let Some(name) = name else { return Ok(None) };
-        self.storage_profiles.get(name).map(Some).ok_or_else(|| {
+        let profile = self.storage_profiles.get(name).ok_or_else(|| {
             let names = self.profile_names();
             let known = match names.as_slice() {
                 [] => "none".to_owned(),
@@ -120,7 +123,8 @@ impl StoreSettings {
             };
             Error::invalid(format!("storage profile '{name}' not found; the worker has {known}"))
                 .with_code(ErrorCode::StorageProfile)
-        })
+        })?;
+        profile.read(name).map(Some)
     }
 
     /// Those under which one store is read: as many reads in flight as fit its storage and its own
@@ -218,7 +222,7 @@ mod tests {
     fn debug_never_prints_what_a_profile_holds() {
         let options = HashMap::from([("aws_secret_access_key".to_owned(), "hunter2".to_owned())]);
         let settings = StoreSettings {
-            storage_profiles: HashMap::from([("prod".to_owned(), options)]),
+            storage_profiles: HashMap::from([("prod".to_owned(), options.into())]),
             ..StoreSettings::default()
         };
         let text = format!("{settings:?}");

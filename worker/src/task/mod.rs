@@ -25,6 +25,7 @@ use keyloom_common::{
 };
 
 use crate::{
+    access::Access,
     input::Inputs,
     lookup::{Direct, LookupSettings},
     settings::{Memory, Settings},
@@ -58,7 +59,8 @@ impl TasksShared {
     /// Prepares to run tasks. Memory stores' contents are read through `blobs`.
     ///
     /// # Errors
-    /// `invalid` if temporary files cannot be written where the settings say.
+    /// `invalid` if temporary files cannot be written where the settings say, or if `access` says
+    /// what is no rule.
     pub fn new(settings: Settings, blobs: Arc<dyn BlobSource>) -> Result<Self> {
         let settings = settings.fitted();
         let memory = settings.memory();
@@ -68,9 +70,11 @@ impl TasksShared {
             .with_disk_manager_builder(disk_manager(spill.as_ref()))
             .build_arc()?;
         let profiles = settings.store.storage_profiles.clone();
-        let stores = StoreEnv::within(&memory.commons, settings.store.clone(), blobs);
+        let access = Access::new(&settings.access)?;
+        let store = settings.store.clone();
+        let stores = StoreEnv::limited(&memory.commons, store, access.clone(), blobs);
         let stores = Arc::new(OpenStores::new(stores));
-        let inputs = Inputs::new(profiles, Arc::clone(&stores), Arc::clone(&runtime));
+        let inputs = Inputs::new(profiles, access, Arc::clone(&stores), Arc::clone(&runtime));
         let inputs = Arc::new(inputs);
         let functions = SessionContext::new();
         OctetLength::register(&functions);

@@ -13,6 +13,8 @@ use serde::{
     forward_to_deserialize_any,
 };
 
+use crate::error::may_be_secret;
+
 /// The options of a kind, among others.
 pub(super) struct Own<'a> {
     pub(super) options: &'a BTreeMap<String, String>,
@@ -102,6 +104,10 @@ impl<'de> MapAccess<'de> for Entries<'_> {
             return Err(Refused::custom("a value has no name"));
         };
         seed.deserialize(Text(text)).map_err(|refused| match refused {
+            // What it says stands in why it is refused.
+            Refused::Value(_) if may_be_secret(name) => {
+                Refused::Whole(format!("{name} cannot be what it says, which may be a secret"))
+            }
             Refused::Value(why) => Refused::Whole(format!("{name} {why}")),
             whole @ Refused::Whole(_) => whole,
         })

@@ -2,7 +2,7 @@
 //! store's or its file's name, all else goes on, and one that is only slow is waited for.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     fmt::Write,
     fs, io,
     net::SocketAddr,
@@ -146,7 +146,7 @@ impl Server {
         let store = &mut settings.worker.store;
         store.request_timeout_ms = request_ms;
         store.answer_timeout_ms = answer_ms;
-        store.storage_profiles.insert(PROFILE.to_owned(), HashMap::from(options));
+        store.storage_profiles.insert(PROFILE.to_owned(), options.into());
         settings.coordinator.scheduler.retry_elsewhere_ms = 100;
         settings
     }

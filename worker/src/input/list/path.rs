@@ -36,6 +36,13 @@ pub(super) enum Target {
 
 const LOCAL: &str = "file:///";
 
+/// Whether a path or a URL is one of this machine.
+pub(super) fn names_local(path: &str) -> bool {
+    let scheme = path.split_once("://").map(|(scheme, _)| scheme);
+    std::path::Path::new(path).is_absolute()
+        || scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("file"))
+}
+
 impl InputPath {
     /// Takes an absolute path or a URL apart.
     ///

@@ -12,13 +12,13 @@ pub(super) fn is_hidden(name: &str) -> bool {
 }
 
 /// A pattern of a path below a folder.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pattern {
     text: String,
     names: Vec<Name>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Name {
     /// `**`.
     Folders,

@@ -12,7 +12,7 @@ use object_store::{
     gcp::GoogleConfigKey,
 };
 
-use crate::store::{Patience, lance::Scrub};
+use crate::store::{Patience, ReadProfile, is_credential, lance::Scrub};
 
 /// Options of Lance that say nothing about how an object store is reached.
 const OF_LANCE: [&str; 6] = [
@@ -25,15 +25,20 @@ const OF_LANCE: [&str; 6] = [
 ];
 
 /// Where options come from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) enum Profile<'a> {
     /// The worker's environment alone.
     Environment,
     /// A profile of the worker's settings. The environment gives what it does not.
-    Named { name: &'a str, options: &'a HashMap<String, String> },
+    Named { name: &'a str, profile: &'a ReadProfile },
 }
 
 impl Profile<'_> {
+    /// Whether the machine's own identity is meant, and nothing else.
+    fn cloud(&self) -> bool {
+        matches!(self, Self::Named { profile, .. } if profile.cloud)
+    }
+
     /// How messages call it.
     pub(super) fn describe(&self) -> String {
         match self {
@@ -87,8 +92,10 @@ impl<K: FromStr + AsRef<str> + Eq + Hash> Options<K> {
         patience: Patience,
     ) -> Result<Self> {
         let mut sorted = Sorted::default();
-        if let Profile::Named { name, options } = profile {
-            for (option, value) in *options {
+        if let Profile::Named { name, profile } = profile {
+            let secrets = profile.secrets().map(|(name, value)| (name.clone(), value.clone()));
+            sorted.secrets.extend(secrets);
+            for (option, value) in &profile.options {
                 sorted.sort::<K>(family, option, value).map_err(|error| {
                     let error = error.context(format_args!("storage profile '{name}'"));
                     error.with_code(ErrorCode::StorageProfile)
@@ -101,7 +108,8 @@ impl<K: FromStr + AsRef<str> + Eq + Hash> Options<K> {
         let mut added: HashMap<K, String> =
             pick(variables.filter(|(_, value)| !value.is_empty()).collect());
         added.retain(|key, _| {
-            !known.keys().any(|given| belong(family, given.as_ref(), key.as_ref()))
+            let is_key = profile.cloud() && is_credential(key.as_ref());
+            !is_key && !known.keys().any(|given| belong(family, given.as_ref(), key.as_ref()))
         });
         let secrets = added.iter().map(|(key, value)| (key.as_ref().to_owned(), value.clone()));
         sorted.secrets.extend(secrets);
@@ -216,7 +224,10 @@ mod tests {
     use object_store::ClientConfigKey;
 
     use super::*;
-    use crate::{input::stores::open::S3, store::StoreSettings};
+    use crate::{
+        input::stores::open::S3,
+        store::{StorageProfile, StoreSettings},
+    };
 
     type Environment<'a> = &'a [(&'a str, &'a str)];
 
@@ -225,9 +236,10 @@ mod tests {
         environment: Environment<'_>,
     ) -> Result<Options<AmazonS3ConfigKey>> {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        let given = profile.unwrap_or_default().iter().map(owned).collect();
+        let given: StorageProfile = profile.unwrap_or_default().iter().map(owned).collect();
+        let given = given.read("p")?;
         let profile = match profile {
-            Some(_) => Profile::Named { name: "p", options: &given },
+            Some(_) => Profile::Named { name: "p", profile: &given },
             None => Profile::Environment,
         };
         let patience = Patience::of(&StoreSettings::default());
@@ -305,6 +317,34 @@ mod tests {
         assert_eq!(value(&endpoint, "aws_endpoint_url_s3"), None);
         assert_eq!(value(&endpoint, "aws_endpoint"), Some("http://ours".to_owned()));
         assert_eq!(value(&endpoint, "aws_access_key_id"), Some("theirs".to_owned()));
+    }
+
+    #[test]
+    fn the_machines_own_identity_takes_no_keys_of_the_environment() {
+        let environment: Environment<'_> = &[
+            ("AWS_ACCESS_KEY_ID", "theirs"),
+            ("AWS_SECRET_ACCESS_KEY", "theirs"),
+            ("AWS_SESSION_TOKEN", "theirs"),
+            ("AWS_SKIP_SIGNATURE", "true"),
+            ("AWS_REGION", "their-region"),
+            ("AWS_ROLE_ARN", "role"),
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", "/token"),
+            ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2"),
+        ];
+        let cloud = options(Some(&[("credentials", "cloud")]), environment).unwrap();
+        let mut known: Vec<&str> = cloud.known.keys().map(AsRef::as_ref).collect();
+        known.sort_unstable();
+        let identity = [
+            "aws_container_credentials_relative_uri",
+            "aws_region",
+            "aws_role_arn",
+            "aws_web_identity_token_file",
+        ];
+        assert_eq!(known, identity);
+        let beside = options(Some(&[("credentials", "cloud"), ("aws_token", "ours")]), &[]);
+        let message = "storage profile 'p': aws_token stands beside credentials = \"cloud\", which \
+                       takes the machine's own identity and nothing else; leave one of them out";
+        assert_eq!(beside.err().unwrap().message(), message);
     }
 
     #[test]

@@ -8,7 +8,6 @@ mod columns;
 mod partial;
 
 use std::{
-    collections::HashMap,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -27,10 +26,11 @@ use lance_index::{IndexType, scalar::ScalarIndexParams};
 
 use self::{columns::Columns, partial::Partial};
 use super::{
+    cloud::identity as identity_of,
     error::{Scrub, from_lance},
     files::requests::is_local,
 };
-use crate::store::StoreSettings;
+use crate::store::{ReadProfile, StoreSettings};
 
 /// A dataset to be made.
 #[derive(Clone, Debug, Default)]
@@ -104,9 +104,9 @@ impl NewDataset {
         self.check(&rows.schema(), settings).await?;
         let options = settings.profile(self.storage_profile.as_deref())?;
         let rows = Columns::new(self, &rows.schema())?.under(rows);
-        let scrub = Scrub::new(&self.uri, options.into_iter().flatten());
+        let scrub = Scrub::new(&self.uri, options.iter().flat_map(ReadProfile::secrets));
         // Lance's futures are nested deeper than the compiler follows.
-        let written = Box::pin(self.write_to_place(rows, options.cloned())).await;
+        let written = Box::pin(self.write_to_place(rows, options)).await;
         written.map_err(|error| {
             let doing = format!("writing the Lance dataset at {}", redact(&self.uri));
             scrub.clean(error).context(doing)
@@ -116,7 +116,7 @@ impl NewDataset {
     async fn write_to_place(
         &self,
         rows: SendableRecordBatchStream,
-        options: Option<HashMap<String, String>>,
+        options: Option<ReadProfile>,
     ) -> Result<WrittenDataset> {
         let Some(place) = self.local().filter(|place| !is_dataset(place)) else {
             return self.write_at(&self.uri, rows, options).await;
@@ -132,14 +132,10 @@ impl NewDataset {
         &self,
         uri: &str,
         rows: SendableRecordBatchStream,
-        options: Option<HashMap<String, String>>,
+        options: Option<ReadProfile>,
     ) -> Result<WrittenDataset> {
         let mode = if self.overwrite { WriteMode::Overwrite } else { WriteMode::Create };
-        let accessor = |options| Arc::new(StorageOptionsAccessor::with_static_options(options));
-        let store_params = options.map(|options| ObjectStoreParams {
-            storage_options_accessor: Some(accessor(options)),
-            ..ObjectStoreParams::default()
-        });
+        let store_params = options.map(|profile| self.params(profile)).transpose()?;
         let params = WriteParams { mode, store_params, ..WriteParams::default() };
         let builder = InsertBuilder::new(uri).with_params(&params);
         let mut dataset = Box::pin(builder.execute_stream(rows)).await.map_err(from_lance)?;
@@ -151,6 +147,18 @@ impl NewDataset {
             making.await.map_err(from_lance)?;
         }
         Ok(WrittenDataset { version: dataset.version_id(), rows })
+    }
+
+    /// How its storage is reached with a profile.
+    fn params(&self, profile: ReadProfile) -> Result<ObjectStoreParams> {
+        let identity = profile.cloud && self.local().is_none();
+        let aws_credentials = identity.then(|| identity_of(&profile)).transpose()?;
+        let accessor = StorageOptionsAccessor::with_static_options(profile.options);
+        Ok(ObjectStoreParams {
+            aws_credentials,
+            storage_options_accessor: Some(Arc::new(accessor)),
+            ..ObjectStoreParams::default()
+        })
     }
 
     /// Its path, if it is of this machine.
@@ -179,10 +187,10 @@ impl NewDataset {
     }
 
     async fn there_remotely(&self, settings: &StoreSettings) -> Result<There> {
-        let options = settings.profile(self.storage_profile.as_deref())?.cloned();
-        let scrub = Scrub::new(&self.uri, options.iter().flatten());
+        let profile = settings.profile(self.storage_profile.as_deref())?.unwrap_or_default();
+        let scrub = Scrub::new(&self.uri, profile.secrets());
         let builder = DatasetBuilder::from_uri(&self.uri);
-        let builder = builder.with_storage_options(options.unwrap_or_default());
+        let builder = builder.with_store_params(self.params(profile)?);
         let opened: Result<Dataset> = Box::pin(builder.load()).await.map_err(from_lance);
         match opened {
             Ok(_) => Ok(There::Dataset),

@@ -8,11 +8,13 @@
 //! rooms lead to an answer: [`keys`] turns keys into rows, [`values`] rows into the values of
 //! [`mod@column`]s, and both read [`files`]. A whole dataset is read as a [`table`]. What later
 //! requests can use is [`kept`] by its [`name`], in which the dataset's [`identity`] is. [`create`]
-//! makes new datasets.
+//! makes new datasets. Those on object stores may be read by the machine's own identity
+//! ([`cloud`]).
 //!
 //! The rooms lean on each other one way: what is kept on keys, keys on values, values on files. All
 //! of them lean on the [`handle`] and the [`mod@column`]s that it holds, and these on them.
 
+mod cloud;
 mod column;
 mod create;
 mod error;

@@ -22,6 +22,7 @@ use lance::{
 use tokio::sync::OnceCell;
 
 use super::{
+    cloud::Identities,
     error::{Scrub, from_lance},
     figures::figures,
     files::{
@@ -38,7 +39,7 @@ use super::{
     tasks,
     values::answered,
 };
-use crate::store::{Patience, WorkerParts};
+use crate::store::{Patience, ReadProfile, WorkerParts};
 
 /// Lance datasets on one worker, and what they share there.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub(crate) struct LanceKind {
     worker: WorkerParts,
     /// Lance's own caches.
     sessions: Sessions,
+    /// The machine's own, for profiles that take no others.
+    identities: Identities,
     /// What was read and may be of use again.
     pub(super) caches: Arc<Caches>,
 }
@@ -57,6 +60,7 @@ impl LanceKind {
         Self {
             worker: worker.clone(),
             sessions: Sessions::new(settings),
+            identities: Identities::default(),
             caches: Arc::new(Caches::new(settings, commons.budget())),
         }
     }
@@ -160,17 +164,32 @@ impl LanceKind {
     }
 
     async fn load(&self, spec: &LanceSpec, pin: Option<Pin>) -> Result<Dataset> {
-        loop {
+        let dataset = loop {
             let session = self.sessions.of(spec);
             let dataset = self.load_through(session.clone(), spec, &pin).await?;
             match self.sessions.judge(spec, &session, &dataset) {
-                Verdict::Same => return Ok(dataset),
+                Verdict::Same => break dataset,
                 Verdict::Unknowable => {
-                    return self.load_through(self.sessions.alone(), spec, &pin).await;
+                    break self.load_through(self.sessions.alone(), spec, &pin).await?;
                 }
                 Verdict::Rewritten => {}
             }
+        };
+        self.check_bases(&dataset, spec).await?;
+        Ok(dataset)
+    }
+
+    /// Refuses a dataset that has files in other places, which its manifest names, if those may not
+    /// be touched. Nothing of them was read yet.
+    async fn check_bases(&self, dataset: &Dataset, spec: &LanceSpec) -> Result<()> {
+        for base in dataset.manifest.base_paths.values() {
+            let checked = self.worker.access.check_dataset(&base.path, self.patience(spec)).await;
+            checked.map_err(|error| {
+                let uri = redact(&spec.uri);
+                error.context(format_args!("the Lance dataset at {uri} has files elsewhere"))
+            })?;
         }
+        Ok(())
     }
 
     async fn load_through(
@@ -183,11 +202,19 @@ impl LanceKind {
         if let Some(other) = other_file(&redact(&spec.uri), false) {
             return Err(other);
         }
+        let profile = self.profile(spec)?;
         let mut builder = DatasetBuilder::from_uri(&spec.uri).with_session(session);
         if let Some(requests) = self.requests(spec) {
-            builder = builder.with_store_params(Requests::params(requests));
+            let mut params = Requests::params(requests);
+            if let (Some(name), Some(profile)) = (&spec.storage_profile, &profile)
+                && profile.cloud
+            {
+                params.aws_credentials = Some(self.identities.of(name, profile)?);
+            }
+            builder = builder.with_store_params(params);
         }
-        if let Some(options) = self.options(spec)? {
+        let scrub = scrub_of(spec, profile.as_ref());
+        if let Some(options) = self.options(spec, profile) {
             builder = builder.with_storage_options(options);
         }
         let (uri, pin) = (redact(&spec.uri), pin.clone());
@@ -215,7 +242,7 @@ impl LanceKind {
         });
         // Not all that is asked of remote storage goes through the object store, which may have to
         // ask for a region and for credentials first.
-        let (watch, scrub) = (self.watch(spec), self.scrub(spec)?);
+        let watch = self.watch(spec);
         let doing = || format!("the Lance dataset at {}: opening it", redact(&spec.uri));
         let opened = watch.bounded(doing, watch.owing(opened)).await;
         opened.map_err(|error| scrub.clean(error))
@@ -237,12 +264,16 @@ impl LanceKind {
 
     /// The storage options: bounds on waiting that the store's own options set, those of the
     /// profile, and bounds on waiting where neither has any.
-    fn options(&self, spec: &LanceSpec) -> Result<Option<HashMap<String, String>>> {
-        let profile = self.profile(spec)?;
+    fn options(
+        &self,
+        spec: &LanceSpec,
+        profile: Option<ReadProfile>,
+    ) -> Option<HashMap<String, String>> {
+        let profile = profile.map(|profile| profile.options);
         if is_local(&spec.uri) {
-            return Ok(profile.cloned());
+            return profile;
         }
-        let mut options = profile.cloned().unwrap_or_default();
+        let mut options = profile.unwrap_or_default();
         let of_store = requests::names(&spec.pace);
         for (name, value) in requests::options(self.patience(spec)) {
             let is_it = |given: &String| {
@@ -256,16 +287,21 @@ impl LanceKind {
                 options.insert(name.to_owned(), value);
             }
         }
-        Ok(Some(options))
+        Some(options)
     }
 
-    fn profile(&self, spec: &LanceSpec) -> Result<Option<&HashMap<String, String>>> {
+    fn profile(&self, spec: &LanceSpec) -> Result<Option<ReadProfile>> {
         self.worker.settings.profile(spec.storage_profile.as_deref())
     }
 
     fn scrub(&self, spec: &LanceSpec) -> Result<Scrub> {
-        Ok(Scrub::new(&spec.uri, self.profile(spec)?.into_iter().flatten()))
+        Ok(scrub_of(spec, self.profile(spec)?.as_ref()))
     }
+}
+
+/// What keeps the secrets of a profile, as it was read, out of messages.
+fn scrub_of(spec: &LanceSpec, profile: Option<&ReadProfile>) -> Scrub {
+    Scrub::new(&spec.uri, profile.into_iter().flat_map(ReadProfile::secrets))
 }
 
 fn is_absent(error: &lance::Error) -> bool {

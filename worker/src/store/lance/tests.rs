@@ -44,7 +44,7 @@ use lance::{
 
 use super::{LanceHandle, LanceKind, LanceSpec, kept::caches::Caches, keys::coder::Coder};
 use crate::store::{
-    Found, KeyRows, KeySet, Request, Store, StoreEnv, StoreSettings,
+    Found, KeyRows, KeySet, Request, StorageProfile, Store, StoreEnv, StoreSettings,
     contract::fixture::{
         Blobs, EveryPath, as_remote, batch, env, held, index, lance_spec, values, write_lance,
     },

@@ -99,10 +99,11 @@ fn a_snapshot_is_the_same_however_it_was_asked_for() {
         lance.named(name)
     };
     let snapshot = |number| Snapshot::Version { number, manifest: ManifestId::of(7, None) };
-    let newest = key(&spec("a", None), snapshot(3));
+    let newest = key(&spec("a", None), snapshot(3), None);
     let pins = [Pin::Version(3), Pin::Tag("release".to_owned())];
-    assert!(pins.into_iter().all(|pin| key(&spec("b", Some(pin)), snapshot(3)) == newest));
-    assert_ne!(key(&spec("a", None), snapshot(2)), newest);
+    assert!(pins.into_iter().all(|pin| key(&spec("b", Some(pin)), snapshot(3), None) == newest));
+    assert_ne!(key(&spec("a", None), snapshot(2), None), newest);
+    assert_ne!(key(&spec("a", None), snapshot(3), Some([0; 32])), newest);
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ async fn what_does_not_exist_is_named() {
 async fn an_unknown_profile_names_the_known_ones() {
     let rows = three_fragments(false).await;
     let spec = LanceSpec { storage_profile: Some("prod".to_owned()), ..rows.spec("id") };
-    let profiles = ["b", "a"].map(|name| (name.to_owned(), HashMap::new()));
+    let profiles = ["b", "a"].map(|name| (name.to_owned(), StorageProfile::default()));
     let settings =
         StoreSettings { storage_profiles: HashMap::from(profiles), ..Default::default() };
     let env = StoreEnv::new(settings, Arc::new(Blobs::default()));

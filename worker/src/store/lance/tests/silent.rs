@@ -22,7 +22,7 @@ fn silent(doing: &str) -> Error {
     ))
 }
 
-fn impatient(profiles: HashMap<String, HashMap<String, String>>) -> StoreEnv {
+fn impatient(profiles: HashMap<String, StorageProfile>) -> StoreEnv {
     let settings = StoreSettings {
         request_timeout_ms: 100,
         answer_timeout_ms: ANSWER_MS,

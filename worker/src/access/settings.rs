@@ -1,0 +1,140 @@
+//! The lists of what jobs may touch, as settings.
+
+use std::path::PathBuf;
+
+use keyloom_common::bounds::Bounds;
+use percent_encoding::percent_decode_str;
+use serde::{Deserialize, Serialize};
+
+use super::endpoint::{Endpoint, canonical};
+
+/// What jobs may make a worker read. A list that is absent allows everything, and an empty one
+/// nothing. All workers of a cluster should have the same: a job is refused by whichever it meets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccessSettings {
+    /// Where inputs and stores may be: `file`, `s3`, `gs`, `az`, `http`, `https`, `memory`
+    /// (contents that travel with sessions) or the word for a kind of store. `s3a` is `s3`, `abfs`
+    /// and `abfss` are `az`. Default all.
+    pub schemes: Option<Vec<String>>,
+    /// The folders that files may be in, as absolute paths or as `file://` URLs. Links are followed
+    /// first: what a path leads to must be in one of them. Default any.
+    pub roots: Option<Vec<String>>,
+    /// The hosts and buckets that may be asked, as `s3://bucket/prefix` or `https://host:port`; `*`
+    /// stands for any part of a host's or a bucket's name, and a prefix is of whole folders.
+    /// Default any, but for those that a job names beside a storage profile: the profile's
+    /// credentials go to no host that is not in this list.
+    pub endpoints: Option<Vec<String>>,
+}
+
+impl AccessSettings {
+    /// Checks whether all say what they may.
+    pub(crate) fn check(&self, bounds: &mut Bounds) {
+        let wrong = [
+            ("schemes", self.schemes().err()),
+            ("roots", self.roots().err()),
+            ("endpoints", self.endpoints().err()),
+        ];
+        for (name, rule) in wrong {
+            if let Some(rule) = rule {
+                bounds.refuse(name, rule);
+            }
+        }
+    }
+
+    /// The schemes by one name each.
+    ///
+    /// # Errors
+    /// What they must be.
+    pub(super) fn schemes(&self) -> Result<Option<Vec<String>>, String> {
+        read_all(self.schemes.as_deref(), |scheme| {
+            let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | '_');
+            match !scheme.is_empty() && scheme.chars().all(is_part) {
+                true => Ok(canonical(&scheme.to_ascii_lowercase()).to_owned()),
+                false => Err(format!("names without ://, as \"file\" or \"s3\", not '{scheme}'")),
+            }
+        })
+    }
+
+    /// The roots as paths.
+    ///
+    /// # Errors
+    /// What they must be.
+    pub(super) fn roots(&self) -> Result<Option<Vec<PathBuf>>, String> {
+        read_all(self.roots.as_deref(), |root| {
+            let path = match root.strip_prefix("file://") {
+                Some(path) => {
+                    let decoded = percent_decode_str(path).decode_utf8().ok();
+                    decoded.map(|path| PathBuf::from(path.into_owned()))
+                }
+                None => Some(PathBuf::from(root)),
+            };
+            let rule = || format!("absolute paths or file:/// URLs, not '{root}'");
+            path.filter(|path| path.is_absolute()).ok_or_else(rule)
+        })
+    }
+
+    /// The endpoints as patterns.
+    ///
+    /// # Errors
+    /// What they must be.
+    pub(super) fn endpoints(&self) -> Result<Option<Vec<Endpoint>>, String> {
+        read_all(self.endpoints.as_deref(), Endpoint::parse)
+    }
+}
+
+fn read_all<T>(
+    list: Option<&[String]>,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Result<Option<Vec<T>>, String> {
+    list.map(|list| list.iter().map(|one| read(one)).collect()).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(settings: &AccessSettings, expected: &str) {
+        let error = Bounds::check(|bounds| {
+            bounds.section("access", |bounds| settings.check(bounds));
+        });
+        assert_eq!(error.unwrap_err().message(), expected);
+    }
+
+    fn list(one: &str) -> Option<Vec<String>> {
+        Some(vec![one.to_owned()])
+    }
+
+    #[test]
+    fn what_is_no_rule_is_named_with_what_it_must_be() {
+        let settings = AccessSettings { schemes: list("s3://"), ..AccessSettings::default() };
+        let rule = "names without ://, as \"file\" or \"s3\", not 's3://'";
+        check(&settings, &format!("setting access.schemes must be {rule}"));
+        for root in ["data", "s3://bucket", "file://host/data", ""] {
+            let settings = AccessSettings { roots: list(root), ..AccessSettings::default() };
+            let rule = format!("absolute paths or file:/// URLs, not '{root}'");
+            check(&settings, &format!("setting access.roots must be {rule}"));
+        }
+        for endpoint in ["host:9000", "file:///data", "s3://", "https://host/a?b", "://host"] {
+            let endpoints = list(endpoint);
+            let settings = AccessSettings { endpoints, ..AccessSettings::default() };
+            let rule =
+                format!("such as \"s3://bucket/prefix\" or \"https://host\", not '{endpoint}'");
+            check(&settings, &format!("setting access.endpoints must be {rule}"));
+        }
+    }
+
+    #[test]
+    fn nothing_and_everything_are_allowed_by_lists_that_are_empty_or_absent() {
+        let settings = AccessSettings { roots: Some(Vec::new()), ..AccessSettings::default() };
+        assert_eq!(Bounds::check(|bounds| settings.check(bounds)), Ok(()));
+        assert_eq!((settings.roots(), settings.schemes()), (Ok(Some(Vec::new())), Ok(None)));
+    }
+
+    #[test]
+    fn roots_may_be_urls() {
+        let settings =
+            AccessSettings { roots: list("file:///data/a%20b"), ..AccessSettings::default() };
+        assert_eq!(settings.roots(), Ok(Some(vec![PathBuf::from("/data/a b")])));
+    }
+}
