@@ -1,6 +1,10 @@
 //! The settings of a session.
 
-use keyloom_common::{misses::MaxMisses, rpc::Limits, store::JoinPath};
+use keyloom_common::{
+    misses::MaxMisses,
+    rpc::{Limits, PeerSecurity},
+    store::JoinPath,
+};
 use serde::{Deserialize, Serialize};
 
 /// Bounds that a session keeps.
@@ -9,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub struct Settings {
     /// Bounds of the connection to a cluster.
     pub rpc: Limits,
+    /// By what a cluster is known, and by what it knows this session. Default neither.
+    pub security: PeerSecurity,
     /// The most rows of a batch. Default 8192.
     pub batch_rows: u32,
     /// How many bytes of files make a task, where the rows are not known before. Default 2 MiB.
@@ -36,6 +42,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             rpc: Limits::default(),
+            security: PeerSecurity::default(),
             batch_rows: 8192,
             task_bytes: 2 << 20,
             task_files: 200,

@@ -1,9 +1,12 @@
 //! What users type.
 
+mod config;
+mod place;
+mod security;
 mod shell;
 mod stores;
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use keyloom_client::MaxMisses;
@@ -13,6 +16,9 @@ use keyloom_common::log::LogFormat;
 
 use crate::store_flag::{self, InputFlag, StoreFlag};
 
+pub(crate) use config::ConfigCommand;
+pub(crate) use place::{CLUSTER, Place};
+pub(crate) use security::Security;
 pub(crate) use shell::ShellArguments;
 pub(crate) use stores::{CreateArguments, ListArguments, StoresArguments, StoresCommand};
 
@@ -37,6 +43,8 @@ Rows go to stdout or to a file, everything else to stderr. A file appears whole 
 Environment:
   KEYLOOM_CLUSTER        the address of --cluster
   KEYLOOM_CONFIG         the file of --config
+  KEYLOOM_CA_FILE        the file of --ca-file; so KEYLOOM_CERT_FILE, _KEY_FILE and _TOKEN_FILE
+  KEYLOOM_TOKEN          a token for the cluster, if it stands in no file
   KEYLOOM_WORKER_*       settings of the workers in this process, as for keyloom-worker
   KEYLOOM_COORDINATOR_*  settings of the coordinator in this process, as for keyloom-coordinator
   KEYLOOM_LOG            what is logged to stderr: error (default), warn, info, debug, …
@@ -82,21 +90,9 @@ pub(crate) enum Once {
     Stores(StoresCommand),
     /// List the workers of a cluster
     Workers(WorkersArguments),
-}
-
-/// Where a job runs.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Place {
-    /// Run on the cluster whose coordinator listens there, not in this process
-    #[arg(long, env = "KEYLOOM_CLUSTER", value_name = "tcp://HOST:PORT")]
-    pub(crate) cluster: Option<String>,
-    /// How many workers run in this process [default: the number of cores]
-    #[arg(long, value_name = "N")]
-    pub(crate) workers: Option<NonZeroUsize>,
-    /// Settings as TOML, in sections [session], [worker] and [coordinator]; the last two are for
-    /// jobs in this process
-    #[arg(long, env = "KEYLOOM_CONFIG", value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+    /// Show the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
 }
 
 /// What statements read, beside a catalog.
@@ -380,9 +376,14 @@ pub(crate) struct DescribeArguments {
 /// `keyloom workers`.
 #[derive(Debug, Args)]
 pub(crate) struct WorkersArguments {
-    /// The cluster's address
-    #[arg(long, env = "KEYLOOM_CLUSTER", value_name = "tcp://HOST:PORT")]
+    /// The cluster's address; tls://HOST:PORT for one with a certificate
+    #[arg(long, env = CLUSTER, value_name = "tcp://HOST:PORT")]
     pub(crate) cluster: String,
+    /// Settings as TOML, of which the section [session] is read
+    #[arg(long, env = "KEYLOOM_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) security: Security,
     #[command(flatten)]
     pub(crate) print: Print,
 }

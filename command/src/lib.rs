@@ -4,11 +4,12 @@
 //! [`request`], which a [`catalog`] completes; [`open`] makes the session that the request needs;
 //! [`run`] runs its statement, with [`drive`] taking the rows and [`sink`] giving them to the user,
 //! in files ([`output`]) or printed, [`misses`] telling those that missed their keys, and a
-//! [`report`] at the end. [`explain`], [`describe`], [`stores`] and [`workers`] answer questions;
-//! [`shell`] runs one statement after the other.
+//! [`report`] at the end. [`explain`], [`describe`], [`stores`], [`workers`] and [`config`] answer
+//! questions; [`shell`] runs one statement after the other.
 
 mod catalog;
 mod cli;
+mod config;
 mod describe;
 mod drive;
 mod error;
@@ -115,5 +116,6 @@ async fn execute(command: Once, watch: &Watch) -> Result<(), Failure> {
         Once::Describe(arguments) => describe::describe(arguments, watch).await,
         Once::Stores(command) => stores::run(command, watch).await,
         Once::Workers(arguments) => workers::list(arguments, watch).await,
+        Once::Config(command) => config::run(command, watch),
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use datafusion::{arrow::array::RecordBatch, dataframe::DataFrame};
 use keyloom_client::{
-    EmbeddedSettings, Error, ErrorCode, Input, MemoryOptions, Session, load_kv, with_join_path,
+    EmbeddedSettings, Error, ErrorCode, ErrorKind, Input, MemoryOptions, Session, Settings,
+    load_kv, with_join_path,
 };
 use keyloom_program::settings::Layers;
 
@@ -17,22 +18,57 @@ use crate::{
     watch::Watch,
 };
 
+/// What to do where a cluster lets nobody in whom it does not know.
+const LET_IN: &str = "what whoever runs the cluster gave you is named by --token-file FILE or \
+                      KEYLOOM_TOKEN, and by --ca-file, --cert-file and --key-file";
+
+/// Settings, or sections of them, and why nothing reads them.
+type Unread = (&'static [&'static str], &'static str);
+
+const ON_CLUSTER: [Unread; 1] = [(
+    &["workers", "worker", "coordinator"],
+    "on a cluster, whose coordinator and workers have settings of their own",
+)];
+
+const IN_PROCESS: [Unread; 3] = [
+    (
+        &["worker.keep_freed_bytes", "coordinator.keep_freed_bytes"],
+        "in this process, where the allocator is left as it is",
+    ),
+    (
+        &["worker.log", "coordinator.log"],
+        "in this process, whose log is written as --log-format says",
+    ),
+    (
+        &[
+            "worker.coordinator",
+            "worker.slots",
+            "worker.name",
+            "worker.security",
+            "worker.http",
+            "coordinator.listen",
+            "coordinator.advertise",
+            "coordinator.insecure_listen",
+            "coordinator.security",
+            "coordinator.http",
+        ],
+        "in this process, which is no daemon",
+    ),
+];
+
 /// A session in this process or on a cluster.
 pub(crate) async fn session(place: &Place, watch: &Watch) -> Result<Session, Failure> {
-    let cluster = place.cluster.as_deref().filter(|address| !address.is_empty());
-    let mut settings = settings(place, cluster.is_some())?;
+    let cluster = place.cluster();
+    if cluster.is_some() && place.workers.is_some() {
+        return Err(Failure::mistake(
+            "--workers is for jobs in this process; a cluster's workers are its own",
+        )
+        .help("leave out --workers, or --cluster and KEYLOOM_CLUSTER"));
+    }
+    let settings = settings(place, cluster.is_some())?;
     let opened = match cluster {
-        Some(_) if place.workers.is_some() => {
-            return Err(Failure::mistake(
-                "--workers is for jobs in this process; a cluster's workers are its own",
-            )
-            .help("leave out --workers, or --cluster and KEYLOOM_CLUSTER"));
-        }
-        Some(address) => watch.step(Session::connect_with(address, settings.session)).await,
-        None => {
-            settings.workers = place.workers.map(Into::into).or(settings.workers);
-            watch.step(Session::embedded_with(settings)).await
-        }
+        Some(address) => connect(address, settings.session, watch).await,
+        None => watch.step(Session::embedded_with(settings)).await,
     };
     let session = opened?;
     if cluster.is_some() {
@@ -42,7 +78,24 @@ pub(crate) async fn session(place: &Place, watch: &Watch) -> Result<Session, Fai
     Ok(session)
 }
 
-/// The settings, after a warning of those that nothing reads.
+/// A session on a cluster.
+pub(crate) async fn connect(
+    address: &str,
+    settings: Settings,
+    watch: &Watch,
+) -> Result<Session, Failure> {
+    let mut is_denied = false;
+    let connecting = async {
+        let connected = Session::connect_with(address, settings).await;
+        let denies = |error: &Error| error.kind() == ErrorKind::PermissionDenied;
+        is_denied = connected.as_ref().is_err_and(denies);
+        connected
+    };
+    let connected = watch.step(connecting).await;
+    connected.map_err(|failure| if is_denied { failure.help(LET_IN) } else { failure })
+}
+
+/// The settings, after warnings of those that nothing reads.
 fn settings(place: &Place, on_cluster: bool) -> Result<EmbeddedSettings, Failure> {
     let (settings, layers) = layered(place)?;
     for warning in without_effect(&layers, on_cluster) {
@@ -51,47 +104,34 @@ fn settings(place: &Place, on_cluster: bool) -> Result<EmbeddedSettings, Failure
     Ok(settings)
 }
 
-/// Defaults, then the file, then the environment.
+/// Defaults, then the file, then the environment, then flags.
 pub(crate) fn layered(place: &Place) -> Result<(EmbeddedSettings, Layers), Failure> {
     let layers = Layers::defaults(&EmbeddedSettings::default()).file(place.config.as_deref());
-    let layers = layers.map(|layers| {
-        let layers = layers.environment_of("worker", "KEYLOOM_WORKER_");
-        layers.environment_of("coordinator", "KEYLOOM_COORDINATOR_")
-    });
-    let read = layers.and_then(|layers| Ok((layers.read::<EmbeddedSettings>()?, layers)));
-    let (settings, layers) = read.map_err(|error| Failure::mistake(format!("{error:#}")))?;
+    let layers = layers.map_err(|error| Failure::mistake(format!("{error:#}")))?;
+    let layers = layers
+        .environment_of("worker", "KEYLOOM_WORKER_")
+        .environment_of("coordinator", "KEYLOOM_COORDINATOR_")
+        .flag("--workers", "workers", place.workers);
+    let layers = place.security.over(layers)?;
+    let read = layers.read::<EmbeddedSettings>();
+    let settings = read.map_err(|error| Failure::mistake(format!("{error:#}")))?;
     settings.validate().map_err(Failure::before)?;
     Ok((settings, layers))
 }
 
 /// What to say of settings that are given and that nothing reads where the job runs.
 fn without_effect(layers: &Layers, on_cluster: bool) -> Vec<String> {
-    let warning = |settings: &[&str], why: &str| {
+    let unread: &[Unread] = if on_cluster { &ON_CLUSTER } else { &IN_PROCESS };
+    let warnings = unread.iter().filter_map(|(settings, why)| {
         let given: Vec<_> = settings.iter().flat_map(|setting| layers.given(setting)).collect();
-        no_effect(&given, why)
-    };
-    let warnings = if on_cluster {
-        let parts = ["workers", "worker", "coordinator"];
-        let why = "on a cluster, whose coordinator and workers have settings of their own";
-        [warning(&parts, why), None]
-    } else {
-        let allocator = ["worker.keep_freed_bytes", "coordinator.keep_freed_bytes"];
-        let log = ["worker.log", "coordinator.log"];
-        [
-            warning(&allocator, "in this process, where the allocator is left as it is"),
-            warning(&log, "in this process, whose log is written as --log-format says"),
-        ]
-    };
-    warnings.into_iter().flatten().collect()
-}
-
-fn no_effect(given: &[String], why: &str) -> Option<String> {
-    let (settings, have) = match given {
-        [] => return None,
-        [_] => ("setting", "has"),
-        _ => ("settings", "have"),
-    };
-    Some(format!("warning: {settings} {} {have} no effect {why}", given.join(", ")))
+        let (settings, have) = match given.as_slice() {
+            [] => return None,
+            [_] => ("setting", "has"),
+            _ => ("settings", "have"),
+        };
+        Some(format!("warning: {settings} {} {have} no effect {why}", given.join(", ")))
+    });
+    warnings.collect()
 }
 
 /// Registers inputs, attaches stores, and plans the statement.

@@ -1,22 +1,25 @@
 //! `keyloom workers`: who is registered with a coordinator.
 
-use keyloom_client::{Session, report::WorkerStatus};
+use keyloom_client::report::WorkerStatus;
 use serde::Serialize;
 
 use crate::{
-    cli::{Form, WorkersArguments},
+    cli::{Form, Place, WorkersArguments},
     error::Failure,
-    text,
+    open, text,
     watch::Watch,
 };
 
 /// Lists the workers of a cluster.
 pub(crate) async fn list(arguments: WorkersArguments, watch: &Watch) -> Result<(), Failure> {
-    let workers =
-        watch.step(async { Session::connect(&arguments.cluster).await?.workers().await }).await?;
+    let WorkersArguments { cluster, config, security, print } = arguments;
+    let place = Place { cluster: None, workers: None, config, security };
+    let (settings, _) = open::layered(&place)?;
+    let session = open::connect(&cluster, settings.session, watch).await?;
+    let workers = watch.step(session.workers()).await?;
     let workers: Vec<Worker> = workers.into_iter().map(Worker::from).collect();
     watch.end();
-    match arguments.print.format {
+    match print.format {
         // A tree of numbers and strings can always be written.
         Form::Json => text::print(&serde_json::to_string(&workers).unwrap_or_default()),
         Form::Table if workers.is_empty() => text::print("no worker is registered"),

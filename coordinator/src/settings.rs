@@ -16,6 +16,14 @@ use crate::scheduler;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
+    /// Where the daemon listens, as `HOST:PORT`; port 0 is any that is free. Not in an embedded
+    /// session, which nobody reaches. Default `127.0.0.1:7700`.
+    pub listen: String,
+    /// The address that the daemon says it has, where workers and clients reach it by another than
+    /// it listens at: behind a forwarded port, or in a container. Default the one it listens at.
+    pub advertise: Option<String>,
+    /// Whether the daemon may listen where strangers can reach it unprotected. Default no.
+    pub insecure_listen: bool,
     /// Bounds of connections.
     pub rpc: Limits,
     /// Who may connect.
@@ -130,6 +138,9 @@ pub(crate) struct Memory {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            listen: "127.0.0.1:7700".to_owned(),
+            advertise: None,
+            insecure_listen: false,
             rpc: Limits::default(),
             security: ServerSecurity::default(),
             scheduler: scheduler::Settings::default(),

@@ -8,23 +8,46 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::runtime::{Builder, Runtime};
 use tracing::Level;
 
-use crate::{log::say, settings::Layers};
+use crate::{
+    config::{self, Command},
+    log::say,
+    settings::Layers,
+};
 
 /// What daemons log unless `KEYLOOM_LOG` says otherwise.
 pub const LOG: &str = "info,lance=warn,datafusion=warn,tarpc=warn,opentelemetry=warn";
 
-/// Settings: defaults, then the file that `--config` names, then variables whose names begin so.
+/// Layers of settings: defaults, then the file that `--config` names, then variables whose names
+/// begin so. Flags go over them.
+///
+/// # Errors
+/// If there is no such file.
+pub fn layers<T: Default + Serialize>(config: Option<&Path>, prefix: &str) -> Result<Layers> {
+    Ok(Layers::defaults(&T::default()).file(config)?.environment(prefix))
+}
+
+/// The settings that layers give.
 ///
 /// # Errors
 /// If they cannot be read, or the check refuses them.
-pub fn settings<T: Default + Serialize + DeserializeOwned>(
-    config: Option<&Path>,
-    prefix: &str,
+pub fn settings<T: DeserializeOwned>(
+    layers: &Layers,
     check: impl FnOnce(&T) -> keyloom_common::Result<()>,
 ) -> Result<T> {
-    let settings: T = Layers::defaults(&T::default()).file(config)?.environment(prefix).read()?;
+    let settings = layers.read()?;
     check(&settings)?;
     Ok(settings)
+}
+
+/// Shows a daemon's configuration, and gives the exit code.
+pub fn show(layers: &Layers, settings: &impl Serialize, command: Command) -> u8 {
+    let shown = layers.listing(settings).and_then(|listing| {
+        config::print(&listing, command.form()).context("stdout cannot be written")
+    });
+    match shown {
+        Ok(()) => 0,
+        Err(error) => fail(1, &error),
+    }
 }
 
 /// Threads with room for deep plans: so many that compute, or one a core.
@@ -69,7 +92,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("settings.toml");
         fs::write(&path, "slots = 3").unwrap();
-        let read = |config| settings(config, "KEYLOOM_NO_SUCH_PROGRAM_", check);
+        let read = |config| {
+            let layers = layers::<Slots>(config, "KEYLOOM_NO_SUCH_PROGRAM_").unwrap();
+            settings(&layers, check)
+        };
         assert_eq!(read(Some(path.as_path())).unwrap(), Slots { slots: 3 });
         let refused = read(None).unwrap_err();
         let expected = Error::invalid("slots must not be 0");

@@ -1,30 +1,49 @@
-//! Settings in layers: defaults, then a file, then the environment. Each goes before those under
-//! it.
+//! Settings in layers: defaults, then a file, then the environment, then flags. Each goes before
+//! those under it.
 
-use std::path::Path;
+mod listing;
+mod origin;
+mod unknown;
+mod variables;
+
+use std::{env, fmt, path::Path};
 
 use anyhow::{Context, Result, anyhow};
 use figment::{
-    Figment, Provider,
-    providers::{Env, Format, Serialized, Toml},
+    Error, Figment, Provider,
+    error::Kind,
+    providers::{Format, Serialized, Toml},
     value::Value,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::units::Units;
+use self::{origin::Known, variables::Variables};
+use crate::units::{PROFILES, Units};
+
+pub use listing::Shown;
+pub use origin::Origin;
 
 /// Layers of settings. Sizes and times may have units.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Layers {
+    defaults: Figment,
     all: Figment,
     /// Those above the defaults.
     given: Figment,
 }
 
+impl fmt::Debug for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // There may be secrets among them.
+        f.debug_struct("Layers").finish_non_exhaustive()
+    }
+}
+
 impl Layers {
     /// The lowest layer.
     pub fn defaults(defaults: &impl Serialize) -> Self {
-        Self { all: Figment::from(Serialized::defaults(defaults)), given: Figment::new() }
+        let defaults = Figment::from(Serialized::defaults(defaults));
+        Self { all: defaults.clone(), defaults, given: Figment::new() }
     }
 
     /// The file that `--config` names, if it names one.
@@ -41,21 +60,49 @@ impl Layers {
     /// Variables whose names begin so; `__` leads into a section.
     #[must_use]
     pub fn environment(self, prefix: &str) -> Self {
-        self.with(Units(Env::prefixed(prefix).split("__")))
+        self.with(Units(Variables { prefix: prefix.to_owned(), section: None }))
     }
 
     /// The same, for settings of a part that stand in a section of their own.
     #[must_use]
     pub fn environment_of(self, section: &'static str, prefix: &str) -> Self {
-        let variables = Env::prefixed(prefix).split("__");
-        self.with(Units(variables.map(move |key| format!("{section}.{key}").into())))
+        self.with(Units(Variables { prefix: prefix.to_owned(), section: Some(section) }))
+    }
+
+    /// A setting that has a variable of its own, as text. One that is empty says nothing.
+    ///
+    /// # Errors
+    /// If the variable is no text.
+    pub fn variable(self, name: &'static str, setting: &str) -> Result<Self> {
+        let text = match env::var(name) {
+            Ok(text) if !text.is_empty() => text,
+            Ok(_) | Err(env::VarError::NotPresent) => return Ok(self),
+            Err(env::VarError::NotUnicode(_)) => return Err(anyhow!("{name} is no UTF-8")),
+        };
+        let layer = Serialized::default(setting, text);
+        Ok(self.with(Known { layer, metadata: origin::variable(name) }))
+    }
+
+    /// A setting that a flag says, if it is there.
+    #[must_use]
+    pub fn flag(self, name: &'static str, setting: &str, value: Option<impl Serialize>) -> Self {
+        let Some(value) = value else { return self };
+        let layer = Serialized::default(setting, value);
+        self.with(Known { layer, metadata: origin::flag(name) })
+    }
+
+    /// Forgets what the layers so far say of a setting that may be absent.
+    #[must_use]
+    pub fn without(self, setting: &str) -> Self {
+        self.with(Serialized::default(setting, None::<()>))
     }
 
     fn with(self, layer: impl Provider) -> Self {
-        Self { all: self.all.merge(&layer), given: self.given.merge(&layer) }
+        let Self { defaults, all, given } = self;
+        Self { defaults, all: all.merge(&layer), given: given.merge(&layer) }
     }
 
-    /// The settings of a section that a file or the environment gives, by their paths.
+    /// The settings of a section that a file, the environment or a flag gives, by their paths.
     pub fn given(&self, section: &str) -> Vec<String> {
         let mut paths = Vec::new();
         // What cannot be read is told by `read`.
@@ -70,7 +117,20 @@ impl Layers {
     /// # Errors
     /// If a name is unknown or a value is of another type.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T> {
-        self.all.extract().map_err(shown).context("settings")
+        self.all.extract().map_err(|error| self.shown(error)).context("settings")
+    }
+
+    /// What is wrong with the settings. What a storage profile holds may be a secret and is not
+    /// shown.
+    fn shown(&self, error: Error) -> anyhow::Error {
+        if let Kind::UnknownField(_, choices) = error.kind {
+            let known = self.defaults.find_value("").unwrap_or(Value::from(false));
+            return anyhow!(unknown::unknown(&error, &known, choices));
+        }
+        if error.path.iter().any(|part| part == PROFILES) {
+            return anyhow!("{} must be a string in quotes", error.path.join("."));
+        }
+        error.into()
     }
 }
 
@@ -79,19 +139,11 @@ fn add_paths(path: &str, value: &Value, paths: &mut Vec<String>) {
     match value {
         Value::Dict(_, section) => {
             for (name, value) in section {
-                add_paths(&format!("{path}.{name}"), value, paths);
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                add_paths(&path, value, paths);
             }
         }
         _ => paths.push(path.to_owned()),
-    }
-}
-
-/// What is wrong with the settings. What a storage profile holds may be a secret and is not shown.
-fn shown(error: figment::Error) -> anyhow::Error {
-    if error.path.iter().any(|part| part == "storage_profiles") {
-        anyhow!("{} must be a string in quotes", error.path.join("."))
-    } else {
-        error.into()
     }
 }
 
@@ -166,9 +218,38 @@ mod tests {
     #[test]
     fn mistakes_name_the_setting_but_never_what_may_be_a_secret() {
         let unknown = read("slotz = 3").unwrap_err();
-        assert!(unknown.starts_with("settings: ") && unknown.contains("slotz"), "{unknown}");
+        let expected = "settings: unknown setting 'slotz'; did you mean 'slots'? (file ";
+        assert!(unknown.starts_with(expected), "{unknown}");
+        let unknown = read("colour = 3").unwrap_err();
+        let expected = "settings: unknown setting 'colour'; there are 'slots', 'rows', ";
+        assert!(unknown.starts_with(expected), "{unknown}");
         let secret = read("[storage_profiles.prod]\nkey = 4711").unwrap_err();
         assert_eq!(secret, "settings: storage_profiles.prod.key must be a string in quotes");
+    }
+
+    #[test]
+    fn flags_go_before_the_file_and_what_is_forgotten_is_absent() {
+        let layers = layers("rows = 7\nslots = 3");
+        let flagged = layers.flag("--rows", "rows", Some(8)).flag("--slots", "slots", None::<u32>);
+        let settings: Settings = flagged.read().unwrap();
+        assert_eq!((settings.rows, settings.slots), (8, 3));
+
+        #[derive(Serialize, Deserialize)]
+        struct Named {
+            name: Option<String>,
+        }
+        let layers = Layers::defaults(&Named { name: Some("default".to_owned()) });
+        let name = |layers: &Layers| layers.read::<Named>().unwrap().name;
+        assert_eq!(name(&layers).as_deref(), Some("default"));
+        let layers = layers.flag("--name", "name", Some("mine"));
+        assert_eq!(name(&layers).as_deref(), Some("mine"));
+        assert_eq!(name(&layers.without("name")), None);
+    }
+
+    #[test]
+    fn a_debug_print_shows_nothing() {
+        let layers = layers("[storage_profiles.prod]\nkey = 'HIDDEN'");
+        assert_eq!(format!("{layers:?}"), "Layers { .. }");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use figment::{
 use keyloom_common::units::number;
 
 /// Where values are text, whatever they are called: what is in there is for others.
-const PROFILES: &str = "storage_profiles";
+pub(crate) const PROFILES: &str = "storage_profiles";
 
 /// A layer of settings whose sizes and times are numbers afterwards.
 #[derive(Debug)]

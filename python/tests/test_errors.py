@@ -148,7 +148,7 @@ def test_a_cluster_that_is_not_there_is_unavailable(free_port: int) -> None:
 def test_an_address_that_is_none_is_invalid(address: str) -> None:
     error, message = refusal(lambda: keyloom.connect(address))
     assert error is keyloom.InvalidError
-    assert message == f"a cluster's address is tcp://HOST:PORT, not '{address}'"
+    assert message == f"a cluster's address is tcp://HOST:PORT or tls://HOST:PORT, not '{address}'"
 
 
 # Mistakes are found when an expression is built.

@@ -17,6 +17,14 @@ use crate::{
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
+    /// The coordinator's address, as `tcp://HOST:PORT` or `tls://HOST:PORT`, which the daemon must
+    /// be told. Neither this nor the next two are for an embedded session.
+    pub coordinator: Option<String>,
+    /// How many tasks the daemon runs at once, and threads that compute. Default the number of
+    /// cores.
+    pub slots: Option<u32>,
+    /// The daemon's name for people. Default host and process.
+    pub name: Option<String>,
     /// Bounds of connections.
     pub rpc: Limits,
     /// How it knows its coordinator, and what it shows of itself.
@@ -85,6 +93,9 @@ pub(crate) struct Memory {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            coordinator: None,
+            slots: None,
+            name: None,
             rpc: Limits::default(),
             security: PeerSecurity::default(),
             store: StoreSettings::default(),

@@ -31,6 +31,9 @@ impl Settings {
 
     /// Checks all settings, as a section of others.
     pub fn check(&self, bounds: &mut Bounds) {
+        if let Some(slots) = self.slots {
+            bounds.within("slots", slots, AT_ONCE);
+        }
         bounds.section("rpc", |bounds| self.rpc.check(bounds));
         bounds.section("store", |bounds| self.store.check(bounds));
         bounds.section("lookup", |bounds| self.lookup.check(bounds));

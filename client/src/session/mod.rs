@@ -47,18 +47,23 @@ impl Session {
     ///
     /// # Errors
     /// `unavailable` if nobody answers there, `resource_exhausted` if the coordinator has no place
-    /// for another connection, `invalid` if it is of another build.
+    /// for another connection, `permission_denied` if it lets nobody in without a token or a
+    /// certificate, `invalid` if it is of another build.
     pub async fn connect(address: &str) -> Result<Self> {
         Self::connect_with(address, Settings::default()).await
     }
 
-    /// A session on a cluster.
+    /// A session on a cluster. At `tls://HOST:PORT`, `security.ca_file` says whose certificates are
+    /// believed; what the coordinator is to know this session by, a certificate or a token, stands
+    /// beside it.
     ///
     /// # Errors
-    /// `invalid` if settings are wrong; otherwise as [`Self::connect`].
+    /// `invalid` if settings are wrong, do not go with the address, or name files that do not do;
+    /// `permission_denied` if the coordinator does not take what it is shown; otherwise as
+    /// [`Self::connect`].
     pub async fn connect_with(address: &str, settings: Settings) -> Result<Self> {
         settings.validate()?;
-        let credentials = keyloom_common::rpc::Credentials::default();
+        let credentials = settings.security.load()?;
         let connection = Connection::cluster(address, settings.rpc.clone(), credentials).await?;
         Ok(Self::new(connection, settings))
     }

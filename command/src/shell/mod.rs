@@ -65,7 +65,7 @@ pub(crate) async fn start(arguments: ShellArguments, signals: &mut Signals) -> R
     })?;
     watch.end();
     let Some(session) = session else { return Ok(()) };
-    let on_cluster = place.cluster.is_some_and(|address| !address.is_empty());
+    let on_cluster = place.cluster().is_some();
     let shell = Shell { session, known, current, format, all, on_cluster };
     match stdin().is_terminal() {
         true => shell.converse(signals).await,

@@ -10,11 +10,16 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use keyloom_common::{log::LogFormat, rpc::Gate};
+use keyloom_common::{
+    log::LogFormat,
+    rpc::{Gate, parse_address},
+};
 use keyloom_coordinator::{Coordinator, Settings};
 use keyloom_program::{
+    config,
     daemon::{self, fail},
     log, open_files,
+    settings::Layers,
     signals::Signals,
 };
 use tokio::{
@@ -35,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 Environment:
   KEYLOOM_COORDINATOR_*  a setting; __ leads into a section, as in
                          KEYLOOM_COORDINATOR_SCHEDULER__NO_WORKER_TIMEOUT_MS=5000
+                         or KEYLOOM_COORDINATOR_LISTEN=10.0.0.5:7700
   KEYLOOM_LOG            what is logged to stderr: info (default), debug, warn, keyloom_coordinator=debug, …
   KEYLOOM_LOG_FORMAT     text or json, as --log-format
 
@@ -47,18 +53,26 @@ Where other machines reach it, the settings say who may connect:
 
 Examples:
   keyloom-coordinator
-  keyloom-coordinator --listen 127.0.0.1:0 --config coordinator.toml"
+  keyloom-coordinator --listen 127.0.0.1:0 --config coordinator.toml
+  keyloom-coordinator --config coordinator.toml config show"
 )]
 struct Arguments {
-    /// Where to listen; port 0 is any that is free
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7700")]
-    listen: String,
-    /// Settings as TOML; the environment goes before them
-    #[arg(long, value_name = "FILE")]
+    #[command(subcommand)]
+    command: Option<config::Command>,
+    /// Where to listen; port 0 is any that is free [default: listen in the settings, or
+    /// 127.0.0.1:7700]
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// The address that it says it has, if workers and clients reach it by another [default: where
+    /// it listens]
+    #[arg(long, global = true, value_name = "tcp://HOST:PORT")]
+    advertise: Option<String>,
+    /// Settings as TOML; the environment goes before them, and flags before both
+    #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Listen on an address that other machines reach though the settings leave something open: at
     /// each start a warning says what
-    #[arg(long)]
+    #[arg(long, global = true)]
     insecure_listen: bool,
     /// How the log is written: text or json [default: log.format of the settings, which is text]
     #[arg(
@@ -74,20 +88,48 @@ struct Arguments {
 /// What each takes an open file of.
 const CONNECTIONS: &str = "max_connections and 32 for each of security.max_handshakes";
 
+impl Arguments {
+    fn layers(&self) -> Result<Layers> {
+        let layers = daemon::layers::<Settings>(self.config.as_deref(), "KEYLOOM_COORDINATOR_")?;
+        let insecure = self.insecure_listen.then_some(true);
+        Ok(layers
+            .flag("--listen", "listen", self.listen.as_ref())
+            .flag("--advertise", "advertise", self.advertise.as_ref())
+            .flag("--insecure-listen", "insecure_listen", insecure)
+            .flag("--log-format", "log.format", self.log_format))
+    }
+
+    /// The settings, and where they come from.
+    fn settings(&self) -> Result<(Settings, Layers)> {
+        let layers = self.layers()?;
+        let settings = daemon::settings(&layers, Settings::validate)?;
+        if let Some(address) = &settings.advertise {
+            parse_address(address).context("advertise")?;
+        }
+        Ok((settings, layers))
+    }
+}
+
 /// Runs a command line, the program's name first, and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments = Arguments::parse_from(arguments);
     let log = log::start("keyloom-coordinator", daemon::LOG, arguments.log_format);
     let prepared = log.and_then(|log| {
-        let config = arguments.config.as_deref();
-        let settings = daemon::settings(config, "KEYLOOM_COORDINATOR_", check)?;
+        let (settings, layers) = arguments.settings()?;
         log.settle(&settings.log);
-        Ok((log, settings))
+        Ok((log, settings, layers))
     });
-    let (_log, settings) = match prepared {
+    let (_log, settings, layers) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => return fail(2, &error),
     };
+    if let Some(command) = arguments.command {
+        return daemon::show(&layers, &settings, command);
+    }
+    // Certificates and tokens that cannot be read are mistakes in the settings.
+    if let Err(error) = Gate::open(&settings.security, &settings.rpc) {
+        return fail(2, &error.into());
+    }
     keyloom_common::allocator::keep_freed_bytes(settings.keep_freed_bytes);
     // Those who have not shown yet who they are, and those who were refused a moment ago.
     let strangers = settings.security.max_handshakes.saturating_mul(2 * 16);
@@ -100,7 +142,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Err(error) => return fail(1, &error),
     };
     let code = runtime.block_on(async {
-        match addresses(&arguments, &settings).await {
+        match addresses(&settings).await {
             Ok(addresses) => match serve(&addresses, settings).await {
                 Ok(()) => 0,
                 Err(error) => fail(1, &error),
@@ -112,22 +154,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     code
 }
 
-/// Checks settings, and the files that they name.
-fn check(settings: &Settings) -> keyloom_common::Result<()> {
-    settings.validate()?;
-    Gate::open(&settings.security, &settings.rpc).map(drop)
-}
-
 /// Where to listen, if that is safe or accepted as unsafe.
-async fn addresses(arguments: &Arguments, settings: &Settings) -> Result<Vec<SocketAddr>> {
-    let listen = &arguments.listen;
+async fn addresses(settings: &Settings) -> Result<Vec<SocketAddr>> {
+    let listen = &settings.listen;
     let found = tokio::net::lookup_host(listen).await;
     let addresses: Vec<_> =
         found.with_context(|| format!("--listen takes HOST:PORT, not '{listen}'"))?.collect();
     let open = addresses.iter().find(|address| !address.ip().is_loopback());
     if let Some((open, exposure)) = open.zip(settings.security.exposure()) {
         let open = format!("{open} can be reached from other machines, and {exposure}");
-        if !arguments.insecure_listen {
+        if !settings.insecure_listen {
             bail!(
                 "{open}; listen on 127.0.0.1, set security.cert_file and security.key_file with \
                  security.ca_file or security.tokens, or add --insecure-listen on a network that \
@@ -146,10 +182,12 @@ async fn serve(addresses: &[SocketAddr], settings: Settings) -> Result<()> {
         .await
         .with_context(|| format!("cannot listen on {addresses:?}"))?;
     let address = listener.local_addr().context("the listener has no address")?;
+    let scheme = if settings.security.has_tls() { "tls" } else { "tcp" };
+    let told = told(settings.advertise.as_deref(), scheme, address);
     let coordinator = Coordinator::start(settings)?;
     let gate = coordinator.gate();
     let mut hangups = signal(SignalKind::hangup()).context("no signals")?;
-    announce(if gate.has_tls() { "tls" } else { "tcp" }, address);
+    announce(&told);
     let mut serving = std::pin::pin!(coordinator.serve(listener, shutdown.clone()));
     loop {
         tokio::select! {
@@ -160,11 +198,20 @@ async fn serve(addresses: &[SocketAddr], settings: Settings) -> Result<()> {
     }
 }
 
+/// The address by which others are to reach it: the advertised one, or where it listens.
+fn told(advertise: Option<&str>, scheme: &str, listening: SocketAddr) -> String {
+    match advertise {
+        Some(address) if address.contains("://") => address.to_owned(),
+        Some(address) => format!("{scheme}://{address}"),
+        None => format!("{scheme}://{listening}"),
+    }
+}
+
 /// Scripts wait for this line.
-fn announce(scheme: &str, address: SocketAddr) {
+fn announce(address: &str) {
     let mut stdout = stdout().lock();
-    if writeln!(stdout, "{scheme}://{address}").and_then(|()| stdout.flush()).is_err() {
+    if writeln!(stdout, "{address}").and_then(|()| stdout.flush()).is_err() {
         tracing::warn!("nobody reads stdout");
     }
-    tracing::info!("listening at {scheme}://{address}");
+    tracing::info!("listening at {address}");
 }

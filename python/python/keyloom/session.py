@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
 
 from keyloom import _keyloom
+from keyloom._security import StrPath, with_security
 from keyloom.exceptions import InvalidError, NotFoundError
 from keyloom.kv import AttachedKV, KVStore
 
@@ -254,25 +255,53 @@ class Session:
 def connect(
     address: str,
     *,
+    ca_file: StrPath | None = None,
+    cert_file: StrPath | None = None,
+    key_file: StrPath | None = None,
+    token_file: StrPath | None = None,
+    token: str | None = None,
     join_path: JoinPath | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Session:
     """A session whose queries run on a cluster.
 
+    What is not said by an argument or in ``settings["security"]``, the environment may say:
+    ``KEYLOOM_CA_FILE``, ``KEYLOOM_CERT_FILE``, ``KEYLOOM_KEY_FILE``, ``KEYLOOM_TOKEN_FILE`` and
+    ``KEYLOOM_TOKEN``, as for the commands.
+
     Args:
-        address: Where the coordinator listens, as in ``"tcp://10.0.0.5:7700"``.
+        address: Where the coordinator listens, as in ``"tcp://10.0.0.5:7700"``, or
+            ``"tls://10.0.0.5:7700"`` if it has a certificate.
+        ca_file: The certificates of the authorities that are believed, in PEM; needed for ``tls://``.
+        cert_file: A certificate that is shown to the cluster, in PEM.
+        key_file: The key of that certificate, in PEM.
+        token_file: A file with a token that the cluster knows. It is proved to be known, and not sent.
+        token: The token itself. It is shown nowhere.
         join_path: How joins with stores are made, as for :class:`Session`.
         settings: Settings of the session by their names in settings files.
 
     Raises:
         UnavailableError: Nobody answers there.
-        InvalidError: The coordinator is of another build.
+        PermissionDeniedError: The coordinator lets in nobody without a certificate or a token that it knows.
+        InvalidError: The coordinator is of another build, a file does not do, or the address and what is
+            given do not go together.
 
     Example:
         >>> with keyloom.connect("tcp://127.0.0.1:7700") as session:  # doctest: +SKIP
         ...     session.workers()
+        >>> keyloom.connect(  # doctest: +SKIP
+        ...     "tls://10.0.0.5:7700", ca_file="ca.pem", token_file="token"
+        ... )
+        Session(tls://10.0.0.5:7700, stores: none)
     """
-    given = dict(settings or {})
+    given = with_security(
+        settings or {},
+        token=token,
+        ca_file=ca_file,
+        cert_file=cert_file,
+        key_file=key_file,
+        token_file=token_file,
+    )
     if join_path is not None:
         given["join_path"] = join_path
     return Session._connect(address, given)

@@ -22,6 +22,7 @@ mod traps;
 mod bad_bytes;
 mod codec;
 mod command;
+mod config;
 mod explain;
 mod faults;
 mod layering;

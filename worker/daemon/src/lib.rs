@@ -17,8 +17,10 @@ use keyloom_common::{
     rpc::{Credentials, parse_address},
 };
 use keyloom_program::{
+    config,
     daemon::{self, fail},
     log, open_files,
+    settings::Layers,
     signals::Signals,
 };
 use keyloom_worker::{
@@ -56,20 +58,29 @@ Where the coordinator asks who one is, the settings answer:
 
 Examples:
   keyloom-worker --coordinator tcp://127.0.0.1:7700
-  keyloom-worker --coordinator tcp://10.0.0.5:7700 --slots 8 --config worker.toml"
+  keyloom-worker --coordinator tcp://10.0.0.5:7700 --slots 8 --config worker.toml
+  keyloom-worker --config worker.toml config show"
 )]
 struct Arguments {
-    /// The coordinator's address; tls:// where it has a certificate
-    #[arg(long, value_name = "tcp://HOST:PORT")]
-    coordinator: String,
+    #[command(subcommand)]
+    command: Option<config::Command>,
+    /// The coordinator's address, tls:// where it has a certificate [default: coordinator in the
+    /// settings]
+    #[arg(long, global = true, value_name = "tcp://HOST:PORT")]
+    coordinator: Option<String>,
     /// How many tasks it runs at once, and threads that compute [default: the number of cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     slots: Option<u32>,
     /// Its name for people [default: host:process]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME")]
     name: Option<String>,
-    /// Settings as TOML; the environment goes before them
-    #[arg(long, value_name = "FILE")]
+    /// Settings as TOML; the environment goes before them, and flags before both
+    #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// How the log is written: text or json [default: log.format of the settings, which is text]
     #[arg(
@@ -82,22 +93,48 @@ struct Arguments {
     log_format: Option<LogFormat>,
 }
 
+impl Arguments {
+    fn layers(&self) -> Result<Layers> {
+        let layers = daemon::layers::<Settings>(self.config.as_deref(), "KEYLOOM_WORKER_")?;
+        Ok(layers
+            .flag("--coordinator", "coordinator", self.coordinator.as_ref())
+            .flag("--slots", "slots", self.slots)
+            .flag("--name", "name", self.name.as_ref())
+            .flag("--log-format", "log.format", self.log_format))
+    }
+
+    /// The settings, and where they come from.
+    fn settings(&self) -> Result<(Settings, Layers)> {
+        let layers = self.layers()?;
+        let settings = daemon::settings(&layers, Settings::validate)?;
+        if let Some(address) = &settings.coordinator {
+            parse_address(address).context("coordinator")?;
+        }
+        Ok((settings, layers))
+    }
+}
+
 /// Runs a command line, the program's name first, and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments = Arguments::parse_from(arguments);
     let log = log::start("keyloom-worker", daemon::LOG, arguments.log_format);
     let prepared = log.and_then(|log| {
-        let address = &arguments.coordinator;
-        parse_address(address).context("--coordinator")?;
-        let config = arguments.config.as_deref();
-        let settings = daemon::settings(config, "KEYLOOM_WORKER_", Settings::validate)?;
+        let (settings, layers) = arguments.settings()?;
         log.settle(&settings.log);
-        let credentials = settings.security.load()?;
-        credentials.check_address(address).context("--coordinator")?;
-        Ok((log, settings, credentials))
+        Ok((log, settings, layers))
     });
-    let (_log, settings, credentials) = match prepared {
+    let (_log, settings, layers) = match prepared {
         Ok(prepared) => prepared,
+        Err(error) => return fail(2, &error),
+    };
+    if let Some(command) = arguments.command {
+        return daemon::show(&layers, &settings, command);
+    }
+    let Some(address) = settings.coordinator.clone() else {
+        return fail(2, &no_coordinator());
+    };
+    let credentials = match credentials(&settings, &address) {
+        Ok(credentials) => credentials,
         Err(error) => return fail(2, &error),
     };
     keep_freed_bytes(settings.keep_freed_bytes);
@@ -106,18 +143,32 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     if let Err(few) = open_files::raise("store.max_open_readers", readers, 2) {
         tracing::warn!("{few:#}");
     }
-    let slots = arguments.slots.unwrap_or_else(cores);
+    let slots = settings.slots.unwrap_or_else(cores);
     // A slot is a thread of computing: workers on one machine share its cores by their slots.
     let runtime = match daemon::runtime(Some(slots as usize)) {
         Ok(runtime) => runtime,
         Err(error) => return fail(1, &error),
     };
-    let code = match runtime.block_on(work(arguments, slots, settings, credentials)) {
+    let code = match runtime.block_on(work(address, slots, settings, credentials)) {
         Ok(()) => 0,
         Err(error) => fail(exit_code(&error), &error),
     };
     runtime.shutdown_background();
     code
+}
+
+/// What it shows to the coordinator at an address.
+fn credentials(settings: &Settings, address: &str) -> Result<Credentials> {
+    let credentials = settings.security.load()?;
+    credentials.check_address(address).context("coordinator")?;
+    Ok(credentials)
+}
+
+fn no_coordinator() -> anyhow::Error {
+    anyhow!(
+        "no coordinator is named: --coordinator tcp://HOST:PORT, or coordinator in the settings, \
+         says whom to work for"
+    )
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
@@ -129,19 +180,18 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 }
 
 async fn work(
-    arguments: Arguments,
+    address: String,
     slots: u32,
     settings: Settings,
     credentials: Credentials,
 ) -> Result<()> {
     let shutdown = CancellationToken::new();
     let limits = settings.rpc.clone();
-    let address = arguments.coordinator;
     let dial: Arc<dyn Dial> = Arc::new(TcpDial { address, limits: limits.clone(), credentials });
     let blobs = CoordinatorBlobs::new(Arc::clone(&dial), limits);
     let tasks = TasksShared::new(settings.clone(), Arc::new(blobs))?;
-    let agent =
-        Agent { name: arguments.name.unwrap_or_else(default_name), slots, settings, dial, tasks };
+    let name = settings.name.clone().unwrap_or_else(default_name);
+    let agent = Agent { name, slots, settings, dial, tasks };
     let mut signals = Signals::listen().context("no signals")?;
     let mut running = std::pin::pin!(agent.run(shutdown.clone()));
     loop {

@@ -10,7 +10,6 @@ mod files;
 mod gate;
 mod identity;
 mod peer;
-mod secret;
 mod server;
 mod stream;
 #[cfg(test)]
@@ -24,7 +23,6 @@ pub use credentials::Credentials;
 pub use gate::{Admitted, Gate, GateFigures};
 pub use identity::{Identity, Role, role_uri};
 pub use peer::PeerSecurity;
-pub use secret::Secret;
 pub use server::{ServerSecurity, TokenFiles};
 pub use stream::Stream;
 pub(super) use tls::refused_certificate;

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Credentials, Secret};
+use super::Credentials;
+use crate::Secret;
 use crate::error::{Error, Result};
 
 /// How whoever dials knows its coordinator, and what it shows of itself. By default nothing: the

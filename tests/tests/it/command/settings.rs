@@ -84,9 +84,15 @@ async fn settings_that_are_wrong_are_named() -> Result<()> {
     fs::write(&config, "[session]\nbatch_rwos = 1\n")?;
     let sql = ["sql", "SELECT 1"];
     let ended = Keyloom::new(sql)?.env("KEYLOOM_CONFIG", &config.to_string_lossy()).run().await?;
-    ended.check_failure(2, &["settings: unknown field: found `batch_rwos`"]);
+    ended.check_failure(
+        2,
+        &["settings: unknown setting 'session.batch_rwos'; did you mean 'session.batch_rows'?"],
+    );
     let ended = Keyloom::new(sql)?.env("KEYLOOM_WORKER_SLOTZ", "1").run().await?;
-    ended.check_failure(2, &["settings: unknown field: found `slotz`"]);
+    ended.check_failure(
+        2,
+        &["settings: unknown setting 'worker.slotz'; did you mean 'worker.slots'?"],
+    );
     let ended = Keyloom::new(sql)?.env("KEYLOOM_LOG", "a=b=c").run().await?;
     ended.check_failure(2, &["KEYLOOM_LOG=a=b=c"]);
     let ended = Keyloom::new(["sql", "SELECT 1", "--workers", "0"])?.run().await?;
