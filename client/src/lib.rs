@@ -55,7 +55,7 @@ pub use keyloom_common::{
     input::Format,
     misses::{MaxMisses, missed_schema},
     report,
-    rpc::{PeerSecurity, Secret},
+    Secret, rpc::PeerSecurity,
     store::{JoinPath, KeyPath, OnDuplicateKey, RowPath},
 };
 pub use open_store::{Lookup, OpenStore};

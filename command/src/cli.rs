@@ -1,5 +1,6 @@
 //! What users type.
 
+mod certs;
 mod config;
 mod place;
 mod security;
@@ -16,6 +17,7 @@ use keyloom_common::log::LogFormat;
 
 use crate::store_flag::{self, InputFlag, StoreFlag};
 
+pub(crate) use certs::{CertsCommand, CertsCreateArguments, CertsShowArguments};
 pub(crate) use config::ConfigCommand;
 pub(crate) use place::{CLUSTER, Place};
 pub(crate) use security::Security;
@@ -93,6 +95,9 @@ pub(crate) enum Once {
     /// Show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Make and show certificates, and draw tokens
+    #[command(subcommand)]
+    Certs(CertsCommand),
 }
 
 /// What statements read, beside a catalog.

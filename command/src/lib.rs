@@ -5,9 +5,10 @@
 //! [`run`] runs its statement, with [`drive`] taking the rows and [`sink`] giving them to the user,
 //! in files ([`output`]) or printed, [`misses`] telling those that missed their keys, and a
 //! [`report`] at the end. [`explain`], [`describe`], [`stores`], [`workers`] and [`config`] answer
-//! questions; [`shell`] runs one statement after the other.
+//! questions; [`shell`] runs one statement after the other. [`certs`] makes certificates.
 
 mod catalog;
+mod certs;
 mod cli;
 mod config;
 mod describe;
@@ -117,5 +118,6 @@ async fn execute(command: Once, watch: &Watch) -> Result<(), Failure> {
         Once::Stores(command) => stores::run(command, watch).await,
         Once::Workers(arguments) => workers::list(arguments, watch).await,
         Once::Config(command) => config::run(command, watch),
+        Once::Certs(command) => certs::run(&command),
     }
 }

@@ -13,7 +13,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::process;
+use crate::{keys::Keys, process};
 
 /// How long processes may take to start and register.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -24,12 +24,25 @@ pub(crate) struct Cluster {
     address: String,
     coordinator: Child,
     workers: Vec<Child>,
+    /// Those without which nobody is let in.
+    keys: Option<Keys>,
 }
 
 impl Cluster {
     /// Starts workers of so many slots and waits until all are registered.
     pub(crate) async fn start(workers: usize, slots: usize) -> Result<Self> {
         let mut cluster = Self::coordinator(&[]).await?;
+        let address = cluster.address.clone();
+        cluster.add_workers(workers, slots, &address).await?;
+        Ok(cluster)
+    }
+
+    /// The same, with TLS and certificates on both sides of all connections.
+    pub(crate) async fn start_secured(workers: usize, slots: usize) -> Result<Self> {
+        let keys = Keys::make().await?;
+        let settings = keys.settings("KEYLOOM_COORDINATOR_", "coordinator");
+        let mut cluster =
+            Self { keys: Some(keys), ..Self::coordinator(&borrowed(&settings)).await? };
         let address = cluster.address.clone();
         cluster.add_workers(workers, slots, &address).await?;
         Ok(cluster)
@@ -42,7 +55,7 @@ impl Cluster {
         let stdout = coordinator.stdout.take().context("stdout is piped")?;
         let line = BufReader::new(stdout).lines().next_line().await?;
         let address = line.context("the coordinator ended before it listened")?;
-        Ok(Self { address, coordinator, workers: Vec::new() })
+        Ok(Self { address, coordinator, workers: Vec::new(), keys: None })
     }
 
     /// Starts workers of so many slots that reach the coordinator by an address, and waits until
@@ -55,8 +68,10 @@ impl Cluster {
     ) -> Result<()> {
         let slots = slots.to_string();
         let arguments = ["--coordinator", address, "--slots", &slots];
+        let settings = self.keys.as_ref().map(|keys| keys.settings("KEYLOOM_WORKER_", "worker"));
+        let settings = settings.unwrap_or_default();
         for _ in 0..workers {
-            self.workers.push(daemon("keyloom-worker", &arguments, &[])?);
+            self.workers.push(daemon("keyloom-worker", &arguments, &borrowed(&settings))?);
         }
         self.wait_for_workers().await
     }
@@ -76,6 +91,8 @@ impl Cluster {
     }
 
     pub(crate) async fn session(&self, settings: Settings) -> Result<Session> {
+        let security = self.keys.as_ref().map(Keys::client).unwrap_or_default();
+        let settings = Settings { security, ..settings };
         Ok(Session::connect_with(&self.address, settings).await?)
     }
 
@@ -96,6 +113,10 @@ impl Cluster {
     }
 }
 
+fn borrowed(settings: &[(String, String)]) -> Vec<(&str, &str)> {
+    settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
 fn pid(child: &Child) -> Result<u32> {
     child.id().context("a process of the cluster has ended")
 }
@@ -110,7 +131,8 @@ fn daemon(name: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Result<C
     command.spawn().with_context(|| format!("cannot start {}", program.display()))
 }
 
-fn beside(name: &str) -> Result<PathBuf> {
+/// A program that stands beside this one.
+pub(crate) fn beside(name: &str) -> Result<PathBuf> {
     let program = std::env::current_exe()?.with_file_name(name);
     ensure!(
         program.exists(),

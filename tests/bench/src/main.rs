@@ -10,6 +10,7 @@
 mod cluster;
 mod data;
 mod hands;
+mod keys;
 mod measure;
 mod peers;
 mod process;

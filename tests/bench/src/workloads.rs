@@ -1,6 +1,7 @@
 //! The workloads: a request table, the lookups that are made of it, and how they are run.
 
 mod joins;
+mod security;
 
 use std::fmt::Write;
 
@@ -87,6 +88,10 @@ pub(crate) enum Variant {
     KvGet,
     /// Statements that are planned, and do not run.
     Planning,
+    /// As a cluster of one worker process, with TLS and certificates on both sides.
+    Mtls,
+    /// Jobs of such a cluster while thousands are at its door who have none.
+    Strangers,
 }
 
 impl Variant {
@@ -275,6 +280,9 @@ pub(crate) fn all() -> Vec<Workload> {
             )
         },
     ]
+    .into_iter()
+    .chain(security::all())
+    .collect()
 }
 
 /// Embedding and name of an item, its category from a second store, and whether that holds it.

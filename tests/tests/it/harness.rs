@@ -6,6 +6,7 @@
 //! it.
 
 mod counts;
+mod keys;
 mod machine;
 mod proxy;
 mod shop;
@@ -35,11 +36,13 @@ use keyloom_client::{
     load_kv,
     report::{JobSummary, StoreStats},
 };
+use keyloom_common::rpc::PeerSecurity;
 use lance::{Dataset, dataset::WriteParams};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 pub(crate) use counts::{keys_scanned, run};
+pub(crate) use keys::Keys;
 pub(crate) use machine::{End, Machine};
 pub(crate) use proxy::{Direction, Proxy};
 pub(crate) use shop::{items, open_shop, products};
@@ -381,6 +384,8 @@ pub(crate) struct Cluster {
     pub(crate) address: String,
     pub(crate) coordinator: Daemon,
     pub(crate) workers: Vec<Daemon>,
+    /// What its own sessions connect with.
+    security: PeerSecurity,
 }
 
 impl Cluster {
@@ -410,7 +415,27 @@ impl Cluster {
         let address = coordinator.line_with("tcp://")?;
         let start = |_| start_worker(&address, worker_env);
         let workers = (0..workers).map(start).collect::<Result<Vec<_>>>()?;
-        let cluster = Self { address, coordinator, workers };
+        let security = PeerSecurity::default();
+        let cluster = Self { address, coordinator, workers, security };
+        cluster.wait_for_workers(cluster.workers.len()).await?;
+        Ok(cluster)
+    }
+
+    /// One that lets nobody in but those who have keys of it.
+    pub(crate) async fn start_with_keys(
+        workers: usize,
+        keys: &Keys,
+        coordinator_env: &[(&str, &str)],
+        worker_env: &[(&str, &str)],
+    ) -> Result<Self> {
+        keys.write("coordinator.toml", &keys.coordinator_settings())?;
+        let config = keys.path("coordinator.toml").to_string_lossy().into_owned();
+        let arguments = ["--listen", "127.0.0.1:0", "--config", &config];
+        let mut coordinator = Daemon::start("keyloom-coordinator", &arguments, coordinator_env)?;
+        let address = coordinator.line_with(keys.scheme())?;
+        let start = |_| start_worker_with_keys(&address, keys, worker_env);
+        let workers = (0..workers).map(start).collect::<Result<Vec<_>>>()?;
+        let cluster = Self { address, coordinator, workers, security: keys.role("operator") };
         cluster.wait_for_workers(cluster.workers.len()).await?;
         Ok(cluster)
     }
@@ -425,7 +450,8 @@ impl Cluster {
 
     /// Waits until exactly so many workers are registered.
     pub(crate) async fn wait_for_workers(&self, workers: usize) -> Result<()> {
-        let session = Session::connect(&self.address).await?;
+        let settings = Settings { security: self.security.clone(), ..Settings::default() };
+        let session = Session::connect_with(&self.address, settings).await?;
         let registered = async || Ok(session.workers().await?.len());
         let registered = eventually(registered, |registered| *registered == workers).await;
         registered.map(drop).with_context(|| {
@@ -438,6 +464,18 @@ impl Cluster {
 /// A worker of two slots.
 fn start_worker(coordinator: &str, env: &[(&str, &str)]) -> Result<Daemon> {
     Daemon::start("keyloom-worker", &["--coordinator", coordinator, "--slots", "2"], env)
+}
+
+/// The same with keys of its cluster, which it gets by a file of settings.
+pub(crate) fn start_worker_with_keys(
+    coordinator: &str,
+    keys: &Keys,
+    env: &[(&str, &str)],
+) -> Result<Daemon> {
+    keys.write("worker.toml", &keys.worker_settings())?;
+    let config = keys.path("worker.toml").to_string_lossy().into_owned();
+    let arguments = ["--coordinator", coordinator, "--slots", "2", "--config", &config];
+    Daemon::start("keyloom-worker", &arguments, env)
 }
 
 /// Asks until the answer is the wanted one, for a bounded time.

@@ -33,3 +33,4 @@ mod readme;
 mod reuse;
 mod runtimes;
 mod secured;
+mod security;

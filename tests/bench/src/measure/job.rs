@@ -56,6 +56,7 @@ async fn start_cluster(variant: Variant) -> Result<Option<Cluster>> {
         Variant::OneWorker => (1, 2),
         Variant::OneSlot => (1, 1),
         Variant::TwoWorkers | Variant::TwoSlots => (2, 1),
+        Variant::Mtls => return Cluster::start_secured(1, 2).await.map(Some),
         _ => return Ok(None),
     };
     Cluster::start(workers, slots).await.map(Some)

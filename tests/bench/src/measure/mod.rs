@@ -10,6 +10,7 @@ mod raw;
 mod row_groups;
 mod scheduler;
 mod store;
+mod strangers;
 mod stream;
 mod tasks;
 mod tpch;
@@ -95,7 +96,8 @@ impl Order {
             | Variant::OneWorker
             | Variant::TwoWorkers
             | Variant::OneSlot
-            | Variant::TwoSlots => job::measure(&bench).await,
+            | Variant::TwoSlots
+            | Variant::Mtls => job::measure(&bench).await,
             Variant::Stream => stream::measure(&bench).await,
             Variant::Store => store::measure(&bench).await,
             Variant::Tasks => tasks::measure().await,
@@ -109,6 +111,7 @@ impl Order {
                 joins::measure(&bench).await
             }
             Variant::Planning => planning::measure().await,
+            Variant::Strangers => strangers::measure(&bench).await,
         }
     }
 }

@@ -126,6 +126,7 @@ pub(crate) fn check(results: &Results) -> Vec<Target> {
     }
     many_tasks(&mut targets);
     joins(&mut targets);
+    security(&mut targets);
     let coordinator = |name| move |r: &Results| r.case("stream", "stream")?.peak(name);
     targets.ratio(
         "the coordinator's peak memory, result four times as large",
@@ -218,6 +219,41 @@ fn joins(targets: &mut Targets<'_>) {
         targets.figure(&what, AtMost(50.0), |results| {
             Some(results.seconds(workload, variant, part)? * 1e3)
         });
+    }
+}
+
+/// What it may cost to let nobody in but those who may.
+fn security(targets: &mut Targets<'_>) {
+    let seconds = |workload, variant, part| move |r: &Results| r.seconds(workload, variant, part);
+    for part in ["cold", "warm"] {
+        targets.ratio(
+            &format!("500 MB of results over mutual TLS, {part}: against plain"),
+            AtMost(1.4),
+            seconds("mtls", "mtls", part),
+            seconds("mtls", "one-worker", part),
+        );
+    }
+    for (part, what) in [("idle", "5,000 silent"), ("malformed", "10,000 malformed")] {
+        let job = |when: &str| {
+            let part = format!("job-{when}");
+            move |r: &Results| r.seconds("connections", "strangers", &part)
+        };
+        targets.ratio(
+            &format!("jobs beside {what} connections: against jobs alone"),
+            AtMost(1.2),
+            job(part),
+            job("alone"),
+        );
+        let peak = |when: &str| {
+            let name = format!("coordinator-{when}");
+            move |r: &Results| r.case("connections", "strangers")?.peak(&name)
+        };
+        targets.ratio(
+            &format!("the coordinator's peak memory beside {what} connections: to that before"),
+            AtMost(1.2),
+            peak(part),
+            peak("alone"),
+        );
     }
 }
 

@@ -1,0 +1,117 @@
+//! `keyloom certs show`: whose certificates are, and how long they are valid.
+
+use super::{
+    files,
+    read::{self, Facts},
+};
+use crate::{
+    cli::{CertsShowArguments, Form},
+    error::Failure,
+    text,
+};
+
+/// Shows all certificates of files: as JSON, one a line.
+pub(super) fn show(arguments: &CertsShowArguments) -> Result<(), Failure> {
+    let mut shown = Vec::new();
+    for path in &arguments.files {
+        for pem in read::certificates(path, &files::read(path)?)? {
+            let facts = Facts::of(&read::parse(path, &pem)?);
+            shown.push(match arguments.print.format {
+                // A tree of numbers and strings can always be written.
+                Form::Json => serde_json::to_string(&facts).unwrap_or_default(),
+                Form::Table => facts.text(),
+            });
+        }
+    }
+    let between = match arguments.print.format {
+        Form::Json => "\n",
+        Form::Table => "\n\n",
+    };
+    text::print(&shown.join(between))
+}
+
+impl Facts {
+    fn text(&self) -> String {
+        let left = match self.days_left {
+            left @ ..0 => format!("expired {} days ago", -left),
+            left => format!("{left} days left"),
+        };
+        let signs = if self.authority { "certificates of others" } else { "" };
+        let lines = [
+            ("subject", self.subject.clone()),
+            ("issuer", self.issuer.clone()),
+            ("signs", signs.to_owned()),
+            ("role", self.roles.join(", ")),
+            ("hosts", self.hosts.join(", ")),
+            ("used as", self.uses.join(", ")),
+            ("valid", format!("{} to {} ({left})", self.not_before, self.not_after)),
+            ("serial", self.serial.clone()),
+        ];
+        let said = lines.iter().filter(|(_, value)| !value.is_empty());
+        said.map(|(name, value)| format!("{name:9}{value}")).collect::<Vec<_>>().join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{
+        certs::{authority::Authority, wanted::Wanted},
+        cli::{CertsCreateArguments, Print},
+    };
+
+    fn facts(pem: &str) -> Facts {
+        let pem = read::certificates(Path::new("c.pem"), pem).unwrap().swap_remove(0);
+        Facts::of(&read::parse(Path::new("c.pem"), &pem).unwrap())
+    }
+
+    #[test]
+    fn what_is_signed_is_what_is_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let wanted = Wanted::all(&CertsCreateArguments {
+            folder: folder.path().to_owned(),
+            hosts: vec!["coordinator.internal".to_owned(), "10.0.0.5".to_owned()],
+            workers: vec!["w1".to_owned()],
+            clients: vec!["alice".to_owned()],
+            operators: Vec::new(),
+            days: 30,
+            overwrite: false,
+            print: Print { format: Form::Table },
+        })
+        .unwrap();
+        let (authority, own) = Authority::make().unwrap();
+        let ca = facts(&own.certificate);
+        assert!(ca.authority && ca.subject.starts_with("CN=keyloom CA "), "{ca:?}");
+        let signed: Vec<_> = wanted
+            .iter()
+            .map(|wanted| facts(&authority.sign(wanted, 30).unwrap().certificate))
+            .collect();
+        let all = [
+            ("CN=keyloom coordinator", "", "coordinator.internal, 10.0.0.5", "server"),
+            ("CN=keyloom worker w1", "worker/w1", "", "server, client"),
+            ("CN=keyloom client alice", "client/alice", "", "client"),
+        ];
+        for (facts, (subject, role, hosts, uses)) in signed.iter().zip(all) {
+            let said = (facts.roles.join(", "), facts.hosts.join(", "), facts.uses.join(", "));
+            assert_eq!(facts.subject, subject);
+            assert_eq!(said, (role.to_owned(), hosts.to_owned(), uses.to_owned()), "{subject}");
+            assert_eq!((&facts.issuer, facts.authority), (&ca.subject, false));
+            assert!((29..=30).contains(&facts.days_left), "{facts:?}");
+        }
+        assert_eq!(signed.len(), all.len());
+        assert_ne!(signed[0].serial, signed[1].serial);
+        let expired = Facts { days_left: -3, ..facts(&own.certificate) };
+        assert!(expired.text().contains("(expired 3 days ago)"), "{}", expired.text());
+    }
+
+    #[test]
+    fn files_without_a_certificate_are_refused_by_name() {
+        let (_, made) = Authority::make().unwrap();
+        for pem in ["", "nothing", made.key.as_str()] {
+            let refused = read::certificates(Path::new("c.pem"), pem).unwrap_err();
+            assert_eq!(refused.message.as_deref(), Some("c.pem holds no certificate"));
+        }
+    }
+}

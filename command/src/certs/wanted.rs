@@ -1,0 +1,187 @@
+//! Which certificates are meant, and what each is for.
+
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use keyloom_common::rpc::{Role, role_uri};
+use rcgen::ExtendedKeyUsagePurpose;
+
+use crate::{cli::CertsCreateArguments, error::Failure};
+
+/// Where the coordinator of a cluster on one machine is reached.
+const LOCAL: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+/// A certificate that is to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// What its files are called, without their ends.
+    file: String,
+    pub(super) holder: Holder,
+}
+
+/// Whose a certificate is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// The coordinator, which is reached at these hosts.
+    Coordinator(Vec<String>),
+    /// Somebody who connects to it.
+    Peer(Role, String),
+}
+
+impl Holder {
+    /// The URI that says it, if it is somebody who connects.
+    pub(super) fn uri(&self) -> Result<Option<String>, Failure> {
+        match self {
+            Self::Coordinator(_) => Ok(None),
+            Self::Peer(role, name) => role_uri(*role, name).map(Some).map_err(Failure::before),
+        }
+    }
+
+    /// The subject of the certificate, for people.
+    pub(super) fn subject(&self) -> String {
+        match self {
+            Self::Coordinator(_) => "keyloom coordinator".to_owned(),
+            Self::Peer(role, name) => format!("keyloom {role} {name}"),
+        }
+    }
+
+    /// What connections it is for. Workers are both ends of theirs.
+    pub(super) fn uses(&self) -> Vec<ExtendedKeyUsagePurpose> {
+        use ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+        match self {
+            Self::Coordinator(_) => vec![ServerAuth],
+            Self::Peer(Role::Worker, _) => vec![ClientAuth, ServerAuth],
+            Self::Peer(Role::Client | Role::Operator, _) => vec![ClientAuth],
+        }
+    }
+}
+
+impl Wanted {
+    /// The files of its certificate and its key.
+    pub(super) fn files(&self, folder: &Path) -> (PathBuf, PathBuf) {
+        let file = &self.file;
+        (folder.join(format!("{file}.pem")), folder.join(format!("{file}-key.pem")))
+    }
+
+    fn coordinator(hosts: Vec<String>) -> Self {
+        Self { file: "coordinator".to_owned(), holder: Holder::Coordinator(hosts) }
+    }
+
+    /// Somebody without a name has the name of the role.
+    fn unnamed(role: Role) -> Self {
+        let name = role.to_string();
+        Self { file: name.clone(), holder: Holder::Peer(role, name) }
+    }
+
+    fn named(role: Role, name: &str) -> Self {
+        Self { file: format!("{role}-{name}"), holder: Holder::Peer(role, name.to_owned()) }
+    }
+
+    /// All that are meant: those who are named, and the coordinator if its hosts are, or if it has
+    /// no certificate. If nobody is named, it and one of each role.
+    pub(super) fn all(arguments: &CertsCreateArguments) -> Result<Vec<Self>, Failure> {
+        let CertsCreateArguments { folder, hosts, workers, clients, operators, .. } = arguments;
+        let roles = [(Role::Worker, workers), (Role::Client, clients), (Role::Operator, operators)];
+        let mut peers = Vec::new();
+        for (role, names) in roles {
+            let mut known = BTreeSet::new();
+            if let Some(twice) = names.iter().find(|name| !known.insert(*name)) {
+                return Err(Failure::mistake(format!("--{role} {twice} is given twice")));
+            }
+            peers.extend(names.iter().map(|name| Self::named(role, name)));
+        }
+        let local = || LOCAL.map(ToOwned::to_owned).to_vec();
+        let coordinator = Self::coordinator(if hosts.is_empty() { local() } else { hosts.clone() });
+        let is_there = coordinator.files(folder).0.exists();
+        let is_meant = peers.is_empty() || !hosts.is_empty() || !is_there;
+        if peers.is_empty() && (hosts.is_empty() || !is_there) {
+            peers.extend(roles.map(|(role, _)| Self::unnamed(role)));
+        }
+        Ok(is_meant.then_some(coordinator).into_iter().chain(peers).collect())
+    }
+}
+
+/// Reads a host: a name or an IP address, without a port.
+pub(crate) fn host(text: &str) -> Result<String, String> {
+    if text.parse::<IpAddr>().is_ok() || is_dns_name(text) {
+        return Ok(text.to_owned());
+    }
+    Err("a host is a name (coordinator.internal) or an IP address, without a port".to_owned())
+}
+
+fn is_dns_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.len() <= 253 && text.split('.').all(is_label)
+}
+
+/// Reads the name of a worker, client or operator: it becomes part of a URI and of files' names.
+pub(crate) fn name(text: &str) -> Result<String, String> {
+    // Names of all roles are alike.
+    if role_uri(Role::Client, text).is_err() {
+        return Err("a name takes 1 to 64 letters, digits, '.', '_' and '-'".to_owned());
+    }
+    if text == "key" || text.ends_with("-key") {
+        return Err("a name does not end in 'key', as files of keys do".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Form, Print};
+
+    fn arguments(folder: &Path, hosts: &[&str], clients: &[&str]) -> CertsCreateArguments {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        CertsCreateArguments {
+            folder: folder.to_owned(),
+            hosts: owned(hosts),
+            workers: Vec::new(),
+            clients: owned(clients),
+            operators: Vec::new(),
+            days: 1,
+            overwrite: false,
+            print: Print { format: Form::Table },
+        }
+    }
+
+    #[test]
+    fn those_are_meant_who_are_named_or_else_one_of_each_role() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = |hosts: &[&str], clients: &[&str]| -> Vec<String> {
+            let wanted = Wanted::all(&arguments(folder.path(), hosts, clients)).unwrap();
+            wanted.into_iter().map(|wanted| wanted.file).collect()
+        };
+        assert_eq!(files(&[], &[]), ["coordinator", "worker", "client", "operator"]);
+        assert_eq!(files(&["h"], &[]), ["coordinator", "worker", "client", "operator"]);
+        assert_eq!(files(&[], &["a"]), ["coordinator", "client-a"]);
+        std::fs::write(folder.path().join("coordinator.pem"), "").unwrap();
+        assert_eq!(files(&[], &["a", "b"]), ["client-a", "client-b"]);
+        assert_eq!(files(&["h"], &["a"]), ["coordinator", "client-a"]);
+        assert_eq!(files(&["h"], &[]), ["coordinator"]);
+        let twice = Wanted::all(&arguments(folder.path(), &[], &["a", "a"])).unwrap_err();
+        assert_eq!(twice.message.as_deref(), Some("--client a is given twice"));
+    }
+
+    #[test]
+    fn hosts_and_names_are_checked() {
+        for good in ["localhost", "a-1.internal", "10.0.0.5", "::1"] {
+            assert_eq!(host(good), Ok(good.to_owned()));
+        }
+        for bad in ["", "localhost:7700", "10.0.0.5:7700", "tcp://a", "a..b", "-a", "a b"] {
+            assert!(host(bad).is_err(), "{bad}");
+        }
+        assert_eq!(name("gpu-1.a_b"), Ok("gpu-1.a_b".to_owned()));
+        for bad in ["", "a/b", "a b", "key", "alice-key", &"a".repeat(65)] {
+            assert!(name(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Tokens that change while a cluster runs.
+
+use anyhow::Result;
+use keyloom_client::ErrorKind;
+use keyloom_common::rpc::{PeerSecurity, Secret};
+
+use super::{check_job, check_rows, connect, kept_out, let_in, prepared};
+use crate::harness::{Cluster, Keys, eventually, start_worker_with_keys};
+
+const NEW: &str = "the-next-token-of-clients";
+
+/// A client that has a token from its environment.
+fn with_token(token: &str) -> PeerSecurity {
+    PeerSecurity { token: Some(Secret::new(token)), ..PeerSecurity::default() }
+}
+
+#[tokio::test]
+async fn a_second_token_is_taken_beside_the_first_and_then_alone_without_a_restart() -> Result<()> {
+    let keys = Keys::tokens()?;
+    let cluster = Cluster::start_with_keys(1, &keys, &[], &[]).await?;
+    let (old, new) = (with_token(&Keys::token("client")), with_token(NEW));
+    let begun = prepared(&cluster, &old).await?;
+    let error = connect(&cluster.address, &new).await.err();
+    assert_eq!(error.map(|error| error.kind()), Some(ErrorKind::PermissionDenied));
+
+    keys.write("client.token", &format!("{}\n{NEW}\n", Keys::token("client")))?;
+    let_in(&cluster, &new).await?;
+    check_job(&cluster, &new).await?;
+    check_job(&cluster, &old).await?;
+
+    keys.write("client.token", &format!("{NEW}\n"))?;
+    let error = kept_out(&cluster, &old).await?;
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+    check_job(&cluster, &new).await?;
+    // Whoever is in stays in.
+    check_rows(&begun).await
+}
+
+#[tokio::test]
+async fn a_file_of_tokens_that_cannot_be_used_changes_nothing_and_is_told() -> Result<()> {
+    let keys = Keys::tokens()?;
+    let cluster = Cluster::start_with_keys(1, &keys, &[], &[]).await?;
+    keys.write("client.token", "short\n")?;
+    let told = async || Ok(cluster.coordinator.log());
+    let log = eventually(told, |log| log.contains("client.token")).await?;
+    assert!(log.contains("WARN") && !log.contains("short\n"), "{log}");
+    check_job(&cluster, &with_token(&Keys::token("client"))).await?;
+    keys.write("client.token", &format!("{NEW}\n"))?;
+    let_in(&cluster, &with_token(NEW)).await?;
+    check_job(&cluster, &with_token(NEW)).await
+}
+
+#[tokio::test]
+async fn a_worker_that_was_refused_reads_its_token_anew_and_comes_in() -> Result<()> {
+    let keys = Keys::tokens()?;
+    let mut cluster = Cluster::start_with_keys(0, &keys, &[], &[]).await?;
+    let own = Keys::tokens()?;
+    own.write("worker.token", "a-token-of-another-cluster\n")?;
+    let worker = start_worker_with_keys(&cluster.address, &own, &[])?;
+    eventually(async || Ok(worker.log()), |log| log.contains("token")).await?;
+    own.write("worker.token", &format!("{}\n", Keys::token("worker")))?;
+    cluster.workers.push(worker);
+    cluster.wait_for_workers(1).await?;
+    check_job(&cluster, &keys.role("client")).await
+}
