@@ -10,9 +10,10 @@
 //! processes; [`ipc`] carries rows; [`rpc`] carries everything. [`allocator`] is what both daemons
 //! say to theirs, and [`background`] the runtimes that they keep apart; [`stack`] is the room that
 //! deep plans need, [`memory`] is what a process may take, [`spill_folder`] is where rows go that
-//! memory has no room for, [`checksum`] is what tells damaged bytes, [`bounds`] how settings are
-//! checked, [`units`] how sizes and times are written, [`log`] how logs are, and [`trace`] is what
-//! makes one trace of what several processes do for a job.
+//! memory has no room for, [`checksum`] is what tells damaged bytes, [`metrics`] is what those of
+//! both sides have in common, and [`http`] the settings of the port that tells them; [`bounds`] is
+//! how settings are checked, [`units`] how sizes and times are written, [`log`] how logs are, and
+//! [`trace`] is what makes one trace of what several processes do for a job.
 
 pub mod allocator;
 pub mod background;
@@ -20,12 +21,14 @@ pub mod bounds;
 pub mod checksum;
 pub mod error;
 pub mod functions;
+pub mod http;
 pub mod id;
 pub mod input;
 pub mod ipc;
 pub mod log;
 pub mod lookup;
 pub mod memory;
+pub mod metrics;
 pub mod misses;
 pub mod plan;
 pub mod report;

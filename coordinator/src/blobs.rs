@@ -21,7 +21,10 @@ use keyloom_common::{
     rpc::{BlobPart, Chunk, Identity},
 };
 
-use crate::owner::{OwnedBy, Owner};
+use crate::{
+    metrics::Share,
+    owner::{OwnedBy, Owner},
+};
 
 /// Whom content is put for.
 #[derive(Clone, Copy, Debug)]
@@ -113,6 +116,11 @@ impl Drop for HeldBlobs {
 impl Blobs {
     pub(crate) fn new(max_bytes: u64, ttl: Duration) -> Self {
         Self { max_bytes, ttl, state: Mutex::default() }
+    }
+
+    /// What blobs take.
+    pub(crate) fn share(&self) -> Share {
+        Share { name: "blobs", used: self.lock().bytes, limit: self.max_bytes }
     }
 
     /// Whether the blob is held, for a client who has sent it. If it is, it stays for a while.

@@ -2,7 +2,8 @@
 //! their rows in order.
 //!
 //! It opens no store, reads no input file, and holds no credentials. In reading order:
-//! [`scheduler`] is a pure state machine; [`spool`] holds the rows that wait for their turn;
+//! [`metrics`] is what is counted; [`scheduler`] is a pure state machine; [`spool`] holds the rows
+//! that wait for their turn;
 //! [`dispatch`] is the loop around both; [`gather`] brings fragments' rows into a plan, which
 //! [`keyloom_planner`] has cut; [`jobs`] run plans; [`server`] takes connections. No module imports
 //! one that imports it.
@@ -11,6 +12,7 @@ mod blobs;
 mod dispatch;
 mod gather;
 mod jobs;
+mod metrics;
 #[doc(hidden)]
 pub mod micro;
 mod owner;

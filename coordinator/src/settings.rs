@@ -3,6 +3,7 @@
 use std::{num::NonZeroUsize, path::PathBuf, thread::available_parallelism, time::Duration};
 
 use keyloom_common::{
+    http::HttpSettings,
     log::LogSettings,
     memory::MemoryBudget,
     rpc::{Limits, ServerSecurity},
@@ -30,6 +31,8 @@ pub struct Settings {
     pub security: ServerSecurity,
     /// Bounds of the scheduler.
     pub scheduler: scheduler::Settings,
+    /// Where the daemon tells how it is, and within which bounds.
+    pub http: HttpSettings,
     /// The log of the daemon; an embedded session writes that of the program that it is in.
     pub log: LogSettings,
     /// The most connections at once. Default 1024.
@@ -144,6 +147,7 @@ impl Default for Settings {
             rpc: Limits::default(),
             security: ServerSecurity::default(),
             scheduler: scheduler::Settings::default(),
+            http: HttpSettings::default(),
             log: LogSettings::default(),
             max_connections: 1024,
             idle_connection_ms: 10_000,

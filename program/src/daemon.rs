@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use keyloom_common::stack::{BLOCKING_THREADS, STACK_BYTES};
+use keyloom_common::{
+    Error, ErrorKind,
+    stack::{BLOCKING_THREADS, STACK_BYTES},
+};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::runtime::{Builder, Runtime};
 use tracing::Level;
@@ -63,6 +66,15 @@ pub fn runtime(threads: Option<usize>) -> Result<Runtime> {
     runtime.max_blocking_threads(BLOCKING_THREADS).build().context("no threads")
 }
 
+/// The exit code for an error: whether what the program was told is wrong.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    let kind = error.downcast_ref::<Error>().map(Error::kind);
+    match kind {
+        Some(ErrorKind::Invalid | ErrorKind::PermissionDenied) => 2,
+        _ => 1,
+    }
+}
+
 /// Says on stderr why the program ends, and gives the exit code.
 pub fn fail(code: u8, error: &anyhow::Error) -> u8 {
     say(Level::ERROR, "error", &format!("{error:#}"));
@@ -73,7 +85,6 @@ pub fn fail(code: u8, error: &anyhow::Error) -> u8 {
 mod tests {
     use std::fs;
 
-    use keyloom_common::Error;
     use serde::Deserialize;
 
     use super::*;

@@ -13,6 +13,7 @@ pub mod agent;
 mod input;
 mod lookup;
 mod memory;
+mod metrics;
 #[doc(hidden)]
 pub mod micro;
 mod settings;

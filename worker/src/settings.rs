@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use keyloom_common::{
+    http::HttpSettings,
     log::LogSettings,
     memory::MemoryBudget,
     rpc::{Limits, PeerSecurity},
@@ -35,6 +36,8 @@ pub struct Settings {
     pub lookup: LookupSettings,
     /// The log of the daemon; an embedded session writes that of the program that it is in.
     pub log: LogSettings,
+    /// Where the daemon tells how it is, and within which bounds.
+    pub http: HttpSettings,
     /// The most memory, in bytes, for all of this together, of all tasks. Set apart at the start
     /// are Lance's caches (a sixteenth each at most), reads in flight (an eighth at most,
     /// `store.read_memory_bytes`) and windows of lookups (a quarter at most,
@@ -101,6 +104,7 @@ impl Default for Settings {
             store: StoreSettings::default(),
             lookup: LookupSettings::default(),
             log: LogSettings::default(),
+            http: HttpSettings::default(),
             memory_bytes: 12 << 30,
             fragment_cache_bytes: 32 << 20,
             operator_memory_bytes: 2 << 30,

@@ -19,6 +19,9 @@ const NAMED: RangeInclusive<u64> = 0..=1000;
 /// How often a request may be made.
 const ATTEMPTS: RangeInclusive<u64> = 1..=100;
 
+/// Each is some forty lines of what is told.
+const LABELS: RangeInclusive<u64> = 1..=10_000;
+
 impl Settings {
     /// Checks all settings.
     ///
@@ -37,6 +40,7 @@ impl Settings {
         bounds.section("rpc", |bounds| self.rpc.check(bounds));
         bounds.section("store", |bounds| self.store.check(bounds));
         bounds.section("lookup", |bounds| self.lookup.check(bounds));
+        bounds.section("http", |bounds| self.http.check(bounds));
         // A report is one message.
         let frame = ("rpc.max_frame_bytes", self.rpc.max_frame_bytes as u64);
         let report = ("lookup.key_report_bytes", self.lookup.key_report_bytes);
@@ -99,6 +103,7 @@ impl LookupSettings {
         bounds.within("list_rows", self.list_rows, ROWS);
         bounds.within("missing_keys_named", self.missing_keys_named, NAMED);
         bounds.within("key_report_bytes", self.key_report_bytes, BYTES);
+        bounds.within("counted_stores", self.counted_stores, LABELS);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use keyloom_common::{Result, bounds::Bounds};
+use keyloom_common::{Error, Result, bounds::Bounds};
 
 use super::EmbeddedSettings;
 
@@ -23,7 +23,20 @@ impl EmbeddedSettings {
             bounds.section("coordinator", |bounds| self.coordinator.check(bounds));
             bounds.section("worker", |bounds| self.worker.check(bounds));
             self.check_together(bounds);
-        })
+        })?;
+        self.check_ports()
+    }
+
+    /// A port that nobody opens must not pass for one that is open.
+    fn check_ports(&self) -> Result<()> {
+        match (&self.coordinator.http.listen, &self.worker.http.listen) {
+            (None, None) => Ok(()),
+            _ => Err(Error::invalid(
+                "settings coordinator.http.listen and worker.http.listen are for \
+                 keyloom-coordinator and keyloom-worker: a session that is its own cluster has no \
+                 HTTP port",
+            )),
+        }
     }
 
     /// How long the coordinator may take must suit those who call it.
@@ -122,6 +135,16 @@ mod tests {
     fn defaults_are_valid() {
         assert_eq!(EmbeddedSettings::default().validate(), Ok(()));
         assert_eq!(usual().validate(), Ok(()));
+    }
+
+    #[test]
+    fn a_port_that_nobody_opens_is_refused() {
+        let refused = "settings coordinator.http.listen and worker.http.listen are for \
+                       keyloom-coordinator and keyloom-worker: a session that is its own cluster \
+                       has no HTTP port";
+        let listen = || Some("127.0.0.1:0".to_owned());
+        check(|settings| settings.worker.http.listen = listen(), refused);
+        check(|settings| settings.coordinator.http.listen = listen(), refused);
     }
 
     #[test]

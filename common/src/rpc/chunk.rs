@@ -35,7 +35,16 @@ impl Chunk {
         }
     }
 
-    /// The same, for whoever keeps it in room of its own.
+    /// How many bytes of it travel between processes: none of batches in memory, whose rows are not
+    /// looked at for that.
+    pub fn sent_bytes(&self) -> u64 {
+        match self {
+            Self::Stream(body) => body.bytes().len() as u64,
+            Self::Batches(_) => 0,
+        }
+    }
+
+    /// The same rows, for whoever keeps them in room of its own.
     #[must_use]
     pub fn received(self) -> Self {
         match self {

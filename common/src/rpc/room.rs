@@ -36,6 +36,13 @@ impl ReceiveRoom {
         let free = Semaphore::new((units as usize).min(Semaphore::MAX_PERMITS));
         Self { free: Arc::new(free), units, waiting: Arc::default() }
     }
+
+    /// How many bytes of it are taken, and how many there are, about.
+    pub fn taken(&self) -> (u64, u64) {
+        let bytes = |units: usize| (units as u64).saturating_mul(UNIT as u64);
+        let all = (self.units as usize).min(Semaphore::MAX_PERMITS);
+        (bytes(all.saturating_sub(self.free.available_permits())), bytes(all))
+    }
 }
 
 /// What one connection takes of the room. Without a room, there is always enough.

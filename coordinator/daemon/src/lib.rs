@@ -17,7 +17,8 @@ use keyloom_common::{
 use keyloom_coordinator::{Coordinator, Settings};
 use keyloom_program::{
     config,
-    daemon::{self, fail},
+    daemon::{self, exit_code, fail},
+    http::{Port, Told},
     log, open_files,
     settings::Layers,
     signals::Signals,
@@ -30,8 +31,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Plans and schedules Keyloom jobs for clients, on the workers that register with it.
 ///
-/// The first line of stdout is the address, once it listens. Ctrl-C and SIGTERM stop it; SIGHUP
-/// has it read its certificates and tokens again.
+/// The first line of stdout is the address, once it listens, and the second that of --http, if that
+/// is given. Ctrl-C and SIGTERM stop it; SIGHUP has it read its certificates and tokens again.
 #[derive(Debug, Parser)]
 #[command(
     name = "keyloom-coordinator",
@@ -83,6 +84,26 @@ struct Arguments {
         value_parser = LogFormat::parse
     )]
     log_format: Option<LogFormat>,
+    /// Where to tell over HTTP how it is: /healthz, /readyz and /metrics; port 0 is any that is
+    /// free [default: nowhere, or as http.listen of the settings]
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    http: Option<String>,
+    /// Tell what is counted to whoever reaches --http, on other machines and without a token, too
+    #[arg(long, global = true)]
+    insecure_http: bool,
+}
+
+/// What is told over HTTP.
+struct OfCoordinator(Coordinator);
+
+impl Told for OfCoordinator {
+    fn ready(&self) -> Result<(), String> {
+        self.0.ready()
+    }
+
+    async fn metrics(&self) -> String {
+        self.0.metrics().await
+    }
 }
 
 /// What each takes an open file of.
@@ -96,7 +117,9 @@ impl Arguments {
             .flag("--listen", "listen", self.listen.as_ref())
             .flag("--advertise", "advertise", self.advertise.as_ref())
             .flag("--insecure-listen", "insecure_listen", insecure)
-            .flag("--log-format", "log.format", self.log_format))
+            .flag("--log-format", "log.format", self.log_format)
+            .flag("--http", "http.listen", self.http.as_ref())
+            .flag("--insecure-http", "http.insecure_listen", self.insecure_http.then_some(true)))
     }
 
     /// The settings, and where they come from.
@@ -145,7 +168,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         match addresses(&settings).await {
             Ok(addresses) => match serve(&addresses, settings).await {
                 Ok(()) => 0,
-                Err(error) => fail(1, &error),
+                Err(error) => fail(exit_code(&error), &error),
             },
             Err(error) => fail(2, &error),
         }
@@ -182,12 +205,14 @@ async fn serve(addresses: &[SocketAddr], settings: Settings) -> Result<()> {
         .await
         .with_context(|| format!("cannot listen on {addresses:?}"))?;
     let address = listener.local_addr().context("the listener has no address")?;
+    let http = Port::open(&settings.http, Some(&settings.security), &settings.rpc).await?;
     let scheme = if settings.security.has_tls() { "tls" } else { "tcp" };
     let told = told(settings.advertise.as_deref(), scheme, address);
     let coordinator = Coordinator::start(settings)?;
     let gate = coordinator.gate();
     let mut hangups = signal(SignalKind::hangup()).context("no signals")?;
     announce(&told);
+    let _http = http.map(|http| http.serve(OfCoordinator(coordinator.clone())));
     let mut serving = std::pin::pin!(coordinator.serve(listener, shutdown.clone()));
     loop {
         tokio::select! {

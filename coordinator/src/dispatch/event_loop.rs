@@ -19,7 +19,10 @@ use super::{
     outputs::{Outputs, drop_apart},
     workers::Workers,
 };
-use crate::scheduler::{Action, Event, Settings, State};
+use crate::{
+    metrics::Metrics,
+    scheduler::{Action, DRAINED, Event, SILENT, Settings, StageKind, State},
+};
 
 /// The longest rest before the clock is looked at. What is missed beyond it was a pause of this
 /// process or its machine, in which nobody could be heard: it counts for nobody's silence.
@@ -38,6 +41,7 @@ pub(super) struct EventLoop {
     /// Outputs that workers say are complete, until the scheduler has decided about them.
     finished: HashMap<AttemptId, Finished>,
     outputs: Arc<Outputs>,
+    metrics: Arc<Metrics>,
 }
 
 /// The time that this process was there to hear others.
@@ -74,6 +78,7 @@ impl Clock {
 
 /// What the loop keeps of a stage: who reads it, and the work of its tasks.
 struct StageEntry {
+    kind: StageKind,
     updates: mpsc::UnboundedSender<StageUpdate>,
     work: HashMap<u32, Work>,
     /// What its tasks are done for.
@@ -83,7 +88,12 @@ struct StageEntry {
 }
 
 impl EventLoop {
-    pub(super) fn new(settings: Settings, outputs: Arc<Outputs>, workers: Arc<Workers>) -> Self {
+    pub(super) fn new(
+        settings: Settings,
+        outputs: Arc<Outputs>,
+        workers: Arc<Workers>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             clock: Clock::new(&settings),
             state: State::new(settings),
@@ -91,6 +101,7 @@ impl EventLoop {
             stages: HashMap::new(),
             finished: HashMap::new(),
             outputs,
+            metrics,
         }
     }
 
@@ -133,11 +144,13 @@ impl EventLoop {
             Command::Join(info) => {
                 let (worker, name) = (info.id, &info.name);
                 tracing::info!(%worker, %name, slots = info.slots, "worker registered");
+                self.metrics.workers.registered.inc();
                 self.event(Event::WorkerJoined { worker: info.id, slots: info.slots });
             }
             Command::Open(stage, kind, stores, trace, updates) => {
                 let (work, launched) = (HashMap::new(), HashMap::new());
-                self.stages.insert(stage, StageEntry { updates, work, trace, launched });
+                let entry = StageEntry { kind, updates, work, trace, launched };
+                self.stages.insert(stage, entry);
                 self.event(Event::StageOpened { stage, kind, stores });
             }
             Command::Add(task, work) => {
@@ -148,6 +161,10 @@ impl EventLoop {
             Command::Finish(worker, attempt, outcome) => self.finish(worker, attempt, outcome),
             Command::Workers(reply) => {
                 let _ = reply.send(self.worker_statuses());
+            }
+            Command::Load(reply) => {
+                let now = self.clock.now();
+                let _ = reply.send(self.state.load(now));
             }
         }
     }
@@ -161,10 +178,25 @@ impl EventLoop {
             tracing::info!(%job, %task, %attempt, %worker, %error, "an attempt failed");
         }
         self.event(match outcome {
-            Err(_) if self.outputs.take_put_off(attempt) => Event::TaskPutOff { worker, attempt },
+            Err(_) if self.outputs.take_put_off(attempt) => {
+                self.metrics.tasks.put_off.inc();
+                Event::TaskPutOff { worker, attempt }
+            }
             Ok(()) => Event::TaskFinished { worker, attempt },
-            Err(error) => Event::TaskFailed { worker, attempt, error },
+            Err(error) => {
+                self.count_failure(attempt, &error);
+                Event::TaskFailed { worker, attempt, error }
+            }
         });
+    }
+
+    /// Counts an attempt that failed, unless it was stopped, or nobody wants its stage any more.
+    fn count_failure(&self, attempt: AttemptId, error: &Error) {
+        let stage = self.stages.get(&attempt.task.stage);
+        let is_work = stage.is_some_and(|stage| stage.kind == StageKind::Work);
+        if is_work && error.kind() != ErrorKind::Cancelled {
+            self.metrics.tasks.fail(error);
+        }
     }
 
     /// Sets an attempt's output aside if all of it has arrived.
@@ -217,6 +249,7 @@ impl EventLoop {
                 self.forget(stage);
             }
             Action::WorkerGone { worker, reason } => {
+                self.metrics.workers.leave(reason == DRAINED, reason.starts_with(SILENT));
                 if let Some(gone) = self.workers.remove(worker) {
                     tracing::info!(%worker, name = %gone.info.name, reason, "worker gone");
                 }
@@ -236,6 +269,10 @@ impl EventLoop {
         // The scheduler launches on workers that it has not said are gone.
         let Some(registered) = self.workers.get(worker) else { return };
         stage.launched.entry(task.index).or_default().push((attempt, Instant::now()));
+        match stage.kind {
+            StageKind::Work => self.metrics.tasks.start(attempt.number == 0),
+            StageKind::Question => self.metrics.tasks.ask(),
+        }
         self.outputs.open(registered, attempt);
         tracing::debug!(job = %task.stage.job, %task, %attempt, %worker, "launched");
         let assignment = Assignment { attempt, work, trace: stage.trace };
@@ -247,6 +284,9 @@ impl EventLoop {
         let Some(stage) = self.stages.get_mut(&attempt.task.stage) else { return };
         stage.work.remove(&attempt.task.index);
         stage.launched.remove(&attempt.task.index);
+        if stage.kind == StageKind::Work {
+            self.metrics.tasks.finished.inc();
+        }
         let finished = Box::new(finished);
         let update = StageUpdate::Done { index: attempt.task.index, finished };
         // A reader that is gone cancels its stage.

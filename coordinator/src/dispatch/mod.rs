@@ -22,7 +22,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    scheduler::{Event, Settings, StageKind, StoreDigest},
+    metrics::Metrics,
+    scheduler::{Event, Load, Settings, StageKind, StoreDigest},
     spool::{Spool, SpoolRoom},
     supervise::supervised,
 };
@@ -37,6 +38,7 @@ pub(crate) struct Dispatcher {
     commands: mpsc::UnboundedSender<Command>,
     outputs: Arc<Outputs>,
     workers: Arc<Workers>,
+    metrics: Arc<Metrics>,
 }
 
 /// The handle to one stage.
@@ -82,6 +84,7 @@ enum Command {
     Add(TaskId, Work),
     Finish(WorkerId, AttemptId, Result<TaskReport>),
     Workers(oneshot::Sender<Vec<WorkerStatus>>),
+    Load(oneshot::Sender<Load>),
 }
 
 impl Dispatcher {
@@ -97,12 +100,14 @@ impl Dispatcher {
         broken: &CancellationToken,
     ) -> Self {
         let (commands, receiver) = mpsc::unbounded_channel();
+        let metrics = Arc::new(Metrics::new(room.spills()));
         let outputs = Arc::new(Outputs::new(room, patience));
         let workers = Arc::new(Workers::default());
-        let event_loop = EventLoop::new(settings, Arc::clone(&outputs), Arc::clone(&workers));
+        let (taken, known) = (Arc::clone(&outputs), Arc::clone(&workers));
+        let event_loop = EventLoop::new(settings, taken, known, Arc::clone(&metrics));
         let event_loop = event_loop.run(receiver);
         drop(tokio::spawn(supervised("the scheduler's loop", broken.clone(), event_loop)));
-        Self { commands, outputs, workers }
+        Self { commands, outputs, workers, metrics }
     }
 
     fn send(&self, command: Command) {
@@ -153,6 +158,7 @@ impl Dispatcher {
         sequence: u32,
         chunk: Chunk,
     ) -> Result<()> {
+        self.metrics.bytes.task_rows.inc_by(chunk.sent_bytes());
         self.outputs.push(worker, attempt, sequence, chunk).await
     }
 
@@ -180,6 +186,23 @@ impl Dispatcher {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Workers(reply));
         answer.await.unwrap_or_default()
+    }
+
+    /// What there is to do now, and who is there to do it.
+    pub(crate) async fn load(&self) -> Load {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Load(reply));
+        answer.await.unwrap_or_default()
+    }
+
+    /// What is counted, of all that the coordinator does.
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Where rows wait for their turn.
+    pub(crate) fn room(&self) -> &SpoolRoom {
+        self.outputs.room()
     }
 
     /// How many workers take tasks.

@@ -74,6 +74,10 @@ impl Outputs {
         Self { room, patience, state: Mutex::default() }
     }
 
+    pub(super) fn room(&self) -> &SpoolRoom {
+        &self.room
+    }
+
     /// Takes chunks of this attempt from this worker from now on.
     pub(super) fn open(&self, worker: Arc<Worker>, attempt: AttemptId) {
         let spool = Spool::new(Arc::clone(&self.room));

@@ -1,27 +1,33 @@
-//! What the log says of a job's end: how it ended, its rows, and how long it was known.
+//! What the log says of a job's end, and what is counted of it: how it ended, its rows, and how
+//! long it was known.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
-use keyloom_common::{ErrorKind, JobId, Result};
+use keyloom_common::{Error, ErrorKind, JobId, Result};
 use tracing::Span;
+
+use crate::metrics::Metrics;
 
 /// The end of a job, which is told once. A job that is dropped before it ends was cancelled.
 #[derive(Debug)]
 pub(super) struct Ending {
     job: JobId,
+    metrics: Arc<Metrics>,
     since: Instant,
     is_told: bool,
 }
 
 impl Ending {
     /// Of a job that begins, or begins to wait for its turn.
-    pub(super) fn of(job: JobId) -> Self {
-        Self { job, since: Instant::now(), is_told: false }
+    pub(super) fn of(job: JobId, metrics: &Arc<Metrics>) -> Self {
+        metrics.jobs.submitted.inc();
+        Self { job, metrics: Arc::clone(metrics), since: Instant::now(), is_told: false }
     }
 
     /// Says how the job ended: with so many rows, or why not.
     pub(super) fn tell(mut self, outcome: &Result<u64>) {
         self.is_told = true;
+        self.metrics.jobs.end(outcome, self.since.elapsed());
         let (job, seconds) = (self.job, self.seconds());
         match outcome {
             Ok(rows) => tracing::info!(%job, rows, seconds, "job done"),
@@ -44,6 +50,8 @@ impl Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         if !self.is_told {
+            let cancelled = Err(Error::cancelled("the job was dropped"));
+            self.metrics.jobs.end(&cancelled, self.since.elapsed());
             tracing::info!(job = %self.job, seconds = self.seconds(), "job cancelled");
         }
     }

@@ -69,7 +69,8 @@ impl RunningJob {
         let ahead = context.settings.result_chunks_ahead;
         let (sender, results) = results(ahead, operators.results());
         let plans = prepared.computes().then(plans).transpose()?;
-        let run = run::run(prepared, turn, sender, Ending::of(context.job));
+        let ending = Ending::of(context.job, context.dispatcher.metrics());
+        let run = run::run(prepared, turn, sender, ending);
         let run = run.instrument(context.span.clone());
         let run = match plans {
             // For as long as it takes: what it computes must hold up no connection.
@@ -107,9 +108,17 @@ impl RunningJob {
                 let stopped = || Error::internal("the job stopped without a result");
                 let answer = answer.unwrap_or_else(|| Waiting::last(Err(stopped())));
                 let next = answer.next.clone();
+                self.count(&next);
                 reader.last = Some((sequence, answer));
                 next
             }
+        }
+    }
+
+    /// Counts what goes to the client, once however often it is asked for.
+    fn count(&self, next: &Result<Next>) {
+        if let Ok(Next::Chunk { chunk, .. } | Next::Missed(chunk)) = next {
+            self.context.dispatcher.metrics().bytes.results.inc_by(chunk.sent_bytes());
         }
     }
 

@@ -15,7 +15,7 @@ use keyloom_common::{
     spill_folder::{SpillFolder, disk_manager},
 };
 
-use crate::settings::Memory;
+use crate::{metrics::Share, settings::Memory};
 
 /// What operators run with, of all jobs, and what their results wait in.
 #[derive(Debug)]
@@ -52,6 +52,16 @@ impl Operators {
         let mut runtime = self.runtime.clone();
         runtime.memory_pool = Arc::new(JobPool(part.reserve()));
         Arc::new(runtime)
+    }
+
+    /// What operators and results take of the memory.
+    pub(crate) fn shares(&self) -> [Share; 2] {
+        [Share::of("operators", &self.memory), Share::of("results", &self.results)]
+    }
+
+    /// The bytes that operators have in temporary files.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.runtime.disk_manager.used_disk_space()
     }
 
     /// What the results of all jobs wait in.

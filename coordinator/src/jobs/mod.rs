@@ -122,8 +122,25 @@ impl Jobs {
         Ok(handle)
     }
 
+    /// How many jobs run, wait for their turns, and wait for their clients to read them.
+    pub(crate) fn states(&self) -> [usize; 3] {
+        let known = self.lock().len();
+        let (running, queued) = self.turns.taken();
+        [running, queued, known.saturating_sub(running + queued)]
+    }
+
+    /// What operators run with, and what results wait in.
+    pub(crate) fn operators(&self) -> &Operators {
+        &self.operators
+    }
+
     /// Makes a job known that is to be submitted: from now on it can be cancelled.
     pub(crate) fn begin(&self, submission: &Submission, owner: &Owner) -> Result<Arc<Entry>> {
+        let begun = self.begin_of(submission, owner);
+        begun.inspect_err(|error| self.dispatcher.metrics().jobs.refuse(error))
+    }
+
+    fn begin_of(&self, submission: &Submission, owner: &Owner) -> Result<Arc<Entry>> {
         self.check(submission)?;
         let entry = self.entry(submission.id, owner)?;
         // Not an operator either: what it hands in would be answered with another's job.
@@ -162,6 +179,7 @@ impl Jobs {
             }
             Err(error) => {
                 self.forget(id, entry);
+                self.dispatcher.metrics().jobs.refuse(error);
                 Err(error.clone())
             }
         }

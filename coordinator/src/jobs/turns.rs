@@ -18,6 +18,7 @@ pub(super) type Place = OwnedSemaphorePermit;
 pub(super) struct Turns {
     running: Arc<Semaphore>,
     queued: Arc<Semaphore>,
+    max_running: usize,
     max_queued: usize,
 }
 
@@ -30,10 +31,16 @@ pub(super) enum Turn {
 
 impl Turns {
     pub(super) fn new(settings: &Settings) -> Self {
-        let max_queued = settings.max_queued_jobs;
+        let (max_running, max_queued) = (settings.max_running_jobs, settings.max_queued_jobs);
         let [running, queued] =
-            [settings.max_running_jobs, max_queued].map(|jobs| Arc::new(Semaphore::new(jobs)));
-        Self { running, queued, max_queued }
+            [max_running, max_queued].map(|jobs| Arc::new(Semaphore::new(jobs)));
+        Self { running, queued, max_running, max_queued }
+    }
+
+    /// How many run now, and how many wait.
+    pub(super) fn taken(&self) -> (usize, usize) {
+        let taken = |max: usize, free: &Semaphore| max.saturating_sub(free.available_permits());
+        (taken(self.max_running, &self.running), taken(self.max_queued, &self.queued))
     }
 
     /// Lets another job in.
@@ -87,6 +94,7 @@ mod tests {
         assert!(refused.message().contains("max_queued_jobs = 2 on the coordinator"), "{refused}");
         assert!(futures::poll!(&mut second).is_pending());
         assert!(futures::poll!(&mut third).is_pending());
+        assert_eq!(turns.taken(), (1, 2));
         drop(first);
         assert!(futures::poll!(&mut third).is_pending(), "it came later");
         let _second = second.now_or_never().expect("its turn").unwrap();

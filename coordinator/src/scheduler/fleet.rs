@@ -55,9 +55,14 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    fn free_slots(&self) -> usize {
-        let taken = self.attempts.len() - self.questions.len();
+    pub(super) fn free_slots(&self) -> usize {
+        let taken = self.taken_slots();
         if self.draining { 0 } else { (self.slots as usize).saturating_sub(taken) }
+    }
+
+    /// The slots that tasks hold, whose ends may be waited for.
+    pub(super) fn taken_slots(&self) -> usize {
+        self.attempts.len() - self.questions.len()
     }
 
     fn remove(&mut self, attempt: AttemptId) -> Option<Held> {

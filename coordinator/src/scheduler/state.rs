@@ -16,6 +16,10 @@ use super::{Action, Event, Settings, StageKind};
 /// How long the death of a worker speaks for a cause that is no task.
 const LATELY: Duration = Duration::from_secs(600);
 
+/// Why a worker is gone that drained, and how the reason begins of one that was silent too long.
+pub(crate) const DRAINED: &str = "drained";
+pub(crate) const SILENT: &str = "no heartbeat";
+
 /// All that the scheduler knows.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -86,7 +90,7 @@ impl State {
             Event::Tick => self.tick(),
         }
         for worker in self.fleet.take_drained() {
-            self.lose(worker, "drained".to_owned());
+            self.lose(worker, DRAINED.to_owned());
         }
         self.watch_fleet();
         self.assign();
@@ -227,7 +231,7 @@ impl State {
             && since.saturating_add(self.settings.heartbeat_timeout()) <= self.now
         {
             let timeout = human(self.settings.heartbeat_timeout_ms);
-            self.lose(worker, format!("no heartbeat for {timeout}"));
+            self.lose(worker, format!("{SILENT} for {timeout}"));
         }
         while let Some(&(_, stage)) = self.waiting.first()
             && self.starves_at().is_some_and(|at| at <= self.now)

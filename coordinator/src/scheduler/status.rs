@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use keyloom_common::WorkerId;
 
-use super::State;
 use super::fleet::{Held, Worker};
+use super::{StageKind, State};
 
 /// One registered worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,43 @@ pub(crate) struct WorkerStatus {
     pub heartbeat: Duration,
 }
 
+/// What there is to do, and who is there to do it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Load {
+    /// Workers that take tasks.
+    pub active: usize,
+    /// Workers that take no new ones.
+    pub draining: usize,
+    /// Slots that tasks may be given.
+    pub free_slots: usize,
+    /// Slots that tasks hold.
+    pub taken_slots: usize,
+    /// Tasks that run.
+    pub running: usize,
+    /// Tasks that wait for a slot, or rest.
+    pub queued: usize,
+    /// How long the worker was silent that was silent for the longest time.
+    pub silence: Duration,
+}
+
 impl State {
+    /// What there is to do at a time, and who is there to do it.
+    pub(crate) fn load(&self, now: Duration) -> Load {
+        let since = self.fleet.most_silent().map_or(now, |(since, _)| since);
+        let mut load = Load { silence: now.saturating_sub(since), ..Load::default() };
+        for (_, worker) in self.fleet.iter() {
+            load.active += usize::from(!worker.draining);
+            load.draining += usize::from(worker.draining);
+            load.free_slots += worker.free_slots();
+            load.taken_slots += worker.taken_slots();
+        }
+        for stage in self.stages.values().filter(|stage| stage.kind == StageKind::Work) {
+            load.running += stage.running;
+            load.queued += stage.pending();
+        }
+        load
+    }
+
     /// The registered workers, by id.
     pub(crate) fn workers(&self) -> impl Iterator<Item = WorkerStatus> {
         self.fleet.iter().map(|(id, worker)| worker_status(*id, worker))

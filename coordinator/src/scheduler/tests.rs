@@ -1,6 +1,7 @@
 //! Scenarios: what the scheduler does when this and then that happens.
 
 mod liveness;
+mod load;
 mod locality;
 mod placement;
 mod questions;

@@ -39,6 +39,7 @@ impl ClientApi for ClientConnection {
         total: u64,
         part: Chunk,
     ) -> Result<()> {
+        self.shared.dispatcher.metrics().bytes.blobs.inc_by(part.sent_bytes());
         let last = match &part {
             Chunk::Stream(body) => offset.saturating_add(body.bytes().len() as u64) >= total,
             Chunk::Batches(_) => false,

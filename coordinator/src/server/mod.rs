@@ -3,10 +3,17 @@
 mod client;
 mod connections;
 mod local;
+mod scrape;
 mod tcp;
 mod worker;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use keyloom_common::{
     Result,
@@ -45,6 +52,8 @@ struct Shared {
     room: ReceiveRoom,
     /// Cancelled if a part broke that nothing goes on without.
     broken: CancellationToken,
+    /// Whether connections are accepted.
+    accepts: AtomicBool,
     _janitor: AbortOnDropHandle<()>,
     _spill: Option<SpillFolder>,
 }
@@ -84,6 +93,7 @@ impl Coordinator {
             gate,
             room: receiving,
             broken,
+            accepts: AtomicBool::new(false),
             _janitor: AbortOnDropHandle::new(janitor),
             _spill: spill,
         };
@@ -99,7 +109,29 @@ impl Coordinator {
         listener: tokio::net::TcpListener,
         shutdown: CancellationToken,
     ) -> Result<()> {
-        tcp::serve(Arc::clone(&self.shared), listener, shutdown).await
+        self.shared.accepts.store(true, Ordering::Relaxed);
+        let served = tcp::serve(Arc::clone(&self.shared), listener, shutdown).await;
+        self.shared.accepts.store(false, Ordering::Relaxed);
+        served
+    }
+
+    /// Whether it takes connections and works.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    pub fn ready(&self) -> std::result::Result<(), String> {
+        if self.shared.broken.is_cancelled() {
+            return Err("the coordinator broke; the log says where".to_owned());
+        }
+        match self.shared.accepts.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => Err("the coordinator does not accept connections (any more)".to_owned()),
+        }
+    }
+
+    /// What it has counted and what is the case now, in the format of OpenMetrics.
+    pub async fn metrics(&self) -> String {
+        scrape::scrape(&self.shared).await
     }
 
     /// The way in for connections from elsewhere: of every port that belongs to this coordinator.

@@ -45,8 +45,10 @@ pub(super) async fn serve(
                 Ok((stream, peer)) => {
                     let (shared, places) = (Arc::clone(&shared), Arc::clone(&places));
                     connections.spawn(async move {
+                        let metrics = Arc::clone(shared.dispatcher.metrics());
                         if let Err(error) = connection(shared, places, stream, peer).await {
                             tracing::warn!(%peer, %error, "a connection was refused");
+                            metrics.connections.refuse(&error);
                         }
                     });
                 }
@@ -69,6 +71,9 @@ async fn connection(
     let Admitted { stream, service, identity, place } =
         shared.gate.admit(stream, || places.enter()).await?;
     tracing::debug!(%peer, %identity, ?service, "connected");
+    let connections = &shared.dispatcher.metrics().connections;
+    connections.accepted.inc();
+    let _open = connections.open();
     let place = Arc::new(place);
     let serving = async {
         match service {

@@ -91,6 +91,8 @@ impl WorkerApi for WorkerConnection {
     }
 
     async fn read_blob(self, _: Context, id: BlobId, offset: u64) -> Result<BlobPart> {
-        self.shared.blobs.read(id, offset, self.part_bytes)
+        let part = self.shared.blobs.read(id, offset, self.part_bytes)?;
+        self.shared.dispatcher.metrics().bytes.sent_blobs.inc_by(part.part.sent_bytes());
+        Ok(part)
     }
 }

@@ -16,6 +16,7 @@ use tokio::{
     task::spawn_blocking,
 };
 
+use crate::metrics::Spills;
 use spill::{SpillFiles, Spilled};
 
 /// How much all spools of a coordinator may take.
@@ -55,6 +56,20 @@ impl SpoolRoom {
 
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.memory.bytes()
+    }
+
+    pub(crate) fn memory(&self) -> &MemoryBudget {
+        &self.memory
+    }
+
+    /// How many bytes are in files now.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.files.used()
+    }
+
+    /// What was written to files so far.
+    pub(crate) fn spills(&self) -> &Spills {
+        self.files.spills()
     }
 
     /// Whether there is memory for so many bytes that are not due yet. Half of it is left to those

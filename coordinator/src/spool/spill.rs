@@ -20,6 +20,8 @@ use bytes::Bytes;
 use keyloom_common::{Error, Result, checksum::checksum};
 use tokio::sync::Notify;
 
+use crate::metrics::Spills;
+
 /// A segment ends with the chunk that makes it larger than this, in bytes: so few files are open
 /// for much that waits. One stays open for as long as any of its chunks waits.
 const SEGMENT_BYTES: u64 = 256 << 20;
@@ -33,6 +35,7 @@ pub(super) struct SpillFiles {
     /// The segment that is being written, while any of its chunks is left.
     current: Mutex<Weak<Segment>>,
     changed: Arc<Notify>,
+    spills: Spills,
 }
 
 #[derive(Debug)]
@@ -58,14 +61,19 @@ impl SpillFiles {
     /// `changed`.
     pub(super) fn new(folder: PathBuf, max_bytes: u64, changed: Arc<Notify>) -> Arc<Self> {
         let (used, current) = (AtomicU64::new(0), Mutex::default());
-        Arc::new(Self { folder, max_bytes, used, current, changed })
+        Arc::new(Self { folder, max_bytes, used, current, changed, spills: Spills::default() })
     }
 
     pub(super) fn max_bytes(&self) -> u64 {
         self.max_bytes
     }
 
-    #[cfg(test)]
+    /// What was written so far.
+    pub(super) fn spills(&self) -> &Spills {
+        &self.spills
+    }
+
+    /// How many bytes are there now.
     pub(super) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
@@ -83,6 +91,8 @@ impl SpillFiles {
         let placed = self.place(length).inspect_err(|_| self.give_back(length));
         let written = placed.and_then(|(segment, offset)| {
             segment.file.write_all_at(bytes, offset)?;
+            self.spills.bytes.inc_by(length);
+            self.spills.chunks.inc();
             Ok(Spilled { segment, offset, length: bytes.len(), sum: checksum(bytes) })
         });
         written.map(Some).map_err(|error| {

@@ -27,6 +27,7 @@ mod explain;
 mod faults;
 mod layering;
 mod logs;
+mod metrics;
 mod promises;
 mod property;
 mod readme;

@@ -11,14 +11,14 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 use keyloom_common::{
-    ErrorKind,
     allocator::keep_freed_bytes,
     log::LogFormat,
     rpc::{Credentials, parse_address},
 };
 use keyloom_program::{
     config,
-    daemon::{self, fail},
+    daemon::{self, exit_code, fail},
+    http::{Port, Told},
     log, open_files,
     settings::Layers,
     signals::Signals,
@@ -91,6 +91,14 @@ struct Arguments {
         value_parser = LogFormat::parse
     )]
     log_format: Option<LogFormat>,
+    /// Where to tell over HTTP how it is: /healthz, /readyz and /metrics; port 0 is any that is
+    /// free, and the first line of stdout the address [default: nowhere, or as http.listen of the
+    /// settings]
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    http: Option<String>,
+    /// Tell what is counted to whoever reaches --http, on other machines and without a token, too
+    #[arg(long, global = true)]
+    insecure_http: bool,
 }
 
 impl Arguments {
@@ -100,7 +108,9 @@ impl Arguments {
             .flag("--coordinator", "coordinator", self.coordinator.as_ref())
             .flag("--slots", "slots", self.slots)
             .flag("--name", "name", self.name.as_ref())
-            .flag("--log-format", "log.format", self.log_format))
+            .flag("--log-format", "log.format", self.log_format)
+            .flag("--http", "http.listen", self.http.as_ref())
+            .flag("--insecure-http", "http.insecure_listen", self.insecure_http.then_some(true)))
     }
 
     /// The settings, and where they come from.
@@ -111,6 +121,19 @@ impl Arguments {
             parse_address(address).context("coordinator")?;
         }
         Ok((settings, layers))
+    }
+}
+
+/// What is told over HTTP.
+struct OfWorker(TasksShared);
+
+impl Told for OfWorker {
+    fn ready(&self) -> Result<(), String> {
+        self.0.ready()
+    }
+
+    async fn metrics(&self) -> String {
+        self.0.metrics()
     }
 }
 
@@ -171,14 +194,6 @@ fn no_coordinator() -> anyhow::Error {
     )
 }
 
-fn exit_code(error: &anyhow::Error) -> u8 {
-    let kind = error.downcast_ref::<keyloom_common::Error>().map(keyloom_common::Error::kind);
-    match kind {
-        Some(ErrorKind::Invalid | ErrorKind::PermissionDenied) => 2,
-        _ => 1,
-    }
-}
-
 async fn work(
     address: String,
     slots: u32,
@@ -190,6 +205,9 @@ async fn work(
     let dial: Arc<dyn Dial> = Arc::new(TcpDial { address, limits: limits.clone(), credentials });
     let blobs = CoordinatorBlobs::new(Arc::clone(&dial), limits);
     let tasks = TasksShared::new(settings.clone(), Arc::new(blobs))?;
+    // Also while it drains, and until the last task has ended.
+    let http = Port::open(&settings.http, None, &settings.rpc).await?;
+    let _http = http.map(|http| http.serve(OfWorker(tasks.clone())));
     let name = settings.name.clone().unwrap_or_else(default_name);
     let agent = Agent { name, slots, settings, dial, tasks };
     let mut signals = Signals::listen().context("no signals")?;

@@ -107,6 +107,7 @@ impl Agent {
     /// did let it in before: certificates and tokens are renewed on one side after the other.
     pub async fn run(self, shutdown: CancellationToken) -> Result<()> {
         let mut past = Past::default();
+        let _slots = self.tasks.meter().slots(self.slots);
         loop {
             tokio::select! {
                 () = threads_work() => {}

@@ -57,6 +57,7 @@ pub(super) async fn live(
     tracing::info!(%worker, slots = agent.slots, "registered");
     past.registered = true;
     let registered = Instant::now();
+    let _registered = agent.tasks.meter().register();
     let blobs = CoordinatorBlobs::new(Arc::clone(&agent.dial), agent.settings.rpc.clone());
     let tasks = Tasks::new(agent.tasks.clone(), Arc::new(blobs), agent.dial.in_process());
     let life = Life { worker, agent, client, tasks, attempts: JoinSet::new(), running };
@@ -81,6 +82,7 @@ impl Life<'_> {
     /// Works until the life ends, or until the worker is told to stop and has drained.
     async fn run(mut self, heartbeat: &Heartbeat, shutdown: &CancellationToken) -> Result<()> {
         let (bound, worker) = (self.agent.settings.drain_timeout(), self.worker);
+        let meter = self.tasks.meter().clone();
         let mut work = pin!(self.work());
         let lost = || Error::unavailable("the coordinator is gone");
         let removed = || Error::unavailable("the worker is not registered (any more)");
@@ -89,6 +91,7 @@ impl Life<'_> {
             () = heartbeat.lost.cancelled() => return Err(lost()),
             () = shutdown.cancelled() => {}
         }
+        let _draining = meter.drain();
         tokio::select! {
             ended = drain(heartbeat, worker, bound, work) => ended,
             () = heartbeat.lost.cancelled() => Err(lost()),
@@ -200,6 +203,7 @@ impl Attempt {
     async fn run(self, assignment: Assignment, stop: CancellationToken) -> Result<()> {
         let attempt = assignment.attempt;
         tracing::debug!(%attempt, "started");
+        let counted = self.tasks.meter().begin(&assignment.work);
         let outcome = tokio::select! {
             outcome = guarded(self.execute(assignment)) => outcome,
             () = stop.cancelled() => Err(Error::cancelled("the attempt was stopped")),
@@ -210,6 +214,7 @@ impl Attempt {
             Span::current().record("otel.status_code", "error");
             tracing::warn!(%attempt, %error, "failed");
         }
+        counted.end(&outcome);
         let finished = self.report(attempt, outcome).await;
         self.running.end(attempt);
         finished.map_err(|error| {

@@ -49,6 +49,9 @@ pub struct LookupSettings {
     /// it. While a task runs, its hashes take up to twice their room. At most half of
     /// `rpc.max_frame_bytes`. Default 4 MiB.
     pub key_report_bytes: u64,
+    /// The most aliases of stores whose lookups metrics count apart, those that are asked first;
+    /// of all others they are counted together, as of `other`. Default 64.
+    pub counted_stores: usize,
 }
 
 impl Default for LookupSettings {
@@ -63,6 +66,7 @@ impl Default for LookupSettings {
             list_rows: 1 << 16,
             missing_keys_named: 5,
             key_report_bytes: 4 << 20,
+            counted_stores: 64,
         }
     }
 }

@@ -32,6 +32,16 @@ impl ReadBudget {
         Self { units, free: Semaphore::new(units as usize) }
     }
 
+    /// How many bytes there are.
+    pub(super) fn bytes(&self) -> u64 {
+        u64::from(self.units) * UNIT
+    }
+
+    /// How many bytes the reads in flight may bring, about.
+    pub(super) fn taken(&self) -> u64 {
+        self.bytes().saturating_sub(self.free.available_permits() as u64 * UNIT)
+    }
+
     /// Waits until a read may bring so many bytes. One that is larger than the whole budget waits
     /// until there is no other.
     pub(crate) async fn take(&self, bytes: u64) -> Share<'_> {

@@ -56,6 +56,11 @@ pub(crate) trait KindOnWorker: Any + fmt::Debug + Send + Sync {
         None
     }
 
+    /// The bytes that are kept for later, by what they are, each of which has a word of its own.
+    fn memory(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+
     /// Opens a store to learn its columns and its newest (or pinned) snapshot. What is said of it
     /// is checked here, its options ([`Self::own_options`]) before all.
     ///

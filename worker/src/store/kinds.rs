@@ -38,6 +38,11 @@ impl Kinds {
         self.0.iter().filter_map(|(_, kind)| kind.keeper())
     }
 
+    /// What they keep, by who has it.
+    pub(super) fn memory(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.0.iter().flat_map(|(_, kind)| kind.memory())
+    }
+
     /// The kind of this word.
     ///
     /// # Errors

@@ -20,16 +20,20 @@ use keyloom_common::{
 use tokio::sync::OnceCell;
 
 use super::{
-    BlobSource, ProfileVersion, Store, StoreEnv, StoreSettings, bounded::Opened,
-    lance::LanceHandle, open::cannot_open,
+    BlobSource, ProfileVersion, Store, StoreEnv, StoreSettings,
+    bounded::{Opened, timed::Timed},
+    lance::LanceHandle,
+    open::cannot_open,
 };
-use crate::memory::Keeper;
+use crate::{memory::Keeper, metrics::Lookups};
 
 /// The open stores of a worker. All its tasks share one.
 #[derive(Debug)]
 pub struct OpenStores {
     env: StoreEnv,
     slots: Arc<Mutex<Slots>>,
+    /// Where requests are timed, if they are.
+    lookups: Option<Arc<Lookups>>,
 }
 
 /// What tells open stores apart, the secrets with which they were opened among it. Their names do
@@ -68,7 +72,12 @@ impl OpenStores {
         env.kinds.keepers().for_each(|keeper| commons.add_keeper(keeper));
         commons.add_keeper(answers);
         commons.add_keeper(stores);
-        Self { env, slots }
+        Self { env, slots, lookups: None }
+    }
+
+    /// The same, where requests are timed.
+    pub(crate) fn timed(self, lookups: &Arc<Lookups>) -> Self {
+        Self { lookups: Some(Arc::clone(lookups)), ..self }
     }
 
     /// The store, opened if it is not open yet.
@@ -77,7 +86,10 @@ impl OpenStores {
     /// As [`StoreEnv::open`].
     pub async fn get(&self, store: &Arc<ResolvedStore>) -> Result<Arc<dyn Store>> {
         let (spec, snapshot) = (&store.spec, store.description.snapshot);
-        self.handle(&store.alias, spec, snapshot).await?.bind(store)
+        let bound = self.handle(&store.alias, spec, snapshot).await?.bind(store)?;
+        let Some(lookups) = &self.lookups else { return Ok(bound) };
+        let timing = lookups.timing(&store.alias, &spec.kind);
+        Ok(Arc::new(Timed { store: bound, timing }))
     }
 
     /// A Lance dataset as a table, opened if it is not open yet.
@@ -114,6 +126,28 @@ impl OpenStores {
                 Err(cannot_open(name, error))
             }
         }
+    }
+
+    /// What stores take of the memory, by who has it.
+    pub(crate) fn memory(&self) -> Vec<(&'static str, u64)> {
+        let contents =
+            |slots: &mut Slots| slots.by_key.values().map(Slot::content_bytes).sum::<u64>();
+        let own = [
+            ("memory_stores", self.with_slots(contents)),
+            ("answers", self.env.answers.bytes()),
+            ("reads", self.env.parts.reads.taken()),
+        ];
+        own.into_iter().chain(self.env.kinds.memory()).collect()
+    }
+
+    /// The bytes that all reads may bring at once.
+    pub(crate) fn read_bytes(&self) -> u64 {
+        self.env.parts.reads.bytes()
+    }
+
+    /// How many stores are open, or are being opened.
+    pub(crate) fn open_count(&self) -> usize {
+        self.with_slots(|slots| slots.by_key.len())
     }
 
     /// Where contents come from.

@@ -4,6 +4,7 @@ mod fragment;
 mod fragments;
 mod operators;
 mod rounds;
+mod scrape;
 
 use std::{future::Future, sync::Arc};
 
@@ -17,6 +18,7 @@ use datafusion::{
 use keyloom_common::{
     Result,
     functions::OctetLength,
+    memory::MemoryBudget,
     misses::{MissPolicy, share},
     plan::{FragmentRuntimeHandle, Slice, with_slice},
     rpc::{Chunk, TaskReport, Work},
@@ -28,6 +30,7 @@ use crate::{
     access::Access,
     input::Inputs,
     lookup::{Direct, LookupSettings},
+    metrics::Metrics,
     settings::{Memory, Settings},
     store::{BlobSource, OpenStores, StoreEnv},
 };
@@ -47,7 +50,10 @@ pub struct Tasks {
 #[derive(Clone, Debug)]
 pub struct TasksShared {
     settings: Arc<Settings>,
+    metrics: Arc<Metrics>,
     memory: Memory,
+    /// What rows take that go out.
+    rows_out: MemoryBudget,
     stores: Arc<OpenStores>,
     inputs: Arc<Inputs>,
     fragments: Arc<Fragments>,
@@ -64,6 +70,8 @@ impl TasksShared {
     pub fn new(settings: Settings, blobs: Arc<dyn BlobSource>) -> Result<Self> {
         let settings = settings.fitted();
         let memory = settings.memory();
+        let rows_out = memory.commons.budget().part("all", u64::MAX);
+        let metrics = Metrics::new(settings.lookup.counted_stores);
         let spill = SpillFolder::create_if_possible(settings.spill_folder.as_deref())?;
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(Operators::within(&memory)))
@@ -73,7 +81,7 @@ impl TasksShared {
         let access = Access::new(&settings.access)?;
         let store = settings.store.clone();
         let stores = StoreEnv::limited(&memory.commons, store, access.clone(), blobs);
-        let stores = Arc::new(OpenStores::new(stores));
+        let stores = Arc::new(OpenStores::new(stores).timed(&metrics.lookups));
         let inputs = Inputs::new(profiles, access, Arc::clone(&stores), Arc::clone(&runtime));
         let inputs = Arc::new(inputs);
         let functions = SessionContext::new();
@@ -81,7 +89,22 @@ impl TasksShared {
         let fragments = Fragments::new(settings.fragment_cache_bytes, functions.task_ctx());
         let fragments = Arc::new(fragments);
         let (settings, spill) = (Arc::new(settings), Arc::new(spill));
-        Ok(Self { settings, memory, stores, inputs, fragments, runtime, _spill: spill })
+        Ok(Self {
+            settings,
+            metrics,
+            memory,
+            rows_out,
+            stores,
+            inputs,
+            fragments,
+            runtime,
+            _spill: spill,
+        })
+    }
+
+    /// What is counted.
+    pub(crate) fn meter(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// Opens a store for lookups without a plan.
@@ -98,6 +121,11 @@ impl Tasks {
     /// process.
     pub fn new(shared: TasksShared, blobs: Arc<dyn BlobSource>, in_process: bool) -> Self {
         Self { shared, blobs, in_process }
+    }
+
+    /// What is counted.
+    pub(crate) fn meter(&self) -> &Arc<Metrics> {
+        self.shared.meter()
     }
 
     /// Runs a piece of work. A fragment's rows go out through `deliver`, chunk by chunk; the next
@@ -118,13 +146,23 @@ impl Tasks {
                 let slice = Slice::decode(&slice.into_bytes())?;
                 let fragment = self.shared.fragments.get(plan, self.blobs.as_ref()).await?;
                 let plan = with_slice(&fragment, slice)?;
+                let metrics = self.meter();
+                let _counted = metrics.count_plan(&plan);
                 let chunk_bytes = self.shared.settings.rpc.chunk_bytes;
-                let memory = self.shared.memory.commons.budget();
+                let memory = &self.shared.rows_out;
                 let key_report_bytes = self.shared.settings.lookup.key_report_bytes;
                 let context = self.context(batch_rows, misses, share(&plan, key_report_bytes));
                 let in_process = self.in_process;
                 let out = Out { in_process, chunk_bytes, discard, key_report_bytes, memory };
-                fragment::run(&plan, &context, out, deliver).await
+                let deliver = |sequence, chunk: Chunk| {
+                    metrics.output_bytes.inc_by(chunk.sent_bytes());
+                    deliver(sequence, chunk)
+                };
+                let report = fragment::run(&plan, &context, out, deliver).await?;
+                if let TaskReport::Rows { rows, .. } = &report {
+                    metrics.output_rows.inc_by(*rows);
+                }
+                Ok(report)
             }
             Work::DescribeStore(spec) => {
                 self.shared.stores.describe(&spec).await.map(TaskReport::Store)

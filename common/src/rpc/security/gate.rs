@@ -23,7 +23,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{Identity, ServerSecurity, Stream, Token, files::Stamp};
+use super::{Identity, ServerSecurity, Stream, Token, TokenFiles, files::Stamp};
 use crate::{
     error::{Error, ErrorKind, Result},
     rpc::{
@@ -98,6 +98,21 @@ impl Gate {
     /// should be, and the file.
     pub fn open(security: &ServerSecurity, limits: &Limits) -> Result<Self> {
         security.validate()?;
+        Self::read(security, limits)
+    }
+
+    /// TLS by the own certificate alone, which asks nothing of peers: for ports that know by other
+    /// means who asks ([`Self::secure`], and not [`Self::admit`]).
+    ///
+    /// # Errors
+    /// `invalid`, naming the setting whose file is not what it should be, and the file.
+    pub fn of_certificate(security: &ServerSecurity, limits: &Limits) -> Result<Self> {
+        let (ca_file, crl_file, tokens) = (None, None, TokenFiles::default());
+        let alone = ServerSecurity { ca_file, crl_file, tokens, ..security.clone() };
+        Self::read(&alone, limits)
+    }
+
+    fn read(security: &ServerSecurity, limits: &Limits) -> Result<Self> {
         let stamp = security.stamp();
         let loaded = Arc::new(Loaded::read(security)?);
         let resting = security.max_handshakes.saturating_mul(PER_HANDSHAKE);

@@ -95,6 +95,11 @@ impl Answers {
         Self { rows, stores: AtomicU64::new(0) }
     }
 
+    /// The bytes that they take.
+    pub(in crate::store) fn bytes(&self) -> u64 {
+        self.rows.bytes()
+    }
+
     /// A place for the answers of one more store.
     pub(super) fn of_store(self: &Arc<Self>) -> StoreAnswers {
         let store = self.stores.fetch_add(1, Ordering::Relaxed);

@@ -5,7 +5,8 @@
 //!
 //! Each is a store around a store, also around what that store becomes when it knows the keys of a
 //! job; one that bears all is left as it is. The order keeps what was answered from being asked
-//! again, and what rests or waits from taking a slot or using up its time.
+//! again, and what rests or waits from taking a slot or using up its time. Around all of them,
+//! requests are [`timed`].
 
 pub(super) mod asked;
 mod batches;
@@ -18,6 +19,7 @@ mod retries;
 pub(super) mod slots;
 #[cfg(test)]
 mod tests;
+pub(super) mod timed;
 
 use std::{num::NonZeroUsize, sync::Arc};
 

@@ -45,6 +45,15 @@ impl KindOnWorker for LanceKind {
         Some(caches)
     }
 
+    fn memory(&self) -> Vec<(&'static str, u64)> {
+        let caches = &self.caches;
+        vec![
+            ("key_maps", caches.maps.bytes()),
+            ("columns", caches.blocks.bytes()),
+            ("job_keys", caches.learned.bytes() + caches.known.bytes()),
+        ]
+    }
+
     async fn describe(&self, spec: &StoreSpec) -> Result<StoreDescription> {
         self.describe_dataset(&LanceSpec::of(spec)?).await
     }

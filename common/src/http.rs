@@ -1,0 +1,94 @@
+//! The settings of a daemon's HTTP port, over which it tells whether it lives, whether it does its
+//! work, and what it counts.
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    bounds::{Bounds, CALL_MS, COUNT},
+    error::{Error, Result},
+};
+
+/// Where a daemon answers HTTP, whom, and within which bounds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpSettings {
+    /// Where it listens, as `HOST:PORT`; port 0 is any that is free. Without it there is no such
+    /// port, which is the default.
+    pub listen: Option<String>,
+    /// Whether it may listen where other machines reach it without a token for what it counts.
+    /// Default no.
+    pub insecure_listen: bool,
+    /// A file of one or two lines, each a token of at least 16 characters, one of which whoever
+    /// reads what is counted must send as `Authorization: Bearer`. It is read again when it has
+    /// changed. Whether the daemon lives and does its work is told without.
+    pub token_file: Option<PathBuf>,
+    /// The port's certificate, with which it speaks HTTPS. Default the coordinator's own, and none
+    /// on workers.
+    pub cert_file: Option<PathBuf>,
+    /// The key of that certificate.
+    pub key_file: Option<PathBuf>,
+    /// The most connections at once; others wait. Default 64.
+    pub max_connections: usize,
+    /// How long the head of a request may take, and a connection may be idle, in milliseconds.
+    /// Default 10 s.
+    pub header_timeout_ms: u64,
+    /// How long an answer may take, in milliseconds. Default 10 s.
+    pub request_timeout_ms: u64,
+    /// How long a connection is kept for further requests, in milliseconds; whoever does not take
+    /// an answer has no place for longer. Default 1 minute.
+    pub connection_ms: u64,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            insecure_listen: false,
+            token_file: None,
+            cert_file: None,
+            key_file: None,
+            max_connections: 64,
+            header_timeout_ms: 10_000,
+            request_timeout_ms: 10_000,
+            connection_ms: 60_000,
+        }
+    }
+}
+
+impl HttpSettings {
+    /// Checks the numbers, as a section of others.
+    pub fn check(&self, bounds: &mut Bounds) {
+        bounds.within("max_connections", self.max_connections, COUNT);
+        bounds.within("header_timeout_ms", self.header_timeout_ms, CALL_MS);
+        bounds.within("request_timeout_ms", self.request_timeout_ms, CALL_MS);
+        bounds.within("connection_ms", self.connection_ms, CALL_MS);
+    }
+
+    /// Checks what must go together. No file is read.
+    ///
+    /// # Errors
+    /// `invalid`, naming the settings.
+    pub fn validate(&self) -> Result<()> {
+        if self.cert_file.is_some() == self.key_file.is_some() {
+            return Ok(());
+        }
+        Err(Error::invalid("settings http.cert_file and http.key_file go together: give both"))
+    }
+
+    /// [`Self::header_timeout_ms`] as a duration.
+    pub fn header_timeout(&self) -> Duration {
+        Duration::from_millis(self.header_timeout_ms)
+    }
+
+    /// [`Self::request_timeout_ms`] as a duration.
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms)
+    }
+
+    /// [`Self::connection_ms`] as a duration.
+    pub fn connection(&self) -> Duration {
+        Duration::from_millis(self.connection_ms)
+    }
+}

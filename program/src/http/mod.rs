@@ -1,0 +1,252 @@
+//! The HTTP port of a daemon: whether it lives, whether it does its work, and what it counts.
+//!
+//! It is there only if somebody asks for it, and tells nothing of jobs, keys or rows. The first two
+//! are told to everybody who reaches it: those who watch over processes have no tokens. Beyond
+//! loopback, what is counted is told for a token alone, or where a setting says otherwise. What a
+//! stranger can take is bounded: connections, the head of a request, the time of an answer, and how
+//! long a connection lasts.
+
+mod answers;
+mod guard;
+mod tokens;
+
+use std::{
+    io::{Write, stdout},
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use keyloom_common::{
+    Error,
+    http::HttpSettings,
+    rpc::{Gate, Limits, ServerSecurity, Stream},
+};
+use tokio::{
+    net::{TcpListener, TcpStream, lookup_host},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use answers::{App, router};
+use guard::Guard;
+use tokens::Tokens;
+
+/// The most bytes of the head of a request.
+const HEAD_BYTES: usize = 16 << 10;
+
+/// How long to rest when no connection can be accepted, as without file descriptors.
+const REST: Duration = Duration::from_millis(50);
+
+/// What a daemon tells.
+pub trait Told: Send + Sync + 'static {
+    /// Whether it does its work; if not, why.
+    ///
+    /// # Errors
+    /// The reason, in words.
+    fn ready(&self) -> Result<(), String>;
+
+    /// What it counts, in the format of OpenMetrics.
+    fn metrics(&self) -> impl Future<Output = String> + Send;
+}
+
+/// A port that listens, and answers once it is served.
+#[derive(Debug)]
+pub struct Port {
+    listener: TcpListener,
+    address: SocketAddr,
+    settings: HttpSettings,
+    guard: Guard,
+    /// What makes TLS of connections, if there is a certificate.
+    tls: Option<Gate>,
+}
+
+/// A port that answers, until this is dropped.
+#[derive(Debug)]
+pub struct Serving {
+    _answering: AbortOnDropHandle<()>,
+}
+
+impl Port {
+    /// Listens where the settings say, if they do. What `server` says of the daemon's own
+    /// certificate and of the tokens of operators is true for this port, too; certificates are not
+    /// asked of clients.
+    ///
+    /// # Errors
+    /// `invalid`, naming the settings, if strangers could read what is counted, or files are wrong;
+    /// if nobody can listen there.
+    pub async fn open(
+        settings: &HttpSettings,
+        server: Option<&ServerSecurity>,
+        limits: &Limits,
+    ) -> Result<Option<Self>> {
+        let Some(listen) = &settings.listen else { return Ok(None) };
+        settings.validate()?;
+        let found = lookup_host(listen).await;
+        let found =
+            found.map_err(|_| Error::invalid(format!("--http takes HOST:PORT, not '{listen}'")))?;
+        let addresses: Vec<_> = found.collect();
+        let tokens = settings.token_file.as_deref().map(Tokens::read).transpose()?;
+        let operators = server.filter(|server| server.tokens.operator.is_some());
+        let operators = operators.map(|server| Gate::open(server, limits)).transpose()?;
+        let open = addresses.iter().find(|address| !address.ip().is_loopback());
+        if let Some(open) = open {
+            allow(*open, settings, tokens.is_some() || operators.is_some())?;
+        }
+        let tls = certificate(settings, server, limits)?;
+        let listener = TcpListener::bind(addresses.as_slice()).await;
+        let listener = listener.with_context(|| format!("cannot listen on {addresses:?}"))?;
+        let address = listener.local_addr().context("the listener has no address")?;
+        // A token that there is for others is not asked of this machine.
+        let asks = tokens.is_some() || (open.is_some() && !settings.insecure_listen);
+        let is_local = open.is_none();
+        let guard = Guard { is_local, asks, tokens, operators };
+        Ok(Some(Self { listener, address, settings: settings.clone(), guard, tls }))
+    }
+
+    /// Where it is, as `http://HOST:PORT` or `https://HOST:PORT`.
+    pub fn address(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// Answers from now on, and says on stdout and in the log where. Must be called within a tokio
+    /// runtime.
+    pub fn serve(self, told: impl Told) -> Serving {
+        let address = self.address();
+        let mut stdout = stdout().lock();
+        if writeln!(stdout, "{address}").and_then(|()| stdout.flush()).is_err() {
+            tracing::warn!("nobody reads stdout");
+        }
+        tracing::info!("answers HTTP at {address}");
+        Serving { _answering: AbortOnDropHandle::new(tokio::spawn(self.run(told))) }
+    }
+
+    async fn run(self, told: impl Told) {
+        let Self { listener, settings, guard, tls, .. } = self;
+        let fresh = [tls.clone(), guard.operators.clone()];
+        let app = App { told, guard, timeout: settings.request_timeout() };
+        let (router, places) = (router(Arc::new(app)), Semaphore::new(settings.max_connections));
+        let (settings, places) = (Arc::new(settings), Arc::new(places));
+        let mut tasks = JoinSet::new();
+        for gate in fresh.into_iter().flatten() {
+            tasks.spawn(async move { gate.keep_fresh().await });
+        }
+        loop {
+            tokio::select! {
+                Some(_) = tasks.join_next() => {}
+                accepted = accept(&listener, &places) => {
+                    let Some((stream, place)) = accepted else {
+                        sleep(REST).await;
+                        continue;
+                    };
+                    let (router, tls) = (router.clone(), tls.clone());
+                    let settings = Arc::clone(&settings);
+                    tasks.spawn(async move {
+                        let _place = place;
+                        if let Err(error) = connection(stream, tls, router, &settings).await {
+                            tracing::debug!("an HTTP connection ended: {error:#}");
+                        }
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Lets nobody but this machine reach what is counted, unless a token or a setting does.
+fn allow(
+    open: SocketAddr,
+    settings: &HttpSettings,
+    has_tokens: bool,
+) -> keyloom_common::Result<()> {
+    if settings.insecure_listen {
+        tracing::warn!(
+            "{open} can be reached from other machines, and tells whoever asks what is counted \
+             (http.insecure_listen)"
+        );
+        return Ok(());
+    }
+    if has_tokens {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "{open} can be reached from other machines, and would tell whoever asks what is counted; \
+         listen on 127.0.0.1, give a token by the setting http.token_file, or add --insecure-http \
+         on a network that you trust"
+    )))
+}
+
+/// What makes TLS of connections: by the port's own certificate, or by the daemon's.
+fn certificate(
+    settings: &HttpSettings,
+    server: Option<&ServerSecurity>,
+    limits: &Limits,
+) -> keyloom_common::Result<Option<Gate>> {
+    let usual = ServerSecurity::default();
+    let server = server.unwrap_or(&usual);
+    let (cert_file, key_file) = match &settings.cert_file {
+        Some(_) => (settings.cert_file.clone(), settings.key_file.clone()),
+        None => (server.cert_file.clone(), server.key_file.clone()),
+    };
+    if cert_file.is_none() {
+        return Ok(None);
+    }
+    let security = ServerSecurity { cert_file, key_file, ..server.clone() };
+    // No certificates are asked of clients, and tokens are looked at by the answers.
+    let gate = Gate::of_certificate(&security, limits);
+    gate.map(Some).map_err(|error| error.context("the certificate of the HTTP port"))
+}
+
+/// The next connection, once there is a place for it. None if it could not be accepted.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, place)),
+        Err(error) => {
+            tracing::warn!(%error, "an HTTP connection could not be accepted");
+            None
+        }
+    }
+}
+
+/// Answers what is asked on a connection, for as long as it may last.
+async fn connection(
+    stream: TcpStream,
+    tls: Option<Gate>,
+    router: Router,
+    settings: &HttpSettings,
+) -> Result<()> {
+    let stream = match tls {
+        Some(gate) => gate.secure(stream).await?,
+        None => Stream::from(stream),
+    };
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(settings.header_timeout());
+    builder.max_buf_size(HEAD_BYTES);
+    let mut served =
+        pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    tokio::select! {
+        ended = served.as_mut() => return Ok(ended?),
+        () = sleep(settings.connection()) => {}
+    }
+    // What is being answered may end.
+    served.as_mut().graceful_shutdown();
+    Ok(timeout(settings.request_timeout(), served).await??)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+use std::{fs, time::Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+
+const TOKEN: &str = "a-token-of-some-length";
+
+/// A daemon that is ready if it says so.
+struct Daemon(Result<(), String>);
+
+impl Told for Daemon {
+    fn ready(&self) -> Result<(), String> {
+        self.0.clone()
+    }
+
+    async fn metrics(&self) -> String {
+        "# EOF\n".to_owned()
+    }
+}
+
+fn settings() -> HttpSettings {
+    HttpSettings { listen: Some("127.0.0.1:0".to_owned()), ..HttpSettings::default() }
+}
+
+async fn open(settings: &HttpSettings) -> Result<Port> {
+    Port::open(settings, None, &Limits::default()).await.map(|port| port.expect("a port"))
+}
+
+/// A port that answers, and where it is.
+async fn serve(settings: &HttpSettings, daemon: Daemon) -> (Serving, SocketAddr) {
+    let port = open(settings).await.unwrap();
+    let address = port.address;
+    (port.serve(daemon), address)
+}
+
+/// What is answered to these lines.
+async fn ask(address: SocketAddr, lines: &[&str]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("{}\r\nConnection: close\r\n\r\n", lines.join("\r\n"));
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+/// The status and the body.
+async fn asked(address: SocketAddr, lines: &[&str]) -> (String, String) {
+    let answer = ask(address, lines).await;
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let status = head.lines().next().unwrap_or_default();
+    (status.replace("HTTP/1.1 ", ""), body.to_owned())
+}
+
+async fn check(address: SocketAddr, lines: &[&str], status: &str, body: &str) {
+    let answer = asked(address, lines).await;
+    assert_eq!(answer, (status.to_owned(), body.to_owned()), "{lines:?}");
+}
+
+const HOST: &str = "Host: localhost";
+
+#[tokio::test]
+async fn a_daemon_that_lives_and_works_says_so() {
+    let (_serving, address) = serve(&settings(), Daemon(Ok(()))).await;
+    check(address, &["GET /healthz HTTP/1.1", HOST], "200 OK", "lives\n").await;
+    check(address, &["GET /readyz HTTP/1.1", HOST], "200 OK", "ready\n").await;
+    check(address, &["GET /metrics HTTP/1.1", HOST], "200 OK", "# EOF\n").await;
+    let answer = ask(address, &["GET /metrics HTTP/1.1", HOST]).await;
+    let format = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n";
+    assert!(answer.contains(format), "{answer}");
+}
+
+#[tokio::test]
+async fn a_daemon_that_does_not_work_says_why_and_that_it_lives() {
+    let (_serving, address) = serve(&settings(), Daemon(Err("it drains".to_owned()))).await;
+    check(address, &["GET /healthz HTTP/1.1", HOST], "200 OK", "lives\n").await;
+    let status = "503 Service Unavailable";
+    check(address, &["GET /readyz HTTP/1.1", HOST], status, "it drains\n").await;
+}
+
+#[tokio::test]
+async fn what_there_is_not_is_answered_with_what_there_is() {
+    let (_serving, address) = serve(&settings(), Daemon(Ok(()))).await;
+    let paths = "there is no such path; there are /healthz, /readyz, /metrics\n";
+    check(address, &["GET /jobs HTTP/1.1", HOST], "404 Not Found", paths).await;
+    let (status, _) = asked(address, &["POST /metrics HTTP/1.1", HOST]).await;
+    assert_eq!(status, "405 Method Not Allowed");
+}
+
+#[tokio::test]
+async fn a_page_of_another_name_is_refused() {
+    let (_serving, address) = serve(&settings(), Daemon(Ok(()))).await;
+    let refused = "this port is for this machine: ask for localhost or 127.0.0.1\n";
+    for path in ["/metrics", "/healthz", "/elsewhere"] {
+        let line = format!("GET {path} HTTP/1.1");
+        check(address, &[line.as_str(), "Host: rebound.example"], "403 Forbidden", refused).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_counted_is_told_for_the_token_and_health_without() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    fs::write(&path, TOKEN).unwrap();
+    let settings = HttpSettings { token_file: Some(path), ..settings() };
+    let (_serving, address) = serve(&settings, Daemon(Ok(()))).await;
+    check(address, &["GET /healthz HTTP/1.1", HOST], "200 OK", "lives\n").await;
+    let line = "GET /metrics HTTP/1.1";
+    let needed = "a token is needed: Authorization: Bearer …\n";
+    check(address, &[line, HOST], "401 Unauthorized", needed).await;
+    let wrong = "Authorization: Bearer another-token-of-some-length";
+    check(address, &[line, HOST, wrong], "401 Unauthorized", "the token is not known\n").await;
+    let right = format!("Authorization: Bearer {TOKEN}");
+    check(address, &[line, HOST, right.as_str()], "200 OK", "# EOF\n").await;
+}
+
+#[tokio::test]
+async fn other_machines_are_let_in_only_where_it_is_said_how() {
+    let anywhere = HttpSettings { listen: Some("0.0.0.0:0".to_owned()), ..HttpSettings::default() };
+    let refused = open(&anywhere).await.unwrap_err();
+    let expected = "0.0.0.0:0 can be reached from other machines, and would tell whoever asks what \
+                    is counted; listen on 127.0.0.1, give a token by the setting http.token_file, \
+                    or add --insecure-http on a network that you trust";
+    assert_eq!(refused.to_string(), expected);
+    let insecure = HttpSettings { insecure_listen: true, ..anywhere.clone() };
+    let (_serving, address) = serve(&insecure, Daemon(Ok(()))).await;
+    let address = SocketAddr::from(([127, 0, 0, 1], address.port()));
+    check(address, &["GET /metrics HTTP/1.1", "Host: worker-1"], "200 OK", "# EOF\n").await;
+}
+
+#[tokio::test]
+async fn without_an_address_there_is_no_port_and_a_wrong_one_is_named() {
+    let none = Port::open(&HttpSettings::default(), None, &Limits::default()).await.unwrap();
+    assert!(none.is_none());
+    let listen = Some("nowhere".to_owned());
+    let wrong = open(&HttpSettings { listen, ..HttpSettings::default() }).await.unwrap_err();
+    assert_eq!(wrong.to_string(), "--http takes HOST:PORT, not 'nowhere'");
+    let half = HttpSettings { cert_file: Some("cert.pem".into()), ..settings() };
+    let wrong = open(&half).await.unwrap_err();
+    let expected = "settings http.cert_file and http.key_file go together: give both";
+    assert_eq!(wrong.to_string(), expected);
+}
+
+#[tokio::test]
+async fn whoever_does_not_finish_its_request_leaves_its_place_to_others() {
+    let settings = HttpSettings { max_connections: 1, header_timeout_ms: 200, ..settings() };
+    let (_serving, address) = serve(&settings, Daemon(Ok(()))).await;
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    slow.write_all(b"GET /healthz HTTP/1.1\r\nHost: loc").await.unwrap();
+    let begun = Instant::now();
+    check(address, &["GET /healthz HTTP/1.1", HOST], "200 OK", "lives\n").await;
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
