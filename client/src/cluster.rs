@@ -30,7 +30,10 @@ impl Cluster {
         let cluster = Self { address: address.to_owned(), limits, credentials, background };
         let client = match cluster.dial().await {
             // It came to nothing on the way.
-            Err(error) if error.code() == Some(ErrorCode::HandshakeDamaged) => cluster.dial().await,
+            Err(error) if error.code() == Some(ErrorCode::HandshakeDamaged) => {
+                tracing::warn!(%error, "connecting again");
+                cluster.dial().await
+            }
             dialled => dialled,
         }?;
         Ok((cluster, client))

@@ -21,6 +21,8 @@ pub mod bounds;
 pub mod checksum;
 pub mod error;
 pub mod functions;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod id;
 pub mod input;

@@ -10,7 +10,10 @@ mod analysis;
 mod text;
 pub mod words;
 
-use crate::misses::Distinct;
+use crate::{
+    error::{Error, Result},
+    misses::Distinct,
+};
 pub use advice::{Advice, Hint, Way};
 pub use analysis::{
     Analysis, NodeRun, Note, NoteKind, STAGE_NODE, SlowTask, StageRun, StoreRun, counted_ns,
@@ -57,6 +60,9 @@ pub mod counter {
     pub const STORE_LABEL: &str = "store";
 }
 
+/// The most counters of a node that a peer may tell of: some twenty for each store of a lookup.
+const MAX_COUNTERS: usize = 4096;
+
 /// One counter of one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metric {
@@ -101,8 +107,23 @@ impl PlanMetrics {
         Self { nodes: vec![node_metrics(plan)] }
     }
 
+    /// Refuses more counters of a node than any has: they are found one by one when those of a
+    /// stage's tasks are added up.
+    ///
+    /// # Errors
+    /// `internal`, naming the bound.
+    pub fn check(&self) -> Result<()> {
+        match self.nodes.iter().map(Vec::len).max() {
+            Some(counters) if counters > MAX_COUNTERS => Err(Error::internal(format!(
+                "bad report from a peer: {counters} counters of a node, more than {MAX_COUNTERS}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Adds the counters of a run of a part of the plan, whose nodes, in pre-order, stand at these
-    /// places in it. Further nodes of that run are none of the plan's.
+    /// places in it. Further nodes of that run are none of the plan's. Workers count, and what they
+    /// say may be anything: sums stay at the largest number.
     pub fn merge(&mut self, part: &Self, places: &[usize]) {
         for (theirs, &place) in part.nodes.iter().zip(places) {
             if self.nodes.len() <= place {
@@ -111,7 +132,7 @@ impl PlanMetrics {
             let mine = &mut self.nodes[place];
             for metric in theirs {
                 match mine.iter_mut().find(|m| m.name == metric.name && m.store == metric.store) {
-                    Some(same) => same.value += metric.value,
+                    Some(same) => same.value = same.value.saturating_add(metric.value),
                     None => mine.push(metric.clone()),
                 }
             }
@@ -267,12 +288,12 @@ pub struct StoreStats {
 impl StoreStats {
     /// Adds what was counted elsewhere, but for what is counted over the whole job.
     pub fn add(&mut self, other: &Self) {
-        self.keys += other.keys;
-        self.distinct += other.distinct;
-        self.hits += other.hits;
-        self.misses += other.misses;
-        self.requests += other.requests;
-        self.bytes += other.bytes;
+        self.keys = self.keys.saturating_add(other.keys);
+        self.distinct = self.distinct.saturating_add(other.distinct);
+        self.hits = self.hits.saturating_add(other.hits);
+        self.misses = self.misses.saturating_add(other.misses);
+        self.requests = self.requests.saturating_add(other.requests);
+        self.bytes = self.bytes.saturating_add(other.bytes);
     }
 
     /// Sets what was counted over the whole job: distinct keys, rows that missed theirs,
@@ -293,7 +314,7 @@ impl StoreStats {
             counter::BYTES_FETCHED => &mut self.bytes,
             _ => return,
         };
-        *field += metric.value;
+        *field = field.saturating_add(metric.value);
     }
 }
 

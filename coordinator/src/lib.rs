@@ -10,6 +10,8 @@
 
 mod blobs;
 mod dispatch;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gather;
 mod jobs;
 mod metrics;

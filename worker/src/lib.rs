@@ -10,6 +10,8 @@
 
 mod access;
 pub mod agent;
+#[doc(hidden)]
+pub mod fuzzing;
 mod input;
 mod lookup;
 mod memory;

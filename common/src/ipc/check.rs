@@ -21,6 +21,9 @@ pub(super) const MAX_BARE_ROWS: usize = 1 << 24;
 /// The most bytes, or values of a fixed length, that one value of a type may have.
 const MAX_FIXED: u64 = i32::MAX as u64;
 
+/// About the bytes of a value's place in an array of values of no fixed length.
+const VARIABLE_BYTES: u64 = 16;
+
 /// The least bytes that a table of a field or of metadata takes in a message, beside its text.
 const TABLE_BYTES: usize = 16;
 
@@ -143,6 +146,27 @@ fn fixed_length(data_type: &DataType) -> Result<u64> {
         | DataType::Map(item, _) => fixed_length(item.data_type()).map(|_| 1),
         _ => Ok(1),
     }
+}
+
+/// About how many bytes a null takes, of a type that [`check_type`] lets pass: as many as any other
+/// value, for those of a fixed length.
+pub fn null_bytes(data_type: &DataType) -> u64 {
+    let length = |length: i32| u64::try_from(length).unwrap_or(0);
+    match data_type {
+        DataType::FixedSizeBinary(bytes) => length(*bytes),
+        DataType::FixedSizeList(item, items) => {
+            length(*items).saturating_mul(null_bytes(item.data_type()).max(1))
+        }
+        DataType::Struct(fields) => nulls_bytes(fields.iter().map(AsRef::as_ref)),
+        DataType::Union(fields, _) => nulls_bytes(fields.iter().map(|(_, field)| field.as_ref())),
+        DataType::Dictionary(_, values) => null_bytes(values),
+        DataType::RunEndEncoded(_, values) => null_bytes(values.data_type()),
+        other => other.primitive_width().map_or(VARIABLE_BYTES, |width| width as u64),
+    }
+}
+
+fn nulls_bytes<'a>(fields: impl Iterator<Item = &'a Field>) -> u64 {
+    fields.map(|field| null_bytes(field.data_type())).fold(0, u64::saturating_add)
 }
 
 fn sum<'a>(fields: impl Iterator<Item = &'a Field>) -> Result<u64> {

@@ -47,7 +47,7 @@ impl KeySketch {
         let code = code.min(u64::MAX - 1);
         if code < self.below {
             self.codes.push(code);
-            if self.codes.len() as u64 >= 2 * self.most {
+            if self.codes.len() as u64 >= self.most.saturating_mul(2) {
                 self.settle();
             }
         }

@@ -18,11 +18,11 @@ use datafusion::{
     physical_plan::ExecutionPlan,
 };
 use datafusion_proto::{
-    generated::datafusion_common::{ArrowType, ScalarValue, scalar_value::Value},
+    generated::datafusion_common::{ArrowType, ScalarValue, Schema, scalar_value::Value},
     protobuf::{
-        MemoryScanExecNode, PhysicalExprNode, PhysicalPlanNode, WindowFrame,
-        physical_expr_node::ExprType as Expr, physical_plan_node::PhysicalPlanType as Node,
-        window_frame::EndBound,
+        AggregateExecNode, MemoryScanExecNode, PhysicalExprNode, PhysicalPlanNode, UnnestExecNode,
+        WindowFrame, physical_expr_node::ExprType as Expr,
+        physical_plan_node::PhysicalPlanType as Node, window_frame::EndBound,
     },
 };
 
@@ -30,7 +30,12 @@ use super::InputScanExec;
 use crate::{
     error::{Error, Result},
     ipc::{self, check_message, decode_all},
+    stack::{MAX_DEPTH, too_deep},
 };
+
+/// The most bytes of the nulls of a plan, or of an expression that is written apart: a picture of
+/// eight thousand pixels in a row.
+const MAX_NULL_BYTES: u64 = 32 << 20;
 
 /// The most rows of a batch.
 const MAX_BATCH_ROWS: u32 = 1 << 24;
@@ -42,36 +47,42 @@ const MAX_BATCH_ROWS: u32 = 1 << 24;
 /// merging; inputs end, so streams are not joined; scalar subqueries become joins.
 ///
 /// # Errors
-/// `invalid`, naming the node; `internal` if rows that it holds are none.
+/// `invalid`, naming the node; `internal` if rows or types that it holds are none.
 pub(crate) fn check_node(node: &PhysicalPlanNode) -> Result<()> {
     // A node of no kind at all is refused where it is decoded.
     let Some(node) = &node.physical_plan_type else { return Ok(()) };
     let refused = match node {
         // Keyloom's own: the codec knows no others.
         Node::Extension(_) => return Ok(()),
-        Node::Aggregate(_)
-        | Node::Cooperative(_)
+        Node::Cooperative(_)
         | Node::CrossJoin(_)
-        | Node::Empty(_)
         | Node::GlobalLimit(_)
         | Node::HashJoin(_)
         | Node::LocalLimit(_)
         | Node::Merge(_)
         | Node::NestedLoopJoin(_)
-        | Node::PlaceholderRow(_)
         | Node::Projection(_)
         | Node::Sort(_)
         | Node::SortPreservingMerge(_)
-        | Node::Union(_)
-        | Node::Unnest(_) => return Ok(()),
+        | Node::Union(_) => return Ok(()),
+        Node::Aggregate(aggregate) => return check_aggregate(aggregate),
+        Node::Empty(empty) => return check_schema(empty.schema.as_ref()),
+        Node::PlaceholderRow(row) => return check_schema(row.schema.as_ref()),
+        Node::Unnest(unnest) => return check_unnest(unnest),
         Node::Filter(filter) => return check_batch(filter.batch_size),
-        Node::GenerateSeries(series) => return check_batch(series.target_batch_size),
+        Node::GenerateSeries(series) => {
+            check_batch(series.target_batch_size)?;
+            return check_schema(series.schema.as_ref());
+        }
         Node::Window(window) => {
             let frames = window.window_expr.iter().filter_map(|expr| expr.window_frame.as_ref());
             return { frames }.try_for_each(check_frame);
         }
         // The rows of VALUES.
-        Node::MemoryScan(scan) => return check_rows(scan),
+        Node::MemoryScan(scan) => {
+            check_schema(scan.schema.as_ref())?;
+            return check_rows(scan);
+        }
         Node::CsvSink(_) | Node::JsonSink(_) | Node::ParquetSink(_) => "DataSinkExec",
         Node::ArrowScan(_)
         | Node::AvroScan(_)
@@ -200,13 +211,80 @@ fn check_literal(literal: &ScalarValue) -> Result<()> {
             let mut all = nested.dictionaries.iter();
             return all.try_for_each(|one| check_message(&one.ipc_message, one.arrow_data.len()));
         }
-        Some(Value::NullValue(data_type)) => return check_type(data_type),
+        Some(Value::NullValue(data_type)) => {
+            check_type(data_type)?;
+            return check_nulls(null_bytes(data_type));
+        }
         Some(Value::DictionaryValue(value)) => value.value.as_deref(),
         Some(Value::RunEndEncodedValue(value)) => value.value.as_deref(),
         Some(Value::UnionValue(value)) => value.value.as_deref(),
         _ => None,
     };
     within.map_or(Ok(()), check_literal)
+}
+
+/// Refuses a limit that an aggregate would take room for before it has seen a row. Sessions plan it
+/// for distinct rows in any order alone, which take none for it.
+fn check_aggregate(aggregate: &AggregateExecNode) -> Result<()> {
+    let computes = !aggregate.aggr_expr.is_empty();
+    if aggregate.limit.is_some_and(|limit| computes || limit.descending.is_some()) {
+        return Err(not_needed("a limit of an aggregate's groups"));
+    }
+    check_schema(aggregate.input_schema.as_ref())
+}
+
+/// Refuses lists that are nested deeper than anything may be: each level is gone through, whether
+/// there is such a level or not.
+fn check_unnest(unnest: &UnnestExecNode) -> Result<()> {
+    let depth = unnest.list_type_columns.iter().map(|column| column.depth).max();
+    if depth.is_some_and(|depth| depth as usize > MAX_DEPTH) {
+        return Err(too_deep());
+    }
+    check_schema(unnest.schema.as_ref())
+}
+
+/// Refuses columns of types of which each null would take absurdly much: a join without matches
+/// makes some.
+fn check_schema(schema: Option<&Schema>) -> Result<()> {
+    let columns = schema.into_iter().flat_map(|schema| &schema.columns);
+    columns.filter_map(|column| column.arrow_type.as_deref()).try_for_each(check_type)
+}
+
+/// About how many bytes are taken for an expression that is a null: as soon as it is decoded, and
+/// again for each in a list.
+pub(crate) fn nulls(expr: &PhysicalExprNode) -> u64 {
+    fn of(literal: &ScalarValue) -> u64 {
+        let within = match &literal.value {
+            Some(Value::NullValue(data_type)) => return null_bytes(data_type),
+            Some(Value::DictionaryValue(value)) => value.value.as_deref(),
+            Some(Value::RunEndEncodedValue(value)) => value.value.as_deref(),
+            Some(Value::UnionValue(value)) => value.value.as_deref(),
+            _ => None,
+        };
+        within.map_or(0, of)
+    }
+    match &expr.expr_type {
+        Some(Expr::Literal(literal)) => of(literal),
+        _ => 0,
+    }
+}
+
+/// Refuses nulls that take so many bytes together.
+///
+/// # Errors
+/// `invalid`, naming the bound.
+pub(crate) fn check_nulls(bytes: u64) -> Result<()> {
+    if bytes <= MAX_NULL_BYTES {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "a plan from a peer has nulls of {bytes} bytes, more than {MAX_NULL_BYTES}"
+    )))
+}
+
+fn null_bytes(data_type: &ArrowType) -> u64 {
+    // What is no type is refused where it is decoded.
+    DataType::try_from(data_type).map_or(0, |data_type| ipc::null_bytes(&data_type))
 }
 
 fn check_type(data_type: &ArrowType) -> Result<()> {

@@ -24,7 +24,7 @@ use datafusion_proto::{
 };
 use prost::Message;
 
-use super::allowed::{check_expr, check_node, levels};
+use super::allowed::{check_expr, check_node, check_nulls, levels, nulls};
 use crate::{
     error::Error,
     functions::{as_function, as_lazy},
@@ -43,6 +43,8 @@ pub(super) struct Folding {
     depth: Cell<usize>,
     /// How many bytes were unfolded.
     unfolded: Cell<usize>,
+    /// About how many bytes its nulls take.
+    nulls: Cell<u64>,
 }
 
 impl Folding {
@@ -76,6 +78,15 @@ impl Folding {
         }
         self.unfolded.set(unfolded);
         decode(bytes).map_err(bad)
+    }
+}
+
+impl Folding {
+    /// Looks at an expression before it is built.
+    fn check_expr(&self, node: &PhysicalExprNode) -> crate::Result<()> {
+        check_expr(node)?;
+        self.nulls.set(self.nulls.get().saturating_add(nulls(node)));
+        check_nulls(self.nulls.get())
     }
 }
 
@@ -137,11 +148,11 @@ impl PhysicalProtoConverterExtension for Folding {
             && let Some((&FOLDED, bytes)) = extension.expr.split_first()
         {
             let node = self.unfold(bytes, PhysicalExprNode::decode)?;
-            check_expr(&node)?;
+            self.check_expr(&node)?;
             let decode = |_| self.default_proto_to_physical_expr(&node, schema, context);
             return self.within(levels(&node), decode).and_then(as_lazy);
         }
-        check_expr(node)?;
+        self.check_expr(node)?;
         let decode = |_| self.default_proto_to_physical_expr(node, schema, context);
         self.within(levels(node), decode).and_then(as_lazy)
     }

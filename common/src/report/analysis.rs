@@ -160,7 +160,8 @@ impl StoreRun {
 
     /// Adds a counter.
     pub fn count(&mut self, name: &str, value: u64) {
-        *self.counters.entry(name.to_owned()).or_default() += value;
+        let counter = self.counters.entry(name.to_owned()).or_default();
+        *counter = counter.saturating_add(value);
     }
 }
 
@@ -192,7 +193,7 @@ pub fn counted_ns(metrics: &[Metric]) -> u64 {
     let times = || metrics.iter().filter(|metric| metric.unit == Unit::Nanoseconds);
     let own = times().filter(|metric| metric.store.is_none()).map(|metric| metric.value).max();
     let of_stores = times().filter(|metric| metric.name == counter::FETCH_TIME);
-    own.unwrap_or_default() + of_stores.map(|metric| metric.value).sum::<u64>()
+    of_stores.fold(own.unwrap_or_default(), |sum, metric| sum.saturating_add(metric.value))
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ use pace::Pacing;
 
 /// The bytes before a message, in numbers of 4 bytes, little endian: its length, that of its
 /// bodies, the checksum of both, and the checksum of these three.
-const HEAD_BYTES: usize = 16;
+pub(super) const HEAD_BYTES: usize = 16;
 
 /// Those of them that the last number is the checksum of.
 const SUMMED_HEAD_BYTES: usize = 12;

@@ -12,6 +12,7 @@ mod chunk;
 mod client_api;
 mod deadline;
 mod frame;
+pub(crate) mod fuzzing;
 pub mod handshake;
 mod limits;
 mod room;

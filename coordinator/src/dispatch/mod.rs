@@ -163,6 +163,7 @@ impl Dispatcher {
     }
 
     pub(crate) fn finish(&self, worker: WorkerId, attempt: AttemptId, outcome: Result<TaskReport>) {
+        let outcome = outcome.and_then(|report| report.check().map(|()| report));
         self.send(Command::Finish(worker, attempt, outcome));
     }
 

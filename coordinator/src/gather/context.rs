@@ -139,7 +139,7 @@ impl JobContext {
         let report = reports.entry(stage).or_default();
         report.metrics.merge(metrics, places);
         report.tasks += 1;
-        report.rows += rows;
+        report.rows = report.rows.saturating_add(rows);
         report.workers.insert(finished.worker);
         report.times.add(index, finished.worker, finished.launched..finished.ended);
     }

@@ -98,7 +98,8 @@ impl JobMisses {
         self.policy
     }
 
-    /// Adds what an attempt that counts has told.
+    /// Adds what an attempt that counts has told. It may be anything: sums stay at the largest
+    /// number.
     ///
     /// # Errors
     /// `not_found` as soon as there are certainly too many.
@@ -121,7 +122,7 @@ impl JobMisses {
                         Kept { lookup, is_numbered, task, fetch, missed }
                     };
                     counted.keep(tally.rows.iter().map(kept), self.row_bytes);
-                    counted.left_out += tally.left_out;
+                    counted.left_out = counted.left_out.saturating_add(tally.left_out);
                 }
             }
         }
@@ -182,8 +183,8 @@ impl Counted {
             names: Vec::new(),
         };
         let store = self.stores.entry(tally.store.clone()).or_insert_with(new);
-        store.asked += tally.asked;
-        store.missed += tally.missed;
+        store.asked = store.asked.saturating_add(tally.asked);
+        store.missed = store.missed.saturating_add(tally.missed);
         store.keys.merge(&tally.keys);
         store.missing.merge(&tally.missing);
         add_names(&mut store.names, &tally.rows);
@@ -197,8 +198,8 @@ impl Counted {
         };
         let known = self.limits.entry(fetch).or_insert_with(new);
         for (limit, told) in known.limits.iter_mut().zip(&tally.limits) {
-            limit.asked += told.asked;
-            limit.missed += told.missed;
+            limit.asked = limit.asked.saturating_add(told.asked);
+            limit.missed = limit.missed.saturating_add(told.missed);
         }
         add_names(&mut known.names, &tally.rows);
     }
@@ -207,7 +208,7 @@ impl Counted {
         for row in rows {
             let bytes = self.kept_bytes + row.missed.bytes() + ROW_BYTES;
             if bytes > most {
-                self.left_out += 1;
+                self.left_out = self.left_out.saturating_add(1);
             } else {
                 self.kept_bytes = bytes;
                 self.kept.push(row);
@@ -247,7 +248,7 @@ impl Counted {
                     break;
                 }
                 starts.insert((*lookup, *task), start);
-                start += rows;
+                start = start.saturating_add(*rows);
             }
         }
         starts
@@ -339,6 +340,23 @@ mod tests {
         assert_eq!(misses.tell(&mut stores), 2);
         assert_eq!(numbers(&misses.take_rows(4).unwrap()), [Some(1), Some(2)]);
         assert_eq!((stores["s"].missed_rows, stores["s"].missed_keys), (4, 3));
+    }
+
+    #[test]
+    fn figures_beyond_all_numbers_are_no_overflow() {
+        let misses = JobMisses::new(KEEP, &Settings::default());
+        for index in 0..2 {
+            let mut told = told(u64::MAX, &[u64::MAX], Some(MaxMisses::Share(1)));
+            let fetch = &mut told[0].fetches[0];
+            (fetch.missed, fetch.left_out) = (u64::MAX, u64::MAX);
+            fetch.limits[0].missed = u64::MAX;
+            misses.add(task(index), &told).unwrap();
+        }
+        assert_eq!(misses.check_all().unwrap_err().kind(), ErrorKind::NotFound);
+        let mut stores = BTreeMap::new();
+        assert_eq!(misses.tell(&mut stores), u64::MAX);
+        assert_eq!(stores["s"].missed_rows, u64::MAX);
+        assert_eq!(numbers(&misses.take_rows(4).unwrap()), [None, None]);
     }
 
     #[test]

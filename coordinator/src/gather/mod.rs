@@ -6,6 +6,7 @@
 mod concat;
 mod context;
 mod cut;
+mod fuzzing;
 mod give_way;
 mod held;
 mod key_sets;
@@ -22,4 +23,5 @@ mod told;
 
 pub(crate) use context::{JobContext, StageReport};
 pub(crate) use cut::cut;
+pub(crate) use fuzzing::count_report;
 pub(crate) use remote::RemoteExec;

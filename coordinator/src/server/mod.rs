@@ -2,6 +2,7 @@
 
 mod client;
 mod connections;
+mod deadline;
 mod local;
 mod scrape;
 mod tcp;

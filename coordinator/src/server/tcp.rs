@@ -18,6 +18,7 @@ use super::{
     Shared,
     client::ClientConnection,
     connections::{Connections, Place},
+    deadline::within_reach,
     worker::WorkerConnection,
 };
 use crate::owner::Owner;
@@ -98,7 +99,7 @@ async fn serve_client(shared: &Arc<Shared>, stream: Stream, owner: Owner, place:
     place.welcome(Duration::ZERO);
     let transport = framed(stream, limits, Some(&shared.room));
     let ended = transport.ended();
-    let channel = BaseChannel::with_defaults(transport);
+    let channel = BaseChannel::with_defaults(transport.map(within_reach));
     let connection = ClientConnection { shared: Arc::clone(shared), owner, in_process: false };
     let requests = channel.execute(connection.serve());
     let requests = requests.map(|request| (place.request(), request));
@@ -115,7 +116,7 @@ async fn serve_worker(shared: &Arc<Shared>, stream: Stream, place: &Arc<Place>) 
     place.welcome(Duration::from_millis(beat));
     let transport = framed(stream, limits, Some(&shared.room));
     let ended = transport.ended();
-    let channel = BaseChannel::with_defaults(transport);
+    let channel = BaseChannel::with_defaults(transport.map(within_reach));
     let connection = WorkerConnection::new(Arc::clone(shared), limits.chunk_bytes);
     let requests = channel.execute(connection.clone().serve());
     let requests = requests.map(|request| (place.request(), request));

@@ -1,5 +1,6 @@
 //! The output of an attempt, in order, in memory as long as there is room and then in files.
 
+mod fuzzing;
 mod spill;
 
 use std::{path::PathBuf, sync::Arc};
@@ -16,6 +17,7 @@ use tokio::{
     task::spawn_blocking,
 };
 
+pub(crate) use fuzzing::damaged_segment;
 use crate::metrics::Spills;
 use spill::{SpillFiles, Spilled};
 

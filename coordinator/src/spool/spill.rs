@@ -178,6 +178,11 @@ impl Spilled {
         }
         Ok(bytes.into())
     }
+
+    /// Changes a byte of it as a bad disk would, for tests and fuzzers.
+    pub(super) fn damage(&self, at: usize, byte: u8) -> io::Result<()> {
+        self.segment.file.write_all_at(&[byte], self.offset + at as u64)
+    }
 }
 
 #[cfg(test)]
@@ -210,7 +215,7 @@ mod tests {
     fn bytes_that_changed_on_the_disk_are_an_error() {
         let files = files(100);
         let spilled = files.write(b"sound", 100).unwrap().unwrap();
-        spilled.segment.file.write_all_at(b"S", 0).unwrap();
+        spilled.damage(0, b'S').unwrap();
         let error = spilled.read().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Store);
         assert!(error.message().contains("gives other bytes than were written"), "{error}");

@@ -3,22 +3,14 @@
 //!
 //! Damage is drawn at random; `KEYLOOM_SEED` repeats a run.
 
+mod bodies;
+mod corrupted;
 mod damage;
 mod recorder;
 mod samples;
 
 use anyhow::{Context, Result, ensure};
-use arrow::array::Array;
-use datafusion::prelude::SessionContext;
 use keyloom_client::{MemoryOptions, Session, Settings, load_kv};
-use keyloom_common::{
-    ipc::{Decoder, decode_all, decode_schema},
-    plan::decode_plan,
-    rpc::{
-        ClientApiRequest, ClientApiResponse, WorkerApiRequest, WorkerApiResponse, bincode::decode,
-    },
-    stack::deep,
-};
 use proptest::{
     prelude::any,
     sample::Index,
@@ -26,52 +18,15 @@ use proptest::{
 };
 
 use self::{
-    damage::{check_all, damaged, damages, runner},
+    damage::{damaged, damages, runner},
     recorder::{Recorder, Recording},
 };
 use crate::harness::{Cluster, Daemon, batch, ints, rows, strings};
-
-/// The longest chunk in which damaged streams are decoded.
-const CHUNK_BYTES: usize = 37;
 
 /// So many connections are made with damaged frames, always the same ones: what comes of them takes
 /// its time.
 const CONNECTIONS: usize = 60;
 const SEED: u64 = 1;
-
-#[test]
-fn damaged_streams_of_rows_are_errors_or_rows() {
-    check_all("damaged streams", &samples::streams(), |bytes| {
-        if let Ok((_, batches)) = decode_all(bytes.clone().into()) {
-            for column in batches.iter().flat_map(|batch| batch.columns()) {
-                // Looks at every value.
-                let _ = column.to_data().validate_full();
-            }
-        }
-        let mut decoder = Decoder::new();
-        let mut chunks = bytes.chunks(CHUNK_BYTES);
-        let _ = chunks.try_for_each(|chunk| decoder.push(chunk.to_vec().into()).map(drop));
-        let _ = decode_schema(bytes.into());
-    });
-}
-
-#[tokio::test]
-async fn damaged_plans_are_errors_or_plans() -> Result<()> {
-    let plans = samples::plans().await?;
-    let context = SessionContext::new().task_ctx();
-    deep(|| check_all("damaged plans", &plans, |bytes| drop(decode_plan(&bytes, &context))));
-    Ok(())
-}
-
-#[test]
-fn damaged_messages_are_errors_or_messages() {
-    check_all("damaged messages", &samples::messages(), |bytes| {
-        let _ = decode::<ClientApiRequest>(&bytes);
-        let _ = decode::<ClientApiResponse>(&bytes);
-        let _ = decode::<WorkerApiRequest>(&bytes);
-        let _ = decode::<WorkerApiResponse>(&bytes);
-    });
-}
 
 /// Quick news about what waits: of that, there is much here.
 const COORDINATOR: [(&str, &str); 1] = [("KEYLOOM_COORDINATOR_RPC__LONG_POLL_MS", "5")];

@@ -11,6 +11,7 @@ mod depth;
 mod key_sets;
 mod namespaces;
 mod network;
+mod nonsense;
 mod plans;
 mod refused;
 mod retries;
@@ -401,26 +402,4 @@ async fn a_peer_of_another_build_is_refused_by_name() -> Result<()> {
     let answer = talk(&cluster, hello(build, 999, "worker").as_bytes())?;
     assert!(answer.contains("(protocol 999)"), "{answer}");
     Ok(())
-}
-
-#[tokio::test]
-async fn nonsense_does_not_end_the_coordinator() -> Result<()> {
-    let cluster = Cluster::start_with(1, &SMALL_WINDOW, &[]).await?;
-    let welcome = |role| hello(keyloom_common::BUILD, PROTOCOL, role).into_bytes();
-    let nonsense = [
-        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(),
-        b"{\"keyloom\":1}\n".to_vec(),
-        vec![0; 4096],
-        vec![0xff; 100_000],
-        [welcome("client"), vec![0xff; 100_000]].concat(),
-        [welcome("client"), vec![0; 100_000]].concat(),
-        [welcome("worker"), vec![0, 0, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9]].concat(),
-        [welcome("worker"), vec![0, 0, 0, 200, 1, 2, 3]].concat(),
-        Vec::new(),
-    ];
-    for bytes in nonsense {
-        talk(&cluster, &bytes)?;
-    }
-    let session = connect(&cluster).await?;
-    check_rest(start(&session).await?, Vec::new()).await
 }

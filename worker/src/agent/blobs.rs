@@ -80,7 +80,7 @@ impl CoordinatorBlobs {
         let Chunk::Stream(first) = first.part else { return Ok(first.part) };
         let first = first.into_bytes();
         if first.len() as u64 == total {
-            return Ok(first.into());
+            return whole(id, first);
         }
         let mut bytes = reserved(total).ok_or_else(|| {
             Error::resource_exhausted(format!("no memory for the {total} bytes of blob {id}"))
@@ -98,12 +98,16 @@ impl CoordinatorBlobs {
             }
             bytes.extend_from_slice(&part);
         }
-        let bytes = Bytes::from(bytes);
-        if BlobId::of(&bytes) == id {
-            Ok(bytes.into())
-        } else {
-            Err(Error::unavailable(format!("blob {id} arrived with another hash")))
-        }
+        whole(id, bytes.into())
+    }
+}
+
+/// All bytes of a blob, if it is they that it is known by.
+fn whole(id: BlobId, bytes: Bytes) -> Result<Chunk> {
+    if BlobId::of(&bytes) == id {
+        Ok(bytes.into())
+    } else {
+        Err(Error::unavailable(format!("blob {id} arrived with another hash")))
     }
 }
 
@@ -146,8 +150,17 @@ impl fmt::Debug for CoordinatorBlobs {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use keyloom_common::ErrorKind;
-    use tarpc::{client::Config, transport::channel};
+    use futures::StreamExt;
+    use keyloom_common::{
+        AttemptId, ErrorKind, WorkerId,
+        rpc::{BlobPart, Order, TaskReport, WorkerApi, WorkerInfo},
+    };
+    use tarpc::{
+        client::Config,
+        context::Context,
+        server::{BaseChannel, Channel},
+        transport::channel,
+    };
 
     use super::*;
 
@@ -191,5 +204,78 @@ mod tests {
         let (error, dials) = read(closed).await;
         assert_eq!((error.kind(), error.message()), (ErrorKind::Unavailable, "nobody is there"));
         assert_eq!(dials, 1);
+    }
+
+    /// A coordinator that answers with these bytes, whatever it is asked for.
+    #[derive(Clone, Debug)]
+    struct Answers(&'static [u8]);
+
+    impl WorkerApi for Answers {
+        async fn register(self, _: Context, _: WorkerInfo) -> Result<()> {
+            Err(Error::internal("not asked"))
+        }
+
+        async fn heartbeat(self, _: Context, _: WorkerId, _: Vec<AttemptId>) -> Result<()> {
+            Err(Error::internal("not asked"))
+        }
+
+        async fn drain(self, _: Context, _: WorkerId) -> Result<()> {
+            Err(Error::internal("not asked"))
+        }
+
+        async fn orders(self, _: Context, _: WorkerId) -> Result<Vec<Order>> {
+            Err(Error::internal("not asked"))
+        }
+
+        async fn deliver(
+            self,
+            _: Context,
+            _: WorkerId,
+            _: AttemptId,
+            _: u32,
+            _: Chunk,
+        ) -> Result<()> {
+            Err(Error::internal("not asked"))
+        }
+
+        async fn finish(
+            self,
+            _: Context,
+            _: WorkerId,
+            _: AttemptId,
+            _: Result<TaskReport>,
+        ) -> Result<()> {
+            Err(Error::internal("not asked"))
+        }
+
+        async fn read_blob(self, _: Context, _: BlobId, offset: u64) -> Result<BlobPart> {
+            // In parts of two bytes, but for those that are short.
+            let (start, total) = (offset as usize, self.0.len());
+            let end = if total < 4 { total } else { total.min(start + 2) };
+            let part = Bytes::from_static(&self.0[start..end]).into();
+            Ok(BlobPart { total: total as u64, part })
+        }
+    }
+
+    #[async_trait]
+    impl Dial for Answers {
+        async fn dial(&self) -> Result<WorkerApiClient> {
+            let (near, far) = channel::unbounded();
+            let requests = BaseChannel::with_defaults(far).execute(self.clone().serve());
+            drop(tokio::spawn(requests.for_each_concurrent(None, |request| request)));
+            Ok(WorkerApiClient::new(Config::default(), near).spawn())
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_of_another_hash_are_refused_however_few_they_are() {
+        for bytes in [&b"few"[..], b"some more"] {
+            let blobs = CoordinatorBlobs::new(Arc::new(Answers(bytes)), Limits::default());
+            assert_eq!(blobs.blob(BlobId::of(bytes)).await.unwrap(), bytes);
+            let other = BlobId::of(b"others");
+            let error = blobs.blob(other).await.unwrap_err();
+            let message = format!("blob {other} arrived with another hash");
+            assert_eq!((error.kind(), error.message()), (ErrorKind::Unavailable, &*message));
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Arrow IPC: files, which can be read from any batch on, and streams, which can be read from the
 //! start alone. They are told apart by their first bytes.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use arrow::{
     array::RecordBatch,
@@ -52,7 +52,8 @@ pub(super) async fn look(
     let mut pieces: Vec<Piece> = Vec::new();
     for block in footer.recordBatches().iter().flatten() {
         let start = if pieces.is_empty() { 0 } else { block.offset() as u64 };
-        if pieces.last().is_none_or(|last| start - last.start >= piece_bytes) {
+        // Whoever wrote the file may have named its blocks in any order.
+        if pieces.last().is_none_or(|last| start.saturating_sub(last.start) >= piece_bytes) {
             pieces.push(Piece { start, rows: None, lines_before: 0 });
         }
     }
@@ -74,18 +75,19 @@ pub(super) async fn open(
     let schema = end.schema()?;
     check_fits(&schema, &table)?;
     let adapter = Adapter::new(&schema, wanted);
-    let footer = end.footer()?;
+    let (footer, size) = (end.footer()?, slice.size);
     let mut decoder = FileDecoder::new(Arc::new(schema), footer.version())
         .with_projection(adapter.read().to_vec());
     for block in footer.dictionaries().iter().flatten() {
-        decoder.read_dictionary(block, &fetch(&store, &path, *block).await?).map_err(broken)?;
+        let bytes = fetch(&store, &path, *block, size).await?;
+        decoder.read_dictionary(block, &bytes).map_err(broken)?;
     }
     let starts_here = |block: &&Block| slice.bytes.contains(&(block.offset() as u64));
     let blocks: Vec<Block> =
         footer.recordBatches().iter().flatten().filter(starts_here).copied().collect();
     let fetched = stream::iter(blocks).map(move |block| {
         let (store, path) = (Arc::clone(&store), path.clone());
-        async move { Ok::<_, Error>((block, fetch(&store, &path, block).await?)) }
+        async move { Ok::<_, Error>((block, fetch(&store, &path, block, size).await?)) }
     });
     let batches = fetched.buffered(BATCHES_AHEAD).map(move |fetched| {
         let (block, bytes) = fetched?;
@@ -112,13 +114,29 @@ async fn get(store: &Arc<dyn ObjectStore>, path: &Path, range: GetRange) -> Resu
     got.bytes().await.map_err(from_store)
 }
 
-async fn fetch(store: &Arc<dyn ObjectStore>, path: &Path, block: Block) -> Result<Buffer> {
+async fn fetch(
+    store: &Arc<dyn ObjectStore>,
+    path: &Path,
+    block: Block,
+    size: u64,
+) -> Result<Buffer> {
+    let range = extent(block, size)?;
+    let bytes = store.get_range(path, range).await.map_err(from_store)?;
+    Ok(Buffer::from(bytes))
+}
+
+/// Where a block is in a file of so many bytes. Stores take memory for all that they are asked for,
+/// before they see that it is not there.
+fn extent(block: Block, size: u64) -> Result<Range<u64>> {
     let start = u64::try_from(block.offset()).map_err(|_| not_ipc("a block before its start"))?;
     let length =
         u64::try_from(block.bodyLength()).ok().zip(u64::try_from(block.metaDataLength()).ok());
     let (body, head) = length.ok_or_else(|| not_ipc("a block of negative length"))?;
-    let bytes = store.get_range(path, start..start + head + body).await.map_err(from_store)?;
-    Ok(Buffer::from(bytes))
+    let end = start.checked_add(head).and_then(|end| end.checked_add(body));
+    match end.filter(|end| *end <= size) {
+        Some(end) => Ok(start..end),
+        None => Err(not_ipc(format_args!("a block beyond its end, which is at byte {size}"))),
+    }
 }
 
 /// What stands at the end of a file.
@@ -230,4 +248,26 @@ fn broken(error: ArrowError) -> Error {
 
 fn not_ipc(reason: impl std::fmt::Display) -> Error {
     Error::invalid(format!("it cannot be read as Arrow IPC: {reason}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_within_its_file_or_an_error() {
+        let at = |offset, head, body| extent(Block::new(offset, head, body), 1_000);
+        assert_eq!(at(8, 100, 892), Ok(8..1_000));
+        for (block, message) in [
+            (at(8, 100, 893), "a block beyond its end, which is at byte 1000"),
+            (at(8, 100, i64::MAX), "a block beyond its end, which is at byte 1000"),
+            (at(i64::MAX, i32::MAX, i64::MAX), "a block beyond its end, which is at byte 1000"),
+            (at(-8, 100, 100), "a block before its start"),
+            (at(8, -1, 100), "a block of negative length"),
+            (at(8, 100, -1), "a block of negative length"),
+        ] {
+            let message = format!("it cannot be read as Arrow IPC: {message}");
+            assert_eq!(block, Err(Error::invalid(message)));
+        }
+    }
 }

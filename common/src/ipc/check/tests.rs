@@ -85,3 +85,23 @@ fn types_of_usual_lengths_pass() {
         assert_eq!(check_type(&data_type), Ok(()), "{data_type}");
     }
 }
+
+#[test]
+fn a_null_of_a_fixed_length_takes_as_much_as_any_value() {
+    let list = |item, length| DataType::new_fixed_size_list(item, length, true);
+    let fields = vec![
+        Field::new("a", list(DataType::Float32, 3), true),
+        Field::new("b", DataType::FixedSizeBinary(5), true),
+    ];
+    for (data_type, bytes) in [
+        (DataType::Int64, 8),
+        (DataType::FixedSizeBinary(i32::MAX), 2_147_483_647),
+        (list(DataType::Float32, 768), 3_072),
+        (list(list(DataType::UInt8, 3), 1_000), 3_000),
+        (list(DataType::Utf8, 2), 32),
+        (DataType::Struct(fields.into()), 17),
+        (list(list(DataType::Int64, i32::MAX), i32::MAX), u64::MAX),
+    ] {
+        assert_eq!(null_bytes(&data_type), bytes, "{data_type}");
+    }
+}

@@ -3,7 +3,13 @@ use arrow::{
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use datafusion::physical_expr::expressions::Column;
-use datafusion_proto::protobuf::PhysicalBinaryExprNode;
+use datafusion_proto::{
+    generated::datafusion_common as proto,
+    protobuf::{
+        AggLimit, EmptyExecNode, GenerateSeriesNode, ListUnnest, PhysicalBinaryExprNode,
+        PlaceholderRowExecNode,
+    },
+};
 
 use super::*;
 use crate::{
@@ -107,6 +113,70 @@ fn rows_that_are_all_there_are_allowed() {
     assert_eq!(scan(vec![rows, cut]).unwrap_err().kind(), ErrorKind::Internal);
 }
 
+/// A schema of one column, as protobuf has it.
+fn columns(data_type: &DataType) -> Option<proto::Schema> {
+    let arrow_type = Some(Box::new(ArrowType::try_from(data_type).unwrap()));
+    let column = proto::Field { arrow_type, nullable: true, ..Default::default() };
+    Some(proto::Schema { columns: vec![column], ..Default::default() })
+}
+
+#[test]
+fn types_that_nodes_say_are_checked_before_a_null_is_made() {
+    let kinds = |data_type: &DataType| {
+        let schema = columns(data_type);
+        [
+            Node::Empty(EmptyExecNode { schema: schema.clone() }),
+            Node::PlaceholderRow(PlaceholderRowExecNode { schema: schema.clone() }),
+            Node::GenerateSeries(GenerateSeriesNode {
+                schema: schema.clone(),
+                ..Default::default()
+            }),
+            Node::MemoryScan(MemoryScanExecNode { schema: schema.clone(), ..Default::default() }),
+            Node::Unnest(Box::new(UnnestExecNode { schema: schema.clone(), ..Default::default() })),
+            Node::Aggregate(Box::new(AggregateExecNode {
+                input_schema: schema,
+                ..Default::default()
+            })),
+        ]
+    };
+    let vector = |length| DataType::new_fixed_size_list(DataType::Int64, length, true);
+    let matrix = DataType::new_fixed_size_list(vector(1 << 20), 1 << 20, true);
+    for data_type in [DataType::FixedSizeBinary(-1), vector(-5), matrix] {
+        for kind in kinds(&data_type) {
+            let error = check_node(&node(kind)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Internal, "{error}");
+            assert!(error.message().contains("a type of fixed length"), "{error}");
+        }
+    }
+    for kind in kinds(&vector(768)) {
+        assert_eq!(check_node(&node(kind)), Ok(()));
+    }
+}
+
+#[test]
+fn lists_are_unnested_no_deeper_than_anything_is_nested() {
+    let unnest = |depth| {
+        let column = ListUnnest { index_in_input_schema: 0, depth };
+        let unnest = UnnestExecNode { list_type_columns: vec![column], ..Default::default() };
+        check_node(&node(Node::Unnest(Box::new(unnest))))
+    };
+    assert_eq!(unnest(MAX_DEPTH as u32), Ok(()));
+    assert_eq!(unnest(u32::MAX), Err(too_deep()));
+}
+
+#[test]
+fn an_aggregate_takes_no_room_for_a_limit() {
+    let aggregate = |descending, aggr_expr| {
+        let limit = Some(AggLimit { limit: 1 << 40, descending });
+        let aggregate = AggregateExecNode { limit, aggr_expr, ..Default::default() };
+        check_node(&node(Node::Aggregate(Box::new(aggregate))))
+    };
+    assert_eq!(aggregate(None, Vec::new()), Ok(()));
+    let message = "a plan from a peer holds a limit of an aggregate's groups, which no query needs";
+    refused(aggregate(Some(true), Vec::new()), message);
+    refused(aggregate(None, vec![PhysicalExprNode::default()]), message);
+}
+
 #[test]
 fn expressions_of_queries_are_allowed() {
     let kinds = [
@@ -146,6 +216,19 @@ fn expressions_that_no_query_is_planned_with_are_refused_by_name() {
         let message = format!("a plan from a peer holds {name}, which no query needs");
         refused(check_expr(&expr(kind)), &message);
     }
+}
+
+#[test]
+fn nulls_take_no_more_than_they_may() {
+    let null = |data_type: &DataType| {
+        let value = Some(Value::NullValue(ArrowType::try_from(data_type).unwrap()));
+        expr(Expr::Literal(ScalarValue { value }))
+    };
+    let list = |length| DataType::new_fixed_size_list(DataType::Int64, length, true);
+    assert_eq!(check_expr(&null(&list(1 << 20))), Ok(()));
+    assert_eq!(nulls(&null(&list(1 << 20))), 8 << 20);
+    let message = "a plan from a peer has nulls of 17179869176 bytes, more than 33554432";
+    refused(check_expr(&null(&list(i32::MAX))), message);
 }
 
 #[test]

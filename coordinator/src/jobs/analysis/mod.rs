@@ -45,7 +45,7 @@ pub(super) fn analyze(
     let stages: Vec<_> = stages.collect();
     let mut analysis = Analysis {
         seconds: ran.took.as_secs_f64(),
-        slots: ran.workers.iter().map(|worker| worker.slots).sum(),
+        slots: ran.workers.iter().map(|worker| worker.slots).fold(0, u32::saturating_add),
         nodes: nodes::nodes(cut, &stages, reports, ran),
         stores: stores::stores(cut, reports),
         stages,

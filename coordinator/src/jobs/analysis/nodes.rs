@@ -101,7 +101,7 @@ impl Nodes<'_> {
     fn share(&mut self, first: usize, seconds: f64) {
         let nodes = self.nodes.iter_mut().skip(first);
         let nodes: Vec<_> = nodes.map(|node| (counted_ns(&node.metrics), node)).collect();
-        let all: u64 = nodes.iter().map(|(counted, _)| counted).sum();
+        let all = nodes.iter().map(|(counted, _)| *counted).fold(0, u64::saturating_add);
         for (counted, node) in nodes {
             node.seconds = seconds * counted as f64 / all.max(1) as f64;
             node.share_percent = self.ran.share_percent(node.seconds);

@@ -64,7 +64,7 @@ impl Stores {
         store.columns_used = u32::try_from(used.len()).unwrap_or(u32::MAX);
         let Some(figures) = &fetch.store.description.figures else { return };
         let bytes = used.iter().filter_map(|column| figures.value_bytes.get(*column));
-        store.row_bytes = bytes.sum();
+        store.row_bytes = bytes.copied().fold(0, u64::saturating_add);
         report_way(fetch, store);
     }
 }

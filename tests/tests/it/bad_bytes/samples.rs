@@ -13,24 +13,32 @@ use arrow::{
     buffer::ScalarBuffer,
     datatypes::{DataType, Field, Int32Type, Int64Type, Schema, UnionFields},
 };
-use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
+use datafusion::{
+    physical_plan::ExecutionPlan,
+    physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner},
+};
 use keyloom_client::{MemoryOptions, Session, load_kv};
 use keyloom_common::{
     AttemptId, BlobId, Error, JobId, StageId, TaskId, WorkerId,
-    input::{CsvOptions, Fingerprint, Format, InputSpec},
+    fuzzing::{frame_of, message_of},
+    input::{CsvOptions, Fingerprint, Format, InputSpec, Layout, Location},
     ipc::encode_all,
-    misses::{FetchTally, LookupTally, MaxMisses, MissPolicy},
-    plan::{FramePartition, Slice, encode_plan},
+    misses::{FetchTally, LookupTally, MaxMisses, MissPolicy, Missed},
+    plan::{
+        FileSlice, FramePartition, InputScanExec, RowRange, ScanPartition, ScanTable, Slice,
+        encode_plan,
+    },
     report::{JobSummary, PlanMetrics},
     rpc::{
         Assignment, Chunk, ClientApiRequest, ClientApiResponse, Next, Order, TaskReport, Work,
-        WorkerApiRequest, WorkerApiResponse, bincode::encode,
+        WorkerApiRequest, WorkerApiResponse,
     },
     store::{
-        Figures, KeyColumns, LANCE, ManifestId, OnDuplicateKey, Options, Pin, STORAGE_OPTIONS,
-        Snapshot, StoreDescription, StoreKey, StoreSpec,
+        Figures, KeyColumns, KeyIndex, LANCE, LanceFigures, LanceWay, ManifestId, OnDuplicateKey,
+        Options, Pin, STORAGE_OPTIONS, Snapshot, StoreDescription, StoreKey, StoreSpec,
     },
 };
+use keyloom_worker::fuzzing::figures_of;
 
 use crate::harness::{batch, column, ints, strings};
 
@@ -92,17 +100,21 @@ pub(super) fn streams() -> Vec<Vec<u8>> {
     columns.iter().map(from_ref).chain([&columns[..]]).map(stream).collect()
 }
 
+/// The last two name a file, and a filter that changes while it is used.
 const STATEMENTS: [&str; 6] = [
     "SELECT id, kv_get(kv_get(id)['parent'], on_error => 'null')['name'] AS name, CASE WHEN \
      kind = 'user' THEN kv_exists(other) END AS known FROM t WHERE kv_exists(id) AND other > 1",
-    "SELECT id, kv_get(id, on_error => 'null')['name'] AS name FROM lines WHERE n > 1",
-    "SELECT kind, count(*) AS n, max(other) AS m FROM t GROUP BY kind ORDER BY m DESC LIMIT 3",
     "SELECT id, row_number() OVER (PARTITION BY kind ORDER BY id) AS n FROM t",
     "SELECT * FROM (VALUES (1, 'a'), (2, NULL)) AS v(n, s) JOIN t ON v.n = t.id",
     "SELECT id, make_array(1, 2, 3) AS l, named_struct('a', 1) AS s FROM t WHERE kind IN ('a')",
+    "SELECT id, kv_get(id, on_error => 'null')['name'] AS name FROM lines WHERE n > 1",
+    "SELECT kind, count(*) AS n, max(other) AS m FROM t GROUP BY kind ORDER BY m DESC LIMIT 3",
 ];
 
-/// Physical plans, as clients submit them.
+/// So many plans are the same whenever they are made.
+pub(super) const SAME_PLANS: usize = 5;
+
+/// Physical plans, as clients submit them: first those that are the same whenever they are made.
 pub(super) async fn plans() -> Result<Vec<Vec<u8>>> {
     let session = Session::embedded().await?;
     let kinds = strings(["user", "item", "user"]);
@@ -117,7 +129,7 @@ pub(super) async fn plans() -> Result<Vec<Vec<u8>>> {
     let path = folder.path().join("lines.csv").to_string_lossy().into_owned();
     std::fs::write(&path, "id,n\n1,2\n2,3\n")?;
     session.register("lines", path.as_str()).await?;
-    let mut plans = Vec::new();
+    let mut plans = vec![scan()?];
     for sql in STATEMENTS {
         let (state, logical) = session.sql(sql).await?.into_parts();
         let logical = state.optimize(&logical)?;
@@ -173,39 +185,78 @@ fn attempt() -> AttemptId {
     AttemptId { task: TaskId { stage, index: 3 }, number: 4 }
 }
 
-/// Requests and answers, as they travel between processes.
-pub(super) fn messages() -> Vec<Vec<u8>> {
+/// What processes say to each other.
+pub(super) struct Messages {
+    of_client: Vec<ClientApiRequest>,
+    to_client: Vec<ClientApiResponse>,
+    of_worker: Vec<WorkerApiRequest>,
+    to_worker: Vec<WorkerApiResponse>,
+    pub(super) reports: Vec<TaskReport>,
+}
+
+impl Messages {
+    /// What a coordinator is asked, and what it answers.
+    pub(super) fn written(&self) -> Result<[Vec<Vec<u8>>; 2]> {
+        let of_client = self.of_client.iter().map(message_of);
+        let asked = of_client.chain(self.of_worker.iter().map(message_of));
+        let to_client = self.to_client.iter().map(message_of);
+        let answered = to_client.chain(self.to_worker.iter().map(message_of));
+        Ok([asked.collect::<Result<_, Error>>()?, answered.collect::<Result<_, Error>>()?])
+    }
+
+    /// All of it as it is said on a connection.
+    pub(super) fn frames(&self) -> Result<Vec<Vec<u8>>> {
+        let of_clients =
+            self.of_client.iter().map(frame_of).chain(self.to_client.iter().map(frame_of));
+        let of_workers =
+            self.of_worker.iter().map(frame_of).chain(self.to_worker.iter().map(frame_of));
+        let mut each: Vec<Vec<u8>> = of_clients.chain(of_workers).collect::<Result<_, Error>>()?;
+        each.push(each.concat());
+        Ok(each)
+    }
+}
+
+/// Requests, answers and reports.
+pub(super) fn messages() -> Messages {
     let (worker, attempt) = (WorkerId::from_u128(5), attempt());
     let chunk = || Chunk::from(bytes::Bytes::from(vec![7_u8; 100]));
     let known = Fingerprint([1; 32]);
     let id = BlobId::of(b"content");
-    let of_client = [
+    let of_client = vec![
         ClientApiRequest::PutBlob { id, offset: 0, total: 200, part: chunk() },
         ClientApiRequest::DescribeStore { spec: store() },
         ClientApiRequest::DescribeInput { spec: input(), known: Some(known) },
     ];
-    let to_client = [
+    let to_client = vec![
         ClientApiResponse::DescribeStore(Ok(description())),
         ClientApiResponse::Next(Ok(Next::Chunk { stream: 1, chunk: chunk() })),
         ClientApiResponse::Next(Ok(Next::Missed(chunk()))),
         ClientApiResponse::Next(Ok(Next::Done(JobSummary::default()))),
         ClientApiResponse::Submit(Err(Error::invalid("it is wrong"))),
     ];
-    let outcome = Ok(TaskReport::Store(description()));
-    let told = FetchTally::new("items", [MaxMisses::Count(7)], 1 << 10);
+    let mut told = FetchTally::new("items", [MaxMisses::Count(7), MaxMisses::Share(5)], 1 << 10);
+    told.keep(Missed { row: 2, key: "seven".to_owned() }, 1 << 10);
+    (0..3).for_each(|key| told.keys.add(key << 60));
     let lookups = vec![LookupTally { node: 1, rows: 3, fetches: vec![told] }];
     let metrics = PlanMetrics::default();
-    let rows = Ok(TaskReport::Rows { chunks: 1, rows: 3, metrics, lookups });
-    let of_worker = [
+    let reports = vec![
+        TaskReport::Store(description()),
+        TaskReport::Rows { chunks: 1, rows: 3, metrics, lookups },
+    ];
+    let mut of_worker = vec![
         WorkerApiRequest::Heartbeat { worker, attempts: vec![attempt; 3] },
         WorkerApiRequest::Deliver { worker, attempt, sequence: 1, chunk: chunk() },
-        WorkerApiRequest::Finish { worker, attempt, outcome },
-        WorkerApiRequest::Finish { worker, attempt, outcome: rows },
     ];
+    let finish = |report: &TaskReport| WorkerApiRequest::Finish {
+        worker,
+        attempt,
+        outcome: Ok(report.clone()),
+    };
+    of_worker.extend(reports.iter().map(finish));
     let assign = |work| Box::new(Assignment { attempt, work, trace: None });
     let describe_store = assign(Work::DescribeStore(store()));
     let describe_input = assign(Work::DescribeInput(input(), Some(known)));
-    let slice = Slice::Frame(FramePartition { blob: id, rows: 3 }, None).encode().unwrap().into();
+    let slice = slices()[0].encode().unwrap().into();
     let misses = MissPolicy { max: Some(MaxMisses::Share(10_000)), keep: true };
     let fragment = Work::Fragment { plan: id, slice, batch_rows: 8192, discard: false, misses };
     let orders = vec![
@@ -214,10 +265,60 @@ pub(super) fn messages() -> Vec<Vec<u8>> {
         Order::Start(describe_input),
         Order::Stop(attempt),
     ];
-    let to_worker = WorkerApiResponse::Orders(Ok(orders));
-    let mut messages: Vec<_> = of_client.iter().map(encode).collect();
-    messages.extend(to_client.iter().map(encode));
-    messages.extend(of_worker.iter().map(encode));
-    messages.push(encode(&to_worker));
-    messages.into_iter().collect::<Result<_, _>>().unwrap()
+    let to_worker = vec![WorkerApiResponse::Orders(Ok(orders))];
+    Messages { of_client, to_client, of_worker, to_worker, reports }
+}
+
+/// Parts of inputs that tasks read.
+pub(super) fn slices() -> Vec<Slice> {
+    let frame = FramePartition { blob: BlobId::of(b"content"), rows: 3 };
+    let rows = Some(RowRange { start: 1, length: Some(2) });
+    vec![
+        Slice::Frame(frame, None),
+        Slice::Frame(frame, rows),
+        Slice::Files(files(1)),
+        Slice::Nothing,
+    ]
+}
+
+/// A partition of files.
+fn files(of_folders: usize) -> ScanPartition {
+    let slice = FileSlice {
+        path: "data/country=fr/part-0.csv".to_owned(),
+        size: 1000,
+        e_tag: Some("1-2-3".to_owned()),
+        modified_ns: 1_700_000_000_000_000_000,
+        partition_values: vec![Some("fr".to_owned()); of_folders],
+        bytes: 100..900,
+        rows: Some(7),
+        lines_before: 3,
+    };
+    ScanPartition { slices: vec![slice], rows: None }
+}
+
+/// A plan that reads files, which is the same whenever it is made.
+fn scan() -> Result<Vec<u8>> {
+    let table = ScanTable {
+        layout: Layout::Csv(CsvOptions::default()),
+        location: Location { url: "file:///".to_owned(), profile: None },
+        file_schema: Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)])),
+        partition_schema: Arc::new(Schema::new(vec![Field::new("country", DataType::Utf8, true)])),
+    };
+    let scan = InputScanExec::try_new(Arc::new(table), vec![1, 0], Some(5), vec![files(1); 2])?;
+    let scan: Arc<dyn ExecutionPlan> = Arc::new(scan);
+    Ok(encode_plan(&scan)?.to_vec())
+}
+
+/// What is known of a dataset, as descriptions carry it.
+pub(super) fn figures() -> Result<Vec<Vec<u8>>> {
+    let known = LanceFigures {
+        fragments: 3,
+        btrees: [("id".to_owned(), KeyIndex { fragments: 2 })].into(),
+        max_key_map_bytes: 1 << 30,
+        maps_stay: true,
+        mapped: [vec!["id".to_owned(), "day".to_owned()]].into(),
+        ..LanceFigures::default()
+    };
+    let way = LanceWay::default().access(None, true).way.to_vec();
+    Ok(vec![figures_of(known)?, way])
 }

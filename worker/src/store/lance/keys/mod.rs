@@ -19,3 +19,5 @@ pub(super) mod runs;
 mod scan;
 mod sieve;
 pub(super) mod stored;
+
+pub(crate) use stored::fuzzing::{map_file, read_map};

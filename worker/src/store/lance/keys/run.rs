@@ -106,6 +106,7 @@ impl RunMap {
 
     /// The map of a run's keys, which are integers, in a file.
     pub(super) fn stored(run: Arc<Run>, map: StoredMap) -> Self {
+        let map = map.within(run.rows());
         let bounds = Some(map.bounds());
         // What only a look at all of it could tell is not known.
         Self { run, map: Held::Stored(map), exact: true, bounds, is_unique: false }

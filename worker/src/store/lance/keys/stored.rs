@@ -13,6 +13,7 @@
 
 mod file;
 pub(in crate::store::lance) mod folder;
+pub(super) mod fuzzing;
 mod pages;
 #[cfg(test)]
 mod tests;
@@ -41,9 +42,16 @@ pub(super) struct StoredMap {
     pages: Pages,
     /// The least and the greatest of its keys.
     bounds: (i64, i64),
+    /// What it is of has so many rows.
+    rows: u32,
 }
 
 impl StoredMap {
+    /// The map of so many rows. If its file has others, it is damaged.
+    pub(super) fn within(self, rows: u32) -> Self {
+        Self { rows, ..self }
+    }
+
     /// The bytes that it takes in memory.
     pub(super) fn bytes(&self) -> u64 {
         self.pages.bytes()
@@ -64,6 +72,14 @@ impl StoredMap {
         wanted: &CodeIndex,
         mut pair: impl FnMut(u32, u32),
     ) -> io::Result<()> {
+        let mut is_beyond = false;
+        self.matches(wanted, &mut |key: u32, row: u32| {
+            if row < self.rows { pair(key, row) } else { is_beyond = true }
+        })?;
+        within_rows(is_beyond)
+    }
+
+    fn matches(&self, wanted: &CodeIndex, pair: &mut impl FnMut(u32, u32)) -> io::Result<()> {
         let (mut asked, mut buffer) = (Vec::new(), Vec::new());
         let mut held = wanted.iter().filter_map(|(code, key)| self.pages.asked(code, key));
         loop {
@@ -72,7 +88,7 @@ impl StoredMap {
                 return Ok(());
             }
             asked.sort_unstable();
-            self.find(&asked, &mut buffer, &mut pair)?;
+            self.find(&asked, &mut buffer, pair)?;
             asked.clear();
         }
     }
@@ -82,6 +98,10 @@ impl StoredMap {
     /// # Errors
     /// As [`StoredMap::for_each_match`].
     pub(super) fn for_each(&self, mut each: impl FnMut(u64, u32)) -> io::Result<()> {
+        let mut is_beyond = false;
+        let mut each = |code: u64, row: u32| {
+            if row < self.rows { each(code, row) } else { is_beyond = true }
+        };
         let (mut first, mut buffer) = (0, Vec::new());
         while first < self.pages.len() {
             let rest = first..self.pages.len();
@@ -94,7 +114,7 @@ impl StoredMap {
             }
             first = last + 1;
         }
-        Ok(())
+        within_rows(is_beyond)
     }
 
     /// Finds codes that are in the order of their pages.
@@ -150,4 +170,10 @@ impl StoredMap {
         let bytes = &read[(extent.start - start) as usize..(extent.end - start) as usize];
         if self.pages.is_sound(page, bytes) { Ok(bytes) } else { Err(file::damaged("a page")) }
     }
+}
+
+/// What becomes of a search that may have met rows that there are not: whoever used them would look
+/// beyond all fragments.
+fn within_rows(is_beyond: bool) -> io::Result<()> {
+    if is_beyond { Err(file::damaged("a row")) } else { Ok(()) }
 }

@@ -21,7 +21,7 @@ use super::{
     StoredMap,
     pages::{BYTES_A_PAGE, Pages, Shape},
 };
-use crate::store::lance::keys::key_map::KeyMap;
+use crate::store::lance::keys::key_map::{KeyMap, NO_ROW};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"KLKEYMAP");
 
@@ -32,7 +32,10 @@ pub(super) const FORMAT: u64 = 1;
 /// The numbers of a header, the last of which is the checksum of the others.
 const NUMBERS: usize = 12;
 
-const HEADER_BYTES: usize = NUMBERS * size_of::<u64>();
+pub(super) const HEADER_BYTES: usize = NUMBERS * size_of::<u64>();
+
+/// The most bytes of the names of fragments: of more fragments than any dataset has.
+const MAX_NAMES_BYTES: u64 = 64 << 20;
 
 /// Keys are the owner's alone.
 const MODE: u32 = 0o600;
@@ -66,11 +69,21 @@ fn body(names_bytes: u64, pages: u64) -> u64 {
 /// Writes a map, whose keys are between these bounds, to a new file, and waits until the disk has
 /// it.
 pub(super) fn write(path: &Path, names: &[u8], map: &KeyMap, bounds: (i64, i64)) -> io::Result<()> {
+    if names.len() as u64 > MAX_NAMES_BYTES {
+        let text = format!("the names of its fragments take more than {MAX_NAMES_BYTES} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
     let file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path)?;
     let mut out = BufWriter::with_capacity(1 << 20, &file);
     out.seek(SeekFrom::Start(body(names.len() as u64, Pages::size(map).0)))?;
     let pages = Pages::write(map, &mut out)?;
     out.flush()?;
+    file.write_all_at(&head(names, &pages, bounds), 0)?;
+    file.sync_all()
+}
+
+/// What stands before the pages.
+pub(super) fn head(names: &[u8], pages: &Pages, bounds: (i64, i64)) -> Vec<u8> {
     let directory = pages.directory();
     let header = Header {
         shape: pages.shape(),
@@ -81,9 +94,7 @@ pub(super) fn write(path: &Path, names: &[u8], map: &KeyMap, bounds: (i64, i64))
         names_checksum: checksum(names),
         directory_checksum: checksum(&directory),
     };
-    let head = [header.encode().as_slice(), names, directory.as_slice()].concat();
-    file.write_all_at(&head, 0)?;
-    file.sync_all()
+    [header.encode().as_slice(), names, directory.as_slice()].concat()
 }
 
 /// The names of the fragments whose keys a file holds.
@@ -91,8 +102,12 @@ pub(super) fn write(path: &Path, names: &[u8], map: &KeyMap, bounds: (i64, i64))
 /// # Errors
 /// If it cannot be read, or is damaged.
 pub(super) fn names(path: &Path) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    Header::read(&file)?.names(&file)
+    names_in(&File::open(path)?)
+}
+
+/// The same of a file that is open.
+pub(super) fn names_in(file: &File) -> io::Result<Vec<u8>> {
+    Header::read(file)?.names(file)
 }
 
 /// Opens the map of the fragments with these names.
@@ -100,9 +115,14 @@ pub(super) fn names(path: &Path) -> io::Result<Vec<u8>> {
 /// # Errors
 /// If it cannot be read, or is damaged or another's.
 pub(super) fn open(path: &Path, names: &[u8]) -> io::Result<StoredMap> {
-    let file = File::open(path)?;
+    open_in(File::open(path)?, names)
+}
+
+/// The same in a file that is open.
+pub(super) fn open_in(file: File, names: &[u8]) -> io::Result<StoredMap> {
     let header = Header::read(&file)?;
-    if header.names(&file)? != names {
+    // No more is read than is known.
+    if header.names_bytes != names.len() as u64 || header.names(&file)? != names {
         return Err(damaged("its name"));
     }
     let directory = (HEADER_BYTES as u64) + header.names_bytes;
@@ -112,7 +132,7 @@ pub(super) fn open(path: &Path, names: &[u8]) -> io::Result<StoredMap> {
     let pages = sound.and_then(|bytes| Pages::read(header.shape, header.entries, &bytes));
     let pages = pages.ok_or_else(|| damaged("its directory"))?;
     let body = body(header.names_bytes, header.pages);
-    Ok(StoredMap { file, body, pages, bounds: header.bounds })
+    Ok(StoredMap { file, body, pages, bounds: header.bounds, rows: NO_ROW })
 }
 
 impl Header {
@@ -158,8 +178,9 @@ impl Header {
         if own_checksum != u64::from(held) || (magic, format) != (MAGIC, FORMAT) {
             return Err(damaged("its header"));
         }
+        let small = |number: u64| u32::try_from(number).map_err(|_| damaged("its header"));
         let shape = match kind {
-            0 => Shape::Index { shift: of_kind as u32 },
+            0 => Shape::Index { shift: small(of_kind)? },
             1 => Shape::Table { first: of_kind as i64 },
             _ => return Err(damaged("its header")),
         };
@@ -169,11 +190,11 @@ impl Header {
             entries,
             bounds: (least as i64, greatest as i64),
             names_bytes: names,
-            names_checksum: names_checksum as u32,
-            directory_checksum: directory_checksum as u32,
+            names_checksum: small(names_checksum)?,
+            directory_checksum: small(directory_checksum)?,
         };
         let length = file.metadata()?.len();
-        let is_whole = header.length() == Some(length);
+        let is_whole = header.length() == Some(length) && names <= MAX_NAMES_BYTES;
         if is_whole { Ok(header) } else { Err(damaged("its length")) }
     }
 

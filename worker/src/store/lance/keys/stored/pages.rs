@@ -133,8 +133,17 @@ impl Pages {
         let read = Self { shape, ends: ends.collect(), checksums: checksums.collect() };
         let is_whole = read.ends.is_sorted()
             && read.ends.last() == Some(&entries)
-            && shape.pages(entries) == pages as u64;
+            && shape.pages(entries) == pages as u64
+            && read.is_even();
         is_whole.then_some(read)
+    }
+
+    /// Whether the pages of a table end where the places of theirs do: a place is looked for in the
+    /// page that its number says.
+    fn is_even(&self) -> bool {
+        let Shape::Table { .. } = self.shape else { return true };
+        let due = (1..).map(|pages: u64| pages.saturating_mul(PLACES).min(self.entries()));
+        self.ends.iter().copied().eq(due.take(self.ends.len()))
     }
 
     /// Where all pages end, and their checksums, as a file holds them.
@@ -285,5 +294,24 @@ impl<W: Write> Writer<'_, W> {
         self.checksums.push(checksum(&self.bytes));
         self.bytes.clear();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pages_of_a_table_are_all_of_one_size() {
+        let read = |ends: &[u64]| {
+            let checksums = vec![0; ends.len() * size_of::<u32>()];
+            let ends: Vec<u8> = ends.iter().flat_map(|end| end.to_le_bytes()).collect();
+            Pages::read(Shape::Table { first: 0 }, 2_100, &[ends, checksums].concat())
+        };
+        assert!(read(&[1_024, 2_048, 2_100]).is_some());
+        // A place of the first page would be looked for before the start of the second one.
+        for ends in [[2_000, 2_048, 2_100], [0, 2_048, 2_100], [1_024, 2_100, 2_100]] {
+            assert!(read(&ends).is_none(), "{ends:?}");
+        }
     }
 }

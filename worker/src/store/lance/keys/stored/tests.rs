@@ -116,6 +116,25 @@ fn no_flipped_bit_is_passed_over() {
     }
 }
 
+#[test]
+fn rows_that_there_are_not_are_damage() {
+    let sparse = KeyMap::new(codes((0..600).map(|key| key * 1_000_003)), None, true);
+    let dense = KeyMap::new(codes(0..600), None, true);
+    for (map, step) in [(sparse, 1_000_003), (dense, 1)] {
+        let stored = stored(map).1.within(500);
+        let error = stored.for_each(|_, row| assert!(row < 500)).unwrap_err();
+        assert_eq!(error.to_string(), "a row is damaged");
+        let mut found = Vec::new();
+        let mut find = |key: i64| {
+            let wanted = CodeIndex::new(&codes([key * step]), None);
+            stored.for_each_match(&wanted, |_, row| found.push(row))
+        };
+        find(499).unwrap();
+        assert_eq!(find(500).unwrap_err().to_string(), "a row is damaged");
+        assert_eq!(found, [499]);
+    }
+}
+
 fn key(column: &str) -> KeyName {
     KeyName { dataset: Arc::from("dataset"), columns: Arc::from(column) }
 }

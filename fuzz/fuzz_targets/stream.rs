@@ -1,0 +1,5 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(init: keyloom_fuzz::start(), |bytes: &[u8]| {
+    keyloom_fuzz::run(keyloom_common::fuzzing::stream, bytes)
+});
