@@ -15,9 +15,8 @@ const LINE_CHARACTERS: usize = 100;
 
 /// The documents for people, by their paths.
 fn documents() -> Result<Vec<String>> {
-    let mut documents: Vec<_> = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "tests/README.md"]
-        .map(ToOwned::to_owned)
-        .into();
+    let beside = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "tests/README.md"];
+    let mut documents: Vec<_> = beside.map(ToOwned::to_owned).into();
     documents.extend(in_docs()?);
     Ok(documents)
 }

@@ -1,0 +1,126 @@
+//! What is counted is called as the documents, the dashboard and the alerts say.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+use anyhow::{Context, Result};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::text::{read, words};
+use crate::harness::{Daemon, eventually};
+
+/// How the names of metrics begin.
+const OURS: &str = "keyloom_";
+
+/// Fewer are not all of them.
+const LEAST: usize = 50;
+
+/// The metrics of the documents' table, with their types.
+fn documented() -> Result<BTreeMap<String, String>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/observability.md");
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let rows = text.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix("| `")?.split('|').map(str::trim);
+        let (name, kind) = (cells.next()?.trim_end_matches('`'), cells.next()?);
+        name.starts_with(OURS).then(|| (name.to_owned(), kind.to_owned()))
+    });
+    let metrics: BTreeMap<_, _> = rows.collect();
+    assert!(metrics.len() >= LEAST, "the table has {} metrics", metrics.len());
+    Ok(metrics)
+}
+
+/// The name of a metric, of which a histogram's series have others.
+fn metric(series: &str) -> &str {
+    let ends = ["_bucket", "_sum", "_count"];
+    ends.iter().find_map(|end| series.strip_suffix(*end)).unwrap_or(series)
+}
+
+#[test]
+fn the_dashboard_the_alerts_and_the_autoscaler_ask_for_what_is_counted() -> Result<()> {
+    let documented = documented()?;
+    for file in [
+        "grafana/keyloom.json",
+        "prometheus/alerts.yaml",
+        "prometheus/alerts.test.yaml",
+        "kubernetes/autoscaling/workers.yaml",
+    ] {
+        let text = read(file)?;
+        let asked = words(&text, OURS);
+        assert!(!asked.is_empty(), "{file}");
+        let unknown = asked.into_iter().filter(|name| !documented.contains_key(metric(name)));
+        let unknown: Vec<_> = unknown.collect();
+        assert!(unknown.is_empty(), "{file}: nobody counts {unknown:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_dashboard_is_whole() -> Result<()> {
+    let dashboard: serde_json::Value = serde_json::from_str(&read("grafana/keyloom.json")?)?;
+    let panels = dashboard["panels"].as_array().context("panels")?;
+    let (mut ids, mut asked) = (BTreeSet::new(), 0);
+    for panel in panels {
+        assert!(ids.insert(panel["id"].as_u64()), "two panels of one number: {}", panel["title"]);
+        let targets = panel["targets"].as_array().map_or(0, Vec::len);
+        assert_eq!(targets == 0, panel["type"] == "row", "{}", panel["title"]);
+        asked += targets;
+    }
+    assert!(asked > 40, "{asked} queries");
+    Ok(())
+}
+
+/// Asks for a page, and gives the answer with its head.
+async fn get(address: &str, path: &str) -> Result<String> {
+    let host = address.strip_prefix("http://").context("an address of HTTP")?;
+    let mut stream = TcpStream::connect(host).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
+/// Waits until a daemon is ready, and gives what it counts: the names with their types.
+async fn counted(address: &str) -> Result<BTreeMap<String, String>> {
+    let ready = async || get(address, "/readyz").await;
+    eventually(ready, |answer| answer.starts_with("HTTP/1.1 200 ")).await?;
+    let text = get(address, "/metrics").await?;
+    let types = text.lines().filter_map(|line| {
+        let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
+        // Of a counter, the series has the ending.
+        let end = if kind == "counter" { "_total" } else { "" };
+        Some((format!("{name}{end}"), kind.trim().to_owned()))
+    });
+    Ok(types.collect())
+}
+
+#[tokio::test]
+async fn what_daemons_count_stands_in_the_table() -> Result<()> {
+    let documented = documented()?;
+    let arguments = ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"];
+    let mut coordinator = Daemon::start("keyloom-coordinator", &arguments, &[])?;
+    let (mut rpc, mut http) = (None, None);
+    while rpc.is_none() || http.is_none() {
+        let line = coordinator.line_with("")?;
+        if line.starts_with("http") { http = Some(line) } else { rpc = Some(line) }
+    }
+    let (rpc, http) = (rpc.context("an address")?, http.context("an address of HTTP")?);
+    let arguments = ["--coordinator", &rpc, "--slots", "1", "--http", "127.0.0.1:0"];
+    let mut worker = Daemon::start("keyloom-worker", &arguments, &[])?;
+    let worker_http = worker.line_with("http")?;
+    for (address, owner) in [(worker_http, "keyloom_worker_"), (http, "keyloom_coordinator_")] {
+        let counted = counted(&address).await?;
+        assert!(counted.len() > 5, "{counted:?}");
+        for (name, kind) in &counted {
+            assert!(name.starts_with(owner), "{name} is not called after who counts");
+            assert_eq!(documented.get(name), Some(kind), "{name}, in docs/observability.md");
+        }
+    }
+    Ok(())
+}
