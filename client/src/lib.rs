@@ -50,12 +50,12 @@ pub use embedded::{EmbeddedSettings, NewStore};
 pub use functions::{KvExpr, name_calls};
 pub use input::Input;
 pub use keyloom_common::{
-    Error, ErrorCode, ErrorKind, JobId, Result,
+    Error, ErrorCode, ErrorKind, JobId, Result, Secret,
     functions::{CallOptions, Function, OnError},
     input::Format,
     misses::{MaxMisses, missed_schema},
     report,
-    Secret, rpc::PeerSecurity,
+    rpc::PeerSecurity,
     store::{JoinPath, KeyPath, OnDuplicateKey, RowPath},
 };
 pub use open_store::{Lookup, OpenStore};

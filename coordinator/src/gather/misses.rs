@@ -242,7 +242,7 @@ impl Counted {
     fn starts(&self) -> BTreeMap<(LookupPlace, u32), u64> {
         let mut starts = BTreeMap::new();
         for (lookup, tasks) in &self.rows {
-            let mut start = 0;
+            let mut start = 0_u64;
             for ((task, rows), due) in tasks.iter().zip(0..) {
                 if *task != due {
                     break;

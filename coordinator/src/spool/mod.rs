@@ -17,8 +17,8 @@ use tokio::{
     task::spawn_blocking,
 };
 
-pub(crate) use fuzzing::damaged_segment;
 use crate::metrics::Spills;
+pub(crate) use fuzzing::damaged_segment;
 use spill::{SpillFiles, Spilled};
 
 /// How much all spools of a coordinator may take.

@@ -14,7 +14,7 @@ use super::{
     *,
 };
 use crate::{
-    Error, ErrorKind, Result,
+    Error, ErrorKind, Result, Secret,
     rpc::{Chunk, Limits, Transport, connect, framed, handshake::Service},
 };
 

@@ -45,7 +45,7 @@ impl Peer {
     /// Hands a job in under a number that another has drawn.
     async fn submit(&self, id: JobId) -> keyloom_common::Result<()> {
         let (plan, misses) = (Body::default(), Default::default());
-        let job = Submission { id, plan, batch_rows: 8192, discard: false, misses };
+        let job = Submission { id, plan, batch_rows: 8192, discard: false, misses, trace: None };
         in_time(BOUND, |context| self.0.submit(context, job)).await
     }
 }

@@ -9,10 +9,8 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use keyloom_client::{Error, ErrorKind};
 use keyloom_common::{
-    BUILD,
-    rpc::{
-        self, Limits, PeerSecurity, Role, Secret, WorkerApiClient, handshake::Service, role_uri,
-    },
+    BUILD, Secret,
+    rpc::{self, Limits, PeerSecurity, Role, WorkerApiClient, handshake::Service, role_uri},
 };
 use serde_json::Value;
 

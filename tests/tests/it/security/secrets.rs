@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use keyloom_common::rpc::Secret;
+use keyloom_common::Secret;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use keyloom_client::ErrorKind;
-use keyloom_common::rpc::{PeerSecurity, Secret};
+use keyloom_common::{Secret, rpc::PeerSecurity};
 
 use super::{check_job, check_rows, connect, kept_out, let_in, prepared};
 use crate::harness::{Cluster, Keys, eventually, start_worker_with_keys};
