@@ -7,14 +7,20 @@ use crate::secret::MASK;
 const SECRETS: [&str; 7] =
     ["password", "passwd", "passphrase", "pwd", "secret", "token", "credential"];
 
+/// Names that end in "key" whose values are none.
+const NO_SECRETS: [&str; 2] = ["key", "on_duplicate_key"];
+
 /// Whether the value of an option of such a name may be a secret: `auth_token`, `API_KEY`, but not
 /// `batch_keys` or `key_prefix`.
 pub fn may_be_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
+    if NO_SECRETS.contains(&name.as_str()) {
+        return false;
+    }
     let mut words = name.split(|c: char| !c.is_ascii_alphanumeric()).skip(1);
     SECRETS.iter().any(|part| name.contains(part))
         || words.any(|word| word == "key")
-        || (name.ends_with("key") && name != "key")
+        || name.ends_with("key")
 }
 
 /// The value of an option as logs, messages and debug prints may show it: not at all, if its name

@@ -246,7 +246,7 @@ async fn a_profiles_credentials_go_to_no_host_that_a_job_names(session: &Limited
     let url = "abfss://box@elsewhere.dfs.core.windows.net/a.csv";
     let input = Input { storage_options: Some("prod".to_owned()), ..Input::new(url) };
     let error = session.read(input).await.err().context("it was read")?;
-    assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
     server.check_nobody_asked()
 }
 

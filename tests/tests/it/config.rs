@@ -290,7 +290,7 @@ async fn a_token_is_named_by_a_flag_or_the_environment_and_without_it_nobody_is_
     let workers = ["keyloom", "workers", "--cluster", &address];
     let with_flag = [&workers[..], &["--token-file", &path]].concat();
     let of_another = ("KEYLOOM_TOKEN", "not-0123456789-this");
-    let let_in: [(&[&str], &[(&str, &str)]); 4] = [
+    let let_in: [(&[&str], &[_]); 4] = [
         (&workers, &[("KEYLOOM_TOKEN", HIDDEN)]),
         (&workers, &[("KEYLOOM_TOKEN_FILE", path.as_str())]),
         (&with_flag, &[]),

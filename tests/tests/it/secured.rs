@@ -230,7 +230,7 @@ async fn files_that_are_not_what_they_should_be_are_named_at_start() -> Result<(
     let (name, arguments) = worker("tls://127.0.0.1:1");
     let output = ended(name, &arguments, &[]).await?;
     let stderr = String::from_utf8(output.stderr)?;
-    let expected = "error: --coordinator: tls://127.0.0.1:1 needs security.ca_file";
+    let expected = "error: coordinator: tls://127.0.0.1:1 needs security.ca_file";
     assert!(stderr.starts_with(expected), "{stderr}");
     Ok(())
 }

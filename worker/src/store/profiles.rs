@@ -45,7 +45,7 @@ pub enum ProfileValue {
 
 /// A value that stands in a file, which may change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "BTreeMap<String, PathBuf>")]
 pub struct InFile {
     /// Its path.
     pub file: PathBuf,
@@ -53,10 +53,31 @@ pub struct InFile {
 
 /// A value that stands in the worker's environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "BTreeMap<String, String>")]
 pub struct InEnvironment {
     /// The variable's name.
     pub env: String,
+}
+
+impl TryFrom<BTreeMap<String, PathBuf>> for InFile {
+    type Error = &'static str;
+
+    fn try_from(table: BTreeMap<String, PathBuf>) -> std::result::Result<Self, Self::Error> {
+        only("file", table).map(|file| Self { file }).ok_or("file alone is wanted")
+    }
+}
+
+impl TryFrom<BTreeMap<String, String>> for InEnvironment {
+    type Error = &'static str;
+
+    fn try_from(table: BTreeMap<String, String>) -> std::result::Result<Self, Self::Error> {
+        only("env", table).map(|env| Self { env }).ok_or("env alone is wanted")
+    }
+}
+
+/// The value under this name, if there is no other. A struct of its own would take a list, too.
+fn only<T>(name: &str, mut table: BTreeMap<String, T>) -> Option<T> {
+    table.remove(name).filter(|_| table.is_empty())
 }
 
 /// What tells the values of a profile at one time from those at another; none if they stay.

@@ -13,9 +13,10 @@ use keyloom_common::{
     rpc::{self, Limits, PeerSecurity, Role, WorkerApiClient, handshake::Service, role_uri},
 };
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::{BOUND, check_job, connect};
-use crate::harness::{Cluster, Keys, eventually, start_worker_with_keys};
+use crate::harness::{Cluster, Keys, eventually, program};
 
 use ErrorKind::{Invalid, PermissionDenied, Unavailable};
 
@@ -207,20 +208,20 @@ async fn whoever_takes_the_wrong_way_is_told_which_is_right() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_refused_says_why_and_goes_on_asking() -> Result<()> {
+async fn a_worker_that_was_never_let_in_says_why_and_ends() -> Result<()> {
     let keys = Keys::certificates()?;
     let cluster = Cluster::start_with_keys(0, &keys, &[], &[]).await?;
     let stranger = Keys::certificates()?;
     stranger.write("ca.pem", &std::fs::read_to_string(keys.path("ca.pem"))?)?;
-    let worker = start_worker_with_keys(&cluster.address, &stranger, &[])?;
-    let told = async || Ok(worker.log().matches(&not_taken("UnknownCA")).count());
-    eventually(told, |times| *times >= 2).await?;
-    // What it needs comes after all.
-    for file in ["worker-key.pem", "worker.pem"] {
-        stranger.write(file, &std::fs::read_to_string(keys.path(file))?)?;
-    }
-    cluster.wait_for_workers(1).await?;
-    check_job(&cluster, &keys.role("client")).await
+    stranger.write("worker.toml", &stranger.worker_settings())?;
+    let mut worker = tokio::process::Command::new(program("keyloom-worker")?);
+    worker.args(["--coordinator", &cluster.address, "--config"]).arg(stranger.path("worker.toml"));
+    let ended = timeout(BOUND, worker.kill_on_drop(true).output());
+    let output = ended.await.context("it goes on")??;
+    let said = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.ends_with(&format!("error: {}\n", not_taken("UnknownCA"))), "{said}");
+    Ok(())
 }
 
 /// Sends bytes and returns all that is answered before the coordinator hangs up.

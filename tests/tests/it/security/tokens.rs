@@ -5,7 +5,7 @@ use keyloom_client::ErrorKind;
 use keyloom_common::{Secret, rpc::PeerSecurity};
 
 use super::{check_job, check_rows, connect, kept_out, let_in, prepared};
-use crate::harness::{Cluster, Keys, eventually, start_worker_with_keys};
+use crate::harness::{Cluster, Keys, Proxy, eventually, start_worker_with_keys};
 
 const NEW: &str = "the-next-token-of-clients";
 
@@ -51,15 +51,22 @@ async fn a_file_of_tokens_that_cannot_be_used_changes_nothing_and_is_told() -> R
 }
 
 #[tokio::test]
-async fn a_worker_that_was_refused_reads_its_token_anew_and_comes_in() -> Result<()> {
-    let keys = Keys::tokens()?;
+async fn a_worker_that_was_in_waits_for_a_token_that_holds() -> Result<()> {
+    let (keys, own) = (Keys::tokens()?, Keys::tokens()?);
     let mut cluster = Cluster::start_with_keys(0, &keys, &[], &[]).await?;
-    let own = Keys::tokens()?;
-    own.write("worker.token", "a-token-of-another-cluster\n")?;
-    let worker = start_worker_with_keys(&cluster.address, &own, &[])?;
-    eventually(async || Ok(worker.log()), |log| log.contains("token")).await?;
-    own.write("worker.token", &format!("{}\n", Keys::token("worker")))?;
-    cluster.workers.push(worker);
+    let proxy = Proxy::start(&cluster.address).await?;
+    cluster.workers.push(start_worker_with_keys(proxy.address(), &own, &[])?);
+    cluster.wait_for_workers(1).await?;
+
+    let new = "the-next-token-of-workers\n";
+    keys.write("worker.token", new)?;
+    let refused = async || {
+        // Until the coordinator has read its file again, the old one holds.
+        proxy.reset();
+        Ok(cluster.workers[0].log())
+    };
+    eventually(refused, |log| log.contains("the token is none of the coordinator's")).await?;
+    own.write("worker.token", new)?;
     cluster.wait_for_workers(1).await?;
     check_job(&cluster, &keys.role("client")).await
 }
