@@ -9,6 +9,7 @@ use std::{
 
 use keyloom_common::{
     BlobId, Error, ErrorCode, JobId, Result,
+    described::ClusterCatalog,
     input::{Fingerprint, InputInspection, InputSpec},
     report::WorkerStatus,
     rpc::{
@@ -162,6 +163,13 @@ impl Connection {
                 return Ok(());
             }
         }
+    }
+
+    /// What the cluster offers by name.
+    pub(crate) async fn catalog(&self) -> Result<ClusterCatalog> {
+        let timeout = self.limits.call_timeout();
+        self.ask(|client| async move { in_time(timeout, |context| client.catalog(context)).await })
+            .await
     }
 
     pub(crate) async fn describe_store(&self, spec: StoreSpec) -> Result<StoreDescription> {

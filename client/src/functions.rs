@@ -115,7 +115,8 @@ impl KvExpr {
         Self { session, function, key, source, options, max_misses }
     }
 
-    /// The alias of the store; the current store's if not given.
+    /// The alias of the store; the current store's if not given. A store of the cluster's catalog
+    /// is opened before, by [`Session::find_kv`].
     pub fn source(mut self, alias: impl Into<String>) -> Self {
         self.source = Some(alias.into());
         self

@@ -34,8 +34,6 @@ pub mod functions;
 pub mod input;
 mod link;
 pub mod open_store;
-mod other_store;
-mod own_kind;
 mod peer;
 pub mod query;
 pub mod session;
@@ -51,6 +49,7 @@ pub use functions::{KvExpr, name_calls};
 pub use input::Input;
 pub use keyloom_common::{
     Error, ErrorCode, ErrorKind, JobId, Result, Secret,
+    described::{ClusterCatalog, OtherOptions, OwnKind},
     functions::{CallOptions, Function, OnError},
     input::Format,
     misses::{MaxMisses, missed_schema},
@@ -59,8 +58,6 @@ pub use keyloom_common::{
     store::{JoinPath, KeyPath, OnDuplicateKey, RowPath},
 };
 pub use open_store::{Lookup, OpenStore};
-pub use other_store::OtherOptions;
-pub use own_kind::OwnKind;
 pub use query::{Job, JobOptions, with_join_path};
 pub use session::Session;
 pub use settings::Settings;

@@ -49,6 +49,20 @@ struct CatalogFile {
     stores: BTreeMap<String, Spanned<Table>>,
 }
 
+/// The inputs and the stores that a catalog names. Paths are from its folder.
+///
+/// # Errors
+/// What is wrong with the file, and where.
+pub fn read_catalog(
+    path: &Path,
+) -> Result<(BTreeMap<String, Input>, BTreeMap<String, Store>), String> {
+    let read = text(path).and_then(|text| Catalog::read(path.to_owned(), &text));
+    match read {
+        Ok(Catalog { inputs, stores, .. }) => Ok((inputs, stores)),
+        Err(failure) => Err(failure.message.unwrap_or_default()),
+    }
+}
+
 /// Gives a request what its statement names and the catalog has, if one is meant.
 pub(crate) fn complete(choice: &CatalogChoice, request: &mut Request) -> Result<(), Failure> {
     if let Some(catalog) = Catalog::open(choice)? {

@@ -8,42 +8,54 @@ use datafusion::arrow::{
 };
 use indicatif::HumanCount;
 use keyloom_client::{Error, Input, OtherOptions, OwnKind, Session};
+use keyloom_common::store::AttachedStore;
 use serde::Serialize;
 
 use crate::{
-    cli::{DescribeArguments, Form, Place},
+    cli::{DescribeArguments, Form},
     drive,
     error::Failure,
     job_file, open,
     request::{Request, Store},
-    store_flag, text,
+    store_flag,
+    stores::{CLUSTER, Meant},
+    text,
     watch::Watch,
 };
 
 /// Describes a store, an input, or what a job file names.
 pub(crate) async fn describe(arguments: DescribeArguments, watch: &Watch) -> Result<(), Failure> {
     let things = things(&arguments)?;
-    show(things, &arguments.place, arguments.print.format, watch).await
+    let session = open::session(&arguments.place, watch).await?;
+    show(&session, things, arguments.print.format, watch).await
 }
 
 /// Describes stores under their aliases.
 pub(crate) async fn stores(
-    stores: BTreeMap<String, Store>,
-    place: &Place,
+    session: &Session,
+    stores: BTreeMap<String, Meant>,
     form: Form,
     watch: &Watch,
 ) -> Result<(), Failure> {
-    let thing = |(alias, store)| Thing { name: Some(alias), what: What::Store(store) };
-    show(stores.into_iter().map(thing).collect(), place, form, watch).await
+    let thing = |(alias, store): (String, Meant)| match store {
+        Meant::Own(store) => Thing { name: Some(alias), what: What::Store(*store) },
+        Meant::OfCluster => Thing { name: None, what: What::OfCluster(alias) },
+    };
+    show(session, stores.into_iter().map(thing).collect(), form, watch).await
 }
 
-async fn show(things: Vec<Thing>, place: &Place, form: Form, watch: &Watch) -> Result<(), Failure> {
-    let session = open::session(place, watch).await?;
+async fn show(
+    session: &Session,
+    things: Vec<Thing>,
+    form: Form,
+    watch: &Watch,
+) -> Result<(), Failure> {
     let mut described = Vec::new();
     for thing in things {
         described.push(match thing.what {
-            What::Input(input) => of_input(&session, thing.name, input, watch).await?,
-            What::Store(store) => of_store(&session, thing.name, store, watch).await?,
+            What::Input(input) => of_input(session, thing.name, input, watch).await?,
+            What::Store(store) => of_store(session, thing.name, store, watch).await?,
+            What::OfCluster(alias) => of_cluster(session, alias, watch).await?,
         });
     }
     watch.end();
@@ -64,6 +76,8 @@ struct Thing {
 enum What {
     Input(Input),
     Store(Store),
+    /// What the cluster's catalog calls so.
+    OfCluster(String),
 }
 
 /// What the arguments name.
@@ -121,6 +135,7 @@ async fn of_input(
     Ok(Description {
         kind: "input".to_owned(),
         name,
+        origin: None,
         source,
         snapshot: None,
         key: None,
@@ -177,17 +192,33 @@ async fn of_store(
         Some(input) => Some(read(session, &format!("contents of {alias}"), input, watch).await?.1),
         None => description.figures.as_ref().map(|figures| figures.rows),
     };
-    let spec = &attached.spec;
     // What was read into memory says no more where it was.
-    let source = contents.map_or_else(|| spec.place.clone(), |input| input.path);
+    let source = contents.map_or_else(|| attached.spec.place.clone(), |input| input.path);
+    Ok(Description { name, source, rows, ..of_opened(&attached)? })
+}
+
+async fn of_cluster(
+    session: &Session,
+    alias: String,
+    watch: &Watch,
+) -> Result<Description, Failure> {
+    let attached = watch.step(session.find_kv(&alias)).await?;
+    let (name, origin) = (Some(alias), Some(CLUSTER.to_owned()));
+    Ok(Description { name, origin, ..of_opened(&attached)? })
+}
+
+/// What is known of an open store.
+fn of_opened(attached: &AttachedStore) -> Result<Description, Failure> {
+    let (spec, description) = (&attached.spec, &attached.description);
     Ok(Description {
         kind: spec.kind.clone(),
-        name,
-        source,
+        name: None,
+        origin: None,
+        source: spec.place.clone(),
         snapshot: Some(description.snapshot.to_string()),
         key: Some(attached.key_in_words()),
         options: spec.pace().map_err(Failure::before)?.in_words(),
-        rows,
+        rows: description.figures.as_ref().map(|figures| figures.rows),
         columns: columns(attached.schema()),
     })
 }
@@ -198,6 +229,9 @@ struct Description {
     kind: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
+    /// Who describes it, if it is not the user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<String>,
     /// Where it is.
     source: String,
     /// The version that a job would read now.
@@ -241,6 +275,7 @@ impl Description {
         let rows = self.rows.map(|rows| HumanCount(rows).to_string());
         let facts = [
             ("name", &self.name),
+            ("origin", &self.origin),
             ("snapshot", &self.snapshot),
             ("key", &self.key),
             ("options", &self.options),

@@ -41,6 +41,7 @@ use keyloom_program::{
     signals::{Ending, Signals},
 };
 
+pub use catalog::read_catalog;
 use cli::{Cli, Command, Once};
 use error::Failure;
 use watch::Watch;

@@ -153,6 +153,8 @@ pub(crate) async fn plan(
         attach(session, &alias, store, watch).await?;
     }
     if let Some(current) = &current {
+        // It may be one of the cluster's.
+        watch.step(session.find_kv(current)).await?;
         session.set_kv(current.as_str()).map_err(Failure::before)?;
     }
     let planning = session.sql_in(&request.folder, &request.sql);
@@ -162,7 +164,10 @@ pub(crate) async fn plan(
             None => query,
         }),
         Err(error) => {
-            let stores: BTreeSet<_> = session.list_kv().into_iter().chain(offered).collect();
+            // If the cluster's cannot be listed, the others can.
+            let of_cluster = session.cluster_catalog().await.unwrap_or_default().stores;
+            let stores = session.list_kv().into_iter().chain(offered);
+            let stores: BTreeSet<_> = stores.chain(of_cluster.into_keys()).collect();
             Err(unplanned(error, &Vec::from_iter(stores)))
         }
     }
@@ -173,7 +178,7 @@ fn unplanned(error: Error, stores: &[String]) -> Failure {
     let code = error.code();
     let failure = Failure::before(error);
     match stores {
-        [_, _, ..] if code == Some(ErrorCode::NoCurrentStore) => failure.help(format!(
+        [_, ..] if code == Some(ErrorCode::NoCurrentStore) => failure.help(format!(
             "say which store is meant, '{}': current_store in [job], --current ALIAS, or source \
              => 'ALIAS' in the call",
             stores.join("' or '")

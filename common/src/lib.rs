@@ -5,20 +5,22 @@
 //! worker, and not on Lance. What is a [`secret`] nobody is shown.
 //!
 //! In reading order: [`id`] and [`error`] name things; [`store`] and [`input`] describe what is
-//! looked up and read; [`functions`] are what users write; [`lookup`] is what they become in a
-//! plan, and [`misses`] what is known of keys that are missing; [`plan`] carries plans between
-//! processes; [`ipc`] carries rows; [`rpc`] carries everything. [`allocator`] is what both daemons
-//! say to theirs, and [`background`] the runtimes that they keep apart; [`stack`] is the room that
-//! deep plans need, [`memory`] is what a process may take, [`spill_folder`] is where rows go that
-//! memory has no room for, [`checksum`] is what tells damaged bytes, [`metrics`] is what those of
-//! both sides have in common, and [`http`] the settings of the port that tells them; [`bounds`] is
-//! how settings are checked, [`units`] how sizes and times are written, [`log`] how logs are, and
-//! [`trace`] is what makes one trace of what several processes do for a job.
+//! looked up and read, and [`described`] how users write that; [`functions`] are what users write;
+//! [`lookup`] is what they become in a plan, and [`misses`] what is known of keys that are missing;
+//! [`plan`] carries plans between processes; [`ipc`] carries rows; [`rpc`] carries everything.
+//! [`allocator`] is what both daemons say to theirs, and [`background`] the runtimes that they keep
+//! apart; [`stack`] is the room that deep plans need, [`memory`] is what a process may take,
+//! [`spill_folder`] is where rows go that memory has no room for, [`checksum`] is what tells
+//! damaged bytes, [`metrics`] is what those of both sides have in common, and [`http`] the settings
+//! of the port that tells them; [`bounds`] is how settings are checked, [`units`] how sizes and
+//! times are written, [`log`] how logs are, and [`trace`] is what makes one trace of what several
+//! processes do for a job.
 
 pub mod allocator;
 pub mod background;
 pub mod bounds;
 pub mod checksum;
+pub mod described;
 pub mod error;
 pub mod functions;
 #[doc(hidden)]

@@ -1,14 +1,14 @@
 //! Keyloom's coordinator: it has plans cut into tasks, schedules the tasks on workers, and gathers
 //! their rows in order.
 //!
-//! It opens no store, reads no input file, and holds no credentials. In reading order:
-//! [`metrics`] is what is counted; [`scheduler`] is a pure state machine; [`spool`] holds the rows
-//! that wait for their turn;
-//! [`dispatch`] is the loop around both; [`gather`] brings fragments' rows into a plan, which
-//! [`keyloom_planner`] has cut; [`jobs`] run plans; [`server`] takes connections. No module imports
-//! one that imports it.
+//! It opens no store, reads no input file, and holds no credentials. In reading order: [`metrics`]
+//! is what is counted; [`scheduler`] is a pure state machine; [`spool`] holds the rows that wait
+//! for their turn; [`dispatch`] is the loop around both; [`gather`] brings fragments' rows into a
+//! plan, which [`keyloom_planner`] has cut; [`catalog`] knows what clients may read; [`jobs`] run
+//! plans; [`server`] takes connections. No module imports one that imports it.
 
 mod blobs;
+mod catalog;
 mod dispatch;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -25,6 +25,7 @@ mod spool;
 mod supervise;
 mod validate;
 
+pub use catalog::CatalogSettings;
 pub use scheduler::Settings as SchedulerSettings;
 pub use server::{Coordinator, Local};
 pub use settings::Settings;

@@ -11,7 +11,7 @@ use keyloom_common::{
 use keyloom_planner::Grain;
 use serde::{Deserialize, Serialize};
 
-use crate::scheduler;
+use crate::{catalog::CatalogSettings, scheduler};
 
 /// All settings of a coordinator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub struct Settings {
     pub rpc: Limits,
     /// Who may connect.
     pub security: ServerSecurity,
+    /// Stores and inputs that clients use by name.
+    pub catalog: CatalogSettings,
     /// Bounds of the scheduler.
     pub scheduler: scheduler::Settings,
     /// Where the daemon tells how it is, and within which bounds.
@@ -146,6 +148,7 @@ impl Default for Settings {
             insecure_listen: false,
             rpc: Limits::default(),
             security: ServerSecurity::default(),
+            catalog: CatalogSettings::default(),
             scheduler: scheduler::Settings::default(),
             http: HttpSettings::default(),
             log: LogSettings::default(),

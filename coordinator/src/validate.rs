@@ -9,7 +9,7 @@ use keyloom_common::{
     },
 };
 
-use crate::{scheduler, settings::Settings};
+use crate::{catalog::Catalog, scheduler, settings::Settings};
 
 /// Up to an exbibyte; with none, what does not fit into memory fails its job.
 const DISK_BYTES: RangeInclusive<u64> = 0..=1 << 60;
@@ -30,7 +30,8 @@ impl Settings {
     /// `invalid`, naming all that are wrong.
     pub fn validate(&self) -> Result<()> {
         Bounds::check(|bounds| self.check(bounds))?;
-        self.security.validate()
+        self.security.validate()?;
+        Catalog::open(&self.catalog).map(drop)
     }
 
     /// Checks all settings, as a section of others.

@@ -10,6 +10,10 @@ use keyloom_common::units::number;
 /// Where values are text, whatever they are called: what is in there is for others.
 pub(crate) const PROFILES: &str = "storage_profiles";
 
+/// Where stores and inputs are described: their options are read with units, and their columns may
+/// be called as what has some.
+const CATALOG: &str = "catalog";
+
 /// A layer of settings whose sizes and times are numbers afterwards.
 #[derive(Debug)]
 pub(crate) struct Units<P>(pub(crate) P);
@@ -43,7 +47,7 @@ fn count(section: &mut Dict, within: &str) -> Result<(), Wrong> {
     for (name, value) in section {
         let path = if within.is_empty() { name.clone() } else { format!("{within}.{name}") };
         match value {
-            Value::Dict(..) if name == PROFILES => {}
+            Value::Dict(..) if name == PROFILES || name == CATALOG => {}
             Value::Dict(_, inner) => count(inner, &path)?,
             Value::String(tag, text) => {
                 if let Some(number) = number(name, text) {

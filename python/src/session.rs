@@ -2,6 +2,7 @@
 
 use std::{
     io::{Write, stderr},
+    path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -9,7 +10,7 @@ use keyloom_client::{
     EmbeddedSettings, Function, Input, MaxMisses, OnError, Settings,
     functions::{Key, KvExpr},
 };
-use keyloom_common::{Result, stack::deep};
+use keyloom_common::{Error, Result, stack::deep};
 use pyo3::{prelude::*, types::PyDict};
 
 use crate::{
@@ -56,6 +57,18 @@ impl Session {
         self.session.get().map_err(raise)
     }
 
+    /// Opens the store under an alias, if the cluster alone has one.
+    fn find(&self, py: Python<'_>, alias: &str) -> PyResult<()> {
+        let session = self.get()?;
+        match session.has_kv(alias) {
+            true => Ok(()),
+            false => {
+                let found = async move { session.find_kv(alias).await.map(drop).map_err(raise) };
+                wait(py, found)
+            }
+        }
+    }
+
     fn frame(
         &self,
         frame: Result<keyloom_client::datafusion::dataframe::DataFrame>,
@@ -86,6 +99,14 @@ impl Session {
         Ok(Self::new(session))
     }
 
+    /// Lets statements use what the catalog of a project names.
+    fn use_catalog(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        let read = keyloom_command::read_catalog(&path);
+        let (inputs, stores) = read.map_err(|message| raise(Error::invalid(message)))?;
+        let session = self.get()?;
+        wait(py, async move { session.use_catalog(inputs, stores).await.map_err(raise) })
+    }
+
     #[pyo3(signature = (store, alias, replace))]
     fn attach(&self, py: Python<'_>, store: &Store, alias: &str, replace: bool) -> PyResult<()> {
         let (session, store) = (self.get()?, store.0.clone());
@@ -103,7 +124,10 @@ impl Session {
     }
 
     #[pyo3(signature = (alias))]
-    fn set_kv(&self, alias: Option<&str>) -> PyResult<()> {
+    fn set_kv(&self, py: Python<'_>, alias: Option<&str>) -> PyResult<()> {
+        if let Some(alias) = alias {
+            self.find(py, alias)?;
+        }
         self.get()?.set_kv(alias).map_err(raise)
     }
 
@@ -120,8 +144,21 @@ impl Session {
     }
 
     /// The store under an alias, to be asked without a query.
-    fn open_kv(&self, alias: &str) -> PyResult<OpenStore> {
+    fn open_kv(&self, py: Python<'_>, alias: &str) -> PyResult<OpenStore> {
+        self.find(py, alias)?;
         self.get()?.open_kv(alias).map(OpenStore::new).map_err(raise)
+    }
+
+    /// The word for the kind of the store under an alias.
+    fn kind(&self, alias: &str) -> PyResult<String> {
+        self.get()?.get_kv(alias).map(|store| store.spec.kind.clone()).map_err(raise)
+    }
+
+    /// The names of the stores and of the inputs that the cluster describes.
+    fn cluster_catalog(&self, py: Python<'_>) -> PyResult<(Vec<String>, Vec<String>)> {
+        let session = self.get()?;
+        let catalog = wait(py, async move { session.cluster_catalog().await.map_err(raise) })?;
+        Ok((catalog.stores.into_keys().collect(), catalog.inputs.into_keys().collect()))
     }
 
     /// Opens a store to be asked without a query.
@@ -142,6 +179,9 @@ impl Session {
         on_missing: (String, Option<String>),
         batch_size: Option<usize>,
     ) -> PyResult<Expr> {
+        if let Some(alias) = &source {
+            Python::attach(|py| self.find(py, alias))?;
+        }
         let (session, of) = (self.get()?, Key::from(key.of(self.id)?.clone()));
         let call: KvExpr = match function_named(function) {
             Function::Get => session.kv_get(of),

@@ -8,11 +8,11 @@ use datafusion::{
     physical_plan::stream::RecordBatchStreamAdapter,
 };
 use futures::TryStreamExt;
-use keyloom_common::Result;
+use keyloom_common::{Result, described::absolute};
 use keyloom_worker::store::{NewDataset, WrittenDataset};
 
 use super::EmbeddedSettings;
-use crate::{session::Session, store::absolute};
+use crate::session::Session;
 
 /// A Lance store to be made.
 #[derive(Clone, Debug)]

@@ -3,7 +3,6 @@
 
 mod file_table;
 mod frame_table;
-mod options;
 mod partitions;
 mod store_table;
 
@@ -15,12 +14,12 @@ use datafusion::{
     datasource::{TableProvider, provider_as_source},
     logical_expr::LogicalPlanBuilder,
 };
-use keyloom_common::{Error, Result, error::redact, store::AttachedStore};
+use keyloom_common::{Error, Result, error::redact, input::InputSpec, store::AttachedStore};
 
-use crate::session::Session;
+use crate::session::{Session, Unknown};
 use file_table::FileTable;
 use frame_table::FrameTable;
-pub use options::{Columns, Input};
+pub use keyloom_common::described::{Columns, Input};
 use store_table::StoreTable;
 pub(crate) use store_table::TablesOfStores;
 
@@ -64,24 +63,35 @@ impl Session {
         self.register_table(name, self.frame_table(batches)?)
     }
 
-    /// The table under a name, or the store under an alias, if no table is called so.
+    /// The table under a name, or the store under an alias, if no table is called so, or else what
+    /// the cluster's catalog calls so.
     ///
     /// # Errors
-    /// `invalid` if nothing is registered under it.
+    /// `invalid` if nothing is registered under it; otherwise why it cannot be opened.
     pub async fn table(&self, name: &str) -> Result<DataFrame> {
         let reference = table_reference(name);
+        if !self.context().table_exist(reference.clone())? {
+            self.lend(&Unknown::table(name)).await?;
+        }
         if !self.context().table_exist(reference.clone())?
-            && let Some(store) = self.store_tables().remove(name)
+            && let Some(table) = self.tables_by_name().remove(name)
         {
-            let source = provider_as_source(store);
+            let source = provider_as_source(table);
             let scan = LogicalPlanBuilder::scan(reference, source, None)?.build()?;
             return Ok(DataFrame::new(self.context().state(), scan));
         }
         Ok(self.context().table(reference).await?)
     }
 
-    /// The attached stores as tables, by their aliases.
-    pub(crate) fn store_tables(&self) -> BTreeMap<String, Arc<dyn TableProvider>> {
+    /// What can be named beside registered tables: the attached stores by their aliases, and what
+    /// was opened of the cluster's inputs.
+    pub(crate) fn tables_by_name(&self) -> BTreeMap<String, Arc<dyn TableProvider>> {
+        let mut tables = self.store_tables();
+        tables.extend(self.lent_inputs());
+        tables
+    }
+
+    fn store_tables(&self) -> BTreeMap<String, Arc<dyn TableProvider>> {
         let table = |store: Arc<AttachedStore>| {
             let table = StoreTable::new(Arc::clone(&store), Arc::clone(self.link()));
             (store.alias.clone(), Arc::new(table) as Arc<dyn TableProvider>)
@@ -104,7 +114,15 @@ impl Session {
     /// As [`Self::read`].
     pub(crate) async fn file_table(&self, input: &Input) -> Result<Arc<dyn TableProvider>> {
         let context = |error: Error| error.context(format!("input {}", redact(&input.path)));
-        let spec = input.spec(&self.link().settings).map_err(context)?;
+        let spec = input.spec(self.link().settings.task_bytes).map_err(context)?;
+        self.described_table(spec).await
+    }
+
+    /// The files of an input that is described as workers know it, as a table.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) async fn described_table(&self, spec: InputSpec) -> Result<Arc<dyn TableProvider>> {
         Ok(Arc::new(FileTable::open(spec, self.link()).await?))
     }
 

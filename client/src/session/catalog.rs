@@ -1,19 +1,33 @@
 //! The aliases of a session and which of them is current.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use keyloom_common::{Error, ErrorCode, Result, store::AttachedStore};
+use datafusion::datasource::TableProvider;
+use keyloom_common::{
+    Error, ErrorCode, Result,
+    described::{ClusterCatalog, check_alias},
+    store::AttachedStore,
+};
 
 #[derive(Debug, Default)]
 pub(super) struct Catalog {
     stores: BTreeMap<String, Arc<AttachedStore>>,
+    /// The aliases of those that a catalog lent. They give way to the session's own.
+    lent: BTreeSet<String>,
+    /// The inputs that a catalog lent, as tables.
+    inputs: BTreeMap<String, Arc<dyn TableProvider>>,
+    /// The project's catalog, which goes before the cluster's.
+    offered: Arc<ClusterCatalog>,
     current: Option<String>,
 }
 
 impl Catalog {
     pub(super) fn check_free(&self, alias: &str) -> Result<()> {
         check_alias(alias)?;
-        if self.stores.contains_key(alias) {
+        if self.has_own(alias) {
             return Err(Error::invalid(format!(
                 "KV store '{alias}' is already attached; detach it first, or attach this one as its replacement"
             )));
@@ -28,12 +42,51 @@ impl Catalog {
     }
 
     pub(super) fn replace(&mut self, store: Arc<AttachedStore>) {
+        self.lent.remove(&store.alias);
+        self.inputs.remove(&store.alias);
         self.stores.insert(store.alias.clone(), store);
+    }
+
+    /// Takes a store of a catalog, unless the session has one of its own by then.
+    pub(super) fn lend(&mut self, store: Arc<AttachedStore>) {
+        if !self.has_own(&store.alias) {
+            self.lent.insert(store.alias.clone());
+            self.stores.insert(store.alias.clone(), store);
+        }
+    }
+
+    /// Takes an input of a catalog, unless the session has a store of that name.
+    pub(super) fn lend_input(&mut self, name: &str, table: Arc<dyn TableProvider>) {
+        if !self.has_own(name) {
+            self.inputs.insert(name.to_owned(), table);
+        }
+    }
+
+    fn has_own(&self, alias: &str) -> bool {
+        self.stores.contains_key(alias) && !self.lent.contains(alias)
+    }
+
+    /// Whether a table is called so, of those that are registered nowhere.
+    pub(super) fn has_table(&self, name: &str) -> bool {
+        self.stores.contains_key(name) || self.inputs.contains_key(name)
+    }
+
+    pub(super) fn offer(&mut self, catalog: ClusterCatalog) {
+        self.offered = Arc::new(catalog);
+    }
+
+    pub(super) fn offered(&self) -> Arc<ClusterCatalog> {
+        Arc::clone(&self.offered)
+    }
+
+    pub(super) fn inputs(&self) -> BTreeMap<String, Arc<dyn TableProvider>> {
+        self.inputs.clone()
     }
 
     pub(super) fn detach(&mut self, alias: &str) -> Result<()> {
         self.get(alias)?;
         self.stores.remove(alias);
+        self.lent.remove(alias);
         if self.current.as_deref() == Some(alias) {
             self.current = None;
         }
@@ -71,16 +124,4 @@ impl Catalog {
     pub(super) fn aliases(&self) -> Vec<String> {
         self.stores.keys().cloned().collect()
     }
-}
-
-/// An alias is what SQL would take for a name.
-pub(super) fn check_alias(alias: &str) -> Result<()> {
-    let mut characters = alias.chars();
-    let starts = characters.next().is_some_and(|first| first.is_alphabetic() || first == '_');
-    if starts && characters.all(|next| next.is_alphanumeric() || next == '_') {
-        return Ok(());
-    }
-    Err(Error::invalid(format!(
-        "'{alias}' cannot be an alias: use letters, digits and underscores, not a digit first"
-    )))
 }

@@ -2,6 +2,8 @@
 
 mod catalog;
 mod key;
+mod lend;
+mod project;
 mod sql;
 
 use std::{
@@ -12,6 +14,7 @@ use std::{
 use datafusion::{dataframe::DataFrame, execution::context::SessionContext};
 use keyloom_common::{
     Error, ErrorCode, Result,
+    described::check_alias,
     report::{Advice, Analysis, WorkerStatus},
     stack::Deep,
     store::AttachedStore,
@@ -27,6 +30,7 @@ use crate::{
     store::KvStore,
 };
 use catalog::Catalog;
+pub(crate) use lend::Unknown;
 
 /// A catalog of stores and a way to run queries over them, in this process or on a cluster.
 #[derive(Clone)]
@@ -120,7 +124,7 @@ impl Session {
         alias: impl Into<Option<&'a str>>,
     ) -> Result<()> {
         let alias = alias.into().unwrap_or(store.name()).to_owned();
-        catalog::check_alias(&alias)?;
+        check_alias(&alias)?;
         let attached = self.open(&alias, store).await?;
         self.catalog().replace(attached);
         Ok(())

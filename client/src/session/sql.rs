@@ -10,6 +10,7 @@ mod depth;
 mod derived;
 mod fields;
 mod files;
+mod lent;
 mod names;
 mod stars;
 mod summarize;
@@ -66,7 +67,8 @@ async fn plan_statement(
 ) -> Result<DataFrame> {
     let state = session.context.state();
     let statement = parse(&state, text)?;
-    let mut others = session.store_tables();
+    lent::open(session, &state, &statement, &tables).await?;
+    let mut others = session.tables_by_name();
     files::add(session, &state, &statement, folder, &tables, &mut others).await?;
     let state = tables::with_tables(state, tables, others)?;
     let again = || parse(&state, text);

@@ -8,7 +8,7 @@ use crate::store_flag::{self, StoreFlag};
 /// The commands on stores.
 #[derive(Debug, Subcommand)]
 pub(crate) enum StoresCommand {
-    /// List the stores of the catalog; none is opened
+    /// List the stores of the catalog and of the cluster; none is opened
     List(ListArguments),
     /// Show the columns, the snapshot, the key and the number of rows of stores
     Describe(StoresArguments),
@@ -24,6 +24,8 @@ pub(crate) struct ListArguments {
     #[command(flatten)]
     pub(crate) catalog: CatalogChoice,
     #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
     pub(crate) print: Print,
 }
 
@@ -31,14 +33,15 @@ pub(crate) struct ListArguments {
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 A catalog is a file keyloom.toml with the sections [stores.ALIAS] and [inputs.NAME] of job files
-(see keyloom run --help). Relative paths are relative to it.
+(see keyloom run --help). Relative paths are relative to it. A cluster may have a catalog of its own
+in the settings of its coordinator, which comes after it.
 
 Examples:
   keyloom stores check
   keyloom stores check products prices -o json
   keyloom stores check p --store 'p=lance:products.lance?key=product_id'")]
 pub(crate) struct StoresArguments {
-    /// The stores [default: all of the catalog and of the flags]
+    /// The stores [default: all of the catalog, of the flags and of the cluster]
     #[arg(value_name = "ALIAS")]
     pub(crate) aliases: Vec<String>,
     /// A store that the catalog does not have, as for keyloom sql

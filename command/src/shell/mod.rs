@@ -13,7 +13,7 @@ use std::{
 };
 
 use datafusion::sql::TableReference;
-use keyloom_client::{Function, Session};
+use keyloom_client::{ClusterCatalog, Function, Session};
 use keyloom_program::signals::{Ending, Signals};
 use tokio::task::spawn_blocking;
 
@@ -53,20 +53,22 @@ pub(crate) async fn start(arguments: ShellArguments, signals: &mut Signals) -> R
     known.inputs.extend(sql::named("--input", inputs)?);
     known.stores.extend(sql::named("--store", stores)?);
     let watch = Watch::start();
-    let mut session = None;
+    let mut opened = None;
     let opening = async {
-        session = Some(open::session(&place, &watch).await?);
+        let session = open::session(&place, &watch).await?;
+        let cluster = watch.step(session.cluster_catalog()).await?;
+        opened = Some((session, cluster));
         Ok::<(), Failure>(())
     };
-    let (opened, ending) = interruptible(opening, &watch, signals).await;
-    opened.map_err(|failure| match ending {
+    let (ended, ending) = interruptible(opening, &watch, signals).await;
+    ended.map_err(|failure| match ending {
         Some(ending) => failure.ended_by(ending),
         None => failure,
     })?;
     watch.end();
-    let Some(session) = session else { return Ok(()) };
+    let Some((session, cluster)) = opened else { return Ok(()) };
     let on_cluster = place.cluster().is_some();
-    let shell = Shell { session, known, current, format, all, on_cluster };
+    let shell = Shell { session, known, cluster, current, format, all, on_cluster };
     match stdin().is_terminal() {
         true => shell.converse(signals).await,
         false => shell.obey(signals).await,
@@ -85,6 +87,8 @@ fn from_stdin() -> Result<String, Failure> {
 struct Shell {
     session: Session,
     known: Catalog,
+    /// What statements may name that the cluster describes.
+    cluster: ClusterCatalog,
     current: Option<String>,
     format: RowForm,
     all: bool,
@@ -205,12 +209,20 @@ impl Shell {
         match command {
             ".quit" | ".exit" => return Ok(Next::Quit),
             ".help" => text::print(HELP)?,
-            ".stores" if self.known.stores.is_empty() => text::print("there are no stores")?,
-            ".stores" => text::print(&stores::in_columns(self.known.stores.clone()))?,
-            ".tables" if self.known.inputs.is_empty() => text::print("there are no inputs")?,
+            ".stores" => {
+                let (own, of_cluster) = (&self.known.stores, &self.cluster.stores);
+                text::print(&match own.is_empty() && of_cluster.is_empty() {
+                    true => "there are no stores".to_owned(),
+                    false => stores::in_columns(own.clone(), of_cluster.clone()),
+                })?;
+            }
             ".tables" => {
-                let names: Vec<_> = self.known.inputs.keys().map(String::as_str).collect();
-                text::print(&names.join("\n"))?;
+                let names = self.known.inputs.keys().chain(self.cluster.inputs.keys());
+                let names: BTreeSet<_> = names.map(String::as_str).collect();
+                match Vec::from_iter(names).as_slice() {
+                    [] => text::print("there are no inputs")?,
+                    names => text::print(&names.join("\n"))?,
+                }
             }
             other => {
                 let message = format!("there is no command '{other}'");
@@ -226,6 +238,7 @@ impl Shell {
     async fn words(&self) -> Words {
         let mut names: BTreeSet<String> =
             self.known.inputs.keys().chain(self.known.stores.keys()).cloned().collect();
+        names.extend(self.cluster.inputs.keys().chain(self.cluster.stores.keys()).cloned());
         for alias in self.session.list_kv() {
             if let Ok(store) = self.session.get_kv(&alias) {
                 names.extend(store.schema().fields().iter().map(|field| field.name().clone()));

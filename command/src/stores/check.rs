@@ -7,9 +7,9 @@ use keyloom_client::{Input, KeyNames, OwnKind, Session};
 use keyloom_common::store::{AttachedStore, KEY_MAP_BYTES_A_ROW, LANCE, LanceFigures};
 use serde::Serialize;
 
-use super::keys::Keys;
+use super::{CLUSTER, Meant, keys::Keys};
 use crate::{
-    cli::{Form, Place},
+    cli::Form,
     error::Failure,
     open,
     request::{Request, Store},
@@ -19,18 +19,17 @@ use crate::{
 
 /// Checks stores, one after the other.
 pub(super) async fn check(
-    stores: BTreeMap<String, Store>,
-    place: &Place,
+    session: &Session,
+    stores: BTreeMap<String, Meant>,
     form: Form,
     watch: &Watch,
 ) -> Result<(), Failure> {
-    let session = open::session(place, watch).await?;
     let mut checked = Vec::new();
     for (alias, store) in stores {
         let context = format!("store '{alias}'");
         let check = match store {
-            Store::Memory { input, key } => memory(&session, alias, input, &key, watch).await,
-            store => attached(&session, alias, store, watch).await,
+            Meant::Own(store) => own(session, alias, *store, watch).await,
+            Meant::OfCluster => of_cluster(session, alias, watch).await,
         };
         checked.push(check.map_err(|failure| failure.context(context))?);
     }
@@ -49,6 +48,9 @@ pub(super) async fn check(
 struct Checked {
     alias: String,
     kind: String,
+    /// Who describes it, if it is not the user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<String>,
     source: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     snapshot: Option<String>,
@@ -72,6 +74,18 @@ struct Checked {
     /// Whether there is a BTree index on the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<bool>,
+}
+
+async fn own(
+    session: &Session,
+    alias: String,
+    store: Store,
+    watch: &Watch,
+) -> Result<Checked, Failure> {
+    match store {
+        Store::Memory { input, key } => memory(session, alias, input, &key, watch).await,
+        store => attached(session, alias, store, watch).await,
+    }
 }
 
 /// A store of files, whose rows are read for its keys alone.
@@ -100,15 +114,31 @@ async fn attached(
     let request = Request { stores, sql: "SELECT 1".to_owned(), ..Request::default() };
     open::plan(session, request, watch).await?;
     let store = session.get_kv(&alias).map_err(Failure::before)?;
+    opened(session, &store, watch).await
+}
+
+/// A store of the cluster's catalog.
+async fn of_cluster(session: &Session, alias: String, watch: &Watch) -> Result<Checked, Failure> {
+    let store = watch.step(session.find_kv(&alias)).await?;
+    let origin = Some(CLUSTER.to_owned());
+    Ok(Checked { origin, ..opened(session, &store, watch).await? })
+}
+
+/// A store that is open.
+async fn opened(
+    session: &Session,
+    store: &AttachedStore,
+    watch: &Watch,
+) -> Result<Checked, Failure> {
     let checked = Checked {
-        alias,
+        alias: store.alias.clone(),
         kind: store.spec.kind.clone(),
         source: store.spec.place.clone(),
         snapshot: Some(store.description.snapshot.to_string()),
         key: store.key_in_words(),
         ..Checked::default()
     };
-    let checked = with_figures(checked, &store);
+    let checked = with_figures(checked, store);
     let columns = store.key().map_or(&[][..], |(key, _)| key.columns());
     let can_be_read = OwnKind::of(&store.spec.kind).is_some();
     if columns.is_empty() || !can_be_read {
@@ -157,6 +187,7 @@ impl Checked {
         });
         let index = self.index.map(|index| if index { "btree" } else { "none" }.to_owned());
         let facts = [
+            ("origin", self.origin.clone()),
             ("snapshot", self.snapshot.clone()),
             ("key", Some(self.key.clone())),
             ("rows", counted(self.rows)),

@@ -7,6 +7,7 @@ mod spec;
 mod type_name;
 mod union;
 mod widen;
+mod within;
 
 pub use description::{Fingerprint, InputDescription, InputFile, InputInspection, Piece};
 pub use format::{CsvOptions, Format, Layout, is_compressed, is_tab_separated};
@@ -14,3 +15,4 @@ pub use spec::{InputSpec, JsonLayout, Location};
 pub use type_name::parse_type;
 pub use union::{union_schemas, unknown_columns};
 pub use widen::widen;
+pub use within::{FilesOfInput, name_fits};

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Body, Chunk};
 use crate::{
     BlobId, JobId,
+    described::ClusterCatalog,
     error::Result,
     input::{Fingerprint, InputInspection, InputSpec},
     misses::MissPolicy,
@@ -21,6 +22,9 @@ pub trait ClientApi {
 
     /// Sends the next part of a blob. Parts come in order; the last one completes it.
     async fn put_blob(id: BlobId, offset: u64, total: u64, part: Chunk) -> Result<()>;
+
+    /// The stores and inputs that the client may use by their names.
+    async fn catalog() -> Result<ClusterCatalog>;
 
     /// Opens a store on a worker to learn its columns and newest snapshot.
     async fn describe_store(spec: StoreSpec) -> Result<StoreDescription>;

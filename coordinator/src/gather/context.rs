@@ -19,6 +19,7 @@ use tracing::Span;
 use super::{misses::JobMisses, times::Times};
 use crate::{
     blobs::Blobs,
+    catalog::Rights,
     dispatch::{Dispatcher, Finished},
     settings::Settings,
 };
@@ -35,6 +36,8 @@ pub(crate) struct JobContext {
     /// Whether the client is in this process.
     pub(crate) in_process: bool,
     pub(crate) misses: JobMisses,
+    /// What its client may read, if that is not everything.
+    pub(crate) rights: Option<Rights>,
     /// What is done for it is told, and traced, as part of this.
     pub(crate) span: Span,
     tasks: AtomicU32,
@@ -75,6 +78,7 @@ impl JobContext {
             discard,
             in_process,
             misses,
+            rights: None,
             span: Span::current(),
             tasks: AtomicU32::new(0),
             own_tasks: AtomicU32::new(0),
@@ -86,6 +90,11 @@ impl JobContext {
     /// The same job, which does this about missing keys.
     pub(crate) fn with_misses(self, policy: MissPolicy) -> Self {
         Self { misses: JobMisses::new(policy, &self.settings), ..self }
+    }
+
+    /// The same job, whose client may read this alone.
+    pub(crate) fn with_rights(self, rights: Option<Rights>) -> Self {
+        Self { rights, ..self }
     }
 
     pub(crate) fn of(context: &TaskContext) -> Result<Arc<Self>> {

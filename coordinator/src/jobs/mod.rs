@@ -37,6 +37,7 @@ use tracing::{Span, field::Empty};
 
 use crate::{
     blobs::Blobs,
+    catalog::Catalog,
     dispatch::{Dispatcher, StageHandle, StageUpdate},
     gather::JobContext,
     owner::Owner,
@@ -58,6 +59,7 @@ pub(crate) struct Jobs {
     blobs: Arc<Blobs>,
     settings: Arc<Settings>,
     operators: Operators,
+    catalog: Arc<Catalog>,
     turns: Turns,
     /// Where the coordinator's part of plans is computed, once one has such a part.
     plans: Mutex<Option<Background>>,
@@ -106,8 +108,13 @@ impl Jobs {
         operators: Operators,
     ) -> Self {
         let (plans, jobs) = (Mutex::default(), Mutex::default());
-        let turns = Turns::new(&settings);
-        Self { dispatcher, blobs, settings, operators, turns, plans, jobs }
+        let (turns, catalog) = (Turns::new(&settings), Arc::default());
+        Self { dispatcher, blobs, settings, operators, catalog, turns, plans, jobs }
+    }
+
+    /// The same, where this says what clients may read.
+    pub(crate) fn with_catalog(self, catalog: Arc<Catalog>) -> Self {
+        Self { catalog, ..self }
     }
 
     fn plans(&self) -> Result<Handle> {
@@ -163,7 +170,7 @@ impl Jobs {
             let _within = span.enter();
             let turn = self.turns.enter()?;
             let queued = matches!(turn, Turn::Later { .. });
-            let context = self.context(&submission, in_process);
+            let context = self.context(&submission, owner, in_process);
             let (plan, stop) = (submission.plan.bytes(), entry.stop.clone());
             let (operators, plans) = (&self.operators, || self.plans());
             let job = RunningJob::start(context, plan, owner, operators, turn, stop, plans)?;
@@ -185,7 +192,7 @@ impl Jobs {
         }
     }
 
-    fn context(&self, submission: &Submission, in_process: bool) -> Arc<JobContext> {
+    fn context(&self, submission: &Submission, owner: &Owner, in_process: bool) -> Arc<JobContext> {
         let context = JobContext::new(
             submission.id,
             self.dispatcher.clone(),
@@ -195,7 +202,8 @@ impl Jobs {
             submission.discard,
             in_process,
         );
-        Arc::new(context.with_misses(submission.misses))
+        let rights = self.catalog.rights(owner.identity());
+        Arc::new(context.with_misses(submission.misses).with_rights(rights))
     }
 
     /// Forgets a job that did not start, but not one that was handed in again since.

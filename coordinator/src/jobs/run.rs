@@ -33,7 +33,8 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Decodes and cuts a plan, which ends when the token is cancelled.
+    /// Decodes and cuts a plan, which ends when the token is cancelled. One that reads what its
+    /// client may not is refused.
     pub(super) fn new(
         plan: &[u8],
         job: &Arc<JobContext>,
@@ -42,6 +43,7 @@ impl Prepared {
     ) -> Result<Self> {
         let context = task_context(job, runtime);
         let plan = decode_plan(plan, &context)?;
+        job.rights.iter().try_for_each(|rights| rights.check_plan(&plan))?;
         let blobs = blobs(&plan)?;
         let cut = cut(plan, job.settings.grain(), job.discard)?;
         Ok(Self { job: Arc::clone(job), context, cut: stoppable(cut, stop)?, blobs })

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use keyloom_common::{
     BlobId, Error, JobId, Result,
+    described::ClusterCatalog,
     input::{Fingerprint, InputInspection, InputSpec},
     report::WorkerStatus,
     rpc::{Chunk, ClientApi, Next, Submission, TaskReport, Work, guarded},
@@ -14,7 +15,7 @@ use tarpc::context::Context;
 use tokio::task::spawn_blocking;
 
 use super::Shared;
-use crate::owner::Owner;
+use crate::{catalog::Rights, owner::Owner};
 
 /// One client's connection.
 #[derive(Clone, Debug)]
@@ -24,6 +25,13 @@ pub(super) struct ClientConnection {
     pub(super) owner: Owner,
     /// Whether the client is in this process.
     pub(super) in_process: bool,
+}
+
+impl ClientConnection {
+    /// What the client may read, if that is not everything.
+    fn rights(&self) -> Option<Rights> {
+        self.shared.catalog.rights(self.owner.identity())
+    }
 }
 
 impl ClientApi for ClientConnection {
@@ -52,7 +60,12 @@ impl ClientApi for ClientConnection {
         }
     }
 
+    async fn catalog(self, _: Context) -> Result<ClusterCatalog> {
+        Ok(self.shared.catalog.offered(self.owner.identity()))
+    }
+
     async fn describe_store(self, _: Context, spec: StoreSpec) -> Result<StoreDescription> {
+        self.rights().iter().try_for_each(|rights| rights.check_store(&spec))?;
         match guarded(self.shared.jobs.ask_worker(Work::DescribeStore(spec))).await? {
             TaskReport::Store(mut description) => {
                 if let Some(figures) = &mut description.figures {
@@ -70,6 +83,7 @@ impl ClientApi for ClientConnection {
         spec: InputSpec,
         known: Option<Fingerprint>,
     ) -> Result<InputInspection> {
+        self.rights().iter().try_for_each(|rights| rights.check_input(&spec))?;
         match guarded(self.shared.jobs.ask_worker(Work::DescribeInput(spec, known))).await? {
             TaskReport::Input(answer) => Ok(answer),
             _ => Err(wrong_answer()),

@@ -26,6 +26,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     blobs::Blobs,
+    catalog::Catalog,
     dispatch::{Dispatcher, Patience},
     jobs::{Jobs, Operators},
     settings::Settings,
@@ -44,6 +45,7 @@ pub struct Coordinator {
 #[derive(Debug)]
 struct Shared {
     settings: Arc<Settings>,
+    catalog: Arc<Catalog>,
     dispatcher: Dispatcher,
     blobs: Arc<Blobs>,
     jobs: Arc<Jobs>,
@@ -67,6 +69,7 @@ impl Coordinator {
     /// token is not where they say.
     pub fn start(settings: Settings) -> Result<Self> {
         let gate = Gate::open(&settings.security, &settings.rpc)?;
+        let catalog = Arc::new(Catalog::open(&settings.catalog)?);
         let spill = SpillFolder::create_if_possible(settings.spill_folder.as_deref())?;
         let memory = settings.memory();
         let operators = Operators::within(&memory, spill.as_ref())?;
@@ -83,11 +86,13 @@ impl Coordinator {
         let dispatcher = Dispatcher::start(scheduler, room, patience, &broken);
         let blobs = Arc::new(Blobs::new(settings.blob_bytes, settings.blob_ttl()));
         let (own, held) = (Arc::clone(&settings), Arc::clone(&blobs));
-        let jobs = Arc::new(Jobs::new(dispatcher.clone(), held, own, operators));
+        let jobs = Jobs::new(dispatcher.clone(), held, own, operators);
+        let jobs = Arc::new(jobs.with_catalog(Arc::clone(&catalog)));
         let janitor = janitor(Arc::clone(&jobs), Arc::clone(&blobs), &settings);
         let janitor = tokio::spawn(supervised("the janitor", broken.clone(), janitor));
         let shared = Shared {
             settings,
+            catalog,
             dispatcher,
             blobs,
             jobs,

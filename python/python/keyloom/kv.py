@@ -17,7 +17,7 @@ from keyloom.exceptions import InvalidError
 if TYPE_CHECKING:
     from keyloom.session import Session
 
-__all__ = ["AttachedKV", "KVStore", "LanceKV", "MemoryKV", "OnError", "OtherKV", "load_kv"]
+__all__ = ["AttachedKV", "ClusterKV", "KVStore", "LanceKV", "MemoryKV", "OnError", "OtherKV", "load_kv"]
 
 _LANCE_OPTIONS: dict[str, tuple[type, str]] = {
     "version": (int, "a whole number"),
@@ -195,6 +195,25 @@ class OtherKV(KVStore):
         return f"OtherKV(name={self._name!r}, kind={kind!r}, place={self._place!r})"
 
 
+class ClusterKV(KVStore):
+    """A store that the cluster of a session describes. It is asked through the session alone."""
+
+    def __init__(self, name: str, kind: str) -> None:
+        super().__init__(name)
+        self.backend_type = kind
+
+    def _rust(self) -> _keyloom.Store:
+        raise InvalidError(
+            f"KV store '{self._name}' is described by the cluster; use its name in a session on it"
+        )
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a store of a cluster cannot be pickled; use its name in a session on it")
+
+    def __repr__(self) -> str:
+        return f"ClusterKV(name={self._name!r}, kind={self.backend_type!r})"
+
+
 class AttachedKV(Lookups):
     """A store of a session, under an alias. It stays what it was when it was asked for, also if another
     store gets its alias."""
@@ -218,6 +237,9 @@ class AttachedKV(Lookups):
     def refresh(self) -> AttachedKV:
         """Attaches the store again, at the newest version of a dataset, for lookups without a query.
         Queries read the newest version in any case."""
+        if isinstance(self._store, ClusterKV):
+            self._session.detach_kv(self._alias)
+            return self._session.get_kv(self._alias)
         return self._session.attach(self._store, self._alias, replace=True)
 
     @property

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
 from keyloom import _keyloom
 from keyloom._security import StrPath, with_security
 from keyloom.exceptions import InvalidError, NotFoundError
-from keyloom.kv import AttachedKV, KVStore
+from keyloom.kv import AttachedKV, ClusterKV, KVStore
 
 if TYPE_CHECKING:
     from keyloom.dataframe import DataFrame
@@ -57,6 +57,9 @@ class Session:
             cheaper of these, if not given.
         settings: Further settings by their names in settings files, as nested dicts:
             ``{"session": {"batch_rows": 4096}, "worker": {...}, "coordinator": {...}}``.
+        catalog: A file with the sections ``[stores.ALIAS]`` and ``[inputs.NAME]`` of a project, as the
+            commands use ``keyloom.toml``. What it names is opened when it is first used, but for memory
+            stores, which are read at once.
 
     Raises:
         InvalidError: A setting has a name or a value that is not understood.
@@ -74,6 +77,7 @@ class Session:
         workers: int | None = None,
         join_path: JoinPath | None = None,
         settings: Mapping[str, Any] | None = None,
+        catalog: StrPath | None = None,
     ) -> None:
         given = dict(settings or {})
         if join_path is not None:
@@ -82,15 +86,20 @@ class Session:
             if not isinstance(workers, int) or workers < 1:
                 raise InvalidError(f"workers is a whole number of at least 1, not {workers!r}")
             given["workers"] = workers
-        self._open(_keyloom.Session.embedded(json.dumps(given)), "embedded")
+        self._open(_keyloom.Session.embedded(json.dumps(given)), "embedded", catalog)
 
     @classmethod
-    def _connect(cls, address: str, settings: Mapping[str, Any] | None) -> Session:
+    def _connect(
+        cls, address: str, settings: Mapping[str, Any] | None, catalog: StrPath | None
+    ) -> Session:
         new = cls.__new__(cls)
-        new._open(_keyloom.Session.connect(address, json.dumps(dict(settings or {}))), address)
+        session = _keyloom.Session.connect(address, json.dumps(dict(settings or {})))
+        new._open(session, address, catalog)
         return new
 
-    def _open(self, session: _keyloom.Session, address: str) -> None:
+    def _open(self, session: _keyloom.Session, address: str, catalog: StrPath | None) -> None:
+        if catalog is not None:
+            session.use_catalog(os.fspath(catalog))
         self._session: _keyloom.Session | None = session
         self._address = address
         self._attached: dict[str, KVStore] = {}
@@ -167,7 +176,8 @@ class Session:
         if not isinstance(store, KVStore):
             raise TypeError(f"attach takes a store that load_kv made, not {type(store).__name__}")
         alias = store.name if alias is None else alias
-        if not replace and self.has_kv(alias):
+        # A store that the cluster lent gives way.
+        if not replace and alias in self._attached:
             raise InvalidError(
                 f"KV store '{alias}' is already attached; detach it first, or attach with replace=True"
             )
@@ -206,24 +216,47 @@ class Session:
         return self._rust.has_kv(alias)
 
     def get_kv(self, alias: str) -> AttachedKV:
-        """The store under an alias.
+        """The store under an alias. One that the session does not have is opened if the cluster's catalog
+        has it.
 
         Raises:
-            NotFoundError: Nothing is attached under the alias.
+            NotFoundError: Nothing is attached under the alias, and the cluster has no such store.
         """
         # Asks for the alias first, whose error names those that there are.
         self._rust.open_kv(alias)
-        return AttachedKV(self, alias, self._attached[alias])
+        store = self._attached.get(alias)
+        if store is None:
+            store = ClusterKV(alias, self._rust.kind(alias))
+        return AttachedKV(self, alias, store)
 
     def list_kv(self) -> list[str]:
-        """The aliases, sorted."""
+        """The aliases, sorted; among them those of the cluster's stores that were used."""
         return self._rust.list_kv()
 
+    def cluster_catalog(self) -> dict[str, list[str]]:
+        """The names that the cluster's catalog offers: its ``"stores"`` and its ``"inputs"``.
+
+        Statements, ``source=`` and :meth:`table` use them as if they were attached; what is attached
+        here goes before.
+
+        Raises:
+            UnavailableError: The coordinator is gone.
+
+        Example:
+            >>> import keyloom
+            >>> with keyloom.Session() as session:
+            ...     session.cluster_catalog()
+            {'stores': [], 'inputs': []}
+        """
+        stores, inputs = self._rust.cluster_catalog()
+        return {"stores": stores, "inputs": inputs}
+
     def table(self, alias: str) -> DataFrame:
-        """The rows of an attached store. Its joins on the store's key become lookups.
+        """The rows of an attached store, or of a store or an input of the cluster's catalog. Joins on a
+        store's key become lookups.
 
         Args:
-            alias: The alias of the store.
+            alias: The alias of the store, or the name of the input.
 
         Raises:
             NotFoundError: Nothing is attached under the alias.
@@ -240,7 +273,8 @@ class Session:
         # Frames know sessions, and not the other way round.
         from keyloom.dataframe import DataFrame
 
-        self.get_kv(alias)
+        if not self.has_kv(alias) and alias not in self.cluster_catalog()["inputs"]:
+            self.get_kv(alias)
         return DataFrame(self._rust.table(alias), self)
 
     def workers(self) -> list[dict[str, Any]]:
@@ -262,6 +296,7 @@ def connect(
     token: str | None = None,
     join_path: JoinPath | None = None,
     settings: Mapping[str, Any] | None = None,
+    catalog: StrPath | None = None,
 ) -> Session:
     """A session whose queries run on a cluster.
 
@@ -279,6 +314,7 @@ def connect(
         token: The token itself. It is shown nowhere.
         join_path: How joins with stores are made, as for :class:`Session`.
         settings: Settings of the session by their names in settings files.
+        catalog: A file that names stores and inputs of a project, as for :class:`Session`.
 
     Raises:
         UnavailableError: Nobody answers there.
@@ -304,7 +340,7 @@ def connect(
     )
     if join_path is not None:
         given["join_path"] = join_path
-    return Session._connect(address, given)
+    return Session._connect(address, given, catalog)
 
 
 def current_session() -> Session:

@@ -3,6 +3,7 @@
 mod analysis;
 mod answers;
 mod catalog;
+mod cluster_catalog;
 mod endings;
 mod files;
 mod misses;

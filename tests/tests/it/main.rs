@@ -6,6 +6,7 @@
 mod harness;
 
 mod access;
+mod cluster_catalog;
 mod direct;
 mod functions;
 mod guide;

@@ -20,6 +20,7 @@ use datafusion::{
 use keyloom_client::{MemoryOptions, Session, load_kv};
 use keyloom_common::{
     AttemptId, BlobId, Error, JobId, StageId, TaskId, WorkerId,
+    described::ClusterCatalog,
     fuzzing::{frame_of, message_of},
     input::{CsvOptions, Fingerprint, Format, InputSpec, Layout, Location},
     ipc::encode_all,
@@ -227,7 +228,13 @@ pub(super) fn messages() -> Messages {
         ClientApiRequest::DescribeStore { spec: store() },
         ClientApiRequest::DescribeInput { spec: input(), known: Some(known) },
     ];
+    let catalog = ClusterCatalog {
+        stores: [("items".to_owned(), store())].into(),
+        inputs: [("lines".to_owned(), input())].into(),
+        only: true,
+    };
     let to_client = vec![
+        ClientApiResponse::Catalog(Ok(catalog)),
         ClientApiResponse::DescribeStore(Ok(description())),
         ClientApiResponse::Next(Ok(Next::Chunk { stream: 1, chunk: chunk() })),
         ClientApiResponse::Next(Ok(Next::Missed(chunk()))),

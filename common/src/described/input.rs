@@ -2,19 +2,19 @@
 
 use std::fmt;
 
-use datafusion::arrow::datatypes::{Field, Schema};
-use keyloom_common::{
-    Error, Result,
+use arrow::datatypes::{Field, Schema};
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, SeqAccess, Visitor},
+};
+
+use super::absolute;
+use crate::{
+    error::{Error, Result},
     input::{CsvOptions, Format, InputSpec, parse_type},
     store::Pin,
     units,
 };
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
-};
-
-use crate::{settings::Settings, store::absolute};
 
 /// How many bytes of text columns are learnt from, unless `infer_bytes` says otherwise.
 const INFER_BYTES: u64 = 16 << 20;
@@ -32,7 +32,8 @@ pub struct Input {
     #[serde(default, alias = "kind")]
     pub format: Option<Format>,
     /// The types of some columns or of all, by SQL's names or Arrow's (`zip = "text"`). For CSV
-    /// without a header: all columns, in order.
+    /// without a header: all columns, in order. A list of pairs (`[["zip", "text"]]`) has an order
+    /// wherever it is written.
     #[serde(default)]
     pub columns: Columns,
     /// CSV: the character between values. Default `,`, and a tab for names that end in `.tsv`.
@@ -142,11 +143,12 @@ impl Input {
         self
     }
 
-    /// What travels to a worker.
+    /// What travels to a worker; pieces of files that can be read by themselves have about so many
+    /// bytes.
     ///
     /// # Errors
     /// `invalid` if an option has a value that it cannot have, or contradicts another.
-    pub(crate) fn spec(&self, settings: &Settings) -> Result<InputSpec> {
+    pub fn spec(&self, piece_bytes: u64) -> Result<InputSpec> {
         let pin = match (self.version, &self.tag) {
             (Some(_), Some(_)) => {
                 return Err(Error::invalid("an input names both a version and a tag; give one"));
@@ -176,7 +178,7 @@ impl Input {
             storage_profile: self.storage_options.clone(),
             hive_partitioning: self.hive_partitioning.unwrap_or(true),
             pin,
-            piece_bytes: settings.task_bytes.max(1),
+            piece_bytes: piece_bytes.max(1),
         })
     }
 
@@ -253,6 +255,14 @@ impl<'de> Deserialize<'de> for Columns {
                 f.write_str("a table of column names and types, like { zip = \"text\" }")
             }
 
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Columns, A::Error> {
+                let mut columns = Vec::new();
+                while let Some(column) = seq.next_element()? {
+                    columns.push(column);
+                }
+                Ok(Columns(columns))
+            }
+
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Columns, A::Error> {
                 let mut columns = Vec::new();
                 while let Some(column) = map.next_entry()? {
@@ -261,6 +271,6 @@ impl<'de> Deserialize<'de> for Columns {
                 Ok(Columns(columns))
             }
         }
-        deserializer.deserialize_map(InOrder)
+        deserializer.deserialize_any(InOrder)
     }
 }

@@ -1,14 +1,14 @@
 //! The kinds of stores that are described by options of a type of their own. All others are
-//! described by [`OtherOptions`](crate::OtherOptions).
+//! described by [`OtherOptions`](super::OtherOptions).
 
-use keyloom_common::store::{LANCE, MEMORY};
+use crate::store::{LANCE, MEMORY};
 
 /// A kind with options of its own type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OwnKind {
-    /// [`LanceOptions`](crate::LanceOptions).
+    /// [`LanceOptions`](super::LanceOptions).
     Lance,
-    /// [`MemoryOptions`](crate::MemoryOptions).
+    /// Contents that a client holds.
     Memory,
 }
 

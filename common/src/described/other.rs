@@ -3,15 +3,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use keyloom_common::{
-    Error, ErrorCode, Result,
-    error::{holds_credentials, may_be_secret, redact, shown_option},
-    store::{StoreKey, StoreSpec},
-};
-
+use super::{KeyNames, OwnKind};
 use crate::{
-    OwnKind,
-    store::{KeyNames, KvStore, StoreOptions},
+    error::{Error, ErrorCode, Result, holds_credentials, may_be_secret, redact, shown_option},
+    store::{StoreKey, StoreSpec},
 };
 
 /// A store of a kind that the workers know by its word.
@@ -45,14 +40,6 @@ impl fmt::Debug for OtherOptions {
     }
 }
 
-impl StoreOptions for OtherOptions {
-    fn load(self, name: String) -> Result<KvStore> {
-        let context = format!("KV store '{name}'");
-        let spec = self.spec(name).map_err(|error| error.context(context))?;
-        Ok(KvStore { spec, contents: None })
-    }
-}
-
 impl OtherOptions {
     /// Whether a word can name a kind, as `lance` does.
     pub fn is_kind(word: &str) -> bool {
@@ -60,7 +47,11 @@ impl OtherOptions {
         !word.is_empty() && word.chars().all(is_part)
     }
 
-    fn spec(self, name: String) -> Result<StoreSpec> {
+    /// The store under a name.
+    ///
+    /// # Errors
+    /// `invalid` if something of it may be a secret, or its kind has options of its own type.
+    pub fn spec(self, name: String) -> Result<StoreSpec> {
         let Self { kind, uri, key, options } = self;
         if OwnKind::of(&kind).is_some() {
             return Err(Error::invalid(format!("a {kind} store has options of its own type")));
@@ -99,13 +90,12 @@ impl OtherOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load_kv;
 
     fn refusal(kind: &str, uri: &str, option: &str) -> String {
         let options = BTreeMap::from([(option.to_owned(), "x".to_owned())]);
         let (kind, uri) = (kind.to_owned(), uri.to_owned());
         let other = OtherOptions { kind, uri, key: Some("id".into()), options };
-        load_kv("own", other).map(drop).unwrap_err().message().to_owned()
+        other.spec("own".to_owned()).map(drop).unwrap_err().message().to_owned()
     }
 
     #[test]

@@ -1,0 +1,130 @@
+//! What a statement names and the session does not have: a catalog may have it.
+
+use std::{collections::BTreeSet, ops::ControlFlow};
+
+use datafusion::{
+    dataframe::DataFrame,
+    execution::context::SessionState,
+    sql::{
+        TableReference,
+        parser::Statement as Parsed,
+        sqlparser::ast::{Expr, FunctionArguments, Statement, Visit, Visitor},
+    },
+};
+use keyloom_common::Result;
+
+use super::{Arguments, called};
+use crate::session::{Session, Unknown};
+
+/// Opens what a statement names, beside these tables, that only a catalog has.
+///
+/// # Errors
+/// Why something cannot be opened.
+pub(super) async fn open(
+    session: &Session,
+    state: &SessionState,
+    statement: &Parsed,
+    tables: &[(String, DataFrame)],
+) -> Result<()> {
+    let Some(query) = query(statement) else { return Ok(()) };
+    let is_table = |name: &String| {
+        let is_registered = || session.context.table_exist(TableReference::bare(name.as_str()));
+        tables.iter().any(|(table, _)| table == name)
+            || session.has_table(name)
+            // One that cannot be asked for is told of when the statement is planned.
+            || is_registered().unwrap_or_default()
+    };
+    let mut unknown = Unknown { tables: names(state, statement), sources: sources(query) };
+    unknown.tables.retain(|name| !is_table(name));
+    unknown.sources.retain(|alias| !session.has_kv(alias));
+    session.lend(&unknown).await
+}
+
+/// The query that a statement is, or explains. Others are refused as what they are.
+fn query(statement: &Parsed) -> Option<&Statement> {
+    match statement {
+        Parsed::Explain(explain) => query(&explain.statement),
+        Parsed::Statement(statement) => {
+            let is_query = matches!(**statement, Statement::Query(_) | Statement::Explain { .. });
+            is_query.then_some(&**statement)
+        }
+        _ => None,
+    }
+}
+
+/// The names of tables, but for those that WITH gives.
+fn names(state: &SessionState, statement: &Parsed) -> BTreeSet<String> {
+    // What is wrong with the names of a statement is told when it is planned.
+    let references = state.resolve_table_references(statement).unwrap_or_default();
+    let names = references.into_iter().filter_map(|reference| match reference {
+        TableReference::Bare { table } => Some(table.to_string()),
+        _ => None,
+    });
+    names.collect()
+}
+
+/// The stores that calls name.
+fn sources(statement: &Statement) -> BTreeSet<String> {
+    let mut sources = Sources::default();
+    // It breaks nowhere.
+    let _ = statement.visit(&mut sources);
+    sources.0
+}
+
+#[derive(Default)]
+struct Sources(BTreeSet<String>);
+
+impl Visitor for Sources {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if let Expr::Function(call) = expr
+            && let Some(function) = called(call)
+            && let FunctionArguments::List(list) = &call.args
+            // What is wrong with a call is told when it is settled.
+            && let Ok(arguments) = Arguments::read(function, list.args.clone())
+        {
+            self.0.extend(arguments.source);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::prelude::SessionContext;
+
+    use super::*;
+
+    fn check(statement: &str, tables: &[&str], stores: &[&str]) {
+        let state = SessionContext::new().state();
+        let dialect = state.config().options().sql_parser.dialect;
+        let parsed = state.sql_to_statement(statement, &dialect).unwrap();
+        let found = names(&state, &parsed);
+        assert_eq!(found.iter().collect::<Vec<_>>(), tables, "{statement}");
+        let found = query(&parsed).map(sources).unwrap_or_default();
+        assert_eq!(found.iter().collect::<Vec<_>>(), stores, "{statement}");
+    }
+
+    #[test]
+    fn tables_and_the_stores_of_calls_are_found() {
+        check("SELECT 1", &[], &[]);
+        check(
+            "SELECT kv_get(kv_get(k, source => 'a')['x'], source => 'b') FROM Items JOIN p ON true",
+            &["items", "p"],
+            &["a", "b"],
+        );
+        check(
+            "EXPLAIN SELECT * FROM (SELECT n FROM \"T\") WHERE kv_exists(n, source => 'c')",
+            &["T"],
+            &["c"],
+        );
+        check(
+            "WITH w AS (SELECT 1 FROM t) SELECT kv_get(k, on_error => 'null') FROM w",
+            &["t"],
+            &[],
+        );
+        // A name of a column or a text is none of a store.
+        check("SELECT a, 'b' AS c FROM t WHERE d = 'e'", &["t"], &[]);
+    }
+}

@@ -1,0 +1,28 @@
+//! Stores and inputs as users describe them: by names and options, in job files, in catalogs and
+//! in programs. All that is said of one becomes a [`StoreSpec`](crate::store::StoreSpec) or an
+//! [`InputSpec`](crate::input::InputSpec), which travel.
+//!
+//! Clients read them for themselves, and a coordinator for those that its settings name for a
+//! whole cluster ([`Written`]), which clients get as a [`ClusterCatalog`].
+
+mod alias;
+mod cluster;
+mod input;
+mod key_names;
+mod lance;
+mod other;
+mod own_kind;
+mod place;
+mod store;
+mod written;
+
+pub use alias::{check_alias, is_alias};
+pub use cluster::ClusterCatalog;
+pub use input::{Columns, Input};
+pub use key_names::KeyNames;
+pub use lance::LanceOptions;
+pub use other::OtherOptions;
+pub use own_kind::OwnKind;
+pub use place::absolute;
+pub use store::{Store, told};
+pub use written::Written;

@@ -1,0 +1,33 @@
+//! Where stores and inputs are, as users write it.
+
+use std::path::Path;
+
+use crate::error::{Error, ErrorCode, Result, has_user, redact};
+
+/// A path as workers in other folders find it; a URI as it is.
+///
+/// # Errors
+/// `invalid` if the path is empty or the URI holds credentials, which would travel with plans.
+pub fn absolute(path: &str) -> Result<String> {
+    if let Some((_, rest)) = path.split_once("://") {
+        if has_user(rest) {
+            return Err(Error::invalid(format!(
+                "the URI {} holds credentials; keep them on the workers, in their environment or \
+                 in a storage profile",
+                redact(path)
+            ))
+            .with_code(ErrorCode::StorageProfile));
+        }
+        return Ok(path.to_owned());
+    }
+    let absolute = std::path::absolute(Path::new(path))
+        .map_err(|error| Error::invalid(format!("path '{path}': {error}")))?;
+    // Folders keep their trailing slash: it says that they are folders.
+    let slash = if path.ends_with('/') { "/" } else { "" };
+    Ok(format!("{}{slash}", absolute.display().to_string().trim_end_matches('/')))
+}
+
+/// Whether a path says where it is by itself, whatever the folder: an absolute one, or a URI.
+pub(super) fn is_absolute(path: &str) -> bool {
+    path.contains("://") || Path::new(path).is_absolute()
+}
