@@ -49,13 +49,14 @@ struct CatalogFile {
     stores: BTreeMap<String, Spanned<Table>>,
 }
 
+/// Inputs and stores by their names.
+pub type Named = (BTreeMap<String, Input>, BTreeMap<String, Store>);
+
 /// The inputs and the stores that a catalog names. Paths are from its folder.
 ///
 /// # Errors
 /// What is wrong with the file, and where.
-pub fn read_catalog(
-    path: &Path,
-) -> Result<(BTreeMap<String, Input>, BTreeMap<String, Store>), String> {
+pub fn read_catalog(path: &Path) -> Result<Named, String> {
     let read = text(path).and_then(|text| Catalog::read(path.to_owned(), &text));
     match read {
         Ok(Catalog { inputs, stores, .. }) => Ok((inputs, stores)),

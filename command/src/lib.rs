@@ -41,7 +41,7 @@ use keyloom_program::{
     signals::{Ending, Signals},
 };
 
-pub use catalog::read_catalog;
+pub use catalog::{Named, read_catalog};
 use cli::{Cli, Command, Once};
 use error::Failure;
 use watch::Watch;

@@ -13,7 +13,7 @@ use datafusion::{error::DataFusionError, parquet::errors::ParquetError};
 use serde::{Deserialize, Serialize};
 
 pub use code::ErrorCode;
-pub use secrets::{has_user, holds_credentials, may_be_secret, redact, shown_option};
+pub use secrets::{holds_credentials, may_be_secret, redact, shown_option, uri_has_user};
 
 /// What went wrong, in the terms of what the caller can do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use crate::error::{Error, ErrorCode, Result, has_user, redact};
+use crate::error::{Error, ErrorCode, Result, redact, uri_has_user};
 
 /// A path as workers in other folders find it; a URI as it is.
 ///
 /// # Errors
 /// `invalid` if the path is empty or the URI holds credentials, which would travel with plans.
 pub fn absolute(path: &str) -> Result<String> {
-    if let Some((_, rest)) = path.split_once("://") {
-        if has_user(rest) {
+    if let Some((scheme, rest)) = path.split_once("://") {
+        if uri_has_user(scheme, rest) {
             return Err(Error::invalid(format!(
                 "the URI {} holds credentials; keep them on the workers, in their environment or \
                  in a storage profile",

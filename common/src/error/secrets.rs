@@ -36,13 +36,25 @@ pub fn shown_option(name: &str, value: &str) -> String {
 /// Whether a place may hold credentials: a user before a host, with or without a scheme, or an
 /// option whose name says so.
 pub fn holds_credentials(place: &str) -> bool {
-    let rest = place.split_once("://").map_or(place, |(_, rest)| rest);
-    has_user(rest) || names_a_secret(place)
+    let has_user = match place.split_once("://") {
+        Some((scheme, rest)) => uri_has_user(scheme, rest),
+        None => has_user(place),
+    };
+    has_user || names_a_secret(place)
+}
+
+/// Schemes of Azure, in whose URIs a container stands where others have a user.
+const WITH_CONTAINER: [&str; 2] = ["abfs", "abfss"];
+
+/// Whether a URI, cut behind its scheme, has a user before its host.
+pub fn uri_has_user(scheme: &str, rest: &str) -> bool {
+    let has_password = || rest.split('@').next().is_some_and(|before| before.contains(':'));
+    has_user(rest) && (!WITH_CONTAINER.contains(&scheme) || has_password())
 }
 
 /// Whether there is a user before a host, in what follows a scheme. A password may hold a slash; a path
 /// rarely holds an `@`.
-pub fn has_user(rest: &str) -> bool {
+fn has_user(rest: &str) -> bool {
     let authority = rest.split('/').next().unwrap_or_default();
     authority.contains('@') || (authority.contains(':') && rest.contains('@'))
 }
@@ -59,7 +71,9 @@ pub fn redact(uri: &str) -> String {
     match url::Url::parse(uri) {
         Ok(mut url) if url.has_host() => {
             // Neither can fail on a URL that has a host.
-            let _ = url.set_username("");
+            if url.password().is_some() || !WITH_CONTAINER.contains(&url.scheme()) {
+                let _ = url.set_username("");
+            }
             let _ = url.set_password(None);
             url.set_query(None);
             url.to_string()
@@ -94,6 +108,8 @@ fn after_user(rest: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const AZURE: &str = "abfss://box@account.dfs.core.windows.net/a";
 
     #[test]
     fn credentials_are_redacted() {
@@ -135,15 +151,26 @@ mod tests {
             ":p@h",
             "h:1?API_KEY=x",
             "host=h;Pwd=x",
+            "abfss://box:hunter2@host/a",
         ];
         for place in held {
             assert!(holds_credentials(place), "{place}");
         }
-        let plain =
-            ["redis://h/0", "h:6379", "/data/a@b", "./a@b", "h:1?db=2", "/data/token=2/a", ""];
+        let plain = [
+            "redis://h/0",
+            "h:6379",
+            "/data/a@b",
+            "./a@b",
+            "h:1?db=2",
+            "/data/token=2/a",
+            "",
+            AZURE,
+        ];
         for place in plain {
             assert!(!holds_credentials(place), "{place}");
         }
+        assert_eq!(redact(AZURE), AZURE);
+        assert_eq!(redact("abfss://box:hunter2@host/a"), "abfss://host/a");
     }
 
     #[test]

@@ -93,9 +93,13 @@ async fn counted(address: &str) -> Result<BTreeMap<String, String>> {
     let text = get(address, "/metrics").await?;
     let types = text.lines().filter_map(|line| {
         let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
-        // Of a counter, the series has the ending.
-        let end = if kind == "counter" { "_total" } else { "" };
-        Some((format!("{name}{end}"), kind.trim().to_owned()))
+        // The series of some have endings. What OpenMetrics calls info is a gauge to others.
+        let (end, kind) = match kind.trim() {
+            "counter" => ("_total", "counter"),
+            "info" => ("_info", "gauge"),
+            other => ("", other),
+        };
+        Some((format!("{name}{end}"), kind.to_owned()))
     });
     Ok(types.collect())
 }
