@@ -29,7 +29,7 @@ pub struct HttpSettings {
     pub cert_file: Option<PathBuf>,
     /// The key of that certificate.
     pub key_file: Option<PathBuf>,
-    /// The most connections at once; others wait. Default 64.
+    /// The most connections at once; for one more, the oldest is closed. Default 64.
     pub max_connections: usize,
     /// How long the head of a request may take, and a connection may be idle, in milliseconds.
     /// Default 10 s.

@@ -131,6 +131,14 @@ impl Blobs {
         there.map(|blob| blob.used = Instant::now()).is_some()
     }
 
+    /// Refuses what the client has not sent, as what is not there.
+    ///
+    /// # Errors
+    /// `not_found`, known by its code.
+    pub(crate) fn check(&self, owner: &Owner, id: BlobId) -> Result<()> {
+        if self.has(owner, id) { Ok(()) } else { Err(gone(id)) }
+    }
+
     /// Takes the next part. A part that came before is ignored, so that sending twice is harmless.
     pub(crate) fn put_part(
         &self,

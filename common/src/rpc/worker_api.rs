@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Body, Chunk};
 use crate::{
     AttemptId, BlobId, WorkerId,
-    error::Result,
+    error::{Error, Result},
     input::{Fingerprint, InputInspection, InputSpec},
     misses::{LookupTally, MissPolicy},
     report::PlanMetrics,
@@ -61,6 +61,25 @@ pub struct WorkerInfo {
     pub name: String,
     /// How many tasks it runs at once.
     pub slots: u32,
+}
+
+/// The longest name of a worker, in bytes: it stands in log lines and in lists of workers.
+const MAX_NAME: usize = 1024;
+
+impl WorkerInfo {
+    /// Refuses a name that nobody could show.
+    ///
+    /// # Errors
+    /// `invalid`, naming the bound.
+    pub fn check(&self) -> Result<()> {
+        let bytes = self.name.len();
+        if bytes > MAX_NAME || self.name.chars().any(char::is_control) {
+            return Err(Error::invalid(format!(
+                "the worker's name takes {bytes} bytes; it is a line of at most {MAX_NAME}"
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// What a coordinator tells a worker to do.

@@ -215,3 +215,16 @@ fn what_a_client_has_not_sent_is_not_there_for_it() {
     let rows = blobs.put_rows(job, Bytes::from_static(b"rows")).unwrap();
     assert!(!blobs.has(&alice, rows) && blobs.has(&client(Role::Operator, "olga"), rows));
 }
+
+#[test]
+fn what_a_client_has_not_sent_itself_is_refused_as_what_is_not_there() {
+    let blobs = Arc::new(Blobs::new(100, Duration::from_secs(600)));
+    let client = |name: &str| Owner::of(Identity { role: Role::Client, name: name.into() });
+    let id = BlobId::of(b"rows");
+    let missing = blobs.check(&client("alice"), id);
+    blobs.put_part(&client("alice"), id, 0, 4, Bytes::from_static(b"rows").into()).unwrap();
+    assert_eq!(blobs.check(&client("alice"), id), Ok(()));
+    let refused = blobs.check(&client("bob"), id);
+    assert_eq!(refused, missing);
+    assert_eq!(refused.unwrap_err().code(), Some(ErrorCode::BlobGone));
+}

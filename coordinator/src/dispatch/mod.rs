@@ -15,7 +15,7 @@ use std::{sync::Arc, time::Instant};
 use keyloom_common::{
     AttemptId, Error, Result, StageId, TaskId, WorkerId,
     report::WorkerStatus,
-    rpc::{Chunk, Order, TaskReport, Work, WorkerInfo},
+    rpc::{Chunk, Identity, Order, TaskReport, Work, WorkerInfo},
     trace::TraceParent,
 };
 use tokio::sync::{mpsc, oneshot};
@@ -115,14 +115,23 @@ impl Dispatcher {
         let _ = self.commands.send(command);
     }
 
-    /// A worker joins; from now on it may ask for [`Self::orders`].
+    /// A worker joins, whose it is; from now on it may ask for [`Self::orders`].
     ///
     /// # Errors
-    /// `unavailable` if one of its id is registered.
-    pub(crate) fn join(&self, worker: WorkerInfo) -> Result<()> {
-        self.workers.join(worker.clone())?;
+    /// `unavailable` if one of its id is registered, `invalid` if its name is none.
+    pub(crate) fn join(&self, worker: WorkerInfo, whose: &Identity) -> Result<()> {
+        worker.check()?;
+        self.workers.join(worker.clone(), whose)?;
         self.send(Command::Join(worker));
         Ok(())
+    }
+
+    /// Refuses who speaks for a worker that somebody else registered.
+    ///
+    /// # Errors
+    /// `permission_denied`, naming the worker.
+    pub(crate) fn check_worker(&self, worker: WorkerId, speaks: &Identity) -> Result<()> {
+        self.workers.check(worker, speaks)
     }
 
     /// Waits for orders for a worker, and gives as many as one answer of so many bytes holds, or

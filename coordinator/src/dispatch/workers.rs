@@ -14,7 +14,7 @@ use std::{
 
 use keyloom_common::{
     Error, Result, WorkerId,
-    rpc::{Order, WorkerInfo},
+    rpc::{Identity, Order, WorkerInfo},
 };
 use tokio::sync::mpsc;
 
@@ -62,6 +62,8 @@ pub(super) struct Workers {
 #[derive(Debug)]
 struct Registered {
     worker: Arc<Worker>,
+    /// Who registered it: nobody else may speak for it.
+    whose: Identity,
     /// Orders go in here and out by the outbox. When this is dropped, the outbox runs empty and
     /// ends.
     orders: mpsc::UnboundedSender<Order>,
@@ -74,7 +76,7 @@ impl Workers {
     ///
     /// # Errors
     /// `unavailable` if one of its id is there: ids are drawn anew for each registration.
-    pub(super) fn join(&self, info: WorkerInfo) -> Result<()> {
+    pub(super) fn join(&self, info: WorkerInfo, whose: &Identity) -> Result<()> {
         match self.lock().entry(info.id) {
             Entry::Occupied(_) => {
                 Err(Error::unavailable(format!("worker {} is registered already", info.id)))
@@ -82,9 +84,24 @@ impl Workers {
             Entry::Vacant(place) => {
                 let (orders, receiver) = mpsc::unbounded_channel();
                 let outbox = Arc::new(tokio::sync::Mutex::new(Outbox::new(receiver)));
-                place.insert(Registered { worker: Worker::new(info), orders, outbox });
+                let (worker, whose) = (Worker::new(info), whose.clone());
+                place.insert(Registered { worker, whose, orders, outbox });
                 Ok(())
             }
+        }
+    }
+
+    /// Refuses who speaks for a worker that somebody else registered. For one that is not there
+    /// (any more) anybody may: what it says is late.
+    ///
+    /// # Errors
+    /// `permission_denied`, naming the worker.
+    pub(super) fn check(&self, id: WorkerId, speaks: &Identity) -> Result<()> {
+        match self.lock().get(&id) {
+            Some(registered) if registered.whose != *speaks => Err(Error::permission_denied(
+                format!("worker {id} was registered by somebody else than {speaks}"),
+            )),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -139,12 +156,20 @@ fn not_registered() -> Error {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
-    use keyloom_common::{AttemptId, ErrorKind, JobId, StageId, TaskId};
+    use keyloom_common::{AttemptId, ErrorKind, JobId, StageId, TaskId, rpc::Role};
 
     use super::*;
 
     fn info() -> WorkerInfo {
         WorkerInfo { id: WorkerId::new(), name: "w".to_owned(), slots: 1 }
+    }
+
+    fn named(name: &str) -> Identity {
+        Identity { role: Role::Worker, name: name.into() }
+    }
+
+    fn own() -> Identity {
+        named("w")
     }
 
     fn stop(number: u32) -> Order {
@@ -163,7 +188,7 @@ mod tests {
     #[tokio::test]
     async fn orders_come_in_turn_and_none_is_lost_that_does_not_fit() {
         let (workers, info) = (Workers::default(), info());
-        workers.join(info.clone()).unwrap();
+        workers.join(info.clone(), &own()).unwrap();
         (0..3).for_each(|number| workers.order(info.id, stop(number)));
         assert_eq!(numbers(workers.orders(info.id, 600).await.unwrap()), [0, 1]);
         workers.order(info.id, stop(3));
@@ -175,7 +200,7 @@ mod tests {
     #[tokio::test]
     async fn a_worker_that_is_gone_hears_it_whether_it_waits_or_asks() {
         let (workers, info) = (Workers::default(), info());
-        workers.join(info.clone()).unwrap();
+        workers.join(info.clone(), &own()).unwrap();
         let mut waiting = Box::pin(workers.orders(info.id, 600));
         assert!(futures::poll!(&mut waiting).is_pending());
         assert_eq!(workers.remove(info.id).unwrap().id(), info.id);
@@ -188,9 +213,22 @@ mod tests {
     #[test]
     fn a_life_registers_once() {
         let (workers, info) = (Workers::default(), info());
-        workers.join(info.clone()).unwrap();
-        assert_eq!(workers.join(info.clone()).unwrap_err().kind(), ErrorKind::Unavailable);
+        workers.join(info.clone(), &own()).unwrap();
+        assert_eq!(workers.join(info.clone(), &own()).unwrap_err().kind(), ErrorKind::Unavailable);
         workers.remove(info.id).unwrap();
-        workers.join(info).unwrap();
+        workers.join(info, &own()).unwrap();
+    }
+    #[test]
+    fn nobody_speaks_for_a_worker_but_who_registered_it() {
+        let (workers, info) = (Workers::default(), info());
+        let id = info.id;
+        assert_eq!(workers.check(id, &named("other")), Ok(()));
+        workers.join(info, &own()).unwrap();
+        assert_eq!(workers.check(id, &own()), Ok(()));
+        let refused = workers.check(id, &named("other")).unwrap_err();
+        let message = format!("worker {id} was registered by somebody else than worker 'other'");
+        assert_eq!((refused.kind(), refused.message()), (ErrorKind::PermissionDenied, &*message));
+        workers.remove(id).unwrap();
+        assert_eq!(workers.check(id, &named("other")), Ok(()));
     }
 }

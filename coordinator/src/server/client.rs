@@ -66,6 +66,10 @@ impl ClientApi for ClientConnection {
 
     async fn describe_store(self, _: Context, spec: StoreSpec) -> Result<StoreDescription> {
         self.rights().iter().try_for_each(|rights| rights.check_store(&spec))?;
+        if let Some(content) = spec.content {
+            // Workers read whatever they are named: what others hold is not there for this one.
+            self.shared.blobs.check(&self.owner, content)?;
+        }
         match guarded(self.shared.jobs.ask_worker(Work::DescribeStore(spec))).await? {
             TaskReport::Store(mut description) => {
                 if let Some(figures) = &mut description.figures {

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
-use keyloom_common::rpc::{ClientApi, ClientApiClient, WorkerApi, WorkerApiClient, guarded};
+use keyloom_common::rpc::{
+    ClientApi, ClientApiClient, Identity, WorkerApi, WorkerApiClient, guarded,
+};
 use tarpc::{
     client,
     server::{BaseChannel, Channel},
@@ -42,7 +44,8 @@ impl Local {
     /// One of a worker's connections.
     pub fn worker(&self) -> WorkerApiClient {
         let (near, far) = channel::bounded(self.shared.settings.rpc.requests_in_flight);
-        let connection = WorkerConnection::new(Arc::clone(&self.shared), usize::MAX);
+        let connection =
+            WorkerConnection::new(Arc::clone(&self.shared), usize::MAX, Identity::anybody());
         let requests = BaseChannel::with_defaults(far).execute(connection.clone().serve());
         self.runtime.spawn(async move {
             let requests = requests.for_each_concurrent(None, |request| request);

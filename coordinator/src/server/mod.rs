@@ -4,6 +4,7 @@ mod client;
 mod connections;
 mod deadline;
 mod local;
+mod refusals;
 mod scrape;
 mod tcp;
 mod worker;

@@ -1,11 +1,15 @@
 //! TCP: accept, let in, serve one service a connection.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::StreamExt;
 use keyloom_common::{
     Error, Result,
-    rpc::{Admitted, ClientApi, Stream, WorkerApi, framed, handshake::Service},
+    rpc::{Admitted, ClientApi, Identity, Stream, WorkerApi, framed, handshake::Service},
 };
 use tarpc::server::{BaseChannel, Channel};
 use tokio::{
@@ -19,6 +23,7 @@ use super::{
     client::ClientConnection,
     connections::{Connections, Place},
     deadline::within_reach,
+    refusals::Refusals,
     worker::WorkerConnection,
 };
 use crate::owner::Owner;
@@ -31,6 +36,7 @@ pub(super) async fn serve(
 ) -> Result<()> {
     let settings = &shared.settings;
     let places = Connections::new(settings.max_connections, settings.idle_connection());
+    let refusals = Arc::new(Refusals::new(Instant::now()));
     let gate = shared.gate.clone();
     let mut connections = JoinSet::new();
     // It goes with the connections, and ends before them only if it breaks.
@@ -45,10 +51,11 @@ pub(super) async fn serve(
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
                     let (shared, places) = (Arc::clone(&shared), Arc::clone(&places));
+                    let refusals = Arc::clone(&refusals);
                     connections.spawn(async move {
                         let metrics = Arc::clone(shared.dispatcher.metrics());
                         if let Err(error) = connection(shared, places, stream, peer).await {
-                            tracing::warn!(%peer, %error, "a connection was refused");
+                            tell(&refusals, peer, &error);
                             metrics.connections.refuse(&error);
                         }
                     });
@@ -60,6 +67,17 @@ pub(super) async fn serve(
                 }
             }
         }
+    }
+}
+
+/// Says in the log that a connection was refused, if not too many are.
+fn tell(refusals: &Refusals, peer: SocketAddr, error: &Error) {
+    match refusals.tell(Instant::now()) {
+        Some(0) => tracing::warn!(%peer, %error, "a connection was refused"),
+        Some(others) => tracing::warn!(
+            %peer, %error, others, "a connection was refused, and others before it, not all told"
+        ),
+        None => {}
     }
 }
 
@@ -82,7 +100,7 @@ async fn connection(
                 serve_client(&shared, stream, Owner::of(identity), &place).await;
                 Ok(())
             }
-            Service::Worker => serve_worker(&shared, stream, &place).await,
+            Service::Worker => serve_worker(&shared, stream, identity, &place).await,
         }
     };
     tokio::select! {
@@ -109,7 +127,12 @@ async fn serve_client(shared: &Arc<Shared>, stream: Stream, owner: Owner, place:
     ended.run_until_cancelled(served).await;
 }
 
-async fn serve_worker(shared: &Arc<Shared>, stream: Stream, place: &Arc<Place>) -> Result<()> {
+async fn serve_worker(
+    shared: &Arc<Shared>,
+    stream: Stream,
+    identity: Identity,
+    place: &Arc<Place>,
+) -> Result<()> {
     let limits = &shared.settings.rpc;
     // One that says nothing for longer is lost anyway.
     let beat = shared.settings.scheduler.heartbeat_timeout_ms;
@@ -117,7 +140,7 @@ async fn serve_worker(shared: &Arc<Shared>, stream: Stream, place: &Arc<Place>) 
     let transport = framed(stream, limits, Some(&shared.room));
     let ended = transport.ended();
     let channel = BaseChannel::with_defaults(transport.map(within_reach));
-    let connection = WorkerConnection::new(Arc::clone(shared), limits.chunk_bytes);
+    let connection = WorkerConnection::new(Arc::clone(shared), limits.chunk_bytes, identity);
     let requests = channel.execute(connection.clone().serve());
     let requests = requests.map(|request| (place.request(), request));
     let answer = async |(_running, request)| request.await;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use keyloom_common::{
     AttemptId, BlobId, Result, WorkerId,
-    rpc::{BlobPart, Chunk, Order, TaskReport, WorkerApi, WorkerInfo, guarded},
+    rpc::{BlobPart, Chunk, Identity, Order, TaskReport, WorkerApi, WorkerInfo, guarded},
 };
 use tarpc::context::Context;
 
@@ -16,6 +16,8 @@ pub(super) struct WorkerConnection {
     pub(super) shared: Arc<Shared>,
     /// The most bytes of a blob in one answer.
     pub(super) part_bytes: usize,
+    /// Who speaks on it. A worker has several connections, and is the same on all of them.
+    identity: Identity,
     registered: Arc<Registered>,
 }
 
@@ -27,10 +29,16 @@ struct Registered {
 }
 
 impl WorkerConnection {
-    pub(super) fn new(shared: Arc<Shared>, part_bytes: usize) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, part_bytes: usize, identity: Identity) -> Self {
         let worker = Mutex::new(None);
         let registered = Arc::new(Registered { shared: Arc::clone(&shared), worker });
-        Self { shared, part_bytes, registered }
+        Self { shared, part_bytes, identity, registered }
+    }
+
+    /// Refuses who speaks for another's worker: its orders, and what becomes of its tasks, are its
+    /// own matter.
+    fn check(&self, worker: WorkerId) -> Result<()> {
+        self.shared.dispatcher.check_worker(worker, &self.identity)
     }
 
     /// Says that the connection has ended, whatever handlers still run on it.
@@ -47,22 +55,25 @@ impl WorkerApi for WorkerConnection {
         // Whoever registered on this connection before is over.
         self.ended();
         let worker = info.id;
-        self.shared.dispatcher.join(info)?;
+        self.shared.dispatcher.join(info, &self.identity)?;
         *self.registered.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(worker);
         Ok(())
     }
 
     async fn heartbeat(self, _: Context, worker: WorkerId, attempts: Vec<AttemptId>) -> Result<()> {
+        self.check(worker)?;
         self.shared.dispatcher.heartbeat(worker, attempts);
         Ok(())
     }
 
     async fn drain(self, _: Context, worker: WorkerId) -> Result<()> {
+        self.check(worker)?;
         self.shared.dispatcher.drain(worker);
         Ok(())
     }
 
     async fn orders(self, _: Context, worker: WorkerId) -> Result<Vec<Order>> {
+        self.check(worker)?;
         let limits = &self.shared.settings.rpc;
         let orders = self.shared.dispatcher.orders(worker, limits.max_frame_bytes / 2);
         tokio::time::timeout(limits.long_poll(), orders).await.unwrap_or_else(|_| Ok(Vec::new()))
@@ -76,6 +87,7 @@ impl WorkerApi for WorkerConnection {
         sequence: u32,
         chunk: Chunk,
     ) -> Result<()> {
+        self.check(worker)?;
         guarded(self.shared.dispatcher.deliver(worker, attempt, sequence, chunk)).await
     }
 
@@ -86,6 +98,7 @@ impl WorkerApi for WorkerConnection {
         attempt: AttemptId,
         outcome: Result<TaskReport>,
     ) -> Result<()> {
+        self.check(worker)?;
         self.shared.dispatcher.finish(worker, attempt, outcome);
         Ok(())
     }

@@ -8,6 +8,7 @@
 
 mod answers;
 mod guard;
+mod places;
 mod tokens;
 
 use std::{
@@ -32,7 +33,6 @@ use keyloom_common::{
 };
 use tokio::{
     net::{TcpListener, TcpStream, lookup_host},
-    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -40,6 +40,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use answers::{App, router};
 use guard::Guard;
+use places::Places;
 use tokens::Tokens;
 
 /// The most bytes of the head of a request.
@@ -79,8 +80,8 @@ pub struct Serving {
 
 impl Port {
     /// Listens where the settings say, if they do. What `server` says of the daemon's own
-    /// certificate and of the tokens of operators is true for this port, too; certificates are not
-    /// asked of clients.
+    /// certificate and of the tokens of operators is true for this port, too, of the tokens only
+    /// where nobody else can read them; certificates are not asked of clients.
     ///
     /// # Errors
     /// `invalid`, naming the settings, if strangers could read what is counted, or files are wrong;
@@ -97,13 +98,21 @@ impl Port {
             found.map_err(|_| Error::invalid(format!("--http takes HOST:PORT, not '{listen}'")))?;
         let addresses: Vec<_> = found.collect();
         let tokens = settings.token_file.as_deref().map(Tokens::read).transpose()?;
-        let operators = server.filter(|server| server.tokens.operator.is_some());
-        let operators = operators.map(|server| Gate::open(server, limits)).transpose()?;
+        let tls = certificate(settings, server, limits)?;
         let open = addresses.iter().find(|address| !address.ip().is_loopback());
+        // What makes somebody an operator of the cluster crosses no network in clear.
+        let is_private = tls.is_some() || open.is_none();
+        let operators = server.filter(|server| is_private && server.tokens.operator.is_some());
+        let operators = operators.map(|server| Gate::open(server, limits)).transpose()?;
         if let Some(open) = open {
             allow(*open, settings, tokens.is_some() || operators.is_some())?;
         }
-        let tls = certificate(settings, server, limits)?;
+        if !is_private && tokens.is_some() {
+            tracing::warn!(
+                "tokens for what is counted cross the network in clear: http.cert_file and \
+                 http.key_file are not set"
+            );
+        }
         let listener = TcpListener::bind(addresses.as_slice()).await;
         let listener = listener.with_context(|| format!("cannot listen on {addresses:?}"))?;
         let address = listener.local_addr().context("the listener has no address")?;
@@ -136,8 +145,8 @@ impl Port {
         let Self { listener, settings, guard, tls, .. } = self;
         let fresh = [tls.clone(), guard.operators.clone()];
         let app = App { told, guard, timeout: settings.request_timeout() };
-        let (router, places) = (router(Arc::new(app)), Semaphore::new(settings.max_connections));
-        let (settings, places) = (Arc::new(settings), Arc::new(places));
+        let (router, places) = (router(Arc::new(app)), Places::new(settings.max_connections));
+        let settings = Arc::new(settings);
         let mut tasks = JoinSet::new();
         for gate in fresh.into_iter().flatten() {
             tasks.spawn(async move { gate.keep_fresh().await });
@@ -145,16 +154,16 @@ impl Port {
         loop {
             tokio::select! {
                 Some(_) = tasks.join_next() => {}
-                accepted = accept(&listener, &places) => {
-                    let Some((stream, place)) = accepted else {
+                accepted = accept(&listener) => {
+                    let Some(stream) = accepted else {
                         sleep(REST).await;
                         continue;
                     };
                     let (router, tls) = (router.clone(), tls.clone());
-                    let settings = Arc::clone(&settings);
+                    let (settings, place) = (Arc::clone(&settings), places.enter());
                     tasks.spawn(async move {
-                        let _place = place;
-                        if let Err(error) = connection(stream, tls, router, &settings).await {
+                        let served = connection(stream, tls, router, &settings);
+                        if let Some(Err(error)) = place.close.run_until_cancelled(served).await {
                             tracing::debug!("an HTTP connection ended: {error:#}");
                         }
                     });
@@ -208,14 +217,10 @@ fn certificate(
     gate.map(Some).map_err(|error| error.context("the certificate of the HTTP port"))
 }
 
-/// The next connection, once there is a place for it. None if it could not be accepted.
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
+/// The next connection. None if it could not be accepted.
+async fn accept(listener: &TcpListener) -> Option<TcpStream> {
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
+        Ok((stream, _)) => Some(stream),
         Err(error) => {
             tracing::warn!(%error, "an HTTP connection could not be accepted");
             None

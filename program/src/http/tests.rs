@@ -1,5 +1,6 @@
 use std::{fs, time::Instant};
 
+use keyloom_common::rpc::TokenFiles;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -129,6 +130,23 @@ async fn other_machines_are_let_in_only_where_it_is_said_how() {
 }
 
 #[tokio::test]
+async fn an_operators_token_is_not_asked_for_in_clear() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("operator");
+    fs::write(&path, TOKEN).unwrap();
+    let tokens = TokenFiles { operator: Some(path), ..TokenFiles::default() };
+    let server = ServerSecurity { tokens, ..ServerSecurity::default() };
+    let open = async |listen: &str| {
+        let settings = HttpSettings { listen: Some(listen.to_owned()), ..HttpSettings::default() };
+        Port::open(&settings, Some(&server), &Limits::default()).await
+    };
+    let refused = open("0.0.0.0:0").await.unwrap_err().to_string();
+    assert!(refused.contains("give a token by the setting http.token_file"), "{refused}");
+    let near = open("127.0.0.1:0").await.unwrap().unwrap();
+    assert!(near.guard.operators.is_some());
+}
+
+#[tokio::test]
 async fn without_an_address_there_is_no_port_and_a_wrong_one_is_named() {
     let none = Port::open(&HttpSettings::default(), None, &Limits::default()).await.unwrap();
     assert!(none.is_none());
@@ -150,4 +168,22 @@ async fn whoever_does_not_finish_its_request_leaves_its_place_to_others() {
     let begun = Instant::now();
     check(address, &["GET /healthz HTTP/1.1", HOST], "200 OK", "lives\n").await;
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn those_who_hold_all_places_keep_nobody_away() {
+    let settings = HttpSettings { max_connections: 2, header_timeout_ms: 600_000, ..settings() };
+    let (_serving, address) = serve(&settings, Daemon(Ok(()))).await;
+    let mut slow = Vec::new();
+    for _ in 0..5 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: loc").await.unwrap();
+        slow.push(stream);
+    }
+    let answered = check(address, &["GET /healthz HTTP/1.1", HOST], "200 OK", "lives\n");
+    timeout(Duration::from_secs(20), answered).await.expect("an answer");
+    // The one that came first was hung up on.
+    let mut rest = Vec::new();
+    let ended = timeout(Duration::from_secs(20), slow[0].read_to_end(&mut rest)).await;
+    assert!(ended.is_ok() && rest.is_empty());
 }

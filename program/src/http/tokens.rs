@@ -57,6 +57,8 @@ fn hashes(path: &Path) -> Result<Vec<blake3::Hash>> {
         Error::invalid(format!("setting http.token_file: {}: {what}", path.display()))
     };
     let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    // Some editors write a mark before a text.
+    let text = text.trim_start_matches('\u{feff}');
     let tokens: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     if tokens.is_empty() || tokens.len() > MOST {
         let lines = tokens.len();
@@ -87,7 +89,7 @@ mod tests {
         assert_eq!(known(), [true, true, false]);
         fs::write(&path, "short\n").unwrap();
         assert_eq!(known(), [true, true, false]);
-        fs::write(&path, NEW).unwrap();
+        fs::write(&path, format!("\u{feff}{NEW}\r\n")).unwrap();
         assert_eq!(known(), [false, true, false]);
         assert!(!format!("{tokens:?}").contains(NEW));
     }

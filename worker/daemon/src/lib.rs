@@ -13,7 +13,7 @@ use clap::Parser;
 use keyloom_common::{
     allocator::keep_freed_bytes,
     log::LogFormat,
-    rpc::{Credentials, parse_address},
+    rpc::{Credentials, PeerSecurity, parse_address},
 };
 use keyloom_program::{
     config,
@@ -160,6 +160,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(credentials) => credentials,
         Err(error) => return fail(2, &error),
     };
+    if settings.security != PeerSecurity::default() && settings.access.allows_any_file() {
+        tracing::warn!(
+            "jobs may read every file that this worker can, with its own keys and tokens among \
+             them: access.roots is not set"
+        );
+    }
     keep_freed_bytes(settings.keep_freed_bytes);
     // So many files are kept open, and as many readers of fragments.
     let readers = settings.store.max_open_readers;

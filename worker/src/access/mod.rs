@@ -44,6 +44,9 @@ pub use settings::AccessSettings;
 const FILE: &str = "file";
 const MEMORY: &str = "memory";
 
+/// The longest path that is looked at, name by name. Systems take half of that.
+const MAX_PATH_BYTES: usize = 8 << 10;
+
 /// What jobs may touch, as the settings have it. By default, everything.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Access(Arc<Rules>);
@@ -285,7 +288,8 @@ impl Access {
     fn allows(&self, path: &Path) -> bool {
         let Some(roots) = &self.0.roots else { return true };
         // What is relative is so to something that nobody has judged.
-        let Some(path) = path.is_absolute().then(|| resolved(path)).flatten() else { return false };
+        let may_be = path.is_absolute() && path.as_os_str().len() <= MAX_PATH_BYTES;
+        let Some(path) = may_be.then(|| resolved(path)).flatten() else { return false };
         // Roots may be links, which are followed anew: whoever set them may point them elsewhere.
         let within = |root: &PathBuf| resolved(root).is_some_and(|root| path.starts_with(root));
         roots.iter().any(within)

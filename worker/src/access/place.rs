@@ -31,7 +31,8 @@ impl Place {
         }
         match Url::parse(text) {
             Ok(url) if canonical(url.scheme()) == "file" => Self::Local(local(text, &url)),
-            Ok(url) if text.contains("://") => Self::Url(url),
+            // With blanks in it, or without slashes, it may be read as one all the same.
+            Ok(url) if text.contains("://") || url.has_host() => Self::Url(url),
             Ok(_) | Err(_) => Self::Other,
         }
     }
@@ -98,6 +99,10 @@ mod tests {
     #[test]
     fn other_places_are_urls_or_what_only_some_understand() {
         assert_eq!(Place::of("s3://b/a"), Place::Url(Url::parse("s3://b/a").unwrap()));
+        for text in ["s3:\t//b/a", "s3:/\n/b/a", " s3://b/a", "s\t3:/\t/b/a"] {
+            assert_eq!(Place::of(text), Place::Url(Url::parse("s3://b/a").unwrap()), "{text:?}");
+        }
+        assert_eq!(Place::of("https:b/a"), Place::Url(Url::parse("https://b/a").unwrap()));
         assert_eq!(Place::of("host:6379"), Place::Other);
         assert_eq!(Place::of("a.lance"), Place::Other);
         assert_eq!(Place::of_file("a.lance"), Place::Local(vec![PathBuf::from("a.lance")]));

@@ -42,6 +42,13 @@ impl AccessSettings {
         }
     }
 
+    /// Whether jobs may read every file that the worker can, with what it keeps to itself.
+    pub fn allows_any_file(&self) -> bool {
+        let is_file = |scheme: &String| canonical(&scheme.to_ascii_lowercase()) == "file";
+        let reads_files = self.schemes.as_ref().is_none_or(|schemes| schemes.iter().any(is_file));
+        self.roots.is_none() && reads_files
+    }
+
     /// The schemes by one name each.
     ///
     /// # Errors
@@ -129,6 +136,18 @@ mod tests {
         let settings = AccessSettings { roots: Some(Vec::new()), ..AccessSettings::default() };
         assert_eq!(Bounds::check(|bounds| settings.check(bounds)), Ok(()));
         assert_eq!((settings.roots(), settings.schemes()), (Ok(Some(Vec::new())), Ok(None)));
+    }
+
+    #[test]
+    fn any_file_is_allowed_unless_roots_or_schemes_say_otherwise() {
+        let allows = |schemes: Option<Vec<String>>, roots: Option<Vec<String>>| {
+            AccessSettings { schemes, roots, endpoints: None }.allows_any_file()
+        };
+        assert!(
+            allows(None, None) && allows(list("File"), None) && allows(list("file+uring"), None)
+        );
+        assert!(!allows(list("s3"), None) && !allows(None, list("/data")));
+        assert!(!allows(list("file"), Some(Vec::new())));
     }
 
     #[test]

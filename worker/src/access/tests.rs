@@ -102,6 +102,16 @@ async fn a_root_that_is_a_link_is_what_it_leads_to_now() {
 }
 
 #[tokio::test]
+async fn a_path_that_no_system_takes_is_not_looked_at() {
+    let (_kept, folder) = folder();
+    let access = within(&folder.join("root"));
+    let long = folder.join("root").join("a/".repeat(1 << 20));
+    assert!(access.check_local(&long.display().to_string(), patience()).await.is_err());
+    let refused = access.check_files(vec![long], patience()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
+}
+
+#[tokio::test]
 async fn files_of_a_plan_are_named_where_they_are_refused() {
     let (_kept, folder) = folder();
     let access = within(&folder.join("root"));
@@ -197,6 +207,11 @@ async fn hosts_and_buckets_that_are_not_listed_are_refused() {
         assert!(error.message() == expected || !is_plain, "{error}");
     }
     assert!(store("redis", "elsewhere:6379").await.is_err());
+    // Lance reads them as URLs.
+    for place in ["s3:\t//other/shared", "s3:/\n/other/shared"] {
+        let error = store(LANCE, place).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{place:?}");
+    }
     // Files are no matter of this list.
     assert_eq!(store(LANCE, "/data/a.lance").await, Ok(()));
 }

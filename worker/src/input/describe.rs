@@ -30,6 +30,10 @@ const FILES_IN_FLIGHT: usize = 16;
 /// with them when they are read.
 const FILES_LOOKED_INTO: usize = 1024;
 
+/// About the most pieces that an input is cut into, whatever is asked for: of text a piece costs
+/// nothing to find, and who asks may come from anywhere.
+const MAX_PIECES: u64 = 1 << 20;
+
 /// What is in the files.
 struct Contents {
     layout: Layout,
@@ -73,6 +77,7 @@ impl Inputs {
         if known == Some(fingerprint) {
             return Ok(InputInspection::Unchanged);
         }
+        let spec = &in_pieces(spec, &files);
         let store = self.stores.get(&location)?;
         let step = match format {
             Format::Parquet | Format::Arrow => files.len().div_ceil(FILES_LOOKED_INTO).max(1),
@@ -114,6 +119,12 @@ impl Inputs {
             fingerprint,
         })))
     }
+}
+
+/// The same, but with pieces so large that there are not too many.
+fn in_pieces(spec: &InputSpec, files: &[ObjectMeta]) -> InputSpec {
+    let bytes = files.iter().fold(0_u64, |bytes, file| bytes.saturating_add(file.size));
+    InputSpec { piece_bytes: spec.piece_bytes.max(bytes / MAX_PIECES), ..spec.clone() }
 }
 
 /// The error with a file that it names as users name it.
@@ -338,4 +349,45 @@ where
         }
     };
     stream::iter(files.map(ask).collect::<Vec<_>>()).buffered(FILES_IN_FLIGHT).try_collect().await
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::path::Path;
+
+    use super::*;
+
+    fn file(size: u64) -> ObjectMeta {
+        ObjectMeta {
+            location: Path::from("a.jsonl"),
+            last_modified: chrono::DateTime::UNIX_EPOCH,
+            size,
+            e_tag: None,
+            version: None,
+        }
+    }
+
+    #[test]
+    fn pieces_are_as_small_as_is_wanted_but_not_too_many() {
+        let piece_bytes = |wanted, sizes: &[u64]| {
+            let spec = InputSpec {
+                path: "/a.jsonl".to_owned(),
+                format: None,
+                columns: Arc::new(Schema::empty()),
+                csv: CsvOptions::default(),
+                given: Vec::new(),
+                infer_bytes: 1,
+                storage_profile: None,
+                hive_partitioning: true,
+                pin: None,
+                piece_bytes: wanted,
+            };
+            let files: Vec<_> = sizes.iter().map(|size| file(*size)).collect();
+            in_pieces(&spec, &files).piece_bytes
+        };
+        assert_eq!(piece_bytes(1, &[MAX_PIECES, 5]), 1);
+        assert_eq!(piece_bytes(0, &[3 * MAX_PIECES, 2 * MAX_PIECES]), 5);
+        assert_eq!(piece_bytes(1 << 20, &[1 << 40]), 1 << 20);
+        assert_eq!(piece_bytes(1, &[u64::MAX, 1]), u64::MAX / MAX_PIECES);
+    }
 }

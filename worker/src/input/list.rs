@@ -24,7 +24,13 @@ use self::{
     pattern::is_hidden,
     tables::Tables,
 };
-use super::{from_store, is_local, local_file, stores::ObjectStores};
+use super::{
+    from_store, is_local, local_file,
+    stores::{Asked, ObjectStores},
+};
+
+/// The longest path of an input: systems take half of that. Each name of a pattern takes memory.
+const MAX_PATH_BYTES: usize = 8 << 10;
 
 /// The most files of an input.
 const MAX_FILES: usize = 100_000;
@@ -48,13 +54,22 @@ pub(super) struct Listed {
 /// `not_found` if there is none; `invalid` if the path is no path, or names a table of another kind
 /// or too many files; `permission_denied` if it, or something that it stands for, may not be read.
 pub(super) async fn list(stores: &ObjectStores, spec: &InputSpec) -> Result<Listed> {
+    if spec.path.len() > MAX_PATH_BYTES {
+        let bytes = spec.path.len();
+        let wrong = format!("its path takes {bytes} bytes, more than {MAX_PATH_BYTES}");
+        return Err(Error::invalid(wrong));
+    }
     if names_local(&spec.path) {
         // Before anybody looks what is there: taking the path apart does.
         stores.access().check_local(&spec.path, stores.patience()).await?;
     }
     let InputPath { url, base, target } = InputPath::parse(&spec.path)?;
     let location = Location { url, profile: spec.storage_profile.clone() };
-    stores.check(&location, base.as_ref(), &spec.path)?;
+    if stores.check(&location, base.as_ref(), &spec.path)? == Asked::File {
+        // Whatever was looked at above: this is what is read.
+        let files = vec![local_file(base.as_ref())];
+        stores.access().check_files(files, stores.patience()).await?;
+    }
     let store = stores.get(&location)?;
     check_links(stores, &location, &base, &target, &spec.path).await?;
     let files = find(store.as_ref(), &base, &target).await?;

@@ -163,14 +163,15 @@ impl ReadProfile {
     }
 }
 
-/// The text of a file without the line break at its end, which editors write.
+/// The text of a file as somebody wrote it into an editor.
 fn read_file(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(MAX_VALUE_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_VALUE_BYTES {
         return Err(io::Error::other(format!("it has more than {MAX_VALUE_BYTES} bytes")));
     }
-    let text = text.trim_end_matches(['\r', '\n']);
+    // Editors write line ends, and some of them a mark before the text.
+    let text = text.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']);
     if text.is_empty() {
         return Err(io::Error::other("it is empty"));
     }
@@ -251,7 +252,7 @@ mod tests {
     fn values_are_read_where_they_stand_and_anew_when_a_file_changes() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key");
-        fs::write(&file, "first\r\n").unwrap();
+        fs::write(&file, "\u{feff}first\r\n").unwrap();
         let profile = profile(serde_json::json!({
             "region": "r", "aws_secret_access_key": {"file": file}, "path": {"env": "PATH"},
         }));

@@ -18,6 +18,9 @@ use crate::error::{Error, Result};
 /// The most bytes of a file of certificates: some systems' list of all authorities has a quarter.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
+/// What some editors write before a text. It is in no certificate and no token.
+const MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// A file, and the setting that names it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Named<'a> {
@@ -113,6 +116,9 @@ impl<'a> Named<'a> {
         if bytes.len() as u64 > MAX_FILE_BYTES {
             return Err(self.wrong(format_args!("is longer than {MAX_FILE_BYTES} bytes")));
         }
+        if bytes.starts_with(MARK) {
+            bytes.drain(..MARK.len());
+        }
         Ok(bytes)
     }
 
@@ -147,6 +153,17 @@ mod tests {
     fn a_file_holds_one_token_or_two() {
         assert_eq!(tokens(b"0123456789abcdef"), Ok(1));
         assert_eq!(tokens(b"0123456789abcdef\r\nfedcba9876543210\n"), Ok(2));
+    }
+
+    #[test]
+    fn how_an_editor_writes_texts_makes_no_other_token_of_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        let file = Named { setting: "security.token_file", path: &path };
+        for text in ["0123456789abcdef", "\u{feff}0123456789abcdef\r\n"] {
+            std::fs::write(&path, text).unwrap();
+            assert!(file.tokens() == Ok(vec![Token::of("0123456789abcdef")]), "{text:?}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod loaded;
 mod turns;
 
 use std::{
+    net::Ipv4Addr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -266,11 +267,14 @@ impl Inner {
         stream: TcpStream,
         enter: impl FnOnce() -> Result<P>,
     ) -> Result<Admitted<P>, Refused> {
-        let stranger = self.turns.arrive()?;
+        let from = stream.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip());
+        let stranger = self.turns.arrive(from)?;
         let deadline = self.limits.handshake_timeout();
         let met = async {
-            let first = stranger.unless_displaced(first_byte(&stream)).await??;
-            let turn = stranger.turn().await?;
+            let first = first_byte(&stream);
+            let first = stranger.unless_displaced("had said nothing", first).await??;
+            let turn = stranger.turn();
+            let turn = stranger.unless_displaced("waited for its turn", turn).await??;
             turn.unless_displaced(self.shake(stream, first, enter)).await?
         };
         timeout(deadline, met).await.unwrap_or_else(|_| Err(late(deadline).into()))

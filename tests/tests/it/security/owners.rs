@@ -1,14 +1,17 @@
 //! A job belongs to whoever submitted it: others neither read its rows nor cancel it, and an
-//! operator does both.
+//! operator does both. What a client has sent is for that client's jobs and questions alone,
+//! and a worker's orders are for that worker.
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
 use keyloom_client::{ErrorKind, Job, Session};
 use keyloom_common::{
-    JobId,
+    BlobId, ErrorCode, JobId, WorkerId,
     rpc::{
-        self, Body, ClientApiClient, Limits, Next, PeerSecurity, Submission, handshake::Service,
-        in_time,
+        self, Body, ClientApiClient, Limits, Next, PeerSecurity, Submission, WorkerApiClient,
+        WorkerInfo, handshake::Service, in_time,
     },
+    store::{MEMORY, StoreDescription, StoreSpec},
 };
 
 use super::{BOUND, QUERY, ROWS, prepared};
@@ -40,6 +43,20 @@ impl Peer {
 
     async fn cancel(&self, job: JobId) -> keyloom_common::Result<()> {
         in_time(BOUND, |context| self.0.cancel(context, job)).await
+    }
+
+    /// Sends contents.
+    async fn put(&self, bytes: &'static [u8]) -> keyloom_common::Result<BlobId> {
+        let (id, total) = (BlobId::of(bytes), bytes.len() as u64);
+        let part = Bytes::from_static(bytes).into();
+        in_time(BOUND, |context| self.0.put_blob(context, id, 0, total, part)).await?;
+        Ok(id)
+    }
+
+    /// Has a worker look at contents.
+    async fn describe(&self, content: BlobId) -> keyloom_common::Result<StoreDescription> {
+        let spec = StoreSpec { content: Some(content), ..StoreSpec::new("s", MEMORY, "") };
+        in_time(BOUND, |context| self.0.describe_store(context, spec)).await
     }
 
     /// Hands a job in under a number that another has drawn.
@@ -103,5 +120,54 @@ async fn the_same_client_reads_its_job_over_another_connection() -> Result<()> {
     assert!(!matches!(again.next(job.id()).await?, Next::Done(_)));
     drop(alice);
     again.cancel(job.id()).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_worker_looks_for_a_client_at_what_another_has_sent() -> Result<()> {
+    let (keys, cluster, _session, _job) = begin().await?;
+    let alice = Peer::connect(&cluster, &keys.peer("client-alice", "client")).await?;
+    let bob = Peer::connect(&cluster, &keys.peer("client-bob", "client")).await?;
+    let content = alice.put(b"nothing that rows could be made of").await?;
+    let refused = bob.describe(content).await.err().context("it was looked at")?;
+    assert_eq!((refused.kind(), refused.code()), (ErrorKind::NotFound, Some(ErrorCode::BlobGone)));
+    // A worker has seen it for whoever sent it.
+    let seen = alice.describe(content).await.err().context("there are no rows in it")?;
+    assert_ne!(seen.code(), Some(ErrorCode::BlobGone), "{seen}");
+    Ok(())
+}
+
+/// One of the connections of a worker by hand.
+async fn worker(cluster: &Cluster, security: &PeerSecurity) -> Result<WorkerApiClient> {
+    let (limits, credentials) = (Limits::default(), security.load()?);
+    let dialled = rpc::connect(&cluster.address, Service::Worker, &limits, &credentials);
+    Ok(WorkerApiClient::new(Default::default(), dialled.await?).spawn())
+}
+
+#[tokio::test]
+async fn a_worker_takes_no_orders_of_another_and_speaks_for_none() -> Result<()> {
+    let keys = Keys::certificates()?;
+    keys.certify(["--worker", "one", "--worker", "two"])?;
+    let cluster = Cluster::start_with_keys(1, &keys, &[], &[]).await?;
+    let own = keys.peer("worker-one", "worker");
+    let one = worker(&cluster, &own).await?;
+    let two = worker(&cluster, &keys.peer("worker-two", "worker")).await?;
+    let info = WorkerInfo { id: WorkerId::new(), name: "by hand".to_owned(), slots: 1 };
+    let id = info.id;
+    in_time(BOUND, |context| one.register(context, info)).await?;
+    let refused = [
+        in_time(BOUND, |context| two.orders(context, id)).await.map(drop),
+        in_time(BOUND, |context| two.heartbeat(context, id, Vec::new())).await,
+        in_time(BOUND, |context| two.drain(context, id)).await,
+    ];
+    let message = format!("worker {id} was registered by somebody else than worker 'two'");
+    for refused in refused {
+        let error = refused.err().context("it spoke for another")?;
+        assert_eq!((error.kind(), error.message()), (ErrorKind::PermissionDenied, &*message));
+    }
+    // Over another connection it is the same worker.
+    let again = worker(&cluster, &own).await?;
+    in_time(BOUND, |context| again.heartbeat(context, id, Vec::new())).await?;
+    in_time(BOUND, |context| again.drain(context, id)).await?;
     Ok(())
 }

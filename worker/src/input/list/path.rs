@@ -63,6 +63,11 @@ impl InputPath {
                 let (authority, key) = rest.split_once('/').unwrap_or((rest, ""));
                 let url = format!("{scheme}://{authority}/");
                 let url = stores::parse(&url)?;
+                // URLs are read without the blanks and line ends in them: so what begins with one
+                // could be a file of this machine, and pass for something else before.
+                if url.scheme() != scheme {
+                    return Err(Error::invalid(format!("{:?} is no URL", redact(path))));
+                }
                 check_user(&url, path)?;
                 keyed(url.to_string(), key)
             }
@@ -233,6 +238,10 @@ mod tests {
             ("hdfs://name/a.csv", "inputs are read from local paths, file://, s3://"),
             ("file://other/a.csv", "file://other/a.csv is on another host"),
             ("a.csv", "a.csv is neither an absolute path nor a URL"),
+            (" file:///etc/passwd", "\" file:///etc/passwd\" is no URL"),
+            ("\nfile:///etc/passwd", "\"\\nfile:///etc/passwd\" is no URL"),
+            ("fi\tle:///etc/passwd", "\"fi\\tle:///etc/passwd\" is no URL"),
+            (" https://example.com/a.csv", "\"https://example.com/a.csv\" is no URL"),
         ];
         for (path, start) in cases {
             let error = InputPath::parse(path).unwrap_err();

@@ -6,7 +6,10 @@ use object_store::{PutPayload, memory::InMemory};
 use tempfile::TempDir;
 
 use super::*;
-use crate::store::{Patience, StoreSettings};
+use crate::{
+    access::{Access, AccessSettings},
+    store::{Patience, StoreSettings},
+};
 
 fn spec(path: &str) -> InputSpec {
     InputSpec {
@@ -200,4 +203,32 @@ fn too_many_files_are_refused() {
     let mut found = Found { listed: MAX_LISTED, ..Found::default() };
     let error = found.take(&base, file(0), |_| false).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn a_url_with_blanks_in_its_scheme_is_no_way_around_the_roots() {
+    let folder = folder(&["root/a.csv", "secret.csv"]);
+    let path = fs::canonicalize(folder.path()).unwrap().display().to_string();
+    let roots = Some(vec![format!("{path}/root")]);
+    let access = Access::new(&AccessSettings { roots, ..AccessSettings::default() }).unwrap();
+    let patience = Patience::of(&StoreSettings::default());
+    let stores = ObjectStores::new(HashMap::new(), patience).limited(access);
+    let kind_of = async |given: String| list(&stores, &spec(&given)).await.err().unwrap().kind();
+    for scheme in [" file", "\nfile", "fi\tle"] {
+        for file in ["secret.csv", "missing.csv", "root/a.csv"] {
+            let given = format!("{scheme}://{path}/{file}");
+            assert_eq!(kind_of(given).await, ErrorKind::Invalid, "{scheme:?} {file}");
+        }
+    }
+    assert_eq!(kind_of(format!("file://{path}/secret.csv")).await, ErrorKind::PermissionDenied);
+    let listed = list(&stores, &spec(&format!("file://{path}/root/*.csv"))).await;
+    assert_eq!(listed.map(|listed| listed.files.len()), Ok(1));
+}
+
+#[tokio::test]
+async fn a_path_that_is_longer_than_any_is_refused_before_it_is_taken_apart() {
+    let folder = folder(&["a.csv"]);
+    let (kind, message) = refused(&folder, &"*/".repeat(1 << 20)).await;
+    assert_eq!(kind, ErrorKind::Invalid);
+    assert!(message.ends_with("bytes, more than 8192"), "{message}");
 }
