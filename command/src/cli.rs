@@ -10,15 +10,14 @@ mod stores;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use keyloom_client::MaxMisses;
-
-use keyloom_client::JoinPath;
+use keyloom_client::{JoinPath, MaxMisses};
 use keyloom_common::log::LogFormat;
 
 use crate::store_flag::{self, InputFlag, StoreFlag};
 
 pub(crate) use certs::{CertsCommand, CertsCreateArguments, CertsShowArguments};
 pub(crate) use config::ConfigCommand;
+pub(crate) use keyloom_program::config::{Form, Print};
 pub(crate) use place::{CLUSTER, Place};
 pub(crate) use security::Security;
 pub(crate) use shell::ShellArguments;
@@ -137,23 +136,6 @@ pub(crate) struct Joins {
     /// join_path in [session], or auto: by cost]
     #[arg(long, value_name = "PATH", value_parser = JoinPath::parse)]
     pub(crate) join_path: Option<JoinPath>,
-}
-
-/// How an answer that is no table of rows is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Form {
-    /// Text for people
-    Table,
-    /// JSON for programs
-    Json,
-}
-
-/// The form of an answer.
-#[derive(Clone, Copy, Debug, Args)]
-pub(crate) struct Print {
-    /// What is written to stdout
-    #[arg(long, short_alias = 'o', value_enum, default_value = "table", value_name = "FORMAT")]
-    pub(crate) format: Form,
 }
 
 /// How rows are printed.

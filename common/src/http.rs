@@ -74,7 +74,7 @@ impl HttpSettings {
         if self.cert_file.is_some() == self.key_file.is_some() {
             return Ok(());
         }
-        Err(Error::invalid("settings http.cert_file and http.key_file go together: give both"))
+        Err(Error::invalid("http.cert_file and http.key_file go together: set both or none"))
     }
 
     /// [`Self::header_timeout_ms`] as a duration.
@@ -90,5 +90,23 @@ impl HttpSettings {
     /// [`Self::connection_ms`] as a duration.
     pub fn connection(&self) -> Duration {
         Duration::from_millis(self.connection_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_and_its_key_go_together() {
+        let check = |cert_file: Option<&str>, key_file: Option<&str>| {
+            let [cert_file, key_file] = [cert_file, key_file].map(|file| file.map(PathBuf::from));
+            HttpSettings { cert_file, key_file, ..HttpSettings::default() }.validate()
+        };
+        let half = Error::invalid("http.cert_file and http.key_file go together: set both or none");
+        assert_eq!(check(None, None), Ok(()));
+        assert_eq!(check(Some("cert.pem"), Some("key.pem")), Ok(()));
+        assert_eq!(check(Some("cert.pem"), None), Err(half.clone()));
+        assert_eq!(check(None, Some("key.pem")), Err(half));
     }
 }

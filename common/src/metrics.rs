@@ -102,6 +102,17 @@ pub fn ending<T>(ended: &Result<T>) -> Labels<2> {
     [("outcome", outcome(ended)), ("kind", kind)]
 }
 
+/// Sets gauges by the words of their label, to what is the case now.
+pub fn set_each(
+    gauges: &Gauges<1>,
+    label: &'static str,
+    values: impl IntoIterator<Item = (&'static str, impl TryInto<i64>)>,
+) {
+    for (word, value) in values {
+        gauges.get_or_create(&[(label, word)]).set(gauged(value));
+    }
+}
+
 /// A gauge's value, of what may be larger than gauges hold.
 pub fn gauged(value: impl TryInto<i64>) -> i64 {
     value.try_into().unwrap_or(i64::MAX)

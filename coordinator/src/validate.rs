@@ -31,6 +31,7 @@ impl Settings {
     pub fn validate(&self) -> Result<()> {
         Bounds::check(|bounds| self.check(bounds))?;
         self.security.validate()?;
+        self.http.validate()?;
         Catalog::open(&self.catalog).map(drop)
     }
 

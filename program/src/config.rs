@@ -19,18 +19,18 @@ pub enum Command {
 pub enum Config {
     /// Show each setting and where it comes from: the default, the file, the environment or a flag.
     /// Secrets are masked
-    Show(Show),
+    Show(Print),
 }
 
-/// How a configuration is shown.
+/// The form of an answer.
 #[derive(Clone, Copy, Debug, Args)]
-pub struct Show {
+pub struct Print {
     /// What is written to stdout
     #[arg(long, short_alias = 'o', value_enum, default_value = "table", value_name = "FORMAT")]
     pub format: Form,
 }
 
-/// The form of what is shown.
+/// How an answer that is no table of rows is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Form {
     /// Text for people
@@ -42,8 +42,8 @@ pub enum Form {
 impl Command {
     /// The form in which the configuration is to be shown.
     pub fn form(self) -> Form {
-        let Self::Config(Config::Show(show)) = self;
-        show.format
+        let Self::Config(Config::Show(print)) = self;
+        print.format
     }
 }
 

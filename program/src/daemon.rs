@@ -1,10 +1,14 @@
 //! What the coordinator's program and the worker's do alike.
 
-use std::path::Path;
+use std::{
+    io::{Write, stdout},
+    path::Path,
+};
 
 use anyhow::{Context, Result};
 use keyloom_common::{
     Error, ErrorKind,
+    log::{LogFormat, LogSettings},
     stack::{BLOCKING_THREADS, STACK_BYTES},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -13,12 +17,12 @@ use tracing::Level;
 
 use crate::{
     config::{self, Command},
-    log::say,
+    log::{self, Log, say},
     settings::Layers,
 };
 
 /// What daemons log unless `KEYLOOM_LOG` says otherwise.
-pub const LOG: &str = "info,lance=warn,datafusion=warn,tarpc=warn,opentelemetry=warn";
+const LOG: &str = "info,lance=warn,datafusion=warn,tarpc=warn,opentelemetry=warn";
 
 /// Layers of settings: defaults, then the file that `--config` names, then variables whose names
 /// begin so. Flags go over them.
@@ -42,6 +46,24 @@ pub fn settings<T: DeserializeOwned>(
     Ok(settings)
 }
 
+/// Starts the log of a program, and reads the settings, which may say how it goes on.
+///
+/// # Errors
+/// The exit code, where one of both cannot be done, and it was said why.
+pub fn begin<T>(
+    program: &'static str,
+    format: Option<LogFormat>,
+    read: impl FnOnce() -> Result<(T, Layers)>,
+    log_of: impl FnOnce(&T) -> &LogSettings,
+) -> Result<(Log, T, Layers), u8> {
+    let begun = log::start(program, LOG, format).and_then(|log| {
+        let (settings, layers) = read()?;
+        log.settle(log_of(&settings));
+        Ok((log, settings, layers))
+    });
+    begun.map_err(|error| fail(2, &error))
+}
+
 /// Shows a daemon's configuration, and gives the exit code.
 pub fn show(layers: &Layers, settings: &impl Serialize, command: Command) -> u8 {
     let shown = layers.listing(settings).and_then(|listing| {
@@ -50,6 +72,14 @@ pub fn show(layers: &Layers, settings: &impl Serialize, command: Command) -> u8 
     match shown {
         Ok(()) => 0,
         Err(error) => fail(1, &error),
+    }
+}
+
+/// Says on stdout where the program can be reached: scripts wait for this line.
+pub fn announce(address: &str) {
+    let mut stdout = stdout().lock();
+    if writeln!(stdout, "{address}").and_then(|()| stdout.flush()).is_err() {
+        tracing::warn!("nobody reads stdout");
     }
 }
 

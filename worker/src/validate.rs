@@ -29,7 +29,8 @@ impl Settings {
     /// `invalid`, naming all that are wrong.
     pub fn validate(&self) -> Result<()> {
         Bounds::check(|bounds| self.check(bounds))?;
-        self.security.validate()
+        self.security.validate()?;
+        self.http.validate()
     }
 
     /// Checks all settings, as a section of others.

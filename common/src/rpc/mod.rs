@@ -30,8 +30,8 @@ pub use deadline::{connection_failed, guarded, in_time, not_answered};
 pub use limits::Limits;
 pub use room::ReceiveRoom;
 pub use security::{
-    Admitted, Credentials, Gate, GateFigures, Identity, PeerSecurity, Role, ServerSecurity, Stream,
-    TokenFiles, role_uri,
+    Admitted, BearerTokens, Credentials, Gate, GateFigures, Identity, PeerSecurity, Role,
+    ServerSecurity, Stream, TokenFiles, role_uri,
 };
 pub use transport::{Transport, connect, framed, is_tls, parse_address};
 pub use worker_api::{

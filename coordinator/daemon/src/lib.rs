@@ -1,12 +1,7 @@
 //! `keyloom-coordinator`: the coordinator as a process that listens on TCP; as a function, because
 //! programs that hold all of Keyloom run it, too.
 
-use std::{
-    ffi::OsString,
-    io::{Write, stdout},
-    net::SocketAddr,
-    path::PathBuf,
-};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -17,9 +12,9 @@ use keyloom_common::{
 use keyloom_coordinator::{Coordinator, Settings};
 use keyloom_program::{
     config,
-    daemon::{self, exit_code, fail},
+    daemon::{self, announce, exit_code, fail},
     http::{Port, Told},
-    log, open_files,
+    open_files,
     settings::Layers,
     signals::Signals,
 };
@@ -136,15 +131,12 @@ impl Arguments {
 /// Runs a command line, the program's name first, and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments = Arguments::parse_from(arguments);
-    let log = log::start("keyloom-coordinator", daemon::LOG, arguments.log_format);
-    let prepared = log.and_then(|log| {
-        let (settings, layers) = arguments.settings()?;
-        log.settle(&settings.log);
-        Ok((log, settings, layers))
-    });
-    let (_log, settings, layers) = match prepared {
-        Ok(prepared) => prepared,
-        Err(error) => return fail(2, &error),
+    let (format, read) = (arguments.log_format, || arguments.settings());
+    let begun =
+        daemon::begin("keyloom-coordinator", format, read, |settings: &Settings| &settings.log);
+    let (_log, settings, layers) = match begun {
+        Ok(begun) => begun,
+        Err(code) => return code,
     };
     if let Some(command) = arguments.command {
         return daemon::show(&layers, &settings, command);
@@ -212,6 +204,7 @@ async fn serve(addresses: &[SocketAddr], settings: Settings) -> Result<()> {
     let gate = coordinator.gate();
     let mut hangups = signal(SignalKind::hangup()).context("no signals")?;
     announce(&told);
+    tracing::info!("listening at {told}");
     let _http = http.map(|http| http.serve(OfCoordinator(coordinator.clone())));
     let mut serving = std::pin::pin!(coordinator.serve(listener, shutdown.clone()));
     loop {
@@ -230,13 +223,4 @@ fn told(advertise: Option<&str>, scheme: &str, listening: SocketAddr) -> String 
         Some(address) => format!("{scheme}://{address}"),
         None => format!("{scheme}://{listening}"),
     }
-}
-
-/// Scripts wait for this line.
-fn announce(address: &str) {
-    let mut stdout = stdout().lock();
-    if writeln!(stdout, "{address}").and_then(|()| stdout.flush()).is_err() {
-        tracing::warn!("nobody reads stdout");
-    }
-    tracing::info!("listening at {address}");
 }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     metrics::Metrics,
-    scheduler::{Action, DRAINED, Event, SILENT, Settings, StageKind, State},
+    scheduler::{Action, Departure, Event, Settings, StageKind, State},
 };
 
 /// The longest rest before the clock is looked at. What is missed beyond it was a pause of this
@@ -190,6 +190,17 @@ impl EventLoop {
         });
     }
 
+    fn count_departure(&self, how: Departure) {
+        let workers = &self.metrics.workers;
+        match how {
+            Departure::Drained => {
+                workers.drained.inc();
+            }
+            Departure::Silent => workers.lose("silent"),
+            Departure::Disconnected => workers.lose("disconnected"),
+        }
+    }
+
     /// Counts an attempt that failed, unless it was stopped, or nobody wants its stage any more.
     fn count_failure(&self, attempt: AttemptId, error: &Error) {
         let stage = self.stages.get(&attempt.task.stage);
@@ -248,8 +259,8 @@ impl EventLoop {
                 }
                 self.forget(stage);
             }
-            Action::WorkerGone { worker, reason } => {
-                self.metrics.workers.leave(reason == DRAINED, reason.starts_with(SILENT));
+            Action::WorkerGone { worker, how, reason } => {
+                self.count_departure(how);
                 if let Some(gone) = self.workers.remove(worker) {
                     tracing::info!(%worker, name = %gone.info.name, reason, "worker gone");
                 }

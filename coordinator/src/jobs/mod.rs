@@ -7,9 +7,11 @@
 
 mod analysis;
 mod ending;
+mod entry;
 mod job;
 mod memory;
 mod notes;
+mod question;
 mod results;
 mod run;
 mod stop;
@@ -19,32 +21,25 @@ mod turns;
 use std::{
     collections::HashMap,
     ops::RangeInclusive,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use futures::FutureExt;
 use keyloom_common::{
-    Error, JobId, Result, StageId,
+    Error, JobId, Result,
     background::Background,
-    rpc::{Identity, Next, Submission, TaskReport, Work, guarded},
+    rpc::{Next, Submission},
     stack::deep,
-    trace::TraceParent,
 };
-
 use tokio::{runtime::Handle, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, field::Empty};
 
 use crate::{
-    blobs::Blobs,
-    catalog::Catalog,
-    dispatch::{Dispatcher, StageHandle, StageUpdate},
-    gather::JobContext,
-    owner::Owner,
-    scheduler::StageKind,
+    blobs::Blobs, catalog::Catalog, dispatch::Dispatcher, gather::JobContext, owner::Owner,
     settings::Settings,
 };
 
+use entry::Entry;
 use job::RunningJob;
 pub(crate) use memory::Operators;
 use turns::{Turn, Turns};
@@ -64,40 +59,6 @@ pub(crate) struct Jobs {
     /// Where the coordinator's part of plans is computed, once one has such a part.
     plans: Mutex<Option<Background>>,
     jobs: Mutex<HashMap<JobId, Arc<Entry>>>,
-}
-
-/// A job that was handed in.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    /// Who handed it in.
-    whose: Identity,
-    /// The job, or what became of starting it. Whoever hands it in again meanwhile waits for that.
-    started: OnceLock<Result<Arc<RunningJob>>>,
-    /// Cancelled when the job is to end, though it may be just starting.
-    stop: CancellationToken,
-}
-
-impl Entry {
-    fn new(whose: Identity) -> Self {
-        Self { whose, started: OnceLock::new(), stop: CancellationToken::new() }
-    }
-
-    /// Starts the job, unless it was started before. Also a panic is an outcome: an entry without
-    /// one would stay for ever.
-    fn start(&self, start: impl FnOnce() -> Result<Arc<RunningJob>>) -> &Result<Arc<RunningJob>> {
-        self.started.get_or_init(|| {
-            let started = guarded(async move { start() }).now_or_never();
-            started.unwrap_or_else(|| Err(Error::internal("the job's start did not end")))
-        })
-    }
-
-    /// Fails once the job is to end.
-    fn check(&self) -> Result<()> {
-        match self.stop.is_cancelled() {
-            true => Err(Error::cancelled("the job was stopped")),
-            false => Ok(()),
-        }
-    }
 }
 
 impl Jobs {
@@ -174,7 +135,8 @@ impl Jobs {
             let (plan, stop) = (submission.plan.bytes(), entry.stop.clone());
             let (operators, plans) = (&self.operators, || self.plans());
             let job = RunningJob::start(context, plan, owner, operators, turn, stop, plans)?;
-            tracing::info!(job = %id, queued, "job submitted");
+            let by = owner.identity();
+            tracing::info!(job = %id, %by, queued, "job submitted");
             Ok(Arc::new(job))
         };
         match entry.start(start) {
@@ -320,23 +282,6 @@ impl Jobs {
         drop(spawn_blocking(move || deep(|| drop(expired))));
     }
 
-    /// Runs one piece of work on any worker.
-    pub(crate) async fn ask_worker(&self, work: Work) -> Result<TaskReport> {
-        let stage = StageId { job: JobId::new(), index: 0 };
-        let trace = TraceParent::current();
-        let (handle, mut updates) =
-            self.dispatcher.open_stage(stage, StageKind::Question, Vec::new(), trace);
-        handle.add(keyloom_common::TaskId { stage, index: 0 }, work);
-        handle.close();
-        // Also when the asker is gone, whose call is then dropped here.
-        let _cancel = CancelOnDrop(handle);
-        match updates.recv().await {
-            Some(StageUpdate::Done { finished, .. }) => Ok(finished.report),
-            Some(StageUpdate::Failed(error)) => Err(error),
-            None => Err(Error::cancelled("the coordinator is stopping")),
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Arc<Entry>>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -369,194 +314,5 @@ fn another_s(id: JobId) -> Error {
     Error::permission_denied(format!("job {id} belongs to another client"))
 }
 
-struct CancelOnDrop(StageHandle);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use arrow::datatypes::{DataType, Field, Schema};
-    use bytes::Bytes;
-    use datafusion::physical_plan::ExecutionPlan;
-    use keyloom_common::{
-        BlobId, ErrorKind,
-        misses::MissPolicy,
-        plan::{FramePartition, FrameScanExec, encode_plan},
-        rpc::{Limits, Role},
-    };
-
-    use super::*;
-    use crate::{dispatch::Patience, spool::SpoolRoom};
-
-    /// Jobs that no worker works on.
-    fn jobs(settings: Settings) -> Jobs {
-        let room = SpoolRoom::new(0, 0, std::env::temp_dir());
-        let patience = Patience { time: Duration::ZERO, attempts: 1 };
-        let scheduler = settings.scheduler.clone();
-        let dispatcher = Dispatcher::start(scheduler, room, patience, &CancellationToken::new());
-        let blobs = Arc::new(Blobs::new(1 << 20, Duration::from_secs(600)));
-        let operators = Operators::new(1 << 20, None).unwrap();
-        Jobs::new(dispatcher, blobs, Arc::new(settings), operators)
-    }
-
-    fn submission(plan: Bytes) -> Submission {
-        let misses = MissPolicy::default();
-        let (id, plan, trace) = (JobId::new(), plan.into(), None);
-        Submission { id, plan, batch_rows: 8192, discard: false, misses, trace }
-    }
-
-    /// A job that waits for workers.
-    fn waiting(jobs: &Jobs) -> Submission {
-        waiting_of(jobs, &Owner::default())
-    }
-
-    fn waiting_of(jobs: &Jobs, owner: &Owner) -> Submission {
-        let bytes = Bytes::from_static(b"rows");
-        let blob = BlobId::of(&bytes);
-        jobs.blobs.put_part(owner, blob, 0, 4, bytes.into()).unwrap();
-        let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
-        let partitions = vec![FramePartition { blob, rows: 1 }];
-        let plan = FrameScanExec::try_new(partitions, schema, None).unwrap();
-        let plan: Arc<dyn ExecutionPlan> = Arc::new(plan);
-        submission(encode_plan(&plan).unwrap())
-    }
-
-    fn submit(jobs: &Jobs, submission: &Submission, owner: &Owner) -> Result<()> {
-        let entry = jobs.begin(submission, owner)?;
-        jobs.submit(&entry, submission.clone(), owner, false)
-    }
-
-    #[tokio::test]
-    async fn a_start_that_panics_is_an_outcome() {
-        let entry = Entry::new(Identity::anybody());
-        let error = entry.start(|| panic!("out of bounds")).as_ref().unwrap_err();
-        let expected = (ErrorKind::Internal, "panicked: out of bounds");
-        assert_eq!((error.kind(), error.message()), expected);
-    }
-
-    #[tokio::test]
-    async fn a_job_that_does_not_start_is_forgotten_and_not_its_successor() {
-        let (jobs, owner) = (jobs(Settings::default()), Owner::default());
-        let submission = submission(Bytes::from_static(b"no plan"));
-        let entry = jobs.begin(&submission, &owner).unwrap();
-        let submit = || jobs.submit(&entry, submission.clone(), &owner, false).unwrap_err();
-        let error = submit();
-        assert!(jobs.lock().is_empty());
-        let successor = jobs.begin(&submission, &owner).unwrap();
-        // Who waited for the first is told what became of that.
-        assert_eq!(submit(), error);
-        assert!(Arc::ptr_eq(&jobs.lock()[&submission.id], &successor));
-    }
-
-    #[tokio::test]
-    async fn a_job_that_is_cancelled_before_it_starts_does_not_start() {
-        let (jobs, owner) = (jobs(Settings::default()), Owner::default());
-        let submission = waiting(&jobs);
-        let entry = jobs.begin(&submission, &owner).unwrap();
-        jobs.cancel(submission.id, &owner).unwrap();
-        let error = jobs.submit(&entry, submission, &owner, false).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Cancelled);
-        assert!(jobs.lock().is_empty() && entry.started.get().is_none());
-    }
-
-    /// Submits a job once there is a place for it.
-    async fn submit_soon(jobs: &Jobs, submission: &Submission, owner: &Owner) {
-        let submitted = async {
-            while submit(jobs, submission, owner).is_err() {
-                tokio::task::yield_now().await;
-            }
-        };
-        let submitted = tokio::time::timeout(Duration::from_secs(10), submitted).await;
-        submitted.expect("no place within 10 s");
-    }
-
-    #[tokio::test]
-    async fn jobs_beyond_those_that_run_wait_for_their_turn_or_are_refused() {
-        let settings = Settings { max_running_jobs: 1, max_queued_jobs: 1, ..Settings::default() };
-        let (jobs, owner) = (jobs(settings), Owner::default());
-        let submissions = [(); 4].map(|()| waiting(&jobs));
-        let [running, queued, third, fourth] = &submissions;
-        submit(&jobs, running, &owner).unwrap();
-        submit(&jobs, queued, &owner).unwrap();
-        submit(&jobs, queued, &owner).unwrap();
-        let error = submit(&jobs, third, &owner).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
-        assert!(error.message().contains("max_queued_jobs = 1 on the coordinator"), "{error}");
-        assert!(!jobs.lock().contains_key(&third.id));
-        jobs.renew(queued.id, &owner).unwrap();
-        // One that waits can be cancelled, and one takes the place of another that has run.
-        jobs.cancel(queued.id, &owner).unwrap();
-        submit_soon(&jobs, third, &owner).await;
-        jobs.cancel(running.id, &owner).unwrap();
-        submit_soon(&jobs, fourth, &owner).await;
-        assert_eq!(jobs.lock().len(), 2);
-    }
-
-    #[tokio::test]
-    async fn cancelling_a_job_ends_the_wait_for_it() {
-        let (jobs, owner) = (jobs(Settings::default()), Owner::default());
-        let submission = waiting(&jobs);
-        submit(&jobs, &submission, &owner).unwrap();
-        let cancel = async { jobs.cancel(submission.id, &owner) };
-        let (next, cancelled) = tokio::join!(jobs.next(submission.id, 0, &owner), cancel);
-        cancelled.unwrap();
-        assert_eq!(next.unwrap_err(), unknown(submission.id));
-    }
-
-    #[tokio::test]
-    async fn a_job_is_its_client_s_and_operators_may_have_it() {
-        let settings = Settings::default();
-        let jobs = jobs(Settings { rpc: Limits { long_poll_ms: 1, ..settings.rpc }, ..settings });
-        let client = |role, name: &str| Owner::of(Identity { role, name: name.into() });
-        let alice = client(Role::Client, "alice");
-        let submission = waiting_of(&jobs, &alice);
-        let id = submission.id;
-        submit(&jobs, &submission, &alice).unwrap();
-
-        let mallory = client(Role::Client, "mallory");
-        let refused = [
-            submit(&jobs, &submission, &mallory),
-            jobs.next(id, 0, &mallory).await.map(drop),
-            jobs.renew(id, &mallory),
-            jobs.cancel(id, &mallory),
-        ];
-        let message = format!("job {id} belongs to another client");
-        assert_eq!(
-            refused,
-            [(); 4].map(|()| Err::<(), _>(Error::permission_denied(message.clone())))
-        );
-
-        // Over another connection it is the same client.
-        let again = client(Role::Client, "alice");
-        jobs.renew(id, &again).unwrap();
-        drop(alice);
-        let is_here =
-            |jobs: &Jobs| jobs.lock()[&id].started.get().unwrap().as_ref().unwrap().idle().1;
-        assert!(is_here(&jobs));
-        let operator = client(Role::Operator, "olga");
-        assert!(matches!(jobs.next(id, 0, &operator).await, Ok(Next::Pending(_))));
-        assert!(submit(&jobs, &submission, &operator).is_err());
-        drop(again);
-        assert!(!is_here(&jobs));
-        jobs.cancel(id, &operator).unwrap();
-        assert!(jobs.lock().is_empty());
-    }
-
-    #[tokio::test]
-    async fn expiry_ends_the_wait_for_a_job() {
-        let settings = Settings { client_timeout_ms: 0, ..Settings::default() };
-        let (jobs, owner) = (jobs(settings), Owner::default());
-        let submission = waiting(&jobs);
-        submit(&jobs, &submission, &owner).unwrap();
-        let expire = async { jobs.expire() };
-        let (next, ()) = tokio::join!(jobs.next(submission.id, 0, &owner), expire);
-        assert_eq!(next.unwrap_err(), unknown(submission.id));
-        assert!(jobs.lock().is_empty());
-    }
-}
+mod tests;

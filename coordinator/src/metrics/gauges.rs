@@ -4,7 +4,7 @@ use std::{sync::atomic::AtomicU64, time::Duration};
 
 use keyloom_common::{
     memory::MemoryBudget,
-    metrics::{Gauges as ByLabel, gauged, registered},
+    metrics::{Gauges as ByLabel, registered, set_each},
 };
 use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 
@@ -55,43 +55,33 @@ impl Gauges {
     /// So many jobs run, wait for their turn, or wait for their clients to read them.
     pub(crate) fn set_jobs(&self, [running, queued, reading]: [usize; 3]) {
         let states = [("running", running), ("queued", queued), ("reading", reading)];
-        set(&self.jobs, "state", states);
+        set_each(&self.jobs, "state", states);
     }
 
     /// So many tasks run, and so many wait.
     pub(crate) fn set_tasks(&self, running: usize, queued: usize) {
-        set(&self.tasks, "state", [("running", running), ("queued", queued)]);
+        set_each(&self.tasks, "state", [("running", running), ("queued", queued)]);
     }
 
     /// So many workers take tasks, so many drain, and one was silent for so long.
     pub(crate) fn set_workers(&self, active: usize, draining: usize, silence: Duration) {
-        set(&self.workers, "state", [("active", active), ("draining", draining)]);
+        set_each(&self.workers, "state", [("active", active), ("draining", draining)]);
         self.heartbeat_age.set(silence.as_secs_f64());
     }
 
     /// So many slots are free, and so many taken.
     pub(crate) fn set_slots(&self, free: usize, taken: usize) {
-        set(&self.slots, "state", [("free", free), ("taken", taken)]);
+        set_each(&self.slots, "state", [("free", free), ("taken", taken)]);
     }
 
     /// So many bytes of memory are taken, and may be.
     pub(crate) fn set_memory<const N: usize>(&self, shares: [Share; N]) {
-        set(&self.memory_used, "share", shares.map(|share| (share.name, share.used)));
-        set(&self.memory_limit, "share", shares.map(|share| (share.name, share.limit)));
+        set_each(&self.memory_used, "share", shares.map(|share| (share.name, share.used)));
+        set_each(&self.memory_limit, "share", shares.map(|share| (share.name, share.limit)));
     }
 
     /// So many bytes are in temporary files, of rows that wait for their turn and of operators.
     pub(crate) fn set_spilled(&self, gathered: u64, operators: u64) {
-        set(&self.spilled, "by", [("gathered", gathered), ("operators", operators)]);
-    }
-}
-
-fn set<const N: usize>(
-    gauges: &ByLabel<1>,
-    label: &'static str,
-    values: [(&'static str, impl TryInto<i64>); N],
-) {
-    for (word, value) in values {
-        gauges.get_or_create(&[(label, word)]).set(gauged(value));
+        set_each(&self.spilled, "by", [("gathered", gathered), ("operators", operators)]);
     }
 }

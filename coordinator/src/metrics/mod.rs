@@ -67,7 +67,7 @@ pub(crate) struct Tasks {
 pub(crate) struct Workers {
     pub(crate) registered: Counter,
     lost: Counters<1>,
-    drained: Counter,
+    pub(crate) drained: Counter,
 }
 
 /// Bytes that came and went.
@@ -185,13 +185,8 @@ impl Workers {
         }
     }
 
-    /// A worker went: it had drained, said nothing any more, or hung up.
-    pub(crate) fn leave(&self, has_drained: bool, is_silent: bool) {
-        if has_drained {
-            self.drained.inc();
-            return;
-        }
-        let reason = if is_silent { "silent" } else { "disconnected" };
+    /// A worker went without having drained.
+    pub(crate) fn lose(&self, reason: &'static str) {
         self.lost.get_or_create(&[("reason", reason)]).inc();
     }
 }
@@ -290,9 +285,9 @@ mod tests {
         let metrics = Metrics::new(&spills);
         metrics.tasks.start(true);
         metrics.tasks.start(false);
-        metrics.workers.leave(false, true);
-        metrics.workers.leave(false, false);
-        metrics.workers.leave(true, false);
+        metrics.workers.lose("silent");
+        metrics.workers.lose("disconnected");
+        metrics.workers.drained.inc();
         spills.bytes.inc_by(100);
         let connection = metrics.connections.open();
         check(

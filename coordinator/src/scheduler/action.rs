@@ -4,6 +4,17 @@ use std::time::Duration;
 
 use keyloom_common::{AttemptId, Error, StageId, WorkerId};
 
+/// How a worker went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Departure {
+    /// As it had said, when it had nothing left to run.
+    Drained,
+    /// It was not heard of for too long.
+    Silent,
+    /// Its connection closed.
+    Disconnected,
+}
+
 /// Something to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
@@ -45,7 +56,9 @@ pub(crate) enum Action {
     WorkerGone {
         /// Its life.
         worker: WorkerId,
-        /// Why.
+        /// How it went.
+        how: Departure,
+        /// Why, in words.
         reason: String,
     },
     /// A stage has tasks to launch and there is no worker. Said once each time this begins.

@@ -34,9 +34,9 @@ mod status;
 mod tests;
 mod warmth;
 
-pub(crate) use action::Action;
+pub(crate) use action::{Action, Departure};
 pub(crate) use event::{Event, StageKind};
 pub use settings::Settings;
-pub(crate) use state::{DRAINED, SILENT, State};
+pub(crate) use state::State;
 pub(crate) use status::{Load, WorkerStatus};
 pub(crate) use warmth::StoreDigest;

@@ -11,14 +11,10 @@ use keyloom_common::{AttemptId, Error, StageId, TaskId, WorkerId};
 use super::fleet::{Fleet, Gone};
 use super::settings::human;
 use super::stage::{Phase, Stage};
-use super::{Action, Event, Settings, StageKind};
+use super::{Action, Departure, Event, Settings, StageKind};
 
 /// How long the death of a worker speaks for a cause that is no task.
 const LATELY: Duration = Duration::from_secs(600);
-
-/// Why a worker is gone that drained, and how the reason begins of one that was silent too long.
-pub(crate) const DRAINED: &str = "drained";
-pub(crate) const SILENT: &str = "no heartbeat";
 
 /// All that the scheduler knows.
 #[derive(Debug)]
@@ -72,7 +68,9 @@ impl State {
         match event {
             Event::WorkerJoined { worker, slots } => self.fleet.join(worker, slots, self.now),
             Event::Heartbeat { worker, attempts } => self.reconcile(worker, attempts),
-            Event::WorkerLeft { worker, reason } => self.lose(worker, reason),
+            Event::WorkerLeft { worker, reason } => {
+                self.lose(worker, Departure::Disconnected, reason);
+            }
             Event::WorkerDraining { worker } => self.fleet.drain(worker),
             Event::StageOpened { stage, kind, stores } => {
                 self.stages.entry(stage).or_insert_with(|| Stage::new(kind, stores));
@@ -90,7 +88,7 @@ impl State {
             Event::Tick => self.tick(),
         }
         for worker in self.fleet.take_drained() {
-            self.lose(worker, DRAINED.to_owned());
+            self.lose(worker, Departure::Drained, "drained".to_owned());
         }
         self.watch_fleet();
         self.assign();
@@ -171,9 +169,9 @@ impl State {
     }
 
     /// Removes a worker, for whatever reason: the one path for that.
-    fn lose(&mut self, worker: WorkerId, reason: String) {
+    fn lose(&mut self, worker: WorkerId, how: Departure, reason: String) {
         let Some(Gone { running, draining }) = self.fleet.remove(worker) else { return };
-        self.actions.push(Action::WorkerGone { worker, reason: reason.clone() });
+        self.actions.push(Action::WorkerGone { worker, how, reason: reason.clone() });
         // One that ran nothing says nothing of what kills workers.
         if !draining && !running.is_empty() {
             self.losses.push_back(self.now);
@@ -231,7 +229,7 @@ impl State {
             && since.saturating_add(self.settings.heartbeat_timeout()) <= self.now
         {
             let timeout = human(self.settings.heartbeat_timeout_ms);
-            self.lose(worker, format!("{SILENT} for {timeout}"));
+            self.lose(worker, Departure::Silent, format!("no heartbeat for {timeout}"));
         }
         while let Some(&(_, stage)) = self.waiting.first()
             && self.starves_at().is_some_and(|at| at <= self.now)

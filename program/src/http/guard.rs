@@ -6,9 +6,7 @@ use axum::http::{
     HeaderMap,
     header::{AUTHORIZATION, HOST},
 };
-use keyloom_common::rpc::{Gate, Role};
-
-use super::tokens::Tokens;
+use keyloom_common::rpc::{BearerTokens, Gate, Role};
 
 /// What a request must show.
 #[derive(Debug)]
@@ -17,7 +15,7 @@ pub(super) struct Guard {
     pub(super) is_local: bool,
     /// Whether what is counted is told for a token alone.
     pub(super) asks: bool,
-    pub(super) tokens: Option<Tokens>,
+    pub(super) tokens: Option<BearerTokens>,
     /// What knows the tokens of the cluster's operators, if it has some.
     pub(super) operators: Option<Gate>,
 }

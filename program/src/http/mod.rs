@@ -9,15 +9,8 @@
 mod answers;
 mod guard;
 mod places;
-mod tokens;
 
-use std::{
-    io::{Write, stdout},
-    net::SocketAddr,
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use axum::Router;
@@ -29,7 +22,7 @@ use hyper_util::{
 use keyloom_common::{
     Error,
     http::HttpSettings,
-    rpc::{Gate, Limits, ServerSecurity, Stream},
+    rpc::{BearerTokens, Gate, Limits, ServerSecurity, Stream},
 };
 use tokio::{
     net::{TcpListener, TcpStream, lookup_host},
@@ -38,10 +31,10 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::daemon::announce;
 use answers::{App, router};
 use guard::Guard;
 use places::Places;
-use tokens::Tokens;
 
 /// The most bytes of the head of a request.
 const HEAD_BYTES: usize = 16 << 10;
@@ -97,7 +90,8 @@ impl Port {
         let found =
             found.map_err(|_| Error::invalid(format!("--http takes HOST:PORT, not '{listen}'")))?;
         let addresses: Vec<_> = found.collect();
-        let tokens = settings.token_file.as_deref().map(Tokens::read).transpose()?;
+        let tokens = settings.token_file.clone();
+        let tokens = tokens.map(|path| BearerTokens::read("http.token_file", path)).transpose()?;
         let tls = certificate(settings, server, limits)?;
         let open = addresses.iter().find(|address| !address.ip().is_loopback());
         // What makes somebody an operator of the cluster crosses no network in clear.
@@ -124,7 +118,7 @@ impl Port {
     }
 
     /// Where it is, as `http://HOST:PORT` or `https://HOST:PORT`.
-    pub fn address(&self) -> String {
+    fn address(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.address)
     }
@@ -133,10 +127,7 @@ impl Port {
     /// runtime.
     pub fn serve(self, told: impl Told) -> Serving {
         let address = self.address();
-        let mut stdout = stdout().lock();
-        if writeln!(stdout, "{address}").and_then(|()| stdout.flush()).is_err() {
-            tracing::warn!("nobody reads stdout");
-        }
+        announce(&address);
         tracing::info!("answers HTTP at {address}");
         Serving { _answering: AbortOnDropHandle::new(tokio::spawn(self.run(told))) }
     }

@@ -155,7 +155,7 @@ async fn without_an_address_there_is_no_port_and_a_wrong_one_is_named() {
     assert_eq!(wrong.to_string(), "--http takes HOST:PORT, not 'nowhere'");
     let half = HttpSettings { cert_file: Some("cert.pem".into()), ..settings() };
     let wrong = open(&half).await.unwrap_err();
-    let expected = "settings http.cert_file and http.key_file go together: give both";
+    let expected = "http.cert_file and http.key_file go together: set both or none";
     assert_eq!(wrong.to_string(), expected);
 }
 

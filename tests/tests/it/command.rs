@@ -30,7 +30,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::harness::{TestSession, program};
+use crate::harness::{TestSession, bare, program};
 
 /// How long a command of a test may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -41,14 +41,8 @@ struct Keyloom(Command);
 impl Keyloom {
     /// The command with arguments and nothing of the environment's settings.
     fn new(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<Self> {
-        let mut command = Command::new(program("keyloom")?);
-        command.args(arguments).kill_on_drop(true);
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("KEYLOOM_") {
-                command.env_remove(name);
-            }
-        }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut command = bare(Command::new(program("keyloom")?));
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
         Ok(Self(command))
     }
 

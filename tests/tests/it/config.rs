@@ -1,45 +1,20 @@
 //! The configuration of processes: where each setting may stand and which goes before, what
 //! `config show` tells of it, and what nobody knows.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    process::{Output, Stdio},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs};
 
 use anyhow::{Context, Result, ensure};
 use keyloom_client::Session;
 use serde_json::{Value, json};
-use tokio::{process::Command, time::timeout};
 
-use crate::harness::{Daemon, eventually, program};
-
-/// How long a process may take that only tells something.
-const TIMEOUT: Duration = Duration::from_secs(60);
+use crate::harness::{Daemon, eventually, run_to_end};
 
 /// What must be nowhere in what is told.
 const HIDDEN: &str = "HIDDEN-0123456789";
 
-/// Runs a program with nothing of the environment's settings but these.
-async fn run(line: &[&str], env: &[(&str, &str)]) -> Result<(Option<i32>, String, String)> {
-    let (name, arguments) = line.split_first().context("a program")?;
-    let mut command = Command::new(program(name)?);
-    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("KEYLOOM_") {
-            command.env_remove(name);
-        }
-    }
-    command.envs(env.iter().copied());
-    let output = timeout(TIMEOUT, command.output()).await;
-    let Output { status, stdout, stderr } = output.with_context(|| format!("{line:?} runs"))??;
-    Ok((status.code(), String::from_utf8(stdout)?, String::from_utf8(stderr)?))
-}
-
 /// What a `config show` says of each setting: its value, and where it comes from.
 async fn shown(line: &[&str], env: &[(&str, &str)]) -> Result<BTreeMap<String, [Value; 2]>> {
-    let (code, stdout, stderr) = run(line, env).await?;
+    let (code, stdout, stderr) = run_to_end(line, env).await?;
     ensure!((code, stderr.as_str()) == (Some(0), ""), "{line:?}: {code:?} {stderr}");
     ensure!(!stdout.contains(HIDDEN), "a secret is shown: {stdout}");
     let settings: Vec<BTreeMap<String, Value>> = serde_json::from_str(&stdout)?;
@@ -134,7 +109,7 @@ async fn a_workers_secrets_are_masked() -> Result<()> {
     let variable = "KEYLOOM_WORKER_STORE__STORAGE_PROFILES__TEST__AWS_SESSION_TOKEN";
     check(&shown, test, json!("***"), from("environment", variable));
 
-    let (code, table, _) = run(&line, &env).await?;
+    let (code, table, _) = run_to_end(&line, &env).await?;
     assert_eq!(code, Some(0));
     assert!(!table.contains(HIDDEN), "{table}");
     let slots = table.lines().find(|line| line.starts_with("slots ")).context("a line of slots")?;
@@ -184,7 +159,7 @@ async fn a_commands_settings_are_shown_and_a_flag_goes_before_a_token() -> Resul
 #[tokio::test]
 async fn settings_that_nobody_knows_are_refused_with_the_nearest() -> Result<()> {
     let refused = async |line: &[&str], env: &[(&str, &str)], expected: &str| -> Result<()> {
-        let (code, stdout, stderr) = run(line, env).await?;
+        let (code, stdout, stderr) = run_to_end(line, env).await?;
         let expected = format!("error: settings: {expected}\n");
         assert_eq!((code, stdout.as_str(), stderr), (Some(2), "", expected), "{line:?}");
         Ok(())
@@ -242,7 +217,7 @@ async fn a_coordinator_says_the_address_that_it_is_to_advertise() -> Result<()> 
     eventually(log, |log| log.contains(&format!("listening at {advertised}"))).await?;
 
     let listen = ["keyloom-coordinator", "--listen", "127.0.0.1:0", "--advertise", "nowhere"];
-    let (code, _, stderr) = run(&listen, &[]).await?;
+    let (code, _, stderr) = run_to_end(&listen, &[]).await?;
     assert_eq!(code, Some(2));
     assert!(stderr.starts_with("error: advertise: a cluster's address is "), "{stderr}");
     Ok(())
@@ -273,7 +248,7 @@ async fn what_flags_say_may_stand_in_files_and_flags_go_before() -> Result<()> {
 
 #[tokio::test]
 async fn a_worker_without_a_coordinator_says_how_to_name_one() -> Result<()> {
-    let (code, stdout, stderr) = run(&["keyloom-worker"], &[]).await?;
+    let (code, stdout, stderr) = run_to_end(&["keyloom-worker"], &[]).await?;
     let expected = "error: no coordinator is named: --coordinator tcp://HOST:PORT, or coordinator \
                     in the settings, says whom to work for\n";
     assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(2), "", expected));
@@ -298,11 +273,11 @@ async fn a_token_is_named_by_a_flag_or_the_environment_and_without_it_nobody_is_
     ];
     for (line, env) in let_in {
         let expected = (Some(0), "no worker is registered\n".to_owned(), String::new());
-        assert_eq!(run(line, env).await?, expected, "{line:?}");
+        assert_eq!(run_to_end(line, env).await?, expected, "{line:?}");
     }
     let none: [(&str, &str); 0] = [];
     for env in [&none[..], &[of_another]] {
-        let (code, stdout, stderr) = run(&workers, env).await?;
+        let (code, stdout, stderr) = run_to_end(&workers, env).await?;
         assert!(code != Some(0) && stdout.is_empty(), "{code:?} {stdout}");
         assert!(stderr.starts_with("error: ") && stderr.contains("token"), "{stderr}");
         let help = "\nhelp: what whoever runs the cluster gave you is named by --token-file FILE";
@@ -323,7 +298,7 @@ async fn what_does_not_go_with_an_address_is_named_before_anybody_is_asked() -> 
     ];
     for (address, flags, words) in wrong {
         let line = [&["keyloom", "workers", "--cluster", address][..], flags].concat();
-        let (code, stdout, stderr) = run(&line, &[]).await?;
+        let (code, stdout, stderr) = run_to_end(&line, &[]).await?;
         assert_eq!((code, stdout.as_str()), (Some(2), ""), "{stderr}");
         assert!(stderr.contains(words), "no {words} in {stderr}");
     }

@@ -6,18 +6,14 @@ mod metrics;
 mod started;
 mod text;
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::Path,
-    process::{Command, Output},
-};
+use std::{collections::BTreeSet, fs, path::Path, process::Output};
 
 use anyhow::{Context, Result, ensure};
 use keyloom_client::EmbeddedSettings;
+use tokio::process::Command;
 
 use self::text::{after, embedded, files, flags, read, seconds, with_examples, words};
-use crate::harness::program;
+use crate::harness::{bare, program};
 
 /// Variables that are no setting of a daemon: those of the command, and of the compose file itself.
 const OTHER_VARIABLES: [&str; 9] = [
@@ -34,14 +30,8 @@ const OTHER_VARIABLES: [&str; 9] = [
 
 /// Runs a program to its end, with nothing of the environment's settings.
 fn run(name: &str, arguments: &[&str]) -> Result<Output> {
-    let mut command = Command::new(program(name)?);
-    command.args(arguments);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("KEYLOOM_") {
-            command.env_remove(name);
-        }
-    }
-    Ok(command.output()?)
+    let mut command = bare(Command::new(program(name)?));
+    Ok(command.as_std_mut().args(arguments).output()?)
 }
 
 /// Has a program read its settings, and tell them.

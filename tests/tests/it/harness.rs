@@ -5,7 +5,12 @@
 //! stores. The worker processes of a deployment are shared by all tests of a process and die with
 //! it.
 
+mod cluster;
 mod counts;
+mod daemon;
+mod data;
+mod end;
+mod http;
 mod keys;
 mod machine;
 mod proxy;
@@ -15,33 +20,28 @@ mod ways;
 use std::{
     collections::BTreeMap,
     fmt::Debug,
-    fs,
-    io::{BufRead, BufReader, Write, stderr},
+    io::{Write, stderr},
     ops::Deref,
-    path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, Stdio},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use arrow::{
-    array::{Array, ArrayRef, Int64Array, RecordBatch, RecordBatchIterator, StringArray},
-    datatypes::Schema,
-    util::display::{ArrayFormatter, FormatOptions},
-};
+use arrow::array::RecordBatch;
 use datafusion::dataframe::DataFrame;
 use keyloom_client::{
     EmbeddedSettings, Error, ErrorKind, KeyNames, LanceOptions, MemoryOptions, Session, Settings,
     load_kv,
     report::{JobSummary, StoreStats},
 };
-use keyloom_common::rpc::PeerSecurity;
-use lance::{Dataset, dataset::WriteParams};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
+pub(crate) use cluster::{Cluster, start_worker_with_keys};
 pub(crate) use counts::{keys_scanned, run};
+pub(crate) use daemon::{Daemon, program};
+pub(crate) use data::{batch, column, ints, show_rows, strings, write_lance, write_lance_with};
+pub(crate) use end::{bare, run_to_end};
+pub(crate) use http::{Answer, get};
 pub(crate) use keys::Keys;
 pub(crate) use machine::{End, Machine};
 pub(crate) use proxy::{Direction, Proxy};
@@ -316,168 +316,6 @@ pub(crate) async fn failure(query: DataFrame) -> Result<Error> {
     }
 }
 
-/// Rows as text, their values between ` | `. A null is `NULL`, a struct `{a: 1, b: x}`.
-pub(crate) fn show_rows(batches: &[RecordBatch]) -> Result<Vec<String>> {
-    let options = FormatOptions::default().with_null("NULL");
-    let mut rows = Vec::new();
-    for batch in batches {
-        let columns = batch.columns().iter();
-        let columns = columns.map(|column| ArrayFormatter::try_new(column.as_ref(), &options));
-        let columns = columns.collect::<Result<Vec<_>, _>>()?;
-        for row in 0..batch.num_rows() {
-            let values = columns.iter().map(|column| column.value(row).try_to_string());
-            rows.push(values.collect::<Result<Vec<_>, _>>()?.join(" | "));
-        }
-    }
-    Ok(rows)
-}
-
-/// Columns as one batch; all may hold nulls.
-pub(crate) fn batch<'a>(columns: impl IntoIterator<Item = (&'a str, ArrayRef)>) -> RecordBatch {
-    let columns = columns.into_iter().map(|(name, column)| (name, column, true));
-    RecordBatch::try_from_iter_with_nullable(columns).expect("columns of one length")
-}
-
-/// A column of `Int64`, from numbers or options of them.
-pub(crate) fn ints<T: Into<Option<i64>>>(values: impl IntoIterator<Item = T>) -> ArrayRef {
-    Arc::new(values.into_iter().map(Into::into).collect::<Int64Array>())
-}
-
-/// A column of `Utf8`, from strings or options of them.
-pub(crate) fn strings<'a, T: Into<Option<&'a str>>>(
-    values: impl IntoIterator<Item = T>,
-) -> ArrayRef {
-    Arc::new(values.into_iter().map(Into::into).collect::<StringArray>())
-}
-
-/// A column of any type.
-pub(crate) fn column(array: impl Array + 'static) -> ArrayRef {
-    Arc::new(array)
-}
-
-/// Writes batches as a Lance dataset in fragments of so many rows.
-pub(crate) async fn write_lance(
-    uri: &str,
-    batches: &[RecordBatch],
-    fragment_rows: usize,
-) -> Result<Dataset> {
-    let params = WriteParams { max_rows_per_file: fragment_rows, ..WriteParams::default() };
-    write_lance_with(uri, batches, params).await
-}
-
-/// Writes batches as a Lance dataset.
-pub(crate) async fn write_lance_with(
-    uri: &str,
-    batches: &[RecordBatch],
-    params: WriteParams,
-) -> Result<Dataset> {
-    let schema = batches.first().map_or_else(|| Arc::new(Schema::empty()), RecordBatch::schema);
-    let owned: Vec<_> = batches.to_vec();
-    let reader = RecordBatchIterator::new(owned.into_iter().map(Ok), schema);
-    Ok(Dataset::write(reader, uri, Some(params)).await?)
-}
-
-/// A coordinator and workers as processes. They end when this is dropped, or when the process of
-/// the tests ends, however it ends.
-#[derive(Debug)]
-pub(crate) struct Cluster {
-    pub(crate) address: String,
-    pub(crate) coordinator: Daemon,
-    pub(crate) workers: Vec<Daemon>,
-    /// What its own sessions connect with.
-    security: PeerSecurity,
-}
-
-impl Cluster {
-    /// Workers of two slots each, all registered.
-    pub(crate) async fn start(workers: usize) -> Result<Self> {
-        Self::start_with(workers, &[], &[]).await
-    }
-
-    /// The same with environments (`KEYLOOM_COORDINATOR_…`, `KEYLOOM_WORKER_…`).
-    pub(crate) async fn start_with(
-        workers: usize,
-        coordinator_env: &[(&str, &str)],
-        worker_env: &[(&str, &str)],
-    ) -> Result<Self> {
-        Self::start_at("127.0.0.1:0", workers, coordinator_env, worker_env).await
-    }
-
-    /// The same, reached at this address, also if that is no loopback.
-    pub(crate) async fn start_at(
-        listen: &str,
-        workers: usize,
-        coordinator_env: &[(&str, &str)],
-        worker_env: &[(&str, &str)],
-    ) -> Result<Self> {
-        let arguments = ["--insecure-listen", "--listen", listen];
-        let mut coordinator = Daemon::start("keyloom-coordinator", &arguments, coordinator_env)?;
-        let address = coordinator.line_with("tcp://")?;
-        let start = |_| start_worker(&address, worker_env);
-        let workers = (0..workers).map(start).collect::<Result<Vec<_>>>()?;
-        let security = PeerSecurity::default();
-        let cluster = Self { address, coordinator, workers, security };
-        cluster.wait_for_workers(cluster.workers.len()).await?;
-        Ok(cluster)
-    }
-
-    /// One that lets nobody in but those who have keys of it.
-    pub(crate) async fn start_with_keys(
-        workers: usize,
-        keys: &Keys,
-        coordinator_env: &[(&str, &str)],
-        worker_env: &[(&str, &str)],
-    ) -> Result<Self> {
-        keys.write("coordinator.toml", &keys.coordinator_settings())?;
-        let config = keys.path("coordinator.toml").to_string_lossy().into_owned();
-        let arguments = ["--listen", "127.0.0.1:0", "--config", &config];
-        let mut coordinator = Daemon::start("keyloom-coordinator", &arguments, coordinator_env)?;
-        let address = coordinator.line_with(keys.scheme())?;
-        let start = |_| start_worker_with_keys(&address, keys, worker_env);
-        let workers = (0..workers).map(start).collect::<Result<Vec<_>>>()?;
-        let cluster = Self { address, coordinator, workers, security: keys.role("operator") };
-        cluster.wait_for_workers(cluster.workers.len()).await?;
-        Ok(cluster)
-    }
-
-    /// Ends the worker that started first, and starts another one.
-    pub(crate) async fn restart_a_worker(&mut self) -> Result<()> {
-        drop(self.workers.remove(0));
-        self.wait_for_workers(self.workers.len()).await?;
-        self.workers.push(start_worker(&self.address, &[])?);
-        self.wait_for_workers(self.workers.len()).await
-    }
-
-    /// Waits until exactly so many workers are registered.
-    pub(crate) async fn wait_for_workers(&self, workers: usize) -> Result<()> {
-        let settings = Settings { security: self.security.clone(), ..Settings::default() };
-        let session = Session::connect_with(&self.address, settings).await?;
-        let registered = async || Ok(session.workers().await?.len());
-        let registered = eventually(registered, |registered| *registered == workers).await;
-        registered.map(drop).with_context(|| {
-            let daemons = self.workers.iter().chain([&self.coordinator]);
-            daemons.map(Daemon::log).collect::<Vec<_>>().join("\n")
-        })
-    }
-}
-
-/// A worker of two slots.
-fn start_worker(coordinator: &str, env: &[(&str, &str)]) -> Result<Daemon> {
-    Daemon::start("keyloom-worker", &["--coordinator", coordinator, "--slots", "2"], env)
-}
-
-/// The same with keys of its cluster, which it gets by a file of settings.
-pub(crate) fn start_worker_with_keys(
-    coordinator: &str,
-    keys: &Keys,
-    env: &[(&str, &str)],
-) -> Result<Daemon> {
-    keys.write("worker.toml", &keys.worker_settings())?;
-    let config = keys.path("worker.toml").to_string_lossy().into_owned();
-    let arguments = ["--coordinator", coordinator, "--slots", "2", "--config", &config];
-    Daemon::start("keyloom-worker", &arguments, env)
-}
-
 /// Asks until the answer is the wanted one, for a bounded time.
 pub(crate) async fn eventually<T: Debug>(
     ask: impl AsyncFn() -> Result<T>,
@@ -504,104 +342,4 @@ pub(crate) fn not_tested(what: &str, why: &str) -> Result<()> {
     // Not by a macro: what those write, the runner shows of tests that fail.
     writeln!(stderr(), "not tested here: {what}: {why}")?;
     Ok(())
-}
-
-/// A process of ours behind a shell that kills it when our end of a pipe closes: statics are never
-/// dropped, but pipes of a dead process are closed.
-#[derive(Debug)]
-pub(crate) struct Daemon {
-    shell: Child,
-    stdout: BufReader<ChildStdout>,
-    log: PathBuf,
-    pid: u32,
-}
-
-const SHELL: &str = r#"
-log=$1; shift
-"$@" 2>"$log" & pid=$!
-echo "pid $pid"
-exec >&-
-cat >/dev/null
-kill -KILL $pid; wait $pid
-rm -f "$log"
-"#;
-
-impl Daemon {
-    pub(crate) fn start(name: &str, arguments: &[&str], env: &[(&str, &str)]) -> Result<Self> {
-        Self::start_by(&[], name, arguments, env)
-    }
-
-    /// Starts one on another machine.
-    pub(crate) fn start_on(
-        machine: &Machine,
-        name: &str,
-        arguments: &[&str],
-        env: &[(&str, &str)],
-    ) -> Result<Self> {
-        Self::start_by(&machine.command(), name, arguments, env)
-    }
-
-    /// Starts one by a command that becomes what it starts.
-    fn start_by(
-        command_line: &[&str],
-        name: &str,
-        arguments: &[&str],
-        env: &[(&str, &str)],
-    ) -> Result<Self> {
-        let log = tempfile::Builder::new()
-            .prefix(&format!("{name}-"))
-            .suffix(".log")
-            .tempfile_in(env!("CARGO_TARGET_TMPDIR"))?
-            .into_temp_path()
-            .keep()?;
-        let mut command = Command::new("sh");
-        command.args(["-c", SHELL, "sh"]).arg(&log);
-        command.args(command_line).arg(program(name)?).args(arguments);
-        command.envs(env.iter().copied());
-        // Nothing of the tests' own streams is handed down: who reads these would wait for us.
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut shell = command.spawn()?;
-        let stdout = shell.stdout.take().context("stdout is piped")?;
-        let mut daemon = Self { shell, stdout: BufReader::new(stdout), log, pid: 0 };
-        daemon.pid = daemon.line_with("pid ")?["pid ".len()..].parse()?;
-        Ok(daemon)
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.pid
-    }
-
-    /// What it has written to stderr.
-    pub(crate) fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    /// The next line of stdout that starts so.
-    pub(crate) fn line_with(&mut self, prefix: &str) -> Result<String> {
-        loop {
-            let mut line = String::new();
-            let read = self.stdout.read_line(&mut line)?;
-            ensure!(read > 0, "it ended before it said '{prefix}…': {}", self.log());
-            if line.starts_with(prefix) {
-                return Ok(line.trim_end().to_owned());
-            }
-        }
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        drop(self.shell.stdin.take());
-        // The shell ends by itself now; without a wait it would stay a zombie.
-        let _ = self.shell.wait();
-    }
-}
-
-/// A command of the workspace, beside this test's own binary.
-pub(crate) fn program(name: &str) -> Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let target = test.parent().and_then(Path::parent).context("cargo's target directory")?;
-    let program = target.join(name);
-    ensure!(program.exists(), "{} is missing; run cargo build --workspace", program.display());
-    Ok(program)
 }

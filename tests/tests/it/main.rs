@@ -35,6 +35,5 @@ mod property;
 mod readme;
 mod reuse;
 mod runtimes;
-mod secured;
 mod security;
 mod supply_chain;

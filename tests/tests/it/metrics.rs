@@ -3,11 +3,7 @@
 
 mod exposition;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    process::{Output, Stdio},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
 use keyloom_client::{
@@ -18,48 +14,21 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    process::Command,
-    time::timeout,
-};
 
-use crate::harness::{Cluster, Daemon, batch, eventually, failure, ints, program, strings};
+use crate::harness::{
+    Answer, Cluster, Daemon, batch, eventually, failure, get, ints, run_to_end, strings,
+};
 use exposition::Exposition;
 
 /// Lets daemons answer HTTP.
 const COORDINATOR: (&str, &str) = ("KEYLOOM_COORDINATOR_HTTP__LISTEN", "127.0.0.1:0");
 const WORKER: (&str, &str) = ("KEYLOOM_WORKER_HTTP__LISTEN", "127.0.0.1:0");
 
-/// How long a process may take to end that should not have started.
-const TIMEOUT: Duration = Duration::from_secs(60);
-
 /// Keys that are asked for: each twice, of which the store holds those below [`HELD`].
 const KEYS: i64 = 300;
 const HELD: i64 = 200;
 
 const QUERY: &str = "SELECT kv_get(k, source => 'words', on_error => 'null')['word'] FROM t";
-
-/// What is answered.
-#[derive(Debug, PartialEq, Eq)]
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-async fn get(address: &str, path: &str) -> Result<Answer> {
-    let host = address.strip_prefix("http://").context("not over TLS")?;
-    let mut stream = TcpStream::connect(host).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("a head and a body")?;
-    let status = head.split(' ').nth(1).context("a status")?.parse()?;
-    Ok(Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() })
-}
 
 /// The status and the reason.
 async fn ready(address: &str) -> Result<(u16, String)> {
@@ -326,18 +295,14 @@ async fn a_port_that_strangers_reach_is_refused_unless_it_is_said_how() -> Resul
         ("keyloom-coordinator", ["--listen", "127.0.0.1:0"]),
         ("keyloom-worker", ["--coordinator", "tcp://127.0.0.1:1"]),
     ] {
-        let mut command = Command::new(program(name)?);
-        command.args(arguments).args(["--http", "0.0.0.0:0"]);
-        command.stdin(Stdio::null()).kill_on_drop(true);
-        let output = timeout(TIMEOUT, command.output()).await;
-        let Output { status, stderr, .. } = output.context("it runs")??;
-        let stderr = String::from_utf8(stderr)?;
+        let line = [&[name][..], &arguments, &["--http", "0.0.0.0:0"]].concat();
+        let (code, _, stderr) = run_to_end(&line, &[]).await?;
         let expected = "error: 0.0.0.0:0 can be reached from other machines, and would tell \
                         whoever asks what is counted; listen on 127.0.0.1, give a token by the \
                         setting http.token_file, or add --insecure-http on a network that you \
                         trust";
         assert!(stderr.contains(expected), "{name}: {stderr}");
-        assert_eq!(status.code(), Some(2), "{name}");
+        assert_eq!(code, Some(2), "{name}");
     }
     Ok(())
 }

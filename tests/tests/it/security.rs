@@ -5,6 +5,7 @@ mod certificates;
 mod owners;
 mod refused;
 mod secrets;
+mod start;
 mod strangers;
 mod tokens;
 

@@ -1,19 +1,11 @@
 //! Settings that nothing can run with: whoever is started with them says so at once, by name.
 
-use std::{
-    fs,
-    process::{Output, Stdio},
-    time::Duration,
-};
+use std::fs;
 
 use anyhow::{Context, Result};
 use keyloom_client::{EmbeddedSettings, ErrorKind, Session, Settings};
-use tokio::{process::Command, time::timeout};
 
-use crate::harness::program;
-
-/// How long a process may take to end that should not have started.
-const TIMEOUT: Duration = Duration::from_secs(60);
+use crate::harness::run_to_end;
 
 /// Nobody listens there, and nobody is asked.
 const NOBODY: &str = "tcp://127.0.0.1:1";
@@ -29,21 +21,11 @@ async fn check(
     env: &[(&str, &str)],
     expected: &str,
 ) -> Result<()> {
-    let mut command = Command::new(program(name)?);
-    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("KEYLOOM_") {
-            command.env_remove(name);
-        }
-    }
-    command.envs(env.iter().copied());
-    let output = timeout(TIMEOUT, command.output()).await;
-    let Output { status, stdout, stderr } =
-        output.with_context(|| format!("{name} runs with {env:?}"))??;
-    let (stdout, stderr) = (String::from_utf8(stdout)?, String::from_utf8(stderr)?);
+    let line = [&[name][..], arguments].concat();
+    let (code, stdout, stderr) = run_to_end(&line, env).await?;
     let expected = format!("error: {expected}\n");
     assert_eq!(
-        (status.code(), stdout.as_str(), stderr.as_str()),
+        (code, stdout.as_str(), stderr.as_str()),
         (Some(2), "", expected.as_str()),
         "{name} with {env:?}"
     );

@@ -19,7 +19,7 @@ use keyloom_program::{
     config,
     daemon::{self, exit_code, fail},
     http::{Port, Told},
-    log, open_files,
+    open_files,
     settings::Layers,
     signals::Signals,
 };
@@ -140,15 +140,11 @@ impl Told for OfWorker {
 /// Runs a command line, the program's name first, and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments = Arguments::parse_from(arguments);
-    let log = log::start("keyloom-worker", daemon::LOG, arguments.log_format);
-    let prepared = log.and_then(|log| {
-        let (settings, layers) = arguments.settings()?;
-        log.settle(&settings.log);
-        Ok((log, settings, layers))
-    });
-    let (_log, settings, layers) = match prepared {
-        Ok(prepared) => prepared,
-        Err(error) => return fail(2, &error),
+    let (format, read) = (arguments.log_format, || arguments.settings());
+    let begun = daemon::begin("keyloom-worker", format, read, |settings: &Settings| &settings.log);
+    let (_log, settings, layers) = match begun {
+        Ok(begun) => begun,
+        Err(code) => return code,
     };
     if let Some(command) = arguments.command {
         return daemon::show(&layers, &settings, command);

@@ -203,7 +203,7 @@ impl Attempt {
     async fn run(self, assignment: Assignment, stop: CancellationToken) -> Result<()> {
         let attempt = assignment.attempt;
         tracing::debug!(%attempt, "started");
-        let counted = self.tasks.meter().begin(&assignment.work);
+        let mut counted = self.tasks.meter().begin(&assignment.work);
         let outcome = tokio::select! {
             outcome = guarded(self.execute(assignment)) => outcome,
             () = stop.cancelled() => Err(Error::cancelled("the attempt was stopped")),

@@ -50,7 +50,8 @@ pub struct LookupSettings {
     /// `rpc.max_frame_bytes`. Default 4 MiB.
     pub key_report_bytes: u64,
     /// The most aliases of stores whose lookups metrics count apart, those that are asked first;
-    /// of all others they are counted together, as of `other`. Default 64.
+    /// of all others, and of aliases longer than 128 bytes, they are counted together, as of
+    /// `other`. Default 64.
     pub counted_stores: usize,
 }
 

@@ -1,6 +1,6 @@
 //! What is the case when somebody asks: it is read then, and counted nowhere meanwhile.
 
-use keyloom_common::metrics::{Gauges as ByLabel, gauged, registered};
+use keyloom_common::metrics::{Gauges as ByLabel, gauged, registered, set_each};
 use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 
 /// The gauges of a worker.
@@ -27,18 +27,17 @@ impl Gauges {
 
     /// So many slots are free, and so many taken.
     pub(crate) fn set_slots(&self, (free, taken): (i64, i64)) {
-        self.slots.get_or_create(&[("state", "free")]).set(free);
-        self.slots.get_or_create(&[("state", "taken")]).set(taken);
+        set_each(&self.slots, "state", [("free", free), ("taken", taken)]);
     }
 
     /// So many bytes of memory are taken, by share.
     pub(crate) fn set_memory(&self, used: impl IntoIterator<Item = (&'static str, u64)>) {
-        set(&self.memory_used, used);
+        set_each(&self.memory_used, "share", used);
     }
 
     /// So many may be taken at most.
     pub(crate) fn set_limits(&self, limits: impl IntoIterator<Item = (&'static str, u64)>) {
-        set(&self.memory_limit, limits);
+        set_each(&self.memory_limit, "share", limits);
     }
 
     /// So many bytes are in temporary files.
@@ -49,11 +48,5 @@ impl Gauges {
     /// So many stores are open.
     pub(crate) fn set_open_stores(&self, stores: usize) {
         self.open_stores.set(gauged(stores));
-    }
-}
-
-fn set(gauges: &ByLabel<1>, shares: impl IntoIterator<Item = (&'static str, u64)>) {
-    for (share, bytes) in shares {
-        gauges.get_or_create(&[("share", share)]).set(gauged(bytes));
     }
 }

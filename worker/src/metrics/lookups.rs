@@ -22,6 +22,9 @@ use prometheus_client::{
 /// The alias under which all are counted that are not counted apart.
 const OTHER: &str = "other";
 
+/// The most bytes of an alias that is counted apart: each scrape repeats it some twenty times.
+const ALIAS_BYTES: usize = 128;
+
 /// What lookups count, by their own names: under which name it is told, and what it is.
 const COUNTED: [(&str, &str, &str); 11] = [
     (counter::KEYS, "lookup_keys", "Keys that rows asked for"),
@@ -125,7 +128,7 @@ impl Lookups {
         if let Some(known) = apart.get(alias) {
             return Arc::clone(known);
         }
-        if apart.len() >= self.most {
+        if apart.len() >= self.most || alias.len() > ALIAS_BYTES {
             return Arc::from(OTHER);
         }
         let new: Arc<str> = Arc::from(alias);
@@ -162,6 +165,20 @@ mod tests {
         ];
         assert_eq!(lines(&registry, "lookup_keys_total"), expected);
         assert_eq!(lines(&registry, "lookup_block_hits_total").len(), 3);
+    }
+
+    #[test]
+    fn an_alias_of_any_length_is_no_label() {
+        let mut registry = Registry::default();
+        let lookups = Lookups::new(&mut registry, 2);
+        for length in [ALIAS_BYTES, ALIAS_BYTES + 1, 1 << 20] {
+            lookups.add(&lookups.store(&"a".repeat(length), "memory"), [1; COUNTED.len()]);
+        }
+        let expected = [
+            format!("lookup_keys_total{{store=\"{}\",kind=\"memory\"}} 1", "a".repeat(ALIAS_BYTES)),
+            "lookup_keys_total{store=\"other\",kind=\"memory\"} 2".to_owned(),
+        ];
+        assert_eq!(lines(&registry, "lookup_keys_total"), expected);
     }
 
     #[test]

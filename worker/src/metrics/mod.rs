@@ -14,7 +14,7 @@ use datafusion::{
     physical_plan::{ExecutionPlan, metrics::MetricsSet},
 };
 use keyloom_common::{
-    Result,
+    Error, Result,
     lookup::KvLookupExec,
     metrics::{Counted, Counters, Times, ending, outcome, registered, registry, text, times_by},
     rpc::{TaskReport, Work},
@@ -63,13 +63,15 @@ struct Tasks {
     questions: Counters<1>,
 }
 
-/// An attempt that runs. It has its slot until this is dropped.
+/// An attempt that runs. It has its slot until this is dropped; if that is before its end was told,
+/// it was cancelled.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     metrics: Arc<Metrics>,
     begun: Instant,
     /// None if it is a question, which has no slot.
     slot: Option<Counted>,
+    is_told: bool,
 }
 
 /// A plan whose counters are added up when this is dropped, however its task ends.
@@ -143,7 +145,8 @@ impl Metrics {
     pub(crate) fn begin(self: &Arc<Self>, work: &Work) -> Attempt {
         let has_slot = matches!(work, Work::Fragment { .. });
         let slot = has_slot.then(|| Counted::one(&self.life.taken));
-        Attempt { metrics: Arc::clone(self), begun: Instant::now(), slot }
+        let (metrics, begun) = (Arc::clone(self), Instant::now());
+        Attempt { metrics, begun, slot, is_told: false }
     }
 
     /// Counts what a task's plan has counted, when the task ends.
@@ -186,7 +189,8 @@ impl Tasks {
 
 impl Attempt {
     /// Counts how it ended.
-    pub(crate) fn end(&self, ended: &Result<TaskReport>) {
+    pub(crate) fn end(&mut self, ended: &Result<TaskReport>) {
+        self.is_told = true;
         let (tasks, outcome) = (&self.metrics.tasks, [("outcome", outcome(ended))]);
         if self.slot.is_none() {
             tasks.questions.get_or_create(&outcome).inc();
@@ -194,6 +198,14 @@ impl Attempt {
         }
         tasks.ended.get_or_create(&ending(ended)).inc();
         tasks.times.get_or_create(&outcome).observe(self.begun.elapsed().as_secs_f64());
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if !self.is_told {
+            self.end(&Err(Error::cancelled("the attempt was dropped")));
+        }
     }
 }
 
@@ -212,8 +224,6 @@ impl Drop for CountedPlan {
 
 #[cfg(test)]
 mod tests {
-    use keyloom_common::Error;
-
     use super::*;
 
     #[test]
@@ -238,17 +248,21 @@ mod tests {
         let _slots = metrics.slots(2);
         let attempt = |slot| {
             let (metrics, begun) = (Arc::clone(&metrics), Instant::now());
-            Attempt { metrics, begun, slot }
+            Attempt { metrics, begun, slot, is_told: false }
         };
-        let task = attempt(Some(Counted::one(&metrics.life.taken)));
+        let slot = || Some(Counted::one(&metrics.life.taken));
+        let mut task = attempt(slot());
         assert_eq!(metrics.free_and_taken(), (1, 1));
         task.end(&Err(Error::timeout("too late")));
         attempt(None).end(&Err(Error::cancelled("stopped")));
         drop(task);
+        // As when the coordinator is gone.
+        drop(attempt(slot()));
         assert_eq!(metrics.free_and_taken(), (2, 0));
         let text = metrics.text();
         for line in [
             "keyloom_worker_tasks_ended_total{outcome=\"failed\",kind=\"timeout\"} 1",
+            "keyloom_worker_tasks_ended_total{outcome=\"cancelled\",kind=\"none\"} 1",
             "keyloom_worker_task_duration_seconds_count{outcome=\"failed\"} 1",
             "keyloom_worker_questions_total{outcome=\"cancelled\"} 1",
         ] {

@@ -5,6 +5,7 @@
 //! is (its [`Identity`]) is known from its certificate, or from the token that it proved to have,
 //! before any request of it is decoded, and never from what a request says.
 
+mod bearer;
 mod credentials;
 mod files;
 mod gate;
@@ -19,6 +20,7 @@ mod tests;
 mod tls;
 mod token;
 
+pub use bearer::BearerTokens;
 pub use credentials::Credentials;
 pub use gate::{Admitted, Gate, GateFigures};
 pub use identity::{Identity, Role, role_uri};

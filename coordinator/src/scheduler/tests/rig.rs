@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keyloom_common::{AttemptId, Error, JobId, StageId, TaskId, WorkerId};
 
-use super::super::{Action, Event, Settings, StageKind, State, StoreDigest};
+use super::super::{Action, Departure, Event, Settings, StageKind, State, StoreDigest};
 
 pub(super) fn worker(n: u32) -> WorkerId {
     WorkerId::from_u128(n.into())
@@ -43,7 +43,12 @@ pub(super) fn discard(attempt: AttemptId) -> Action {
 }
 
 pub(super) fn gone(n: u32, reason: &str) -> Action {
-    Action::WorkerGone { worker: worker(n), reason: reason.to_owned() }
+    let how = match reason {
+        "drained" => Departure::Drained,
+        _ if reason.starts_with("no heartbeat") => Departure::Silent,
+        _ => Departure::Disconnected,
+    };
+    Action::WorkerGone { worker: worker(n), how, reason: reason.to_owned() }
 }
 
 pub(super) fn flaky() -> Error {

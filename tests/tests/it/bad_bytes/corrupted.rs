@@ -6,7 +6,6 @@
 use std::{
     env, fs,
     io::{self, Write},
-    process::Stdio,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -18,7 +17,7 @@ use tempfile::TempDir;
 use tokio::{process::Command, time::timeout};
 
 use crate::harness::{
-    Cluster, Daemon, Direction, Proxy, batch, column, eventually, ints, program, write_lance,
+    Cluster, Daemon, Direction, Proxy, bare, batch, column, eventually, ints, program, write_lance,
 };
 
 /// So many connections are corrupted if nobody says how many.
@@ -170,18 +169,12 @@ impl Rig {
             path("rows.csv")
         );
         let store = format!("names=lance:{}?key=id", path("names.lance"));
-        let mut command = Command::new(program("keyloom")?);
-        for (name, _) in env::vars_os() {
-            if name.to_string_lossy().starts_with("KEYLOOM_") {
-                command.env_remove(name);
-            }
-        }
+        let mut command = bare(Command::new(program("keyloom")?));
         command.args(["sql", &sql, "--store", &store, "-o", "json"]).env("KEYLOOM_LOG", "warn");
         if let Some(cluster) = cluster {
             command.args(["--cluster", cluster]);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let output = timeout(BOUND, command.kill_on_drop(true).output()).await;
+        let output = timeout(BOUND, command.output()).await;
         let output = output.with_context(|| format!("no end within {BOUND:?}"))??;
         Ok(Ended {
             is_well: output.status.success(),

@@ -7,13 +7,9 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
 
 use super::text::{read, words};
-use crate::harness::{Daemon, eventually};
+use crate::harness::{Daemon, eventually, get};
 
 /// How the names of metrics begin.
 const OURS: &str = "keyloom_";
@@ -75,22 +71,11 @@ fn the_dashboard_is_whole() -> Result<()> {
     Ok(())
 }
 
-/// Asks for a page, and gives the answer with its head.
-async fn get(address: &str, path: &str) -> Result<String> {
-    let host = address.strip_prefix("http://").context("an address of HTTP")?;
-    let mut stream = TcpStream::connect(host).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    Ok(answer)
-}
-
 /// Waits until a daemon is ready, and gives what it counts: the names with their types.
 async fn counted(address: &str) -> Result<BTreeMap<String, String>> {
     let ready = async || get(address, "/readyz").await;
-    eventually(ready, |answer| answer.starts_with("HTTP/1.1 200 ")).await?;
-    let text = get(address, "/metrics").await?;
+    eventually(ready, |answer| answer.status == 200).await?;
+    let text = get(address, "/metrics").await?.body;
     let types = text.lines().filter_map(|line| {
         let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
         // The series of some have endings. What OpenMetrics calls info is a gauge to others.

@@ -42,7 +42,7 @@ use super::{
     QUERY, SMALL_WINDOW, check_rest, connect, failure, first_batch, hello, prepare_store, send,
     settings, small_window, start, whole,
 };
-use crate::harness::{Cluster, Machine, batch, eventually, ints, program};
+use crate::harness::{Cluster, Machine, bare, batch, eventually, ints, program};
 
 /// How soon all that a client held is free once the client is gone.
 const SOON: Duration = Duration::from_secs(5);
@@ -142,7 +142,9 @@ async fn hand_job(client: &Raw) -> Result<Submission> {
 
 /// The command, with nothing of the environment's settings. It is killed if the test ends before.
 pub(super) fn keyloom(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<Command> {
-    alone(Command::new(program("keyloom")?), arguments)
+    let mut command = bare(Command::new(program("keyloom")?));
+    command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Ok(command)
 }
 
 /// The same on another machine.
@@ -151,22 +153,9 @@ fn keyloom_on(
     arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
 ) -> Result<Command> {
     let [first, others @ ..] = machine.command();
-    let mut command = Command::new(first);
+    let mut command = bare(Command::new(first));
     command.args(others).arg(program("keyloom")?);
-    alone(command, arguments)
-}
-
-fn alone(
-    mut command: Command,
-    arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
-) -> Result<Command> {
-    command.args(arguments).kill_on_drop(true);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("KEYLOOM_") {
-            command.env_remove(name);
-        }
-    }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
     Ok(command)
 }
 

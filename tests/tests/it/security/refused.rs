@@ -2,6 +2,7 @@
 //! too.
 
 use std::{
+    fs,
     io::{self, Read, Write},
     net::TcpStream,
 };
@@ -13,10 +14,9 @@ use keyloom_common::{
     rpc::{self, Limits, PeerSecurity, Role, WorkerApiClient, handshake::Service, role_uri},
 };
 use serde_json::Value;
-use tokio::time::timeout;
 
 use super::{BOUND, check_job, connect};
-use crate::harness::{Cluster, Keys, eventually, program};
+use crate::harness::{Cluster, Keys, eventually, run_to_end};
 
 use ErrorKind::{Invalid, PermissionDenied, Unavailable};
 
@@ -147,7 +147,10 @@ async fn tokens_that_are_wrong_missing_or_of_another_role_are_refused() -> Resul
     }
     let swapped = no_client("worker 'token'");
     let log = check_logged(&cluster, &[NO_TOKEN, WRONG_TOKEN, &swapped]).await?;
-    assert!(!log.contains("of-no-cluster-at-all"), "{log}");
+    assert!(log.contains("a connection was refused peer=127.0.0.1:"), "{log}");
+    for token in ["of-no-cluster-at-all", &Keys::token("worker")] {
+        assert!(!log.contains(token), "{log}");
+    }
     check_job(&cluster, &keys.role("client")).await
 }
 
@@ -209,18 +212,26 @@ async fn whoever_takes_the_wrong_way_is_told_which_is_right() -> Result<()> {
 
 #[tokio::test]
 async fn a_worker_that_was_never_let_in_says_why_and_ends() -> Result<()> {
-    let keys = Keys::certificates()?;
-    let cluster = Cluster::start_with_keys(0, &keys, &[], &[]).await?;
-    let stranger = Keys::certificates()?;
-    stranger.write("ca.pem", &std::fs::read_to_string(keys.path("ca.pem"))?)?;
+    let (tls, plain) = (Keys::certificates()?, Keys::tokens()?);
+    let secured = Cluster::start_with_keys(0, &tls, &[], &[]).await?;
+    let open = Cluster::start_with_keys(0, &plain, &[], &[]).await?;
+    let (stranger, client) = (Keys::certificates()?, Keys::tokens()?);
+    stranger.write("ca.pem", &fs::read_to_string(tls.path("ca.pem"))?)?;
     stranger.write("worker.toml", &stranger.worker_settings())?;
-    let mut worker = tokio::process::Command::new(program("keyloom-worker")?);
-    worker.args(["--coordinator", &cluster.address, "--config"]).arg(stranger.path("worker.toml"));
-    let ended = timeout(BOUND, worker.kill_on_drop(true).output());
-    let output = ended.await.context("it goes on")??;
-    let said = String::from_utf8(output.stderr)?;
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.ends_with(&format!("error: {}\n", not_taken("UnknownCA"))), "{said}");
+    client.write("worker.token", &Keys::token("client"))?;
+    client.write("worker.toml", &client.worker_settings())?;
+    client.write("empty.toml", "")?;
+    for (cluster, config, reason) in [
+        (&secured, stranger.path("worker.toml"), not_taken("UnknownCA")),
+        (&open, client.path("worker.toml"), no_worker("client 'token'")),
+        (&open, client.path("empty.toml"), NO_TOKEN.to_owned()),
+    ] {
+        let config = config.display().to_string();
+        let line = ["keyloom-worker", "--coordinator", &cluster.address, "--config", &config];
+        let (code, _, said) = run_to_end(&line, &[]).await?;
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.ends_with(&format!("error: {reason}\n")), "{said}");
+    }
     Ok(())
 }
 

@@ -3,6 +3,10 @@
 use anyhow::Result;
 use keyloom_client::ErrorKind;
 use keyloom_common::{Secret, rpc::PeerSecurity};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 use super::{check_job, check_rows, connect, kept_out, let_in, prepared};
 use crate::harness::{Cluster, Keys, Proxy, eventually, start_worker_with_keys};
@@ -33,6 +37,25 @@ async fn a_second_token_is_taken_beside_the_first_and_then_alone_without_a_resta
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
     check_job(&cluster, &new).await?;
     // Whoever is in stays in.
+    check_rows(&begun).await
+}
+
+#[tokio::test]
+async fn a_hangup_has_tokens_read_at_once() -> Result<()> {
+    let keys = Keys::tokens()?;
+    // By themselves, the files are not looked at while the test runs.
+    let seldom = [("KEYLOOM_COORDINATOR_SECURITY__RELOAD_MS", "3600000")];
+    let cluster = Cluster::start_with_keys(1, &keys, &seldom, &[]).await?;
+    let (old, new) = (with_token(&Keys::token("client")), with_token(NEW));
+    let begun = prepared(&cluster, &old).await?;
+
+    keys.write("client.token", &format!("{NEW}\n"))?;
+    kill(Pid::from_raw(cluster.coordinator.pid().try_into()?), Signal::SIGHUP)?;
+    let_in(&cluster, &new).await?;
+    let error = kept_out(&cluster, &old).await?;
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+    let log = cluster.coordinator.log();
+    assert!(log.contains("certificates and tokens were read again"), "{log}");
     check_rows(&begun).await
 }
 

@@ -1,0 +1,56 @@
+//! What daemons refuse at their start: to stand open by accident, and files that are no tokens.
+
+use anyhow::Result;
+
+use crate::harness::{Daemon, Keys, run_to_end};
+
+#[tokio::test]
+async fn what_is_open_is_refused_or_told_at_each_start() -> Result<()> {
+    let keys = Keys::tokens()?;
+    let file = keys.path("client.token").display().to_string();
+    let open = "0.0.0.0:0 can be reached from other machines, and ";
+    for (env, expected) in [
+        (Vec::new(), "there is neither TLS nor authentication"),
+        (
+            vec![("KEYLOOM_COORDINATOR_SECURITY__TOKENS__CLIENT", file.as_str())],
+            "tokens are asked for without TLS",
+        ),
+    ] {
+        let said = format!("{open}{expected}");
+        let line = ["keyloom-coordinator", "--listen", "0.0.0.0:0"];
+        let (code, _, stderr) = run_to_end(&line, &env).await?;
+        assert_eq!(code, Some(2), "{stderr}");
+        assert!(stderr.contains(&format!("error: {said}")), "{stderr}");
+
+        let arguments = ["--insecure-listen", "--listen", "0.0.0.0:0"];
+        let mut coordinator = Daemon::start("keyloom-coordinator", &arguments, &env)?;
+        coordinator.line_with("tcp://0.0.0.0:")?;
+        let log = coordinator.log();
+        assert!(log.contains(&format!("--insecure-listen: {said}")), "{log}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn files_that_are_not_what_they_should_be_are_named() -> Result<()> {
+    let keys = Keys::tokens()?;
+    keys.write("short", "hunter2\n")?;
+    let file = keys.path("short").display().to_string();
+    let short = format!("'{file}' line 1 has 7 characters, and a token has at least 16\n");
+    let worker = |address| ["keyloom-worker", "--coordinator", address];
+    for (line, variable, setting) in [
+        (
+            ["keyloom-coordinator", "--listen", "127.0.0.1:0"],
+            "KEYLOOM_COORDINATOR_SECURITY__TOKENS__WORKER",
+            "security.tokens.worker",
+        ),
+        (worker("tcp://127.0.0.1:1"), "KEYLOOM_WORKER_SECURITY__TOKEN_FILE", "security.token_file"),
+    ] {
+        let (code, _, stderr) = run_to_end(&line, &[(variable, file.as_str())]).await?;
+        assert_eq!((code, stderr), (Some(2), format!("error: {setting} {short}")));
+    }
+    let (code, _, stderr) = run_to_end(&worker("tls://127.0.0.1:1"), &[]).await?;
+    let expected = "error: coordinator: tls://127.0.0.1:1 needs security.ca_file";
+    assert!(code == Some(2) && stderr.starts_with(expected), "{code:?} {stderr}");
+    Ok(())
+}
