@@ -43,6 +43,15 @@ pub(super) fn compact(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new(batch.schema(), columns.collect::<Result<_, _>>()?)
 }
 
+/// The same values, whose views point into buffers of their own where those they share are much
+/// larger.
+///
+/// # Errors
+/// Arrow's, if the array is damaged.
+pub fn compact_views(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    What::Views.compact(array)
+}
+
 /// The same values for somebody who keeps them: neither their views nor their dictionaries hold
 /// much that is of others.
 ///
@@ -86,8 +95,8 @@ impl What {
             return Ok(Arc::clone(array));
         }
         Ok(match array.data_type() {
-            DataType::Utf8View => compact_views(array, array.as_string_view()),
-            DataType::BinaryView => compact_views(array, array.as_binary_view()),
+            DataType::Utf8View => of_their_own(array, array.as_string_view()),
+            DataType::BinaryView => of_their_own(array, array.as_binary_view()),
             DataType::Struct(fields) => Arc::new(self.compact_struct(fields, array.as_struct())?),
             DataType::List(field) => self.compact_list(field, array.as_list::<i32>())?,
             DataType::LargeList(field) => self.compact_list(field, array.as_list::<i64>())?,
@@ -163,7 +172,7 @@ impl What {
     }
 }
 
-fn compact_views<T: ByteViewType>(array: &ArrayRef, views: &GenericByteViewArray<T>) -> ArrayRef {
+fn of_their_own<T: ByteViewType>(array: &ArrayRef, views: &GenericByteViewArray<T>) -> ArrayRef {
     let held: usize = views.data_buffers().iter().map(|buffer| buffer.len()).sum();
     match held > SPARSE * views_bytes(views.views()) {
         true => Arc::new(views.gc()),

@@ -9,6 +9,6 @@ mod encode;
 pub mod schema_serde;
 
 pub use check::{check_message, check_type, null_bytes};
-pub use compact::{compact_array, has_dictionaries};
+pub use compact::{compact_array, compact_views, has_dictionaries};
 pub use decode::{Decoder, decode_all, decode_schema};
 pub use encode::{Encoder, encode_all};

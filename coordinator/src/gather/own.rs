@@ -5,11 +5,11 @@
 //! has plenty of room would be refused.
 
 use arrow::{
-    array::{RecordBatch, RecordBatchOptions, new_empty_array},
+    array::{RecordBatch, RecordBatchOptions},
     compute::concat,
 };
 use datafusion::common::utils::memory::get_record_batch_memory_size;
-use keyloom_common::{Result, ipc::compact_array, size::batch_bytes};
+use keyloom_common::{Result, ipc::compact_views, size::batch_bytes};
 
 /// How many times the bytes of its rows a batch may hold.
 const SHARED: usize = 2;
@@ -23,9 +23,9 @@ pub(super) fn own(batch: RecordBatch) -> Result<RecordBatch> {
         return Ok(batch);
     }
     let columns = batch.columns().iter().map(|column| {
-        let column = compact_array(column)?;
-        // One array alone is not copied.
-        concat(&[&column, &new_empty_array(column.data_type())])
+        let column = compact_views(column)?;
+        // One array alone is not copied. A dictionary's values stay: it is the same in both.
+        concat(&[&column, &column.slice(0, 0)])
     });
     let columns = columns.collect::<std::result::Result<_, _>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
@@ -37,7 +37,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{
-        ArrayRef, DictionaryArray, Int64Array, ListArray, StringArray, StringViewArray,
+        ArrayRef, AsArray, DictionaryArray, Int64Array, ListArray, StringArray, StringViewArray,
     };
     use arrow::datatypes::{Int32Type, Int64Type};
 
@@ -69,6 +69,10 @@ mod tests {
             let slice = table.slice(start, rows);
             let owned = own(slice.clone()).unwrap();
             assert_eq!(owned, slice);
+            let words = |batch: &RecordBatch| batch.column(4).as_any_dictionary().values().len();
+            assert_eq!(words(&owned), words(&slice), "the dictionary is the same");
+            let (owned, slice) =
+                (owned.project(&[0, 1, 2, 3]).unwrap(), slice.project(&[0, 1, 2, 3]).unwrap());
             let (held, before) =
                 (get_record_batch_memory_size(&owned), get_record_batch_memory_size(&slice));
             assert!(held * 5 < before, "{rows} rows from {start}: {held} of {before} bytes");
