@@ -98,6 +98,9 @@ pub(crate) async fn connect(
 /// The settings, after warnings of those that nothing reads.
 fn settings(place: &Place, on_cluster: bool) -> Result<EmbeddedSettings, Failure> {
     let (settings, layers) = layered(place)?;
+    if !on_cluster {
+        settings.check_ports().map_err(Failure::before)?;
+    }
     for warning in without_effect(&layers, on_cluster) {
         text::note(&warning);
     }

@@ -3,6 +3,7 @@
 
 mod listing;
 mod origin;
+mod syntax;
 mod unknown;
 mod variables;
 
@@ -127,10 +128,24 @@ impl Layers {
             let known = self.defaults.find_value("").unwrap_or(Value::from(false));
             return anyhow!(unknown::unknown(&error, &known, choices));
         }
-        if error.path.iter().any(|part| part == PROFILES) {
-            return anyhow!("{} must be a string in quotes", error.path.join("."));
+        let (path, from) = (error.path.join("."), unknown::told(&error));
+        if let Some(at) = error.path.iter().position(|part| part == PROFILES) {
+            let wanted = match error.path.len() - at {
+                // The profiles, and one of them.
+                ..3 => "a section: options by their names",
+                _ => "a string in quotes, { file = \"PATH\" } or { env = \"VARIABLE\" }",
+            };
+            return anyhow!("{path} must be {wanted}{from}");
         }
-        error.into()
+        if let Kind::Message(message) = &error.kind
+            && let Some(message) = syntax::without_source(message)
+        {
+            return anyhow!("{message}{from}");
+        }
+        if path.is_empty() {
+            return anyhow!("{}{from}", error.kind.to_string().trim_end());
+        }
+        anyhow!("{} for setting '{path}'{from}", error.kind)
     }
 }
 
@@ -224,7 +239,17 @@ mod tests {
         let expected = "settings: unknown setting 'colour'; there are 'slots', 'rows', ";
         assert!(unknown.starts_with(expected), "{unknown}");
         let secret = read("[storage_profiles.prod]\nkey = 4711").unwrap_err();
-        assert_eq!(secret, "settings: storage_profiles.prod.key must be a string in quotes");
+        let expected = "settings: storage_profiles.prod.key must be a string in quotes, { file = ";
+        assert!(secret.starts_with(expected) && !secret.contains("4711"), "{secret}");
+        let secret = read("[storage_profiles]\nprod = 'HIDDEN'").unwrap_err();
+        let expected = "settings: storage_profiles.prod must be a section: ";
+        assert!(secret.starts_with(expected) && !secret.contains("HIDDEN"), "{secret}");
+        let wrong = read("slots = 'many'").unwrap_err();
+        assert!(wrong.contains(" for setting 'slots' (file "), "{wrong}");
+        let unread = read("rows = 7\n[storage_profiles.prod]\nkey = HIDDEN").unwrap_err();
+        let expected = "settings: TOML parse error at line 3, column 7: ";
+        assert!(unread.starts_with(expected) && !unread.contains("HIDDEN"), "{unread}");
+        assert!(!unread.contains('\n') && unread.contains("(file "), "{unread}");
     }
 
     #[test]

@@ -21,6 +21,7 @@ impl Session {
     #[expect(clippy::unused_async, reason = "so that both kinds of sessions are made alike")]
     pub async fn embedded_with(settings: EmbeddedSettings) -> Result<Self> {
         settings.validate()?;
+        settings.check_ports()?;
         let session = settings.session.clone();
         let embedded = Embedded::start(settings)?;
         let client = embedded.client();

@@ -10,7 +10,8 @@ use super::EmbeddedSettings;
 const WORKERS: RangeInclusive<u64> = 1..=4096;
 
 impl EmbeddedSettings {
-    /// Checks all settings, and whether those of the three parts go together.
+    /// Checks all settings, and whether those of the three parts go together. That a session can be
+    /// its own cluster with them, [`EmbeddedSettings::check_ports`] tells.
     ///
     /// # Errors
     /// `invalid`, naming all that are wrong.
@@ -23,12 +24,16 @@ impl EmbeddedSettings {
             bounds.section("coordinator", |bounds| self.coordinator.check(bounds));
             bounds.section("worker", |bounds| self.worker.check(bounds));
             self.check_together(bounds);
-        })?;
-        self.check_ports()
+        })
     }
 
-    /// A port that nobody opens must not pass for one that is open.
-    fn check_ports(&self) -> Result<()> {
+    /// Checks that no HTTP port is asked for: a session that is its own cluster has none, and a port
+    /// that nobody opens must not pass for one that is open. On a cluster, whose daemons have their
+    /// own, it does not matter what these settings say.
+    ///
+    /// # Errors
+    /// `invalid`, naming the settings.
+    pub fn check_ports(&self) -> Result<()> {
         match (&self.coordinator.http.listen, &self.worker.http.listen) {
             (None, None) => Ok(()),
             _ => Err(Error::invalid(
@@ -143,8 +148,15 @@ mod tests {
                        keyloom-coordinator and keyloom-worker: a session that is its own cluster \
                        has no HTTP port";
         let listen = || Some("127.0.0.1:0".to_owned());
-        check(|settings| settings.worker.http.listen = listen(), refused);
-        check(|settings| settings.coordinator.http.listen = listen(), refused);
+        let (mut of_worker, mut of_coordinator) = (usual(), usual());
+        of_worker.worker.http.listen = listen();
+        of_coordinator.coordinator.http.listen = listen();
+        for settings in [of_worker, of_coordinator] {
+            assert_eq!(settings.check_ports(), Err(Error::invalid(refused)));
+            // On a cluster, they are told to have no effect.
+            assert_eq!(settings.validate(), Ok(()));
+        }
+        assert_eq!(usual().check_ports(), Ok(()));
     }
 
     #[test]

@@ -37,6 +37,16 @@ pub(super) struct Facts {
     pub(super) days_left: i64,
 }
 
+/// How the label of a private key ends, of whatever kind it is.
+const KEY: &str = "PRIVATE KEY";
+
+/// Whether a file holds private keys and nothing else.
+pub(super) fn is_of_keys(pem: &str) -> bool {
+    let parts = Pem::iter_from_buffer(pem.as_bytes());
+    let mut are_keys = parts.map(|part| part.is_ok_and(|part| part.label.ends_with(KEY)));
+    are_keys.next() == Some(true) && are_keys.all(|is_key| is_key)
+}
+
 /// The certificates of a file.
 pub(super) fn certificates(path: &Path, pem: &str) -> Result<Vec<Pem>, Failure> {
     let mut certificates = Vec::new();

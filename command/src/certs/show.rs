@@ -1,5 +1,7 @@
 //! `keyloom certs show`: whose certificates are, and how long they are valid.
 
+use serde::Serialize;
+
 use super::{
     files,
     read::{self, Facts},
@@ -10,16 +12,33 @@ use crate::{
     text,
 };
 
-/// Shows all certificates of files: as JSON, one a line.
+/// A certificate and where it stands.
+#[derive(Debug, Serialize)]
+struct Found {
+    file: String,
+    #[serde(flatten)]
+    facts: Facts,
+}
+
+/// Shows all certificates of files: as JSON, one a line. Among several files, those of keys are
+/// passed over, for a pattern names them, too.
 pub(super) fn show(arguments: &CertsShowArguments) -> Result<(), Failure> {
     let mut shown = Vec::new();
-    for path in &arguments.files {
-        for pem in read::certificates(path, &files::read(path)?)? {
+    let last = arguments.files.len().saturating_sub(1);
+    for (at, path) in arguments.files.iter().enumerate() {
+        let content = files::read(path)?;
+        // If they are all of keys, the last one is an error.
+        let is_beside_others = last > 0 && (at < last || !shown.is_empty());
+        if is_beside_others && read::is_of_keys(&content) {
+            continue;
+        }
+        for pem in read::certificates(path, &content)? {
             let facts = Facts::of(&read::parse(path, &pem)?);
+            let found = Found { file: path.display().to_string(), facts };
             shown.push(match arguments.print.format {
                 // A tree of numbers and strings can always be written.
-                Form::Json => serde_json::to_string(&facts).unwrap_or_default(),
-                Form::Table => facts.text(),
+                Form::Json => serde_json::to_string(&found).unwrap_or_default(),
+                Form::Table => found.text(),
             });
         }
     }
@@ -28,6 +47,12 @@ pub(super) fn show(arguments: &CertsShowArguments) -> Result<(), Failure> {
         Form::Table => "\n\n",
     };
     text::print(&shown.join(between))
+}
+
+impl Found {
+    fn text(&self) -> String {
+        format!("{:9}{}\n{}", "file", self.file, self.facts.text())
+    }
 }
 
 impl Facts {
@@ -113,5 +138,8 @@ mod tests {
             let refused = read::certificates(Path::new("c.pem"), pem).unwrap_err();
             assert_eq!(refused.message.as_deref(), Some("c.pem holds no certificate"));
         }
+        let both = format!("{}{}", made.key, made.certificate);
+        let texts = [made.key.as_str(), &both, &made.certificate, "", "nothing"];
+        assert_eq!(texts.map(read::is_of_keys), [true, false, false, false, false]);
     }
 }

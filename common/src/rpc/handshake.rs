@@ -18,6 +18,7 @@
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::rustls::{self, AlertDescription};
 
 use super::security::{Binding, Nonce, Proof, Role, Side, Token, Transcript, refused_certificate};
 use crate::{
@@ -264,9 +265,14 @@ fn strange() -> Error {
 
 fn broken(error: std::io::Error) -> Error {
     if let Some(said) = refused_certificate(&error) {
-        return Error::permission_denied(format!(
-            "the peer does not accept security.cert_file, or wants one: {said}"
-        ));
+        return Error::permission_denied(match said {
+            rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
+                "the coordinator wants a certificate, and there is none: set security.cert_file \
+                 and security.key_file"
+                    .to_owned()
+            }
+            said => format!("the peer does not accept security.cert_file: {said}"),
+        });
     }
     Error::unavailable(format!("the connection broke during the handshake: {error}"))
 }

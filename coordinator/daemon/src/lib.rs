@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use keyloom_common::{
     log::LogFormat,
-    rpc::{Gate, parse_address},
+    rpc::{Gate, is_tls, parse_address},
 };
 use keyloom_coordinator::{Coordinator, Settings};
 use keyloom_program::{
@@ -205,12 +205,24 @@ async fn serve(addresses: &[SocketAddr], settings: Settings) -> Result<()> {
     let mut hangups = signal(SignalKind::hangup()).context("no signals")?;
     announce(&told);
     tracing::info!("listening at {told}");
+    if told != format!("{scheme}://{address}") {
+        tracing::info!("others are told that address; its own is {scheme}://{address}");
+    }
+    if is_tls(&told) != (scheme == "tls") {
+        tracing::warn!(
+            "advertise is {told}, and the coordinator speaks {scheme}: whoever dials that address \
+             is understood only if something between them changes it"
+        );
+    }
     let _http = http.map(|http| http.serve(OfCoordinator(coordinator.clone())));
     let mut serving = std::pin::pin!(coordinator.serve(listener, shutdown.clone()));
     loop {
         tokio::select! {
             ended = &mut serving => return Ok(ended?),
-            _ = signals.next() => shutdown.cancel(),
+            _ = signals.next() => {
+                tracing::info!("stops, and jobs that are in its memory fail");
+                shutdown.cancel();
+            }
             Some(()) = hangups.recv() => gate.reload(),
         }
     }

@@ -1,6 +1,6 @@
 //! Names that no setting has, and the setting that is meant by them.
 
-use figment::{Error, Metadata, value::Value};
+use figment::{Error, value::Value};
 use strsim::osa_distance;
 
 use super::{add_paths, origin::Origin};
@@ -17,13 +17,13 @@ pub(super) fn unknown(error: &Error, known: &Value, choices: &[&str]) -> String 
         None if choices.is_empty() => "there are none here".to_owned(),
         None => format!("there are '{}'", choices.join("', '")),
     };
-    let from = told(error.metadata.as_ref(), &error.path);
+    let from = told(error);
     format!("unknown setting '{path}'; {meant}{from}")
 }
 
 /// Where a wrong setting stands, if that is known.
-fn told(layer: Option<&Metadata>, path: &[String]) -> String {
-    match Origin::of(layer, path) {
+pub(super) fn told(error: &Error) -> String {
+    match Origin::of(error.metadata.as_ref(), &error.path) {
         Origin::Default => String::new(),
         origin => format!(" ({origin})"),
     }

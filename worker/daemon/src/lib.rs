@@ -27,12 +27,14 @@ use keyloom_worker::{
     Agent, Dial, Settings, TasksShared,
     agent::{CoordinatorBlobs, TcpDial},
 };
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Runs the tasks of a Keyloom coordinator: reads inputs, opens stores, looks keys up.
 ///
 /// It connects to the coordinator, waits for one that is not there, and connects again when it is
-/// lost. Ctrl-C and SIGTERM let running tasks end; a second one ends the worker at once.
+/// lost. Ctrl-C and SIGTERM let running tasks end; a second one ends the worker at once. SIGHUP
+/// changes nothing: certificates and tokens are looked at before each connection.
 #[derive(Debug, Parser)]
 #[command(
     name = "keyloom-worker",
@@ -213,11 +215,20 @@ async fn work(
     let name = settings.name.clone().unwrap_or_else(default_name);
     let agent = Agent { name, slots, settings, dial, tasks };
     let mut signals = Signals::listen().context("no signals")?;
+    let mut hangups = signal(SignalKind::hangup()).context("no signals")?;
     let mut running = std::pin::pin!(agent.run(shutdown.clone()));
     loop {
         tokio::select! {
             ended = &mut running => return Ok(ended?),
             _ = signals.next() => {}
+            // It has the coordinator read its files, and must not end a worker with its tasks.
+            Some(()) = hangups.recv() => {
+                tracing::info!(
+                    "nothing to read again: certificates and tokens are looked at before each \
+                     connection, and settings when the worker starts"
+                );
+                continue;
+            }
         }
         if shutdown.is_cancelled() {
             return Err(anyhow!("stopped while tasks were running"));

@@ -68,7 +68,14 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(context, buffer),
+            Self::Tls(stream) => match Pin::new(stream.as_mut()).poll_read(context, buffer) {
+                // Who lets go of a connection, or is killed, does not say that it ends. Frames tell
+                // by themselves where they end, so this is an end as it is without TLS.
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    Poll::Ready(Ok(()))
+                }
+                read => read,
+            },
         }
     }
 }

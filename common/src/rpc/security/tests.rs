@@ -398,3 +398,16 @@ async fn large_messages_travel_within_tls() {
     answering.unwrap();
     assert_eq!(answer.unwrap().unwrap(), [1, 2, 3]);
 }
+
+/// Each client that ends would otherwise be an error in the coordinator's log.
+#[tokio::test]
+async fn a_peer_that_goes_without_a_word_has_ended_its_connection() {
+    let (files, ca) = (Files::new(), Authority::new("a"));
+    let security = files.server(&ca.server(HOST), Some(&ca));
+    let peer = files.peer(&ca, Some(&ca.peer(Role::Client, "alice")));
+    let met = meet(&security, Service::Client, &peer).await;
+    let (near, far) = (met.near.unwrap(), met.far.unwrap());
+    let mut far: Transport<Chunk, Vec<u8>> = framed(far.stream, &Limits::default(), None);
+    drop(near);
+    assert!(far.next().await.is_none());
+}

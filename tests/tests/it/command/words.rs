@@ -153,6 +153,19 @@ async fn settings_that_have_no_effect_are_told() -> Result<()> {
                    have settings of their own\n";
     assert_eq!((ended.stdout()?, ended.stderr.as_str()), ("x\n1\n", warning));
 
+    // As where a worker's environment is the command's, too.
+    let port = ("KEYLOOM_WORKER_HTTP__LISTEN", "127.0.0.1:0");
+    let own = ["sql", "SELECT 1 AS x", "-o", "csv", "--summary=none"];
+    let on_cluster = [&own[..], &["--cluster", &cluster.address]].concat();
+    let ended = Keyloom::new(on_cluster)?.env(port.0, port.1).run().await?;
+    let warning = "warning: setting worker.http.listen has no effect on a cluster, whose \
+                   coordinator and workers have settings of their own\n";
+    assert_eq!((ended.stdout()?, ended.stderr.as_str()), ("x\n1\n", warning));
+    let shown = Keyloom::new(["config", "show"])?.env(port.0, port.1).run().await?;
+    assert!(shown.stdout()?.contains(port.0), "{shown:?}");
+    let ended = Keyloom::new(own)?.env(port.0, port.1).run().await?;
+    ended.check_failure(2, &["a session that is its own cluster has no HTTP port"]);
+
     let variable = "KEYLOOM_WORKER_KEEP_FREED_BYTES";
     let ended = Keyloom::new(sql)?.within(&folder).env(variable, "64MiB").run().await?;
     let warning = "warning: setting worker.keep_freed_bytes has no effect in this process, where \

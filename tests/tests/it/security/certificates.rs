@@ -48,6 +48,12 @@ async fn what_the_command_made_is_shown_added_to_and_never_overwritten_unasked()
     assert_eq!(shown["roles"], serde_json::json!(["client/alice"]));
     assert_eq!(shown["uses"], serde_json::json!(["client"]));
     assert!((29..=30).contains(&shown["days_left"].as_i64().context("a number")?), "{shown}");
+    assert_eq!(shown["file"], serde_json::json!(alice));
+    // As `certs/*.pem` names them.
+    let (authority, key) = (path("ca.pem"), path("ca-key.pem"));
+    let (code, said, error) = keyloom(&["certs", "show", &key, &authority, &key]).await?;
+    assert_eq!((code, error.as_str()), (Some(0), ""));
+    assert!(said.starts_with(&format!("file     {authority}\nsubject  ")), "{said}");
     let (code, _, error) = keyloom(&["certs", "show", &path("ca-key.pem")]).await?;
     let expected = format!("error: {} holds no certificate\n", path("ca-key.pem"));
     assert_eq!((code, error), (Some(2), expected));

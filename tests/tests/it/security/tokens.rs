@@ -60,6 +60,17 @@ async fn a_hangup_has_tokens_read_at_once() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_hangup_ends_no_worker() -> Result<()> {
+    let keys = Keys::tokens()?;
+    let cluster = Cluster::start_with_keys(1, &keys, &[], &[]).await?;
+    let worker = &cluster.workers[0];
+    kill(Pid::from_raw(worker.pid().try_into()?), Signal::SIGHUP)?;
+    let told = async || Ok(worker.log());
+    eventually(told, |log| log.contains("nothing to read again")).await?;
+    check_job(&cluster, &keys.role("client")).await
+}
+
+#[tokio::test]
 async fn a_file_of_tokens_that_cannot_be_used_changes_nothing_and_is_told() -> Result<()> {
     let keys = Keys::tokens()?;
     let cluster = Cluster::start_with_keys(1, &keys, &[], &[]).await?;
