@@ -1,9 +1,6 @@
 //! What the coordinator's program and the worker's do alike.
 
-use std::{
-    io::{Write, stdout},
-    path::Path,
-};
+use std::io::{Write, stdout};
 
 use anyhow::{Context, Result};
 use keyloom_common::{
@@ -23,15 +20,6 @@ use crate::{
 
 /// What daemons log unless `KEYLOOM_LOG` says otherwise.
 const LOG: &str = "info,lance=warn,datafusion=warn,tarpc=warn,opentelemetry=warn";
-
-/// Layers of settings: defaults, then the file that `--config` names, then variables whose names
-/// begin so. Flags go over them.
-///
-/// # Errors
-/// If there is no such file.
-pub fn layers<T: Default + Serialize>(config: Option<&Path>, prefix: &str) -> Result<Layers> {
-    Ok(Layers::defaults(&T::default()).file(config)?.environment(prefix))
-}
 
 /// The settings that layers give.
 ///
@@ -109,37 +97,4 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 pub fn fail(code: u8, error: &anyhow::Error) -> u8 {
     say(Level::ERROR, "error", &format!("{error:#}"));
     code
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use serde::Deserialize;
-
-    use super::*;
-
-    #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
-    struct Slots {
-        slots: u32,
-    }
-
-    fn check(settings: &Slots) -> keyloom_common::Result<()> {
-        if settings.slots > 0 { Ok(()) } else { Err(Error::invalid("slots must not be 0")) }
-    }
-
-    #[test]
-    fn settings_are_read_and_checked() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("settings.toml");
-        fs::write(&path, "slots = 3").unwrap();
-        let read = |config| {
-            let layers = layers::<Slots>(config, "KEYLOOM_NO_SUCH_PROGRAM_").unwrap();
-            settings(&layers, check)
-        };
-        assert_eq!(read(Some(path.as_path())).unwrap(), Slots { slots: 3 });
-        let refused = read(None).unwrap_err();
-        let expected = Error::invalid("slots must not be 0");
-        assert_eq!(refused.downcast_ref::<Error>(), Some(&expected));
-    }
 }

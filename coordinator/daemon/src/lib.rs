@@ -1,18 +1,16 @@
 //! `keyloom-coordinator`: the coordinator as a process that listens on TCP; as a function, because
 //! programs that hold all of Keyloom run it, too.
 
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
+use std::{ffi::OsString, net::SocketAddr};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use keyloom_common::{
-    log::LogFormat,
-    rpc::{Gate, is_tls, parse_address},
-};
+use keyloom_common::rpc::{Gate, is_tls, parse_address};
 use keyloom_coordinator::{Coordinator, Settings};
 use keyloom_program::{
     config,
     daemon::{self, announce, exit_code, fail},
+    flags::Flags,
     http::{Port, Told},
     open_files,
     settings::Layers,
@@ -63,29 +61,12 @@ struct Arguments {
     /// it listens]
     #[arg(long, global = true, value_name = "tcp://HOST:PORT")]
     advertise: Option<String>,
-    /// Settings as TOML; the environment goes before them, and flags before both
-    #[arg(long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
     /// Listen on an address that other machines reach though the settings leave something open: at
     /// each start a warning says what
     #[arg(long, global = true)]
     insecure_listen: bool,
-    /// How the log is written: text or json [default: log.format of the settings, which is text]
-    #[arg(
-        long,
-        env = "KEYLOOM_LOG_FORMAT",
-        hide_env = true,
-        value_name = "FORMAT",
-        value_parser = LogFormat::parse
-    )]
-    log_format: Option<LogFormat>,
-    /// Where to tell over HTTP how it is: /healthz, /readyz and /metrics; port 0 is any that is
-    /// free [default: nowhere, or as http.listen of the settings]
-    #[arg(long, global = true, value_name = "HOST:PORT")]
-    http: Option<String>,
-    /// Tell what is counted to whoever reaches --http, on other machines and without a token, too
-    #[arg(long, global = true)]
-    insecure_http: bool,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 /// What is told over HTTP.
@@ -106,15 +87,12 @@ const CONNECTIONS: &str = "max_connections and 32 for each of security.max_hands
 
 impl Arguments {
     fn layers(&self) -> Result<Layers> {
-        let layers = daemon::layers::<Settings>(self.config.as_deref(), "KEYLOOM_COORDINATOR_")?;
+        let layers = self.flags.layers::<Settings>("KEYLOOM_COORDINATOR_")?;
         let insecure = self.insecure_listen.then_some(true);
         Ok(layers
             .flag("--listen", "listen", self.listen.as_ref())
             .flag("--advertise", "advertise", self.advertise.as_ref())
-            .flag("--insecure-listen", "insecure_listen", insecure)
-            .flag("--log-format", "log.format", self.log_format)
-            .flag("--http", "http.listen", self.http.as_ref())
-            .flag("--insecure-http", "http.insecure_listen", self.insecure_http.then_some(true)))
+            .flag("--insecure-listen", "insecure_listen", insecure))
     }
 
     /// The settings, and where they come from.
@@ -131,7 +109,7 @@ impl Arguments {
 /// Runs a command line, the program's name first, and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments = Arguments::parse_from(arguments);
-    let (format, read) = (arguments.log_format, || arguments.settings());
+    let (format, read) = (arguments.flags.log_format, || arguments.settings());
     let begun =
         daemon::begin("keyloom-coordinator", format, read, |settings: &Settings| &settings.log);
     let (_log, settings, layers) = match begun {

@@ -4,20 +4,18 @@
 // As the worker's own futures, which are deeply nested types.
 #![recursion_limit = "256"]
 
-use std::{
-    ffi::OsString, num::NonZeroUsize, path::PathBuf, sync::Arc, thread::available_parallelism,
-};
+use std::{ffi::OsString, num::NonZeroUsize, sync::Arc, thread::available_parallelism};
 
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 use keyloom_common::{
     allocator::keep_freed_bytes,
-    log::LogFormat,
     rpc::{Credentials, PeerSecurity, parse_address},
 };
 use keyloom_program::{
     config,
     daemon::{self, exit_code, fail},
+    flags::Flags,
     http::{Port, Told},
     open_files,
     settings::Layers,
@@ -81,38 +79,17 @@ struct Arguments {
     /// Its name for people [default: host:process]
     #[arg(long, global = true, value_name = "NAME")]
     name: Option<String>,
-    /// Settings as TOML; the environment goes before them, and flags before both
-    #[arg(long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// How the log is written: text or json [default: log.format of the settings, which is text]
-    #[arg(
-        long,
-        env = "KEYLOOM_LOG_FORMAT",
-        hide_env = true,
-        value_name = "FORMAT",
-        value_parser = LogFormat::parse
-    )]
-    log_format: Option<LogFormat>,
-    /// Where to tell over HTTP how it is: /healthz, /readyz and /metrics; port 0 is any that is
-    /// free, and the first line of stdout the address [default: nowhere, or as http.listen of the
-    /// settings]
-    #[arg(long, global = true, value_name = "HOST:PORT")]
-    http: Option<String>,
-    /// Tell what is counted to whoever reaches --http, on other machines and without a token, too
-    #[arg(long, global = true)]
-    insecure_http: bool,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 impl Arguments {
     fn layers(&self) -> Result<Layers> {
-        let layers = daemon::layers::<Settings>(self.config.as_deref(), "KEYLOOM_WORKER_")?;
+        let layers = self.flags.layers::<Settings>("KEYLOOM_WORKER_")?;
         Ok(layers
             .flag("--coordinator", "coordinator", self.coordinator.as_ref())
             .flag("--slots", "slots", self.slots)
-            .flag("--name", "name", self.name.as_ref())
-            .flag("--log-format", "log.format", self.log_format)
-            .flag("--http", "http.listen", self.http.as_ref())
-            .flag("--insecure-http", "http.insecure_listen", self.insecure_http.then_some(true)))
+            .flag("--name", "name", self.name.as_ref()))
     }
 
     /// The settings, and where they come from.
@@ -142,7 +119,7 @@ impl Told for OfWorker {
 /// Runs a command line, the program's name first, and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments = Arguments::parse_from(arguments);
-    let (format, read) = (arguments.log_format, || arguments.settings());
+    let (format, read) = (arguments.flags.log_format, || arguments.settings());
     let begun = daemon::begin("keyloom-worker", format, read, |settings: &Settings| &settings.log);
     let (_log, settings, layers) = match begun {
         Ok(begun) => begun,
