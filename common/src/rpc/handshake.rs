@@ -31,7 +31,7 @@ use crate::{
 pub const PROTOCOL: u32 = 8;
 
 /// The longest line of a handshake, in bytes.
-const MAX_LINE: usize = 1024;
+pub(super) const MAX_LINE: usize = 1024;
 
 /// The most bytes of a reason that fit into one, whatever is in it.
 const MAX_REASON: usize = 400;
@@ -129,7 +129,7 @@ pub(super) async fn hello<S: AsyncRead + AsyncWrite + Unpin>(
 
 async fn read_welcome<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Welcome> {
     let welcome: Welcome = read_line(stream).await?;
-    match welcome.refused {
+    match welcome.refused.as_deref().map(printable) {
         None => Ok(welcome),
         Some(reason) if welcome.full => Err(Error::resource_exhausted(reason)),
         Some(reason) if welcome.denied => Err(Error::permission_denied(reason)),
@@ -257,6 +257,17 @@ where
         return Err(damaged.with_code(ErrorCode::HandshakeDamaged));
     }
     Ok(read.line)
+}
+
+/// What a peer says, as it may stand on a terminal: whoever listens at an address can say anything
+/// before it has shown who it is, also what moves a terminal's cursor.
+fn printable(said: &str) -> String {
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
+            || matches!(c, '\u{2066}'..='\u{2069}')
+    };
+    said.chars().map(|c| if steers(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 fn strange() -> Error {

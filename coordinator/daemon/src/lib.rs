@@ -83,7 +83,7 @@ impl Told for OfCoordinator {
 }
 
 /// What each takes an open file of.
-const CONNECTIONS: &str = "max_connections and 32 for each of security.max_handshakes";
+const CONNECTIONS: &str = "max_connections and 8 for each of security.max_handshakes";
 
 impl Arguments {
     fn layers(&self) -> Result<Layers> {
@@ -125,7 +125,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     }
     keyloom_common::allocator::keep_freed_bytes(settings.keep_freed_bytes);
     // Those who have not shown yet who they are, and those who were refused a moment ago.
-    let strangers = settings.security.max_handshakes.saturating_mul(2 * 16);
+    let strangers = settings.security.max_handshakes.saturating_mul(2 * 4);
     let connections = settings.max_connections.saturating_add(strangers);
     if let Err(few) = open_files::raise(CONNECTIONS, connections, 1) {
         tracing::warn!("{few:#}");

@@ -29,11 +29,11 @@ impl Guard {
     /// What is said to whoever asks.
     pub(super) fn check_host(&self, headers: &HeaderMap) -> Result<(), &'static str> {
         let is_ours = |host: &[u8]| std::str::from_utf8(host).is_ok_and(is_local);
-        match headers.get(HOST) {
-            Some(host) if self.is_local && !is_ours(host.as_bytes()) => {
-                Err("this port is for this machine: ask for localhost or 127.0.0.1\n")
-            }
-            _ => Ok(()),
+        // Of several, who passes a request on may have gone by another.
+        let are_ours = headers.get_all(HOST).iter().all(|host| is_ours(host.as_bytes()));
+        match are_ours || !self.is_local {
+            true => Ok(()),
+            false => Err("this port is for this machine: ask for localhost or 127.0.0.1\n"),
         }
     }
 
@@ -66,10 +66,14 @@ fn bearer(shown: &str) -> Option<&str> {
 
 /// Whether a host, with or without a port, is a name of this machine that nobody else can give.
 fn is_local(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(address) => address.split(']').next().unwrap_or_default(),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    let (name, port) = match host.strip_prefix('[') {
+        Some(address) => address.split_once(']').unwrap_or_default(),
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
     };
+    let is_port = |port: &str| port.chars().all(|c| c.is_ascii_digit());
+    if !port.is_empty() && !port.strip_prefix(':').is_some_and(is_port) {
+        return false;
+    }
     let is_loopback = name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
     is_loopback || name.eq_ignore_ascii_case("localhost")
 }
@@ -86,6 +90,23 @@ mod tests {
         for host in ["", "evil.example:9000", "localhost.evil.example", "10.0.0.5", "[::2]:80"] {
             assert!(!is_local(host), "{host}");
         }
+        for host in ["127.0.0.1:evil.example", "[::1]evil.example", "[::1", "localhost:8 0"] {
+            assert!(!is_local(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn of_several_hosts_all_must_be_this_machine() {
+        let guard = Guard { is_local: true, asks: false, tokens: None, operators: None };
+        let hosts = |hosts: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for host in hosts {
+                headers.append(HOST, axum::http::HeaderValue::from_static(host));
+            }
+            guard.check_host(&headers).is_ok()
+        };
+        assert!(hosts(&[]) && hosts(&["localhost"]) && hosts(&["localhost", "[::1]:80"]));
+        assert!(!hosts(&["localhost", "evil.example"]) && !hosts(&["evil.example", "localhost"]));
     }
 
     #[test]

@@ -247,3 +247,18 @@ async fn a_stranger_is_no_panic() {
     a.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     assert_eq!(welcome(&mut b).await.unwrap_err().kind(), ErrorKind::Unavailable);
 }
+
+#[tokio::test]
+async fn what_a_stranger_says_steers_no_terminal() {
+    let (mut a, mut b) = tokio::io::duplex(4096);
+    let error = Error::permission_denied("\u{1b}[2Jno\r\n\u{9b}K\u{202e}");
+    let accepting = async {
+        welcome(&mut b).await?;
+        refuse(&mut b, &error).await
+    };
+    let connecting = hello(&mut a, Service::Client, None, Binding::default());
+    let (refused, told) = tokio::join!(connecting, accepting);
+    told.unwrap();
+    let shown = "\u{fffd}[2Jno\u{fffd}\u{fffd}\u{fffd}K\u{fffd}";
+    assert_eq!(refused.unwrap_err().message(), shown);
+}

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::Read,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -109,6 +109,10 @@ impl<'a> Named<'a> {
     }
 
     fn bytes(self) -> Result<Vec<u8>> {
+        // Whoever opens a pipe waits for somebody who writes, and with it all that runs.
+        if std::fs::metadata(self.path).is_ok_and(|file| file.file_type().is_fifo()) {
+            return Err(self.wrong("is a pipe, and must be a file that can be read again"));
+        }
         let mut bytes = Vec::new();
         let read = File::open(self.path)
             .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes));
@@ -191,5 +195,19 @@ mod tests {
         let error = endless.key().unwrap_err();
         let expected = "security.key_file '/dev/zero' is longer than 1048576 bytes";
         assert_eq!(error.message(), expected);
+    }
+
+    #[test]
+    fn a_pipe_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        let pipe = Named { setting: "security.token_file", path: &path };
+        let shown = path.display();
+        let expected = format!(
+            "security.token_file '{shown}' is a pipe, and must be a file that can be read again"
+        );
+        assert_eq!(pipe.tokens().err().unwrap().message(), expected);
     }
 }

@@ -1,10 +1,11 @@
 //! The way in for whoever connects: TLS, the first lines, a token; and only then a service.
 //!
-//! Until a peer is known, it costs a task, a line of a bounded size and, once it has said
-//! something, a turn at the handshakes, of which there are only so many. All of it together has one
-//! deadline.
+//! Until a peer is known, it costs a task, a line of a bounded size and, once it has said all of
+//! what it opens with, a turn at the handshakes, of which there are only so many. All of it
+//! together has one deadline.
 
 mod loaded;
+mod opening;
 mod turns;
 
 use std::{
@@ -34,6 +35,7 @@ use crate::{
     },
 };
 use loaded::{Loaded, Refused, accept, broken};
+use opening::opening;
 use turns::{PER_HANDSHAKE, Turns};
 
 /// How long a peer that was refused is kept: it can read why, and cannot try as fast as it likes.
@@ -271,8 +273,9 @@ impl Inner {
         let stranger = self.turns.arrive(from)?;
         let deadline = self.limits.handshake_timeout();
         let met = async {
-            let first = first_byte(&stream);
-            let first = stranger.unless_displaced("had said nothing", first).await??;
+            let first = opening(&stream, self.security.has_tls());
+            let first = stranger.unless_displaced("had not said all it opens with", first);
+            let first = first.await??;
             let turn = stranger.turn();
             let turn = stranger.unless_displaced("waited for its turn", turn).await??;
             turn.unless_displaced(self.shake(stream, first, enter)).await?
@@ -319,16 +322,6 @@ impl Inner {
             let _ = timeout(REST, copy(&mut unread, &mut sink())).await;
         };
         tokio::join!(sleep(REST), drain);
-    }
-}
-
-/// What a peer begins with, which stays to be read.
-async fn first_byte(stream: &TcpStream) -> Result<u8> {
-    let mut first = [0];
-    match stream.peek(&mut first).await {
-        Ok(0) => Err(Error::unavailable("the peer hung up before it said anything")),
-        Ok(_) => Ok(first[0]),
-        Err(error) => Err(broken(&error)),
     }
 }
 

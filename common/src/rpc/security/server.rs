@@ -32,8 +32,8 @@ pub struct ServerSecurity {
     /// SIGHUP has them read at once. Default 1 minute.
     pub reload_ms: u64,
     /// The most handshakes at once; others wait. Of those who have connected and say nothing there
-    /// may be sixteen times as many: then the one that is silent for the longest time is hung up
-    /// on. Default 64.
+    /// may be four times as many: then the one that is silent for the longest time is hung up
+    /// on. Default 256.
     pub max_handshakes: usize,
     /// Files with tokens, by the roles of those who have them.
     pub tokens: TokenFiles,
@@ -60,7 +60,7 @@ impl Default for ServerSecurity {
             key_file: None,
             crl_file: None,
             reload_ms: 60_000,
-            max_handshakes: 64,
+            max_handshakes: 256,
             tokens: TokenFiles::default(),
         }
     }

@@ -12,10 +12,10 @@ use crate::{
 };
 
 /// How TLS begins.
-const TLS_HANDSHAKE: u8 = 0x16;
+pub(super) const TLS_HANDSHAKE: u8 = 0x16;
 
 /// How a handshake without TLS begins.
-const LINE: u8 = b'{';
+pub(super) const LINE: u8 = b'{';
 
 /// What was read of the files.
 #[derive(Debug)]

@@ -1,9 +1,10 @@
 //! Turns at the handshakes, of which there are only so many at once.
 //!
-//! Those who have connected and say nothing take none: a connection costs whoever opens it nothing,
-//! and many that are silent must not hold up one that speaks. Where there are too many, the one
-//! that is silent for the longest time goes; where none is silent, one of the network that most of
-//! them come from. A handshake that takes long gives way where others wait.
+//! Those who have connected and say nothing, or too little to begin with, take none: a connection
+//! costs whoever opens it nothing, and many that are silent must not hold up one that speaks. Where
+//! there are too many, the one that is silent for the longest time goes; where none is silent, one
+//! of the network that most of them come from. A handshake that takes long gives way where others
+//! wait.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, Result};
 
 /// How many may be connected without having a turn, for each turn there is.
-pub(super) const PER_HANDSHAKE: usize = 16;
+pub(super) const PER_HANDSHAKE: usize = 4;
 
 /// How long a handshake may take where others wait for their turn.
 const UNDISTURBED: Duration = Duration::from_millis(500);
@@ -53,7 +54,7 @@ struct Waiting {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// It has said nothing yet.
+    /// It has not said all of what it opens with.
     Silent,
     /// It waits for its turn.
     Waits,
@@ -95,7 +96,7 @@ impl Turns {
         if state.strangers.len() >= max {
             let Some(id) = state.silent().or_else(|| state.of_the_most(network)) else {
                 return Err(Error::resource_exhausted(format!(
-                    "{max} others wait for their handshakes, sixteen times \
+                    "{max} others wait for their handshakes, four times \
                      security.max_handshakes = {}",
                     self.max_handshakes
                 )));
@@ -285,8 +286,7 @@ mod tests {
             assert!(stranger.turn().now_or_never().is_none());
         }
         let error = turns.arrive(HERE).unwrap_err();
-        let expected = "16 others wait for their handshakes, sixteen times security.max_handshakes \
-                        = 1";
+        let expected = "4 others wait for their handshakes, four times security.max_handshakes = 1";
         assert_eq!((error.kind(), error.message()), (ErrorKind::ResourceExhausted, expected));
     }
 
