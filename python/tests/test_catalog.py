@@ -54,7 +54,9 @@ def test_a_store_of_the_cluster_is_asked_in_the_session(shared: keyloom.Session)
     people = shared.get_kv("people")
     assert people.get(1) == {"id": 1, "name": "ann"}
     assert (people.alias, people.backend_type, people.version) == ("people", "lance", 1)
-    assert repr(people) == "AttachedKV(alias='people', store=ClusterKV(name='people', kind='lance'))"
+    assert (
+        repr(people) == "AttachedKV(alias='people', store=ClusterKV(name='people', kind='lance'))"
+    )
     assert people.refresh().get(2) == {"id": 2, "name": "bob"}
     with pytest.raises(TypeError):
         pickle.dumps(people)

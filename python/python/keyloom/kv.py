@@ -17,7 +17,16 @@ from keyloom.exceptions import InvalidError
 if TYPE_CHECKING:
     from keyloom.session import Session
 
-__all__ = ["AttachedKV", "ClusterKV", "KVStore", "LanceKV", "MemoryKV", "OnError", "OtherKV", "load_kv"]
+__all__ = [
+    "AttachedKV",
+    "ClusterKV",
+    "KVStore",
+    "LanceKV",
+    "MemoryKV",
+    "OnError",
+    "OtherKV",
+    "load_kv",
+]
 
 _LANCE_OPTIONS: dict[str, tuple[type, str]] = {
     "version": (int, "a whole number"),
