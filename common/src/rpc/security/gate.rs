@@ -23,7 +23,6 @@ use tokio::{
     sync::Semaphore,
     time::{sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
 
 use super::{Identity, ServerSecurity, Stream, Token, TokenFiles, files::Stamp};
 use crate::{
@@ -168,21 +167,6 @@ impl Gate {
         if changed {
             self.reload();
         }
-    }
-
-    /// TLS as it is at the moment, for ports that take connections by themselves.
-    pub fn acceptor(&self) -> Option<TlsAcceptor> {
-        self.0.loaded().tls.clone().map(TlsAcceptor::from)
-    }
-
-    /// Whether connections are TLS.
-    pub fn has_tls(&self) -> bool {
-        self.0.security.has_tls()
-    }
-
-    /// Whether anybody needs a token.
-    pub fn has_tokens(&self) -> bool {
-        self.0.security.has_tokens()
     }
 
     /// TLS alone, if there is any, for ports that speak something else within it.

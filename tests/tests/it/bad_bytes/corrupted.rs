@@ -189,9 +189,8 @@ impl Rig {
         daemons.map(Daemon::log).collect()
     }
 
-    /// Flips a bit while jobs run, until it is flipped. Returns whether somebody had to say so and
-    /// did not: a byte may go with a connection that was reset, whose end nobody reads.
-    async fn corrupt(&self, corruption: Corruption) -> Result<bool> {
+    /// Flips a bit while jobs run, until it is flipped.
+    async fn corrupt(&self, corruption: Corruption) -> Result<()> {
         let Corruption { of_worker, direction, bit, .. } = corruption;
         let (proxy, said, address) = match of_worker {
             true => (&self.of_worker, self.of_worker_bytes, self.cluster.address.as_str()),
@@ -205,7 +204,10 @@ impl Rig {
         proxy.flip(direction, corruption.byte(said[direction as usize]), bit);
         let (mut jobs, mut words) = (0, String::new());
         while jobs == 0 || proxy.flip_waits() {
-            ensure!(jobs < JOBS, "{jobs} jobs passed before the byte did");
+            if jobs == JOBS {
+                // Other workers had all the tasks: nothing of the byte has passed to be damaged.
+                return Ok(());
+            }
             let ended = self.run(Some(address)).await?;
             self.check(&ended, of_worker)?;
             words += &ended.words;
@@ -215,7 +217,7 @@ impl Rig {
         // What is first said does not depend on all of its bytes, and who is asked by a job that
         // began before may be gone.
         if corruption.in_handshake || jobs > 1 {
-            return Ok(false);
+            return Ok(());
         }
         let told = async || {
             let logs = self.logs();
@@ -224,8 +226,7 @@ impl Rig {
             Ok(REASONS.into_iter().find(|reason| said.contains(*reason)))
         };
         let told = eventually(told, Option::is_some).await;
-        ensure!(told.is_ok() || of_worker, "nobody says why\n{}", self.logs().join("\n"));
-        Ok(told.is_err())
+        told.map(drop).with_context(|| format!("nobody says why\n{}", self.logs().join("\n")))
     }
 
     /// A job has the right rows, or says why it has none.
@@ -266,18 +267,12 @@ async fn corrupted_connections_change_no_row_and_are_given_up_by_name() -> Resul
     let _ = writeln!(io::stderr(), "corrupted connections: KEYLOOM_SEED={seed}");
     let rig = Rig::start().await?;
     let mut random = SmallRng::seed_from_u64(seed);
-    let mut silent = 0;
     for connection in 0..connections {
         let corruption = Corruption::draw(&mut random);
-        let is_silent = rig.corrupt(corruption).await.with_context(|| {
+        rig.corrupt(corruption).await.with_context(|| {
             format!("{corruption:?}, connection {connection} of KEYLOOM_SEED={seed}")
         })?;
-        silent += u64::from(is_silent);
     }
-    ensure!(
-        silent <= connections / 10,
-        "of {silent} connections nobody says why, KEYLOOM_SEED={seed}"
-    );
     // All goes on as before.
     let clean = rig.run(Some(&rig.cluster.address)).await?;
     ensure!(clean.is_well && clean.rows == rig.expected, "{clean:?}");

@@ -131,6 +131,17 @@ impl Line {
         self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Counts a piece of a connection. One that was reset has none any more: a byte that was to be
+    /// damaged since would go with it, and nobody would see it.
+    fn pass(&self, direction: Direction, piece: &mut [u8], resets: u64) -> io::Result<()> {
+        let mut traffic = self.traffic();
+        if self.mode.borrow().resets != resets {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        traffic.pass(direction, piece);
+        Ok(())
+    }
+
     /// Waits for the mode; it changes for as long as there are connections to wait.
     async fn wait_until(&self, wanted: impl Fn(&Mode) -> bool) {
         let mut mode = self.mode.subscribe();
@@ -165,7 +176,11 @@ async fn connection(mut near: TcpStream, target: String, line: Arc<Line>, resets
         // First, so that nothing passes after a reset, though it could be read.
         biased;
         () = line.wait_until(|mode| mode.resets != resets) => {}
-        _ = forward(&mut near, &mut far, &line) => return,
+        _ = forward(&mut near, &mut far, &line, resets) => {
+            if line.mode.borrow().resets == resets {
+                return;
+            }
+        }
     }
     // They are dropped now, and this makes a reset of that.
     let _ = near.set_zero_linger();
@@ -173,13 +188,18 @@ async fn connection(mut near: TcpStream, target: String, line: Arc<Line>, resets
 }
 
 /// Forwards both ways until both ends have come, or either side broke.
-async fn forward(near: &mut TcpStream, far: &mut TcpStream, line: &Line) -> io::Result<()> {
+async fn forward(
+    near: &mut TcpStream,
+    far: &mut TcpStream,
+    line: &Line,
+    resets: u64,
+) -> io::Result<()> {
     near.set_nodelay(true)?;
     far.set_nodelay(true)?;
     let (near_read, near_write) = near.split();
     let (far_read, far_write) = far.split();
-    let to_server = pump(near_read, far_write, Direction::ToServer, line);
-    let to_client = pump(far_read, near_write, Direction::ToClient, line);
+    let to_server = pump(near_read, far_write, Direction::ToServer, line, resets);
+    let to_client = pump(far_read, near_write, Direction::ToClient, line, resets);
     tokio::try_join!(to_server, to_client).map(drop)
 }
 
@@ -188,6 +208,7 @@ async fn pump(
     mut to: WriteHalf<'_>,
     direction: Direction,
     line: &Line,
+    resets: u64,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
     loop {
@@ -197,7 +218,7 @@ async fn pump(
             return to.shutdown().await;
         }
         let piece = &mut buffer[..count];
-        line.traffic().pass(direction, piece);
+        line.pass(direction, piece, resets)?;
         to.write_all(piece).await?;
     }
 }
