@@ -7,7 +7,7 @@
 //! In reading order: [`id`] and [`error`] name things; [`store`] and [`input`] describe what is
 //! looked up and read, and [`described`] how users write that; [`functions`] are what users write;
 //! [`lookup`] is what they become in a plan, and [`misses`] what is known of keys that are missing;
-//! [`plan`] carries plans between processes; [`ipc`] carries rows; [`rpc`] carries everything.
+//! [`output`] is where workers write rows; [`plan`] carries plans between processes; [`ipc`] carries rows; [`rpc`] carries everything.
 //! [`allocator`] is what both daemons say to theirs, and [`background`] the runtimes that they keep
 //! apart; [`stack`] is the room that deep plans need, [`memory`] is what a process may take,
 //! [`spill_folder`] is where rows go that memory has no room for, [`checksum`] is what tells
@@ -34,6 +34,7 @@ pub mod lookup;
 pub mod memory;
 pub mod metrics;
 pub mod misses;
+pub mod output;
 pub mod plan;
 pub mod report;
 pub mod rpc;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 mod advice;
 mod analysis;
+mod job;
 mod text;
 pub mod words;
 
@@ -18,6 +19,7 @@ pub use advice::{Advice, Hint, Way};
 pub use analysis::{
     Analysis, NodeRun, Note, NoteKind, STAGE_NODE, SlowTask, StageRun, StoreRun, counted_ns,
 };
+pub use job::{JobInfo, JobState};
 
 /// The names under which the lookup operator counts, for each store.
 pub mod counter {

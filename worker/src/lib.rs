@@ -3,7 +3,7 @@
 //!
 //! Only workers open stores and read input files. In reading order: `access` says what jobs may
 //! touch; [`store`] is what lookups ask; [`lookup`] is the operator that asks; [`input`] reads
-//! files; [`task`] runs one piece of work; [`agent`] takes pieces of work from a coordinator.
+//! files and `output` writes them; [`task`] runs one piece of work; [`agent`] takes pieces of work from a coordinator.
 
 // Futures that hold one of DataFusion's expressions are deeply nested types.
 #![recursion_limit = "256"]
@@ -18,6 +18,7 @@ mod memory;
 mod metrics;
 #[doc(hidden)]
 pub mod micro;
+mod output;
 mod settings;
 mod shelf;
 pub mod store;

@@ -18,7 +18,7 @@ use keyloom_common::{
     ipc::Decoder,
     plan::{FrameScanExec, encode_plan},
     report::{JobStatus, JobSummary},
-    rpc::{Next, Submission, under},
+    rpc::{JobTerms, Next, Submission, under},
     trace::TraceParent,
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -102,6 +102,7 @@ impl Job {
             batch_rows: link.settings.batch_rows,
             discard: options.discard,
             misses: options.misses(&link.settings),
+            terms: JobTerms::default(),
             trace: TraceParent::of(&span),
         };
         // Also if the caller gives up while it is being submitted.

@@ -1,6 +1,7 @@
-//! Stores and inputs as users describe them: by names and options, in job files, in catalogs and
-//! in programs. All that is said of one becomes a [`StoreSpec`](crate::store::StoreSpec) or an
-//! [`InputSpec`](crate::input::InputSpec), which travel.
+//! Stores, inputs and outputs as users describe them: by names and options, in job files, in catalogs and
+//! in programs. All that is said of one becomes a [`StoreSpec`](crate::store::StoreSpec), an
+//! [`InputSpec`](crate::input::InputSpec) or an [`OutputSpec`](crate::output::OutputSpec), which
+//! travel.
 //!
 //! Clients read them for themselves, and a coordinator for those that its settings name for a
 //! whole cluster ([`Written`]), which clients get as a [`ClusterCatalog`].
@@ -11,6 +12,7 @@ mod input;
 mod key_names;
 mod lance;
 mod other;
+mod output;
 mod own_kind;
 mod place;
 mod store;
@@ -22,6 +24,7 @@ pub use input::{Columns, Input};
 pub use key_names::KeyNames;
 pub use lance::LanceOptions;
 pub use other::OtherOptions;
+pub use output::{Mode, Output, OutputFormat};
 pub use own_kind::OwnKind;
 pub use place::absolute;
 pub use store::{Store, told};

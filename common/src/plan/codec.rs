@@ -33,6 +33,7 @@ use crate::{
     functions::{Conditional, ConditionalFunction, GET_FIELD, GetField, KvFunction},
     lookup,
     lookup::KvLookupExec,
+    output::{PreparedOutput, WriteExec},
     rpc::bincode,
 };
 
@@ -85,6 +86,7 @@ enum Node {
     Frame(FrameNode),
     /// A scan, and its predicate.
     Scan(ScanNode, Option<Vec<u8>>),
+    Write(Arc<PreparedOutput>),
 }
 
 #[derive(Debug)]
@@ -108,6 +110,9 @@ impl PhysicalExtensionCodec for Codec {
                 let predicate = predicate.map(expr).transpose()?;
                 Ok(Arc::new(scan.with_predicate(predicate)))
             }
+            (Node::Write(output), [input]) => {
+                Ok(Arc::new(WriteExec::new(Arc::clone(input), output)))
+            }
             _ => Err(Error::internal("a plan from a peer with the wrong number of inputs").into()),
         }
     }
@@ -120,6 +125,8 @@ impl PhysicalExtensionCodec for Codec {
         } else if let Some(exec) = plan.downcast_ref::<InputScanExec>() {
             let predicate = exec.predicate().map(|expr| encode_expr(expr, self)).transpose()?;
             Node::Scan(exec.to_node(), predicate)
+        } else if let Some(exec) = plan.downcast_ref::<WriteExec>() {
+            Node::Write(Arc::clone(exec.output()))
         } else {
             return Err(DataFusionError::NotImplemented(format!(
                 "{} cannot run on a cluster",

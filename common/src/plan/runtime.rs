@@ -11,6 +11,7 @@ use crate::{
     BlobId,
     error::{Error, Result},
     lookup::KvLookupExec,
+    output::WriteExec,
 };
 
 /// What a fragment needs of its worker.
@@ -37,6 +38,16 @@ pub trait FragmentRuntime: Debug + Send + Sync {
         node: &InputScanExec,
         partition: usize,
         context: &Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream>;
+
+    /// Writes its input's rows, and tells of the pieces.
+    ///
+    /// # Errors
+    /// If writing cannot start; later errors come through the stream.
+    fn write(
+        &self,
+        node: &WriteExec,
+        input: SendableRecordBatchStream,
     ) -> Result<SendableRecordBatchStream>;
 
     /// The rows of a frame's partition.

@@ -2,14 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Body, Chunk};
+use super::{Body, Chunk, PlannedOutput};
 use crate::{
-    BlobId, JobId,
+    BlobId, JobId, WorkerId,
     described::ClusterCatalog,
     error::Result,
     input::{Fingerprint, InputInspection, InputSpec},
     misses::MissPolicy,
-    report::{JobStatus, JobSummary, WorkerStatus},
+    output::PreparedOutput,
+    report::{JobInfo, JobStatus, JobSummary, WorkerStatus},
     store::{StoreDescription, StoreSpec},
     trace::TraceParent,
 };
@@ -33,6 +34,9 @@ pub trait ClientApi {
     async fn describe_input(spec: InputSpec, known: Option<Fingerprint>)
     -> Result<InputInspection>;
 
+    /// Looks on a worker whether an output can be written.
+    async fn prepare_output(output: PlannedOutput) -> Result<PreparedOutput>;
+
     /// Starts a job. Submitting the same job again changes nothing.
     async fn submit(job: Submission) -> Result<()>;
 
@@ -45,6 +49,18 @@ pub trait ClientApi {
 
     /// Stops a job and forgets it.
     async fn cancel(job: JobId) -> Result<()>;
+
+    /// The jobs that are known and that the client may see, the newest first.
+    async fn jobs() -> Result<Vec<JobInfo>>;
+
+    /// What is known of a job.
+    async fn job(job: JobId) -> Result<JobInfo>;
+
+    /// Goes on with a job that ended before its output was committed. One that runs stays as it is.
+    async fn resume(job: JobId) -> Result<()>;
+
+    /// Lets a worker end what it runs and take no more; operators may.
+    async fn drain_worker(worker: WorkerId) -> Result<()>;
 
     /// The workers that are registered.
     async fn workers() -> Result<Vec<WorkerStatus>>;
@@ -63,8 +79,24 @@ pub struct Submission {
     pub discard: bool,
     /// What it does about missing keys.
     pub misses: MissPolicy,
+    /// How it is known and kept.
+    pub terms: JobTerms,
     /// The client's span of the job, if somebody takes traces there.
     pub trace: Option<TraceParent>,
+}
+
+/// How a job is known and kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobTerms {
+    /// A name that the client gave.
+    pub name: Option<String>,
+    /// The statement that it came from.
+    pub statement: Option<String>,
+    /// Whether it goes on when its client is gone.
+    pub detached: bool,
+    /// Whether it goes on by itself when the coordinator was restarted. Only a job that is detached
+    /// and has an output can.
+    pub resumes: bool,
 }
 
 /// The answer to [`ClientApi::next`].

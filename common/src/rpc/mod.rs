@@ -24,7 +24,7 @@ mod worker_api;
 pub use body::Body;
 pub use chunk::{Chunk, ChunkWriter, under};
 pub use client_api::{
-    ClientApi, ClientApiClient, ClientApiRequest, ClientApiResponse, Next, Submission,
+    ClientApi, ClientApiClient, ClientApiRequest, ClientApiResponse, JobTerms, Next, Submission,
 };
 pub use deadline::{connection_failed, guarded, in_time, not_answered};
 pub use limits::Limits;
@@ -35,6 +35,6 @@ pub use security::{
 };
 pub use transport::{Transport, connect, framed, is_tls, parse_address};
 pub use worker_api::{
-    Assignment, BlobPart, Order, TaskReport, Work, WorkerApi, WorkerApiClient, WorkerApiRequest,
-    WorkerApiResponse, WorkerInfo,
+    Assignment, BlobPart, Order, PlannedOutput, TaskReport, Work, WorkerApi, WorkerApiClient,
+    WorkerApiRequest, WorkerApiResponse, WorkerInfo, WrittenOutput,
 };

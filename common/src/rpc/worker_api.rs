@@ -1,14 +1,17 @@
 //! What a worker may ask of a coordinator. Workers connect, coordinators listen: a worker needs no
 //! address that others can reach.
 
+use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 
 use super::{Body, Chunk};
 use crate::{
-    AttemptId, BlobId, WorkerId,
+    AttemptId, BlobId, JobId, WorkerId,
     error::{Error, Result},
     input::{Fingerprint, InputInspection, InputSpec},
+    ipc,
     misses::{LookupTally, MissPolicy},
+    output::{Committed, OutputSpec, PreparedOutput},
     report::PlanMetrics,
     store::{StoreDescription, StoreSpec},
     trace::TraceParent,
@@ -122,6 +125,34 @@ pub enum Work {
     DescribeStore(StoreSpec),
     /// Look at files and describe them, unless they are those that are known.
     DescribeInput(InputSpec, Option<Fingerprint>),
+    /// Look whether an output can be written.
+    PrepareOutput(PlannedOutput),
+    /// Make visible what the tasks of a job have written, or find that it was made before.
+    CommitOutput(WrittenOutput),
+    /// Remove what the tasks of a job have written and nobody sees, as far as it is known.
+    AbortOutput(WrittenOutput),
+}
+
+/// An output that is to be written.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PlannedOutput {
+    /// Where.
+    pub spec: OutputSpec,
+    /// The columns of the rows.
+    #[serde(with = "ipc::schema_serde")]
+    pub schema: SchemaRef,
+}
+
+/// An output of which tasks have written pieces.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WrittenOutput {
+    /// The job that writes it.
+    pub job: JobId,
+    /// Where.
+    pub output: PreparedOutput,
+    /// The pieces of the accepted attempts, in the order of their rows: the rows of
+    /// [`crate::output::Piece`] as an Arrow IPC stream.
+    pub pieces: BlobId,
 }
 
 /// What an attempt that succeeded reports.
@@ -142,6 +173,12 @@ pub enum TaskReport {
     Store(StoreDescription),
     /// The input's description.
     Input(InputInspection),
+    /// What is known of the output.
+    Prepared(PreparedOutput),
+    /// What can be seen now.
+    Committed(Committed),
+    /// It is removed.
+    Aborted,
 }
 
 impl TaskReport {
@@ -152,7 +189,11 @@ impl TaskReport {
     pub fn check(&self) -> Result<()> {
         match self {
             Self::Rows { metrics, .. } => metrics.check(),
-            Self::Store(_) | Self::Input(_) => Ok(()),
+            Self::Store(_)
+            | Self::Input(_)
+            | Self::Prepared(_)
+            | Self::Committed(_)
+            | Self::Aborted => Ok(()),
         }
     }
 }

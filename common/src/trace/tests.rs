@@ -13,7 +13,7 @@ use super::*;
 use crate::{
     AttemptId, JobId, StageId, TaskId,
     misses::MissPolicy,
-    rpc::{Assignment, Order, Submission, Work, bincode},
+    rpc::{Assignment, JobTerms, Order, Submission, Work, bincode},
     store::{MEMORY, StoreSpec},
 };
 
@@ -48,7 +48,8 @@ impl Taken {
 fn submission(trace: Option<TraceParent>) -> Submission {
     let plan = Bytes::from_static(b"plan").into();
     let (id, misses) = (JobId::from_u128(1), MissPolicy::default());
-    Submission { id, plan, batch_rows: 8192, discard: false, misses, trace }
+    let terms = JobTerms::default();
+    Submission { id, plan, batch_rows: 8192, discard: false, misses, terms, trace }
 }
 
 fn order(trace: Option<TraceParent>) -> Order {

@@ -9,7 +9,7 @@ use keyloom_common::{
     BlobId, ErrorKind,
     misses::MissPolicy,
     plan::{FramePartition, FrameScanExec, encode_plan},
-    rpc::{Identity, Limits, Role},
+    rpc::{Identity, JobTerms, Limits, Role},
 };
 
 use super::*;
@@ -29,7 +29,8 @@ fn jobs(settings: Settings) -> Jobs {
 fn submission(plan: Bytes) -> Submission {
     let misses = MissPolicy::default();
     let (id, plan, trace) = (JobId::new(), plan.into(), None);
-    Submission { id, plan, batch_rows: 8192, discard: false, misses, trace }
+    let terms = JobTerms::default();
+    Submission { id, plan, batch_rows: 8192, discard: false, misses, terms, trace }
 }
 
 /// A job that waits for workers.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use keyloom_common::{
-    BlobId, Error, JobId, Result,
+    BlobId, Error, JobId, Result, WorkerId,
     described::ClusterCatalog,
     input::{Fingerprint, InputInspection, InputSpec},
-    report::WorkerStatus,
-    rpc::{Chunk, ClientApi, Next, Submission, TaskReport, Work, guarded},
+    output::PreparedOutput,
+    report::{JobInfo, WorkerStatus},
+    rpc::{Chunk, ClientApi, Next, PlannedOutput, Submission, TaskReport, Work, guarded},
     stack::deep,
     store::{StoreDescription, StoreSpec},
 };
@@ -94,6 +95,13 @@ impl ClientApi for ClientConnection {
         }
     }
 
+    async fn prepare_output(self, _: Context, output: PlannedOutput) -> Result<PreparedOutput> {
+        match guarded(self.shared.jobs.ask_worker(Work::PrepareOutput(output))).await? {
+            TaskReport::Prepared(prepared) => Ok(prepared),
+            _ => Err(wrong_answer()),
+        }
+    }
+
     async fn submit(self, _: Context, job: Submission) -> Result<()> {
         // Known before it waits for a thread: if its client goes meanwhile, it can be cancelled.
         let entry = self.shared.jobs.begin(&job, &self.owner)?;
@@ -116,9 +124,29 @@ impl ClientApi for ClientConnection {
         self.shared.jobs.cancel(job, &self.owner)
     }
 
+    async fn jobs(self, _: Context) -> Result<Vec<JobInfo>> {
+        Err(missing())
+    }
+
+    async fn job(self, _: Context, _job: JobId) -> Result<JobInfo> {
+        Err(missing())
+    }
+
+    async fn resume(self, _: Context, _job: JobId) -> Result<()> {
+        Err(missing())
+    }
+
+    async fn drain_worker(self, _: Context, _worker: WorkerId) -> Result<()> {
+        Err(missing())
+    }
+
     async fn workers(self, _: Context) -> Result<Vec<WorkerStatus>> {
         Ok(self.shared.dispatcher.workers().await)
     }
+}
+
+fn missing() -> Error {
+    Error::internal("the coordinator does not do this yet")
 }
 
 fn wrong_answer() -> Error {

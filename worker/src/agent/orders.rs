@@ -247,6 +247,6 @@ impl Attempt {
                 self.client.deliver(context, self.worker, attempt, sequence, chunk)
             })
         };
-        self.tasks.run(assignment.work, deliver).await
+        self.tasks.run(attempt, assignment.work, deliver).await
     }
 }

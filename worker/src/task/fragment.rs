@@ -10,10 +10,11 @@ use datafusion::{
 };
 use futures::StreamExt;
 use keyloom_common::{
-    BlobId, Error, Result,
+    AttemptId, BlobId, Error, Result,
     lookup::KvLookupExec,
     memory::MemoryBudget,
     misses::{MissPolicy, lookups},
+    output::WriteExec,
     plan::{FragmentRuntime, InputScanExec},
     report::PlanMetrics,
     rpc::{Chunk, ChunkWriter, TaskReport},
@@ -22,14 +23,17 @@ use keyloom_common::{
 use crate::{
     input::Inputs,
     lookup::{self, LookupSettings},
+    output::{Outputs, Writing},
     store::{BlobSource, OpenStores},
 };
 
 /// What this worker gives to fragments.
 #[derive(Debug)]
 pub(super) struct Runtime {
+    pub(super) attempt: AttemptId,
     pub(super) stores: Arc<OpenStores>,
     pub(super) inputs: Arc<Inputs>,
+    pub(super) outputs: Arc<Outputs>,
     pub(super) blobs: Arc<dyn BlobSource>,
     pub(super) lookup: LookupSettings,
     /// What windows of lookups take of.
@@ -59,6 +63,14 @@ impl FragmentRuntime for Runtime {
         context: &Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
         self.inputs.scan(node, partition, context)
+    }
+
+    fn write(
+        &self,
+        node: &WriteExec,
+        input: SendableRecordBatchStream,
+    ) -> Result<SendableRecordBatchStream> {
+        self.outputs.write(Writing { attempt: self.attempt, node }, input)
     }
 
     async fn rows(&self, id: BlobId) -> Result<Vec<RecordBatch>> {

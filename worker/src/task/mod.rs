@@ -16,7 +16,7 @@ use datafusion::{
     prelude::{SessionConfig, SessionContext},
 };
 use keyloom_common::{
-    Result,
+    AttemptId, Result,
     functions::OctetLength,
     memory::MemoryBudget,
     misses::{MissPolicy, share},
@@ -31,6 +31,7 @@ use crate::{
     input::Inputs,
     lookup::{Direct, LookupSettings},
     metrics::Metrics,
+    output::Outputs,
     settings::{Memory, Settings},
     store::{BlobSource, OpenStores, StoreEnv},
 };
@@ -56,6 +57,7 @@ pub struct TasksShared {
     rows_out: MemoryBudget,
     stores: Arc<OpenStores>,
     inputs: Arc<Inputs>,
+    outputs: Arc<Outputs>,
     fragments: Arc<Fragments>,
     runtime: Arc<RuntimeEnv>,
     _spill: Arc<Option<SpillFolder>>,
@@ -84,6 +86,7 @@ impl TasksShared {
         let stores = Arc::new(OpenStores::new(stores).timed(&metrics.lookups));
         let inputs = Inputs::new(profiles, access, Arc::clone(&stores), Arc::clone(&runtime));
         let inputs = Arc::new(inputs);
+        let outputs = Arc::default();
         let functions = SessionContext::new();
         OctetLength::register(&functions);
         let fragments = Fragments::new(settings.fragment_cache_bytes, functions.task_ctx());
@@ -96,6 +99,7 @@ impl TasksShared {
             rows_out,
             stores,
             inputs,
+            outputs,
             fragments,
             runtime,
             _spill: spill,
@@ -128,13 +132,14 @@ impl Tasks {
         self.shared.meter()
     }
 
-    /// Runs a piece of work. A fragment's rows go out through `deliver`, chunk by chunk; the next
+    /// Runs a piece of work, as this attempt. A fragment's rows go out through `deliver`, chunk by chunk; the next
     /// chunk is made when the one before was taken.
     ///
     /// # Errors
     /// Whatever stands in the way of a complete result.
     pub async fn run<F>(
         &self,
+        attempt: AttemptId,
         work: Work,
         deliver: impl Fn(u32, Chunk) -> F + Send + Sync,
     ) -> Result<TaskReport>
@@ -151,7 +156,8 @@ impl Tasks {
                 let chunk_bytes = self.shared.settings.rpc.chunk_bytes;
                 let memory = &self.shared.rows_out;
                 let key_report_bytes = self.shared.settings.lookup.key_report_bytes;
-                let context = self.context(batch_rows, misses, share(&plan, key_report_bytes));
+                let context =
+                    self.context(attempt, batch_rows, misses, share(&plan, key_report_bytes));
                 let in_process = self.in_process;
                 let out = Out { in_process, chunk_bytes, discard, key_report_bytes, memory };
                 let deliver = |sequence, chunk: Chunk| {
@@ -170,6 +176,17 @@ impl Tasks {
             Work::DescribeInput(spec, known) => {
                 self.shared.inputs.describe(&spec, known).await.map(TaskReport::Input)
             }
+            Work::PrepareOutput(planned) => {
+                self.shared.outputs.prepare(planned).await.map(TaskReport::Prepared)
+            }
+            Work::CommitOutput(written) => {
+                let committed = self.shared.outputs.commit(written, self.blobs.as_ref()).await;
+                committed.map(TaskReport::Committed)
+            }
+            Work::AbortOutput(written) => {
+                self.shared.outputs.abort(written, self.blobs.as_ref()).await?;
+                Ok(TaskReport::Aborted)
+            }
         }
     }
 
@@ -177,13 +194,16 @@ impl Tasks {
     /// of its fragment have been found.
     fn context(
         &self,
+        attempt: AttemptId,
         batch_rows: u32,
         misses: MissPolicy,
         key_report_bytes: u64,
     ) -> Arc<TaskContext> {
         let runtime = Runtime {
+            attempt,
             stores: Arc::clone(&self.shared.stores),
             inputs: Arc::clone(&self.shared.inputs),
+            outputs: Arc::clone(&self.shared.outputs),
             blobs: Arc::clone(&self.blobs),
             lookup: LookupSettings { key_report_bytes, ..self.shared.settings.lookup.clone() },
             windows: self.shared.memory.windows.clone(),

@@ -15,7 +15,8 @@ use keyloom_common::{
     misses::MissPolicy,
     plan::{FileSlice, InputScanExec, ScanPartition, ScanTable, encode_plan},
     rpc::{
-        self, ClientApiClient, Credentials, Limits, Next, Submission, handshake::Service, in_time,
+        self, ClientApiClient, Credentials, JobTerms, Limits, Next, Submission, handshake::Service,
+        in_time,
     },
 };
 
@@ -106,7 +107,8 @@ fn job(partitions: u32) -> Result<Submission> {
     let plan = encode_plan(&plan)?.into();
     let misses = MissPolicy::default();
     let (id, trace) = (JobId::new(), None);
-    Ok(Submission { id, plan, batch_rows: 8192, discard: true, misses, trace })
+    let terms = JobTerms::default();
+    Ok(Submission { id, plan, batch_rows: 8192, discard: true, misses, terms, trace })
 }
 
 /// A row group by itself.

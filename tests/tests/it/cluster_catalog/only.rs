@@ -10,7 +10,10 @@ use keyloom_common::{
     JobId,
     input::{CsvOptions, Layout, Location},
     plan::{FileSlice, InputScanExec, ScanPartition, ScanTable, encode_plan},
-    rpc::{self, ClientApiClient, Limits, PeerSecurity, Submission, handshake::Service, in_time},
+    rpc::{
+        self, ClientApiClient, JobTerms, Limits, PeerSecurity, Submission, handshake::Service,
+        in_time,
+    },
 };
 
 use super::{Files, NAMES, STATEMENTS, borrowed, other, variable};
@@ -168,7 +171,9 @@ async fn a_plan_that_is_made_by_hand_is_refused_where_it_is_submitted() -> Resul
     let submit = async |path: &str| -> Result<keyloom_common::Result<()>> {
         let (id, misses) = (JobId::new(), Default::default());
         let plan = plan(path)?.into();
-        let job = Submission { id, plan, batch_rows: 8192, discard: false, misses, trace: None };
+        let terms = JobTerms::default();
+        let (batch_rows, discard, trace) = (8192, false, None);
+        let job = Submission { id, plan, batch_rows, discard, misses, terms, trace };
         Ok(in_time(limits.call_timeout(), |context| client.submit(context, job)).await)
     };
     let other = world.files.path("other.csv");

@@ -27,7 +27,7 @@ use keyloom_common::{
     misses::MissPolicy,
     plan::{FramePartition, FrameScanExec, encode_plan},
     rpc::{
-        self, Body, Chunk, ClientApiClient, Credentials, Limits, Next, Submission,
+        self, Body, Chunk, ClientApiClient, Credentials, JobTerms, Limits, Next, Submission,
         handshake::{PROTOCOL, Service},
         in_time,
     },
@@ -118,7 +118,8 @@ impl Raw {
 pub(super) fn submission(plan: Body) -> Submission {
     let misses = MissPolicy::default();
     let (id, trace) = (JobId::new(), None);
-    Submission { id, plan, batch_rows: 8192, discard: false, misses, trace }
+    let terms = JobTerms::default();
+    Submission { id, plan, batch_rows: 8192, discard: false, misses, terms, trace }
 }
 
 /// The tasks of a job by hand, and the rows of each.

@@ -8,8 +8,8 @@ use keyloom_client::{ErrorKind, Job, Session};
 use keyloom_common::{
     BlobId, ErrorCode, JobId, WorkerId,
     rpc::{
-        self, Body, ClientApiClient, Limits, Next, PeerSecurity, Submission, WorkerApiClient,
-        WorkerInfo, handshake::Service, in_time,
+        self, Body, ClientApiClient, JobTerms, Limits, Next, PeerSecurity, Submission,
+        WorkerApiClient, WorkerInfo, handshake::Service, in_time,
     },
     store::{MEMORY, StoreDescription, StoreSpec},
 };
@@ -62,7 +62,9 @@ impl Peer {
     /// Hands a job in under a number that another has drawn.
     async fn submit(&self, id: JobId) -> keyloom_common::Result<()> {
         let (plan, misses) = (Body::default(), Default::default());
-        let job = Submission { id, plan, batch_rows: 8192, discard: false, misses, trace: None };
+        let terms = JobTerms::default();
+        let (batch_rows, discard, trace) = (8192, false, None);
+        let job = Submission { id, plan, batch_rows, discard, misses, terms, trace };
         in_time(BOUND, |context| self.0.submit(context, job)).await
     }
 }

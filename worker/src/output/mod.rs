@@ -1,0 +1,95 @@
+//! Outputs: what tasks write, and its commit.
+//!
+//! Nothing that a task writes can be seen before the commit, and of each task one attempt's pieces
+//! are committed. Committing again changes nothing; what is removed may be gone before.
+
+mod files;
+mod lance;
+
+use datafusion::execution::SendableRecordBatchStream;
+use keyloom_common::{
+    AttemptId, Result,
+    output::{Committed, OutputKind, Piece, PreparedOutput, WriteExec},
+    rpc::{PlannedOutput, WrittenOutput},
+};
+
+use crate::store::BlobSource;
+
+use files::FileOutputs;
+use lance::LanceOutputs;
+
+/// Everything that a worker writes goes through here.
+#[derive(Debug, Default)]
+pub(crate) struct Outputs {
+    files: FileOutputs,
+    lance: LanceOutputs,
+}
+
+/// A task's attempt, and where its rows go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Writing<'a> {
+    pub(crate) attempt: AttemptId,
+    pub(crate) node: &'a WriteExec,
+}
+
+/// An output of a job whose pieces have been read.
+#[derive(Debug)]
+struct Written {
+    job: keyloom_common::JobId,
+    output: PreparedOutput,
+    /// In the order of their rows.
+    pieces: Vec<Piece>,
+}
+
+impl Outputs {
+    /// Looks whether an output can be written.
+    pub(crate) async fn prepare(&self, planned: PlannedOutput) -> Result<PreparedOutput> {
+        match planned.spec.kind {
+            OutputKind::Files(_) => self.files.prepare(planned).await,
+            _ => self.lance.prepare(planned).await,
+        }
+    }
+
+    /// Writes a task's rows, and gives rows that tell of the pieces (see [`Piece::batch`]).
+    pub(crate) fn write(
+        &self,
+        writing: Writing<'_>,
+        rows: SendableRecordBatchStream,
+    ) -> Result<SendableRecordBatchStream> {
+        match writing.node.output().spec.kind {
+            OutputKind::Files(_) => self.files.write(writing, rows),
+            _ => self.lance.write(writing, rows),
+        }
+    }
+
+    /// Makes visible what the tasks of a job have written.
+    pub(crate) async fn commit(
+        &self,
+        written: WrittenOutput,
+        blobs: &dyn BlobSource,
+    ) -> Result<Committed> {
+        let written = Written::read(written, blobs).await?;
+        match written.output.spec.kind {
+            OutputKind::Files(_) => self.files.commit(written).await,
+            _ => self.lance.commit(written).await,
+        }
+    }
+
+    /// Removes what the tasks of a job have written.
+    pub(crate) async fn abort(&self, written: WrittenOutput, blobs: &dyn BlobSource) -> Result<()> {
+        let written = Written::read(written, blobs).await?;
+        match written.output.spec.kind {
+            OutputKind::Files(_) => self.files.abort(written).await,
+            _ => self.lance.abort(written).await,
+        }
+    }
+}
+
+impl Written {
+    async fn read(written: WrittenOutput, blobs: &dyn BlobSource) -> Result<Self> {
+        let WrittenOutput { job, output, pieces } = written;
+        let batches = blobs.rows(pieces).await?;
+        let pieces = batches.iter().map(Piece::read).collect::<Result<Vec<_>>>()?.concat();
+        Ok(Self { job, output, pieces })
+    }
+}
