@@ -46,6 +46,8 @@ fn order_bytes(order: &Order) -> usize {
             Work::Fragment { slice, .. } => slice.bytes().len(),
             Work::DescribeStore(spec) => encoded_bytes(spec),
             Work::DescribeInput(spec, known) => encoded_bytes(&(spec, known)),
+            Work::PrepareOutput(planned) => encoded_bytes(planned),
+            Work::CommitOutput(written) | Work::AbortOutput(written) => encoded_bytes(written),
         },
         Order::Stop(_) => 0,
     };
