@@ -364,7 +364,7 @@ pub(crate) struct DescribeArguments {
 #[derive(Debug, Args)]
 pub(crate) struct WorkersArguments {
     /// The cluster's address; tls://HOST:PORT for one with a certificate
-    #[arg(long, env = CLUSTER, value_name = "tcp://HOST:PORT")]
+    #[arg(long, env = CLUSTER, value_name = "tcp://HOST:PORT", value_parser = place::named)]
     pub(crate) cluster: String,
     /// Settings as TOML, of which the section [session] is read
     #[arg(long, env = "KEYLOOM_CONFIG", value_name = "FILE")]

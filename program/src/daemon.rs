@@ -40,11 +40,11 @@ pub fn settings<T: DeserializeOwned>(
 /// The exit code, where one of both cannot be done, and it was said why.
 pub fn begin<T>(
     program: &'static str,
-    format: Option<LogFormat>,
+    format: Result<Option<LogFormat>>,
     read: impl FnOnce() -> Result<(T, Layers)>,
     log_of: impl FnOnce(&T) -> &LogSettings,
 ) -> Result<(Log, T, Layers), u8> {
-    let begun = log::start(program, LOG, format).and_then(|log| {
+    let begun = format.and_then(|format| log::start(program, LOG, format)).and_then(|log| {
         let (settings, layers) = read()?;
         log.settle(log_of(&settings));
         Ok((log, settings, layers))

@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use keyloom_common::log::LogFormat;
 use serde::Serialize;
 
 use crate::settings::Layers;
+
+/// The variable of `--log-format`.
+const LOG_FORMAT: &str = "KEYLOOM_LOG_FORMAT";
 
 /// What a daemon is told beside what is its own.
 #[derive(Debug, Default, Args)]
@@ -16,14 +19,9 @@ pub struct Flags {
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// How the log is written: text or json [default: log.format of the settings, which is text]
-    #[arg(
-        long,
-        env = "KEYLOOM_LOG_FORMAT",
-        hide_env = true,
-        value_name = "FORMAT",
-        value_parser = LogFormat::parse
-    )]
-    pub log_format: Option<LogFormat>,
+    // Its variable is a layer of its own, or it would pass for the flag.
+    #[arg(long, value_name = "FORMAT", value_parser = LogFormat::parse)]
+    log_format: Option<LogFormat>,
     /// Where to tell over HTTP how it is: /healthz, /readyz and /metrics; port 0 is any that is
     /// free, and stdout has a line with the address [default: nowhere, or as http.listen of the
     /// settings]
@@ -35,6 +33,21 @@ pub struct Flags {
 }
 
 impl Flags {
+    /// How the log is written before the settings are read: as the flag says, or its variable.
+    ///
+    /// # Errors
+    /// If the variable says neither text nor json.
+    pub fn log_format(&self) -> Result<Option<LogFormat>> {
+        let variable = std::env::var_os(LOG_FORMAT).filter(|text| !text.is_empty());
+        match (self.log_format, variable) {
+            (None, Some(text)) => {
+                let read = LogFormat::parse(&text.to_string_lossy());
+                read.map(Some).context(LOG_FORMAT)
+            }
+            (flag, _) => Ok(flag),
+        }
+    }
+
     /// Layers of settings: defaults, then the file, then variables whose names begin so, then these
     /// flags. Others go over them.
     ///
@@ -44,6 +57,7 @@ impl Flags {
         let layers = Layers::defaults(&T::default()).file(self.config.as_deref())?;
         Ok(layers
             .environment(prefix)
+            .variable(LOG_FORMAT, "log.format")?
             .flag("--log-format", "log.format", self.log_format)
             .flag("--http", "http.listen", self.http.as_ref())
             .flag("--insecure-http", "http.insecure_listen", self.insecure_http.then_some(true)))

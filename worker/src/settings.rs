@@ -11,7 +11,10 @@ use keyloom_common::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    access::AccessSettings, lookup::LookupSettings, memory::Commons, store::StoreSettings,
+    access::AccessSettings,
+    lookup::LookupSettings,
+    memory::Commons,
+    store::{StorageProfile, StoreSettings},
 };
 
 /// All settings of a worker.
@@ -136,6 +139,25 @@ impl Settings {
         Duration::from_millis(self.drain_timeout_ms)
     }
 
+    /// The files that are for the worker's own eyes: certificates, keys and tokens, and credentials
+    /// of storage.
+    pub(crate) fn own_files(&self) -> Vec<PathBuf> {
+        let HttpSettings { token_file, cert_file, key_file, .. } = &self.http;
+        let http = [token_file, cert_file, key_file].into_iter().flatten();
+        let profiles = self.store.storage_profiles.values().flat_map(StorageProfile::files);
+        self.security.files().chain(http).chain(profiles).cloned().collect()
+    }
+
+    /// What may be wrong with these, though it is no mistake for certain, to be told at the start:
+    /// roots that are not there, and storage profiles that cannot be used as they are. It looks at
+    /// the disk, and may take as long as that.
+    pub fn doubts(&self) -> Vec<String> {
+        let profiles = self.store.profile_names().into_iter();
+        let unusable = profiles.filter_map(|name| self.store.profile(Some(name)).err());
+        let unusable = unusable.map(|error| error.message().to_owned());
+        self.access.doubts().into_iter().chain(unusable).collect()
+    }
+
     /// The same, where what is set apart of the memory fits into it.
     pub(crate) fn fitted(mut self) -> Self {
         let part = |bytes: u64, parts: u64| bytes.min(self.memory_bytes / parts);
@@ -180,6 +202,33 @@ mod tests {
 
     /// Bytes of a mebibyte.
     const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn profiles_that_cannot_be_used_are_told_by_name() {
+        let profiles = serde_json::json!({
+            "lake": {"aws_region": "r", "aws_access_key_id": {"env": "KEYLOOM_NO_SUCH_VARIABLE"}},
+            "good": {"aws_region": "r", "path": {"env": "PATH"}},
+        });
+        let mut settings = Settings::default();
+        settings.store.storage_profiles = serde_json::from_value(profiles).unwrap();
+        let expected = "storage profile 'lake': aws_access_key_id: the worker's environment has no \
+                        variable KEYLOOM_NO_SUCH_VARIABLE, or it is no text";
+        assert_eq!(settings.doubts(), [expected]);
+        assert_eq!(Settings::default().doubts(), [""; 0]);
+    }
+
+    #[test]
+    fn the_workers_own_files_are_all_that_the_settings_name() {
+        let settings = serde_json::json!({
+            "security": {"ca_file": "/ca", "cert_file": "/cert", "key_file": "/key",
+                "token_file": "/token"},
+            "http": {"token_file": "/metrics", "cert_file": "/http", "key_file": "/http-key"},
+            "store": {"storage_profiles": {"p": {"a": "b", "c": {"file": "/secret"}}}},
+        });
+        let settings: Settings = serde_json::from_value(settings).unwrap();
+        let own = ["/ca", "/cert", "/key", "/token", "/metrics", "/http", "/http-key", "/secret"];
+        assert_eq!(settings.own_files(), own.map(PathBuf::from));
+    }
 
     #[test]
     fn by_default_the_memory_has_room_for_all_its_parts() {

@@ -11,6 +11,7 @@ mod derived;
 mod fields;
 mod files;
 mod lent;
+mod named;
 mod names;
 mod stars;
 mod summarize;

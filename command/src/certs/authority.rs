@@ -9,10 +9,7 @@ use rcgen::{
 use ring::rand::{SecureRandom, SystemRandom};
 use time::{Duration, OffsetDateTime};
 
-use super::{
-    files, read,
-    wanted::{Holder, Wanted},
-};
+use super::{files, read, wanted::Wanted};
 use crate::error::Failure;
 
 /// The authority's files in its folder.
@@ -98,10 +95,7 @@ impl Authority {
             let message = format!("--days {days}: the authority itself is valid for {left} days");
             return Err(Failure::mistake(message));
         }
-        let mut params = match &wanted.holder {
-            Holder::Coordinator(hosts) => CertificateParams::new(hosts.clone()).map_err(unmade)?,
-            Holder::Peer(..) => CertificateParams::default(),
-        };
+        let mut params = CertificateParams::new(wanted.hosts.clone()).map_err(unmade)?;
         if let Some(uri) = wanted.holder.uri()? {
             params.subject_alt_names.push(SanType::URI(uri.try_into().map_err(unmade)?));
         }

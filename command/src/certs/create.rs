@@ -57,7 +57,7 @@ pub(super) fn create(arguments: &CertsCreateArguments) -> Result<(), Failure> {
         let made = authority.sign(wanted, *days)?;
         let (certificate, key) = wanted.files(&folder);
         files::write_both((&certificate, &key), &made, *overwrite)?;
-        certificates.push(Certificate::new(&wanted.holder, &certificate, &key));
+        certificates.push(Certificate::new(wanted, &certificate, &key));
     }
     let authority = shown(&files_in(&folder).0);
     let created = Created { authority, authority_is_new, days: *days, certificates };
@@ -84,20 +84,23 @@ fn shown(path: &Path) -> String {
 }
 
 impl Certificate {
-    fn new(holder: &Holder, certificate: &Path, key: &Path) -> Self {
-        let (role, name, hosts) = match holder {
-            Holder::Coordinator(hosts) => ("coordinator".to_owned(), None, hosts.clone()),
-            Holder::Peer(role, name) => (role.to_string(), Some(name.clone()), Vec::new()),
+    fn new(wanted: &Wanted, certificate: &Path, key: &Path) -> Self {
+        let (role, name) = match &wanted.holder {
+            Holder::Coordinator => ("coordinator".to_owned(), None),
+            Holder::Peer(role, name) => (role.to_string(), Some(name.clone())),
         };
+        let hosts = wanted.hosts.clone();
         Self { role, name, hosts, cert_file: shown(certificate), key_file: shown(key) }
     }
 
     /// Whose it is, for people.
     fn holder(&self) -> String {
-        match &self.name {
-            Some(name) => format!("{} '{name}'", self.role),
-            None => format!("{} at {}", self.role, self.hosts.join(", ")),
-        }
+        let name = self.name.as_ref().map(|name| format!(" '{name}'")).unwrap_or_default();
+        let hosts = match self.hosts.as_slice() {
+            [] => String::new(),
+            hosts => format!(" at {}", hosts.join(", ")),
+        };
+        format!("{}{name}{hosts}", self.role)
     }
 }
 
@@ -132,7 +135,13 @@ impl Created {
         };
         let [ca, cert, key] = [&self.authority, &certificate.cert_file, &certificate.key_file]
             .map(|path| quoted(path));
-        format!("\n# {place}\n[{section}]\nca_file = {ca}\ncert_file = {cert}\nkey_file = {key}")
+        let own = format!("cert_file = {cert}\nkey_file = {key}");
+        // The coordinator's port shows the coordinator's certificate by itself.
+        let http = match role == "worker" && !certificate.hosts.is_empty() {
+            true => format!("\n[http]\n{own}"),
+            false => String::new(),
+        };
+        format!("\n# {place}\n[{section}]\nca_file = {ca}\n{own}{http}")
     }
 }
 
@@ -147,10 +156,10 @@ mod tests {
 
     #[test]
     fn it_is_told_how_to_use_them() {
-        let certificate = |role: &str, name: Option<&str>| Certificate {
+        let certificate = |role: &str, name: Option<&str>, hosts: &[&str]| Certificate {
             role: role.to_owned(),
             name: name.map(ToOwned::to_owned),
-            hosts: vec!["a".to_owned(), "::1".to_owned()],
+            hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
             cert_file: format!("/c/{role}.pem"),
             key_file: format!("/c/{role}-key.pem"),
         };
@@ -158,10 +167,15 @@ mod tests {
             authority: "/c/ca.pem".to_owned(),
             authority_is_new: false,
             days: 90,
-            certificates: vec![certificate("coordinator", None), certificate("client", Some("b"))],
+            certificates: vec![
+                certificate("coordinator", None, &["a", "::1"]),
+                certificate("worker", Some("w"), &["10.0.0.2"]),
+                certificate("client", Some("b"), &[]),
+            ],
         };
         let expected = "\
 /c/coordinator.pem: coordinator at a, ::1
+/c/worker.pem: worker 'w' at 10.0.0.2
 /c/client.pem: client 'b'
 they are valid for 90 days; the key of each is in …-key.pem
 
@@ -170,6 +184,15 @@ they are valid for 90 days; the key of each is in …-key.pem
 ca_file = \"/c/ca.pem\"
 cert_file = \"/c/coordinator.pem\"
 key_file = \"/c/coordinator-key.pem\"
+
+# keyloom-worker --coordinator tls://HOST:PORT --config worker.toml
+[security]
+ca_file = \"/c/ca.pem\"
+cert_file = \"/c/worker.pem\"
+key_file = \"/c/worker-key.pem\"
+[http]
+cert_file = \"/c/worker.pem\"
+key_file = \"/c/worker-key.pem\"
 
 # keyloom … --cluster tls://HOST:PORT --config session.toml
 [session.security]

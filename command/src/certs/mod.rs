@@ -14,7 +14,7 @@ mod wanted;
 
 use crate::{cli::CertsCommand, error::Failure};
 
-pub(crate) use wanted::{host, name};
+pub(crate) use wanted::{NamedWorker, host, name, worker};
 
 /// Runs a command on certificates and tokens.
 pub(crate) fn run(command: &CertsCommand) -> Result<(), Failure> {

@@ -20,13 +20,15 @@ pub(super) struct Wanted {
     /// What its files are called, without their ends.
     file: String,
     pub(super) holder: Holder,
+    /// Where those who connect to the holder reach it. Nobody connects to clients and operators.
+    pub(super) hosts: Vec<String>,
 }
 
 /// Whose a certificate is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Holder {
-    /// The coordinator, which is reached at these hosts.
-    Coordinator(Vec<String>),
+    /// The coordinator.
+    Coordinator,
     /// Somebody who connects to it.
     Peer(Role, String),
 }
@@ -35,7 +37,7 @@ impl Holder {
     /// The URI that says it, if it is somebody who connects.
     pub(super) fn uri(&self) -> Result<Option<String>, Failure> {
         match self {
-            Self::Coordinator(_) => Ok(None),
+            Self::Coordinator => Ok(None),
             Self::Peer(role, name) => role_uri(*role, name).map(Some).map_err(Failure::before),
         }
     }
@@ -43,7 +45,7 @@ impl Holder {
     /// The subject of the certificate, for people.
     pub(super) fn subject(&self) -> String {
         match self {
-            Self::Coordinator(_) => "keyloom coordinator".to_owned(),
+            Self::Coordinator => "keyloom coordinator".to_owned(),
             Self::Peer(role, name) => format!("keyloom {role} {name}"),
         }
     }
@@ -52,7 +54,7 @@ impl Holder {
     pub(super) fn uses(&self) -> Vec<ExtendedKeyUsagePurpose> {
         use ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
         match self {
-            Self::Coordinator(_) => vec![ServerAuth],
+            Self::Coordinator => vec![ServerAuth],
             Self::Peer(Role::Worker, _) => vec![ClientAuth, ServerAuth],
             Self::Peer(Role::Client | Role::Operator, _) => vec![ClientAuth],
         }
@@ -67,38 +69,41 @@ impl Wanted {
     }
 
     fn coordinator(hosts: Vec<String>) -> Self {
-        Self { file: "coordinator".to_owned(), holder: Holder::Coordinator(hosts) }
+        Self { file: "coordinator".to_owned(), holder: Holder::Coordinator, hosts }
     }
 
     /// Somebody without a name has the name of the role.
     fn unnamed(role: Role) -> Self {
         let name = role.to_string();
-        Self { file: name.clone(), holder: Holder::Peer(role, name) }
+        Self { file: name.clone(), holder: Holder::Peer(role, name), hosts: Vec::new() }
     }
 
-    fn named(role: Role, name: &str) -> Self {
-        Self { file: format!("{role}-{name}"), holder: Holder::Peer(role, name.to_owned()) }
+    fn named(role: Role, name: &str, hosts: &[String]) -> Self {
+        let holder = Holder::Peer(role, name.to_owned());
+        Self { file: format!("{role}-{name}"), holder, hosts: hosts.to_vec() }
     }
 
     /// All that are meant: those who are named, and the coordinator if its hosts are, or if it has
     /// no certificate. If nobody is named, it and one of each role.
     pub(super) fn all(arguments: &CertsCreateArguments) -> Result<Vec<Self>, Failure> {
         let CertsCreateArguments { folder, hosts, workers, clients, operators, .. } = arguments;
-        let roles = [(Role::Worker, workers), (Role::Client, clients), (Role::Operator, operators)];
-        let mut peers = Vec::new();
-        for (role, names) in roles {
-            let mut known = BTreeSet::new();
-            if let Some(twice) = names.iter().find(|name| !known.insert(*name)) {
-                return Err(Failure::mistake(format!("--{role} {twice} is given twice")));
+        let nowhere: &[String] = &[];
+        let workers = workers.iter().map(|worker| (Role::Worker, &worker.name, &*worker.hosts));
+        let clients = clients.iter().map(|name| (Role::Client, name, nowhere));
+        let operators = operators.iter().map(|name| (Role::Operator, name, nowhere));
+        let (mut known, mut peers) = (BTreeSet::new(), Vec::new());
+        for (role, name, hosts) in workers.chain(clients).chain(operators) {
+            if !known.insert((role, name)) {
+                return Err(Failure::mistake(format!("--{role} {name} is given twice")));
             }
-            peers.extend(names.iter().map(|name| Self::named(role, name)));
+            peers.push(Self::named(role, name, hosts));
         }
         let local = || LOCAL.map(ToOwned::to_owned).to_vec();
         let coordinator = Self::coordinator(if hosts.is_empty() { local() } else { hosts.clone() });
         let is_there = coordinator.files(folder).0.exists();
         let is_meant = peers.is_empty() || !hosts.is_empty() || !is_there;
         if peers.is_empty() && (hosts.is_empty() || !is_there) {
-            peers.extend(roles.map(|(role, _)| Self::unnamed(role)));
+            peers.extend([Role::Worker, Role::Client, Role::Operator].map(Self::unnamed));
         }
         Ok(is_meant.then_some(coordinator).into_iter().chain(peers).collect())
     }
@@ -132,6 +137,22 @@ pub(crate) fn name(text: &str) -> Result<String, String> {
         return Err("a name does not end in 'key', as files of keys do".to_owned());
     }
     Ok(text.to_owned())
+}
+
+/// A worker that is to have a certificate, and where its HTTP port is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NamedWorker {
+    name: String,
+    hosts: Vec<String>,
+}
+
+/// Reads the name of a worker, and its hosts, if they stand behind it: `NAME@HOST,HOST`.
+pub(crate) fn worker(text: &str) -> Result<NamedWorker, String> {
+    let Some((worker, hosts)) = text.split_once('@') else {
+        return Ok(NamedWorker { name: name(text)?, hosts: Vec::new() });
+    };
+    let hosts = hosts.split(',').map(host).collect::<Result<_, _>>()?;
+    Ok(NamedWorker { name: name(worker)?, hosts })
 }
 
 #[cfg(test)]
@@ -169,6 +190,29 @@ mod tests {
         assert_eq!(files(&["h"], &[]), ["coordinator"]);
         let twice = Wanted::all(&arguments(folder.path(), &[], &["a", "a"])).unwrap_err();
         assert_eq!(twice.message.as_deref(), Some("--client a is given twice"));
+    }
+
+    #[test]
+    fn a_worker_has_the_hosts_that_stand_behind_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |workers: &[&str]| {
+            let workers = workers.iter().map(|text| worker(text).unwrap()).collect();
+            let none = arguments(folder.path(), &[], &["one"]);
+            Wanted::all(&CertsCreateArguments { workers, ..none })
+        };
+        let wanted = of(&["one", "two@10.0.0.2,two.internal,::1"]).unwrap();
+        let found = |file: &str| {
+            let wanted = wanted.iter().find(|wanted| wanted.file == file).unwrap();
+            wanted.hosts.iter().map(String::as_str).collect::<Vec<_>>()
+        };
+        assert_eq!(found("worker-one"), [""; 0]);
+        assert_eq!(found("worker-two"), ["10.0.0.2", "two.internal", "::1"]);
+        assert_eq!(found("client-one"), [""; 0]);
+        let twice = of(&["one", "one@10.0.0.2"]).unwrap_err();
+        assert_eq!(twice.message.as_deref(), Some("--worker one is given twice"));
+        for bad in ["one@", "@10.0.0.2", "one@10.0.0.2:9701", "one@a,,b", "one@a@b"] {
+            assert!(worker(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -32,6 +32,7 @@ with --overwrite, which renews it. The authority itself stays.
 Examples:
   keyloom certs create certs
   keyloom certs create certs --host coordinator.internal --host 10.0.0.5 --worker w1 --worker w2
+  keyloom certs create certs --worker w1@10.0.0.6,w1.internal
   keyloom certs create certs --client alice --client bob --days 90")]
 pub(crate) struct CertsCreateArguments {
     /// The folder; it is made if it is not there
@@ -41,9 +42,10 @@ pub(crate) struct CertsCreateArguments {
     /// ::1]
     #[arg(long = "host", value_name = "NAME", value_parser = certs::host)]
     pub(crate) hosts: Vec<String>,
-    /// A worker, or a group of workers that share a certificate
-    #[arg(long = "worker", value_name = "NAME", value_parser = certs::name)]
-    pub(crate) workers: Vec<String>,
+    /// A worker, or a group of workers that share a certificate; with the names or IP addresses by
+    /// which its HTTP port is reached, if that is to speak TLS
+    #[arg(long = "worker", value_name = "NAME[@HOST,…]", value_parser = certs::worker)]
+    pub(crate) workers: Vec<certs::NamedWorker>,
     /// A client, whose jobs are its own
     #[arg(long = "client", value_name = "NAME", value_parser = certs::name)]
     pub(crate) clients: Vec<String>,

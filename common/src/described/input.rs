@@ -8,11 +8,10 @@ use serde::{
     de::{MapAccess, SeqAccess, Visitor},
 };
 
-use super::absolute;
+use super::{absolute, pinned::pin};
 use crate::{
     error::{Error, Result},
     input::{CsvOptions, Format, InputSpec, parse_type},
-    store::Pin,
     units,
 };
 
@@ -149,13 +148,7 @@ impl Input {
     /// # Errors
     /// `invalid` if an option has a value that it cannot have, or contradicts another.
     pub fn spec(&self, piece_bytes: u64) -> Result<InputSpec> {
-        let pin = match (self.version, &self.tag) {
-            (Some(_), Some(_)) => {
-                return Err(Error::invalid("an input names both a version and a tag; give one"));
-            }
-            (Some(version), None) => Some(Pin::Version(version)),
-            (None, tag) => tag.clone().map(Pin::Tag),
-        };
+        let pin = pin("an input", self.version, self.tag.clone())?;
         let column = |(name, type_name): &(String, String)| -> Result<Field> {
             let data_type = parse_type(type_name)
                 .map_err(|error| error.context(format!("columns: '{name}'")))?;

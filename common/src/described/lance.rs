@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::{KeyNames, absolute};
+use super::{KeyNames, absolute, pinned::pin};
 use crate::{
     error::{Error, ErrorCode, Result, redact},
     store::{
-        ForcedAccess, KeyPath, LANCE, OnDuplicateKey, Options, Pace, Pin, RowPath, STORAGE_OPTIONS,
+        ForcedAccess, KeyPath, LANCE, OnDuplicateKey, Options, Pace, RowPath, STORAGE_OPTIONS,
         StoreKey, StoreSpec,
     },
     units,
@@ -160,15 +160,7 @@ impl LanceOptions {
             ))
             .with_code(ErrorCode::StorageProfile));
         }
-        let pin = match (self.version, self.tag) {
-            (Some(_), Some(_)) => {
-                return Err(Error::invalid(format!(
-                    "KV store '{name}' names both a version and a tag; give one"
-                )));
-            }
-            (Some(version), None) => Some(Pin::Version(version)),
-            (None, tag) => tag.map(Pin::Tag),
-        };
+        let pin = pin(&format!("KV store '{name}'"), self.version, self.tag)?;
         let pace = Pace {
             requests_in_flight: self.requests_in_flight,
             request_timeout_ms: self.request_timeout_ms,

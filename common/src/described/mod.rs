@@ -14,6 +14,7 @@ mod lance;
 mod other;
 mod output;
 mod own_kind;
+mod pinned;
 mod place;
 mod store;
 mod written;

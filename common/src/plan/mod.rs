@@ -9,6 +9,7 @@ mod leaf;
 mod proto;
 mod runtime;
 mod scan;
+mod series;
 mod slice;
 
 pub use codec::{decode_plan, encode_plan};

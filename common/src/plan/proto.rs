@@ -24,7 +24,10 @@ use datafusion_proto::{
 };
 use prost::Message;
 
-use super::allowed::{check_expr, check_node, check_nulls, levels, nulls};
+use super::{
+    allowed::{check_expr, check_node, check_nulls, levels, nulls},
+    series::{with_column, without_column},
+};
 use crate::{
     error::Error,
     functions::{as_function, as_lazy},
@@ -82,6 +85,19 @@ impl Folding {
 }
 
 impl Folding {
+    /// Looks at a node before it is built.
+    fn plan(
+        &self,
+        node: &PhysicalPlanNode,
+        context: &PhysicalPlanDecodeContext<'_>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        check_node(node)?;
+        self.within(1, |_| match with_column(node)? {
+            None => self.default_proto_to_execution_plan(node, context),
+            Some(node) => without_column(self.default_proto_to_execution_plan(&node, context)?),
+        })
+    }
+
     /// Looks at an expression before it is built.
     fn check_expr(&self, node: &PhysicalExprNode) -> crate::Result<()> {
         check_expr(node)?;
@@ -116,11 +132,9 @@ impl PhysicalProtoConverterExtension for Folding {
             && let Some((&FOLDED, bytes)) = extension.node.split_first()
         {
             let node = self.unfold(bytes, PhysicalPlanNode::decode)?;
-            check_node(&node)?;
-            return self.within(1, |_| self.default_proto_to_execution_plan(&node, context));
+            return self.plan(&node, context);
         }
-        check_node(node)?;
-        self.within(1, |_| self.default_proto_to_execution_plan(node, context))
+        self.plan(node, context)
     }
 
     fn physical_expr_to_proto(

@@ -11,7 +11,7 @@ use keyloom_program::{
     config,
     daemon::{self, announce, exit_code, fail},
     flags::Flags,
-    http::{Port, Told},
+    http::{Port, Serving, Told},
     open_files,
     settings::Layers,
     signals::Signals,
@@ -109,7 +109,7 @@ impl Arguments {
 /// Runs a command line, the program's name first, and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments = Arguments::parse_from(arguments);
-    let (format, read) = (arguments.flags.log_format, || arguments.settings());
+    let (format, read) = (arguments.flags.log_format(), || arguments.settings());
     let begun =
         daemon::begin("keyloom-coordinator", format, read, |settings: &Settings| &settings.log);
     let (_log, settings, layers) = match begun {
@@ -192,7 +192,7 @@ async fn serve(addresses: &[SocketAddr], settings: Settings) -> Result<()> {
              is understood only if something between them changes it"
         );
     }
-    let _http = http.map(|http| http.serve(OfCoordinator(coordinator.clone())));
+    let http = http.map(|http| http.serve(OfCoordinator(coordinator.clone())));
     let mut serving = std::pin::pin!(coordinator.serve(listener, shutdown.clone()));
     loop {
         tokio::select! {
@@ -201,7 +201,10 @@ async fn serve(addresses: &[SocketAddr], settings: Settings) -> Result<()> {
                 tracing::info!("stops, and jobs that are in its memory fail");
                 shutdown.cancel();
             }
-            Some(()) = hangups.recv() => gate.reload(),
+            Some(()) = hangups.recv() => {
+                gate.reload();
+                http.iter().for_each(Serving::reload);
+            }
         }
     }
 }

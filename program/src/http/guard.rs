@@ -1,6 +1,6 @@
 //! Who may ask what.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::http::{
     HeaderMap,
@@ -15,7 +15,7 @@ pub(super) struct Guard {
     pub(super) is_local: bool,
     /// Whether what is counted is told for a token alone.
     pub(super) asks: bool,
-    pub(super) tokens: Option<BearerTokens>,
+    pub(super) tokens: Option<Arc<BearerTokens>>,
     /// What knows the tokens of the cluster's operators, if it has some.
     pub(super) operators: Option<Gate>,
 }

@@ -68,7 +68,26 @@ pub struct Port {
 /// A port that answers, until this is dropped.
 #[derive(Debug)]
 pub struct Serving {
+    /// What knows the certificate, and what the tokens of operators.
+    gates: Vec<Gate>,
+    tokens: Option<Arc<BearerTokens>>,
     _answering: AbortOnDropHandle<()>,
+}
+
+impl Serving {
+    /// Whether it has files that may change.
+    pub fn has_files(&self) -> bool {
+        !self.gates.is_empty() || self.tokens.is_some()
+    }
+
+    /// Reads its certificate and its tokens again, whether they have changed or not. Where they are
+    /// not what they should be, what was read before stays, and a warning says so.
+    pub fn reload(&self) {
+        self.gates.iter().for_each(Gate::reload);
+        if let Some(tokens) = &self.tokens {
+            tokens.reload();
+        }
+    }
 }
 
 impl Port {
@@ -92,6 +111,7 @@ impl Port {
         let addresses: Vec<_> = found.collect();
         let tokens = settings.token_file.clone();
         let tokens = tokens.map(|path| BearerTokens::read("http.token_file", path)).transpose()?;
+        let tokens = tokens.map(Arc::new);
         let tls = certificate(settings, server, limits)?;
         let open = addresses.iter().find(|address| !address.ip().is_loopback());
         // What makes somebody an operator of the cluster crosses no network in clear.
@@ -129,17 +149,21 @@ impl Port {
         let address = self.address();
         announce(&address);
         tracing::info!("answers HTTP at {address}");
-        Serving { _answering: AbortOnDropHandle::new(tokio::spawn(self.run(told))) }
+        let gates: Vec<_> =
+            [&self.tls, &self.guard.operators].into_iter().flatten().cloned().collect();
+        let tokens = self.guard.tokens.clone();
+        let answering = tokio::spawn(self.run(told, gates.clone()));
+        Serving { gates, tokens, _answering: AbortOnDropHandle::new(answering) }
     }
 
-    async fn run(self, told: impl Told) {
+    /// Answers, and sees meanwhile whether the files of these gates have changed.
+    async fn run(self, told: impl Told, gates: Vec<Gate>) {
         let Self { listener, settings, guard, tls, .. } = self;
-        let fresh = [tls.clone(), guard.operators.clone()];
         let app = App { told, guard, timeout: settings.request_timeout() };
         let (router, places) = (router(Arc::new(app)), Places::new(settings.max_connections));
         let settings = Arc::new(settings);
         let mut tasks = JoinSet::new();
-        for gate in fresh.into_iter().flatten() {
+        for gate in gates {
             tasks.spawn(async move { gate.keep_fresh().await });
         }
         loop {

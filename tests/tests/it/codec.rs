@@ -178,6 +178,21 @@ async fn a_node_that_cannot_travel_is_refused_by_name() {
     }
 }
 
+#[tokio::test]
+async fn a_series_of_which_no_column_is_wanted_comes_back_without_one() {
+    let session = session().await;
+    for series in [
+        "generate_series(1, 3)",
+        "range(0, 10, 3)",
+        "generate_series(1, NULL)",
+        "generate_series(TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-02', INTERVAL '1' HOUR)",
+        "generate_series(DATE '2026-01-01', DATE '2026-01-31', INTERVAL '1' DAY)",
+    ] {
+        check(&session, &format!("SELECT count(*) FROM {series}")).await;
+        check(&session, &format!("SELECT 1 AS one FROM {series}")).await;
+    }
+}
+
 #[test]
 fn bytes_that_are_no_plan_are_an_error() {
     for bytes in [&b"no plan at all"[..], &[0xff; 64], &[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f]] {

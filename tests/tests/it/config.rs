@@ -92,12 +92,14 @@ async fn a_workers_secrets_are_masked() -> Result<()> {
     let env = [
         ("KEYLOOM_WORKER_SECURITY__TOKEN", HIDDEN),
         ("KEYLOOM_WORKER_STORE__STORAGE_PROFILES__TEST__AWS_SESSION_TOKEN", HIDDEN),
+        ("KEYLOOM_LOG_FORMAT", "json"),
     ];
     let line = ["keyloom-worker", "--config", &path, "--slots", "3", "config", "show"];
     let shown = shown(&[&line[..], &["-o", "json"]].concat(), &env).await?;
     check(&shown, "name", json!("w"), from("file", &path));
     check(&shown, "slots", json!(3), from("flag", "--slots"));
     check(&shown, "coordinator", json!(null), default());
+    check(&shown, "log.format", json!("json"), from("environment", "KEYLOOM_LOG_FORMAT"));
     let variable = from("environment", "KEYLOOM_WORKER_SECURITY__TOKEN");
     check(&shown, "security.token", json!("***"), variable);
     let prod = "store.storage_profiles.prod";

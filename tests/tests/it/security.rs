@@ -2,6 +2,7 @@
 //! peers that have others or none.
 
 mod certificates;
+mod http;
 mod owners;
 mod refused;
 mod secrets;

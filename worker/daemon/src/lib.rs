@@ -16,7 +16,7 @@ use keyloom_program::{
     config,
     daemon::{self, exit_code, fail},
     flags::Flags,
-    http::{Port, Told},
+    http::{Port, Serving, Told},
     open_files,
     settings::Layers,
     signals::Signals,
@@ -32,7 +32,8 @@ use tokio_util::sync::CancellationToken;
 ///
 /// It connects to the coordinator, waits for one that is not there, and connects again when it is
 /// lost. Ctrl-C and SIGTERM let running tasks end; a second one ends the worker at once. SIGHUP
-/// changes nothing: certificates and tokens are looked at before each connection.
+/// has it read the certificate and tokens of its HTTP port again; those that it shows to the
+/// coordinator are looked at before each connection.
 #[derive(Debug, Parser)]
 #[command(
     name = "keyloom-worker",
@@ -119,7 +120,7 @@ impl Told for OfWorker {
 /// Runs a command line, the program's name first, and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments = Arguments::parse_from(arguments);
-    let (format, read) = (arguments.flags.log_format, || arguments.settings());
+    let (format, read) = (arguments.flags.log_format(), || arguments.settings());
     let begun = daemon::begin("keyloom-worker", format, read, |settings: &Settings| &settings.log);
     let (_log, settings, layers) = match begun {
         Ok(begun) => begun,
@@ -137,8 +138,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     };
     if settings.security != PeerSecurity::default() && settings.access.allows_any_file() {
         tracing::warn!(
-            "jobs may read every file that this worker can, with its own keys and tokens among \
-             them: access.roots is not set"
+            "jobs may read every file that this worker can, but for those that its own settings \
+             name: access.roots is not set"
         );
     }
     keep_freed_bytes(settings.keep_freed_bytes);
@@ -153,6 +154,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(runtime) => runtime,
         Err(error) => return fail(1, &error),
     };
+    // A disk that does not answer keeps no worker from its start.
+    let doubted = settings.clone();
+    runtime.spawn_blocking(move || {
+        for doubt in doubted.doubts() {
+            tracing::warn!("{doubt}");
+        }
+    });
     let code = match runtime.block_on(work(address, slots, settings, credentials)) {
         Ok(()) => 0,
         Err(error) => fail(exit_code(&error), &error),
@@ -188,7 +196,7 @@ async fn work(
     let tasks = TasksShared::new(settings.clone(), Arc::new(blobs))?;
     // Also while it drains, and until the last task has ended.
     let http = Port::open(&settings.http, None, &settings.rpc).await?;
-    let _http = http.map(|http| http.serve(OfWorker(tasks.clone())));
+    let http = http.map(|http| http.serve(OfWorker(tasks.clone())));
     let name = settings.name.clone().unwrap_or_else(default_name);
     let agent = Agent { name, slots, settings, dial, tasks };
     let mut signals = Signals::listen().context("no signals")?;
@@ -200,10 +208,7 @@ async fn work(
             _ = signals.next() => {}
             // It has the coordinator read its files, and must not end a worker with its tasks.
             Some(()) = hangups.recv() => {
-                tracing::info!(
-                    "nothing to read again: certificates and tokens are looked at before each \
-                     connection, and settings when the worker starts"
-                );
+                read_again(http.as_ref());
                 continue;
             }
         }
@@ -212,6 +217,20 @@ async fn work(
         }
         tracing::info!("running tasks may end; a second signal stops at once");
         shutdown.cancel();
+    }
+}
+
+/// Reads what is read again when somebody asks for it: the files of the HTTP port.
+fn read_again(http: Option<&Serving>) {
+    match http.filter(|http| http.has_files()) {
+        Some(http) => {
+            tracing::info!("reads the certificate and the tokens of its HTTP port again");
+            http.reload();
+        }
+        None => tracing::info!(
+            "nothing to read again: certificates and tokens are looked at before each connection, \
+             and settings when the worker starts"
+        ),
     }
 }
 

@@ -8,13 +8,15 @@
 //! opened, and not by the handle that is opened, for Lance and object stores open by name: who can
 //! change folders within a root while a job runs could put a link there in between. Roots are for
 //! folders that only those can write to who may read what the worker may. Hard links and mounts
-//! within a root belong to it: nothing tells them from files.
+//! within a root belong to it: nothing tells them from files. The files that the worker's own
+//! settings name are in no root and never allowed.
 //!
 //! Hosts are judged by their names as jobs write them; a host that is allowed may send on to
 //! others.
 
 mod endpoint;
 mod files;
+mod own;
 mod place;
 mod settings;
 
@@ -34,6 +36,7 @@ use url::Url;
 use self::{
     endpoint::{Endpoint, authority, canonical},
     files::{Below, resolved},
+    own::OwnFiles,
     place::Place,
 };
 use crate::store::Patience;
@@ -56,18 +59,20 @@ struct Rules {
     schemes: Option<Vec<String>>,
     roots: Option<Vec<PathBuf>>,
     endpoints: Option<Vec<Endpoint>>,
+    own: OwnFiles,
 }
 
 impl Access {
-    /// What settings allow.
+    /// What settings allow, but for files of the worker's own.
     ///
     /// # Errors
     /// `invalid`, naming the setting that is no rule.
-    pub(crate) fn new(settings: &AccessSettings) -> Result<Self> {
+    pub(crate) fn new(settings: &AccessSettings, own: Vec<PathBuf>) -> Result<Self> {
         Ok(Self(Arc::new(Rules {
             schemes: settings.schemes().map_err(|rule| no_rule("schemes", &rule))?,
             roots: settings.roots().map_err(|rule| no_rule("roots", &rule))?,
             endpoints: settings.endpoints().map_err(|rule| no_rule("endpoints", &rule))?,
+            own: OwnFiles::new(own),
         })))
     }
 
@@ -99,14 +104,40 @@ impl Access {
     pub(crate) async fn check_files(&self, files: Vec<PathBuf>, patience: Patience) -> Result<()> {
         self.check_scheme(FILE, "a file")?;
         if !self.limits_files() {
-            return Ok(());
+            return self.check_not_own(files, patience).await;
         }
         let this = self.clone();
         apart(patience, move || match files.iter().find(|file| !this.allows(file)) {
-            None => Ok(()),
+            None => this.keep_own(&files, None),
             Some(file) => Err(refused(&file.display().to_string(), "access.roots")),
         })
         .await
+    }
+
+    /// Whether none of these files is one of the worker's own.
+    ///
+    /// # Errors
+    /// `permission_denied`, naming the first that is.
+    pub(crate) async fn check_not_own(
+        &self,
+        files: Vec<PathBuf>,
+        patience: Patience,
+    ) -> Result<()> {
+        if self.0.own.is_empty() {
+            return Ok(());
+        }
+        let this = self.clone();
+        apart(patience, move || this.keep_own(&files, None)).await
+    }
+
+    /// Refuses the worker's own files, by the name under which one was given, if that is another.
+    /// It looks at the disk.
+    fn keep_own(&self, paths: &[PathBuf], given: Option<&str>) -> Result<()> {
+        let Some(own) = self.0.own.among(paths) else { return Ok(()) };
+        let given = given.map_or_else(|| own.display().to_string(), ToOwned::to_owned);
+        Err(Error::permission_denied(format!(
+            "{given} is refused: it is a file that the worker's own settings name"
+        )))
     }
 
     /// Whether nothing that matters below a folder leads to where nothing may be read.
@@ -273,12 +304,12 @@ impl Access {
         given: String,
         patience: Patience,
     ) -> Result<()> {
-        if !self.limits_files() {
+        if !self.limits_files() && self.0.own.is_empty() {
             return Ok(());
         }
         let this = self.clone();
         apart(patience, move || match paths.iter().all(|path| this.allows(path)) {
-            true => Ok(()),
+            true => this.keep_own(&paths, Some(&given)),
             false => Err(refused(&given, "access.roots")),
         })
         .await

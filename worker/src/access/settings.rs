@@ -2,11 +2,15 @@
 
 use std::path::PathBuf;
 
-use keyloom_common::bounds::Bounds;
+use keyloom_common::{bounds::Bounds, store::LANCE};
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
 use super::endpoint::{Endpoint, canonical};
+use crate::store::kind_words;
+
+/// The schemes of places, by one name each, and the word for contents that travel with sessions.
+const PLACES: [&str; 7] = ["file", "s3", "gs", "az", "http", "https", "memory"];
 
 /// What jobs may make a worker read. A list that is absent allows everything, and an empty one
 /// nothing. All workers of a cluster should have the same: a job is refused by whichever it meets.
@@ -55,12 +59,31 @@ impl AccessSettings {
     /// What they must be.
     pub(super) fn schemes(&self) -> Result<Option<Vec<String>>, String> {
         read_all(self.schemes.as_deref(), |scheme| {
-            let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | '_');
-            match !scheme.is_empty() && scheme.chars().all(is_part) {
-                true => Ok(canonical(&scheme.to_ascii_lowercase()).to_owned()),
-                false => Err(format!("names without ://, as \"file\" or \"s3\", not '{scheme}'")),
+            let one = scheme.to_ascii_lowercase();
+            let one = canonical(&one);
+            match known_schemes().any(|known| known == one) {
+                true => Ok(one.to_owned()),
+                false => {
+                    let known = known_schemes().collect::<Vec<_>>().join(", ");
+                    Err(format!("names out of {known}, not '{scheme}'"))
+                }
             }
         })
+    }
+
+    /// What may be wrong with the roots, though it is no mistake for certain: they may be there
+    /// later. It looks at the disk.
+    pub(crate) fn doubts(&self) -> Vec<String> {
+        let roots = self.roots().ok().flatten().unwrap_or_default();
+        let doubt = |root: PathBuf| {
+            let shown = root.display();
+            match root.try_exists() {
+                Ok(true) => None,
+                Ok(false) => Some(format!("access.roots: {shown} is not there")),
+                Err(error) => Some(format!("access.roots: {shown} cannot be looked at: {error}")),
+            }
+        };
+        roots.into_iter().filter_map(doubt).collect()
     }
 
     /// The roots as paths.
@@ -90,6 +113,13 @@ impl AccessSettings {
     }
 }
 
+/// All that may be listed: a kind of store whose places are none of these has a word of its own.
+/// Those of Lance are files and buckets.
+fn known_schemes() -> impl Iterator<Item = &'static str> {
+    let kinds = kind_words().filter(|kind| *kind != LANCE && !PLACES.contains(kind));
+    PLACES.into_iter().chain(kinds)
+}
+
 fn read_all<T>(
     list: Option<&[String]>,
     read: impl Fn(&str) -> Result<T, String>,
@@ -114,9 +144,13 @@ mod tests {
 
     #[test]
     fn what_is_no_rule_is_named_with_what_it_must_be() {
-        let settings = AccessSettings { schemes: list("s3://"), ..AccessSettings::default() };
-        let rule = "names without ://, as \"file\" or \"s3\", not 's3://'";
-        check(&settings, &format!("setting access.schemes must be {rule}"));
+        // The last one is a kind of store of tests.
+        let known = "file, s3, gs, az, http, https, memory, toy";
+        for scheme in ["s3://", "fiel", "lance", ""] {
+            let settings = AccessSettings { schemes: list(scheme), ..AccessSettings::default() };
+            let rule = format!("names out of {known}, not '{scheme}'");
+            check(&settings, &format!("setting access.schemes must be {rule}"));
+        }
         for root in ["data", "s3://bucket", "file://host/data", ""] {
             let settings = AccessSettings { roots: list(root), ..AccessSettings::default() };
             let rule = format!("absolute paths or file:/// URLs, not '{root}'");
@@ -148,6 +182,25 @@ mod tests {
         );
         assert!(!allows(list("s3"), None) && !allows(None, list("/data")));
         assert!(!allows(list("file"), Some(Vec::new())));
+    }
+
+    #[test]
+    fn schemes_are_known_by_all_their_names() {
+        let names = ["S3A", "abfss", "file+uring", "memory", "toy"].map(ToOwned::to_owned);
+        let settings = AccessSettings { schemes: Some(names.into()), ..AccessSettings::default() };
+        let known = ["s3", "az", "file", "memory", "toy"].map(ToOwned::to_owned);
+        assert_eq!(settings.schemes(), Ok(Some(known.into())));
+    }
+
+    #[test]
+    fn roots_that_are_not_there_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let there = folder.path().display().to_string();
+        let missing = folder.path().join("data").display().to_string();
+        let roots = Some(vec![there, format!("file://{missing}")]);
+        let settings = AccessSettings { roots, ..AccessSettings::default() };
+        assert_eq!(settings.doubts(), [format!("access.roots: {missing} is not there")]);
+        assert_eq!(AccessSettings::default().doubts(), [""; 0]);
     }
 
     #[test]

@@ -15,12 +15,12 @@ fn list(rules: &[&str]) -> Option<Vec<String>> {
 
 fn within(root: &Path) -> Access {
     let roots = list(&[&root.display().to_string()]);
-    Access::new(&AccessSettings { roots, ..AccessSettings::default() }).unwrap()
+    Access::new(&AccessSettings { roots, ..AccessSettings::default() }, Vec::new()).unwrap()
 }
 
 fn asking(endpoints: &[&str]) -> Access {
     let endpoints = list(endpoints);
-    Access::new(&AccessSettings { endpoints, ..AccessSettings::default() }).unwrap()
+    Access::new(&AccessSettings { endpoints, ..AccessSettings::default() }, Vec::new()).unwrap()
 }
 
 #[track_caller]
@@ -163,7 +163,7 @@ async fn stores_are_judged_by_their_places_and_by_all_that_is_in_them() {
 async fn schemes_that_are_not_listed_are_refused_with_those_that_are() {
     let schemes = list(&["s3", "memory"]);
     let settings = AccessSettings { schemes, ..AccessSettings::default() };
-    let access = Access::new(&settings).unwrap();
+    let access = Access::new(&settings, Vec::new()).unwrap();
     let message = "/a.csv is refused: the worker's access.schemes allow s3, memory, not file";
     check_refused(access.check_local("/a.csv", patience()).await, message);
     let url = |text: &str| access.check_url(&Url::parse(text).unwrap(), "", text);
@@ -177,7 +177,7 @@ async fn schemes_that_are_not_listed_are_refused_with_those_that_are() {
     let message = "host:6379 is refused: the worker's access.schemes allow s3, memory, not redis";
     check_refused(access.check_store(&redis, patience()).await, message);
     let nothing = AccessSettings { schemes: list(&[]), ..AccessSettings::default() };
-    let refused = Access::new(&nothing).unwrap().check_store(&memory, patience()).await;
+    let refused = Access::new(&nothing, Vec::new()).unwrap().check_store(&memory, patience()).await;
     let message =
         "a memory store is refused: the worker's access.schemes allow nothing, not memory";
     check_refused(refused, message);
@@ -245,7 +245,49 @@ async fn a_job_sends_no_profiles_credentials_to_a_host_of_its_own() {
 #[test]
 fn rules_that_are_none_are_named() {
     let settings = AccessSettings { roots: list(&["data"]), ..AccessSettings::default() };
-    let error = Access::new(&settings).unwrap_err();
+    let error = Access::new(&settings, Vec::new()).unwrap_err();
     let message = "setting access.roots must be absolute paths or file:/// URLs, not 'data'";
     assert_eq!((error.kind(), error.message()), (ErrorKind::Invalid, message));
+}
+
+#[tokio::test]
+async fn the_workers_own_files_are_refused_by_whatever_name_and_whatever_is_allowed() {
+    let (_kept, folder) = folder();
+    let (key, root) = (folder.join("root/key.pem"), folder.join("root"));
+    fs::write(&key, "old").unwrap();
+    symlink(&key, root.join("link.csv")).unwrap();
+    symlink(&folder, root.join("up")).unwrap();
+    fs::hard_link(&key, folder.join("hard.csv")).unwrap();
+    let roots = list(&[&folder.display().to_string()]);
+    let lists = [
+        AccessSettings::default(),
+        AccessSettings { roots, schemes: list(&["file"]), endpoints: None },
+    ];
+    let why = "is refused: it is a file that the worker's own settings name";
+    for settings in lists {
+        let access = Access::new(&settings, vec![folder.join("none.pem"), key.clone()]).unwrap();
+        for name in ["root/key.pem", "root/link.csv", "root/up/root/key.pem", "hard.csv"] {
+            let path = folder.join(name);
+            for given in [path.display().to_string(), format!("file://{}", path.display())] {
+                let refused = access.check_local(&given, patience()).await;
+                check_refused(refused, &format!("{} {why}", redact(&given)));
+            }
+            let files = vec![folder.join("secret.csv"), path.clone()];
+            let expected = format!("{} {why}", path.display());
+            check_refused(access.check_not_own(files.clone(), patience()).await, &expected);
+            check_refused(access.check_files(files, patience()).await, &expected);
+            let given = path.display().to_string();
+            let refused = access.check_dataset(&given, patience()).await;
+            check_refused(refused, &format!("{given} {why}"));
+        }
+        let other = folder.join("secret.csv").display().to_string();
+        assert_eq!(access.check_local(&other, patience()).await, Ok(()));
+        // What takes its place when it is renewed is its own, too.
+        fs::write(folder.join("new.pem"), "new").unwrap();
+        fs::rename(folder.join("new.pem"), &key).unwrap();
+        let given = key.display().to_string();
+        check_refused(access.check_local(&given, patience()).await, &format!("{given} {why}"));
+        fs::remove_file(folder.join("hard.csv")).unwrap();
+        fs::hard_link(&key, folder.join("hard.csv")).unwrap();
+    }
 }

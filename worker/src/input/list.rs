@@ -73,6 +73,10 @@ pub(super) async fn list(stores: &ObjectStores, spec: &InputSpec) -> Result<List
     let store = stores.get(&location)?;
     check_links(stores, &location, &base, &target, &spec.path).await?;
     let files = find(store.as_ref(), &base, &target).await?;
+    if is_local(&location) {
+        let found = files.iter().map(|file| local_file(file.location.as_ref())).collect();
+        stores.access().check_not_own(found, stores.patience()).await?;
+    }
     if files.is_empty() {
         return Err(match target {
             Target::Pattern(_) => Error::not_found("no file fits the pattern"),

@@ -23,6 +23,11 @@ static KINDS: &[&dyn StoreFactory] = &[
     &super::toy::ToyFactory,
 ];
 
+/// The words for all kinds.
+pub(crate) fn kind_words() -> impl Iterator<Item = &'static str> {
+    KINDS.iter().map(|kind| kind.kind())
+}
+
 /// The kinds on one worker, each started once, by their words.
 #[derive(Clone, Debug)]
 pub(super) struct Kinds(Arc<[(&'static str, Box<dyn KindOnWorker>)]>);

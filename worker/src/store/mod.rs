@@ -39,6 +39,7 @@ pub(crate) use found::value_bytes;
 pub use found::{Found, Place, ReadStats, Values};
 pub use key_set::KeySet;
 pub(crate) use keys::{Keys, key_nulls};
+pub(crate) use kinds::kind_words;
 pub use lance::{NewDataset, WrittenDataset};
 pub use open::StoreEnv;
 pub use open_stores::OpenStores;

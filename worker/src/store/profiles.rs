@@ -97,6 +97,14 @@ pub(crate) struct ReadProfile {
 }
 
 impl StorageProfile {
+    /// The files that values stand in.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.0.values().filter_map(|value| match value {
+            ProfileValue::File(InFile { file }) => Some(file),
+            ProfileValue::Text(_) | ProfileValue::Environment(_) => None,
+        })
+    }
+
     /// The options as they are now, of a profile of this name. It may read files.
     ///
     /// # Errors

@@ -80,7 +80,7 @@ impl TasksShared {
             .with_disk_manager_builder(disk_manager(spill.as_ref()))
             .build_arc()?;
         let profiles = settings.store.storage_profiles.clone();
-        let access = Access::new(&settings.access)?;
+        let access = Access::new(&settings.access, settings.own_files())?;
         let store = settings.store.clone();
         let stores = StoreEnv::limited(&memory.commons, store, access.clone(), blobs);
         let stores = Arc::new(OpenStores::new(stores).timed(&metrics.lookups));

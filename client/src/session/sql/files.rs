@@ -7,14 +7,13 @@ use datafusion::{
     dataframe::DataFrame,
     execution::context::SessionState,
     sql::{
-        TableReference,
         parser::Statement as Parsed,
         sqlparser::ast::{Statement, TableFactor, Visit, Visitor},
     },
 };
 use keyloom_common::Result;
 
-use super::tables::Tables;
+use super::{named, tables::Tables};
 use crate::{input::Input, session::Session};
 
 /// Adds the files that a statement reads to its other tables, by their paths, which are relative to
@@ -30,13 +29,7 @@ pub(super) async fn add(
     tables: &[(String, DataFrame)],
     others: &mut Tables,
 ) -> Result<()> {
-    let is_table = |name: &str| {
-        let is_registered = || session.context.table_exist(TableReference::bare(name));
-        others.contains_key(name)
-            || tables.iter().any(|(table, _)| table == name)
-            // One that cannot be asked for is told of when the statement is planned.
-            || is_registered().unwrap_or_default()
-    };
+    let is_table = |name: &str| others.contains_key(name) || named::is_table(session, tables, name);
     let paths = paths(statement, state, is_table);
     for path in paths {
         let table = session.file_table(&Input::new(from_folder(folder, &path))).await?;
@@ -52,12 +45,7 @@ fn paths(statement: &Parsed, state: &SessionState, is_table: impl Fn(&str) -> bo
     if quoted.is_empty() {
         return Vec::new();
     }
-    // What is wrong with the names of a statement is told when it is planned.
-    let references = state.resolve_table_references(statement).unwrap_or_default();
-    let names = references.into_iter().filter_map(|reference| match reference {
-        TableReference::Bare { table } => Some(table.to_string()),
-        _ => None,
-    });
+    let names = named::tables(state, statement).into_iter();
     names.filter(|name| quoted.contains(name) && !is_table(name)).collect()
 }
 

@@ -6,14 +6,13 @@ use datafusion::{
     dataframe::DataFrame,
     execution::context::SessionState,
     sql::{
-        TableReference,
         parser::Statement as Parsed,
         sqlparser::ast::{Expr, FunctionArguments, Statement, Visit, Visitor},
     },
 };
 use keyloom_common::Result;
 
-use super::{Arguments, called};
+use super::{Arguments, called, named};
 use crate::session::{Session, Unknown};
 
 /// Opens what a statement names, beside these tables, that only a catalog has.
@@ -27,14 +26,9 @@ pub(super) async fn open(
     tables: &[(String, DataFrame)],
 ) -> Result<()> {
     let Some(query) = query(statement) else { return Ok(()) };
-    let is_table = |name: &String| {
-        let is_registered = || session.context.table_exist(TableReference::bare(name.as_str()));
-        tables.iter().any(|(table, _)| table == name)
-            || session.has_table(name)
-            // One that cannot be asked for is told of when the statement is planned.
-            || is_registered().unwrap_or_default()
-    };
-    let mut unknown = Unknown { tables: names(state, statement), sources: sources(query) };
+    let is_table = |name: &str| session.has_table(name) || named::is_table(session, tables, name);
+    let tables = named::tables(state, statement);
+    let mut unknown = Unknown { tables, sources: sources(query) };
     unknown.tables.retain(|name| !is_table(name));
     unknown.sources.retain(|alias| !session.has_kv(alias));
     session.lend(&unknown).await
@@ -50,17 +44,6 @@ fn query(statement: &Parsed) -> Option<&Statement> {
         }
         _ => None,
     }
-}
-
-/// The names of tables, but for those that WITH gives.
-fn names(state: &SessionState, statement: &Parsed) -> BTreeSet<String> {
-    // What is wrong with the names of a statement is told when it is planned.
-    let references = state.resolve_table_references(statement).unwrap_or_default();
-    let names = references.into_iter().filter_map(|reference| match reference {
-        TableReference::Bare { table } => Some(table.to_string()),
-        _ => None,
-    });
-    names.collect()
 }
 
 /// The stores that calls name.
@@ -100,7 +83,7 @@ mod tests {
         let state = SessionContext::new().state();
         let dialect = state.config().options().sql_parser.dialect;
         let parsed = state.sql_to_statement(statement, &dialect).unwrap();
-        let found = names(&state, &parsed);
+        let found = named::tables(&state, &parsed);
         assert_eq!(found.iter().collect::<Vec<_>>(), tables, "{statement}");
         let found = query(&parsed).map(sources).unwrap_or_default();
         assert_eq!(found.iter().collect::<Vec<_>>(), stores, "{statement}");

@@ -2,7 +2,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
@@ -37,19 +37,33 @@ impl BearerTokens {
     /// not tell how much of it is right.
     pub fn know(&self, token: &str) -> bool {
         let shown = Token::of(token);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.lock();
         let stamp = Stamp::of([&self.path]);
         if known.0 != stamp {
-            // Wrong ones are not read again before they change.
-            known.0 = stamp;
-            match (Named { setting: self.setting, path: &self.path }).tokens() {
-                Ok(tokens) => known.1 = tokens,
-                Err(error) => {
-                    tracing::warn!(%error, "changed tokens cannot be used; the old ones stay");
-                }
-            }
+            self.read_into(&mut known, stamp);
         }
         known.1.iter().fold(false, |is_known, token| is_known | (*token == shown))
+    }
+
+    /// Reads the file again, whether it has changed or not.
+    pub fn reload(&self) {
+        let stamp = Stamp::of([&self.path]);
+        self.read_into(&mut self.lock(), stamp);
+    }
+
+    fn read_into(&self, known: &mut (Stamp, Vec<Token>), stamp: Stamp) {
+        // Wrong ones are not read again before they change.
+        known.0 = stamp;
+        match (Named { setting: self.setting, path: &self.path }).tokens() {
+            Ok(tokens) => known.1 = tokens,
+            Err(error) => {
+                tracing::warn!(%error, "changed tokens cannot be used; the old ones stay");
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Stamp, Vec<Token>)> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -79,6 +93,10 @@ mod tests {
         assert!(!format!("{tokens:?}").contains(NEW));
         fs::remove_file(&path).unwrap();
         assert_eq!(known(), [false, true, false]);
+        fs::write(&path, OLD).unwrap();
+        tokens.reload();
+        assert_eq!(tokens.lock().1.len(), 1);
+        assert_eq!(known(), [true, false, false]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio_rustls::{
 };
 
 use super::{
-    PeerSecurity, Stream, Token,
+    Identity, PeerSecurity, Stream, Token,
     files::{Named, Stamp, own_token},
     tls,
 };
@@ -157,6 +157,14 @@ impl Shown {
                  tcp://HOST:PORT"
             )),
         })?;
+        // Workers' certificates may name hosts, too, for their HTTP ports.
+        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        if let Some(Ok(peer)) = shown.map(Identity::certified) {
+            return Err(Error::permission_denied(format!(
+                "the certificate of the coordinator at {address} is not accepted: it is that of \
+                 {peer}"
+            )));
+        }
         Ok(Stream::Tls(Box::new(TlsStream::Client(stream))))
     }
 }

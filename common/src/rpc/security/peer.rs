@@ -73,8 +73,8 @@ impl PeerSecurity {
         Credentials::load(self.clone())
     }
 
-    /// The files.
-    pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+    /// The files that are named.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
         [&self.ca_file, &self.cert_file, &self.key_file, &self.token_file].into_iter().flatten()
     }
 }

@@ -46,6 +46,26 @@ impl Authority {
         self.sign(&peer(&role_uri(role, name).unwrap()))
     }
 
+    /// One that is for these uses.
+    pub(super) fn peer_for(
+        &self,
+        role: Role,
+        name: &str,
+        uses: Vec<ExtendedKeyUsagePurpose>,
+    ) -> Signed {
+        let mut params = peer(&role_uri(role, name).unwrap());
+        params.extended_key_usages = uses;
+        self.sign(&params)
+    }
+
+    /// That of a worker whose HTTP port is at a host.
+    pub(super) fn worker_at(&self, host: &str, name: &str) -> Signed {
+        let mut params = CertificateParams::new([host.to_owned()]).unwrap();
+        let uri = role_uri(Role::Worker, name).unwrap();
+        params.subject_alt_names.push(SanType::URI(uri.try_into().unwrap()));
+        self.sign(&params)
+    }
+
     /// One whose role is some URI.
     pub(super) fn peer_of(&self, uri: &str) -> Signed {
         self.sign(&peer(uri))

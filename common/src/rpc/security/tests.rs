@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
+use rcgen::ExtendedKeyUsagePurpose;
 use tokio::{
     io::AsyncReadExt,
     net::{TcpListener, TcpStream},
@@ -133,6 +134,36 @@ async fn certificates_that_do_not_hold_are_refused() {
         assert_eq!(near, far);
         assert!(far.starts_with("the certificate names "), "{far}");
     }
+}
+
+/// As RFC 5280 has it: without the extension, a certificate is for whatever its key can do.
+#[tokio::test]
+async fn a_certificate_that_names_no_use_is_good_for_its_role() {
+    let (files, ca) = (Files::new(), Authority::new("a"));
+    let security = files.server(&ca.server(HOST), Some(&ca));
+    let peer = |uses| files.peer(&ca, Some(&ca.peer_for(Role::Client, "alice", uses)));
+    let met = meet(&security, Service::Client, &peer(Vec::new())).await;
+    assert_eq!(met.identity(), identity(Role::Client, "alice"));
+    let both = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    let met = meet(&security, Service::Client, &peer(both)).await;
+    assert_eq!(met.identity(), identity(Role::Client, "alice"));
+    // Where it names others, it is for these alone.
+    let other = peer(vec![ExtendedKeyUsagePurpose::ServerAuth]);
+    let [near, far] = meet(&security, Service::Client, &other).await.denied();
+    assert!(near.contains("security.cert_file"), "{near}");
+    assert!(far.starts_with("TLS: invalid peer certificate: "), "{far}");
+}
+
+#[tokio::test]
+async fn somebody_elses_certificate_is_none_of_a_coordinator() {
+    let (files, ca) = (Files::new(), Authority::new("a"));
+    let security = files.server(&ca.worker_at(HOST, "w-1"), Some(&ca));
+    let peer = files.peer(&ca, Some(&ca.peer(Role::Client, "alice")));
+    let gate = Gate::open(&security, &Limits::default()).unwrap();
+    let near = meet_at(&gate, Service::Client, &peer.load().unwrap(), "tls").await.near;
+    let error = near.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    assert!(error.message().ends_with(" is not accepted: it is that of worker 'w-1'"), "{error}");
 }
 
 #[tokio::test]

@@ -27,6 +27,9 @@ async fn a_cluster_is_named_by_a_flag_or_the_environment() -> Result<()> {
     // Without an address, jobs run in the process.
     let ended = Keyloom::new(sql)?.env("KEYLOOM_CLUSTER", "").run().await?;
     assert_eq!(ended.stdout()?, "x\n1\n");
+    // Where there must be one, it is told what names none.
+    let ended = Keyloom::new(["workers"])?.env("KEYLOOM_CLUSTER", "").run().await?;
+    ended.check_failure(2, &["no address; --cluster or KEYLOOM_CLUSTER says where"]);
     let both = [&sql[..], &["--workers", "2"]].concat();
     let ended = Keyloom::new(&both)?.env("KEYLOOM_CLUSTER", &one.address).run().await?;
     ended.check_failure(2, &["--workers is for jobs in this process", "KEYLOOM_CLUSTER"]);

@@ -10,8 +10,11 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use keyloom_common::rpc::PeerSecurity;
-use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType, date_time_ymd};
+use keyloom_common::rpc::{PeerSecurity, Role, role_uri};
+use rcgen::{
+    CertificateParams, CertificateRevocationListParams, ExtendedKeyUsagePurpose, Issuer,
+    KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
+};
 use tempfile::TempDir;
 
 use super::program;
@@ -84,9 +87,6 @@ impl Keys {
     /// Makes a client's certificate that the same authority has signed, but the command would not:
     /// it was or is valid from 2000 until a year, and names what it names.
     pub(crate) fn certify_by_hand(&self, name: &str, uri: Option<&str>, year: i32) -> Result<()> {
-        let key = KeyPair::from_pem(&fs::read_to_string(self.path("ca-key.pem"))?)?;
-        let authority = fs::read_to_string(self.path("ca.pem"))?;
-        let issuer = Issuer::from_ca_cert_pem(&authority, key)?;
         let mut params = CertificateParams::default();
         (params.not_before, params.not_after) =
             (date_time_ymd(2000, 1, 1), date_time_ymd(year, 1, 1));
@@ -94,8 +94,48 @@ impl Keys {
             params.subject_alt_names.push(SanType::URI(uri.try_into()?));
         }
         params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
+        self.sign(name, &params)
+    }
+
+    /// Makes a client's certificate that is known by a number, by which it can be revoked.
+    pub(crate) fn certify_numbered(&self, name: &str, number: u64) -> Result<()> {
+        let mut params = CertificateParams::default();
+        params.serial_number = Some(SerialNumber::from(number));
+        params.subject_alt_names.push(SanType::URI(role_uri(Role::Client, name)?.try_into()?));
+        params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
+        self.sign(name, &params)
+    }
+
+    /// Writes the list of certificates that are revoked, by their numbers, as `crl.pem`.
+    pub(crate) fn revoke(&self, numbers: &[u64]) -> Result<()> {
+        let revoked = numbers.iter().map(|number| RevokedCertParams {
+            serial_number: SerialNumber::from(*number),
+            revocation_time: date_time_ymd(2024, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2024, 1, 1),
+            next_update: date_time_ymd(4000, 1, 1),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        self.write("crl.pem", &list.signed_by(&self.issuer()?)?.pem()?)
+    }
+
+    /// The authority that `keyloom certs` has made.
+    fn issuer(&self) -> Result<Issuer<'static, KeyPair>> {
+        let key = KeyPair::from_pem(&fs::read_to_string(self.path("ca-key.pem"))?)?;
+        let authority = fs::read_to_string(self.path("ca.pem"))?;
+        Ok(Issuer::from_ca_cert_pem(&authority, key)?)
+    }
+
+    /// Writes a certificate and its key.
+    fn sign(&self, name: &str, params: &CertificateParams) -> Result<()> {
         let key = KeyPair::generate()?;
-        let certificate = params.signed_by(&key, &issuer)?;
+        let certificate = params.signed_by(&key, &self.issuer()?)?;
         self.write(&format!("{name}-key.pem"), &key.serialize_pem())?;
         self.write(&format!("{name}.pem"), &certificate.pem())
     }

@@ -3,10 +3,11 @@
 use std::{fs, process::Stdio};
 
 use anyhow::{Context, Result};
+use keyloom_client::ErrorKind;
 use serde_json::Value;
 use tokio::{process::Command, time::timeout};
 
-use super::{BOUND, ROWS, check_job, check_rows, connect, let_in, prepared};
+use super::{BOUND, ROWS, check_job, check_rows, connect, kept_out, let_in, prepared};
 use crate::harness::{Cluster, Keys, eventually, program, start_worker_with_keys};
 
 /// What the command says, and its exit code.
@@ -82,7 +83,7 @@ async fn the_command_runs_jobs_over_tls_with_what_it_made() -> Result<()> {
 }
 
 /// Puts all files of other keys in the place of some.
-fn replace(keys: &Keys, others: &Keys) -> Result<()> {
+pub(super) fn replace(keys: &Keys, others: &Keys) -> Result<()> {
     for file in fs::read_dir(others.folder())? {
         let name = file?.file_name().to_string_lossy().into_owned();
         if name.ends_with(".pem") {
@@ -138,4 +139,34 @@ async fn certificates_that_cannot_be_read_change_nothing_and_are_told() -> Resul
     check_job(&cluster, &peer).await?;
     keys.write("coordinator.pem", &good)?;
     check_job(&cluster, &peer).await
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_revoked_lets_nobody_in_from_then_on() -> Result<()> {
+    let keys = Keys::certificates()?;
+    keys.certify_numbered("alice", 7)?;
+    keys.certify_numbered("bob", 8)?;
+    keys.revoke(&[99])?;
+    let file = keys.path("crl.pem").display().to_string();
+    let env = [("KEYLOOM_COORDINATOR_SECURITY__CRL_FILE", file.as_str())];
+    let cluster = Cluster::start_with_keys(1, &keys, &env, &[]).await?;
+    let [alice, bob] = ["alice", "bob"].map(|name| keys.peer(name, "client"));
+    let begun = prepared(&cluster, &alice).await?;
+    check_rows(&begun).await?;
+
+    keys.revoke(&[99, 7])?;
+    let error = kept_out(&cluster, &alice).await?;
+    let expected = "the peer does not accept security.cert_file: received fatal alert: \
+                    CertificateRevoked";
+    assert_eq!((error.kind(), error.message()), (ErrorKind::PermissionDenied, expected));
+    check_job(&cluster, &bob).await?;
+    // Whoever is in stays in.
+    check_rows(&begun).await?;
+
+    // A list that cannot be read takes nobody off the old one.
+    keys.write("crl.pem", "nothing\n")?;
+    let told = async || Ok(cluster.coordinator.log());
+    eventually(told, |log| log.contains("holds no list of revoked certificates")).await?;
+    assert!(connect(&cluster.address, &alice).await.is_err());
+    check_job(&cluster, &bob).await
 }

@@ -3,11 +3,13 @@
 
 use std::{
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Stdio,
 };
 
 use anyhow::{Context, Result};
+use keyloom_client::{ErrorKind, Format, Input};
 use keyloom_common::Secret;
 use tempfile::TempDir;
 use tokio::{
@@ -18,7 +20,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{BOUND, settings};
+use super::{BOUND, connect, settings};
 use crate::harness::{Cluster, Daemon, Keys, batch, ints, program, strings, write_lance};
 
 /// Of a storage profile.
@@ -224,5 +226,27 @@ async fn settings_with_a_token_are_printed_without_it() -> Result<()> {
     assert!(printed.contains("***") && !printed.contains(WRONG_TOKEN), "{printed}");
     let written = serde_json::to_string(&settings(peer))?;
     assert!(written.contains("***") && !written.contains(WRONG_TOKEN), "{written}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_job_reads_the_files_that_a_workers_settings_name() -> Result<()> {
+    let keys = Keys::both()?;
+    let cluster = Cluster::start_with_keys(1, &keys, &[], &[]).await?;
+    let session = connect(&cluster.address, &keys.role("client")).await?;
+    symlink(keys.path("worker-key.pem"), keys.path("link.csv"))?;
+    keys.write("plain.csv", "id\n1\n")?;
+    let read = async |name: &str| {
+        let path = keys.path(name).display().to_string();
+        let read = session.read(Input::new(&path).format(Format::Csv)).await;
+        (path, read.err().map(|error| (error.kind(), error.message().to_owned())))
+    };
+    for name in ["ca.pem", "worker.pem", "worker-key.pem", "worker.token", "link.csv"] {
+        let (path, refused) = read(name).await;
+        let expected =
+            format!("{path} is refused: it is a file that the worker's own settings name");
+        assert_eq!(refused, Some((ErrorKind::PermissionDenied, expected)), "{name}");
+    }
+    assert_eq!(read("plain.csv").await.1, None);
     Ok(())
 }

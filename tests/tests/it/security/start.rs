@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::harness::{Daemon, Keys, run_to_end};
+use crate::harness::{Daemon, Keys, eventually, run_to_end};
 
 #[tokio::test]
 async fn what_is_open_is_refused_or_told_at_each_start() -> Result<()> {
@@ -52,5 +52,45 @@ async fn files_that_are_not_what_they_should_be_are_named() -> Result<()> {
     let (code, _, stderr) = run_to_end(&worker("tls://127.0.0.1:1"), &[]).await?;
     let expected = "error: coordinator: tls://127.0.0.1:1 needs security.ca_file";
     assert!(code == Some(2) && stderr.starts_with(expected), "{code:?} {stderr}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_scheme_that_there_is_not_is_refused_with_those_that_there_are() -> Result<()> {
+    let keys = Keys::tokens()?;
+    keys.write("worker.toml", "[access]\nschemes = ['s3', 'fiel']\n")?;
+    let config = keys.path("worker.toml").display().to_string();
+    let line = ["keyloom-worker", "--coordinator", "tcp://127.0.0.1:1", "--config", &config];
+    let (code, _, stderr) = run_to_end(&line, &[]).await?;
+    let known = "file, s3, gs, az, http, https, memory";
+    let expected = format!("setting access.schemes must be names out of {known}, not 'fiel'");
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains(&expected), "{stderr}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_workers_settings_name_and_is_not_there_is_told_at_the_start() -> Result<()> {
+    let keys = Keys::tokens()?;
+    let missing = keys.path("data").display().to_string();
+    keys.write(
+        "worker.toml",
+        &format!(
+            "[access]\nroots = ['{missing}']\n[store.storage_profiles.lake]\n\
+             aws_access_key_id = {{ env = 'KEYLOOM_NO_SUCH_VARIABLE' }}\n"
+        ),
+    )?;
+    let config = keys.path("worker.toml").display().to_string();
+    let arguments = ["--coordinator", "tcp://127.0.0.1:1", "--config", &config];
+    let worker = Daemon::start("keyloom-worker", &arguments, &[])?;
+    let expected = [
+        format!("access.roots: {missing} is not there"),
+        "storage profile 'lake': aws_access_key_id: the worker's environment has no variable \
+         KEYLOOM_NO_SUCH_VARIABLE, or it is no text"
+            .to_owned(),
+    ];
+    let log = async || Ok(worker.log());
+    let log = eventually(log, |log| expected.iter().all(|told| log.contains(told))).await?;
+    assert!(log.contains("WARN"), "{log}");
     Ok(())
 }

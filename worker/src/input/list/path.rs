@@ -108,7 +108,24 @@ fn file(path: &str) -> Result<InputPath> {
     let encoded = path.split_once("://").map_or("", |(_, rest)| rest);
     let encoded = encoded.find('/').map_or("", |start| &encoded[start..]);
     let decoded = percent_decode_str(encoded).decode_utf8();
-    local(&decoded.map_err(|_| Error::invalid(format!("{path} is not UTF-8 when decoded")))?)
+    let decoded =
+        decoded.map_err(|_| Error::invalid(format!("{path} is not UTF-8 when decoded")))?;
+    if url.query().is_some_and(is_parameter) && std::fs::metadata(&*decoded).is_err() {
+        return Err(Error::invalid(format!(
+            "{} has parameters behind `?`, which no file takes; encode `?` as %3F if it is in the \
+             file's name",
+            redact(path)
+        )));
+    }
+    local(&decoded)
+}
+
+/// Whether what stands behind a `?` is no part of a pattern.
+fn is_parameter(query: &str) -> bool {
+    let is_name = |name: &str| {
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    query.split_once('=').is_some_and(|(name, _)| is_name(name))
 }
 
 fn web(path: &str) -> Result<InputPath> {
@@ -201,6 +218,8 @@ mod tests {
             ("/no/such/*/part-?.csv", "file:///", "no/such", "pattern */part-?.csv"),
             ("file:///no/a%20b/x%25.csv", "file:///", "no/a b/x%.csv", "any"),
             ("file://localhost/no/part-?.csv", "file:///", "no", "pattern part-?.csv"),
+            ("file:///no/day=?/a=1/x.csv", "file:///", "no", "pattern day=?/a=1/x.csv"),
+            ("file:///no/x.csv%3Fx=1", "file:///", "no", "pattern x.csv?x=1"),
             ("s3://bucket/a%20b/c d#1.csv", "s3://bucket/", "a%20b/c d#1.csv", "any"),
             ("S3://bucket/a/", "s3://bucket/", "a", "folder"),
             ("s3://bucket", "s3://bucket/", "", "folder"),
@@ -237,6 +256,7 @@ mod tests {
             ("https://example.com/*.csv", "a web server does not list its files"),
             ("hdfs://name/a.csv", "inputs are read from local paths, file://, s3://"),
             ("file://other/a.csv", "file://other/a.csv is on another host"),
+            ("file:///no/x.csv?x=1#y", "file:///no/x.csv"),
             ("a.csv", "a.csv is neither an absolute path nor a URL"),
             (" file:///etc/passwd", "\" file:///etc/passwd\" is no URL"),
             ("\nfile:///etc/passwd", "\"\\nfile:///etc/passwd\" is no URL"),
@@ -248,5 +268,17 @@ mod tests {
             assert!(error.message().starts_with(start), "{path}: {error}");
             assert!(!error.message().contains("secret@") && !error.message().contains("sig="));
         }
+    }
+    #[test]
+    fn parameters_of_a_file_are_refused_unless_they_are_in_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let shown = folder.path().display();
+        let (plain, odd) = (format!("{shown}/x.csv"), format!("{shown}/x.csv?x=1#y"));
+        std::fs::write(plain, "a\n1\n").unwrap();
+        let error = InputPath::parse(&format!("file://{odd}")).unwrap_err();
+        assert!(error.message().contains(" has parameters behind `?`"), "{error}");
+        std::fs::write(&odd, "a\n1\n").unwrap();
+        let InputPath { base, target, .. } = InputPath::parse(&format!("file://{odd}")).unwrap();
+        assert!(base.to_string().ends_with("/x.csv?x=1#y") && matches!(target, Target::File));
     }
 }

@@ -1,4 +1,4 @@
-use std::{collections::HashMap, fs, sync::Arc};
+use std::{collections::HashMap, fs, path::PathBuf, sync::Arc};
 
 use arrow::datatypes::Schema;
 use keyloom_common::{ErrorKind, input::CsvOptions};
@@ -210,7 +210,8 @@ async fn a_url_with_blanks_in_its_scheme_is_no_way_around_the_roots() {
     let folder = folder(&["root/a.csv", "secret.csv"]);
     let path = fs::canonicalize(folder.path()).unwrap().display().to_string();
     let roots = Some(vec![format!("{path}/root")]);
-    let access = Access::new(&AccessSettings { roots, ..AccessSettings::default() }).unwrap();
+    let access =
+        Access::new(&AccessSettings { roots, ..AccessSettings::default() }, Vec::new()).unwrap();
     let patience = Patience::of(&StoreSettings::default());
     let stores = ObjectStores::new(HashMap::new(), patience).limited(access);
     let kind_of = async |given: String| list(&stores, &spec(&given)).await.err().unwrap().kind();
@@ -222,6 +223,25 @@ async fn a_url_with_blanks_in_its_scheme_is_no_way_around_the_roots() {
     }
     assert_eq!(kind_of(format!("file://{path}/secret.csv")).await, ErrorKind::PermissionDenied);
     let listed = list(&stores, &spec(&format!("file://{path}/root/*.csv"))).await;
+    assert_eq!(listed.map(|listed| listed.files.len()), Ok(1));
+}
+
+#[tokio::test]
+async fn a_folder_or_a_pattern_with_one_of_the_workers_own_files_is_refused() {
+    let folder = folder(&["data/a.csv", "data/key.csv", "data/b.txt"]);
+    let path = fs::canonicalize(folder.path()).unwrap().display().to_string();
+    let own = vec![PathBuf::from(format!("{path}/data/key.csv"))];
+    let access = Access::new(&AccessSettings::default(), own).unwrap();
+    let patience = Patience::of(&StoreSettings::default());
+    let stores = ObjectStores::new(HashMap::new(), patience).limited(access);
+    for given in [format!("{path}/data"), format!("{path}/data/"), format!("{path}/*/*.csv")] {
+        let error = list(&stores, &spec(&given)).await.err().unwrap();
+        let expected = format!(
+            "{path}/data/key.csv is refused: it is a file that the worker's own settings name"
+        );
+        assert_eq!((error.kind(), error.message()), (ErrorKind::PermissionDenied, &*expected));
+    }
+    let listed = list(&stores, &spec(&format!("{path}/data/a.*"))).await;
     assert_eq!(listed.map(|listed| listed.files.len()), Ok(1));
 }
 
