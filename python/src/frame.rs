@@ -14,7 +14,7 @@ use datafusion::{
     prelude::lit,
     scalar::ScalarValue,
 };
-use keyloom_client::{JoinPath, with_join_path};
+use keyloom_client::{JobOptions, JoinPath, with_join_path};
 use keyloom_common::{Error, Result, stack::deep};
 use pyo3::prelude::*;
 
@@ -275,10 +275,13 @@ impl Frame {
         })
     }
 
-    /// Starts the query.
-    fn submit(&self, py: Python<'_>) -> PyResult<Job> {
+    /// Starts the query, which may keep the rows that miss their keys.
+    #[pyo3(signature = (keep_missed=false))]
+    fn submit(&self, py: Python<'_>, keep_missed: bool) -> PyResult<Job> {
         let Plan { frame, session } = self.plan()?;
-        wait(py, async move { session.submit(frame).await.map_err(raise) }).map(Job::new)
+        let options = JobOptions { keep_missed, ..JobOptions::default() };
+        wait(py, async move { session.submit_with(frame, options).await.map_err(raise) })
+            .map(Job::new)
     }
 }
 

@@ -13,6 +13,7 @@ use arrow::{
     error::ArrowError,
 };
 use keyloom_client::{
+    missed_schema,
     query::JobUpdate,
     report::{JobStatus, StoreStats},
 };
@@ -113,6 +114,18 @@ impl Job {
         });
         self.put_back(job)?;
         summary.transpose()
+    }
+
+    /// The rows that missed their keys, and how many more there was no room for, once all rows have
+    /// come. Taken once; none are there if the job was not to keep them.
+    fn missed(&self) -> PyResult<Option<(Batches, u64)>> {
+        let mut job = self.take()?;
+        let left_out = job.summary().map(|summary| summary.missed_left_out);
+        let missed = left_out.map(|left_out| {
+            (Batches { schema: missed_schema(), batches: job.take_missed() }, left_out)
+        });
+        self.put_back(job)?;
+        Ok(missed)
     }
 
     /// The rows as a stream, which takes them as they come.

@@ -13,7 +13,7 @@ import keyloom
 import pandas as pd
 import polars as pl
 import pyarrow as pa
-from keyloom import DataFrame, DataType, Expression, GroupedDataFrame, Schema, Session
+from keyloom import DataFrame, DataType, Expression, GroupedDataFrame, Missed, Schema, Session
 from keyloom.expressions import CaseExpression, When
 from keyloom.functions.kv import kv_batch_get, kv_exists, kv_get
 from keyloom.kv import AttachedKV, KVStore, LanceKV, MemoryKV, OtherKV, load_kv
@@ -147,6 +147,12 @@ def frames(df: DataFrame) -> None:
     assert_type(enriched.transform(first, rows=1), DataFrame)
     assert_type(enriched.pipe(count, 0.5), float)
     assert enriched.pipe(count, factor=0.5) == 1.5
+
+    missed = df.with_column("age", age).collect(keep_missed=True).missed()
+    assert_type(missed, Missed)
+    assert_type(missed.rows, DataFrame)
+    assert_type(missed.left_out, int)
+    assert missed.rows.to_pydict() == {"store": ["people"], "key": ["eve"], "row": [2]}
 
     text = io.StringIO()
     enriched.explain(file=text)

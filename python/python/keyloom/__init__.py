@@ -23,7 +23,7 @@ from keyloom.constructors import (
     from_pydict,
     from_pylist,
 )
-from keyloom.dataframe import DataFrame
+from keyloom.dataframe import DataFrame, Missed
 from keyloom.datatype import DataType
 from keyloom.exceptions import (
     CancelledError,
@@ -76,6 +76,7 @@ __all__ = [
     "InvalidError",
     "KeyloomError",
     "KeyloomTimeoutError",
+    "Missed",
     "NotFoundError",
     "PermissionDeniedError",
     "ResourceExhaustedError",

@@ -13,6 +13,7 @@ from typing import (
     Any,
     Concatenate,
     Literal,
+    NamedTuple,
     NoReturn,
     ParamSpec,
     TypeAlias,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     import pandas
     import polars
 
-__all__ = ["DataFrame"]
+__all__ = ["DataFrame", "Missed"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -65,6 +66,8 @@ class DataFrame:
         self._session = session
         self._engine = session._rust if engine is None else engine
         self._rows: _keyloom.Batches | None = None
+        # The rows that missed their keys, and how many are left out.
+        self._missed: tuple[_keyloom.Batches, int] | None = None
         self._preview = 8
 
     # Columns.
@@ -602,21 +605,28 @@ class DataFrame:
 
     # What computes it.
 
-    def _computed(self) -> _keyloom.Batches:
-        if self._rows is not None:
-            return self._rows
+    def _run(self, keep_missed: bool = False) -> tuple[_keyloom.Batches, _keyloom.Job]:
         telling = progress()
         try:
-            return self._frame.submit().collect(telling)
+            job = self._frame.submit(keep_missed)
+            return job.collect(telling), job
         finally:
             if telling is not None:
                 telling.close()
 
-    def collect(self, num_preview_rows: int | None = 8) -> DataFrame:
+    def _computed(self) -> _keyloom.Batches:
+        return self._run()[0] if self._rows is None else self._rows
+
+    def collect(self, num_preview_rows: int | None = 8, *, keep_missed: bool = False) -> DataFrame:
         """Computes the rows and keeps them: what is made of the frame afterwards starts from them. On a
         cluster, they travel to it, once.
 
+        Args:
+            num_preview_rows: How many rows are shown where the frame is printed.
+            keep_missed: Whether the rows that miss their keys are kept, too, for :meth:`missed`.
+
         Raises:
+            InvalidError: The frame is collected already, and those rows were not kept.
             KeyloomError: The query fails; ``kind`` says whose fault it is.
             KeyboardInterrupt: Ctrl-C, which stops the query on the cluster, too.
 
@@ -627,10 +637,50 @@ class DataFrame:
             1
         """
         if self._rows is None:
-            rows = self._computed()
-            self._frame, self._rows = self._engine.frame_of(rows), rows
+            rows, job = self._run(keep_missed)
+            missed = job.missed() if keep_missed else None
+            self._frame, self._rows, self._missed = self._engine.frame_of(rows), rows, missed
+        elif keep_missed and self._missed is None:
+            raise InvalidError(
+                "the frame is collected, and the rows that missed their keys were not kept; say "
+                "keep_missed=True where it is first collected"
+            )
         self._preview = 8 if num_preview_rows is None else num_preview_rows
         return self
+
+    def missed(self) -> Missed:
+        """The rows that missed their keys, of a frame that was collected with
+        ``collect(keep_missed=True)``. They are those whose lookups gave null for a missing key, each
+        element of a list by itself; a null key misses nothing.
+
+        Returns:
+            As ``rows`` a frame of ``store`` (the alias), ``key`` (as text) and ``row``, the number of the
+            row in its input from 0: null where rows have none, as those of unions, and behind filters,
+            joins, sorts and aggregates. As ``left_out`` how many more there are for which there was no
+            room.
+
+        Raises:
+            NotCollectedError: It was not collected so. A frame that is made of this one is another.
+
+        Example:
+            >>> import keyloom
+            >>> with keyloom.Session():
+            ...     _ = keyloom.attach(keyloom.load_kv("memory", name="ages", initial_data={"ann": 30}))
+            ...     df = keyloom.from_pydict({"who": ["ann", "eve"]})
+            ...     age = keyloom.kv_get("who", source="ages", on_error="null")
+            ...     rows, left_out = df.select(age).collect(keep_missed=True).missed()
+            ...     rows.to_pydict(), left_out
+            ({'store': ['ages'], 'key': ['eve'], 'row': [1]}, 0)
+        """
+        if self._missed is None:
+            raise NotCollectedError(
+                "which rows missed their keys is known of a frame that was collected with "
+                "collect(keep_missed=True)"
+            )
+        rows, left_out = self._missed
+        frame = self._answer(self._engine.frame_of(rows))
+        frame._rows = rows
+        return Missed(frame, left_out)
 
     def to_arrow(self) -> pa.Table:
         """The rows as a pyarrow table.
@@ -909,6 +959,15 @@ class DataFrame:
         reader = pa.RecordBatchReader.from_batches(self._frame.schema(), self.to_arrow_iter())
         dataset = lance.write_dataset(reader, str(uri), mode=mode, **options)
         return self._of(pa.table({"uri": [str(uri)], "version": [dataset.version]}))
+
+
+class Missed(NamedTuple):
+    """The rows that missed their keys, as :meth:`DataFrame.missed` tells them."""
+
+    rows: DataFrame
+    """A frame, collected, of ``store``, ``key`` and ``row``."""
+    left_out: int
+    """How many more there are for which there was no room."""
 
 
 class NotCollectedError(RuntimeError, TypeError):

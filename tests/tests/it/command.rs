@@ -12,6 +12,8 @@ mod settings;
 mod shell;
 mod statements;
 mod stores;
+mod terminal;
+mod typing;
 mod words;
 
 use std::{

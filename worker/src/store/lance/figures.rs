@@ -60,7 +60,7 @@ pub(super) async fn figures(
         let value_bytes = async { Ok(value_bytes(&dataset, &schema, &caches).await) };
         let (rows, value_bytes, btrees) =
             try_join!(rows(&dataset), value_bytes, btrees(&dataset, &schema))?;
-        let mapped = mapped(&dataset, &uri, &caches);
+        let mapped = mapped(&dataset, &uri, &caches).await?;
         let figures = LanceFigures {
             rows,
             fragments: dataset.fragments().len() as u64,

@@ -1,6 +1,5 @@
 //! Keys of which the worker has maps, in memory or on disk, so that nobody needs to read a
-//! snapshot's keys again; and those of which the maps in memory show that none stands in several
-//! rows.
+//! snapshot's keys again; and those of which the maps show that none stands in several rows.
 
 use std::{
     cmp::Reverse,
@@ -8,14 +7,12 @@ use std::{
     sync::Arc,
 };
 
+use keyloom_common::Result;
 use lance::{Dataset, table::format::Fragment};
 
-use crate::store::{
-    kept::Kept,
-    lance::{
-        column::Column, files::direct::sole_file, identity::cache_name, kept::caches::Caches,
-        keys::run::RunMap,
-    },
+use crate::store::lance::{
+    column::Column, files::direct::sole_file, identity::cache_name, kept::caches::Caches,
+    keys::run::KeyFacts, tasks,
 };
 
 /// Keys, by their columns.
@@ -27,19 +24,22 @@ pub(super) struct Mapped {
     pub(super) unique: BTreeSet<Vec<String>>,
 }
 
-/// A map, if it is in memory, and the files whose keys are in it.
-type Map = (Option<Arc<Kept<RunMap>>>, HashSet<Arc<str>>);
+/// What is known of the keys of a map, and the files that hold them.
+type Map = (KeyFacts, HashSet<Arc<str>>);
 
 /// The keys of which there are maps. The caches know the dataset by its URI.
-pub(super) fn mapped(dataset: &Dataset, uri: &str, caches: &Caches) -> Mapped {
-    let is_stored = |id| caches.stored.as_ref().is_some_and(|folder| folder.holds(id));
-    let kept = caches.runs.kept(uri, |id| match caches.maps.get(&id) {
-        Some(map) => Some(Some(map)),
-        None => is_stored(id).then_some(None),
+///
+/// # Errors
+/// `cancelled` if the worker shuts down.
+pub(super) async fn mapped(dataset: &Dataset, uri: &str, caches: &Arc<Caches>) -> Result<Mapped> {
+    recall(dataset, uri, caches).await?;
+    let kept = caches.runs.kept(uri, |id| {
+        let of_kept = caches.maps.get(&id).map(|map| map.facts());
+        of_kept.or_else(|| caches.stored.as_ref()?.facts(id))
     });
     let mut mapped = Mapped::default();
     if kept.is_empty() {
-        return mapped;
+        return Ok(mapped);
     }
     let columns: Vec<_> = dataset.schema().fields.iter().map(Column::new).collect();
     let columns: HashMap<&str, &Column> =
@@ -57,11 +57,27 @@ pub(super) fn mapped(dataset: &Dataset, uri: &str, caches: &Caches) -> Mapped {
         }
         mapped.keys.insert(names);
     }
-    mapped
+    Ok(mapped)
+}
+
+/// Learns which maps of the dataset's columns are stored. Those of several columns never are.
+async fn recall(dataset: &Dataset, uri: &str, caches: &Arc<Caches>) -> Result<()> {
+    if caches.stored.is_none() {
+        return Ok(());
+    }
+    let columns = dataset.schema().fields.iter().map(Column::new);
+    let columns: Vec<_> = columns.map(|column| Arc::clone(column.identity())).collect();
+    let (uri, caches): (Arc<str>, _) = (Arc::from(uri), Arc::clone(caches));
+    tasks::run_blocking(move || {
+        if let Some(folder) = &caches.stored {
+            folder.recall_columns(&uri, columns, &caches.runs);
+        }
+    })
+    .await
 }
 
 /// Some of the maps, which hold all these files; the largest first. None if they do not.
-fn covering(mut maps: Vec<Map>, files: &HashSet<String>) -> Option<Vec<Option<Arc<Kept<RunMap>>>>> {
+fn covering(mut maps: Vec<Map>, files: &HashSet<String>) -> Option<Vec<KeyFacts>> {
     let held = |map: &Map| map.1.iter().filter(|file| files.contains(file.as_ref())).count();
     maps.sort_by_key(|map| Reverse(held(map)));
     let (mut left, mut chosen) = (files.clone(), Vec::new());
@@ -79,17 +95,14 @@ fn covering(mut maps: Vec<Map>, files: &HashSet<String>) -> Option<Vec<Option<Ar
 
 /// Whether no key stands twice, in one map or in two. Rows that are deleted, or that other versions
 /// have, count, too: what is said to be unique is.
-fn are_unique(maps: &[Option<Arc<Kept<RunMap>>>]) -> bool {
-    let Some(maps) = maps.iter().map(Option::as_ref).collect::<Option<Vec<_>>>() else {
-        return false;
-    };
+fn are_unique(maps: &[KeyFacts]) -> bool {
     let are_apart = || {
-        let bounds = maps.iter().map(|map| map.bounds());
+        let bounds = maps.iter().map(|map| map.bounds);
         let Some(mut bounds) = bounds.collect::<Option<Vec<_>>>() else { return false };
         bounds.sort_unstable();
         bounds.windows(2).all(|pair| pair[0].1 < pair[1].0)
     };
-    maps.iter().all(|map| map.is_unique()) && (maps.len() < 2 || are_apart())
+    maps.iter().all(|map| map.is_unique) && (maps.len() < 2 || are_apart())
 }
 
 /// The file by which maps know a fragment's keys, or the files of several columns. A column that is

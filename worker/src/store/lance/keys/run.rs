@@ -8,7 +8,11 @@ use std::{
     },
 };
 
-use super::{code_index::CodeIndex, key_map::KeyMap, stored::StoredMap};
+use super::{
+    code_index::CodeIndex,
+    key_map::KeyMap,
+    stored::{StoredMap, Told},
+};
 use crate::store::lance::name::FileColumn;
 
 /// Some fragments in storage order, known by where their keys are stored, which never changes. A
@@ -34,10 +38,22 @@ pub(in crate::store::lance) struct RunMap {
     map: Held,
     /// Whether its codes are those of integers.
     pub(super) exact: bool,
-    /// The least and the greatest of them, if they are.
-    bounds: Option<(i64, i64)>,
-    /// Whether it is known that no key stands in several rows, deleted ones among them.
-    is_unique: bool,
+    facts: KeyFacts,
+}
+
+/// What is known of all keys of a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store::lance) struct KeyFacts {
+    /// The least and the greatest of them, if they are integers and there are any.
+    pub(in crate::store::lance) bounds: Option<(i64, i64)>,
+    /// Whether it is known that none stands in several rows, deleted ones among them.
+    pub(in crate::store::lance) is_unique: bool,
+}
+
+impl From<Told> for KeyFacts {
+    fn from(told: Told) -> Self {
+        Self { bounds: Some(told.bounds), is_unique: told.is_unique }
+    }
 }
 
 /// Where a map is.
@@ -100,16 +116,15 @@ impl RunMap {
     pub(super) fn new(run: Arc<Run>, map: KeyMap, exact: bool) -> Self {
         let bounds = if exact { map.bounds() } else { None };
         // Keys of different codes differ, whatever the codes are.
-        let is_unique = map.is_unique();
-        Self { run, map: Held::InMemory(map), exact, bounds, is_unique }
+        let facts = KeyFacts { bounds, is_unique: map.is_unique() };
+        Self { run, map: Held::InMemory(map), exact, facts }
     }
 
     /// The map of a run's keys, which are integers, in a file.
     pub(super) fn stored(run: Arc<Run>, map: StoredMap) -> Self {
         let map = map.within(run.rows());
-        let bounds = Some(map.bounds());
-        // What only a look at all of it could tell is not known.
-        Self { run, map: Held::Stored(map), exact: true, bounds, is_unique: false }
+        let facts = map.told().into();
+        Self { run, map: Held::Stored(map), exact: true, facts }
     }
 
     /// The map, if it is in memory, so that a search waits for nothing.
@@ -120,14 +135,9 @@ impl RunMap {
         }
     }
 
-    /// The least and the greatest of its keys, if they are integers and there are any.
-    pub(in crate::store::lance) fn bounds(&self) -> Option<(i64, i64)> {
-        self.bounds
-    }
-
-    /// Whether it is known that no key stands in several rows, deleted ones among them.
-    pub(in crate::store::lance) fn is_unique(&self) -> bool {
-        self.is_unique
+    /// What is known of all its keys.
+    pub(in crate::store::lance) fn facts(&self) -> KeyFacts {
+        self.facts
     }
 
     /// The bytes that it takes in memory.
@@ -172,8 +182,9 @@ impl RunMap {
 
     /// Whether no code between these, as integers, is in the map.
     pub(super) fn is_beside(&self, wanted: Option<(i64, i64)>) -> bool {
-        let (Some((first, last)), Some((least, greatest))) = (wanted, self.bounds) else {
-            return self.exact && self.bounds.is_none();
+        let bounds = self.facts.bounds;
+        let (Some((first, last)), Some((least, greatest))) = (wanted, bounds) else {
+            return self.exact && bounds.is_none();
         };
         last < least || greatest < first
     }

@@ -14,6 +14,7 @@
 mod file;
 pub(in crate::store::lance) mod folder;
 pub(super) mod fuzzing;
+mod known;
 mod pages;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,15 @@ const SPAN_BYTES: u64 = 1 << 20;
 /// Pages are read together if no more than this lies between them.
 const MAX_GAP: u64 = 4096;
 
+/// What a file tells of all keys of its map before any of its pages is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    /// The least and the greatest of them.
+    pub(super) bounds: (i64, i64),
+    /// Whether none stands in several rows, deleted ones among them.
+    pub(super) is_unique: bool,
+}
+
 /// A map in a file that is open.
 #[derive(Debug)]
 pub(super) struct StoredMap {
@@ -40,8 +50,7 @@ pub(super) struct StoredMap {
     /// Where the first page starts.
     body: u64,
     pages: Pages,
-    /// The least and the greatest of its keys.
-    bounds: (i64, i64),
+    told: Told,
     /// What it is of has so many rows.
     rows: u32,
 }
@@ -57,9 +66,9 @@ impl StoredMap {
         self.pages.bytes()
     }
 
-    /// The least and the greatest of its keys.
-    pub(super) fn bounds(&self) -> (i64, i64) {
-        self.bounds
+    /// What is known of all its keys.
+    pub(super) fn told(&self) -> Told {
+        self.told
     }
 
     /// Calls back with the positions of each wanted code and the rows that have it, those of one

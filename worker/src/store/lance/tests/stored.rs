@@ -1,6 +1,6 @@
 //! Maps of keys that other processes find on disk.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use super::*;
 use crate::store::{ReadStats, lance::keys::stored::folder::LEAST_ROWS};
@@ -63,6 +63,52 @@ async fn another_process_reads_no_keys_again() {
     // Without the folder, all is read.
     let nothing = tempfile::tempdir().unwrap();
     assert_eq!(asked(&rows, nothing.path()).await.0.keys_scanned, all + 20);
+}
+
+/// Whether a process of its own, with this folder, knows without reading a key that there are maps
+/// of all, and that none stands in several rows.
+async fn known(rows: &StoredRows, folder: &Path) -> (bool, bool) {
+    let settings =
+        StoreSettings { key_maps_dir: Some(folder.to_path_buf()), ..StoreSettings::default() };
+    let env = StoreEnv::new(settings, Arc::new(Blobs::default()));
+    let described = describe(&env, rows.spec("id")).await.unwrap();
+    let figures = described.description.figures.as_ref().unwrap();
+    let mapped = LanceFigures::of(figures).unwrap().mapped;
+    let is_of = |keys: &BTreeSet<Vec<String>>| keys.contains(["id".to_owned()].as_slice());
+    (is_of(&mapped), is_of(&figures.unique))
+}
+
+#[tokio::test]
+async fn another_process_knows_whether_stored_keys_are_unique() {
+    let params = || WriteParams { max_rows_per_file: ROWS as usize, ..Default::default() };
+    let mut rows = write(ids_of(0..ROWS), params()).await;
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(known(&rows, folder.path()).await, (false, false));
+    asked(&rows, folder.path()).await;
+    assert_eq!(known(&rows, folder.path()).await, (true, true));
+
+    // Of two maps, if their keys are apart.
+    rows.append(ids_of(ROWS..2 * ROWS)).await;
+    assert_eq!(known(&rows, folder.path()).await, (false, false));
+    asked(&rows, folder.path()).await;
+    assert_eq!(known(&rows, folder.path()).await, (true, true));
+
+    // Nobody reads their pages for that.
+    for file in fs::read_dir(folder.path()).unwrap() {
+        let path = file.unwrap().path();
+        let mut bytes = fs::read(&path).unwrap();
+        let half = bytes.len() / 2;
+        bytes[half..].fill(0);
+        fs::write(&path, bytes).unwrap();
+    }
+    assert_eq!(known(&rows, folder.path()).await, (true, true));
+
+    // A key that nobody asks for here stands twice.
+    let ids = (0..ROWS).map(|row| id(if row == 1 { 2 } else { row }));
+    let ids = batch(vec![("id", Arc::new(Int64Array::from_iter_values(ids)) as ArrayRef)]);
+    let twice = write(ids, params()).await;
+    asked(&twice, folder.path()).await;
+    assert_eq!(known(&twice, folder.path()).await, (true, false));
 }
 
 /// Nor is memory wanted for them: it has room for no map.

@@ -18,7 +18,7 @@ use std::{
 use keyloom_common::checksum::checksum;
 
 use super::{
-    StoredMap,
+    StoredMap, Told,
     pages::{BYTES_A_PAGE, Pages, Shape},
 };
 use crate::store::lance::keys::key_map::{KeyMap, NO_ROW};
@@ -27,10 +27,10 @@ const MAGIC: u64 = u64::from_le_bytes(*b"KLKEYMAP");
 
 /// Changes with what a file holds. The names of files say it, too, so that none is taken for
 /// another.
-pub(super) const FORMAT: u64 = 1;
+pub(super) const FORMAT: u64 = 2;
 
 /// The numbers of a header, the last of which is the checksum of the others.
-const NUMBERS: usize = 12;
+const NUMBERS: usize = 13;
 
 pub(super) const HEADER_BYTES: usize = NUMBERS * size_of::<u64>();
 
@@ -44,7 +44,7 @@ struct Header {
     shape: Shape,
     pages: u64,
     entries: u64,
-    bounds: (i64, i64),
+    told: Told,
     names_bytes: u64,
     names_checksum: u32,
     directory_checksum: u32,
@@ -66,9 +66,8 @@ fn body(names_bytes: u64, pages: u64) -> u64 {
     (HEADER_BYTES as u64).saturating_add(names_bytes).saturating_add(pages * BYTES_A_PAGE)
 }
 
-/// Writes a map, whose keys are between these bounds, to a new file, and waits until the disk has
-/// it.
-pub(super) fn write(path: &Path, names: &[u8], map: &KeyMap, bounds: (i64, i64)) -> io::Result<()> {
+/// Writes a map, of whose keys this is known, to a new file, and waits until the disk has it.
+pub(super) fn write(path: &Path, names: &[u8], map: &KeyMap, told: Told) -> io::Result<()> {
     if names.len() as u64 > MAX_NAMES_BYTES {
         let text = format!("the names of its fragments take more than {MAX_NAMES_BYTES} bytes");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
@@ -78,18 +77,18 @@ pub(super) fn write(path: &Path, names: &[u8], map: &KeyMap, bounds: (i64, i64))
     out.seek(SeekFrom::Start(body(names.len() as u64, Pages::size(map).0)))?;
     let pages = Pages::write(map, &mut out)?;
     out.flush()?;
-    file.write_all_at(&head(names, &pages, bounds), 0)?;
+    file.write_all_at(&head(names, &pages, told), 0)?;
     file.sync_all()
 }
 
 /// What stands before the pages.
-pub(super) fn head(names: &[u8], pages: &Pages, bounds: (i64, i64)) -> Vec<u8> {
+pub(super) fn head(names: &[u8], pages: &Pages, told: Told) -> Vec<u8> {
     let directory = pages.directory();
     let header = Header {
         shape: pages.shape(),
         pages: pages.len() as u64,
         entries: pages.entries(),
-        bounds,
+        told,
         names_bytes: names.len() as u64,
         names_checksum: checksum(names),
         directory_checksum: checksum(&directory),
@@ -97,17 +96,18 @@ pub(super) fn head(names: &[u8], pages: &Pages, bounds: (i64, i64)) -> Vec<u8> {
     [header.encode().as_slice(), names, directory.as_slice()].concat()
 }
 
-/// The names of the fragments whose keys a file holds.
+/// The names of the fragments whose keys a file holds, and what it tells of these keys.
 ///
 /// # Errors
-/// If it cannot be read, or is damaged.
-pub(super) fn names(path: &Path) -> io::Result<Vec<u8>> {
-    names_in(&File::open(path)?)
+/// If it cannot be read, or is damaged before its pages.
+pub(super) fn outline(path: &Path) -> io::Result<(Vec<u8>, Told)> {
+    outline_in(&File::open(path)?)
 }
 
 /// The same of a file that is open.
-pub(super) fn names_in(file: &File) -> io::Result<Vec<u8>> {
-    Header::read(file)?.names(file)
+pub(super) fn outline_in(file: &File) -> io::Result<(Vec<u8>, Told)> {
+    let header = Header::read(file)?;
+    Ok((header.names(file)?, header.told))
 }
 
 /// Opens the map of the fragments with these names.
@@ -132,7 +132,7 @@ pub(super) fn open_in(file: File, names: &[u8]) -> io::Result<StoredMap> {
     let pages = sound.and_then(|bytes| Pages::read(header.shape, header.entries, &bytes));
     let pages = pages.ok_or_else(|| damaged("its directory"))?;
     let body = body(header.names_bytes, header.pages);
-    Ok(StoredMap { file, body, pages, bounds: header.bounds, rows: NO_ROW })
+    Ok(StoredMap { file, body, pages, told: header.told, rows: NO_ROW })
 }
 
 impl Header {
@@ -148,11 +148,12 @@ impl Header {
             of_kind,
             self.pages,
             self.entries,
-            self.bounds.0 as u64,
-            self.bounds.1 as u64,
+            self.told.bounds.0 as u64,
+            self.told.bounds.1 as u64,
             self.names_bytes,
             self.names_checksum.into(),
             self.directory_checksum.into(),
+            self.told.is_unique.into(),
         ];
         let mut bytes = [0; HEADER_BYTES];
         for (place, number) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(numbers) {
@@ -174,7 +175,7 @@ impl Header {
         let held = checksum(&bytes[..HEADER_BYTES - size_of::<u64>()]);
         let [magic, format, kind, of_kind, pages, entries, least, greatest, names, rest @ ..] =
             numbers;
-        let [names_checksum, directory_checksum, own_checksum] = rest;
+        let [names_checksum, directory_checksum, unique, own_checksum] = rest;
         if own_checksum != u64::from(held) || (magic, format) != (MAGIC, FORMAT) {
             return Err(damaged("its header"));
         }
@@ -184,11 +185,16 @@ impl Header {
             1 => Shape::Table { first: of_kind as i64 },
             _ => return Err(damaged("its header")),
         };
+        let is_unique = match unique {
+            0 => false,
+            1 => true,
+            _ => return Err(damaged("its header")),
+        };
         let header = Self {
             shape,
             pages,
             entries,
-            bounds: (least as i64, greatest as i64),
+            told: Told { bounds: (least as i64, greatest as i64), is_unique },
             names_bytes: names,
             names_checksum: small(names_checksum)?,
             directory_checksum: small(directory_checksum)?,

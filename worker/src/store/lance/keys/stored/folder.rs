@@ -22,22 +22,16 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use keyloom_common::BUILD;
-use serde::{Deserialize, Serialize};
-
 use super::{
-    file::{self, FORMAT},
+    Told, file,
+    known::{KEY_DIGITS, Names, StoredRun, stored_runs},
     warned::{Trouble, Warned},
 };
 use crate::store::{
     StoreSettings,
-    lance::{
-        keys::{
-            coder::spread,
-            run::{Run, RunMap},
-            runs::KeyName,
-        },
-        name::FileColumn,
+    lance::keys::{
+        run::{KeyFacts, Run, RunMap},
+        runs::{KeyName, Runs},
     },
 };
 
@@ -58,12 +52,6 @@ const UNFINISHED: &str = "unfinished";
 /// Keys are the owner's alone.
 const MODE: u32 = 0o700;
 
-/// The digits of a key's digest in the names of files.
-const KEY_DIGITS: usize = 16;
-
-/// A file, and the run whose map it holds.
-type StoredRun = (PathBuf, Arc<Run>);
-
 /// A folder of maps.
 #[derive(Debug)]
 pub(in crate::store::lance) struct MapFolder {
@@ -81,14 +69,6 @@ pub(in crate::store::lance) struct MapFolder {
     /// When it could not be written to, if that was the last time.
     failed: Mutex<Option<Instant>>,
     warned: Warned,
-}
-
-/// What a map was made of. Datasets and columns are told by a digest: addresses may hold secrets.
-#[derive(Serialize, Deserialize)]
-struct Names {
-    key: String,
-    /// The file of each fragment, and its rows.
-    fragments: Vec<(Arc<str>, u32)>,
 }
 
 /// A file of the folder.
@@ -120,10 +100,16 @@ impl MapFolder {
     }
 
     /// Whether it holds the map of a run, as far as is known: another process may have removed it.
-    pub(in crate::store::lance) fn holds(&self, run: u64) -> bool {
+    pub(in crate::store::lance::keys) fn holds(&self, run: u64) -> bool {
+        self.facts(run).is_some()
+    }
+
+    /// What is known of the keys of a run whose map it holds, as far as is known.
+    pub(in crate::store::lance) fn facts(&self, run: u64) -> Option<KeyFacts> {
         let (known, damaged) = (lock(&self.known), lock(&self.damaged));
-        let mut held = known.values().flatten().filter(|(_, known)| known.id == run);
-        held.any(|(path, _)| !damaged.contains(path))
+        let mut held = known.values().flatten().filter(|stored| stored.run.id == run);
+        let held = held.find(|stored| !damaged.contains(&stored.path))?;
+        Some(held.told.into())
     }
 
     /// Whether the folder was looked through for this key.
@@ -138,28 +124,50 @@ impl MapFolder {
         learn: impl FnOnce(&[Arc<Run>]),
     ) {
         let _alone = lock(&self.looking);
-        if self.is_recalled(key) {
+        if !self.is_recalled(key) {
+            self.learn(key, stored_runs(key, &self.maps()), learn);
+        }
+    }
+
+    /// Looks through the folder for runs of columns of a dataset, each by itself, and lets them be
+    /// known. Columns without any are looked for again when their keys are asked for.
+    pub(in crate::store::lance) fn recall_columns(
+        &self,
+        dataset: &Arc<str>,
+        columns: impl IntoIterator<Item = Arc<str>>,
+        runs: &Runs,
+    ) {
+        let _alone = lock(&self.looking);
+        let maps = self.maps();
+        if maps.is_empty() {
             return;
         }
-        let digest = digest(key);
+        for columns in columns {
+            let key = KeyName { dataset: Arc::clone(dataset), columns };
+            if self.is_recalled(&key) {
+                continue;
+            }
+            let stored = stored_runs(&key, &maps);
+            if !stored.is_empty() {
+                self.learn(&key, stored, |stored| runs.learn(&key, stored));
+            }
+        }
+    }
+
+    /// Keeps the runs of a key alive, for others to learn of them.
+    fn learn(&self, key: &KeyName, stored: Vec<StoredRun>, learn: impl FnOnce(&[Arc<Run>])) {
+        learn(&stored.iter().map(|stored| Arc::clone(&stored.run)).collect::<Vec<_>>());
+        lock(&self.known).insert(key.clone(), stored);
+    }
+
+    /// The files of maps, as far as the folder can be read.
+    fn maps(&self) -> Vec<PathBuf> {
         let entries = self.entries().unwrap_or_else(|error| {
             self.warn_once(Trouble::Read, &error);
             Vec::new()
         });
-        let of_key = |entry: &Entry| {
-            let names = file::names(&entry.path).ok()?;
-            let names: Names = serde_json::from_slice(&names).ok()?;
-            let run = (names.key == digest).then(|| names.run(key)).flatten()?;
-            Some((entry.path.clone(), run))
-        };
-        let is_of_key = |entry: &&Entry| {
-            let name = entry.path.file_name().and_then(|name| name.to_str());
-            entry.is(MAP) && name.is_some_and(|name| name.starts_with(&digest[..KEY_DIGITS]))
-        };
-        // What is damaged is said, and goes, when its map is wanted.
-        let stored: Vec<_> = entries.iter().filter(is_of_key).filter_map(of_key).collect();
-        learn(&stored.iter().map(|(_, run)| Arc::clone(run)).collect::<Vec<_>>());
-        lock(&self.known).insert(key.clone(), stored);
+        let maps = entries.into_iter().filter(|entry| entry.is(MAP));
+        maps.map(|entry| entry.path).collect()
     }
 
     /// The map of a run, if it is stored.
@@ -204,9 +212,11 @@ impl MapFolder {
     /// Stores a map, if it may be stored and is not larger than all that there may be.
     fn try_save(&self, key: &KeyName, map: &RunMap) -> io::Result<()> {
         // The hashes of other keys mean nothing to other processes.
-        let (Some(held), Some(bounds), true) = (map.in_memory(), map.bounds(), map.exact) else {
+        let KeyFacts { bounds, is_unique } = map.facts();
+        let (Some(held), Some(bounds), true) = (map.in_memory(), bounds, map.exact) else {
             return Ok(());
         };
+        let told = Told { bounds, is_unique };
         let (path, names) = self.file(key, &map.run)?;
         let (bytes, most) = (file::bytes(&names, held), self.max_bytes);
         if bytes > most {
@@ -216,19 +226,19 @@ impl MapFolder {
         }
         DirBuilder::new().recursive(true).mode(MODE).create(&self.path)?;
         self.make_room(bytes)?;
-        write_whole(&path, |path| file::write(path, &names, held, bounds))?;
+        write_whole(&path, |path| file::write(path, &names, held, told))?;
         lock(&self.damaged).remove(&path);
-        self.remember(key, path, &map.run);
+        self.remember(key, path, &map.run, told);
         // Others may have written at the same time.
         self.make_room(0)
     }
 
     /// Keeps a run as long as its map is stored.
-    fn remember(&self, key: &KeyName, path: PathBuf, run: &Arc<Run>) {
+    fn remember(&self, key: &KeyName, path: PathBuf, run: &Arc<Run>, told: Told) {
         let mut known = lock(&self.known);
         let runs = known.entry(key.clone()).or_default();
-        if !runs.iter().any(|(_, known)| Arc::ptr_eq(known, run)) {
-            runs.push((path, Arc::clone(run)));
+        if !runs.iter().any(|known| Arc::ptr_eq(&known.run, run)) {
+            runs.push(StoredRun { path, run: Arc::clone(run), told });
         }
     }
 
@@ -277,7 +287,7 @@ impl MapFolder {
             }
         }
         // Other processes remove some, too.
-        lock(&self.known).values_mut().for_each(|runs| runs.retain(|(path, _)| path.exists()));
+        lock(&self.known).values_mut().for_each(|runs| runs.retain(|stored| stored.path.exists()));
         Ok(())
     }
 
@@ -319,33 +329,6 @@ impl Entry {
     fn is(&self, extension: &str) -> bool {
         self.path.extension().is_some_and(|held| held == extension)
     }
-}
-
-impl Names {
-    fn of(key: &KeyName, run: &Run) -> Self {
-        let names = run.names().iter().enumerate();
-        let fragments = names.map(|(at, name)| (name.file.clone(), run.rows_of(at)));
-        Self { key: digest(key), fragments: fragments.collect() }
-    }
-
-    /// The run that has these fragments.
-    fn run(self, key: &KeyName) -> Option<Arc<Run>> {
-        let rows: u64 = self.fragments.iter().map(|(_, rows)| u64::from(*rows)).sum();
-        u32::try_from(rows).ok()?;
-        let fragments = self.fragments.into_iter().map(|(file, rows)| {
-            let (dataset, column) = (key.dataset.clone(), key.columns.clone());
-            (FileColumn { dataset, file, column }, rows)
-        });
-        Some(Run::new(fragments))
-    }
-}
-
-/// What tells a key from others, and its codes from those that another build may make of it.
-fn digest(key: &KeyName) -> String {
-    let KeyName { dataset, columns } = key;
-    let code = spread(1);
-    let named = format!("{BUILD}\n{FORMAT}\n{code}\n{dataset}\n{columns}");
-    blake3::hash(named.as_bytes()).to_hex().to_string()
 }
 
 /// Writes a file so that it is there as a whole or not at all.

@@ -11,7 +11,7 @@ use std::{
 
 use keyloom_common::checksum::checksum;
 
-use super::file;
+use super::{Told, file};
 use crate::store::lance::keys::{code_index::CodeIndex, coder::spread, key_map::KeyMap};
 
 /// Rows of the fragments that maps are of.
@@ -54,17 +54,18 @@ fn summed(bytes: &[u8]) -> Option<Vec<u8>> {
     for (number_at, sum) in [(9, of_names), (10, of_directory)] {
         bytes[number_at * 8..][..8].copy_from_slice(&u64::from(sum).to_le_bytes());
     }
-    let of_header = checksum(&bytes[..11 * 8]);
-    bytes[11 * 8..][..8].copy_from_slice(&u64::from(of_header).to_le_bytes());
+    let own = file::HEADER_BYTES - size_of::<u64>();
+    let of_header = checksum(&bytes[..own]);
+    bytes[own..][..8].copy_from_slice(&u64::from(of_header).to_le_bytes());
     Some(bytes)
 }
 
 fn read(bytes: &[u8]) -> io::Result<()> {
     let file = file_of(bytes)?;
-    let Ok(names) = file::names_in(&file) else { return Ok(()) };
+    let Ok((names, _)) = file::outline_in(&file) else { return Ok(()) };
     let Ok(map) = file::open_in(file, &names) else { return Ok(()) };
     let map = map.within(ROWS);
-    let head = file::head(&names, &map.pages, map.bounds);
+    let head = file::head(&names, &map.pages, map.told);
     assert!(bytes.starts_with(&head), "a map is written as it was read");
     let mut entries = Vec::new();
     let read = map.for_each(|code, row| entries.push((code, row)));
@@ -107,8 +108,8 @@ pub(crate) fn map_file(rows: u32, gaps: bool) -> io::Result<Vec<u8>> {
     let codes = (0..i64::from(rows)).map(|row| spread((row * step) as u64)).collect();
     let map = KeyMap::new(codes, None, true);
     let path = new_path();
-    let bounds = map.bounds().unwrap_or_default();
-    let written = file::write(&path, br#"{"key":"k","fragments":[["a",5]]}"#, &map, bounds);
+    let told = Told { bounds: map.bounds().unwrap_or_default(), is_unique: map.is_unique() };
+    let written = file::write(&path, br#"{"key":"k","fragments":[["a",5]]}"#, &map, told);
     let bytes = written.and_then(|()| fs::read(&path));
     let _ = fs::remove_file(&path);
     bytes

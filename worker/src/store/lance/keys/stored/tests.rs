@@ -8,8 +8,10 @@ use std::{
 
 use arrow::buffer::NullBuffer;
 
+use keyloom_common::checksum::checksum;
+
 use super::{
-    StoredMap, file,
+    StoredMap, Told, file,
     folder::{LEAST_ROWS, MapFolder, RETRY},
 };
 use crate::store::{
@@ -19,8 +21,8 @@ use crate::store::{
             code_index::CodeIndex,
             coder::spread,
             key_map::KeyMap,
-            run::{Run, RunMap},
-            runs::KeyName,
+            run::{KeyFacts, Run, RunMap},
+            runs::{KeyName, Runs},
         },
         name::FileColumn,
     },
@@ -32,16 +34,21 @@ fn codes(integers: impl IntoIterator<Item = i64>) -> Vec<u64> {
     integers.into_iter().map(|integer| spread(integer as u64)).collect()
 }
 
+/// What is known of the keys of a map.
+fn told(map: &KeyMap) -> Told {
+    Told { bounds: map.bounds().unwrap(), is_unique: map.is_unique() }
+}
+
 /// A map in memory and the same in a file.
 fn stored(map: KeyMap) -> (KeyMap, StoredMap) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("map");
-    let bounds = map.bounds().unwrap();
-    file::write(&path, NAMES, &map, bounds).unwrap();
+    let told = told(&map);
+    file::write(&path, NAMES, &map, told).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().len(), file::bytes(NAMES, &map));
-    assert_eq!(file::names(&path).unwrap(), NAMES);
+    assert_eq!(file::outline(&path).unwrap(), (NAMES.to_vec(), told));
     let stored = file::open(&path, NAMES).unwrap();
-    assert_eq!(stored.bounds(), bounds);
+    assert_eq!(stored.told(), told);
     // It stays open when it is removed.
     (map, stored)
 }
@@ -94,7 +101,7 @@ fn no_flipped_bit_is_passed_over() {
     let sparse = KeyMap::new(codes((0..600).map(|key| key * 1_000_003)), None, true);
     let dense = KeyMap::new(codes(0..600), None, true);
     for map in [sparse, dense] {
-        file::write(&good, NAMES, &map, map.bounds().unwrap()).unwrap();
+        file::write(&good, NAMES, &map, told(&map)).unwrap();
         read(&good).unwrap();
         let bytes = fs::read(&good).unwrap();
         fs::write(&bad, &bytes).unwrap();
@@ -113,6 +120,26 @@ fn no_flipped_bit_is_passed_over() {
         assert!(read(&bad).is_err());
         assert!(file::open(&good, b"of other files").is_err());
         fs::remove_file(&good).unwrap();
+    }
+}
+
+#[test]
+fn a_header_of_another_format_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("map");
+    let map = KeyMap::new(codes(0..600), None, true);
+    file::write(&path, NAMES, &map, told(&map)).unwrap();
+    let good = fs::read(&path).unwrap();
+    let own = file::HEADER_BYTES - 8;
+    // The format before this one, and neither unique nor not.
+    for (number_at, number) in [(1, file::FORMAT - 1), (11, 2)] {
+        let mut bytes = good.clone();
+        bytes[number_at * 8..][..8].copy_from_slice(&number.to_le_bytes());
+        let sum = u64::from(checksum(&bytes[..own]));
+        bytes[own..][..8].copy_from_slice(&sum.to_le_bytes());
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(file::outline(&path).unwrap_err().to_string(), "its header is damaged");
+        assert_eq!(file::open(&path, NAMES).unwrap_err().to_string(), "its header is damaged");
     }
 }
 
@@ -153,6 +180,13 @@ fn run(key: &KeyName, name: &str) -> Arc<Run> {
 fn map(run: Arc<Run>, exact: bool) -> RunMap {
     let map = KeyMap::new(codes(0..i64::from(run.rows())), None, exact);
     RunMap::new(run, map, exact)
+}
+
+/// The map of a run of which one key stands in two rows.
+fn map_of_duplicates(run: Arc<Run>) -> RunMap {
+    let keys = (0..i64::from(run.rows())).map(|row| row.max(1));
+    let map = KeyMap::new(codes(keys), None, true);
+    RunMap::new(run, map, true)
 }
 
 /// A folder as a process has it.
@@ -199,6 +233,35 @@ fn another_process_finds_what_was_stored_and_nothing_else() {
     assert_eq!(found, [(0, 7), (2, 9)]);
     assert!(second.open(&id, &run(&id, "b")).is_none());
     assert!(second.open(&other, &run(&other, "a")).is_none());
+}
+
+#[test]
+fn another_process_knows_of_all_keys_what_was_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let (id, twice, other) = (key("id"), key("twice"), key("other"));
+    let first = folder(dir.path(), u64::MAX);
+    first.save(&id, &map(run(&id, "a"), true));
+    first.save(&twice, &map_of_duplicates(run(&twice, "a")));
+
+    let second = folder(dir.path(), u64::MAX);
+    let runs = Runs::default();
+    let columns = || [&id, &twice, &other].map(|key| key.columns.clone());
+    second.recall_columns(&id.dataset, columns(), &runs);
+    let is_recalled = [&id, &twice, &other].map(|key| second.is_recalled(key));
+    assert_eq!(is_recalled, [true, true, false], "there may be some of the third later");
+    let last = i64::from(LEAST_ROWS) - 1;
+    let expected = [(&id, (0, last), true), (&twice, (1, last), false)];
+    for (key, bounds, is_unique) in expected {
+        let expected = KeyFacts { bounds: Some(bounds), is_unique };
+        let kept = runs.kept("dataset", |id| second.facts(id));
+        let (_, maps) = kept.iter().find(|(columns, _)| *columns == key.columns).unwrap();
+        let facts: Vec<KeyFacts> = maps.iter().map(|(facts, _)| *facts).collect();
+        assert_eq!(facts, [expected], "it is known before the map is opened");
+        assert_eq!(second.open(key, &run(key, "a")).unwrap().facts(), expected);
+    }
+    // Once is enough.
+    second.recall_columns(&id.dataset, columns(), &runs);
+    assert_eq!(runs.kept("dataset", |id| second.facts(id)).len(), 2);
 }
 
 #[test]
