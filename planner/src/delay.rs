@@ -27,7 +27,8 @@ use datafusion::{
 use crate::holds::{contains_call, has_call};
 use fewer::{fewer_limited, fewer_sorted};
 use groups::group_first;
-use keys::{below_unnest, column, over_input, replaced};
+use keys::{below_unnest, over_input};
+pub(crate) use keys::{column, replaced};
 use sift::sift_first;
 use split::split;
 use windows::over_windows;

@@ -12,7 +12,8 @@
 //!    last analyzer rule, keeps conditionals that are nested deep from doubling with each level.
 //!    [`JoinStores`], an optimizer rule, makes calls of joins with stores.
 //! 3. [`DelayCalls`] and [`NarrowCalls`], the last optimizer rules, move calls behind limits and
-//!    groups that need no answer of theirs, and let them ask only for what is read of them.
+//!    groups that need no answer of theirs, and let them ask only for what is read of them. Between
+//!    them, [`ShareFetches`] makes calls that have stayed above a join one fetch with it.
 //! 4. [`PlanLookups`], the first physical rule, turns the calls of projections and filters into
 //!    lookup nodes; [`KeepOrder`], the second, keeps the sorts that limits count by; and
 //!    [`KeepFetch`], after DataFusion's own, keeps limits that would be lost on the way.
@@ -68,7 +69,7 @@ pub use delay::DelayCalls;
 pub use fetch::KeepFetch;
 pub use fields::ReadFields;
 pub use fragment::{Fragment, KeySet, Reading, Source};
-pub use joins::{JoinOptions, JoinStores, StoreTables};
+pub use joins::{JoinOptions, JoinStores, ShareFetches, StoreTables};
 pub use lift::LiftCalls;
 pub use narrow::NarrowCalls;
 pub use offset::KeepOrder;

@@ -24,7 +24,7 @@ use datafusion::{
 };
 
 use crate::holds::{any_subquery, contains_call, has_call};
-pub(crate) use calls::with_fields;
+pub(crate) use calls::{with_fields, without_misses};
 use inputs::input_uses;
 use nulls::narrow_null_tests;
 use unions::Unions;

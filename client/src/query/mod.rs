@@ -27,7 +27,7 @@ use keyloom_common::{
 };
 use keyloom_planner::{
     ChooseAccess, DelayCalls, JoinOptions, JoinStores, KeepFetch, KeepNested, KeepOrder, LiftCalls,
-    NarrowCalls, PlanLookups, ReadFields, advise,
+    NarrowCalls, PlanLookups, ReadFields, ShareFetches, advise,
 };
 
 use crate::{input::TablesOfStores, link::Link, settings::Settings};
@@ -61,6 +61,7 @@ pub(crate) fn context(link: &Arc<Link>) -> SessionContext {
         // a call decides whether it is delayed, and then less may be read below.
         .with_optimizer_rule(Arc::new(NarrowCalls))
         .with_optimizer_rule(Arc::new(DelayCalls))
+        .with_optimizer_rule(Arc::new(ShareFetches))
         .with_optimizer_rule(Arc::new(NarrowCalls))
         .with_physical_optimizer_rules(physical_rules())
         .with_query_planner(Arc::new(JobPlanner::new(Arc::clone(link))))

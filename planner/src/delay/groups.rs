@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use datafusion::{
+    arrow::datatypes::DataType,
     common::{
-        Column, DFSchema,
-        tree_node::{Transformed, TransformedResult, TreeNode},
+        DFSchema,
+        tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion},
     },
     error::Result,
-    logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan, Projection},
+    logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan, Projection, cast},
 };
 
 use super::{
@@ -21,7 +22,7 @@ use crate::{
     narrow::unaliased,
 };
 
-/// The aggregates of equal values that are this value, however many there are.
+/// The aggregates of equal values that are this value, however many they are.
 const ANY_OF_EQUAL: [&str; 8] =
     ["min", "max", "first_value", "last_value", "bool_and", "bool_or", "bit_and", "bit_or"];
 
@@ -36,7 +37,7 @@ pub(super) fn group_first(aggregate: &Aggregate) -> Result<Option<LogicalPlan>> 
     let Some(aggregated) = over_bottom(&aggregate.aggr_expr, &aggregate.input)? else {
         return Ok(None);
     };
-    let values = origins.iter().map(Some).chain(aggregated.iter().map(any_of_equal));
+    let values = origins.iter().cloned().map(Some).chain(aggregated.iter().map(of_equal));
     let late = values.map(|value| value.filter(|value| depends_on_groups(value, &origins)));
     let late = without_asked(late.collect(), origins.iter().chain(&aggregated))?;
     if late.iter().all(Option::is_none) {
@@ -50,33 +51,42 @@ pub(super) fn group_first(aggregate: &Aggregate) -> Result<Option<LogicalPlan>> 
 }
 
 /// Those of which there is no value that is computed late.
-fn kept(exprs: &[Expr], late: &[Option<&Expr>]) -> Vec<Expr> {
+fn kept(exprs: &[Expr], late: &[Option<Expr>]) -> Vec<Expr> {
     let kept = exprs.iter().zip(late).filter(|(_, late)| late.is_none());
     kept.map(|(expr, _)| expr.clone()).collect()
 }
 
-/// What an aggregate is where its argument is the same for all rows, if it is that argument.
-fn any_of_equal(aggregate: &Expr) -> Option<&Expr> {
+/// What an aggregate is where its argument is the same for all rows, if their number does not
+/// matter.
+fn of_equal(aggregate: &Expr) -> Option<Expr> {
     let Expr::AggregateFunction(function) = unaliased(aggregate) else { return None };
-    let [value] = function.params.args.as_slice() else { return None };
-    let is_any = ANY_OF_EQUAL.contains(&function.func.name());
-    (is_any && function.params.filter.is_none()).then_some(value)
+    let params = &function.params;
+    let [value] = params.args.as_slice() else { return None };
+    if params.filter.is_some() {
+        return None;
+    }
+    match function.func.name() {
+        "count" if params.distinct => Some(cast(value.clone().is_not_null(), DataType::Int64)),
+        name => ANY_OF_EQUAL.contains(&name).then(|| value.clone()),
+    }
 }
 
 /// The values without those that ask for what is asked for each row anyway, by the expressions
 /// that are not late: there the two are one fetch.
 fn without_asked<'a>(
-    mut late: Vec<Option<&'a Expr>>,
+    mut late: Vec<Option<Expr>>,
     exprs: impl Iterator<Item = &'a Expr>,
-) -> Result<Vec<Option<&'a Expr>>> {
+) -> Result<Vec<Option<Expr>>> {
     let mut asked = Vec::new();
     for (expr, _) in exprs.zip(&late).filter(|(_, late)| late.is_none()) {
         questions(expr, &mut asked)?;
     }
     for value in &mut late {
-        if let Some(expr) = *value
-            && is_asked(expr, &asked)?
-        {
+        let is_below = match value {
+            Some(expr) => is_asked(expr, &asked)?,
+            None => false,
+        };
+        if is_below {
             *value = None;
         }
     }
@@ -89,7 +99,7 @@ fn above(
     aggregate: &Aggregate,
     grouped: Aggregate,
     groups: &[Expr],
-    late: &[Option<&Expr>],
+    late: &[Option<Expr>],
 ) -> Result<Option<LogicalPlan>> {
     let mut exprs = Vec::with_capacity(aggregate.schema.fields().len());
     let mut left = (0..grouped.schema.fields().len()).map(|place| column(&grouped.schema, place));
@@ -108,28 +118,36 @@ fn above(
     Projection::try_new(exprs, grouped).map(LogicalPlan::Projection).map(Some)
 }
 
-/// The expression with the columns of groups for the columns that make them.
-fn by_groups(origin: &Expr, groups: &[Expr], schema: &DFSchema) -> Result<Expr> {
+/// The value with the columns of groups for what makes these.
+fn by_groups(value: &Expr, groups: &[Expr], schema: &DFSchema) -> Result<Expr> {
     let by_group = |node: Expr| {
-        let is_column = matches!(node, Expr::Column(_));
-        let group = groups.iter().position(|group| is_column && *group == node);
-        Ok(match group {
-            Some(group) => Transformed::yes(column(schema, group)),
+        Ok(match group_of(&node, groups) {
+            Some(group) => Transformed::new(column(schema, group), true, TreeNodeRecursion::Jump),
             None => Transformed::no(node),
         })
     };
-    origin.clone().transform_up(by_group).data()
+    value.clone().transform_down(by_group).data()
 }
 
-/// Whether an expression with calls reads nothing but columns that are groups.
-fn depends_on_groups(origin: &Expr, origins: &[Expr]) -> bool {
-    let is_group = |column: &Column| {
-        origins.iter().any(|group| matches!(group, Expr::Column(group) if group == column))
-    };
-    contains_call(origin)
-        && is_certain(origin)
-        && !origin.column_refs().is_empty()
-        && origin.column_refs().into_iter().all(is_group)
+/// Whether a value with calls reads nothing but what makes groups.
+fn depends_on_groups(value: &Expr, origins: &[Expr]) -> bool {
+    let (mut reads_groups, mut reads_others) = (false, false);
+    let walked = value.apply(|node| {
+        if group_of(node, origins).is_some() {
+            reads_groups = true;
+            return Ok(TreeNodeRecursion::Jump);
+        }
+        reads_others |= matches!(node, Expr::Column(_));
+        Ok(TreeNodeRecursion::Continue)
+    });
+    contains_call(value) && is_certain(value) && walked.is_ok() && reads_groups && !reads_others
+}
+
+/// The place of the group that an expression makes: it has one value in all rows of each.
+fn group_of(expr: &Expr, groups: &[Expr]) -> Option<usize> {
+    let group = groups.iter().position(|group| group == expr)?;
+    // A literal may stand anywhere, as the name of a field does.
+    (!expr.is_volatile() && !expr.column_refs().is_empty()).then_some(group)
 }
 
 /// Whether an expression has the same value wherever its columns have the same: calls have.

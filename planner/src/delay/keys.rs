@@ -28,7 +28,7 @@ pub(super) fn over_input(
 
 /// The expression with other values in the places of a schema's columns; `None` if one of them is
 /// not known, or if it becomes too large.
-pub(super) fn replaced(
+pub(crate) fn replaced(
     expr: &Expr,
     schema: &DFSchema,
     value: &impl Fn(usize) -> Option<Expr>,
@@ -53,7 +53,7 @@ pub(super) fn replaced(
 }
 
 /// The column at a place, as an expression.
-pub(super) fn column(schema: &DFSchema, at: usize) -> Expr {
+pub(crate) fn column(schema: &DFSchema, at: usize) -> Expr {
     Expr::Column(Column::from(schema.qualified_field(at)))
 }
 

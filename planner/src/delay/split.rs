@@ -9,7 +9,7 @@ use datafusion::{
 };
 use keyloom_common::{
     Error,
-    functions::{CallOptions, Function, KvCall, KvFunction, OnError},
+    functions::{Function, KvFunction, OnError},
 };
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     holds::{as_call, contains_call, has_subquery},
-    narrow::{Use, read, unaliased, with_fields},
+    narrow::{Use, read, unaliased, with_fields, without_misses},
 };
 
 /// The most rows that are looked up again: each asks for a key that was asked for below.
@@ -59,7 +59,9 @@ fn counting_once(projection: &Projection, places: &[Place]) -> Result<Projection
         let Place::Both(_) = place else { continue };
         let Some((call, key)) = as_call(unaliased(expr)) else { continue };
         let quiet = match call.on_error() {
-            OnError::Null | OnError::AtMost(_) => without_misses(call, key)?,
+            OnError::Null | OnError::AtMost(_) => {
+                KvFunction::expr(without_misses(call)?, key.clone())
+            }
             OnError::Raise | OnError::Unmatched => continue,
         };
         let (qualifier, name) = expr.qualified_name();
@@ -67,18 +69,6 @@ fn counting_once(projection: &Projection, places: &[Place]) -> Result<Projection
     }
     let (input, schema) = (Arc::clone(&projection.input), Arc::clone(&projection.schema));
     Projection::try_new_with_schema(exprs, input, schema)
-}
-
-fn without_misses(call: &KvCall, key: &Expr) -> Result<Expr> {
-    let schema = call.store().schema();
-    let columns = call.column_indices().into_iter();
-    let options = CallOptions {
-        columns: Some(columns.map(|column| schema.field(column).name().clone()).collect()),
-        on_error: OnError::Unmatched,
-        batch_size: call.batch_size().map(Into::into),
-    };
-    let quiet = KvCall::try_new(call.function(), Arc::clone(call.store()), options)?;
-    Ok(KvFunction::expr(quiet.joined(call.why_joined()), key.clone()))
 }
 
 fn places(sort: &Sort, projection: &Projection) -> Result<Vec<Place>> {

@@ -1,23 +1,17 @@
 //! A call beside those that are there: several joins with stores, one over the other, are then one
 //! lookup, whose fetches are made at the same time where none needs another's answer.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use datafusion::{
-    common::{
-        Column,
-        tree_node::{Transformed, TransformedResult, TreeNode},
-    },
+    common::Column,
     error::Result,
-    logical_expr::{Expr, LogicalPlan, Projection, Unnest},
+    logical_expr::{Expr, LogicalPlan, Projection},
 };
 use keyloom_common::functions::{GET_FIELD, GetField, KvCall, KvFunction};
 
-use super::{ROW, side::may_move};
-use crate::{
-    columns::with_columns,
-    holds::{contains, contains_call, has_grown},
-};
+use super::{ROW, side::may_move, sink::Sinking};
+use crate::{columns::with_columns, holds::contains_call};
 
 /// A plan with a call's answer for each of its rows, as a column of this name.
 pub(super) fn with_answer(
@@ -26,7 +20,8 @@ pub(super) fn with_answer(
     key: Expr,
     name: &str,
 ) -> Result<LogicalPlan> {
-    if let Some(sunk) = sink(plan, &call, &key, name)? {
+    let sinking = Sinking::beside_calls(call.clone(), key.clone(), name);
+    if let Some(sunk) = sinking.into_plan(plan)? {
         return Ok(sunk);
     }
     let answer = KvFunction::expr(call, key).alias(name);
@@ -95,7 +90,8 @@ fn sink_call(
             return Ok(None);
         }
         let name = name();
-        let Some(sunk) = sink(input, marker.call(), key, &name)? else { return Ok(None) };
+        let sinking = Sinking::beside_calls(marker.call().as_ref().clone(), key.clone(), &name);
+        let Some(sunk) = sinking.into_plan(input)? else { return Ok(None) };
         *input = Arc::new(sunk);
         return Ok(Some(Expr::Column(Column::new_unqualified(name))));
     }
@@ -107,78 +103,4 @@ fn sink_call(
         }
         _ => Ok(None),
     }
-}
-
-/// The same with the call in the projection that has calls already, if all its rows are the plan's:
-/// above it are projections, and lists of rows that are unnested.
-fn sink(plan: &LogicalPlan, call: &KvCall, key: &Expr, name: &str) -> Result<Option<LogicalPlan>> {
-    let projection = match plan {
-        LogicalPlan::Projection(projection) => projection,
-        LogicalPlan::Unnest(unnest) => return sink_below_unnest(unnest, call, key, name),
-        _ => return Ok(None),
-    };
-    let asked = below(key, projection)?;
-    if changes(&asked) || has_grown(&asked, key) {
-        return Ok(None);
-    }
-    let key = asked;
-    let mut exprs = projection.expr.clone();
-    let input = if exprs.iter().any(contains_call) {
-        exprs.push(KvFunction::expr(call.clone(), key).alias(name));
-        Arc::clone(&projection.input)
-    } else {
-        let Some(input) = sink(&projection.input, call, &key, name)? else { return Ok(None) };
-        exprs.push(Expr::Column(Column::new_unqualified(name)));
-        Arc::new(input)
-    };
-    Ok(Some(LogicalPlan::Projection(Projection::try_new(exprs, input)?)))
-}
-
-/// Whether an expression may have another value where it is computed again. Calls do not: equal
-/// ones become one.
-fn changes(expr: &Expr) -> bool {
-    contains(expr, |node| match node {
-        Expr::ScalarFunction(function) if function.func.inner().is::<KvFunction>() => false,
-        node => node.is_volatile_node(),
-    })
-}
-
-/// The rows that a join found are unnested above the call, unless its key comes from them. Null is
-/// unnested, too, and no list is empty: no row goes.
-///
-/// A call with a limit of its misses stays above: each of the statement's rows counts, of which
-/// there are other numbers below.
-fn sink_below_unnest(
-    unnest: &Unnest,
-    call: &KvCall,
-    key: &Expr,
-    name: &str,
-) -> Result<Option<LogicalPlan>> {
-    let is_of_join = |column: &Column| column.name.starts_with(ROW);
-    let reads = key.column_refs();
-    if call.on_error().max_misses().is_some() {
-        return Ok(None);
-    }
-    let is_free = unnest.exec_columns.iter().all(|column| !reads.contains(column));
-    if !is_free || !unnest.exec_columns.iter().all(is_of_join) {
-        return Ok(None);
-    }
-    let Some(input) = sink(&unnest.input, call, key, name)? else { return Ok(None) };
-    let columns = unnest.exec_columns.clone();
-    let unnest = Unnest::try_new(Arc::new(input), columns, unnest.options.clone())?;
-    Ok(Some(LogicalPlan::Unnest(unnest)))
-}
-
-/// An expression over a projection's columns, over those of its input.
-fn below(expr: &Expr, projection: &Projection) -> Result<Expr> {
-    let columns = projection.schema.columns().into_iter().zip(&projection.expr);
-    let columns: HashMap<Column, &Expr> = columns.collect();
-    let replaced = expr.clone().transform_up(|node| {
-        let Expr::Column(column) = &node else { return Ok(Transformed::no(node)) };
-        match columns.get(column) {
-            Some(computed) => Ok(Transformed::yes((*computed).clone().unalias())),
-            None => Ok(Transformed::no(node)),
-        }
-    });
-    replaced.data()
 }

@@ -10,6 +10,7 @@
 
 mod beside;
 mod cost;
+mod kept;
 mod key;
 mod lookup;
 mod matches;
@@ -17,7 +18,9 @@ mod options;
 mod points;
 #[cfg(test)]
 mod samples;
+mod share;
 mod side;
+mod sink;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +42,7 @@ use cost::Choice;
 use lookup::{LookupJoin, wants_all_rows};
 pub use options::JoinOptions;
 use points::point_lookup;
+pub use share::ShareFetches;
 use side::is_of_store;
 
 /// The name of a column that holds the rows that a join found.

@@ -118,6 +118,16 @@ pub(super) fn asking(rows: i64) -> LogicalPlanBuilder {
 
 /// What the rule makes of a plan.
 pub(super) fn planned(tables: &Arc<Tables>, plan: LogicalPlan, path: JoinPath) -> LogicalPlan {
+    planned_by(tables, plan, path, Vec::new())
+}
+
+/// What the rule makes of a plan, and others after it.
+pub(super) fn planned_by(
+    tables: &Arc<Tables>,
+    plan: LogicalPlan,
+    path: JoinPath,
+    others: Vec<Arc<dyn OptimizerRule + Send + Sync>>,
+) -> LogicalPlan {
     use datafusion::{
         config::ConfigOptions,
         optimizer::{Optimizer, OptimizerContext},
@@ -126,9 +136,11 @@ pub(super) fn planned(tables: &Arc<Tables>, plan: LogicalPlan, path: JoinPath) -
     let mut options = ConfigOptions::new();
     options.extensions.insert(JoinOptions { path });
     let rule = JoinStores::new(Arc::clone(tables) as Arc<dyn StoreTables>);
+    let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![Arc::new(rule)];
+    rules.extend(others);
     let context = OptimizerContext::new_with_config_options(Arc::new(options));
     let before = Arc::clone(plan.schema());
-    let after = Optimizer::with_rules(vec![Arc::new(rule)]).optimize(plan, &context, |_, _| {});
+    let after = Optimizer::with_rules(rules).optimize(plan, &context, |_, _| {});
     let after = after.unwrap();
     let names = |plan: &datafusion::common::DFSchemaRef| plan.columns();
     assert_eq!(names(after.schema()), names(&before));

@@ -39,6 +39,19 @@ fn with_columns(call: &KvCall, key: &Expr, columns: Vec<String>) -> Result<Expr>
     Ok(KvFunction::expr(narrow.joined(call.why_joined()), key.clone()))
 }
 
+/// The same call, of which no missing key is missed.
+pub(crate) fn without_misses(call: &KvCall) -> Result<KvCall> {
+    let schema = call.store().schema();
+    let columns = call.column_indices().into_iter();
+    let options = CallOptions {
+        columns: Some(columns.map(|column| schema.field(column).name().clone()).collect()),
+        on_error: OnError::Unmatched,
+        batch_size: call.batch_size().map(Into::into),
+    };
+    let quiet = KvCall::try_new(call.function(), Arc::clone(call.store()), options)?;
+    Ok(quiet.joined(call.why_joined()))
+}
+
 /// A column that is null where the answer of `kv_get` is.
 pub(super) fn found(call: &KvCall, key: &Expr) -> Result<Expr> {
     let is_found = match call.on_error() {

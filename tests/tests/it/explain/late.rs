@@ -295,9 +295,30 @@ async fn aggregates_of_what_a_group_has_in_common_are_looked_up_once_a_group() {
         "SELECT other, max(kv_get(other)['name']) AS name, count(*) AS n FROM t GROUP BY other",
         "SELECT other, first_value(p['name']) AS name, sum(id) AS n FROM (SELECT id, other, \
          kv_get(other) AS p FROM t) AS x GROUP BY other",
+        "SELECT other, count(DISTINCT kv_get(other)['name']) AS names, count(*) AS n FROM t \
+         GROUP BY other",
+        "SELECT other, count(DISTINCT kv_get(other)['name']) AS names FROM t GROUP BY other",
     ] {
         check_order(statement, &["KvLookupExec", "{name}", "AggregateExec"]).await;
     }
+}
+
+#[tokio::test]
+async fn keys_that_are_computed_as_groups_are_looked_up_once_a_group() {
+    for statement in [
+        "SELECT id % 2 AS odd, max(kv_get(id % 2)['name']) AS name, count(*) AS n FROM t \
+         GROUP BY id % 2",
+        "SELECT odd, kv_get(odd + 1)['name'] AS name, count(DISTINCT id) AS n, count(*) AS m FROM \
+         (SELECT id, id % 2 AS odd FROM t) AS x GROUP BY odd, kv_get(odd + 1)['name']",
+    ] {
+        check_order(statement, &["KvLookupExec", "{name}", "AggregateExec"]).await;
+    }
+    // Two rows of a group may ask for two keys.
+    check_order(
+        "SELECT id % 2 AS odd, max(kv_get(id)['name']) AS name FROM t GROUP BY id % 2",
+        &["AggregateExec", "KvLookupExec", "{name}"],
+    )
+    .await;
 }
 
 #[tokio::test]

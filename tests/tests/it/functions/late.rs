@@ -180,6 +180,16 @@ async fn aggregates_of_what_a_group_has_in_common_ask_once_a_group(
             3,
         ),
         (
+            "SELECT k, count(DISTINCT CALL['price']), count(*) FROM t GROUP BY k ORDER BY k",
+            ["a | 1 | 2", "b | 1 | 1", "x | 0 | 1", "NULL | 0 | 1"],
+            3,
+        ),
+        (
+            "SELECT k, count(DISTINCT CALL), count(DISTINCT n) FROM t GROUP BY k ORDER BY k",
+            ["a | 1 | 2", "b | 1 | 1", "x | 0 | 1", "NULL | 0 | 1"],
+            3,
+        ),
+        (
             "SELECT k, sum(CALL['price']), count(*) FROM t GROUP BY k ORDER BY k",
             ["a | 20 | 2", "b | 20 | 1", "x | NULL | 1", "NULL | NULL | 1"],
             4,
@@ -189,6 +199,11 @@ async fn aggregates_of_what_a_group_has_in_common_ask_once_a_group(
         check(&session, &sql, &expected).await?;
         check_keys(&session, &sql, keys).await?;
     }
+    let computed = "SELECT lower(k) AS l, max(kv_get(lower(k), source => 'STORE', on_error => \
+                    'null')['name']), count(*) FROM t GROUP BY lower(k) ORDER BY l";
+    let groups = ["a | apple | 2", "b | banana | 1", "x | NULL | 1", "NULL | NULL | 1"];
+    check(&session, computed, &groups).await?;
+    check_keys(&session, computed, 3).await?;
     let steps = format!(
         "SELECT name, sum(c) FROM (SELECT k, {call}['name'] AS name, count(*) AS c FROM t GROUP BY \
          k) AS g GROUP BY name ORDER BY name"

@@ -129,6 +129,10 @@ async fn answers_that_nothing_is_missed_in_do_not_count(session: &TestSession) -
          on_error => 'null') END FROM t",
         "SELECT t.n, memory.name FROM t LEFT JOIN memory ON t.k = memory.id",
         "SELECT t.n, lance.name FROM t JOIN lance ON t.k = lance.id",
+        "SELECT kv_get(k, source => 'lance', on_error => 'null')['name'] FROM t JOIN lance ON \
+         t.k = lance.id",
+        "SELECT kv_get(k, source => 'lance', max_misses => 0)['name'] FROM t WHERE k IN (SELECT id \
+         FROM lance)",
         "SELECT n FROM t WHERE EXISTS (SELECT 1 FROM memory WHERE memory.id = t.k)",
     ] {
         let (summary, _) = run(session, sql, ALLOW_NONE).await.with_context(|| sql.to_owned())?;

@@ -18,6 +18,8 @@ on_all_deployments_and_ways! {
     existence_is_asked_by_subqueries,
     several_stores_are_joined,
     a_store_is_joined_through_another,
+    calls_beside_joins_answer_as_they_would_by_themselves,
+    calls_beside_joins_of_keys_with_several_rows_do_so_too,
     keys_of_several_columns_are_joined,
     conditions_name_keys,
     what_is_no_lookup_is_a_scan,
@@ -201,6 +203,102 @@ async fn a_store_is_joined_through_another(session: &TestSession) -> Result<()> 
         ],
     )
     .await
+}
+
+async fn calls_beside_joins_answer_as_they_would_by_themselves(
+    session: &TestSession,
+) -> Result<()> {
+    open_shop(session).await?;
+    // `x` is missing, but no row that is left asks for it.
+    for sql in [
+        "SELECT n, kv_get(k, source => 'STORE')['price'] FROM t JOIN STORE p ON t.k = p.id ORDER \
+         BY n",
+        "SELECT n, kv_get(k, source => 'STORE')['price'] FROM t WHERE k IN (SELECT id FROM STORE) \
+         ORDER BY n",
+        "SELECT n, kv_get(x.k, source => 'STORE')['price'] FROM (SELECT t.* FROM t JOIN STORE p \
+         ON t.k = p.id) AS x ORDER BY n",
+        "SELECT n, v FROM (SELECT n, k, kv_get(k, source => 'STORE', on_error => \
+         'null')['price'] AS v FROM t) AS x JOIN STORE p ON x.k = p.id ORDER BY n",
+        "SELECT n, p.price FROM t JOIN STORE p ON t.k = p.id WHERE kv_exists(k, source => \
+         'STORE') ORDER BY n",
+        "SELECT n, p.price FROM t JOIN STORE p ON t.k = p.id JOIN STORE q ON t.k = q.id ORDER BY n",
+    ] {
+        check(session, sql, &["1 | 10", "4 | 20", "5 | 10"]).await?;
+    }
+    check(
+        session,
+        "SELECT n, p.next FROM t JOIN STORE p ON t.k = p.id WHERE kv_get(k, source => \
+         'STORE')['price'] > 10 ORDER BY n",
+        &["4 | c"],
+    )
+    .await?;
+    check(
+        session,
+        "SELECT n, kv_get(k, source => 'STORE')['name'] FROM t JOIN STORE p ON t.k = p.id AND \
+         p.price < n * 3 ORDER BY n",
+        &["5 | apple"],
+    )
+    .await?;
+    check(
+        session,
+        "SELECT n, kv_exists(k, source => 'STORE') FROM t LEFT ANTI JOIN STORE p ON p.id = t.k \
+         ORDER BY n",
+        &["2 | false", "3 | NULL"],
+    )
+    .await?;
+    check(
+        session,
+        "SELECT kv_get(k, source => 'STORE')['price'] AS cost, count(*) FROM t JOIN STORE p ON \
+         t.k = p.id GROUP BY cost ORDER BY cost",
+        &["10 | 2", "20 | 1"],
+    )
+    .await?;
+    for store in ["lance", "memory"] {
+        session
+            .check_failure(
+                &format!(
+                    "SELECT n, kv_get(k, source => '{store}')['price'] FROM t LEFT ANTI JOIN \
+                     {store} p ON p.id = t.k"
+                ),
+                ErrorKind::NotFound,
+                &format!("Key not found in KV store '{store}': x"),
+            )
+            .await?;
+    }
+    Ok(())
+}
+
+async fn calls_beside_joins_of_keys_with_several_rows_do_so_too(
+    session: &TestSession,
+) -> Result<()> {
+    open_twice(session).await?;
+    session
+        .check(
+            "SELECT n, v, kv_exists(k, source => 'lance') FROM t JOIN lance ON k = id ORDER BY n, \
+             v",
+            &["1 | 1 | true", "1 | 3 | true", "4 | 2 | true", "5 | 1 | true", "5 | 3 | true"],
+        )
+        .await?;
+    session
+        .check(
+            "SELECT n, v, kv_get_all(k, source => 'lance', columns => ['v']) FROM t JOIN lance ON \
+             k = id AND v > 1 ORDER BY n, v",
+            &["1 | 3 | [{v: 1}, {v: 3}]", "4 | 2 | [{v: 2}]", "5 | 3 | [{v: 1}, {v: 3}]"],
+        )
+        .await?;
+    // Of `a`, no row is left that would ask which of its two is meant.
+    session
+        .check(
+            "SELECT n, kv_get(k, source => 'lance')['v'] FROM t JOIN lance ON k = id AND v = 2",
+            &["4 | 2"],
+        )
+        .await?;
+    let failure = session
+        .failure("SELECT n, kv_get(k, source => 'lance')['v'] FROM t JOIN lance ON k = id")
+        .await?;
+    let expected = "key a stands in several rows of KV store 'lance'";
+    assert!(failure.message().contains(expected), "{failure}");
+    Ok(())
 }
 
 async fn keys_of_several_columns_are_joined(session: &TestSession) -> Result<()> {
@@ -409,5 +507,43 @@ async fn joins_ask_for_the_columns_that_are_used_at_once() -> Result<()> {
     assert_eq!(beside.matches(" by k@1 = id").count(), 1, "{beside}");
     let exists = plan(&session, "SELECT n FROM t WHERE k IN (SELECT id FROM memory)").await?;
     assert!(exists.contains("= exists"), "{exists}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn joins_and_the_calls_above_and_below_them_are_one_fetch() -> Result<()> {
+    let session = Deployment::Embedded.session().await?;
+    open_shop(&session).await?;
+    for sql in [
+        "SELECT n, kv_get(k, source => 'STORE')['price'] AS v FROM t JOIN STORE p ON t.k = p.id",
+        "SELECT n, p.name, kv_get(k, source => 'STORE')['price'] + 1 AS price FROM t JOIN STORE p \
+         ON t.k = p.id",
+        "SELECT n, p.name FROM t JOIN STORE p ON t.k = p.id WHERE kv_get(k, source => \
+         'STORE')['price'] > 10",
+        "SELECT n, kv_get(k, source => 'STORE')['price'] AS price FROM t WHERE k IN (SELECT id \
+         FROM STORE)",
+        "SELECT n, kv_exists(k, source => 'STORE') AS known FROM t WHERE NOT EXISTS (SELECT 1 \
+         FROM STORE p WHERE p.id = t.k)",
+        "SELECT n, v FROM (SELECT n, k, kv_get(k, source => 'STORE', on_error => \
+         'null')['price'] AS v FROM t) AS x JOIN STORE p ON x.k = p.id",
+        "SELECT n, p.name, q.price FROM t JOIN STORE p ON t.k = p.id JOIN STORE q ON t.k = q.id",
+        "SELECT sum(kv_get(k, source => 'STORE')['price']) AS s FROM t JOIN STORE p ON t.k = p.id",
+    ] {
+        for store in ["lance", "memory"] {
+            let shown = plan(&session, &sql.replace("STORE", store)).await?;
+            assert_eq!(shown.matches("KvLookupExec").count(), 1, "{sql}: {shown}");
+            assert_eq!(shown.matches(" = id").count(), 1, "{sql}: {shown}");
+        }
+    }
+    // Asked for the rows that are left alone.
+    for sql in [
+        "SELECT n, kv_get(k, source => 'memory')['price'] AS price FROM t JOIN memory p ON t.k = \
+         p.id ORDER BY n LIMIT 2",
+        "SELECT n, kv_get(k, source => 'backup', on_error => 'null')['price'] AS price FROM t JOIN \
+         memory p ON t.k = p.id",
+    ] {
+        let shown = plan(&session, sql).await?;
+        assert_eq!(shown.matches("KvLookupExec").count(), 2, "{sql}: {shown}");
+    }
     Ok(())
 }

@@ -16,13 +16,13 @@ use proptest::{prelude::*, test_runner::TestCaseError};
 use tokio::runtime::Runtime;
 
 use self::{
-    case::{Case, Item, Kind, Query, Scalar},
+    case::{Case, Item, Join, Kind, Query, Scalar},
     run::{explain, run},
 };
 use super::{query::Value, try_cases};
 
-/// How many keys a join asks for where it is all that asks: of how many rows, how many distinct
-/// ones, and how many of those the store's type can hold.
+/// How many keys a join asks for where nothing else asks for others: of how many rows, how many
+/// distinct ones, and how many of those the store's type can hold.
 #[derive(Debug)]
 struct Asked {
     rows: u64,
@@ -35,9 +35,12 @@ struct Asked {
 /// What the only join of a case asks for, if that can be told.
 fn asked(case: &Case) -> Option<Asked> {
     let [join] = case.joins.as_slice() else { return None };
-    let is_alone = case.filters.is_empty()
-        && matches!(case.query, Query::Rows | Query::Groups)
-        && case.items.iter().all(|item| matches!(item, Item::Scalar(_)));
+    let asks_no_more = match case.query {
+        Query::Rows => case.items.iter().all(|item| is_asked_by(join, item)),
+        Query::Groups => case.items.iter().all(|item| matches!(item, Item::Scalar(_))),
+        _ => false,
+    };
+    let is_alone = case.filters.is_empty() && asks_no_more;
     let is_lookup = matches!(join.kind, Kind::Inner | Kind::Left | Kind::Semi | Kind::Anti);
     if !is_alone || !is_lookup || !join.is_on_key() || join.more.is_some() {
         return None;
@@ -56,6 +59,21 @@ fn asked(case: &Case) -> Option<Asked> {
         possible: possible as u64,
         surely: join.kind != Kind::Left || case.items.first().is_some_and(reads),
     })
+}
+
+/// Whether what is selected asks for nothing that a join has not asked for, in a fetch that the two
+/// share. Where the join leaves rows without a key, it asks for their existence alone.
+fn is_asked_by(join: &Join, item: &Item) -> bool {
+    let [(asked @ Scalar::Column(0, _), _)] = join.on.as_slice() else {
+        return matches!(item, Item::Scalar(_));
+    };
+    match item {
+        Item::Scalar(_) => true,
+        Item::Get(relation, key, _) => {
+            join.kind != Kind::Anti && *relation == join.relation && key == asked
+        }
+        Item::Exists(relation, key) => *relation == join.relation && key == asked,
+    }
 }
 
 fn check_lookups(case: &Case, summary: &JobSummary) -> Result<(), TestCaseError> {
