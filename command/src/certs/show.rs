@@ -83,7 +83,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        certs::{authority::Authority, wanted::Wanted},
+        certs::{
+            authority::Authority,
+            wanted::{self, Wanted},
+        },
         cli::{CertsCreateArguments, Print},
     };
 
@@ -98,7 +101,7 @@ mod tests {
         let wanted = Wanted::all(&CertsCreateArguments {
             folder: folder.path().to_owned(),
             hosts: vec!["coordinator.internal".to_owned(), "10.0.0.5".to_owned()],
-            workers: vec!["w1".to_owned()],
+            workers: vec![wanted::worker("w1").unwrap()],
             clients: vec!["alice".to_owned()],
             operators: Vec::new(),
             days: 30,
