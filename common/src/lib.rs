@@ -7,7 +7,8 @@
 //! In reading order: [`id`] and [`error`] name things; [`store`] and [`input`] describe what is
 //! looked up and read, and [`described`] how users write that; [`functions`] are what users write;
 //! [`lookup`] is what they become in a plan, and [`misses`] what is known of keys that are missing;
-//! [`output`] is where workers write rows; [`plan`] carries plans between processes; [`ipc`] carries rows; [`rpc`] carries everything.
+//! [`output`] is where workers write rows, and [`formats`] what files make of them; [`plan`]
+//! carries plans between processes; [`ipc`] carries rows; [`rpc`] carries everything.
 //! [`allocator`] is what both daemons say to theirs, and [`background`] the runtimes that they keep
 //! apart; [`stack`] is the room that deep plans need, [`memory`] is what a process may take,
 //! [`spill_folder`] is where rows go that memory has no room for, [`checksum`] is what tells
@@ -22,6 +23,7 @@ pub mod bounds;
 pub mod checksum;
 pub mod described;
 pub mod error;
+pub mod formats;
 pub mod functions;
 #[doc(hidden)]
 pub mod fuzzing;

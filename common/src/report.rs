@@ -58,6 +58,12 @@ pub mod counter {
     pub const FETCH_TIME: &str = "fetch_time";
     /// Time that rows of an input were waited for.
     pub const SCAN_TIME: &str = "scan_time";
+    /// Rows written to an output.
+    pub const ROWS_WRITTEN: &str = "rows_written";
+    /// Bytes of files written to an output.
+    pub const BYTES_WRITTEN: &str = "bytes_written";
+    /// Files written to an output.
+    pub const FILES_WRITTEN: &str = "files_written";
     /// The label that names the store.
     pub const STORE_LABEL: &str = "store";
 }

@@ -22,7 +22,7 @@
 //!    of stores knows in a module of its own, `ways`. When a job has pinned its stores,
 //!    [`single_rows`] makes plain lookups of joins whose keys are known to stand once.
 //!
-//! In the coordinator, cutting:
+//! In the coordinator, cutting, once [`check_write`] has no objection:
 //!
 //! 6. [`cut()`] divides the physical plan into [`Fragment`]s for workers, each cut into tasks as
 //!    finely as a [`Grain`] says, and the part above them, in which the coordinator's own operators
@@ -60,6 +60,7 @@ mod single;
 mod slice;
 mod waves;
 mod ways;
+mod write;
 
 pub use advise::advise;
 pub use choose::{ChooseAccess, choose_access, set_access};
@@ -77,3 +78,4 @@ pub use rule::PlanLookups;
 pub use single::single_rows;
 pub use slice::{Chain, Grain};
 pub use ways::report_way;
+pub use write::check_write;

@@ -5,7 +5,8 @@
 //! partition of a chain's leaf or, where a partition is known to hold many rows (a Parquet row
 //! group cannot be cut smaller) or its lookups are expected to answer with many bytes, some of its
 //! rows. Except in a frame or a single row group, a task then reads the rows before these, too, and
-//! drops them, so there is a bound on the slices of a partition.
+//! drops them, so there is a bound on the slices of a partition. Partitions whose rows become
+//! columns of a dataset's fragments are not cut, for such a task needs whole ones.
 
 use std::sync::Arc;
 
@@ -18,7 +19,9 @@ use keyloom_common::{
     plan::{FrameScanExec, InputScanExec, RowRange, Slice, without_input},
 };
 
-/// How finely partitions are cut.
+use crate::write::wants_whole_fragments;
+
+/// How finely partitions are cut, unless their rows are written as columns of whole fragments.
 #[derive(Clone, Copy, Debug)]
 pub struct Grain {
     /// How many rows of a file make a slice.
@@ -113,6 +116,8 @@ struct Lookups {
     are_limited: bool,
     /// The bytes that they are expected to add to a row.
     answer_bytes: u64,
+    /// Whether what becomes of the rows needs all of a partition.
+    are_whole: bool,
 }
 
 impl Lookups {
@@ -121,6 +126,7 @@ impl Lookups {
         let Some(input) = children.first() else { return Self::default() };
         let mut known = Self::of(input);
         known.are_limited |= chain.is::<LocalLimitExec>();
+        known.are_whole |= wants_whole_fragments(chain);
         if let Some(lookup) = chain.downcast_ref::<KvLookupExec>() {
             let fetches = lookup.waves().iter().flat_map(|wave| &wave.fetches);
             known.answer_bytes += fetches.map(Fetch::answer_bytes).sum::<u64>();
@@ -136,7 +142,9 @@ impl Lookups {
 
     fn cuts_of(&self, leaf: &Arc<dyn ExecutionPlan>, partition: usize, grain: Grain) -> Vec<Cut> {
         let whole = vec![Cut { partition, rows: None }];
-        let Some(rows) = known_rows(leaf, partition) else { return whole };
+        let Some(rows) = known_rows(leaf, partition).filter(|_| !self.are_whole) else {
+            return whole;
+        };
         // Whoever made a frame has cut it by rows.
         let by_rows = if leaf.is::<FrameScanExec>() { 1 } else { cuts_by_rows(rows, grain) };
         let count = by_rows.max(self.cuts_by_answers(rows, grain));

@@ -2,8 +2,9 @@
 //! once and shares between tasks.
 //!
 //! Only workers open stores and read input files. In reading order: `access` says what jobs may
-//! touch; [`store`] is what lookups ask; [`lookup`] is the operator that asks; [`input`] reads
-//! files and `output` writes them; [`task`] runs one piece of work; [`agent`] takes pieces of work from a coordinator.
+//! touch, and `object_stores` opens what files are in; [`store`] is what lookups ask; [`lookup`] is
+//! the operator that asks; [`input`] reads files and `output` writes them; [`task`] runs one piece
+//! of work; [`agent`] takes pieces of work from a coordinator.
 
 // Futures that hold one of DataFusion's expressions are deeply nested types.
 #![recursion_limit = "256"]
@@ -18,6 +19,7 @@ mod memory;
 mod metrics;
 #[doc(hidden)]
 pub mod micro;
+mod object_stores;
 mod output;
 mod settings;
 mod shelf;
@@ -28,5 +30,6 @@ mod validate;
 pub use access::AccessSettings;
 pub use agent::{Agent, Dial};
 pub use lookup::{Direct, LookupSettings};
+pub use output::OutputSettings;
 pub use settings::Settings;
 pub use task::{Tasks, TasksShared};

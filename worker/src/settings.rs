@@ -14,6 +14,7 @@ use crate::{
     access::AccessSettings,
     lookup::LookupSettings,
     memory::Commons,
+    output::OutputSettings,
     store::{StorageProfile, StoreSettings},
 };
 
@@ -37,6 +38,8 @@ pub struct Settings {
     pub store: StoreSettings,
     /// Bounds of the lookup operator.
     pub lookup: LookupSettings,
+    /// Bounds of outputs.
+    pub output: OutputSettings,
     /// The log of the daemon; an embedded session writes that of the program that it is in.
     pub log: LogSettings,
     /// Where the daemon tells how it is, and within which bounds.
@@ -45,9 +48,10 @@ pub struct Settings {
     /// are Lance's caches (a sixteenth each at most), reads in flight (an eighth at most,
     /// `store.read_memory_bytes`) and windows of lookups (a quarter at most,
     /// `lookup.memory_bytes`). The rest is shared by operators, contents of memory stores, rows
-    /// that go out, maps of keys, columns and answers that are kept; some have bounds of their own
-    /// within it. Where it is full, what is kept gives way, and stores that nobody uses are closed;
-    /// then operators spill or fail their tasks by this name, and memory stores are not opened.
+    /// that go out or are written, maps of keys, columns and answers that are kept; some have
+    /// bounds of their own within it. Where it is full, what is kept gives way, and stores that
+    /// nobody uses are closed; then operators spill or fail their tasks by this name, and memory
+    /// stores are not opened.
     ///
     /// It is counted and not measured. On top come the program itself, batches between operators,
     /// what readers decode in (Lance's, and those of input files) with what is kept of the ends of
@@ -81,7 +85,7 @@ pub struct Settings {
     /// How long running tasks may take to end when the worker is told to stop, in milliseconds. 0
     /// stops them at once. Default 60 s.
     pub drain_timeout_ms: u64,
-    /// What jobs may make it read. By default, whatever it can.
+    /// What jobs may make it read, or write to. By default, whatever it can.
     pub access: AccessSettings,
 }
 
@@ -106,6 +110,7 @@ impl Default for Settings {
             security: PeerSecurity::default(),
             store: StoreSettings::default(),
             lookup: LookupSettings::default(),
+            output: OutputSettings::default(),
             log: LogSettings::default(),
             http: HttpSettings::default(),
             memory_bytes: 12 << 30,

@@ -7,7 +7,9 @@ use keyloom_common::{
     bounds::{AT_ONCE, BYTES, Bounds, COUNT, FREED_BYTES, KEPT_BYTES, REST_MS, ROWS, TIME_MS},
 };
 
-use crate::{lookup::LookupSettings, settings::Settings, store::StoreSettings};
+use crate::{
+    lookup::LookupSettings, output::OutputSettings, settings::Settings, store::StoreSettings,
+};
 
 /// What one read gives is arrays, many of which end at 2 GiB; it may give somewhat more than it
 /// should.
@@ -15,6 +17,9 @@ const READ_BYTES: RangeInclusive<u64> = 1..=1 << 30;
 
 /// A message is for people; with none, it says how many keys are missing.
 const NAMED: RangeInclusive<u64> = 0..=1000;
+
+/// What object stores take as a part of an upload. Somewhat less than they do: a part is in memory.
+const PART_BYTES: RangeInclusive<u64> = 5 << 20..=1 << 30;
 
 /// How often a request may be made.
 const ATTEMPTS: RangeInclusive<u64> = 1..=100;
@@ -41,6 +46,7 @@ impl Settings {
         bounds.section("rpc", |bounds| self.rpc.check(bounds));
         bounds.section("store", |bounds| self.store.check(bounds));
         bounds.section("lookup", |bounds| self.lookup.check(bounds));
+        bounds.section("output", |bounds| self.output.check(bounds));
         bounds.section("http", |bounds| self.http.check(bounds));
         // A report is one message.
         let frame = ("rpc.max_frame_bytes", self.rpc.max_frame_bytes as u64);
@@ -105,6 +111,17 @@ impl LookupSettings {
         bounds.within("missing_keys_named", self.missing_keys_named, NAMED);
         bounds.within("key_report_bytes", self.key_report_bytes, BYTES);
         bounds.within("counted_stores", self.counted_stores, LABELS);
+    }
+}
+
+impl OutputSettings {
+    fn check(&self, bounds: &mut Bounds) {
+        bounds.within("open_files", self.open_files, AT_ONCE);
+        bounds.within("memory_bytes", self.memory_bytes, BYTES);
+        bounds.within("row_group_bytes", self.row_group_bytes, BYTES);
+        bounds.within("part_bytes", self.part_bytes, PART_BYTES);
+        bounds.within("requests_in_flight", self.requests_in_flight, AT_ONCE);
+        bounds.within("cleanup_timeout_ms", self.cleanup_timeout_ms, TIME_MS);
     }
 }
 

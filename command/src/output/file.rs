@@ -14,13 +14,15 @@ use datafusion::{
         file::properties::WriterProperties,
     },
 };
+use keyloom_common::formats::{Refused, Rule, types};
 use tempfile::NamedTempFile;
 
-use super::{
-    Columns, Lines,
-    types::{self, Rule},
-};
+use super::{Columns, Lines};
 use crate::error::Failure;
+
+/// How users keep Arrow's types.
+const KEEP: &str = "or keep the type, for readers that know it, with arrow_types = true or \
+                    --arrow-types";
 
 /// How many bytes of Parquet are held before a row group is written.
 const ROW_GROUP_BYTES: usize = 128 << 20;
@@ -92,6 +94,21 @@ impl OutputWriter {
 
 fn failed(path: &Path, error: &dyn std::fmt::Display) -> Failure {
     Failure::failed(format!("output {} cannot be written: {error}", path.display()))
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        let Refused { is_mistake, message, help, may_be_kept } = refused;
+        let failure = match is_mistake {
+            true => Self::mistake(message),
+            false => Self::failed(message),
+        };
+        match help {
+            Some(help) if may_be_kept => failure.help(format!("{help}; {KEEP}")),
+            Some(help) => failure.help(help),
+            None => failure,
+        }
+    }
 }
 
 /// Whatever a writer says.

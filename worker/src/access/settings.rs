@@ -12,12 +12,13 @@ use crate::store::kind_words;
 /// The schemes of places, by one name each, and the word for contents that travel with sessions.
 const PLACES: [&str; 7] = ["file", "s3", "gs", "az", "http", "https", "memory"];
 
-/// What jobs may make a worker read. A list that is absent allows everything, and an empty one
-/// nothing. All workers of a cluster should have the same: a job is refused by whichever it meets.
+/// What jobs may make a worker read, or write to. A list that is absent allows everything, and an
+/// empty one nothing. All workers of a cluster should have the same: a job is refused by whichever
+/// it meets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccessSettings {
-    /// Where inputs and stores may be: `file`, `s3`, `gs`, `az`, `http`, `https`, `memory`
+    /// Where inputs, stores and outputs may be: `file`, `s3`, `gs`, `az`, `http`, `https`, `memory`
     /// (contents that travel with sessions) or the word for a kind of store. `s3a` is `s3`, `abfs`
     /// and `abfss` are `az`. Default all.
     pub schemes: Option<Vec<String>>,

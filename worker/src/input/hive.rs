@@ -14,8 +14,7 @@ use keyloom_common::{Error, Result, plan::FileSlice};
 use object_store::{ObjectMeta, path::Path};
 use percent_encoding::percent_decode_str;
 
-/// What Hive and all others write for null.
-const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
+use crate::object_stores::hive::NULL;
 
 /// The columns, and for each file their values as text; none is null. The types are those of
 /// `given`, or those that all values fit: whole numbers, dates, or else text.

@@ -7,7 +7,6 @@
 mod fingerprint;
 mod path;
 mod pattern;
-mod tables;
 
 use std::collections::HashSet;
 
@@ -19,14 +18,11 @@ use keyloom_common::{
 use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
 
 pub(super) use self::fingerprint::fingerprint;
-use self::{
-    path::{InputPath, Target, names_local},
-    pattern::is_hidden,
-    tables::Tables,
-};
-use super::{
-    from_store, is_local, local_file,
-    stores::{Asked, ObjectStores},
+use self::path::{InputPath, Target};
+use super::{from_store, is_local, local_file};
+use crate::object_stores::{
+    ObjectStores, Tables,
+    path::{below as below_path, is_hidden, names_local},
 };
 
 /// The longest path of an input: systems take half of that. Each name of a pattern takes memory.
@@ -65,11 +61,8 @@ pub(super) async fn list(stores: &ObjectStores, spec: &InputSpec) -> Result<List
     }
     let InputPath { url, base, target } = InputPath::parse(&spec.path)?;
     let location = Location { url, profile: spec.storage_profile.clone() };
-    if stores.check(&location, base.as_ref(), &spec.path)? == Asked::File {
-        // Whatever was looked at above: this is what is read.
-        let files = vec![local_file(base.as_ref())];
-        stores.access().check_files(files, stores.patience()).await?;
-    }
+    // Whatever was looked at above: this is what is read.
+    stores.check_any(&location, base.as_ref(), &spec.path).await?;
     let store = stores.get(&location)?;
     check_links(stores, &location, &base, &target, &spec.path).await?;
     let files = find(store.as_ref(), &base, &target).await?;
@@ -183,7 +176,7 @@ impl Found {
             )));
         }
         // The object that some tools write for a folder has the folder's own path.
-        let Some(path) = below_base(base, &file.location) else { return Ok(()) };
+        let Some(path) = below_path(base, &file.location) else { return Ok(()) };
         self.tables.see(path);
         if wanted(path) && !path.ends_with("_$folder$") {
             self.files.push(file);
@@ -199,7 +192,7 @@ impl Found {
     fn finish(mut self, base: &Path) -> Result<Vec<ObjectMeta>> {
         self.files.sort_unstable_by(|one, other| one.location.cmp(&other.location));
         for file in &self.files {
-            self.tables.check(below_base(base, &file.location).unwrap_or_default())?;
+            self.tables.check(below_path(base, &file.location).unwrap_or_default())?;
         }
         drop_folders(&mut self.files);
         Ok(self.files)
@@ -208,13 +201,6 @@ impl Found {
 
 fn is_visible(path: &str) -> bool {
     !path.split('/').any(is_hidden)
-}
-
-/// A path from the base on, if there is anything.
-fn below_base<'a>(base: &Path, path: &'a Path) -> Option<&'a str> {
-    let rest = path.as_ref().strip_prefix(base.as_ref())?;
-    let rest = if base.is_root() { rest } else { rest.strip_prefix('/')? };
-    (!rest.is_empty()).then_some(rest)
 }
 
 /// Drops empty objects that stand for folders: those with the path of a folder of others.

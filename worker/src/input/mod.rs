@@ -1,9 +1,9 @@
 //! Inputs: which files there are, what is in them, and their rows.
 //!
 //! Files are looked at once, when a job is submitted ([`describe`]), and read as they were then
-//! ([`scan`]): what changed meanwhile fails the job by the file's name. In reading order:
-//! [`stores`] opens object stores by location, [`list`] finds files, [`hive`] reads the names of
-//! folders, [`pinned`] watches over files that a task reads; then the formats.
+//! ([`scan`]): what changed meanwhile fails the job by the file's name. In reading order: [`list`]
+//! finds files, [`hive`] reads the names of folders, [`pinned`] watches over files that a task
+//! reads; then the formats.
 
 mod adapt;
 mod describe;
@@ -14,20 +14,21 @@ mod list;
 mod parquet;
 mod pinned;
 mod scan;
-mod stores;
 mod text;
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use chrono::DateTime;
-use datafusion::{error::DataFusionError, execution::runtime_env::RuntimeEnv};
+use datafusion::execution::runtime_env::RuntimeEnv;
 use keyloom_common::{Error, ErrorKind, Result, input::Location, plan::FileSlice};
 use object_store::{ObjectMeta, path::Path};
 
-use self::{parquet::Ends, stores::ObjectStores};
+use self::parquet::Ends;
+#[cfg(test)]
+pub(crate) use self::pinned::Pinned;
 use crate::{
-    access::Access,
-    store::{OpenStores, Patience, StorageProfile},
+    object_stores::{ObjectStores, causes, from_store, is_local, local_file},
+    store::OpenStores,
 };
 
 /// How long one read of a mebibyte or two of local files may take, where they are read past the
@@ -37,7 +38,7 @@ const LOCAL_READ: Duration = Duration::from_secs(60);
 /// What reading inputs needs of its worker.
 #[derive(Debug)]
 pub(crate) struct Inputs {
-    stores: ObjectStores,
+    stores: Arc<ObjectStores>,
     /// Lance datasets that are open, stores among them.
     lance: Arc<OpenStores>,
     runtime: Arc<RuntimeEnv>,
@@ -46,34 +47,12 @@ pub(crate) struct Inputs {
 
 impl Inputs {
     pub(crate) fn new(
-        profiles: HashMap<String, StorageProfile>,
-        access: Access,
+        stores: Arc<ObjectStores>,
         lance: Arc<OpenStores>,
         runtime: Arc<RuntimeEnv>,
     ) -> Self {
-        let stores = ObjectStores::new(profiles, Patience::of(lance.settings())).limited(access);
         Self { stores, lance, runtime, ends: Arc::new(Ends::new()) }
     }
-}
-
-/// Whether files are of this machine.
-fn is_local(location: &Location) -> bool {
-    location.url.starts_with("file:")
-}
-
-/// A file of this machine by its path within the object store.
-fn local_file(path: &str) -> PathBuf {
-    PathBuf::from(format!("/{path}"))
-}
-
-fn from_store(error: object_store::Error) -> Error {
-    DataFusionError::from(error).into()
-}
-
-/// What an object store's error was made of, step by step.
-fn causes(error: &object_store::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
-    let first = std::error::Error::source(error);
-    std::iter::successors(first, |cause| (*cause).source())
 }
 
 /// Whether an object store was waited for as long as it may be.

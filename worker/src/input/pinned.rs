@@ -49,7 +49,7 @@ const FILES_IN_FLIGHT: usize = 16;
 /// An object store that reads the files of some slices as long as they are what was pinned, and
 /// nothing else.
 #[derive(Clone)]
-pub(super) struct Pinned(Arc<Shared>);
+pub(crate) struct Pinned(Arc<Shared>);
 
 struct Shared {
     inner: Arc<dyn ObjectStore>,
@@ -86,7 +86,7 @@ impl Pinned {
     }
 
     /// Pins files that were listed.
-    pub(super) fn of_files(
+    pub(crate) fn of_files(
         inner: Arc<dyn ObjectStore>,
         location: &Location,
         files: &[&ObjectMeta],

@@ -32,11 +32,8 @@ use self::{
     columns::Columns,
     files::{Files, Reader},
 };
-use super::{
-    Inputs, lance, local_file, parquet,
-    pinned::Pinned,
-    stores::{Asked, TaskStore},
-};
+use super::{Inputs, lance, local_file, parquet, pinned::Pinned};
+use crate::object_stores::{Asked, TaskStore};
 
 impl Inputs {
     /// The rows of a partition.

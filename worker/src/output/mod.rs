@@ -5,6 +5,9 @@
 
 mod files;
 mod lance;
+mod settings;
+
+use std::sync::Arc;
 
 use datafusion::execution::SendableRecordBatchStream;
 use keyloom_common::{
@@ -13,13 +16,17 @@ use keyloom_common::{
     rpc::{PlannedOutput, WrittenOutput},
 };
 
-use crate::store::BlobSource;
+use self::{files::FileOutputs, lance::LanceOutputs};
+use crate::{
+    memory::Commons,
+    object_stores::ObjectStores,
+    store::{BlobSource, OpenStores},
+};
 
-use files::FileOutputs;
-use lance::LanceOutputs;
+pub use settings::OutputSettings;
 
 /// Everything that a worker writes goes through here.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outputs {
     files: FileOutputs,
     lance: LanceOutputs,
@@ -42,6 +49,20 @@ struct Written {
 }
 
 impl Outputs {
+    /// Outputs to where jobs may write. What is held until it is written is taken of `commons`.
+    pub(crate) fn new(
+        objects: Arc<ObjectStores>,
+        stores: Arc<OpenStores>,
+        commons: &Commons,
+        settings: OutputSettings,
+    ) -> Self {
+        let access = objects.access().clone();
+        Self {
+            lance: LanceOutputs::new(stores, access, settings.clone()),
+            files: FileOutputs::new(objects, commons, settings),
+        }
+    }
+
     /// Looks whether an output can be written.
     pub(crate) async fn prepare(&self, planned: PlannedOutput) -> Result<PreparedOutput> {
         match planned.spec.kind {

@@ -22,7 +22,7 @@ use tokio::sync::OnceCell;
 use super::{
     BlobSource, ProfileVersion, Store, StoreEnv, StoreSettings,
     bounded::{Opened, timed::Timed},
-    lance::LanceHandle,
+    lance::{LanceHandle, Target},
     open::cannot_open,
 };
 use crate::{memory::Keeper, metrics::Lookups};
@@ -90,6 +90,15 @@ impl OpenStores {
         let Some(lookups) = &self.lookups else { return Ok(bound) };
         let timing = lookups.timing(&store.alias, &spec.kind);
         Ok(Arc::new(Timed { store: bound, timing }))
+    }
+
+    /// A Lance dataset that is to be written, be it there or not. Whether it may be touched is
+    /// asked before.
+    ///
+    /// # Errors
+    /// `invalid` if no dataset can be there, or the storage profile is unknown.
+    pub(crate) fn lance_target(&self, spec: &StoreSpec) -> Result<Target> {
+        Target::of(&self.env, spec)
     }
 
     /// A Lance dataset as a table, opened if it is not open yet.

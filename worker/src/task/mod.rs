@@ -31,9 +31,10 @@ use crate::{
     input::Inputs,
     lookup::{Direct, LookupSettings},
     metrics::Metrics,
+    object_stores::ObjectStores,
     output::Outputs,
     settings::{Memory, Settings},
-    store::{BlobSource, OpenStores, StoreEnv},
+    store::{BlobSource, OpenStores, Patience, StoreEnv},
 };
 use fragment::{Out, Runtime};
 use fragments::Fragments;
@@ -84,9 +85,13 @@ impl TasksShared {
         let store = settings.store.clone();
         let stores = StoreEnv::limited(&memory.commons, store, access.clone(), blobs);
         let stores = Arc::new(OpenStores::new(stores).timed(&metrics.lookups));
-        let inputs = Inputs::new(profiles, access, Arc::clone(&stores), Arc::clone(&runtime));
+        let objects = ObjectStores::new(profiles, Patience::of(&settings.store)).limited(access);
+        let objects = Arc::new(objects);
+        let inputs = Inputs::new(Arc::clone(&objects), Arc::clone(&stores), Arc::clone(&runtime));
         let inputs = Arc::new(inputs);
-        let outputs = Arc::default();
+        let output = settings.output.clone();
+        let outputs = Outputs::new(objects, Arc::clone(&stores), &memory.commons, output);
+        let outputs = Arc::new(outputs);
         let functions = SessionContext::new();
         OctetLength::register(&functions);
         let fragments = Fragments::new(settings.fragment_cache_bytes, functions.task_ctx());

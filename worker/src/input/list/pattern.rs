@@ -6,10 +6,7 @@ use std::fmt;
 use keyloom_common::{Error, Result};
 use regex::Regex;
 
-/// Whether a file or a folder is passed over.
-pub(super) fn is_hidden(name: &str) -> bool {
-    name.starts_with(['.', '_']) && !name.contains('=')
-}
+use crate::object_stores::path::is_hidden;
 
 /// A pattern of a path below a folder.
 #[derive(Clone, Debug)]

@@ -44,7 +44,7 @@ async fn listed(folder: &TempDir, path: &str) -> Result<(String, Vec<String>)> {
     let listed = list(&stores, &spec(&format!("{}/{path}", root.display()))).await?;
     assert_eq!(listed.location, Location { url: "file:///".to_owned(), profile: None });
     let root = Path::from_absolute_path(&root).unwrap();
-    let below = |path: &Path| below_base(&root, path).unwrap_or_default().to_owned();
+    let below = |path: &Path| below_path(&root, path).unwrap_or_default().to_owned();
     let files = listed.files.iter().map(|file| below(&file.location)).collect();
     Ok((below(&listed.base), files))
 }

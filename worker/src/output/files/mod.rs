@@ -1,40 +1,133 @@
 //! Files in folders as outputs.
+//!
+//! Tasks write files that nobody sees: beside the output's own in a hidden folder of the job, or as
+//! uploads to an object store that are not completed. The commit writes a manifest, which decides,
+//! and then makes the files visible one by one.
+//!
+//! In reading order: [`folder`] is where, [`shape`] which columns, and [`split`] which folders
+//! within; [`encode`] makes bytes of rows, [`sink`] takes them to where [`staged`] says, as one
+//! [`file`] for an [`attempt`]; [`task`] writes the files of a task. [`present`] is what is there,
+//! [`manifest`] what was written, [`commit`] shows it, and [`clean`] removes the rest.
 
-use datafusion::execution::SendableRecordBatchStream;
+mod attempt;
+mod clean;
+mod commit;
+mod encode;
+mod file;
+mod folder;
+mod manifest;
+mod present;
+mod shape;
+mod sink;
+mod split;
+mod staged;
+mod task;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use datafusion::{
+    error::DataFusionError, execution::SendableRecordBatchStream,
+    physical_plan::stream::RecordBatchStreamAdapter,
+};
+use futures::{StreamExt, TryFutureExt, stream};
 use keyloom_common::{
     Error, Result,
-    output::{Committed, PreparedOutput},
+    memory::MemoryBudget,
+    output::{Committed, IfExists, Piece, PreparedOutput, piece_schema},
     rpc::PlannedOutput,
 };
 
-use super::{Writing, Written};
+use self::{
+    commit::Commit,
+    folder::Folder,
+    manifest::Manifest,
+    present::Present,
+    shape::Shape,
+    staged::Token,
+    task::{Room, TaskWriter},
+};
+use super::{OutputSettings, Writing, Written};
+use crate::{memory::Commons, object_stores::ObjectStores};
 
 /// What is shared by all that is written.
-#[derive(Debug, Default)]
-pub(super) struct FileOutputs {}
+#[derive(Debug)]
+pub(super) struct FileOutputs {
+    stores: Arc<ObjectStores>,
+    settings: OutputSettings,
+    commons: Commons,
+    /// Of these, what tasks hold until it is written.
+    memory: MemoryBudget,
+}
 
 impl FileOutputs {
-    pub(super) async fn prepare(&self, _: PlannedOutput) -> Result<PreparedOutput> {
-        Err(missing())
+    pub(super) fn new(
+        stores: Arc<ObjectStores>,
+        commons: &Commons,
+        settings: OutputSettings,
+    ) -> Self {
+        let memory = commons.budget().part("output.memory_bytes", settings.memory_bytes);
+        Self { stores, settings, commons: commons.clone(), memory }
+    }
+
+    pub(super) async fn prepare(&self, planned: PlannedOutput) -> Result<PreparedOutput> {
+        let PlannedOutput { spec, schema } = planned;
+        let shape = Shape::of(&spec, &schema)?;
+        let folder = Folder::open(&self.stores, &spec).await?;
+        match shape.files.if_exists {
+            IfExists::Error => Present::look(&folder).await?.refuse_any(&folder)?,
+            IfExists::Overwrite => drop(Present::look(&folder).await?),
+            IfExists::Append => Present::glance(&folder).await?,
+        }
+        Ok(PreparedOutput { spec, schema, version: None })
     }
 
     pub(super) fn write(
         &self,
-        _: Writing<'_>,
-        _: SendableRecordBatchStream,
+        writing: Writing<'_>,
+        mut rows: SendableRecordBatchStream,
     ) -> Result<SendableRecordBatchStream> {
-        Err(missing())
+        let Writing { attempt, node } = writing;
+        let output = Arc::clone(node.output());
+        let shape = Arc::new(Shape::of(&output.spec, &output.schema)?);
+        let (stores, settings) = (Arc::clone(&self.stores), self.settings.clone());
+        let room = Room { commons: self.commons.clone(), taken: self.memory.reserve() };
+        let metrics = node.metrics_set().clone();
+        let written = async move {
+            let folder = Folder::open(&stores, &output.spec).await?;
+            let mut task = TaskWriter::new(shape, folder, attempt, settings, room, &metrics);
+            while let Some(batch) = rows.next().await {
+                task.write(&batch?).await?;
+            }
+            Piece::batch(&task.finish().await?)
+        };
+        let pieces = stream::once(written.map_err(DataFusionError::from));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(piece_schema(), pieces)))
     }
 
-    pub(super) async fn commit(&self, _: Written) -> Result<Committed> {
-        Err(missing())
+    pub(super) async fn commit(&self, written: Written) -> Result<Committed> {
+        let Written { job, output, pieces } = written;
+        let tokens = pieces.iter().map(|piece| Token::read(piece, job));
+        let tokens = tokens.collect::<Result<Vec<_>>>()?;
+        let shape = Shape::of(&output.spec, &output.schema)?;
+        let folder = Folder::open(&self.stores, &output.spec).await?;
+        let (folder, shape, settings) = (&folder, &shape, &self.settings);
+        let files = tokens.into_iter().zip(pieces).collect();
+        Commit { folder, job, shape, settings, files }.run().await
     }
 
-    pub(super) async fn abort(&self, _: Written) -> Result<()> {
-        Err(missing())
+    pub(super) async fn abort(&self, written: Written) -> Result<()> {
+        let Written { job, output, pieces } = written;
+        let tokens = pieces.iter().map(|piece| Token::read(piece, job));
+        let tokens = tokens.collect::<Result<Vec<_>>>()?;
+        let folder = Folder::open(&self.stores, &output.spec).await?;
+        if Manifest::read(&folder, job).await?.is_some() {
+            return Err(Error::invalid(format!(
+                "the output of job {job} in {} is committed, and stays",
+                folder.given()
+            )));
+        }
+        clean::abort(&folder, job, &tokens, &self.settings).await
     }
-}
-
-fn missing() -> Error {
-    Error::internal("no worker writes this yet")
 }

@@ -1,40 +1,244 @@
 //! Lance datasets as outputs.
+//!
+//! Tasks write data files that no manifest names, or rows beside the dataset ([`upsert`]), and
+//! their pieces say which. One transaction of Lance makes all of them visible at once ([`commit`]);
+//! it bears the job's id, by which a commit that is asked for again finds the one before. Tasks of
+//! a job write to the one version that was looked at when it was planned.
+//!
+//! [`plain`] makes, replaces and extends datasets, [`upsert`] replaces rows by their keys, and
+//! [`columns`] adds columns to the rows that are there. What nobody has accepted is deleted as far
+//! as it is known ([`unaccepted`]).
+
+mod cleaner;
+mod columns;
+mod commit;
+mod parts;
+mod plain;
+mod rows;
+mod schema;
+mod told;
+mod unaccepted;
+mod upsert;
+
+use std::sync::Arc;
 
 use datafusion::execution::SendableRecordBatchStream;
 use keyloom_common::{
     Error, Result,
-    output::{Committed, PreparedOutput},
+    output::{Committed, OutputKind, OutputSpec, PreparedOutput},
     rpc::PlannedOutput,
+    store::{LANCE, Options, STORAGE_OPTIONS, StoreSpec},
 };
 
+use self::{cleaner::Cleaner, columns::Fragments, unaccepted::Unaccepted};
 use super::{Writing, Written};
+use crate::{
+    access::Access,
+    store::{
+        OpenStores, Patience,
+        lance::{Files, Target},
+    },
+};
+
+/// The bounds on what is written to Lance datasets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LanceOutputSettings {
+    /// The most bytes of rows that replace others by their keys, of a job: the worker that commits
+    /// has all of them in its memory.
+    pub(crate) upsert_bytes: u64,
+    /// About how many bytes of such rows a task has in memory before it writes them.
+    pub(crate) upsert_part_bytes: usize,
+    /// How often rows are merged anew because somebody else changed the same ones meanwhile.
+    pub(crate) upsert_retries: u32,
+}
+
+impl Default for LanceOutputSettings {
+    fn default() -> Self {
+        Self { upsert_bytes: 1 << 30, upsert_part_bytes: 32 << 20, upsert_retries: 10 }
+    }
+}
 
 /// What is shared by all that is written.
-#[derive(Debug, Default)]
-pub(super) struct LanceOutputs {}
+#[derive(Debug)]
+pub(super) struct LanceOutputs {
+    stores: Arc<OpenStores>,
+    access: Access,
+    settings: LanceOutputSettings,
+    cleaner: Cleaner,
+}
 
 impl LanceOutputs {
-    pub(super) async fn prepare(&self, _: PlannedOutput) -> Result<PreparedOutput> {
-        Err(missing())
+    /// Writes by the storage profiles of these stores, where jobs may touch something.
+    pub(super) fn new(
+        stores: Arc<OpenStores>,
+        access: Access,
+        settings: LanceOutputSettings,
+    ) -> Self {
+        Self { stores, access, settings, cleaner: Cleaner::default() }
     }
 
+    /// Looks whether rows with these columns can be written, and at which version.
+    ///
+    /// # Errors
+    /// `permission_denied` if it may not be touched, `not_found` or `invalid` if it cannot be
+    /// written like this, naming the dataset and the column; `store` or `timeout` if its storage
+    /// does not answer.
+    pub(super) async fn prepare(&self, planned: PlannedOutput) -> Result<PreparedOutput> {
+        let PlannedOutput { spec, schema } = planned;
+        let target = self.target(&spec).await?;
+        let there = target.newest().await?;
+        match (&spec.kind, &there) {
+            (OutputKind::Lance { if_exists, .. }, there) => {
+                plain::check(&target, *if_exists, there.as_ref(), &schema).await?;
+            }
+            (OutputKind::Upsert { key }, Some(dataset)) => {
+                upsert::check(&target, dataset, key, &schema)?;
+            }
+            (OutputKind::Columns, Some(dataset)) => columns::check(&target, dataset, &schema)?,
+            (OutputKind::Upsert { .. } | OutputKind::Columns, None) => {
+                return Err(Error::not_found(format!(
+                    "no Lance dataset at {}, of which rows or columns are to be written",
+                    target.shown()
+                )));
+            }
+            (OutputKind::Files(_), _) => return Err(no_dataset()),
+        }
+        let version = there.map(|dataset| dataset.version_id());
+        Ok(PreparedOutput { spec, schema, version })
+    }
+
+    /// Writes a task's rows, and gives one batch of its pieces.
     pub(super) fn write(
         &self,
-        _: Writing<'_>,
-        _: SendableRecordBatchStream,
+        writing: Writing<'_>,
+        rows: SendableRecordBatchStream,
     ) -> Result<SendableRecordBatchStream> {
-        Err(missing())
+        let output = Arc::clone(writing.node.output());
+        let opening = self.opening(&output.spec);
+        let (settings, cleaner) = (self.settings, self.cleaner.clone());
+        let attempt = writing.attempt;
+        let fragments = match output.spec.kind {
+            OutputKind::Columns => Some(Fragments::of(writing.node)?),
+            _ => None,
+        };
+        Ok(told::told(async move {
+            let (target, files) = opening.open().await?;
+            let unaccepted = Unaccepted::new(files, cleaner);
+            let pieces = match (&output.spec.kind, fragments) {
+                (OutputKind::Lance { if_exists, target_file_bytes }, _) => {
+                    let how = plain::How::new(*if_exists, *target_file_bytes);
+                    plain::write(&target, &output, how, rows, &unaccepted).await?
+                }
+                (OutputKind::Upsert { key }, _) => {
+                    let part_bytes = settings.upsert_part_bytes;
+                    let staged = upsert::Staging { attempt, key, part_bytes };
+                    upsert::write(&target, &output, staged, rows, &unaccepted).await?
+                }
+                (OutputKind::Columns, Some(fragments)) => {
+                    columns::write(&target, &output, fragments, rows, &unaccepted).await?
+                }
+                (OutputKind::Columns, None) | (OutputKind::Files(_), _) => {
+                    return Err(no_dataset());
+                }
+            };
+            Ok((pieces, unaccepted))
+        }))
     }
 
-    pub(super) async fn commit(&self, _: Written) -> Result<Committed> {
-        Err(missing())
+    /// Makes the pieces of a job visible, or finds that they are.
+    ///
+    /// # Errors
+    /// `invalid` if somebody has changed the dataset so that they do not fit it any more, naming
+    /// it: nothing of them is visible then. `store` or `timeout` if that is not known: asking again
+    /// finds out.
+    pub(super) async fn commit(&self, written: Written) -> Result<Committed> {
+        let target = self.target(&written.output.spec).await?;
+        match &written.output.spec.kind {
+            OutputKind::Lance { if_exists, .. } => {
+                let if_exists = *if_exists;
+                plain::commit(&target, &written, if_exists).await
+            }
+            OutputKind::Upsert { key } => {
+                upsert::commit(&target, &written, key, self.settings).await
+            }
+            OutputKind::Columns => columns::commit(&target, &written).await,
+            OutputKind::Files(_) => Err(no_dataset()),
+        }
     }
 
-    pub(super) async fn abort(&self, _: Written) -> Result<()> {
-        Err(missing())
+    /// Deletes the files of the pieces of a job, unless they are visible.
+    ///
+    /// # Errors
+    /// `store` or `timeout` if the storage does not answer.
+    pub(super) async fn abort(&self, written: Written) -> Result<()> {
+        let target = self.target(&written.output.spec).await?;
+        let newest = target.newest().await?;
+        let planned = written.output.version.unwrap_or(0);
+        if let Some(newest) = &newest
+            && commit::version_of(&target, newest, planned, written.job).await?.is_some()
+        {
+            return Ok(());
+        }
+        let files = target.files().await?;
+        let kind = &written.output.spec.kind;
+        match kind {
+            OutputKind::Upsert { .. } => upsert::abort(&target, files, &written).await,
+            _ => {
+                let kept = match (kind, &newest, written.output.version) {
+                    (OutputKind::Columns, Some(_), Some(version)) => {
+                        Some(target.at(version).await?)
+                    }
+                    _ => None,
+                };
+                let names = parts::new_files(&written.pieces, kept.as_deref())?;
+                cleaner::delete_data(&files, names).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn target(&self, spec: &OutputSpec) -> Result<Target> {
+        let opening = self.opening(spec);
+        opening.target().await
+    }
+
+    fn opening(&self, spec: &OutputSpec) -> Opening {
+        let (stores, access) = (Arc::clone(&self.stores), self.access.clone());
+        Opening { stores, access, store: store(spec) }
     }
 }
 
-fn missing() -> Error {
-    Error::internal("no worker writes this yet")
+/// What opens a place that is written, if it may be touched.
+struct Opening {
+    stores: Arc<OpenStores>,
+    access: Access,
+    store: StoreSpec,
 }
+
+impl Opening {
+    async fn target(&self) -> Result<Target> {
+        let patience = Patience::of(self.stores.settings());
+        self.access.check_store(&self.store, patience).await?;
+        self.stores.lance_target(&self.store)
+    }
+
+    async fn open(&self) -> Result<(Target, Files)> {
+        let target = self.target().await?;
+        let files = target.files().await?;
+        Ok((target, files))
+    }
+}
+
+/// The dataset as stores are named.
+fn store(spec: &OutputSpec) -> StoreSpec {
+    let mut options = Options::default();
+    options.set(STORAGE_OPTIONS, spec.storage_profile.as_deref());
+    StoreSpec { options, ..StoreSpec::new(&spec.path, LANCE, &spec.path) }
+}
+
+fn no_dataset() -> Error {
+    Error::internal("files are not written as a Lance dataset")
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,13 +4,12 @@
 //! What replaces a dataset is a new version of it, which Lance commits as a whole: jobs that read
 //! the old one go on.
 
-mod columns;
+pub(super) mod columns;
 mod partial;
 
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use arrow::datatypes::SchemaRef;
@@ -20,15 +19,14 @@ use lance::{
     Dataset,
     dataset::{InsertBuilder, WriteMode, WriteParams, builder::DatasetBuilder},
     index::DatasetIndexExt,
-    io::{ObjectStoreParams, StorageOptionsAccessor},
 };
 use lance_index::{IndexType, scalar::ScalarIndexParams};
 
 use self::{columns::Columns, partial::Partial};
 use super::{
-    cloud::identity as identity_of,
     error::{Scrub, from_lance},
     files::requests::is_local,
+    target::store_params,
 };
 use crate::store::{ReadProfile, StoreSettings};
 
@@ -135,7 +133,7 @@ impl NewDataset {
         options: Option<ReadProfile>,
     ) -> Result<WrittenDataset> {
         let mode = if self.overwrite { WriteMode::Overwrite } else { WriteMode::Create };
-        let store_params = options.map(|profile| self.params(profile)).transpose()?;
+        let store_params = options.map(|profile| store_params(uri, profile)).transpose()?;
         let params = WriteParams { mode, store_params, ..WriteParams::default() };
         let builder = InsertBuilder::new(uri).with_params(&params);
         let mut dataset = Box::pin(builder.execute_stream(rows)).await.map_err(from_lance)?;
@@ -147,18 +145,6 @@ impl NewDataset {
             making.await.map_err(from_lance)?;
         }
         Ok(WrittenDataset { version: dataset.version_id(), rows })
-    }
-
-    /// How its storage is reached with a profile.
-    fn params(&self, profile: ReadProfile) -> Result<ObjectStoreParams> {
-        let identity = profile.cloud && self.local().is_none();
-        let aws_credentials = identity.then(|| identity_of(&profile)).transpose()?;
-        let accessor = StorageOptionsAccessor::with_static_options(profile.options);
-        Ok(ObjectStoreParams {
-            aws_credentials,
-            storage_options_accessor: Some(Arc::new(accessor)),
-            ..ObjectStoreParams::default()
-        })
     }
 
     /// Its path, if it is of this machine.
@@ -190,7 +176,7 @@ impl NewDataset {
         let profile = settings.profile(self.storage_profile.as_deref())?.unwrap_or_default();
         let scrub = Scrub::new(&self.uri, profile.secrets());
         let builder = DatasetBuilder::from_uri(&self.uri);
-        let builder = builder.with_store_params(self.params(profile)?);
+        let builder = builder.with_store_params(store_params(&self.uri, profile)?);
         let opened: Result<Dataset> = Box::pin(builder.load()).await.map_err(from_lance);
         match opened {
             Ok(_) => Ok(There::Dataset),

@@ -10,7 +10,7 @@ use keyloom_common::{
 
 /// What a failed access to a dataset means. What does not exist will not exist the next time;
 /// everything else may be a disk or a network that was slow.
-pub(super) fn from_lance(error: lance::Error) -> Error {
+pub(crate) fn from_lance(error: lance::Error) -> Error {
     use lance::Error as Lance;
     if let Some(own) = chain(&error).find_map(|error| error.downcast_ref::<Error>()) {
         return own.clone();

@@ -8,8 +8,8 @@
 //! rooms lead to an answer: [`keys`] turns keys into rows, [`values`] rows into the values of
 //! [`mod@column`]s, and both read [`files`]. A whole dataset is read as a [`table`]. What later
 //! requests can use is [`kept`] by its [`name`], in which the dataset's [`identity`] is. [`create`]
-//! makes new datasets. Those on object stores may be read by the machine's own identity
-//! ([`cloud`]).
+//! makes new datasets, and a [`target`] is one that jobs write. Those on object stores may be read
+//! by the machine's own identity ([`cloud`]).
 //!
 //! The rooms lean on each other one way: what is kept on keys, keys on values, values on files. All
 //! of them lean on the [`handle`] and the [`mod@column`]s that it holds, and these on them.
@@ -31,6 +31,7 @@ mod open;
 mod row;
 mod spec;
 mod table;
+mod target;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -60,8 +61,14 @@ use self::{
     values::known::{KnownName, KnownValues},
 };
 pub(crate) use self::{
-    error::Scrub, factory::LanceFactory, handle::LanceHandle, open::LanceKind, spec::LanceSpec,
+    create::columns::stored as stored_column,
+    error::{Scrub, from_lance},
+    factory::LanceFactory,
+    handle::LanceHandle,
+    open::{LanceKind, is_absent},
+    spec::LanceSpec,
     table::DatasetScan,
+    target::{Files, Target, is_plain, snapshot, stored_columns},
 };
 use super::{
     Found, KeyRows, KeySet, ReadStats, Request, Store, Values, kept::Kept, keys::Keys,

@@ -39,7 +39,10 @@ use super::{
     tasks,
     values::answered,
 };
-use crate::store::{Patience, ReadProfile, WorkerParts};
+use crate::{
+    access::Access,
+    store::{Patience, ReadProfile, WorkerParts},
+};
 
 /// Lance datasets on one worker, and what they share there.
 #[derive(Debug)]
@@ -175,21 +178,13 @@ impl LanceKind {
                 Verdict::Rewritten => {}
             }
         };
-        self.check_bases(&dataset, spec).await?;
+        check_bases(&dataset, &spec.uri, &self.worker.access, self.patience(spec)).await?;
         Ok(dataset)
     }
 
-    /// Refuses a dataset that has files in other places, which its manifest names, if those may not
-    /// be touched. Nothing of them was read yet.
-    async fn check_bases(&self, dataset: &Dataset, spec: &LanceSpec) -> Result<()> {
-        for base in dataset.manifest.base_paths.values() {
-            let checked = self.worker.access.check_dataset(&base.path, self.patience(spec)).await;
-            checked.map_err(|error| {
-                let uri = redact(&spec.uri);
-                error.context(format_args!("the Lance dataset at {uri} has files elsewhere"))
-            })?;
-        }
-        Ok(())
+    /// A session for who writes, which shares nothing with those of others.
+    pub(super) fn session_alone(&self) -> Arc<Session> {
+        self.sessions.alone()
     }
 
     async fn load_through(
@@ -299,12 +294,29 @@ impl LanceKind {
     }
 }
 
+/// Refuses a dataset that has files in other places, which its manifest names, if those may not be
+/// touched. Nothing of them was read yet.
+pub(super) async fn check_bases(
+    dataset: &Dataset,
+    uri: &str,
+    access: &Access,
+    patience: Patience,
+) -> Result<()> {
+    for base in dataset.manifest.base_paths.values() {
+        access.check_dataset(&base.path, patience).await.map_err(|error| {
+            let uri = redact(uri);
+            error.context(format_args!("the Lance dataset at {uri} has files elsewhere"))
+        })?;
+    }
+    Ok(())
+}
+
 /// What keeps the secrets of a profile, as it was read, out of messages.
 fn scrub_of(spec: &LanceSpec, profile: Option<&ReadProfile>) -> Scrub {
     Scrub::new(&spec.uri, profile.into_iter().flat_map(ReadProfile::secrets))
 }
 
-fn is_absent(error: &lance::Error) -> bool {
+pub(crate) fn is_absent(error: &lance::Error) -> bool {
     use lance::Error as Lance;
     matches!(
         error,
@@ -324,7 +336,7 @@ fn explain(error: lance::Error, uri: &str) -> Error {
 
 /// What to write instead, if what is there is a file of rows: a local one, or a remote one as far
 /// as its name tells.
-fn other_file(uri: &str, is_absent: bool) -> Option<Error> {
+pub(super) fn other_file(uri: &str, is_absent: bool) -> Option<Error> {
     let local = is_local(uri).then(|| Path::new(uri.strip_prefix("file://").unwrap_or(uri)));
     if !local.map_or(is_absent, Path::is_file) {
         return None;

@@ -89,8 +89,8 @@ fn check_index(key: &[String], rows: &SchemaRef) -> Result<()> {
     }
 }
 
-/// A column as it is stored. What the rows' own metadata declare is of another dataset.
-fn stored(field: &Field, declared: &[String]) -> Field {
+/// A column as it is stored in a new dataset. What the rows' own metadata declare is of another dataset.
+pub(crate) fn stored(field: &Field, declared: &[String]) -> Field {
     let data_type = match field.data_type() {
         DataType::Utf8View => DataType::Utf8,
         DataType::BinaryView => DataType::Binary,

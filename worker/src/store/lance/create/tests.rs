@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use arrow::{
     array::{ArrayRef, Int64Array, RecordBatch, StringViewArray},
     datatypes::DataType,

@@ -26,15 +26,24 @@ impl Kind {
             _ => None,
         }
     }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Lance => "a Lance dataset",
+            Self::Delta => "a Delta table",
+            Self::Iceberg => "an Iceberg table",
+            Self::Hudi => "a Hudi table",
+        }
+    }
 }
 
 /// The tables that a listing showed, by their folders.
 #[derive(Debug, Default)]
-pub(super) struct Tables(BTreeMap<String, Kind>);
+pub(crate) struct Tables(BTreeMap<String, Kind>);
 
 impl Tables {
     /// Looks at a file's path below the input's folder.
-    pub(super) fn see(&mut self, path: &str) {
+    pub(crate) fn see(&mut self, path: &str) {
         let mut start = 0;
         while let Some(length) = path[start..].find('/') {
             let (name, rest) = (&path[start..start + length], &path[start + length + 1..]);
@@ -46,18 +55,23 @@ impl Tables {
     }
 
     /// Looks at a folder of the input's folder of which the files are not listed.
-    pub(super) fn see_folder(&mut self, base: &Path, folder: &Path) {
+    pub(crate) fn see_folder(&mut self, base: &Path, folder: &Path) {
         let name = folder.filename().filter(|_| folder.parent().as_ref() == Some(base));
         if let Some(kind) = name.and_then(|name| Kind::of(name, None)) {
             self.0.insert(String::new(), kind);
         }
     }
 
+    /// A table among them: its folder, and what it is.
+    pub(crate) fn any(&self) -> Option<(&str, &'static str)> {
+        self.0.iter().next().map(|(folder, kind)| (folder.as_str(), kind.name()))
+    }
+
     /// Refuses a file that is part of a table.
     ///
     /// # Errors
     /// `invalid`, naming the kind of table and what to do.
-    pub(super) fn check(&self, path: &str) -> Result<()> {
+    pub(crate) fn check(&self, path: &str) -> Result<()> {
         let mut folder = path;
         while let Some((parent, _)) = folder.rsplit_once('/') {
             folder = parent;
@@ -73,14 +87,12 @@ impl Tables {
 }
 
 fn refusal(kind: Kind, what: &str) -> Error {
-    let (kind, way) = match kind {
-        Kind::Lance => {
-            ("a Lance dataset", "read it with format = \"lance\", and other files with a pattern")
-        }
-        Kind::Delta => ("a Delta table", "name the files of one version, or export it"),
-        Kind::Iceberg => ("an Iceberg table", "name the files of one snapshot, or export it"),
-        Kind::Hudi => ("a Hudi table", "name the files of one version, or export it"),
+    let way = match kind {
+        Kind::Lance => "read it with format = \"lance\", and other files with a pattern",
+        Kind::Iceberg => "name the files of one snapshot, or export it",
+        Kind::Delta | Kind::Hudi => "name the files of one version, or export it",
     };
+    let kind = kind.name();
     Error::invalid(format!(
         "{what} is {kind}, whose files are not all rows of its newest version; {way}"
     ))

@@ -1,6 +1,6 @@
 //! Makes an object store of a URL and options.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use keyloom_common::{Error, Result, error::redact};
 use object_store::{
@@ -10,6 +10,7 @@ use object_store::{
     gcp::{GcpCredential, GoogleCloudStorageBuilder, GoogleConfigKey},
     http::HttpBuilder,
     local::LocalFileSystem,
+    multipart::MultipartStore,
 };
 use url::Url;
 
@@ -90,19 +91,43 @@ impl Provider {
     }
 }
 
+/// An open object store, and what is written to it by several processes.
+#[derive(Clone)]
+pub(crate) struct Opened {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    /// Uploads that one process begins and another completes. Local files and web servers have
+    /// none.
+    pub(crate) uploads: Option<Arc<dyn MultipartStore>>,
+}
+
+impl Opened {
+    /// A store that has no such uploads.
+    pub(crate) fn without_uploads(store: impl ObjectStore) -> Self {
+        Self { store: Arc::new(store), uploads: None }
+    }
+
+    /// A store that has.
+    pub(crate) fn with_uploads(store: impl ObjectStore + MultipartStore) -> Self {
+        let store = Arc::new(store);
+        Self { store: Arc::clone(&store) as Arc<dyn ObjectStore>, uploads: Some(store) }
+    }
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Opened").field(&self.store).finish()
+    }
+}
+
 /// The object store of a URL, which has no path.
 ///
 /// # Errors
 /// `invalid` if the URL or an option is not what its provider takes.
-pub(super) fn open(
-    url: &Url,
-    profile: &Profile<'_>,
-    patience: Patience,
-) -> Result<Arc<dyn ObjectStore>> {
+pub(super) fn open(url: &Url, profile: &Profile<'_>, patience: Patience) -> Result<Opened> {
     let provider =
         Provider::of(url).ok_or_else(|| Error::internal("an unknown scheme was kept"))?;
     match provider {
-        Provider::Local => Ok(Arc::new(LocalFileSystem::new())),
+        Provider::Local => Ok(Opened::without_uploads(LocalFileSystem::new())),
         Provider::S3 => s3(url, profile, patience),
         Provider::Google => google(url, profile, patience),
         Provider::Azure => azure(url, profile, patience),
@@ -121,7 +146,7 @@ fn bucket(url: &Url) -> Result<&str> {
     })
 }
 
-fn s3(url: &Url, profile: &Profile<'_>, patience: Patience) -> Result<Arc<dyn ObjectStore>> {
+fn s3(url: &Url, profile: &Profile<'_>, patience: Patience) -> Result<Opened> {
     let options: Options<AmazonS3ConfigKey> = Options::new(&S3, profile, environment(), patience)?;
     let mut client = options.client.clone();
     let mut builder = AmazonS3Builder::new()
@@ -140,7 +165,7 @@ fn s3(url: &Url, profile: &Profile<'_>, patience: Patience) -> Result<Arc<dyn Ob
     let has_region = has(AmazonS3ConfigKey::Region) || has(AmazonS3ConfigKey::DefaultRegion);
     let has_endpoint = has(AmazonS3ConfigKey::Endpoint) || has(AmazonS3ConfigKey::S3Endpoint);
     let store = match has_region || has_endpoint {
-        true => Opening::Done(Arc::new(builder.build().map_err(refused(&options))?)),
+        true => Opening::Done(Opened::with_uploads(builder.build().map_err(refused(&options))?)),
         // Lance asks for it, too, so that a profile does for both.
         false => Opening::S3InSomeRegion {
             builder: Box::new(builder),
@@ -148,7 +173,7 @@ fn s3(url: &Url, profile: &Profile<'_>, patience: Patience) -> Result<Arc<dyn Ob
             client: Box::new(client),
         },
     };
-    Ok(Arc::new(Remote::new(store, options.scrub, profile)))
+    Ok(Opened::with_uploads(Remote::new(store, options.scrub, profile)))
 }
 
 /// Refuses what a client would refuse without a reason.
@@ -167,7 +192,7 @@ fn check_encrypted(options: &Options<AmazonS3ConfigKey>) -> Result<()> {
     }
 }
 
-fn google(url: &Url, profile: &Profile<'_>, patience: Patience) -> Result<Arc<dyn ObjectStore>> {
+fn google(url: &Url, profile: &Profile<'_>, patience: Patience) -> Result<Opened> {
     let options: Options<GoogleConfigKey> =
         Options::new(&GOOGLE, profile, environment(), patience)?;
     let mut builder = GoogleCloudStorageBuilder::new()
@@ -181,10 +206,11 @@ fn google(url: &Url, profile: &Profile<'_>, patience: Patience) -> Result<Arc<dy
         builder = builder.with_credentials(Arc::new(StaticCredentialProvider::new(credential)));
     }
     let store = builder.with_bucket_name(bucket(url)?).build().map_err(refused(&options))?;
-    Ok(Arc::new(Remote::new(Opening::Done(Arc::new(store)), options.scrub, profile)))
+    let store = Opening::Done(Opened::with_uploads(store));
+    Ok(Opened::with_uploads(Remote::new(store, options.scrub, profile)))
 }
 
-fn azure(url: &Url, profile: &Profile<'_>, patience: Patience) -> Result<Arc<dyn ObjectStore>> {
+fn azure(url: &Url, profile: &Profile<'_>, patience: Patience) -> Result<Opened> {
     let options: Options<AzureConfigKey> = Options::new(&AZURE, profile, environment(), patience)?;
     let mut builder = MicrosoftAzureBuilder::new()
         .with_client_options(options.client.clone())
@@ -193,10 +219,11 @@ fn azure(url: &Url, profile: &Profile<'_>, patience: Patience) -> Result<Arc<dyn
         builder = builder.with_config(*key, value);
     }
     let store = builder.with_url(url.as_str()).build().map_err(refused(&options))?;
-    Ok(Arc::new(Remote::new(Opening::Done(Arc::new(store)), options.scrub, profile)))
+    let store = Opening::Done(Opened::with_uploads(store));
+    Ok(Opened::with_uploads(Remote::new(store, options.scrub, profile)))
 }
 
-fn http(url: &Url, profile: &Profile<'_>, patience: Patience) -> Result<Arc<dyn ObjectStore>> {
+fn http(url: &Url, profile: &Profile<'_>, patience: Patience) -> Result<Opened> {
     let options: Options<ClientConfigKey> =
         Options::new(&HTTP, profile, Vec::new().into_iter(), patience)?;
     let mut client = options.client.clone().with_allow_http(true);
@@ -209,7 +236,8 @@ fn http(url: &Url, profile: &Profile<'_>, patience: Patience) -> Result<Arc<dyn 
         .with_retry(options.retry.clone())
         .build()
         .map_err(refused(&options))?;
-    Ok(Arc::new(Remote::new(Opening::Done(Arc::new(store)), options.scrub, profile)))
+    let store = Opening::Done(Opened::without_uploads(store));
+    Ok(Opened::without_uploads(Remote::new(store, options.scrub, profile)))
 }
 
 /// Why no store can be made of options. Nothing was asked of a server yet.

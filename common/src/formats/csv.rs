@@ -1,6 +1,6 @@
 //! CSV as RFC 4180 has it. A null is nothing, an empty text is `""`.
 
-use datafusion::arrow::{
+use arrow::{
     array::{Array, RecordBatch},
     buffer::NullBuffer,
     datatypes::Schema,
@@ -8,7 +8,7 @@ use datafusion::arrow::{
     util::display::{ArrayFormatter, FormatOptions},
 };
 
-use crate::error::Failure;
+use super::Refused;
 
 /// The names of the columns.
 pub(super) fn head(schema: &Schema) -> Vec<u8> {
@@ -24,7 +24,7 @@ pub(super) fn head(schema: &Schema) -> Vec<u8> {
 }
 
 /// Appends a line for each row.
-pub(super) fn rows(batch: &RecordBatch, text: &mut Vec<u8>) -> Result<(), Failure> {
+pub(super) fn rows(batch: &RecordBatch, text: &mut Vec<u8>) -> Result<(), Refused> {
     let options = FormatOptions::new();
     let mut columns = Vec::new();
     for (column, field) in batch.columns().iter().zip(batch.schema_ref().fields()) {
@@ -70,8 +70,8 @@ impl Column<'_> {
     }
 }
 
-fn failed(column: &str, error: &ArrowError) -> Failure {
-    Failure::failed(format!("column '{column}' cannot be written as CSV: {error}"))
+fn failed(column: &str, error: &ArrowError) -> Refused {
+    Refused::failed(format!("column '{column}' cannot be written as CSV: {error}"))
 }
 
 /// Appends a value, in quotes where readers would take it for something else.

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use datafusion::arrow::{
+use arrow::{
     array::{Array, ArrowPrimitiveType, AsArray, PrimitiveArray, RecordBatch, new_empty_array},
     datatypes::{DataType, Field, FieldRef, Float16Type, Float32Type, Float64Type},
     error::ArrowError,
@@ -20,11 +20,10 @@ use datafusion::arrow::{
     util::display::{ArrayFormatter, FormatOptions},
 };
 
-use super::types::refused;
-use crate::error::Failure;
+use super::{Refused, types::refused};
 
 /// The columns that JSON can hold.
-pub(super) fn rule(column: &str, data_type: &DataType) -> Result<DataType, Failure> {
+pub(super) fn rule(column: &str, data_type: &DataType) -> Result<DataType, Refused> {
     let field = Arc::new(Field::new(column, data_type.clone(), true));
     let array = new_empty_array(data_type);
     match make_encoder(&field, &array, &EncoderOptions::default()) {
@@ -34,7 +33,7 @@ pub(super) fn rule(column: &str, data_type: &DataType) -> Result<DataType, Failu
 }
 
 /// Appends a line for each row. A null stays in sight: readers that infer columns find them all.
-pub(super) fn rows(batch: &RecordBatch, text: &mut Vec<u8>) -> Result<(), Failure> {
+pub(super) fn rows(batch: &RecordBatch, text: &mut Vec<u8>) -> Result<(), Refused> {
     encode(batch, text).map_err(|message| {
         let columns = batch.schema_ref().fields().iter().enumerate();
         let guilty = columns.filter(|(index, _)| {
@@ -42,7 +41,7 @@ pub(super) fn rows(batch: &RecordBatch, text: &mut Vec<u8>) -> Result<(), Failur
             column.and_then(|column| encode(&column, &mut Vec::new())).is_err()
         });
         let name = guilty.map(|(_, field)| field.name().as_str()).next().unwrap_or_default();
-        Failure::failed(format!("column '{name}' cannot be written as JSON: {message}"))
+        Refused::failed(format!("column '{name}' cannot be written as JSON: {message}"))
             .help("write .parquet, .arrow or .csv, or replace the value in the statement")
     })
 }

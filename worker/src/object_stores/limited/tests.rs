@@ -5,10 +5,7 @@ use keyloom_common::{Error, input::Location};
 use object_store::{ObjectStoreExt, memory::InMemory};
 
 use super::*;
-use crate::{
-    input::{from_store, pinned::Pinned},
-    store::StoreSettings,
-};
+use crate::{input::Pinned, object_stores::from_store, store::StoreSettings};
 
 /// One file in memory. So many of the first requests for it stay without an answer.
 #[derive(Debug)]

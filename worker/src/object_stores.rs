@@ -1,29 +1,34 @@
 //! Object stores by location: local files, S3, Google Cloud Storage, Azure and web servers, opened
-//! with the same storage profiles as stores.
+//! with the same storage profiles as stores. Inputs are read from them, outputs written to them.
 //!
-//! [`options`] sorts a profile's options, [`open`] makes stores with them, [`remote`] keeps secrets
-//! out of their errors, [`limited`] bounds how long they are waited for, and [`task`] is all that a
-//! task sees of them.
+//! [`path`] takes apart what users write, [`hive`] names folders by values, and [`tables`] tells
+//! tables from files. [`options`] sorts a profile's options, [`open`] makes stores with them,
+//! [`remote`] keeps secrets out of their errors, [`limited`] bounds how long they are waited for,
+//! and [`task`] is all that a task sees of them.
 
+pub(crate) mod hive;
 mod limited;
 mod open;
 mod options;
+pub(crate) mod path;
 mod remote;
+mod tables;
 mod task;
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt, path::PathBuf, sync::Arc};
 
+use datafusion::error::DataFusionError;
 use keyloom_common::{Error, ErrorCode, Result, error::redact, input::Location};
 use object_store::ObjectStore;
 use quick_cache::sync::Cache;
 use url::Url;
 
-pub(super) use self::task::TaskStore;
 use self::{
-    limited::Limited,
+    limited::limited,
     open::{Provider, open},
     options::Profile,
 };
+pub(crate) use self::{open::Opened, tables::Tables, task::TaskStore};
 use crate::{
     access::Access,
     store::{Patience, ProfileVersion, ReadProfile, StorageProfile},
@@ -33,32 +38,32 @@ use crate::{
 const MAX_OPEN: usize = 256;
 
 /// The object stores of a worker: each is opened once, as long as it is not forgotten.
-pub(super) struct ObjectStores {
+pub(crate) struct ObjectStores {
     profiles: HashMap<String, StorageProfile>,
     access: Access,
     patience: Patience,
     /// With which secrets each was opened is part of what it is known by.
-    open: Cache<(Location, ProfileVersion), Arc<dyn ObjectStore>>,
+    open: Cache<(Location, ProfileVersion), Opened>,
 }
 
 impl ObjectStores {
     /// Stores that are opened with options by the names of their profiles.
-    pub(super) fn new(profiles: HashMap<String, StorageProfile>, patience: Patience) -> Self {
+    pub(crate) fn new(profiles: HashMap<String, StorageProfile>, patience: Patience) -> Self {
         Self { profiles, access: Access::default(), patience, open: Cache::new(MAX_OPEN) }
     }
 
     /// The same for jobs that may not touch everything.
-    pub(super) fn limited(self, access: Access) -> Self {
+    pub(crate) fn limited(self, access: Access) -> Self {
         Self { access, ..self }
     }
 
     /// What jobs may touch.
-    pub(super) fn access(&self) -> &Access {
+    pub(crate) fn access(&self) -> &Access {
         &self.access
     }
 
     /// How long storage is waited for.
-    pub(super) fn patience(&self) -> Patience {
+    pub(crate) fn patience(&self) -> Patience {
         self.patience
     }
 
@@ -67,7 +72,15 @@ impl ObjectStores {
     /// # Errors
     /// `invalid` if the scheme or the profile is unknown, or an option of it; as
     /// [`StorageProfile::read`].
-    pub(super) fn get(&self, location: &Location) -> Result<Arc<dyn ObjectStore>> {
+    pub(crate) fn get(&self, location: &Location) -> Result<Arc<dyn ObjectStore>> {
+        Ok(self.opened(location)?.store)
+    }
+
+    /// The same, with the uploads to it.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub(crate) fn opened(&self, location: &Location) -> Result<Opened> {
         let name = location.profile.as_deref();
         let read = name.map(|name| self.profile(name)).transpose()?;
         let version = read.as_ref().and_then(|profile| profile.version);
@@ -83,17 +96,38 @@ impl ObjectStores {
                 Some(Provider::Local) => self.patience.asking_once(),
                 _ => self.patience,
             };
-            let limited: Arc<dyn ObjectStore> = Arc::new(Limited::new(opened, patience));
-            Ok::<_, Error>(limited)
+            Ok::<_, Error>(limited(opened, patience))
         })
     }
 
-    /// Whether jobs may read what is at a path of a place, unless that is one of this machine: then
-    /// it is the path of a file, of which [`Access::check_local`] and [`Access::check_files`] know.
+    /// Takes a store for the one at a location.
+    #[cfg(test)]
+    pub(crate) fn hold(&self, location: Location, opened: Opened) {
+        self.open.insert((location, None), opened);
+    }
+
+    /// Whether jobs may touch what is at a path of a place, which may be one of this machine.
     ///
     /// # Errors
     /// `permission_denied`, naming the setting and the place as it was given.
-    pub(super) fn check(&self, location: &Location, path: &str, given: &str) -> Result<Asked> {
+    pub(crate) async fn check_any(
+        &self,
+        location: &Location,
+        path: &str,
+        given: &str,
+    ) -> Result<()> {
+        match self.check(location, path, given)? {
+            Asked::Allowed => Ok(()),
+            Asked::File => self.access.check_files(vec![local_file(path)], self.patience).await,
+        }
+    }
+
+    /// Whether jobs may touch what is at a path of a place, unless that is one of this machine:
+    /// then it is the path of a file, of which [`Access::check_local`] and [`Access::check_files`] know.
+    ///
+    /// # Errors
+    /// `permission_denied`, naming the setting and the place as it was given.
+    pub(crate) fn check(&self, location: &Location, path: &str, given: &str) -> Result<Asked> {
         // However it is written: a plan may come from anybody.
         let url = parse(&location.url)?;
         if Provider::of(&url) == Some(Provider::Local) {
@@ -135,8 +169,8 @@ impl ObjectStores {
 
 /// What is known of a place that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
-    /// It may be read.
+pub(crate) enum Asked {
+    /// It may be touched.
     Allowed,
     /// It is of this machine, and nothing is known of it yet.
     File,
@@ -157,11 +191,34 @@ impl fmt::Debug for ObjectStores {
     }
 }
 
+/// Whether files are of this machine.
+pub(crate) fn is_local(location: &Location) -> bool {
+    location.url.starts_with("file:")
+}
+
+/// A file of this machine by its path within the object store.
+pub(crate) fn local_file(path: &str) -> PathBuf {
+    PathBuf::from(format!("/{path}"))
+}
+
+/// An object store's error, as what the caller can do about it.
+pub(crate) fn from_store(error: object_store::Error) -> Error {
+    DataFusionError::from(error).into()
+}
+
+/// What an object store's error was made of, step by step.
+pub(crate) fn causes(
+    error: &object_store::Error,
+) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    let first = std::error::Error::source(error);
+    std::iter::successors(first, |cause| (*cause).source())
+}
+
 /// The URL of an object store that can be read.
 ///
 /// # Errors
 /// `invalid` if it is no URL, or its scheme is unknown; the message has the choices.
-pub(super) fn parse(url: &str) -> Result<Url> {
+pub(crate) fn parse(url: &str) -> Result<Url> {
     let parsed = Url::parse(url)
         .map_err(|error| Error::invalid(format!("{} is no URL: {error}", redact(url))))?;
     match Provider::of(&parsed) {
@@ -286,7 +343,7 @@ mod tests {
         let stores = stores();
         let store = stores.get(&location("s3://bucket/", Some("minio"))).unwrap();
         let error = store.head(&Path::from("a")).await.unwrap_err();
-        let error = crate::input::from_store(error);
+        let error = from_store(error);
         assert_eq!(error.kind(), keyloom_common::ErrorKind::Store);
         let message = error.message();
         assert!(message.contains("http://127.0.0.1:9/bucket/a"), "{message}");
@@ -320,6 +377,6 @@ mod tests {
         let error = store.head(&Path::from("a/b.csv")).await.unwrap_err();
         let expected = "a/b.csv: no answer in 300 ms; the worker's store.answer_timeout_ms allows \
                         no more";
-        assert_eq!(crate::input::from_store(error), Error::timeout(expected));
+        assert_eq!(from_store(error), Error::timeout(expected));
     }
 }

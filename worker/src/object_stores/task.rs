@@ -13,11 +13,11 @@ use url::Url;
 /// A registry of exactly one object store, which stands for every URL: DataFusion's sources look
 /// for it by a URL that does not tell profiles apart.
 #[derive(Debug)]
-pub(in crate::input) struct TaskStore(Arc<dyn ObjectStore>);
+pub(crate) struct TaskStore(Arc<dyn ObjectStore>);
 
 impl TaskStore {
     /// The registry of a store that the task's plan was made for.
-    pub(in crate::input) fn new(store: Arc<dyn ObjectStore>) -> Self {
+    pub(crate) fn new(store: Arc<dyn ObjectStore>) -> Self {
         Self(store)
     }
 }

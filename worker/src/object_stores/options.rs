@@ -225,7 +225,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        input::stores::open::S3,
+        object_stores::open::S3,
         store::{StorageProfile, StoreSettings},
     };
 

@@ -2,14 +2,13 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use datafusion::arrow::{
+use arrow::{
     array::{Array, ArrayData, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, make_array},
     compute::{CastOptions, cast_with_options},
     datatypes::{DataType, Date64Type, Field, FieldRef, Schema, SchemaRef},
 };
 
-use super::types::Rule;
-use crate::error::Failure;
+use super::{Refused, Rule};
 
 const MS_A_DAY: i64 = 86_400_000;
 
@@ -18,16 +17,19 @@ const EXTENSION: [&str; 2] = ["ARROW:extension:name", "ARROW:extension:metadata"
 
 /// The columns that are written for those of a result.
 #[derive(Clone, Debug)]
-pub(crate) struct Columns {
+pub struct Columns {
     written: SchemaRef,
 }
 
 impl Columns {
     /// Columns by the rule of a format, if it can hold all of them and can tell them apart.
-    pub(crate) fn try_new(schema: &Schema, rule: Rule) -> Result<Self, Failure> {
+    ///
+    /// # Errors
+    /// A mistake, naming the first column that it cannot hold.
+    pub fn try_new(schema: &Schema, rule: Rule) -> Result<Self, Refused> {
         if let Some(name) = twice(schema.fields()) {
             let message = format!("two columns of the result are called '{name}'");
-            return Err(Failure::mistake(message).help("rename one of them with AS"));
+            return Err(Refused::mistake(message).help("rename one of them with AS"));
         }
         let fields = schema.fields().iter().map(|field| ruled_field(field.name(), field, rule));
         let fields = fields.collect::<Result<Vec<_>, _>>()?;
@@ -35,23 +37,27 @@ impl Columns {
         Ok(Self { written: Arc::new(written) })
     }
 
-    pub(crate) fn written(&self) -> &SchemaRef {
+    /// What they are in the format.
+    pub fn written(&self) -> &SchemaRef {
         &self.written
     }
 
     /// A batch of the result as it is written. No value changes.
-    pub(crate) fn convert(&self, batch: RecordBatch) -> Result<RecordBatch, Failure> {
+    ///
+    /// # Errors
+    /// If the format cannot hold a value.
+    pub fn convert(&self, batch: RecordBatch) -> Result<RecordBatch, Refused> {
         let columns = batch.columns().iter().zip(self.written.fields());
         let columns = columns.map(|(column, field)| {
             converted(column, field.data_type()).map_err(|error| {
                 let message = format!("column '{}' cannot be written: {error}", field.name());
-                Failure::failed(message)
+                Refused::failed(message)
             })
         });
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
         RecordBatch::try_new_with_options(Arc::clone(&self.written), columns, &options)
-            .map_err(|error| Failure::failed(format!("rows cannot be written: {error}")))
+            .map_err(|error| Refused::failed(format!("rows cannot be written: {error}")))
     }
 }
 
@@ -61,7 +67,7 @@ fn twice(fields: &[FieldRef]) -> Option<&str> {
     fields.iter().map(|field| field.name().as_str()).find(|name| !names.insert(*name))
 }
 
-fn ruled_field(column: &str, field: &FieldRef, rule: Rule) -> Result<FieldRef, Failure> {
+fn ruled_field(column: &str, field: &FieldRef, rule: Rule) -> Result<FieldRef, Refused> {
     let data_type = ruled(column, field.data_type(), rule)?;
     if &data_type == field.data_type() {
         return Ok(Arc::clone(field));
@@ -73,7 +79,7 @@ fn ruled_field(column: &str, field: &FieldRef, rule: Rule) -> Result<FieldRef, F
 }
 
 /// A type and what is in it, by a rule.
-fn ruled(column: &str, data_type: &DataType, rule: Rule) -> Result<DataType, Failure> {
+fn ruled(column: &str, data_type: &DataType, rule: Rule) -> Result<DataType, Refused> {
     let field = |field: &FieldRef| ruled_field(column, field, rule);
     Ok(match rule(column, data_type)? {
         DataType::List(item) => DataType::List(field(&item)?),
@@ -83,7 +89,7 @@ fn ruled(column: &str, data_type: &DataType, rule: Rule) -> Result<DataType, Fai
         DataType::FixedSizeList(item, size) => DataType::FixedSizeList(field(&item)?, size),
         DataType::Struct(fields) => {
             if let Some(name) = twice(&fields) {
-                return Err(Failure::mistake(format!(
+                return Err(Refused::mistake(format!(
                     "column '{column}' holds structs with two fields called '{name}'"
                 )));
             }

@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
+use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 
-use crate::error::Failure;
-
-/// What a column's type becomes, looked at without what is in it, or why it is refused.
-pub(crate) type Rule = fn(column: &str, data_type: &DataType) -> Result<DataType, Failure>;
+use super::Refused;
 
 /// The most digits of decimals that readers of Parquet agree on.
 const DECIMAL_DIGITS: u8 = 38;
@@ -15,7 +12,10 @@ const DECIMAL_DIGITS: u8 = 38;
 /// The types that all readers of Parquet know, without a loss: those of Parquet itself, as Arrow
 /// names them. Without this, the file would say that its lists have one size, which Parquet does
 /// not know, and readers would have to make up for it.
-pub(super) fn parquet(column: &str, data_type: &DataType) -> Result<DataType, Failure> {
+///
+/// # Errors
+/// If the format cannot hold the column.
+pub fn parquet(column: &str, data_type: &DataType) -> Result<DataType, Refused> {
     Ok(match data_type {
         DataType::Float16 => DataType::Float32,
         DataType::Timestamp(TimeUnit::Second, zone) => {
@@ -31,7 +31,7 @@ pub(super) fn parquet(column: &str, data_type: &DataType) -> Result<DataType, Fa
             if *digits > DECIMAL_DIGITS {
                 return Err(unreadable(column, data_type).help(format!(
                     "take CAST({column} AS DECIMAL({DECIMAL_DIGITS}, {scale})) if the values fit, \
-                     or CAST({column} AS VARCHAR); {KEEP}"
+                     or CAST({column} AS VARCHAR)"
                 )));
             }
             DataType::Decimal128(*digits, *scale)
@@ -45,18 +45,19 @@ pub(super) fn parquet(column: &str, data_type: &DataType) -> Result<DataType, Fa
         }
         DataType::LargeListView(item) => DataType::LargeList(Arc::clone(item)),
         DataType::Interval(IntervalUnit::YearMonth | IntervalUnit::DayTime) => {
-            return Err(unreadable(column, data_type)
-                .help(format!("take CAST({column} AS VARCHAR); {KEEP}")));
+            return Err(
+                unreadable(column, data_type).help(format!("take CAST({column} AS VARCHAR)"))
+            );
         }
         other => return parquet_as_arrow(column, other),
     })
 }
 
-const KEEP: &str = "or keep the type, for readers that know it, with arrow_types = true or \
-                    --arrow-types";
-
 /// The types as they are, if Parquet can hold them at all.
-pub(super) fn parquet_as_arrow(column: &str, data_type: &DataType) -> Result<DataType, Failure> {
+///
+/// # Errors
+/// If the format cannot hold the column.
+pub fn parquet_as_arrow(column: &str, data_type: &DataType) -> Result<DataType, Refused> {
     let help = match data_type {
         DataType::Interval(IntervalUnit::MonthDayNano) => {
             format!("take CAST({column} AS VARCHAR), or write .arrow")
@@ -82,7 +83,10 @@ pub(super) fn parquet_as_arrow(column: &str, data_type: &DataType) -> Result<Dat
 
 /// Plain values for dictionaries: a file has one dictionary for each column, and the batches of a
 /// result have their own.
-pub(super) fn arrow(_column: &str, data_type: &DataType) -> Result<DataType, Failure> {
+///
+/// # Errors
+/// Never.
+pub fn arrow(_column: &str, data_type: &DataType) -> Result<DataType, Refused> {
     let mut values = data_type;
     while let DataType::Dictionary(_, inner) = values {
         values = inner;
@@ -91,7 +95,10 @@ pub(super) fn arrow(_column: &str, data_type: &DataType) -> Result<DataType, Fai
 }
 
 /// Flat columns alone.
-pub(super) fn csv(column: &str, data_type: &DataType) -> Result<DataType, Failure> {
+///
+/// # Errors
+/// If the format cannot hold the column.
+pub fn csv(column: &str, data_type: &DataType) -> Result<DataType, Refused> {
     if data_type.is_nested() {
         return Err(refused(column, data_type, "CSV").help(format!(
             "take single fields: {column}['field'], or use JSON or, in files, Parquet"
@@ -101,12 +108,13 @@ pub(super) fn csv(column: &str, data_type: &DataType) -> Result<DataType, Failur
 }
 
 /// A format that cannot hold a column.
-pub(super) fn refused(column: &str, data_type: &DataType, format: &str) -> Failure {
-    Failure::mistake(format!("column '{column}' holds {data_type}, which {format} cannot hold"))
+pub(super) fn refused(column: &str, data_type: &DataType, format: &str) -> Refused {
+    Refused::mistake(format!("column '{column}' holds {data_type}, which {format} cannot hold"))
 }
 
-fn unreadable(column: &str, data_type: &DataType) -> Failure {
-    Failure::mistake(format!(
+fn unreadable(column: &str, data_type: &DataType) -> Refused {
+    Refused::mistake(format!(
         "column '{column}' holds {data_type}, which not all readers of Parquet can read"
     ))
+    .unless_kept()
 }

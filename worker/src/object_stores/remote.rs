@@ -11,19 +11,20 @@ use futures::{
 use keyloom_common::{Error, ErrorCode, ErrorKind};
 use object_store::{
     ClientOptions, CopyOptions, Error as StoreError, GetOptions, GetResult, GetResultPayload,
-    ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions,
-    PutPayload, PutResult, RenameOptions, Result,
+    ListResult, MultipartId, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, RenameOptions, Result,
     aws::{AmazonS3Builder, resolve_bucket_region},
     client::{HttpError, HttpErrorKind},
+    multipart::{MultipartStore, PartId},
     path::Path,
 };
 use tokio::sync::OnceCell;
 
-use super::options::Profile;
-use crate::{input::causes, store::lance::Scrub};
+use super::{causes, open::Opened, options::Profile};
+use crate::store::lance::Scrub;
 
 /// What object_store's own errors would have the name of a provider for.
-const STORE: &str = "input";
+const STORE: &str = "object store";
 
 /// What servers call the lack of a bucket or a container, which object_store takes for any failure.
 const NO_BUCKET: [&str; 2] = ["NoSuchBucket", "ContainerNotFound"];
@@ -34,18 +35,18 @@ const METADATA_SERVICE: &str = "169.254.169.254";
 /// What is left to do until an object store can be asked.
 pub(super) enum Opening {
     /// Nothing.
-    Done(Arc<dyn ObjectStore>),
+    Done(Opened),
     /// To ask Amazon for the region of a bucket.
     S3InSomeRegion { builder: Box<AmazonS3Builder>, bucket: String, client: Box<ClientOptions> },
 }
 
 impl Opening {
-    async fn open(&self) -> Result<Arc<dyn ObjectStore>> {
+    async fn open(&self) -> Result<Opened> {
         match self {
-            Self::Done(store) => Ok(Arc::clone(store)),
+            Self::Done(opened) => Ok(opened.clone()),
             Self::S3InSomeRegion { builder, bucket, client } => {
                 let region = resolve_bucket_region(bucket, client).await?;
-                Ok(Arc::new(builder.as_ref().clone().with_region(region).build()?))
+                Ok(Opened::with_uploads(builder.as_ref().clone().with_region(region).build()?))
             }
         }
     }
@@ -57,7 +58,7 @@ pub(super) struct Remote(Arc<Shared>);
 
 struct Shared {
     opening: Opening,
-    opened: OnceCell<Arc<dyn ObjectStore>>,
+    opened: OnceCell<Opened>,
     scrub: Scrub,
     /// With which profile it was opened, in words.
     how: String,
@@ -69,9 +70,18 @@ impl Remote {
         Self(Arc::new(Shared { opening, opened: OnceCell::new(), scrub, how }))
     }
 
-    async fn store(&self) -> Result<&Arc<dyn ObjectStore>> {
+    async fn opened(&self) -> Result<&Opened> {
         let opened = self.0.opened.get_or_try_init(|| self.0.opening.open()).await;
         opened.map_err(|error| self.clean(error))
+    }
+
+    async fn store(&self) -> Result<&Arc<dyn ObjectStore>> {
+        Ok(&self.opened().await?.store)
+    }
+
+    async fn uploads(&self) -> Result<&Arc<dyn MultipartStore>> {
+        let none = || StoreError::NotSupported { source: "it takes no uploads in parts".into() };
+        self.opened().await?.uploads.as_ref().ok_or_else(none).map_err(|error| self.clean(error))
     }
 
     /// The same error, with all that it says as an error of Keyloom.
@@ -92,6 +102,9 @@ impl Remote {
             }
             StoreError::Precondition { path, .. } => {
                 StoreError::Precondition { path, source: own(ErrorKind::Store) }
+            }
+            StoreError::AlreadyExists { path, .. } => {
+                StoreError::AlreadyExists { path, source: own(ErrorKind::Store) }
             }
             StoreError::NotSupported { .. } | StoreError::NotImplemented { .. } => {
                 StoreError::NotSupported { source: own(ErrorKind::Invalid) }
@@ -219,5 +232,39 @@ impl ObjectStore for Remote {
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
         let renamed = self.store().await?.rename_opts(from, to, options).await;
         renamed.map_err(|error| self.clean(error))
+    }
+}
+
+#[async_trait]
+impl MultipartStore for Remote {
+    async fn create_multipart(&self, path: &Path) -> Result<MultipartId> {
+        let created = self.uploads().await?.create_multipart(path).await;
+        created.map_err(|error| self.clean(error))
+    }
+
+    async fn put_part(
+        &self,
+        path: &Path,
+        id: &MultipartId,
+        part_idx: usize,
+        data: PutPayload,
+    ) -> Result<PartId> {
+        let put = self.uploads().await?.put_part(path, id, part_idx, data).await;
+        put.map_err(|error| self.clean(error))
+    }
+
+    async fn complete_multipart(
+        &self,
+        path: &Path,
+        id: &MultipartId,
+        parts: Vec<PartId>,
+    ) -> Result<PutResult> {
+        let completed = self.uploads().await?.complete_multipart(path, id, parts).await;
+        completed.map_err(|error| self.clean(error))
+    }
+
+    async fn abort_multipart(&self, path: &Path, id: &MultipartId) -> Result<()> {
+        let aborted = self.uploads().await?.abort_multipart(path, id).await;
+        aborted.map_err(|error| self.clean(error))
     }
 }

@@ -1,16 +1,12 @@
-//! Formats in which rows are lines of text, for files and for stdout.
+//! Formats in which rows are lines of text, in files or elsewhere.
 
-use datafusion::arrow::{array::RecordBatch, datatypes::Schema};
+use arrow::{array::RecordBatch, datatypes::Schema};
 
-use super::{
-    csv, json,
-    types::{self, Rule},
-};
-use crate::error::Failure;
+use super::{Refused, Rule, csv, json, types};
 
 /// A format of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lines {
+pub enum Lines {
     /// Comma-separated values below a header line.
     Csv,
     /// A JSON object a line.
@@ -19,7 +15,7 @@ pub(crate) enum Lines {
 
 impl Lines {
     /// The columns that it can hold.
-    pub(crate) fn rule(self) -> Rule {
+    pub fn rule(self) -> Rule {
         match self {
             Self::Csv => types::csv,
             Self::Json => json::rule,
@@ -27,7 +23,7 @@ impl Lines {
     }
 
     /// What stands above the rows, even if there are none.
-    pub(crate) fn head(self, schema: &Schema) -> Vec<u8> {
+    pub fn head(self, schema: &Schema) -> Vec<u8> {
         match self {
             Self::Csv => csv::head(schema),
             Self::Json => Vec::new(),
@@ -35,7 +31,10 @@ impl Lines {
     }
 
     /// Appends rows.
-    pub(crate) fn rows(self, batch: &RecordBatch, text: &mut Vec<u8>) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// If the format cannot hold a value.
+    pub fn rows(self, batch: &RecordBatch, text: &mut Vec<u8>) -> Result<(), Refused> {
         match self {
             Self::Csv => csv::rows(batch, text),
             Self::Json => json::rows(batch, text),

@@ -2,6 +2,8 @@
 //!
 //! What is bounded is how long nothing comes: an answer that is slow but steady is waited for.
 
+mod uploads;
+
 use std::{fmt, ops::Range, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
@@ -13,14 +15,35 @@ use futures::{
 use object_store::{
     CopyOptions, Error as StoreError, GetOptions, GetResult, GetResultPayload, ListResult,
     MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload,
-    PutResult, RenameOptions, Result, path::Path,
+    PutResult, RenameOptions, Result, multipart::MultipartStore, path::Path,
 };
 use tokio::time::timeout;
 
+use self::uploads::LimitedUploads;
+use super::open::Opened;
 use crate::store::Patience;
 
 /// Bytes that even a slow disk reads in a second.
 const SLOW_DISK: u64 = 1 << 20;
+
+/// The same store, which is waited for within bounds.
+pub(super) fn limited(opened: Opened, patience: Patience) -> Opened {
+    let Opened { store, uploads } = opened;
+    let uploads = uploads
+        .map(|inner| Arc::new(LimitedUploads { inner, patience }) as Arc<dyn MultipartStore>);
+    Opened { store: Arc::new(Limited::new(store, patience)), uploads }
+}
+
+/// How long it may take to write so many bytes.
+fn write_bound(patience: Patience, bytes: u64) -> Duration {
+    patience.whole_request().saturating_add(Duration::from_secs(bytes / SLOW_DISK))
+}
+
+/// What is said of a request that was in vain.
+fn in_vain(patience: Patience, path: &Path) -> StoreError {
+    let error = patience.no_answer().context(path);
+    StoreError::Generic { store: "object store", source: Box::new(error) }
+}
 
 /// An object store that is waited for within bounds.
 #[derive(Clone, Debug)]
@@ -57,10 +80,7 @@ impl Limited {
         request: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let answer = timeout(bound, request).await;
-        answer.unwrap_or_else(|_| {
-            let error = self.patience.no_answer().context(path);
-            Err(StoreError::Generic { store: "input", source: Box::new(error) })
-        })
+        answer.unwrap_or_else(|_| Err(in_vain(self.patience, path)))
     }
 
     fn streamed<T: Send + 'static>(
@@ -131,7 +151,8 @@ impl ObjectStore for Limited {
         self.ask(&path, || self.inner.list_with_delimiter(prefix)).await
     }
 
-    // Inputs are never written.
+    // What is written is waited for as long as a whole request may take: whoever asked anew could
+    // write twice. The client makes its requests again by itself.
 
     async fn put_opts(
         &self,
@@ -139,7 +160,9 @@ impl ObjectStore for Limited {
         payload: PutPayload,
         options: PutOptions,
     ) -> Result<PutResult> {
-        self.inner.put_opts(location, payload, options).await
+        let bytes = payload.content_length() as u64;
+        let put = self.inner.put_opts(location, payload, options);
+        self.within(write_bound(self.patience, bytes), location, put).await
     }
 
     async fn put_multipart_opts(
@@ -147,22 +170,25 @@ impl ObjectStore for Limited {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(location, options).await
+        let put = self.inner.put_multipart_opts(location, options);
+        self.within(write_bound(self.patience, 0), location, put).await
     }
 
     fn delete_stream(
         &self,
         locations: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
+        self.streamed(Path::default(), self.inner.delete_stream(locations))
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
+        let copied = self.inner.copy_opts(from, to, options);
+        self.within(write_bound(self.patience, 0), from, copied).await
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
-        self.inner.rename_opts(from, to, options).await
+        let renamed = self.inner.rename_opts(from, to, options);
+        self.within(write_bound(self.patience, 0), from, renamed).await
     }
 }
 

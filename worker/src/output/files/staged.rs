@@ -1,0 +1,132 @@
+//! Where files are until a commit makes them visible: in a folder of the job beside them, or as
+//! uploads that are not completed.
+//!
+//! Of each upload there is a record in the job's folder, so that it is found even where nobody is
+//! left who began it.
+
+use keyloom_common::{AttemptId, BlobId, Error, JobId, Result, output::Piece};
+use serde::{Deserialize, Serialize};
+
+/// The folder below that of an output in which jobs keep what nobody is to see.
+pub(super) const HIDDEN: &str = ".keyloom";
+
+/// How the names of records of uploads end.
+pub(super) const RECORD: &str = ".upload";
+
+/// What a commit needs to know of a file. Paths are from the output's folder on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Token {
+    /// Where the file is to be.
+    pub(super) path: String,
+    pub(super) staged: Staged,
+}
+
+/// Where it is until then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Staged {
+    /// A file.
+    File(String),
+    /// An upload to where the file is to be.
+    Upload { id: String, parts: Vec<String> },
+}
+
+/// An upload that somebody began.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// Where the file is to be, within the object store.
+    pub(super) path: String,
+    pub(super) id: String,
+}
+
+impl Token {
+    /// What is told of a file.
+    pub(super) fn write(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(self).map_err(|error| Error::internal(error.to_string()))
+    }
+
+    /// What was told of a file that this job wrote.
+    ///
+    /// # Errors
+    /// `internal` if it is no such thing: it comes from a peer, and may name what it likes.
+    pub(super) fn read(piece: &Piece, job: JobId) -> Result<Self> {
+        let bad = || Error::internal("bad pieces of an output from a peer");
+        let token: Self = serde_json::from_slice(&piece.token).map_err(|_| bad())?;
+        let own = format!("{}/", job_folder(job));
+        let is_own = match &token.staged {
+            Staged::File(file) => file.starts_with(&own) && is_plain(file),
+            Staged::Upload { .. } => true,
+        };
+        let name = token.path.rsplit('/').next().unwrap_or_default();
+        match is_own && is_plain(&token.path) && is_of(job, name) {
+            true => Ok(token),
+            false => Err(bad()),
+        }
+    }
+}
+
+/// Whether a path stays in its folder.
+fn is_plain(path: &str) -> bool {
+    path.split('/').all(|name| !matches!(name, "" | "." | ".."))
+}
+
+/// Whether it is the name of a file of a job's.
+fn is_of(job: JobId, name: &str) -> bool {
+    name.starts_with("part-") && name.contains(&format!("-{}.", short(job)))
+}
+
+/// The folder in which a job keeps its files.
+pub(super) fn job_folder(job: JobId) -> String {
+    format!("{HIDDEN}/{job}")
+}
+
+/// The folder of an attempt. Attempts that a coordinator does not know any more may have had the
+/// same number.
+pub(super) fn attempt_folder(attempt: AttemptId) -> String {
+    let AttemptId { task, number } = attempt;
+    let (job, life) = (job_folder(task.stage.job), BlobId::unique().to_string());
+    format!("{job}/{:05}-{number}-{life}", task.index)
+}
+
+/// The name of a task's file.
+pub(super) fn file_name(job: JobId, task: u32, file: u32, ending: &str) -> String {
+    format!("part-{task:05}-{file:03}-{}.{ending}", short(job))
+}
+
+/// As much of a job's id as the names of its files have.
+fn short(job: JobId) -> String {
+    job.to_string().chars().take(8).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_names_files_of_its_job_in_its_folder_alone() {
+        let job = JobId::from_u128(0x0123_4567 << 96);
+        let read = |path: &str, staged: Staged| {
+            let token = Token { path: path.to_owned(), staged }.write().unwrap();
+            Token::read(&Piece { rows: 1, bytes: 1, token }, job)
+        };
+        let staged = |path: &str| Staged::File(path.to_owned());
+        let own = format!("{}/00000-0-x/part", job_folder(job));
+        let name = file_name(job, 3, 1, "csv.gz");
+        assert_eq!(name, "part-00003-001-01234567.csv.gz");
+        assert!(read(&name, staged(&own)).is_ok());
+        assert!(read(&format!("day=1/{name}"), staged(&own)).is_ok());
+        let up = format!("{}/../part", job_folder(job));
+        let (outside, absolute) = (format!("../{name}"), format!("/{name}"));
+        let wrong = [
+            ("part-00000-000-76543210.csv", own.as_str()),
+            ("other.csv", own.as_str()),
+            (outside.as_str(), own.as_str()),
+            (absolute.as_str(), own.as_str()),
+            (name.as_str(), up.as_str()),
+            (name.as_str(), "other/part"),
+        ];
+        for (path, at) in wrong {
+            assert!(read(path, staged(at)).is_err(), "{path} from {at}");
+        }
+        assert!(Token::read(&Piece { rows: 0, bytes: 0, token: vec![7] }, job).is_err());
+    }
+}

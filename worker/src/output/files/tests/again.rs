@@ -1,0 +1,127 @@
+//! Commits that are made again, attempts that fail, and jobs that are given up.
+
+use super::*;
+
+async fn prepared(outputs: &FileOutputs, target: &Target, if_exists: IfExists) -> PreparedOutput {
+    let spec = target.spec(FilesOutput { if_exists, ..files(FileFormat::Csv) });
+    let schema = numbers([1]).schema();
+    outputs.prepare(PlannedOutput { spec, schema }).await.unwrap()
+}
+
+/// Two tasks, each of which wrote a file.
+async fn two(outputs: &FileOutputs, output: &PreparedOutput) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    for task in 0..2 {
+        let rows = [numbers([i64::from(task)])];
+        pieces.extend(write(outputs, output, attempt(JOB, task), &rows).await.unwrap());
+    }
+    pieces
+}
+
+#[tokio::test]
+async fn committing_again_changes_nothing() {
+    for if_exists in [IfExists::Error, IfExists::Append, IfExists::Overwrite] {
+        let (target, outputs) = (Target::new(), outputs());
+        let output = prepared(&outputs, &target, if_exists).await;
+        let pieces = two(&outputs, &output).await;
+        let first = outputs.commit(written(JOB, &output, pieces.clone())).await.unwrap();
+        let (all, data) = (target.all(), contents(&target));
+        // Whatever came meanwhile is none of its business.
+        target.put("later.csv", "n\n7\n");
+        let second = outputs.commit(written(JOB, &output, pieces)).await.unwrap();
+        assert_eq!(first, second);
+        let mut expected = all;
+        expected.push("later.csv".to_owned());
+        expected.sort_unstable();
+        assert_eq!(target.all(), expected, "{if_exists:?}");
+        std::fs::remove_file(target.path().join("later.csv")).unwrap();
+        assert_eq!(contents(&target), data);
+    }
+}
+
+/// The names of the files that readers see, with what is in them.
+fn contents(target: &Target) -> Vec<(String, String)> {
+    target.data().into_iter().map(|name| (name.clone(), target.read(&name))).collect()
+}
+
+#[tokio::test]
+async fn a_commit_that_stopped_half_way_is_finished() {
+    let (target, outputs) = (Target::new(), outputs());
+    target.put("old.csv", "n\n7\n");
+    target.put("_SUCCESS", "");
+    let output = prepared(&outputs, &target, IfExists::Overwrite).await;
+    let pieces = two(&outputs, &output).await;
+    let tokens: Vec<_> = pieces.iter().map(|piece| Token::read(piece, JOB).unwrap()).collect();
+    // The manifest and the first file are there.
+    let folder = Folder::open(&outputs.stores, &output.spec).await.unwrap();
+    let files = tokens.iter().zip(&pieces).map(|(token, piece)| manifest::Entry {
+        path: token.path.clone(),
+        rows: piece.rows,
+        bytes: piece.bytes,
+    });
+    let manifest = Manifest {
+        job: JOB.to_string(),
+        format: "csv".to_owned(),
+        rows: 2,
+        bytes: 8,
+        files: files.collect(),
+        replaces: vec!["old.csv".to_owned(), "gone.csv".to_owned()],
+    };
+    assert_eq!(manifest.clone().create(&folder, JOB).await.unwrap(), manifest);
+    let staged::Staged::File(staged) = &tokens[0].staged else { panic!("it is local") };
+    std::fs::rename(folder.local(staged), folder.local(&tokens[0].path)).unwrap();
+    // What came later stays: only what the manifest says is replaced.
+    target.put("later.csv", "n\n8\n");
+    let refused = outputs.abort(written(JOB, &output, pieces.clone())).await.unwrap_err();
+    assert!(refused.message().contains("is committed, and stays"), "{refused}");
+    let done = outputs.commit(written(JOB, &output, pieces)).await.unwrap();
+    assert_eq!((done.rows, done.bytes, done.files), (2, 8, 2));
+    let read = contents(&target);
+    let expected = [
+        ("later.csv", "n\n8\n"),
+        ("part-00000-000-01234567.csv", "n\n0\n"),
+        ("part-00001-000-01234567.csv", "n\n1\n"),
+    ];
+    assert_eq!(read, expected.map(|(name, text)| (name.to_owned(), text.to_owned())));
+    assert_eq!(target.all().len(), 5);
+    assert_eq!(target.read("_SUCCESS"), format!("{JOB}\n"));
+}
+
+#[tokio::test]
+async fn what_is_lost_before_the_commit_fails_it_and_nothing_is_seen() {
+    let (target, outputs) = (Target::new(), outputs());
+    let output = prepared(&outputs, &target, IfExists::Append).await;
+    let pieces = two(&outputs, &output).await;
+    let staged = target.path().join(target.all().pop().unwrap());
+    std::fs::remove_file(staged).unwrap();
+    let error = outputs.commit(written(JOB, &output, pieces.clone())).await.unwrap_err();
+    assert!(error.message().ends_with("run the job again"), "{error}");
+    assert_eq!(target.data(), Vec::<String>::new());
+    for _ in 0..2 {
+        outputs.abort(written(JOB, &output, pieces.clone())).await.unwrap();
+        assert_eq!(target.all(), Vec::<String>::new());
+    }
+    assert!(!target.path().join(".keyloom").exists());
+}
+
+#[tokio::test]
+async fn a_stream_that_is_dropped_or_fails_leaves_nothing() {
+    let (target, outputs) = (Target::new(), outputs());
+    let output = prepared(&outputs, &target, IfExists::Append).await;
+    let node = node(&output);
+    let writing = Writing { attempt: attempt(JOB, 0), node: &node };
+    let first = stream::once(async { Ok(numbers([1])) });
+    let rows = rows_of(&output.schema, first.chain(stream::pending()));
+    let mut dropped = outputs.write(writing, rows).unwrap();
+    tokio::select! {
+        told = dropped.next() => panic!("it ended: {told:?}"),
+        () = until(async || !target.all().is_empty()) => {}
+    }
+    let failing: Vec<datafusion::error::Result<RecordBatch>> =
+        vec![Ok(numbers([1])), Err(Error::store("disk on fire").into())];
+    let rows = rows_of(&output.schema, stream::iter(failing));
+    let mut failed = outputs.write(writing, rows).unwrap();
+    let error = Error::from(failed.next().await.unwrap().unwrap_err());
+    assert_eq!(error, Error::store("disk on fire"));
+    until(async || target.all().is_empty()).await;
+}

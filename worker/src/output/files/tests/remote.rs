@@ -1,0 +1,158 @@
+//! Files in an object store, which are uploads until the commit.
+
+use futures::TryStreamExt;
+use keyloom_common::input::Location;
+use object_store::{
+    ObjectStore, ObjectStoreExt,
+    memory::InMemory,
+    multipart::{MultipartStore, PartId},
+    path::Path,
+};
+
+use super::{
+    staged::{Record, Staged},
+    *,
+};
+use crate::object_stores::Opened;
+
+/// An object store in memory that passes for a bucket, and outputs to it in parts of ten bytes.
+fn remote() -> (Arc<InMemory>, FileOutputs) {
+    let (memory, stores) = (Arc::new(InMemory::new()), stores());
+    let location = Location { url: "s3://bucket/".to_owned(), profile: None };
+    let (store, uploads) = (Arc::clone(&memory), Arc::clone(&memory));
+    stores.hold(location, Opened { store, uploads: Some(uploads) });
+    let settings = OutputSettings { part_bytes: 10, ..OutputSettings::default() };
+    (memory, outputs_of(&stores, settings))
+}
+
+async fn names(store: &InMemory) -> Vec<String> {
+    let listed = store.list(None).map_ok(|found| found.location.to_string());
+    let mut names: Vec<_> = listed.try_collect().await.unwrap();
+    names.sort_unstable();
+    names
+}
+
+async fn read(store: &InMemory, name: &str) -> String {
+    let found = store.get(&Path::from(name)).await.unwrap().bytes().await.unwrap();
+    String::from_utf8(found.to_vec()).unwrap()
+}
+
+async fn prepared(outputs: &FileOutputs, if_exists: IfExists) -> PreparedOutput {
+    let target_file_bytes = 40_000;
+    let files = FilesOutput { if_exists, target_file_bytes, ..files(FileFormat::Csv) };
+    let (spec, schema) = (spec("s3://bucket/out/", files), numbers([1]).schema());
+    outputs.prepare(PlannedOutput { spec, schema }).await.unwrap()
+}
+
+fn text(values: std::ops::Range<i64>) -> String {
+    let lines: String = values.map(|value| format!("{value}\n")).collect();
+    format!("n\n{lines}")
+}
+
+const NAME: &str = "out/part-00000-000-01234567.csv";
+
+#[tokio::test]
+async fn uploads_in_parts_are_seen_with_the_commit_and_not_before() {
+    let (store, outputs) = remote();
+    let output = prepared(&outputs, IfExists::Error).await;
+    let pieces = write(&outputs, &output, attempt(JOB, 0), &[numbers(0..1000)]).await.unwrap();
+    let hidden = names(&store).await;
+    assert!(hidden.iter().all(|name| name.starts_with("out/.keyloom/")), "{hidden:?}");
+    for _ in 0..2 {
+        let done = outputs.commit(written(JOB, &output, pieces.clone())).await.unwrap();
+        assert_eq!((done.rows, done.files), (1000, 1));
+        let manifest = format!("out/{}", manifest::name(JOB));
+        assert_eq!(names(&store).await, ["out/_SUCCESS", &manifest, NAME]);
+        assert_eq!(read(&store, NAME).await, text(0..1000));
+    }
+    // Without the last step, the file itself says that it is there.
+    store.delete(&Path::from("out/_SUCCESS")).await.unwrap();
+    outputs.commit(written(JOB, &output, pieces)).await.unwrap();
+    assert_eq!(read(&store, "out/_SUCCESS").await, format!("{JOB}\n"));
+}
+
+#[tokio::test]
+async fn an_upload_that_is_completed_although_its_answer_was_lost_is_no_error() {
+    let (store, outputs) = remote();
+    let output = prepared(&outputs, IfExists::Error).await;
+    let mut pieces = Vec::new();
+    for task in 0..2 {
+        let rows = [numbers([i64::from(task)])];
+        pieces.extend(write(&outputs, &output, attempt(JOB, task), &rows).await.unwrap());
+    }
+    // The manifest decides whether the folder is in use, and it was written before.
+    let token = Token::read(&pieces[0], JOB).unwrap();
+    let folder = Folder::open(&outputs.stores, &output.spec).await.unwrap();
+    let manifest = Manifest {
+        job: JOB.to_string(),
+        format: "csv".to_owned(),
+        rows: 2,
+        bytes: 8,
+        files: Vec::new(),
+        replaces: Vec::new(),
+    };
+    manifest.create(&folder, JOB).await.unwrap();
+    let Staged::Upload { id, parts } = token.staged else { panic!("it is remote") };
+    let parts = parts.into_iter().map(|content_id| PartId { content_id }).collect();
+    store.complete_multipart(&Path::from(NAME), &id, parts).await.unwrap();
+    outputs.commit(written(JOB, &output, pieces)).await.unwrap();
+    assert_eq!(read(&store, NAME).await, "n\n0\n");
+    assert_eq!(read(&store, "out/part-00001-000-01234567.csv").await, "n\n1\n");
+}
+
+#[tokio::test]
+async fn overwrite_replaces_and_uploads_that_nobody_told_of_are_aborted() {
+    let (store, outputs) = remote();
+    store.put(&Path::from("out/old.csv"), "old".into()).await.unwrap();
+    store.put(&Path::from("outer.csv"), "stays".into()).await.unwrap();
+    let output = prepared(&outputs, IfExists::Overwrite).await;
+    let rows = [numbers([1])];
+    // An attempt that was not accepted, or whose worker was killed.
+    write(&outputs, &output, attempt(JOB, 0), &rows).await.unwrap();
+    let record: Record =
+        serde_json::from_str(&read(&store, &names(&store).await[0]).await).unwrap();
+    let pieces = write(&outputs, &output, attempt(JOB, 0), &rows).await.unwrap();
+    outputs.commit(written(JOB, &output, pieces)).await.unwrap();
+    let manifest = format!("out/{}", manifest::name(JOB));
+    assert_eq!(names(&store).await, ["out/_SUCCESS", &manifest, NAME, "outer.csv"]);
+    let gone = store.abort_multipart(&Path::from(record.path), &record.id).await;
+    assert!(gone.is_err(), "it was not aborted");
+}
+
+#[tokio::test]
+async fn a_job_that_is_given_up_leaves_nothing_whoever_tells_of_it() {
+    for told in [true, false] {
+        let (store, outputs) = remote();
+        let output = prepared(&outputs, IfExists::Append).await;
+        let rows = [numbers([1])];
+        let pieces = write(&outputs, &output, attempt(JOB, 0), &rows).await.unwrap();
+        let told = if told { pieces.clone() } else { Vec::new() };
+        for _ in 0..2 {
+            outputs.abort(written(JOB, &output, told.clone())).await.unwrap();
+            assert_eq!(names(&store).await, Vec::<String>::new());
+        }
+        let error = outputs.commit(written(JOB, &output, pieces)).await.unwrap_err();
+        assert!(error.message().contains(NAME), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_dropped_aborts_its_uploads() {
+    let (store, outputs) = remote();
+    let output = prepared(&outputs, IfExists::Append).await;
+    let node = node(&output);
+    let first = stream::once(async { Ok(numbers([1])) });
+    let rows = rows_of(&output.schema, first.chain(stream::pending()));
+    let writing = Writing { attempt: attempt(JOB, 0), node: &node };
+    let mut dropped = outputs.write(writing, rows).unwrap();
+    tokio::select! {
+        told = dropped.next() => panic!("it ended: {told:?}"),
+        () = until(async || !names(&store).await.is_empty()) => {}
+    }
+    let record: Record =
+        serde_json::from_str(&read(&store, &names(&store).await[0]).await).unwrap();
+    drop(dropped);
+    until(async || names(&store).await.is_empty()).await;
+    let gone = store.abort_multipart(&Path::from(record.path), &record.id).await;
+    assert!(gone.is_err(), "it was not aborted");
+}

@@ -1,0 +1,158 @@
+//! Datasets that are made, replaced and extended.
+
+use arrow::datatypes::{Field, Schema};
+
+use super::*;
+
+#[tokio::test]
+async fn rows_of_all_tasks_stand_in_the_order_of_the_tasks_and_once() {
+    let place = Place::new();
+    let schema = items([]).schema();
+    let mut job = place.job(lance(IfExists::Error), &schema).await;
+    assert_eq!(job.output.version, None);
+    job.write(vec![items(0..3), items(3..5)]).await.unwrap();
+    job.write(vec![]).await.unwrap();
+    job.write(vec![items(5..9)]).await.unwrap();
+    let committed = job.commit().await.unwrap();
+    assert_eq!((committed.rows, committed.files, committed.version), (9, 2, Some(1)));
+    assert!(committed.bytes > 0);
+    assert_eq!(place.rows().await, expected(0..9, "n"));
+    assert_eq!(job.commit().await.unwrap(), committed);
+    assert_eq!(place.open().await.version_id(), 1);
+    // Whoever gives up after that takes nothing away.
+    job.abort().await;
+    assert_eq!(place.rows().await, expected(0..9, "n"));
+}
+
+#[tokio::test]
+async fn no_rows_make_an_empty_dataset_and_add_no_version() {
+    let place = Place::new();
+    let schema = items([]).schema();
+    let job = place.job(lance(IfExists::Error), &schema).await;
+    let made = job.commit().await.unwrap();
+    assert_eq!((made.rows, made.files, made.version), (0, 0, Some(1)));
+    assert_eq!(place.rows().await, expected(0..0, "n"));
+    let made_of = place.open().await;
+    let names: Vec<_> = made_of.schema().fields.iter().map(|field| field.name.as_str()).collect();
+    assert_eq!(names, ["id", "name"]);
+    let mut job = place.job(lance(IfExists::Append), &schema).await;
+    job.write(vec![items([])]).await.unwrap();
+    assert_eq!(job.commit().await.unwrap(), made);
+    place.run(lance(IfExists::Append), items(0..2)).await.unwrap();
+    let job = place.job(lance(IfExists::Overwrite), &schema).await;
+    assert_eq!(job.commit().await.unwrap().version, Some(3));
+    assert_eq!(place.rows().await, expected(0..0, "n"));
+}
+
+#[tokio::test]
+async fn appends_at_the_same_time_are_both_there() {
+    let place = Place::new();
+    place.run(lance(IfExists::Append), items(0..2)).await.unwrap();
+    let schema = items([]).schema();
+    let mut one = place.job(lance(IfExists::Append), &schema).await;
+    let mut other = place.job(lance(IfExists::Append), &schema).await;
+    one.write(vec![items(2..4)]).await.unwrap();
+    other.write(vec![items(4..6)]).await.unwrap();
+    assert_eq!(one.commit().await.unwrap().version, Some(2));
+    assert_eq!(other.commit().await.unwrap().version, Some(3));
+    assert_eq!(place.rows().await, expected(0..6, "n"));
+    assert_eq!(one.commit().await.unwrap().version, Some(2));
+    assert_eq!(place.open().await.version_id(), 3);
+}
+
+#[tokio::test]
+async fn replacing_what_somebody_changed_meanwhile_is_refused() {
+    let place = Place::new();
+    place.run(lance(IfExists::Error), items(0..2)).await.unwrap();
+    let mut job = place.job(lance(IfExists::Overwrite), &items([]).schema()).await;
+    job.write(vec![named(0..4, "new")]).await.unwrap();
+    place.run(lance(IfExists::Append), items(2..3)).await.unwrap();
+    let refused = job.commit().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
+    assert!(refused.message().contains("(version 1 then, 2 now)"), "{refused}");
+    assert_eq!(place.rows().await, expected(0..3, "n"));
+    let files = place.names("data").len();
+    job.abort().await;
+    assert_eq!(place.names("data").len(), files - 1);
+    assert_eq!(place.rows().await, expected(0..3, "n"));
+    place.run(lance(IfExists::Overwrite), named(0..4, "new")).await.unwrap();
+    assert_eq!(place.rows().await, expected(0..4, "new"));
+}
+
+#[tokio::test]
+async fn a_dataset_that_somebody_made_meanwhile_is_not_replaced() {
+    let place = Place::new();
+    let schema = items([]).schema();
+    let mut slow = place.job(lance(IfExists::Overwrite), &schema).await;
+    let mut late = place.job(lance(IfExists::Error), &schema).await;
+    slow.write(vec![named(0..4, "slow")]).await.unwrap();
+    place.run(lance(IfExists::Error), items(0..2)).await.unwrap();
+    let words = "somebody else made a Lance dataset at";
+    let refused = slow.commit().await.unwrap_err();
+    assert!(refused.message().starts_with(words), "{refused}");
+    let refused = late.write(vec![items(0..1)]).await.unwrap_err();
+    assert!(refused.message().contains(words), "{refused}");
+    slow.abort().await;
+    assert_eq!(place.names("data").len(), 1);
+    assert_eq!(place.rows().await, expected(0..2, "n"));
+}
+
+#[tokio::test]
+async fn a_task_that_fails_or_is_dropped_leaves_no_files() {
+    let place = Place::new();
+    let schema = items([]).schema();
+    let mut job = place.job(lance(IfExists::Error), &schema).await;
+    let lost = Error::unavailable("a store is away");
+    let input = || Arc::new(EmptyExec::new(items([]).schema()));
+    let failing = vec![Ok(items(0..2)), Err(lost.clone().into())];
+    let failed = job.write_over(input(), failing).await.unwrap_err();
+    assert_eq!(failed, lost);
+    let mut told = job.start(input(), vec![Ok(items(0..2))]).unwrap();
+    told.try_next().await.unwrap().unwrap();
+    assert_eq!(place.names("data").len(), 1);
+    drop(told);
+    place.outputs.cleaner.done().await;
+    assert_eq!(place.names("data"), [""; 0]);
+}
+
+#[tokio::test]
+async fn rows_that_do_not_fit_are_refused_with_the_column() {
+    let place = Place::new();
+    let field = |name: &str, data_type: DataType| Field::new(name, data_type, true);
+    let schema = |fields: Vec<Field>| Arc::new(Schema::new(fields));
+    let id = || Field::new("id", DataType::Int64, false);
+    let stored = schema(vec![id(), field("name", DataType::Utf8)]);
+    let job = place.job(lance(IfExists::Error), &stored).await;
+    job.commit().await.unwrap();
+    let refused = place.refusal(lance(IfExists::Error), &stored).await;
+    assert!(refused.starts_with("there is a Lance dataset at "), "{refused}");
+    let append = async |fields: Vec<Field>, words: &str| {
+        let refused = place.refusal(lance(IfExists::Append), &schema(fields)).await;
+        assert!(refused.contains(words), "{refused}");
+    };
+    append(vec![id()], "the rows have no column 'name', which the Lance dataset at ").await;
+    let numbers = vec![id(), field("name", DataType::Int32)];
+    append(numbers, "column 'name' of the rows has type Int32, and that of ").await;
+    let more = vec![id(), field("name", DataType::Utf8), field("more", DataType::Utf8)];
+    append(more, "has no column 'more'; it has 'id', 'name'").await;
+    // What may be null is written as long as nothing is.
+    let rows = RecordBatch::try_from_iter_with_nullable([
+        ("name", Arc::new(StringArray::from(vec!["a", "b"])) as ArrayRef, true),
+        ("id", Arc::new(Int64Array::from(vec![Some(7), None])) as ArrayRef, true),
+    ])
+    .unwrap();
+    let refused = place.run(lance(IfExists::Append), rows.clone()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
+    assert!(refused.message().contains("column 'id' of the Lance dataset"), "{refused}");
+    place.run(lance(IfExists::Append), rows.slice(0, 1)).await.unwrap();
+    assert_eq!(place.rows().await, [(7, Some("a".to_owned()))]);
+}
+
+#[tokio::test]
+async fn a_folder_of_something_else_is_not_written_to() {
+    let place = Place::new();
+    fs::create_dir(place.dataset()).unwrap();
+    fs::write(place.dataset().join("notes.txt"), "mine").unwrap();
+    let refused = place.refusal(lance(IfExists::Overwrite), &items([]).schema()).await;
+    assert!(refused.contains("is no Lance dataset; choose another place"), "{refused}");
+}

@@ -1,0 +1,53 @@
+//! The bounds under which a worker writes outputs.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Bytes in a mebibyte.
+const MIB: u64 = 1 << 20;
+
+/// Bounds on outputs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OutputSettings {
+    /// The most files that a task writes at once, one for each value of `partition_by` (default
+    /// 64). Beyond, the one that no row came to for the longest is finished, and its value's next
+    /// row begins another.
+    pub open_files: usize,
+    /// The most bytes of rows that all tasks together hold until they are written (default 1 GiB),
+    /// as far as the worker's `memory_bytes` leave them. Where it is full, row groups and files are
+    /// finished before their time. The first 16 MiB of a task are always there for it.
+    pub memory_bytes: u64,
+    /// About the most bytes of a row group of a Parquet file (default 64 MiB).
+    pub row_group_bytes: u64,
+    /// How many bytes are sent to an object store at a time (default 8 MiB), at least 5 MiB. More
+    /// where a file would have more than some thousands of such parts.
+    pub part_bytes: u64,
+    /// The most requests by which a commit makes files visible, or removes some, at once (default
+    /// 16).
+    pub requests_in_flight: usize,
+    /// How long removing what a task that failed has written may take, in milliseconds. Default 30
+    /// s. What is left then is removed with the job's commit or end.
+    pub cleanup_timeout_ms: u64,
+}
+
+impl Default for OutputSettings {
+    fn default() -> Self {
+        Self {
+            open_files: 64,
+            memory_bytes: 1 << 30,
+            row_group_bytes: 64 * MIB,
+            part_bytes: 8 * MIB,
+            requests_in_flight: 16,
+            cleanup_timeout_ms: 30_000,
+        }
+    }
+}
+
+impl OutputSettings {
+    /// [`Self::cleanup_timeout_ms`] as a duration.
+    pub(crate) fn cleanup_timeout(&self) -> Duration {
+        Duration::from_millis(self.cleanup_timeout_ms)
+    }
+}
