@@ -122,6 +122,9 @@ impl OutputSettings {
         bounds.within("part_bytes", self.part_bytes, PART_BYTES);
         bounds.within("requests_in_flight", self.requests_in_flight, AT_ONCE);
         bounds.within("cleanup_timeout_ms", self.cleanup_timeout_ms, TIME_MS);
+        bounds.within("upsert_bytes", self.upsert_bytes, BYTES);
+        bounds.within("upsert_part_bytes", self.upsert_part_bytes, BYTES);
+        bounds.within("upsert_retries", self.upsert_retries, 0..=1000);
     }
 }
 

@@ -58,7 +58,7 @@ impl Outputs {
     ) -> Self {
         let access = objects.access().clone();
         Self {
-            lance: LanceOutputs::new(stores, access, settings.clone()),
+            lance: LanceOutputs::new(stores, access, &settings),
             files: FileOutputs::new(objects, commons, settings),
         }
     }

@@ -30,6 +30,15 @@ pub struct OutputSettings {
     /// How long removing what a task that failed has written may take, in milliseconds. Default 30
     /// s. What is left then is removed with the job's commit or end.
     pub cleanup_timeout_ms: u64,
+    /// The most bytes of rows of a job that replace others by their keys (default 1 GiB): the
+    /// worker that commits has all of them in its memory.
+    pub upsert_bytes: u64,
+    /// About how many bytes of such rows a task has in memory before it writes them (default 32
+    /// MiB).
+    pub upsert_part_bytes: u64,
+    /// How often rows are merged anew because somebody else changed the same ones meanwhile
+    /// (default 10).
+    pub upsert_retries: u32,
 }
 
 impl Default for OutputSettings {
@@ -41,6 +50,9 @@ impl Default for OutputSettings {
             part_bytes: 8 * MIB,
             requests_in_flight: 16,
             cleanup_timeout_ms: 30_000,
+            upsert_bytes: 1 << 30,
+            upsert_part_bytes: 32 * MIB,
+            upsert_retries: 10,
         }
     }
 }

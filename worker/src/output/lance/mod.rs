@@ -30,8 +30,8 @@ use keyloom_common::{
     store::{LANCE, Options, STORAGE_OPTIONS, StoreSpec},
 };
 
-use self::{cleaner::Cleaner, columns::Fragments, unaccepted::Unaccepted};
-use super::{Writing, Written};
+use self::{cleaner::Cleaner, columns::Fragments, unaccepted::Unaccepted, upsert::UpsertBounds};
+use super::{OutputSettings, Writing, Written};
 use crate::{
     access::Access,
     store::{
@@ -40,30 +40,12 @@ use crate::{
     },
 };
 
-/// The bounds on what is written to Lance datasets.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LanceOutputSettings {
-    /// The most bytes of rows that replace others by their keys, of a job: the worker that commits
-    /// has all of them in its memory.
-    pub(crate) upsert_bytes: u64,
-    /// About how many bytes of such rows a task has in memory before it writes them.
-    pub(crate) upsert_part_bytes: usize,
-    /// How often rows are merged anew because somebody else changed the same ones meanwhile.
-    pub(crate) upsert_retries: u32,
-}
-
-impl Default for LanceOutputSettings {
-    fn default() -> Self {
-        Self { upsert_bytes: 1 << 30, upsert_part_bytes: 32 << 20, upsert_retries: 10 }
-    }
-}
-
 /// What is shared by all that is written.
 #[derive(Debug)]
 pub(super) struct LanceOutputs {
     stores: Arc<OpenStores>,
     access: Access,
-    settings: LanceOutputSettings,
+    bounds: UpsertBounds,
     cleaner: Cleaner,
 }
 
@@ -72,9 +54,10 @@ impl LanceOutputs {
     pub(super) fn new(
         stores: Arc<OpenStores>,
         access: Access,
-        settings: LanceOutputSettings,
+        settings: &OutputSettings,
     ) -> Self {
-        Self { stores, access, settings, cleaner: Cleaner::default() }
+        let bounds = UpsertBounds::of(settings);
+        Self { stores, access, bounds, cleaner: Cleaner::default() }
     }
 
     /// Looks whether rows with these columns can be written, and at which version.
@@ -115,7 +98,7 @@ impl LanceOutputs {
     ) -> Result<SendableRecordBatchStream> {
         let output = Arc::clone(writing.node.output());
         let opening = self.opening(&output.spec);
-        let (settings, cleaner) = (self.settings, self.cleaner.clone());
+        let (bounds, cleaner) = (self.bounds, self.cleaner.clone());
         let attempt = writing.attempt;
         let fragments = match output.spec.kind {
             OutputKind::Columns => Some(Fragments::of(writing.node)?),
@@ -130,7 +113,7 @@ impl LanceOutputs {
                     plain::write(&target, &output, how, rows, &unaccepted).await?
                 }
                 (OutputKind::Upsert { key }, _) => {
-                    let part_bytes = settings.upsert_part_bytes;
+                    let part_bytes = bounds.part_bytes;
                     let staged = upsert::Staging { attempt, key, part_bytes };
                     upsert::write(&target, &output, staged, rows, &unaccepted).await?
                 }
@@ -159,7 +142,7 @@ impl LanceOutputs {
                 plain::commit(&target, &written, if_exists).await
             }
             OutputKind::Upsert { key } => {
-                upsert::commit(&target, &written, key, self.settings).await
+                upsert::commit(&target, &written, key, self.bounds).await
             }
             OutputKind::Columns => columns::commit(&target, &written).await,
             OutputKind::Files(_) => Err(no_dataset()),

@@ -60,8 +60,8 @@ impl Place {
         let env = StoreEnv::new(StoreSettings::default(), Arc::new(NoBlobs));
         let stores = Arc::new(OpenStores::new(env));
         // A few rows are a part.
-        let settings = LanceOutputSettings { upsert_part_bytes: 64, ..Default::default() };
-        let outputs = LanceOutputs::new(stores, Access::default(), settings);
+        let settings = OutputSettings { upsert_part_bytes: 64, ..OutputSettings::default() };
+        let outputs = LanceOutputs::new(stores, Access::default(), &settings);
         Self { outputs, folder: tempfile::tempdir().unwrap() }
     }
 

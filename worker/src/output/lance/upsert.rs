@@ -31,7 +31,7 @@ use lance_object_store::{ObjectStoreExt, path::Path};
 use lance_table::format::Fragment;
 
 use super::{
-    LanceOutputSettings, cleaner,
+    OutputSettings, cleaner,
     commit::{self, NotMade},
     parts,
     rows::{Failure, under},
@@ -48,6 +48,27 @@ const STAGED: &str = ".keyloom";
 
 /// About the most bytes of a message of staged rows.
 const MESSAGE_BYTES: usize = 4 << 20;
+
+/// The bounds on rows that replace others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UpsertBounds {
+    /// The most bytes of a job: the worker that commits has all of them in its memory.
+    pub(super) all_bytes: u64,
+    /// About how many a task has in memory before it writes them.
+    pub(super) part_bytes: usize,
+    /// How often they are merged anew because somebody else changed the same rows meanwhile.
+    retries: u32,
+}
+
+impl UpsertBounds {
+    pub(super) fn of(settings: &OutputSettings) -> Self {
+        Self {
+            all_bytes: settings.upsert_bytes,
+            part_bytes: usize::try_from(settings.upsert_part_bytes).unwrap_or(usize::MAX),
+            retries: settings.upsert_retries,
+        }
+    }
+}
 
 /// Looks whether rows with these columns can replace others by a key.
 ///
@@ -155,7 +176,7 @@ pub(super) async fn commit(
     target: &Target,
     written: &Written,
     key: &KeyColumns,
-    settings: LanceOutputSettings,
+    bounds: UpsertBounds,
 ) -> Result<Committed> {
     let Written { job, output, pieces } = written;
     let since = output.version.unwrap_or(0);
@@ -166,7 +187,7 @@ pub(super) async fn commit(
         return Ok(commit::committed(pieces, 0, dataset.version_id()));
     }
     if version.is_none() {
-        let rows = read(target, &files, written, settings.upsert_bytes).await?;
+        let rows = read(target, &files, written, bounds.all_bytes).await?;
         keys::check_distinct(&rows, key)?;
         let mut retries = 0;
         version = loop {
@@ -182,7 +203,7 @@ pub(super) async fn commit(
                 break Some(version);
             }
             match not_made {
-                NotMade::Conflict(_) if retries < settings.upsert_retries => {
+                NotMade::Conflict(_) if retries < bounds.retries => {
                     // They are in no version, and are written anew.
                     let names = new.iter().flat_map(parts::names).map(str::to_owned).collect();
                     cleaner::delete_data(&files, names).await;

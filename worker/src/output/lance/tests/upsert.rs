@@ -77,7 +77,7 @@ async fn no_rows_add_no_version_and_too_many_are_refused() {
     place.run(lance(IfExists::Error), items(0..2)).await.unwrap();
     let committed = place.run(by("id"), items([])).await.unwrap();
     assert_eq!((committed.rows, committed.version), (0, Some(1)));
-    place.outputs.settings.upsert_bytes = 10;
+    place.outputs.bounds.all_bytes = 10;
     let refused = place.run(by("id"), items(0..2)).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ResourceExhausted);
     assert!(refused.message().contains("output.upsert_bytes allow 10"), "{refused}");
