@@ -11,10 +11,11 @@ use keyloom_common::{
     BlobId, Error, ErrorCode, JobId, Result,
     described::ClusterCatalog,
     input::{Fingerprint, InputInspection, InputSpec},
+    output::PreparedOutput,
     report::WorkerStatus,
     rpc::{
-        Chunk, ClientApiClient, Credentials, Limits, Next, Submission, connection_failed, in_time,
-        not_answered,
+        Chunk, ClientApiClient, Credentials, Limits, Next, PlannedOutput, Submission,
+        connection_failed, in_time, not_answered,
     },
     store::{StoreDescription, StoreSpec},
 };
@@ -194,6 +195,16 @@ impl Connection {
                     in_time(timeout, |context| client.describe_input(context, spec, known)).await
                 }
             });
+        self.of_a_worker(asked).await
+    }
+
+    /// Looks whether an output can be written.
+    pub(crate) async fn prepare_output(&self, output: PlannedOutput) -> Result<PreparedOutput> {
+        let timeout = self.question_timeout();
+        let asked = self.ask(|client| {
+            let output = output.clone();
+            async move { in_time(timeout, |context| client.prepare_output(context, output)).await }
+        });
         self.of_a_worker(asked).await
     }
 

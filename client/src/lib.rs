@@ -49,10 +49,11 @@ pub use functions::{KvExpr, name_calls};
 pub use input::Input;
 pub use keyloom_common::{
     Error, ErrorCode, ErrorKind, JobId, Result, Secret,
-    described::{ClusterCatalog, OtherOptions, OwnKind},
+    described::{ClusterCatalog, Mode, OtherOptions, Output, OutputFormat, OwnKind},
     functions::{CallOptions, Function, OnError},
     input::Format,
     misses::{MaxMisses, missed_schema},
+    output::{Committed, Compression, committed_schema},
     report,
     rpc::PeerSecurity,
     store::{JoinPath, KeyPath, OnDuplicateKey, RowPath},

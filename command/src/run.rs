@@ -39,6 +39,7 @@ impl Goals {
             discard: matches!(self.rows, Goal::Drop),
             max_misses: self.max_misses,
             keep_missed: self.missed.is_some(),
+            output: None,
         }
     }
 

@@ -92,6 +92,12 @@ pub struct Settings {
     /// A job whose client's connection has closed is cancelled after so many milliseconds, if the
     /// client does not come back. Default 3 s.
     pub client_gone_ms: u64,
+    /// How long workers may take, one after the other, to make visible what a job has written, in
+    /// milliseconds: then it is told that nobody knows whether they have. Default 10 minutes.
+    pub commit_timeout_ms: u64,
+    /// How long they may take to remove what a job has written that failed or was cancelled, in
+    /// milliseconds: then it is told that it stays. Nobody waits for that. Default 5 minutes.
+    pub abort_timeout_ms: u64,
     /// The most jobs that run, wait for their turn, or wait for their clients to read them.
     /// Default 1,024.
     pub max_jobs: usize,
@@ -168,6 +174,8 @@ impl Default for Settings {
             result_chunks_ahead: 8,
             client_timeout_ms: 600_000,
             client_gone_ms: 3_000,
+            commit_timeout_ms: 600_000,
+            abort_timeout_ms: 300_000,
             max_jobs: 1_024,
             max_running_jobs: 256,
             max_queued_jobs: 1_024,
@@ -241,6 +249,16 @@ impl Settings {
     /// [`Self::client_timeout_ms`] as a duration.
     pub fn client_timeout(&self) -> Duration {
         Duration::from_millis(self.client_timeout_ms)
+    }
+
+    /// [`Self::commit_timeout_ms`] as a duration.
+    pub fn commit_timeout(&self) -> Duration {
+        Duration::from_millis(self.commit_timeout_ms)
+    }
+
+    /// [`Self::abort_timeout_ms`] as a duration.
+    pub fn abort_timeout(&self) -> Duration {
+        Duration::from_millis(self.abort_timeout_ms)
     }
 }
 

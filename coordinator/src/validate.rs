@@ -44,6 +44,8 @@ impl Settings {
         bounds.within("max_connections", self.max_connections, COUNT);
         bounds.within("idle_connection_ms", self.idle_connection_ms, TIME_MS);
         bounds.within("client_gone_ms", self.client_gone_ms, TIME_MS);
+        bounds.within("commit_timeout_ms", self.commit_timeout_ms, TIME_MS);
+        bounds.within("abort_timeout_ms", self.abort_timeout_ms, TIME_MS);
         bounds.within("max_jobs", self.max_jobs, COUNT);
         bounds.within("max_running_jobs", self.max_running_jobs, COUNT);
         bounds.within("max_queued_jobs", self.max_queued_jobs, COUNT);

@@ -3,6 +3,11 @@
 //!
 //! A fragment's rows are gathered in task order, so a cut plan has one partition wherever it reads
 //! a fragment, except below a merge of sorted runs.
+//!
+//! What a job writes, it writes at its end: the root of a plan may be a node that writes, which
+//! becomes part of a fragment, and nothing else may.
+
+mod write;
 
 use std::{mem, sync::Arc};
 
@@ -18,6 +23,7 @@ use datafusion::{
 };
 use keyloom_common::{
     lookup::KvLookupExec,
+    output::{PreparedOutput, WriteExec},
     plan::{FramePartition, FrameScanExec},
 };
 
@@ -37,19 +43,34 @@ pub trait Gather {
 
     /// The operator whose one partition is those of another, one after the other.
     fn concat(&self, parts: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan>;
+
+    /// The operator that makes visible what tasks have written, of which its input tells, and whose
+    /// one row says what that is.
+    fn commit(
+        &self,
+        pieces: Arc<dyn ExecutionPlan>,
+        output: Arc<PreparedOutput>,
+    ) -> Arc<dyn ExecutionPlan>;
 }
 
 /// The part of a plan for the coordinator: one partition, whose rows stand in order. In the places
 /// of the fragments for workers it has operators that `gather` makes.
 ///
 /// # Errors
-/// Never, for a plan that exists.
+/// `invalid` if the plan writes elsewhere than at its end.
 pub fn cut(
     plan: Arc<dyn ExecutionPlan>,
     grain: Grain,
     gather: &dyn Gather,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    Cutter { stages: 0, collects: false, grain, gather }.single(plan, false)
+    let mut cutter = Cutter { stages: 0, collects: false, grain, gather };
+    match plan.downcast_ref::<WriteExec>() {
+        Some(write) => cutter.write(write),
+        None => {
+            write::refuse_writes(&plan)?;
+            cutter.single(plan, false)
+        }
+    }
 }
 
 struct Cutter<'a> {
@@ -99,7 +120,7 @@ impl Cutter<'_> {
             return plan.with_new_children(vec![runs]);
         }
         if let Some(lookup) = lowest_lookup(&plan) {
-            return self.lookup_over_coordinator(&plan, &lookup, is_cut_short);
+            return self.over_coordinator(&plan, lookup.children()[0], is_cut_short);
         }
         self.above(plan, is_cut_short)
     }
@@ -142,18 +163,19 @@ impl Cutter<'_> {
         plan.with_new_children(children)
     }
 
-    /// A lookup whose input is the coordinator's: its rows are sent out in slices.
-    fn lookup_over_coordinator(
+    /// A chain of nodes for workers down to rows that are the coordinator's: these are sent out in
+    /// slices.
+    fn over_coordinator(
         &mut self,
         plan: &Arc<dyn ExecutionPlan>,
-        lookup: &Arc<dyn ExecutionPlan>,
+        rows: &Arc<dyn ExecutionPlan>,
         is_cut_short: bool,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let input = self.single(Arc::clone(lookup.children()[0]), is_cut_short)?;
+        let input = self.single(Arc::clone(rows), is_cut_short)?;
         let schema = input.schema();
         let leaf: Arc<dyn ExecutionPlan> =
             Arc::new(FrameScanExec::try_new(vec![FramePartition::NONE], schema, None)?);
-        let fragment = replace_input(plan, lookup, leaf)?;
+        let fragment = replace(plan, rows, leaf)?;
         Ok(self.remote(fragment, Source::Rows(input), Reading::Ordered, Vec::new()))
     }
 
@@ -204,17 +226,16 @@ fn lowest_lookup(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>
     lowest
 }
 
-/// The chain down to a node, over another input of that node.
-fn replace_input(
+/// The chain down to a node, with another in the place of that node.
+fn replace(
     plan: &Arc<dyn ExecutionPlan>,
-    lowest: &Arc<dyn ExecutionPlan>,
-    input: Arc<dyn ExecutionPlan>,
+    node: &Arc<dyn ExecutionPlan>,
+    by: Arc<dyn ExecutionPlan>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let below = if Arc::ptr_eq(plan, lowest) {
-        input
-    } else {
-        replace_input(plan.children()[0], lowest, input)?
-    };
+    if Arc::ptr_eq(plan, node) {
+        return Ok(by);
+    }
+    let below = replace(plan.children()[0], node, by)?;
     Arc::clone(plan).with_new_children(vec![below])
 }
 

@@ -21,6 +21,7 @@ use datafusion::{
 };
 use keyloom_common::{
     lookup::KvLookupExec,
+    output::WriteExec,
     plan::{FrameScanExec, InputScanExec},
 };
 
@@ -51,12 +52,14 @@ pub(crate) fn is_row_by_row(plan: &Arc<dyn ExecutionPlan>) -> bool {
         || plan.is::<CooperativeExec>()
 }
 
-/// Only workers read files, hold frames and make lookups.
+/// Only workers read files, hold frames, make lookups and write.
 pub(crate) fn needs_worker(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
     let mut needs = false;
     plan.apply(|node| {
-        needs |=
-            node.is::<InputScanExec>() || node.is::<FrameScanExec>() || node.is::<KvLookupExec>();
+        needs |= node.is::<InputScanExec>()
+            || node.is::<FrameScanExec>()
+            || node.is::<KvLookupExec>()
+            || node.is::<WriteExec>();
         Ok(if needs { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     })?;
     Ok(needs)

@@ -12,6 +12,9 @@ use keyloom_common::{
     functions::OnError,
     input::{Layout, Location},
     lookup::{Answer, Call, Fetch, KvLookupExec, Wave},
+    output::{
+        FileFormat, FilesOutput, IfExists, OutputKind, OutputSpec, PreparedOutput, WriteExec,
+    },
     plan::{FileSlice, FramePartition, FrameScanExec, InputScanExec, ScanPartition, ScanTable},
     store::{
         Access, Figures, KeyPath, LANCE, LanceWay, ResolvedStore, RowPath, Snapshot,
@@ -96,4 +99,19 @@ pub(crate) fn scan_of(file_schema: SchemaRef, groups: u64) -> Arc<dyn ExecutionP
     let partition = |group| ScanPartition { slices: vec![part(group)], rows: None };
     let partitions = (0..groups).map(partition).collect();
     Arc::new(InputScanExec::try_new(Arc::new(table), columns, None, partitions).unwrap())
+}
+
+/// What writes rows as files.
+pub(crate) fn written(input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+    let files = FilesOutput {
+        format: FileFormat::Parquet,
+        if_exists: IfExists::Error,
+        partition_by: Vec::new(),
+        target_file_bytes: 1,
+        compression: None,
+    };
+    let kind = OutputKind::Files(files);
+    let spec = OutputSpec { path: "/out/".to_owned(), storage_profile: None, kind };
+    let output = PreparedOutput { spec, schema: input.schema(), version: None };
+    Arc::new(WriteExec::new(input, Arc::new(output)))
 }

@@ -16,6 +16,7 @@ use futures::{Stream, stream};
 use keyloom_common::{
     BlobId, Error, ErrorCode, ErrorKind, JobId, Result,
     ipc::Decoder,
+    output::{OutputSpec, committed_schema},
     plan::{FrameScanExec, encode_plan},
     report::{JobStatus, JobSummary},
     rpc::{JobTerms, Next, Submission, under},
@@ -27,6 +28,7 @@ use tracing::{Instrument, Span};
 use super::{
     JobOptions, SubmitExec, check_depth,
     pin::{pin_snapshots, stores},
+    written::prepared,
 };
 use crate::link::Link;
 
@@ -70,6 +72,12 @@ pub enum JobUpdate {
 impl Job {
     pub(crate) async fn submit(query: DataFrame, options: JobOptions) -> Result<Self> {
         check_depth(query.logical_plan())?;
+        if options.discard && options.output.is_some() {
+            return Err(Error::invalid(
+                "discard drops a job's rows, and output has workers write them; leave out one of \
+                 them",
+            ));
+        }
         let plan = query.create_physical_plan().await?;
         match plan.downcast_ref::<SubmitExec>() {
             Some(submit) if submit.returns_rows() => submit.start(options).await,
@@ -80,11 +88,12 @@ impl Job {
     pub(crate) async fn start(
         link: Arc<Link>,
         plan: Arc<dyn ExecutionPlan>,
+        output: Option<OutputSpec>,
         options: JobOptions,
     ) -> Result<Self> {
         let id = JobId::new();
         let span = tracing::error_span!("job", job = %id, otel.kind = "client");
-        Self::start_within(span.clone(), id, link, plan, options).instrument(span).await
+        Self::start_within(span.clone(), id, link, plan, output, options).instrument(span).await
     }
 
     async fn start_within(
@@ -92,10 +101,15 @@ impl Job {
         id: JobId,
         link: Arc<Link>,
         plan: Arc<dyn ExecutionPlan>,
+        output: Option<OutputSpec>,
         options: JobOptions,
     ) -> Result<Self> {
-        let schema = plan.schema();
+        let rows = plan.schema();
         let plan = pin_snapshots(&link, plan).await?;
+        let (plan, schema) = match output {
+            Some(output) => (prepared(&link, plan, output).await?, committed_schema()),
+            None => (plan, rows),
+        };
         let submission = Submission {
             id,
             plan: encode_plan(&plan)?.into(),

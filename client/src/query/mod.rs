@@ -10,6 +10,7 @@ mod planner;
 mod scanned;
 mod sealed;
 mod submit;
+mod written;
 
 use std::sync::Arc;
 
@@ -41,6 +42,7 @@ pub use options::JobOptions;
 pub(crate) use scanned::Scanned;
 pub(crate) use sealed::seal;
 pub(crate) use submit::SubmitExec;
+pub(crate) use written::written;
 
 /// A DataFusion session whose queries run as jobs.
 pub(crate) fn context(link: &Arc<Link>) -> SessionContext {
@@ -130,7 +132,7 @@ async fn physical_plan(query: DataFrame) -> Result<Arc<dyn ExecutionPlan>> {
     check_depth(query.logical_plan())?;
     let plan = query.create_physical_plan().await?;
     Ok(match plan.downcast_ref::<SubmitExec>() {
-        Some(submit) => Arc::clone(submit.plan()),
+        Some(submit) => submit.shown(),
         None => plan,
     })
 }

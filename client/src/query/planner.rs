@@ -4,21 +4,23 @@ use std::{borrow::Cow, sync::Arc};
 
 use async_trait::async_trait;
 use datafusion::{
+    common::tree_node::TreeNode,
     datasource::sink::DataSinkExec,
     error::Result,
     execution::context::{QueryPlanner, SessionState},
     logical_expr::LogicalPlan,
     physical_plan::{ExecutionPlan, analyze::AnalyzeExec, explain::ExplainExec},
-    physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner},
+    physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner},
 };
 
-use keyloom_common::stack::Deep;
+use keyloom_common::{Error, stack::Deep};
 
 use super::{
     check_depth,
     scanned::Scanned,
     sealed::open,
     submit::{ResultKind, SubmitExec},
+    written::WritePlanner,
 };
 use crate::link::Link;
 
@@ -42,16 +44,35 @@ impl JobPlanner {
             let input = self.wrap(Arc::clone(plan.children()[0]))?;
             return plan.with_new_children(vec![input]);
         }
+        // A statement that writes: it is what is submitted already.
+        if plan.is::<SubmitExec>() {
+            return Ok(plan);
+        }
         let link = Arc::clone(&self.link);
         Ok(Arc::new(match plan.downcast_ref::<AnalyzeExec>() {
-            Some(analyze) => SubmitExec::new(
-                Arc::clone(analyze.input()),
-                link,
-                ResultKind::Analysis(plan.schema()),
-            ),
-            None => SubmitExec::new(plan, link, ResultKind::Rows),
+            Some(analyze) => match analyze.input().downcast_ref::<SubmitExec>() {
+                Some(submit) => submit.analyzed(plan.schema()),
+                None => {
+                    let input = Arc::clone(analyze.input());
+                    refuse_writes(&input)?;
+                    SubmitExec::new(input, link, ResultKind::Analysis(plan.schema()))
+                }
+            },
+            None => {
+                refuse_writes(&plan)?;
+                SubmitExec::new(plan, link, ResultKind::Rows)
+            }
         }))
     }
+}
+
+/// Refuses a query over the result of a statement that writes.
+fn refuse_writes(plan: &Arc<dyn ExecutionPlan>) -> Result<()> {
+    if plan.exists(|node| Ok(node.is::<SubmitExec>()))? {
+        let message = "a statement that writes is a job of its own, and no table of another";
+        return Err(Error::invalid(message).into());
+    }
+    Ok(())
 }
 
 #[async_trait]
@@ -61,7 +82,9 @@ impl QueryPlanner for JobPlanner {
         logical_plan: &LogicalPlan,
         state: &SessionState,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let planner = DefaultPhysicalPlanner::default();
+        let writes: Arc<dyn ExtensionPlanner + Send + Sync> =
+            Arc::new(WritePlanner::new(Arc::clone(&self.link)));
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![writes]);
         // DataFusion's own methods plan on their caller's stack.
         let planning = async {
             check_depth(logical_plan)?;

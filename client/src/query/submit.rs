@@ -12,15 +12,19 @@ use datafusion::{
     execution::{SendableRecordBatchStream, TaskContext},
     physical_expr::EquivalenceProperties,
     physical_plan::{
-        DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
-        execution_plan::{Boundedness, EmissionType},
+        DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, displayable,
+        execution_plan::{Boundedness, EmissionType, SchedulingType},
         stream::RecordBatchStreamAdapter,
     },
 };
 use futures::{TryStreamExt, stream};
-use keyloom_common::stack::Deep;
+use keyloom_common::{
+    Error,
+    output::{OutputSpec, committed_schema},
+    stack::Deep,
+};
 
-use super::{Job, JobOptions};
+use super::{Job, JobOptions, written};
 use crate::link::Link;
 
 /// What the result of a submitted plan is.
@@ -38,6 +42,8 @@ pub(crate) struct SubmitExec {
     plan: Arc<dyn ExecutionPlan>,
     link: Arc<Link>,
     result: ResultKind,
+    /// Where workers write the rows, if the statement says so.
+    output: Option<Arc<OutputSpec>>,
     properties: Arc<PlanProperties>,
 }
 
@@ -47,21 +53,46 @@ impl SubmitExec {
             ResultKind::Rows => plan.schema(),
             ResultKind::Analysis(schema) => Arc::clone(schema),
         };
-        let properties = Arc::new(PlanProperties::new(
-            EquivalenceProperties::new(schema),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        ));
-        Self { plan, link, result, properties }
+        Self { plan, link, result, output: None, properties: properties(schema) }
     }
 
-    pub(crate) fn plan(&self) -> &Arc<dyn ExecutionPlan> {
-        &self.plan
+    /// A plan whose rows workers write.
+    pub(super) fn writing(
+        plan: Arc<dyn ExecutionPlan>,
+        link: Arc<Link>,
+        output: Arc<OutputSpec>,
+    ) -> Self {
+        let properties = properties(committed_schema());
+        Self { output: Some(output), properties, ..Self::new(plan, link, ResultKind::Rows) }
+    }
+
+    /// The same, but its result is how it ran.
+    pub(super) fn analyzed(&self, schema: SchemaRef) -> Self {
+        let (plan, link) = (Arc::clone(&self.plan), Arc::clone(&self.link));
+        let analyzed = Self::new(plan, link, ResultKind::Analysis(schema));
+        Self { output: self.output.clone(), ..analyzed }
+    }
+
+    /// What is submitted, for people.
+    pub(crate) fn shown(&self) -> Arc<dyn ExecutionPlan> {
+        match &self.output {
+            Some(output) => written::shown(&self.plan, output),
+            None => Arc::clone(&self.plan),
+        }
     }
 
     pub(crate) async fn start(&self, options: JobOptions) -> keyloom_common::Result<Job> {
-        Deep::new(Job::start(Arc::clone(&self.link), Arc::clone(&self.plan), options)).await
+        let output = match (&self.output, &options.output) {
+            (Some(_), Some(_)) => {
+                return Err(Error::invalid(
+                    "this statement says itself where its rows are written; give it no other output",
+                ));
+            }
+            (Some(output), None) => Some(OutputSpec::clone(output)),
+            (None, given) => given.as_ref().map(|output| output.spec()).transpose()?,
+        };
+        let (link, plan) = (Arc::clone(&self.link), Arc::clone(&self.plan));
+        Deep::new(Job::start(link, plan, output, options)).await
     }
 
     pub(crate) fn returns_rows(&self) -> bool {
@@ -69,9 +100,28 @@ impl SubmitExec {
     }
 }
 
+fn properties(schema: SchemaRef) -> Arc<PlanProperties> {
+    let properties = PlanProperties::new(
+        EquivalenceProperties::new(schema),
+        Partitioning::UnknownPartitioning(1),
+        EmissionType::Incremental,
+        Boundedness::Bounded,
+    );
+    // It waits for messages, and DataFusion need put nothing around it.
+    Arc::new(properties.with_scheduling_type(SchedulingType::Cooperative))
+}
+
+/// DataFusion explains statements that write: they are submitted as a whole, and it sees no more of
+/// them.
 impl DisplayAs for SubmitExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SubmitExec")
+        match &self.output {
+            Some(_) => {
+                let shown = displayable(self.shown().as_ref()).indent(false).to_string();
+                f.write_str(shown.trim_end())
+            }
+            None => f.write_str("SubmitExec"),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ mod catalog;
 mod key;
 mod lend;
 mod project;
+mod put;
 mod sql;
 
 use std::{
@@ -220,7 +221,9 @@ impl Session {
         }
     }
 
-    /// A query in SQL. `kv_get`, `kv_batch_get` and `kv_exists` take named arguments.
+    /// A query in SQL. `kv_get`, `kv_batch_get` and `kv_exists` take named arguments. `INSERT INTO`
+    /// a store and `COPY … TO 'folder/'` are queries, too, whose rows workers write when they are
+    /// run.
     ///
     /// # Errors
     /// `invalid` or `not_found` if the statement is wrong: nothing has run by then.
@@ -257,10 +260,11 @@ impl Session {
         self.submit_with(query, JobOptions::default()).await
     }
 
-    /// As [`Self::submit`], with options.
+    /// As [`Self::submit`], with options. With an output, workers write the rows, and the result is
+    /// one row that says what can be seen then.
     ///
     /// # Errors
-    /// If the query cannot be planned or submitted.
+    /// If the query cannot be planned or submitted, or its output cannot be written.
     pub async fn submit_with(&self, query: DataFrame, options: JobOptions) -> Result<Job> {
         Deep::new(Job::submit(query, options)).await
     }

@@ -17,6 +17,7 @@ mod stars;
 mod summarize;
 mod tables;
 mod words;
+mod writes;
 
 use std::{ops::ControlFlow, path::Path, sync::Arc};
 
@@ -67,17 +68,18 @@ async fn plan_statement(
     tables: Vec<(String, DataFrame)>,
 ) -> Result<DataFrame> {
     let state = session.context.state();
-    let statement = parse(&state, text)?;
+    let (statement, output) = writes::read(&state, text, folder)?;
     lent::open(session, &state, &statement, &tables).await?;
     let mut others = session.tables_by_name();
     files::add(session, &state, &statement, folder, &tables, &mut others).await?;
     let state = tables::with_tables(state, tables, others)?;
-    let again = || parse(&state, text);
+    let again = || writes::read(&state, text, folder).map(|(statement, _)| statement);
     let plan = match plan_by_names(session, &state, statement, again).await {
         Err(failed) => derived::plan(session, &state, text, failed).await?,
         Ok(plan) => plan,
     };
-    Ok(DataFrame::new(session.context.state(), query::seal(plan)))
+    let plan = query::seal(writes::plan(session, plan, output.as_ref())?);
+    Ok(DataFrame::new(session.context.state(), plan))
 }
 
 /// Plans a statement, which is parsed again if need be.
@@ -182,7 +184,7 @@ fn in_users_words(error: Error, names: &[(Function, String)]) -> Error {
 fn bind(statement: &mut Parsed, binder: &mut Binder<'_>) -> Result<()> {
     match statement {
         Parsed::Statement(statement) => match statement.as_mut() {
-            Statement::Query(_) | Statement::Explain { .. } => {
+            Statement::Query(_) | Statement::Explain { .. } | Statement::Insert(_) => {
                 clauses::check(statement, &binder.session.context.state())?;
                 match statement.visit(binder) {
                     ControlFlow::Continue(()) => Ok(()),
@@ -198,8 +200,8 @@ fn bind(statement: &mut Parsed, binder: &mut Binder<'_>) -> Result<()> {
 
 fn only_queries() -> Error {
     Error::invalid(
-        "only SELECT and EXPLAIN are understood; inputs are registered and outputs written \
-         outside SQL",
+        "only SELECT, INSERT INTO a store, COPY to a folder and EXPLAIN are understood; inputs are \
+         registered and other outputs written outside SQL",
     )
 }
 

@@ -16,3 +16,4 @@ pub use type_name::parse_type;
 pub use union::{union_schemas, unknown_columns};
 pub use widen::widen;
 pub use within::{FilesOfInput, name_fits};
+pub(crate) use within::{is_no_name, take_apart};

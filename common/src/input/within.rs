@@ -51,12 +51,12 @@ impl FilesOfInput {
 }
 
 /// Whether it is none of a file or a folder, but leads elsewhere or nowhere.
-fn is_no_name(name: &str) -> bool {
+pub(crate) fn is_no_name(name: &str) -> bool {
     matches!(name, "" | "." | "..") || name.len() > MAX_NAME
 }
 
 /// The URL of an object store without a path, and the path within it.
-fn take_apart(path: &str) -> Option<(String, String)> {
+pub(crate) fn take_apart(path: &str) -> Option<(String, String)> {
     let Some((scheme, rest)) = path.split_once("://") else {
         return Some((LOCAL.to_owned(), local(path)?));
     };

@@ -9,11 +9,13 @@
 mod committed;
 mod exec;
 mod piece;
+mod place;
 mod prepared;
 mod spec;
 
 pub use committed::{Committed, committed_schema};
 pub use exec::WriteExec;
 pub use piece::{Piece, piece_schema};
+pub use place::Place;
 pub use prepared::PreparedOutput;
 pub use spec::{Compression, FileFormat, FilesOutput, IfExists, OutputKind, OutputSpec};

@@ -3,8 +3,8 @@
 //!
 //! Names are offered to the clients for whom they are. Where the settings say `only`, a client may
 //! use nothing else: what it asks workers to look at, and each store and file that its plans read,
-//! must be one of those that it is offered. In-memory tables and stores are a client's own and
-//! touch no place. Operators may use everything.
+//! must be one of those that it is offered. It may have workers write to some places alone.
+//! In-memory tables and stores are a client's own and touch no place. Operators may use everything.
 
 mod open;
 mod plans;
@@ -18,6 +18,7 @@ use keyloom_common::{
     described::ClusterCatalog,
     error::redact,
     input::{FilesOfInput, Format, InputSpec, Location, name_fits},
+    output::{OutputSpec, Place},
     rpc::{Identity, Role},
     store::{LANCE, MEMORY, STORAGE_OPTIONS, StoreSpec},
 };
@@ -29,6 +30,8 @@ pub use settings::CatalogSettings;
 pub(crate) struct Catalog {
     stores: BTreeMap<String, Entry<StoreSpec>>,
     inputs: BTreeMap<String, Entry<OfferedInput>>,
+    /// Where may be written.
+    outputs: Vec<Place>,
     only: bool,
 }
 
@@ -132,10 +135,28 @@ impl Rights {
         Err(self.refusal(&format!("the input {}", redact(&spec.path)), is_there))
     }
 
-    /// Refuses a plan that reads what is not offered.
+    /// Refuses an output elsewhere than in the places for outputs.
     ///
     /// # Errors
-    /// `permission_denied`, naming what it reads and the setting.
+    /// `permission_denied`, naming it and the setting.
+    pub(crate) fn check_output(&self, spec: &OutputSpec) -> Result<()> {
+        let place = Place::of(&spec.path);
+        let is_in = |allowed: &Place| place.as_ref().is_some_and(|place| allowed.holds(place));
+        if self.catalog.outputs.iter().any(is_in) {
+            return Ok(());
+        }
+        Err(Error::permission_denied(format!(
+            "the output {} is in none of the places of catalog.outputs, and catalog.only = true on \
+             the coordinator: {} may write nowhere else",
+            redact(&spec.path),
+            self.identity
+        )))
+    }
+
+    /// Refuses a plan that reads what is not offered, or writes elsewhere than it may.
+    ///
+    /// # Errors
+    /// `permission_denied`, naming what it reads or writes and the setting.
     pub(crate) fn check_plan(&self, plan: &Arc<dyn ExecutionPlan>) -> Result<()> {
         plans::check(self, plan)
     }

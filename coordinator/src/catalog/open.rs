@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use keyloom_common::{
     Error, Result,
     described::{Written, check_alias},
+    error::redact,
     input::FilesOfInput,
+    output::Place,
     rpc::bincode,
 };
 
@@ -23,7 +25,7 @@ impl Catalog {
     /// # Errors
     /// `invalid`, naming all entries that are wrong.
     pub(crate) fn open(settings: &CatalogSettings) -> Result<Self> {
-        let CatalogSettings { stores, inputs, only } = settings;
+        let CatalogSettings { stores, inputs, outputs, only } = settings;
         let mut wrong = Vec::new();
         let stores =
             entries("catalog.stores", stores, &mut wrong, |alias, store| store.store(alias));
@@ -37,10 +39,11 @@ impl Catalog {
         });
         let twice = inputs.keys().filter(|name| stores.contains_key(*name));
         wrong.extend(twice.map(|name| format!("catalog.inputs.{name}: a store is called so, too")));
+        let outputs = places(outputs, &mut wrong);
         if !wrong.is_empty() {
             return Err(Error::invalid(wrong.join("; ")));
         }
-        let catalog = Self { stores, inputs, only: *only };
+        let catalog = Self { stores, inputs, outputs, only: *only };
         catalog.check_size()?;
         Ok(catalog)
     }
@@ -81,6 +84,26 @@ fn entries<T>(
         }
     }
     entries
+}
+
+/// Where may be written, and what is wrong with others.
+fn places(written: &[String], wrong: &mut Vec<String>) -> Vec<Place> {
+    if written.len() > MAX_NAMES {
+        wrong.push(format!("catalog.outputs names {}, and {MAX_NAMES} at most", written.len()));
+        return Vec::new();
+    }
+    let mut places = Vec::new();
+    for path in written {
+        match Place::of(path) {
+            Some(place) => places.push(place),
+            None => wrong.push(format!(
+                "catalog.outputs has '{}', which is no place: write an absolute path or a URL, \
+                 without empty names and '..' in it",
+                redact(path)
+            )),
+        }
+    }
+    places
 }
 
 /// Refuses what is no name of a client, and no pattern of one.

@@ -1,4 +1,4 @@
-//! What a plan reads, against what its client may use.
+//! What a plan reads and writes, against what its client may use.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -11,13 +11,14 @@ use keyloom_common::{
     error::redact,
     input::{Format, Location},
     lookup::KvLookupExec,
+    output::WriteExec,
     plan::InputScanExec,
 };
 
 use super::Rights;
 
-/// Refuses a plan that asks a store or reads files that the client is not offered. All other leaves
-/// hold rows of their own.
+/// Refuses a plan that asks a store or reads files that the client is not offered, or writes where
+/// it may not. All other leaves hold rows of their own.
 pub(super) fn check(rights: &Rights, plan: &Arc<dyn ExecutionPlan>) -> Result<()> {
     let mut refused = None;
     plan.apply(|node| {
@@ -37,6 +38,9 @@ fn check_node(rights: &Rights, node: &Arc<dyn ExecutionPlan>) -> Result<()> {
     if let Some(lookup) = node.downcast_ref::<KvLookupExec>() {
         let mut fetches = lookup.waves().iter().flat_map(|wave| &wave.fetches);
         return fetches.try_for_each(|fetch| rights.check_store(&fetch.store.spec));
+    }
+    if let Some(write) = node.downcast_ref::<WriteExec>() {
+        return rights.check_output(&write.output().spec);
     }
     match node.downcast_ref::<InputScanExec>() {
         Some(scan) => check_scan(rights, scan),

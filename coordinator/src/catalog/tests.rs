@@ -7,6 +7,7 @@ use keyloom_common::{
     described::Written,
     input::{CsvOptions, Layout},
     lookup::{Answer, Call, Fetch, KvLookupExec, Wave},
+    output::{IfExists, OutputKind, PreparedOutput, WriteExec},
     plan::{FileSlice, FramePartition, FrameScanExec, InputScanExec, ScanPartition, ScanTable},
     store::{Access, ManifestId, Pin, ResolvedStore, Snapshot, StoreDescription, StoreKey},
 };
@@ -41,6 +42,7 @@ fn settings(only: bool) -> CatalogSettings {
     CatalogSettings {
         stores: stores.into_iter().map(named).collect(),
         inputs: inputs.into_iter().map(named).collect(),
+        outputs: vec!["/results/".to_owned(), "s3://shop/out".to_owned()],
         only,
     }
 }
@@ -272,4 +274,48 @@ fn there_are_only_so_many_names() {
     let store = written(None, &[("kind", "lance"), ("uri", &uri), ("key", "id")]);
     many.stores = [("a".to_owned(), store.clone()), ("b".to_owned(), store)].into();
     assert!(refusal(&many).contains("clients get 4194304 at most"));
+}
+
+#[test]
+fn a_limited_client_writes_to_the_places_for_outputs_alone() {
+    let bob = rights("bob");
+    let output = |path: &str| {
+        let kind = OutputKind::Lance { if_exists: IfExists::Error, target_file_bytes: 1 };
+        OutputSpec { path: path.to_owned(), storage_profile: None, kind }
+    };
+    for path in ["/results", "/results/a/b.lance", "s3://shop/out/a/", "s3a://shop/out"] {
+        assert_eq!(bob.check_output(&output(path)), Ok(()), "{path}");
+    }
+    for path in ["/results2", "/", "/results/../etc", "s3://shop/outer/", "s3://shop/out//x"] {
+        let checked = bob.check_output(&output(path));
+        let expected = format!(
+            "the output {path} is in none of the places of catalog.outputs, and catalog.only = true \
+             on the coordinator: client 'bob' may write nowhere else"
+        );
+        assert_eq!(denied(&checked), expected);
+    }
+    let written = |path: &str| -> Arc<dyn ExecutionPlan> {
+        let output = PreparedOutput { spec: output(path), schema: ids(), version: None };
+        Arc::new(WriteExec::new(rows(), Arc::new(output)))
+    };
+    assert_eq!(bob.check_plan(&written("/results/a.lance")), Ok(()));
+    denied(&bob.check_plan(&written("/etc/a.lance")));
+    // What is written is not all that is looked at.
+    let output = PreparedOutput { spec: output("/results/a"), schema: ids(), version: None };
+    let input = lookup(rows(), spec("secret"));
+    let plan: Arc<dyn ExecutionPlan> = Arc::new(WriteExec::new(input, Arc::new(output)));
+    denied(&bob.check_plan(&plan));
+}
+
+#[test]
+fn places_for_outputs_are_places() {
+    let outputs = vec!["out".to_owned(), "s3://b//c".to_owned(), "/fine".to_owned()];
+    let wrong = CatalogSettings { outputs, ..CatalogSettings::default() };
+    let no_place = |path| {
+        format!(
+            "catalog.outputs has '{path}', which is no place: write an absolute path or a URL, \
+             without empty names and '..' in it"
+        )
+    };
+    assert_eq!(refusal(&wrong), format!("{}; {}", no_place("out"), no_place("s3://b//c")));
 }

@@ -8,6 +8,9 @@
 mod event_loop;
 mod outbox;
 mod outputs;
+mod question;
+#[cfg(test)]
+mod testing;
 mod workers;
 
 use std::{sync::Arc, time::Instant};
@@ -30,6 +33,8 @@ use crate::{
 use event_loop::EventLoop;
 use outputs::Outputs;
 pub(crate) use outputs::Patience;
+#[cfg(test)]
+pub(crate) use testing::FakeWorker;
 use workers::Workers;
 
 /// The handle to the loop.

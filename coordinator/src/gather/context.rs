@@ -8,10 +8,11 @@ use std::{
     },
 };
 
-use datafusion::execution::TaskContext;
+use datafusion::execution::{TaskContext, memory_pool::MemoryReservation};
 use keyloom_common::{
     Error, JobId, Result, StageId, WorkerId,
     misses::MissPolicy,
+    output::PreparedOutput,
     report::{JobStatus, PlanMetrics},
 };
 use tracing::Span;
@@ -21,6 +22,7 @@ use crate::{
     blobs::Blobs,
     catalog::Rights,
     dispatch::{Dispatcher, Finished},
+    output::{Means, OutputProgress, Writing},
     settings::Settings,
 };
 
@@ -36,6 +38,8 @@ pub(crate) struct JobContext {
     /// Whether the client is in this process.
     pub(crate) in_process: bool,
     pub(crate) misses: JobMisses,
+    /// How far its output is, if it has one.
+    pub(crate) output: Arc<OutputProgress>,
     /// What its client may read, if that is not everything.
     pub(crate) rights: Option<Rights>,
     /// What is done for it is told, and traced, as part of this.
@@ -78,6 +82,7 @@ impl JobContext {
             discard,
             in_process,
             misses,
+            output: Arc::default(),
             rights: None,
             span: Span::current(),
             tasks: AtomicU32::new(0),
@@ -100,6 +105,23 @@ impl JobContext {
     pub(crate) fn of(context: &TaskContext) -> Result<Arc<Self>> {
         let extension = context.session_config().get_extension::<Self>();
         extension.ok_or_else(|| Error::internal("a fragment was executed outside a job"))
+    }
+
+    /// Begins to write an output, of which it takes note in this memory.
+    pub(super) fn write(
+        &self,
+        output: &PreparedOutput,
+        memory: MemoryReservation,
+    ) -> Result<Writing> {
+        let means = Means {
+            job: self.job,
+            dispatcher: self.dispatcher.clone(),
+            blobs: Arc::clone(&self.blobs),
+            settings: Arc::clone(&self.settings),
+            progress: Arc::clone(&self.output),
+            span: self.span.clone(),
+        };
+        Writing::begin(means, output.clone(), memory)
     }
 
     pub(crate) fn stage(&self, index: u32) -> StageId {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use datafusion::{error::Result, physical_plan::ExecutionPlan};
+use keyloom_common::output::PreparedOutput;
 use keyloom_planner::{Fragment, Gather, Grain};
 
-use super::{concat::ConcatExec, remote::RemoteExec};
+use super::{commit::CommitExec, concat::ConcatExec, remote::RemoteExec};
 
 /// Makes the operators that gather.
 struct Gatherer;
@@ -18,10 +19,19 @@ impl Gather for Gatherer {
     fn concat(&self, parts: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
         Arc::new(ConcatExec::new(parts))
     }
+
+    fn commit(
+        &self,
+        pieces: Arc<dyn ExecutionPlan>,
+        output: Arc<PreparedOutput>,
+    ) -> Arc<dyn ExecutionPlan> {
+        Arc::new(CommitExec::new(pieces, output))
+    }
 }
 
 /// The part of a plan for the coordinator. With `discard`, the rows of the result are not wanted:
-/// if they come straight from workers, these drop them.
+/// if they come straight from workers, these drop them. What a job writes is its effect and not its
+/// rows: it is written all the same.
 pub(crate) fn cut(
     plan: Arc<dyn ExecutionPlan>,
     grain: Grain,

@@ -1,8 +1,10 @@
 //! Bringing the rows of fragments into the part of a plan that the coordinator runs.
 //!
-//! [`cut()`] puts the operators in; [`RemoteExec`] is that of a fragment; a
+//! [`cut()`] puts the operators in; [`RemoteExec`] is that of a fragment, and a
+//! [`CommitExec`](commit::CommitExec) stands above one that writes; a
 //! [`StageRun`](stage_run::StageRun) is one run of its tasks.
 
+mod commit;
 mod concat;
 mod context;
 mod cut;

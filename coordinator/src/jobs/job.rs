@@ -23,6 +23,7 @@ use super::{
 use crate::{
     blobs::HeldBlobs,
     gather::JobContext,
+    output::OutputState,
     owner::{OwnedBy, Owner},
 };
 
@@ -125,6 +126,11 @@ impl RunningJob {
     /// Whether nothing runs any more.
     pub(super) fn ended(&self) -> bool {
         self.run.is_finished()
+    }
+
+    /// Whether its output only goes forward, whatever becomes of the job.
+    pub(super) fn is_committing(&self) -> bool {
+        self.context.output.state() == OutputState::Committing
     }
 
     /// How long its client was not heard of, and whether its connection is open.

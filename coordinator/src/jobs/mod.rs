@@ -248,6 +248,11 @@ impl Jobs {
         // Not under the lock: a plan with much in memory takes its time to go.
         drop(jobs);
         if let Some(entry) = entry {
+            if let Some(Ok(job)) = entry.started.get()
+                && job.is_committing()
+            {
+                tracing::info!(job = %id, "the job goes, and its output is committed all the same");
+            }
             entry.stop.cancel();
             tracing::debug!(job = %id, by = %owner.identity(), "job forgotten");
         }

@@ -16,12 +16,16 @@ use keyloom_common::{
     plan::{FrameScanExec, decode_plan},
     rpc::{ChunkWriter, Next, guarded},
 };
+use keyloom_planner::check_write;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     analysis::Ran, ending::Ending, results::Results, stop::stoppable, summary::summary, turns::Turn,
 };
-use crate::gather::{JobContext, RemoteExec, cut};
+use crate::{
+    gather::{JobContext, RemoteExec, cut},
+    output::check_output,
+};
 
 /// A plan that is ready to run.
 #[derive(Debug)]
@@ -33,8 +37,8 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Decodes and cuts a plan, which ends when the token is cancelled. One that reads what its
-    /// client may not is refused.
+    /// Decodes and cuts a plan, which ends when the token is cancelled. One that reads or writes
+    /// what its client may not is refused, and one that writes what it reads.
     pub(super) fn new(
         plan: &[u8],
         job: &Arc<JobContext>,
@@ -44,6 +48,8 @@ impl Prepared {
         let context = task_context(job, runtime);
         let plan = decode_plan(plan, &context)?;
         job.rights.iter().try_for_each(|rights| rights.check_plan(&plan))?;
+        check_output(&plan)?;
+        check_write(&plan)?;
         let blobs = blobs(&plan)?;
         let cut = cut(plan, job.settings.grain(), job.discard)?;
         Ok(Self { job: Arc::clone(job), context, cut: stoppable(cut, stop)?, blobs })
@@ -93,9 +99,11 @@ pub(super) async fn run(prepared: Prepared, turn: Turn, mut results: Results, en
         results.begin(turn.come().await?);
         begun = Instant::now();
         let rows = send_rows(&prepared, &mut results).await?;
+        // Of what it writes, the result only tells.
+        let written = prepared.job.output.committed().map(|committed| committed.rows);
         prepared.job.misses.check_all()?;
         send_missed(&prepared.job, &mut results).await?;
-        Ok(rows)
+        Ok(written.unwrap_or(rows))
     });
     let outcome = outcome.await;
     let took = begun.elapsed();

@@ -1,23 +1,36 @@
-//! Jobs that are handed in, wait, belong to somebody and end, without workers.
+//! Jobs that are handed in, wait, belong to somebody and end, without workers; and jobs that write,
+//! with one that does as it is told.
 
 use std::time::Duration;
 
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::{
+    array::RecordBatch,
+    datatypes::{DataType, Field, Schema},
+};
 use bytes::Bytes;
 use datafusion::physical_plan::ExecutionPlan;
 use keyloom_common::{
-    BlobId, ErrorKind,
+    AttemptId, BlobId, ErrorKind,
+    ipc::Decoder,
     misses::MissPolicy,
+    output::{
+        Committed, FileFormat, FilesOutput, IfExists, OutputKind, OutputSpec, Piece,
+        PreparedOutput, WriteExec, piece_schema,
+    },
     plan::{FramePartition, FrameScanExec, encode_plan},
-    rpc::{Identity, JobTerms, Limits, Role},
+    report::{JobSummary, PlanMetrics},
+    rpc::{ChunkWriter, Identity, JobTerms, Limits, Role, TaskReport, Work},
 };
 
 use super::*;
-use crate::{dispatch::Patience, spool::SpoolRoom};
+use crate::{
+    dispatch::{FakeWorker, Patience},
+    spool::SpoolRoom,
+};
 
-/// Jobs that no worker works on.
+/// Jobs that no worker works on, unless one joins.
 fn jobs(settings: Settings) -> Jobs {
-    let room = SpoolRoom::new(0, 0, std::env::temp_dir());
+    let room = SpoolRoom::new(1 << 20, 0, std::env::temp_dir());
     let patience = Patience { time: Duration::ZERO, attempts: 1 };
     let scheduler = settings.scheduler.clone();
     let dispatcher = Dispatcher::start(scheduler, room, patience, &CancellationToken::new());
@@ -39,14 +52,16 @@ fn waiting(jobs: &Jobs) -> Submission {
 }
 
 fn waiting_of(jobs: &Jobs, owner: &Owner) -> Submission {
+    submission(encode_plan(&frame(jobs, owner)).unwrap())
+}
+
+fn frame(jobs: &Jobs, owner: &Owner) -> Arc<dyn ExecutionPlan> {
     let bytes = Bytes::from_static(b"rows");
     let blob = BlobId::of(&bytes);
     jobs.blobs.put_part(owner, blob, 0, 4, bytes.into()).unwrap();
     let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
     let partitions = vec![FramePartition { blob, rows: 1 }];
-    let plan = FrameScanExec::try_new(partitions, schema, None).unwrap();
-    let plan: Arc<dyn ExecutionPlan> = Arc::new(plan);
-    submission(encode_plan(&plan).unwrap())
+    Arc::new(FrameScanExec::try_new(partitions, schema, None).unwrap())
 }
 
 fn submit(jobs: &Jobs, submission: &Submission, owner: &Owner) -> Result<()> {
@@ -168,4 +183,127 @@ async fn expiry_ends_the_wait_for_a_job() {
     let (next, ()) = tokio::join!(jobs.next(submission.id, 0, &owner), expire);
     assert_eq!(next.unwrap_err(), unknown(submission.id));
     assert!(jobs.lock().is_empty());
+}
+
+/// A job that writes.
+fn writing(jobs: &Jobs) -> Submission {
+    let rows = frame(jobs, &Owner::default());
+    let files = FilesOutput {
+        format: FileFormat::Parquet,
+        if_exists: IfExists::Error,
+        partition_by: Vec::new(),
+        target_file_bytes: 1,
+        compression: None,
+    };
+    let kind = OutputKind::Files(files);
+    let spec = OutputSpec { path: "/out/".to_owned(), storage_profile: None, kind };
+    let output = PreparedOutput { spec, schema: rows.schema(), version: None };
+    let plan: Arc<dyn ExecutionPlan> = Arc::new(WriteExec::new(rows, Arc::new(output)));
+    submission(encode_plan(&plan).unwrap())
+}
+
+fn committed() -> Committed {
+    Committed { rows: 7, bytes: 70, files: 1, version: None }
+}
+
+/// Waits until the worker is to run the job's task.
+async fn task(worker: &mut FakeWorker) -> AttemptId {
+    let task = worker.assigned().await;
+    assert!(matches!(task.work, Work::Fragment { discard: false, .. }), "{task:?}");
+    task.attempt
+}
+
+/// Runs the job's task, which tells of a piece.
+async fn write(worker: &mut FakeWorker) {
+    let attempt = task(worker).await;
+    let piece = Piece { rows: 7, bytes: 70, token: b"file".to_vec() };
+    let mut writer = ChunkWriter::try_new(&piece_schema(), false, 1 << 20).unwrap();
+    let mut chunks = writer.write(Piece::batch(&[piece]).unwrap()).unwrap();
+    chunks.extend(writer.finish().unwrap());
+    let (metrics, lookups) = (PlanMetrics::default(), Vec::new());
+    let report = TaskReport::Rows { chunks: chunks.len() as u32, rows: 1, metrics, lookups };
+    worker.deliver(attempt, chunks).await;
+    worker.finish(attempt, Ok(report));
+}
+
+/// Commits the job's output.
+async fn commit(worker: &mut FakeWorker) {
+    let asked = worker.assigned().await;
+    assert!(matches!(asked.work, Work::CommitOutput(_)), "{asked:?}");
+    worker.finish(asked.attempt, Ok(TaskReport::Committed(committed())));
+}
+
+/// Takes the whole result of a job.
+async fn result(jobs: &Jobs, id: JobId) -> Result<(Vec<RecordBatch>, JobSummary)> {
+    let (mut batches, mut decoder, mut sequence) = (Vec::new(), Decoder::new(), 0);
+    loop {
+        match jobs.next(id, sequence, &Owner::default()).await? {
+            Next::Chunk { chunk, .. } => {
+                batches.extend(chunk.decode(&mut decoder)?);
+                sequence += 1;
+            }
+            Next::Done(summary) => return Ok((batches, summary)),
+            Next::Missed(_) | Next::Pending(_) => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_writes_answers_what_was_committed() {
+    for discard in [false, true] {
+        let (jobs, owner) = (jobs(Settings::default()), Owner::default());
+        let mut worker = FakeWorker::join(&jobs.dispatcher);
+        let submission = Submission { discard, ..writing(&jobs) };
+        submit(&jobs, &submission, &owner).unwrap();
+        let work = async {
+            write(&mut worker).await;
+            commit(&mut worker).await;
+        };
+        let (ended, ()) = tokio::join!(result(&jobs, submission.id), work);
+        let (batches, summary) = ended.unwrap();
+        // What a job does is done, whether its rows are wanted or not.
+        let expected = if discard { vec![] } else { vec![committed().batch("/out/").unwrap()] };
+        assert_eq!(batches, expected);
+        assert_eq!((summary.rows, summary.tasks), (7, 1));
+    }
+}
+
+#[tokio::test]
+async fn what_a_job_wrote_that_fails_is_removed() {
+    let (jobs, owner) = (jobs(Settings::default()), Owner::default());
+    let mut worker = FakeWorker::join(&jobs.dispatcher);
+    let submission = writing(&jobs);
+    submit(&jobs, &submission, &owner).unwrap();
+    let attempt = task(&mut worker).await;
+    worker.finish(attempt, Err(Error::invalid("a key is missing")));
+    let error = result(&jobs, submission.id).await.unwrap_err();
+    assert_eq!(error.message(), "a key is missing");
+    assert!(matches!(worker.assigned().await.work, Work::AbortOutput(_)));
+}
+
+#[tokio::test]
+async fn what_a_job_wrote_that_is_cancelled_is_removed_before_it_commits() {
+    let (jobs, owner) = (jobs(Settings::default()), Owner::default());
+    let mut worker = FakeWorker::join(&jobs.dispatcher);
+    let submission = writing(&jobs);
+    submit(&jobs, &submission, &owner).unwrap();
+    let attempt = task(&mut worker).await;
+    jobs.cancel(submission.id, &owner).unwrap();
+    worker.finish(attempt, Err(Error::cancelled("it was stopped")));
+    assert!(matches!(worker.assigned().await.work, Work::AbortOutput(_)));
+}
+
+#[tokio::test]
+async fn a_job_that_is_cancelled_while_it_commits_commits() {
+    let (jobs, owner) = (jobs(Settings::default()), Owner::default());
+    let mut worker = FakeWorker::join(&jobs.dispatcher);
+    let submission = writing(&jobs);
+    submit(&jobs, &submission, &owner).unwrap();
+    write(&mut worker).await;
+    let first = worker.assigned().await;
+    assert!(matches!(first.work, Work::CommitOutput(_)), "{first:?}");
+    jobs.cancel(submission.id, &owner).unwrap();
+    let mut second = FakeWorker::join(&jobs.dispatcher);
+    worker.leave();
+    commit(&mut second).await;
 }

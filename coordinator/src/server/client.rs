@@ -16,7 +16,7 @@ use tarpc::context::Context;
 use tokio::task::spawn_blocking;
 
 use super::Shared;
-use crate::{catalog::Rights, owner::Owner};
+use crate::{catalog::Rights, output::place_of, owner::Owner};
 
 /// One client's connection.
 #[derive(Clone, Debug)]
@@ -96,6 +96,8 @@ impl ClientApi for ClientConnection {
     }
 
     async fn prepare_output(self, _: Context, output: PlannedOutput) -> Result<PreparedOutput> {
+        place_of(&output.spec)?;
+        self.rights().iter().try_for_each(|rights| rights.check_output(&output.spec))?;
         match guarded(self.shared.jobs.ask_worker(Work::PrepareOutput(output))).await? {
             TaskReport::Prepared(prepared) => Ok(prepared),
             _ => Err(wrong_answer()),

@@ -5,20 +5,22 @@ use std::cell::RefCell;
 use datafusion::{
     physical_expr::{LexOrdering, PhysicalSortExpr},
     physical_plan::{
-        empty::EmptyExec, expressions::Column, limit::GlobalLimitExec, sorts::sort::SortExec,
-        union::UnionExec,
+        coop::CooperativeExec, empty::EmptyExec, expressions::Column, limit::GlobalLimitExec,
+        sorts::sort::SortExec, union::UnionExec,
     },
 };
+use keyloom_common::ErrorKind;
 
 use super::*;
 use crate::{
     Chain,
-    samples::{frame, keys, lookup, scan, scanning},
+    samples::{frame, keys, lookup, scan, scanning, written},
 };
 
 const GRAIN: Grain = Grain { rows: 10, row_slices: 8, answer_bytes: 250, answer_slices: 5 };
 
-/// Notes the fragments; in their places it has what has no rows.
+/// Notes the fragments; in their places it has what has no rows. A commit is shown as what changes
+/// nothing.
 #[derive(Default)]
 struct Noted(RefCell<Vec<Fragment>>);
 
@@ -31,6 +33,14 @@ impl Gather for Noted {
 
     fn concat(&self, parts: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
         Arc::new(CoalescePartitionsExec::new(parts))
+    }
+
+    fn commit(
+        &self,
+        pieces: Arc<dyn ExecutionPlan>,
+        _: Arc<PreparedOutput>,
+    ) -> Arc<dyn ExecutionPlan> {
+        Arc::new(CooperativeExec::new(pieces))
     }
 }
 
@@ -150,4 +160,63 @@ fn keys_are_collected_before_a_fragment_unless_only_some_rows_are_wanted() {
     let merge = SortPreservingMergeExec::new(by_id(), Arc::new(sort)).with_fetch(Some(2));
     let runs = "Runs SortExec(KvLookupExec(InputScanExec)) slices=3";
     check(Arc::new(merge), "SortPreservingMergeExec(EmptyExec)", &[collected, runs]);
+}
+
+#[test]
+fn tasks_write_their_own_rows_and_all_of_them_are_committed() {
+    let fragment = "Ordered WriteExec(KvLookupExec(InputScanExec)) slices=3";
+    let committed = "CooperativeExec(EmptyExec)";
+    check(written(lookup(scan(3), 10)), committed, &[fragment]);
+    // Pieces have an order of their own: nothing is put together before.
+    let merged = CoalescePartitionsExec::new(scan(3));
+    let fragment = "Ordered WriteExec(InputScanExec) slices=3";
+    check(written(Arc::new(merged)), committed, &[fragment]);
+    let union = UnionExec::try_new(vec![scan(2), frame(5)]).unwrap();
+    let fragment = "Ordered WriteExec(UnionExec(InputScanExec, FrameScanExec)) slices=3";
+    check(written(union), committed, &[fragment]);
+    // Nobody else writes what needs no worker otherwise.
+    let none = EmptyExec::new(keys());
+    check(written(Arc::new(none)), committed, &["Ordered WriteExec(EmptyExec) slices=1"]);
+}
+
+#[test]
+fn rows_of_the_coordinator_are_sent_out_to_be_written() {
+    let fragments = [
+        "Ordered InputScanExec slices=3",
+        "Ordered WriteExec(FrameScanExec) rows=GlobalLimitExec(EmptyExec)",
+    ];
+    check(written(limited(scan(3))), "CooperativeExec(EmptyExec)", &fragments);
+    let fragments = [
+        "Ordered InputScanExec slices=3",
+        "Ordered WriteExec(KvLookupExec(FrameScanExec)) rows=GlobalLimitExec(EmptyExec)",
+    ];
+    check(written(lookup(limited(scan(3)), 10)), "CooperativeExec(EmptyExec)", &fragments);
+    let sort = SortExec::new(by_id(), scan(3)).with_preserve_partitioning(true);
+    let merge = SortPreservingMergeExec::new(by_id(), Arc::new(sort));
+    let fragments = [
+        "Runs SortExec(InputScanExec) slices=3",
+        "Ordered WriteExec(FrameScanExec) rows=SortPreservingMergeExec(EmptyExec)",
+    ];
+    check(written(Arc::new(merge)), "CooperativeExec(EmptyExec)", &fragments);
+}
+
+#[test]
+fn keys_are_collected_before_rows_are_written() {
+    let plan = written(scanning(scan(3), Arc::new(Column::new("id", 0))));
+    let fragments = [
+        "Ordered AggregateExec(ProjectionExec(InputScanExec)) slices=3 collects",
+        "Ordered WriteExec(KvLookupExec(InputScanExec)) slices=3",
+    ];
+    check(plan, "CooperativeExec(EmptyExec)", &fragments);
+}
+
+#[test]
+fn a_plan_that_writes_elsewhere_than_at_its_end_is_refused() {
+    let twice = written(written(scan(1)));
+    let below = limited(written(scan(1)));
+    for plan in [twice, below] {
+        let error = keyloom_common::Error::from(cut(plan, GRAIN, &Noted::default()).unwrap_err());
+        let expected = "a job has one output, which is written at its end";
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Invalid, expected));
+    }
 }

@@ -12,6 +12,7 @@ mod key_sets;
 mod namespaces;
 mod network;
 mod nonsense;
+mod outputs;
 mod plans;
 mod refused;
 mod retries;

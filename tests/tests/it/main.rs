@@ -13,6 +13,7 @@ mod guide;
 mod inputs;
 mod jobs;
 mod key_sets;
+mod outputs;
 mod session;
 mod settings;
 mod slt;

@@ -50,7 +50,7 @@ fn paths(statement: &Parsed, state: &SessionState, is_table: impl Fn(&str) -> bo
 }
 
 /// A path from this folder; a URI and an absolute path as they are.
-fn from_folder(folder: &Path, path: &str) -> String {
+pub(super) fn from_folder(folder: &Path, path: &str) -> String {
     if path.contains("://") { path.to_owned() } else { folder.join(path).display().to_string() }
 }
 
@@ -60,7 +60,10 @@ fn quoted(statement: &Parsed) -> BTreeSet<String> {
     match statement {
         Parsed::Explain(explain) => return quoted(&explain.statement),
         Parsed::Statement(statement)
-            if matches!(**statement, Statement::Query(_) | Statement::Explain { .. }) =>
+            if matches!(
+                **statement,
+                Statement::Query(_) | Statement::Explain { .. } | Statement::Insert(_)
+            ) =>
         {
             let _ = statement.visit(&mut names);
         }

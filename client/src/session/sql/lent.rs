@@ -34,12 +34,16 @@ pub(super) async fn open(
     session.lend(&unknown).await
 }
 
-/// The query that a statement is, or explains. Others are refused as what they are.
+/// The query that a statement is, explains, or puts the rows of into a store. Others are refused as
+/// what they are.
 fn query(statement: &Parsed) -> Option<&Statement> {
     match statement {
         Parsed::Explain(explain) => query(&explain.statement),
         Parsed::Statement(statement) => {
-            let is_query = matches!(**statement, Statement::Query(_) | Statement::Explain { .. });
+            let is_query = matches!(
+                **statement,
+                Statement::Query(_) | Statement::Explain { .. } | Statement::Insert(_)
+            );
             is_query.then_some(&**statement)
         }
         _ => None,

@@ -21,10 +21,13 @@ on_all_deployments! {
     rows_and_distinct_keys_are_counted_over_all_tasks,
 }
 
-const ALLOW_NONE: JobOptions =
-    JobOptions { discard: false, max_misses: Some(MaxMisses::Count(0)), keep_missed: false };
+fn allow_none() -> JobOptions {
+    JobOptions { max_misses: Some(MaxMisses::Count(0)), ..JobOptions::default() }
+}
 
-const KEEP: JobOptions = JobOptions { discard: false, max_misses: None, keep_missed: true };
+fn keep() -> JobOptions {
+    JobOptions { keep_missed: true, ..JobOptions::default() }
+}
 
 async fn as_many_misses_as_a_call_allows_are_null_and_more_fail_the_job(
     session: &TestSession,
@@ -102,7 +105,7 @@ async fn a_limit_of_the_job_is_for_each_store(session: &TestSession) -> Result<(
     let most = |max| JobOptions { max_misses: Some(max), ..JobOptions::default() };
     run(session, sql, most(MaxMisses::Count(1))).await?;
     run(session, sql, most(MaxMisses::parse("25%")?)).await?;
-    let error = run(session, sql, ALLOW_NONE).await.err().context("it is too many")?;
+    let error = run(session, sql, allow_none()).await.err().context("it is too many")?;
     assert_eq!(error.code(), Some(ErrorCode::TooManyMisses), "{error}");
     let error = run(session, sql, most(MaxMisses::parse("10%")?)).await.err();
     let message =
@@ -114,7 +117,7 @@ async fn a_limit_of_the_job_is_for_each_store(session: &TestSession) -> Result<(
     run(session, few, most(MaxMisses::Count(1))).await?;
     // What a call itself allows is no more than what the job does.
     let sql = "SELECT kv_get(k, source => 'lance', max_misses => 7) FROM t";
-    assert!(run(session, sql, ALLOW_NONE).await.is_err());
+    assert!(run(session, sql, allow_none()).await.is_err());
     Ok(())
 }
 
@@ -135,7 +138,7 @@ async fn answers_that_nothing_is_missed_in_do_not_count(session: &TestSession) -
          FROM lance)",
         "SELECT n FROM t WHERE EXISTS (SELECT 1 FROM memory WHERE memory.id = t.k)",
     ] {
-        let (summary, _) = run(session, sql, ALLOW_NONE).await.with_context(|| sql.to_owned())?;
+        let (summary, _) = run(session, sql, allow_none()).await.with_context(|| sql.to_owned())?;
         assert!(summary.stores.values().all(|stats| stats.missed_rows == 0), "{sql}");
     }
     Ok(())
@@ -186,7 +189,7 @@ async fn rows_that_missed_their_keys_are_told_with_their_numbers(
     let held = batch([("id", ints([0, 1, 2, 4])), ("name", ints([10, 11, 12, 14]))]);
     session.attach_lance("few", held, "id").await?;
     let check = async |sql: &str, expected: &[&str]| -> Result<()> {
-        let (summary, missed) = run(session, sql, KEEP).await?;
+        let (summary, missed) = run(session, sql, keep()).await?;
         assert_eq!(missed, expected, "{sql}");
         assert_eq!(summary.missed_left_out, 0, "{sql}");
         Ok(())
@@ -284,7 +287,7 @@ async fn rows_beyond_the_bound_are_counted() -> Result<()> {
     let session = Session::embedded_with(settings).await?;
     open_few(&session).await?;
     let sql = "SELECT kv_get(id + 100, source => 'few', on_error => 'null') FROM numbers";
-    let (summary, missed) = run(&session, sql, KEEP).await?;
+    let (summary, missed) = run(&session, sql, keep()).await?;
     assert!((1..50).contains(&missed.len()), "{missed:?}");
     assert_eq!(summary.missed_left_out + missed.len() as u64, 1000);
     Ok(())

@@ -431,17 +431,33 @@ async fn statements_that_change_something_are_refused(session: &TestSession) -> 
     for statement in [
         "DROP TABLE t",
         "CREATE TABLE u AS SELECT kv_get(k, source => 'memory') FROM t",
-        "INSERT INTO t SELECT * FROM t",
-        "COPY t TO 't.parquet'",
+        "DELETE FROM t",
     ] {
         session
             .check_refusal(
                 statement,
                 ErrorKind::Invalid,
-                "only SELECT and EXPLAIN are understood; inputs are registered and outputs \
-                 written outside SQL",
+                "only SELECT, INSERT INTO a store, COPY to a folder and EXPLAIN are understood; \
+                 inputs are registered and other outputs written outside SQL",
             )
             .await?;
+    }
+    for (statement, message) in [
+        (
+            "INSERT INTO t SELECT * FROM t",
+            "INSERT INTO puts rows into attached Lance stores, and 't' is a table",
+        ),
+        (
+            "INSERT INTO memory SELECT * FROM memory",
+            "KV store 'memory' is a memory store; rows are put into Lance stores alone",
+        ),
+        (
+            "COPY t TO 't.parquet'",
+            "COPY writes a folder, 't.parquet/', or a Lance dataset; one file, 't.parquet', is \
+             written outside SQL",
+        ),
+    ] {
+        session.check_refusal(statement, ErrorKind::Invalid, message).await?;
     }
     session.check("SELECT count(*) FROM t", &["5"]).await
 }

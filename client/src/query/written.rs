@@ -1,0 +1,160 @@
+//! Queries whose rows workers write, instead of handing them to the client.
+//!
+//! To DataFusion the query is not there: it is planned as a whole by itself, as if its rows were
+//! wanted, and what writes is put on top of it when it is submitted. So no rule takes the end of a
+//! plan for a place where order or columns do not matter.
+
+use std::{
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use datafusion::{
+    common::{DFSchema, DFSchemaRef},
+    error::Result,
+    execution::context::SessionState,
+    logical_expr::{
+        Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
+    },
+    physical_plan::ExecutionPlan,
+    physical_planner::{ExtensionPlanner, PhysicalPlanner},
+};
+use keyloom_common::{
+    described::Output,
+    output::{OutputSpec, PreparedOutput, WriteExec, committed_schema},
+    rpc::PlannedOutput,
+};
+
+use super::{SubmitExec, check_depth, seal, sealed::opened};
+use crate::link::Link;
+
+/// The query that writes these rows, and whose own row says what was written.
+///
+/// # Errors
+/// `invalid` if the output contradicts itself.
+pub(crate) fn written(rows: LogicalPlan, output: &Output) -> keyloom_common::Result<LogicalPlan> {
+    let output = Arc::new(output.spec()?);
+    let schema = Arc::new(DFSchema::try_from(committed_schema())?);
+    let node = Arc::new(Written { rows: Arc::new(seal(rows)), output, schema });
+    Ok(LogicalPlan::Extension(Extension { node }))
+}
+
+/// The plan with what writes its rows on top, as far as a worker finds that they can be.
+///
+/// # Errors
+/// Why the output cannot be written.
+pub(super) async fn prepared(
+    link: &Link,
+    plan: Arc<dyn ExecutionPlan>,
+    spec: OutputSpec,
+) -> keyloom_common::Result<Arc<dyn ExecutionPlan>> {
+    let planned = PlannedOutput { spec, schema: plan.schema() };
+    let output = link.connection.prepare_output(planned).await?;
+    Ok(Arc::new(WriteExec::new(plan, Arc::new(output))))
+}
+
+/// The same plan for people: no worker has looked at the output.
+pub(super) fn shown(plan: &Arc<dyn ExecutionPlan>, spec: &OutputSpec) -> Arc<dyn ExecutionPlan> {
+    let output = PreparedOutput { spec: spec.clone(), schema: plan.schema(), version: None };
+    Arc::new(WriteExec::new(Arc::clone(plan), Arc::new(output)))
+}
+
+/// A query that writes, as a leaf to whoever looks at it.
+#[derive(Clone)]
+struct Written {
+    rows: Arc<LogicalPlan>,
+    output: Arc<OutputSpec>,
+    schema: DFSchemaRef,
+}
+
+impl Written {
+    fn address(&self) -> *const OutputSpec {
+        Arc::as_ptr(&self.output)
+    }
+}
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Written").field("output", &self.output).finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for Written {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.output, &other.output)
+    }
+}
+
+impl Eq for Written {}
+
+impl PartialOrd for Written {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        self.address().partial_cmp(&other.address())
+    }
+}
+
+impl Hash for Written {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.address().hash(state);
+    }
+}
+
+impl UserDefinedLogicalNodeCore for Written {
+    fn name(&self) -> &'static str {
+        "Write"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        Vec::new()
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.schema
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        Vec::new()
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "Write: {}", self.output)
+    }
+
+    fn with_exprs_and_inputs(&self, _: Vec<Expr>, _: Vec<LogicalPlan>) -> Result<Self> {
+        Ok(self.clone())
+    }
+}
+
+/// Plans queries that write.
+#[derive(Debug)]
+pub(super) struct WritePlanner {
+    link: Arc<Link>,
+}
+
+impl WritePlanner {
+    pub(super) fn new(link: Arc<Link>) -> Self {
+        Self { link }
+    }
+}
+
+#[async_trait]
+impl ExtensionPlanner for WritePlanner {
+    async fn plan_extension(
+        &self,
+        planner: &dyn PhysicalPlanner,
+        node: &dyn UserDefinedLogicalNode,
+        _: &[&LogicalPlan],
+        _: &[Arc<dyn ExecutionPlan>],
+        state: &SessionState,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let Some(written) = node.as_any().downcast_ref::<Written>() else { return Ok(None) };
+        let rows = state.optimize(opened(&written.rows))?;
+        check_depth(&rows)?;
+        let plan = planner.create_physical_plan(&rows, state).await?;
+        let (link, output) = (Arc::clone(&self.link), Arc::clone(&written.output));
+        Ok(Some(Arc::new(SubmitExec::writing(plan, link, output))))
+    }
+}

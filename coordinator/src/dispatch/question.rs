@@ -1,0 +1,44 @@
+//! One piece of work for whichever worker has room for it: what is asked of a worker, and not made
+//! of rows.
+
+use keyloom_common::{
+    Error, Result, StageId, TaskId,
+    rpc::{TaskReport, Work},
+    trace::TraceParent,
+};
+
+use super::{Dispatcher, StageHandle, StageUpdate};
+use crate::scheduler::StageKind;
+
+impl Dispatcher {
+    /// Runs one piece of work, as the only task of a stage, on one worker after the other while
+    /// they are lost. Who stops waiting stops it.
+    ///
+    /// # Errors
+    /// The worker's; `unavailable` if there is none, or those that had it were lost.
+    pub(crate) async fn ask(
+        &self,
+        stage: StageId,
+        work: Work,
+        trace: Option<TraceParent>,
+    ) -> Result<TaskReport> {
+        let (handle, mut updates) = self.open_stage(stage, StageKind::Question, Vec::new(), trace);
+        handle.add(TaskId { stage, index: 0 }, work);
+        handle.close();
+        // Also when the asker is gone, whose call is then dropped here.
+        let _cancel = CancelOnDrop(handle);
+        match updates.recv().await {
+            Some(StageUpdate::Done { finished, .. }) => Ok(finished.report),
+            Some(StageUpdate::Failed(error)) => Err(error),
+            None => Err(Error::cancelled("the coordinator is stopping")),
+        }
+    }
+}
+
+struct CancelOnDrop(StageHandle);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}

@@ -1,0 +1,58 @@
+//! Workers that die while they write, and clients that go: what is written is right, or nothing is.
+
+use std::fs;
+
+use anyhow::Result;
+use keyloom_client::{Job, JobOptions, Output};
+use nix::sys::signal::Signal;
+
+use super::{QUERY, ROWS, connect, embedded_rows, running, send};
+use crate::harness::{Cluster, eventually, rows, show_rows};
+
+async fn start_writing(session: &keyloom_client::Session, out: &str) -> Result<Job> {
+    let options = JobOptions { output: Some(Output::new(out)), ..JobOptions::default() };
+    Ok(session.submit_with(session.sql(QUERY).await?, options).await?)
+}
+
+#[tokio::test]
+async fn workers_that_are_killed_while_they_write_change_no_row() -> Result<()> {
+    let cluster = Cluster::start(3).await?;
+    let session = connect(&cluster).await?;
+    let folder = tempfile::tempdir()?;
+    let out = format!("{}/out/", folder.path().display());
+    // While the one holds its tasks, the job does not end; the other may have written some.
+    let [stopped, killed] = [&cluster.workers[0], &cluster.workers[1]];
+    send(Signal::SIGSTOP, stopped)?;
+    let job = start_writing(&session, &out).await?;
+    for worker in [killed, stopped] {
+        eventually(async || running(&session, worker).await, |tasks| *tasks > 0).await?;
+        send(Signal::SIGKILL, worker)?;
+    }
+    assert_eq!(job.finish().await?.rows, ROWS as u64);
+    let written = rows(session.read(out.as_str()).await?).await?;
+    assert_eq!(written, show_rows(&[embedded_rows().await?])?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_what_a_client_had_written_that_is_gone() -> Result<()> {
+    let cluster = Cluster::start(2).await?;
+    let session = connect(&cluster).await?;
+    let folder = tempfile::tempdir()?;
+    let out = folder.path().join("out");
+    // So it cannot end before its client goes.
+    send(Signal::SIGSTOP, &cluster.workers[0])?;
+    let job = start_writing(&session, &format!("{}/", out.display())).await?;
+    let worker = &cluster.workers[0];
+    eventually(async || running(&session, worker).await, |tasks| *tasks > 0).await?;
+    drop(job);
+    drop(session);
+    send(Signal::SIGCONT, worker)?;
+    let left = async || -> Result<usize> {
+        if !out.exists() {
+            return Ok(0);
+        }
+        Ok(fs::read_dir(&out)?.count())
+    };
+    eventually(left, |left| *left == 0).await.map(drop)
+}
