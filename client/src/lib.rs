@@ -46,7 +46,7 @@ pub use datafusion;
 #[cfg(feature = "embedded")]
 pub use embedded::{EmbeddedSettings, NewStore};
 pub use functions::{KvExpr, name_calls};
-pub use input::Input;
+pub use input::{FileMark, Input};
 pub use keyloom_common::{
     Error, ErrorCode, ErrorKind, JobId, Result, Secret,
     described::{ClusterCatalog, Mode, OtherOptions, Output, OutputFormat, OwnKind},

@@ -1,27 +1,38 @@
 //! What users type.
 
 mod certs;
+mod cluster;
 mod config;
+mod jobs;
+mod params;
 mod place;
 mod security;
 mod shell;
 mod stores;
+mod workers;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use keyloom_client::{JoinPath, MaxMisses};
+use keyloom_client::{JobId, JoinPath, MaxMisses};
 use keyloom_common::log::LogFormat;
 
 use crate::store_flag::{self, InputFlag, StoreFlag};
 
 pub(crate) use certs::{CertsCommand, CertsCreateArguments, CertsShowArguments};
+pub(crate) use cluster::OnCluster;
 pub(crate) use config::ConfigCommand;
+pub(crate) use jobs::{
+    JobArguments, JobsCommand, ListJobsArguments, ResultsArguments, SubmitArguments, Terms,
+    TopArguments,
+};
 pub(crate) use keyloom_program::config::{Form, Print};
+pub(crate) use params::{ParamFlags, StateFlags};
 pub(crate) use place::{CLUSTER, Place};
 pub(crate) use security::Security;
 pub(crate) use shell::ShellArguments;
 pub(crate) use stores::{CreateArguments, ListArguments, StoresArguments, StoresCommand};
+pub(crate) use workers::{DrainArguments, ListWorkersArguments, WorkersArguments, WorkersCommand};
 
 /// Enriches tables with lookups in key-value stores: in this process, or on a cluster.
 ///
@@ -35,9 +46,11 @@ pub(crate) use stores::{CreateArguments, ListArguments, StoresArguments, StoresC
     after_long_help = "\
 Exit codes:
   0    done
-  1    the job failed, or the cluster cannot be reached
+  1    the job failed
   2    a mistake in what was asked, found before the job starts
-  130  interrupted (Ctrl-C)
+  4    the job failed, since more keys are missing than max_misses allows
+  5    the cluster cannot be reached, or is lost
+  130  interrupted (Ctrl-C), or the job that was waited for was cancelled
   143  terminated (SIGTERM)
 Rows go to stdout or to a file, everything else to stderr. A file appears whole or not at all.
 
@@ -64,6 +77,9 @@ pub(crate) struct Cli {
         value_parser = LogFormat::parse
     )]
     pub(crate) log_format: Option<LogFormat>,
+    /// Show no progress, nor that workers are waited for
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
 }
 
 /// The commands.
@@ -80,8 +96,13 @@ pub(crate) enum Command {
 pub(crate) enum Once {
     /// Run a job file
     Run(RunArguments),
+    /// Hand in a job file to a cluster, under a name, and perhaps without waiting for it
+    Submit(SubmitArguments),
     /// Run a statement on files and stores named on the command line
     Sql(SqlArguments),
+    /// List, show, cancel and wait for the jobs of a cluster, and take their rows
+    #[command(subcommand)]
+    Jobs(JobsCommand),
     /// Show the plan of a job file
     Explain(ExplainArguments),
     /// Show the columns, the snapshot, the key and the number of rows of a store or an input
@@ -89,8 +110,10 @@ pub(crate) enum Once {
     /// List, describe, check and make stores
     #[command(subcommand)]
     Stores(StoresCommand),
-    /// List the workers of a cluster
+    /// List the workers of a cluster, or let one drain
     Workers(WorkersArguments),
+    /// Show the workers and the jobs of a cluster, again and again
+    Top(TopArguments),
     /// Show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -160,11 +183,12 @@ pub(crate) enum Summary {
     None,
 }
 
-/// Where the rows of a job go, and how.
+/// Where rows go, and how.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Show {
-    /// Write the rows to a file: .parquet, .arrow, .csv or .json
-    #[arg(short, long, value_name = "FILE")]
+pub(crate) struct ShowRows {
+    /// Write the rows to a file: .parquet, .arrow, .csv or .json; or have the workers write them,
+    /// to FOLDER/ or NAME.lance, with the options of [output]: 'out/?format=csv&if_exists=append'
+    #[arg(short, long, value_name = "FILE|FOLDER/?…")]
     pub(crate) output: Option<PathBuf>,
     /// Keep the Arrow types in a .parquet file, which then not every reader knows: fixed-size
     /// lists, half floats, dictionaries, views, seconds, decimals and intervals as they are
@@ -176,6 +200,20 @@ pub(crate) struct Show {
     /// Print all rows of a table in full, not the first 40
     #[arg(long)]
     pub(crate) all: bool,
+}
+
+impl ShowRows {
+    /// Whether anything is said of it.
+    pub(crate) fn is_given(&self) -> bool {
+        self.output.is_some() || self.format.is_some() || self.all || self.arrow_types
+    }
+}
+
+/// What becomes of a job's rows, and what is told of it.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Show {
+    #[command(flatten)]
+    pub(crate) rows: ShowRows,
     /// Fail the job if more rows of a store miss their keys where that gives null: a number, or a
     /// share as 1%
     #[arg(long, value_name = "N|N%", value_parser = MaxMisses::parse)]
@@ -195,6 +233,9 @@ pub(crate) struct Show {
         value_name = "FORM"
     )]
     pub(crate) summary: Summary,
+    /// Write what the job did, or why it failed, to a file as a JSON object, too; - is stdout
+    #[arg(long, value_name = "FILE")]
+    pub(crate) summary_file: Option<PathBuf>,
 }
 
 /// `keyloom run`.
@@ -239,20 +280,49 @@ A job file (relative paths are relative to the file):
          kv_get(item_id, source => 'features', on_error => 'null') AS features
   FROM items
   \"\"\"
-  output = \"enriched.parquet\" # or .arrow, .csv, .json; absent: printed
+  output = \"enriched.parquet\" # or .arrow, .csv, .json; absent: printed, or to [output]
   # output = { path = \"enriched.parquet\", arrow_types = true }  # see --arrow-types
   # max_misses = \"1%\"         # or a number: see --max-misses
   # misses = \"missed.parquet\" # see --misses
+  # incremental = \"items\"     # read only files of this input that no run before has read
+
+  # [output]                  # written by the workers, instead of output in [job]
+  # path = \"enriched/\"        # a folder, or a dataset that ends in .lance; local or a URL
+  # format = \"parquet\"        # parquet, arrow, csv, json or lance, if the name does not tell
+  # if_exists = \"error\"       # error (default), overwrite or append; Lance: upsert, add_columns
+  # key = \"item_id\"           # of if_exists = \"upsert\"
+  # partition_by = [\"day\"]    # folders called day=…
+  # target_file_bytes = \"256MiB\"; compression = \"zstd\"; storage_options = \"minio\"
+
+  # [params]                  # defaults of $NAME in sql and of ${NAME} in paths; see --param
+  # day = \"2024-01-31\"
 
 Examples:
   keyloom run job.toml
+  keyloom run job.toml --param day=2024-01-31
+  keyloom run --resume 6f9619ff-8b86-4d01-b42d-00cf4fc964ff --cluster tcp://10.0.0.5:7700
   keyloom run job.toml --cluster tcp://10.0.0.5:7700
   keyloom run job.toml --output elsewhere.parquet
   keyloom run job.toml --workers 4 --discard --summary")]
 pub(crate) struct RunArguments {
     /// The job file
-    #[arg(value_name = "JOB.toml")]
-    pub(crate) job: PathBuf,
+    #[arg(value_name = "JOB.toml", required_unless_present = "resume")]
+    pub(crate) job: Option<PathBuf>,
+    /// Go on with a job of a cluster that ended before its output was committed, and wait for it
+    #[arg(
+        long,
+        value_name = "ID",
+        value_parser = jobs::job_id,
+        conflicts_with_all = [
+            "job", "given", "catalog", "no_catalog", "discard", "join_path", "output",
+            "arrow_types", "format", "all", "max_misses", "misses", "workers", "state_folder",
+        ]
+    )]
+    pub(crate) resume: Option<JobId>,
+    #[command(flatten)]
+    pub(crate) params: ParamFlags,
+    #[command(flatten)]
+    pub(crate) state: StateFlags,
     #[command(flatten)]
     pub(crate) catalog: CatalogChoice,
     #[command(flatten)]
@@ -283,6 +353,7 @@ Examples:
   keyloom sql 'SELECT *, kv_get(item_id) AS item FROM items' \\
       --input items=items.parquet --store 'emb=lance:emb.lance?key=item_id' --output out.parquet
   keyloom sql -f job.sql --input items=items.parquet --format json | jq .item_id
+  keyloom sql 'SELECT * FROM v WHERE day >= $day' --param day=2024-01-31 --input v=v.parquet
   keyloom sql 'EXPLAIN SELECT kv_exists(id) FROM t' --input t=t.csv --store 's=memory:s.csv?key=id'")]
 pub(crate) struct SqlArguments {
     /// The statement: SELECT or EXPLAIN; - reads it from stdin
@@ -291,6 +362,8 @@ pub(crate) struct SqlArguments {
     /// Read the statement from a file
     #[arg(short, long, value_name = "FILE", conflicts_with = "sql")]
     pub(crate) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) params: ParamFlags,
     #[command(flatten)]
     pub(crate) sources: Sources,
     #[command(flatten)]
@@ -327,6 +400,8 @@ pub(crate) struct ExplainArguments {
     #[arg(long, requires = "analyze", value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
     #[command(flatten)]
+    pub(crate) params: ParamFlags,
+    #[command(flatten)]
     pub(crate) catalog: CatalogChoice,
     #[command(flatten)]
     pub(crate) joins: Joins,
@@ -355,22 +430,9 @@ pub(crate) struct DescribeArguments {
     #[arg(value_name = "NAME")]
     pub(crate) name: Option<String>,
     #[command(flatten)]
+    pub(crate) params: ParamFlags,
+    #[command(flatten)]
     pub(crate) place: Place,
-    #[command(flatten)]
-    pub(crate) print: Print,
-}
-
-/// `keyloom workers`.
-#[derive(Debug, Args)]
-pub(crate) struct WorkersArguments {
-    /// The cluster's address; tls://HOST:PORT for one with a certificate
-    #[arg(long, env = CLUSTER, value_name = "tcp://HOST:PORT", value_parser = place::named)]
-    pub(crate) cluster: String,
-    /// Settings as TOML, of which the section [session] is read
-    #[arg(long, env = "KEYLOOM_CONFIG", value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) security: Security,
     #[command(flatten)]
     pub(crate) print: Print,
 }

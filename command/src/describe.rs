@@ -15,7 +15,7 @@ use crate::{
     cli::{DescribeArguments, Form},
     drive,
     error::Failure,
-    job_file, open,
+    job_file, open, params,
     request::{Request, Store},
     store_flag,
     stores::{CLUSTER, Meant},
@@ -82,10 +82,13 @@ enum What {
 
 /// What the arguments name.
 fn things(arguments: &DescribeArguments) -> Result<Vec<Thing>, Failure> {
-    let DescribeArguments { target, name, .. } = arguments;
+    let DescribeArguments { target, name, params, .. } = arguments;
     let flag = |message: String| Failure::mistake(format!("{target}: {message}"));
     if target.ends_with(".toml") {
-        return in_job(target, name.as_deref());
+        return in_job(target, name.as_deref(), params.given.clone());
+    }
+    if !params.given.is_empty() {
+        return Err(Failure::mistake("--param is for job files: describe what is meant itself"));
     }
     if let Some(name) = name {
         return Err(Failure::mistake(format!("'{name}' is no part of {target}"))
@@ -108,8 +111,14 @@ fn is_store(target: &str) -> bool {
 }
 
 /// The inputs and stores of a job file, or the one with the name.
-fn in_job(path: &str, name: Option<&str>) -> Result<Vec<Thing>, Failure> {
-    let Request { inputs, stores, .. } = job_file::read(path.as_ref())?;
+fn in_job(
+    path: &str,
+    name: Option<&str>,
+    params: Vec<(String, String)>,
+) -> Result<Vec<Thing>, Failure> {
+    let mut request = job_file::read(path.as_ref())?;
+    params::fill_paths(&mut request, params)?;
+    let Request { inputs, stores, .. } = request;
     let names: Vec<_> = inputs.keys().chain(stores.keys()).cloned().collect();
     let inputs = inputs.into_iter().map(|(name, input)| (name, What::Input(input)));
     let stores = stores.into_iter().map(|(alias, store)| (alias, What::Store(store)));

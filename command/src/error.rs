@@ -9,6 +9,10 @@ use keyloom_program::signals::Ending;
 const FAILED: u8 = 1;
 /// What was asked is wrong.
 const MISTAKE: u8 = 2;
+/// The job failed, since more keys are missing than it allows.
+const TOO_MANY_MISSES: u8 = 4;
+/// The cluster is not reached, or is lost: another time it may be there.
+const UNREACHABLE: u8 = 5;
 /// Ctrl-C ended it, as shells say it: 128 and the signal's number.
 const INTERRUPTED: u8 = 130;
 /// SIGTERM ended it.
@@ -18,6 +22,8 @@ const TERMINATED: u8 = 143;
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: u8,
+    /// What kind of error it was, as far as one was behind it.
+    kind: Option<ErrorKind>,
     /// Absent when nobody listens any more.
     pub(crate) message: Option<String>,
     pub(crate) help: Option<String>,
@@ -25,12 +31,12 @@ pub(crate) struct Failure {
 
 impl Failure {
     fn new(code: u8, message: String) -> Self {
-        Self { code, message: Some(plain(&message)), help: None }
+        Self { code, kind: None, message: Some(plain(&message)), help: None }
     }
 
     /// What was asked is wrong.
     pub(crate) fn mistake(message: impl Into<String>) -> Self {
-        Self::new(MISTAKE, message.into())
+        Self { kind: Some(ErrorKind::Invalid), ..Self::new(MISTAKE, message.into()) }
     }
 
     /// The job, or this machine, failed.
@@ -54,14 +60,36 @@ impl Failure {
         Self::failed(error.message()).helped(&error)
     }
 
-    /// The same, with what to do about errors that users meet.
+    /// The same, with what to do about errors that users meet, and with the exit codes of those that
+    /// programs tell apart.
     fn helped(self, error: &Error) -> Self {
-        Self { help: error.code().and_then(help_for).map(ToOwned::to_owned), ..self }
+        let code = match error.code() {
+            Some(ErrorCode::TooManyMisses) => TOO_MANY_MISSES,
+            Some(ErrorCode::NoCoordinator | ErrorCode::ConnectionFailed) => UNREACHABLE,
+            _ => self.code,
+        };
+        let help = error.code().and_then(help_for).map(ToOwned::to_owned);
+        Self { code, kind: Some(error.kind()), help, ..self }
+    }
+
+    /// A job that somebody waited for was cancelled by somebody else.
+    pub(crate) fn cancelled(message: impl Into<String>) -> Self {
+        Self { kind: Some(ErrorKind::Cancelled), ..Self::new(INTERRUPTED, message.into()) }
+    }
+
+    /// The exit code.
+    pub(crate) fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// The kind of the error in a word.
+    pub(crate) fn kind(&self) -> &'static str {
+        self.kind.map_or("failed", ErrorKind::name)
     }
 
     /// The user wants no more.
     pub(crate) fn interrupted() -> Self {
-        Self { code: INTERRUPTED, message: Some("interrupted".to_owned()), help: None }
+        Self::cancelled("interrupted")
     }
 
     /// The same; if a signal is why, by that signal.
@@ -77,7 +105,7 @@ impl Failure {
     /// Stdout cannot be written. If its reader is gone, as with `| head`, that is no failure.
     pub(crate) fn stdout(error: &io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::BrokenPipe => Self { code: 0, message: None, help: None },
+            io::ErrorKind::BrokenPipe => Self { code: 0, kind: None, message: None, help: None },
             _ => Self::failed(format!("stdout cannot be written: {error}")),
         }
     }
@@ -187,5 +215,20 @@ mod tests {
         assert_eq!(failure.help.as_deref(), Some(help));
         let failure = Failure::running(Error::unavailable("no coordinator answers, it says"));
         assert_eq!((failure.code, failure.help), (FAILED, None));
+    }
+
+    #[test]
+    fn programs_tell_apart_what_they_do_something_about() {
+        let misses = Error::invalid("too many").with_code(ErrorCode::TooManyMisses);
+        let failure = Failure::running(misses);
+        assert_eq!((failure.code(), failure.kind()), (TOO_MANY_MISSES, "invalid"));
+        let nobody = Error::unavailable("nobody answers").with_code(ErrorCode::NoCoordinator);
+        let failure = Failure::before(nobody);
+        assert_eq!((failure.code(), failure.kind()), (UNREACHABLE, "unavailable"));
+        assert_eq!(
+            (Failure::interrupted().code(), Failure::interrupted().kind()),
+            (130, "cancelled")
+        );
+        assert_eq!((Failure::failed("no disk").code(), Failure::failed("").kind()), (1, "failed"));
     }
 }

@@ -8,11 +8,10 @@ use datafusion::{arrow::array::AsArray, dataframe::DataFrame, logical_expr::Logi
 use keyloom_client::{Error, JobOptions, MaxMisses, Session};
 
 use crate::{
-    catalog,
     cli::{ExplainArguments, Form},
     drive,
     error::Failure,
-    job_file, open, text,
+    open, run, text,
     watch::Watch,
 };
 pub(crate) use answer::Explained;
@@ -20,12 +19,11 @@ use page_file::PageFile;
 
 /// Shows the plan of a job file, with how it ran if it is run, and what other ways would cost.
 pub(crate) async fn job_file(arguments: ExplainArguments, watch: &Watch) -> Result<(), Failure> {
-    let ExplainArguments { job, catalog, analyze, advise, html, joins, place, print } = arguments;
+    let ExplainArguments { job, catalog, analyze, advise, html, params, joins, place, print } =
+        arguments;
     let page = html.map(PageFile::check).transpose()?;
-    let mut request = job_file::read(&job)?;
+    let request = run::request(&job, &catalog, params, joins)?;
     let max_misses = request.misses.max;
-    catalog::complete(&catalog, &mut request)?;
-    request.join_path = joins.join_path.or(request.join_path);
     let session = open::session(&place, watch).await?;
     let query = open::plan(&session, request, watch).await?;
     if matches!(query.logical_plan(), LogicalPlan::Explain(_) | LogicalPlan::Analyze(_)) {

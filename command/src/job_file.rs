@@ -3,14 +3,16 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use keyloom_client::{Input, JoinPath, MaxMisses};
+use keyloom_common::described::Output;
 use serde::Deserialize;
-use toml::{Spanned, Table};
+use toml::{Spanned, Table, Value};
 
 use crate::{
     error::Failure,
+    incremental::Incremental,
     misses::Misses,
     output::OutputFile,
-    request::{Request, Store},
+    request::{Request, Store, Target},
 };
 
 /// A job file as it is written.
@@ -21,6 +23,9 @@ struct JobFile {
     inputs: BTreeMap<String, Input>,
     #[serde(default)]
     stores: BTreeMap<String, Spanned<Table>>,
+    #[serde(default)]
+    params: BTreeMap<String, Spanned<Value>>,
+    output: Option<Spanned<Output>>,
     job: JobSection,
 }
 
@@ -30,6 +35,7 @@ struct JobSection {
     current_store: Option<String>,
     join_path: Option<JoinPath>,
     sql: String,
+    incremental: Option<String>,
     output: Option<OutputFile>,
     max_misses: Option<MaxMisses>,
     misses: Option<OutputFile>,
@@ -42,7 +48,12 @@ pub(crate) fn read(path: &Path) -> Result<Request, Failure> {
             .help("see keyloom run --help for an example")
     })?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    parse(&text, folder).map_err(|mistake| mistake.of_file(path, &text))
+    let mut request = parse(&text, folder).map_err(|mistake| mistake.of_file(path, &text))?;
+    if let Some(incremental) = &mut request.incremental {
+        let stem = path.file_stem().unwrap_or_default();
+        incremental.job = stem.to_string_lossy().into_owned();
+    }
+    Ok(request)
 }
 
 /// What is wrong with a file, and where.
@@ -73,6 +84,7 @@ impl Mistake {
 fn parse(text: &str, folder: &Path) -> Result<Request, Mistake> {
     let file: JobFile = toml::from_str(text).map_err(|error| Mistake::of_toml(&error))?;
     let (inputs, stores) = named(folder, file.inputs, file.stores)?;
+    let output = target(folder, file.job.output, file.output)?;
     Ok(Request {
         inputs,
         stores,
@@ -80,13 +92,55 @@ fn parse(text: &str, folder: &Path) -> Result<Request, Mistake> {
         join_path: file.job.join_path,
         sql: file.job.sql,
         folder: folder.to_owned(),
-        output: file.job.output.map(|output| output_beside(folder, output)),
+        incremental: file.job.incremental.map(Incremental::of),
+        params: defaults(file.params)?,
+        output,
         misses: Misses {
             max: file.job.max_misses,
             file: file.job.misses.map(|misses| output_beside(folder, misses)),
         },
         ..Request::default()
     })
+}
+
+/// The defaults of parameters: text, or what is as good as text.
+fn defaults(params: BTreeMap<String, Spanned<Value>>) -> Result<BTreeMap<String, String>, Mistake> {
+    let text = |(name, value): (String, Spanned<Value>)| {
+        let at = value.span().start;
+        match value.into_inner() {
+            Value::String(text) => Ok((name, text)),
+            Value::Array(_) | Value::Table(_) => {
+                let message = format!("the default of parameter '{name}' is a text or a number");
+                Err(Mistake { at, message })
+            }
+            plain => Ok((name, plain.to_string())),
+        }
+    };
+    params.into_iter().map(text).collect()
+}
+
+/// Where the rows go: one of two places at most.
+fn target(
+    folder: &Path,
+    file: Option<OutputFile>,
+    workers: Option<Spanned<Output>>,
+) -> Result<Option<Target>, Mistake> {
+    let Some(workers) = workers else {
+        return Ok(file.map(|file| Target::File(output_beside(folder, file))));
+    };
+    let at = workers.span().start;
+    if file.is_some() {
+        let message = "the rows go to [output], which workers write, or to output in [job], which \
+                       is one file; leave out one of them";
+        return Err(Mistake { at, message: message.to_owned() });
+    }
+    let output = workers.into_inner();
+    let path = beside(folder, &output.path);
+    let output = Output { path, ..output };
+    // What does not go together is told by its line.
+    let spec = output.spec();
+    spec.map_err(|error| Mistake { at, message: format!("[output]: {}", error.message()) })?;
+    Ok(Some(Target::Workers(Box::new(output))))
 }
 
 /// Inputs and stores by their names.
@@ -131,7 +185,7 @@ fn store_beside(folder: &Path, store: Store) -> Store {
 }
 
 /// A path from the job file's folder; a URI and an absolute path as they are.
-fn beside(folder: &Path, path: &str) -> String {
+pub(crate) fn beside(folder: &Path, path: &str) -> String {
     if path.contains("://") { path.to_owned() } else { folder.join(path).display().to_string() }
 }
 
@@ -144,6 +198,8 @@ fn position(text: &str, at: usize) -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
+    use keyloom_common::described::Mode;
+
     use super::*;
 
     #[test]
@@ -165,7 +221,7 @@ mod tests {
         let request = parse(text, Path::new("jobs")).unwrap();
         assert_eq!(request.inputs["items"].path, "jobs/data/");
         assert_eq!(request.folder, Path::new("jobs"));
-        assert_eq!(request.output, Some(OutputFile::new("jobs/../out.parquet")));
+        assert_eq!(request.output, Some(Target::File(OutputFile::new("jobs/../out.parquet"))));
         assert!(
             matches!(&request.stores["emb"], Store::Lance(o) if o.uri == "s3://bucket/emb.lance")
         );
@@ -239,9 +295,9 @@ mod tests {
             parse(&text, Path::new("jobs")).map(|request| request.output.unwrap())
         };
         let file = OutputFile::new("jobs/out.parquet");
-        assert_eq!(output("'out.parquet'").unwrap(), file);
-        assert_eq!(output("{ path = 'out.parquet' }").unwrap(), file);
-        let kept = OutputFile { arrow_types: true, ..file };
+        assert_eq!(output("'out.parquet'").unwrap(), Target::File(file.clone()));
+        assert_eq!(output("{ path = 'out.parquet' }").unwrap(), Target::File(file.clone()));
+        let kept = Target::File(OutputFile { arrow_types: true, ..file });
         assert_eq!(output("{ path = 'out.parquet', arrow_types = true }").unwrap(), kept);
         let message = output("{ path = 'x', types = 1 }").unwrap_err().message;
         assert!(message.contains("expected `path` or `arrow_types`"), "{message}");
@@ -249,6 +305,49 @@ mod tests {
         assert!(message.contains("missing field `path`"), "{message}");
         let message = output("3").unwrap_err().message;
         assert!(message.contains("a path, or a table with path and arrow_types"), "{message}");
+    }
+
+    #[test]
+    fn an_output_of_workers_has_a_section() {
+        let job = "[job]\nsql = 'SELECT 1'\n";
+        let output = |lines: &str| {
+            let request = parse(&format!("{job}[output]\n{lines}"), Path::new("jobs"));
+            request.map(|request| request.output)
+        };
+        let check = |lines: &str, expected: Output| {
+            assert_eq!(
+                output(lines).unwrap(),
+                Some(Target::Workers(Box::new(expected))),
+                "{lines}"
+            );
+        };
+        check("path = 'out/'", Output::new("jobs/out/"));
+        check("path = 's3://bucket/out/'", Output::new("s3://bucket/out/"));
+        check(
+            "path = '/data/out.lance'\nif_exists = 'append'",
+            Output::new("/data/out.lance").if_exists(Mode::Append),
+        );
+        let message = output("path = 'out/'\nif_exists = 'upsert'").unwrap_err().message;
+        assert!(message.starts_with("[output]: if_exists = \"upsert\" is for Lance"), "{message}");
+        let both = format!("{job}output = 'out.csv'\n[output]\npath = 'out/'");
+        let message = parse(&both, Path::new("")).unwrap_err().message;
+        assert!(message.ends_with("leave out one of them"), "{message}");
+    }
+
+    #[test]
+    fn parameters_have_defaults() {
+        let params = |lines: &str| {
+            let text = format!("[job]\nsql = 'SELECT $day'\n[params]\n{lines}");
+            parse(&text, Path::new("")).map(|request| request.params)
+        };
+        let of = |name: &str, value: &str| -> BTreeMap<String, String> {
+            [(name.to_owned(), value.to_owned())].into()
+        };
+        assert_eq!(params("day = '2024-01-31'").unwrap(), of("day", "2024-01-31"));
+        assert_eq!(params("day = 2024-01-31").unwrap(), of("day", "2024-01-31"));
+        assert_eq!(params("least = 7").unwrap(), of("least", "7"));
+        let message = params("day = []").unwrap_err().message;
+        assert_eq!(message, "the default of parameter 'day' is a text or a number");
     }
 
     #[test]

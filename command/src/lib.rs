@@ -1,24 +1,31 @@
 //! `keyloom`: Keyloom's command line, as a function: programs that hold all of Keyloom run it, too.
 //!
 //! In reading order: [`cli`] is what users type; [`job_file`] and [`sql`] turn it into a
-//! [`request`], which a [`catalog`] completes; [`open`] makes the session that the request needs;
-//! [`run`] runs its statement, with [`drive`] taking the rows and [`sink`] giving them to the user,
-//! in files ([`output`]) or printed, [`misses`] telling those that missed their keys, and a
-//! [`report`] at the end. [`explain`], [`describe`], [`stores`], [`workers`] and [`config`] answer
-//! questions; [`shell`] runs one statement after the other. [`certs`] makes certificates.
+//! [`request`], which a [`catalog`] completes and [`params`] fill; [`open`] makes the session that
+//! the request needs; [`run`] runs its statement, where [`incremental`] tells what is new, with
+//! [`drive`] taking the rows and [`sink`] giving them to the user, in files ([`output`]) or printed,
+//! [`misses`] telling those that missed their keys, and a [`report`] at the end, also in a
+//! [`summary_file`]. [`submit`] hands a job in, and [`jobs`] look after it. [`explain`],
+//! [`describe`], [`stores`], [`workers`], [`top`] and [`config`] answer questions; [`shell`] runs
+//! one statement after the other. [`certs`] makes certificates.
 
 mod catalog;
 mod certs;
 mod cli;
+mod columns;
 mod config;
 mod describe;
 mod drive;
 mod error;
 mod explain;
+mod incremental;
 mod job_file;
+mod jobs;
 mod misses;
 mod open;
 mod output;
+mod pace;
+mod params;
 mod progress;
 mod report;
 mod request;
@@ -28,8 +35,11 @@ mod sink;
 mod sql;
 mod store_flag;
 mod stores;
+mod submit;
+mod summary_file;
 mod table;
 mod text;
+mod top;
 mod watch;
 mod workers;
 
@@ -61,7 +71,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let ended = logging.and_then(|_log| {
         let runtime = tokio::runtime::Runtime::new()
             .map_err(|error| Failure::failed(format!("no threads: {error}")))?;
-        let ended = runtime.block_on(until_interrupted(cli.command));
+        let ended = runtime.block_on(until_interrupted(cli.command, cli.quiet));
         runtime.shutdown_background();
         ended
     });
@@ -73,14 +83,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 
 /// Runs a command. A first signal lets it clean up, a second one ends it; a shell goes on after the
 /// first, without the statement that ran.
-async fn until_interrupted(command: Command) -> Result<(), Failure> {
+async fn until_interrupted(command: Command, quiet: bool) -> Result<(), Failure> {
     let mut signals =
         Signals::listen().map_err(|error| Failure::failed(format!("no signals: {error}")))?;
     let command = match command {
-        Command::Shell(arguments) => return shell::start(arguments, &mut signals).await,
+        Command::Shell(arguments) => return shell::start(arguments, quiet, &mut signals).await,
         Command::Once(command) => command,
     };
-    let watch = Watch::start();
+    let watch = Watch::start(quiet);
     match interruptible(execute(command, &watch), &watch, &mut signals).await {
         (ended, None) => ended,
         (ended, Some(ending)) => ended.map_err(|failure| failure.ended_by(ending)),
@@ -117,7 +127,10 @@ async fn execute(command: Once, watch: &Watch) -> Result<(), Failure> {
         Once::Explain(arguments) => explain::job_file(arguments, watch).await,
         Once::Describe(arguments) => describe::describe(arguments, watch).await,
         Once::Stores(command) => stores::run(command, watch).await,
-        Once::Workers(arguments) => workers::list(arguments, watch).await,
+        Once::Submit(arguments) => submit::job_file(arguments, watch).await,
+        Once::Jobs(command) => jobs::run(command, watch).await,
+        Once::Workers(arguments) => workers::run(arguments, watch).await,
+        Once::Top(arguments) => top::show(arguments, watch).await,
         Once::Config(command) => config::run(command, watch),
         Once::Certs(command) => certs::run(&command),
     }

@@ -10,7 +10,7 @@ use keyloom_client::{
 use keyloom_program::settings::Layers;
 
 use crate::{
-    cli::Place,
+    cli::{CLUSTER, OnCluster, Place},
     drive,
     error::Failure,
     request::{Request, Store},
@@ -76,6 +76,23 @@ pub(crate) async fn session(place: &Place, watch: &Watch) -> Result<Session, Fai
     }
     watch.opening(&session).await?;
     Ok(session)
+}
+
+/// A session where only a cluster will do.
+pub(crate) async fn on_cluster(cluster: OnCluster, watch: &Watch) -> Result<Session, Failure> {
+    let place = cluster.place();
+    let Some(address) = place.cluster() else {
+        return Err(no_cluster());
+    };
+    let (settings, _) = layered(&place)?;
+    let session = connect(address, settings.session, watch).await?;
+    watch.on_cluster(&session);
+    Ok(session)
+}
+
+/// What is asked can be had of a cluster alone.
+pub(crate) fn no_cluster() -> Failure {
+    Failure::mistake(format!("no address; --cluster or {CLUSTER} says where the coordinator is"))
 }
 
 /// A session on a cluster.
@@ -160,7 +177,13 @@ pub(crate) async fn plan(
         watch.step(session.find_kv(current)).await?;
         session.set_kv(current.as_str()).map_err(Failure::before)?;
     }
-    let planning = session.sql_in(&request.folder, &request.sql);
+    let (folder, sql, params) = (&request.folder, &request.sql, &request.params);
+    let planning = async {
+        match params.is_empty() {
+            true => session.sql_in(folder, sql).await,
+            false => session.sql_in_with(folder, sql, params).await,
+        }
+    };
     match watch.step(async { Ok(planning.await) }).await? {
         Ok(query) => Ok(match request.join_path {
             Some(path) => with_join_path(query, path),

@@ -1,38 +1,71 @@
-//! The progress of a job, on stderr if that is a terminal.
+//! The progress of a job, on stderr: a line that changes if that is a terminal, else a line now and
+//! then, and nothing if nothing is wanted.
 
 use std::{
     io::{IsTerminal, stderr},
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
-use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use keyloom_client::report::JobStatus;
 
-use crate::text;
+use crate::{pace::Pace, text};
 
 const NO_WORKERS: &str = "waiting for workers: none is registered";
 
-/// A line that changes while a command works. Dropping it clears it.
+/// How often a line is written where none can change.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// What shows how far a command is. Dropping it clears a line that changes.
 #[derive(Debug)]
 pub(crate) struct Progress {
+    way: Way,
     bar: ProgressBar,
     /// Whether it was said that there are no workers, where no line shows it.
     is_said: AtomicBool,
+    job: Mutex<Option<Followed>>,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// By a line that changes.
+    Bar,
+    /// By a line now and then.
+    Lines,
+    /// Not at all.
+    Nothing,
+}
+
+/// The job that is followed.
+#[derive(Debug)]
+struct Followed {
+    pace: Pace,
+    /// When a line was last written, or might have been.
+    told: Instant,
 }
 
 impl Progress {
-    pub(crate) fn start() -> Self {
-        if !stderr().is_terminal() {
-            return Self::of(ProgressBar::hidden());
+    pub(crate) fn start(quiet: bool) -> Self {
+        let way = match (quiet, stderr().is_terminal()) {
+            (true, _) => Way::Nothing,
+            (false, true) => Way::Bar,
+            (false, false) => Way::Lines,
+        };
+        if way != Way::Bar {
+            return Self::of(way, ProgressBar::hidden());
         }
         let bar = ProgressBar::no_length().with_style(style("{spinner} {msg}"));
         bar.enable_steady_tick(Duration::from_millis(100));
-        Self::of(bar)
+        Self::of(way, bar)
     }
 
-    fn of(bar: ProgressBar) -> Self {
-        Self { bar, is_said: AtomicBool::new(false) }
+    fn of(way: Way, bar: ProgressBar) -> Self {
+        Self { way, bar, is_said: AtomicBool::new(false), job: Mutex::default() }
     }
 
     /// Inputs and stores are looked at, by workers if there are any.
@@ -41,17 +74,41 @@ impl Progress {
         self.bar.set_message(if workers { "opening inputs and stores" } else { NO_WORKERS });
     }
 
-    /// Somebody has waited for a while, and there is no worker. Where the line is not shown, this
-    /// is said once.
+    /// Somebody has waited for a while, and there is no worker. Where no line changes, this is said
+    /// once.
     pub(crate) fn no_workers(&self) {
         self.opening(false);
-        if self.bar.is_hidden() && !self.is_said.swap(true, Ordering::Relaxed) {
+        if self.way == Way::Lines && !self.is_said.swap(true, Ordering::Relaxed) {
             text::note(NO_WORKERS);
         }
     }
 
     /// A job runs. How many tasks it has may not be known yet.
     pub(crate) fn job(&self, status: JobStatus, rows: u64) {
+        let now = Instant::now();
+        let mut job = self.followed();
+        let followed =
+            job.get_or_insert_with(|| Followed { pace: Pace::start(now, status), told: now });
+        match self.way {
+            Way::Bar => self.draw(status, &followed.pace.seen(now, status, rows).text()),
+            Way::Lines if now.saturating_duration_since(followed.told) >= EVERY => {
+                followed.told = now;
+                text::note(&line(status, &followed.pace.seen(now, status, rows).text()));
+            }
+            Way::Lines | Way::Nothing => {}
+        }
+    }
+
+    /// The next job is another one.
+    pub(crate) fn next_job(&self) {
+        *self.followed() = None;
+    }
+
+    fn followed(&self) -> MutexGuard<'_, Option<Followed>> {
+        self.job.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn draw(&self, status: JobStatus, seen: &str) {
         let JobStatus { tasks, tasks_done, .. } = status;
         if tasks < tasks_done.max(1) {
             self.bar.set_style(style("{spinner} {pos} tasks{msg}, {elapsed}"));
@@ -60,9 +117,7 @@ impl Progress {
             self.bar.set_length(u64::from(tasks));
         }
         self.bar.set_position(u64::from(tasks_done));
-        // Of rows that are dropped, none come.
-        let rows = (rows > 0).then(|| format!(", {} rows", HumanCount(rows)));
-        self.bar.set_message(rows.unwrap_or_default());
+        self.bar.set_message(seen.to_owned());
     }
 
     /// Does something with the line out of the way.
@@ -81,7 +136,29 @@ impl Drop for Progress {
     }
 }
 
+/// How far a job is, where no line changes.
+fn line(status: JobStatus, seen: &str) -> String {
+    let JobStatus { tasks, tasks_done, .. } = status;
+    match tasks < tasks_done.max(1) {
+        true => format!("{tasks_done} tasks done{seen}"),
+        false => format!("{tasks_done}/{tasks} tasks done{seen}"),
+    }
+}
+
 /// The templates are right; if one were not, the bar would only look plain.
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_as_much_as_is_known() {
+        let status = |tasks, tasks_done| JobStatus { tasks, tasks_done, ..JobStatus::default() };
+        assert_eq!(line(status(0, 0), ""), "0 tasks done");
+        assert_eq!(line(status(1, 2), ""), "2 tasks done");
+        assert_eq!(line(status(8, 2), ", 7 rows"), "2/8 tasks done, 7 rows");
+    }
 }

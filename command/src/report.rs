@@ -12,6 +12,7 @@ use keyloom_client::{
     JobId,
     report::{JobSummary, StoreStats},
 };
+use keyloom_common::output::Committed;
 use serde::Serialize;
 
 /// What `--summary` shows.
@@ -28,6 +29,11 @@ pub(crate) struct Report {
     /// Rows that missed their keys and that the file of these has no room for.
     #[serde(skip_serializing_if = "is_none")]
     missed_left_out: u64,
+    /// Whether it read what is new alone, and something was: then how many files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new_files: Option<usize>,
     #[serde(flatten)]
     files: Files,
 }
@@ -35,12 +41,15 @@ pub(crate) struct Report {
 /// Where rows went, if they went to files.
 #[derive(Debug, Serialize)]
 pub(crate) struct Files {
-    /// The file that holds the rows.
+    /// What holds the rows: a file, a folder or a dataset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) output: Option<PathBuf>,
     /// The file that holds those that missed their keys.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) misses: Option<PathBuf>,
+    /// What the workers wrote, if they did: then `output` is where.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) written: Option<Committed>,
 }
 
 fn is_none(count: &u64) -> bool {
@@ -50,8 +59,27 @@ fn is_none(count: &u64) -> bool {
 impl Report {
     pub(crate) fn new(id: JobId, took: Duration, summary: JobSummary, files: Files) -> Self {
         let JobSummary { rows, tasks, workers, stores, missed_left_out, .. } = summary;
+        // The one row of a job that writes tells of those that are written.
+        let rows = files.written.as_ref().map_or(rows, |written| written.rows);
         let (job_id, seconds) = (id.to_string(), took.as_secs_f64());
-        Self { job_id, rows, seconds, workers, tasks, stores, missed_left_out, files }
+        let (new, new_files) = (None, None);
+        Self {
+            job_id,
+            rows,
+            seconds,
+            workers,
+            tasks,
+            stores,
+            missed_left_out,
+            new,
+            new_files,
+            files,
+        }
+    }
+
+    /// The same, of a job that read so many files, which no run before had read.
+    pub(crate) fn of_new(self, new_files: Option<usize>) -> Self {
+        Self { new: new_files.map(|_| true), new_files, ..self }
     }
 
     pub(crate) fn json(&self) -> String {
@@ -61,11 +89,15 @@ impl Report {
 
     /// Where the rows went, if they went to a file, and the whole job in a line.
     pub(crate) fn text(&self) -> String {
-        let written =
-            |path: &Path| format!("{} written to {}\n", self.counted_rows(), path.display());
+        let written = |path: &Path| {
+            let by_workers = self.files.written.as_ref().map(in_files).unwrap_or_default();
+            format!("{} written to {}{by_workers}\n", self.counted_rows(), path.display())
+        };
         let output = self.files.output.as_deref().map(written).unwrap_or_default();
         let misses = self.files.misses.as_deref().map(|path| self.missed(path));
-        output + &misses.unwrap_or_default() + &self.line()
+        let new = |files: usize| format!("{} read\n", plural(files as u64, "new file"));
+        let new = self.new_files.map(new).unwrap_or_default();
+        new + &output + &misses.unwrap_or_default() + &self.line()
     }
 
     /// Where the rows that missed their keys went, as far as there was room for them.
@@ -109,6 +141,13 @@ impl Report {
     }
 }
 
+/// In what workers wrote rows.
+pub(crate) fn in_files(written: &Committed) -> String {
+    let Committed { bytes, files, version, .. } = written;
+    let version = version.map(|version| format!(", version {version}")).unwrap_or_default();
+    format!(": {}, {}{version}", plural(*files, "file"), HumanBytes(*bytes))
+}
+
 /// How many distinct keys there were in the whole job, and how many rows missed theirs.
 fn distinct(stats: &StoreStats) -> String {
     let about = if stats.is_about { "about " } else { "" };
@@ -123,6 +162,29 @@ fn distinct(stats: &StoreStats) -> String {
     }
 }
 
-fn plural(count: u64, what: &str) -> String {
+pub(crate) fn plural(count: u64, what: &str) -> String {
     format!("{} {what}{}", HumanCount(count), if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_workers_wrote_is_told() {
+        let written = Committed { rows: 1200, bytes: 2048, files: 1, version: Some(3) };
+        let output = Some(PathBuf::from("/out.lance"));
+        let files = Files { output, misses: None, written: Some(written) };
+        let (took, id) = (Duration::from_millis(1500), JobId::from_u128(7));
+        let summary = JobSummary { rows: 1, tasks: 2, workers: 1, ..JobSummary::default() };
+        let report = Report::new(id, took, summary, files);
+        let text = "1,200 rows written to /out.lance: 1 file, 2.00 KiB, version 3\n\
+                    1,200 rows in 1.50 s; 2 tasks on 1 worker";
+        assert_eq!(report.text(), text);
+        let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
+        assert_eq!(json["rows"], 1200);
+        assert_eq!(json["output"], "/out.lance");
+        let written = serde_json::json!({"rows": 1200, "bytes": 2048, "files": 1, "version": 3});
+        assert_eq!(json["written"], written);
+    }
 }

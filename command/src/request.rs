@@ -2,12 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use keyloom_client::{Input, JoinPath};
+use keyloom_common::described::Output;
 
-use crate::{misses::Misses, output::OutputFile};
+use crate::{incremental::Incremental, misses::Misses, output::OutputFile};
 
 pub(crate) use keyloom_common::described::{Store, told};
 
@@ -28,8 +29,31 @@ pub(crate) struct Request {
     pub(crate) sql: String,
     /// The folder to which the statement's paths are relative; empty for the working folder.
     pub(crate) folder: PathBuf,
+    /// Values of parameters by name: defaults at first, and then those of the statement.
+    pub(crate) params: BTreeMap<String, String>,
     /// Where the rows go.
-    pub(crate) output: Option<OutputFile>,
+    pub(crate) output: Option<Target>,
+    /// Whether it reads only what is new.
+    pub(crate) incremental: Option<Incremental>,
     /// What is done about missing keys.
     pub(crate) misses: Misses,
+}
+
+/// What holds the rows in the end, and who writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// A file of this machine, which this command writes.
+    File(OutputFile),
+    /// Files or a dataset, which the workers write.
+    Workers(Box<Output>),
+}
+
+impl Target {
+    /// The file, the folder or the dataset.
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::File(file) => &file.path,
+            Self::Workers(output) => Path::new(&output.path),
+        }
+    }
 }

@@ -1,45 +1,72 @@
 //! `keyloom run`, and what `keyloom sql` shares with it: a statement's rows to where they go.
 
-use std::{mem, path::Path, sync::Arc, time::Instant};
+use std::{
+    mem,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 use datafusion::{arrow::datatypes::SchemaRef, dataframe::DataFrame, logical_expr::LogicalPlan};
-use keyloom_client::{JobOptions, MaxMisses, Session};
-use keyloom_common::stack::Deep;
+use keyloom_client::{JobId, JobOptions, MaxMisses, Session};
+use keyloom_common::{described::Output, stack::Deep};
 
 use crate::{
     catalog,
-    cli::{Form, Place, RowForm, RunArguments, Show, Summary},
+    cli::{
+        CatalogChoice, Form, Joins, ParamFlags, Place, RowForm, RunArguments, Show, StateFlags,
+        Summary, Terms,
+    },
     drive,
     error::Failure,
-    explain, job_file, misses, open,
+    explain,
+    incremental::Remembered,
+    job_file, jobs, misses, open,
     output::Destination,
+    params,
     report::{Files, Report},
     request::Request,
-    sink::Goal,
-    text,
+    sink::{Goal, Kept},
+    summary_file, text,
     watch::Watch,
 };
 
-/// Where what a job answers goes, and how much of it may be missing.
+/// What became of what was asked.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// A job was run to its end.
+    Ran(Box<Report>),
+    /// A job was handed in, and goes on by itself.
+    Submitted(JobId),
+    /// There was nothing that was not read before, and so no job.
+    NothingNew,
+    /// A plan was shown; there was no job, or none of the user's.
+    Explained,
+}
+
+/// Where what a job answers goes, how much of it may be missing, and how it is known and kept.
 pub(crate) struct Goals {
     rows: Goal,
     /// Of the rows that missed their keys, if they are wanted.
     missed: Option<Destination>,
     max_misses: Option<MaxMisses>,
+    terms: Terms,
+    /// How many files are read that were not read before, if that is what is read.
+    new_files: Option<usize>,
 }
 
 impl Goals {
     /// Those of the rows alone.
     pub(crate) fn of_rows(rows: Goal) -> Self {
-        Self { rows, missed: None, max_misses: None }
+        let terms = Terms::default();
+        Self { rows, missed: None, max_misses: None, terms, new_files: None }
     }
 
     fn options(&self) -> JobOptions {
         JobOptions {
             discard: matches!(self.rows, Goal::Drop),
-            max_misses: self.max_misses,
             keep_missed: self.missed.is_some(),
-            output: None,
+            ..options(&self.rows, self.max_misses, &self.terms)
         }
     }
 
@@ -50,6 +77,7 @@ impl Goals {
         }
         match &self.rows {
             Goal::File(destination) => Err(explains_only(destination.path())),
+            Goal::Workers(output) => Err(explains_only(output.path.as_ref())),
             Goal::Print { form: RowForm::Csv, .. } => {
                 Err(Failure::mistake("EXPLAIN answers no rows of CSV")
                     .help("use --format table or --format json"))
@@ -60,6 +88,16 @@ impl Goals {
     }
 }
 
+/// How a job is run whose rows go there.
+pub(crate) fn options(rows: &Goal, max_misses: Option<MaxMisses>, terms: &Terms) -> JobOptions {
+    let output = match rows {
+        Goal::Workers(output) => Some(Output::clone(output)),
+        Goal::File(_) | Goal::Print { .. } | Goal::Drop => None,
+    };
+    let Terms { detach, name, id, resumes } = terms.clone();
+    JobOptions { max_misses, output, name, detached: detach, resumes, id, ..JobOptions::default() }
+}
+
 fn explains_only(output: &Path) -> Failure {
     Failure::mistake(format!(
         "EXPLAIN answers no rows that {} could hold; leave out the output",
@@ -67,12 +105,48 @@ fn explains_only(output: &Path) -> Failure {
     ))
 }
 
-/// Runs a job file.
+/// Runs a job file, or goes on with a job.
 pub(crate) async fn job_file(arguments: RunArguments, watch: &Watch) -> Result<(), Failure> {
-    let mut request = job_file::read(&arguments.job)?;
-    catalog::complete(&arguments.catalog, &mut request)?;
-    request.join_path = arguments.joins.join_path.or(request.join_path);
-    statement(request, &arguments.place, arguments.discard, &arguments.show, watch).await
+    let RunArguments { job, resume, params, state, catalog, place, discard, joins, show } =
+        arguments;
+    let running = async {
+        match (resume, job) {
+            (Some(id), _) => jobs::resume(id, &place, show.summary, watch).await,
+            (None, Some(job)) => {
+                let request = request(&job, &catalog, params, joins)?;
+                let request = remembering(request, state)?;
+                statement(request, &place, discard, &show, Terms::default(), watch).await
+            }
+            (None, None) => Err(Failure::mistake("there is no job file")),
+        }
+    };
+    summary_file::told(&show, watch, running).await
+}
+
+/// What a job file asks for, with what a catalog and flags give to it.
+pub(crate) fn request(
+    job: &Path,
+    catalog: &CatalogChoice,
+    params: ParamFlags,
+    joins: Joins,
+) -> Result<Request, Failure> {
+    let mut request = job_file::read(job)?;
+    catalog::complete(catalog, &mut request)?;
+    params::fill(&mut request, params.given)?;
+    request.join_path = joins.join_path.or(request.join_path);
+    Ok(request)
+}
+
+/// The same request, which remembers what it has read where a flag says.
+pub(crate) fn remembering(mut request: Request, state: StateFlags) -> Result<Request, Failure> {
+    match (&mut request.incremental, state.state_folder) {
+        (_, None) => {}
+        (Some(incremental), folder) => incremental.folder = folder,
+        (None, Some(_)) => {
+            return Err(Failure::mistake("--state-folder is for jobs with incremental"));
+        }
+    }
+    Ok(request)
 }
 
 /// Runs a request's statement.
@@ -81,14 +155,35 @@ pub(crate) async fn statement(
     place: &Place,
     discard: bool,
     show: &Show,
+    terms: Terms,
     watch: &Watch,
-) -> Result<(), Failure> {
-    let goal = Goal::choose(request.output.take(), show, discard)?;
+) -> Result<Ended, Failure> {
+    let rows = Goal::choose(request.output.take(), &show.rows, discard)?;
+    if matches!(rows, Goal::Print { .. }) && summary_file::is_stdout(show) {
+        return Err(Failure::mistake("the rows are printed where --summary-file - is to be")
+            .help("name a file for one of them"));
+    }
     let policy = mem::take(&mut request.misses).choose(show);
-    let missed = policy.destination(goal.path())?;
+    let missed = policy.destination(rows.path())?;
+    let remembered = Remembered::open(&request)?;
     let session = open::session(place, watch).await?;
-    let goals = Goals { rows: goal, missed, max_misses: policy.max };
-    on_session(&session, request, goals, show.summary, watch).await
+    let mut goals = Goals { rows, missed, max_misses: policy.max, terms, new_files: None };
+    let Some(mut remembered) = remembered else {
+        return on_session(&session, request, goals, show.summary, watch).await;
+    };
+    let new = remembered.register(&session, &mut request, watch).await?;
+    if new == 0 {
+        watch.end();
+        text::note(&remembered.nothing_new());
+        return Ok(Ended::NothingNew);
+    }
+    goals.new_files = Some(new);
+    let ended = on_session(&session, request, goals, show.summary, watch).await?;
+    // Rows that were dropped, and plans, are nobody's.
+    if !discard && matches!(ended, Ended::Ran(_)) {
+        remembered.keep()?;
+    }
+    Ok(ended)
 }
 
 /// Runs a request's statement where a session is open.
@@ -98,12 +193,14 @@ pub(crate) async fn on_session(
     goals: Goals,
     summary: Summary,
     watch: &Watch,
-) -> Result<(), Failure> {
+) -> Result<Ended, Failure> {
+    let statement = request.sql.clone();
     let query = open::plan(session, request, watch).await?;
     match query.logical_plan() {
         LogicalPlan::Explain(_) => {
             let form = goals.of_plans()?;
-            explain::print(&explain::plans(query.clone(), watch).await?, form, watch)
+            explain::print(&explain::plans(query.clone(), watch).await?, form, watch)?;
+            Ok(Ended::Explained)
         }
         LogicalPlan::Analyze(analyze) => {
             let form = goals.of_plans()?;
@@ -112,9 +209,13 @@ pub(crate) async fn on_session(
             let (state, _) = query.clone().into_parts();
             let query = DataFrame::new(state, plan);
             let explained = explain::analyzed(session, query, goals.max_misses, watch).await?;
-            explained.print(form, watch)
+            explained.print(form, watch)?;
+            Ok(Ended::Explained)
         }
-        _ => rows(session, query, goals, summary, watch).await,
+        _ => {
+            let options = JobOptions { statement: Some(statement), ..goals.options() };
+            rows(session, query, goals, options, summary, watch).await
+        }
     }
 }
 
@@ -122,20 +223,39 @@ async fn rows(
     session: &Session,
     query: DataFrame,
     goals: Goals,
+    options: JobOptions,
     summary: Summary,
     watch: &Watch,
-) -> Result<(), Failure> {
+) -> Result<Ended, Failure> {
     let prints = matches!(goals.rows, Goal::Print { .. });
-    let options = goals.options();
+    let by_workers = match &goals.rows {
+        Goal::Workers(output) => Some(output.spec().map_err(Failure::before)?.path.into()),
+        Goal::File(_) | Goal::Print { .. } | Goal::Drop => None,
+    };
     let mut sink = goals.rows.begin(&schema(query.clone(), watch).await?)?;
     let missed = misses::begin(goals.missed)?;
     let submitted = Instant::now();
     let job = watch.step(session.submit_with(query, options)).await?;
     let id = job.id();
+    watch.started(id);
     let taken = drive::drive(job, watch, |batch| sink.take(batch, watch)).await?;
-    let output = sink.finish(watch)?;
-    let files = Files { output, misses: misses::write(missed, taken.missed)? };
+    let files = files(sink.finish(watch)?, by_workers, misses::write(missed, taken.missed)?);
     let report = Report::new(id, taken.at - submitted, taken.summary, files);
+    let report = report.of_new(goals.new_files);
+    tell(&report, summary, prints)?;
+    Ok(Ended::Ran(Box::new(report)))
+}
+
+fn files(kept: Kept, by_workers: Option<PathBuf>, misses: Option<PathBuf>) -> Files {
+    match kept {
+        Kept::File(file) => Files { output: Some(file), misses, written: None },
+        Kept::ByWorkers(written) => Files { output: by_workers, misses, written: Some(written) },
+        Kept::Nowhere => Files { output: None, misses, written: None },
+    }
+}
+
+/// Tells what a job did, where no rows are printed.
+pub(crate) fn tell(report: &Report, summary: Summary, prints: bool) -> Result<(), Failure> {
     match summary {
         Summary::Text => text::note(&report.text()),
         Summary::Json if prints => text::note(&report.json()),

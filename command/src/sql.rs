@@ -9,24 +9,29 @@ use std::{
 
 use crate::{
     catalog,
-    cli::{Sources, SqlArguments},
+    cli::{Sources, SqlArguments, Terms},
     error::Failure,
+    params,
     request::Request,
-    run,
+    run, summary_file,
     watch::Watch,
 };
 
 /// Runs a statement.
 pub(crate) async fn statement(arguments: SqlArguments, watch: &Watch) -> Result<(), Failure> {
-    let SqlArguments { sql, file, sources, catalog, joins, place, show } = arguments;
-    let Sources { inputs, stores, current } = sources;
-    let (inputs, stores) = (named("--input", inputs)?, named("--store", stores)?);
-    let sql = text(sql, file)?;
-    let (current_store, join_path) = (current, joins.join_path);
-    let mut request =
-        Request { inputs, stores, current_store, join_path, sql, ..Request::default() };
-    catalog::complete(&catalog, &mut request)?;
-    run::statement(request, &place, false, &show, watch).await
+    let SqlArguments { sql, file, params, sources, catalog, joins, place, show } = arguments;
+    let running = async {
+        let Sources { inputs, stores, current } = sources;
+        let (inputs, stores) = (named("--input", inputs)?, named("--store", stores)?);
+        let sql = text(sql, file)?;
+        let (current_store, join_path) = (current, joins.join_path);
+        let mut request =
+            Request { inputs, stores, current_store, join_path, sql, ..Request::default() };
+        catalog::complete(&catalog, &mut request)?;
+        params::fill(&mut request, params.given)?;
+        run::statement(request, &place, false, &show, Terms::default(), watch).await
+    };
+    summary_file::told(&show, watch, running).await
 }
 
 /// The statement: as it is, from a file, or from stdin.

@@ -2,6 +2,7 @@
 //! options are those of job files.
 
 use keyloom_client::{Input, OwnKind};
+use keyloom_common::described::Output;
 use serde::Deserialize;
 use toml::{Table, Value};
 use url::form_urlencoded;
@@ -34,6 +35,13 @@ pub(crate) fn input_options(path: &str, query: &str) -> Result<Input, String> {
     let mut options = options(query, set)?;
     options.insert("path".to_owned(), path.into());
     Input::deserialize(options).map_err(|error| told("an input", &error))
+}
+
+/// Reads the options of an output.
+pub(crate) fn output_options(path: &str, query: &str) -> Result<Output, String> {
+    let mut options = options(query, set)?;
+    options.insert("path".to_owned(), path.into());
+    Output::deserialize(options).map_err(|error| told("an output", &error))
 }
 
 /// Reads `ALIAS=KIND:PATH?OPTION=VALUE&…`.
@@ -116,13 +124,14 @@ fn set(options: &mut Table, name: &str, value: String) -> Result<(), String> {
             number.map_err(|_| format!("{name} is a number, not '{value}'"))?.into()
         }
         // Text has a unit.
-        "infer_bytes" | "request_timeout_ms" => {
+        "infer_bytes" | "request_timeout_ms" | "target_file_bytes" => {
             value.parse::<i64>().map_or_else(|_| Value::from(value), Value::from)
         }
         "header" | "hive_partitioning" => {
             let truth = value.parse::<bool>();
             truth.map_err(|_| format!("{name} is true or false, not '{value}'"))?.into()
         }
+        "partition_by" => value.split(',').map(ToOwned::to_owned).collect::<Vec<_>>().into(),
         "nulls" => {
             let mut words = match options.remove(name) {
                 Some(Value::Array(words)) => words,

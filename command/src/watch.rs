@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, future::pending, sync::OnceLock, time::Duration};
 
-use keyloom_client::{Session, report::JobStatus};
+use keyloom_client::{JobId, Session, report::JobStatus};
 use tokio_util::sync::CancellationToken;
 
 use crate::{error::Failure, progress::Progress};
@@ -17,20 +17,29 @@ pub(crate) struct Watch {
     progress: Progress,
     /// The session on a cluster, whose workers may be waited for.
     cluster: OnceLock<Session>,
+    /// The job that was asked for, once there is one.
+    job: OnceLock<JobId>,
 }
 
 impl Watch {
-    pub(crate) fn start() -> Self {
+    /// Eyes that show how far the command is, unless it is to be quiet.
+    pub(crate) fn start(quiet: bool) -> Self {
         Self {
             interrupted: CancellationToken::new(),
-            progress: Progress::start(),
+            progress: Progress::start(quiet),
             cluster: OnceLock::new(),
+            job: OnceLock::new(),
         }
     }
 
     /// Asks the command to clean up and end.
     pub(crate) fn interrupt(&self) {
         self.interrupted.cancel();
+    }
+
+    /// Whether the command is to end.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.interrupted.is_cancelled()
     }
 
     /// Waits until the command is to end.
@@ -66,6 +75,18 @@ impl Watch {
     pub(crate) fn on_cluster(&self, session: &Session) {
         // A command opens one session.
         let _ = self.cluster.set(session.clone());
+    }
+
+    /// The job that was asked for runs.
+    pub(crate) fn started(&self, job: JobId) {
+        // A command runs one; others before it read what it needs.
+        let _ = self.job.set(job);
+        self.progress.next_job();
+    }
+
+    /// The job that was asked for, if it was started.
+    pub(crate) fn job(&self) -> Option<JobId> {
+        self.job.get().copied()
     }
 
     /// Shows what is being done before there is a job.

@@ -1,9 +1,11 @@
 //! Files as a table: the scan that workers will make of them, cut into partitions of similar size.
 //!
 //! A scan reads the files that there are when it is planned, and a job is planned when it is
-//! submitted: what was learnt before is used again only if the files are still the same.
+//! submitted: what was learnt before is used again only if the files are still the same. A table of
+//! new files is settled when it is opened.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -24,7 +26,10 @@ use keyloom_common::{
     plan::{InputScanExec, ScanTable},
 };
 
-use super::partitions::partitions;
+use super::{
+    new_files::{FileMark, without},
+    partitions::partitions,
+};
 use crate::link::Link;
 
 /// Files that workers read.
@@ -34,6 +39,8 @@ pub(super) struct FileTable {
     link: Arc<Link>,
     /// What was learnt last.
     described: Mutex<Arc<InputDescription>>,
+    /// Whether it stays with the files that it has.
+    is_settled: bool,
 }
 
 impl FileTable {
@@ -45,12 +52,27 @@ impl FileTable {
         };
         let schema = scan_table(&description).schema();
         let described = Mutex::new(Arc::from(description));
-        Ok(Self { spec, schema, link: Arc::clone(link), described })
+        Ok(Self { spec, schema, link: Arc::clone(link), described, is_settled: false })
+    }
+
+    /// The table of those files that were not read before, and no others that may come; and what
+    /// they are known by.
+    pub(super) fn only_new(
+        self,
+        read: &BTreeSet<FileMark>,
+    ) -> keyloom_common::Result<(Self, Vec<FileMark>)> {
+        let described = self.described.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (new, marks) = without(Arc::unwrap_or_clone(described), read)?;
+        let described = Mutex::new(Arc::new(new));
+        Ok((Self { described, is_settled: true, ..self }, marks))
     }
 
     /// What the files are now.
     async fn describe(&self) -> keyloom_common::Result<Arc<InputDescription>> {
         let known = Arc::clone(&self.described.lock().unwrap_or_else(PoisonError::into_inner));
+        if self.is_settled {
+            return Ok(known);
+        }
         let asked = self.link.connection.describe_input(self.spec.clone(), Some(known.fingerprint));
         let description = match asked.await? {
             InputInspection::Unchanged => return Ok(known),

@@ -3,6 +3,7 @@
 
 mod file_table;
 mod frame_table;
+mod new_files;
 mod partitions;
 mod store_table;
 
@@ -20,6 +21,7 @@ use crate::session::{Session, Unknown};
 use file_table::FileTable;
 use frame_table::FrameTable;
 pub use keyloom_common::described::{Columns, Input};
+pub use new_files::FileMark;
 use store_table::StoreTable;
 pub(crate) use store_table::TablesOfStores;
 

@@ -8,6 +8,7 @@ mod put;
 mod sql;
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -241,7 +242,7 @@ impl Session {
         query: &str,
         tables: Vec<(String, DataFrame)>,
     ) -> Result<DataFrame> {
-        Deep::new(sql::plan(self, query, Path::new(""), tables)).await
+        Deep::new(sql::plan(self, query, Path::new(""), tables, None)).await
     }
 
     /// As [`Self::sql`], of a statement whose paths of files are relative to this folder.
@@ -249,7 +250,22 @@ impl Session {
     /// # Errors
     /// As [`Self::sql`].
     pub async fn sql_in(&self, folder: &Path, query: &str) -> Result<DataFrame> {
-        Deep::new(sql::plan(self, query, folder, Vec::new())).await
+        Deep::new(sql::plan(self, query, folder, Vec::new(), None)).await
+    }
+
+    /// As [`Self::sql_in`], of a statement with placeholders: `$name` is the value under that name,
+    /// as what stands beside it wants it, and text where nothing does. It is never read as SQL.
+    ///
+    /// # Errors
+    /// As [`Self::sql`]; `invalid` if a placeholder has no value, or one that does not fit. Values
+    /// that no placeholder names are passed over.
+    pub async fn sql_in_with(
+        &self,
+        folder: &Path,
+        query: &str,
+        values: &BTreeMap<String, String>,
+    ) -> Result<DataFrame> {
+        Deep::new(sql::plan(self, query, folder, Vec::new(), Some(values))).await
     }
 
     /// Starts a query and returns its rows in order, batch by batch, and then what was counted.

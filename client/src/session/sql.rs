@@ -16,6 +16,7 @@ mod names;
 mod stars;
 mod summarize;
 mod tables;
+mod values;
 mod words;
 mod writes;
 
@@ -46,19 +47,22 @@ use keyloom_common::{
 use super::{Session, key::KeyReader};
 use crate::query;
 use cases::Cases;
+use values::Values;
 
+/// Plans a statement; with values, all its placeholders are replaced by them.
 pub(super) async fn plan(
     session: &Session,
     text: &str,
     folder: &Path,
     tables: Vec<(String, DataFrame)>,
+    values: Option<&Values>,
 ) -> Result<DataFrame> {
     let Some(subject) = summarize::subject(text) else {
-        return plan_statement(session, text, folder, tables).await;
+        return plan_statement(session, text, folder, tables, values).await;
     };
-    let rows = plan_statement(session, &subject, folder, tables.clone()).await?;
+    let rows = plan_statement(session, &subject, folder, tables.clone(), values).await?;
     let text = summarize::statement(&subject, rows.schema().as_arrow())?;
-    plan_statement(session, &text, folder, tables).await
+    plan_statement(session, &text, folder, tables, values).await
 }
 
 async fn plan_statement(
@@ -66,6 +70,7 @@ async fn plan_statement(
     text: &str,
     folder: &Path,
     tables: Vec<(String, DataFrame)>,
+    given: Option<&Values>,
 ) -> Result<DataFrame> {
     let state = session.context.state();
     let (statement, output) = writes::read(&state, text, folder)?;
@@ -77,6 +82,10 @@ async fn plan_statement(
     let plan = match plan_by_names(session, &state, statement, again).await {
         Err(failed) => derived::plan(session, &state, text, failed).await?,
         Ok(plan) => plan,
+    };
+    let plan = match given {
+        Some(given) => values::bind(plan, given)?,
+        None => plan,
     };
     let plan = query::seal(writes::plan(session, plan, output.as_ref())?);
     Ok(DataFrame::new(session.context.state(), plan))

@@ -27,14 +27,6 @@ pub(crate) struct Place {
     pub(crate) security: Security,
 }
 
-/// Reads the address of a cluster where there must be one: an empty variable names none.
-pub(super) fn named(text: &str) -> Result<String, String> {
-    match text.is_empty() {
-        true => Err(format!("no address; --cluster or {CLUSTER} says where the coordinator is")),
-        false => Ok(text.to_owned()),
-    }
-}
-
 impl Place {
     /// The address of the cluster, if jobs run on one.
     pub(crate) fn cluster(&self) -> Option<&str> {

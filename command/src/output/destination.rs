@@ -28,8 +28,12 @@ impl Destination {
         let shown = path.display().to_string();
         if shown.contains("://") {
             return Err(Failure::mistake(format!(
-                "output {shown}: rows are written to files of this machine, not to URLs"
-            )));
+                "output {shown}: one file is written to this machine, not to a URL"
+            ))
+            .help(
+                "workers write to URLs: to a folder, as s3://BUCKET/FOLDER/, or to a dataset, as \
+                   s3://BUCKET/NAME.lance; see [output] in keyloom run --help",
+            ));
         }
         // Text is written with commas, and as it is.
         let plain = !is_compressed(&shown) && !is_tab_separated(&shown);

@@ -45,14 +45,18 @@ Ctrl-C cancels the statement that runs, Ctrl-D ends the shell, Tab completes nam
 .quit    ends the shell";
 
 /// Runs statements until there are no more.
-pub(crate) async fn start(arguments: ShellArguments, signals: &mut Signals) -> Result<(), Failure> {
+pub(crate) async fn start(
+    arguments: ShellArguments,
+    quiet: bool,
+    signals: &mut Signals,
+) -> Result<(), Failure> {
     let ShellArguments { sources, format, all, catalog, place } = arguments;
     let Sources { inputs, stores, current } = sources;
     let mut known = Catalog::open(&catalog)?.unwrap_or_default();
     // What flags name goes before.
     known.inputs.extend(sql::named("--input", inputs)?);
     known.stores.extend(sql::named("--store", stores)?);
-    let watch = Watch::start();
+    let watch = Watch::start(quiet);
     let mut opened = None;
     let opening = async {
         let session = open::session(&place, &watch).await?;
@@ -68,7 +72,7 @@ pub(crate) async fn start(arguments: ShellArguments, signals: &mut Signals) -> R
     watch.end();
     let Some((session, cluster)) = opened else { return Ok(()) };
     let on_cluster = place.cluster().is_some();
-    let shell = Shell { session, known, cluster, current, format, all, on_cluster };
+    let shell = Shell { session, known, cluster, current, format, all, on_cluster, quiet };
     match stdin().is_terminal() {
         true => shell.converse(signals).await,
         false => shell.obey(signals).await,
@@ -93,6 +97,8 @@ struct Shell {
     format: RowForm,
     all: bool,
     on_cluster: bool,
+    /// Whether no progress is shown.
+    quiet: bool,
 }
 
 /// Whether a shell goes on.
@@ -180,7 +186,7 @@ impl Shell {
             Piece::Command(command) => return (self.command(&command), None),
             Piece::Statement(sql) => sql,
         };
-        let watch = Watch::start();
+        let watch = Watch::start(self.quiet);
         if self.on_cluster {
             watch.on_cluster(&self.session);
         }
@@ -197,7 +203,7 @@ impl Shell {
         request.stores.retain(|alias, _| !self.session.has_kv(alias));
         let goal = Goal::Print { form: self.format, all: self.all };
         let goals = Goals::of_rows(goal);
-        run::on_session(&self.session, request, goals, Summary::Text, watch).await
+        run::on_session(&self.session, request, goals, Summary::Text, watch).await.map(drop)
     }
 
     fn has_table(&self, name: &str) -> bool {

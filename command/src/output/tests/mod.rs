@@ -77,7 +77,7 @@ fn an_output_that_cannot_be_is_refused_before_anything_is_read() {
         let (message, _) = refusal(Destination::check(file).err());
         assert!(message.contains(words), "{message}");
     };
-    check(OutputFile::new("s3://bucket/x.parquet"), "not to URLs");
+    check(OutputFile::new("s3://bucket/x.parquet"), "not to a URL");
     check(OutputFile::new(path("x.xls")), "use .parquet, .arrow, .csv or .json");
     check(OutputFile::new(path("none/x.csv")), "there is no folder");
     std::fs::create_dir(path("x.csv")).unwrap();

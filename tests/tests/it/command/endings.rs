@@ -76,12 +76,18 @@ async fn failures_end_with_1(session: &TestSession) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_cluster_that_does_not_answer_ends_with_1() -> Result<()> {
+async fn a_cluster_that_does_not_answer_ends_with_5() -> Result<()> {
     let nobody = "tcp://127.0.0.1:1";
-    for arguments in [&["workers"][..], &["sql", "SELECT 1"], &["describe", "x.csv"]] {
+    for arguments in [
+        &["workers"][..],
+        &["sql", "SELECT 1"],
+        &["describe", "x.csv"],
+        &["top"],
+        &["jobs", "list"],
+    ] {
         let command = Keyloom::new([arguments, &["--cluster", nobody]].concat())?;
         let ended = command.run().await?;
-        ended.check_failure(1, &["no coordinator answers", nobody, "help: "]);
+        ended.check_failure(5, &["no coordinator answers", nobody, "help: "]);
     }
     Ok(())
 }

@@ -69,7 +69,7 @@ async fn too_many_misses_fail_the_job_and_leave_no_file(session: &TestSession) -
         let ended = Keyloom::on(session, arguments).await?.run().await?;
         let message = "Too many keys not found in KV store 'products', 1 of ";
         let limit = format!(" rows, and max_misses is {most}: x");
-        ended.check_failure(1, &[message, &limit, "help: max_misses says"]);
+        ended.check_failure(4, &[message, &limit, "help: max_misses says"]);
     }
     let folder = std::path::Path::new(&job).parent().context("a folder")?;
     assert_eq!(names(folder)?, ["items.arrow", "job.toml", "products.lance"]);
@@ -83,7 +83,7 @@ async fn too_many_misses_fail_a_job_that_is_explained(session: &TestSession) -> 
     let ended = explain(job(session, "max_misses = 1").await?).await?;
     assert_eq!(ended.code, 0, "{ended:?}");
     let ended = explain(job(session, "max_misses = 0").await?).await?;
-    ended.check_failure(1, &["Too many keys not found in KV store 'products', 1 of "]);
+    ended.check_failure(4, &["Too many keys not found in KV store 'products', 1 of "]);
     let place = |name: &str| session.path(name);
     let statement = format!(
         "EXPLAIN ANALYZE SELECT kv_get(k, on_error => 'null') FROM '{}'",
@@ -92,7 +92,7 @@ async fn too_many_misses_fail_a_job_that_is_explained(session: &TestSession) -> 
     let store = format!("products=lance:{}?key=id", place("products.lance"));
     let arguments = ["sql", &statement, "--store", &store, "--max-misses", "0"];
     let ended = Keyloom::on(session, arguments).await?.run().await?;
-    ended.check_failure(1, &["Too many keys not found in KV store 'products', 1 of "]);
+    ended.check_failure(4, &["Too many keys not found in KV store 'products', 1 of "]);
     Ok(())
 }
 

@@ -1,0 +1,102 @@
+//! Jobs that read only what no run before has read.
+
+use std::fs;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::{Ended, Keyloom, names, write_arrow};
+use crate::harness::{TestSession, batch, ints, on_all_deployments};
+
+on_all_deployments! {
+    a_run_reads_the_files_that_have_come_since_the_last_one,
+    a_run_that_fails_is_as_if_it_had_not_been,
+    what_cannot_be_incremental_is_refused,
+}
+
+/// Puts a file of numbers where the job finds it.
+fn arrive(session: &TestSession, name: &str, numbers: &[i64]) -> Result<()> {
+    fs::create_dir_all(session.path("visits"))?;
+    let rows = batch([("n", ints(numbers.iter().copied()))]);
+    write_arrow(session.path(&format!("visits/{name}.arrow")), &rows)
+}
+
+fn job(session: &TestSession, sql: &str, lines: &str) -> Result<String> {
+    let text = format!(
+        "[inputs.visits]\npath = 'visits/*.arrow'\n[job]\nsql = '{sql}'\noutput = 'out.csv'\n{lines}"
+    );
+    let path = session.path("nightly.toml");
+    fs::write(&path, text)?;
+    Ok(path)
+}
+
+async fn run(session: &TestSession, job: &str) -> Result<Ended> {
+    let summary = session.path("summary.json");
+    let arguments = ["run", job, "--summary-file", &summary];
+    Keyloom::on(session, arguments).await?.run().await
+}
+
+fn summary(session: &TestSession) -> Result<Value> {
+    Ok(serde_json::from_str(&fs::read_to_string(session.path("summary.json"))?)?)
+}
+
+async fn a_run_reads_the_files_that_have_come_since_the_last_one(
+    session: &TestSession,
+) -> Result<()> {
+    let job = job(session, "SELECT n FROM visits ORDER BY n", "incremental = 'visits'")?;
+    let written = || fs::read_to_string(session.path("out.csv"));
+    arrive(session, "a", &[1, 2])?;
+    arrive(session, "b", &[3])?;
+    let ended = run(session, &job).await?;
+    assert!(ended.stderr.contains("2 new files read\n"), "{ended:?}");
+    assert_eq!((ended.code, written()?.as_str()), (0, "n\n1\n2\n3\n"));
+    let told = summary(session)?;
+    assert_eq!((&told["new"], &told["new_files"]), (&json!(true), &json!(2)), "{told}");
+    let state = session.path(".keyloom/state");
+    assert_eq!(names(&state)?, ["nightly.visits.json", "nightly.visits.lock"]);
+
+    let ended = run(session, &job).await?;
+    let nothing = "nothing new: each file of input 'visits' was read before\n";
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, nothing));
+    assert_eq!(summary(session)?, json!({"state": "done", "exit_code": 0, "new": false}));
+    assert_eq!(written()?, "n\n1\n2\n3\n");
+
+    arrive(session, "c", &[4])?;
+    run(session, &job).await?.stdout()?;
+    assert_eq!(written()?, "n\n4\n");
+    // A file that has changed is another one.
+    arrive(session, "a", &[1, 2, 5])?;
+    run(session, &job).await?.stdout()?;
+    assert_eq!(written()?, "n\n1\n2\n5\n");
+
+    let elsewhere = session.path("elsewhere");
+    let arguments = ["run", &job, "--state-folder", &elsewhere];
+    Keyloom::on(session, arguments).await?.run().await?.stdout()?;
+    assert_eq!(written()?, "n\n1\n2\n3\n4\n5\n");
+    Ok(())
+}
+
+async fn a_run_that_fails_is_as_if_it_had_not_been(session: &TestSession) -> Result<()> {
+    arrive(session, "a", &[0, 1])?;
+    let fails = job(session, "SELECT 1 / n AS n FROM visits", "incremental = 'visits'")?;
+    assert_eq!(run(session, &fails).await?.code, 1);
+    let plain = job(session, "SELECT n FROM visits ORDER BY n", "incremental = 'visits'")?;
+    let measured = Keyloom::on(session, ["run", &plain, "--discard"]).await?.run().await?;
+    assert_eq!(measured.code, 0, "{measured:?}");
+    run(session, &plain).await?.stdout()?;
+    assert_eq!(fs::read_to_string(session.path("out.csv"))?, "n\n0\n1\n");
+    Ok(())
+}
+
+async fn what_cannot_be_incremental_is_refused(session: &TestSession) -> Result<()> {
+    arrive(session, "a", &[1])?;
+    let sql = "SELECT n FROM visits";
+    let other = job(session, sql, "incremental = 'nightly'")?;
+    let words = "incremental names 'nightly', which is no input; there are: visits";
+    run(session, &other).await?.check_failure(2, &[words]);
+    let plain = job(session, sql, "")?;
+    let flags = ["run", &plain, "--state-folder", &session.path("elsewhere")];
+    let ended = Keyloom::on(session, flags).await?.run().await?;
+    ended.check_failure(2, &["--state-folder is for jobs with incremental"]);
+    Ok(())
+}
