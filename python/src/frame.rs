@@ -15,7 +15,7 @@ use datafusion::{
     scalar::ScalarValue,
 };
 use keyloom_client::{JobOptions, JoinPath, with_join_path};
-use keyloom_common::{Error, Result, stack::deep};
+use keyloom_common::{Error, Result, described::Output, stack::deep};
 use pyo3::prelude::*;
 
 use crate::{
@@ -24,10 +24,12 @@ use crate::{
     bind::bind,
     error::raise,
     expr::Expr,
+    handle::{JobHandle, Terms},
     job::Job,
     join,
     runtime::{OfProcess, wait},
     session::SessionId,
+    store::options_from_json,
 };
 
 /// A query and the session that runs it.
@@ -94,6 +96,12 @@ impl Frame {
     fn bind(&self, expr: &Py<Expr>) -> PyResult<Logical> {
         let (expr, schema) = (expr.get().of(self.session)?, self.get()?.schema());
         deep(|| bind(expr.clone(), schema)).map_err(raise)
+    }
+
+    fn start(&self, py: Python<'_>, options: JobOptions) -> PyResult<Job> {
+        let Plan { frame, session } = self.plan()?;
+        wait(py, async move { session.submit_with(frame, options).await.map_err(raise) })
+            .map(Job::new)
     }
 
     /// Expressions under names.
@@ -278,10 +286,32 @@ impl Frame {
     /// Starts the query, which may keep the rows that miss their keys.
     #[pyo3(signature = (keep_missed=false))]
     fn submit(&self, py: Python<'_>, keep_missed: bool) -> PyResult<Job> {
+        self.start(py, JobOptions { keep_missed, ..JobOptions::default() })
+    }
+
+    /// Starts the query, whose rows workers write, by the options of job files in JSON. Its result
+    /// is the one row that says what was written.
+    fn write(&self, py: Python<'_>, output: &str) -> PyResult<Job> {
+        let output = Some(options_from_json::<Output>(output, "output")?);
+        self.start(py, JobOptions { output, ..JobOptions::default() })
+    }
+
+    /// Starts the query, whose rows replace those of the same keys in the store under an alias, or
+    /// come to them.
+    fn put(&self, py: Python<'_>, alias: &str) -> PyResult<Job> {
         let Plan { frame, session } = self.plan()?;
-        let options = JobOptions { keep_missed, ..JobOptions::default() };
-        wait(py, async move { session.submit_with(frame, options).await.map_err(raise) })
-            .map(Job::new)
+        wait(py, async move { session.put(frame, alias).await.map_err(raise) }).map(Job::new)
+    }
+
+    /// Hands the query in as a job that has an id, by terms and, if workers write its rows, an
+    /// output in JSON.
+    #[pyo3(signature = (terms, output))]
+    fn hand_in(&self, py: Python<'_>, terms: &str, output: Option<&str>) -> PyResult<JobHandle> {
+        let terms = options_from_json::<Terms>(terms, "terms")?;
+        let output = output.map(|output| options_from_json(output, "output")).transpose()?;
+        let options = terms.options(output).map_err(raise)?;
+        let Plan { frame, session } = self.plan()?;
+        wait(py, async move { JobHandle::submit(session, frame, options).await.map_err(raise) })
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! In reading order: [`session`] is where everything begins; [`frame`] and [`expr`] build plans,
 //! with [`bind`], [`aggregate`] and [`join`] beside them;
-//! [`job`] runs them; [`lookup`] asks
+//! [`job`] runs them, and [`handle`] is for those that go on by themselves; [`lookup`] asks
 //! stores without any; [`arrow`] carries rows in and out without copies; [`runtime`] waits without
 //! holding Python up; [`error`] says in Python what went wrong.
 //! [`command`] runs Keyloom's programs.
@@ -17,6 +17,7 @@ mod command;
 mod error;
 mod expr;
 mod frame;
+mod handle;
 mod job;
 mod join;
 mod lookup;
@@ -33,6 +34,7 @@ fn _keyloom(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<arrow::Batches>()?;
     module.add_class::<expr::Expr>()?;
     module.add_class::<frame::Frame>()?;
+    module.add_class::<handle::JobHandle>()?;
     module.add_class::<job::Job>()?;
     module.add_class::<lookup::Lookup>()?;
     module.add_class::<lookup::OpenStore>()?;

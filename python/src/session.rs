@@ -18,6 +18,7 @@ use crate::{
     error::raise,
     expr::Expr,
     frame::Frame,
+    handle::{self, JobHandle},
     lookup::{OpenStore, function_named},
     runtime::{OfProcess, wait},
     store::{Store, options_from_json},
@@ -236,6 +237,17 @@ impl Session {
         let tables = tables.collect::<PyResult<Vec<_>>>()?;
         let planned = wait(py, async move { Ok(session.sql_with(query, tables).await) })?;
         self.frame(planned)
+    }
+
+    /// What is known of jobs, the newest first.
+    fn jobs<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        handle::list(py, self.get()?)
+    }
+
+    /// A job that was handed in before.
+    fn job(&self, py: Python<'_>, id: &str) -> PyResult<JobHandle> {
+        let session = self.get()?;
+        wait(py, async move { JobHandle::find(session, id).await.map_err(raise) })
     }
 
     /// The workers: id, name, slots, running tasks, whether it drains.

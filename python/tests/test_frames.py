@@ -1197,11 +1197,9 @@ def test_columns_may_be_given_as_lists():
             wrong()
 
 
-def test_a_url_is_no_folder_to_write_to(tmp_path, monkeypatch):
+def test_a_url_is_no_single_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     df = keyloom.from_pydict({"x": [1]})
-    with pytest.raises(keyloom.InvalidError, match="^write_parquet writes to local folders"):
-        df.write_parquet("s3://bucket/x")
+    with pytest.raises(keyloom.InvalidError, match="^with single_file, files of this machine are"):
+        df.write_parquet("s3://bucket/x", single_file=True)
     assert list(tmp_path.iterdir()) == []
-    path = df.write_parquet("out", compression=None).to_pydict()["path"][0]
-    assert keyloom.read_parquet(path).to_pydict() == {"x": [1]}

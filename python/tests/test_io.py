@@ -1,7 +1,5 @@
 """Files: which are read, with which options, and what is left behind by writing them."""
 
-import sys
-
 import keyloom
 import pyarrow as pa
 import pyarrow.feather
@@ -183,70 +181,69 @@ def listed(folder):
     return sorted(path.name for path in folder.rglob("*"))
 
 
-def test_write_parquet_answers_the_path_that_it_wrote(df, tmp_path):
-    written = df.write_parquet(tmp_path / "new" / "folder")
-    [path] = written.to_pydict()["path"]
-    assert listed(tmp_path / "new" / "folder") == [path.rpartition("/")[2]]
+def test_a_single_file_is_written_by_this_process(df, tmp_path):
+    path = tmp_path / "one.parquet"
+    written = df.write_parquet(path, single_file=True)
+    assert written == keyloom.Written(str(path), 3, path.stat().st_size, 1, None)
+    assert listed(tmp_path) == ["one.parquet"]
     assert pq.read_table(path).to_pydict() == ROWS
     assert pq.read_metadata(path).row_group(0).column(0).compression == "SNAPPY"
 
 
-def test_write_parquet_appends_files_or_puts_one_in_place_of_all(df, tmp_path):
-    df.write_parquet(tmp_path)
-    df.write_parquet(tmp_path)
-    (tmp_path / "notes.txt").write_text("mine")
-    assert keyloom.read_parquet(tmp_path / "*.parquet").count_rows() == 6
-    [path] = df.write_parquet(tmp_path, write_mode="overwrite").to_pydict()["path"]
-    assert listed(tmp_path) == sorted([path.rpartition("/")[2], "notes.txt"])
-    assert pq.read_table(path).to_pydict() == ROWS
-
-
-def test_write_parquet_writes_a_single_file_anew(df, tmp_path):
+def test_a_single_file_is_written_anew(df, tmp_path):
     path = tmp_path / "one.parquet"
-    written = df.write_parquet(path, compression="zstd", single_file=True)
-    assert written.to_pydict() == {"path": [str(path)]}
+    df.write_parquet(path, compression="zstd", single_file=True)
     assert pq.read_metadata(path).row_group(0).column(0).compression == "ZSTD"
     df.limit(1).write_parquet(path, single_file=True)
     assert pq.read_table(path).to_pydict() == {"a": [1], "s": ["x"]}
+    df.write_parquet(path, "overwrite", compression="none", single_file=True)
+    assert pq.read_table(path).to_pydict() == ROWS
     assert listed(tmp_path) == ["one.parquet"]
 
 
-def test_write_parquet_may_write_over_what_it_reads(df, tmp_path):
+def test_a_single_file_may_be_written_over_what_is_read(df, tmp_path):
     path = tmp_path / "one.parquet"
     df.write_parquet(path, single_file=True)
     more = keyloom.read_parquet(path).with_column("a", col("a") + 1)
     more.write_parquet(path, single_file=True)
     assert pq.read_table(path).to_pydict() == {"a": [2, 3, None], "s": ["x", "y", "z"]}
-    keyloom.read_parquet(tmp_path).limit(1).write_parquet(tmp_path, write_mode="overwrite")
-    assert pq.read_table(tmp_path).to_pydict() == {"a": [2], "s": ["x"]}
 
 
-def test_a_failed_write_leaves_everything_as_it_was(df, tmp_path):
-    [kept] = df.write_parquet(tmp_path).to_pydict()["path"]
-    for options in [{}, {"write_mode": "overwrite"}]:
-        with pytest.raises(keyloom.InvalidError, match="Cannot cast string 'x'"):
-            failing().write_parquet(tmp_path, **options)
+def test_a_failed_write_of_a_single_file_leaves_it_as_it_was(df, tmp_path):
+    path = tmp_path / "one.parquet"
+    df.write_parquet(path, single_file=True)
     with pytest.raises(keyloom.InvalidError, match="Cannot cast string 'x'"):
-        failing().write_parquet(kept, single_file=True)
-    assert listed(tmp_path) == [kept.rpartition("/")[2]]
-    assert pq.read_table(kept).to_pydict() == ROWS
+        failing().write_parquet(path, single_file=True)
+    assert listed(tmp_path) == ["one.parquet"]
+    assert pq.read_table(path).to_pydict() == ROWS
 
 
-def test_a_mode_or_a_compression_that_is_none_is_refused_before_anything_is_made(df, tmp_path):
-    with pytest.raises(keyloom.InvalidError) as error:
-        df.write_parquet(tmp_path / "new", write_mode="nope")
-    assert str(error.value) == "write_mode is 'append' or 'overwrite', not 'nope'"
-    with pytest.raises(keyloom.InvalidError, match="nope"):
-        df.write_parquet(tmp_path / "new", compression="nope")
-    assert listed(tmp_path) == []
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"if_exists": "error"}, "there is a file .*one.parquet already"),
+        ({"write_mode": "append"}, "with single_file, if_exists is 'error' or 'overwrite'"),
+        ({"compression": "nope"}, "compression is one of .*, not 'nope'"),
+        ({"partition_by": "a"}, "partition_by does not go with single_file"),
+        ({"target_file_bytes": 1}, "target_file_bytes does not go with single_file"),
+        ({"storage_options": "own"}, "storage_options does not go with single_file"),
+    ],
+)
+def test_what_does_not_go_with_a_single_file_is_refused(df, tmp_path, options, message):
+    path = tmp_path / "one.parquet"
+    path.write_text("mine")
+    with pytest.raises(keyloom.InvalidError, match=message):
+        df.write_parquet(path, single_file=True, **options)
+    assert (listed(tmp_path), path.read_text()) == (["one.parquet"], "mine")
 
 
 def test_a_frame_without_rows_is_written_with_its_types(tmp_path):
     df = keyloom.from_pydict(
         {"a": pa.array([], pa.int8()), "l": pa.array([], pa.list_(pa.string()))}
     )
-    df.write_parquet(tmp_path)
-    assert keyloom.read_parquet(tmp_path).schema() == df.schema()
+    path = tmp_path / "none.parquet"
+    assert df.write_parquet(path, single_file=True).rows == 0
+    assert keyloom.read_parquet(path).schema() == df.schema()
 
 
 def test_what_is_collected_is_written_without_computing_it_again(tmp_path):
@@ -254,13 +251,5 @@ def test_what_is_collected_is_written_without_computing_it_again(tmp_path):
     path.write_text("a\n1\n")
     df = keyloom.read_csv(path).collect()
     path.unlink()
-    [written] = df.write_parquet(tmp_path / "out").to_pydict()["path"]
-    assert pq.read_table(written).to_pydict() == {"a": [1]}
-
-
-def test_write_lance_names_the_package_that_it_needs(df, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "lance", None)
-    with pytest.raises(ImportError) as error:
-        df.write_lance(tmp_path / "rows.lance")
-    assert str(error.value) == "write_lance needs the package pylance: pip install pylance"
-    assert listed(tmp_path) == []
+    df.write_parquet(tmp_path / "out")
+    assert pq.read_table(tmp_path / "out").to_pydict() == {"a": [1]}

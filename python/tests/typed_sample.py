@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import tempfile
+import uuid
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,18 @@ import keyloom
 import pandas as pd
 import polars as pl
 import pyarrow as pa
-from keyloom import DataFrame, DataType, Expression, GroupedDataFrame, Missed, Schema, Session
+from keyloom import (
+    DataFrame,
+    DataType,
+    Expression,
+    GroupedDataFrame,
+    JobHandle,
+    JobInfo,
+    Missed,
+    Schema,
+    Session,
+    Written,
+)
 from keyloom.expressions import CaseExpression, When
 from keyloom.functions.kv import kv_batch_get, kv_exists, kv_get
 from keyloom.kv import AttachedKV, KVStore, LanceKV, MemoryKV, OtherKV, load_kv
@@ -161,10 +174,20 @@ def frames(df: DataFrame) -> None:
 
 def inputs_and_outputs(df: DataFrame) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        assert_type(df.select("who", "n").write_parquet(folder, write_mode="overwrite"), DataFrame)
-        assert_type(keyloom.read_parquet(folder), DataFrame)
-        assert_type(keyloom.read_parquet([folder, folder]), DataFrame)
-        assert keyloom.read(Path(folder), format="parquet").count_rows() == 3
+        flat, files = df.select("who", "n"), Path(folder, "parquet")
+        written = flat.write_parquet(files, write_mode="overwrite", target_file_bytes="1MiB")
+        assert_type(written, Written)
+        assert_type(written.version, int | None)
+        assert written.rows == 3
+        assert_type(flat.write_csv(f"{folder}/csv", "append", partition_by="n"), Written)
+        assert_type(flat.write_json(f"{folder}/json", partition_by=["n"]), Written)
+        assert_type(flat.write_arrow(f"{folder}/arrow", compression="zstd"), Written)
+        dataset = Path(folder, "rows.lance")
+        assert_type(flat.write_lance(dataset), Written)
+        assert_type(flat.write_lance(dataset, "upsert", key=["who"]), Written)
+        assert_type(keyloom.read_parquet(files), DataFrame)
+        assert_type(keyloom.read_parquet([files, str(files)]), DataFrame)
+        assert keyloom.read(files, format="parquet").count_rows() == 3
     ages = keyloom.from_pandas(pd.DataFrame({"age": [30, 40]}))
     assert_type(ages, DataFrame)
     assert_type(keyloom.from_polars(pl.DataFrame({"age": [30]})), DataFrame)
@@ -172,6 +195,19 @@ def inputs_and_outputs(df: DataFrame) -> None:
     assert_type(keyloom.from_arrow(pa.table({"age": [30]})), DataFrame)
     assert_type(keyloom.sql("SELECT max(age) AS age FROM ages"), DataFrame)
     assert keyloom.sql("SELECT max(age) AS age FROM t", t=ages).to_pydict() == {"age": [40]}
+
+
+def jobs(session: Session, df: DataFrame) -> None:
+    job = df.submit("sample", id=uuid.uuid4())
+    assert_type(job, JobHandle)
+    info = job.wait(timeout=60)
+    assert_type(info, JobInfo)
+    assert_type(info.ended, datetime | None)
+    assert_type(info.written, Written | None)
+    assert_type(info.error, keyloom.KeyloomError | None)
+    assert_type(job.results(), DataFrame)
+    assert_type(session.jobs(), list[JobInfo])
+    assert session.job(job.id).state == "done"
 
 
 def errors() -> None:
@@ -193,6 +229,7 @@ def main() -> None:
         expressions(df)
         frames(df)
         inputs_and_outputs(df)
+        jobs(session, df)
         errors()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import operator
 import sys
 import uuid
@@ -24,12 +25,15 @@ from typing import (
 
 import pyarrow as pa
 
-from keyloom import _display, _keyloom
+from keyloom import _display, _keyloom, _outputs
+from keyloom._outputs import IfExists, LanceIfExists, Output
 from keyloom._progress import progress
+from keyloom._security import StrPath
 from keyloom.datatype import common_type
 from keyloom.exceptions import InvalidError
 from keyloom.expressions import Expression, col, column_or_expression, lit
 from keyloom.grouped import GroupedDataFrame, flat
+from keyloom.jobs import JobHandle, Written
 from keyloom.schema import Schema
 from keyloom.session import Session
 
@@ -47,8 +51,6 @@ Column: TypeAlias = Expression | str
 
 JoinHow: TypeAlias = Literal["inner", "left", "right", "outer", "semi", "anti", "cross"]
 """The ways to join."""
-
-_PARQUET_COMPRESSIONS = ("none", "snappy", "gzip", "brotli", "lz4", "zstd")
 
 
 class DataFrame:
@@ -605,17 +607,17 @@ class DataFrame:
 
     # What computes it.
 
-    def _run(self, keep_missed: bool = False) -> tuple[_keyloom.Batches, _keyloom.Job]:
+    def _run(self, start: Callable[[], _keyloom.Job]) -> tuple[_keyloom.Batches, _keyloom.Job]:
         telling = progress()
         try:
-            job = self._frame.submit(keep_missed)
+            job = start()
             return job.collect(telling), job
         finally:
             if telling is not None:
                 telling.close()
 
     def _computed(self) -> _keyloom.Batches:
-        return self._run()[0] if self._rows is None else self._rows
+        return self._run(self._frame.submit)[0] if self._rows is None else self._rows
 
     def collect(self, num_preview_rows: int | None = 8, *, keep_missed: bool = False) -> DataFrame:
         """Computes the rows and keeps them: what is made of the frame afterwards starts from them. On a
@@ -637,7 +639,7 @@ class DataFrame:
             1
         """
         if self._rows is None:
-            rows, job = self._run(keep_missed)
+            rows, job = self._run(lambda: self._frame.submit(keep_missed))
             missed = job.missed() if keep_missed else None
             self._frame, self._rows, self._missed = self._engine.frame_of(rows), rows, missed
         elif keep_missed and self._missed is None:
@@ -868,97 +870,313 @@ class DataFrame:
 
     # What writes it.
 
+    def _write(self, start: Callable[[], _keyloom.Job]) -> Written:
+        rows, _ = self._run(start)
+        [row] = pa.table(rows).to_pylist()
+        return Written(**row)
+
+    def _write_to(self, path: StrPath, format: str, **options: Any) -> Written:
+        given = _outputs.output(path, format=format, **options)
+        return self._write(lambda: self._frame.write(given))
+
     def write_parquet(
         self,
-        root_dir: str | Path,
-        compression: str = "snappy",
-        write_mode: Literal["append", "overwrite"] = "append",
+        path: StrPath,
+        if_exists: IfExists | None = None,
         *,
+        partition_by: str | Sequence[str] | None = None,
+        target_file_bytes: int | str | None = None,
+        compression: str | None = None,
+        storage_options: str | None = None,
+        write_mode: Literal["append", "overwrite"] | None = None,
         single_file: bool = False,
-    ) -> DataFrame:
-        """Writes the rows to a new Parquet file in a folder.
+    ) -> Written:
+        """Has the workers write the rows as Parquet files in a folder. They can be seen when all of them
+        are written; a query that fails or is interrupted leaves the folder as it was.
 
         Args:
-            root_dir: The folder; with ``single_file``, the file.
-            compression: How columns are compressed; pyarrow's names.
-            write_mode: ``"append"`` leaves other files of the folder, ``"overwrite"`` removes Parquet
-                files from it once the rows are written.
-            single_file: Whether ``root_dir`` is the file itself.
+            path: The folder: a path or a URL that means the same to every worker. Nothing need be there.
+            if_exists: What becomes of files that are there: ``"error"``, which is the default, refuses
+                to write, ``"overwrite"`` puts the new ones in their place, ``"append"`` adds them.
+            partition_by: Columns whose values stand in the names of folders (``day=2024-01-01``) instead
+                of in files.
+            target_file_bytes: About the most bytes of a file: a number, or text with a unit, as
+                ``"64MiB"``; 256 MiB if not given.
+            compression: ``"snappy"``, which is the default, ``"none"``, ``"lz4"``, ``"zstd"`` or
+                ``"gzip"``.
+            storage_options: The name of a profile in the workers' settings, never secrets.
+            write_mode: Daft's word for ``if_exists``.
+            single_file: Whether ``path`` is one file, which this process writes on this machine, in
+                place of the one that is there unless ``if_exists="error"``. No option for folders goes
+                with it; ``compression`` may be ``"brotli"``, too.
 
         Returns:
-            A frame with the path of the file.
+            Where how much was written.
 
         Raises:
-            InvalidError: A word is none of these.
-            KeyloomError: The query fails; no file is left then.
+            InvalidError: An option is not understood or does not fit another; a column cannot be written.
+            PermissionDeniedError: The workers' settings do not allow to write there.
+            KeyloomError: Files are there already, or cannot be written, or the query fails.
+
+        Example:
+            >>> import keyloom, tempfile
+            >>> df = keyloom.from_pydict({"x": [1, 2], "day": ["mon", "tue"]})
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     written = df.write_parquet(folder, partition_by="day")
+            ...     written.rows, written.files, keyloom.read_parquet(folder).count_rows()
+            (2, 2, 2)
+        """
+        given = _outputs.mode(if_exists, "write_mode", write_mode)
+        options = {
+            "partition_by": _outputs.names(partition_by),
+            "target_file_bytes": target_file_bytes,
+            "storage_options": storage_options,
+        }
+        if single_file:
+            return self._write_file(path, given, compression, options)
+        return self._write_to(path, "parquet", if_exists=given, compression=compression, **options)
+
+    def _write_file(
+        self,
+        path: StrPath,
+        if_exists: str | None,
+        compression: str | None,
+        options: Mapping[str, object],
+    ) -> Written:
+        for name, value in options.items():
+            if value is not None:
+                raise InvalidError(f"{name} does not go with single_file")
+        if if_exists not in (None, "error", "overwrite"):
+            raise InvalidError(
+                f"with single_file, if_exists is 'error' or 'overwrite', not '{if_exists}'"
+            )
+        if if_exists == "error" and Path(path).expanduser().exists():
+            raise InvalidError(f"there is a file {path} already")
+        batches, schema = self.to_arrow_iter(), self._frame.schema()
+        target, rows, size = _outputs.parquet_file(path, schema, batches, compression)
+        return Written(target, rows, size, files=1)
+
+    def write_csv(
+        self,
+        path: StrPath,
+        if_exists: IfExists | None = None,
+        *,
+        partition_by: str | Sequence[str] | None = None,
+        target_file_bytes: int | str | None = None,
+        compression: str | None = None,
+        storage_options: str | None = None,
+        write_mode: Literal["append", "overwrite"] | None = None,
+    ) -> Written:
+        """Has the workers write the rows as CSV files with a header, as :meth:`write_parquet` does.
+
+        Args:
+            path: The folder.
+            if_exists: As for :meth:`write_parquet`, as are the others.
+            compression: ``"none"``, which is the default, ``"gzip"`` or ``"zstd"``.
+
+        Raises:
+            InvalidError: As :meth:`write_parquet`; a column is a list or a struct.
 
         Example:
             >>> import keyloom, tempfile
             >>> df = keyloom.from_pydict({"x": [1, 2]})
             >>> with tempfile.TemporaryDirectory() as folder:
-            ...     _ = df.write_parquet(folder)
-            ...     keyloom.read_parquet(folder).to_pydict()
+            ...     written = df.write_csv(folder)
+            ...     keyloom.read_csv(folder).to_pydict()
             {'x': [1, 2]}
         """
-        import pyarrow.parquet as pq
+        return self._write_to(
+            path,
+            "csv",
+            if_exists=_outputs.mode(if_exists, "write_mode", write_mode),
+            partition_by=_outputs.names(partition_by),
+            target_file_bytes=target_file_bytes,
+            compression=compression,
+            storage_options=storage_options,
+        )
 
-        if write_mode not in ("append", "overwrite"):
-            raise InvalidError(f"write_mode is 'append' or 'overwrite', not '{write_mode}'")
-        if "://" in str(root_dir):
-            raise InvalidError(
-                f"write_parquet writes to local folders, not to {str(root_dir).partition('://')[0]}://"
-            )
-        compression = "none" if compression is None else compression
-        if compression.lower() not in _PARQUET_COMPRESSIONS:
-            choices = ", ".join(_PARQUET_COMPRESSIONS)
-            raise InvalidError(f"compression is one of {choices}, not '{compression}'")
-        path = Path(root_dir).expanduser()
-        if not single_file:
-            path.mkdir(parents=True, exist_ok=True)
-            path = path / f"{uuid.uuid4()}.parquet"
-        unfinished = path.with_name(f".{path.name}.unfinished")
-        try:
-            with pq.ParquetWriter(
-                unfinished, self._frame.schema(), compression=compression
-            ) as writer:
-                for batch in self.to_arrow_iter():
-                    writer.write_batch(batch)
-            if write_mode == "overwrite" and not single_file:
-                for old in path.parent.glob("*.parquet"):
-                    old.unlink()
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-        return self._of(pa.table({"path": [str(path)]}))
+    def write_json(
+        self,
+        path: StrPath,
+        if_exists: IfExists | None = None,
+        *,
+        partition_by: str | Sequence[str] | None = None,
+        target_file_bytes: int | str | None = None,
+        compression: str | None = None,
+        storage_options: str | None = None,
+        write_mode: Literal["append", "overwrite"] | None = None,
+    ) -> Written:
+        """Has the workers write the rows as files with a JSON object a line, as :meth:`write_parquet` does.
+
+        Args:
+            path: The folder.
+            if_exists: As for :meth:`write_parquet`, as are the others.
+            compression: ``"none"``, which is the default, ``"gzip"`` or ``"zstd"``.
+
+        Raises:
+            InvalidError: As :meth:`write_parquet`.
+
+        Example:
+            >>> import keyloom, tempfile
+            >>> df = keyloom.from_pydict({"x": [1, None]})
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     written = df.write_json(folder)
+            ...     keyloom.read_json(folder).to_pydict()
+            {'x': [1, None]}
+        """
+        return self._write_to(
+            path,
+            "json",
+            if_exists=_outputs.mode(if_exists, "write_mode", write_mode),
+            partition_by=_outputs.names(partition_by),
+            target_file_bytes=target_file_bytes,
+            compression=compression,
+            storage_options=storage_options,
+        )
+
+    def write_arrow(
+        self,
+        path: StrPath,
+        if_exists: IfExists | None = None,
+        *,
+        partition_by: str | Sequence[str] | None = None,
+        target_file_bytes: int | str | None = None,
+        compression: str | None = None,
+        storage_options: str | None = None,
+        write_mode: Literal["append", "overwrite"] | None = None,
+    ) -> Written:
+        """Has the workers write the rows as Arrow IPC files, as :meth:`write_parquet` does. ``read_ipc``
+        reads them.
+
+        Args:
+            path: The folder.
+            if_exists: As for :meth:`write_parquet`, as are the others.
+            compression: ``"none"``, which is the default, ``"lz4"`` or ``"zstd"``.
+
+        Raises:
+            InvalidError: As :meth:`write_parquet`.
+
+        Example:
+            >>> import keyloom, tempfile
+            >>> df = keyloom.from_pydict({"x": [[1, 2], None]})
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     written = df.write_arrow(folder)
+            ...     keyloom.read_ipc(folder).to_pydict()
+            {'x': [[1, 2], None]}
+        """
+        return self._write_to(
+            path,
+            "arrow",
+            if_exists=_outputs.mode(if_exists, "write_mode", write_mode),
+            partition_by=_outputs.names(partition_by),
+            target_file_bytes=target_file_bytes,
+            compression=compression,
+            storage_options=storage_options,
+        )
 
     def write_lance(
         self,
-        uri: str | Path,
-        mode: Literal["create", "append", "overwrite"] = "create",
-        **options: Any,
-    ) -> DataFrame:
-        """Writes the rows to a Lance dataset. The package ``pylance`` does it.
+        path: StrPath,
+        if_exists: LanceIfExists | Literal["create"] | None = None,
+        *,
+        key: str | Sequence[str] | None = None,
+        target_file_bytes: int | str | None = None,
+        storage_options: str | None = None,
+        mode: Literal["create", "append", "overwrite"] | None = None,
+    ) -> Written:
+        """Has the workers write the rows to a Lance dataset, as its next version: all of them, or none.
 
         Args:
-            uri: The dataset.
-            mode: ``"create"``, ``"append"`` or ``"overwrite"``.
-            **options: What ``lance.write_dataset`` takes.
+            path: The dataset: a path or a URL that means the same to every worker.
+            if_exists: What becomes of a dataset that is there: ``"error"``, which is the default, refuses
+                to write; ``"overwrite"`` makes a version of the new rows alone; ``"append"`` adds them;
+                ``"upsert"`` replaces the rows whose keys are there, and adds the others;
+                ``"add_columns"`` adds the columns that it does not have, of rows that are its own, all of
+                them and in its order.
+            key: For ``"upsert"``: the column, or columns, that tell rows apart.
+            target_file_bytes: About the most bytes of a file, as for :meth:`write_parquet`.
+            storage_options: The name of a profile in the workers' settings, never secrets.
+            mode: Daft's word for ``if_exists``; its ``"create"`` is ``"error"``.
 
         Returns:
-            A frame with the dataset's uri and version.
+            Where how much was written, and the dataset's new version.
 
         Raises:
-            ImportError: The package is not there.
+            InvalidError: An option is not understood or does not fit another, or the rows do not fit the
+                dataset.
+            PermissionDeniedError: The workers' settings do not allow to write there.
+            KeyloomError: A dataset is there already, or cannot be written, or the query fails.
+
+        Example:
+            >>> import keyloom, pathlib, tempfile
+            >>> items = keyloom.from_pydict({"id": [1, 2], "n": [10, 20]})
+            >>> changed = keyloom.from_pydict({"id": [2, 3], "n": [21, 30]})
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     path = pathlib.Path(folder, "items.lance")
+            ...     first = items.write_lance(path)
+            ...     second = changed.write_lance(path, "upsert", key="id")
+            ...     first.version, second.version
+            ...     keyloom.read_lance(path).sort("id").to_pydict()
+            (1, 2)
+            {'id': [1, 2, 3], 'n': [10, 21, 30]}
         """
-        try:
-            import lance
-        except ImportError as error:
-            raise ImportError(
-                "write_lance needs the package pylance: pip install pylance"
-            ) from error
-        reader = pa.RecordBatchReader.from_batches(self._frame.schema(), self.to_arrow_iter())
-        dataset = lance.write_dataset(reader, str(uri), mode=mode, **options)
-        return self._of(pa.table({"uri": [str(uri)], "version": [dataset.version]}))
+        return self._write_to(
+            path,
+            "lance",
+            if_exists=_outputs.mode(if_exists, "mode", mode),
+            key=_outputs.names(key),
+            target_file_bytes=target_file_bytes,
+            storage_options=storage_options,
+        )
+
+    def submit(
+        self,
+        name: str | None = None,
+        *,
+        detached: bool = True,
+        output: Output | None = None,
+        resumes: bool = False,
+        id: str | uuid.UUID | None = None,
+    ) -> JobHandle:
+        """Hands the query in as a job, and does not wait for it.
+
+        Args:
+            name: What people know it by, in lists of jobs: a line of at most 256 bytes.
+            detached: Whether it goes on when this process ends. Else it is cancelled when what this
+                answers is gone, and waits until ``wait`` or ``results`` takes its rows.
+            output: Where workers write its rows: a path, or a dict of the options of an ``[output]`` in a
+                job file, as ``{"path": "/out", "format": "csv", "if_exists": "append"}``. A path alone is
+                of a Lance dataset if it ends in ``.lance``, else of a folder of Parquet files, neither of
+                which may be there. Without one, its rows wait for a while for :meth:`JobHandle.results`.
+            resumes: Whether it goes on by itself when the coordinator was restarted. It must be detached,
+                have an output, and read files and stores alone, no rows of this process; and the
+                coordinator must have a ``state_folder``.
+            id: A UUID to know it by; a fresh one if not given. A job of an id that is known already does
+                not run once more: so a program that does not know whether its last try came through may
+                try again.
+
+        Raises:
+            InvalidError: An option is not understood or does not fit another.
+            PermissionDeniedError: The workers' settings do not allow to write there.
+            KeyloomError: The output is there already, or the cluster takes no more jobs.
+
+        Example:
+            >>> import keyloom, tempfile
+            >>> with keyloom.Session(), tempfile.TemporaryDirectory() as folder:
+            ...     df = keyloom.from_pydict({"x": [1, 2]})
+            ...     job = df.submit("nightly", output={"path": folder, "format": "csv"})
+            ...     job.wait(timeout=60).written.rows
+            2
+        """
+        given = {
+            "name": name,
+            "detached": detached,
+            "resumes": resumes,
+            "id": None if id is None else str(id),
+        }
+        to = None if output is None else _outputs.described(output)
+        handle = self._frame.hand_in(json.dumps(given), to)
+        return JobHandle(handle, self._session, self._engine)
 
 
 class Missed(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import uuid
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
 from keyloom import _keyloom
 from keyloom._security import StrPath, with_security
 from keyloom.exceptions import InvalidError, NotFoundError
+from keyloom.jobs import JobHandle, JobInfo, Written, job_info
 from keyloom.kv import AttachedKV, ClusterKV, KVStore
 
 if TYPE_CHECKING:
@@ -276,6 +278,79 @@ class Session:
         if not self.has_kv(alias) and alias not in self.cluster_catalog()["inputs"]:
             self.get_kv(alias)
         return DataFrame(self._rust.table(alias), self)
+
+    def put(self, rows: DataFrame, alias: str) -> Written:
+        """Has the workers put rows into an attached Lance store: a row whose key is there replaces the one
+        that holds it, and others are added. All of them can be seen when this returns, or none.
+
+        Queries read them from then on; lookups without a query do so after ``refresh()``.
+
+        Args:
+            rows: The rows, with the columns of the store.
+            alias: The alias of the store.
+
+        Returns:
+            Where how much was written, and the dataset's new version.
+
+        Raises:
+            NotFoundError: Nothing is attached under the alias.
+            InvalidError: It is no Lance store, has no column as its key, or was attached at one version;
+                or the rows do not fit it.
+            PermissionDeniedError: The workers' settings do not allow to write there.
+            KeyloomError: The query fails, or the dataset cannot be written.
+
+        Example:
+            >>> import keyloom, pathlib, tempfile
+            >>> with keyloom.Session() as session, tempfile.TemporaryDirectory() as folder:
+            ...     path = pathlib.Path(folder, "ages.lance")
+            ...     _ = keyloom.from_pydict({"who": ["ann"], "age": [30]}).write_lance(path)
+            ...     _ = session.attach(keyloom.load_kv("lance", uri=path, key="who"), "ages")
+            ...     changed = keyloom.from_pydict({"who": ["ann", "bob"], "age": [31, 40]})
+            ...     session.put(changed, "ages").rows
+            ...     session.table("ages").sort("who").to_pydict()
+            2
+            {'who': ['ann', 'bob'], 'age': [31, 40]}
+        """
+        from keyloom.dataframe import DataFrame
+
+        if not isinstance(rows, DataFrame):
+            raise TypeError(f"the rows are a frame, not a {type(rows).__name__}")
+        if rows._engine is not self._rust:
+            raise InvalidError("the rows are a frame of another session")
+        return rows._write(lambda: rows._frame.put(alias))
+
+    def jobs(self) -> list[JobInfo]:
+        """What is known of the jobs that this session may see, the newest first: those that run, and for a
+        while those that have ended.
+
+        Raises:
+            UnavailableError: The coordinator is gone.
+
+        Example:
+            >>> import keyloom
+            >>> with keyloom.Session() as session:
+            ...     job = keyloom.from_pydict({"x": [1]}).submit("one row")
+            ...     [known.name for known in session.jobs()]
+            ['one row']
+        """
+        return [job_info(told) for told in self._rust.jobs()]
+
+    def job(self, id: str | uuid.UUID) -> JobHandle:
+        """A job that was handed in before, by this program or by another one of the same client.
+
+        Raises:
+            InvalidError: The id is no UUID.
+            NotFoundError: No such job is known, or not any more.
+            PermissionDeniedError: It is another client's.
+
+        Example:
+            >>> import keyloom
+            >>> with keyloom.Session() as session:
+            ...     job = keyloom.from_pydict({"x": [1]}).submit()
+            ...     session.job(job.id).results().to_pydict()
+            {'x': [1]}
+        """
+        return JobHandle(self._rust.job(str(id)), self, self._rust)
 
     def workers(self) -> list[dict[str, Any]]:
         """The workers that are registered: ``id``, ``name``, ``slots``, ``running``, ``draining``.
