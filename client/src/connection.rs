@@ -8,11 +8,11 @@ use std::{
 };
 
 use keyloom_common::{
-    BlobId, Error, ErrorCode, JobId, Result,
+    BlobId, Error, ErrorCode, JobId, Result, WorkerId,
     described::ClusterCatalog,
     input::{Fingerprint, InputInspection, InputSpec},
     output::PreparedOutput,
-    report::WorkerStatus,
+    report::{JobInfo, WorkerStatus},
     rpc::{
         Chunk, ClientApiClient, Credentials, Limits, Next, PlannedOutput, Submission,
         connection_failed, in_time, not_answered,
@@ -271,6 +271,36 @@ impl Connection {
         self.ask(
             |client| async move { in_time(timeout, |context| client.cancel(context, job)).await },
         )
+        .await
+    }
+
+    /// The jobs that are known.
+    pub(crate) async fn jobs(&self) -> Result<Vec<JobInfo>> {
+        let timeout = self.limits.call_timeout();
+        self.ask(|client| async move { in_time(timeout, |context| client.jobs(context)).await })
+            .await
+    }
+
+    /// What is known of a job.
+    pub(crate) async fn job(&self, job: JobId) -> Result<JobInfo> {
+        let timeout = self.limits.call_timeout();
+        self.ask(|client| async move { in_time(timeout, |context| client.job(context, job)).await })
+            .await
+    }
+
+    pub(crate) async fn resume(&self, job: JobId) -> Result<()> {
+        let timeout = self.limits.call_timeout();
+        self.ask(
+            |client| async move { in_time(timeout, |context| client.resume(context, job)).await },
+        )
+        .await
+    }
+
+    pub(crate) async fn drain_worker(&self, worker: WorkerId) -> Result<()> {
+        let timeout = self.limits.call_timeout();
+        self.ask(|client| async move {
+            in_time(timeout, |context| client.drain_worker(context, worker)).await
+        })
         .await
     }
 

@@ -48,7 +48,7 @@ pub use embedded::{EmbeddedSettings, NewStore};
 pub use functions::{KvExpr, name_calls};
 pub use input::{FileMark, Input};
 pub use keyloom_common::{
-    Error, ErrorCode, ErrorKind, JobId, Result, Secret,
+    Error, ErrorCode, ErrorKind, JobId, Result, Secret, WorkerId,
     described::{ClusterCatalog, Mode, OtherOptions, Output, OutputFormat, OwnKind},
     functions::{CallOptions, Function, OnError},
     input::Format,
@@ -59,7 +59,7 @@ pub use keyloom_common::{
     store::{JoinPath, KeyPath, OnDuplicateKey, RowPath},
 };
 pub use open_store::{Lookup, OpenStore};
-pub use query::{Job, JobOptions, with_join_path};
+pub use query::{Job, JobHandle, JobOptions, with_join_path};
 pub use session::Session;
 pub use settings::Settings;
 pub use store::{KeyNames, KvStore, LanceOptions, MemoryOptions, load_kv};

@@ -1,13 +1,15 @@
 //! Names of jobs, stages, tasks, attempts, workers and blobs, as they appear on the wire and in
 //! logs.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::error::Error;
+
 macro_rules! uuid_id {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub struct $name(Uuid);
@@ -23,6 +25,34 @@ macro_rules! uuid_id {
             pub const fn from_u128(bits: u128) -> Self {
                 Self(Uuid::from_u128(bits))
             }
+
+            /// Its bits as bytes, the highest first.
+            pub const fn to_bytes(self) -> [u8; 16] {
+                *self.0.as_bytes()
+            }
+
+            /// The id of such bytes.
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(Uuid::from_bytes(bytes))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+
+            /// Reads it as it is shown.
+            fn from_str(text: &str) -> Result<Self, Error> {
+                Uuid::try_parse(text).map(Self).map_err(|_| {
+                    Error::invalid(format!(
+                        concat!(
+                            "{:?} is no id of a ",
+                            $what,
+                            ": that is a UUID, like 0e6f6e2c-3c1b-4a57-9a55-5d0f3f0c8f11"
+                        ),
+                        text
+                    ))
+                })
+            }
         }
 
         impl fmt::Display for $name {
@@ -35,12 +65,12 @@ macro_rules! uuid_id {
 
 uuid_id! {
     /// One submitted query. The client draws it, so that submitting twice runs once.
-    JobId
+    JobId, "job"
 }
 
 uuid_id! {
     /// One life of a worker: a worker that restarts, or registers again, draws a new one.
-    WorkerId
+    WorkerId, "worker"
 }
 
 /// A set of tasks that run the same fragment over slices of one input.
@@ -116,5 +146,22 @@ impl fmt::Display for BlobId {
 impl fmt::Debug for BlobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "BlobId({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_read_as_they_are_shown_and_others_are_named() {
+        let id = JobId::new();
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(JobId::from_bytes(id.to_bytes()), id);
+        let error = "newest".parse::<JobId>().unwrap_err();
+        let expected = "\"newest\" is no id of a job: that is a UUID, like \
+                        0e6f6e2c-3c1b-4a57-9a55-5d0f3f0c8f11";
+        assert_eq!(error.message(), expected);
+        assert!("".parse::<WorkerId>().unwrap_err().message().contains("of a worker"));
     }
 }

@@ -65,6 +65,25 @@ pub struct Settings {
     /// The most bytes of task outputs in temporary files. Beyond, tasks whose rows are not due yet
     /// are put off. 0 for no files. Default 64 GiB.
     pub gather_disk_bytes: u64,
+    /// A folder of the coordinator's own in which it keeps what it knows of jobs, and what it takes
+    /// to go on with those that are detached and have outputs: the next coordinator knows it, too.
+    /// Default none: what is known of jobs goes with the process.
+    pub state_folder: Option<PathBuf>,
+    /// The most jobs that are known after they have ended, those that run among them: the oldest go
+    /// first. Default 1,000.
+    pub max_remembered_jobs: usize,
+    /// How long a job is known after it has ended, in milliseconds. What it has written and not
+    /// committed then goes, too. Default 7 days.
+    pub job_history_ms: u64,
+    /// The most bytes of what is known of one job: of more, the counters of its plan go first.
+    /// Default 64 KiB.
+    pub job_record_bytes: usize,
+    /// How long the rows of a detached job wait for somebody to ask for them after it has ended, in
+    /// milliseconds; in temporary files, of `gather_disk_bytes`. Default 1 hour.
+    pub detached_result_ms: u64,
+    /// The most bytes of what finished tasks have reported that wait to be written into
+    /// `state_folder`; beyond, their stages wait. Default 16 MiB.
+    pub journal_ahead_bytes: usize,
     /// Where temporary files are, in a folder of the coordinator's own that goes with it. Default
     /// the system's folder for such files.
     pub spill_folder: Option<PathBuf>,
@@ -165,6 +184,12 @@ impl Default for Settings {
             gather_memory_bytes: 256 << 20,
             gather_wait_ms: 100,
             gather_disk_bytes: 64 << 30,
+            state_folder: None,
+            max_remembered_jobs: 1_000,
+            job_history_ms: 7 * 24 * 3_600_000,
+            job_record_bytes: 64 << 10,
+            detached_result_ms: 3_600_000,
+            journal_ahead_bytes: 16 << 20,
             spill_folder: None,
             blob_bytes: 8 << 30,
             blob_ttl_ms: 600_000,
@@ -239,6 +264,11 @@ impl Settings {
     /// [`Self::idle_connection_ms`] as a duration.
     pub fn idle_connection(&self) -> Duration {
         Duration::from_millis(self.idle_connection_ms)
+    }
+
+    /// [`Self::detached_result_ms`] as a duration.
+    pub fn detached_result(&self) -> Duration {
+        Duration::from_millis(self.detached_result_ms)
     }
 
     /// [`Self::client_gone_ms`] as a duration.

@@ -20,6 +20,9 @@ const THREADS: RangeInclusive<u64> = 0..=4096;
 /// A job with a task that never succeeds must end some day.
 const TRIES: RangeInclusive<u64> = 1..=10_000;
 
+/// What is known of a job goes through a message.
+const RECORD_BYTES: RangeInclusive<u64> = 1..=4 << 20;
+
 /// A task has its number in 32 bits.
 const TASKS: RangeInclusive<u64> = 1..=1 << 31;
 
@@ -60,7 +63,16 @@ impl Settings {
         bounds.within("keep_freed_bytes", self.keep_freed_bytes, FREED_BYTES);
         bounds.within("result_chunks_ahead", self.result_chunks_ahead, AT_ONCE);
         bounds.within("client_timeout_ms", self.client_timeout_ms, TIME_MS);
+        self.check_history(bounds);
         self.check_slicing(bounds);
+    }
+
+    fn check_history(&self, bounds: &mut Bounds) {
+        bounds.within("max_remembered_jobs", self.max_remembered_jobs, COUNT);
+        bounds.within("job_history_ms", self.job_history_ms, TIME_MS);
+        bounds.within("job_record_bytes", self.job_record_bytes, RECORD_BYTES);
+        bounds.within("detached_result_ms", self.detached_result_ms, TIME_MS);
+        bounds.within("journal_ahead_bytes", self.journal_ahead_bytes, BYTES);
     }
 
     fn check_gathering(&self, bounds: &mut Bounds) {

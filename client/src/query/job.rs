@@ -1,4 +1,5 @@
-//! A job: submitted once, its rows taken chunk by chunk, cancelled when it is dropped.
+//! A job: submitted once, its rows taken chunk by chunk, cancelled when it is dropped, unless it is
+//! detached.
 
 use std::{
     collections::VecDeque,
@@ -6,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{
+    array::RecordBatch,
+    datatypes::{Schema, SchemaRef},
+};
 use datafusion::{
     common::tree_node::{TreeNode, TreeNodeRecursion},
     dataframe::DataFrame,
@@ -19,25 +23,28 @@ use keyloom_common::{
     output::{OutputSpec, committed_schema},
     plan::{FrameScanExec, encode_plan},
     report::{JobStatus, JobSummary},
-    rpc::{JobTerms, Next, Submission, under},
+    rpc::{Next, Submission, under},
     trace::TraceParent,
 };
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, Span};
 
 use super::{
-    JobOptions, SubmitExec, check_depth,
+    JobHandle, JobOptions, SubmitExec, check_depth,
     pin::{pin_snapshots, stores},
     written::prepared,
 };
 use crate::link::Link;
 
-/// A query under way. Its rows come in order; dropping it cancels it.
+/// A query under way. Its rows come in order; dropping it cancels it, unless it is detached.
 #[derive(Debug)]
 pub struct Job {
     id: JobId,
     link: Arc<Link>,
     schema: SchemaRef,
+    /// Whether that was said before the first rows came. Else they are as they come.
+    is_planned: bool,
+    is_detached: bool,
     sequence: u64,
     stream: Option<u32>,
     decoder: Decoder,
@@ -91,7 +98,7 @@ impl Job {
         output: Option<OutputSpec>,
         options: JobOptions,
     ) -> Result<Self> {
-        let id = JobId::new();
+        let id = options.id.unwrap_or_else(JobId::new);
         let span = tracing::error_span!("job", job = %id, otel.kind = "client");
         Self::start_within(span.clone(), id, link, plan, output, options).instrument(span).await
     }
@@ -104,6 +111,10 @@ impl Job {
         output: Option<OutputSpec>,
         options: JobOptions,
     ) -> Result<Self> {
+        // A job that was submitted before would be refused for what it has written itself.
+        if output.is_some() && options.id.is_some() && is_known(&link, id).await? {
+            return Ok(Self::attached(link, id, Some(committed_schema()), span));
+        }
         let rows = plan.schema();
         let plan = pin_snapshots(&link, plan).await?;
         let (plan, schema) = match output {
@@ -116,7 +127,7 @@ impl Job {
             batch_rows: link.settings.batch_rows,
             discard: options.discard,
             misses: options.misses(&link.settings),
-            terms: JobTerms::default(),
+            terms: options.terms(),
             trace: TraceParent::of(&span),
         };
         // Also if the caller gives up while it is being submitted.
@@ -131,12 +142,21 @@ impl Job {
             submitted => submitted?,
         }
         unless_started.disarm();
+        let mut job = Self::attached(link, id, Some(schema), span);
+        job.is_detached = options.detached;
+        Ok(job)
+    }
+
+    /// A job that was submitted. Its rows come from the first one on.
+    fn attached(link: Arc<Link>, id: JobId, schema: Option<SchemaRef>, span: Span) -> Self {
         let renewing = link.connection.spawn(renew(Arc::downgrade(&link), id));
-        Ok(Self {
+        Self {
             _renewing: AbortOnDropHandle::new(renewing),
             id,
             link,
-            schema,
+            is_planned: schema.is_some(),
+            schema: schema.unwrap_or_else(|| Arc::new(Schema::empty())),
+            is_detached: true,
             sequence: 0,
             stream: None,
             decoder: Decoder::new(),
@@ -148,7 +168,29 @@ impl Job {
             missed: Vec::new(),
             missed_decoder: Decoder::new(),
             span,
-        })
+        }
+    }
+
+    /// A detached job whose rows nobody has taken, once the first ones are there, or it has ended.
+    pub(super) async fn attach(link: Arc<Link>, id: JobId) -> Result<Self> {
+        let span = tracing::error_span!("job", job = %id, otel.kind = "client");
+        let mut job = Self::attached(link, id, None, span);
+        while job.batches.is_empty() && job.summary.is_none() && !job.has_schema() {
+            job.advance().await?;
+        }
+        if let Some(schema) = job.first_schema() {
+            job.schema = schema;
+        }
+        Ok(job)
+    }
+
+    fn first_schema(&self) -> Option<SchemaRef> {
+        let first = self.batches.front().map(RecordBatch::schema);
+        first.or_else(|| self.decoder.schema())
+    }
+
+    fn has_schema(&self) -> bool {
+        self.first_schema().is_some()
     }
 
     /// The job's id.
@@ -210,34 +252,43 @@ impl Job {
             if self.summary.is_some() {
                 return Ok(JobUpdate::Done);
             }
-            match self.link.connection.next(self.id, self.sequence).await? {
-                Next::Chunk { stream, chunk } => {
-                    self.sequence += 1;
-                    // Streams are tasks, in order: those before this one are done.
-                    self.status.tasks_done = self.status.tasks_done.max(stream);
-                    if self.stream.replace(stream) != Some(stream) {
-                        self.decoder = Decoder::new();
-                    }
-                    for batch in chunk.decode(&mut self.decoder)? {
-                        // Tasks may differ in the nullability of their columns.
-                        self.batches.push_back(under(&self.schema, batch)?);
-                    }
-                }
-                Next::Missed(chunk) => {
-                    self.sequence += 1;
-                    self.missed.extend(chunk.decode(&mut self.missed_decoder)?);
-                }
-                Next::Pending(status) => {
-                    self.status = status;
-                    self.tell_if_alone();
-                    return Ok(JobUpdate::Pending(status));
-                }
-                Next::Done(summary) => {
-                    self.summary = Some(summary);
-                    forget(&self.link, self.id);
-                }
+            if self.advance().await? {
+                return Ok(JobUpdate::Pending(self.status));
             }
         }
+    }
+
+    /// Takes what comes next of it, and says whether that is nothing yet.
+    async fn advance(&mut self) -> Result<bool> {
+        match self.link.connection.next(self.id, self.sequence).await? {
+            Next::Chunk { stream, chunk } => {
+                self.sequence += 1;
+                // Streams are tasks, in order: those before this one are done.
+                self.status.tasks_done = self.status.tasks_done.max(stream);
+                if self.stream.replace(stream) != Some(stream) {
+                    self.decoder = Decoder::new();
+                }
+                for batch in chunk.decode(&mut self.decoder)? {
+                    // Tasks may differ in the nullability of their columns.
+                    let batch = if self.is_planned { under(&self.schema, batch)? } else { batch };
+                    self.batches.push_back(batch);
+                }
+            }
+            Next::Missed(chunk) => {
+                self.sequence += 1;
+                self.missed.extend(chunk.decode(&mut self.missed_decoder)?);
+            }
+            Next::Pending(status) => {
+                self.status = status;
+                self.tell_if_alone();
+                return Ok(true);
+            }
+            Next::Done(summary) => {
+                self.summary = Some(summary);
+                forget(&self.link, self.id);
+            }
+        }
+        Ok(false)
     }
 
     /// Says that there is no worker, once each time that this begins.
@@ -276,6 +327,20 @@ impl Job {
         })
     }
 
+    /// Leaves a job that was submitted as detached to itself.
+    ///
+    /// # Errors
+    /// `invalid` if it was not: it is cancelled then.
+    pub fn detach(self) -> Result<JobHandle> {
+        match self.is_detached {
+            true => Ok(JobHandle::new(Arc::clone(&self.link), self.id)),
+            false => Err(Error::invalid(
+                "the job was not submitted as detached, and ends with its client: submit it with \
+                 JobOptions::detached",
+            )),
+        }
+    }
+
     /// Stops the job and waits until the coordinator knows.
     ///
     /// # Errors
@@ -288,7 +353,7 @@ impl Job {
 impl Drop for Job {
     fn drop(&mut self) {
         let _within = self.span.enter();
-        if self.summary.is_none() {
+        if self.summary.is_none() && !self.is_detached {
             forget(&self.link, self.id);
         }
     }
@@ -311,6 +376,15 @@ impl Drop for CancelOnDrop<'_> {
         if let Some(id) = self.id {
             forget(self.link, id);
         }
+    }
+}
+
+/// Whether a job was submitted before.
+async fn is_known(link: &Link, id: JobId) -> Result<bool> {
+    match link.connection.job(id).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

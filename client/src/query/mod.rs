@@ -3,6 +3,7 @@
 
 mod depth;
 mod fields;
+mod handle;
 mod job;
 mod options;
 mod pin;
@@ -37,6 +38,7 @@ use planner::JobPlanner;
 use sealed::SealDeep;
 
 pub(crate) use depth::check as check_depth;
+pub use handle::JobHandle;
 pub use job::{Job, JobUpdate};
 pub use options::JobOptions;
 pub(crate) use scanned::Scanned;

@@ -1,8 +1,10 @@
 //! How a job is run, beside what it computes.
 
 use keyloom_common::{
+    JobId,
     described::Output,
     misses::{MaxMisses, MissPolicy},
+    rpc::JobTerms,
 };
 
 use crate::settings::Settings;
@@ -20,10 +22,33 @@ pub struct JobOptions {
     /// Where workers write its rows, if they do: then its result is one row, in the columns of
     /// [`crate::committed_schema`], once all of them can be seen.
     pub output: Option<Output>,
+    /// Its id. A fresh one if not given. A job of an id that was submitted before, and is still
+    /// remembered, does not run again: a program that does not know whether its last try came
+    /// through draws an id before.
+    pub id: Option<JobId>,
+    /// A name that people know it by, in lists: a line of at most 256 bytes.
+    pub name: Option<String>,
+    /// The statement that it comes from, to be shown beside it.
+    pub statement: Option<String>,
+    /// Whether it goes on when its client is gone. Without an output, its rows wait for somebody to
+    /// ask for them: see [`super::JobHandle::results`].
+    pub detached: bool,
+    /// Whether it goes on by itself when the coordinator was restarted. Only a job that is detached
+    /// and has an output can, where the coordinator has a `state_folder`.
+    pub resumes: bool,
 }
 
 impl JobOptions {
     pub(super) fn misses(&self, settings: &Settings) -> MissPolicy {
         MissPolicy { max: self.max_misses.or(settings.max_misses), keep: self.keep_missed }
+    }
+
+    pub(super) fn terms(&self) -> JobTerms {
+        JobTerms {
+            name: self.name.clone(),
+            statement: self.statement.clone(),
+            detached: self.detached,
+            resumes: self.resumes,
+        }
     }
 }

@@ -15,9 +15,9 @@ use std::{
 
 use datafusion::{dataframe::DataFrame, execution::context::SessionContext};
 use keyloom_common::{
-    Error, ErrorCode, Result,
+    Error, ErrorCode, JobId, Result, WorkerId,
     described::check_alias,
-    report::{Advice, Analysis, WorkerStatus},
+    report::{Advice, Analysis, JobInfo, WorkerStatus},
     stack::Deep,
     store::AttachedStore,
 };
@@ -27,7 +27,7 @@ use crate::{
     contents::Contents,
     link::Link,
     open_store::OpenStore,
-    query::{self, Job, JobOptions},
+    query::{self, Job, JobHandle, JobOptions},
     settings::Settings,
     store::KvStore,
 };
@@ -320,6 +320,42 @@ impl Session {
     /// If the query cannot be planned.
     pub async fn advise(&self, query: DataFrame) -> Result<Vec<Advice>> {
         Deep::new(query::advice(query)).await
+    }
+
+    /// The jobs that the coordinator knows and this session may see, the newest first: without the
+    /// counters of their plans, which [`Self::job`] has.
+    ///
+    /// # Errors
+    /// `unavailable` if the coordinator is gone.
+    pub async fn jobs(&self) -> Result<Vec<JobInfo>> {
+        self.link.connection.jobs().await
+    }
+
+    /// What the coordinator knows of a job.
+    ///
+    /// # Errors
+    /// `not_found` if it knows nothing (any more), `permission_denied` if it is another client's.
+    pub async fn job(&self, id: JobId) -> Result<JobInfo> {
+        self.link.connection.job(id).await
+    }
+
+    /// A job that was submitted before, by this session or by another of the same client.
+    ///
+    /// # Errors
+    /// As [`Self::job`].
+    pub async fn attach_job(&self, id: JobId) -> Result<JobHandle> {
+        let handle = JobHandle::new(Arc::clone(&self.link), id);
+        handle.info().await?;
+        Ok(handle)
+    }
+
+    /// Tells a worker to end what it runs, to take no more, and to go. Operators may.
+    ///
+    /// # Errors
+    /// `permission_denied` if this session is no operator's, `not_found` if the worker is not
+    /// registered.
+    pub async fn drain_worker(&self, worker: WorkerId) -> Result<()> {
+        self.link.connection.drain_worker(worker).await
     }
 
     /// The workers that are registered.

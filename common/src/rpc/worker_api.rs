@@ -92,6 +92,8 @@ pub enum Order {
     Start(Box<Assignment>),
     /// Stop that: its output is not wanted any more.
     Stop(AttemptId),
+    /// End what runs, take no more, and go: as if the process were told to stop.
+    Leave,
 }
 
 /// An attempt at a task.

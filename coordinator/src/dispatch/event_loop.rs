@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     metrics::Metrics,
-    scheduler::{Action, Departure, Event, Settings, StageKind, State},
+    scheduler::{ATTEMPTS_OF_A_RUN, Action, Departure, Event, Settings, StageKind, State},
 };
 
 /// The longest rest before the clock is looked at. What is missed beyond it was a pause of this
@@ -281,7 +281,7 @@ impl EventLoop {
         let Some(registered) = self.workers.get(worker) else { return };
         stage.launched.entry(task.index).or_default().push((attempt, Instant::now()));
         match stage.kind {
-            StageKind::Work => self.metrics.tasks.start(attempt.number == 0),
+            StageKind::Work => self.metrics.tasks.start(attempt.number % ATTEMPTS_OF_A_RUN == 0),
             StageKind::Question => self.metrics.tasks.ask(),
         }
         self.outputs.open(registered, attempt);

@@ -157,6 +157,30 @@ impl Dispatcher {
         self.send(Command::Event(Event::WorkerDraining { worker }));
     }
 
+    /// Tells a worker to end what it runs, to take no more, and to go. It says itself that it
+    /// drains: one that was removed at once would not hear of it, and register again.
+    ///
+    /// # Errors
+    /// `not_found` if it is not registered.
+    pub(crate) fn send_away(&self, worker: WorkerId) -> Result<()> {
+        match self.workers.order(worker, Order::Leave) {
+            true => Ok(()),
+            false => Err(Error::not_found(format!(
+                "worker {worker} is not registered with the coordinator (any more)"
+            ))),
+        }
+    }
+
+    /// Room for the chunks of a task that was done before.
+    pub(crate) fn spool(&self) -> Spool {
+        Spool::new(self.outputs.shared_room())
+    }
+
+    /// The same room, for whoever keeps chunks there.
+    pub(crate) fn shared_room(&self) -> Arc<SpoolRoom> {
+        self.outputs.shared_room()
+    }
+
     pub(crate) fn left(&self, worker: WorkerId, reason: String) {
         self.send(Command::Event(Event::WorkerLeft { worker, reason }));
     }
@@ -229,6 +253,12 @@ impl Dispatcher {
 impl StageHandle {
     pub(crate) fn stage(&self) -> StageId {
         self.stage
+    }
+
+    /// Has the first attempts at tasks that are added from now on this number: their names must not
+    /// be those of attempts in an earlier run of the job.
+    pub(crate) fn number_from(&self, number: u32) {
+        self.event(Event::AttemptsNumbered { stage: self.stage, from: number });
     }
 
     pub(crate) fn add(&self, task: TaskId, work: Work) {

@@ -49,7 +49,7 @@ fn order_bytes(order: &Order) -> usize {
             Work::PrepareOutput(planned) => encoded_bytes(planned),
             Work::CommitOutput(written) | Work::AbortOutput(written) => encoded_bytes(written),
         },
-        Order::Stop(_) => 0,
+        Order::Stop(_) | Order::Leave => 0,
     };
     NAMES + work
 }

@@ -78,6 +78,10 @@ impl Outputs {
         &self.room
     }
 
+    pub(super) fn shared_room(&self) -> Arc<SpoolRoom> {
+        Arc::clone(&self.room)
+    }
+
     /// Takes chunks of this attempt from this worker from now on.
     pub(super) fn open(&self, worker: Arc<Worker>, attempt: AttemptId) {
         let spool = Spool::new(Arc::clone(&self.room));

@@ -114,12 +114,16 @@ impl Workers {
         self.lock().get(&id).map(|registered| Arc::clone(&registered.worker))
     }
 
-    /// Puts an order on its way. One for a worker that is gone has no use.
-    pub(super) fn order(&self, id: WorkerId, order: Order) {
-        if let Some(registered) = self.lock().get(&id) {
+    /// Puts an order on its way, and says whether the worker is there. One for a worker that is
+    /// gone has no use.
+    pub(super) fn order(&self, id: WorkerId, order: Order) -> bool {
+        let workers = self.lock();
+        let registered = workers.get(&id);
+        if let Some(registered) = registered {
             // A worker that hung up is reported lost by its connection.
             let _ = registered.orders.send(order);
         }
+        registered.is_some()
     }
 
     /// Waits for orders for a worker, and gives as many as one answer of so many bytes holds, or
@@ -181,6 +185,7 @@ mod tests {
         let number = |order| match order {
             Order::Stop(attempt) => attempt.number,
             Order::Start(assignment) => assignment.attempt.number,
+            Order::Leave => u32::MAX,
         };
         orders.into_iter().map(number).collect()
     }
@@ -189,7 +194,7 @@ mod tests {
     async fn orders_come_in_turn_and_none_is_lost_that_does_not_fit() {
         let (workers, info) = (Workers::default(), info());
         workers.join(info.clone(), &own()).unwrap();
-        (0..3).for_each(|number| workers.order(info.id, stop(number)));
+        assert!((0..3).all(|number| workers.order(info.id, stop(number))));
         assert_eq!(numbers(workers.orders(info.id, 600).await.unwrap()), [0, 1]);
         workers.order(info.id, stop(3));
         assert_eq!(numbers(workers.orders(info.id, 0).await.unwrap()), [2]);
@@ -208,6 +213,7 @@ mod tests {
         let asked = workers.orders(info.id, 600).await;
         assert_eq!(asked.unwrap_err().kind(), ErrorKind::Unavailable);
         assert!(workers.remove(info.id).is_none() && workers.get(info.id).is_none());
+        assert!(!workers.order(info.id, Order::Leave));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -22,9 +22,15 @@ use crate::{
     blobs::Blobs,
     catalog::Rights,
     dispatch::{Dispatcher, Finished},
+    history::{JobRecord, Journal, KnownJob},
     output::{Means, OutputProgress, Writing},
+    scheduler::ATTEMPTS_OF_A_RUN,
     settings::Settings,
 };
+
+/// The stages of a job that was resumed so often have numbers from so many times this on: no two of
+/// a job have the same, in whichever run they are.
+const STAGES_OF_A_RUN: u32 = 10_000;
 
 /// One job's means and counters. Operators find it in their task context.
 #[derive(Debug)]
@@ -49,6 +55,8 @@ pub(crate) struct JobContext {
     own_tasks: AtomicU32,
     tasks_done: AtomicU32,
     reports: Mutex<BTreeMap<u32, StageReport>>,
+    /// What is known of it, from when it begins.
+    record: OnceLock<JobRecord>,
 }
 
 /// What the tasks of a stage have counted.
@@ -89,6 +97,7 @@ impl JobContext {
             own_tasks: AtomicU32::new(0),
             tasks_done: AtomicU32::new(0),
             reports: Mutex::default(),
+            record: OnceLock::new(),
         }
     }
 
@@ -119,13 +128,53 @@ impl JobContext {
             blobs: Arc::clone(&self.blobs),
             settings: Arc::clone(&self.settings),
             progress: Arc::clone(&self.output),
+            known: self.record().map(|record| Arc::clone(&record.known)),
             span: self.span.clone(),
         };
         Writing::begin(means, output.clone(), memory)
     }
 
+    /// The name of a stage that has this number in its plan.
     pub(crate) fn stage(&self, index: u32) -> StageId {
-        StageId { job: self.job, index }
+        let before = self.run().saturating_mul(STAGES_OF_A_RUN);
+        StageId { job: self.job, index: before.saturating_add(index) }
+    }
+
+    /// Begins what is known of it, once.
+    pub(crate) fn begin(&self, record: JobRecord) {
+        // Whoever began it first stays.
+        let _ = self.record.set(record);
+    }
+
+    /// What is known of it.
+    pub(crate) fn record(&self) -> Option<&JobRecord> {
+        self.record.get()
+    }
+
+    fn known(&self) -> Option<&KnownJob> {
+        self.record().map(|record| record.known.as_ref())
+    }
+
+    /// Where its tasks are kept, if they are.
+    pub(super) fn journal(&self) -> Option<&Journal> {
+        self.record().and_then(|record| record.journal.as_ref())
+    }
+
+    /// Whether it goes on without its client.
+    pub(crate) fn is_detached(&self) -> bool {
+        self.known().is_some_and(|known| known.terms.detached)
+    }
+
+    /// How often it was resumed.
+    fn run(&self) -> u32 {
+        self.known().map_or(0, KnownJob::runs)
+    }
+
+    /// The number of the first attempts at its tasks, if it was resumed: what they write must not
+    /// have the names of what was written before.
+    pub(super) fn first_attempt(&self) -> Option<u32> {
+        let run = self.run();
+        (run > 0).then(|| run.saturating_mul(ATTEMPTS_OF_A_RUN))
     }
 
     /// Counts a task. One that collects keys for others is shown, but takes nothing of what the job

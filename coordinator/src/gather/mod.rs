@@ -11,6 +11,7 @@ mod cut;
 mod fuzzing;
 mod give_way;
 mod held;
+mod kept;
 mod key_sets;
 mod misses;
 mod nodes;

@@ -24,6 +24,7 @@ use super::{
     context::JobContext,
     give_way::give_way,
     held::HeldBlob,
+    kept::{DoneBefore, Keeping},
     key_sets::CollectedKeys,
     stores::stores_of,
     told::{Told, counted},
@@ -48,6 +49,7 @@ pub(crate) struct StageRun {
     /// Of tasks that are counted already.
     updates: mpsc::UnboundedReceiver<StageUpdate>,
     _counting: AbortOnDropHandle<()>,
+    _keeping: Option<AbortOnDropHandle<()>>,
     /// Places for tasks that the coordinator feeds and that are not consumed.
     places: Arc<Semaphore>,
     feeder: AbortOnDropHandle<()>,
@@ -87,6 +89,9 @@ impl StageRun {
         let (stage, trace) = (context.stage(*stage), TraceParent::of(&context.span));
         let (handle, updates) =
             context.dispatcher.open_stage(stage, StageKind::Work, stores_of(plan)?, trace);
+        context.first_attempt().into_iter().for_each(|number| handle.number_from(number));
+        let keeping = Keeping::of(&context, fragment.stage, updates);
+        let Keeping { updates, before, task: keeping } = keeping;
         let told = Told::of(fragment, &context);
         let (updates, counting) =
             counted(updates, move |index, finished| told.count(index, finished));
@@ -99,6 +104,7 @@ impl StageRun {
             collects: *collects,
             places: Arc::clone(&places),
             tx,
+            before,
             next: 0,
         };
         let input = match source {
@@ -116,6 +122,7 @@ impl StageRun {
             handle,
             updates,
             _counting: counting,
+            _keeping: keeping,
             places,
             feeder: AbortOnDropHandle::new(tokio::spawn(feeding)),
             fed,
@@ -231,6 +238,8 @@ struct Feeder {
     collects: bool,
     places: Arc<Semaphore>,
     tx: mpsc::UnboundedSender<Fed>,
+    /// The tasks that were done in an earlier run.
+    before: Option<DoneBefore>,
     next: u32,
 }
 
@@ -257,15 +266,22 @@ impl Feeder {
         key_sets: &[KeySet],
         context: &Arc<TaskContext>,
     ) -> Result<()> {
+        let tasks: usize = chains.iter().map(Chain::tasks).sum();
+        // Where all tasks are done, nobody looks anything up.
+        let is_done = self.before.as_ref().is_some_and(|before| before.tasks() == tasks);
+        let key_sets: &[KeySet] = if is_done { &[] } else { key_sets };
         if !key_sets.is_empty() {
             // Or keys would be collected for a job that then fails.
-            self.context.check_tasks(chains.iter().map(Chain::tasks).sum())?;
+            self.context.check_tasks(tasks)?;
         }
         let keys = CollectedKeys::of(key_sets, &self.context, context).await?;
         for chain in chains {
             let plan = self.hold_plan(&keys.told(&chain.plan, &chain.places)?)?;
             for slice in chain.slices() {
-                self.add(plan, &slice?).await?;
+                let slice = slice?;
+                if !self.add_done_before().await? {
+                    self.add(plan, &slice).await?;
+                }
             }
         }
         let _ = self.tx.send(Fed::KeySets(keys));
@@ -318,9 +334,35 @@ impl Feeder {
         Ok(id)
     }
 
-    async fn add(&mut self, plan: BlobId, slice: &Slice) -> Result<()> {
+    /// Adds the next task as one that is done, if it was in an earlier run.
+    async fn add_done_before(&mut self) -> Result<bool> {
+        let Some(before) = self.before.as_ref().filter(|before| before.has(self.next)) else {
+            return Ok(false);
+        };
+        self.take_place().await?;
+        self.context.task_added(self.collects)?;
+        before.tell(self.next).await?;
+        self.pass().await?;
+        Ok(true)
+    }
+
+    async fn take_place(&self) -> Result<()> {
         let place = self.places.acquire().await;
         place.map_err(|_| Error::cancelled("the stage was stopped"))?.forget();
+        Ok(())
+    }
+
+    /// Goes on to the next task.
+    async fn pass(&mut self) -> Result<()> {
+        let next = self.next.checked_add(1);
+        self.next = next.ok_or_else(|| Error::resource_exhausted("a stage has too many tasks"))?;
+        // There may be many tasks, and others on this thread.
+        give_way().await;
+        Ok(())
+    }
+
+    async fn add(&mut self, plan: BlobId, slice: &Slice) -> Result<()> {
+        self.take_place().await?;
         let work = Work::Fragment {
             plan,
             slice: slice.encode()?.into(),
@@ -330,10 +372,6 @@ impl Feeder {
         };
         self.context.task_added(self.collects)?;
         self.handle.add(TaskId { stage: self.handle.stage(), index: self.next }, work);
-        let next = self.next.checked_add(1);
-        self.next = next.ok_or_else(|| Error::resource_exhausted("a stage has too many tasks"))?;
-        // There may be many tasks, and others on this thread.
-        give_way().await;
-        Ok(())
+        self.pass().await
     }
 }

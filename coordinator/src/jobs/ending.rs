@@ -1,17 +1,17 @@
-//! What the log says of a job's end, and what is counted of it: how it ended, its rows, and how
-//! long it was known.
+//! What the log says of a job's end, what is counted of it, and what is remembered: how it ended,
+//! its rows, and how long it was known.
 
 use std::{sync::Arc, time::Instant};
 
-use keyloom_common::{Error, ErrorKind, JobId, Result};
+use keyloom_common::{Error, ErrorKind, Result, report::JobSummary};
 use tracing::Span;
 
-use crate::metrics::Metrics;
+use crate::{gather::JobContext, history::End, metrics::Metrics};
 
 /// The end of a job, which is told once. A job that is dropped before it ends was cancelled.
 #[derive(Debug)]
 pub(super) struct Ending {
-    job: JobId,
+    job: Arc<JobContext>,
     metrics: Arc<Metrics>,
     since: Instant,
     is_told: bool,
@@ -19,17 +19,19 @@ pub(super) struct Ending {
 
 impl Ending {
     /// Of a job that begins, or begins to wait for its turn.
-    pub(super) fn of(job: JobId, metrics: &Arc<Metrics>) -> Self {
+    pub(super) fn of(job: &Arc<JobContext>) -> Self {
+        let metrics = Arc::clone(job.dispatcher.metrics());
         metrics.jobs.submitted.inc();
-        Self { job, metrics: Arc::clone(metrics), since: Instant::now(), is_told: false }
+        Self { job: Arc::clone(job), metrics, since: Instant::now(), is_told: false }
     }
 
-    /// Says how the job ended: with so many rows, or why not.
-    pub(super) fn tell(mut self, outcome: &Result<u64>) {
+    /// Says how the job ended: with so many rows, or why not. It is remembered when this is done.
+    pub(super) async fn tell(mut self, last: &Result<JobSummary>) {
         self.is_told = true;
-        self.metrics.jobs.end(outcome, self.since.elapsed());
-        let (job, seconds) = (self.job, self.seconds());
-        match outcome {
+        let outcome = last.as_ref().map(|summary| summary.rows).map_err(Error::clone);
+        self.metrics.jobs.end(&outcome, self.since.elapsed());
+        let (job, seconds) = (self.job.job, self.seconds());
+        match &outcome {
             Ok(rows) => tracing::info!(%job, rows, seconds, "job done"),
             Err(error) if error.kind() == ErrorKind::Cancelled => {
                 tracing::info!(%job, seconds, "job cancelled");
@@ -39,6 +41,23 @@ impl Ending {
                 tracing::warn!(%job, seconds, %error, "job failed");
             }
         }
+        self.remember(last).await;
+    }
+
+    async fn remember(&self, last: &Result<JobSummary>) {
+        let Some(record) = self.job.record() else { return };
+        match last {
+            // Somebody wanted that, and it is known; or the coordinator ends.
+            Err(error) if error.kind() == ErrorKind::Cancelled => record.known.interrupt(),
+            _ => {
+                let (status, committed) = (self.job.status(), self.job.output.committed());
+                record.known.end(End { outcome: last.clone(), committed, status });
+            }
+        }
+        if last.is_ok() {
+            record.history.settle(self.job.job);
+        }
+        record.history.written().await;
     }
 
     /// To the millisecond.
@@ -52,7 +71,10 @@ impl Drop for Ending {
         if !self.is_told {
             let cancelled = Err(Error::cancelled("the job was dropped"));
             self.metrics.jobs.end(&cancelled, self.since.elapsed());
-            tracing::info!(job = %self.job, seconds = self.seconds(), "job cancelled");
+            if let Some(record) = self.job.record() {
+                record.known.interrupt();
+            }
+            tracing::info!(job = %self.job.job, seconds = self.seconds(), "job cancelled");
         }
     }
 }

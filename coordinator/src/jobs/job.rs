@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keyloom_common::{Error, Result, rpc::Next};
+use keyloom_common::{Error, Result, report::JobStatus, rpc::Next};
 use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -16,7 +16,7 @@ use tracing::Instrument;
 use super::{
     ending::Ending,
     memory::Operators,
-    results::{Waiting, results},
+    results::{Waiting, kept_results, results},
     run::{self, Prepared},
     turns::Turn,
 };
@@ -34,6 +34,9 @@ pub(super) struct RunningJob {
     reader: tokio::sync::Mutex<Reader>,
     asked: Mutex<Asked>,
     run: AbortOnDropHandle<()>,
+    is_detached: bool,
+    /// Whether workers write its rows.
+    writes: bool,
     _stop: DropGuard,
     _blobs: HeldBlobs,
 }
@@ -50,27 +53,31 @@ struct Reader {
     results: mpsc::Receiver<Waiting>,
     /// The chunk handed out last, in case its answer was lost.
     last: Option<(u64, Waiting)>,
+    /// The one that is being handed out.
+    taken: Option<Waiting>,
 }
 
 impl RunningJob {
-    /// Decodes a plan, and starts it when its turn comes. What the coordinator computes of it runs
-    /// on `plans`, within the job's span, and ends when `stop` is cancelled.
+    /// Starts a plan when its turn comes. What the coordinator computes of it, if anything, runs on
+    /// `plans`, within the job's span, and ends when `stop` is cancelled.
     pub(super) fn start(
-        context: Arc<JobContext>,
-        plan: &[u8],
+        prepared: Prepared,
+        held: HeldBlobs,
         owner: &Owner,
         operators: &Operators,
         turn: Turn,
         stop: CancellationToken,
-        plans: impl FnOnce() -> Result<Handle>,
-    ) -> Result<Self> {
+        plans: Option<Handle>,
+    ) -> Self {
+        let context = Arc::clone(prepared.job());
         let asked = Asked { at: Instant::now(), owner: owner.owned() };
-        let prepared = Prepared::new(plan, &context, operators.of_a_job(), &stop)?;
-        let held = context.blobs.hold(context.job, owner, prepared.blobs())?;
         let ahead = context.settings.result_chunks_ahead;
-        let (sender, results) = results(ahead, operators.results());
-        let plans = prepared.computes().then(plans).transpose()?;
-        let ending = Ending::of(context.job, context.dispatcher.metrics());
+        let (is_detached, writes) = (context.is_detached(), prepared.output().is_some());
+        let (sender, results) = match is_detached {
+            true => kept_results(context.dispatcher.shared_room(), operators.results()),
+            false => results(ahead, operators.results()),
+        };
+        let ending = Ending::of(&context);
         let run = run::run(prepared, turn, sender, ending);
         let run = run.instrument(context.span.clone());
         let run = match plans {
@@ -79,23 +86,25 @@ impl RunningJob {
             None => tokio::spawn(run),
         };
         let run = AbortOnDropHandle::new(run);
-        let reader = tokio::sync::Mutex::new(Reader { results, last: None });
-        Ok(Self {
+        let reader = tokio::sync::Mutex::new(Reader { results, last: None, taken: None });
+        Self {
             context,
             reader,
             asked: Mutex::new(asked),
             run,
+            is_detached,
+            writes,
             _stop: stop.drop_guard(),
             _blobs: held,
-        })
+        }
     }
 
     /// Waits a while for the next chunk. Whoever stops the job ends the wait.
     pub(super) async fn next(&self, sequence: u64, wait: Duration) -> Result<Next> {
         let mut reader = self.reader.lock().await;
-        let due = match &reader.last {
-            Some((last, answer)) if *last == sequence => return answer.next.clone(),
-            Some((last, _)) => last + 1,
+        let due = match &mut reader.last {
+            Some((last, answer)) if *last == sequence => return answer.next().await,
+            Some((last, _)) => *last + 1,
             None => 0,
         };
         if sequence != due {
@@ -103,16 +112,38 @@ impl RunningJob {
                 "chunk {sequence} was asked for when {due} was due"
             )));
         }
-        match tokio::time::timeout(wait, reader.results.recv()).await {
-            Err(_) => Ok(Next::Pending(self.context.status())),
-            Ok(answer) => {
-                let stopped = || Error::internal("the job stopped without a result");
-                let answer = answer.unwrap_or_else(|| Waiting::last(Err(stopped())));
-                let next = answer.next.clone();
-                self.count(&next);
-                reader.last = Some((sequence, answer));
-                next
-            }
+        let answer = match reader.taken.take() {
+            Some(taken) => taken,
+            None => match tokio::time::timeout(wait, reader.results.recv()).await {
+                Err(_) => return Ok(Next::Pending(self.context.status())),
+                Ok(answer) => {
+                    let stopped = || Error::internal("the job stopped without a result");
+                    answer.unwrap_or_else(|| Waiting::last(Err(stopped())))
+                }
+            },
+        };
+        // If the client is gone while a file is read, what it holds is for whoever asks next.
+        let next = reader.taken.insert(answer).next().await;
+        self.count(&next);
+        reader.last = reader.taken.take().map(|answer| (sequence, answer));
+        next
+    }
+
+    /// How far it is.
+    pub(super) fn status(&self) -> JobStatus {
+        self.context.status()
+    }
+
+    /// Whether it is kept though its client is gone: until it has ended, and then for a while, if
+    /// it has rows that nobody has taken.
+    pub(super) fn is_kept(&self) -> bool {
+        if !self.is_detached {
+            return false;
+        }
+        let over = self.context.record().and_then(|record| record.known.over_for());
+        match over {
+            Some(over) => !self.writes && over < self.context.settings.detached_result(),
+            None => !self.ended(),
         }
     }
 

@@ -1,22 +1,27 @@
 //! Jobs: from a submitted plan to result chunks that the client takes one by one.
 //!
-//! Submitting is idempotent by the job's id: it is started once, however often it is handed in. A
-//! job ends when its client has taken all of its result, cancels it, is gone, or was not heard of
-//! for a while. It belongs to who handed it in: over whichever connection, that client alone reads
-//! its rows and cancels it, and operators.
+//! Submitting is idempotent by the job's id: it is started once, however often it is handed in, and
+//! one that is remembered does not run again. A job ends when its client has taken all of its
+//! result, cancels it, is gone, or was not heard of for a while; one that is detached does not end
+//! with its client. It belongs to who handed it in: over whichever connection, that client alone
+//! sees it, reads its rows and cancels it, and operators.
 
+mod abandon;
 mod analysis;
 mod ending;
 mod entry;
 mod job;
+mod known;
 mod memory;
 mod notes;
 mod question;
 mod results;
 mod run;
+mod start;
 mod stop;
 mod summary;
 mod turns;
+mod writing;
 
 use std::{
     collections::HashMap,
@@ -25,7 +30,7 @@ use std::{
 };
 
 use keyloom_common::{
-    Error, JobId, Result,
+    Error, ErrorKind, JobId, Result,
     background::Background,
     rpc::{Next, Submission},
     stack::deep,
@@ -35,17 +40,25 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Span, field::Empty};
 
 use crate::{
-    blobs::Blobs, catalog::Catalog, dispatch::Dispatcher, gather::JobContext, owner::Owner,
+    blobs::Blobs,
+    catalog::Catalog,
+    dispatch::Dispatcher,
+    gather::JobContext,
+    history::{History, KnownJob},
+    owner::Owner,
     settings::Settings,
 };
 
 use entry::Entry;
 use job::RunningJob;
 pub(crate) use memory::Operators;
-use turns::{Turn, Turns};
+use turns::Turns;
 
 /// What a submission may say of the rows of a batch.
 const BATCH_ROWS: RangeInclusive<u32> = 1..=1 << 24;
+
+/// The longest name of a job, in bytes: it stands in lists.
+const MAX_NAME: usize = 256;
 
 /// All jobs of a coordinator.
 #[derive(Debug)]
@@ -55,6 +68,7 @@ pub(crate) struct Jobs {
     settings: Arc<Settings>,
     operators: Operators,
     catalog: Arc<Catalog>,
+    history: Arc<History>,
     turns: Turns,
     /// Where the coordinator's part of plans is computed, once one has such a part.
     plans: Mutex<Option<Background>>,
@@ -70,7 +84,13 @@ impl Jobs {
     ) -> Self {
         let (plans, jobs) = (Mutex::default(), Mutex::default());
         let (turns, catalog) = (Turns::new(&settings), Arc::default());
-        Self { dispatcher, blobs, settings, operators, catalog, turns, plans, jobs }
+        let history = Arc::new(History::in_memory(&settings));
+        Self { dispatcher, blobs, settings, operators, catalog, history, turns, plans, jobs }
+    }
+
+    /// The same, which remember jobs there.
+    pub(crate) fn with_history(self, history: History) -> Self {
+        Self { history: Arc::new(history), ..self }
     }
 
     /// The same, where this says what clients may read.
@@ -102,17 +122,26 @@ impl Jobs {
         &self.operators
     }
 
-    /// Makes a job known that is to be submitted: from now on it can be cancelled.
-    pub(crate) fn begin(&self, submission: &Submission, owner: &Owner) -> Result<Arc<Entry>> {
+    /// Makes a job known that is to be submitted: from now on it can be cancelled. None if it has
+    /// run before, and does not run again.
+    pub(crate) fn begin(
+        &self,
+        submission: &Submission,
+        owner: &Owner,
+    ) -> Result<Option<Arc<Entry>>> {
         let begun = self.begin_of(submission, owner);
         begun.inspect_err(|error| self.dispatcher.metrics().jobs.refuse(error))
     }
 
-    fn begin_of(&self, submission: &Submission, owner: &Owner) -> Result<Arc<Entry>> {
+    fn begin_of(&self, submission: &Submission, owner: &Owner) -> Result<Option<Arc<Entry>>> {
         self.check(submission)?;
+        if self.is_remembered(submission.id, owner)? {
+            return Ok(None);
+        }
         let entry = self.entry(submission.id, owner)?;
         // Not an operator either: what it hands in would be answered with another's job.
-        if entry.whose == *owner.identity() { Ok(entry) } else { Err(another_s(submission.id)) }
+        let is_own = entry.whose == *owner.identity();
+        if is_own { Ok(Some(entry)) } else { Err(another_s(submission.id)) }
     }
 
     /// Starts a job, or lets it wait for its turn, unless it was started before. Its client may be
@@ -126,23 +155,14 @@ impl Jobs {
     ) -> Result<()> {
         entry.check()?;
         let id = submission.id;
-        let start = || {
-            let span = span(&submission);
-            let _within = span.enter();
-            let turn = self.turns.enter()?;
-            let queued = matches!(turn, Turn::Later { .. });
-            let context = self.context(&submission, owner, in_process);
-            let (plan, stop) = (submission.plan.bytes(), entry.stop.clone());
-            let (operators, plans) = (&self.operators, || self.plans());
-            let job = RunningJob::start(context, plan, owner, operators, turn, stop, plans)?;
-            let by = owner.identity();
-            tracing::info!(job = %id, %by, queued, "job submitted");
-            Ok(Arc::new(job))
-        };
-        match entry.start(start) {
+        match entry.start(|| self.start(&submission, owner, &entry.stop, in_process)) {
             Ok(job) => {
                 // Cancelled meanwhile, it goes with its entry, which nobody else holds for long.
-                entry.check()?;
+                entry.check().inspect_err(|_| {
+                    if let Some(known) = self.history.get(id) {
+                        known.cancel(None);
+                    }
+                })?;
                 job.renew(owner);
                 Ok(())
             }
@@ -185,6 +205,13 @@ impl Jobs {
                  put long lists of values into a table"
             )));
         }
+        let name = submission.terms.name.as_deref().unwrap_or_default();
+        if name.len() > MAX_NAME || name.chars().any(char::is_control) {
+            let bytes = name.len();
+            return Err(Error::invalid(format!(
+                "the job's name takes {bytes} bytes; it is a line of at most {MAX_NAME}"
+            )));
+        }
         let rows = submission.batch_rows;
         if !BATCH_ROWS.contains(&rows) {
             let (least, most) = (BATCH_ROWS.start(), BATCH_ROWS.end());
@@ -197,15 +224,22 @@ impl Jobs {
 
     fn entry(&self, id: JobId, owner: &Owner) -> Result<Arc<Entry>> {
         let mut jobs = self.lock();
-        let max = self.settings.max_jobs;
-        if !jobs.contains_key(&id) && jobs.len() >= max {
-            return Err(Error::resource_exhausted(format!(
-                "{max} jobs are under way or wait for their clients to read them, and max_jobs = \
-                 {max} on the coordinator; read or cancel some, or raise it"
-            )));
+        if !jobs.contains_key(&id) {
+            self.check_room(&jobs)?;
         }
         let new = || Arc::new(Entry::new(owner.identity().clone()));
         Ok(Arc::clone(jobs.entry(id).or_insert_with(new)))
+    }
+
+    fn check_room(&self, jobs: &HashMap<JobId, Arc<Entry>>) -> Result<()> {
+        let max = self.settings.max_jobs;
+        if jobs.len() < max {
+            return Ok(());
+        }
+        Err(Error::resource_exhausted(format!(
+            "{max} jobs are under way or wait for their clients to read them, and max_jobs = {max} \
+             on the coordinator; read or cancel some, or raise it"
+        )))
     }
 
     /// The job, of which its client was just heard, and what says that it is to end.
@@ -229,13 +263,19 @@ impl Jobs {
 
     /// Waits a while for the next chunk of a job's result.
     pub(crate) async fn next(&self, id: JobId, sequence: u64, owner: &Owner) -> Result<Next> {
-        let (job, stop) = self.get(id, owner)?;
+        let (job, stop) = match self.get(id, owner) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return self.remembered(id, sequence, owner).unwrap_or(Err(error));
+            }
+            got => got?,
+        };
         let next = job.next(sequence, self.settings.rpc.long_poll());
         // Who waits for a job must not keep it when it is to end.
         stop.run_until_cancelled(next).await.unwrap_or_else(|| Err(unknown(id)))
     }
 
-    /// Stops a job and forgets it. One that is just starting ends once it has started.
+    /// Stops a job and forgets its rows. One that is just starting ends once it has started. What
+    /// is left of one that could be resumed is removed.
     ///
     /// # Errors
     /// `permission_denied` if it is another client's.
@@ -244,9 +284,14 @@ impl Jobs {
         if jobs.get(&id).is_some_and(|entry| !owner.may_have(&entry.whose)) {
             return Err(another_s(id));
         }
+        let known = self.history.get(id);
+        known.iter().try_for_each(|known| self.check_whose(known, owner))?;
         let entry = jobs.remove(&id);
         // Not under the lock: a plan with much in memory takes its time to go.
         drop(jobs);
+        if let Some(known) = known {
+            self.cancel_known(known, entry.as_deref());
+        }
         if let Some(entry) = entry {
             if let Some(Ok(job)) = entry.started.get()
                 && job.is_committing()
@@ -259,6 +304,26 @@ impl Jobs {
         Ok(())
     }
 
+    /// Waits until what is known of jobs now is known to the next coordinator, too, if it is to be.
+    pub(crate) async fn remembered_for_good(&self) {
+        self.history.written().await;
+    }
+
+    /// Notes that somebody wants a job's end, before it ends: what it has written then goes.
+    fn cancel_known(&self, known: Arc<KnownJob>, entry: Option<&Entry>) {
+        let had_ended = known.state().is_end();
+        let job = entry.and_then(|entry| entry.started.get()?.as_ref().ok());
+        let status = job.filter(|_| !had_ended).map(|job| job.status());
+        if !known.cancel(status) {
+            return;
+        }
+        // What runs removes what it has written, or has it committed already.
+        match had_ended {
+            true => self.abandon(vec![known]),
+            false => self.history.settle(known.id),
+        }
+    }
+
     /// Cancels jobs whose clients are gone, or were not heard of for long. Must be called within a
     /// tokio runtime.
     pub(crate) fn expire(&self) {
@@ -267,20 +332,26 @@ impl Jobs {
         self.lock().retain(|id, entry| {
             let Some(Ok(job)) = entry.started.get() else { return true };
             let (idle, is_here) = job.idle();
-            let keep = idle < if is_here { silent } else { gone };
+            let keep = job.is_kept() || idle < if is_here { silent } else { gone };
             if !keep {
                 if !job.ended() {
                     let why = if is_here { "was not heard of" } else { "is gone" };
                     tracing::warn!(job = %id, "job cancelled: its client {why} for {idle:?}");
                 }
-                expired.push(Arc::clone(entry));
+                expired.push((*id, Arc::clone(entry)));
             }
             keep
         });
+        self.abandon(self.history.expire());
         if expired.is_empty() {
             return;
         }
-        for entry in &expired {
+        for (id, entry) in &expired {
+            // What is detached has ended, and stays as it is.
+            if let Some(known) = self.history.get(*id).filter(|known| !known.terms.detached) {
+                let job = entry.started.get().and_then(|job| job.as_ref().ok());
+                known.cancel(job.map(|job| job.status()));
+            }
             entry.stop.cancel();
         }
         // Plans with much in memory take their time to go, and others are to expire meanwhile.

@@ -2,15 +2,23 @@
 //!
 //! All jobs share the memory for them. A job whose chunk finds none keeps this one all the same,
 //! and goes on when its client has taken all that waits: it waits for nobody but its own client.
+//! A detached job waits for nobody: its chunks go to temporary files, until somebody asks for them.
+
+use std::sync::Arc;
 
 use keyloom_common::{
     Error, Result,
     memory::{MemoryBudget, Reserved},
     rpc::{Chunk, Next},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::turns::Place;
+use crate::spool::{Spool, SpoolRoom, decoded};
+
+/// The first chunk of a job that waits for nobody stays in memory if it is no larger, in bytes: it
+/// is all that a job that writes has to say, whose rows are safe by then.
+const SMALL_BYTES: usize = 64 << 10;
 
 /// The end where a job puts its result.
 #[derive(Debug)]
@@ -18,26 +26,65 @@ pub(super) struct Results {
     chunks: mpsc::Sender<Waiting>,
     memory: MemoryBudget,
     place: Option<Place>,
+    /// Where chunks are kept, if the job waits for nobody.
+    files: Option<Arc<SpoolRoom>>,
+    has_begun: bool,
 }
 
 /// What a client takes next, and the memory for it.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    pub(super) next: Result<Next>,
+    what: What,
     _memory: Option<Reserved>,
+}
+
+#[derive(Debug)]
+enum What {
+    Next(Result<Next>),
+    /// The one chunk in there, of this stream or of rows that missed their keys.
+    Kept(Option<u32>, Spool),
 }
 
 impl Waiting {
     /// The end of a result, which takes no memory that is worth counting.
     pub(super) fn last(next: Result<Next>) -> Self {
-        Self { next, _memory: None }
+        Self { what: What::Next(next), _memory: None }
+    }
+
+    /// What the client is answered, as often as it asks. May read a file; whoever stops waiting for
+    /// that loses nothing.
+    pub(super) async fn next(&mut self) -> Result<Next> {
+        match &mut self.what {
+            What::Next(next) => next.clone(),
+            What::Kept(stream, spool) => {
+                let (bytes, whole) = spool.peek(0).await?;
+                Ok(next(*stream, decoded(bytes, whole)?))
+            }
+        }
+    }
+}
+
+/// A chunk of a stream, or of rows that missed their keys.
+fn next(stream: Option<u32>, chunk: Chunk) -> Next {
+    match stream {
+        Some(stream) => Next::Chunk { stream, chunk },
+        None => Next::Missed(chunk),
     }
 }
 
 /// Both ends of a result of which so many chunks wait at most.
 pub(super) fn results(ahead: usize, memory: MemoryBudget) -> (Results, mpsc::Receiver<Waiting>) {
     let (chunks, receiver) = mpsc::channel(ahead.max(1));
-    (Results { chunks, memory, place: None }, receiver)
+    (Results { chunks, memory, place: None, files: None, has_begun: false }, receiver)
+}
+
+/// Both ends of a result that waits for nobody. What it takes is bounded by the room in files.
+pub(super) fn kept_results(
+    files: Arc<SpoolRoom>,
+    memory: MemoryBudget,
+) -> (Results, mpsc::Receiver<Waiting>) {
+    let (chunks, receiver) = mpsc::channel(Semaphore::MAX_PERMITS);
+    (Results { chunks, memory, place: None, files: Some(files), has_begun: false }, receiver)
 }
 
 impl Results {
@@ -51,8 +98,7 @@ impl Results {
     /// # Errors
     /// `cancelled` if the client is gone.
     pub(super) async fn send(&mut self, stream: u32, chunk: Chunk) -> Result<()> {
-        let bytes = chunk.size() as u64;
-        self.put(Next::Chunk { stream, chunk }, bytes).await
+        self.put(Some(stream), chunk).await
     }
 
     /// Sends a chunk of rows that missed their keys, likewise.
@@ -60,11 +106,21 @@ impl Results {
     /// # Errors
     /// `cancelled` if the client is gone.
     pub(super) async fn send_missed(&mut self, chunk: Chunk) -> Result<()> {
-        let bytes = chunk.size() as u64;
-        self.put(Next::Missed(chunk), bytes).await
+        self.put(None, chunk).await
     }
 
-    async fn put(&mut self, next: Next, bytes: u64) -> Result<()> {
+    async fn put(&mut self, stream: Option<u32>, chunk: Chunk) -> Result<()> {
+        let is_first = !std::mem::replace(&mut self.has_begun, true);
+        let bytes = chunk.size() as u64;
+        if let Some(files) = &self.files {
+            let waiting = if is_first && chunk.size() <= SMALL_BYTES {
+                let what = What::Next(Ok(next(stream, chunk)));
+                Waiting { what, _memory: Some(self.memory.force(bytes)) }
+            } else {
+                kept(Arc::clone(files), stream, chunk).await?
+            };
+            return self.chunks.send(waiting).await.map_err(|_| client_is_gone());
+        }
         let taken = self.memory.try_take(bytes);
         let fits = taken.is_ok();
         let memory = taken.unwrap_or_else(|_| self.memory.force(bytes));
@@ -72,7 +128,8 @@ impl Results {
             // It will wait, and must not keep others waiting.
             self.place = None;
         }
-        let waiting = Waiting { next: Ok(next), _memory: Some(memory) };
+        let what = What::Next(Ok(next(stream, chunk)));
+        let waiting = Waiting { what, _memory: Some(memory) };
         self.chunks.send(waiting).await.map_err(|_| client_is_gone())?;
         if !fits {
             let all = self.chunks.max_capacity();
@@ -87,6 +144,17 @@ impl Results {
         // Without a reader there is nobody to tell.
         let _ = self.chunks.send(Waiting::last(last)).await;
     }
+}
+
+/// A chunk in a file.
+///
+/// # Errors
+/// `resource_exhausted` if there is no room in files, or they cannot be written.
+async fn kept(files: Arc<SpoolRoom>, stream: Option<u32>, chunk: Chunk) -> Result<Waiting> {
+    let spilled = files.spill(chunk, true).await?.ok_or_else(|| files.full())?;
+    let mut spool = Spool::new(files);
+    spool.push_spilled(spilled);
+    Ok(Waiting { what: What::Kept(stream, spool), _memory: None })
 }
 
 fn client_is_gone() -> Error {
@@ -159,6 +227,38 @@ mod tests {
         let mut sending = Box::pin(results.send(0, chunk()));
         assert!(futures::poll!(&mut sending).is_pending());
         let _place = next.now_or_never().expect("its turn").unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_detached_job_waits_for_nobody_and_its_chunks_are_in_files() {
+        let room = |bytes| SpoolRoom::new(0, bytes, std::env::temp_dir());
+        let memory = memory(0);
+        let (mut results, mut chunks) = kept_results(room(1000 * CHUNK), memory.clone());
+        for stream in 0..100 {
+            results.send(stream, chunk()).await.unwrap();
+        }
+        results.send_missed(chunk()).await.unwrap();
+        assert_eq!(memory.used(), CHUNK, "the first");
+        results.end(Err(client_is_gone())).await;
+        let mut streams = Vec::new();
+        while let Some(mut waiting) = chunks.recv().await {
+            for _ in 0..2 {
+                match waiting.next().await {
+                    Ok(Next::Chunk { stream, chunk: taken }) => {
+                        assert_eq!(taken, chunk());
+                        streams.push(stream);
+                    }
+                    Ok(Next::Missed(taken)) => assert_eq!(taken, chunk()),
+                    last => assert_eq!(last.unwrap_err(), client_is_gone()),
+                }
+            }
+        }
+        assert_eq!(streams, (0..100).flat_map(|stream| [stream; 2]).collect::<Vec<_>>());
+
+        let (mut results, _chunks) = kept_results(room(CHUNK), memory);
+        results.send(0, chunk()).await.unwrap();
+        let full = results.send(0, chunk()).await.unwrap_err();
+        assert!(full.message().contains("gather_disk_bytes = 10"), "{full}");
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use keyloom_common::{
     BlobId, Error, Result,
     functions::OctetLength,
     misses::missed_schema,
+    output::PreparedOutput,
     plan::{FrameScanExec, decode_plan},
     rpc::{ChunkWriter, Next, guarded},
 };
@@ -20,10 +21,17 @@ use keyloom_planner::check_write;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    analysis::Ran, ending::Ending, results::Results, stop::stoppable, summary::summary, turns::Turn,
+    analysis::Ran,
+    ending::Ending,
+    results::Results,
+    stop::stoppable,
+    summary::summary,
+    turns::Turn,
+    writing::{cut_of, output_of},
 };
 use crate::{
     gather::{JobContext, RemoteExec, cut},
+    history::Cut,
     output::check_output,
 };
 
@@ -34,6 +42,7 @@ pub(super) struct Prepared {
     context: Arc<TaskContext>,
     cut: Arc<dyn ExecutionPlan>,
     blobs: Vec<BlobId>,
+    output: Option<Arc<PreparedOutput>>,
 }
 
 impl Prepared {
@@ -50,9 +59,24 @@ impl Prepared {
         job.rights.iter().try_for_each(|rights| rights.check_plan(&plan))?;
         check_output(&plan)?;
         check_write(&plan)?;
-        let blobs = blobs(&plan)?;
+        let (blobs, output) = (blobs(&plan)?, output_of(&plan)?);
         let cut = cut(plan, job.settings.grain(), job.discard)?;
-        Ok(Self { job: Arc::clone(job), context, cut: stoppable(cut, stop)?, blobs })
+        Ok(Self { job: Arc::clone(job), context, cut: stoppable(cut, stop)?, blobs, output })
+    }
+
+    /// The job.
+    pub(super) fn job(&self) -> &Arc<JobContext> {
+        &self.job
+    }
+
+    /// Where its rows go, if workers write them.
+    pub(super) fn output(&self) -> Option<&PreparedOutput> {
+        self.output.as_deref()
+    }
+
+    /// How the stage that writes is cut, if there is one whose tasks can be kept.
+    pub(super) fn cut_of_writing(&self) -> Result<Option<Cut>> {
+        cut_of(&self.cut)
     }
 
     /// Whether the coordinator computes rows itself, and does not only pass them on.
@@ -98,6 +122,7 @@ pub(super) async fn run(prepared: Prepared, turn: Turn, mut results: Results, en
     let outcome = guarded(async {
         results.begin(turn.come().await?);
         begun = Instant::now();
+        prepared.job.record().into_iter().for_each(|record| record.known.begin());
         let rows = send_rows(&prepared, &mut results).await?;
         // Of what it writes, the result only tells.
         let written = prepared.job.output.committed().map(|committed| committed.rows);
@@ -107,16 +132,16 @@ pub(super) async fn run(prepared: Prepared, turn: Turn, mut results: Results, en
     });
     let outcome = outcome.await;
     let took = begun.elapsed();
-    ending.tell(&outcome);
     let last = match outcome {
         Ok(rows) => {
             let workers = prepared.job.dispatcher.workers().await;
             let ran = Ran { begun, took, workers: &workers };
-            Ok(Next::Done(summary(&prepared.cut, &prepared.job, rows, &ran)))
+            Ok(summary(&prepared.cut, &prepared.job, rows, &ran))
         }
         Err(error) => Err(error),
     };
-    results.end(last).await;
+    ending.tell(&last).await;
+    results.end(last.map(Next::Done)).await;
 }
 
 /// Sends the result and counts its rows.

@@ -8,7 +8,9 @@ use arrow::{
     datatypes::{DataType, Field, Schema},
 };
 use bytes::Bytes;
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::{
+    ExecutionPlan, placeholder_row::PlaceholderRowExec, union::UnionExec,
+};
 use keyloom_common::{
     AttemptId, BlobId, ErrorKind,
     ipc::Decoder,
@@ -18,7 +20,7 @@ use keyloom_common::{
         PreparedOutput, WriteExec, piece_schema,
     },
     plan::{FramePartition, FrameScanExec, encode_plan},
-    report::{JobSummary, PlanMetrics},
+    report::{JobState, JobSummary, PlanMetrics},
     rpc::{ChunkWriter, Identity, JobTerms, Limits, Role, TaskReport, Work},
 };
 
@@ -65,19 +67,21 @@ fn frame(jobs: &Jobs, owner: &Owner) -> Arc<dyn ExecutionPlan> {
 }
 
 fn submit(jobs: &Jobs, submission: &Submission, owner: &Owner) -> Result<()> {
-    let entry = jobs.begin(submission, owner)?;
-    jobs.submit(&entry, submission.clone(), owner, false)
+    match jobs.begin(submission, owner)? {
+        Some(entry) => jobs.submit(&entry, submission.clone(), owner, false),
+        None => Ok(()),
+    }
 }
 
 #[tokio::test]
 async fn a_job_that_does_not_start_is_forgotten_and_not_its_successor() {
     let (jobs, owner) = (jobs(Settings::default()), Owner::default());
     let submission = submission(Bytes::from_static(b"no plan"));
-    let entry = jobs.begin(&submission, &owner).unwrap();
+    let entry = jobs.begin(&submission, &owner).unwrap().unwrap();
     let submit = || jobs.submit(&entry, submission.clone(), &owner, false).unwrap_err();
     let error = submit();
     assert!(jobs.lock().is_empty());
-    let successor = jobs.begin(&submission, &owner).unwrap();
+    let successor = jobs.begin(&submission, &owner).unwrap().unwrap();
     // Who waited for the first is told what became of that.
     assert_eq!(submit(), error);
     assert!(Arc::ptr_eq(&jobs.lock()[&submission.id], &successor));
@@ -87,7 +91,7 @@ async fn a_job_that_does_not_start_is_forgotten_and_not_its_successor() {
 async fn a_job_that_is_cancelled_before_it_starts_does_not_start() {
     let (jobs, owner) = (jobs(Settings::default()), Owner::default());
     let submission = waiting(&jobs);
-    let entry = jobs.begin(&submission, &owner).unwrap();
+    let entry = jobs.begin(&submission, &owner).unwrap().unwrap();
     jobs.cancel(submission.id, &owner).unwrap();
     let error = jobs.submit(&entry, submission, &owner, false).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Cancelled);
@@ -187,7 +191,10 @@ async fn expiry_ends_the_wait_for_a_job() {
 
 /// A job that writes.
 fn writing(jobs: &Jobs) -> Submission {
-    let rows = frame(jobs, &Owner::default());
+    writing_rows(frame(jobs, &Owner::default()))
+}
+
+fn writing_rows(rows: Arc<dyn ExecutionPlan>) -> Submission {
     let files = FilesOutput {
         format: FileFormat::Parquet,
         if_exists: IfExists::Error,
@@ -214,7 +221,7 @@ async fn task(worker: &mut FakeWorker) -> AttemptId {
 }
 
 /// Runs the job's task, which tells of a piece.
-async fn write(worker: &mut FakeWorker) {
+async fn write(worker: &mut FakeWorker) -> AttemptId {
     let attempt = task(worker).await;
     let piece = Piece { rows: 7, bytes: 70, token: b"file".to_vec() };
     let mut writer = ChunkWriter::try_new(&piece_schema(), false, 1 << 20).unwrap();
@@ -224,6 +231,7 @@ async fn write(worker: &mut FakeWorker) {
     let report = TaskReport::Rows { chunks: chunks.len() as u32, rows: 1, metrics, lookups };
     worker.deliver(attempt, chunks).await;
     worker.finish(attempt, Ok(report));
+    attempt
 }
 
 /// Commits the job's output.
@@ -306,4 +314,173 @@ async fn a_job_that_is_cancelled_while_it_commits_commits() {
     let mut second = FakeWorker::join(&jobs.dispatcher);
     worker.leave();
     commit(&mut second).await;
+}
+
+/// One of a client's that goes on without it.
+fn detached_of(jobs: &Jobs, owner: &Owner) -> Submission {
+    let terms = JobTerms { detached: true, ..JobTerms::default() };
+    Submission { terms, ..waiting_of(jobs, owner) }
+}
+
+#[tokio::test]
+async fn a_detached_job_does_not_end_with_its_client_and_can_be_cancelled() {
+    let settings = Settings { client_timeout_ms: 0, client_gone_ms: 0, ..Settings::default() };
+    let jobs = jobs(settings);
+    let alice = || Owner::of(Identity { role: Role::Client, name: "alice".into() });
+    let submission = detached_of(&jobs, &alice());
+    submit(&jobs, &submission, &alice()).unwrap();
+    jobs.expire();
+    let [known] = <[_; 1]>::try_from(jobs.list(&alice())).unwrap();
+    assert_eq!((known.id, known.owner.as_str()), (submission.id, "client 'alice'"));
+    assert!(!known.state.is_end(), "{known:?}");
+    jobs.cancel(submission.id, &alice()).unwrap();
+    let known = jobs.info(submission.id, &alice()).unwrap();
+    assert_eq!(known.state, JobState::Cancelled);
+    // Handed in again, it does not run again.
+    submit(&jobs, &submission, &alice()).unwrap();
+    assert!(jobs.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_client_sees_its_own_jobs_and_operators_those_of_all() {
+    let jobs = jobs(Settings::default());
+    let client = |role, name: &str| Owner::of(Identity { role, name: name.into() });
+    let (alice, bob) = (client(Role::Client, "alice"), client(Role::Client, "bob"));
+    let [first, second] = [&alice, &bob].map(|owner| {
+        let submission = detached_of(&jobs, owner);
+        submit(&jobs, &submission, owner).unwrap();
+        submission.id
+    });
+    let listed = |owner: &Owner| {
+        let mut ids: Vec<_> = jobs.list(owner).into_iter().map(|job| job.id).collect();
+        ids.sort();
+        ids
+    };
+    let mut all = vec![first, second];
+    all.sort();
+    let olga = client(Role::Operator, "olga");
+    assert_eq!([listed(&alice), listed(&bob), listed(&olga)], [vec![first], vec![second], all]);
+    let refused = Error::permission_denied(format!("job {first} belongs to another client"));
+    assert_eq!(jobs.info(first, &bob), Err(refused.clone()));
+    assert_eq!(jobs.resume(first, &bob), Err(refused));
+    assert_eq!(jobs.info(JobId::new(), &bob).unwrap_err().kind(), ErrorKind::NotFound);
+    let drained = jobs.drain_worker(keyloom_common::WorkerId::new(), &bob).unwrap_err();
+    assert_eq!(drained.message(), "workers are drained by operators, and not by client 'bob'");
+    let drained = jobs.drain_worker(keyloom_common::WorkerId::new(), &olga).unwrap_err();
+    assert_eq!(drained.kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn a_job_that_cannot_go_on_by_itself_is_refused_with_the_reason() {
+    let (jobs, owner) = (jobs(Settings::default()), Owner::default());
+    for (detached, why) in [
+        (false, "it was not submitted as a job that is detached"),
+        (true, "workers write no output of it: submit it again"),
+    ] {
+        let terms = JobTerms { detached, resumes: true, ..JobTerms::default() };
+        let submission = Submission { terms, ..waiting(&jobs) };
+        let error = submit(&jobs, &submission, &owner).unwrap_err();
+        assert!(error.message().ends_with(why), "{error}");
+        assert!(jobs.lock().is_empty() && jobs.list(&owner).is_empty());
+    }
+    let terms = JobTerms { name: Some("two\nlines".to_owned()), ..JobTerms::default() };
+    let error = submit(&jobs, &Submission { terms, ..waiting(&jobs) }, &owner).unwrap_err();
+    assert!(error.message().contains("a line of at most 256"), "{error}");
+}
+
+#[tokio::test]
+async fn what_nothing_is_kept_of_cannot_be_resumed() {
+    let (jobs, owner) = (jobs(Settings::default()), Owner::default());
+    let submission = detached_of(&jobs, &owner);
+    submit(&jobs, &submission, &owner).unwrap();
+    assert_eq!(jobs.resume(submission.id, &owner), Ok(()), "it runs");
+    jobs.cancel(submission.id, &owner).unwrap();
+    let error = jobs.resume(submission.id, &owner).unwrap_err();
+    let id = submission.id;
+    let expected =
+        format!("job {id} cannot be resumed: it was cancelled, and what it had written is removed");
+    assert_eq!(error.message(), expected);
+}
+
+/// A detached job of three tasks that write, and that read nothing of its client's.
+fn detached_writing() -> Submission {
+    let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
+    let row = || Arc::new(PlaceholderRowExec::new(Arc::clone(&schema))) as Arc<dyn ExecutionPlan>;
+    let rows = UnionExec::try_new(vec![row(), row(), row()]).unwrap();
+    let terms = JobTerms { detached: true, ..JobTerms::default() };
+    Submission { terms, ..writing_rows(rows) }
+}
+
+/// Jobs that are kept in a folder.
+fn kept_jobs(folder: &std::path::Path) -> Jobs {
+    let state_folder = Some(folder.to_owned());
+    let settings = Settings { state_folder, ..Settings::default() };
+    let history = History::open(&Arc::new(settings.clone())).unwrap();
+    jobs(settings).with_history(history)
+}
+
+#[tokio::test]
+async fn a_job_that_failed_is_resumed_and_what_was_done_is_not_done_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (jobs, owner) = (kept_jobs(folder.path()), Owner::default());
+    let mut worker = FakeWorker::join(&jobs.dispatcher);
+    let submission = detached_writing();
+    let id = submission.id;
+    submit(&jobs, &submission, &owner).unwrap();
+    assert_eq!(write(&mut worker).await.task.index, 0);
+    let attempt = task(&mut worker).await;
+    worker.finish(attempt, Err(Error::invalid("a key is missing")));
+    assert_eq!(result(&jobs, id).await.unwrap_err().message(), "a key is missing");
+    assert_eq!(jobs.info(id, &owner).unwrap().state, JobState::Failed);
+
+    jobs.resume(id, &owner).unwrap();
+    let work = async {
+        // Nothing is removed before.
+        for index in [1, 2] {
+            let AttemptId { task, number } = write(&mut worker).await;
+            assert_eq!((task.index, number), (index, 10_000));
+        }
+        let asked = worker.assigned().await;
+        let Work::CommitOutput(written) = asked.work else { panic!("{:?}", asked.work) };
+        let pieces = jobs.blobs.read(written.pieces, 0, usize::MAX).unwrap().part;
+        let pieces = pieces.decode_all().unwrap();
+        assert_eq!(pieces.iter().map(RecordBatch::num_rows).sum::<usize>(), 3);
+        worker.finish(asked.attempt, Ok(TaskReport::Committed(committed())));
+    };
+    let (ended, ()) = tokio::join!(result(&jobs, id), work);
+    let (batches, summary) = ended.unwrap();
+    assert_eq!(batches, [committed().batch("/out/").unwrap()]);
+    assert_eq!((summary.rows, summary.tasks), (7, 3));
+    let info = jobs.info(id, &owner).unwrap();
+    assert_eq!((info.state, info.committed, info.error), (JobState::Done, Some(committed()), None));
+    let error = jobs.resume(id, &owner).unwrap_err();
+    assert!(error.message().ends_with("it is done"), "{error}");
+    jobs.history.written().await;
+    assert_eq!(jobs.history.plan(id).unwrap_err().kind(), ErrorKind::NotFound);
+
+    // Its result is told again, whoever hands it in again.
+    jobs.cancel(id, &owner).unwrap();
+    submit(&jobs, &submission, &owner).unwrap();
+    assert_eq!(result(&jobs, id).await.unwrap().0, batches);
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_job_that_failed_is_removed_when_it_is_cancelled() {
+    let folder = tempfile::tempdir().unwrap();
+    let (jobs, owner) = (kept_jobs(folder.path()), Owner::default());
+    let mut worker = FakeWorker::join(&jobs.dispatcher);
+    let submission = detached_writing();
+    let id = submission.id;
+    submit(&jobs, &submission, &owner).unwrap();
+    write(&mut worker).await;
+    let attempt = task(&mut worker).await;
+    worker.finish(attempt, Err(Error::invalid("a key is missing")));
+    result(&jobs, id).await.unwrap_err();
+    jobs.cancel(id, &owner).unwrap();
+    let asked = worker.assigned().await;
+    let Work::AbortOutput(written) = asked.work else { panic!("{:?}", asked.work) };
+    assert_eq!(written.job, id);
+    let pieces = jobs.blobs.read(written.pieces, 0, usize::MAX).unwrap().part;
+    assert_eq!(pieces.decode_all().unwrap()[0].num_rows(), 1, "those of the task that was done");
+    assert_eq!(jobs.info(id, &owner).unwrap().state, JobState::Cancelled);
 }

@@ -22,6 +22,7 @@ use super::{OutputProgress, OutputState, pieces::Pieces};
 use crate::{
     blobs::{Blobs, HeldBlobs},
     dispatch::Dispatcher,
+    history::KnownJob,
     owner::Owner,
     settings::Settings,
 };
@@ -38,10 +39,13 @@ pub(crate) struct Means {
     pub(crate) blobs: Arc<Blobs>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) progress: Arc<OutputProgress>,
+    /// What is known of the job.
+    pub(crate) known: Option<Arc<KnownJob>>,
     pub(crate) span: Span,
 }
 
-/// An output that tasks write. Dropping it has what they wrote removed.
+/// An output that tasks write. Dropping it has what they wrote removed, unless the job can be
+/// resumed.
 #[derive(Debug)]
 pub(crate) struct Writing(Option<Written>);
 
@@ -106,6 +110,7 @@ impl Writing {
             return Err(Error::internal("an output was ended twice"));
         };
         written.means.progress.set(OutputState::Committing);
+        written.means.known.iter().for_each(KnownJob::commits);
         let (tell, told) = oneshot::channel();
         let (runtime, span, job) =
             (written.runtime.clone(), written.means.span.clone(), written.means.job);
@@ -122,9 +127,13 @@ impl Writing {
 
 impl Drop for Writing {
     fn drop(&mut self) {
-        if let Some(written) = self.0.take() {
-            written.abort();
+        let Some(written) = self.0.take() else { return };
+        let known = written.means.known.as_ref();
+        if !known.is_some_and(|known| known.keeps_pieces()) {
+            return written.abort();
         }
+        let (job, pieces) = (written.means.job, written.pieces.count());
+        tracing::info!(%job, pieces, "what was written stays: the job can be resumed");
     }
 }
 
@@ -173,12 +182,14 @@ impl Written {
                 let Committed { rows, bytes, files, version } = &committed;
                 tracing::info!(%job, output, rows, bytes, files, ?version, "output committed");
                 self.means.progress.set(OutputState::Committed(committed.clone()));
+                self.means.known.iter().for_each(|known| known.committed(&committed));
                 Ok(committed)
             }
             Ok(_) => Err(self.unknown(&Error::internal("a worker answered another question"))),
             Err(error) if is_refusal(error.kind()) => {
                 tracing::warn!(%job, output, %error, "the output was refused");
                 self.means.progress.set(OutputState::Writing);
+                self.means.known.iter().for_each(KnownJob::refused);
                 self.abort();
                 Err(error)
             }

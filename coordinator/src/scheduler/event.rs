@@ -59,6 +59,13 @@ pub(crate) enum Event {
         /// of it is warm is better.
         stores: Vec<StoreDigest>,
     },
+    /// The first attempts at tasks of a stage that are added from now on have this number.
+    AttemptsNumbered {
+        /// The stage.
+        stage: StageId,
+        /// The number.
+        from: u32,
+    },
     /// A stage has one more task. Indices ascend: one that does not is ignored as a repetition.
     TaskAdded {
         /// The task.

@@ -21,6 +21,10 @@
 //! - Every wait ends: on a worker by its heartbeat, on an attempt by its worker's word, on a retry
 //!   by counts, on a missing worker and on a revoked attempt by time.
 
+/// The attempts at the tasks of a job that was resumed so often have numbers from so many times
+/// this on.
+pub(crate) const ATTEMPTS_OF_A_RUN: u32 = 10_000;
+
 mod action;
 mod assign;
 mod event;

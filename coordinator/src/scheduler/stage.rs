@@ -96,6 +96,8 @@ pub(super) struct Stage {
     pub(super) resting: usize,
     pub(super) running: usize,
     pub(super) done: usize,
+    /// The number of a task's first attempt.
+    pub(super) first_attempt: u32,
     /// How many workers died that ran tasks of it, not for their first time, since one ended well.
     pub(super) losses: u32,
     /// The task whose rows its reader takes next, if it reads in order.
@@ -181,10 +183,10 @@ impl Stage {
         retry.unwrap_or_else(|| {
             let (failed_on, consumed) = (Vec::new(), false);
             let deaths = Deaths::default();
-            let (number, failures, put_offs) = (0, 0, 0);
+            let (number, failures, put_offs) = (self.first_attempt, 0, 0);
             let task = Task { phase, number, deaths, failures, put_offs, failed_on, consumed };
             self.tasks.insert(index, task);
-            0
+            number
         })
     }
 

@@ -75,6 +75,9 @@ impl State {
             Event::StageOpened { stage, kind, stores } => {
                 self.stages.entry(stage).or_insert_with(|| Stage::new(kind, stores));
             }
+            Event::AttemptsNumbered { stage, from } => {
+                self.change(stage, |stage| stage.first_attempt = from);
+            }
             Event::TaskAdded { task } => self.change(task.stage, |stage| stage.add(task.index)),
             Event::StageClosed { stage } => self.change(stage, |stage| stage.closed = true),
             Event::StageCancelled { stage } => self.forget(stage),

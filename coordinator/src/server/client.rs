@@ -106,7 +106,7 @@ impl ClientApi for ClientConnection {
 
     async fn submit(self, _: Context, job: Submission) -> Result<()> {
         // Known before it waits for a thread: if its client goes meanwhile, it can be cancelled.
-        let entry = self.shared.jobs.begin(&job, &self.owner)?;
+        let Some(entry) = self.shared.jobs.begin(&job, &self.owner)? else { return Ok(()) };
         let submit = move || {
             // Large plans take their time, and deep ones a large stack.
             deep(|| self.shared.jobs.submit(&entry, job, &self.owner, self.in_process))
@@ -123,32 +123,35 @@ impl ClientApi for ClientConnection {
     }
 
     async fn cancel(self, _: Context, job: JobId) -> Result<()> {
-        self.shared.jobs.cancel(job, &self.owner)
+        self.shared.jobs.cancel(job, &self.owner)?;
+        // Or a job that was cancelled might go on by itself after a restart.
+        guarded(async {
+            self.shared.jobs.remembered_for_good().await;
+            Ok(())
+        })
+        .await
     }
 
     async fn jobs(self, _: Context) -> Result<Vec<JobInfo>> {
-        Err(missing())
+        guarded(async { Ok(self.shared.jobs.list(&self.owner)) }).await
     }
 
-    async fn job(self, _: Context, _job: JobId) -> Result<JobInfo> {
-        Err(missing())
+    async fn job(self, _: Context, job: JobId) -> Result<JobInfo> {
+        self.shared.jobs.info(job, &self.owner)
     }
 
-    async fn resume(self, _: Context, _job: JobId) -> Result<()> {
-        Err(missing())
+    async fn resume(self, _: Context, job: JobId) -> Result<()> {
+        let resume = move || deep(|| self.shared.jobs.resume(job, &self.owner));
+        spawn_blocking(resume).await.map_err(Error::from_join)?
     }
 
-    async fn drain_worker(self, _: Context, _worker: WorkerId) -> Result<()> {
-        Err(missing())
+    async fn drain_worker(self, _: Context, worker: WorkerId) -> Result<()> {
+        self.shared.jobs.drain_worker(worker, &self.owner)
     }
 
     async fn workers(self, _: Context) -> Result<Vec<WorkerStatus>> {
         Ok(self.shared.dispatcher.workers().await)
     }
-}
-
-fn missing() -> Error {
-    Error::internal("the coordinator does not do this yet")
 }
 
 fn wrong_answer() -> Error {

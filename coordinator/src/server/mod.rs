@@ -29,6 +29,7 @@ use crate::{
     blobs::Blobs,
     catalog::Catalog,
     dispatch::{Dispatcher, Patience},
+    history::History,
     jobs::{Jobs, Operators},
     settings::Settings,
     spool::SpoolRoom,
@@ -59,6 +60,8 @@ struct Shared {
     /// Whether connections are accepted.
     accepts: AtomicBool,
     _janitor: AbortOnDropHandle<()>,
+    /// Resumes the jobs that go on by themselves.
+    _going_on: AbortOnDropHandle<()>,
     _spill: Option<SpillFolder>,
 }
 
@@ -66,8 +69,8 @@ impl Coordinator {
     /// Starts a coordinator without connections. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// `invalid` if temporary files cannot be written where the settings say, or a certificate or a
-    /// token is not where they say.
+    /// `invalid` if temporary files cannot be written where the settings say, a certificate or a
+    /// token is not where they say, or `state_folder` is in use or damaged.
     pub fn start(settings: Settings) -> Result<Self> {
         let gate = Gate::open(&settings.security, &settings.rpc)?;
         let catalog = Arc::new(Catalog::open(&settings.catalog)?);
@@ -75,6 +78,7 @@ impl Coordinator {
         let memory = settings.memory();
         let operators = Operators::within(&memory, spill.as_ref())?;
         let settings = Arc::new(settings);
+        let history = History::open(&settings)?;
         let folder =
             spill.as_ref().map_or_else(std::env::temp_dir, |spill| spill.path().to_owned());
         let room = SpoolRoom::within(memory.gathered, settings.gather_disk_bytes, folder);
@@ -88,9 +92,11 @@ impl Coordinator {
         let blobs = Arc::new(Blobs::new(settings.blob_bytes, settings.blob_ttl()));
         let (own, held) = (Arc::clone(&settings), Arc::clone(&blobs));
         let jobs = Jobs::new(dispatcher.clone(), held, own, operators);
-        let jobs = Arc::new(jobs.with_catalog(Arc::clone(&catalog)));
+        let jobs = jobs.with_catalog(Arc::clone(&catalog)).with_history(history);
+        let jobs = Arc::new(jobs);
         let janitor = janitor(Arc::clone(&jobs), Arc::clone(&blobs), &settings);
         let janitor = tokio::spawn(supervised("the janitor", broken.clone(), janitor));
+        let going_on = tokio::spawn(Arc::clone(&jobs).go_on());
         let shared = Shared {
             settings,
             catalog,
@@ -102,6 +108,7 @@ impl Coordinator {
             broken,
             accepts: AtomicBool::new(false),
             _janitor: AbortOnDropHandle::new(janitor),
+            _going_on: AbortOnDropHandle::new(going_on),
             _spill: spill,
         };
         Ok(Self { shared: Arc::new(shared) })

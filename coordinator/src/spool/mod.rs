@@ -99,7 +99,8 @@ impl SpoolRoom {
             // Until the disk has answered, also if nobody waits for that any more.
             let _place = place;
             let (bytes, whole) = encoded(chunk)?;
-            Ok(files.write(&bytes, most)?.map(|spilled| SpilledChunk { spilled, whole }))
+            let spilled = files.write(&bytes, most)?.map(Arc::new);
+            Ok(spilled.map(|spilled| SpilledChunk { spilled, whole }))
         };
         spawn_blocking(write).await.map_err(Error::from_join)?
     }
@@ -128,7 +129,7 @@ impl SpoolRoom {
 /// A chunk in a file.
 #[derive(Debug)]
 pub(crate) struct SpilledChunk {
-    spilled: Spilled,
+    spilled: Arc<Spilled>,
     /// Whether it was batches, and is a stream of its own.
     whole: bool,
 }
@@ -185,13 +186,45 @@ impl Spool {
                 let place = place(&self.room.readers).await?;
                 let read = move || {
                     let _place = place;
-                    let bytes = spilled.read()?;
-                    Ok(if whole { decode_all(bytes)?.1.into() } else { bytes.into() })
+                    decoded(spilled.read()?, whole)
                 };
                 spawn_blocking(read).await.map_err(Error::from_join)?.map(Some)
             }
             Kept::Taken => Err(Error::internal("a chunk was taken twice")),
         }
+    }
+
+    /// A chunk as bytes, and whether they are a stream of its own, which [`Self::restore`] takes.
+    /// It stays. May read a file.
+    ///
+    /// # Errors
+    /// `store` if a file cannot be read back.
+    pub(crate) async fn peek(&mut self, index: usize) -> Result<(Bytes, bool)> {
+        let (spilled, whole) = match self.chunks.get(index) {
+            Some(Kept::Memory(chunk, _)) => return encoded(chunk.clone()),
+            Some(Kept::File(SpilledChunk { spilled, whole })) => (Arc::clone(spilled), *whole),
+            Some(Kept::Taken) | None => return Err(Error::internal("a chunk is not there")),
+        };
+        let place = place(&self.room.readers).await?;
+        let read = move || {
+            let _place = place;
+            Ok((spilled.read()?, whole))
+        };
+        spawn_blocking(read).await.map_err(Error::from_join)?
+    }
+
+    /// Appends a chunk that was kept as bytes, in memory or in a file.
+    ///
+    /// # Errors
+    /// `resource_exhausted` if there is no room, `internal` if the bytes are no rows.
+    pub(crate) async fn restore(&mut self, bytes: Bytes, whole: bool) -> Result<()> {
+        let chunk = decoded(bytes, whole)?;
+        if self.push(&chunk, false) {
+            return Ok(());
+        }
+        let spilled = self.room.spill(chunk, false).await?;
+        self.push_spilled(spilled.ok_or_else(|| self.room.full())?);
+        Ok(())
     }
 }
 
@@ -200,6 +233,14 @@ impl Drop for Spool {
         self.chunks.clear();
         self.room.changed.notify_waiters();
     }
+}
+
+/// A chunk from bytes, which may be a stream of its own.
+///
+/// # Errors
+/// `internal` if they are none.
+pub(crate) fn decoded(bytes: Bytes, whole: bool) -> Result<Chunk> {
+    Ok(if whole { decode_all(bytes)?.1.into() } else { bytes.into() })
 }
 
 /// A chunk as bytes, and whether they are a stream of its own.
@@ -248,6 +289,25 @@ mod tests {
     async fn chunks_beyond_memory_come_back_from_disk_in_order() {
         let chunks: Vec<Chunk> = (0..10_u8).map(|i| Bytes::from(vec![i; 4]).into()).collect();
         check(10, &chunks).await;
+    }
+
+    #[tokio::test]
+    async fn what_is_looked_at_stays_and_is_restored_elsewhere() {
+        let numbers = Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef;
+        let batches = vec![RecordBatch::try_from_iter([("n", numbers)]).unwrap()];
+        let chunks: [Chunk; 2] = [Bytes::from_static(b"piece").into(), batches.into()];
+        for memory in [0, 10_000] {
+            let room = SpoolRoom::new(memory, 10_000, temp_dir());
+            let [mut spool, mut other] = [(); 2].map(|()| Spool::new(Arc::clone(&room)));
+            for (index, chunk) in chunks.iter().enumerate() {
+                push(&mut spool, chunk).await;
+                let (bytes, whole) = spool.peek(index).await.unwrap();
+                other.restore(bytes, whole).await.unwrap();
+                for spool in [&mut spool, &mut other] {
+                    assert_eq!(spool.take(index).await.unwrap().as_ref(), Some(chunk));
+                }
+            }
+        }
     }
 
     #[tokio::test]

@@ -12,6 +12,7 @@ mod functions;
 mod guide;
 mod inputs;
 mod jobs;
+mod jobs_api;
 mod key_sets;
 mod outputs;
 mod session;

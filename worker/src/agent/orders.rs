@@ -32,7 +32,8 @@ const STEADY_LIFE: Duration = Duration::from_secs(5);
 /// tasks is: a worker that goes untold counts as lost.
 const TOLD_WITHIN: Duration = Duration::from_secs(2);
 
-/// Registers and works until the life ends: well, if that is because of `shutdown`.
+/// Registers and works until the life ends: well, if that is because of `shutdown`, or because the
+/// coordinator has told it to go.
 ///
 /// # Errors
 /// If the coordinator cannot be reached (any more).
@@ -60,7 +61,8 @@ pub(super) async fn live(
     let _registered = agent.tasks.meter().register();
     let blobs = CoordinatorBlobs::new(Arc::clone(&agent.dial), agent.settings.rpc.clone());
     let tasks = Tasks::new(agent.tasks.clone(), Arc::new(blobs), agent.dial.in_process());
-    let life = Life { worker, agent, client, tasks, attempts: JoinSet::new(), running };
+    let (attempts, leave) = (JoinSet::new(), CancellationToken::new());
+    let life = Life { worker, agent, client, tasks, attempts, running, leave };
     let ended = life.run(&heartbeat, shutdown).await;
     if registered.elapsed() >= STEADY_LIFE {
         past.failures = 0;
@@ -76,13 +78,15 @@ struct Life<'a> {
     /// Aborted when the life ends.
     attempts: JoinSet<Result<()>>,
     running: Running,
+    /// Cancelled when the coordinator says that the worker is to go.
+    leave: CancellationToken,
 }
 
 impl Life<'_> {
     /// Works until the life ends, or until the worker is told to stop and has drained.
     async fn run(mut self, heartbeat: &Heartbeat, shutdown: &CancellationToken) -> Result<()> {
         let (bound, worker) = (self.agent.settings.drain_timeout(), self.worker);
-        let meter = self.tasks.meter().clone();
+        let (meter, leave) = (self.tasks.meter().clone(), self.leave.clone());
         let mut work = pin!(self.work());
         let lost = || Error::unavailable("the coordinator is gone");
         let removed = || Error::unavailable("the worker is not registered (any more)");
@@ -90,6 +94,7 @@ impl Life<'_> {
             ended = &mut work => return ended.and(Err(removed())),
             () = heartbeat.lost.cancelled() => return Err(lost()),
             () = shutdown.cancelled() => {}
+            () = leave.cancelled() => tracing::info!(%worker, "told to go by the coordinator"),
         }
         let _draining = meter.drain();
         tokio::select! {
@@ -136,6 +141,7 @@ impl Life<'_> {
                 self.attempts.spawn(attempt.run(*assignment, stop).instrument(span));
             }
             Order::Stop(attempt) => self.running.stop(attempt),
+            Order::Leave => self.leave.cancel(),
         }
     }
 }

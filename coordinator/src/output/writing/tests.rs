@@ -23,6 +23,7 @@ fn means_with(settings: Settings, blob_bytes: u64) -> Means {
         blobs: Arc::new(Blobs::new(blob_bytes, Duration::from_secs(600))),
         settings: Arc::new(settings),
         progress: Arc::default(),
+        known: None,
         span: Span::none(),
     }
 }

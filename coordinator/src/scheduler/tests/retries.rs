@@ -25,6 +25,18 @@ fn late_attempt_is_refused() {
 }
 
 #[test]
+fn first_attempts_are_numbered_from_where_it_was_said() {
+    let (mut rig, s) = (Rig::new(), stage(1));
+    rig.join(1, 1);
+    rig.open(s, 0);
+    rig.feed(Event::AttemptsNumbered { stage: s, from: 10_000 });
+    let [first, second] = [10_000, 10_001].map(|number| attempt(s, 0, number));
+    assert_eq!(rig.add(s, 0), [launch(1, first)]);
+    rig.join(2, 1);
+    assert_eq!(rig.leave(1).last(), Some(&launch(2, second)));
+}
+
+#[test]
 fn repeated_report_does_not_discard_what_counts() {
     let (mut rig, s) = (Rig::new(), stage(1));
     rig.join(1, 1);

@@ -44,13 +44,13 @@ async fn dial(cluster: &Cluster) -> Result<WorkerApiClient> {
 fn started(order: &Order) -> Option<AttemptId> {
     match order {
         Order::Start(assignment) => Some(assignment.attempt),
-        Order::Stop(_) => None,
+        Order::Stop(_) | Order::Leave => None,
     }
 }
 
 fn stopped(order: &Order) -> Option<AttemptId> {
     match order {
-        Order::Start(_) => None,
+        Order::Start(_) | Order::Leave => None,
         Order::Stop(attempt) => Some(*attempt),
     }
 }

@@ -1,0 +1,376 @@
+//! The file in which jobs are kept: redb, which has checksums of its own and lets one process in.
+//! All of its calls wait for the disk.
+
+use std::{
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+};
+
+use keyloom_common::{Error, JobId, Result};
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, TableDefinition};
+
+use super::record::{PlanRecord, Record, TaskRecord, decode, encode};
+
+/// Its name in the folder.
+const NAME: &str = "jobs.redb";
+
+/// How the tables are laid out. Values have a version of their own.
+const FORMAT: u32 = 1;
+
+/// The most bytes that redb keeps of the file.
+const CACHE_BYTES: usize = 8 << 20;
+
+type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
+
+const META: Table = TableDefinition::new("meta");
+const JOBS: Table = TableDefinition::new("jobs");
+const PLANS: Table = TableDefinition::new("plans");
+const TASKS: Table = TableDefinition::new("tasks");
+
+const FORMAT_KEY: &[u8] = b"format";
+
+/// A task of a job: the bytes of the job, of the stage's number and of the task's, the highest
+/// first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TaskKey([u8; 24]);
+
+impl TaskKey {
+    pub(super) fn new(job: JobId, stage: u32, task: u32) -> Self {
+        let mut key = [0; 24];
+        key[..16].copy_from_slice(&job.to_bytes());
+        key[16..20].copy_from_slice(&stage.to_be_bytes());
+        key[20..].copy_from_slice(&task.to_be_bytes());
+        Self(key)
+    }
+
+    /// The number of the task.
+    fn task(key: &[u8]) -> Option<u32> {
+        let bytes = key.get(20..24)?.try_into().ok()?;
+        Some(u32::from_be_bytes(bytes))
+    }
+}
+
+/// What is written at once.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) jobs: Vec<Record>,
+    pub(super) tasks: Vec<(TaskKey, Vec<u8>)>,
+    /// Jobs whose plans and tasks go.
+    pub(super) settled: Vec<JobId>,
+    /// Jobs that go.
+    pub(super) forgotten: Vec<JobId>,
+}
+
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+            && self.tasks.is_empty()
+            && self.settled.is_empty()
+            && self.forgotten.is_empty()
+    }
+}
+
+/// The file. Nobody else has it.
+#[derive(Debug)]
+pub(super) struct StateFile {
+    path: PathBuf,
+    database: Database,
+}
+
+impl StateFile {
+    /// Opens the file in a folder, or makes it.
+    ///
+    /// # Errors
+    /// `invalid`, naming it, if another coordinator has it, or it is damaged or of another format.
+    pub(super) fn open(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder).map_err(|error| {
+            Error::invalid(format!("state_folder = {}: {error}", folder.display()))
+        })?;
+        let path = folder.join(NAME);
+        let database = guarded(&path, || {
+            let mut builder = Builder::new();
+            // Or a damaged file might be believed, or panic.
+            builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+            match builder.create(&path) {
+                Ok(database) => Ok(database),
+                Err(DatabaseError::DatabaseAlreadyOpen) => Err(in_use(folder)),
+                Err(error) => Err(unreadable(&path, &error)),
+            }
+        })?;
+        let file = Self { path, database };
+        guarded(&file.path, || file.prepare().map_err(|error| unreadable(&file.path, &error)))
+            .and_then(|format| match format {
+                FORMAT => Ok(()),
+                other => Err(unreadable(
+                    &file.path,
+                    &format_args!("it is of format {other}, and this build reads format {FORMAT}"),
+                )),
+            })?;
+        Ok(file)
+    }
+
+    /// Makes all tables, and says of which format the file is.
+    fn prepare(&self) -> Result<u32, redb::Error> {
+        let transaction = self.database.begin_write()?;
+        let format = {
+            let mut meta = transaction.open_table(META)?;
+            for table in [JOBS, PLANS, TASKS] {
+                transaction.open_table(table)?;
+            }
+            let known = redb::ReadableTable::get(&meta, FORMAT_KEY)?.map(|format| {
+                let bytes = format.value().try_into().unwrap_or_default();
+                u32::from_le_bytes(bytes)
+            });
+            match known {
+                Some(format) => format,
+                None => {
+                    meta.insert(FORMAT_KEY, FORMAT.to_le_bytes().as_slice())?;
+                    FORMAT
+                }
+            }
+        };
+        transaction.commit()?;
+        Ok(format)
+    }
+
+    /// All jobs. Those that cannot be read are set aside: they are told, and go.
+    ///
+    /// # Errors
+    /// `invalid` if the file is damaged.
+    pub(super) fn jobs(&self) -> Result<Vec<Record>> {
+        let values = self.reading(|| self.range(JOBS, &[0; 16], &[u8::MAX; 16]))?;
+        let (mut records, mut forgotten) = (Vec::new(), Vec::new());
+        for (key, value) in values {
+            let id = <[u8; 16]>::try_from(key).map(JobId::from_bytes);
+            match (id, decode::<Record>(&value)) {
+                (Ok(id), Ok(record)) if record.info.id == id => records.push(record),
+                (Ok(id), read) => {
+                    let why = read.err().map_or_else(|| "another's".to_owned(), |e| e.to_string());
+                    tracing::warn!(job = %id, why, "what was known of a job cannot be read");
+                    forgotten.push(id);
+                }
+                (Err(_), _) => tracing::warn!("what was known of a job has a bad name"),
+            }
+        }
+        if !forgotten.is_empty() {
+            self.write(&Batch { forgotten, ..Batch::default() })?;
+        }
+        Ok(records)
+    }
+
+    /// Writes a job and what it takes to run it again. It is there when this returns.
+    ///
+    /// # Errors
+    /// `resource_exhausted` if the file cannot be written.
+    pub(super) fn write_plan(&self, job: &Record, plan: &PlanRecord) -> Result<()> {
+        let (id, job, plan) = (job.info.id.to_bytes(), encode(job)?, encode(plan)?);
+        self.writing(|| {
+            let transaction = self.database.begin_write()?;
+            transaction.open_table(JOBS)?.insert(id.as_slice(), job.as_slice())?;
+            transaction.open_table(PLANS)?.insert(id.as_slice(), plan.as_slice())?;
+            transaction.commit()?;
+            Ok(())
+        })
+    }
+
+    /// Writes a batch.
+    ///
+    /// # Errors
+    /// `resource_exhausted` if the file cannot be written.
+    pub(super) fn write(&self, batch: &Batch) -> Result<()> {
+        let jobs = batch.jobs.iter().map(|job| Ok((job.info.id.to_bytes(), encode(job)?)));
+        let jobs = jobs.collect::<Result<Vec<_>>>()?;
+        self.writing(|| {
+            let transaction = self.database.begin_write()?;
+            {
+                let mut tasks = transaction.open_table(TASKS)?;
+                let mut plans = transaction.open_table(PLANS)?;
+                let mut known = transaction.open_table(JOBS)?;
+                for (key, task) in &batch.tasks {
+                    tasks.insert(key.0.as_slice(), task.as_slice())?;
+                }
+                for (id, job) in &jobs {
+                    known.insert(id.as_slice(), job.as_slice())?;
+                }
+                for job in batch.settled.iter().chain(&batch.forgotten) {
+                    plans.remove(job.to_bytes().as_slice())?;
+                    let (first, last) = tasks_of(*job);
+                    tasks.retain_in(first.0.as_slice()..=last.0.as_slice(), |_, _| false)?;
+                }
+                for job in &batch.forgotten {
+                    known.remove(job.to_bytes().as_slice())?;
+                }
+            }
+            transaction.commit()?;
+            Ok(())
+        })
+    }
+
+    /// What it takes to run a job again.
+    ///
+    /// # Errors
+    /// `invalid` if it cannot be read.
+    pub(super) fn plan(&self, job: JobId) -> Result<Option<PlanRecord>> {
+        let plan = self.reading(|| self.get(PLANS, &job.to_bytes()))?;
+        plan.map(|plan| decode(&plan)).transpose()
+    }
+
+    /// The numbers of the tasks of a stage that are done.
+    ///
+    /// # Errors
+    /// `invalid` if the file cannot be read.
+    pub(super) fn tasks(&self, job: JobId, stage: u32) -> Result<Vec<u32>> {
+        let (first, last) = (TaskKey::new(job, stage, 0), TaskKey::new(job, stage, u32::MAX));
+        self.reading(|| {
+            let transaction = self.database.begin_read()?;
+            let table = transaction.open_table(TASKS)?;
+            let mut tasks = Vec::new();
+            for entry in table.range(first.0.as_slice()..=last.0.as_slice())? {
+                tasks.extend(TaskKey::task(entry?.0.value()));
+            }
+            Ok(tasks)
+        })
+    }
+
+    /// A task that is done.
+    ///
+    /// # Errors
+    /// `invalid` if it cannot be read.
+    pub(super) fn task(&self, key: TaskKey) -> Result<TaskRecord> {
+        let gone = || Error::not_found("what a task has done is not known any more");
+        decode(&self.reading(|| self.get(TASKS, &key.0))?.ok_or_else(gone)?)
+    }
+
+    /// All tasks of a job that are done, in their order.
+    ///
+    /// # Errors
+    /// `invalid` if they cannot be read.
+    pub(super) fn all_tasks(&self, job: JobId) -> Result<Vec<TaskRecord>> {
+        let (first, last) = tasks_of(job);
+        let tasks = self.reading(|| self.range(TASKS, &first.0, &last.0))?;
+        tasks.iter().map(|(_, task)| decode(task)).collect()
+    }
+
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, redb::Error> {
+        let transaction = self.database.begin_read()?;
+        let table = transaction.open_table(table)?;
+        let value = table.get(key)?;
+        Ok(value.map(|value| value.value().to_vec()))
+    }
+
+    fn range(&self, table: Table, first: &[u8], last: &[u8]) -> Result<Entries, redb::Error> {
+        let transaction = self.database.begin_read()?;
+        let table = transaction.open_table(table)?;
+        let mut entries = Vec::new();
+        for entry in table.range(first..=last)? {
+            let (key, value) = entry?;
+            entries.push((key.value().to_vec(), value.value().to_vec()));
+        }
+        Ok(entries)
+    }
+
+    fn reading<T>(&self, read: impl FnOnce() -> Result<T, redb::Error>) -> Result<T> {
+        guarded(&self.path, || read().map_err(|error| unreadable(&self.path, &error)))
+    }
+
+    fn writing(&self, write: impl FnOnce() -> Result<(), redb::Error>) -> Result<()> {
+        guarded(&self.path, || {
+            write().map_err(|error| {
+                let path = self.path.display();
+                Error::resource_exhausted(format!("{path} cannot be written: {error}"))
+            })
+        })
+    }
+}
+
+/// Keys and values.
+type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// The first and the last that there may be.
+fn tasks_of(job: JobId) -> (TaskKey, TaskKey) {
+    (TaskKey::new(job, 0, 0), TaskKey::new(job, u32::MAX, u32::MAX))
+}
+
+/// Runs what redb does, of which a file that is damaged in an unforeseen way makes an error.
+fn guarded<T>(path: &Path, run: impl FnOnce() -> Result<T>) -> Result<T> {
+    let ran = catch_unwind(AssertUnwindSafe(run));
+    ran.unwrap_or_else(|_| Err(unreadable(path, &"it is damaged")))
+}
+
+fn in_use(folder: &Path) -> Error {
+    let folder = folder.display();
+    Error::invalid(format!(
+        "state_folder = {folder} is in use by another coordinator; each has one of its own"
+    ))
+}
+
+fn unreadable(path: &Path, why: &dyn std::fmt::Display) -> Error {
+    let path = path.display();
+    Error::invalid(format!(
+        "{path} cannot be used: {why}; move it away, and what it says of jobs is not known any \
+         more, or name another state_folder"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(folder: &Path) -> String {
+        StateFile::open(folder).map_or_else(|error| error.to_string(), |_| "open".to_owned())
+    }
+
+    #[test]
+    fn a_folder_has_one_coordinator() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = StateFile::open(folder.path()).unwrap();
+        let refused = open(folder.path());
+        assert!(refused.contains("is in use by another coordinator"), "{refused}");
+        drop(first);
+        assert_eq!(open(folder.path()), "open");
+    }
+
+    #[test]
+    fn what_is_no_such_file_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(NAME);
+        fs::write(&path, "no redb".repeat(4096)).unwrap();
+        let refused = open(folder.path());
+        assert!(refused.starts_with(&format!("{} cannot be used: ", path.display())), "{refused}");
+    }
+
+    #[test]
+    fn another_format_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = StateFile::open(folder.path()).unwrap();
+        let transaction = file.database.begin_write().unwrap();
+        let other = 7_u32.to_le_bytes();
+        transaction.open_table(META).unwrap().insert(FORMAT_KEY, other.as_slice()).unwrap();
+        transaction.commit().unwrap();
+        drop(file);
+        let refused = open(folder.path());
+        assert!(refused.contains("it is of format 7, and this build reads format 1"), "{refused}");
+    }
+
+    #[test]
+    fn damaged_bytes_are_an_error_or_do_not_matter() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(NAME);
+        let file = StateFile::open(folder.path()).unwrap();
+        let job = JobId::from_u128(1);
+        let task = (TaskKey::new(job, 0, 3), vec![7; 10_000]);
+        file.write(&Batch { tasks: vec![task], ..Batch::default() }).unwrap();
+        assert_eq!(file.tasks(job, 0), Ok(vec![3]));
+        drop(file);
+        let sound = fs::read(&path).unwrap();
+        for at in (0..sound.len()).step_by(sound.len() / 16) {
+            let mut damaged = sound.clone();
+            damaged[at] ^= 0x55;
+            fs::write(&path, damaged).unwrap();
+            if let Ok(file) = StateFile::open(folder.path()) {
+                let _ = (file.jobs(), file.tasks(job, 0), file.all_tasks(job));
+            }
+        }
+    }
+}

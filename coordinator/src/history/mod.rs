@@ -1,0 +1,234 @@
+//! What is known of jobs while they run and for a while afterwards: in memory, and, where the
+//! settings name a folder, in a file, from which the next coordinator knows it, too.
+//!
+//! There are never more than `max_remembered_jobs`, each of `job_record_bytes` at most; the oldest
+//! that have ended go first. Jobs that run are bounded by `max_jobs`, and never go. The file is
+//! written by a thread of its own; what a client was told is in it.
+
+mod file;
+mod journal;
+mod known;
+mod record;
+mod writer;
+
+use std::{
+    cmp::Reverse,
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use keyloom_common::{
+    Error, JobId, Result,
+    report::JobInfo,
+    rpc::{Identity, JobTerms},
+};
+
+use crate::settings::Settings;
+use file::StateFile;
+pub(crate) use journal::Journal;
+pub(crate) use known::{End, KnownJob};
+pub(crate) use record::{Cut, PlanRecord, Resumable, TaskRecord};
+use record::{shorten, totals};
+use writer::{Queue, Writer};
+
+/// The most bytes of a statement in a list of jobs.
+const LISTED_BYTES: usize = 1024;
+
+/// What those who do the work of a job know of it.
+#[derive(Debug)]
+pub(crate) struct JobRecord {
+    pub(crate) known: Arc<KnownJob>,
+    /// Where the tasks of its stage that writes are kept, if it can be resumed.
+    pub(crate) journal: Option<Journal>,
+    pub(crate) history: Arc<History>,
+}
+
+/// The jobs that a coordinator knows.
+#[derive(Debug)]
+pub(crate) struct History {
+    settings: Arc<Settings>,
+    jobs: Mutex<HashMap<JobId, Arc<KnownJob>>>,
+    kept: Option<Kept>,
+}
+
+/// Where they are kept.
+#[derive(Debug)]
+struct Kept {
+    file: Arc<StateFile>,
+    queue: Arc<Queue>,
+    _writer: Writer,
+}
+
+impl History {
+    /// What is known in memory alone.
+    pub(crate) fn in_memory(settings: &Arc<Settings>) -> Self {
+        Self { settings: Arc::clone(settings), jobs: Mutex::default(), kept: None }
+    }
+
+    /// What is known, with what the settings' folder says. Waits for the disk.
+    ///
+    /// # Errors
+    /// `invalid`, naming the folder, if it cannot be used.
+    pub(crate) fn open(settings: &Arc<Settings>) -> Result<Self> {
+        let Some(folder) = &settings.state_folder else { return Ok(Self::in_memory(settings)) };
+        let file = Arc::new(StateFile::open(folder)?);
+        let queue = Queue::new(settings.journal_ahead_bytes);
+        let max = settings.job_record_bytes;
+        let read = file.jobs()?.into_iter().map(|record| {
+            let job = Arc::new(KnownJob::read(record, max, Some(Arc::clone(&queue))));
+            (job.id, job)
+        });
+        let jobs: HashMap<_, _> = read.collect();
+        tracing::info!(folder = %folder.display(), jobs = jobs.len(), "jobs are remembered");
+        let writer = Writer::start(Arc::clone(&queue), Arc::clone(&file))?;
+        let kept = Some(Kept { file, queue, _writer: writer });
+        Ok(Self { settings: Arc::clone(settings), jobs: Mutex::new(jobs), kept })
+    }
+
+    /// Whether the next coordinator will know what this one does.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// A job that is known.
+    pub(crate) fn get(&self, id: JobId) -> Option<Arc<KnownJob>> {
+        self.lock().get(&id).cloned()
+    }
+
+    /// All jobs, the newest first.
+    pub(crate) fn all(&self) -> Vec<Arc<KnownJob>> {
+        let mut jobs: Vec<_> = self.lock().values().cloned().collect();
+        jobs.sort_by_cached_key(|job| Reverse((job.submitted_ms(), job.id)));
+        jobs
+    }
+
+    /// A job that begins, in the place of one of the same name that did not run to its end, and
+    /// those that are forgotten for it. If it can be resumed, what that takes is in the file when
+    /// this returns: it waits for the disk.
+    ///
+    /// # Errors
+    /// `resource_exhausted` if the file cannot be written.
+    pub(crate) fn begin(
+        &self,
+        job: (JobId, Identity, JobTerms),
+        output: Option<String>,
+        resumable: Resumable,
+        plan: Option<&PlanRecord>,
+    ) -> Result<(Arc<KnownJob>, Vec<Arc<KnownJob>>)> {
+        let queue = self.kept.as_ref().map(|kept| Arc::clone(&kept.queue));
+        let max = self.settings.job_record_bytes;
+        let job = Arc::new(KnownJob::new(job, output, resumable, max, queue));
+        match (&self.kept, plan) {
+            (Some(kept), Some(plan)) => kept.file.write_plan(&job.record(), plan)?,
+            (Some(kept), None) if job.terms.detached => kept.queue.put(&job),
+            _ => {}
+        }
+        let mut jobs = self.lock();
+        jobs.insert(job.id, Arc::clone(&job));
+        let too_many = jobs.len().saturating_sub(self.settings.max_remembered_jobs);
+        // Some more at once, so that they are not looked through for each.
+        let many = if too_many > 0 { too_many + jobs.len() / 16 } else { 0 };
+        let forgotten = self.forget_oldest(&mut jobs, many);
+        Ok((job, forgotten))
+    }
+
+    /// Forgets jobs that ended long ago.
+    pub(crate) fn expire(&self) -> Vec<Arc<KnownJob>> {
+        let bound = known::now_ms().saturating_sub(self.settings.job_history_ms);
+        let mut jobs = self.lock();
+        let old = jobs.values().filter(|job| job.ended_ms().is_some_and(|ended| ended < bound));
+        let old: Vec<_> = old.map(|job| job.id).collect();
+        old.into_iter().filter_map(|id| self.forget(&mut jobs, id)).collect()
+    }
+
+    fn forget_oldest(
+        &self,
+        jobs: &mut HashMap<JobId, Arc<KnownJob>>,
+        many: usize,
+    ) -> Vec<Arc<KnownJob>> {
+        if many == 0 {
+            return Vec::new();
+        }
+        let ended = jobs.values().filter_map(|job| Some((job.ended_ms()?, job.id)));
+        let mut ended: Vec<_> = ended.collect();
+        ended.sort_unstable();
+        let oldest = ended.into_iter().take(many);
+        oldest.filter_map(|(_, id)| self.forget(jobs, id)).collect()
+    }
+
+    /// Forgets a job. What it has written and nobody will see stays in the file until whoever
+    /// called has had it removed, and says so by [`Self::settle`].
+    fn forget(&self, jobs: &mut HashMap<JobId, Arc<KnownJob>>, id: JobId) -> Option<Arc<KnownJob>> {
+        let job = jobs.remove(&id)?;
+        if let Some(kept) = &self.kept
+            && !job.left_pieces()
+        {
+            kept.queue.forget(id);
+        }
+        Some(job)
+    }
+
+    /// What it takes to run a job again. Waits for the disk.
+    ///
+    /// # Errors
+    /// If it is not there, or cannot be read.
+    pub(crate) fn plan(&self, id: JobId) -> Result<PlanRecord> {
+        let plan = self.kept.as_ref().map(|kept| kept.file.plan(id)).transpose()?.flatten();
+        plan.ok_or_else(|| Error::not_found("what it takes to run it again is not known any more"))
+    }
+
+    /// Where the tasks of a job's stage are kept, with those that were done before. Waits for the
+    /// disk.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub(crate) fn journal(&self, id: JobId, stage: u32) -> Result<Option<Journal>> {
+        let Some(Kept { file, queue, .. }) = &self.kept else { return Ok(None) };
+        let done = file.tasks(id, stage)?.into_iter().collect();
+        let journal = Journal::new((id, stage), done, Arc::clone(file), Arc::clone(queue));
+        Ok(Some(journal))
+    }
+
+    /// All tasks of a job that are kept, in their order. Waits for the disk.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub(crate) fn tasks(&self, id: JobId) -> Result<Vec<TaskRecord>> {
+        self.kept.as_ref().map_or_else(|| Ok(Vec::new()), |kept| kept.file.all_tasks(id))
+    }
+
+    /// Forgets what it takes to run a job again, for good; and the job, if it is not known any
+    /// more.
+    pub(crate) fn settle(&self, id: JobId) {
+        let Some(kept) = &self.kept else { return };
+        // Under the lock, so that nobody begins it again meanwhile.
+        let jobs = self.lock();
+        match jobs.contains_key(&id) {
+            true => kept.queue.settle(id),
+            false => kept.queue.forget(id),
+        }
+    }
+
+    /// Waits until what is known now is in the file, if there is one.
+    pub(crate) async fn written(&self) {
+        if let Some(kept) = &self.kept {
+            kept.queue.written(self.settings.rpc.call_timeout()).await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Arc<KnownJob>>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A job as a list shows it: without the counters of its plan, and the start of its statement.
+pub(crate) fn listed(mut job: JobInfo) -> JobInfo {
+    job.summary = job.summary.as_ref().map(totals);
+    if let Some(statement) = &mut job.statement {
+        shorten(statement, LISTED_BYTES);
+    }
+    job
+}
+
+#[cfg(test)]
+mod tests;

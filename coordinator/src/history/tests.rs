@@ -1,0 +1,160 @@
+//! What is remembered, for how long, and what the next coordinator knows.
+
+use arrow::datatypes::Schema;
+use bytes::Bytes;
+use keyloom_common::{
+    BUILD, WorkerId,
+    misses::MissPolicy,
+    output::{OutputKind, OutputSpec, PreparedOutput},
+    report::{JobState, JobStatus, JobSummary, PlanMetrics},
+    rpc::Role,
+};
+
+use super::*;
+
+fn alice() -> Identity {
+    Identity { role: Role::Client, name: "alice".into() }
+}
+
+fn open(settings: Settings) -> History {
+    History::open(&Arc::new(settings)).unwrap()
+}
+
+fn begin(history: &History, id: u128, detached: bool) -> Arc<KnownJob> {
+    let terms = JobTerms { detached, ..JobTerms::default() };
+    let job = (JobId::from_u128(id), alice(), terms);
+    history.begin(job, None, Resumable::NoOutput, None).unwrap().0
+}
+
+fn output() -> PreparedOutput {
+    let (path, kind) = ("/out".to_owned(), OutputKind::Columns);
+    let spec = OutputSpec { path, storage_profile: None, kind };
+    PreparedOutput { spec, schema: Arc::new(Schema::empty()), version: None }
+}
+
+fn done() -> End {
+    let summary = JobSummary { rows: 3, ..JobSummary::default() };
+    End { outcome: Ok(summary), committed: None, status: JobStatus::default() }
+}
+
+#[test]
+fn a_job_goes_from_state_to_state_and_ends_once() {
+    let history = open(Settings::default());
+    let job = begin(&history, 1, false);
+    assert_eq!((job.state(), job.over_for()), (JobState::Queued, None));
+    job.begin();
+    assert_eq!(job.state(), JobState::Running);
+    job.end(done());
+    let info = job.info();
+    assert_eq!((info.state, info.summary.map(|summary| summary.rows)), (JobState::Done, Some(3)));
+    assert!(info.ended_ms >= info.started_ms && info.started_ms.is_some());
+    assert!(!job.cancel(None), "it is done");
+    job.interrupt();
+    job.end(End { outcome: Err(Error::internal("late")), ..done() });
+    assert_eq!((job.state(), job.info().error), (JobState::Done, None));
+}
+
+#[test]
+fn the_oldest_that_ended_are_forgotten_and_never_one_that_runs() {
+    let history = open(Settings { max_remembered_jobs: 4, ..Settings::default() });
+    let running = begin(&history, 1, false);
+    for id in 2..10 {
+        begin(&history, id, false).end(done());
+    }
+    let known = history.all();
+    assert!(known.len() <= 4 && known.iter().any(|job| job.id == running.id), "{known:?}");
+    assert!(history.get(JobId::from_u128(9)).is_some());
+    assert!(history.get(JobId::from_u128(2)).is_none());
+}
+
+#[test]
+fn what_ended_long_ago_is_forgotten() {
+    let history = open(Settings::default());
+    begin(&history, 1, false).end(done());
+    assert!(history.expire().is_empty());
+    let history = History {
+        settings: Arc::new(Settings { job_history_ms: 0, ..Settings::default() }),
+        ..history
+    };
+    begin(&history, 2, false);
+    while history.get(JobId::from_u128(1)).is_some() {
+        history.expire();
+    }
+    assert!(history.get(JobId::from_u128(2)).is_some(), "it has not ended");
+}
+
+#[tokio::test]
+async fn the_next_coordinator_knows_what_ended_and_what_was_interrupted() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { state_folder: Some(folder.path().to_owned()), ..Settings::default() };
+    let history = open(settings.clone());
+    begin(&history, 1, false).end(done());
+    begin(&history, 2, true).begin();
+    begin(&history, 3, false).begin();
+    begin(&history, 4, true).cancel(None);
+    history.written().await;
+    let ended = history.get(JobId::from_u128(1)).unwrap().info();
+    drop(history);
+
+    let history = open(settings);
+    let states = [1, 2, 3, 4].map(|id| history.get(JobId::from_u128(id)).map(|job| job.state()));
+    let expected =
+        [Some(JobState::Done), Some(JobState::Interrupted), None, Some(JobState::Cancelled)];
+    assert_eq!(states, expected, "the third has ended with its client");
+    let known = history.get(JobId::from_u128(1)).unwrap();
+    assert_eq!((known.info(), &known.whose), (ended, &alice()));
+}
+
+#[tokio::test]
+async fn what_a_job_needs_to_be_resumed_is_kept_until_it_is_settled() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { state_folder: Some(folder.path().to_owned()), ..Settings::default() };
+    let history = open(settings.clone());
+    let id = JobId::from_u128(7);
+    let cut = Some(Cut { stage: 1, tasks: 9, slices: keyloom_common::BlobId::NONE });
+    let (plan, build) = (Bytes::from_static(b"plan"), BUILD.to_owned());
+    let misses = MissPolicy::default();
+    let plan = PlanRecord { build, plan, batch_rows: 10, misses, output: output(), cut };
+    let terms = JobTerms { detached: true, ..JobTerms::default() };
+    history.begin((id, alice(), terms), None, Resumable::Yes, Some(&plan)).unwrap();
+    let task = TaskRecord {
+        worker: WorkerId::from_u128(1),
+        rows: 5,
+        metrics: PlanMetrics::default(),
+        lookups: Vec::new(),
+        chunks: vec![(Bytes::from_static(b"rows"), false)],
+    };
+    let journal = history.journal(id, 1).unwrap().unwrap();
+    assert_eq!((journal.stage(), journal.done()), (1, 0));
+    journal.keep(4, &task).await;
+    history.written().await;
+    drop((history, journal));
+
+    let history = open(settings);
+    let job = history.get(id).unwrap();
+    assert_eq!((job.state(), job.runs()), (JobState::Interrupted, 0));
+    assert_eq!(history.plan(id), Ok(plan));
+    let journal = history.journal(id, 1).unwrap().unwrap();
+    assert_eq!((journal.done(), journal.has(4), journal.has(3)), (1, true, false));
+    assert_eq!(journal.read(4).await, Ok(task.clone()));
+    assert_eq!(history.tasks(id), Ok(vec![task]));
+    job.resume();
+    assert_eq!((job.state(), job.runs()), (JobState::Queued, 1));
+    job.end(done());
+    history.settle(id);
+    history.written().await;
+    assert_eq!((history.tasks(id), history.plan(id).is_err()), (Ok(Vec::new()), true));
+}
+
+#[test]
+fn what_was_cancelled_is_not_done_afterwards() {
+    let history = open(Settings::default());
+    let job = begin(&history, 1, true);
+    assert!(job.cancel(None) && job.is_cancelled());
+    job.end(done());
+    assert!(job.is_cancelled());
+    let failed = begin(&history, 2, true);
+    failed.end(End { outcome: Err(Error::internal("x")), ..done() });
+    assert!(!failed.cancel(None), "there is nothing left of it");
+    assert_eq!(failed.state(), JobState::Failed);
+}

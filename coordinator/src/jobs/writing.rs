@@ -1,0 +1,69 @@
+//! What a job writes: where, and by which stage.
+
+use std::sync::Arc;
+
+use datafusion::{
+    common::tree_node::{TreeNode, TreeNodeRecursion},
+    physical_plan::ExecutionPlan,
+};
+use keyloom_common::{
+    BlobId, Error, Result,
+    output::{PreparedOutput, WriteExec},
+    rpc::bincode,
+};
+use keyloom_planner::{Chain, Source};
+
+use crate::{gather::RemoteExec, history::Cut};
+
+/// Where the rows of a plan go, if workers write them.
+pub(super) fn output_of(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<PreparedOutput>>> {
+    let mut output = None;
+    plan.apply(|node| {
+        Ok(match node.downcast_ref::<WriteExec>() {
+            Some(write) => {
+                output = Some(Arc::clone(write.output()));
+                TreeNodeRecursion::Stop
+            }
+            None => TreeNodeRecursion::Continue,
+        })
+    })?;
+    Ok(output)
+}
+
+/// How the stage of a cut plan that writes is cut, if its tasks read slices: the same plan, cut by
+/// the same settings, gives the same again.
+pub(super) fn cut_of(cut: &Arc<dyn ExecutionPlan>) -> Result<Option<Cut>> {
+    let mut found = None;
+    cut.apply(|node| {
+        let fragment = node.downcast_ref::<RemoteExec>().map(RemoteExec::fragment);
+        Ok(match fragment.map(|fragment| (fragment, &fragment.source)) {
+            Some((fragment, Source::Slices(chains))) if fragment.plan.is::<WriteExec>() => {
+                found = Some((fragment.stage, Arc::clone(chains)));
+                TreeNodeRecursion::Stop
+            }
+            _ => TreeNodeRecursion::Continue,
+        })
+    })?;
+    found.map(|(stage, chains)| of_chains(stage, &chains)).transpose()
+}
+
+fn of_chains(stage: u32, chains: &[Chain]) -> Result<Cut> {
+    let (mut tasks, mut slices) = (0, BlobId::NONE);
+    for slice in chains.iter().flat_map(Chain::slices) {
+        slices = BlobId::of(&bincode::encode(&(slices, slice?))?);
+        tasks += 1;
+    }
+    Ok(Cut { stage, tasks, slices })
+}
+
+/// What is said where a plan is cut otherwise than before.
+pub(super) fn cut_otherwise(before: Option<Cut>, now: Option<Cut>) -> Error {
+    let tasks = |cut: Option<Cut>| cut.map_or(0, |cut| cut.tasks);
+    Error::invalid(format!(
+        "its plan is cut otherwise than before ({} tasks that write, and {} before): the \
+         coordinator's settings by which plans are cut (slice_rows, row_slices, answer_bytes, \
+         answer_slices) have changed; set them as they were, or submit it again",
+        tasks(now),
+        tasks(before)
+    ))
+}
