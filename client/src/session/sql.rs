@@ -87,7 +87,7 @@ async fn plan_statement(
         Some(given) => values::bind(plan, given)?,
         None => plan,
     };
-    let plan = query::seal(writes::plan(session, plan, output.as_ref())?);
+    let plan = query::seal(writes::plan(plan, output.as_ref())?);
     Ok(DataFrame::new(session.context.state(), plan))
 }
 

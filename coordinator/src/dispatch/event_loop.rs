@@ -281,7 +281,9 @@ impl EventLoop {
         let Some(registered) = self.workers.get(worker) else { return };
         stage.launched.entry(task.index).or_default().push((attempt, Instant::now()));
         match stage.kind {
-            StageKind::Work => self.metrics.tasks.start(attempt.number % ATTEMPTS_OF_A_RUN == 0),
+            StageKind::Work => {
+                self.metrics.tasks.start(attempt.number.is_multiple_of(ATTEMPTS_OF_A_RUN))
+            }
             StageKind::Question => self.metrics.tasks.ask(),
         }
         self.outputs.open(registered, attempt);

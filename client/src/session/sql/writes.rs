@@ -23,11 +23,7 @@ use serde::{
 };
 
 use super::{depth, files::from_folder, parse};
-use crate::{
-    input::TablesOfStores,
-    query,
-    session::{Session, put},
-};
+use crate::{input::TablesOfStores, query, session::put};
 
 /// The options of COPY, as job files have them.
 const OPTIONS: &str = "if_exists, key, compression, target_file_bytes, storage_options";
@@ -152,18 +148,14 @@ fn text(name: &str, value: &Value) -> Result<String> {
 ///
 /// # Errors
 /// `invalid` if it writes what no job writes.
-pub(super) fn plan(
-    session: &Session,
-    plan: LogicalPlan,
-    output: Option<&Output>,
-) -> Result<LogicalPlan> {
+pub(super) fn plan(plan: LogicalPlan, output: Option<&Output>) -> Result<LogicalPlan> {
     match plan {
         LogicalPlan::Explain(explain) => {
-            let plan = self::plan(session, Arc::unwrap_or_clone(explain.plan), output)?;
+            let plan = self::plan(Arc::unwrap_or_clone(explain.plan), output)?;
             Ok(LogicalPlan::Explain(Explain { plan: Arc::new(plan), ..explain }))
         }
         LogicalPlan::Analyze(analyze) => {
-            let input = self::plan(session, Arc::unwrap_or_clone(analyze.input), output)?;
+            let input = self::plan(Arc::unwrap_or_clone(analyze.input), output)?;
             Ok(LogicalPlan::Analyze(Analyze { input: Arc::new(input), ..analyze }))
         }
         LogicalPlan::Dml(insert) => {

@@ -51,11 +51,7 @@ pub(super) struct LanceOutputs {
 
 impl LanceOutputs {
     /// Writes by the storage profiles of these stores, where jobs may touch something.
-    pub(super) fn new(
-        stores: Arc<OpenStores>,
-        access: Access,
-        settings: &OutputSettings,
-    ) -> Self {
+    pub(super) fn new(stores: Arc<OpenStores>, access: Access, settings: &OutputSettings) -> Self {
         let bounds = UpsertBounds::of(settings);
         Self { stores, access, bounds, cleaner: Cleaner::default() }
     }
@@ -141,9 +137,7 @@ impl LanceOutputs {
                 let if_exists = *if_exists;
                 plain::commit(&target, &written, if_exists).await
             }
-            OutputKind::Upsert { key } => {
-                upsert::commit(&target, &written, key, self.bounds).await
-            }
+            OutputKind::Upsert { key } => upsert::commit(&target, &written, key, self.bounds).await,
             OutputKind::Columns => columns::commit(&target, &written).await,
             OutputKind::Files(_) => Err(no_dataset()),
         }

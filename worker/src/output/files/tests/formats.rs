@@ -44,7 +44,11 @@ async fn parquet_and_arrow_read_back_equal_however_they_are_compressed() {
                     FileFormat::Parquet => parquet(&path),
                     _ => arrow(&path),
                 };
-                assert_eq!(shown(&read), shown(&[rows.clone()]), "{format:?} {compression:?}");
+                assert_eq!(
+                    shown(&read),
+                    shown(std::slice::from_ref(&rows)),
+                    "{format:?} {compression:?}"
+                );
                 if format == FileFormat::Arrow {
                     assert_eq!(concat_batches(&rows.schema(), &read).unwrap(), rows);
                 }
