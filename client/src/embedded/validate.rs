@@ -83,6 +83,7 @@ mod tests {
         "worker.drain_timeout_ms",
         "worker.keep_freed_bytes",
         "worker.lookup.missing_keys_named",
+        "worker.output.upsert_retries",
         "worker.store.answer_cache_bytes",
         "worker.store.column_cache_bytes",
         "worker.store.lance_index_cache_bytes",

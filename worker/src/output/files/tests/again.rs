@@ -117,6 +117,7 @@ async fn a_stream_that_is_dropped_or_fails_leaves_nothing() {
         told = dropped.next() => panic!("it ended: {told:?}"),
         () = until(async || !target.all().is_empty()) => {}
     }
+    drop(dropped);
     let failing: Vec<datafusion::error::Result<RecordBatch>> =
         vec![Ok(numbers([1])), Err(Error::store("disk on fire").into())];
     let rows = rows_of(&output.schema, stream::iter(failing));
