@@ -23,7 +23,8 @@
 //!
 //! With the feature `embedded`, which is a default, a session can be its own cluster
 //! (`Session::embedded`). Without it, the client depends on neither the coordinator nor the
-//! worker, and not on Lance: it is for sessions on clusters ([`Session::connect`]) alone.
+//! worker, and not on Lance: it is for sessions on clusters ([`Session::connect`]) alone, and for
+//! those of a coordinator that plans for others ([`Session::near`]).
 
 mod cluster;
 mod connection;
@@ -33,8 +34,10 @@ mod embedded;
 pub mod functions;
 pub mod input;
 mod link;
+mod near;
 pub mod open_store;
 mod peer;
+mod placeholders;
 pub mod query;
 pub mod session;
 mod settings;
@@ -59,6 +62,7 @@ pub use keyloom_common::{
     store::{JoinPath, KeyPath, OnDuplicateKey, RowPath},
 };
 pub use open_store::{Lookup, OpenStore};
+pub use placeholders::placeholders;
 pub use query::{Job, JobHandle, JobOptions, with_join_path};
 pub use session::Session;
 pub use settings::Settings;

@@ -51,6 +51,7 @@ const IN_PROCESS: [Unread; 3] = [
             "coordinator.insecure_listen",
             "coordinator.security",
             "coordinator.http",
+            "coordinator.http_jobs",
         ],
         "in this process, which is no daemon",
     ),

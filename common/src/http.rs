@@ -1,12 +1,12 @@
 //! The settings of a daemon's HTTP port, over which it tells whether it lives, whether it does its
-//! work, and what it counts.
+//! work, and what it counts; and of the jobs that a coordinator takes there.
 
 use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    bounds::{Bounds, CALL_MS, COUNT},
+    bounds::{AT_ONCE, BYTES, Bounds, CALL_MS, COUNT, KEPT_BYTES},
     error::{Error, Result},
 };
 
@@ -90,6 +90,61 @@ impl HttpSettings {
     /// [`Self::connection_ms`] as a duration.
     pub fn connection(&self) -> Duration {
         Duration::from_millis(self.connection_ms)
+    }
+}
+
+/// Whether a coordinator takes jobs over HTTP, and within which bounds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpJobsSettings {
+    /// Whether jobs are taken, told of and cancelled at `/v1` of the HTTP port, if there is one.
+    /// Default yes.
+    pub enabled: bool,
+    /// The most bytes of a request. Default 1 MiB.
+    pub body_bytes: u64,
+    /// The most requests at once; whoever comes beyond is told to come again. Default 32.
+    pub max_requests: usize,
+    /// How long an answer may take to begin, in milliseconds: a job is planned meanwhile, for which
+    /// workers look at stores, inputs and outputs. Default 1 minute.
+    pub request_timeout_ms: u64,
+    /// How long the rows of a job may take to their last, in milliseconds. Default 10 minutes.
+    pub results_timeout_ms: u64,
+    /// The most bytes of rows that a job holds in memory as a store of the kind `memory`. Default
+    /// 64 MiB.
+    pub store_bytes: u64,
+}
+
+impl Default for HttpJobsSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            body_bytes: 1 << 20,
+            max_requests: 32,
+            request_timeout_ms: 60_000,
+            results_timeout_ms: 600_000,
+            store_bytes: 64 << 20,
+        }
+    }
+}
+
+impl HttpJobsSettings {
+    /// Checks the numbers, as a section of others.
+    pub fn check(&self, bounds: &mut Bounds) {
+        bounds.within("body_bytes", self.body_bytes, BYTES);
+        bounds.within("max_requests", self.max_requests, AT_ONCE);
+        bounds.within("request_timeout_ms", self.request_timeout_ms, CALL_MS);
+        bounds.within("results_timeout_ms", self.results_timeout_ms, CALL_MS);
+        bounds.within("store_bytes", self.store_bytes, KEPT_BYTES);
+    }
+
+    /// [`Self::request_timeout_ms`] as a duration.
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms)
+    }
+
+    /// [`Self::results_timeout_ms`] as a duration.
+    pub fn results_timeout(&self) -> Duration {
+        Duration::from_millis(self.results_timeout_ms)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, path::PathBuf, thread::available_parallelism, time::Duration};
 
 use keyloom_common::{
-    http::HttpSettings,
+    http::{HttpJobsSettings, HttpSettings},
     log::LogSettings,
     memory::MemoryBudget,
     rpc::{Limits, ServerSecurity},
@@ -35,6 +35,8 @@ pub struct Settings {
     pub scheduler: scheduler::Settings,
     /// Where the daemon tells how it is, and within which bounds.
     pub http: HttpSettings,
+    /// Whether the daemon takes jobs there, and within which bounds.
+    pub http_jobs: HttpJobsSettings,
     /// The log of the daemon; an embedded session writes that of the program that it is in.
     pub log: LogSettings,
     /// The most connections at once. Default 1024.
@@ -176,6 +178,7 @@ impl Default for Settings {
             catalog: CatalogSettings::default(),
             scheduler: scheduler::Settings::default(),
             http: HttpSettings::default(),
+            http_jobs: HttpJobsSettings::default(),
             log: LogSettings::default(),
             max_connections: 1024,
             idle_connection_ms: 10_000,

@@ -44,6 +44,7 @@ impl Settings {
         bounds.section("security", |bounds| self.security.check(bounds));
         bounds.section("scheduler", |bounds| self.scheduler.check(bounds));
         bounds.section("http", |bounds| self.http.check(bounds));
+        bounds.section("http_jobs", |bounds| self.http_jobs.check(bounds));
         bounds.within("max_connections", self.max_connections, COUNT);
         bounds.within("idle_connection_ms", self.idle_connection_ms, TIME_MS);
         bounds.within("client_gone_ms", self.client_gone_ms, TIME_MS);

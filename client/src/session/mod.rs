@@ -1,6 +1,7 @@
 //! A session: stores under aliases, inputs, queries.
 
 mod catalog;
+mod described;
 mod key;
 mod lend;
 mod project;

@@ -27,6 +27,6 @@ pub use lance::LanceOptions;
 pub use other::OtherOptions;
 pub use output::{Mode, Output, OutputFormat};
 pub use own_kind::OwnKind;
-pub use place::absolute;
+pub use place::{absolute, check_absolute};
 pub use store::{Store, told};
 pub use written::Written;

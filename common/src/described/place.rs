@@ -27,7 +27,16 @@ pub fn absolute(path: &str) -> Result<String> {
     Ok(format!("{}{slash}", absolute.display().to_string().trim_end_matches('/')))
 }
 
-/// Whether a path says where it is by itself, whatever the folder: an absolute one, or a URI.
-pub(super) fn is_absolute(path: &str) -> bool {
-    path.contains("://") || Path::new(path).is_absolute()
+/// Refuses what another folder would make another place. That there is a path is checked elsewhere.
+///
+/// # Errors
+/// `invalid`, naming the option, if the path is neither an absolute one nor a URI.
+pub fn check_absolute(option: &str, path: &str) -> Result<()> {
+    if path.is_empty() || path.contains("://") || Path::new(path).is_absolute() {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "{option} is an absolute path or a URI here, not '{}', which every folder has another of",
+        redact(path)
+    )))
 }

@@ -5,9 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::{Input, Store, place::is_absolute, told};
+use super::{Input, Store, check_absolute, told};
 use crate::{
-    error::{Error, Result, redact},
+    error::{Error, Result},
     input::InputSpec,
     store::StoreSpec,
 };
@@ -83,17 +83,6 @@ impl Written {
         }
         Ok(())
     }
-}
-
-/// Refuses what another folder would make another place.
-fn check_absolute(option: &str, path: &str) -> Result<()> {
-    if path.is_empty() || is_absolute(path) {
-        return Ok(());
-    }
-    Err(Error::invalid(format!(
-        "{option} is an absolute path or a URI here, not '{}', which every folder has another of",
-        redact(path)
-    )))
 }
 
 #[cfg(test)]

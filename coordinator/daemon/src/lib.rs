@@ -1,6 +1,8 @@
 //! `keyloom-coordinator`: the coordinator as a process that listens on TCP; as a function, because
 //! programs that hold all of Keyloom run it, too.
 
+mod api;
+
 use std::{ffi::OsString, net::SocketAddr};
 
 use anyhow::{Context, Result, bail};
@@ -178,6 +180,7 @@ async fn serve(addresses: &[SocketAddr], settings: Settings) -> Result<()> {
     let http = Port::open(&settings.http, Some(&settings.security), &settings.rpc).await?;
     let scheme = if settings.security.has_tls() { "tls" } else { "tcp" };
     let told = told(settings.advertise.as_deref(), scheme, address);
+    let (jobs, insecure) = (settings.http_jobs.clone(), settings.insecure_listen);
     let coordinator = Coordinator::start(settings)?;
     let gate = coordinator.gate();
     let mut hangups = signal(SignalKind::hangup()).context("no signals")?;
@@ -192,7 +195,11 @@ async fn serve(addresses: &[SocketAddr], settings: Settings) -> Result<()> {
              is understood only if something between them changes it"
         );
     }
-    let http = http.map(|http| http.serve(OfCoordinator(coordinator.clone())));
+    let pages = match jobs.enabled && http.is_some() {
+        true => Some(api::pages(coordinator.local(), jobs, insecure)?),
+        false => None,
+    };
+    let http = http.map(|http| http.serve_with(OfCoordinator(coordinator.clone()), pages));
     let mut serving = std::pin::pin!(coordinator.serve(listener, shutdown.clone()));
     loop {
         tokio::select! {

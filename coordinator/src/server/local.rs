@@ -1,5 +1,5 @@
 //! Connections within the process: the same services, over channels. Whoever is in the process may
-//! do everything.
+//! do everything, or connects for somebody who has shown who it is.
 
 use std::sync::Arc;
 
@@ -33,9 +33,20 @@ impl Local {
 
     /// A client's connection.
     pub fn client(&self) -> ClientApiClient {
+        self.connect(Owner::default(), true)
+    }
+
+    /// A connection for a client that has shown elsewhere who it is: it may do what that one may,
+    /// and takes rows as if it were elsewhere.
+    pub fn client_as(&self, identity: Identity) -> ClientApiClient {
+        self.connect(Owner::of(identity), false)
+    }
+
+    fn connect(&self, owner: Owner, in_process: bool) -> ClientApiClient {
+        let _entered = self.runtime.enter();
         let (near, far) = channel::bounded(self.shared.settings.rpc.requests_in_flight);
-        let (shared, owner) = (Arc::clone(&self.shared), Owner::default());
-        let connection = ClientConnection { shared, owner, in_process: true };
+        let shared = Arc::clone(&self.shared);
+        let connection = ClientConnection { shared, owner, in_process };
         let requests = BaseChannel::with_defaults(far).execute(connection.serve());
         self.runtime.spawn(requests.for_each_concurrent(None, |request| request));
         ClientApiClient::new(client::Config::default(), near).spawn()

@@ -20,8 +20,9 @@ use super::{Told, guard::Guard};
 /// The format of what is counted.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What there is to be asked for.
+/// What there is to be asked for, and where jobs are taken.
 const PATHS: &str = "/healthz, /readyz, /metrics";
+const PATHS_WITH_PAGES: &str = "/healthz, /readyz, /metrics, /v1/openapi.json";
 
 /// What tells, and to whom.
 #[derive(Debug)]
@@ -32,25 +33,41 @@ pub(super) struct App<T> {
     pub(super) timeout: Duration,
 }
 
-pub(super) fn router<T: Told>(app: Arc<App<T>>) -> Router {
-    Router::new()
+/// What the daemon tells of itself, and its pages, if it has some.
+pub(super) fn router<T: Told>(app: Arc<App<T>>, pages: Option<Router>) -> Router {
+    let paths = if pages.is_some() { PATHS_WITH_PAGES } else { PATHS };
+    let own: Router = Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz::<T>))
         .route("/metrics", get(metrics::<T>))
-        .fallback(unknown)
-        .layer(from_fn_with_state(Arc::clone(&app), checked::<T>))
-        .with_state(app)
+        .fallback(move || async move { unknown(paths) })
+        .layer(from_fn_with_state(Arc::clone(&app), in_time::<T>))
+        .with_state(Arc::clone(&app));
+    let all = match pages {
+        Some(pages) => own.merge(pages),
+        None => own,
+    };
+    all.layer(from_fn_with_state(app, of_this_machine::<T>))
 }
 
-/// Passes on what is asked of this machine, and waits only so long for the answer.
-async fn checked<T: Told>(
+/// Passes on what is asked of this machine.
+async fn of_this_machine<T: Told>(
     State(app): State<Arc<App<T>>>,
     request: Request,
     next: Next,
 ) -> Response {
-    if let Err(refused) = app.guard.check_host(request.headers()) {
-        return (StatusCode::FORBIDDEN, refused).into_response();
+    match app.guard.check_host(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(refused) => (StatusCode::FORBIDDEN, refused).into_response(),
     }
+}
+
+/// Waits only so long for the answer.
+async fn in_time<T: Told>(
+    State(app): State<Arc<App<T>>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let answer = timeout(app.timeout, next.run(request)).await;
     answer.unwrap_or_else(|_| {
         let late = format!("no answer in {:?}, the setting http.request_timeout_ms\n", app.timeout);
@@ -77,6 +94,6 @@ async fn metrics<T: Told>(State(app): State<Arc<App<T>>>, headers: HeaderMap) ->
     ([(CONTENT_TYPE, OPEN_METRICS)], app.told.metrics().await).into_response()
 }
 
-async fn unknown() -> (StatusCode, String) {
-    (StatusCode::NOT_FOUND, format!("there is no such path; there are {PATHS}\n"))
+fn unknown(paths: &str) -> (StatusCode, String) {
+    (StatusCode::NOT_FOUND, format!("there is no such path; there are {paths}\n"))
 }

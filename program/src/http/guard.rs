@@ -45,8 +45,7 @@ impl Guard {
         if !self.asks {
             return Ok(());
         }
-        let token = headers.get(AUTHORIZATION).and_then(|shown| shown.to_str().ok());
-        let token = token.and_then(bearer).ok_or("a token is needed: Authorization: Bearer …\n")?;
+        let token = token(headers).ok_or("a token is needed: Authorization: Bearer …\n")?;
         let is_operators = || {
             let known = self.operators.as_ref().and_then(|gate| gate.bearer(token));
             known.is_some_and(|identity| identity.role == Role::Operator)
@@ -56,6 +55,11 @@ impl Guard {
             false => Err("the token is not known\n"),
         }
     }
+}
+
+/// The token that a request shows.
+pub(super) fn token(headers: &HeaderMap) -> Option<&str> {
+    headers.get(AUTHORIZATION).and_then(|shown| shown.to_str().ok()).and_then(bearer)
 }
 
 /// The token of `Bearer TOKEN`; the word's case does not matter.

@@ -1,19 +1,23 @@
-//! The HTTP port of a daemon: whether it lives, whether it does its work, and what it counts.
+//! The HTTP port of a daemon: whether it lives, whether it does its work, and what it counts; and
+//! the [`Pages`] that the daemon has beside that, for those who may submit jobs.
 //!
-//! It is there only if somebody asks for it, and tells nothing of jobs, keys or rows. The first two
-//! are told to everybody who reaches it: those who watch over processes have no tokens. Beyond
+//! It is there only if somebody asks for it, and tells nobody else of jobs, keys or rows. The first
+//! two are told to everybody who reaches it: those who watch over processes have no tokens. Beyond
 //! loopback, what is counted is told for a token alone, or where a setting says otherwise. What a
 //! stranger can take is bounded: connections, the head of a request, the time of an answer, and how
 //! long a connection lasts.
 
 mod answers;
+mod callers;
 mod guard;
+mod pages;
 mod places;
+mod refusal;
 
 use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -33,8 +37,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::daemon::announce;
 use answers::{App, router};
+use callers::Callers;
 use guard::Guard;
-use places::Places;
+pub use pages::Pages;
+use pages::{Peer, behind};
+use places::{Busy, Places};
+pub use refusal::Refusal;
 
 /// The most bytes of the head of a request.
 const HEAD_BYTES: usize = 16 << 10;
@@ -61,6 +69,10 @@ pub struct Port {
     address: SocketAddr,
     settings: HttpSettings,
     guard: Guard,
+    /// Whether the daemon asks who connects to it.
+    asks_who: bool,
+    /// What knows those who connect to it, if they can be asked here.
+    known: Option<Gate>,
     /// What makes TLS of connections, if there is a certificate.
     tls: Option<Gate>,
 }
@@ -92,8 +104,8 @@ impl Serving {
 
 impl Port {
     /// Listens where the settings say, if they do. What `server` says of the daemon's own
-    /// certificate and of the tokens of operators is true for this port, too, of the tokens only
-    /// where nobody else can read them; certificates are not asked of clients.
+    /// certificate and of those who connect is true for this port, too, of their tokens only where
+    /// nobody else can read them. Certificates of theirs are taken, and needed for pages alone.
     ///
     /// # Errors
     /// `invalid`, naming the settings, if strangers could read what is counted, or files are wrong;
@@ -116,8 +128,12 @@ impl Port {
         let open = addresses.iter().find(|address| !address.ip().is_loopback());
         // What makes somebody an operator of the cluster crosses no network in clear.
         let is_private = tls.is_some() || open.is_none();
-        let operators = server.filter(|server| is_private && server.tokens.operator.is_some());
-        let operators = operators.map(|server| Gate::open(server, limits)).transpose()?;
+        let asking = server.filter(|server| server.ca_file.is_some() || server.has_tokens());
+        let asks_who = asking.is_some();
+        let known = asking.filter(|_| is_private);
+        let known = known.map(|server| Gate::open(server, limits)).transpose()?;
+        let has_operators = asking.is_some_and(|server| server.tokens.operator.is_some());
+        let operators = known.clone().filter(|_| has_operators);
         if let Some(open) = open {
             allow(*open, settings, tokens.is_some() || operators.is_some())?;
         }
@@ -134,7 +150,8 @@ impl Port {
         let asks = tokens.is_some() || (open.is_some() && !settings.insecure_listen);
         let is_local = open.is_none();
         let guard = Guard { is_local, asks, tokens, operators };
-        Ok(Some(Self { listener, address, settings: settings.clone(), guard, tls }))
+        let settings = settings.clone();
+        Ok(Some(Self { listener, address, settings, guard, asks_who, known, tls }))
     }
 
     /// Where it is, as `http://HOST:PORT` or `https://HOST:PORT`.
@@ -146,21 +163,35 @@ impl Port {
     /// Answers from now on, and says on stdout and in the log where. Must be called within a tokio
     /// runtime.
     pub fn serve(self, told: impl Told) -> Serving {
+        self.serve_with(told, None)
+    }
+
+    /// The same, with pages beside what is told.
+    pub fn serve_with(self, told: impl Told, pages: Option<Pages>) -> Serving {
         let address = self.address();
         announce(&address);
         tracing::info!("answers HTTP at {address}");
-        let gates: Vec<_> =
-            [&self.tls, &self.guard.operators].into_iter().flatten().cloned().collect();
+        let gates: Vec<_> = [&self.tls, &self.known].into_iter().flatten().cloned().collect();
         let tokens = self.guard.tokens.clone();
-        let answering = tokio::spawn(self.run(told, gates.clone()));
+        let answering = tokio::spawn(self.run(told, pages, gates.clone()));
         Serving { gates, tokens, _answering: AbortOnDropHandle::new(answering) }
     }
 
     /// Answers, and sees meanwhile whether the files of these gates have changed.
-    async fn run(self, told: impl Told, gates: Vec<Gate>) {
-        let Self { listener, settings, guard, tls, .. } = self;
+    async fn run(self, told: impl Told, pages: Option<Pages>, gates: Vec<Gate>) {
+        let Self { listener, settings, guard, asks_who, known, tls, .. } = self;
+        let ends = Ends {
+            last_requests: settings.request_timeout(),
+            last_rows: pages.as_ref().map(|pages| pages.settings.results_timeout()),
+        };
+        let is_local = guard.is_local;
+        let pages = pages.map(|pages| {
+            let callers = Callers::of(asks_who, known, is_local, pages.insecure);
+            behind(pages, callers)
+        });
         let app = App { told, guard, timeout: settings.request_timeout() };
-        let (router, places) = (router(Arc::new(app)), Places::new(settings.max_connections));
+        let (router, places) =
+            (router(Arc::new(app), pages), Places::new(settings.max_connections));
         let settings = Arc::new(settings);
         let mut tasks = JoinSet::new();
         for gate in gates {
@@ -177,7 +208,8 @@ impl Port {
                     let (router, tls) = (router.clone(), tls.clone());
                     let (settings, place) = (Arc::clone(&settings), places.enter());
                     tasks.spawn(async move {
-                        let served = connection(stream, tls, router, &settings);
+                        let busy = place.busy.clone();
+                        let served = connection(stream, tls, router, &settings, (ends, busy));
                         if let Some(Err(error)) = place.close.run_until_cancelled(served).await {
                             tracing::debug!("an HTTP connection ended: {error:#}");
                         }
@@ -227,7 +259,7 @@ fn certificate(
         return Ok(None);
     }
     let security = ServerSecurity { cert_file, key_file, ..server.clone() };
-    // No certificates are asked of clients, and tokens are looked at by the answers.
+    // Whoever asks may show a certificate, and tokens are looked at by the answers.
     let gate = Gate::of_certificate(&security, limits);
     gate.map(Some).map_err(|error| error.context("the certificate of the HTTP port"))
 }
@@ -243,17 +275,37 @@ async fn accept(listener: &TcpListener) -> Option<TcpStream> {
     }
 }
 
+/// How long what is being answered may take to its end, once the connection takes nothing more.
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    last_requests: Duration,
+    /// If there are pages, which give rows.
+    last_rows: Option<Duration>,
+}
+
+impl Ends {
+    fn of(self, busy: &Busy) -> Duration {
+        self.last_rows.filter(|_| busy.is_busy()).unwrap_or(self.last_requests)
+    }
+}
+
 /// Answers what is asked on a connection, for as long as it may last.
 async fn connection(
     stream: TcpStream,
     tls: Option<Gate>,
     router: Router,
     settings: &HttpSettings,
+    (ends, busy): (Ends, Busy),
 ) -> Result<()> {
-    let stream = match tls {
-        Some(gate) => gate.secure(stream).await?,
-        None => Stream::from(stream),
+    let (stream, certified) = match tls {
+        Some(gate) => {
+            let stream = gate.secure(stream).await?;
+            let certified = gate.certified(&stream)?;
+            (stream, certified)
+        }
+        None => (Stream::from(stream), None),
     };
+    let router = router.layer(Extension(Peer { certified, busy: busy.clone() }));
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(settings.header_timeout());
     builder.max_buf_size(HEAD_BYTES);
@@ -265,7 +317,7 @@ async fn connection(
     }
     // What is being answered may end.
     served.as_mut().graceful_shutdown();
-    Ok(timeout(settings.request_timeout(), served).await??)
+    Ok(timeout(ends.of(&busy), served).await??)
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 use std::{fs, time::Instant};
 
-use keyloom_common::rpc::TokenFiles;
+use axum::routing::get;
+use keyloom_common::{
+    http::HttpJobsSettings,
+    rpc::{Identity, TokenFiles},
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -186,4 +190,88 @@ async fn those_who_hold_all_places_keep_nobody_away() {
     let mut rest = Vec::new();
     let ended = timeout(Duration::from_secs(20), slow[0].read_to_end(&mut rest)).await;
     assert!(ended.is_ok() && rest.is_empty());
+}
+
+/// Pages that tell who asks.
+fn pages(settings: HttpJobsSettings) -> Pages {
+    let who = |Extension(identity): Extension<Identity>| async move { identity.to_string() };
+    Pages { router: Router::new().route("/v1/who", get(who)), settings, insecure: false }
+}
+
+async fn serve_pages(
+    settings: &HttpSettings,
+    server: Option<&ServerSecurity>,
+    jobs: HttpJobsSettings,
+) -> (Serving, SocketAddr) {
+    let port = Port::open(settings, server, &Limits::default()).await.unwrap().expect("a port");
+    let address = port.address;
+    (port.serve_with(Daemon(Ok(())), Some(pages(jobs))), address)
+}
+
+const WHO: &str = "GET /v1/who HTTP/1.1";
+
+#[tokio::test]
+async fn where_nobody_is_asked_all_are_the_same_and_pages_of_browsers_are_nobody() {
+    let jobs = HttpJobsSettings::default();
+    let (_serving, address) =
+        serve_pages(&settings(), Some(&ServerSecurity::default()), jobs).await;
+    check(address, &[WHO, HOST], "200 OK", "operator 'anybody'").await;
+    check(address, &["GET /healthz HTTP/1.1", HOST], "200 OK", "lives\n").await;
+    let (status, body) = asked(address, &[WHO, HOST, "Origin: http://evil.example"]).await;
+    assert_eq!(status, "403 Forbidden");
+    let refused = "{\"error\":{\"kind\":\"permission_denied\",\"message\":\"jobs are for programs: \
+                   pages in browsers may not ask for them\"}}\n";
+    assert_eq!(body, refused);
+    let (status, _) = asked(address, &[WHO, "Host: rebound.example"]).await;
+    assert_eq!(status, "403 Forbidden");
+    let paths = "there is no such path; there are /healthz, /readyz, /metrics, /v1/openapi.json\n";
+    check(address, &["GET /jobs HTTP/1.1", HOST], "404 Not Found", paths).await;
+}
+
+#[tokio::test]
+async fn a_token_says_who_asks_for_pages() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |role: &str| {
+        let path = folder.path().join(role);
+        fs::write(&path, format!("{role}-{TOKEN}")).unwrap();
+        Some(path)
+    };
+    let (client, worker, operator) = (file("client"), file("worker"), file("operator"));
+    let tokens = TokenFiles { client, worker, operator };
+    let server = ServerSecurity { tokens, ..ServerSecurity::default() };
+    let jobs = HttpJobsSettings::default();
+    let (_serving, address) = serve_pages(&settings(), Some(&server), jobs).await;
+    let shown = |token: &str| format!("Authorization: Bearer {token}");
+    for role in ["client", "operator"] {
+        let token = shown(&format!("{role}-{TOKEN}"));
+        check(address, &[WHO, HOST, token.as_str()], "200 OK", &format!("{role} 'token'")).await;
+    }
+    let token = shown(&format!("worker-{TOKEN}"));
+    let (status, body) = asked(address, &[WHO, HOST, token.as_str()]).await;
+    assert_eq!(status, "403 Forbidden");
+    assert!(body.contains("worker 'token' may not submit jobs"), "{body}");
+    let wrong = shown("of-nobody-at-all-here");
+    for lines in [&[WHO, HOST][..], &[WHO, HOST, wrong.as_str()][..]] {
+        let answer = ask(address, lines).await;
+        assert!(answer.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{answer}");
+        assert!(answer.contains("www-authenticate: Bearer\r\n"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_slow_is_answered_in_time_and_only_so_much_at_once() {
+    let jobs = HttpJobsSettings { max_requests: 1, request_timeout_ms: 300, ..Default::default() };
+    let port = Port::open(&settings(), None, &Limits::default()).await.unwrap().expect("a port");
+    let address = port.address;
+    let router = Router::new().route("/v1/never", get(std::future::pending::<()>));
+    let pages = Pages { router, settings: jobs, insecure: false };
+    let _serving = port.serve_with(Daemon(Ok(())), Some(pages));
+    let line = &["GET /v1/never HTTP/1.1", HOST];
+    let (one, other) = tokio::join!(asked(address, line), asked(address, line));
+    let mut answers = [one, other];
+    answers.sort();
+    let [(full, at_once), (late, in_time)] = answers;
+    assert_eq!((full.as_str(), late.as_str()), ("429 Too Many Requests", "504 Gateway Timeout"));
+    assert!(at_once.contains("http_jobs.max_requests = 1"), "{at_once}");
+    assert!(in_time.contains("http_jobs.request_timeout_ms"), "{in_time}");
 }

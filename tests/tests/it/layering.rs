@@ -78,7 +78,7 @@ fn each_crate_names_only_those_below_it() {
         ("planner", &["common"]),
         ("program", &["common"]),
         ("coordinator", &["common", "planner"]),
-        ("coordinator-daemon", &["common", "coordinator", "program"]),
+        ("coordinator-daemon", &["client", "common", "coordinator", "program"]),
         ("worker", &["common"]),
         ("worker-daemon", &["common", "program", "worker"]),
         ("client", &["common", "coordinator", "planner", "worker"]),
@@ -286,6 +286,15 @@ fn a_client_for_clusters_alone_has_no_worker_no_coordinator_and_no_lance() {
     assert!(whole.iter().filter(embedded).count() > 3, "{whole:#?}");
     assert!(thin.contains("keyloom-common") && thin.contains("keyloom-planner"), "{thin:#?}");
     assert_eq!(thin.iter().find(embedded), None);
+}
+
+#[test]
+fn a_coordinator_as_a_program_plans_without_a_worker_and_without_lance() {
+    let built = built(&["--package", "keyloom-coordinator-daemon"]);
+    let names: BTreeSet<_> = built.iter().filter_map(|line| line.split(' ').next()).collect();
+    assert!(names.contains("keyloom-client") && names.contains("keyloom-coordinator"));
+    let is_workers = |name: &&&str| **name == "keyloom-worker" || name.starts_with("lance");
+    assert_eq!(names.iter().find(is_workers), None);
 }
 
 /// What is left out with the feature is one room, which nothing else in the client leans on.

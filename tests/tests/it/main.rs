@@ -10,6 +10,7 @@ mod cluster_catalog;
 mod direct;
 mod functions;
 mod guide;
+mod http_api;
 mod inputs;
 mod jobs;
 mod jobs_api;

@@ -24,7 +24,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Identity, ServerSecurity, Stream, Token, TokenFiles, files::Stamp};
+use super::{Identity, ServerSecurity, Stream, TokenFiles, files::Stamp, tls::Shows};
 use crate::{
     error::{Error, ErrorKind, Result},
     rpc::{
@@ -50,6 +50,7 @@ pub struct Gate(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     security: ServerSecurity,
+    shows: Shows,
     limits: Limits,
     loaded: Mutex<(Stamp, Arc<Loaded>)>,
     turns: Arc<Turns>,
@@ -100,26 +101,27 @@ impl Gate {
     /// should be, and the file.
     pub fn open(security: &ServerSecurity, limits: &Limits) -> Result<Self> {
         security.validate()?;
-        Self::read(security, limits)
+        Self::read(security, Shows::Must, limits)
     }
 
-    /// TLS by the own certificate alone, which asks nothing of peers: for ports that know by other
-    /// means who asks ([`Self::secure`], and not [`Self::admit`]).
+    /// TLS by the own certificate, within which peers may show theirs and need not: for ports that
+    /// others must reach, too ([`Self::secure`], and not [`Self::admit`]).
     ///
     /// # Errors
     /// `invalid`, naming the setting whose file is not what it should be, and the file.
     pub fn of_certificate(security: &ServerSecurity, limits: &Limits) -> Result<Self> {
-        let (ca_file, crl_file, tokens) = (None, None, TokenFiles::default());
-        let alone = ServerSecurity { ca_file, crl_file, tokens, ..security.clone() };
-        Self::read(&alone, limits)
+        let tokens = TokenFiles::default();
+        let alone = ServerSecurity { tokens, ..security.clone() };
+        Self::read(&alone, Shows::May, limits)
     }
 
-    fn read(security: &ServerSecurity, limits: &Limits) -> Result<Self> {
+    fn read(security: &ServerSecurity, shows: Shows, limits: &Limits) -> Result<Self> {
         let stamp = security.stamp();
-        let loaded = Arc::new(Loaded::read(security)?);
+        let loaded = Arc::new(Loaded::read(security, shows)?);
         let resting = security.max_handshakes.saturating_mul(PER_HANDSHAKE);
         Ok(Self(Arc::new(Inner {
             security: security.clone(),
+            shows,
             limits: limits.clone(),
             loaded: Mutex::new((stamp, loaded)),
             turns: Turns::new(security.max_handshakes),
@@ -131,9 +133,9 @@ impl Gate {
     /// Reads the files again, whether they have changed or not. Where they are not what they should
     /// be, what was read before stays, and a warning says so.
     pub fn reload(&self) {
-        let Inner { security, counts, .. } = self.0.as_ref();
+        let Inner { security, shows, counts, .. } = self.0.as_ref();
         let stamp = security.stamp();
-        let read = Loaded::read(security);
+        let read = Loaded::read(security, *shows);
         let mut loaded = self.0.lock();
         // Wrong ones are not read again before they change.
         loaded.0 = stamp;
@@ -182,25 +184,26 @@ impl Gate {
         secured.map_err(|refused| refused.error)
     }
 
-    /// Who a peer is by its certificate; none if peers show none.
+    /// Who a peer is by its certificate; none if it shows none and need not.
     ///
     /// # Errors
-    /// `permission_denied` if its certificate names no role.
+    /// `permission_denied` if it must, or its certificate names no role.
     pub fn certified(&self, stream: &Stream) -> Result<Option<Identity>> {
         self.0.loaded().certified(stream)
     }
 
     /// Who a peer is by a token that it shows, as an HTTP request does; none if it is nobody's.
     pub fn bearer(&self, token: &str) -> Option<Identity> {
-        let shown = Token::of(token);
-        let mut found = None;
-        // All are compared, so that the time says nothing.
-        for (role, token) in &self.0.loaded().tokens {
-            if *token == shown {
-                found = Some(Identity::of_token(*role));
-            }
-        }
-        found
+        self.0.loaded().role_of(token).map(Identity::of_token)
+    }
+
+    /// Who asks at another port, by the certificate that it has shown there and by a token that it
+    /// shows as it is: it needs what it would need here.
+    ///
+    /// # Errors
+    /// `permission_denied` if something is missing, or not known.
+    pub fn identify(&self, certified: Option<Identity>, token: Option<&str>) -> Result<Identity> {
+        self.0.loaded().identify(certified, token)
     }
 
     /// What was counted.

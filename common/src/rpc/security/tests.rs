@@ -330,6 +330,26 @@ async fn a_gate_sees_by_itself_that_files_have_changed() {
     assert_eq!([gate.bearer(changed), gate.bearer(&token("client"))], [client.clone(), client]);
 }
 
+#[test]
+fn whoever_asks_at_another_port_needs_what_it_would_need_here() {
+    let files = Files::new();
+    let security = ServerSecurity { tokens: files.tokens(), ..ServerSecurity::default() };
+    let gate = Gate::open(&security, &Limits::default()).unwrap();
+    let who = |certified: Option<&Identity>, token: Option<&str>| {
+        let identity = gate.identify(certified.cloned(), token);
+        identity.map_err(|error| error.message().to_owned())
+    };
+    let [alice, some] = ["alice", "token"].map(|name| identity(Role::Client, name));
+    assert_eq!(who(None, Some(&token("client"))), Ok(some));
+    assert_eq!(who(Some(&alice), Some(&token("client"))), Ok(alice.clone()));
+    let needed = "a token is needed: Authorization: Bearer …".to_owned();
+    assert_eq!([who(None, None), who(Some(&alice), None)], [Err(needed.clone()), Err(needed)]);
+    assert_eq!(who(None, Some("of-nobody")), Err("the token is not known".to_owned()));
+    let other = "the certificate is that of client 'alice', and the token is one of the role \
+                 operator";
+    assert_eq!(who(Some(&alice), Some(&token("operator"))), Err(other.to_owned()));
+}
+
 #[tokio::test]
 async fn credentials_are_read_again_when_they_have_changed() {
     let (files, own, ca) = (Files::new(), Files::new(), Authority::new("a"));

@@ -39,11 +39,21 @@ pub(super) fn connecting(
     Ok(Arc::new(config))
 }
 
+/// Whether those who connect show a certificate, where there is an authority for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shows {
+    /// Each must.
+    Must,
+    /// Whoever has none need not.
+    May,
+}
+
 /// Whoever listens: it shows its certificate, and wants one if it has an authority for that.
 pub(super) fn accepting(
     own: (Named<'_>, Named<'_>),
     ca: Option<Named<'_>>,
     revoked: Option<Named<'_>>,
+    shows: Shows,
 ) -> Result<Arc<ServerConfig>> {
     let config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
@@ -56,6 +66,9 @@ pub(super) fn accepting(
             if let Some(revoked) = revoked {
                 // Lists of other authorities than the certificate's say nothing about it.
                 verifier = verifier.with_crls(revoked.revoked()?).allow_unknown_revocation_status();
+            }
+            if shows == Shows::May {
+                verifier = verifier.allow_unauthenticated();
             }
             let verifier = verifier.build().map_err(|error| {
                 let file = revoked.unwrap_or(ca);

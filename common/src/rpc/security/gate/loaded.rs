@@ -5,7 +5,11 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsStream, rustls::ServerConfig};
 
-use super::super::{Identity, Proof, Role, ServerSecurity, Stream, Token, files::Named, tls};
+use super::super::{
+    Identity, Proof, Role, ServerSecurity, Stream, Token,
+    files::Named,
+    tls::{self, Shows},
+};
 use crate::{
     error::{Error, Result},
     rpc::handshake::{self, Service},
@@ -39,14 +43,15 @@ impl From<Error> for Refused {
 }
 
 impl Loaded {
-    pub(super) fn read(security: &ServerSecurity) -> Result<Self> {
+    pub(super) fn read(security: &ServerSecurity, shows: Shows) -> Result<Self> {
         let certificate = Named::of("security.cert_file", security.cert_file.as_ref());
         let key = Named::of("security.key_file", security.key_file.as_ref());
         let ca = Named::of("security.ca_file", security.ca_file.as_ref());
         let revoked = Named::of("security.crl_file", security.crl_file.as_ref());
         let own = certificate.zip(key);
-        let tls = own.map(|own| tls::accepting(own, ca, revoked)).transpose()?;
-        Ok(Self { tls, certificates: ca.is_some(), tokens: security.read_tokens()? })
+        let tls = own.map(|own| tls::accepting(own, ca, revoked, shows)).transpose()?;
+        let certificates = ca.is_some() && shows == Shows::Must;
+        Ok(Self { tls, certificates, tokens: security.read_tokens()? })
     }
 
     /// Whether peers must show who they are at all.
@@ -55,13 +60,42 @@ impl Loaded {
     }
 
     pub(super) fn certified(&self, stream: &Stream) -> Result<Option<Identity>> {
-        if !self.certificates {
-            return Ok(None);
+        match stream.certificate() {
+            Some(certificate) => Identity::certified(certificate).map(Some),
+            None if self.certificates => Err(shows_none()),
+            None => Ok(None),
         }
-        let certificate = stream.certificate();
-        let certificate = certificate
-            .ok_or_else(|| Error::permission_denied("it shows no certificate, and must"))?;
-        Identity::certified(certificate).map(Some)
+    }
+
+    /// The role of a token that is shown as it is. All are compared, so that the time says nothing.
+    pub(super) fn role_of(&self, token: &str) -> Option<Role> {
+        let (shown, mut found) = (Token::of(token), None);
+        for (role, token) in &self.tokens {
+            if *token == shown {
+                found = Some(*role);
+            }
+        }
+        found
+    }
+
+    /// Who asks without a connection of its own that was let in: by what it has shown, which is as
+    /// much as there.
+    pub(super) fn identify(
+        &self,
+        certified: Option<Identity>,
+        token: Option<&str>,
+    ) -> Result<Identity> {
+        if self.certificates && certified.is_none() {
+            return Err(shows_none());
+        }
+        let Some(token) = token else {
+            if self.wants_token(certified.as_ref()) {
+                return Err(Error::permission_denied("a token is needed: Authorization: Bearer …"));
+            }
+            return Ok(certified.unwrap_or_else(Identity::anybody));
+        };
+        let role = self.role_of(token);
+        both(certified, role.ok_or_else(|| Error::permission_denied("the token is not known"))?)
     }
 
     /// Whether a peer needs a token, by the role that its certificate names.
@@ -111,6 +145,10 @@ impl Loaded {
         }
         Ok((service, identity, proof))
     }
+}
+
+fn shows_none() -> Error {
+    Error::permission_denied("it shows no certificate, and must")
 }
 
 /// Who has shown a certificate, and a token of some role.

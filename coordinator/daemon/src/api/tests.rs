@@ -1,0 +1,142 @@
+//! What the description says, against what is read and what answers.
+
+use std::collections::BTreeSet;
+
+use axum::{
+    body::Bytes,
+    http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE},
+};
+use keyloom_client::{Format, Input};
+use keyloom_common::{
+    described::{Mode, Output, OutputFormat},
+    output::Compression,
+    store::JoinPath,
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{document, request::JobRequest};
+
+fn described() -> Value {
+    let document = document::routes().into_openapi().to_json().unwrap();
+    serde_json::from_str(&document).unwrap()
+}
+
+/// The names that are choices where a type is read.
+fn choices<T: DeserializeOwned>(wrong: &str) -> BTreeSet<String> {
+    let error = serde_json::from_str::<T>(wrong).err().expect("a choice").to_string();
+    let (_, choices) = error.split_once("expected one of").expect("several choices");
+    choices.split('`').skip(1).step_by(2).map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn the_options_of_inputs_and_outputs_are_described_as_they_are_read() {
+    let document = described();
+    let check = |name: &str, read: &BTreeSet<String>| {
+        let properties = document["components"]["schemas"][name]["properties"].as_object();
+        let described: BTreeSet<_> = properties.expect(name).keys().cloned().collect();
+        assert_eq!(described, *read, "{name}");
+    };
+    check("Input", &choices::<Input>(r#"{"nobody": 1}"#));
+    check("Output", &choices::<Output>(r#"{"nobody": 1}"#));
+}
+
+#[test]
+fn words_are_described_as_they_are_read() {
+    let document = described();
+    let check = |name: &str, read: &BTreeSet<String>| {
+        let words = document["components"]["schemas"][name]["enum"].as_array().expect(name);
+        let words = words.iter().map(|word| word.as_str().expect("a word").to_owned());
+        assert_eq!(words.collect::<BTreeSet<_>>(), *read, "{name}");
+    };
+    let nobody = "\"nobody\"";
+    check("InputFormat", &choices::<Format>(nobody));
+    check("OutputFormat", &choices::<OutputFormat>(nobody));
+    check("IfExists", &choices::<Mode>(nobody));
+    check("Compression", &choices::<Compression>(nobody));
+    check("JoinPath", &choices::<JoinPath>(nobody));
+}
+
+#[test]
+fn the_description_is_complete() {
+    let document = described();
+    let paths = document["paths"].as_object().unwrap();
+    let methods = paths.iter().flat_map(|(path, item)| {
+        item.as_object().unwrap().keys().map(move |method| format!("{method} {path}"))
+    });
+    let expected = [
+        "delete /v1/jobs/{id}",
+        "get /v1/jobs",
+        "get /v1/jobs/{id}",
+        "get /v1/jobs/{id}/results",
+        "get /v1/openapi.json",
+        "get /v1/workers",
+        "post /v1/jobs",
+        "post /v1/jobs/{id}/resume",
+        "post /v1/workers/{id}/drain",
+    ];
+    assert_eq!(methods.collect::<BTreeSet<_>>(), BTreeSet::from(expected.map(String::from)));
+    assert_eq!(document["security"], serde_json::json!([{}, { "bearer": [] }]));
+    let mut names = BTreeSet::new();
+    referred(&document, &mut names);
+    assert!(names.contains("Error") && names.contains("Job"), "{names:?}");
+    for name in names {
+        assert!(document["components"]["schemas"][&name].is_object(), "{name}");
+    }
+}
+
+/// The names of the schemas that something refers to.
+fn referred(value: &Value, names: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            let name = members.get("$ref").and_then(Value::as_str);
+            names.extend(name.and_then(|name| name.rsplit('/').next()).map(ToOwned::to_owned));
+            members.values().for_each(|value| referred(value, names));
+        }
+        Value::Array(items) => items.iter().for_each(|value| referred(value, names)),
+        _ => {}
+    }
+}
+
+/// What is said of a request.
+fn refused(body: &str) -> (StatusCode, String) {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    let read = JobRequest::read(&headers, Ok(Bytes::from(body.to_owned())));
+    let checked = read.and_then(|request| {
+        request.stores()?;
+        request.values()?;
+        Ok(())
+    });
+    let refusal = checked.expect_err(body);
+    (refusal.status(), refusal.message().to_owned())
+}
+
+#[test]
+fn mistakes_are_named() {
+    let check = |body: &str, words: &str| {
+        let (status, message) = refused(body);
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
+        assert!(message.contains(words), "{body}: {message}");
+    };
+    check("{", "the job: EOF while parsing");
+    check("{}", "missing field `sql`");
+    check(r#"{"sql": "SELECT 1", "input": {}}"#, "unknown field `input`");
+    check(r#"{"sql": "SELECT 1", "id": "7"}"#, "the job: ");
+    let inputs = r#"{"sql": "SELECT 1", "inputs": {"t": {"path": "items.csv"}}}"#;
+    check(inputs, "inputs.t: path is an absolute path or a URI here, not 'items.csv'");
+    let stores = r#"{"sql": "SELECT 1", "stores": {"s": {"kind": "lance", "uri": "s.lance"}}}"#;
+    check(stores, "stores.s: uri is an absolute path or a URI here, not 's.lance'");
+    check(r#"{"sql": "SELECT 1", "stores": {"s": {"uri": "s"}}}"#, "stores.s: a store needs kind");
+    let output = r#"{"sql": "SELECT 1", "output": {"path": "/out/", "if_exists": "upsert"}}"#;
+    check(output, "output: if_exists = \"upsert\" is for Lance");
+    check(r#"{"sql": "SELECT $a", "params": {"b": 1}}"#, "parameter 'b' is not used");
+    check(r#"{"sql": "SELECT $a", "params": {"a": []}}"#, "parameter 'a' is text, a number");
+}
+
+#[test]
+fn a_request_says_that_it_is_json() {
+    let read = JobRequest::read(&HeaderMap::new(), Ok(Bytes::from_static(b"{}")));
+    let refusal = read.err().expect("a refusal");
+    assert_eq!(refusal.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+}

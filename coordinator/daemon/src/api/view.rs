@@ -1,0 +1,261 @@
+//! What is told of jobs and workers: as JSON, whose names stay.
+
+use std::collections::BTreeMap;
+
+use keyloom_common::{
+    Error,
+    output::Committed,
+    report::{JobInfo, JobState, JobSummary, StoreStats, WorkerStatus},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// A job as the coordinator knows it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Job)]
+pub(super) struct JobView {
+    /// Its id, a UUID.
+    id: String,
+    /// The name that was given.
+    name: Option<String>,
+    /// The statement that it came from.
+    statement: Option<String>,
+    /// Whose it is.
+    owner: String,
+    /// How it is.
+    state: StateView,
+    /// Where its rows go, if workers write them.
+    output: Option<String>,
+    /// When it was handed in, in milliseconds since 1970.
+    submitted_ms: u64,
+    /// When it began to run.
+    started_ms: Option<u64>,
+    /// When it ended.
+    ended_ms: Option<u64>,
+    /// Tasks known so far.
+    tasks: u32,
+    /// Tasks done.
+    tasks_done: u32,
+    /// Workers that could take tasks when last heard of.
+    workers: u32,
+    /// Why it failed.
+    error: Option<ErrorView>,
+    /// What it has written.
+    written: Option<WrittenView>,
+    /// What it did, once it is done.
+    summary: Option<SummaryView>,
+}
+
+/// How a job is.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = JobState)]
+#[serde(rename_all = "lowercase")]
+enum StateView {
+    /// It waits for its turn.
+    Queued,
+    /// It runs.
+    Running,
+    /// It is done.
+    Done,
+    /// It failed.
+    Failed,
+    /// It was cancelled.
+    Cancelled,
+    /// The coordinator ended before it: it can be resumed if it has an output.
+    Interrupted,
+}
+
+/// Why something failed, or is refused.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Failure)]
+pub(super) struct ErrorView {
+    /// What can be done about it: `invalid`, `not_found`, `permission_denied`, `store`,
+    /// `unavailable`, `cancelled`, `timeout`, `resource_exhausted` or `internal`.
+    kind: String,
+    /// What was wrong, for people.
+    message: String,
+}
+
+/// Why something is not answered.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Error)]
+#[allow(dead_code, reason = "it is written by the port, and described here")]
+pub(super) struct ErrorBody {
+    error: ErrorView,
+}
+
+/// What a job has written.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Written)]
+struct WrittenView {
+    /// Rows.
+    rows: u64,
+    /// Bytes of files.
+    bytes: u64,
+    /// Files.
+    files: u64,
+    /// The version of the Lance dataset that it made.
+    version: Option<u64>,
+}
+
+/// What a job did.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Summary)]
+struct SummaryView {
+    /// Rows of its result.
+    rows: u64,
+    /// Tasks that it was cut into.
+    tasks: u32,
+    /// Workers that finished tasks of it.
+    workers: u32,
+    /// What was counted for each store, by alias.
+    stores: BTreeMap<String, StoreView>,
+}
+
+/// What was counted for a store.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StoreCounts)]
+struct StoreView {
+    /// Keys that rows asked for.
+    keys: u64,
+    /// Distinct keys among them, batch by batch.
+    distinct: u64,
+    /// Distinct keys that the store holds.
+    hits: u64,
+    /// Distinct keys that the store does not hold.
+    misses: u64,
+    /// Requests made to the store.
+    requests: u64,
+    /// Bytes of values read.
+    bytes: u64,
+    /// Distinct keys of all rows.
+    job_keys: u64,
+    /// Rows that asked for a key's values and missed the key.
+    missed_rows: u64,
+    /// Distinct keys among those that were missed.
+    missed_keys: u64,
+    /// Whether distinct keys were too many to be counted exactly.
+    is_about: bool,
+}
+
+/// Jobs, the newest first.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Jobs)]
+pub(super) struct JobsView {
+    jobs: Vec<JobView>,
+}
+
+/// A worker as the coordinator sees it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Worker)]
+pub(super) struct WorkerView {
+    /// Its id in this life, a UUID.
+    id: String,
+    /// The name it gave.
+    name: String,
+    /// Tasks that it may run at once.
+    slots: u32,
+    /// Tasks that it runs.
+    running: u32,
+    /// Whether it takes no new tasks.
+    draining: bool,
+}
+
+/// The workers that are registered.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Workers)]
+pub(super) struct WorkersView {
+    workers: Vec<WorkerView>,
+}
+
+impl From<JobInfo> for JobView {
+    fn from(info: JobInfo) -> Self {
+        Self {
+            id: info.id.to_string(),
+            name: info.name,
+            statement: info.statement,
+            owner: info.owner,
+            state: info.state.into(),
+            output: info.output,
+            submitted_ms: info.submitted_ms,
+            started_ms: info.started_ms,
+            ended_ms: info.ended_ms,
+            tasks: info.status.tasks,
+            tasks_done: info.status.tasks_done,
+            workers: info.status.workers,
+            error: info.error.as_ref().map(ErrorView::from),
+            written: info.committed.map(WrittenView::from),
+            summary: info.summary.map(SummaryView::from),
+        }
+    }
+}
+
+impl From<JobState> for StateView {
+    fn from(state: JobState) -> Self {
+        match state {
+            JobState::Queued => Self::Queued,
+            JobState::Running => Self::Running,
+            JobState::Done => Self::Done,
+            JobState::Failed => Self::Failed,
+            JobState::Cancelled => Self::Cancelled,
+            JobState::Interrupted => Self::Interrupted,
+        }
+    }
+}
+
+impl From<&Error> for ErrorView {
+    fn from(error: &Error) -> Self {
+        Self { kind: error.kind().name().to_owned(), message: error.message().to_owned() }
+    }
+}
+
+impl From<Committed> for WrittenView {
+    fn from(committed: Committed) -> Self {
+        let Committed { rows, bytes, files, version, .. } = committed;
+        Self { rows, bytes, files, version }
+    }
+}
+
+impl From<JobSummary> for SummaryView {
+    fn from(summary: JobSummary) -> Self {
+        let JobSummary { rows, tasks, workers, stores, .. } = summary;
+        let stores = stores.into_iter().map(|(alias, stats)| (alias, stats.into())).collect();
+        Self { rows, tasks, workers, stores }
+    }
+}
+
+impl From<StoreStats> for StoreView {
+    fn from(stats: StoreStats) -> Self {
+        Self {
+            keys: stats.keys,
+            distinct: stats.distinct,
+            hits: stats.hits,
+            misses: stats.misses,
+            requests: stats.requests,
+            bytes: stats.bytes,
+            job_keys: stats.job_keys,
+            missed_rows: stats.missed_rows,
+            missed_keys: stats.missed_keys,
+            is_about: stats.is_about,
+        }
+    }
+}
+
+impl From<Vec<JobInfo>> for JobsView {
+    fn from(jobs: Vec<JobInfo>) -> Self {
+        Self { jobs: jobs.into_iter().map(JobView::from).collect() }
+    }
+}
+
+impl From<Vec<WorkerStatus>> for WorkersView {
+    fn from(workers: Vec<WorkerStatus>) -> Self {
+        let view = |worker: WorkerStatus| WorkerView {
+            id: worker.id.to_string(),
+            name: worker.name,
+            slots: worker.slots,
+            running: worker.running,
+            draining: worker.draining,
+        };
+        Self { workers: workers.into_iter().map(view).collect() }
+    }
+}
