@@ -44,15 +44,15 @@ async fn take_all(
     watch: &Watch,
     mut take: impl FnMut(RecordBatch) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    watch.progress(job.status(), 0);
+    watch.progress(job.status(), job.progress(), 0);
     loop {
         match job.next_update().await.map_err(Failure::running)? {
             JobUpdate::Batch(batch) => {
                 take(batch)?;
-                watch.progress(job.status(), job.rows());
+                watch.progress(job.status(), job.progress(), job.rows());
             }
             JobUpdate::Pending(status) if status.workers == 0 => watch.no_workers(),
-            JobUpdate::Pending(status) => watch.progress(status, job.rows()),
+            JobUpdate::Pending(status) => watch.progress(status, job.progress(), job.rows()),
             JobUpdate::Done => return Ok(()),
         }
     }

@@ -1,19 +1,28 @@
-//! How fast a job gets on, and how long it may still take: from what was counted so far.
+//! How fast a job or a stage of it gets on, and how long it may still take: from what was counted
+//! so far.
 
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, HumanDuration};
-use keyloom_client::report::JobStatus;
+use keyloom_client::report::{JobStatus, StageProgress};
 
 /// Before that, nothing is foretold.
 const WARM: Duration = Duration::from_secs(2);
 
-/// A job that is looked at now and then.
+/// What is looked at now and then.
 #[derive(Debug)]
 pub(crate) struct Pace {
     since: Instant,
-    /// Tasks that were done when it was first looked at.
-    tasks_before: u32,
+    /// What was done when it was first looked at.
+    before: Counted,
+}
+
+/// What was counted so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
+    tasks: u32,
+    tasks_done: u32,
+    rows: u64,
 }
 
 /// How a job gets on, in numbers.
@@ -28,26 +37,40 @@ pub(crate) struct Seen {
 }
 
 impl Pace {
-    /// A job that is looked at for the first time.
-    pub(crate) fn start(now: Instant, status: JobStatus) -> Self {
-        Self { since: now, tasks_before: status.tasks_done }
+    /// What is looked at for the first time.
+    pub(crate) fn start(now: Instant, counted: Counted) -> Self {
+        Self { since: now, before: counted }
     }
 
     /// How it gets on.
-    pub(crate) fn seen(&self, now: Instant, status: JobStatus, rows: u64) -> Seen {
-        let took = now.saturating_duration_since(self.since);
+    pub(crate) fn seen(&self, now: Instant, counted: Counted) -> Seen {
+        let (took, rows) = (now.saturating_duration_since(self.since), counted.rows);
         if took < WARM {
             return Seen { rows, ..Seen::default() };
         }
-        let rate = (rows > 0).then(|| rows as f64 / took.as_secs_f64());
-        Seen { rows, rate, left: self.left(took, status) }
+        let more = rows.saturating_sub(self.before.rows);
+        let rate = (more > 0).then(|| more as f64 / took.as_secs_f64());
+        Seen { rows, rate, left: self.left(took, counted) }
     }
 
     /// Tasks are about equal. Before they are all known, the job may be of any length.
-    fn left(&self, took: Duration, status: JobStatus) -> Option<Duration> {
-        let done = status.tasks_done.checked_sub(self.tasks_before).filter(|done| *done > 0)?;
-        let left = status.tasks.checked_sub(status.tasks_done).filter(|left| *left > 0)?;
+    fn left(&self, took: Duration, counted: Counted) -> Option<Duration> {
+        let Counted { tasks, tasks_done, .. } = counted;
+        let done = tasks_done.checked_sub(self.before.tasks_done).filter(|done| *done > 0)?;
+        let left = tasks.checked_sub(tasks_done).filter(|left| *left > 0)?;
         Some(took.mul_f64(f64::from(left) / f64::from(done)))
+    }
+}
+
+impl Counted {
+    /// Of a job with so many rows.
+    pub(crate) fn of(status: JobStatus, rows: u64) -> Self {
+        Self { tasks: status.tasks, tasks_done: status.tasks_done, rows }
+    }
+
+    /// Of a stage.
+    pub(crate) fn of_stage(stage: &StageProgress) -> Self {
+        Self { tasks: stage.tasks, tasks_done: stage.tasks_done, rows: stage.rows }
     }
 }
 
@@ -55,7 +78,7 @@ impl Seen {
     /// What stands behind the number of tasks: `, 1,200 rows (600/s), 3 seconds left`.
     pub(crate) fn text(&self) -> String {
         let rate = self.rate.map(|rate| format!(" ({}/s)", HumanCount(rate as u64)));
-        // Of rows that are dropped, or that workers write, none come.
+        // Before the first task is done, nobody knows of any.
         let rows = (self.rows > 0)
             .then(|| format!(", {} rows{}", HumanCount(self.rows), rate.unwrap_or_default()));
         let left = self.left.map(|left| format!(", {} left", HumanDuration(left)));
@@ -67,29 +90,31 @@ impl Seen {
 mod tests {
     use super::*;
 
-    fn status(tasks: u32, tasks_done: u32) -> JobStatus {
-        JobStatus { tasks, tasks_done, ..JobStatus::default() }
+    fn counted(tasks: u32, tasks_done: u32, rows: u64) -> Counted {
+        Counted { tasks, tasks_done, rows }
     }
 
     #[test]
     fn what_is_left_takes_as_long_as_what_was_done() {
         let start = Instant::now();
-        let pace = Pace::start(start, status(0, 0));
+        let pace = Pace::start(start, Counted::default());
         let after = |seconds: u64| start + Duration::from_secs(seconds);
-        assert_eq!(pace.seen(after(1), status(8, 1), 7), Seen { rows: 7, ..Seen::default() });
-        let seen = pace.seen(after(4), status(8, 2), 2400);
+        assert_eq!(pace.seen(after(1), counted(8, 1, 7)), Seen { rows: 7, ..Seen::default() });
+        let seen = pace.seen(after(4), counted(8, 2, 2400));
         let left = Some(Duration::from_secs(12));
         assert_eq!(seen, Seen { rows: 2400, rate: Some(600.0), left });
         assert_eq!(seen.text(), ", 2,400 rows (600/s), 12 seconds left");
-        assert_eq!(pace.seen(after(4), status(2, 2), 0).text(), "");
+        assert_eq!(pace.seen(after(4), counted(2, 2, 0)).text(), "");
     }
 
     #[test]
-    fn tasks_that_were_done_before_are_not_of_this_pace() {
+    fn what_was_done_before_is_not_of_this_pace() {
         let start = Instant::now();
-        let pace = Pace::start(start, status(10, 6));
+        let pace = Pace::start(start, counted(10, 6, 600));
         let now = start + Duration::from_secs(4);
-        assert_eq!(pace.seen(now, status(10, 6), 0).left, None);
-        assert_eq!(pace.seen(now, status(10, 8), 0).left, Some(Duration::from_secs(4)));
+        let unchanged = pace.seen(now, counted(10, 6, 600));
+        assert_eq!((unchanged.left, unchanged.rate), (None, None));
+        let seen = pace.seen(now, counted(10, 8, 800));
+        assert_eq!((seen.left, seen.rate), (Some(Duration::from_secs(4)), Some(50.0)));
     }
 }

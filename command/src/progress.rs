@@ -1,5 +1,7 @@
-//! The progress of a job, on stderr: a line that changes if that is a terminal, else a line now and
+//! The progress of a job, on stderr: lines that change if that is a terminal, else a line now and
 //! then, and nothing if nothing is wanted.
+
+mod parts;
 
 use std::{
     io::{IsTerminal, stderr},
@@ -11,9 +13,13 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use keyloom_client::report::JobStatus;
+use keyloom_client::report::{JobProgress, JobStatus};
 
-use crate::{pace::Pace, text};
+use self::parts::Parts;
+use crate::{
+    pace::{Counted, Pace},
+    text,
+};
 
 const NO_WORKERS: &str = "waiting for workers: none is registered";
 
@@ -45,6 +51,7 @@ enum Way {
 #[derive(Debug)]
 struct Followed {
     pace: Pace,
+    parts: Parts,
     /// When a line was last written, or might have been.
     told: Instant,
 }
@@ -71,6 +78,7 @@ impl Progress {
     /// Inputs and stores are looked at, by workers if there are any.
     pub(crate) fn opening(&self, workers: bool) {
         self.bar.set_style(style("{spinner} {msg}"));
+        self.bar.set_prefix("");
         self.bar.set_message(if workers { "opening inputs and stores" } else { NO_WORKERS });
     }
 
@@ -83,17 +91,24 @@ impl Progress {
         }
     }
 
-    /// A job runs. How many tasks it has may not be known yet.
-    pub(crate) fn job(&self, status: JobStatus, rows: u64) {
+    /// A job runs, of which so many rows have come. How many tasks it has may not be known yet.
+    pub(crate) fn job(&self, status: JobStatus, progress: &JobProgress, rows: u64) {
         let now = Instant::now();
+        // Of rows that are dropped, or that workers write, none come.
+        let counted = Counted::of(status, rows.max(progress.rows()));
         let mut job = self.followed();
-        let followed =
-            job.get_or_insert_with(|| Followed { pace: Pace::start(now, status), told: now });
+        let followed = job.get_or_insert_with(|| Followed {
+            pace: Pace::start(now, counted),
+            parts: Parts::default(),
+            told: now,
+        });
+        let seen = followed.pace.seen(now, counted).text();
         match self.way {
-            Way::Bar => self.draw(status, &followed.pace.seen(now, status, rows).text()),
+            Way::Bar => self.draw(status, seen, followed.parts.lines(now, progress)),
             Way::Lines if now.saturating_duration_since(followed.told) >= EVERY => {
                 followed.told = now;
-                text::note(&line(status, &followed.pace.seen(now, status, rows).text()));
+                let parts = followed.parts.words(now, progress);
+                text::note(&line(status, &(seen + &parts)));
             }
             Way::Lines | Way::Nothing => {}
         }
@@ -108,16 +123,19 @@ impl Progress {
         self.job.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn draw(&self, status: JobStatus, seen: &str) {
+    /// The bar of the job, and lines below it.
+    fn draw(&self, status: JobStatus, seen: String, below: String) {
         let JobStatus { tasks, tasks_done, .. } = status;
         if tasks < tasks_done.max(1) {
-            self.bar.set_style(style("{spinner} {pos} tasks{msg}, {elapsed}"));
+            self.bar.set_style(style("{spinner} {pos} tasks{msg}, {elapsed}\n{prefix}"));
         } else {
-            self.bar.set_style(style("{spinner} {wide_bar} {pos}/{len} tasks{msg}, {elapsed}"));
+            let whole = "{spinner} {wide_bar} {pos}/{len} tasks{msg}, {elapsed}\n{prefix}";
+            self.bar.set_style(style(whole));
             self.bar.set_length(u64::from(tasks));
         }
         self.bar.set_position(u64::from(tasks_done));
-        self.bar.set_message(seen.to_owned());
+        self.bar.set_prefix(below);
+        self.bar.set_message(seen);
     }
 
     /// Does something with the line out of the way.

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use indicatif::HumanCount;
 use keyloom_client::{
     Session,
     report::{JobInfo, JobState, WorkerStatus},
@@ -107,8 +108,9 @@ fn progress(jobs: &[JobInfo], now_ms: u64) -> String {
             0 => "-".to_owned(),
             tasks => format!("{}%", u64::from(status.tasks_done) * 100 / u64::from(tasks)),
         };
+        let rows = job.progress.rows();
         let rate = match seconds > 0.0 {
-            true => format!("{:.1}/s", f64::from(status.tasks_done) / seconds),
+            true => HumanCount((rows as f64 / seconds) as u64).to_string(),
             false => "-".to_owned(),
         };
         [
@@ -117,12 +119,13 @@ fn progress(jobs: &[JobInfo], now_ms: u64) -> String {
             job.state.name().to_owned(),
             share,
             format!("{}/{}", status.tasks_done, status.tasks),
+            HumanCount(rows).to_string(),
             rate,
             format!("{seconds:.0} s"),
             job.owner.clone(),
         ]
     };
-    let head = ["ID", "NAME", "STATE", "DONE", "TASKS", "RATE", "RUNS", "OWNER"];
+    let head = ["ID", "NAME", "STATE", "DONE", "TASKS", "ROWS", "ROWS/S", "RUNS", "OWNER"];
     columns(head, jobs.iter().map(row).collect())
 }
 
@@ -188,7 +191,10 @@ fn typed_quit() -> CancellationToken {
 
 #[cfg(test)]
 mod tests {
-    use keyloom_client::{JobId, report::JobStatus};
+    use keyloom_client::{
+        JobId,
+        report::{JobProgress, JobStatus, StageProgress, StageWork},
+    };
     use keyloom_common::WorkerId;
 
     use super::*;
@@ -199,6 +205,14 @@ mod tests {
     }
 
     fn job(id: u128, state: JobState) -> JobInfo {
+        let stage = StageProgress {
+            stage: Some(0),
+            work: StageWork::Lookups,
+            tasks: 8,
+            tasks_done: 2,
+            rows: 2_400,
+            bytes: 0,
+        };
         JobInfo {
             id: JobId::from_u128(id),
             name: None,
@@ -210,6 +224,7 @@ mod tests {
             started_ms: (state != JobState::Queued).then_some(1_000),
             ended_ms: state.is_end().then_some(2_000),
             status: JobStatus { tasks: 8, tasks_done: 2, workers: 1 },
+            progress: JobProgress { stages: vec![stage], ..JobProgress::default() },
             error: None,
             committed: None,
             summary: None,
@@ -230,9 +245,9 @@ mod tests {
              {one}  worker-1  2      1        ready\n\
              {two}  worker-2  2      1        draining\n\n\
              jobs: 1 running, 1 queued\n\n\
-             ID{space}  NAME  STATE    DONE  TASKS  RATE   RUNS  OWNER\n\
-             {one}  -     running  25%   2/8    0.5/s  4 s   me\n\
-             {two}  -     queued   25%   2/8    -      0 s   me\n\n\
+             ID{space}  NAME  STATE    DONE  TASKS  ROWS   ROWS/S  RUNS  OWNER\n\
+             {one}  -     running  25%   2/8    2,400  600     4 s   me\n\
+             {two}  -     queued   25%   2/8    2,400  -       0 s   me\n\n\
              ended\n\n\
              ID{space}  NAME  STATE  TASKS  TOOK   SUBMITTED      OWNER  OUTPUT\n\
              {three}  -     done   2/8    1.0 s  5 seconds ago  me     -\n"

@@ -2,7 +2,10 @@
 
 use std::{convert::Infallible, future::pending, sync::OnceLock, time::Duration};
 
-use keyloom_client::{JobId, Session, report::JobStatus};
+use keyloom_client::{
+    JobId, Session,
+    report::{JobProgress, JobStatus},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{error::Failure, progress::Progress};
@@ -97,8 +100,8 @@ impl Watch {
     }
 
     /// Shows how far a job is.
-    pub(crate) fn progress(&self, status: JobStatus, rows: u64) {
-        self.progress.job(status, rows);
+    pub(crate) fn progress(&self, status: JobStatus, progress: &JobProgress, rows: u64) {
+        self.progress.job(status, progress, rows);
     }
 
     /// Says that there are no workers to wait for.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 mod advice;
 mod analysis;
 mod job;
+mod progress;
 mod text;
 pub mod words;
 
@@ -20,6 +21,7 @@ pub use analysis::{
     Analysis, NodeRun, Note, NoteKind, STAGE_NODE, SlowTask, StageRun, StoreRun, counted_ns,
 };
 pub use job::{JobInfo, JobState};
+pub use progress::{JobProgress, StageProgress, StageWork, StoreProgress, Underway};
 
 /// The names under which the lookup operator counts, for each store.
 pub mod counter {

@@ -8,7 +8,7 @@ use keyloom_common::{
     memory::MemoryBudget,
     rpc::{Limits, ServerSecurity},
 };
-use keyloom_planner::Grain;
+use keyloom_planner::{Grain, WriteGrain};
 use serde::{Deserialize, Serialize};
 
 use crate::{catalog::CatalogSettings, scheduler};
@@ -140,6 +140,15 @@ pub struct Settings {
     pub row_slices: usize,
     /// The most bytes of the coordinator's own rows that are sent to a task. Default 16 MiB.
     pub slice_bytes: usize,
+    /// The most rows of a task that writes an output, where they are known before: each task makes
+    /// files of its own. Default 1,048,576.
+    pub write_slice_rows: usize,
+    /// The most bytes of such a task: of files that it reads, of answers by the figures of the
+    /// stores, and of the coordinator's own rows. Default 128 MiB.
+    pub write_slice_bytes: usize,
+    /// How many tasks write an output at least, where each has `slice_rows` rows: about as many as
+    /// the workers have slots. Default 16.
+    pub write_slices: usize,
     /// The most bytes of keys that are collected before a lookup, or before several that share
     /// them, so that a store much larger than the job is read once for them. With more, workers
     /// make maps of all the store's keys; 0 for that in any case. Less than 2 GiB. Default 256 MiB.
@@ -212,6 +221,9 @@ impl Default for Settings {
             slice_rows: 32_768,
             row_slices: 8,
             slice_bytes: 16 << 20,
+            write_slice_rows: 1 << 20,
+            write_slice_bytes: 128 << 20,
+            write_slices: 16,
             max_key_set_bytes: 256 << 20,
             distinct_key_bytes: 512 << 10,
             missed_row_bytes: 64 << 20,
@@ -228,6 +240,11 @@ impl Settings {
             row_slices: self.row_slices,
             answer_bytes: self.answer_bytes,
             answer_slices: self.answer_slices,
+            write: WriteGrain {
+                rows: self.write_slice_rows,
+                bytes: self.write_slice_bytes as u64,
+                slices: self.write_slices,
+            },
         }
     }
 

@@ -90,6 +90,9 @@ impl Settings {
         bounds.within("slice_rows", self.slice_rows, ROWS);
         bounds.within("row_slices", self.row_slices, COUNT);
         bounds.within("slice_bytes", self.slice_bytes, BYTES);
+        bounds.within("write_slice_rows", self.write_slice_rows, ROWS);
+        bounds.within("write_slice_bytes", self.write_slice_bytes, BYTES);
+        bounds.within("write_slices", self.write_slices, COUNT);
         bounds.within("max_key_set_bytes", self.max_key_set_bytes, ARRAY_BYTES);
         bounds.within("distinct_key_bytes", self.distinct_key_bytes, BYTES);
         bounds.within("missed_row_bytes", self.missed_row_bytes, BYTES);

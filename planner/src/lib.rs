@@ -76,6 +76,6 @@ pub use narrow::NarrowCalls;
 pub use offset::KeepOrder;
 pub use rule::PlanLookups;
 pub use single::single_rows;
-pub use slice::{Chain, Grain};
+pub use slice::{Chain, Grain, WriteGrain};
 pub use ways::report_way;
 pub use write::check_write;

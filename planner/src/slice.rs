@@ -6,9 +6,12 @@
 //! group cannot be cut smaller) or its lookups are expected to answer with many bytes, some of its
 //! rows. Except in a frame or a single row group, a task then reads the rows before these, too, and
 //! drops them, so there is a bound on the slices of a partition. Partitions whose rows become
-//! columns of a dataset's fragments are not cut, for such a task needs whole ones.
+//! columns of a dataset's fragments are not cut, for such a task needs whole ones. Of what is
+//! written otherwise, each task makes files of its own, so it is cut coarsely ([`written`]).
 
-use std::sync::Arc;
+mod written;
+
+use std::{ops::Range, sync::Arc};
 
 use datafusion::physical_plan::{
     ExecutionPlan, ExecutionPlanProperties, limit::LocalLimitExec, union::UnionExec,
@@ -19,7 +22,10 @@ use keyloom_common::{
     plan::{FrameScanExec, InputScanExec, RowRange, Slice, without_input},
 };
 
+use self::written::Coarse;
 use crate::write::wants_whole_fragments;
+
+pub use written::WriteGrain;
 
 /// How finely partitions are cut, unless their rows are written as columns of whole fragments.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +38,8 @@ pub struct Grain {
     pub answer_bytes: u64,
     /// The most slices of one partition for the sake of its answers.
     pub answer_slices: usize,
+    /// The same of rows that are written.
+    pub write: WriteGrain,
 }
 
 /// One chain of a fragment's operators, and the slices that tasks run it over.
@@ -46,18 +54,25 @@ pub struct Chain {
     cuts: Vec<Cut>,
 }
 
-/// Where a slice is: in a partition, all of it or some rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Cut {
-    partition: usize,
-    rows: Option<RowRange>,
+/// Where a slice is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Cut {
+    /// In a partition, all of it or some rows.
+    In { partition: usize, rows: Option<RowRange> },
+    /// In several partitions of files, all of them.
+    Over(Range<usize>),
 }
 
 /// The chains of a fragment and their slices, in the order of their rows.
 pub(crate) fn chains(fragment: &Arc<dyn ExecutionPlan>, grain: Grain) -> Result<Vec<Chain>> {
     let mut chains = uncut(fragment, &mut 0)?;
+    let coarse = Coarse::of(fragment, &chains, grain);
     for chain in &mut chains {
-        chain.cuts = Lookups::of(&chain.plan).cuts(&chain.leaf, grain);
+        let lookups = Lookups::of(&chain.plan);
+        chain.cuts = match &coarse {
+            Some(coarse) => coarse.cuts(&chain.leaf, &lookups, grain),
+            None => lookups.cuts(&chain.leaf, grain),
+        };
     }
     Ok(chains)
 }
@@ -73,7 +88,10 @@ impl Chain {
     /// # Errors
     /// Of a slice: `internal`, never for a chain that was cut here.
     pub fn slices(&self) -> impl Iterator<Item = Result<Slice>> {
-        self.cuts.iter().map(|cut| Slice::of(&self.leaf, cut.partition, cut.rows))
+        self.cuts.iter().map(|cut| match cut {
+            Cut::In { partition, rows } => Slice::of(&self.leaf, *partition, *rows),
+            Cut::Over(partitions) => Slice::joined(&self.leaf, partitions.clone()),
+        })
     }
 }
 
@@ -141,7 +159,7 @@ impl Lookups {
     }
 
     fn cuts_of(&self, leaf: &Arc<dyn ExecutionPlan>, partition: usize, grain: Grain) -> Vec<Cut> {
-        let whole = vec![Cut { partition, rows: None }];
+        let whole = vec![Cut::In { partition, rows: None }];
         let Some(rows) = known_rows(leaf, partition).filter(|_| !self.are_whole) else {
             return whole;
         };
@@ -158,7 +176,7 @@ impl Lookups {
             // The last one goes to the end, whatever was known before.
             length: (index + 1 < count).then_some(length),
         };
-        (0..count).map(|index| Cut { partition, rows: Some(range(index)) }).collect()
+        (0..count).map(|index| Cut::In { partition, rows: Some(range(index)) }).collect()
     }
 
     fn cuts_by_answers(&self, rows: usize, grain: Grain) -> usize {

@@ -15,7 +15,7 @@ use arrow::{
 use keyloom_client::{
     missed_schema,
     query::JobUpdate,
-    report::{JobStatus, StoreStats},
+    report::{JobProgress, JobStatus, StoreStats},
 };
 use keyloom_common::Error;
 use pyo3::{
@@ -67,7 +67,8 @@ impl Job {
         schema(py, &self.schema)
     }
 
-    /// Takes all rows. `progress` is called now and then with rows, tasks done, tasks, and workers.
+    /// Takes all rows. `progress` is called now and then with rows, tasks done, tasks, workers, and
+    /// the same part by part.
     #[pyo3(signature = (progress))]
     fn collect(&self, py: Python<'_>, progress: Option<Py<PyAny>>) -> PyResult<Batches> {
         let (mut job, mut batches) = (self.take()?, Vec::new());
@@ -77,7 +78,8 @@ impl Job {
         })? {
             if let Some(progress) = &progress {
                 let JobStatus { tasks, tasks_done, workers } = job.status();
-                progress.call1(py, (job.rows(), tasks_done, tasks, workers))?;
+                let parts = of_parts(py, job.progress())?;
+                progress.call1(py, (job.rows(), tasks_done, tasks, workers, parts))?;
             }
         }
         self.put_back(job)?;
@@ -149,6 +151,35 @@ impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Job").field("schema", &self.schema).finish_non_exhaustive()
     }
+}
+
+/// How far the parts of a job are.
+fn of_parts<'py>(py: Python<'py>, progress: &JobProgress) -> PyResult<Bound<'py, PyDict>> {
+    let mut stages = Vec::new();
+    for stage in &progress.stages {
+        let entry = PyDict::new(py);
+        entry.set_item("stage", stage.stage)?;
+        entry.set_item("work", stage.work.name())?;
+        entry.set_item("tasks", stage.tasks)?;
+        entry.set_item("tasks_done", stage.tasks_done)?;
+        entry.set_item("rows", stage.rows)?;
+        entry.set_item("bytes", stage.bytes)?;
+        stages.push(entry);
+    }
+    let stores = PyDict::new(py);
+    for (alias, store) in &progress.stores {
+        let entry = PyDict::new(py);
+        entry.set_item("keys", store.keys)?;
+        entry.set_item("hits", store.hits)?;
+        entry.set_item("misses", store.misses)?;
+        stores.set_item(alias, entry)?;
+    }
+    let parts = PyDict::new(py);
+    parts.set_item("rows", progress.rows())?;
+    parts.set_item("stages", stages)?;
+    parts.set_item("stores", stores)?;
+    parts.set_item("left_out", progress.left_out)?;
+    Ok(parts)
 }
 
 /// What a job counted for a store.

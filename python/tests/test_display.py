@@ -353,6 +353,21 @@ def test_progress_without_tqdm_is_one_line_that_goes_away(terminal, no_tqdm):
     assert "\n" not in written
 
 
+def test_progress_tells_what_goes_on_and_what_stores_found(terminal, no_tqdm):
+    stage = {"stage": 0, "work": "lookups", "tasks": 4, "tasks_done": 4, "rows": 70, "bytes": 0}
+    parts = {
+        "rows": 1200,
+        "stages": [stage, {**stage, "stage": 1, "work": "writing", "tasks_done": 1}],
+        "stores": {"products": {"keys": 90, "hits": 1500, "misses": 3}},
+        "left_out": 0,
+    }
+    progress = Progress()
+    progress(0, 5, 8, 2, parts)
+    expected = "\rtasks 5/8, 1,200 rows, writing, products: 1,500 hits, 3 misses"
+    assert terminal.getvalue() == expected
+    progress.close()
+
+
 def test_progress_without_workers_says_what_it_waits_for(terminal, no_tqdm):
     progress = Progress()
     progress(0, 0, 4, 0)
@@ -397,8 +412,9 @@ def test_a_job_tells_its_progress_while_it_runs(monkeypatch):
     told = []
 
     class Listener(Progress):
-        def __call__(self, rows, done, tasks, workers):
+        def __call__(self, rows, done, tasks, workers, parts):
             told.append((rows, done, tasks, workers))
+            assert all(stage["tasks_done"] <= stage["tasks"] for stage in parts["stages"])
 
         def close(self):
             told.append("closed")
@@ -414,7 +430,7 @@ def test_a_job_tells_its_progress_while_it_runs(monkeypatch):
 
 def test_an_error_of_progress_ends_the_job_and_is_told(monkeypatch):
     class Broken(Progress):
-        def __call__(self, rows, done, tasks, workers):
+        def __call__(self, rows, done, tasks, workers, parts):
             raise OSError("the terminal is gone")
 
     monkeypatch.setattr("keyloom.dataframe.progress", Broken)

@@ -1,30 +1,32 @@
 //! Files that were not read before: for jobs that come again and read what has come meanwhile.
 //!
-//! A file is known again by its name and by what it was like. One that has changed is a new one.
+//! A file is known again by its name and by what it was like. One that has changed is a new one. Of
+//! a Lance dataset, rows that are added come as fragments behind those that are there; where these
+//! are not what they were, nobody can tell which rows are new.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use keyloom_common::{
     Error, Result,
     error::redact,
-    input::{InputDescription, Layout},
+    input::{FragmentMark, InputDescription, Layout, Piece},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{FileTable, Input};
 use crate::session::Session;
 
-/// A file as it was when it was looked at.
+/// A file as it was when it was looked at, or a fragment of a Lance dataset.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileMark {
-    /// Its path, or its URL.
+    /// Its path, or its URL; of a fragment, that of its dataset.
     pub file: String,
-    /// Its size in bytes.
+    /// Its size in bytes, or rows of a fragment.
     pub size: u64,
-    /// What its object store knows its content by, if it says so.
+    /// What its object store knows its content by, if it says so; of a fragment, its files.
     pub e_tag: Option<String>,
-    /// When it last changed, in nanoseconds since 1970.
+    /// When it last changed, in nanoseconds since 1970; 0 of a fragment, which does not.
     pub modified_ns: i64,
 }
 
@@ -34,8 +36,8 @@ impl Session {
     /// and no others, or fail if one of them has changed.
     ///
     /// # Errors
-    /// As [`Self::register`]; `invalid` if it is a Lance dataset, which has versions and no files
-    /// of its own.
+    /// As [`Self::register`]; `invalid` if it is a Lance dataset of which rows that were read before
+    /// were changed, deleted or moved.
     pub async fn register_new(
         &self,
         name: &str,
@@ -58,10 +60,7 @@ pub(super) fn without(
     read: &BTreeSet<FileMark>,
 ) -> Result<(InputDescription, Vec<FileMark>)> {
     if matches!(description.layout, Layout::Lance(_)) {
-        return Err(Error::invalid(
-            "new files are told from those that were read before, and a Lance dataset has versions \
-             instead",
-        ));
+        return appended(description, read);
     }
     let (mut files, mut marks) = (Vec::new(), Vec::new());
     for file in std::mem::take(&mut description.files) {
@@ -79,10 +78,45 @@ pub(super) fn without(
     Ok((InputDescription { files, ..description }, marks))
 }
 
+/// The fragments of a dataset behind those that were read before, which must all be there as they
+/// were.
+fn appended(
+    mut description: InputDescription,
+    read: &BTreeSet<FileMark>,
+) -> Result<(InputDescription, Vec<FileMark>)> {
+    let url = description.location.url.clone();
+    let mark = |(piece, mark): (&Piece, &FragmentMark)| FileMark {
+        file: url.clone(),
+        size: piece.rows.unwrap_or_default(),
+        e_tag: Some(mark.to_string()),
+        modified_ns: 0,
+    };
+    let (files, fragments) = (&mut description.files, &description.fragments);
+    let file = files.first_mut().filter(|file| file.pieces.len() == fragments.len());
+    let file = file.ok_or_else(|| Error::internal("fragments of a Lance dataset have no names"))?;
+    let mut marks: Vec<_> = file.pieces.iter().zip(fragments).map(mark).collect();
+    let read: BTreeSet<_> = read.iter().filter(|mark| mark.file == url).collect();
+    let are_there = marks.iter().take(read.len()).collect::<BTreeSet<_>>() == read;
+    if !are_there {
+        return Err(Error::invalid(
+            "rows of this Lance dataset that were read before were changed, deleted, compacted or \
+             given columns since, and only rows that were added can be told from them; without the \
+             job's state, all of it is read again",
+        ));
+    }
+    let new = marks.split_off(read.len());
+    file.pieces = file.pieces.split_off(read.len());
+    description.fragments = description.fragments.split_off(read.len());
+    Ok((description, new))
+}
+
 #[cfg(test)]
 mod tests {
     use arrow::datatypes::Schema;
-    use keyloom_common::input::{Fingerprint, InputFile, Location};
+    use keyloom_common::{
+        input::{Fingerprint, InputFile, Location},
+        store::{ManifestId, Snapshot},
+    };
 
     use super::*;
 
@@ -102,6 +136,7 @@ mod tests {
             partition_schema: schema,
             location: Location { url: "s3://bucket/".to_owned(), profile: None },
             files: files.iter().map(file).collect(),
+            fragments: Vec::new(),
             fingerprint: Fingerprint([0; 32]),
         }
     }
@@ -120,5 +155,46 @@ mod tests {
         assert_eq!(names, ["s3://bucket/b", "s3://bucket/c"]);
         let (none, marks) = without(first, &read).unwrap();
         assert_eq!((none.files, marks), (Vec::new(), Vec::new()));
+    }
+
+    /// A dataset of fragments of ten rows that are known by these.
+    fn dataset(fragments: &[u8]) -> InputDescription {
+        let manifest = ManifestId::of(1, None);
+        let layout = Layout::Lance(Snapshot::Version { number: 1, manifest });
+        let mut description = described(layout, &[("/visits.lance", fragments.len() as u64, 0)]);
+        let piece = |start| Piece { start, rows: Some(10), lines_before: 0 };
+        description.files[0].pieces = (0..fragments.len() as u64).map(piece).collect();
+        description.fragments = fragments.iter().map(|mark| FragmentMark([*mark; 16])).collect();
+        description
+    }
+
+    #[test]
+    fn of_a_dataset_the_fragments_are_read_that_were_added() {
+        let (all, marks) = without(dataset(&[1, 2]), &BTreeSet::new()).unwrap();
+        assert_eq!((all, marks.len()), (dataset(&[1, 2]), 2));
+        let mut read = BTreeSet::from_iter(marks);
+        // What was read of something else is no matter.
+        read.insert(FileMark {
+            file: "s3://bucket/a".to_owned(),
+            size: 1,
+            e_tag: None,
+            modified_ns: 7,
+        });
+        let (left, marks) = without(dataset(&[1, 2, 3, 4]), &read).unwrap();
+        let pieces: Vec<_> = left.files[0].pieces.iter().map(|piece| piece.start).collect();
+        assert_eq!((pieces, left.files[0].size, marks.len()), (vec![2, 3], 4, 2));
+        assert_eq!(marks[0].e_tag.as_deref(), Some("03".repeat(16).as_str()));
+        let (none, marks) = without(dataset(&[1, 2]), &read).unwrap();
+        assert!(none.files[0].pieces.is_empty() && marks.is_empty());
+    }
+
+    #[test]
+    fn a_dataset_whose_rows_have_changed_is_refused() {
+        let (_, marks) = without(dataset(&[1, 2]), &BTreeSet::new()).unwrap();
+        let read = BTreeSet::from_iter(marks);
+        for changed in [vec![1, 5], vec![1, 3, 2], vec![1], vec![]] {
+            let error = without(dataset(&changed), &read).unwrap_err();
+            assert!(error.message().contains("were changed, deleted"), "{changed:?}: {error}");
+        }
     }
 }

@@ -136,6 +136,7 @@ mod tests {
             partition_schema: schema,
             location: Location { url: "file:///".to_owned(), profile: None },
             files,
+            fragments: Vec::new(),
             fingerprint: Fingerprint([0; 32]),
         };
         let slice = |slice: FileSlice| (slice.path, slice.bytes.start, slice.bytes.end);

@@ -22,7 +22,7 @@ use keyloom_common::{
     ipc::Decoder,
     output::{OutputSpec, committed_schema},
     plan::{FrameScanExec, encode_plan},
-    report::{JobStatus, JobSummary},
+    report::{JobProgress, JobStatus, JobSummary, Underway},
     rpc::{Next, Submission, under},
     trace::TraceParent,
 };
@@ -51,6 +51,7 @@ pub struct Job {
     batches: VecDeque<RecordBatch>,
     rows: u64,
     status: JobStatus,
+    progress: JobProgress,
     /// Whether it was said that it waits for a worker, since it last had one.
     is_alone: bool,
     summary: Option<JobSummary>,
@@ -163,6 +164,7 @@ impl Job {
             batches: VecDeque::new(),
             rows: 0,
             status: JobStatus::default(),
+            progress: JobProgress::default(),
             is_alone: false,
             summary: None,
             missed: Vec::new(),
@@ -211,6 +213,11 @@ impl Job {
     /// How far it was when last heard of.
     pub fn status(&self) -> JobStatus {
         self.status
+    }
+
+    /// How far its stages were when last heard of, and what they had asked of stores.
+    pub fn progress(&self) -> &JobProgress {
+        &self.progress
     }
 
     /// What it did, once all rows have come.
@@ -278,8 +285,8 @@ impl Job {
                 self.sequence += 1;
                 self.missed.extend(chunk.decode(&mut self.missed_decoder)?);
             }
-            Next::Pending(status) => {
-                self.status = status;
+            Next::Pending(Underway { status, progress }) => {
+                (self.status, self.progress) = (status, progress);
                 self.tell_if_alone();
                 return Ok(true);
             }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use indicatif::HumanDuration;
-use keyloom_client::report::{JobInfo, JobSummary, StoreStats};
+use keyloom_client::report::{JobInfo, JobProgress, JobSummary, StageProgress, StoreStats};
 use keyloom_common::output::Committed;
 use serde::Serialize;
 
@@ -37,6 +37,7 @@ pub(super) struct Viewed<'a> {
     tasks: u32,
     tasks_done: u32,
     workers: u32,
+    progress: &'a JobProgress,
     error: Option<Why<'a>>,
     written: Option<&'a Committed>,
     summary: Option<Did<'a>>,
@@ -78,6 +79,7 @@ impl<'a> Viewed<'a> {
             tasks: job.status.tasks,
             tasks_done: job.status.tasks_done,
             workers: job.status.workers,
+            progress: &job.progress,
             error: job.error.as_ref().map(why),
             written: job.committed.as_ref(),
             summary: job.summary.as_ref().map(Did::of),
@@ -125,6 +127,7 @@ pub(super) fn text(job: &JobInfo) -> String {
     lines.push(("submitted", ago(job.submitted_ms, now)));
     lines.push(("took", format!("{:.2} s", took(job, now).as_secs_f64())));
     lines.push(("tasks", tasks(job)));
+    lines.extend(job.progress.stages.iter().map(|stage| ("stage", told(stage))));
     lines.extend(job.output.clone().map(|output| ("output", output)));
     if let Some(written) = &job.committed {
         lines.push(("written", plural(written.rows, "row") + &in_files(written)));
@@ -150,6 +153,18 @@ fn tasks(job: &JobInfo) -> String {
     format!("{}/{}", job.status.tasks_done, job.status.tasks)
 }
 
+/// How far a stage is: `1 lookups: 3/8 tasks, 1,200 rows`.
+fn told(stage: &StageProgress) -> String {
+    let StageProgress { work, tasks, tasks_done, rows, .. } = *stage;
+    match stage.stage {
+        Some(number) => {
+            let rows = plural(rows, "row");
+            format!("{number} {}: {tasks_done}/{tasks} tasks, {rows}", work.name())
+        }
+        None => work.name().to_owned(),
+    }
+}
+
 /// How long it ran, so far.
 fn took(job: &JobInfo, now_ms: u64) -> Duration {
     let end = job.ended_ms.unwrap_or(now_ms);
@@ -165,7 +180,7 @@ fn ago(then_ms: u64, now_ms: u64) -> String {
 pub(super) mod tests {
     use keyloom_client::{
         Error, JobId,
-        report::{JobState, JobStatus},
+        report::{JobState, JobStatus, StageWork},
     };
     use serde_json::json;
 
@@ -184,6 +199,7 @@ pub(super) mod tests {
             started_ms: Some(2_000),
             ended_ms: Some(4_500),
             status: JobStatus { tasks: 3, tasks_done: 3, workers: 2 },
+            progress: JobProgress::default(),
             error: None,
             committed: Some(Committed { rows: 10, bytes: 100, files: 2, version: None }),
             summary: Some(JobSummary { rows: 1, tasks: 3, workers: 2, ..JobSummary::default() }),
@@ -196,7 +212,8 @@ pub(super) mod tests {
             "id": "00000000-0000-0000-0000-000000000007", "name": "nightly",
             "statement": "SELECT 1", "owner": "me", "state": "done", "output": "/out/",
             "submitted_ms": 1000, "started_ms": 2000, "ended_ms": 4500,
-            "tasks": 3, "tasks_done": 3, "workers": 2, "error": null,
+            "tasks": 3, "tasks_done": 3, "workers": 2,
+            "progress": {"stages": [], "stores": {}, "left_out": 0}, "error": null,
             "written": {"rows": 10, "bytes": 100, "files": 2, "version": null},
             "summary": {"rows": 1, "tasks": 3, "workers": 2, "stores": {}, "missed_left_out": 0},
         });
@@ -206,6 +223,29 @@ pub(super) mod tests {
         let failed = serde_json::to_value(Viewed::of(&failed)).unwrap();
         assert_eq!(failed["error"], json!({"kind": "store", "message": "no disk"}));
         assert_eq!(failed["summary"], json!(null));
+    }
+
+    #[test]
+    fn a_job_that_runs_is_told_stage_by_stage() {
+        let lookups = StageProgress {
+            stage: Some(1),
+            work: StageWork::Lookups,
+            tasks: 8,
+            tasks_done: 3,
+            rows: 1200,
+            bytes: 0,
+        };
+        let own = StageProgress { stage: None, work: StageWork::Computing, ..lookups };
+        let progress = JobProgress { stages: vec![lookups, own], ..JobProgress::default() };
+        let running = JobInfo { state: JobState::Running, progress, ..job() };
+        let told = text(&running);
+        let stages: Vec<_> = told.lines().filter(|line| line.starts_with("stage ")).collect();
+        assert_eq!(stages, ["stage      1 lookups: 3/8 tasks, 1,200 rows", "stage      computing"]);
+        let shown = serde_json::to_value(Viewed::of(&running)).unwrap();
+        let expected = json!({
+            "stage": 1, "work": "lookups", "tasks": 8, "tasks_done": 3, "rows": 1200, "bytes": 0
+        });
+        assert_eq!(shown["progress"]["stages"][0], expected);
     }
 
     #[test]

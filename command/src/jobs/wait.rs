@@ -30,7 +30,7 @@ pub(super) async fn until_end(
                 gone = Duration::ZERO;
                 match job.status.workers {
                     0 if job.state == JobState::Running => watch.no_workers(),
-                    _ => watch.progress(job.status, 0),
+                    _ => watch.progress(job.status, &job.progress, 0),
                 }
             }
             Err(failure) if failure.kind() == "unavailable" && gone < GONE => gone += pause,

@@ -1,5 +1,7 @@
 //! What a worker learns by looking at an input.
 
+use std::fmt;
+
 use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +11,17 @@ use crate::ipc;
 /// Stands for the paths, sizes and e-tags or times of all the files of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fingerprint(pub [u8; 32]);
+
+/// What a fragment of a Lance dataset is known by: its files, and what is deleted of it. In all
+/// versions in which its rows are the same, and nothing was added to them, it is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FragmentMark(pub [u8; 16]);
+
+impl fmt::Display for FragmentMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
 
 /// What became of a look at an input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +48,8 @@ pub struct InputDescription {
     pub location: Location,
     /// The files in the order of their rows.
     pub files: Vec<InputFile>,
+    /// What the fragments of a Lance dataset are known by, one for each piece of its one file.
+    pub fragments: Vec<FragmentMark>,
     /// What the files were known by.
     pub fingerprint: Fingerprint,
 }

@@ -9,7 +9,9 @@ mod union;
 mod widen;
 mod within;
 
-pub use description::{Fingerprint, InputDescription, InputFile, InputInspection, Piece};
+pub use description::{
+    Fingerprint, FragmentMark, InputDescription, InputFile, InputInspection, Piece,
+};
 pub use format::{CsvOptions, Format, Layout, is_compressed, is_tab_separated};
 pub use spec::{InputSpec, JsonLayout, Location};
 pub use type_name::parse_type;

@@ -77,6 +77,20 @@ impl FileSlice {
     pub fn is_whole(&self) -> bool {
         self.bytes.start == 0 && self.bytes.end >= self.size
     }
+
+    /// Whether another is the next part of the same file.
+    fn is_before(&self, other: &Self) -> bool {
+        let Self { path, size, e_tag, modified_ns, partition_values, bytes, .. } = self;
+        bytes.end == other.bytes.start
+            && (path, size, e_tag, modified_ns, partition_values)
+                == (
+                    &other.path,
+                    &other.size,
+                    &other.e_tag,
+                    &other.modified_ns,
+                    &other.partition_values,
+                )
+    }
 }
 
 /// Rows of a partition, by their places from 0.
@@ -101,6 +115,22 @@ impl ScanPartition {
     /// How many rows its slices hold, if all say so.
     pub fn known_rows(&self) -> Option<u64> {
         self.slices.iter().map(|slice| slice.rows).sum()
+    }
+
+    /// All rows of several partitions, one after the other. Parts of a file that follow each other
+    /// become one.
+    pub fn joined(partitions: &[Self]) -> Self {
+        let mut slices: Vec<FileSlice> = Vec::new();
+        for slice in partitions.iter().flat_map(|partition| &partition.slices) {
+            match slices.last_mut() {
+                Some(last) if last.is_before(slice) => {
+                    last.bytes.end = slice.bytes.end;
+                    last.rows = last.rows.zip(slice.rows).map(|(before, more)| before + more);
+                }
+                _ => slices.push(slice.clone()),
+            }
+        }
+        Self { slices, rows: None }
     }
 }
 

@@ -4,7 +4,7 @@
 //! chain of operators above one leaf that reads nothing. Each task brings a slice of the input to
 //! it. Slices come from peers, as plans do: one that does not fit its fragment is an error.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use datafusion::physical_plan::{ExecutionPlan, limit::GlobalLimitExec};
@@ -47,6 +47,19 @@ impl Slice {
             return Ok(Self::Files(ScanPartition { slices: partition.slices.clone(), rows }));
         }
         Ok(Self::Nothing)
+    }
+
+    /// All rows of several partitions of files, one after the other.
+    ///
+    /// # Errors
+    /// `internal` if the leaf reads no files, or has no such partitions.
+    pub fn joined(leaf: &Arc<dyn ExecutionPlan>, partitions: Range<usize>) -> Result<Self> {
+        let scan = leaf.downcast_ref::<InputScanExec>();
+        let joined = scan.and_then(|scan| scan.partitions().get(partitions.clone()));
+        let joined = joined.filter(|joined| !joined.is_empty()).ok_or_else(|| {
+            Error::internal(format!("{} has no files of partitions {partitions:?}", leaf.name()))
+        })?;
+        Ok(Self::Files(ScanPartition::joined(joined)))
     }
 
     /// The slice as bytes.

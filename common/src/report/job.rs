@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{JobStatus, JobSummary};
+use super::{JobProgress, JobStatus, JobSummary};
 use crate::{JobId, error::Error, output::Committed};
 
 /// A job as the coordinator knows it, while it runs and for a while afterwards.
@@ -28,6 +28,8 @@ pub struct JobInfo {
     pub ended_ms: Option<u64>,
     /// How far it is, or was.
     pub status: JobStatus,
+    /// How far its parts are, while it runs.
+    pub progress: JobProgress,
     /// Why it failed.
     pub error: Option<Error>,
     /// What it has written.

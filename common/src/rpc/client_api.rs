@@ -10,7 +10,7 @@ use crate::{
     input::{Fingerprint, InputInspection, InputSpec},
     misses::MissPolicy,
     output::PreparedOutput,
-    report::{JobInfo, JobStatus, JobSummary, WorkerStatus},
+    report::{JobInfo, JobSummary, Underway, WorkerStatus},
     store::{StoreDescription, StoreSpec},
     trace::TraceParent,
 };
@@ -113,7 +113,7 @@ pub enum Next {
     /// result.
     Missed(Chunk),
     /// Nothing yet.
-    Pending(JobStatus),
+    Pending(Underway),
     /// That was all.
     Done(JobSummary),
 }

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
@@ -13,7 +13,7 @@ use keyloom_common::{
     Error, JobId, Result, StageId, WorkerId,
     misses::MissPolicy,
     output::PreparedOutput,
-    report::{JobStatus, PlanMetrics},
+    report::{JobStatus, PlanMetrics, StageWork},
 };
 use tracing::Span;
 
@@ -54,9 +54,19 @@ pub(crate) struct JobContext {
     /// Those of them that are bounded.
     own_tasks: AtomicU32,
     tasks_done: AtomicU32,
+    /// Whether the coordinator computes rows itself, and does not only pass them on.
+    pub(super) computes: AtomicBool,
+    begun: Mutex<BTreeMap<u32, Begun>>,
     reports: Mutex<BTreeMap<u32, StageReport>>,
     /// What is known of it, from when it begins.
     record: OnceLock<JobRecord>,
+}
+
+/// A stage that has begun, and its tasks known so far.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begun {
+    pub(super) work: StageWork,
+    pub(super) tasks: u32,
 }
 
 /// What the tasks of a stage have counted.
@@ -96,6 +106,8 @@ impl JobContext {
             tasks: AtomicU32::new(0),
             own_tasks: AtomicU32::new(0),
             tasks_done: AtomicU32::new(0),
+            computes: AtomicBool::new(false),
+            begun: Mutex::default(),
             reports: Mutex::default(),
             record: OnceLock::new(),
         }
@@ -177,13 +189,26 @@ impl JobContext {
         (run > 0).then(|| run.saturating_mul(ATTEMPTS_OF_A_RUN))
     }
 
-    /// Counts a task. One that collects keys for others is shown, but takes nothing of what the job
-    /// may have: a set of keys has as many tasks as those that look them up.
+    /// Says that the coordinator computes rows itself.
+    pub(crate) fn set_computes(&self) {
+        self.computes.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts a stage, before its tasks.
+    pub(super) fn stage_begun(&self, stage: u32, work: StageWork) {
+        self.begun().entry(stage).or_insert(Begun { work, tasks: 0 });
+    }
+
+    /// Counts a task of a stage. One that collects keys for others is shown, but takes nothing of
+    /// what the job may have: a set of keys has about as many tasks as those that look them up.
     ///
     /// # Errors
     /// `resource_exhausted` if the job has too many.
-    pub(super) fn task_added(&self, collects: bool) -> Result<()> {
+    pub(super) fn task_added(&self, stage: u32, collects: bool) -> Result<()> {
         self.tasks.fetch_add(1, Ordering::Relaxed);
+        if let Some(begun) = self.begun().get_mut(&stage) {
+            begun.tasks = begun.tasks.saturating_add(1);
+        }
         if collects {
             return Ok(());
         }
@@ -236,7 +261,11 @@ impl JobContext {
         self.lock().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, StageReport>> {
+    pub(super) fn begun(&self) -> MutexGuard<'_, BTreeMap<u32, Begun>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, StageReport>> {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

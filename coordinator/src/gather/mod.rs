@@ -17,6 +17,7 @@ mod misses;
 mod nodes;
 mod numbered;
 mod own;
+mod progress;
 mod properties;
 mod remote;
 mod stage_run;

@@ -10,6 +10,7 @@ use datafusion::{
 use futures::{Stream, StreamExt, stream};
 use keyloom_common::{
     BlobId, Error, Result, TaskId, ipc,
+    output::WriteExec,
     plan::{FramePartition, Slice, encode_plan},
     rpc::{Chunk, Work, guarded},
     size::batch_bytes,
@@ -26,12 +27,14 @@ use super::{
     held::HeldBlob,
     kept::{DoneBefore, Keeping},
     key_sets::CollectedKeys,
+    progress::work_of,
     stores::stores_of,
     told::{Told, counted},
 };
 use crate::{
     dispatch::{Finished, StageHandle, StageUpdate},
     scheduler::StageKind,
+    settings::Settings,
 };
 
 /// A piece of a task's Arrow IPC stream.
@@ -89,16 +92,18 @@ impl StageRun {
         let (stage, trace) = (context.stage(*stage), TraceParent::of(&context.span));
         let (handle, updates) =
             context.dispatcher.open_stage(stage, StageKind::Work, stores_of(plan)?, trace);
+        context.stage_begun(fragment.stage, work_of(fragment));
         context.first_attempt().into_iter().for_each(|number| handle.number_from(number));
         let keeping = Keeping::of(&context, fragment.stage, updates);
         let Keeping { updates, before, task: keeping } = keeping;
         let told = Told::of(fragment, &context);
         let (updates, counting) =
             counted(updates, move |index, finished| told.count(index, finished));
-        let places = Arc::new(Semaphore::new(context.settings.scheduler.max_tasks_ahead.max(1)));
+        let places = Arc::new(Semaphore::new(places(fragment, &context.settings)));
         let (tx, fed) = mpsc::unbounded_channel();
         let feeder = Feeder {
             context: Arc::clone(&context),
+            stage: fragment.stage,
             handle: handle.clone(),
             discard,
             collects: *collects,
@@ -221,6 +226,20 @@ pub(super) fn chunks(task: u32, finished: Finished) -> impl Stream<Item = Result
     })
 }
 
+/// How many tasks may be there that are not consumed. The rows of those that write are large, and
+/// held for as long: all of them must find room, beside what others hold.
+fn places(fragment: &Fragment, settings: &Settings) -> usize {
+    let most = settings.scheduler.max_tasks_ahead;
+    let most = match &fragment.source {
+        Source::Rows(_) if fragment.plan.is::<WriteExec>() => {
+            let slices = settings.blob_bytes / 2 / (settings.write_slice_bytes as u64).max(1);
+            most.min(usize::try_from(slices).unwrap_or(usize::MAX))
+        }
+        Source::Rows(_) | Source::Slices(_) => most,
+    };
+    most.max(1)
+}
+
 /// What the tasks of a stage are made of.
 enum Input {
     /// Chains over slices of their input, and what collects their keys.
@@ -232,6 +251,8 @@ enum Input {
 /// Adds the tasks of a stage.
 struct Feeder {
     context: Arc<JobContext>,
+    /// Its number in the plan.
+    stage: u32,
     handle: StageHandle,
     discard: bool,
     /// Whether the tasks only collect keys for others.
@@ -294,8 +315,12 @@ impl Feeder {
         mut rows: SendableRecordBatchStream,
     ) -> Result<()> {
         let plan = self.hold_plan(fragment)?;
-        let (max_rows, max_bytes) =
-            (self.context.settings.slice_rows, self.context.settings.slice_bytes);
+        let settings = &self.context.settings;
+        // Each task that writes makes files of its own.
+        let (max_rows, max_bytes) = match fragment.is::<WriteExec>() {
+            true => (settings.write_slice_rows, settings.write_slice_bytes),
+            false => (settings.slice_rows, settings.slice_bytes),
+        };
         let (mut batches, mut pending_rows, mut bytes) = (Vec::new(), 0, 0);
         while let Some(batch) = rows.next().await {
             let batch = batch.map_err(Error::from)?;
@@ -340,7 +365,7 @@ impl Feeder {
             return Ok(false);
         };
         self.take_place().await?;
-        self.context.task_added(self.collects)?;
+        self.context.task_added(self.stage, self.collects)?;
         before.tell(self.next).await?;
         self.pass().await?;
         Ok(true)
@@ -370,7 +395,7 @@ impl Feeder {
             discard: self.discard,
             misses: self.context.misses.policy(),
         };
-        self.context.task_added(self.collects)?;
+        self.context.task_added(self.stage, self.collects)?;
         self.handle.add(TaskId { stage: self.handle.stage(), index: self.next }, work);
         self.pass().await
     }

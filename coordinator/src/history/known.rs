@@ -9,7 +9,7 @@ use std::{
 use keyloom_common::{
     Error, JobId,
     output::Committed,
-    report::{JobInfo, JobState, JobStatus, JobSummary},
+    report::{JobInfo, JobProgress, JobState, JobStatus, JobSummary},
     rpc::{Identity, JobTerms},
 };
 
@@ -76,6 +76,7 @@ impl KnownJob {
             started_ms: None,
             ended_ms: None,
             status: JobStatus::default(),
+            progress: JobProgress::default(),
             error: None,
             committed: None,
             summary: None,

@@ -190,7 +190,7 @@ pub(super) fn shorten(text: &mut String, max: usize) {
 mod tests {
     use keyloom_common::{
         JobId,
-        report::{JobState, JobStatus},
+        report::{JobProgress, JobState, JobStatus},
     };
 
     use super::*;
@@ -208,6 +208,7 @@ mod tests {
             started_ms: Some(2),
             ended_ms: Some(3),
             status: JobStatus::default(),
+            progress: JobProgress::default(),
             error: None,
             committed: None,
             summary: Some(summary),

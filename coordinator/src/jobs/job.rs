@@ -5,7 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keyloom_common::{Error, Result, report::JobStatus, rpc::Next};
+use keyloom_common::{
+    Error, Result,
+    report::{JobProgress, JobStatus},
+    rpc::Next,
+};
 use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -115,7 +119,7 @@ impl RunningJob {
         let answer = match reader.taken.take() {
             Some(taken) => taken,
             None => match tokio::time::timeout(wait, reader.results.recv()).await {
-                Err(_) => return Ok(Next::Pending(self.context.status())),
+                Err(_) => return Ok(Next::Pending(self.context.underway())),
                 Ok(answer) => {
                     let stopped = || Error::internal("the job stopped without a result");
                     answer.unwrap_or_else(|| Waiting::last(Err(stopped())))
@@ -132,6 +136,11 @@ impl RunningJob {
     /// How far it is.
     pub(super) fn status(&self) -> JobStatus {
         self.context.status()
+    }
+
+    /// How far its parts are.
+    pub(super) fn progress(&self) -> JobProgress {
+        self.context.progress()
     }
 
     /// Whether it is kept though its client is gone: until it has ended, and then for a while, if

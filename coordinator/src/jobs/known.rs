@@ -72,7 +72,7 @@ impl Jobs {
             let entry = self.lock().get(&known.id).cloned();
             let running = entry.as_ref().and_then(|entry| entry.started.get());
             if let Some(Ok(job)) = running {
-                info.status = job.status();
+                (info.status, info.progress) = (job.status(), job.progress());
             }
         }
         info

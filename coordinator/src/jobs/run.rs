@@ -121,6 +121,9 @@ pub(super) async fn run(prepared: Prepared, turn: Turn, mut results: Results, en
     let mut begun = Instant::now();
     let outcome = guarded(async {
         results.begin(turn.come().await?);
+        if prepared.computes() {
+            prepared.job.set_computes();
+        }
         begun = Instant::now();
         prepared.job.record().into_iter().for_each(|record| record.known.begin());
         let rows = send_rows(&prepared, &mut results).await?;

@@ -20,7 +20,7 @@ use keyloom_common::{
         PreparedOutput, WriteExec, piece_schema,
     },
     plan::{FramePartition, FrameScanExec, encode_plan},
-    report::{JobState, JobSummary, PlanMetrics},
+    report::{JobState, JobSummary, PlanMetrics, StageProgress, StageWork},
     rpc::{ChunkWriter, Identity, JobTerms, Limits, Role, TaskReport, Work},
 };
 
@@ -223,6 +223,12 @@ async fn task(worker: &mut FakeWorker) -> AttemptId {
 /// Runs the job's task, which tells of a piece.
 async fn write(worker: &mut FakeWorker) -> AttemptId {
     let attempt = task(worker).await;
+    deliver(worker, attempt).await;
+    attempt
+}
+
+/// Ends the job's task, which tells of a piece.
+async fn deliver(worker: &mut FakeWorker, attempt: AttemptId) {
     let piece = Piece { rows: 7, bytes: 70, token: b"file".to_vec() };
     let mut writer = ChunkWriter::try_new(&piece_schema(), false, 1 << 20).unwrap();
     let mut chunks = writer.write(Piece::batch(&[piece]).unwrap()).unwrap();
@@ -231,7 +237,6 @@ async fn write(worker: &mut FakeWorker) -> AttemptId {
     let report = TaskReport::Rows { chunks: chunks.len() as u32, rows: 1, metrics, lookups };
     worker.deliver(attempt, chunks).await;
     worker.finish(attempt, Ok(report));
-    attempt
 }
 
 /// Commits the job's output.
@@ -274,6 +279,36 @@ async fn a_job_that_writes_answers_what_was_committed() {
         assert_eq!(batches, expected);
         assert_eq!((summary.rows, summary.tasks), (7, 1));
     }
+}
+
+#[tokio::test]
+async fn a_job_tells_how_far_its_stages_are_and_when_it_commits() {
+    let settings = Settings::default();
+    let jobs = jobs(Settings { rpc: Limits { long_poll_ms: 1, ..settings.rpc }, ..settings });
+    let (mut worker, owner) = (FakeWorker::join(&jobs.dispatcher), Owner::default());
+    let submission = writing(&jobs);
+    submit(&jobs, &submission, &owner).unwrap();
+    let told = async || match jobs.next(submission.id, 0, &owner).await.unwrap() {
+        Next::Pending(underway) => underway.progress.stages,
+        other => panic!("it is not under way: {other:?}"),
+    };
+    let stage = |stage, work, tasks_done| StageProgress {
+        stage,
+        work,
+        tasks: 1,
+        tasks_done,
+        rows: 0,
+        bytes: 0,
+    };
+    let attempt = task(&mut worker).await;
+    assert_eq!(told().await, [stage(Some(0), StageWork::Writing, 0)]);
+    deliver(&mut worker, attempt).await;
+    let asked = worker.assigned().await;
+    assert!(matches!(asked.work, Work::CommitOutput(_)), "{asked:?}");
+    let expected = [stage(Some(0), StageWork::Writing, 1), stage(None, StageWork::Committing, 0)];
+    assert_eq!(told().await, expected);
+    worker.finish(asked.attempt, Ok(TaskReport::Committed(committed())));
+    assert_eq!(result(&jobs, submission.id).await.unwrap().1.rows, 7);
 }
 
 #[tokio::test]

@@ -61,8 +61,9 @@ pub(super) fn cut_otherwise(before: Option<Cut>, now: Option<Cut>) -> Error {
     let tasks = |cut: Option<Cut>| cut.map_or(0, |cut| cut.tasks);
     Error::invalid(format!(
         "its plan is cut otherwise than before ({} tasks that write, and {} before): the \
-         coordinator's settings by which plans are cut (slice_rows, row_slices, answer_bytes, \
-         answer_slices) have changed; set them as they were, or submit it again",
+         coordinator's settings by which plans are cut (write_slice_rows, write_slice_bytes, \
+         write_slices, slice_rows, row_slices, answer_slices) have changed; set them as they were, \
+         or submit it again",
         tasks(now),
         tasks(before)
     ))

@@ -15,9 +15,16 @@ use super::*;
 use crate::{
     Chain,
     samples::{frame, keys, lookup, scan, scanning, written},
+    slice::WriteGrain,
 };
 
-const GRAIN: Grain = Grain { rows: 10, row_slices: 8, answer_bytes: 250, answer_slices: 5 };
+const GRAIN: Grain = Grain {
+    rows: 10,
+    row_slices: 8,
+    answer_bytes: 250,
+    answer_slices: 5,
+    write: WriteGrain { rows: 1, bytes: 250, slices: 16 },
+};
 
 /// Notes the fragments; in their places it has what has no rows. A commit is shown as what changes
 /// nothing.

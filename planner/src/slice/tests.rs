@@ -16,13 +16,23 @@ use keyloom_common::{
 use super::*;
 use crate::samples::{frame, lookup, scan};
 
-const GRAIN: Grain = Grain { rows: 10, row_slices: 8, answer_bytes: 250, answer_slices: 5 };
+const GRAIN: Grain = Grain {
+    rows: 10,
+    row_slices: 8,
+    answer_bytes: 250,
+    answer_slices: 5,
+    write: WriteGrain { rows: 40, bytes: 1000, slices: 3 },
+};
 
 /// Where slices start, and how many rows they have.
 fn cut(fragment: &Arc<dyn ExecutionPlan>) -> Vec<Option<(usize, Option<usize>)>> {
     let chains = chains(fragment, GRAIN).unwrap();
     let cuts = chains.iter().flat_map(|chain| &chain.cuts);
-    cuts.map(|cut| cut.rows.map(|rows| (rows.start, rows.length))).collect()
+    let rows = cuts.map(|cut| match cut {
+        Cut::In { rows, .. } => rows.map(|rows| (rows.start, rows.length)),
+        Cut::Over(partitions) => panic!("{partitions:?} are one slice"),
+    });
+    rows.collect()
 }
 
 #[test]

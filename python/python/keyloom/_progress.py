@@ -21,11 +21,14 @@ class Progress:
         self._bar: Any = None
         self._width = 0
 
-    def __call__(self, rows: int, done: int, tasks: int, workers: int) -> None:
-        """Tells how far it is."""
+    def __call__(
+        self, rows: int, done: int, tasks: int, workers: int, parts: dict[str, Any] | None = None
+    ) -> None:
+        """Tells how far it is, and part by part: ``rows`` computed so far, the ``stages``, and the
+        ``stores`` with what they found."""
         if time.monotonic() - self._started < AFTER_SECONDS or tasks == 0:
             return
-        note = f"{rows:,} rows" if workers else "waiting for workers"
+        note = _note(rows, parts or {}) if workers else "waiting for workers"
         tqdm = _tqdm()
         if tqdm is None:
             line = f"\rtasks {done}/{tasks}, {note}"
@@ -44,6 +47,18 @@ class Progress:
             self._bar.close()
         elif self._width:
             print("\r" + " " * self._width, end="\r", file=_stream(), flush=True)
+
+
+def _note(rows: int, parts: dict[str, Any]) -> str:
+    # Of rows that workers write, none come.
+    notes = [f"{max(rows, parts.get('rows', 0)):,} rows"]
+    stages = parts.get("stages", [])
+    if len(stages) > 1:
+        going = [stage for stage in stages if stage["tasks_done"] < stage["tasks"]]
+        notes += [stage["work"] for stage in going[-1:]]
+    for alias, store in parts.get("stores", {}).items():
+        notes.append(f"{alias}: {store['hits']:,} hits, {store['misses']:,} misses")
+    return ", ".join(notes)
 
 
 def progress() -> Progress | None:

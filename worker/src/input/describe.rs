@@ -116,6 +116,7 @@ impl Inputs {
             partition_schema,
             location,
             files: files.collect(),
+            fragments: Vec::new(),
             fingerprint,
         })))
     }

@@ -60,6 +60,7 @@ pub(super) async fn describe(
         partition_schema: Arc::new(Schema::empty()),
         location,
         files: vec![file],
+        fragments: table.fragment_marks(),
         fingerprint,
     })))
 }

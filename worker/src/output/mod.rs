@@ -3,6 +3,7 @@
 //! Nothing that a task writes can be seen before the commit, and of each task one attempt's pieces
 //! are committed. Committing again changes nothing; what is removed may be gone before.
 
+mod counters;
 mod files;
 mod lance;
 mod settings;

@@ -184,3 +184,21 @@ fn a_partition_that_a_leaf_does_not_have_is_an_error() {
         assert_eq!(error.message(), format!("{} has no partition 2", leaf.name()));
     }
 }
+
+#[test]
+fn partitions_that_follow_each_other_are_read_as_one() {
+    let Slice::Files(joined) = Slice::joined(&scan(5), 1..4).unwrap() else {
+        panic!("files are no frame");
+    };
+    assert_eq!((joined.slices.len(), joined.known_rows()), (1, Some(30)));
+    assert_eq!(joined.slices[0].bytes, 100..400);
+    let other = FileSlice { path: "data/day=2/rows.parquet".to_owned(), ..row_group(1) };
+    let apart = ScanPartition { slices: vec![other, row_group(3)], rows: None };
+    let joined = ScanPartition::joined(&[part(0), apart, part(4)]);
+    let bytes: Vec<_> = joined.slices.iter().map(|slice| slice.bytes.clone()).collect();
+    assert_eq!(bytes, [0..100, 100..200, 300..500]);
+    for (leaf, partitions) in [(scan(2), 1..3), (scan(2), 1..1), (frame(vec![rows(1)]), 0..1)] {
+        let error = Slice::joined(&leaf, partitions).unwrap_err();
+        assert!(error.message().contains("has no files of partitions"), "{error}");
+    }
+}

@@ -77,8 +77,8 @@ async fn run(cluster: &Cluster, job: Submission, tasks: u32) -> Result<u64> {
     let mut at_a_tenth = None;
     loop {
         match in_time(BOUND, |context| client.next(context, id, 0)).await? {
-            Next::Pending(status) => {
-                if at_a_tenth.is_none() && status.tasks_done >= tasks / 10 {
+            Next::Pending(underway) => {
+                if at_a_tenth.is_none() && underway.status.tasks_done >= tasks / 10 {
                     at_a_tenth = Some(cluster.coordinator_peak_bytes()?);
                 }
             }

@@ -1,15 +1,17 @@
 //! Jobs that read only what no run before has read.
 
-use std::fs;
+use std::{fs, ops::Range};
 
 use anyhow::Result;
+use lance::dataset::{WriteMode, WriteParams};
 use serde_json::{Value, json};
 
 use super::{Ended, Keyloom, names, write_arrow};
-use crate::harness::{TestSession, batch, ints, on_all_deployments};
+use crate::harness::{TestSession, batch, ints, on_all_deployments, write_lance_with};
 
 on_all_deployments! {
     a_run_reads_the_files_that_have_come_since_the_last_one,
+    of_a_dataset_the_rows_are_read_that_were_added,
     a_run_that_fails_is_as_if_it_had_not_been,
     what_cannot_be_incremental_is_refused,
 }
@@ -73,6 +75,31 @@ async fn a_run_reads_the_files_that_have_come_since_the_last_one(
     let arguments = ["run", &job, "--state-folder", &elsewhere];
     Keyloom::on(session, arguments).await?.run().await?.stdout()?;
     assert_eq!(written()?, "n\n1\n2\n3\n4\n5\n");
+    Ok(())
+}
+
+async fn of_a_dataset_the_rows_are_read_that_were_added(session: &TestSession) -> Result<()> {
+    let text = "[inputs.visits]\npath = 'visits.lance'\n[job]\nsql = 'SELECT n FROM visits'\n\
+                output = 'out.csv'\nincremental = 'visits'\n";
+    let job = session.path("nightly.toml");
+    fs::write(&job, text)?;
+    let written = || fs::read_to_string(session.path("out.csv"));
+    let uri = session.path("visits.lance");
+    let write = async |mode: WriteMode, numbers: Range<i64>| {
+        let params = WriteParams { mode, max_rows_per_file: 2, ..WriteParams::default() };
+        write_lance_with(&uri, &[batch([("n", ints(numbers))])], params).await
+    };
+    write(WriteMode::Create, 1..4).await?;
+    run(session, &job).await?.stdout()?;
+    assert_eq!(written()?, "n\n1\n2\n3\n");
+    let mut dataset = write(WriteMode::Append, 4..6).await?;
+    let ended = run(session, &job).await?;
+    assert!(ended.stderr.contains("1 new file read\n"), "{ended:?}");
+    assert_eq!((ended.code, written()?.as_str()), (0, "n\n4\n5\n"));
+    assert!(run(session, &job).await?.stderr.starts_with("nothing new: "));
+    dataset.delete("n = 1").await?;
+    let refused = "rows of this Lance dataset that were read before were changed, deleted";
+    run(session, &job).await?.check_failure(2, &["input", refused]);
     Ok(())
 }
 

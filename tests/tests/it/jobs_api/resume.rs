@@ -12,9 +12,12 @@ use keyloom_client::{JobHandle, JobId, JobOptions, Output, Session, Settings, re
 use super::{Kept, wait_for_tasks};
 use crate::harness::{Daemon, batch, eventually, ints, rows};
 
-/// The files of the input, each of which is a task, and the rows of each.
+/// The files of the input, and the rows of each.
 const FILES: i64 = 40;
 const FILE_ROWS: i64 = 10;
+
+/// Each of them is a task.
+const CUT: (&str, &str) = ("KEYLOOM_COORDINATOR_WRITE_SLICE_ROWS", "10");
 
 /// The coordinator tells of each task when it launches it.
 const LOG: (&str, &str) = ("KEYLOOM_LOG", "info,keyloom_coordinator=debug");
@@ -100,7 +103,7 @@ fn done_before(coordinator: &Daemon) -> Result<i64> {
 async fn check(resumes: bool) -> Result<()> {
     let place = Place::new()?;
     let state = place.path("state");
-    let kept = Kept::start(&state, &[LOG])?;
+    let kept = Kept::start(&state, &[CUT, LOG])?;
     let workers = kept.workers(1, &[]).await?;
     let session = place.connect(&kept.address).await?;
     let job = place.submit(&session, "out", resumes).await?;
@@ -109,7 +112,7 @@ async fn check(resumes: bool) -> Result<()> {
     let info = job.info().await?;
     assert!(!info.state.is_end(), "it was quicker than the test: {info:?}");
 
-    let kept = kept.restart(&state, &[LOG])?;
+    let kept = kept.restart(&state, &[CUT, LOG])?;
     drop(workers);
     let _workers = kept.workers(2, &[]).await?;
     let session = place.connect(&kept.address).await?;
@@ -166,13 +169,13 @@ async fn a_job_that_reads_what_its_client_holds_is_refused_with_the_reason() -> 
 async fn a_plan_that_is_cut_otherwise_is_not_resumed() -> Result<()> {
     let place = Place::new()?;
     let state = place.path("state");
-    let kept = Kept::start(&state, &[])?;
+    let kept = Kept::start(&state, &[CUT])?;
     let _workers = kept.workers(1, &[]).await?;
     let session = place.connect(&kept.address).await?;
     let job = place.submit(&session, "out", false).await?;
     wait_for_tasks(&job, 1).await?;
-    // Tasks have ten rows now.
-    let kept = kept.restart(&state, &[("KEYLOOM_COORDINATOR_SLICE_ROWS", "5")])?;
+    // Tasks have had ten rows.
+    let kept = kept.restart(&state, &[("KEYLOOM_COORDINATOR_WRITE_SLICE_ROWS", "5")])?;
     let session = Session::connect(&kept.address).await?;
     let job = session.attach_job(job.id()).await?;
     let error = job.resume().await.err().context("it is cut otherwise")?;
@@ -185,13 +188,13 @@ async fn a_plan_that_is_cut_otherwise_is_not_resumed() -> Result<()> {
 async fn what_a_cancelled_job_has_written_is_removed_after_a_restart_too() -> Result<()> {
     let place = Place::new()?;
     let state = place.path("state");
-    let kept = Kept::start(&state, &[])?;
+    let kept = Kept::start(&state, &[CUT])?;
     let workers = kept.workers(1, &[]).await?;
     let session = place.connect(&kept.address).await?;
     let job = place.submit(&session, "out", false).await?;
     wait_for_tasks(&job, 3).await?;
     flush(&session).await?;
-    let kept = kept.restart(&state, &[])?;
+    let kept = kept.restart(&state, &[CUT])?;
     drop(workers);
     let _workers = kept.workers(1, &[]).await?;
     let session = place.connect(&kept.address).await?;

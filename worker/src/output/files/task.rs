@@ -4,8 +4,8 @@
 use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 
 use arrow::array::RecordBatch;
-use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder};
-use keyloom_common::{AttemptId, Error, Result, memory::Reserved, output::Piece, report::counter};
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use keyloom_common::{AttemptId, Error, Result, memory::Reserved, output::Piece};
 
 use super::{
     attempt::Attempt,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     memory::{Commons, resize},
-    output::OutputSettings,
+    output::{OutputSettings, counters::Counters},
 };
 
 /// What a task may hold in any case: files of a few kilobytes help nobody.
@@ -42,13 +42,6 @@ pub(super) struct TaskWriter {
 pub(super) struct Room {
     pub(super) commons: Commons,
     pub(super) taken: Reserved,
-}
-
-/// What is counted of a task.
-struct Counters {
-    rows: Count,
-    bytes: Count,
-    files: Count,
 }
 
 impl TaskWriter {
@@ -172,22 +165,5 @@ impl Room {
             return true;
         }
         self.commons.grow(&self.taken, bytes - before).is_ok()
-    }
-}
-
-impl Counters {
-    fn new(metrics: &ExecutionPlanMetricsSet) -> Self {
-        let count = |name: &'static str| MetricBuilder::new(metrics).counter(name, 0);
-        Self {
-            rows: count(counter::ROWS_WRITTEN),
-            bytes: count(counter::BYTES_WRITTEN),
-            files: count(counter::FILES_WRITTEN),
-        }
-    }
-
-    fn count(&self, piece: &Piece) {
-        self.rows.add(piece.rows as usize);
-        self.bytes.add(piece.bytes as usize);
-        self.files.add(1);
     }
 }

@@ -31,7 +31,7 @@ use keyloom_common::{
 };
 
 use self::{cleaner::Cleaner, columns::Fragments, unaccepted::Unaccepted, upsert::UpsertBounds};
-use super::{OutputSettings, Writing, Written};
+use super::{OutputSettings, Writing, Written, counters::Counters};
 use crate::{
     access::Access,
     store::{
@@ -95,7 +95,7 @@ impl LanceOutputs {
         let output = Arc::clone(writing.node.output());
         let opening = self.opening(&output.spec);
         let (bounds, cleaner) = (self.bounds, self.cleaner.clone());
-        let attempt = writing.attempt;
+        let (attempt, counters) = (writing.attempt, Counters::new(writing.node.metrics_set()));
         let fragments = match output.spec.kind {
             OutputKind::Columns => Some(Fragments::of(writing.node)?),
             _ => None,
@@ -120,6 +120,7 @@ impl LanceOutputs {
                     return Err(no_dataset());
                 }
             };
+            pieces.iter().for_each(|piece| counters.count(piece));
             Ok((pieces, unaccepted))
         }))
     }

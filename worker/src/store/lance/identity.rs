@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use keyloom_common::store::ManifestId;
-use lance_table::format::Manifest;
+use keyloom_common::{input::FragmentMark, store::ManifestId};
+use lance_table::format::{Fragment, Manifest};
 
 /// The id of a snapshot's manifest.
 pub(super) fn manifest_id(manifest: &Manifest) -> ManifestId {
@@ -20,6 +20,33 @@ pub(super) fn cache_name(manifest: &Manifest, path: &str) -> Arc<str> {
         return path.into();
     }
     format!("{path} of {}", manifest_id(manifest)).into()
+}
+
+/// What a fragment is known by in all versions that have it as it is.
+pub(super) fn fragment_mark(manifest: &Manifest, fragment: &Fragment) -> FragmentMark {
+    let mut hasher = blake3::Hasher::new();
+    let mut number = |number: u64| {
+        hasher.update(&number.to_le_bytes());
+    };
+    number(fragment.id);
+    number(fragment.files.len() as u64);
+    number(fragment.overlays.len() as u64);
+    let deletions = fragment.deletion_file.as_ref();
+    number(deletions.map_or(0, |deletions| deletions.read_version));
+    number(deletions.map_or(0, |deletions| deletions.id));
+    let overlays = fragment.overlays.iter().map(|overlay| &overlay.data_file);
+    for file in fragment.files.iter().chain(overlays) {
+        let name = cache_name(manifest, &file.path);
+        hasher.update(&(name.len() as u64).to_le_bytes());
+        hasher.update(name.as_bytes());
+        hasher.update(&(file.fields.len() as u64).to_le_bytes());
+        for field in file.fields.iter() {
+            hasher.update(&field.to_le_bytes());
+        }
+    }
+    let mut mark = [0; 16];
+    hasher.finalize_xof().fill(&mut mark);
+    FragmentMark(mark)
 }
 
 /// Whether Lance drew the names of all data files.

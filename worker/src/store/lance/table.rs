@@ -22,7 +22,7 @@ use futures::{
     Stream, StreamExt, TryStreamExt,
     stream::{self, BoxStream},
 };
-use keyloom_common::{Error, Result, error::redact};
+use keyloom_common::{Error, Result, error::redact, input::FragmentMark};
 use lance::datatypes::BlobHandling;
 
 use super::{
@@ -30,6 +30,7 @@ use super::{
     error::from_lance,
     files::read::given,
     handle::LanceHandle,
+    identity::fragment_mark,
     reading, tasks,
     values::widths::Widths,
 };
@@ -63,6 +64,12 @@ impl LanceHandle {
         let rows = tasks::run_all(futures, self.settings.reads_in_flight);
         let rows = self.watch.bounded(|| self.doing("counting rows"), self.watch.read(rows)).await;
         rows.map_err(|error| self.scrub.clean(error))
+    }
+
+    /// What each fragment is known by.
+    pub(crate) fn fragment_marks(&self) -> Vec<FragmentMark> {
+        let manifest = &self.dataset.manifest;
+        manifest.fragments.iter().map(|fragment| fragment_mark(manifest, fragment)).collect()
     }
 
     /// The rows of some fragments.

@@ -1,0 +1,250 @@
+//! How what is written is cut: into few slices, because each task makes files of its own.
+//!
+//! Partitions of files that follow each other are put together up to a measure, and larger ones are
+//! cut by it. How large it is follows from the plan and from settings: the workers of the moment
+//! play no part, so that a plan is cut in the same way whenever that is done.
+
+use std::{ops::Range, sync::Arc};
+
+use datafusion::physical_plan::ExecutionPlan;
+use keyloom_common::{
+    input::Layout,
+    output::WriteExec,
+    plan::{InputScanExec, ScanPartition},
+};
+
+use super::{Chain, Cut, Grain, Lookups};
+use crate::write::wants_whole_fragments;
+
+/// How finely what is written is cut. Of a frame, each partition is a slice or several.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteGrain {
+    /// The most rows of a slice, where they are known.
+    pub rows: usize,
+    /// The most bytes of a slice: those of files that it reads, and those of answers.
+    pub bytes: u64,
+    /// How many slices there are at least, where each has as many rows as those of other plans: so
+    /// that many workers have some.
+    pub slices: usize,
+}
+
+/// How much makes a slice of a fragment that writes.
+#[derive(Debug)]
+pub(super) struct Coarse {
+    /// Rows, where they are known.
+    rows: u64,
+    /// Bytes of files of which they are not.
+    unknown: u64,
+    /// Bytes of files and of answers in any case.
+    bytes: u64,
+}
+
+/// How much there is of a partition, or of several.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    rows: u64,
+    unknown: u64,
+    bytes: u64,
+    answers: u64,
+}
+
+impl Coarse {
+    /// The measure of a fragment that writes, unless it needs partitions as they are.
+    pub(super) fn of(
+        fragment: &Arc<dyn ExecutionPlan>,
+        chains: &[Chain],
+        grain: Grain,
+    ) -> Option<Self> {
+        if !fragment.is::<WriteExec>() || wants_whole_fragments(fragment) {
+            return None;
+        }
+        let scans = chains.iter().filter_map(|chain| chain.leaf.downcast_ref::<InputScanExec>());
+        let loads = scans.flat_map(|scan| {
+            scan.partitions().iter().map(move |partition| Load::of(scan, partition, 0))
+        });
+        let all = loads.fold(Load::default(), Load::and);
+        let (write, slices) = (grain.write, grain.write.slices.max(1) as u64);
+        let rows = all.rows.div_ceil(slices).max(grain.rows as u64).min(write.rows as u64);
+        let unknown = all.unknown.div_ceil(slices).min(write.bytes);
+        Some(Self { rows: rows.max(1), unknown, bytes: write.bytes })
+    }
+
+    /// The slices of a leaf, in the order of their rows.
+    pub(super) fn cuts(
+        &self,
+        leaf: &Arc<dyn ExecutionPlan>,
+        lookups: &Lookups,
+        grain: Grain,
+    ) -> Vec<Cut> {
+        let rows = usize::try_from(self.rows).unwrap_or(usize::MAX);
+        let grain = Grain { rows, answer_bytes: self.bytes, ..grain };
+        // A limit is one of each partition.
+        let scan = leaf.downcast_ref::<InputScanExec>().filter(|scan| scan.limit().is_none());
+        let Some(scan) = scan.filter(|_| !lookups.are_limited) else {
+            return lookups.cuts(leaf, grain);
+        };
+        let groups = self.groups(scan, lookups).into_iter();
+        let cuts = groups.flat_map(|group| match group.len() {
+            1 => lookups.cuts_of(leaf, group.start, grain),
+            _ => vec![Cut::Over(group)],
+        });
+        cuts.collect()
+    }
+
+    /// Partitions that follow each other, as many as there is room for in a slice, or one.
+    fn groups(&self, scan: &InputScanExec, lookups: &Lookups) -> Vec<Range<usize>> {
+        let mut groups: Vec<Range<usize>> = Vec::new();
+        let mut taken = Load::default();
+        for (index, partition) in scan.partitions().iter().enumerate() {
+            let load = Load::of(scan, partition, lookups.answer_bytes);
+            let together = taken.and(load);
+            match groups.last_mut().filter(|_| self.has_room(together)) {
+                Some(group) => {
+                    group.end = index + 1;
+                    taken = together;
+                }
+                None => {
+                    groups.push(index..index + 1);
+                    taken = load;
+                }
+            }
+        }
+        groups
+    }
+
+    fn has_room(&self, load: Load) -> bool {
+        load.rows <= self.rows
+            && load.unknown <= self.unknown
+            && load.bytes <= self.bytes
+            && load.answers <= self.bytes
+    }
+}
+
+impl Load {
+    /// Of a partition, to each row of which lookups add so many bytes.
+    fn of(scan: &InputScanExec, partition: &ScanPartition, answer_bytes: u64) -> Self {
+        let rows = partition.known_rows();
+        let bytes = match (&scan.table().layout, rows) {
+            // Its parts are fragments, and their bytes are not known.
+            (Layout::Lance(_), Some(_)) => 0,
+            (Layout::Lance(_), None) => u64::MAX,
+            _ => {
+                let slices = partition.slices.iter();
+                let bytes = slices.map(|slice| slice.bytes.end.saturating_sub(slice.bytes.start));
+                bytes.fold(0, u64::saturating_add)
+            }
+        };
+        match rows {
+            Some(rows) => {
+                Self { rows, unknown: 0, bytes, answers: rows.saturating_mul(answer_bytes) }
+            }
+            None => Self { rows: 0, unknown: bytes, bytes, answers: 0 },
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            rows: self.rows.saturating_add(other.rows),
+            unknown: self.unknown.saturating_add(other.unknown),
+            bytes: self.bytes.saturating_add(other.bytes),
+            answers: self.answers.saturating_add(other.answers),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::physical_plan::union::UnionExec;
+    use keyloom_common::plan::{FileSlice, Slice};
+
+    use super::*;
+    use crate::{
+        samples::{frame, lookup, scan, written},
+        slice::chains,
+    };
+
+    const GRAIN: Grain = Grain {
+        rows: 10,
+        row_slices: 8,
+        answer_bytes: 250,
+        answer_slices: 5,
+        write: WriteGrain { rows: 40, bytes: 1000, slices: 3 },
+    };
+
+    /// How many row groups each task reads, and from which row on if it reads part of one.
+    fn tasks(plan: &Arc<dyn ExecutionPlan>, grain: Grain) -> Vec<(u64, Option<usize>)> {
+        let chains = chains(plan, grain).unwrap();
+        let slices = chains.iter().flat_map(|chain| chain.slices());
+        let tasks = slices.map(|slice| match slice.unwrap() {
+            Slice::Files(ScanPartition { slices, rows }) => {
+                let groups = slices.iter().map(|slice| slice.bytes.end - slice.bytes.start);
+                (groups.sum(), rows.map(|rows| rows.start))
+            }
+            Slice::Frame(partition, rows) => (partition.rows, rows.map(|rows| rows.start)),
+            other => panic!("{other:?}"),
+        });
+        tasks.collect()
+    }
+
+    fn row_groups(plan: Arc<dyn ExecutionPlan>) -> Vec<u64> {
+        tasks(&written(plan), GRAIN).into_iter().map(|(groups, _)| groups).collect()
+    }
+
+    /// A scan of so many row groups, changed.
+    fn changed(groups: u64, change: fn(&mut FileSlice)) -> Arc<dyn ExecutionPlan> {
+        let plan = scan(groups);
+        let scan = plan.downcast_ref::<InputScanExec>().unwrap();
+        let mut partitions = scan.partitions().to_vec();
+        partitions.iter_mut().flat_map(|partition| &mut partition.slices).for_each(change);
+        Arc::new(scan.with_partitions(partitions))
+    }
+
+    #[test]
+    fn few_tasks_write_but_as_many_as_are_wanted_at_least() {
+        assert_eq!(row_groups(scan(100)), [34, 34, 32]);
+        // They are not smaller than those of plans that write nothing.
+        assert_eq!(row_groups(scan(20)), [10, 10]);
+        assert_eq!(row_groups(scan(3)), [3]);
+        // Nor larger than they may be.
+        assert_eq!(row_groups(scan(1000)), [40; 25]);
+        assert_eq!(tasks(&scan(20), GRAIN).len(), 20);
+    }
+
+    #[test]
+    fn the_same_plan_is_cut_in_the_same_way() {
+        let plan = || written(lookup(scan(777), 3));
+        assert_eq!(tasks(&plan(), GRAIN), tasks(&plan(), GRAIN));
+    }
+
+    #[test]
+    fn large_row_groups_are_cut() {
+        let large = changed(1, |slice| slice.rows = Some(100));
+        let expected = [(1, Some(0)), (1, Some(34)), (1, Some(68))];
+        assert_eq!(tasks(&written(large), GRAIN), expected);
+    }
+
+    #[test]
+    fn rows_that_are_not_known_are_measured_in_bytes() {
+        assert_eq!(row_groups(changed(100, |slice| slice.rows = None)), [34, 34, 32]);
+        let bytes = WriteGrain { bytes: 20, ..GRAIN.write };
+        let grain = Grain { write: bytes, ..GRAIN };
+        assert_eq!(tasks(&written(scan(100)), grain), [(20, None); 5]);
+    }
+
+    #[test]
+    fn answers_make_slices_smaller() {
+        assert_eq!(row_groups(lookup(scan(100), 100)), [10; 10]);
+    }
+
+    #[test]
+    fn the_inputs_of_a_union_are_measured_together() {
+        let union = UnionExec::try_new(vec![scan(50), frame(7), scan(50)]).unwrap();
+        assert_eq!(row_groups(union), [34, 16, 7, 34, 16]);
+    }
+
+    #[test]
+    fn partitions_with_a_limit_are_not_put_together() {
+        let limited = scan(20).with_fetch(Some(5)).unwrap();
+        assert_eq!(row_groups(limited), [1; 20]);
+    }
+}
