@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,8 @@ from typing import Any
 import keyloom
 import pyarrow as pa
 import pytest
-from data import WORKERS, write_lance
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from clusters import REPOSITORY, local_cluster
+from data import write_lance
 
 
 @pytest.fixture(scope="session")
@@ -25,23 +23,8 @@ def bin_dir() -> Path:
 @pytest.fixture(scope="session")
 def cluster(bin_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a cluster of processes, started once."""
-    state = tmp_path_factory.mktemp("cluster")
-    script = str(REPOSITORY / "scripts" / "local-cluster")
-    started = subprocess.Popen(
-        [script, "--workers", str(WORKERS), "--port", "0", "--state-dir", str(state)],
-        env={**os.environ, "KEYLOOM_BIN_DIR": str(bin_dir)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert started.stdout is not None
-    try:
-        address = started.stdout.readline().strip()
-        assert address.startswith("tcp://"), "the cluster did not start; stderr says why"
+    with local_cluster(bin_dir, tmp_path_factory.mktemp("cluster")) as address:
         yield address
-    finally:
-        started.terminate()
-        started.wait(timeout=60)
-        started.stdout.close()
 
 
 @pytest.fixture(params=["embedded", "cluster"])

@@ -2,6 +2,7 @@
 
 mod joins;
 mod security;
+mod writes;
 
 use std::fmt::Write;
 
@@ -92,6 +93,9 @@ pub(crate) enum Variant {
     Mtls,
     /// Jobs of such a cluster while thousands are at its door who have none.
     Strangers,
+    /// DataFusion alone: scans, hash joins and its own writer, on all cores.
+    #[value(name = "datafusion")]
+    DataFusion,
 }
 
 impl Variant {
@@ -282,6 +286,7 @@ pub(crate) fn all() -> Vec<Workload> {
     ]
     .into_iter()
     .chain(security::all())
+    .chain(writes::all())
     .collect()
 }
 

@@ -4,7 +4,7 @@
 mod statements;
 mod stores;
 
-use std::{fs, path::Path};
+use std::{fs, io, path::Path};
 
 use anyhow::{Context, Result};
 use arrow::array::{RecordBatch, StringArray, UInt64Array};
@@ -67,9 +67,14 @@ fn told(batches: &[RecordBatch]) -> (String, u64) {
 }
 
 /// The files below a folder, without their own folder's path. None if there is no such folder.
-fn files(folder: &str) -> Result<Vec<String>> {
+pub(crate) fn files(folder: &str) -> Result<Vec<String>> {
     fn add(folder: &Path, root: &Path, files: &mut Vec<String>) -> Result<()> {
-        for entry in fs::read_dir(folder)? {
+        let entries = match fs::read_dir(folder) {
+            // It went while we looked, or was never there.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
             let path = entry?.path();
             match path.is_dir() {
                 true => add(&path, root, files)?,
@@ -79,9 +84,7 @@ fn files(folder: &str) -> Result<Vec<String>> {
         Ok(())
     }
     let (root, mut found) = (Path::new(folder), Vec::new());
-    if root.exists() {
-        add(root, root, &mut found)?;
-    }
+    add(root, root, &mut found)?;
     found.sort();
     Ok(found)
 }

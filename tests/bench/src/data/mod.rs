@@ -7,6 +7,8 @@
 //! DATA/sparse.parquet    the request table of a workload: the key column that the workload looks
 //!                        up (`id`; `ids` where it is a list; `user_id` and `product_id`)
 //! DATA/row-groups-100/   the request table of `row-groups` in so many files, once it is measured
+//! DATA/write-1/          the request table of `write` in several files, so many times over, once
+//!                        it is measured
 //! DATA/tpch/             TPC-H's tables, once they are measured: `lineitem.parquet`, the others as
 //!                        stores
 //! ```
@@ -17,6 +19,7 @@
 pub(crate) mod keys;
 pub(crate) mod requests;
 pub(crate) mod row_groups;
+mod several;
 pub(crate) mod stores;
 pub(crate) mod tpch;
 mod tpch_words;
@@ -34,6 +37,7 @@ use arrow::{
 use datafusion::parquet::arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder};
 use lance::{Dataset, dataset::WriteParams};
 use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 
 use self::{stores::Store, tpch::Tpch};
 use crate::workloads::Workload;
@@ -112,16 +116,37 @@ impl Data {
         if folder.exists() {
             return Ok(folder);
         }
-        eprintln!("making {}", folder.display());
-        let unfinished = folder.with_extension("unfinished");
-        if unfinished.exists() {
-            fs::remove_dir_all(&unfinished)?;
-        }
-        fs::create_dir_all(&unfinished)?;
+        let unfinished = begin(&folder)?;
         let Recipe { scale, seed } = self.recipe()?;
         row_groups::write(&unfinished, files, scale, seed)?;
         fs::rename(&unfinished, &folder)?;
         Ok(folder)
+    }
+
+    /// The folder of a workload's request table in several files, its rows so many times over,
+    /// which is made if it is not there.
+    pub(crate) fn several(&self, workload: &Workload, times: u64) -> Result<PathBuf> {
+        let folder = self.folder.join(format!("{}-{times}", workload.name));
+        if folder.exists() {
+            return Ok(folder);
+        }
+        if times == 1 {
+            let unfinished = begin(&folder)?;
+            let Recipe { scale, seed } = self.recipe()?;
+            several::write(&unfinished, &workload.requests.batch(scale, seed)?)?;
+            fs::rename(&unfinished, &folder)?;
+        } else {
+            let once = self.several(workload, 1)?;
+            let unfinished = begin(&folder)?;
+            several::link(&once, &unfinished, times)?;
+            fs::rename(&unfinished, &folder)?;
+        }
+        Ok(folder)
+    }
+
+    /// A folder for what a measurement writes, which goes when this is dropped.
+    pub(crate) fn scratch(&self) -> Result<TempDir> {
+        Ok(tempfile::tempdir_in(&self.folder)?)
     }
 
     /// The folder of TPC-H's tables, which are made if they are not there.
@@ -130,11 +155,7 @@ impl Data {
         if folder.exists() {
             return Ok(folder);
         }
-        eprintln!("making {}", folder.display());
-        let unfinished = folder.with_extension("unfinished");
-        if unfinished.exists() {
-            fs::remove_dir_all(&unfinished)?;
-        }
+        let unfinished = begin(&folder)?;
         let Recipe { scale, seed } = self.recipe()?;
         Tpch::new(scale, seed).write(&unfinished).await?;
         fs::rename(&unfinished, &folder)?;
@@ -204,6 +225,17 @@ impl Data {
         let schema = batches.first().with_context(reading)?.schema();
         Ok(concat_batches(&schema, &batches)?)
     }
+}
+
+/// An empty folder beside one that is to be made: it gets that one's name when it is whole.
+fn begin(folder: &Path) -> Result<PathBuf> {
+    eprintln!("making {}", folder.display());
+    let unfinished = folder.with_extension("unfinished");
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished)?;
+    }
+    fs::create_dir_all(&unfinished)?;
+    Ok(unfinished)
 }
 
 fn write_parquet(batch: &RecordBatch, path: &Path) -> Result<()> {

@@ -72,6 +72,8 @@ pub(crate) fn all() -> Vec<Store> {
         &[("clicks", Count), ("score", Number), ("last_category", Category)];
     let product: &[(&str, Values)] =
         &[("embedding", Embedding), ("title", Name), ("category", Category), ("price", Number)];
+    let airport: &[(&str, Values)] =
+        &[("name", Name), ("country", Category), ("latitude", Number), ("longitude", Number)];
     let wide = (0..50).map(|column| {
         let values = [Count, Number, Category, Flag, Name][column % 5];
         Column { name: format!("c{column:02}"), values }
@@ -88,6 +90,7 @@ pub(crate) fn all() -> Vec<Store> {
         // Not every user has been seen.
         Store::new("behavior_200k", 200_000, Text, behavior),
         Store::new("products_250k", 250_000, Text, product),
+        Store::new("airports", 3_400, Integer, airport),
     ]
 }
 

@@ -51,7 +51,8 @@ pub(super) async fn measure(bench: &Bench) -> Result<Measurement> {
     Ok(measured)
 }
 
-async fn start_cluster(variant: Variant) -> Result<Option<Cluster>> {
+/// The cluster of a variant, unless its session is one by itself.
+pub(super) async fn start_cluster(variant: Variant) -> Result<Option<Cluster>> {
     let (workers, slots) = match variant {
         Variant::OneWorker => (1, 2),
         Variant::OneSlot => (1, 1),

@@ -14,6 +14,7 @@ mod strangers;
 mod stream;
 mod tasks;
 mod tpch;
+mod write;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -92,6 +93,12 @@ impl Order {
                 None => raw::choose(&bench).await,
                 Some(json) => raw::measure(&bench, &serde_json::from_str(json)?).await,
             },
+            Variant::DataFusion => write::measure(&bench).await,
+            Variant::Embedded | Variant::OneWorker | Variant::TwoWorkers
+                if bench.workload.is_written() =>
+            {
+                write::measure(&bench).await
+            }
             Variant::Embedded
             | Variant::OneWorker
             | Variant::TwoWorkers

@@ -54,7 +54,7 @@ fn panels(results: &Results) -> Vec<Panel> {
         let bars = cases.flat_map(|case| {
             ["cold", "warm"].into_iter().filter_map(|part| {
                 let color = match (case.variant.as_str(), part) {
-                    ("raw", _) => RAW,
+                    ("raw" | "datafusion", _) => RAW,
                     _ if case.seconds("warm").is_none() => PEER,
                     (_, "cold") => COLD,
                     _ => WARM,

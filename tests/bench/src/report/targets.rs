@@ -127,6 +127,7 @@ pub(crate) fn check(results: &Results) -> Vec<Target> {
     many_tasks(&mut targets);
     joins(&mut targets);
     security(&mut targets);
+    writes(&mut targets);
     let coordinator = |name| move |r: &Results| r.case("stream", "stream")?.peak(name);
     targets.ratio(
         "the coordinator's peak memory, result four times as large",
@@ -255,6 +256,26 @@ fn security(targets: &mut Targets<'_>) {
             peak("alone"),
         );
     }
+}
+
+/// What rows that workers write may take.
+fn writes(targets: &mut Targets<'_>) {
+    let seconds = |variant, part| move |r: &Results| r.seconds("write", variant, part);
+    for part in ["cold", "warm"] {
+        targets.ratio(
+            &format!("flights that two workers write, {part}: against DataFusion alone"),
+            AtMost(1.5),
+            seconds("two-workers", part),
+            seconds("datafusion", part),
+        );
+    }
+    let peak = |name| move |r: &Results| r.case("write", "two-workers")?.peak(name);
+    targets.ratio(
+        "the coordinator's peak memory, ten times the rows that workers write",
+        AtMost(1.2),
+        peak("coordinator-large"),
+        peak("coordinator-small"),
+    );
 }
 
 struct Targets<'a> {

@@ -1,5 +1,7 @@
 //! Workers that die while they write, and clients that go: what is written is right, or nothing is.
 
+mod storm;
+
 use std::fs;
 
 use anyhow::Result;
