@@ -71,9 +71,9 @@ def folder(request: pytest.FixtureRequest) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in request.node.name)
 
 
-def embedded(storage: Storage, workers: int | None = None) -> keyloom.Session:
+def embedded(storage: Storage) -> keyloom.Session:
     worker = {"store": {"storage_profiles": {s3.PROFILE: storage.profile}}}
-    return keyloom.Session(workers=workers, settings={"session": SMALL, "worker": worker})
+    return keyloom.Session(settings={"session": SMALL, "worker": worker})
 
 
 def rows() -> keyloom.DataFrame:
@@ -176,23 +176,21 @@ def test_files_that_are_there_are_kept_added_to_or_replaced(
 
 @pytest.mark.parametrize("if_exists", ["error", "append", "overwrite"])
 def test_nothing_is_left_of_a_job_whose_last_row_fails(
-    storage: Storage, folder: str, if_exists: str
+    session: keyloom.Session, storage: Storage, folder: str, if_exists: str
 ) -> None:
-    # One worker: all other tasks have begun their uploads, and ended them, when the last one fails.
-    with embedded(storage, workers=1):
-        if if_exists != "error":
-            rows().write_parquet(storage.url(folder), storage_options=s3.PROFILE)
-        before = storage.names(folder)
-        failing = keyloom.from_pydict({"a": [*map(str, range(ROWS)), "x"]})
-        job = failing.select(a=col("a").cast("int64")).submit(
-            output=output(storage.url(folder), if_exists=if_exists)
-        )
-        with pytest.raises(keyloom.InvalidError, match="Cannot cast string 'x'"):
-            job.wait(timeout=DEADLINE_SECONDS)
-        # It is removed in the background.
-        eventually(lambda: (storage.names(folder), storage.uploads(folder)) == (before, []))
-        if if_exists != "error":
-            assert read(f"{storage.url(folder)}/") == TABLE
+    if if_exists != "error":
+        rows().write_parquet(storage.url(folder), storage_options=s3.PROFILE)
+    before = storage.names(folder)
+    failing = keyloom.from_pydict({"a": [*map(str, range(ROWS)), "x"]})
+    job = failing.select(a=col("a").cast("int64")).submit(
+        output=output(storage.url(folder), if_exists=if_exists)
+    )
+    with pytest.raises(keyloom.InvalidError, match="Cannot cast string 'x'"):
+        job.wait(timeout=DEADLINE_SECONDS)
+    # It is removed in the background, also what other tasks are just about to begin.
+    eventually(lambda: (storage.names(folder), storage.uploads(folder)) == (before, []))
+    if if_exists != "error":
+        assert read(f"{storage.url(folder)}/") == TABLE
 
 
 def test_nothing_is_left_of_a_job_that_misses_too_many_keys(

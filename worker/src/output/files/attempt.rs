@@ -1,19 +1,21 @@
 //! What an attempt of a task has written, which goes with it unless it is done.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures::{StreamExt, stream};
-use keyloom_common::AttemptId;
+use keyloom_common::{AttemptId, Error, Result};
 use object_store::{ObjectStoreExt, path::Path};
 use tokio::{runtime::Handle, time::timeout};
 
 use super::{
     folder::Folder,
-    staged::{RECORD, attempt_folder},
+    staged::{RECORD, Record, attempt_folder},
 };
+use crate::object_stores::from_store;
 
 /// How many requests remove what is left, at once.
 const AT_ONCE: usize = 8;
@@ -24,16 +26,23 @@ pub(super) struct Attempt {
     folder: Folder,
     /// Its own folder, below that of the output.
     place: String,
-    /// The uploads that it began.
-    began: Mutex<Vec<(Path, String)>>,
+    began: Arc<Mutex<Began>>,
     cleanup: Duration,
     is_done: bool,
+}
+
+/// The uploads that an attempt began.
+#[derive(Debug, Default)]
+struct Began {
+    uploads: Vec<(Path, String)>,
+    /// Whether it is gone: what begins from now on is nobody's.
+    is_over: bool,
 }
 
 impl Attempt {
     pub(super) fn new(folder: Folder, id: AttemptId, cleanup: Duration) -> Self {
         let place = attempt_folder(id);
-        Self { folder, place, began: Mutex::default(), cleanup, is_done: false }
+        Self { folder, place, began: Arc::default(), cleanup, is_done: false }
     }
 
     pub(super) fn folder(&self) -> &Folder {
@@ -44,9 +53,24 @@ impl Attempt {
         &self.place
     }
 
-    /// Takes note of an upload.
-    pub(super) fn began(&self, path: Path, id: String) {
-        self.began.lock().unwrap_or_else(PoisonError::into_inner).push((path, id));
+    /// Begins an upload, and leaves a record of it. It is begun to the end even if nobody waits for
+    /// that any more, and is aborted then: else the storage would keep an upload that nobody knows.
+    ///
+    /// # Errors
+    /// The storage's.
+    pub(super) async fn begin(&self, path: &Path) -> Result<String> {
+        let uploads = Arc::clone(self.folder.uploads()?);
+        let (folder, place) = (self.folder.clone(), self.place.clone());
+        let (began, path, bound) = (Arc::clone(&self.began), path.clone(), self.cleanup);
+        let beginning = tokio::spawn(async move {
+            let id = uploads.create_multipart(&path).await.map_err(from_store)?;
+            let noted = note(&folder, &place, &path, &id).await;
+            if !keep(&began, &path, &id) {
+                Left { folder, place, began: vec![(path, id.clone())] }.remove_within(bound).await;
+            }
+            noted.map(|()| id)
+        });
+        beginning.await.map_err(|error| Error::internal(error.to_string()))?
     }
 
     /// Leaves everything to the commit.
@@ -60,17 +84,15 @@ impl Drop for Attempt {
         if self.is_done {
             return;
         }
-        let began = std::mem::take(self.began.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let began = {
+            let mut began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
+            began.is_over = true;
+            std::mem::take(&mut began.uploads)
+        };
         let left = Left { folder: self.folder.clone(), place: self.place.clone(), began };
         // Without a runtime there is nobody to remove it but the job's end.
         if let Ok(runtime) = Handle::try_current() {
-            let bound = self.cleanup;
-            drop(runtime.spawn(async move {
-                let place = left.folder.shown(&left.place);
-                if timeout(bound, left.remove()).await.is_err() {
-                    tracing::warn!(%place, "what a failed task wrote could not be removed in time");
-                }
-            }));
+            drop(runtime.spawn(left.remove_within(self.cleanup)));
         }
     }
 }
@@ -83,6 +105,13 @@ struct Left {
 }
 
 impl Left {
+    async fn remove_within(self, bound: Duration) {
+        if timeout(bound, self.remove()).await.is_err() {
+            let place = self.folder.shown(&self.place);
+            tracing::warn!(%place, "what a failed task wrote could not be removed in time");
+        }
+    }
+
     async fn remove(&self) {
         let Self { folder, place, began } = self;
         if folder.is_local() {
@@ -102,6 +131,30 @@ impl Left {
     }
 }
 
+/// Notes an upload of an attempt that is there. False if it is gone.
+fn keep(began: &Mutex<Began>, path: &Path, id: &str) -> bool {
+    let mut began = began.lock().unwrap_or_else(PoisonError::into_inner);
+    if !began.is_over {
+        began.uploads.push((path.clone(), id.to_owned()));
+    }
+    !began.is_over
+}
+
+/// Where the record of an upload is.
+fn record(folder: &Folder, place: &str, path: &Path) -> Result<Path> {
+    let name = path.filename().unwrap_or_default();
+    folder.path(&format!("{place}/{name}{RECORD}"))
+}
+
+/// Leaves the record of an upload.
+async fn note(folder: &Folder, place: &str, path: &Path, id: &str) -> Result<()> {
+    let record_path = record(folder, place, path)?;
+    let record = serde_json::to_vec(&Record { path: path.to_string(), id: id.to_owned() });
+    let record = record.map_err(|error| Error::internal(error.to_string()))?;
+    let put = folder.store().put(&record_path, Bytes::from(record).into()).await;
+    put.map(drop).map_err(from_store)
+}
+
 /// Ends an upload for good, and then forgets it.
 async fn abort(folder: &Folder, place: &str, path: &Path, id: &String) {
     let Ok(uploads) = folder.uploads() else { return };
@@ -109,8 +162,7 @@ async fn abort(folder: &Folder, place: &str, path: &Path, id: &String) {
         tracing::warn!(%path, %error, "an upload of a failed task cannot be aborted");
         return;
     }
-    let name = path.filename().unwrap_or_default();
-    if let Ok(record) = folder.path(&format!("{place}/{name}{RECORD}"))
+    if let Ok(record) = record(folder, place, path)
         && let Err(error) = folder.store().delete(&record).await
     {
         tracing::debug!(%record, %error, "the record of an upload stays");

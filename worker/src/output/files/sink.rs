@@ -5,7 +5,6 @@ use std::{mem, path::PathBuf, sync::Arc};
 use bytes::{Bytes, BytesMut};
 use keyloom_common::{Error, Result};
 use object_store::{
-    ObjectStoreExt,
     multipart::{MultipartStore, PartId},
     path::Path,
 };
@@ -14,11 +13,7 @@ use tokio::{
     io::AsyncWriteExt,
 };
 
-use super::{
-    attempt::Attempt,
-    folder::Folder,
-    staged::{RECORD, Record, Staged},
-};
+use super::{attempt::Attempt, folder::Folder, staged::Staged};
 use crate::object_stores::from_store;
 
 /// The most parts of a file that is about as large as it should be: object stores take 10,000, and
@@ -64,7 +59,7 @@ impl Sink {
             true => Local::begin(folder, attempt.place(), staged).await.map(Self::Local),
             false => {
                 let part_bytes = part_bytes.max(target_file_bytes / PARTS);
-                Upload::begin(attempt, path, &staged, part_bytes).await.map(Self::Upload)
+                Upload::begin(attempt, path, part_bytes).await.map(Self::Upload)
             }
         }
     }
@@ -118,18 +113,12 @@ impl Local {
 }
 
 impl Upload {
-    async fn begin(attempt: &Attempt, path: &str, staged: &str, part_bytes: u64) -> Result<Self> {
+    async fn begin(attempt: &Attempt, path: &str, part_bytes: u64) -> Result<Self> {
         let folder = attempt.folder();
         let uploads = Arc::clone(folder.uploads()?);
         let (path, shown) = (folder.path(path)?, folder.shown(path));
-        let failed = |error| from_store(error).context(format_args!("output file {shown}"));
-        let id = uploads.create_multipart(&path).await.map_err(failed)?;
-        attempt.began(path.clone(), id.clone());
-        let record = Record { path: path.to_string(), id: id.clone() };
-        let record = serde_json::to_vec(&record);
-        let record = record.map_err(|error| Error::internal(error.to_string()))?;
-        let place = folder.path(&format!("{staged}{RECORD}"))?;
-        folder.store().put(&place, Bytes::from(record).into()).await.map_err(failed)?;
+        let begun = attempt.begin(&path).await;
+        let id = begun.map_err(|error| error.context(format_args!("output file {shown}")))?;
         let part_bytes = usize::try_from(part_bytes).unwrap_or(usize::MAX);
         let (parts, waiting) = (Vec::new(), BytesMut::new());
         Ok(Self { uploads, path, shown, id, parts, part_bytes, waiting })

@@ -1,13 +1,17 @@
 //! Files in an object store, which are uploads until the commit.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
 use futures::TryStreamExt;
 use keyloom_common::input::Location;
 use object_store::{
-    ObjectStore, ObjectStoreExt,
+    MultipartId, ObjectStore, ObjectStoreExt, PutPayload, PutResult,
     memory::InMemory,
     multipart::{MultipartStore, PartId},
     path::Path,
 };
+use tokio::sync::Semaphore;
 
 use super::{
     staged::{Record, Staged},
@@ -17,12 +21,63 @@ use crate::object_stores::Opened;
 
 /// An object store in memory that passes for a bucket, and outputs to it in parts of ten bytes.
 fn remote() -> (Arc<InMemory>, FileOutputs) {
-    let (memory, stores) = (Arc::new(InMemory::new()), stores());
+    let memory = Arc::new(InMemory::new());
+    let uploads: Arc<dyn MultipartStore> = Arc::<InMemory>::clone(&memory);
+    let outputs = remote_by(&memory, uploads);
+    (memory, outputs)
+}
+
+/// The same, whose uploads go another way.
+fn remote_by(memory: &Arc<InMemory>, uploads: Arc<dyn MultipartStore>) -> FileOutputs {
+    let stores = stores();
     let location = Location { url: "s3://bucket/".to_owned(), profile: None };
-    let (store, uploads) = (Arc::clone(&memory), Arc::clone(&memory));
+    let store: Arc<dyn ObjectStore> = Arc::<InMemory>::clone(memory);
     stores.hold(location, Opened { store, uploads: Some(uploads) });
     let settings = OutputSettings { part_bytes: 10, ..OutputSettings::default() };
-    (memory, outputs_of(&stores, settings))
+    outputs_of(&stores, settings)
+}
+
+/// Uploads that are begun, and of which that is told when it may be.
+struct Late {
+    memory: Arc<InMemory>,
+    answers: Semaphore,
+    begun: AtomicUsize,
+    aborted: AtomicUsize,
+}
+
+#[async_trait]
+impl MultipartStore for Late {
+    async fn create_multipart(&self, path: &Path) -> object_store::Result<MultipartId> {
+        let id = self.memory.create_multipart(path).await?;
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        let _answer = self.answers.acquire().await.unwrap();
+        Ok(id)
+    }
+
+    async fn put_part(
+        &self,
+        path: &Path,
+        id: &MultipartId,
+        part: usize,
+        data: PutPayload,
+    ) -> object_store::Result<PartId> {
+        self.memory.put_part(path, id, part, data).await
+    }
+
+    async fn complete_multipart(
+        &self,
+        path: &Path,
+        id: &MultipartId,
+        parts: Vec<PartId>,
+    ) -> object_store::Result<PutResult> {
+        self.memory.complete_multipart(path, id, parts).await
+    }
+
+    async fn abort_multipart(&self, path: &Path, id: &MultipartId) -> object_store::Result<()> {
+        self.memory.abort_multipart(path, id).await?;
+        self.aborted.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
 }
 
 async fn names(store: &InMemory) -> Vec<String> {
@@ -155,4 +210,30 @@ async fn a_stream_that_is_dropped_aborts_its_uploads() {
     until(async || names(&store).await.is_empty()).await;
     let gone = store.abort_multipart(&Path::from(record.path), &record.id).await;
     assert!(gone.is_err(), "it was not aborted");
+}
+
+#[tokio::test]
+async fn an_upload_that_begins_when_nobody_waits_for_it_is_aborted() {
+    let memory = Arc::new(InMemory::new());
+    let late = Arc::new(Late {
+        memory: Arc::clone(&memory),
+        answers: Semaphore::new(0),
+        begun: AtomicUsize::new(0),
+        aborted: AtomicUsize::new(0),
+    });
+    let uploads: Arc<dyn MultipartStore> = Arc::<Late>::clone(&late);
+    let outputs = remote_by(&memory, uploads);
+    let output = prepared(&outputs, IfExists::Append).await;
+    let node = node(&output);
+    let rows = rows_of(&output.schema, stream::iter([Ok(numbers([1]))]));
+    let writing = Writing { attempt: attempt(JOB, 0), node: &node };
+    let mut dropped = outputs.write(writing, rows).unwrap();
+    tokio::select! {
+        told = dropped.next() => panic!("it ended: {told:?}"),
+        () = until(async || late.begun.load(Ordering::SeqCst) == 1) => {}
+    }
+    drop(dropped);
+    late.answers.add_permits(1);
+    until(async || late.aborted.load(Ordering::SeqCst) == 1).await;
+    until(async || names(&memory).await.is_empty()).await;
 }
