@@ -39,6 +39,9 @@ async fn a_summary_tells_what_a_job_did_or_why_it_failed(session: &TestSession) 
 
     let printed = ["sql", "SELECT 1 AS x", "--summary-file", "-"];
     let ended = Keyloom::on(session, printed).await?.run().await?;
-    ended.check_failure(2, &["the rows are printed where --summary-file - is to be"]);
+    let refusal = "the rows are printed where --summary-file - is to be";
+    let told: Value = serde_json::from_str(&ended.stdout)?;
+    assert_eq!((ended.code, &told["error"]["message"]), (2, &json!(refusal)), "{ended:?}");
+    assert!(ended.stderr.contains(refusal), "{ended:?}");
     Ok(())
 }

@@ -22,10 +22,11 @@ async fn workers_that_are_killed_while_they_write_change_no_row() -> Result<()> 
     let session = connect(&cluster).await?;
     let folder = tempfile::tempdir()?;
     let out = format!("{}/out/", folder.path().display());
-    // While the one holds its tasks, the job does not end; the other may have written some.
+    // Not before, for it may be the one that is asked about the output. While it holds its tasks, the
+    // job does not end; the other may have written some.
+    let job = start_writing(&session, &out).await?;
     let [stopped, killed] = [&cluster.workers[0], &cluster.workers[1]];
     send(Signal::SIGSTOP, stopped)?;
-    let job = start_writing(&session, &out).await?;
     for worker in [killed, stopped] {
         eventually(async || running(&session, worker).await, |tasks| *tasks > 0).await?;
         send(Signal::SIGKILL, worker)?;
@@ -42,10 +43,10 @@ async fn nothing_is_left_of_what_a_client_had_written_that_is_gone() -> Result<(
     let session = connect(&cluster).await?;
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("out");
-    // So it cannot end before its client goes.
-    send(Signal::SIGSTOP, &cluster.workers[0])?;
     let job = start_writing(&session, &format!("{}/", out.display())).await?;
     let worker = &cluster.workers[0];
+    // So it cannot end before its client goes.
+    send(Signal::SIGSTOP, worker)?;
     eventually(async || running(&session, worker).await, |tasks| *tasks > 0).await?;
     drop(job);
     drop(session);
