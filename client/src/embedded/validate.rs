@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     /// Settings whose documentation says what 0 means.
-    const MAY_BE_ZERO: [&str; 17] = [
+    const MAY_BE_ZERO: [&str; 18] = [
         "coordinator.gather_disk_bytes",
         "coordinator.gather_memory_bytes",
         "coordinator.gather_wait_ms",

@@ -118,8 +118,8 @@ fn other_outputs_take_any_rows() {
 
 #[test]
 fn fragments_that_get_columns_are_not_cut() {
-    let write = WriteGrain { rows: 1 << 20, bytes: 1 << 20, slices: 1 };
-    let grain = Grain { rows: 10, row_slices: 8, answer_bytes: 1, answer_slices: 5, write };
+    let coarse = WriteGrain { rows: 1 << 20, bytes: 1 << 20, slices: 1 };
+    let grain = Grain { rows: 10, row_slices: 8, answer_bytes: 1, answer_slices: 5, write: coarse };
     let looked_up = || lookup(Arc::new(dataset(PATH, 3, 5)), 1000);
     let tasks = |plan: &Arc<dyn ExecutionPlan>| chains(plan, grain).unwrap()[0].tasks();
     assert_eq!(tasks(&write(looked_up(), OutputKind::Columns)), 3);
