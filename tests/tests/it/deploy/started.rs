@@ -18,6 +18,7 @@ fn settings(name: &str, keys: &Keys, folder: &Path, coordinator: &str) -> Result
     let settings = settings
         .replace("/etc/keyloom/tls", &keys)
         .replace("/var/cache", &here)
+        .replace("/var/lib/keyloom-coordinator", &format!("{here}/state"))
         .replace("/srv/data", &here)
         .replace("0.0.0.0:7700", "127.0.0.1:0")
         .replace("127.0.0.1:9700", "127.0.0.1:0")
