@@ -112,7 +112,12 @@ impl Remembered {
             let place = format!("table '{}'", self.input);
             self.new = registered.map_err(|failure| failure.context(place))?;
         }
-        Ok(self.new.len())
+        Ok(self.new_files())
+    }
+
+    /// How many files are read now.
+    pub(crate) fn new_files(&self) -> usize {
+        self.new.len()
     }
 
     /// The input of which there is nothing new, in words.

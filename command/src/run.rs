@@ -51,15 +51,15 @@ pub(crate) struct Goals {
     missed: Option<Destination>,
     max_misses: Option<MaxMisses>,
     terms: Terms,
-    /// How many files are read that were not read before, if that is what is read.
-    new_files: Option<usize>,
+    /// What is read that was not read before, if that is what is read.
+    remembered: Option<Remembered>,
 }
 
 impl Goals {
     /// Those of the rows alone.
     pub(crate) fn of_rows(rows: Goal) -> Self {
         let terms = Terms::default();
-        Self { rows, missed: None, max_misses: None, terms, new_files: None }
+        Self { rows, missed: None, max_misses: None, terms, remembered: None }
     }
 
     fn options(&self) -> JobOptions {
@@ -165,25 +165,17 @@ pub(crate) async fn statement(
     }
     let policy = mem::take(&mut request.misses).choose(show);
     let missed = policy.destination(rows.path())?;
-    let remembered = Remembered::open(&request)?;
+    let mut remembered = Remembered::open(&request)?;
     let session = open::session(place, watch).await?;
-    let mut goals = Goals { rows, missed, max_misses: policy.max, terms, new_files: None };
-    let Some(mut remembered) = remembered else {
-        return on_session(&session, request, goals, show.summary, watch).await;
-    };
-    let new = remembered.register(&session, &mut request, watch).await?;
-    if new == 0 {
+    if let Some(remembered) = &mut remembered
+        && remembered.register(&session, &mut request, watch).await? == 0
+    {
         watch.end();
         text::note(&remembered.nothing_new());
         return Ok(Ended::NothingNew);
     }
-    goals.new_files = Some(new);
-    let ended = on_session(&session, request, goals, show.summary, watch).await?;
-    // Rows that were dropped, and plans, are nobody's.
-    if !discard && matches!(ended, Ended::Ran(_)) {
-        remembered.keep()?;
-    }
-    Ok(ended)
+    let goals = Goals { rows, missed, max_misses: policy.max, terms, remembered };
+    on_session(&session, request, goals, show.summary, watch).await
 }
 
 /// Runs a request's statement where a session is open.
@@ -228,6 +220,7 @@ async fn rows(
     watch: &Watch,
 ) -> Result<Ended, Failure> {
     let prints = matches!(goals.rows, Goal::Print { .. });
+    let drops = matches!(goals.rows, Goal::Drop);
     let by_workers = match &goals.rows {
         Goal::Workers(output) => Some(output.spec().map_err(Failure::before)?.path.into()),
         Goal::File(_) | Goal::Print { .. } | Goal::Drop => None,
@@ -240,8 +233,14 @@ async fn rows(
     watch.started(id);
     let taken = drive::drive(job, watch, |batch| sink.take(batch, watch)).await?;
     let files = files(sink.finish(watch)?, by_workers, misses::write(missed, taken.missed)?);
+    let new_files = goals.remembered.as_ref().map(Remembered::new_files);
+    // Before the job is told of: its rows are where they are to be, whoever hears that. Those that
+    // were dropped are nobody's.
+    if let Some(remembered) = goals.remembered.filter(|_| !drops) {
+        remembered.keep()?;
+    }
     let report = Report::new(id, taken.at - submitted, taken.summary, files);
-    let report = report.of_new(goals.new_files);
+    let report = report.of_new(new_files);
     tell(&report, summary, prints)?;
     Ok(Ended::Ran(Box::new(report)))
 }

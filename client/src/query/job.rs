@@ -131,8 +131,10 @@ impl Job {
             terms: options.terms(),
             trace: TraceParent::of(&span),
         };
-        // Also if the caller gives up while it is being submitted.
-        let unless_started = CancelOnDrop { link: &link, id: Some(id) };
+        // Also if the caller gives up while it is being submitted. One that goes on by itself, of
+        // an id of the caller's own, may run since an earlier try, and is found by the next one.
+        let is_found_again = options.detached && options.id.is_some();
+        let unless_started = CancelOnDrop { link: &link, id: (!is_found_again).then_some(id) };
         send_contents(&link, &plan).await?;
         match link.connection.submit(submission.clone()).await {
             // What no job used yet may have made room for others.

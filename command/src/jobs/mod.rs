@@ -54,17 +54,16 @@ async fn show(arguments: JobArguments, watch: &Watch) -> Result<(), Failure> {
 async fn cancel(arguments: JobArguments, watch: &Watch) -> Result<(), Failure> {
     let JobArguments { id, cluster, print } = arguments;
     let session = open::on_cluster(cluster, watch).await?;
-    // A job that is not known is refused; one that has ended stays as it is.
-    let job = info(&session, id, watch).await?;
-    if job.state.is_end() {
-        watch.end();
-        text::note(&format!("job {id} has ended: it is {}", job.state.name()));
-        return print_one(&job, print.format);
-    }
+    // A job that is not known is refused. One that has ended may have left something that goes:
+    // rows that nobody took, and what is written of one that could be resumed.
+    let had_ended = info(&session, id, watch).await?.state.is_end();
     let handle = watch.step(session.attach_job(id)).await?;
     watch.step(handle.cancel()).await?;
     let job = wait::until_end(&session, id, watch).await?;
     watch.end();
+    if had_ended {
+        text::note(&format!("job {id} had ended: it is {}", job.state.name()));
+    }
     print_one(&job, print.format)
 }
 

@@ -59,16 +59,18 @@ pub(super) fn now_ms() -> u64 {
 impl KnownJob {
     /// A job that was just handed in, and whose rows go there.
     pub(super) fn new(
-        (id, whose, terms): (JobId, Identity, JobTerms),
+        (id, whose, mut terms): (JobId, Identity, JobTerms),
         output: Option<String>,
         resumable: Resumable,
         max_bytes: usize,
         queue: Option<Arc<Queue>>,
     ) -> Self {
+        // It is in there once, where it is cut off if it is too long.
+        let statement = terms.statement.take();
         let info = JobInfo {
             id,
             name: terms.name.clone(),
-            statement: terms.statement.clone(),
+            statement,
             owner: whose.to_string(),
             state: JobState::Queued,
             output,

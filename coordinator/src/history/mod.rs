@@ -24,7 +24,7 @@ use keyloom_common::{
 };
 
 use crate::settings::Settings;
-use file::StateFile;
+use file::{Batch, StateFile};
 pub(crate) use journal::Journal;
 pub(crate) use known::{End, KnownJob};
 pub(crate) use record::{Cut, PlanRecord, Resumable, TaskRecord};
@@ -130,6 +130,18 @@ impl History {
         let many = if too_many > 0 { too_many + jobs.len() / 16 } else { 0 };
         let forgotten = self.forget_oldest(&mut jobs, many);
         Ok((job, forgotten))
+    }
+
+    /// A job that is to run again. How often it was is in the file when this returns, for what its
+    /// tasks write is named by that: it waits for the disk.
+    ///
+    /// # Errors
+    /// `resource_exhausted` if the file cannot be written; the job is interrupted then.
+    pub(crate) fn resume(&self, job: &Arc<KnownJob>) -> Result<()> {
+        job.resume();
+        let Some(kept) = &self.kept else { return Ok(()) };
+        let batch = Batch { jobs: vec![job.record()], ..Batch::default() };
+        kept.file.write(&batch).inspect_err(|_| job.interrupt())
     }
 
     /// Forgets jobs that ended long ago.

@@ -138,8 +138,10 @@ async fn what_a_job_needs_to_be_resumed_is_kept_until_it_is_settled() {
     assert_eq!((journal.done(), journal.has(4), journal.has(3)), (1, true, false));
     assert_eq!(journal.read(4).await, Ok(task.clone()));
     assert_eq!(history.tasks(id), Ok(vec![task]));
-    job.resume();
+    history.resume(&job).unwrap();
     assert_eq!((job.state(), job.runs()), (JobState::Queued, 1));
+    let records = history.kept.as_ref().unwrap().file.jobs().unwrap();
+    assert_eq!(records.first().map(|record| record.runs), Some(1), "it is in the file at once");
     job.end(done());
     history.settle(id);
     history.written().await;
@@ -157,4 +159,14 @@ fn what_was_cancelled_is_not_done_afterwards() {
     failed.end(End { outcome: Err(Error::internal("x")), ..done() });
     assert!(!failed.cancel(None), "there is nothing left of it");
     assert_eq!(failed.state(), JobState::Failed);
+}
+
+#[test]
+fn a_statement_is_known_once_and_within_the_bound() {
+    let history = open(Settings { job_record_bytes: 1024, ..Settings::default() });
+    let terms = JobTerms { statement: Some("x".repeat(1 << 20)), ..JobTerms::default() };
+    let job = (JobId::from_u128(1), alice(), terms);
+    let job = history.begin(job, None, Resumable::NoOutput, None).unwrap().0;
+    assert_eq!(job.terms.statement, None);
+    assert!(job.info().statement.is_some_and(|statement| statement.len() <= 128));
 }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use futures::{StreamExt, stream};
 use keyloom_common::{
     Error, ErrorKind, JobId, Result, StageId, ipc,
     ipc::Decoder,
     output::piece_schema,
     rpc::{TaskReport, Work, WrittenOutput},
 };
-use tokio::task::spawn_blocking;
+use tokio::{task::spawn_blocking, time::timeout};
 use tracing::Instrument;
 
 use super::Jobs;
@@ -17,22 +18,31 @@ use crate::{
     dispatch::Dispatcher,
     history::{History, KnownJob, PlanRecord, Resumable, TaskRecord},
     owner::Owner,
+    settings::Settings,
     spool::decoded,
 };
+
+/// Of how many jobs at once what is left is removed.
+const AT_ONCE: usize = 8;
 
 impl Jobs {
     /// Has what these jobs wrote removed, in the background. Those that were done, or wrote nothing
     /// that was kept, have nothing left. Must be called within a tokio runtime.
     pub(super) fn abandon(&self, jobs: Vec<Arc<KnownJob>>) {
-        for known in jobs.into_iter().filter(|known| known.resumable == Resumable::Yes) {
-            let abandoned = Abandoned {
-                known,
-                history: Arc::clone(&self.history),
-                blobs: Arc::clone(&self.blobs),
-                dispatcher: self.dispatcher.clone(),
-            };
-            drop(tokio::spawn(abandoned.remove().in_current_span()));
+        let abandoned = |known: Arc<KnownJob>| Abandoned {
+            known,
+            history: Arc::clone(&self.history),
+            blobs: Arc::clone(&self.blobs),
+            dispatcher: self.dispatcher.clone(),
+            settings: Arc::clone(&self.settings),
+        };
+        let left = jobs.into_iter().filter(|known| known.resumable == Resumable::Yes);
+        let left: Vec<_> = left.map(abandoned).collect();
+        if left.is_empty() {
+            return;
         }
+        let removing = stream::iter(left).for_each_concurrent(AT_ONCE, Abandoned::remove);
+        drop(tokio::spawn(removing.in_current_span()));
     }
 }
 
@@ -42,6 +52,7 @@ struct Abandoned {
     history: Arc<History>,
     blobs: Arc<Blobs>,
     dispatcher: Dispatcher,
+    settings: Arc<Settings>,
 }
 
 impl Abandoned {
@@ -74,9 +85,15 @@ impl Abandoned {
         let pieces = self.blobs.put_rows(id, pieces(tasks)?)?;
         let written = WrittenOutput { job: id, output: plan.output, pieces };
         let stage = StageId { job: JobId::new(), index: 0 };
-        let removed = self.dispatcher.ask(stage, Work::AbortOutput(written), None).await;
+        let bound = self.settings.abort_timeout();
+        let removing = self.dispatcher.ask(stage, Work::AbortOutput(written), None);
+        let removed = timeout(bound, removing).await;
         drop(held);
-        match removed? {
+        let late = |_| {
+            let ms = bound.as_millis();
+            Error::timeout(format!("no worker had an answer within abort_timeout_ms = {ms}"))
+        };
+        match removed.map_err(late).flatten()? {
             TaskReport::Aborted => Ok(true),
             _ => Err(Error::internal("a worker answered another question than was asked")),
         }

@@ -7,7 +7,7 @@ use std::{
 
 use keyloom_common::{
     Error, Result,
-    report::{JobProgress, JobStatus},
+    report::{JobProgress, JobState, JobStatus},
     rpc::Next,
 };
 use tokio::{runtime::Handle, sync::mpsc};
@@ -149,9 +149,14 @@ impl RunningJob {
         if !self.is_detached {
             return false;
         }
-        let over = self.context.record().and_then(|record| record.known.over_for());
-        match over {
-            Some(over) => !self.writes && over < self.context.settings.detached_result(),
+        let known = self.context.record().map(|record| &record.known);
+        match known.and_then(|known| known.over_for()) {
+            Some(over) => {
+                // Why one failed is remembered without it.
+                let has_rows =
+                    !self.writes && known.is_some_and(|job| job.state() == JobState::Done);
+                has_rows && over < self.context.settings.detached_result()
+            }
             None => !self.ended(),
         }
     }
@@ -166,6 +171,11 @@ impl RunningJob {
     /// Whether nothing runs any more.
     pub(super) fn ended(&self) -> bool {
         self.run.is_finished()
+    }
+
+    /// Whether it has begun to write its output: whatever ends it then sees to what is written.
+    pub(super) fn has_begun_output(&self) -> bool {
+        self.context.output.state() != OutputState::None
     }
 
     /// Whether its output only goes forward, whatever becomes of the job.

@@ -126,6 +126,7 @@ impl Jobs {
     /// Goes on with those that are to go on by themselves, and removes what is left of those that
     /// are not wanted any more.
     pub(crate) async fn go_on(self: Arc<Self>) {
+        let mut cancelled = Vec::new();
         for known in self.history.all() {
             let is_kept = known.resumable == Resumable::Yes;
             match known.state() {
@@ -138,10 +139,11 @@ impl Jobs {
                     }
                 }
                 // The last coordinator did not come to it.
-                JobState::Cancelled if is_kept => self.abandon(vec![known]),
+                JobState::Cancelled if is_kept => cancelled.push(known),
                 _ => {}
             }
         }
+        self.abandon(cancelled);
     }
 }
 

@@ -317,8 +317,10 @@ impl Jobs {
         if !known.cancel(status) {
             return;
         }
-        // What runs removes what it has written, or has it committed already.
-        match had_ended {
+        // What runs removes what it has written, or has it committed already; one that was resumed
+        // and does not write yet has left something before.
+        let left_before = known.runs() > 0 && job.is_none_or(|job| !job.has_begun_output());
+        match had_ended || left_before {
             true => self.abandon(vec![known]),
             false => self.history.settle(known.id),
         }

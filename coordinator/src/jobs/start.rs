@@ -218,7 +218,7 @@ impl Jobs {
         let journal = cut.map(|cut| self.history.journal(id, cut.stage)).transpose()?.flatten();
         let done = journal.as_ref().map_or(0, |journal| journal.done());
         let tasks = cut.map_or(0, |cut| cut.tasks);
-        known.resume();
+        self.history.resume(known)?;
         let (known, history) = (Arc::clone(known), Arc::clone(&self.history));
         context.begin(JobRecord { known, journal, history });
         tracing::info!(job = %id, done, tasks, "job resumed");

@@ -377,6 +377,21 @@ async fn a_detached_job_does_not_end_with_its_client_and_can_be_cancelled() {
 }
 
 #[tokio::test]
+async fn a_detached_job_that_failed_takes_no_place_and_its_error_is_told() {
+    let settings = Settings { client_timeout_ms: 0, client_gone_ms: 0, ..Settings::default() };
+    let (jobs, owner) = (jobs(settings), Owner::default());
+    let mut worker = FakeWorker::join(&jobs.dispatcher);
+    let submission = detached_of(&jobs, &owner);
+    submit(&jobs, &submission, &owner).unwrap();
+    let attempt = task(&mut worker).await;
+    worker.finish(attempt, Err(Error::invalid("a key is missing")));
+    let failed = result(&jobs, submission.id).await.unwrap_err();
+    jobs.expire();
+    assert!(jobs.lock().is_empty());
+    assert_eq!(result(&jobs, submission.id).await.unwrap_err(), failed);
+}
+
+#[tokio::test]
 async fn a_client_sees_its_own_jobs_and_operators_those_of_all() {
     let jobs = jobs(Settings::default());
     let client = |role, name: &str| Owner::of(Identity { role, name: name.into() });
@@ -448,8 +463,12 @@ fn detached_writing() -> Submission {
 
 /// Jobs that are kept in a folder.
 fn kept_jobs(folder: &std::path::Path) -> Jobs {
+    kept_jobs_with(folder, Settings::default())
+}
+
+fn kept_jobs_with(folder: &std::path::Path, settings: Settings) -> Jobs {
     let state_folder = Some(folder.to_owned());
-    let settings = Settings { state_folder, ..Settings::default() };
+    let settings = Settings { state_folder, ..settings };
     let history = History::open(&Arc::new(settings.clone())).unwrap();
     jobs(settings).with_history(history)
 }
@@ -518,4 +537,57 @@ async fn what_is_left_of_a_job_that_failed_is_removed_when_it_is_cancelled() {
     let pieces = jobs.blobs.read(written.pieces, 0, usize::MAX).unwrap().part;
     assert_eq!(pieces.decode_all().unwrap()[0].num_rows(), 1, "those of the task that was done");
     assert_eq!(jobs.info(id, &owner).unwrap().state, JobState::Cancelled);
+}
+
+#[tokio::test]
+async fn what_a_job_left_is_removed_when_it_is_cancelled_while_it_waits_to_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { max_running_jobs: 1, ..Settings::default() };
+    let (jobs, owner) = (kept_jobs_with(folder.path(), settings), Owner::default());
+    let mut worker = FakeWorker::join(&jobs.dispatcher);
+    let submission = detached_writing();
+    let id = submission.id;
+    submit(&jobs, &submission, &owner).unwrap();
+    write(&mut worker).await;
+    let attempt = task(&mut worker).await;
+    worker.finish(attempt, Err(Error::invalid("a key is missing")));
+    result(&jobs, id).await.unwrap_err();
+    // Another takes the only turn, and the only slot.
+    submit(&jobs, &writing(&jobs), &owner).unwrap();
+    task(&mut worker).await;
+    jobs.resume(id, &owner).unwrap();
+    assert_eq!(jobs.info(id, &owner).unwrap().state, JobState::Queued);
+    jobs.cancel(id, &owner).unwrap();
+    let asked = FakeWorker::join(&jobs.dispatcher).assigned().await;
+    let Work::AbortOutput(written) = asked.work else { panic!("{:?}", asked.work) };
+    assert_eq!(written.job, id);
+}
+
+#[tokio::test]
+async fn a_job_whose_output_was_refused_is_resumed_with_what_it_has_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let (jobs, owner) = (kept_jobs(folder.path()), Owner::default());
+    let mut worker = FakeWorker::join(&jobs.dispatcher);
+    let submission = detached_writing();
+    let id = submission.id;
+    submit(&jobs, &submission, &owner).unwrap();
+    for _ in 0..3 {
+        write(&mut worker).await;
+    }
+    let asked = worker.assigned().await;
+    assert!(matches!(asked.work, Work::CommitOutput(_)), "{asked:?}");
+    worker.finish(asked.attempt, Err(Error::invalid("something is there")));
+    let refused = result(&jobs, id).await.unwrap_err();
+    assert!(refused.message().contains("something is there"), "{refused}");
+
+    jobs.resume(id, &owner).unwrap();
+    // Nothing was removed, and nothing runs again.
+    let asked = worker.assigned().await;
+    let Work::CommitOutput(written) = asked.work else { panic!("{:?}", asked.work) };
+    let pieces = jobs.blobs.read(written.pieces, 0, usize::MAX).unwrap().part;
+    let pieces = pieces.decode_all().unwrap();
+    assert_eq!(pieces.iter().map(RecordBatch::num_rows).sum::<usize>(), 3);
+    worker.finish(asked.attempt, Ok(TaskReport::Committed(committed())));
+    let (batches, _) = result(&jobs, id).await.unwrap();
+    assert_eq!(batches, [committed().batch("/out/").unwrap()]);
 }

@@ -102,7 +102,8 @@ impl Writing {
     ///
     /// # Errors
     /// `resource_exhausted` if workers cannot be told of the pieces; why the output is refused,
-    /// which is then removed; otherwise that it is not known whether it was committed.
+    /// which is then removed unless the job can be resumed; otherwise that it is not known whether
+    /// it was committed.
     pub(crate) async fn commit(mut self) -> Result<Committed> {
         let put = self.0.as_mut().map(Written::put).transpose()?;
         // From here on nothing is awaited until the task is there.
@@ -127,13 +128,9 @@ impl Writing {
 
 impl Drop for Writing {
     fn drop(&mut self) {
-        let Some(written) = self.0.take() else { return };
-        let known = written.means.known.as_ref();
-        if !known.is_some_and(|known| known.keeps_pieces()) {
-            return written.abort();
+        if let Some(written) = self.0.take() {
+            written.leave();
         }
-        let (job, pieces) = (written.means.job, written.pieces.count());
-        tracing::info!(%job, pieces, "what was written stays: the job can be resumed");
     }
 }
 
@@ -190,7 +187,7 @@ impl Written {
                 tracing::warn!(%job, output, %error, "the output was refused");
                 self.means.progress.set(OutputState::Writing);
                 self.means.known.iter().for_each(KnownJob::refused);
-                self.abort();
+                self.leave();
                 Err(error)
             }
             Err(error) => Err(self.unknown(&error)),
@@ -206,6 +203,17 @@ impl Written {
         );
         let message = format!("whether the output {output} was committed is not known");
         error.clone().context(message)
+    }
+
+    /// Ends without a commit: what tasks have written stays where the job can be resumed, which
+    /// goes on from there, and is removed otherwise.
+    fn leave(self) {
+        let known = self.means.known.as_ref();
+        if !known.is_some_and(|known| known.keeps_pieces()) {
+            return self.abort();
+        }
+        let (job, pieces) = (self.means.job, self.pieces.count());
+        tracing::info!(%job, pieces, "what was written stays: the job can be resumed");
     }
 
     /// Has all removed that tasks have written, by and by.

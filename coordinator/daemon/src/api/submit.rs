@@ -36,7 +36,7 @@ pub(super) async fn submit(
         let job = session.submit_with(query, options(request)).await?;
         session.job(job.detach()?.id()).await
     });
-    // Who does not wait for it any more does not want it.
+    // Who does not wait for it any more does not want it, or asks again for the id that it gave.
     AbortOnDropHandle::new(submitting).await.map_err(Error::from_join)?
 }
 

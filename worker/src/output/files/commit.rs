@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use keyloom_common::{
-    Error, JobId, Result,
+    Error, ErrorKind, JobId, Result,
     output::{Committed, FileFormat, IfExists, Piece},
 };
 use object_store::{Error as StoreError, ObjectStoreExt, multipart::PartId, path::Path};
@@ -41,16 +41,19 @@ impl Commit<'_> {
     ///
     /// # Errors
     /// `invalid` if the folder is in use and must not be; whatever else stands in the way may be
-    /// out of it the next time.
+    /// out of it the next time. Behind the manifest, nothing is refused any more.
     pub(super) async fn run(&self) -> Result<Committed> {
         let (manifest, again) = match Manifest::read(self.folder, self.job).await? {
             Some(manifest) => (manifest, true),
             None => (self.begin().await?, false),
         };
         if !again || !self.is_done().await? {
-            self.publish(&manifest, again).await?;
-            self.remove(&manifest.replaces).await?;
-            self.succeed().await?;
+            let shown = async {
+                self.publish(&manifest, again).await?;
+                self.remove(&manifest.replaces).await?;
+                self.succeed().await
+            };
+            shown.await.map_err(behind_the_manifest)?;
         }
         clean::leftovers(self.folder, self.job, &self.uploads(), self.settings).await;
         Ok(manifest.committed())
@@ -266,6 +269,22 @@ async fn remove_empty(folder: &Folder, files: &[String]) {
 async fn size(folder: &Folder, path: &str) -> Option<u64> {
     let found = fs::symlink_metadata(folder.local(path)).await.ok()?;
     found.is_file().then_some(found.len())
+}
+
+/// What goes wrong behind the manifest, whatever it is: some of the output may be seen, so that it
+/// must not pass for a refusal.
+fn behind_the_manifest(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Invalid
+        | ErrorKind::NotFound
+        | ErrorKind::PermissionDenied
+        | ErrorKind::ResourceExhausted => Error::store(error.message()),
+        ErrorKind::Store
+        | ErrorKind::Unavailable
+        | ErrorKind::Cancelled
+        | ErrorKind::Timeout
+        | ErrorKind::Internal => error,
+    }
 }
 
 fn gone(path: &str) -> Error {

@@ -71,7 +71,7 @@ fn is_plain(path: &str) -> bool {
 
 /// Whether it is the name of a file of a job's.
 fn is_of(job: JobId, name: &str) -> bool {
-    name.starts_with("part-") && name.contains(&format!("-{}.", short(job)))
+    name.starts_with("part-") && name.contains(&format!("-{job}."))
 }
 
 /// The folder in which a job keeps its files.
@@ -87,14 +87,10 @@ pub(super) fn attempt_folder(attempt: AttemptId) -> String {
     format!("{job}/{:05}-{number}-{life}", task.index)
 }
 
-/// The name of a task's file.
+/// The name of a task's file. It has the whole id of the job: users draw ids, too, and those that
+/// were drawn within a minute may begin alike; no file is to take the place of another job's.
 pub(super) fn file_name(job: JobId, task: u32, file: u32, ending: &str) -> String {
-    format!("part-{task:05}-{file:03}-{}.{ending}", short(job))
-}
-
-/// As much of a job's id as the names of its files have.
-fn short(job: JobId) -> String {
-    job.to_string().chars().take(8).collect()
+    format!("part-{task:05}-{file:03}-{job}.{ending}")
 }
 
 #[cfg(test)]
@@ -111,13 +107,14 @@ mod tests {
         let staged = |path: &str| Staged::File(path.to_owned());
         let own = format!("{}/00000-0-x/part", job_folder(job));
         let name = file_name(job, 3, 1, "csv.gz");
-        assert_eq!(name, "part-00003-001-01234567.csv.gz");
+        assert_eq!(name, "part-00003-001-01234567-0000-0000-0000-000000000000.csv.gz");
         assert!(read(&name, staged(&own)).is_ok());
         assert!(read(&format!("day=1/{name}"), staged(&own)).is_ok());
         let up = format!("{}/../part", job_folder(job));
         let (outside, absolute) = (format!("../{name}"), format!("/{name}"));
         let wrong = [
-            ("part-00000-000-76543210.csv", own.as_str()),
+            ("part-00000-000-76543210-0000-0000-0000-000000000000.csv", own.as_str()),
+            ("part-00000-000-01234567-0000-0000-0000-000000000001.csv", own.as_str()),
             ("other.csv", own.as_str()),
             (outside.as_str(), own.as_str()),
             (absolute.as_str(), own.as_str()),

@@ -79,8 +79,8 @@ async fn a_commit_that_stopped_half_way_is_finished() {
     let read = contents(&target);
     let expected = [
         ("later.csv", "n\n8\n"),
-        ("part-00000-000-01234567.csv", "n\n0\n"),
-        ("part-00001-000-01234567.csv", "n\n1\n"),
+        ("part-00000-000-01234567-0000-0000-0000-000000000000.csv", "n\n0\n"),
+        ("part-00001-000-01234567-0000-0000-0000-000000000000.csv", "n\n1\n"),
     ];
     assert_eq!(read, expected.map(|(name, text)| (name.to_owned(), text.to_owned())));
     assert_eq!(target.all().len(), 5);
@@ -125,4 +125,24 @@ async fn a_stream_that_is_dropped_or_fails_leaves_nothing() {
     let error = Error::from(failed.next().await.unwrap().unwrap_err());
     assert_eq!(error, Error::store("disk on fire"));
     until(async || target.all().is_empty()).await;
+}
+
+#[tokio::test]
+async fn behind_the_manifest_nothing_is_refused() {
+    let (target, outputs) = (Target::new(), outputs());
+    let output = prepared(&outputs, &target, IfExists::Append).await;
+    let pieces = two(&outputs, &output).await;
+    let folder = Folder::open(&outputs.stores, &output.spec).await.unwrap();
+    let manifest = Manifest {
+        job: JOB.to_string(),
+        format: "csv".to_owned(),
+        rows: 2,
+        bytes: 8,
+        files: Vec::new(),
+        replaces: Vec::new(),
+    };
+    manifest.create(&folder, JOB).await.unwrap();
+    std::fs::remove_dir_all(folder.local(&staged::job_folder(JOB))).unwrap();
+    let error = outputs.commit(written(JOB, &output, pieces)).await.unwrap_err();
+    assert_eq!(error.kind(), keyloom_common::ErrorKind::Store, "{error}");
 }

@@ -44,7 +44,11 @@ async fn append_leaves_what_is_there() {
     let append = || target.spec(mode(IfExists::Append));
     run(&outputs, append(), JOB, &[numbers([1])]).await.unwrap();
     run(&outputs, append(), OTHER, &[numbers([2])]).await.unwrap();
-    let names = ["old.csv", "part-00000-000-01234567.csv", "part-00000-000-76543210.csv"];
+    let names = [
+        "old.csv",
+        "part-00000-000-01234567-0000-0000-0000-000000000000.csv",
+        "part-00000-000-76543210-0000-0000-0000-000000000000.csv",
+    ];
     assert_eq!(target.data(), names);
     assert_eq!(names.map(|name| target.read(name)), ["n\n7\n", "n\n1\n", "n\n2\n"]);
     // Without rows, the columns are known from what is there.
@@ -65,8 +69,13 @@ async fn overwrite_removes_data_files_and_nothing_else() {
     let spec = target.spec(mode(IfExists::Overwrite));
     run(&outputs(), spec, JOB, &[numbers([1])]).await.unwrap();
     let manifest = manifest::name(JOB);
-    let expected =
-        ["_SUCCESS", &manifest, "_logs/kept.csv", "day=1/notes.txt", "part-00000-000-01234567.csv"];
+    let expected = [
+        "_SUCCESS",
+        &manifest,
+        "_logs/kept.csv",
+        "day=1/notes.txt",
+        "part-00000-000-01234567-0000-0000-0000-000000000000.csv",
+    ];
     assert_eq!(target.all(), expected);
     assert!(!target.path().join("day=1/hour=2").exists());
     assert_eq!(target.read("_SUCCESS"), format!("{JOB}\n"));
@@ -99,8 +108,8 @@ async fn a_folder_that_is_not_there_is_made_by_the_commit_with_all_tasks_in_it()
     let expected = [
         "new/deep/_SUCCESS",
         &manifest,
-        "new/deep/part-00000-000-01234567.csv",
-        "new/deep/part-00002-000-01234567.csv",
+        "new/deep/part-00000-000-01234567-0000-0000-0000-000000000000.csv",
+        "new/deep/part-00002-000-01234567-0000-0000-0000-000000000000.csv",
     ];
     assert_eq!(target.all(), expected);
 }
