@@ -60,9 +60,11 @@ fn check_columns(write: &WriteExec) -> Result<()> {
 
 /// A scan of all rows of the dataset that is written, at the version that was looked at.
 fn check_scan(scan: &InputScanExec, output: &PreparedOutput) -> Result<()> {
-    let (path, location) = (&output.spec.path, &scan.table().location.url);
+    let (path, location) = (redact(&output.spec.path), &scan.table().location.url);
     let version = match scan.table().layout {
-        Layout::Lance(Snapshot::Version { number, .. }) if is_same(path, location) => number,
+        Layout::Lance(Snapshot::Version { number, .. }) if is_same(&output.spec.path, location) => {
+            number
+        }
         _ => {
             return Err(Error::invalid(format!(
                 "columns are added to {path} by a query of its own rows, and this one reads {}",
@@ -113,7 +115,7 @@ fn not_its_rows(output: &PreparedOutput, what: &str) -> Error {
         "columns are added to each row of {} in its order, and {what} does not keep these; select \
          expressions and lookups from the dataset alone, without WHERE, joins, ORDER BY, LIMIT or \
          groups",
-        output.spec.path
+        redact(&output.spec.path)
     ))
 }
 

@@ -123,7 +123,8 @@ impl ObjectStores {
     }
 
     /// Whether jobs may touch what is at a path of a place, unless that is one of this machine:
-    /// then it is the path of a file, of which [`Access::check_local`] and [`Access::check_files`] know.
+    /// then it is the path of a file, of which [`Access::check_local`] and [`Access::check_files`]
+    /// know.
     ///
     /// # Errors
     /// `permission_denied`, naming the setting and the place as it was given.

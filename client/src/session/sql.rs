@@ -80,7 +80,7 @@ async fn plan_statement(
     let state = tables::with_tables(state, tables, others)?;
     let again = || writes::read(&state, text, folder).map(|(statement, _)| statement);
     let plan = match plan_by_names(session, &state, statement, again).await {
-        Err(failed) => derived::plan(session, &state, text, failed).await?,
+        Err(failed) => derived::plan(session, &state, again, failed).await?,
         Ok(plan) => plan,
     };
     let plan = match given {
@@ -195,6 +195,7 @@ fn bind(statement: &mut Parsed, binder: &mut Binder<'_>) -> Result<()> {
         Parsed::Statement(statement) => match statement.as_mut() {
             Statement::Query(_) | Statement::Explain { .. } | Statement::Insert(_) => {
                 clauses::check(statement, &binder.session.context.state())?;
+                writes::check_values(statement)?;
                 match statement.visit(binder) {
                     ControlFlow::Continue(()) => Ok(()),
                     ControlFlow::Break(error) => Err(error),

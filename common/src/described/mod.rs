@@ -1,7 +1,7 @@
-//! Stores, inputs and outputs as users describe them: by names and options, in job files, in catalogs and
-//! in programs. All that is said of one becomes a [`StoreSpec`](crate::store::StoreSpec), an
-//! [`InputSpec`](crate::input::InputSpec) or an [`OutputSpec`](crate::output::OutputSpec), which
-//! travel.
+//! Stores, inputs and outputs as users describe them: by names and options, in job files, in
+//! catalogs and in programs. All that is said of one becomes a
+//! [`StoreSpec`](crate::store::StoreSpec), an [`InputSpec`](crate::input::InputSpec) or an
+//! [`OutputSpec`](crate::output::OutputSpec), which travel.
 //!
 //! Clients read them for themselves, and a coordinator for those that its settings name for a
 //! whole cluster ([`Written`]), which clients get as a [`ClusterCatalog`].

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::KeyColumns;
+use crate::{error::redact, store::KeyColumns};
 
 /// Where the rows of a job go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,7 +154,7 @@ impl IfExists {
 /// As plans show it: `parquet files in /out/, if it exists: error`.
 impl fmt::Display for OutputSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, kind, .. } = self;
+        let (path, kind) = (redact(&self.path), &self.kind);
         match kind {
             OutputKind::Files(files) => {
                 let (format, if_exists) = (files.format.name(), files.if_exists.name());
@@ -170,5 +170,18 @@ impl fmt::Display for OutputSpec {
             OutputKind::Upsert { key } => write!(f, "rows of lance dataset {path} by {key}"),
             OutputKind::Columns => write!(f, "columns of lance dataset {path}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_show_no_secret_of_a_path() {
+        let kind = OutputKind::Columns;
+        let path = "s3://me:secret@bucket/a.lance".to_owned();
+        let spec = OutputSpec { path, storage_profile: None, kind };
+        assert_eq!(spec.to_string(), "columns of lance dataset s3://bucket/a.lance");
     }
 }

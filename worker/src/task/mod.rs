@@ -137,8 +137,8 @@ impl Tasks {
         self.shared.meter()
     }
 
-    /// Runs a piece of work, as this attempt. A fragment's rows go out through `deliver`, chunk by chunk; the next
-    /// chunk is made when the one before was taken.
+    /// Runs a piece of work, as this attempt. A fragment's rows go out through `deliver`, chunk by
+    /// chunk; the next chunk is made when the one before was taken.
     ///
     /// # Errors
     /// Whatever stands in the way of a complete result.

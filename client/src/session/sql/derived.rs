@@ -19,30 +19,31 @@ use datafusion::{
 };
 use keyloom_common::{Error, Result};
 
-use super::{parse, plan_by_names};
+use super::plan_by_names;
 use crate::session::Session;
 
 /// What DataFusion says of columns that it does not tell apart.
 const ALIKE: &str = "Schema contains ";
 
-/// Plans a statement that could not be planned as it is written, if names are what it lacks.
+/// Plans a statement that could not be planned as it is written, if names are what it lacks. It is
+/// read again for that.
 ///
 /// # Errors
 /// Why it failed, or else what is wrong beside that.
 pub(super) async fn plan(
     session: &Session,
     state: &SessionState,
-    text: &str,
+    again: impl Fn() -> Result<Parsed>,
     failed: Error,
 ) -> Result<LogicalPlan> {
     if !failed.message().contains(ALIKE) {
         return Err(failed);
     }
-    let (statement, names) = parse_named(state, text)?;
+    let (statement, names) = named(again()?);
     if names.is_empty() {
         return Err(failed);
     }
-    let again = || parse_named(state, text).map(|(statement, _)| statement);
+    let again = || again().map(|statement| named(statement).0);
     match plan_by_names(session, state, statement, again).await {
         Ok(plan) => unnamed(plan, &names),
         Err(error) => {
@@ -53,11 +54,10 @@ pub(super) async fn plan(
 }
 
 /// The statement with names for its derived tables, and these names.
-fn parse_named(state: &SessionState, text: &str) -> Result<(Parsed, Vec<String>)> {
-    let mut statement = parse(state, text)?;
+fn named(mut statement: Parsed) -> (Parsed, Vec<String>) {
     let mut names = Names::default();
     names.give(&mut statement);
-    Ok((statement, names.0))
+    (statement, names.0)
 }
 
 /// The plan with its columns called as if the names were not there.
@@ -143,7 +143,7 @@ impl VisitorMut for Names {
 mod tests {
     use datafusion::prelude::SessionContext;
 
-    use super::*;
+    use super::{super::parse, *};
 
     #[test]
     fn derived_tables_are_named_where_they_stand_beside_others() {
@@ -159,7 +159,7 @@ mod tests {
                 vec!["#derived0", "~derived1", "#derived2"],
             ),
         ] {
-            let (_, names) = parse_named(&state, &format!("SELECT * FROM {from}")).unwrap();
+            let (_, names) = named(parse(&state, &format!("SELECT * FROM {from}")).unwrap());
             assert_eq!(names, expected, "{from}");
         }
     }

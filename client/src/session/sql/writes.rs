@@ -8,7 +8,7 @@ use datafusion::{
     logical_expr::{Analyze, DmlStatement, Explain, LogicalPlan, WriteOp, dml::InsertOp},
     sql::{
         parser::{CopyToSource, CopyToStatement, Statement as Parsed},
-        sqlparser::ast::{Statement, Value},
+        sqlparser::ast::{Expr, SetExpr, Statement, Value},
     },
 };
 use keyloom_common::{
@@ -115,6 +115,36 @@ fn set(output: &mut Output, name: &str, value: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses parameters as values of INSERT: DataFusion takes their names for numbers, and makes room
+/// for as many values.
+///
+/// # Errors
+/// `invalid`, naming the first.
+pub(super) fn check_values(statement: &Statement) -> Result<()> {
+    let source = match statement {
+        Statement::Explain { statement, .. } => return check_values(statement),
+        Statement::Insert(insert) => insert.source.as_deref(),
+        _ => None,
+    };
+    let Some(SetExpr::Values(values)) = source.map(|query| query.body.as_ref()) else {
+        return Ok(());
+    };
+    let parameter = |value: &Expr| match value {
+        Expr::Value(value) => match &value.value {
+            Value::Placeholder(name) => Some(name.clone()),
+            _ => None,
+        },
+        _ => None,
+    };
+    match values.rows.iter().flat_map(|row| &row.content).find_map(parameter) {
+        None => Ok(()),
+        Some(name) => Err(Error::invalid(format!(
+            "the parameter {name} is a value of INSERT; write INSERT INTO … SELECT {name}, … instead \
+             of VALUES"
+        ))),
+    }
 }
 
 /// One of the words that an option takes.
@@ -245,6 +275,23 @@ mod tests {
         assert!(format.starts_with("STORED AS of COPY: unknown variant `avro`"), "{format}");
         let mode = refused("COPY t TO 'out/' OPTIONS (if_exists 'never')");
         assert!(mode.starts_with("if_exists of COPY: unknown variant `never`"), "{mode}");
+    }
+
+    #[test]
+    fn parameters_are_no_values_of_an_insert() {
+        let check = |text: &str| {
+            let state = SessionContext::new().state();
+            let (statement, _) = read(&state, text, Path::new("")).unwrap();
+            let Parsed::Statement(statement) = statement else { panic!("{text}") };
+            check_values(&statement)
+        };
+        // Room for as many values as this is more than there is.
+        let refused = check("INSERT INTO t VALUES (1, 2), (3, $999999999999)").unwrap_err();
+        let start = "the parameter $999999999999 is a value of INSERT; write INSERT INTO …";
+        assert!(refused.message().starts_with(start), "{refused}");
+        for text in ["INSERT INTO t VALUES (1)", "INSERT INTO t SELECT $a", "SELECT $a"] {
+            assert_eq!(check(text), Ok(()), "{text}");
+        }
     }
 
     #[test]

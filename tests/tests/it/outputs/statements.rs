@@ -24,6 +24,12 @@ async fn rows_are_copied_to_a_folder(session: &TestSession) -> Result<()> {
     let csv = session.path("csv/");
     session.rows(&format!("COPY numbers TO '{csv}' STORED AS CSV")).await?;
     assert_eq!(read_back(session, &csv).await?, session.rows("SELECT * FROM numbers").await?);
+    // Tables without names are told apart, as in other statements.
+    let query = "SELECT count(*) AS c FROM (SELECT n FROM numbers WHERE n < 10), \
+                 (SELECT n FROM numbers WHERE n < 2)";
+    let counted = session.path("counted/");
+    session.rows(&format!("COPY ({query}) TO '{counted}'")).await?;
+    assert_eq!(read_back(session, &counted).await?, session.rows(query).await?);
     // As any other output.
     let error = session.failure(&copied).await?;
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");

@@ -43,10 +43,8 @@ impl Commit<'_> {
     /// `invalid` if the folder is in use and must not be; whatever else stands in the way may be
     /// out of it the next time. Behind the manifest, nothing is refused any more.
     pub(super) async fn run(&self) -> Result<Committed> {
-        let (manifest, again) = match Manifest::read(self.folder, self.job).await? {
-            Some(manifest) => (manifest, true),
-            None => (self.begin().await?, false),
-        };
+        let before = Manifest::read(self.folder, self.job).await?;
+        let (manifest, again) = self.decided(before).await?;
         if !again || !self.is_done().await? {
             let shown = async {
                 self.publish(&manifest, again).await?;
@@ -57,6 +55,24 @@ impl Commit<'_> {
         }
         clean::leftovers(self.folder, self.job, &self.uploads(), self.settings).await;
         Ok(manifest.committed())
+    }
+
+    /// The manifest that holds, of which there was this one before, and whether somebody else may
+    /// have begun to carry it out.
+    pub(super) async fn decided(&self, before: Option<Manifest>) -> Result<(Manifest, bool)> {
+        if let Some(manifest) = before {
+            return Ok((manifest, true));
+        }
+        let refused = match self.begin().await {
+            Ok(manifest) => return Ok((manifest, false)),
+            Err(error) => error,
+        };
+        // A worker that was asked before may have committed meanwhile, and what stood in the way is
+        // what it has shown or taken away.
+        match Manifest::read(self.folder, self.job).await? {
+            Some(manifest) => Ok((manifest, true)),
+            None => Err(refused),
+        }
     }
 
     /// Commits, if what is there allows it and all files are staged.
@@ -81,6 +97,7 @@ impl Commit<'_> {
         }
         // Behind the manifest it would be too late to be refused.
         self.folder.check_files(&replaces).await?;
+        self.folder.check_within(&replaces).await?;
         let entries = self.files.iter().map(|(token, piece)| Entry {
             path: token.path.clone(),
             rows: piece.rows,

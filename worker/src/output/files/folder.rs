@@ -1,9 +1,10 @@
 //! The folder of an output: where it is, whether jobs may write there, and how.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use keyloom_common::{Error, Result, error::redact, input::Location, output::OutputSpec};
 use object_store::{ObjectStore, multipart::MultipartStore, path::Path};
+use tokio::{task::spawn_blocking, time::timeout};
 
 use crate::object_stores::{
     ObjectStores, Opened, is_local, local_file,
@@ -79,6 +80,39 @@ impl Folder {
         }
         let files = files.iter().map(|file| self.local(file)).collect();
         self.stores.access().check_files(files, self.stores.patience()).await
+    }
+
+    /// Refuses files to be removed that only seem to be below the folder, for a link within it
+    /// leads to theirs: they are somebody else's.
+    ///
+    /// # Errors
+    /// `invalid`, naming such a folder.
+    pub(super) async fn check_within(&self, files: &[String]) -> Result<()> {
+        if !self.is_local() || files.is_empty() {
+            return Ok(());
+        }
+        let parents = files.iter().filter_map(|file| Some(file.rsplit_once('/')?.0));
+        let parents: BTreeSet<&str> = parents.collect();
+        let parents: Vec<_> = parents.into_iter().map(|parent| self.local(parent)).collect();
+        let folder = self.local("");
+        let look = move || {
+            let folder = folder.canonicalize().ok()?;
+            let leads_out = |parent: &PathBuf| {
+                parent.canonicalize().is_ok_and(|parent| !parent.starts_with(&folder))
+            };
+            parents.into_iter().find(leads_out)
+        };
+        let patience = self.stores.patience();
+        let looked = timeout(patience.answer, spawn_blocking(look)).await;
+        match looked.map_err(|_| patience.no_answer())?.map_err(Error::from_join)? {
+            None => Ok(()),
+            Some(parent) => Err(Error::invalid(format!(
+                "{} is a link or behind one that leads out of {}, and if_exists = \"overwrite\" \
+                 would remove the files there; choose another folder, or remove the link",
+                parent.display(),
+                self.given
+            ))),
+        }
     }
 
     pub(super) fn is_local(&self) -> bool {

@@ -77,7 +77,9 @@ impl FileOutputs {
         let folder = Folder::open(&self.stores, &spec).await?;
         match shape.files.if_exists {
             IfExists::Error => Present::look(&folder).await?.refuse_any(&folder)?,
-            IfExists::Overwrite => drop(Present::look(&folder).await?),
+            IfExists::Overwrite => {
+                folder.check_within(&Present::look(&folder).await?.data).await?;
+            }
             IfExists::Append => Present::glance(&folder).await?,
         }
         Ok(PreparedOutput { spec, schema, version: None })

@@ -87,10 +87,12 @@ pub(super) fn attempt_folder(attempt: AttemptId) -> String {
     format!("{job}/{:05}-{number}-{life}", task.index)
 }
 
-/// The name of a task's file. It has the whole id of the job: users draw ids, too, and those that
-/// were drawn within a minute may begin alike; no file is to take the place of another job's.
+/// The name of a task's file. Names stand in the order of the numbers, of which there may be many:
+/// some inputs are one task, however large they are. All of the job's id is in it: of two jobs that
+/// append to a folder, files of one name would take each other's place, and ids that clients draw
+/// by the clock begin alike.
 pub(super) fn file_name(job: JobId, task: u32, file: u32, ending: &str) -> String {
-    format!("part-{task:05}-{file:03}-{job}.{ending}")
+    format!("part-{task:05}-{file:06}-{job}.{ending}")
 }
 
 #[cfg(test)]
@@ -107,14 +109,17 @@ mod tests {
         let staged = |path: &str| Staged::File(path.to_owned());
         let own = format!("{}/00000-0-x/part", job_folder(job));
         let name = file_name(job, 3, 1, "csv.gz");
-        assert_eq!(name, "part-00003-001-01234567-0000-0000-0000-000000000000.csv.gz");
+        assert_eq!(name, format!("part-00003-000001-{job}.csv.gz"));
+        assert!(file_name(job, 3, 999, "csv.gz") < file_name(job, 3, 1000, "csv.gz"));
         assert!(read(&name, staged(&own)).is_ok());
         assert!(read(&format!("day=1/{name}"), staged(&own)).is_ok());
         let up = format!("{}/../part", job_folder(job));
         let (outside, absolute) = (format!("../{name}"), format!("/{name}"));
+        // It begins as this one does.
+        let other = JobId::from_u128((0x0123_4567 << 96) + 1);
+        let of_other = file_name(other, 3, 1, "csv.gz");
         let wrong = [
-            ("part-00000-000-76543210-0000-0000-0000-000000000000.csv", own.as_str()),
-            ("part-00000-000-01234567-0000-0000-0000-000000000001.csv", own.as_str()),
+            (of_other.as_str(), own.as_str()),
             ("other.csv", own.as_str()),
             (outside.as_str(), own.as_str()),
             (absolute.as_str(), own.as_str()),

@@ -3,10 +3,12 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
+use futures::{StreamExt, stream};
 use lance_object_store::{ObjectStoreExt, path::Path};
-use tokio::{runtime::Handle, task::JoinSet};
+use tokio::{runtime::Handle, task::JoinSet, time::timeout};
 use tracing::Instrument;
 
 use crate::store::lance::Files;
@@ -14,16 +16,33 @@ use crate::store::lance::Files;
 /// The folder of a dataset that holds its data files.
 const DATA: &str = "data";
 
-/// What is being deleted in the background. It ends with its owner.
-#[derive(Clone, Default)]
-pub(super) struct Cleaner(Arc<Mutex<JoinSet<()>>>);
+/// How many requests delete at once.
+const AT_ONCE: usize = 8;
+
+/// What is being deleted in the background, each time within a bound. It ends with its owner.
+#[derive(Clone)]
+pub(super) struct Cleaner {
+    tasks: Arc<Mutex<JoinSet<()>>>,
+    bound: Duration,
+}
 
 impl Cleaner {
+    /// Nothing may take longer than this.
+    pub(super) fn new(bound: Duration) -> Self {
+        Self { tasks: Arc::default(), bound }
+    }
+
     /// Does that, if there is a runtime to do it in.
     pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let Ok(runtime) = Handle::try_current() else { return };
+        let bound = self.bound;
+        let work = async move {
+            if timeout(bound, work).await.is_err() {
+                tracing::warn!("files of an abandoned output could not be deleted in time");
+            }
+        };
         // No change leaves it half-done, so a poisoned lock guards sound contents.
-        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
         tasks.spawn_on(work.in_current_span(), &runtime);
     }
@@ -31,7 +50,7 @@ impl Cleaner {
     /// Waits until it is done.
     #[cfg(test)]
     pub(super) async fn done(&self) {
-        let tasks = std::mem::take(&mut *self.0.lock().unwrap());
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap());
         tasks.join_all().await;
     }
 }
@@ -45,16 +64,17 @@ impl fmt::Debug for Cleaner {
 /// Deletes data files of a dataset by their names, and the blobs that stand beside each. What
 /// cannot be deleted stays, with a warning.
 pub(super) async fn delete_data(files: &Files, names: Vec<String>) {
+    let deleted: Vec<_> = names.iter().map(|name| delete_one(files, name)).collect();
+    stream::iter(deleted).buffer_unordered(AT_ONCE).for_each(|()| async {}).await;
+}
+
+async fn delete_one(files: &Files, name: &str) {
     let data = files.folder.clone().join(DATA);
-    for name in names {
-        delete(files, &data.clone().join(name.as_str())).await;
-        let Some(stem) = name.strip_suffix(".lance") else { continue };
-        match files.store.remove_dir_all(data.clone().join(stem)).await {
-            Ok(()) | Err(lance::Error::NotFound { .. }) => {}
-            Err(error) => {
-                tracing::warn!(file = %name, %error, "blobs of an abandoned output stay");
-            }
-        }
+    delete(files, &data.clone().join(name)).await;
+    let Some(stem) = name.strip_suffix(".lance") else { return };
+    match Box::pin(files.store.remove_dir_all(data.join(stem))).await {
+        Ok(()) | Err(lance::Error::NotFound { .. }) => {}
+        Err(error) => tracing::warn!(file = %name, %error, "blobs of an abandoned output stay"),
     }
 }
 

@@ -53,7 +53,8 @@ impl LanceOutputs {
     /// Writes by the storage profiles of these stores, where jobs may touch something.
     pub(super) fn new(stores: Arc<OpenStores>, access: Access, settings: &OutputSettings) -> Self {
         let bounds = UpsertBounds::of(settings);
-        Self { stores, access, bounds, cleaner: Cleaner::default() }
+        let cleaner = Cleaner::new(settings.cleanup_timeout());
+        Self { stores, access, bounds, cleaner }
     }
 
     /// Looks whether rows with these columns can be written, and at which version.
@@ -162,13 +163,15 @@ impl LanceOutputs {
         match kind {
             OutputKind::Upsert { .. } => upsert::abort(&target, files, &written).await,
             _ => {
-                let kept = match (kind, &newest, written.output.version) {
+                let planned = match (kind, &newest, written.output.version) {
                     (OutputKind::Columns, Some(_), Some(version)) => {
                         Some(target.at(version).await?)
                     }
                     _ => None,
                 };
-                let names = parts::new_files(&written.pieces, kept.as_deref())?;
+                // Versions may be gone, and with them who made them: what is read stays.
+                let kept = newest.iter().chain(&planned).map(Arc::as_ref);
+                let names = parts::new_files(&written.pieces, kept)?;
                 cleaner::delete_data(&files, names).await;
                 Ok(())
             }

@@ -54,11 +54,14 @@ pub(super) fn bytes<'a>(files: impl IntoIterator<Item = &'a Fragment>) -> u64 {
     files.filter_map(|file| file.file_size_bytes.get()).map(|bytes| bytes.get()).sum()
 }
 
-/// The names of the data files of pieces, but for those that are a dataset's already.
+/// The names of the data files of pieces, but for those that are some version's already.
 ///
 /// # Errors
 /// `internal` if a piece is none.
-pub(super) fn new_files(pieces: &[Piece], kept: Option<&Dataset>) -> Result<Vec<String>> {
+pub(super) fn new_files<'a>(
+    pieces: &[Piece],
+    kept: impl IntoIterator<Item = &'a Dataset>,
+) -> Result<Vec<String>> {
     let kept = kept.into_iter().flat_map(|dataset| dataset.manifest.fragments.iter());
     let kept: HashSet<&str> = kept.flat_map(names).collect();
     let mut new = Vec::new();

@@ -29,9 +29,11 @@ use lance::{
 };
 use lance_object_store::{ObjectStoreExt, path::Path};
 use lance_table::format::Fragment;
+use tokio::task::spawn_blocking;
 
 use super::{
     OutputSettings, cleaner,
+    columns::same_rows,
     commit::{self, NotMade},
     parts,
     rows::{Failure, under},
@@ -188,12 +190,20 @@ pub(super) async fn commit(
     }
     if version.is_none() {
         let rows = read(target, &files, written, bounds.all_bytes).await?;
-        keys::check_distinct(&rows, key)?;
+        let (distinct, of_key) = (rows.clone(), key.clone());
+        // It computes for as long as there are rows.
+        let checked = spawn_blocking(move || keys::check_distinct(&distinct, &of_key)).await;
+        checked.map_err(Error::from_join)??;
         let mut retries = 0;
         version = loop {
             let merged = merge(target, &dataset, key, rows.clone()).await?;
             let new = new_fragments(&merged.transaction.operation);
-            let made = make(target, &dataset, *job, merged).await;
+            let now = newest(target).await?;
+            let made = match same_rows(&dataset, &now) {
+                true => make(target, &dataset, *job, merged).await,
+                // Lance would take these rows beside others that came meanwhile with the same keys.
+                false => Err(NotMade::Conflict(changed(target))),
+            };
             let not_made = match made {
                 Ok(version) => break Some(version),
                 Err(not_made) => not_made,
@@ -213,9 +223,20 @@ pub(super) async fn commit(
             }
         };
     }
-    remove_staged(target, files, *job).await?;
+    // It is committed, whatever becomes of what was staged.
+    if let Err(error) = remove_staged(target, files, *job).await {
+        tracing::warn!(%job, %error, "staged rows of a committed job stay");
+    }
     let version = version.ok_or_else(|| Error::internal("a merge without a version"))?;
     Ok(commit::committed(pieces, pieces.len() as u64, version))
+}
+
+fn changed(target: &Target) -> Error {
+    Error::store(format!(
+        "others changed the Lance dataset at {} again and again while rows were merged into it; \
+         the worker's output.upsert_retries allow no more",
+        target.shown()
+    ))
 }
 
 /// Removes what the tasks of a job have staged.

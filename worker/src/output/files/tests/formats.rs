@@ -33,10 +33,7 @@ async fn parquet_and_arrow_read_back_equal_however_they_are_compressed() {
                 let files = FilesOutput { compression: Some(*compression), ..files(format) };
                 let batches = [rows.slice(0, 2), rows.slice(2, rows.num_rows() - 2)];
                 let done = run(&outputs(), target.spec(files), JOB, &batches).await.unwrap();
-                let name = format!(
-                    "part-00000-000-01234567-0000-0000-0000-000000000000.{}",
-                    format.name()
-                );
+                let name = part(0, 0, format.name());
                 assert_eq!(target.data(), [name.as_str()]);
                 let path = target.path().join(&name);
                 let bytes = std::fs::metadata(&path).unwrap().len();
@@ -81,7 +78,7 @@ async fn text_is_as_the_command_writes_it() {
         let target = Target::new();
         let rows = [flat().slice(0, 3)];
         let done = run(&outputs(), target.spec(files(format)), JOB, &rows).await.unwrap();
-        let name = format!("part-00000-000-01234567-0000-0000-0000-000000000000.{}", format.name());
+        let name = part(0, 0, format.name());
         assert_eq!(target.read(&name), text);
         assert_eq!((done.rows, done.bytes, done.files), (3, text.len() as u64, 1));
     }
@@ -93,7 +90,7 @@ async fn compressed_text_is_named_by_how_and_reads_back() {
         let target = Target::new();
         let files = FilesOutput { compression: Some(compression), ..files(FileFormat::Csv) };
         run(&outputs(), target.spec(files), JOB, &[flat().slice(0, 3)]).await.unwrap();
-        let name = format!("part-00000-000-01234567-0000-0000-0000-000000000000.csv.{ending}");
+        let name = part(0, 0, &format!("csv.{ending}"));
         assert_eq!(target.data(), [name.as_str()]);
         let bytes = std::fs::read(target.path().join(&name)).unwrap();
         assert_eq!(decompressed(compression, &bytes).await, CSV);
@@ -118,7 +115,7 @@ async fn a_job_without_rows_writes_the_columns_where_the_format_has_a_place_for_
         let target = Target::new();
         let rows = [flat().slice(0, 0)];
         let done = run(&outputs(), target.spec(files(format)), JOB, &rows).await.unwrap();
-        let name = format!("part-00000-000-01234567-0000-0000-0000-000000000000.{}", format.name());
+        let name = part(0, 0, format.name());
         assert_eq!((target.data(), done.rows, done.files), (vec![name.clone()], 0, 1));
         let mut bytes = Vec::new();
         File::open(target.path().join(&name)).unwrap().read_to_end(&mut bytes).unwrap();
@@ -146,10 +143,7 @@ async fn files_end_behind_their_size_and_keep_the_order_of_rows() {
         let done = run(&outputs(), target.spec(files), JOB, &batches).await.unwrap();
         assert_eq!((done.rows, done.files), (50, 5));
         let names = target.data();
-        assert_eq!(
-            names[3],
-            format!("part-00000-003-01234567-0000-0000-0000-000000000000.{}", format.name())
-        );
+        assert_eq!(names[3], part(0, 3, format.name()));
         let values = names.iter().flat_map(|name| match format {
             FileFormat::Csv => {
                 let text = target.read(name);

@@ -115,6 +115,11 @@ impl Target {
     }
 }
 
+/// The name of a file of the job that most tests write.
+fn part(task: u32, file: u32, ending: &str) -> String {
+    staged::file_name(JOB, task, file, ending)
+}
+
 fn attempt(job: JobId, task: u32) -> AttemptId {
     let stage = StageId { job, index: 0 };
     AttemptId { task: TaskId { stage, index: task }, number: 0 }

@@ -1,8 +1,10 @@
 //! What becomes of what is there.
 
+use std::os::unix::fs::symlink;
+
 use keyloom_common::report::{PlanMetrics, counter};
 
-use super::*;
+use super::{staged::file_name, *};
 
 fn mode(if_exists: IfExists) -> FilesOutput {
     FilesOutput { if_exists, ..files(FileFormat::Csv) }
@@ -44,17 +46,17 @@ async fn append_leaves_what_is_there() {
     let append = || target.spec(mode(IfExists::Append));
     run(&outputs, append(), JOB, &[numbers([1])]).await.unwrap();
     run(&outputs, append(), OTHER, &[numbers([2])]).await.unwrap();
-    let names = [
-        "old.csv",
-        "part-00000-000-01234567-0000-0000-0000-000000000000.csv",
-        "part-00000-000-76543210-0000-0000-0000-000000000000.csv",
-    ];
+    let names = ["old.csv".to_owned(), part(0, 0, "csv"), file_name(OTHER, 0, 0, "csv")];
     assert_eq!(target.data(), names);
-    assert_eq!(names.map(|name| target.read(name)), ["n\n7\n", "n\n1\n", "n\n2\n"]);
+    assert_eq!(names.map(|name| target.read(&name)), ["n\n7\n", "n\n1\n", "n\n2\n"]);
+    // Nor do jobs whose ids begin alike take each other's place.
+    let alike = JobId::from_u128((0x0123_4567 << 96) + 1);
+    run(&outputs, append(), alike, &[numbers([3])]).await.unwrap();
+    assert_eq!(target.read(&part(0, 0, "csv")), "n\n1\n");
     // Without rows, the columns are known from what is there.
     let none = JobId::from_u128(9 << 100);
     let done = run(&outputs, append(), none, &[numbers([])]).await.unwrap();
-    assert_eq!((done, target.data().len()), (Committed::default(), 3));
+    assert_eq!((done, target.data().len()), (Committed::default(), 4));
 }
 
 #[tokio::test]
@@ -69,13 +71,8 @@ async fn overwrite_removes_data_files_and_nothing_else() {
     let spec = target.spec(mode(IfExists::Overwrite));
     run(&outputs(), spec, JOB, &[numbers([1])]).await.unwrap();
     let manifest = manifest::name(JOB);
-    let expected = [
-        "_SUCCESS",
-        &manifest,
-        "_logs/kept.csv",
-        "day=1/notes.txt",
-        "part-00000-000-01234567-0000-0000-0000-000000000000.csv",
-    ];
+    let part = part(0, 0, "csv");
+    let expected = ["_SUCCESS", &manifest, "_logs/kept.csv", "day=1/notes.txt", &part];
     assert_eq!(target.all(), expected);
     assert!(!target.path().join("day=1/hour=2").exists());
     assert_eq!(target.read("_SUCCESS"), format!("{JOB}\n"));
@@ -84,6 +81,30 @@ async fn overwrite_removes_data_files_and_nothing_else() {
     replaces.sort_unstable();
     assert_eq!(replaces, ["_keyloom/earlier.json", "day=1/hour=2/old.parquet", "other.json.zst"]);
     assert_eq!((manifest.rows, manifest.bytes, manifest.files.len()), (1, 4, 1));
+}
+
+#[tokio::test]
+async fn overwrite_removes_nothing_that_a_link_leads_to() {
+    let (target, other) = (Target::new(), Target::new());
+    other.put("deep/kept.csv", "kept");
+    target.put("old.csv", "old");
+    let outputs = outputs();
+    let planned = PlannedOutput {
+        spec: target.spec(mode(IfExists::Overwrite)),
+        schema: numbers([1]).schema(),
+    };
+    let output = outputs.prepare(planned.clone()).await.unwrap();
+    let pieces = write(&outputs, &output, attempt(JOB, 0), &[numbers([1])]).await.unwrap();
+    symlink(other.path(), target.path().join("link")).unwrap();
+    let words = "link/deep is a link or behind one that leads out of ";
+    let refused = outputs.prepare(planned).await.unwrap_err();
+    assert!(refused.message().contains(words), "{refused}");
+    let refused = outputs.commit(written(JOB, &output, pieces.clone())).await.unwrap_err();
+    assert_eq!(refused.kind(), keyloom_common::ErrorKind::Invalid);
+    assert!(refused.message().contains(words), "{refused}");
+    outputs.abort(written(JOB, &output, pieces)).await.unwrap();
+    assert_eq!(target.read("old.csv"), "old");
+    assert_eq!(other.read("deep/kept.csv"), "kept");
 }
 
 #[tokio::test]
@@ -105,12 +126,8 @@ async fn a_folder_that_is_not_there_is_made_by_the_commit_with_all_tasks_in_it()
     let done = outputs.commit(written(JOB, &output, pieces)).await.unwrap();
     assert_eq!((done.rows, done.files), (2, 2));
     let manifest = format!("new/deep/{}", manifest::name(JOB));
-    let expected = [
-        "new/deep/_SUCCESS",
-        &manifest,
-        "new/deep/part-00000-000-01234567-0000-0000-0000-000000000000.csv",
-        "new/deep/part-00002-000-01234567-0000-0000-0000-000000000000.csv",
-    ];
+    let parts = [0, 2].map(|task| format!("new/deep/{}", part(task, 0, "csv")));
+    let expected = ["new/deep/_SUCCESS", &manifest, &parts[0], &parts[1]];
     assert_eq!(target.all(), expected);
 }
 

@@ -104,7 +104,7 @@ fn text(values: std::ops::Range<i64>) -> String {
     format!("n\n{lines}")
 }
 
-const NAME: &str = "out/part-00000-000-01234567-0000-0000-0000-000000000000.csv";
+const NAME: &str = "out/part-00000-000000-01234567-0000-0000-0000-000000000000.csv";
 
 #[tokio::test]
 async fn uploads_in_parts_are_seen_with_the_commit_and_not_before() {
@@ -153,7 +153,7 @@ async fn an_upload_that_is_completed_although_its_answer_was_lost_is_no_error() 
     outputs.commit(written(JOB, &output, pieces)).await.unwrap();
     assert_eq!(read(&store, NAME).await, "n\n0\n");
     assert_eq!(
-        read(&store, "out/part-00001-000-01234567-0000-0000-0000-000000000000.csv").await,
+        read(&store, "out/part-00001-000000-01234567-0000-0000-0000-000000000000.csv").await,
         "n\n1\n"
     );
 }

@@ -80,6 +80,18 @@ async fn replacing_what_somebody_changed_meanwhile_is_refused() {
 }
 
 #[tokio::test]
+async fn what_is_read_is_not_removed_though_nobody_knows_who_committed_it() {
+    let place = Place::new();
+    let mut job = place.job(lance(IfExists::Error), &items([]).schema()).await;
+    job.write(vec![items(0..3)]).await.unwrap();
+    job.commit().await.unwrap();
+    // As if the version that tells had been cleaned up.
+    job.id = JobId::new();
+    job.abort().await;
+    assert_eq!(place.rows().await, expected(0..3, "n"));
+}
+
+#[tokio::test]
 async fn a_dataset_that_somebody_made_meanwhile_is_not_replaced() {
     let place = Place::new();
     let schema = items([]).schema();
