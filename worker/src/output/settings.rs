@@ -36,8 +36,8 @@ pub struct OutputSettings {
     /// About how many bytes of such rows a task has in memory before it writes them (default 32
     /// MiB).
     pub upsert_part_bytes: u64,
-    /// How often rows are merged anew because somebody else changed or added some meanwhile
-    /// (default 10).
+    /// How often rows are merged anew because somebody else committed something meanwhile (default
+    /// 10).
     pub upsert_retries: u32,
 }
 

@@ -179,7 +179,7 @@ pub(super) async fn commit(target: &Target, written: &Written) -> Result<Committ
 }
 
 /// Whether two versions have the same rows and columns. Their indices are no matter.
-pub(super) fn same_rows(planned: &Dataset, newest: &Dataset) -> bool {
+fn same_rows(planned: &Dataset, newest: &Dataset) -> bool {
     planned.manifest.fragments == newest.manifest.fragments && planned.schema() == newest.schema()
 }
 

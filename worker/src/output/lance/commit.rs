@@ -25,6 +25,8 @@ pub(super) const JOB_PROPERTY: &str = "keyloom_job";
 /// What became of a transaction that is not known to be made.
 #[derive(Debug)]
 pub(super) enum NotMade {
+    /// Others were faster, which may be no matter.
+    Late(Error),
     /// What others have made does not go with it.
     Conflict(Error),
     /// Something else. It may be made all the same.
@@ -102,22 +104,21 @@ pub(super) async fn make_new(target: &Target, transaction: Transaction) -> Resul
 }
 
 /// A version, or why others have made it impossible, or what went wrong.
-type Outcome = Result<Result<u64, Error>>;
+type Outcome = Result<Result<u64, NotMade>>;
 
 fn outcome(made: lance::Result<Dataset>) -> Outcome {
     match made {
         Ok(dataset) => Ok(Ok(dataset.version_id())),
-        Err(error) if is_conflict(&error) => Ok(Err(from_lance(error))),
+        Err(error @ lance::Error::CommitConflict { .. }) => {
+            Ok(Err(NotMade::Late(from_lance(error))))
+        }
+        Err(error) if is_conflict(&error) => Ok(Err(NotMade::Conflict(from_lance(error)))),
         Err(error) => Err(from_lance(error)),
     }
 }
 
 fn told(outcome: Outcome) -> Result<u64, NotMade> {
-    match outcome {
-        Ok(Ok(version)) => Ok(version),
-        Ok(Err(conflict)) => Err(NotMade::Conflict(conflict)),
-        Err(error) => Err(NotMade::Failed(error)),
-    }
+    outcome.unwrap_or_else(|error| Err(NotMade::Failed(error)))
 }
 
 /// The version of a job's transaction that may have been made all the same, or why there is none.
@@ -137,7 +138,7 @@ pub(super) async fn made_or(
         return Ok(version);
     }
     Err(match not_made {
-        NotMade::Conflict(error) => conflict(&error),
+        NotMade::Late(error) | NotMade::Conflict(error) => conflict(&error),
         NotMade::Failed(error) => error,
     })
 }
@@ -146,8 +147,7 @@ fn is_conflict(error: &lance::Error) -> bool {
     use lance::Error as Lance;
     matches!(
         error,
-        Lance::CommitConflict { .. }
-            | Lance::RetryableCommitConflict { .. }
+        Lance::RetryableCommitConflict { .. }
             | Lance::IncompatibleTransaction { .. }
             | Lance::DatasetAlreadyExists { .. }
     )

@@ -6,12 +6,14 @@
 //! a job write to the one version that was looked at when it was planned.
 //!
 //! [`plain`] makes, replaces and extends datasets, [`upsert`] replaces rows by their keys, and
-//! [`columns`] adds columns to the rows that are there. What nobody has accepted is deleted as far
-//! as it is known ([`unaccepted`]).
+//! [`columns`] adds columns to the rows that are there. What does not say by itself that it was
+//! made before is committed as the [`next_version`] or not at all. What nobody has accepted is
+//! deleted as far as it is known ([`unaccepted`]).
 
 mod cleaner;
 mod columns;
 mod commit;
+mod next_version;
 mod parts;
 mod plain;
 mod rows;

@@ -3,7 +3,7 @@
 //! Each task writes whole data files of its own. In the transaction their fragments stand in the
 //! order of the tasks, which is that of the rows.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use arrow::datatypes::SchemaRef;
 use datafusion::{execution::SendableRecordBatchStream, physical_plan::EmptyRecordBatchStream};
@@ -19,9 +19,11 @@ use lance::{
     },
 };
 use lance_table::format::Fragment;
+use tokio::time::sleep;
 
 use super::{
     commit::{self, NotMade},
+    next_version::next_of,
     parts,
     rows::{Failure, begun, under},
     schema::{self, Missing},
@@ -34,6 +36,13 @@ use crate::{
 
 /// What may be in a folder that a dataset is to be made in: what a job leaves that was given up.
 const REMAINS: [&str; 4] = ["data", "_versions", "_transactions", ".keyloom"];
+
+/// How often fragments are added again because others were faster. The coordinator asks for the
+/// commit again then.
+const APPENDS: u32 = 20;
+
+/// The rest before that, and as much more each time.
+const REST: Duration = Duration::from_millis(20);
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug)]
@@ -194,8 +203,7 @@ pub(super) async fn commit(
             if operations.is_empty() {
                 return Ok(commit::committed(pieces, files, newest.version_id()));
             }
-            let transaction = commit::transaction(*job, version, appended(operations)?);
-            commit::make(target, CommitBuilder::new(newest), transaction).await
+            append(target, written, newest, version, appended(operations)?).await
         }
         (Some(version), Some(newest)) => {
             if newest.version_id() != version {
@@ -216,6 +224,33 @@ pub(super) async fn commit(
         }
     };
     Ok(commit::committed(pieces, files, version))
+}
+
+/// Adds fragments, which were written for a version, to whatever the dataset is now.
+async fn append(
+    target: &Target,
+    written: &Written,
+    mut newest: Arc<Dataset>,
+    version: u64,
+    operation: Operation,
+) -> Result<u64, NotMade> {
+    let mut late = 0;
+    loop {
+        let builder = next_of(target, &newest).await.map_err(NotMade::Failed)?;
+        let transaction = commit::transaction(written.job, version, operation.clone());
+        match commit::make(target, builder, transaction).await {
+            Err(NotMade::Late(_)) if late < APPENDS => late += 1,
+            Err(NotMade::Late(error)) => return Err(NotMade::Failed(error)),
+            made => return made,
+        }
+        sleep(REST * late).await;
+        let now = target.newest().await.map_err(NotMade::Failed)?;
+        newest = now.ok_or_else(|| NotMade::Failed(commit::removed(target)))?;
+        let own = commit::version_of(target, &newest, version, written.job).await;
+        if let Some(own) = own.map_err(NotMade::Failed)? {
+            return Ok(own);
+        }
+    }
 }
 
 async fn create(

@@ -23,7 +23,7 @@ use keyloom_common::{
 use lance::{
     Dataset,
     dataset::{
-        CommitBuilder, MergeInsertBuilder, UncommittedMergeInsert, WhenMatched, WhenNotMatched,
+        MergeInsertBuilder, UncommittedMergeInsert, WhenMatched, WhenNotMatched,
         transaction::Operation,
     },
 };
@@ -33,8 +33,8 @@ use tokio::task::spawn_blocking;
 
 use super::{
     OutputSettings, cleaner,
-    columns::same_rows,
     commit::{self, NotMade},
+    next_version::next_of,
     parts,
     rows::{Failure, under},
     schema::{self, Missing},
@@ -198,12 +198,7 @@ pub(super) async fn commit(
         version = loop {
             let merged = merge(target, &dataset, key, rows.clone()).await?;
             let new = new_fragments(&merged.transaction.operation);
-            let now = newest(target).await?;
-            let made = match same_rows(&dataset, &now) {
-                true => make(target, &dataset, *job, merged).await,
-                // Lance would take these rows beside others that came meanwhile with the same keys.
-                false => Err(NotMade::Conflict(changed(target))),
-            };
+            let made = make(target, &dataset, *job, merged).await;
             let not_made = match made {
                 Ok(version) => break Some(version),
                 Err(not_made) => not_made,
@@ -213,12 +208,13 @@ pub(super) async fn commit(
                 break Some(version);
             }
             match not_made {
-                NotMade::Conflict(_) if retries < bounds.retries => {
+                NotMade::Late(_) | NotMade::Conflict(_) if retries < bounds.retries => {
                     // They are in no version, and are written anew.
                     let names = new.iter().flat_map(parts::names).map(str::to_owned).collect();
                     cleaner::delete_data(&files, names).await;
                     retries += 1;
                 }
+                NotMade::Late(_) => return Err(changed(target)),
                 NotMade::Conflict(error) | NotMade::Failed(error) => return Err(error),
             }
         };
@@ -312,7 +308,7 @@ async fn make(
     merged: UncommittedMergeInsert,
 ) -> Result<u64, NotMade> {
     let UncommittedMergeInsert { transaction, affected_rows, .. } = merged;
-    let mut builder = CommitBuilder::new(Arc::clone(dataset));
+    let mut builder = next_of(target, dataset).await.map_err(NotMade::Failed)?;
     if let Some(rows) = affected_rows {
         builder = builder.with_affected_rows(rows);
     }

@@ -61,6 +61,25 @@ async fn appends_at_the_same_time_are_both_there() {
 }
 
 #[tokio::test]
+async fn a_job_that_two_workers_commit_at_the_same_time_is_there_once() {
+    let place = Place::new();
+    place.run(lance(IfExists::Error), items(0..2)).await.unwrap();
+    let mut job = place.job(lance(IfExists::Append), &items([]).schema()).await;
+    job.write(vec![items(2..4)]).await.unwrap();
+    let target = place.outputs.target(&job.output.spec).await.unwrap();
+    let looked_at = target.newest().await.unwrap().unwrap();
+    // The other one is done before this one begins, and after it has looked.
+    let committed = job.commit().await.unwrap();
+    let builder = next_version::next_of(&target, &looked_at).await.unwrap();
+    let operation = parts::operation(&job.pieces[0]).unwrap();
+    let made = commit::make(&target, builder, commit::transaction(job.id, 1, operation)).await;
+    assert!(matches!(made, Err(commit::NotMade::Late(_))), "{made:?}");
+    assert_eq!(place.rows().await, expected(0..4, "n"));
+    assert_eq!(job.commit().await.unwrap(), committed);
+    assert_eq!(place.open().await.version_id(), 2);
+}
+
+#[tokio::test]
 async fn replacing_what_somebody_changed_meanwhile_is_refused() {
     let place = Place::new();
     place.run(lance(IfExists::Error), items(0..2)).await.unwrap();
