@@ -65,5 +65,5 @@ pub use open_store::{Lookup, OpenStore};
 pub use placeholders::placeholders;
 pub use query::{Job, JobHandle, JobOptions, with_join_path};
 pub use session::Session;
-pub use settings::Settings;
+pub use settings::{Settings, Shuffle};
 pub use store::{KeyNames, KvStore, LanceOptions, MemoryOptions, load_kv};

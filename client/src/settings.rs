@@ -7,6 +7,19 @@ use keyloom_common::{
 };
 use serde::{Deserialize, Serialize};
 
+/// Whether workers shuffle rows among themselves. Every way gives the same rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shuffle {
+    /// They do for large inputs.
+    Auto,
+    /// They do not: what takes rows of several tasks is the coordinator's.
+    #[default]
+    Never,
+    /// They do wherever that is possible.
+    Always,
+}
+
 /// Bounds that a session keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -33,6 +46,16 @@ pub struct Settings {
     pub max_tasks: usize,
     /// How joins with stores are made: `auto`, `lookup` or `scan`. Default `auto`, by cost.
     pub join_path: JoinPath,
+    /// Whether workers shuffle rows among themselves, for groups, joins and windows: `never`,
+    /// `auto` or `always`. The rows of a query that does come in the order of its ORDER BY, and in
+    /// no other. Default `never`.
+    pub shuffle: Shuffle,
+    /// How many rows the largest input of a query has at least, as far as that is known, before it
+    /// shuffles by `auto`. Default 5,000,000.
+    pub shuffle_min_rows: u64,
+    /// Into how many parts each worker's rows are shuffled, which it computes at the same time.
+    /// Default 4.
+    pub shuffle_partitions: usize,
     /// The most rows of a job, for each store, that may miss their keys where that gives null: a
     /// number, or a share as `1%`. More fail the job. Default as many as there are.
     pub max_misses: Option<MaxMisses>,
@@ -51,6 +74,9 @@ impl Default for Settings {
             task_memory_bytes: 16 << 20,
             max_tasks: 4096,
             join_path: JoinPath::Auto,
+            shuffle: Shuffle::Never,
+            shuffle_min_rows: 5_000_000,
+            shuffle_partitions: 4,
             max_misses: None,
         }
     }

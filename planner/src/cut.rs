@@ -1,6 +1,9 @@
 //! Cutting a physical plan: the largest parts that workers can run on slices of their input become
 //! fragments; what stands above them runs on the coordinator.
 //!
+//! A part whose rows are shuffled is a fragment, too, of one task: it is run by several workers,
+//! who do that among themselves.
+//!
 //! A fragment's rows are gathered in task order, so a cut plan has one partition wherever it reads
 //! a fragment, except below a merge of sorted runs.
 //!
@@ -31,6 +34,7 @@ use crate::{
     fragment::{Fragment, KeySet, Reading, Source},
     key_sets::{cuts_short, key_sets},
     local::{is_fragment, is_row_by_row, needs_worker},
+    shuffle::is_shuffled,
     slice::{Grain, chains},
 };
 
@@ -109,6 +113,10 @@ impl Cutter<'_> {
                 Ok(plan)
             };
         }
+        if is_shuffled(&plan)? {
+            let merged = Arc::new(CoalescePartitionsExec::new(plan));
+            return Ok(self.remote(merged, Source::Shuffle, Reading::Ordered, Vec::new()));
+        }
         if let Some(merge) = plan.downcast_ref::<CoalescePartitionsExec>()
             && merge.fetch().is_none()
         {
@@ -141,6 +149,12 @@ impl Cutter<'_> {
             let inputs = inputs.map(|input| self.runs(input, order, is_cut_short));
             let inputs = inputs.collect::<Result<_>>()?;
             return Arc::clone(plan).with_new_children(inputs);
+        }
+        if is_shuffled(plan)? {
+            // Merged where they are: one run comes here.
+            let merged = SortPreservingMergeExec::new(order.clone(), Arc::clone(plan));
+            let (merged, source) = (Arc::new(merged), Source::Shuffle);
+            return Ok(self.remote(merged, source, Reading::Ordered, Vec::new()));
         }
         let is_one_run = plan.output_partitioning().partition_count() == 1;
         let run = self.single(Arc::clone(plan), is_cut_short)?;

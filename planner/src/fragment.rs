@@ -40,6 +40,9 @@ pub enum Source {
     Slices(Arc<[Chain]>),
     /// In rows that the coordinator computes and sends out as it goes.
     Rows(Arc<dyn ExecutionPlan>),
+    /// In the fragment itself, which one task runs as a whole: with other workers, among whom rows
+    /// are shuffled.
+    Shuffle,
 }
 
 /// How the rows of a fragment's tasks are read.
@@ -59,6 +62,7 @@ impl Fragment {
             (Reading::Runs, Source::Slices(chains)) => chains.iter().map(Chain::tasks).sum(),
             // How many tasks there are is not known before all rows are there.
             (Reading::Runs, Source::Rows(_)) => 0,
+            (Reading::Runs, Source::Shuffle) => 1,
         }
     }
 }

@@ -21,6 +21,7 @@
 //!    [`advise()`] says what the other ways are estimated to cost. Which ways there are, each kind
 //!    of stores knows in a module of its own, `ways`. When a job has pinned its stores,
 //!    [`single_rows`] makes plain lookups of joins whose keys are known to stand once.
+//!    [`ChooseShuffle`], after DataFusion's own rules too, leaves shuffles to large inputs.
 //!
 //! In the coordinator, cutting, once [`check_write`] has no objection:
 //!
@@ -56,6 +57,7 @@ mod rows;
 mod rule;
 #[cfg(test)]
 mod samples;
+mod shuffle;
 mod single;
 mod slice;
 mod waves;
@@ -75,6 +77,7 @@ pub use lift::LiftCalls;
 pub use narrow::NarrowCalls;
 pub use offset::KeepOrder;
 pub use rule::PlanLookups;
+pub use shuffle::{ChooseShuffle, unshuffled};
 pub use single::single_rows;
 pub use slice::{Chain, Grain, WriteGrain};
 pub use ways::report_way;

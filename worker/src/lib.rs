@@ -3,8 +3,9 @@
 //!
 //! Only workers open stores and read input files. In reading order: `access` says what jobs may
 //! touch, and `object_stores` opens what files are in; [`store`] is what lookups ask; [`lookup`] is
-//! the operator that asks; [`input`] reads files and `output` writes them; [`task`] runs one piece
-//! of work; [`agent`] takes pieces of work from a coordinator.
+//! the operator that asks; [`input`] reads files and `output` writes them; `shuffle` runs plans
+//! together with other workers; [`task`] runs one piece of work; [`agent`] takes pieces of work
+//! from a coordinator.
 
 // Futures that hold one of DataFusion's expressions are deeply nested types.
 #![recursion_limit = "256"]
@@ -23,6 +24,7 @@ mod object_stores;
 mod output;
 mod settings;
 mod shelf;
+mod shuffle;
 pub mod store;
 mod task;
 mod validate;
@@ -32,4 +34,5 @@ pub use agent::{Agent, Dial};
 pub use lookup::{Direct, LookupSettings};
 pub use output::OutputSettings;
 pub use settings::Settings;
+pub use shuffle::{ShuffleSettings, Shuffles};
 pub use task::{Tasks, TasksShared};

@@ -15,6 +15,7 @@ use crate::{
     lookup::LookupSettings,
     memory::Commons,
     output::OutputSettings,
+    shuffle::ShuffleSettings,
     store::{StorageProfile, StoreSettings},
 };
 
@@ -85,6 +86,8 @@ pub struct Settings {
     /// How long running tasks may take to end when the worker is told to stop, in milliseconds. 0
     /// stops them at once. Default 60 s.
     pub drain_timeout_ms: u64,
+    /// Whether and how it shuffles rows with other workers.
+    pub shuffle: ShuffleSettings,
     /// What jobs may make it read, or write to. By default, whatever it can.
     pub access: AccessSettings,
 }
@@ -123,6 +126,7 @@ impl Default for Settings {
             reconnect_ms: 200,
             reconnect_max_ms: 5_000,
             drain_timeout_ms: 60_000,
+            shuffle: ShuffleSettings::default(),
             access: AccessSettings::default(),
         }
     }

@@ -63,6 +63,7 @@ impl Settings {
         let longest = ("reconnect_max_ms", self.reconnect_max_ms);
         bounds.at_most(("reconnect_ms", self.reconnect_ms), longest);
         bounds.within("drain_timeout_ms", self.drain_timeout_ms, REST_MS);
+        bounds.section("shuffle", |bounds| self.shuffle.check(bounds));
         bounds.section("access", |bounds| self.access.check(bounds));
     }
 }

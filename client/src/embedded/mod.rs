@@ -72,6 +72,8 @@ impl Embedded {
                 settings: settings.worker.clone(),
                 dial: Arc::clone(&dial),
                 tasks: tasks.clone(),
+                // In one process, rows are not sent around.
+                shuffles: None,
             };
             background.handle().spawn(agent.run(stop.clone()));
         }

@@ -27,19 +27,29 @@ impl EmbeddedSettings {
         })
     }
 
-    /// Checks that no HTTP port is asked for: a session that is its own cluster has none, and a port
-    /// that nobody opens must not pass for one that is open. On a cluster, whose daemons have their
+    /// Checks that no port is asked for: a session that is its own cluster has none, and a port that
+    /// nobody opens must not pass for one that is open. On a cluster, whose daemons have their
     /// own, it does not matter what these settings say.
     ///
     /// # Errors
     /// `invalid`, naming the settings.
     pub fn check_ports(&self) -> Result<()> {
         match (&self.coordinator.http.listen, &self.worker.http.listen) {
-            (None, None) => Ok(()),
+            (None, None) => self.check_shuffles(),
             _ => Err(Error::invalid(
                 "settings coordinator.http.listen and worker.http.listen are for \
                  keyloom-coordinator and keyloom-worker: a session that is its own cluster has no \
                  HTTP port",
+            )),
+        }
+    }
+
+    fn check_shuffles(&self) -> Result<()> {
+        match &self.worker.shuffle.listen {
+            None => Ok(()),
+            Some(_) => Err(Error::invalid(
+                "setting worker.shuffle.listen is for keyloom-worker: in a session that is its own \
+                 cluster, rows are not sent from one worker to another",
             )),
         }
     }
@@ -158,6 +168,10 @@ mod tests {
             assert_eq!(settings.validate(), Ok(()));
         }
         assert_eq!(usual().check_ports(), Ok(()));
+        let mut shuffles = usual();
+        shuffles.worker.shuffle.listen = listen();
+        let error = shuffles.check_ports().unwrap_err();
+        assert!(error.message().starts_with("setting worker.shuffle.listen is for"), "{error}");
     }
 
     #[test]

@@ -28,11 +28,15 @@ use keyloom_common::{
     Result, functions::OctetLength, report::Advice, stack::MAX_DEPTH, store::JoinPath,
 };
 use keyloom_planner::{
-    ChooseAccess, DelayCalls, JoinOptions, JoinStores, KeepFetch, KeepNested, KeepOrder, LiftCalls,
-    NarrowCalls, PlanLookups, ReadFields, ShareFetches, advise,
+    ChooseAccess, ChooseShuffle, DelayCalls, JoinOptions, JoinStores, KeepFetch, KeepNested,
+    KeepOrder, LiftCalls, NarrowCalls, PlanLookups, ReadFields, ShareFetches, advise,
 };
 
-use crate::{input::TablesOfStores, link::Link, settings::Settings};
+use crate::{
+    input::TablesOfStores,
+    link::Link,
+    settings::{Settings, Shuffle},
+};
 use fields::PlanFields;
 use planner::JobPlanner;
 use sealed::SealDeep;
@@ -67,7 +71,7 @@ pub(crate) fn context(link: &Arc<Link>) -> SessionContext {
         .with_optimizer_rule(Arc::new(DelayCalls))
         .with_optimizer_rule(Arc::new(ShareFetches))
         .with_optimizer_rule(Arc::new(NarrowCalls))
-        .with_physical_optimizer_rules(physical_rules())
+        .with_physical_optimizer_rules(physical_rules(&link.settings))
         .with_query_planner(Arc::new(JobPlanner::new(Arc::clone(link))))
         .build();
     let context = SessionContext::new_with_state(state);
@@ -75,13 +79,16 @@ pub(crate) fn context(link: &Arc<Link>) -> SessionContext {
     context
 }
 
-fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+fn physical_rules(settings: &Settings) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
         vec![Arc::new(PlanLookups), Arc::new(KeepOrder)];
     // It takes an aggregate of an aggregate for the inner one. There are no statistics to gain by.
     let defaults = PhysicalOptimizer::default().rules.into_iter();
     rules.extend(defaults.filter(|rule| rule.name() != "aggregate_statistics"));
     rules.push(Arc::new(KeepFetch));
+    if settings.shuffle == Shuffle::Auto {
+        rules.push(Arc::new(ChooseShuffle::of(settings.shuffle_min_rows)));
+    }
     rules.push(Arc::new(ChooseAccess));
     rules
 }
@@ -109,7 +116,20 @@ fn config(settings: &Settings) -> SessionConfig {
     // A scalar subquery's result would have to travel apart from the plan.
     options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
     options.extensions.insert(JoinOptions { path: settings.join_path });
+    if settings.shuffle != Shuffle::Never {
+        let_shuffle(&mut options, settings.shuffle_partitions);
+    }
     SessionConfig::from(options)
+}
+
+/// Rows that belong together may be brought together: workers do that among themselves.
+fn let_shuffle(options: &mut ConfigOptions, partitions: usize) {
+    options.execution.target_partitions = partitions;
+    options.optimizer.repartition_aggregations = true;
+    options.optimizer.repartition_joins = true;
+    options.optimizer.repartition_windows = true;
+    // What is interleaved instead could not travel.
+    options.optimizer.prefer_existing_union = true;
 }
 
 /// The same query, whose joins with stores are made this way, whatever its session says.

@@ -7,7 +7,8 @@ use datafusion::{
     execution::{SendableRecordBatchStream, TaskContext},
     physical_expr::EquivalenceProperties,
     physical_plan::{
-        DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
+        DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning,
+        PlanProperties,
         execution_plan::EmissionType,
         metrics::{ExecutionPlanMetricsSet, MetricsSet},
     },
@@ -31,7 +32,8 @@ impl WriteExec {
     pub fn new(input: Arc<dyn ExecutionPlan>, output: Arc<PreparedOutput>) -> Self {
         let properties = Arc::new(PlanProperties::new(
             EquivalenceProperties::new(piece_schema()),
-            input.output_partitioning().clone(),
+            // Pieces have none of the columns by which rows may be shared among partitions.
+            Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
             EmissionType::Final,
             input.boundedness(),
         ));

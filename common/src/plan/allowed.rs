@@ -20,9 +20,10 @@ use datafusion::{
 use datafusion_proto::{
     generated::datafusion_common::{ArrowType, ScalarValue, Schema, scalar_value::Value},
     protobuf::{
-        AggregateExecNode, MemoryScanExecNode, PhysicalExprNode, PhysicalPlanNode, UnnestExecNode,
-        WindowFrame, physical_expr_node::ExprType as Expr,
-        physical_plan_node::PhysicalPlanType as Node, window_frame::EndBound,
+        AggregateExecNode, MemoryScanExecNode, PhysicalExprNode, PhysicalPlanNode,
+        RepartitionExecNode, UnnestExecNode, WindowFrame, partitioning::PartitionMethod,
+        physical_expr_node::ExprType as Expr, physical_plan_node::PhysicalPlanType as Node,
+        window_frame::EndBound,
     },
 };
 
@@ -37,14 +38,18 @@ use crate::{
 /// eight thousand pixels in a row.
 const MAX_NULL_BYTES: u64 = 32 << 20;
 
+/// The most partitions that rows are shuffled into: each partition before has a queue for each.
+const MAX_SHUFFLED: u64 = 1 << 10;
+
 /// The most rows of a batch.
 const MAX_BATCH_ROWS: u32 = 1 << 24;
 
 /// Refuses a node that is not among those that queries are planned with. Its inputs are not looked
 /// at.
 ///
-/// Sessions plan for one target partition, so nothing is repartitioned, interleaved or joined by
-/// merging; inputs end, so streams are not joined; scalar subqueries become joins.
+/// Sessions plan for one target partition, or so that rows are repartitioned by hash alone, for
+/// shuffles: nothing is interleaved or joined by merging; inputs end, so streams are not joined;
+/// scalar subqueries become joins.
 ///
 /// # Errors
 /// `invalid`, naming the node; `internal` if rows or types that it holds are none.
@@ -68,6 +73,7 @@ pub(crate) fn check_node(node: &PhysicalPlanNode) -> Result<()> {
         Node::Aggregate(aggregate) => return check_aggregate(aggregate),
         Node::Empty(empty) => return check_schema(empty.schema.as_ref()),
         Node::PlaceholderRow(row) => return check_schema(row.schema.as_ref()),
+        Node::Repartition(repartition) => return check_repartition(repartition),
         Node::Unnest(unnest) => return check_unnest(unnest),
         Node::Filter(filter) => return check_batch(filter.batch_size),
         Node::GenerateSeries(series) => {
@@ -95,7 +101,6 @@ pub(crate) fn check_node(node: &PhysicalPlanNode) -> Result<()> {
         Node::CoalesceBatches(_) => "CoalesceBatchesExec",
         Node::Explain(_) => "ExplainExec",
         Node::Interleave(_) => "InterleaveExec",
-        Node::Repartition(_) => "RepartitionExec",
         Node::ScalarSubquery(_) => "ScalarSubqueryExec",
         Node::SortMergeJoin(_) => "SortMergeJoinExec",
         Node::SymmetricHashJoin(_) => "SymmetricHashJoinExec",
@@ -231,6 +236,21 @@ fn check_aggregate(aggregate: &AggregateExecNode) -> Result<()> {
         return Err(not_needed("a limit of an aggregate's groups"));
     }
     check_schema(aggregate.input_schema.as_ref())
+}
+
+/// Refuses rows that are repartitioned otherwise than by hash, or into more partitions than any are
+/// shuffled into.
+fn check_repartition(repartition: &RepartitionExecNode) -> Result<()> {
+    let partitioning = repartition.partitioning.as_ref();
+    match partitioning.and_then(|partitioning| partitioning.partition_method.as_ref()) {
+        Some(PartitionMethod::Hash(hash))
+            if !repartition.preserve_order
+                && (1..=MAX_SHUFFLED).contains(&hash.partition_count) =>
+        {
+            Ok(())
+        }
+        _ => Err(not_needed("RepartitionExec")),
+    }
 }
 
 /// Refuses lists that are nested deeper than anything may be: each level is gone through, whether

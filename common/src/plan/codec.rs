@@ -22,9 +22,10 @@ use datafusion_proto::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    FrameScanExec, InputScanExec, allowed,
+    FrameScanExec, InletExec, InputScanExec, SpreadExec, allowed,
     expr::{decode_expr, encode_expr},
     frame::FrameNode,
+    part::{InletNode, check_partitions},
     proto::Folding,
     scan::ScanNode,
 };
@@ -87,6 +88,9 @@ enum Node {
     /// A scan, and its predicate.
     Scan(ScanNode, Option<Vec<u8>>),
     Write(Arc<PreparedOutput>),
+    Inlet(InletNode),
+    /// A spread, and its partitions.
+    Spread(u32),
 }
 
 #[derive(Debug)]
@@ -113,6 +117,11 @@ impl PhysicalExtensionCodec for Codec {
             (Node::Write(output), [input]) => {
                 Ok(Arc::new(WriteExec::new(Arc::clone(input), output)))
             }
+            (Node::Inlet(node), []) => Ok(Arc::new(InletExec::from_node(node)?)),
+            (Node::Spread(partitions), [input]) => {
+                check_partitions(partitions)?;
+                Ok(Arc::new(SpreadExec::new(Arc::clone(input), partitions as usize)))
+            }
             _ => Err(Error::internal("a plan from a peer with the wrong number of inputs").into()),
         }
     }
@@ -127,6 +136,10 @@ impl PhysicalExtensionCodec for Codec {
             Node::Scan(exec.to_node(), predicate)
         } else if let Some(exec) = plan.downcast_ref::<WriteExec>() {
             Node::Write(Arc::clone(exec.output()))
+        } else if let Some(exec) = plan.downcast_ref::<InletExec>() {
+            Node::Inlet(exec.to_node())
+        } else if let Some(exec) = plan.downcast_ref::<SpreadExec>() {
+            Node::Spread(u32::try_from(exec.partitions()).unwrap_or(u32::MAX))
         } else {
             return Err(DataFusionError::NotImplemented(format!(
                 "{} cannot run on a cluster",

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Raised whenever a message of a service changes.
-pub const PROTOCOL: u32 = 8;
+pub const PROTOCOL: u32 = 9;
 
 /// The longest line of a handshake, in bytes.
 pub(super) const MAX_LINE: usize = 1024;
@@ -44,6 +44,18 @@ pub enum Service {
     Client,
     /// It carries `WorkerApi`.
     Worker,
+    /// It carries the rows that workers shuffle among themselves, from one to another.
+    Shuffle,
+}
+
+impl Service {
+    /// Who listens for such connections.
+    pub(super) fn listener(self) -> &'static str {
+        match self {
+            Self::Client | Self::Worker => "coordinator",
+            Self::Shuffle => "worker",
+        }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -33,7 +33,7 @@ pub use security::{
     Admitted, BearerTokens, Credentials, Gate, GateFigures, Identity, PeerSecurity, Role,
     ServerSecurity, Stream, TokenFiles, role_uri,
 };
-pub use transport::{Transport, connect, framed, is_tls, parse_address};
+pub use transport::{Transport, connect, dial, framed, is_tls, parse_address};
 pub use worker_api::{
     Assignment, BlobPart, Order, PlannedOutput, TaskReport, Work, WorkerApi, WorkerApiClient,
     WorkerApiRequest, WorkerApiResponse, WorkerInfo, WrittenOutput,

@@ -1,7 +1,7 @@
 //! TCP connections: address, socket options, handshake, frames.
 
 use std::{
-    io,
+    fmt, io,
     marker::PhantomData,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -172,29 +172,45 @@ where
     Item: DeserializeOwned,
     SinkItem: Serialize,
 {
+    Ok(framed(dial(address, service, limits, credentials).await?, limits, None))
+}
+
+/// Opens a connection and shakes hands on it, for whatever it then carries.
+///
+/// # Errors
+/// As [`connect`]; for a shuffle, whoever listens is a worker.
+pub async fn dial(
+    address: &str,
+    service: Service,
+    limits: &Limits,
+    credentials: &Credentials,
+) -> Result<security::Stream> {
     let host_port = parse_address(address)?;
     credentials.check_address(address)?;
     let shown = credentials.current();
     let connecting = async {
-        let stream = TcpStream::connect(host_port).await.map_err(|error| {
-            no_coordinator(format!("no coordinator answers at {address}: {error}"))
-        })?;
+        let stream = TcpStream::connect(host_port)
+            .await
+            .map_err(|error| nobody(service, format_args!("answers at {address}: {error}")))?;
         set_options(&stream, limits)
             .map_err(|error| Error::unavailable(format!("the connection broke: {error}")))?;
-        let mut stream = shown.secure(stream, address, host_port).await?;
+        let mut stream = shown.secure(stream, service, address, host_port).await?;
         let binding = stream.binding()?;
         handshake::hello(&mut stream, service, shown.token.as_ref(), binding).await?;
         Ok::<_, Error>(stream)
     };
     let timeout = limits.handshake_timeout();
-    let stream = tokio::time::timeout(timeout, connecting).await.map_err(|_| {
-        no_coordinator(format!("no coordinator answers at {address} within {timeout:?}"))
-    })??;
-    Ok(framed(stream, limits, None))
+    tokio::time::timeout(timeout, connecting)
+        .await
+        .map_err(|_| nobody(service, format_args!("answers at {address} within {timeout:?}")))?
 }
 
-fn no_coordinator(message: String) -> Error {
-    Error::unavailable(message).with_code(ErrorCode::NoCoordinator)
+fn nobody(service: Service, answers: fmt::Arguments<'_>) -> Error {
+    let error = Error::unavailable(format!("no {} {answers}", service.listener()));
+    match service {
+        Service::Client | Service::Worker => error.with_code(ErrorCode::NoCoordinator),
+        Service::Shuffle => error,
+    }
 }
 
 /// Puts frames on a connection whose handshake is done. What it receives takes room until it is

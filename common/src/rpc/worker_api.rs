@@ -4,7 +4,7 @@
 use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 
-use super::{Body, Chunk};
+use super::{Body, Chunk, parse_address};
 use crate::{
     AttemptId, BlobId, JobId, WorkerId,
     error::{Error, Result},
@@ -64,16 +64,19 @@ pub struct WorkerInfo {
     pub name: String,
     /// How many tasks it runs at once.
     pub slots: u32,
+    /// Where other workers reach it to shuffle, if they may, as `tcp://HOST:PORT` or
+    /// `tls://HOST:PORT`.
+    pub shuffle: Option<String>,
 }
 
 /// The longest name of a worker, in bytes: it stands in log lines and in lists of workers.
 const MAX_NAME: usize = 1024;
 
 impl WorkerInfo {
-    /// Refuses a name that nobody could show.
+    /// Refuses a name that nobody could show, and an address that is none.
     ///
     /// # Errors
-    /// `invalid`, naming the bound.
+    /// `invalid`, naming the bound, or the forms of an address.
     pub fn check(&self) -> Result<()> {
         let bytes = self.name.len();
         if bytes > MAX_NAME || self.name.chars().any(char::is_control) {
@@ -81,7 +84,13 @@ impl WorkerInfo {
                 "the worker's name takes {bytes} bytes; it is a line of at most {MAX_NAME}"
             )));
         }
-        Ok(())
+        match &self.shuffle {
+            Some(address) if address.len() > MAX_NAME => {
+                Err(Error::invalid(format!("the worker's address is longer than {MAX_NAME} bytes")))
+            }
+            Some(address) => parse_address(address).map(drop),
+            None => Ok(()),
+        }
     }
 }
 
@@ -133,6 +142,18 @@ pub enum Work {
     CommitOutput(WrittenOutput),
     /// Remove what the tasks of a job have written and nobody sees, as far as it is known.
     AbortOutput(WrittenOutput),
+    /// Run a plan that shuffles rows, together with other workers, and hand in its rows.
+    Shuffle {
+        /// The physical plan, with all that it reads.
+        plan: BlobId,
+        /// Where the workers are reached that may take part, the one that is asked among them.
+        /// Filled in when the work is handed out.
+        peers: Vec<String>,
+        /// The most rows of a batch.
+        batch_rows: u32,
+        /// Whether the rows are dropped instead of handed in.
+        discard: bool,
+    },
 }
 
 /// An output that is to be written.

@@ -276,7 +276,11 @@ impl EventLoop {
     fn launch(&mut self, worker: WorkerId, attempt: AttemptId) {
         let task = attempt.task;
         let Some(stage) = self.stages.get_mut(&task.stage) else { return };
-        let Some(work) = stage.work.get(&task.index).cloned() else { return };
+        let Some(mut work) = stage.work.get(&task.index).cloned() else { return };
+        if let Work::Shuffle { peers, .. } = &mut work {
+            // Those that are there now: another attempt has others.
+            *peers = self.workers.shufflers();
+        }
         // The scheduler launches on workers that it has not said are gone.
         let Some(registered) = self.workers.get(worker) else { return };
         stage.launched.entry(task.index).or_default().push((attempt, Instant::now()));

@@ -244,6 +244,11 @@ impl Dispatcher {
         self.outputs.room()
     }
 
+    /// How many workers can shuffle.
+    pub(crate) fn shufflers(&self) -> usize {
+        self.workers.shufflers().len()
+    }
+
     /// How many workers take tasks.
     pub(crate) fn live_workers(&self) -> u32 {
         self.workers.available()

@@ -48,6 +48,7 @@ fn order_bytes(order: &Order) -> usize {
             Work::DescribeInput(spec, known) => encoded_bytes(&(spec, known)),
             Work::PrepareOutput(planned) => encoded_bytes(planned),
             Work::CommitOutput(written) | Work::AbortOutput(written) => encoded_bytes(written),
+            Work::Shuffle { peers, .. } => encoded_bytes(peers),
         },
         Order::Stop(_) | Order::Leave => 0,
     };

@@ -307,7 +307,8 @@ mod tests {
             let room = SpoolRoom::new(2 * CHUNK as u64, disk, std::env::temp_dir());
             let outputs = Outputs::new(room, patience);
             let stage = StageId { job: JobId::new(), index: 0 };
-            let info = WorkerInfo { id: WorkerId::new(), name: "w".to_owned(), slots: 1 };
+            let info =
+                WorkerInfo { id: WorkerId::new(), name: "w".to_owned(), slots: 1, shuffle: None };
             let rig = Self { outputs, worker: Worker::new(info), stage };
             let open = |task| rig.outputs.open(Arc::clone(&rig.worker), rig.attempt(task));
             (0..tasks).for_each(open);

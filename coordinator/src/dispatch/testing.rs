@@ -23,7 +23,7 @@ pub(crate) struct FakeWorker {
 impl FakeWorker {
     pub(crate) fn join(dispatcher: &Dispatcher) -> Self {
         let id = WorkerId::new();
-        let info = WorkerInfo { id, name: "fake".to_owned(), slots: 1 };
+        let info = WorkerInfo { id, name: "fake".to_owned(), slots: 1, shuffle: None };
         dispatcher.join(info, &Identity::anybody()).unwrap();
         Self { dispatcher: dispatcher.clone(), id, orders: VecDeque::new() }
     }

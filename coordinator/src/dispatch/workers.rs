@@ -148,6 +148,19 @@ impl Workers {
         self.available.load(Ordering::Relaxed)
     }
 
+    /// Where those are reached that can shuffle, in the order of their ids.
+    pub(super) fn shufflers(&self) -> Vec<String> {
+        let by_id = self.lock();
+        let shufflers = by_id.values().filter_map(|registered| {
+            let info = &registered.worker.info;
+            Some((info.id, info.shuffle.clone()?))
+        });
+        let mut shufflers: Vec<_> = shufflers.collect();
+        drop(by_id);
+        shufflers.sort_unstable();
+        shufflers.into_iter().map(|(_, address)| address).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<WorkerId, Registered>> {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -165,7 +178,7 @@ mod tests {
     use super::*;
 
     fn info() -> WorkerInfo {
-        WorkerInfo { id: WorkerId::new(), name: "w".to_owned(), slots: 1 }
+        WorkerInfo { id: WorkerId::new(), name: "w".to_owned(), slots: 1, shuffle: None }
     }
 
     fn named(name: &str) -> Identity {
@@ -224,6 +237,24 @@ mod tests {
         workers.remove(info.id).unwrap();
         workers.join(info, &own()).unwrap();
     }
+
+    #[test]
+    fn those_who_can_shuffle_say_where() {
+        let workers = Workers::default();
+        assert_eq!(workers.shufflers(), [""; 0]);
+        let with = |id, address: Option<&str>| {
+            let shuffle = address.map(ToOwned::to_owned);
+            WorkerInfo { id: WorkerId::from_u128(id), shuffle, ..info() }
+        };
+        let all = [with(2, Some("tcp://b:1")), with(3, None), with(1, Some("tcp://a:1"))];
+        for info in &all {
+            workers.join(info.clone(), &own()).unwrap();
+        }
+        assert_eq!(workers.shufflers(), ["tcp://a:1", "tcp://b:1"]);
+        workers.remove(all[0].id).unwrap();
+        assert_eq!(workers.shufflers(), ["tcp://a:1"]);
+    }
+
     #[test]
     fn nobody_speaks_for_a_worker_but_who_registered_it() {
         let (workers, info) = (Workers::default(), info());

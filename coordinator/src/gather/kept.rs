@@ -1,5 +1,6 @@
 //! Tasks that are kept: of a job that can be resumed, those of the stage that writes go to its
-//! journal once they are done, and those that were done in an earlier run come from there.
+//! journal once they are done, and those that were done in an earlier run come from there. A
+//! shuffle never writes, so its one task is run again.
 
 use std::{sync::Arc, time::Instant};
 

@@ -94,7 +94,7 @@ impl JobMisses {
         Self { policy, key_bytes, row_bytes, counted: Mutex::default() }
     }
 
-    pub(super) fn policy(&self) -> MissPolicy {
+    pub(crate) fn policy(&self) -> MissPolicy {
         self.policy
     }
 

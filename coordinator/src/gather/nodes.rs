@@ -21,7 +21,9 @@ impl Nodes {
                 });
                 chains.collect()
             }
-            Source::Rows(_) => vec![(usize::MAX, (0..count(&fragment.plan)).collect())],
+            Source::Rows(_) | Source::Shuffle => {
+                vec![(usize::MAX, (0..count(&fragment.plan)).collect())]
+            }
         })
     }
 

@@ -191,7 +191,7 @@ impl ExecutionPlan for RemoteExec {
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
         let input = match &self.fragment.source {
-            Source::Slices(_) => None,
+            Source::Slices(_) | Source::Shuffle => None,
             Source::Rows(input) => Some(input),
         };
         self.fragment.key_sets.iter().map(|key_set| &key_set.keys).chain(input).collect()
@@ -203,7 +203,7 @@ impl ExecutionPlan for RemoteExec {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let mut fragment = self.fragment.clone();
         let input = match &mut fragment.source {
-            Source::Slices(_) => None,
+            Source::Slices(_) | Source::Shuffle => None,
             Source::Rows(input) => Some(input),
         };
         let before = fragment.key_sets.iter_mut().map(|key_set| &mut key_set.keys).chain(input);

@@ -121,6 +121,7 @@ impl StageRun {
                 let rows = execute_stream(Arc::clone(rows), Arc::clone(task_context))?;
                 Input::Rows(Arc::clone(plan), rows)
             }
+            Source::Shuffle => Input::Shuffle(Arc::clone(plan)),
         };
         let feeding = feeder.run(input).instrument(context.span.clone());
         Ok(Self {
@@ -235,7 +236,7 @@ fn places(fragment: &Fragment, settings: &Settings) -> usize {
             let slices = settings.blob_bytes / 2 / (settings.write_slice_bytes as u64).max(1);
             most.min(usize::try_from(slices).unwrap_or(usize::MAX))
         }
-        Source::Rows(_) | Source::Slices(_) => most,
+        Source::Rows(_) | Source::Slices(_) | Source::Shuffle => most,
     };
     most.max(1)
 }
@@ -246,6 +247,8 @@ enum Input {
     Slices(Arc<[Chain]>, (Vec<KeySet>, Arc<TaskContext>)),
     /// A fragment over rows that come.
     Rows(Arc<dyn ExecutionPlan>, SendableRecordBatchStream),
+    /// A fragment that one task runs as a whole, with others.
+    Shuffle(Arc<dyn ExecutionPlan>),
 }
 
 /// Adds the tasks of a stage.
@@ -272,6 +275,7 @@ impl Feeder {
                     self.feed_slices(&chains, &key_sets, &context).await
                 }
                 Input::Rows(fragment, rows) => self.feed_rows(&fragment, rows).await,
+                Input::Shuffle(fragment) => self.feed_shuffle(&fragment).await,
             }
         };
         // Also a panic is told, or the run would wait for tasks that never come.
@@ -341,6 +345,12 @@ impl Feeder {
         if pending_rows > 0 { self.add_rows(plan, &batches).await } else { Ok(()) }
     }
 
+    async fn feed_shuffle(&mut self, fragment: &Arc<dyn ExecutionPlan>) -> Result<()> {
+        let plan = self.hold_plan(fragment)?;
+        let (batch_rows, peers) = (self.context.batch_rows, Vec::new());
+        self.add_work(Work::Shuffle { plan, peers, batch_rows, discard: self.discard }).await
+    }
+
     async fn add_rows(&mut self, plan: BlobId, batches: &[RecordBatch]) -> Result<()> {
         let Some(first) = batches.first() else { return Ok(()) };
         let stream = ipc::encode_all(&first.schema(), batches)?;
@@ -387,7 +397,6 @@ impl Feeder {
     }
 
     async fn add(&mut self, plan: BlobId, slice: &Slice) -> Result<()> {
-        self.take_place().await?;
         let work = Work::Fragment {
             plan,
             slice: slice.encode()?.into(),
@@ -395,6 +404,11 @@ impl Feeder {
             discard: self.discard,
             misses: self.context.misses.policy(),
         };
+        self.add_work(work).await
+    }
+
+    async fn add_work(&mut self, work: Work) -> Result<()> {
+        self.take_place().await?;
         self.context.task_added(self.stage, self.collects)?;
         self.handle.add(TaskId { stage: self.handle.stage(), index: self.next }, work);
         self.pass().await

@@ -12,12 +12,13 @@ use futures::StreamExt;
 use keyloom_common::{
     BlobId, Error, Result,
     functions::OctetLength,
-    misses::missed_schema,
+    lookup::KvLookupExec,
+    misses::{MissPolicy, missed_schema},
     output::PreparedOutput,
     plan::{FrameScanExec, decode_plan},
     rpc::{ChunkWriter, Next, guarded},
 };
-use keyloom_planner::check_write;
+use keyloom_planner::{check_write, unshuffled};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -60,6 +61,7 @@ impl Prepared {
         check_output(&plan)?;
         check_write(&plan)?;
         let (blobs, output) = (blobs(&plan)?, output_of(&plan)?);
+        let plan = if shuffles(&plan, job)? { plan } else { unshuffled(plan)? };
         let cut = cut(plan, job.settings.grain(), job.discard)?;
         Ok(Self { job: Arc::clone(job), context, cut: stoppable(cut, stop)?, blobs, output })
     }
@@ -91,6 +93,14 @@ impl Prepared {
     }
 }
 
+/// Whether the job's rows are shuffled among workers where its plan may: there are several that
+/// can, and nobody asks for counts of its misses, which they do not tell.
+fn shuffles(plan: &Arc<dyn ExecutionPlan>, job: &JobContext) -> Result<bool> {
+    let counts_misses = job.misses.policy() != MissPolicy::default();
+    let looks_up = |node: &Arc<dyn ExecutionPlan>| Ok(node.is::<KvLookupExec>());
+    Ok(job.dispatcher.shufflers() > 1 && !(counts_misses && plan.exists(looks_up)?))
+}
+
 fn task_context(job: &Arc<JobContext>, runtime: Arc<RuntimeEnv>) -> Arc<TaskContext> {
     let config = SessionConfig::new()
         .with_batch_size(job.batch_rows as usize)
@@ -106,7 +116,7 @@ fn blobs(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<BlobId>> {
         if let Some(frame) = node.downcast_ref::<FrameScanExec>() {
             blobs.extend(frame.partitions().iter().map(|partition| partition.blob));
         }
-        if let Some(lookup) = node.downcast_ref::<keyloom_common::lookup::KvLookupExec>() {
+        if let Some(lookup) = node.downcast_ref::<KvLookupExec>() {
             for fetch in lookup.waves().iter().flat_map(|wave| &wave.fetches) {
                 blobs.extend(fetch.store.spec.content);
             }

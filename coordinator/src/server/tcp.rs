@@ -101,6 +101,10 @@ async fn connection(
                 Ok(())
             }
             Service::Worker => serve_worker(&shared, stream, identity, &place).await,
+            Service::Shuffle => {
+                let message = "workers shuffle among themselves, and not with the coordinator";
+                Err(Error::invalid(message))
+            }
         }
     };
     tokio::select! {

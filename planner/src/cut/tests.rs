@@ -5,8 +5,9 @@ use std::cell::RefCell;
 use datafusion::{
     physical_expr::{LexOrdering, PhysicalSortExpr},
     physical_plan::{
-        coop::CooperativeExec, empty::EmptyExec, expressions::Column, limit::GlobalLimitExec,
-        sorts::sort::SortExec, union::UnionExec,
+        Partitioning, coop::CooperativeExec, empty::EmptyExec, expressions::Column,
+        limit::GlobalLimitExec, repartition::RepartitionExec, sorts::sort::SortExec,
+        union::UnionExec,
     },
 };
 use keyloom_common::ErrorKind;
@@ -66,6 +67,7 @@ fn shown(fragment: &Fragment) -> String {
             format!("slices={}", chains.iter().map(Chain::tasks).sum::<usize>())
         }
         Source::Rows(input) => format!("rows={}", names(input)),
+        Source::Shuffle => "shuffle".to_owned(),
     };
     let collects = if fragment.collects { " collects" } else { "" };
     format!("{:?} {} {source}{collects}", fragment.reading, names(&fragment.plan))
@@ -226,4 +228,43 @@ fn a_plan_that_writes_elsewhere_than_at_its_end_is_refused() {
         let expected = "a job has one output, which is written at its end";
         assert_eq!((error.kind(), error.message()), (ErrorKind::Invalid, expected));
     }
+}
+
+fn by_hash(input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+    let by_id = Partitioning::Hash(vec![Arc::new(Column::new("id", 0))], 2);
+    Arc::new(RepartitionExec::try_new(input, by_id).unwrap())
+}
+
+#[test]
+fn what_is_shuffled_is_a_fragment_of_one_task() {
+    let plan = by_hash(lookup(scan(3), 10));
+    let fragment =
+        "Ordered CoalescePartitionsExec(RepartitionExec(KvLookupExec(InputScanExec))) shuffle";
+    check(Arc::clone(&plan), "EmptyExec", &[fragment]);
+    // What comes after in one partition is the coordinator's.
+    let merged = limited(Arc::new(CoalescePartitionsExec::new(plan)));
+    check(merged, "GlobalLimitExec(EmptyExec)", &[fragment]);
+}
+
+#[test]
+fn rows_that_were_shuffled_are_sent_out_to_be_written() {
+    let shuffled = "Ordered CoalescePartitionsExec(RepartitionExec(InputScanExec)) shuffle";
+    let merged: Arc<dyn ExecutionPlan> = Arc::new(CoalescePartitionsExec::new(by_hash(scan(3))));
+    for plan in [by_hash(scan(3)), merged] {
+        let write = "Ordered WriteExec(FrameScanExec) rows=EmptyExec";
+        check(written(plan), "CooperativeExec(EmptyExec)", &[shuffled, write]);
+    }
+    // What is looked up of them is looked up by those who write.
+    let write = "Ordered WriteExec(KvLookupExec(FrameScanExec)) rows=EmptyExec";
+    let plan = written(lookup(by_hash(scan(3)), 10));
+    check(plan, "CooperativeExec(EmptyExec)", &[shuffled, write]);
+}
+
+#[test]
+fn runs_that_are_shuffled_come_merged() {
+    let sort = SortExec::new(by_id(), by_hash(scan(3))).with_preserve_partitioning(true);
+    let merge = SortPreservingMergeExec::new(by_id(), Arc::new(sort));
+    let fragment =
+        "Ordered SortPreservingMergeExec(SortExec(RepartitionExec(InputScanExec))) shuffle";
+    check(Arc::new(merge), "SortPreservingMergeExec(EmptyExec)", &[fragment]);
 }

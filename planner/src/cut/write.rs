@@ -15,7 +15,7 @@ use crate::{fragment::Reading, local::is_fragment};
 
 impl Cutter<'_> {
     /// The commit of what a fragment writes. Rows that are not a fragment's are the coordinator's,
-    /// and sent out in slices.
+    /// and sent out in slices: those of a shuffle, too, which come to it first.
     pub(super) fn write(&mut self, write: &WriteExec) -> Result<Arc<dyn ExecutionPlan>> {
         let input = unmerged(write.input());
         refuse_writes(input)?;

@@ -61,7 +61,7 @@ async fn dial(address: &str) -> Result<WorkerApiClient> {
 impl Hand {
     async fn register(address: &str, name: String, slots: u32) -> Result<Self> {
         let (heart, work) = (dial(address).await?, dial(address).await?);
-        let info = WorkerInfo { id: WorkerId::new(), name, slots };
+        let info = WorkerInfo { id: WorkerId::new(), name, slots, shuffle: None };
         let id = info.id;
         in_time(BOUND, |context| heart.register(context, info)).await?;
         Ok(Self { id, heart, work })

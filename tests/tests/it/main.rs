@@ -18,6 +18,7 @@ mod key_sets;
 mod outputs;
 mod session;
 mod settings;
+mod shuffles;
 mod slt;
 mod stores;
 mod tpch;

@@ -22,7 +22,7 @@ use keyloom_program::{
     signals::Signals,
 };
 use keyloom_worker::{
-    Agent, Dial, Settings, TasksShared,
+    Agent, Dial, Settings, Shuffles, TasksShared,
     agent::{CoordinatorBlobs, TcpDial},
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -191,6 +191,7 @@ async fn work(
 ) -> Result<()> {
     let shutdown = CancellationToken::new();
     let limits = settings.rpc.clone();
+    let shuffles = Shuffles::listen(&settings, credentials.clone()).await?;
     let dial: Arc<dyn Dial> = Arc::new(TcpDial { address, limits: limits.clone(), credentials });
     let blobs = CoordinatorBlobs::new(Arc::clone(&dial), limits);
     let tasks = TasksShared::new(settings.clone(), Arc::new(blobs))?;
@@ -198,7 +199,7 @@ async fn work(
     let http = Port::open(&settings.http, None, &settings.rpc).await?;
     let http = http.map(|http| http.serve(OfWorker(tasks.clone())));
     let name = settings.name.clone().unwrap_or_else(default_name);
-    let agent = Agent { name, slots, settings, dial, tasks };
+    let agent = Agent { name, slots, settings, dial, tasks, shuffles };
     let mut signals = Signals::listen().context("no signals")?;
     let mut hangups = signal(SignalKind::hangup()).context("no signals")?;
     let mut running = std::pin::pin!(agent.run(shutdown.clone()));

@@ -23,7 +23,7 @@ use keyloom_common::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{settings::Settings, task::TasksShared};
+use crate::{settings::Settings, shuffle::Shuffles, task::TasksShared};
 
 pub use blobs::CoordinatorBlobs;
 
@@ -76,6 +76,8 @@ pub struct Agent {
     pub dial: Arc<dyn Dial>,
     /// What it runs tasks with.
     pub tasks: TasksShared,
+    /// Its part in shuffles, if it has one.
+    pub shuffles: Option<Arc<Shuffles>>,
 }
 
 /// The lives that a worker had before.
@@ -113,8 +115,12 @@ impl Agent {
                 () = threads_work() => {}
                 () = shutdown.cancelled() => return Ok(()),
             }
-            let info =
-                WorkerInfo { id: WorkerId::new(), name: self.name.clone(), slots: self.slots };
+            let info = WorkerInfo {
+                id: WorkerId::new(),
+                name: self.name.clone(),
+                slots: self.slots,
+                shuffle: self.shuffles.as_ref().map(|shuffles| shuffles.address().to_owned()),
+            };
             let worker = info.id;
             match orders::live(&self, info, &shutdown, &mut past).await {
                 Ok(()) => return Ok(()),

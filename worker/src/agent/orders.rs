@@ -60,7 +60,9 @@ pub(super) async fn live(
     let registered = Instant::now();
     let _registered = agent.tasks.meter().register();
     let blobs = CoordinatorBlobs::new(Arc::clone(&agent.dial), agent.settings.rpc.clone());
-    let tasks = Tasks::new(agent.tasks.clone(), Arc::new(blobs), agent.dial.in_process());
+    let tasks = Tasks::new(agent.tasks.clone(), Arc::new(blobs), agent.dial.in_process())
+        .with_shuffles(agent.shuffles.clone());
+    let _serving = agent.shuffles.as_ref().map(|shuffles| shuffles.serve(tasks.part()));
     let (attempts, leave) = (JoinSet::new(), CancellationToken::new());
     let life = Life { worker, agent, client, tasks, attempts, running, leave };
     let ended = life.run(&heartbeat, shutdown).await;

@@ -143,7 +143,7 @@ impl Metrics {
 
     /// An attempt begins.
     pub(crate) fn begin(self: &Arc<Self>, work: &Work) -> Attempt {
-        let has_slot = matches!(work, Work::Fragment { .. });
+        let has_slot = matches!(work, Work::Fragment { .. } | Work::Shuffle { .. });
         let slot = has_slot.then(|| Counted::one(&self.life.taken));
         let (metrics, begun) = (Arc::clone(self), Instant::now());
         Attempt { metrics, begun, slot, is_told: false }

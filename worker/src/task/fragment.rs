@@ -2,7 +2,7 @@
 
 use std::{future::Future, sync::Arc};
 
-use arrow::array::RecordBatch;
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use async_trait::async_trait;
 use datafusion::{
     execution::{SendableRecordBatchStream, TaskContext},
@@ -103,9 +103,25 @@ pub(super) async fn run<F>(
 where
     F: Future<Output = Result<()>> + Send,
 {
-    let Out { in_process, chunk_bytes, discard, key_report_bytes, memory } = out;
-    let mut writer = ChunkWriter::try_new(&plan.schema(), in_process, chunk_bytes)?;
-    let mut batches = plan.execute(0, Arc::clone(context))?;
+    let key_report_bytes = out.key_report_bytes;
+    let batches = plan.execute(0, Arc::clone(context))?;
+    let (chunks, rows) = hand_in(&plan.schema(), batches, out, deliver).await?;
+    let (metrics, lookups) = (PlanMetrics::of(plan.as_ref()), lookups(plan, key_report_bytes));
+    Ok(TaskReport::Rows { chunks, rows, metrics, lookups })
+}
+
+/// Hands out rows; returns how many chunks and how many rows.
+pub(super) async fn hand_in<F>(
+    schema: &SchemaRef,
+    mut batches: SendableRecordBatchStream,
+    out: Out<'_>,
+    deliver: impl Fn(u32, Chunk) -> F + Send + Sync,
+) -> Result<(u32, u64)>
+where
+    F: Future<Output = Result<()>> + Send,
+{
+    let Out { in_process, chunk_bytes, discard, memory, .. } = out;
+    let mut writer = ChunkWriter::try_new(schema, in_process, chunk_bytes)?;
     let (mut chunks, mut rows) = (0, 0);
     while let Some(batch) = batches.next().await {
         let batch = batch.map_err(Error::from)?;
@@ -123,6 +139,5 @@ where
         deliver(chunks, chunk).await?;
         chunks += 1;
     }
-    let (metrics, lookups) = (PlanMetrics::of(plan.as_ref()), lookups(plan, key_report_bytes));
-    Ok(TaskReport::Rows { chunks, rows, metrics, lookups })
+    Ok((chunks, rows))
 }

@@ -10,17 +10,19 @@ use std::{future::Future, sync::Arc};
 
 use datafusion::{
     execution::{
-        TaskContext,
+        SendableRecordBatchStream, TaskContext,
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
+    physical_plan::ExecutionPlan,
     prelude::{SessionConfig, SessionContext},
 };
 use keyloom_common::{
-    AttemptId, Result,
+    AttemptId, JobId, Result, StageId, TaskId,
     functions::OctetLength,
     memory::MemoryBudget,
     misses::{MissPolicy, share},
     plan::{FragmentRuntimeHandle, Slice, with_slice},
+    report::PlanMetrics,
     rpc::{Chunk, TaskReport, Work},
     spill_folder::{SpillFolder, disk_manager},
     store::ResolvedStore,
@@ -34,11 +36,19 @@ use crate::{
     object_stores::ObjectStores,
     output::Outputs,
     settings::{Memory, Settings},
+    shuffle::{Part, Shuffles, run_alone},
     store::{BlobSource, OpenStores, Patience, StoreEnv},
 };
 use fragment::{Out, Runtime};
 use fragments::Fragments;
 use operators::Operators;
+
+/// Stands for the attempts of shuffles at the workers that take part: their operators hand in
+/// nothing by that name.
+const SHUFFLED: AttemptId = AttemptId {
+    task: TaskId { stage: StageId { job: JobId::from_u128(0), index: 0 }, index: 0 },
+    number: 0,
+};
 
 /// What runs tasks: open stores, object stores, functions. Shared by all tasks of a worker.
 #[derive(Clone, Debug)]
@@ -46,6 +56,8 @@ pub struct Tasks {
     shared: TasksShared,
     blobs: Arc<dyn BlobSource>,
     in_process: bool,
+    /// Its part in shuffles, if it has one.
+    shuffles: Option<Arc<Shuffles>>,
 }
 
 /// The part that workers in one process share.
@@ -60,6 +72,8 @@ pub struct TasksShared {
     inputs: Arc<Inputs>,
     outputs: Arc<Outputs>,
     fragments: Arc<Fragments>,
+    /// Where functions are found.
+    functions: Arc<TaskContext>,
     runtime: Arc<RuntimeEnv>,
     _spill: Arc<Option<SpillFolder>>,
 }
@@ -94,7 +108,9 @@ impl TasksShared {
         let outputs = Arc::new(outputs);
         let functions = SessionContext::new();
         OctetLength::register(&functions);
-        let fragments = Fragments::new(settings.fragment_cache_bytes, functions.task_ctx());
+        let functions = functions.task_ctx();
+        let cached = settings.fragment_cache_bytes;
+        let fragments = Fragments::new(cached, Arc::clone(&functions));
         let fragments = Arc::new(fragments);
         let (settings, spill) = (Arc::new(settings), Arc::new(spill));
         Ok(Self {
@@ -106,6 +122,7 @@ impl TasksShared {
             inputs,
             outputs,
             fragments,
+            functions,
             runtime,
             _spill: spill,
         })
@@ -129,12 +146,33 @@ impl Tasks {
     /// Runs tasks whose own rows are read through `blobs`, for a coordinator that may be in this
     /// process.
     pub fn new(shared: TasksShared, blobs: Arc<dyn BlobSource>, in_process: bool) -> Self {
-        Self { shared, blobs, in_process }
+        Self { shared, blobs, in_process, shuffles: None }
     }
 
     /// What is counted.
     pub(crate) fn meter(&self) -> &Arc<Metrics> {
         self.shared.meter()
+    }
+
+    /// The same, where this is the worker's part in shuffles.
+    #[must_use]
+    pub fn with_shuffles(self, shuffles: Option<Arc<Shuffles>>) -> Self {
+        Self { shuffles, ..self }
+    }
+
+    /// What the worker's part in shuffles is run with.
+    pub(crate) fn part(&self) -> Part {
+        let tasks = self.clone();
+        let equip = move |config, batch_rows| {
+            let key_report_bytes = tasks.shared.settings.lookup.key_report_bytes;
+            let misses = MissPolicy::default();
+            tasks.equip(config, SHUFFLED, batch_rows, misses, key_report_bytes)
+        };
+        Part {
+            equip: Arc::new(equip),
+            runtime: Arc::clone(&self.shared.runtime),
+            functions: Arc::clone(&self.shared.functions),
+        }
     }
 
     /// Runs a piece of work, as this attempt. A fragment's rows go out through `deliver`, chunk by
@@ -175,6 +213,25 @@ impl Tasks {
                 }
                 Ok(report)
             }
+            Work::Shuffle { plan, peers, batch_rows, discard } => {
+                let plan = self.shared.fragments.get(plan, self.blobs.as_ref()).await?;
+                let metrics = self.meter();
+                let chunk_bytes = self.shared.settings.rpc.chunk_bytes;
+                let (memory, in_process) = (&self.shared.rows_out, self.in_process);
+                let key_report_bytes = 0;
+                let out = Out { in_process, chunk_bytes, discard, key_report_bytes, memory };
+                let deliver = |sequence, chunk: Chunk| {
+                    metrics.output_bytes.inc_by(chunk.sent_bytes());
+                    deliver(sequence, chunk)
+                };
+                let batches = self.shuffled(attempt, &plan, &peers, batch_rows).await?;
+                let (chunks, rows) =
+                    fragment::hand_in(&plan.schema(), batches, out, deliver).await?;
+                metrics.output_rows.inc_by(rows);
+                // What the operators have counted stays with those who ran them.
+                let (metrics, lookups) = (PlanMetrics::of(plan.as_ref()), Vec::new());
+                Ok(TaskReport::Rows { chunks, rows, metrics, lookups })
+            }
             Work::DescribeStore(spec) => {
                 self.shared.stores.describe(&spec).await.map(TaskReport::Store)
             }
@@ -195,6 +252,34 @@ impl Tasks {
         }
     }
 
+    /// The rows of a plan that shuffles them among workers; of one that is run alone, where no two
+    /// workers can.
+    async fn shuffled(
+        &self,
+        attempt: AttemptId,
+        plan: &Arc<dyn ExecutionPlan>,
+        peers: &[String],
+        batch_rows: u32,
+    ) -> Result<SendableRecordBatchStream> {
+        match &self.shuffles {
+            Some(shuffles) if peers.len() > 1 => {
+                shuffles.run(plan, peers, self.part(), batch_rows).await
+            }
+            _ => {
+                if peers.len() > 1 {
+                    tracing::warn!(
+                        "runs a shuffle alone that others could share: shuffle.listen is not set"
+                    );
+                }
+                let settings = &self.shared.settings;
+                let key_report_bytes = settings.lookup.key_report_bytes;
+                let misses = MissPolicy::default();
+                let context = self.context(attempt, batch_rows, misses, key_report_bytes);
+                run_alone(plan, &settings.shuffle, &context)
+            }
+        }
+    }
+
     /// What a task runs in, each of whose fetches may tell so many bytes of its keys. The functions
     /// of its fragment have been found.
     fn context(
@@ -204,6 +289,21 @@ impl Tasks {
         misses: MissPolicy,
         key_report_bytes: u64,
     ) -> Arc<TaskContext> {
+        let config = SessionConfig::new();
+        let config = self.equip(config, attempt, batch_rows, misses, key_report_bytes);
+        let runtime = Arc::clone(&self.shared.runtime);
+        Arc::new(TaskContext::default().with_session_config(config).with_runtime(runtime))
+    }
+
+    /// A session's configuration, with what operators find in it.
+    fn equip(
+        &self,
+        config: SessionConfig,
+        attempt: AttemptId,
+        batch_rows: u32,
+        misses: MissPolicy,
+        key_report_bytes: u64,
+    ) -> SessionConfig {
         let runtime = Runtime {
             attempt,
             stores: Arc::clone(&self.shared.stores),
@@ -214,12 +314,11 @@ impl Tasks {
             windows: self.shared.memory.windows.clone(),
             misses,
         };
-        let mut config = SessionConfig::new()
+        let mut config = config
             .with_batch_size(batch_rows as usize)
             .with_extension(Arc::new(FragmentRuntimeHandle(Arc::new(runtime))));
         // What it finds would be shared by all tasks of the fragment, and no scan asks for it.
         config.options_mut().optimizer.enable_aggregate_dynamic_filter_pushdown = false;
-        let runtime = Arc::clone(&self.shared.runtime);
-        Arc::new(TaskContext::default().with_session_config(config).with_runtime(runtime))
+        config
     }
 }

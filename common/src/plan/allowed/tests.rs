@@ -6,8 +6,8 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion_proto::{
     generated::datafusion_common as proto,
     protobuf::{
-        AggLimit, EmptyExecNode, GenerateSeriesNode, ListUnnest, PhysicalBinaryExprNode,
-        PlaceholderRowExecNode,
+        AggLimit, EmptyExecNode, GenerateSeriesNode, ListUnnest, Partitioning,
+        PhysicalBinaryExprNode, PhysicalHashRepartition, PlaceholderRowExecNode,
     },
 };
 
@@ -76,6 +76,31 @@ fn what_reads_or_writes_files_by_itself_is_refused_by_name() {
     refused(check_node(&node(Node::CsvScan(Default::default()))), files);
     refused(check_node(&node(Node::JsonScan(Default::default()))), files);
     refused(check_node(&node(Node::ParquetScan(Default::default()))), files);
+}
+
+#[test]
+fn rows_are_repartitioned_by_hash_alone_and_into_a_bounded_number() {
+    let hash = |partition_count| {
+        PartitionMethod::Hash(PhysicalHashRepartition { hash_expr: Vec::new(), partition_count })
+    };
+    let check = |method, preserve_order| {
+        let partitioning = Some(Partitioning { partition_method: Some(method) });
+        let repartition = RepartitionExecNode { input: None, partitioning, preserve_order };
+        check_node(&node(Node::Repartition(Box::new(repartition))))
+    };
+    check(hash(1), false).unwrap();
+    check(hash(MAX_SHUFFLED), false).unwrap();
+    let others = [
+        (hash(0), false),
+        (hash(MAX_SHUFFLED + 1), false),
+        (hash(2), true),
+        (PartitionMethod::RoundRobin(2), false),
+        (PartitionMethod::Unknown(2), false),
+    ];
+    for (method, preserve_order) in others {
+        let message = "a plan from a peer holds RepartitionExec, which no query needs";
+        refused(check(method, preserve_order), message);
+    }
 }
 
 #[test]

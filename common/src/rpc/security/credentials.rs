@@ -12,13 +12,16 @@ use tokio_rustls::{
 };
 
 use super::{
-    Identity, PeerSecurity, Stream, Token,
+    Identity, PeerSecurity, Role, Stream, Token,
     files::{Named, Stamp, own_token},
     tls,
 };
 use crate::{
     error::{Error, Result},
-    rpc::transport::{is_tls, parse_address},
+    rpc::{
+        handshake::Service,
+        transport::{is_tls, parse_address},
+    },
 };
 
 /// What whoever dials knows of its coordinator and shows of itself. By default nothing. Clones
@@ -131,11 +134,15 @@ impl Shown {
     pub(in crate::rpc) async fn secure(
         &self,
         stream: TcpStream,
+        service: Service,
         address: &str,
         host_port: &str,
     ) -> Result<Stream> {
         let Some(config) = &self.tls else { return Ok(Stream::Plain(stream)) };
-        let name = self.server_name.as_deref().unwrap_or_else(|| host(host_port));
+        // The name in the settings is the coordinator's.
+        let server_name = self.server_name.as_deref().filter(|_| service != Service::Shuffle);
+        let name = server_name.unwrap_or_else(|| host(host_port));
+        let who = service.listener();
         let name = ServerName::try_from(name.to_owned()).map_err(|_| {
             Error::invalid(format!(
                 "'{name}' is neither a host's name nor an IP address, as certificates have them; \
@@ -145,28 +152,38 @@ impl Shown {
         let connected = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
         let stream = connected.map_err(|error| match tls::said(&error) {
             Some(rustls::Error::InvalidCertificate(why)) => Error::permission_denied(format!(
-                "the certificate of the coordinator at {address} is not accepted: {why}; \
+                "the certificate of the {who} at {address} is not accepted: {why}; \
                  security.ca_file must hold the authority that signed it, and it must be for the \
                  address's host or security.server_name"
             )),
             _ if tls::refused_certificate(&error).is_some() => Error::permission_denied(format!(
-                "the coordinator at {address} does not accept security.cert_file: {error}"
+                "the {who} at {address} does not accept security.cert_file: {error}"
             )),
             _ => Error::unavailable(format!(
-                "no TLS with the coordinator at {address}: {error}; without TLS it is at \
+                "no TLS with the {who} at {address}: {error}; without TLS it is at \
                  tcp://HOST:PORT"
             )),
         })?;
-        // Workers' certificates may name hosts, too, for their HTTP ports.
+        // Workers' certificates may name hosts, too, for their own ports.
         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        if let Some(Ok(peer)) = shown.map(Identity::certified) {
-            return Err(Error::permission_denied(format!(
-                "the certificate of the coordinator at {address} is not accepted: it is that of \
-                 {peer}"
-            )));
-        }
+        check_listener(service, shown.and_then(|shown| Identity::certified(shown).ok()), address)?;
         Ok(Stream::Tls(Box::new(TlsStream::Client(stream))))
     }
+}
+
+/// Refuses the certificate of somebody else than who should listen: a coordinator's names no role.
+fn check_listener(service: Service, shown: Option<Identity>, address: &str) -> Result<()> {
+    let who = service.listener();
+    let why = match (service, shown) {
+        (Service::Client | Service::Worker, None) => return Ok(()),
+        (Service::Client | Service::Worker, Some(peer)) => format!("it is that of {peer}"),
+        (Service::Shuffle, Some(peer)) if peer.role == Role::Worker => return Ok(()),
+        (Service::Shuffle, Some(peer)) => format!("it is that of {peer}"),
+        (Service::Shuffle, None) => "it names no role".to_owned(),
+    };
+    Err(Error::permission_denied(format!(
+        "the certificate of the {who} at {address} is not accepted: {why}"
+    )))
 }
 
 /// The host, without the brackets of an IPv6 address.

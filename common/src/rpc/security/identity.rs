@@ -43,7 +43,7 @@ impl Role {
     pub fn may_use(self, service: Service) -> bool {
         match service {
             Service::Client => matches!(self, Self::Client | Self::Operator),
-            Service::Worker => self == Self::Worker,
+            Service::Worker | Service::Shuffle => self == Self::Worker,
         }
     }
 

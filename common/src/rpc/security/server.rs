@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Role, Token,
+    PeerSecurity, Role, Token,
     files::{Named, Stamp},
 };
 use crate::{
@@ -101,6 +101,28 @@ impl ServerSecurity {
             ));
         }
         Ok(())
+    }
+
+    /// Whom a worker lets in that shuffles: other workers, by what it shows of itself.
+    ///
+    /// # Errors
+    /// `invalid`, naming the settings that are not enough for that.
+    pub fn of_worker(worker: &PeerSecurity) -> Result<Self> {
+        let PeerSecurity { ca_file, cert_file, key_file, token_file, token, .. } = worker.clone();
+        if token.is_some() {
+            return Err(Error::invalid(
+                "security.token is set: a worker that others reach has its token in a file, \
+                 security.token_file",
+            ));
+        }
+        if ca_file.is_some() && cert_file.is_none() {
+            return Err(Error::invalid(
+                "security.ca_file is set without security.cert_file and security.key_file, which \
+                 a worker needs that others reach by TLS",
+            ));
+        }
+        let tokens = TokenFiles { worker: token_file, ..TokenFiles::default() };
+        Ok(Self { ca_file, cert_file, key_file, tokens, ..Self::default() })
     }
 
     /// Whether connections are TLS.
@@ -209,6 +231,23 @@ mod tests {
         }
         assert_eq!(ServerSecurity::default().validate(), Ok(()));
         assert_eq!(ServerSecurity { ca_file: file(), ..tls() }.validate(), Ok(()));
+    }
+
+    #[test]
+    fn a_worker_is_known_to_others_by_what_it_shows() {
+        let peer = PeerSecurity {
+            ca_file: file(),
+            cert_file: file(),
+            key_file: file(),
+            token_file: file(),
+            ..PeerSecurity::default()
+        };
+        let security = ServerSecurity::of_worker(&peer).unwrap();
+        assert_eq!((security.exposure(), &security.tokens.worker), (None, &file()));
+        assert!(security.ca_file.is_some() && security.tokens.client.is_none());
+        let lacking = PeerSecurity { cert_file: None, key_file: None, ..peer };
+        let error = ServerSecurity::of_worker(&lacking).unwrap_err();
+        assert!(error.message().contains("without security.cert_file"), "{error}");
     }
 
     #[test]

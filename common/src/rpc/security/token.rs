@@ -90,6 +90,7 @@ impl Token {
         hasher.update(&[match service {
             Service::Client => 1,
             Service::Worker => 2,
+            Service::Shuffle => 3,
         }]);
         hasher.update(&accepting.0).update(&connecting.0).update(&binding.0);
         Proof(hasher.finalize())

@@ -58,7 +58,8 @@ fn stopped(order: &Order) -> Option<AttemptId> {
 impl HandWorker {
     async fn register(cluster: &Cluster) -> Result<Self> {
         let (heart, work) = (dial(cluster).await?, dial(cluster).await?);
-        let info = WorkerInfo { id: WorkerId::new(), name: NAME.to_owned(), slots: SLOTS };
+        let info =
+            WorkerInfo { id: WorkerId::new(), name: NAME.to_owned(), slots: SLOTS, shuffle: None };
         let id = info.id;
         in_time(BOUND, |context| heart.register(context, info)).await?;
         Ok(Self { id, heart, work })

@@ -154,7 +154,8 @@ async fn a_worker_takes_no_orders_of_another_and_speaks_for_none() -> Result<()>
     let own = keys.peer("worker-one", "worker");
     let one = worker(&cluster, &own).await?;
     let two = worker(&cluster, &keys.peer("worker-two", "worker")).await?;
-    let info = WorkerInfo { id: WorkerId::new(), name: "by hand".to_owned(), slots: 1 };
+    let info =
+        WorkerInfo { id: WorkerId::new(), name: "by hand".to_owned(), slots: 1, shuffle: None };
     let id = info.id;
     in_time(BOUND, |context| one.register(context, info)).await?;
     let refused = [

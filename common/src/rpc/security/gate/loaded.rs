@@ -141,6 +141,9 @@ impl Loaded {
                 Service::Worker => {
                     format!("{identity} may not run tasks: that takes the role worker")
                 }
+                Service::Shuffle => {
+                    format!("{identity} may not shuffle rows: that takes the role worker")
+                }
             }));
         }
         Ok((service, identity, proof))

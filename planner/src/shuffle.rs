@@ -1,0 +1,148 @@
+//! Parts of plans whose rows are shuffled among workers, and when that is not worth its while.
+//!
+//! Where a session lets DataFusion repartition rows by hash, its plans hold the nodes that do. A
+//! plan without them gives the same rows, of which the coordinator then computes more by itself.
+
+use std::sync::Arc;
+
+use datafusion::{
+    common::tree_node::{Transformed, TransformedResult, TreeNode},
+    config::ConfigOptions,
+    error::Result,
+    physical_optimizer::PhysicalOptimizerRule,
+    physical_plan::{
+        ExecutionPlan, ExecutionPlanProperties, Partitioning,
+        coalesce_partitions::CoalescePartitionsExec, repartition::RepartitionExec,
+    },
+};
+use keyloom_common::plan::{FrameScanExec, InputScanExec};
+
+/// About how many bytes of a file make a row, where no file says how many it holds.
+const ROW_BYTES: u64 = 128;
+
+/// The node as one that repartitions rows by hash, if it is.
+fn by_hash(node: &Arc<dyn ExecutionPlan>) -> Option<&RepartitionExec> {
+    let repartition = node.downcast_ref::<RepartitionExec>()?;
+    matches!(repartition.partitioning(), Partitioning::Hash(..)).then_some(repartition)
+}
+
+/// Whether workers run the plan together, who shuffle rows among themselves. What comes after, in
+/// one partition, need not be done by them.
+pub(crate) fn is_shuffled(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
+    if plan.output_partitioning().partition_count() == 1 {
+        return Ok(false);
+    }
+    plan.exists(|node| Ok(by_hash(node).is_some()))
+}
+
+/// A plan that gives the same rows without a shuffle.
+///
+/// # Errors
+/// Never, for a plan that exists.
+pub fn unshuffled(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    plan.transform_up(|node| {
+        Ok(match by_hash(&node) {
+            Some(repartition) => {
+                let merged = CoalescePartitionsExec::new(Arc::clone(repartition.input()));
+                Transformed::yes(Arc::new(merged) as Arc<dyn ExecutionPlan>)
+            }
+            None => Transformed::no(node),
+        })
+    })
+    .data()
+}
+
+/// Leaves shuffles to queries that read an input of so many rows: of smaller ones, the coordinator
+/// computes the same sooner.
+#[derive(Debug)]
+pub struct ChooseShuffle {
+    least_rows: u64,
+}
+
+impl ChooseShuffle {
+    /// For inputs of so many rows, or more.
+    pub fn of(least_rows: u64) -> Self {
+        Self { least_rows }
+    }
+}
+
+impl PhysicalOptimizerRule for ChooseShuffle {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        _config: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        if largest_input(&plan) >= self.least_rows { Ok(plan) } else { unshuffled(plan) }
+    }
+
+    fn name(&self) -> &'static str {
+        "choose_shuffle"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+/// About how many rows the largest input of a plan has.
+fn largest_input(plan: &Arc<dyn ExecutionPlan>) -> u64 {
+    let below = plan.children().into_iter().map(largest_input).max().unwrap_or_default();
+    let own: u64 = if let Some(frame) = plan.downcast_ref::<FrameScanExec>() {
+        frame.partitions().iter().map(|partition| partition.rows).sum()
+    } else if let Some(scan) = plan.downcast_ref::<InputScanExec>() {
+        let known: Option<u64> =
+            scan.partitions().iter().map(|partition| partition.known_rows()).sum();
+        known.unwrap_or_else(|| bytes(scan) / ROW_BYTES)
+    } else {
+        0
+    };
+    own.max(below)
+}
+
+fn bytes(scan: &InputScanExec) -> u64 {
+    let slices = scan.partitions().iter().flat_map(|partition| &partition.slices);
+    slices.map(|slice| slice.bytes.end.saturating_sub(slice.bytes.start)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::{
+        physical_expr::expressions::Column,
+        physical_plan::{displayable, union::UnionExec},
+    };
+
+    use super::*;
+    use crate::samples::frame;
+
+    /// Frames of these rows, shuffled.
+    fn shuffled(rows: &[u64]) -> Arc<dyn ExecutionPlan> {
+        let frames = rows.iter().map(|rows| frame(*rows)).collect();
+        let union = UnionExec::try_new(frames).unwrap();
+        let by_id = Partitioning::Hash(vec![Arc::new(Column::new("id", 0))], 3);
+        Arc::new(RepartitionExec::try_new(union, by_id).unwrap())
+    }
+
+    fn text(plan: &Arc<dyn ExecutionPlan>) -> String {
+        displayable(plan.as_ref()).indent(false).to_string()
+    }
+
+    #[test]
+    fn a_plan_without_its_shuffles_has_merges_in_their_places() {
+        let plan = shuffled(&[1, 2]);
+        assert!(is_shuffled(&plan).unwrap());
+        let merged: Arc<dyn ExecutionPlan> = Arc::new(CoalescePartitionsExec::new(plan));
+        assert!(!is_shuffled(&merged).unwrap());
+        let plan = unshuffled(merged).unwrap();
+        let expected = "CoalescePartitionsExec\n  CoalescePartitionsExec\n    UnionExec\n";
+        assert!(text(&plan).starts_with(expected), "{}", text(&plan));
+    }
+
+    #[test]
+    fn large_inputs_are_shuffled_alone() {
+        let rule = ChooseShuffle::of(10);
+        for (rows, expected) in [(vec![9, 9], false), (vec![1, 10], true)] {
+            let plan = rule.optimize(shuffled(&rows), &ConfigOptions::new()).unwrap();
+            assert_eq!(is_shuffled(&plan).unwrap(), expected, "{rows:?}");
+        }
+    }
+}

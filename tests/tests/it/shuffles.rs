@@ -1,0 +1,270 @@
+//! Rows that workers shuffle among themselves: the same rows as without, whatever becomes of a
+//! worker, and errors by their names.
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context, Result};
+use arrow::array::RecordBatch;
+use keyloom_client::{
+    EmbeddedSettings, Error, ErrorKind, JobOptions, MaxMisses, MemoryOptions, Session, Settings,
+    Shuffle, load_kv,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tokio::time::timeout;
+
+use crate::harness::{Cluster, Daemon, Keys, batch, ints, rows, strings};
+
+const ROWS: i64 = 20_000;
+
+/// So many orders have one customer.
+const PER_CUSTOMER: i64 = 4;
+
+/// No job takes longer, whatever its workers do.
+const BOUND: Duration = Duration::from_secs(60);
+
+const LISTENS: (&str, &str) = ("KEYLOOM_WORKER_SHUFFLE__LISTEN", "127.0.0.1:0");
+
+/// Lets workers say with whom they shuffle.
+const LOGGED: (&str, &str) = ("KEYLOOM_LOG", "info,keyloom_worker=debug");
+
+/// Queries whose rows have an order.
+const QUERIES: [&str; 6] = [
+    "SELECT kv_get(customer, ['name'], on_error => 'null', source => 'customers')['name'] AS name, \
+     count(*) AS n, sum(amount) AS amount FROM orders GROUP BY 1 ORDER BY name",
+    "SELECT DISTINCT customer FROM orders ORDER BY customer",
+    "SELECT o.id, c.city FROM orders o JOIN cities c ON o.customer = c.customer ORDER BY o.id",
+    "SELECT o.id, c.city FROM orders o LEFT JOIN cities c ON o.customer = c.customer + 1 \
+     ORDER BY o.id LIMIT 50",
+    "SELECT id, sum(amount) OVER (PARTITION BY customer ORDER BY id) AS s FROM orders ORDER BY id",
+    "SELECT customer, n, coalesce(CASE WHEN customer = 10 THEN 1 END, 100 / (customer - 10)) AS x, \
+     kv_get(customer, ['name'], on_error => 'null', source => 'customers')['name'] AS name \
+     FROM (SELECT customer, count(*) AS n FROM orders GROUP BY customer) AS g ORDER BY customer",
+];
+
+fn settings(shuffle: Shuffle) -> Settings {
+    Settings { shuffle, task_rows: 500, shuffle_partitions: 3, ..Settings::default() }
+}
+
+/// The tables and the store of the queries.
+async fn prepare(session: &Session) -> Result<()> {
+    let customers = ROWS / PER_CUSTOMER;
+    let of = |id: i64| (id * 7919) % customers;
+    let orders = batch([
+        ("id", ints(0..ROWS)),
+        ("customer", ints((0..ROWS).map(of))),
+        ("amount", ints((0..ROWS).map(|id| id % 101))),
+    ]);
+    session.register_batches("orders", &[orders])?;
+    let cities: Vec<_> = (0..customers).map(|customer| format!("city {}", customer % 97)).collect();
+    let cities = strings(cities.iter().map(String::as_str));
+    let table = batch([("customer", ints(0..customers)), ("city", cities)]);
+    session.register_batches("cities", &[table])?;
+    // One customer in ten is not known.
+    let known = || (0..customers).filter(|customer| customer % 10 != 3);
+    let names: Vec<_> = known().map(|customer| format!("name {customer:05}")).collect();
+    let names = strings(names.iter().map(String::as_str));
+    let store = batch([("id", ints(known())), ("name", names)]);
+    Ok(session
+        .attach(load_kv("customers", MemoryOptions::batch(store, "id"))?, "customers")
+        .await?)
+}
+
+async fn connect(cluster: &Cluster, shuffle: Shuffle) -> Result<Session> {
+    let session = Session::connect_with(&cluster.address, settings(shuffle)).await?;
+    prepare(&session).await?;
+    Ok(session)
+}
+
+/// The rows of a query, within the bound.
+async fn rows_of(session: &Session, sql: &str) -> Result<Vec<String>> {
+    let query = session.sql(sql).await.with_context(|| sql.to_owned())?;
+    timeout(BOUND, rows(query)).await?.with_context(|| sql.to_owned())
+}
+
+/// Compares the rows of a query with those that a session gives which does not shuffle.
+async fn check(session: &Session, usual: &Session, sql: &str) -> Result<()> {
+    let (shuffled, expected) = (rows_of(session, sql).await?, rows_of(usual, sql).await?);
+    assert!(expected.len() > 10, "{sql}");
+    assert_eq!(shuffled, expected, "{sql}");
+    Ok(())
+}
+
+async fn why(session: &Session, sql: &str) -> Result<Error> {
+    let mut job = session.submit(session.sql(sql).await?).await?;
+    timeout(BOUND, job.collect()).await?.err().context("it did not fail")
+}
+
+/// Whether a query's rows were shuffled, as its plan tells.
+async fn was_shuffled(session: &Session, sql: &str) -> Result<bool> {
+    Ok(session.explain(session.sql(sql).await?, true).await?.contains("RepartitionExec"))
+}
+
+/// How many of the workers were asked by another one.
+fn took_part(cluster: &Cluster) -> usize {
+    let logs = cluster.workers.iter().map(Daemon::log);
+    logs.filter(|log| log.contains("shuffles with it")).count()
+}
+
+fn send(signal: Signal, daemon: &Daemon) -> Result<()> {
+    Ok(kill(Pid::from_raw(i32::try_from(daemon.pid())?), signal)?)
+}
+
+#[tokio::test]
+async fn workers_that_shuffle_give_the_same_rows() -> Result<()> {
+    let cluster = Cluster::start_with(3, &[], &[LISTENS, LOGGED]).await?;
+    let session = connect(&cluster, Shuffle::Always).await?;
+    let usual = connect(&cluster, Shuffle::Never).await?;
+    for sql in QUERIES {
+        check(&session, &usual, sql).await?;
+        assert!(was_shuffled(&session, sql).await?, "{sql}");
+        assert!(!was_shuffled(&usual, sql).await?, "{sql}");
+    }
+    assert!(took_part(&cluster) >= 2, "{} took part", took_part(&cluster));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_needs_no_shuffle_or_cannot_have_one_is_as_usual() -> Result<()> {
+    let cluster = Cluster::start_with(3, &[], &[LISTENS]).await?;
+    let session = connect(&cluster, Shuffle::Always).await?;
+    let per_row = "SELECT id, kv_get(customer, ['name'], on_error => 'null', \
+                   source => 'customers') FROM orders";
+    assert!(!was_shuffled(&session, per_row).await?);
+    // Small inputs are not shuffled by themselves.
+    let auto = connect(&cluster, Shuffle::Auto).await?;
+    assert!(!was_shuffled(&auto, QUERIES[0]).await?);
+    // Where misses are to be counted, they are.
+    let max_misses = Some(MaxMisses::Count(10));
+    let options = JobOptions { max_misses, ..JobOptions::default() };
+    let query = session.sql(QUERIES[0]).await?;
+    let mut job = session.submit_with(query, options).await?;
+    let error = timeout(BOUND, job.collect()).await?.err().context("it did not fail")?;
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn rows_that_were_shuffled_are_written_in_the_order_of_the_query() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let cluster = Cluster::start_with(3, &[], &[LISTENS]).await?;
+    let session = connect(&cluster, Shuffle::Always).await?;
+    let usual = connect(&cluster, Shuffle::Never).await?;
+    for query in [0, 2, 5] {
+        let sql = QUERIES[query];
+        let out = format!("{}/{query}/", folder.path().display());
+        let copied = format!("EXPLAIN ANALYZE COPY ({sql}) TO '{out}'");
+        let plan = rows_of(&session, &copied).await?.join("\n");
+        assert!(plan.contains("WriteExec") && plan.contains("RepartitionExec"), "{plan}");
+        let written = rows(usual.read(out.as_str()).await?).await?;
+        assert_eq!(written, rows_of(&usual, sql).await?, "{sql}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn where_workers_do_not_listen_nothing_is_shuffled() -> Result<()> {
+    let cluster = Cluster::start(2).await?;
+    let session = connect(&cluster, Shuffle::Always).await?;
+    let usual = connect(&cluster, Shuffle::Never).await?;
+    let embedded =
+        EmbeddedSettings { session: settings(Shuffle::Always), ..EmbeddedSettings::default() };
+    let embedded = Session::embedded_with(embedded).await?;
+    prepare(&embedded).await?;
+    for sql in QUERIES {
+        for session in [&session, &embedded] {
+            check(session, &usual, sql).await?;
+            assert!(!was_shuffled(session, sql).await?, "{sql}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn workers_that_shuffle_show_who_they_are() -> Result<()> {
+    for keys in [Keys::tokens()?, Keys::certificates()?, Keys::both()?] {
+        let keys = keys.with_worker_settings("[shuffle]\nlisten = '127.0.0.1:0'\n");
+        // The certificates of workers name hosts only if they are told which.
+        if keys.scheme() == "tls://" {
+            keys.certify(["--worker", "w@127.0.0.1"])?;
+            for end in [".pem", "-key.pem"] {
+                let [named, used] = ["worker-w", "worker"].map(|name| format!("{name}{end}"));
+                fs::copy(keys.path(&named), keys.path(&used))?;
+            }
+        }
+        let cluster = Cluster::start_with_keys(3, &keys, &[], &[LOGGED]).await?;
+        let with = |shuffle| Settings { security: keys.role("client"), ..settings(shuffle) };
+        let session = Session::connect_with(&cluster.address, with(Shuffle::Always)).await?;
+        let usual = Session::connect_with(&cluster.address, with(Shuffle::Never)).await?;
+        prepare(&session).await?;
+        prepare(&usual).await?;
+        check(&session, &usual, QUERIES[0]).await?;
+        assert!(took_part(&cluster) >= 2, "{} took part", took_part(&cluster));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn errors_of_other_workers_keep_their_kinds() -> Result<()> {
+    let cluster = Cluster::start_with(3, &[], &[LISTENS]).await?;
+    let session = connect(&cluster, Shuffle::Always).await?;
+    let missing = "SELECT kv_get(customer, ['name'], source => 'customers')['name'] AS name, \
+                   count(*) FROM orders GROUP BY 1";
+    let error = why(&session, missing).await?;
+    let usual = why(&connect(&cluster, Shuffle::Never).await?, missing).await?;
+    assert_eq!(error.kind(), usual.kind(), "{error}");
+    let divided = "SELECT id / (customer - 5) AS x, count(*) FROM orders GROUP BY 1";
+    let error = why(&session, divided).await?;
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    assert!(error.message().contains("Divide by zero"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_shuffle_with_a_worker_that_hangs_is_begun_anew_with_others() -> Result<()> {
+    let coordinator = [("KEYLOOM_COORDINATOR_SCHEDULER__HEARTBEAT_TIMEOUT_MS", "1500")];
+    let workers = [
+        LISTENS,
+        ("KEYLOOM_WORKER_SHUFFLE__KEEPALIVE_MS", "300"),
+        ("KEYLOOM_WORKER_SHUFFLE__KEEPALIVE_TIMEOUT_MS", "500"),
+        ("KEYLOOM_WORKER_RPC__HANDSHAKE_TIMEOUT_MS", "1000"),
+        ("KEYLOOM_WORKER_HEARTBEAT_MS", "100"),
+    ];
+    let cluster = Cluster::start_with(3, &coordinator, &workers).await?;
+    let session = connect(&cluster, Shuffle::Always).await?;
+    let expected = rows_of(&session, QUERIES[0]).await?;
+    send(Signal::SIGSTOP, &cluster.workers[1])?;
+    assert_eq!(rows_of(&session, QUERIES[0]).await?, expected);
+    assert!(was_shuffled(&session, QUERIES[0]).await?, "two are left");
+    // One alone does it as usual.
+    send(Signal::SIGKILL, &cluster.workers[0])?;
+    cluster.wait_for_workers(1).await?;
+    assert_eq!(rows_of(&session, QUERIES[0]).await?, expected);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_shuffle_that_gives_no_row_is_given_up_by_name() -> Result<()> {
+    let silence = ("KEYLOOM_WORKER_SHUFFLE__SILENCE_TIMEOUT_MS", "1");
+    let cluster = Cluster::start_with(2, &[], &[LISTENS, silence]).await?;
+    let session = connect(&cluster, Shuffle::Always).await?;
+    let error = why(&session, QUERIES[0]).await?;
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error}");
+    assert!(error.message().contains("shuffle.silence_timeout_ms"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn each_group_is_there_once() -> Result<()> {
+    let cluster = Cluster::start_with(3, &[], &[LISTENS]).await?;
+    let session = connect(&cluster, Shuffle::Always).await?;
+    let sql = "SELECT customer, count(*) AS n FROM orders GROUP BY customer";
+    let mut job = session.submit(session.sql(sql).await?).await?;
+    let batches = timeout(BOUND, job.collect()).await??;
+    let groups: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    assert_eq!(groups as i64, ROWS / PER_CUSTOMER);
+    assert_eq!(job.summary().context("no summary")?.tasks, 1);
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! Shuffles: plans that several workers run together, who send each other rows by their keys.
+//!
+//! datafusion-distributed makes stages of such a plan and moves the rows, over connections that are
+//! let in as all others are: whoever speaks on one is a worker. The attempt of one task is all of a
+//! shuffle. It is at one worker, which sends the stages out and hands in the rows; a worker that is
+//! lost fails it, and another attempt is one of the workers that are there then. So what is known
+//! of tasks holds here: one output counts, and what is not wanted any more is stopped.
+
+mod leaves;
+mod parts;
+mod peers;
+mod run;
+mod serve;
+mod sessions;
+mod settings;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use datafusion::{
+    execution::{SendableRecordBatchStream, TaskContext, runtime_env::RuntimeEnv},
+    physical_plan::ExecutionPlan,
+    prelude::SessionConfig,
+};
+use datafusion_distributed::Worker;
+use keyloom_common::{
+    Error, Result,
+    rpc::{Credentials, Gate, ServerSecurity},
+};
+use tokio::net::{TcpListener, lookup_host};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::AbortOnDropHandle,
+};
+
+use crate::settings::Settings;
+use peers::Peers;
+use run::Means;
+use serve::Port;
+use sessions::Sessions;
+pub use settings::ShuffleSettings;
+
+/// A worker's part in shuffles: where others reach it, and how it reaches others.
+#[derive(Debug)]
+pub struct Shuffles {
+    settings: ShuffleSettings,
+    listener: TcpListener,
+    gate: Gate,
+    address: String,
+    peers: Peers,
+}
+
+/// Other workers are served until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    _ended: DropGuard,
+    _serving: AbortOnDropHandle<()>,
+}
+
+/// Gives a session what operators of Keyloom find in it, for batches of so many rows.
+pub(crate) type Equip = Arc<dyn Fn(SessionConfig, u32) -> SessionConfig + Send + Sync>;
+
+/// What a worker's part in shuffles is run with.
+#[derive(Clone)]
+pub(crate) struct Part {
+    pub(crate) equip: Equip,
+    pub(crate) runtime: Arc<RuntimeEnv>,
+    /// Where functions are found.
+    pub(crate) functions: Arc<TaskContext>,
+}
+
+impl Shuffles {
+    /// Listens for other workers, if the settings say where; else there are no shuffles.
+    ///
+    /// # Errors
+    /// `invalid` if that is no address, if it can be reached from elsewhere and something is open
+    /// there, or if a certificate or token is not where the settings say.
+    pub async fn listen(
+        settings: &Settings,
+        credentials: Credentials,
+    ) -> Result<Option<Arc<Self>>> {
+        let Some(listen) = &settings.shuffle.listen else { return Ok(None) };
+        let security = ServerSecurity::of_worker(&settings.security)?;
+        let gate = Gate::open(&security, &settings.rpc)?;
+        let cannot = |error: std::io::Error| {
+            Error::invalid(format!("shuffle.listen takes HOST:PORT, not '{listen}': {error}"))
+        };
+        let addresses: Vec<_> = lookup_host(listen).await.map_err(cannot)?.collect();
+        check_exposure(&addresses, &security, settings.shuffle.insecure_listen)?;
+        let listener = TcpListener::bind(&*addresses).await.map_err(|error| {
+            Error::unavailable(format!("cannot listen on {listen} (shuffle.listen): {error}"))
+        })?;
+        let scheme = if security.has_tls() { "tls" } else { "tcp" };
+        let address = match &settings.shuffle.advertise {
+            Some(address) if address.contains("://") => address.clone(),
+            Some(address) => format!("{scheme}://{address}"),
+            None => format!("{scheme}://{}", listener.local_addr().map_err(cannot)?),
+        };
+        credentials.check_address(&address)?;
+        let (rpc, settings) = (settings.rpc.clone(), settings.shuffle.clone());
+        let peers = Peers::new(settings.clone(), rpc, credentials);
+        tracing::info!("shuffles with other workers at {address}");
+        Ok(Some(Arc::new(Self { settings, listener, gate, address, peers })))
+    }
+
+    /// Where other workers reach it.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Serves other workers. Must be called within a tokio runtime.
+    pub(crate) fn serve(self: &Arc<Self>, part: Part) -> Serving {
+        let runtime = Arc::clone(&part.runtime);
+        let worker = Worker::from_session_builder(Sessions::new(part, self.peers.clone()))
+            .with_runtime_env(runtime)
+            .with_version(keyloom_common::BUILD);
+        let (ended, own) = (CancellationToken::new(), Arc::clone(self));
+        let until = ended.clone();
+        let serving = tokio::spawn(async move {
+            let Self { listener, gate, settings, .. } = own.as_ref();
+            Port { listener, gate, settings }.serve(worker, until).await;
+        });
+        Serving { _ended: ended.drop_guard(), _serving: AbortOnDropHandle::new(serving) }
+    }
+
+    /// The rows of a plan, run by the workers at these addresses together.
+    ///
+    /// # Errors
+    /// If that cannot begin. Later errors come through the stream.
+    pub(crate) async fn run(
+        &self,
+        plan: &Arc<dyn ExecutionPlan>,
+        addresses: &[String],
+        part: Part,
+        batch_rows: u32,
+    ) -> Result<SendableRecordBatchStream> {
+        let means = Means { settings: &self.settings, peers: &self.peers, part, batch_rows };
+        run::together(plan, addresses, means).await
+    }
+}
+
+/// The rows of a plan that this worker runs alone.
+///
+/// # Errors
+/// If that cannot begin. Later errors come through the stream.
+pub(crate) fn run_alone(
+    plan: &Arc<dyn ExecutionPlan>,
+    settings: &ShuffleSettings,
+    context: &Arc<TaskContext>,
+) -> Result<SendableRecordBatchStream> {
+    run::alone(plan, settings.silence(), context)
+}
+
+/// Refuses to listen where other machines reach it while something is open, unless that is wanted.
+fn check_exposure(
+    addresses: &[SocketAddr],
+    security: &ServerSecurity,
+    is_wanted: bool,
+) -> Result<()> {
+    let open = addresses.iter().find(|address| !address.ip().is_loopback());
+    let Some((open, exposure)) = open.zip(security.exposure()) else { return Ok(()) };
+    let open = format!("{open} can be reached from other machines, and {exposure}");
+    if !is_wanted {
+        return Err(Error::invalid(format!(
+            "shuffle.listen: {open}; listen on 127.0.0.1, set security.ca_file, \
+             security.cert_file and security.key_file, or set shuffle.insecure_listen on a network \
+             that you trust"
+        )));
+    }
+    tracing::warn!("shuffle.insecure_listen: {open}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use keyloom_common::ErrorKind;
+
+    use super::*;
+
+    fn settings(listen: &str) -> Settings {
+        let listen = Some(listen.to_owned());
+        let shuffle = ShuffleSettings { listen, ..ShuffleSettings::default() };
+        Settings { shuffle, ..Settings::default() }
+    }
+
+    #[tokio::test]
+    async fn who_does_not_listen_does_not_shuffle() {
+        let listens = Shuffles::listen(&Settings::default(), Credentials::default()).await;
+        assert!(listens.unwrap().is_none());
+        let listens = Shuffles::listen(&settings("127.0.0.1:0"), Credentials::default()).await;
+        let address = listens.unwrap().unwrap().address().to_owned();
+        assert!(address.starts_with("tcp://127.0.0.1:") && !address.ends_with(":0"), "{address}");
+    }
+
+    #[tokio::test]
+    async fn an_address_is_told_as_the_settings_say() {
+        let mut settings = settings("127.0.0.1:0");
+        settings.shuffle.advertise = Some("worker-1.internal:7801".to_owned());
+        let listens = Shuffles::listen(&settings, Credentials::default()).await.unwrap();
+        assert_eq!(listens.unwrap().address(), "tcp://worker-1.internal:7801");
+    }
+
+    #[tokio::test]
+    async fn what_is_open_to_other_machines_is_refused() {
+        let open = settings("0.0.0.0:0");
+        let error = Shuffles::listen(&open, Credentials::default()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.message().starts_with("shuffle.listen: 0.0.0.0:0 can be reached"), "{error}");
+        let mut wanted = open;
+        wanted.shuffle.insecure_listen = true;
+        assert!(Shuffles::listen(&wanted, Credentials::default()).await.unwrap().is_some());
+    }
+}
