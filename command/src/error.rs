@@ -196,7 +196,8 @@ fn help_for(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::HandshakeDamaged
         | ErrorCode::NotAnswered
         | ErrorCode::BlobGone
-        | ErrorCode::BlobPartGone => None,
+        | ErrorCode::BlobPartGone
+        | ErrorCode::CommitUnknown => None,
     }
 }
 

@@ -1,8 +1,11 @@
 //! Jobs that read what has come since they last ran: which files were read is remembered beside the
 //! job file, once the job is done.
 //!
-//! A job that fails changes nothing, so that the next run reads the same again. If what was read
-//! cannot be remembered though the job is done, that is an error, and the next run reads it twice.
+//! A job that fails changes nothing, so that the next run reads the same again. What a job reads
+//! whose rows the workers write is put down before it is handed in, and the next run asks what
+//! became of that job, if nobody heard of its end: so nothing is read twice, and nothing is lost.
+
+mod pending;
 
 use std::{
     collections::BTreeSet,
@@ -11,10 +14,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use keyloom_client::{FileMark, Session};
+use keyloom_client::{FileMark, JobId, Session};
 use serde::{Deserialize, Serialize};
 
-use crate::{error::Failure, request::Request, watch::Watch};
+use crate::{error::Failure, request::Request, text, watch::Watch};
+use pending::Fate;
+pub(crate) use pending::HandedIn;
 
 /// Where it is remembered, from the job file's folder.
 const FOLDER: &str = ".keyloom/state";
@@ -26,6 +31,8 @@ pub(crate) struct Incremental {
     pub(crate) input: String,
     /// What the job is called where this is remembered.
     pub(crate) job: String,
+    /// The job file.
+    pub(crate) file: PathBuf,
     /// Where it is remembered, if not beside the job file.
     pub(crate) folder: Option<PathBuf>,
 }
@@ -33,7 +40,7 @@ pub(crate) struct Incremental {
 impl Incremental {
     /// Of an input, in a job that has no name yet.
     pub(crate) fn of(input: String) -> Self {
-        Self { input, job: String::new(), folder: None }
+        Self { input, job: String::new(), file: PathBuf::new(), folder: None }
     }
 }
 
@@ -42,23 +49,35 @@ impl Incremental {
 pub(crate) struct Remembered {
     input: String,
     path: PathBuf,
+    /// The job file, as far as its folder does not tell it.
+    job_file: String,
     read: BTreeSet<FileMark>,
     new: Vec<FileMark>,
+    /// What the last run read, if nobody heard of its job's end.
+    before: Option<State>,
+    /// The job of this run, once it is handed in.
+    handed_in: Option<HandedIn>,
     /// Locked.
     _running: File,
 }
 
 /// What is remembered, as it is written.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct State {
     files: BTreeSet<FileMark>,
+    #[serde(default)]
+    job_file: String,
+    /// The job that these are read by, in the file of what is pending. That one, moved to the
+    /// other's place, says that the job was committed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pending: Option<HandedIn>,
 }
 
 impl Remembered {
     /// What a job remembers that reads only new files; nothing for others.
     pub(crate) fn open(request: &Request) -> Result<Option<Self>, Failure> {
-        let Some(Incremental { input, job, folder }) = &request.incremental else {
+        let Some(Incremental { input, job, file, folder }) = &request.incremental else {
             return Ok(None);
         };
         if !request.inputs.contains_key(input) {
@@ -68,16 +87,17 @@ impl Remembered {
                 known.join(", ")
             )));
         }
-        let folder = folder.clone().unwrap_or_else(|| request.folder.join(FOLDER));
-        Self::open_in(&folder, job, input).map(Some)
+        // A folder with the job file and what it remembers may be moved.
+        let (folder, file) = match folder {
+            Some(folder) => (folder.clone(), file.as_os_str()),
+            None => (request.folder.join(FOLDER), file.file_name().unwrap_or_default()),
+        };
+        Self::open_in(&folder, job, input, &file.to_string_lossy()).map(Some)
     }
 
-    fn open_in(folder: &Path, job: &str, input: &str) -> Result<Self, Failure> {
+    fn open_in(folder: &Path, job: &str, input: &str, job_file: &str) -> Result<Self, Failure> {
         let path = folder.join(format!("{job}.{input}.json"));
-        let failed = |error: io::Error| {
-            Failure::mistake(format!("state of incremental, {}: {error}", path.display()))
-                .help("--state-folder names a folder that can be written")
-        };
+        let failed = |error: io::Error| state_failed(&path, &error);
         fs::create_dir_all(folder).map_err(failed)?;
         let lock = path.with_extension("lock");
         let running = File::options().create(true).append(true).open(lock).map_err(failed)?;
@@ -86,16 +106,12 @@ impl Remembered {
                 "another run of the job reads the new files of input '{input}' at this moment"
             )));
         }
-        let state: State = match fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text).map_err(|error| {
-                Failure::mistake(format!("state of incremental, {}: {error}", path.display()))
-                    .help("without this file, all files of the input are read again")
-            })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => State::default(),
-            Err(error) => return Err(failed(error)),
-        };
-        let (input, read) = (input.to_owned(), state.files);
-        Ok(Self { input, path, read, new: Vec::new(), _running: running })
+        let state = read(&path)?.unwrap_or_default();
+        check_job_file(&path, &state.job_file, job_file)?;
+        let before = read(&pending_path(&path))?;
+        let (input, job_file) = (input.to_owned(), job_file.to_owned());
+        let (read, new, handed_in) = (state.files, Vec::new(), None);
+        Ok(Self { input, path, job_file, read, new, before, handed_in, _running: running })
     }
 
     /// Registers the new files of the input; how many there are.
@@ -105,6 +121,9 @@ impl Remembered {
         request: &mut Request,
         watch: &Watch,
     ) -> Result<usize, Failure> {
+        if let Some(before) = self.before.take() {
+            self.settle(before, session, watch).await?;
+        }
         // It was looked for before.
         if let Some(input) = request.inputs.remove(&self.input) {
             let registering = session.register_new(&self.input, input, &self.read);
@@ -125,27 +144,189 @@ impl Remembered {
         format!("nothing new: each file of input '{}' was read before", self.input)
     }
 
+    /// Finds out what became of the last run's job.
+    async fn settle(
+        &mut self,
+        before: State,
+        session: &Session,
+        watch: &Watch,
+    ) -> Result<(), Failure> {
+        let fate = match &before.pending {
+            Some(job) => watch.step(pending::fate(session, job.id)).await?,
+            None => Fate::NotTold,
+        };
+        self.settled(before, fate)
+    }
+
+    fn settled(&mut self, before: State, fate: Fate) -> Result<(), Failure> {
+        let (input, State { files, pending, .. }) = (&self.input, before);
+        let Some(HandedIn { id, output, appends }) = pending else {
+            let path = pending_path(&self.path);
+            return Err(Failure::mistake(format!("{} names no job", path.display())));
+        };
+        match fate {
+            Fate::Committed => {
+                text::note(&format!(
+                    "job {id}, which read new files of input '{input}', is done: they are \
+                     remembered now"
+                ));
+                self.read.extend(files);
+                self.write_read().map_err(|error| state_failed(&self.path, &error))?;
+            }
+            Fate::Nothing => {}
+            Fate::UnderWay => {
+                let message = format!(
+                    "job {id} of an earlier run reads new files of input '{input}', and has not \
+                     ended"
+                );
+                return Err(Failure::failed(message)
+                    .help(format!("keyloom jobs wait {id}, or keyloom jobs cancel {id}")));
+            }
+            Fate::Unknown | Fate::NotTold if appends => return Err(self.unknown(id, &output)),
+            Fate::Unknown | Fate::NotTold => text::note(&format!(
+                "whether job {id} of an earlier run was committed is not known: the new files of \
+                 input '{input}' are read again, which {output} bears"
+            )),
+        }
+        self.forget_pending().map_err(|error| state_failed(&self.path, &error))
+    }
+
+    /// What is said where files would be read twice, or not at all.
+    fn unknown(&self, id: JobId, output: &str) -> Failure {
+        let (state, pending) = (self.path.display(), pending_path(&self.path));
+        let pending = pending.display();
+        Failure::failed(format!(
+            "whether the rows of job {id}, which read new files of input '{}', were appended to \
+             {output} is not known to the coordinator",
+            self.input
+        ))
+        .help(format!(
+            "look there (files have the job's id in their names): if the rows are there, move \
+             {pending} to {state}; if not, remove {pending}"
+        ))
+    }
+
+    /// Puts down what a job is about to read, before it is handed in.
+    pub(crate) fn hand_in(&mut self, job: HandedIn) -> Result<(), Failure> {
+        let files = self.read.iter().chain(&self.new).cloned().collect();
+        let state = State { files, job_file: self.job_file.clone(), pending: Some(job.clone()) };
+        self.handed_in = Some(job);
+        let path = pending_path(&self.path);
+        write(&path, &state).map_err(|error| state_failed(&path, &error))
+    }
+
+    /// Finds out whether the job of this run was committed all the same, of which no good end was
+    /// heard, and remembers what it read, if so. Whether the coordinator had taken it is known.
+    pub(crate) async fn recover(
+        self,
+        session: &Session,
+        was_taken: bool,
+        failure: Failure,
+    ) -> Failure {
+        let Some(HandedIn { id, .. }) = &self.handed_in else { return failure };
+        let id = *id;
+        let fate = pending::fate(session, id).await.unwrap_or(Fate::Unknown);
+        match fate {
+            Fate::Committed => match self.keep() {
+                Ok(()) => failure.help(format!(
+                    "job {id} was committed all the same, and what it read is remembered"
+                )),
+                Err(not_kept) => not_kept,
+            },
+            Fate::NotTold if was_taken => failure.help(unsettled(id)),
+            Fate::Nothing | Fate::NotTold => match self.forget_pending() {
+                Ok(()) => failure,
+                Err(_) => failure.help(unsettled(id)),
+            },
+            Fate::UnderWay | Fate::Unknown => failure.help(unsettled(id)),
+        }
+    }
+
     /// Remembers what was read, now that the job is done.
     pub(crate) fn keep(mut self) -> Result<(), Failure> {
         self.read.extend(std::mem::take(&mut self.new));
-        let state = State { files: std::mem::take(&mut self.read) };
-        self.write(&state).map_err(|error| {
+        let kept = self.write_read().and_then(|()| self.forget_pending());
+        kept.map_err(|error| {
+            let help = match &self.handed_in {
+                Some(job) => unsettled(job.id),
+                None => "the next run reads the same files again".to_owned(),
+            };
             Failure::failed(format!(
                 "the job is done, but what it read cannot be remembered in {}: {error}",
                 self.path.display()
             ))
-            .help("the next run reads the same files again")
+            .help(help)
         })
     }
 
-    /// The file is whole, whatever happens.
-    fn write(&self, state: &State) -> io::Result<()> {
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(&serde_json::to_vec(state)?)?;
-        file.as_file().sync_all()?;
-        file.persist(&self.path).map(drop).map_err(|error| error.error)
+    fn write_read(&self) -> io::Result<()> {
+        let (files, job_file) = (self.read.clone(), self.job_file.clone());
+        write(&self.path, &State { files, job_file, pending: None })
     }
+
+    fn forget_pending(&self) -> io::Result<()> {
+        match fs::remove_file(pending_path(&self.path)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn unsettled(id: JobId) -> String {
+    format!("whether job {id} was committed is asked when the next run begins")
+}
+
+/// Where it is put down what a job reads of whose end nobody has heard.
+fn pending_path(path: &Path) -> PathBuf {
+    path.with_extension("pending.json")
+}
+
+fn state_failed(path: &Path, error: &io::Error) -> Failure {
+    Failure::mistake(format!("state of incremental, {}: {error}", path.display()))
+        .help("--state-folder names a folder that can be written")
+}
+
+/// A state, if there is one.
+fn read(path: &Path) -> Result<Option<State>, Failure> {
+    match fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| {
+            Failure::mistake(format!("state of incremental, {}: {error}", path.display()))
+                .help("without this file, all files of the input are read again")
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(state_failed(path, &error)),
+    }
+}
+
+/// The file is whole, whatever happens.
+fn write(path: &Path, state: &State) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(&serde_json::to_vec(state)?)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    // Or a machine that stops might come back with what was there before. Not every file system
+    // does that for folders.
+    let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    Ok(())
+}
+
+/// Refuses what another job file has remembered. In the folder beside them, their names are enough.
+fn check_job_file(path: &Path, known: &str, own: &str) -> Result<(), Failure> {
+    let is_told = !known.is_empty() && !own.is_empty();
+    if !is_told || Path::new(known).ends_with(own) || Path::new(own).ends_with(known) {
+        return Ok(());
+    }
+    Err(Failure::mistake(format!(
+        "state of incremental, {}: it is what {} has read, and not {}",
+        path.display(),
+        known,
+        own
+    ))
+    .help(
+        "--state-folder names a folder for each; if the job file was moved, change job_file there",
+    ))
 }
 
 #[cfg(test)]
@@ -157,7 +338,7 @@ mod tests {
     }
 
     fn open(folder: &Path) -> Result<Remembered, String> {
-        let opened = Remembered::open_in(folder, "nightly", "visits");
+        let opened = Remembered::open_in(folder, "nightly", "visits", "/a/nightly.toml");
         opened.map_err(|failure| failure.message.unwrap_or_default())
     }
 
@@ -179,7 +360,7 @@ mod tests {
         next.new = vec![mark("/c")];
         next.keep().unwrap();
         assert_eq!(open(&state).unwrap().read.len(), 3);
-        let other = Remembered::open_in(&state, "nightly", "items").unwrap();
+        let other = Remembered::open_in(&state, "nightly", "items", "").unwrap();
         assert_eq!(other.read, BTreeSet::new());
     }
 
@@ -199,5 +380,72 @@ mod tests {
         fs::write(folder.path().join("nightly.visits.json"), "{\"files\": 7}").unwrap();
         let refused = open(folder.path()).unwrap_err();
         assert!(refused.contains("nightly.visits.json: invalid type"), "{refused}");
+    }
+
+    /// A run whose end nobody heard of.
+    fn interrupted(folder: &Path, appends: bool) -> HandedIn {
+        let job = HandedIn { id: JobId::from_u128(7), output: "/out/".to_owned(), appends };
+        let mut run = open(folder).unwrap();
+        run.new = vec![mark("/b")];
+        run.hand_in(job.clone()).unwrap();
+        job
+    }
+
+    fn settle(folder: &Path, fate: Fate) -> Result<BTreeSet<FileMark>, String> {
+        let mut next = open(folder).unwrap();
+        let before = next.before.take().unwrap();
+        let settled = next.settled(before, fate);
+        settled.map_err(|failure| failure.message.unwrap_or_default())?;
+        drop(next);
+        let after = open(folder).unwrap();
+        assert_eq!(after.before, None, "it is settled");
+        Ok(after.read)
+    }
+
+    #[test]
+    fn what_a_job_read_of_whose_end_nobody_heard_is_neither_read_twice_nor_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut first = open(folder.path()).unwrap();
+        first.new = vec![mark("/a")];
+        first.keep().unwrap();
+        let (old, all) = (BTreeSet::from([mark("/a")]), BTreeSet::from([mark("/a"), mark("/b")]));
+
+        let job = interrupted(folder.path(), true);
+        assert_eq!(open(folder.path()).unwrap().before.unwrap().pending, Some(job));
+        let refused = settle(folder.path(), Fate::UnderWay).unwrap_err();
+        assert!(refused.contains("has not ended"), "{refused}");
+        for fate in [Fate::Unknown, Fate::NotTold] {
+            let refused = settle(folder.path(), fate).unwrap_err();
+            assert!(refused.contains("were appended to /out/ is not known"), "{refused}");
+        }
+        assert_eq!(settle(folder.path(), Fate::Nothing), Ok(old.clone()));
+        // What replaces bears that the same is read again.
+        interrupted(folder.path(), false);
+        assert_eq!(settle(folder.path(), Fate::NotTold), Ok(old));
+        interrupted(folder.path(), true);
+        assert_eq!(settle(folder.path(), Fate::Committed), Ok(all.clone()));
+
+        interrupted(folder.path(), true);
+        let path = folder.path().join("nightly.visits.json");
+        fs::rename(pending_path(&path), &path).unwrap();
+        let moved = open(folder.path()).unwrap();
+        assert_eq!((moved.before, moved.read), (None, all), "it was said to be committed");
+    }
+
+    #[test]
+    fn what_another_job_file_has_read_is_not_taken_for_ones_own() {
+        let folder = tempfile::tempdir().unwrap();
+        open(folder.path()).unwrap().keep().unwrap();
+        let other = |file: &str| {
+            let opened = Remembered::open_in(folder.path(), "nightly", "visits", file);
+            opened.map_err(|failure| failure.message.unwrap_or_default()).map(drop)
+        };
+        let refused = other("/b/nightly.toml").unwrap_err();
+        let words = "it is what /a/nightly.toml has read, and not /b/nightly.toml";
+        assert!(refused.ends_with(words), "{refused}");
+        assert_eq!((other("/a/nightly.toml"), other("nightly.toml")), (Ok(()), Ok(())));
+        // As it was written before job files were named.
+        fs::write(folder.path().join("nightly.visits.json"), "{\"files\": []}").unwrap();
+        assert_eq!(other("/b/nightly.toml"), Ok(()));
     }
 }

@@ -52,6 +52,7 @@ pub(crate) fn read(path: &Path) -> Result<Request, Failure> {
     if let Some(incremental) = &mut request.incremental {
         let stem = path.file_stem().unwrap_or_default();
         incremental.job = stem.to_string_lossy().into_owned();
+        incremental.file = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     }
     Ok(request)
 }

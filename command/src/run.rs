@@ -20,7 +20,7 @@ use crate::{
     drive,
     error::Failure,
     explain,
-    incremental::Remembered,
+    incremental::{HandedIn, Remembered},
     job_file, jobs, misses, open,
     output::Destination,
     params,
@@ -159,6 +159,11 @@ pub(crate) async fn statement(
     watch: &Watch,
 ) -> Result<Ended, Failure> {
     let rows = Goal::choose(request.output.take(), &show.rows, discard)?;
+    if request.incremental.is_some() && terms.id.is_some() {
+        let message = "an incremental job has an id of its own in each run, by which the next run \
+                       finds out what became of it";
+        return Err(Failure::mistake(message).help("leave out incremental, or --id"));
+    }
     if matches!(rows, Goal::Print { .. }) && summary_file::is_stdout(show) {
         return Err(Failure::mistake("the rows are printed where --summary-file - is to be")
             .help("name a file for one of them"));
@@ -215,31 +220,49 @@ async fn rows(
     session: &Session,
     query: DataFrame,
     goals: Goals,
-    options: JobOptions,
+    mut options: JobOptions,
     summary: Summary,
     watch: &Watch,
 ) -> Result<Ended, Failure> {
     let prints = matches!(goals.rows, Goal::Print { .. });
     let drops = matches!(goals.rows, Goal::Drop);
-    let by_workers = match &goals.rows {
-        Goal::Workers(output) => Some(output.spec().map_err(Failure::before)?.path.into()),
-        Goal::File(_) | Goal::Print { .. } | Goal::Drop => None,
+    let (by_workers, handed_in) = match &goals.rows {
+        Goal::Workers(output) => {
+            let path = PathBuf::from(output.spec().map_err(Failure::before)?.path);
+            (Some(path), Some(HandedIn::to(output)))
+        }
+        Goal::File(_) | Goal::Print { .. } | Goal::Drop => (None, None),
     };
     let mut sink = goals.rows.begin(&schema(query.clone(), watch).await?)?;
     let missed = misses::begin(goals.missed)?;
-    let submitted = Instant::now();
-    let job = watch.step(session.submit_with(query, options)).await?;
-    let id = job.id();
-    watch.started(id);
-    let taken = drive::drive(job, watch, |batch| sink.take(batch, watch)).await?;
-    let files = files(sink.finish(watch)?, by_workers, misses::write(missed, taken.missed)?);
     let new_files = goals.remembered.as_ref().map(Remembered::new_files);
-    // Before the job is told of: its rows are where they are to be, whoever hears that. Those that
-    // were dropped are nobody's.
-    if let Some(remembered) = goals.remembered.filter(|_| !drops) {
-        remembered.keep()?;
+    // Rows that are dropped are nobody's.
+    let mut remembered = goals.remembered.filter(|_| !drops);
+    if let Some((remembered, job)) = remembered.as_mut().zip(handed_in) {
+        options.id = Some(job.id);
+        remembered.hand_in(job)?;
     }
-    let report = Report::new(id, taken.at - submitted, taken.summary, files);
+    let running = async move {
+        let submitted = Instant::now();
+        let job = watch.step(session.submit_with(query, options)).await?;
+        let id = job.id();
+        watch.started(id);
+        let taken = drive::drive(job, watch, |batch| sink.take(batch, watch)).await?;
+        let files = files(sink.finish(watch)?, by_workers, misses::write(missed, taken.missed)?);
+        Ok::<_, Failure>(Report::new(id, taken.at - submitted, taken.summary, files))
+    };
+    // Before the job is told of: its rows are where they are to be, whoever hears that.
+    let report = match (running.await, remembered) {
+        (Ok(report), None) => report,
+        (Ok(report), Some(remembered)) => {
+            remembered.keep()?;
+            report
+        }
+        (Err(failure), None) => return Err(failure),
+        (Err(failure), Some(remembered)) => {
+            return Err(remembered.recover(session, watch.job().is_some(), failure).await);
+        }
+    };
     let report = report.of_new(new_files);
     tell(&report, summary, prints)?;
     Ok(Ended::Ran(Box::new(report)))

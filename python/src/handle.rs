@@ -1,7 +1,7 @@
 //! Jobs by their ids, from Python: handed in to go on by themselves, or found again.
 
 use std::{
-    fmt,
+    fmt, mem,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -42,8 +42,17 @@ impl Terms {
 #[pyclass(frozen, module = "keyloom._keyloom")]
 pub(crate) struct JobHandle {
     handle: OfProcess<keyloom_client::JobHandle>,
-    /// Nothing while a call waits for it, and once its rows were given away or it has failed.
-    own: OfProcess<Mutex<Option<Own>>>,
+    own: OfProcess<Mutex<Hold>>,
+}
+
+/// A job that is not detached, as far as its handle has it.
+#[derive(Debug)]
+enum Hold {
+    /// It is detached or somebody else's, its rows were given away, or it has failed.
+    Nothing,
+    /// A call waits for it.
+    Waited,
+    Own(Box<Own>),
 }
 
 /// A job that is not detached, and what has come of it.
@@ -90,6 +99,7 @@ impl JobHandle {
     }
 
     fn new(handle: keyloom_client::JobHandle, own: Option<Own>) -> Self {
+        let own = own.map_or(Hold::Nothing, |own| Hold::Own(Box::new(own)));
         Self { handle: OfProcess::new(handle), own: OfProcess::new(Mutex::new(own)) }
     }
 
@@ -97,16 +107,20 @@ impl JobHandle {
         self.handle.get().map_err(raise)
     }
 
-    fn take_own(&self) -> PyResult<Option<Own>> {
+    /// Takes the job, if it is there, for a call that waits for it and then says what is left.
+    fn take(&self) -> PyResult<Hold> {
         let own = self.own.get().map_err(raise)?;
-        Ok(own.lock().unwrap_or_else(PoisonError::into_inner).take())
+        let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(match &*own {
+            Hold::Nothing => Hold::Nothing,
+            Hold::Waited => Hold::Waited,
+            Hold::Own(_) => mem::replace(&mut *own, Hold::Waited),
+        })
     }
 
-    fn put_back(&self, taken: Option<Own>) -> PyResult<()> {
-        if taken.is_some() {
-            let own = self.own.get().map_err(raise)?;
-            *own.lock().unwrap_or_else(PoisonError::into_inner) = taken;
-        }
+    fn leave(&self, left: Option<Box<Own>>) -> PyResult<()> {
+        let own = self.own.get().map_err(raise)?;
+        *own.lock().unwrap_or_else(PoisonError::into_inner) = left.map_or(Hold::Nothing, Hold::Own);
         Ok(())
     }
 }
@@ -134,17 +148,20 @@ impl JobHandle {
         timeout: Option<f64>,
     ) -> PyResult<Option<Bound<'py, PyDict>>> {
         let bound = timeout.map(seconds).transpose().map_err(raise)?;
-        let (handle, mut own) = (self.get()?, self.take_own()?);
+        let (handle, mut hold) = (self.get()?, self.take()?);
         let ended = wait(py, async {
             let ends = async {
-                if let Some(own) = &mut own {
+                if let Hold::Own(own) = &mut hold {
                     own.finish().await?;
                 }
                 handle.wait().await
             };
             within(bound, ends).await.map_err(raise)
-        })?;
-        self.put_back(own)?;
+        });
+        if let Hold::Own(own) = hold {
+            self.leave(ended.is_ok().then_some(own))?;
+        }
+        let ended = ended?;
         ended.map(|info| told(py, &info)).transpose()
     }
 
@@ -160,16 +177,26 @@ impl JobHandle {
         wait(py, async move { handle.resume().await.map_err(raise) })
     }
 
-    /// Takes its rows, once, when all of them are there.
+    /// Takes its rows, once, when all of them are there. While another call waits for them, they
+    /// are that call's.
     fn results(&self, py: Python<'_>) -> PyResult<Batches> {
         let handle = self.get()?;
-        let Some(mut own) = self.take_own()? else {
-            return wait(py, async move { rows(handle).await.map_err(raise) });
+        let mut own = match self.take()? {
+            Hold::Own(own) => own,
+            Hold::Nothing => return wait(py, async move { rows(handle).await.map_err(raise) }),
+            Hold::Waited => {
+                return Err(raise(Error::invalid(format!(
+                    "another call waits for job {}; take its results when that has returned",
+                    handle.id()
+                ))));
+            }
         };
         let own = wait(py, async move {
             own.finish().await.map_err(raise)?;
             Ok(own)
-        })?;
+        });
+        self.leave(None)?;
+        let own = own?;
         Ok(Batches { schema: Arc::clone(own.job.schema()), batches: own.batches })
     }
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import queue
 import signal
 import threading
 import uuid
@@ -183,6 +184,28 @@ def test_what_is_no_time_is_refused(timeout: float) -> None:
     with pytest.raises(keyloom.InvalidError, match="timeout is a number of seconds of at least 0"):
         job.wait(timeout)
     assert ended(job).rows == 1
+
+
+def test_rows_that_another_call_waits_for_are_refused() -> None:
+    job = endless().submit()
+    told: queue.Queue[str] = queue.Queue()
+
+    def take() -> None:
+        try:
+            job.results()
+        except keyloom.KeyloomError as error:
+            told.put(str(error))
+
+    threads = [threading.Thread(target=take) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    # The other one waits for as long as the job goes on.
+    refused = f"another call waits for job {job.id}; take its results when that has returned"
+    assert told.get(timeout=DEADLINE_SECONDS) == refused
+    job.cancel()
+    assert told.get(timeout=DEADLINE_SECONDS) != refused
+    for thread in threads:
+        thread.join(DEADLINE_SECONDS)
 
 
 def test_ctrl_c_ends_the_waiting_and_not_the_job() -> None:

@@ -86,6 +86,12 @@ impl Job {
                  them",
             ));
         }
+        if options.keep_missed && options.detached {
+            return Err(Error::invalid(
+                "keep_missed has the rows that missed their keys told to whoever takes a job's \
+                 rows, and detached lets nobody wait for it; leave out one of them",
+            ));
+        }
         let plan = query.create_physical_plan().await?;
         match plan.downcast_ref::<SubmitExec>() {
             Some(submit) if submit.returns_rows() => submit.start(options).await,

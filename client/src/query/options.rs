@@ -17,7 +17,8 @@ pub struct JobOptions {
     /// The most rows, for each store, that may miss their keys where that gives null; more fail the
     /// job. The session's setting if not given.
     pub max_misses: Option<MaxMisses>,
-    /// Whether it is told which rows missed their keys: see [`super::Job::take_missed`].
+    /// Whether it is told which rows missed their keys: see [`super::Job::take_missed`]. Not of a
+    /// job that is detached.
     pub keep_missed: bool,
     /// Where workers write its rows, if they do: then its result is one row, in the columns of
     /// [`crate::committed_schema`], once all of them can be seen.

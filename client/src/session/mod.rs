@@ -324,7 +324,8 @@ impl Session {
     }
 
     /// The jobs that the coordinator knows and this session may see, the newest first: without the
-    /// counters of their plans, which [`Self::job`] has.
+    /// counters of their plans, which [`Self::job`] has. The oldest are left out where all of them
+    /// take more than half of the coordinator's `rpc.max_frame_bytes`.
     ///
     /// # Errors
     /// `unavailable` if the coordinator is gone.

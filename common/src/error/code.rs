@@ -32,4 +32,6 @@ pub enum ErrorCode {
     BlobGone,
     /// The coordinator does not hold the first parts of a blob any more; begun again, it does.
     BlobPartGone,
+    /// A job ended while its output was committed, and whether it was is not known.
+    CommitUnknown,
 }

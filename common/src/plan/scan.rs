@@ -117,8 +117,8 @@ impl ScanPartition {
         self.slices.iter().map(|slice| slice.rows).sum()
     }
 
-    /// All rows of several partitions, one after the other. Parts of a file that follow each other
-    /// become one.
+    /// All rows of several partitions, one after the other, whichever are wanted of each. Parts of
+    /// a file that follow each other become one.
     pub fn joined(partitions: &[Self]) -> Self {
         let mut slices: Vec<FileSlice> = Vec::new();
         for slice in partitions.iter().flat_map(|partition| &partition.slices) {

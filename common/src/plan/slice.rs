@@ -52,13 +52,20 @@ impl Slice {
     /// All rows of several partitions of files, one after the other.
     ///
     /// # Errors
-    /// `internal` if the leaf reads no files, or has no such partitions.
+    /// `internal` if the leaf reads no files, has no such partitions, or reads only some rows of
+    /// one.
     pub fn joined(leaf: &Arc<dyn ExecutionPlan>, partitions: Range<usize>) -> Result<Self> {
         let scan = leaf.downcast_ref::<InputScanExec>();
         let joined = scan.and_then(|scan| scan.partitions().get(partitions.clone()));
         let joined = joined.filter(|joined| !joined.is_empty()).ok_or_else(|| {
             Error::internal(format!("{} has no files of partitions {partitions:?}", leaf.name()))
         })?;
+        if joined.iter().any(|partition| partition.rows.is_some()) {
+            return Err(Error::internal(format!(
+                "{} reads some rows of partitions {partitions:?}, which are not read as one",
+                leaf.name()
+            )));
+        }
         Ok(Self::Files(ScanPartition::joined(joined)))
     }
 

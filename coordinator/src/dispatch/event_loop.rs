@@ -15,7 +15,7 @@ use keyloom_common::{
 use tokio::sync::mpsc;
 
 use super::{
-    Command, Finished, StageUpdate,
+    Command, Finished, Lost, StageUpdate,
     outputs::{Outputs, drop_apart},
     workers::Workers,
 };
@@ -255,7 +255,9 @@ impl EventLoop {
             Action::StageFailed { stage, error } => {
                 tracing::warn!(job = %stage.job, %stage, %error, "stage failed");
                 if let Some(entry) = self.stages.get(&stage) {
-                    let _ = entry.updates.send(StageUpdate::Failed(error));
+                    let launches = entry.launched.values().map(Vec::len).sum();
+                    let lost = Lost { error: unwanted(error), launches };
+                    let _ = entry.updates.send(StageUpdate::Failed(lost));
                 }
                 self.forget(stage);
             }
@@ -329,5 +331,17 @@ impl EventLoop {
             })
         };
         self.state.workers().filter_map(status).collect()
+    }
+}
+
+/// Why a stage failed that nobody has cancelled: if a worker says that it was, that is no word of
+/// whoever wants the job's end, or of the coordinator's.
+fn unwanted(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Cancelled => {
+            let message = error.message();
+            Error::unavailable(format!("a worker ended a task that was wanted: {message}"))
+        }
+        _ => error,
     }
 }

@@ -60,7 +60,22 @@ pub(crate) enum StageUpdate {
     /// A task is done; this output counts.
     Done { index: u32, finished: Box<Finished> },
     /// The stage is lost.
-    Failed(Error),
+    Failed(Lost),
+}
+
+/// A stage that is lost.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    pub(crate) error: Error,
+    /// How often workers were told to begin one of its tasks that was not done.
+    pub(crate) launches: usize,
+}
+
+impl From<Error> for Lost {
+    /// What nobody was told to begin.
+    fn from(error: Error) -> Self {
+        Self { error, launches: 0 }
+    }
 }
 
 /// What a task reports, and its output.

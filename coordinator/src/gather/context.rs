@@ -22,7 +22,7 @@ use crate::{
     blobs::Blobs,
     catalog::Rights,
     dispatch::{Dispatcher, Finished},
-    history::{JobRecord, Journal, KnownJob},
+    history::{JobRecord, Journal, KnownJob, Resumable},
     output::{Means, OutputProgress, Writing},
     scheduler::ATTEMPTS_OF_A_RUN,
     settings::Settings,
@@ -134,6 +134,7 @@ impl JobContext {
         output: &PreparedOutput,
         memory: MemoryReservation,
     ) -> Result<Writing> {
+        let resumable = self.record().filter(|job| job.known.resumable == Resumable::Yes);
         let means = Means {
             job: self.job,
             dispatcher: self.dispatcher.clone(),
@@ -141,6 +142,8 @@ impl JobContext {
             settings: Arc::clone(&self.settings),
             progress: Arc::clone(&self.output),
             known: self.record().map(|record| Arc::clone(&record.known)),
+            history: resumable.map(|record| Arc::clone(&record.history)),
+            has_journal: self.journal().is_some(),
             span: self.span.clone(),
         };
         Writing::begin(means, output.clone(), memory)

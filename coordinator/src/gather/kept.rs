@@ -57,7 +57,7 @@ async fn keep_all(
 ) {
     // Also a panic is told, or the reader would wait for ever.
     if let Err(error) = guarded(keep_each(&context, updates, &tx)).await {
-        let _ = tx.send(StageUpdate::Failed(error));
+        let _ = tx.send(StageUpdate::Failed(error.into()));
     }
 }
 

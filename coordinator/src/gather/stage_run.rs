@@ -198,7 +198,7 @@ impl StageRun {
                 Some(StageUpdate::Done { index, finished }) => {
                     self.done.insert(index, *finished);
                 }
-                Some(StageUpdate::Failed(error)) => return Err(error),
+                Some(StageUpdate::Failed(lost)) => return Err(lost.error),
                 None => return Err(Error::cancelled("the coordinator is stopping")),
             },
         }

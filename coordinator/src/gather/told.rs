@@ -64,7 +64,7 @@ pub(super) fn counted(
         // Also a panic is told, or the reader would take it for the coordinator's end.
         if let Err(error) = guarded(pass_on(updates, count, &tx)).await {
             // A reader that is gone cancels its stage.
-            let _ = tx.send(StageUpdate::Failed(error));
+            let _ = tx.send(StageUpdate::Failed(error.into()));
         }
     };
     (receiver, AbortOnDropHandle::new(tokio::spawn(counting)))
@@ -152,11 +152,10 @@ mod tests {
             updates.send(done(index)).unwrap();
         }
         assert!(matches!(read.recv().await, Some(StageUpdate::Done { index: 0, .. })));
-        let failed = read.recv().await;
-        assert!(
-            matches!(&failed, Some(StageUpdate::Failed(error)) if error.message() == "too many"),
-            "{failed:?}"
-        );
+        match read.recv().await {
+            Some(StageUpdate::Failed(lost)) => assert_eq!(lost.error.message(), "too many"),
+            other => panic!("counting failed, and this is told: {other:?}"),
+        }
         assert!(read.recv().await.is_none());
     }
 }

@@ -1,10 +1,15 @@
 //! The file in which jobs are kept: redb, which has checksums of its own and lets one process in.
-//! All of its calls wait for the disk.
+//! All of its calls wait for the disk. Once the disk has failed, redb refuses everything until the
+//! file is opened again, which is tried at once, and with each call.
 
 use std::{
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use keyloom_common::{Error, JobId, Result};
@@ -75,7 +80,10 @@ impl Batch {
 #[derive(Debug)]
 pub(super) struct StateFile {
     path: PathBuf,
-    database: Database,
+    /// None while it cannot be opened again.
+    database: RwLock<Option<Database>>,
+    /// Whether the last write failed.
+    fails: AtomicBool,
 }
 
 impl StateFile {
@@ -88,50 +96,67 @@ impl StateFile {
             Error::invalid(format!("state_folder = {}: {error}", folder.display()))
         })?;
         let path = folder.join(NAME);
-        let database = guarded(&path, || {
-            let mut builder = Builder::new();
-            // Or a damaged file might be believed, or panic.
-            builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
-            match builder.create(&path) {
-                Ok(database) => Ok(database),
-                Err(DatabaseError::DatabaseAlreadyOpen) => Err(in_use(folder)),
-                Err(error) => Err(unreadable(&path, &error)),
-            }
-        })?;
-        let file = Self { path, database };
-        guarded(&file.path, || file.prepare().map_err(|error| unreadable(&file.path, &error)))
-            .and_then(|format| match format {
-                FORMAT => Ok(()),
-                other => Err(unreadable(
-                    &file.path,
-                    &format_args!("it is of format {other}, and this build reads format {FORMAT}"),
-                )),
-            })?;
-        Ok(file)
+        let database = RwLock::new(Some(open_database(&path)?));
+        Ok(Self { path, database, fails: AtomicBool::new(false) })
     }
 
-    /// Makes all tables, and says of which format the file is.
-    fn prepare(&self) -> Result<u32, redb::Error> {
-        let transaction = self.database.begin_write()?;
-        let format = {
-            let mut meta = transaction.open_table(META)?;
-            for table in [JOBS, PLANS, TASKS] {
-                transaction.open_table(table)?;
+    /// Whether what was last written is there.
+    ///
+    /// # Errors
+    /// That it is not, naming the file.
+    pub(super) fn check(&self) -> Result<(), String> {
+        match self.fails.load(Ordering::Relaxed) {
+            false => Ok(()),
+            true => {
+                let path = self.path.display();
+                Err(format!("{path} cannot be written, and what is known of jobs is not kept"))
             }
-            let known = redb::ReadableTable::get(&meta, FORMAT_KEY)?.map(|format| {
-                let bytes = format.value().try_into().unwrap_or_default();
-                u32::from_le_bytes(bytes)
-            });
-            match known {
-                Some(format) => format,
-                None => {
-                    meta.insert(FORMAT_KEY, FORMAT.to_le_bytes().as_slice())?;
-                    FORMAT
+        }
+    }
+
+    /// Closes the file after the disk has failed, which lets it be opened again.
+    pub(super) fn close(&self) {
+        *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Opens the file again if it was closed.
+    fn open_again(&self) -> Result<()> {
+        if self.database.read().unwrap_or_else(PoisonError::into_inner).is_some() {
+            return Ok(());
+        }
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        if database.is_none() {
+            *database = Some(open_database(&self.path)?);
+            tracing::warn!(path = %self.path.display(), "opened again after the disk failed");
+        }
+        Ok(())
+    }
+
+    /// Runs something on the database.
+    fn on_database<T>(
+        &self,
+        run: impl FnOnce(&Database) -> Result<T, redb::Error>,
+        failed: impl FnOnce(&redb::Error) -> Error,
+    ) -> Result<T> {
+        self.open_again()?;
+        let ran = guarded(&self.path, || {
+            let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+            Ok(database.as_ref().map(run))
+        })?;
+        match ran {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(error)) => {
+                if is_latched(&error) {
+                    self.close();
+                    if let Err(error) = self.open_again() {
+                        tracing::error!(%error, "the file of jobs cannot be opened again (yet)");
+                    }
                 }
+                Err(failed(&error))
             }
-        };
-        transaction.commit()?;
-        Ok(format)
+            // Somebody else has met that the disk failed.
+            None => Err(failed(&redb::Error::PreviousIo)),
+        }
     }
 
     /// All jobs. Those that cannot be read are set aside: they are told, and go.
@@ -139,7 +164,7 @@ impl StateFile {
     /// # Errors
     /// `invalid` if the file is damaged.
     pub(super) fn jobs(&self) -> Result<Vec<Record>> {
-        let values = self.reading(|| self.range(JOBS, &[0; 16], &[u8::MAX; 16]))?;
+        let values = self.reading(|database| range(database, JOBS, &[0; 16], &[u8::MAX; 16]))?;
         let (mut records, mut forgotten) = (Vec::new(), Vec::new());
         for (key, value) in values {
             let id = <[u8; 16]>::try_from(key).map(JobId::from_bytes);
@@ -165,8 +190,8 @@ impl StateFile {
     /// `resource_exhausted` if the file cannot be written.
     pub(super) fn write_plan(&self, job: &Record, plan: &PlanRecord) -> Result<()> {
         let (id, job, plan) = (job.info.id.to_bytes(), encode(job)?, encode(plan)?);
-        self.writing(|| {
-            let transaction = self.database.begin_write()?;
+        self.writing(|database| {
+            let transaction = database.begin_write()?;
             transaction.open_table(JOBS)?.insert(id.as_slice(), job.as_slice())?;
             transaction.open_table(PLANS)?.insert(id.as_slice(), plan.as_slice())?;
             transaction.commit()?;
@@ -181,8 +206,8 @@ impl StateFile {
     pub(super) fn write(&self, batch: &Batch) -> Result<()> {
         let jobs = batch.jobs.iter().map(|job| Ok((job.info.id.to_bytes(), encode(job)?)));
         let jobs = jobs.collect::<Result<Vec<_>>>()?;
-        self.writing(|| {
-            let transaction = self.database.begin_write()?;
+        self.writing(|database| {
+            let transaction = database.begin_write()?;
             {
                 let mut tasks = transaction.open_table(TASKS)?;
                 let mut plans = transaction.open_table(PLANS)?;
@@ -212,7 +237,7 @@ impl StateFile {
     /// # Errors
     /// `invalid` if it cannot be read.
     pub(super) fn plan(&self, job: JobId) -> Result<Option<PlanRecord>> {
-        let plan = self.reading(|| self.get(PLANS, &job.to_bytes()))?;
+        let plan = self.reading(|database| get(database, PLANS, &job.to_bytes()))?;
         plan.map(|plan| decode(&plan)).transpose()
     }
 
@@ -222,8 +247,8 @@ impl StateFile {
     /// `invalid` if the file cannot be read.
     pub(super) fn tasks(&self, job: JobId, stage: u32) -> Result<Vec<u32>> {
         let (first, last) = (TaskKey::new(job, stage, 0), TaskKey::new(job, stage, u32::MAX));
-        self.reading(|| {
-            let transaction = self.database.begin_read()?;
+        self.reading(|database| {
+            let transaction = database.begin_read()?;
             let table = transaction.open_table(TASKS)?;
             let mut tasks = Vec::new();
             for entry in table.range(first.0.as_slice()..=last.0.as_slice())? {
@@ -239,7 +264,7 @@ impl StateFile {
     /// `invalid` if it cannot be read.
     pub(super) fn task(&self, key: TaskKey) -> Result<TaskRecord> {
         let gone = || Error::not_found("what a task has done is not known any more");
-        decode(&self.reading(|| self.get(TASKS, &key.0))?.ok_or_else(gone)?)
+        decode(&self.reading(|database| get(database, TASKS, &key.0))?.ok_or_else(gone)?)
     }
 
     /// All tasks of a job that are done, in their order.
@@ -248,40 +273,99 @@ impl StateFile {
     /// `invalid` if they cannot be read.
     pub(super) fn all_tasks(&self, job: JobId) -> Result<Vec<TaskRecord>> {
         let (first, last) = tasks_of(job);
-        let tasks = self.reading(|| self.range(TASKS, &first.0, &last.0))?;
+        let tasks = self.reading(|database| range(database, TASKS, &first.0, &last.0))?;
         tasks.iter().map(|(_, task)| decode(task)).collect()
     }
 
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, redb::Error> {
-        let transaction = self.database.begin_read()?;
-        let table = transaction.open_table(table)?;
-        let value = table.get(key)?;
-        Ok(value.map(|value| value.value().to_vec()))
+    fn reading<T>(&self, read: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T> {
+        self.on_database(read, |error| unreadable(&self.path, error))
     }
 
-    fn range(&self, table: Table, first: &[u8], last: &[u8]) -> Result<Entries, redb::Error> {
-        let transaction = self.database.begin_read()?;
-        let table = transaction.open_table(table)?;
-        let mut entries = Vec::new();
-        for entry in table.range(first..=last)? {
-            let (key, value) = entry?;
-            entries.push((key.value().to_vec(), value.value().to_vec()));
+    fn writing(&self, write: impl FnOnce(&Database) -> Result<(), redb::Error>) -> Result<()> {
+        let written = self.on_database(write, |error| {
+            let path = self.path.display();
+            Error::resource_exhausted(format!("{path} cannot be written: {error}"))
+        });
+        self.fails.store(written.is_err(), Ordering::Relaxed);
+        written
+    }
+}
+
+/// Opens the database of a file, or makes it.
+fn open_database(path: &Path) -> Result<Database> {
+    let database = guarded(path, || {
+        let mut builder = Builder::new();
+        // Or a damaged file might be believed, or panic.
+        builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+        match builder.create(path) {
+            Ok(database) => Ok(database),
+            Err(DatabaseError::DatabaseAlreadyOpen) => {
+                Err(in_use(path.parent().unwrap_or(Path::new(""))))
+            }
+            Err(error) => Err(unreadable(path, &error)),
         }
-        Ok(entries)
+    })?;
+    let format = guarded(path, || prepare(&database).map_err(|error| unreadable(path, &error)))?;
+    match format {
+        FORMAT => Ok(database),
+        other => Err(unreadable(
+            path,
+            &format_args!("it is of format {other}, and this build reads format {FORMAT}"),
+        )),
     }
+}
 
-    fn reading<T>(&self, read: impl FnOnce() -> Result<T, redb::Error>) -> Result<T> {
-        guarded(&self.path, || read().map_err(|error| unreadable(&self.path, &error)))
-    }
+/// Makes all tables, and says of which format the file is.
+fn prepare(database: &Database) -> Result<u32, redb::Error> {
+    let transaction = database.begin_write()?;
+    let format = {
+        let mut meta = transaction.open_table(META)?;
+        for table in [JOBS, PLANS, TASKS] {
+            transaction.open_table(table)?;
+        }
+        let known = redb::ReadableTable::get(&meta, FORMAT_KEY)?.map(|format| {
+            let bytes = format.value().try_into().unwrap_or_default();
+            u32::from_le_bytes(bytes)
+        });
+        match known {
+            Some(format) => format,
+            None => {
+                meta.insert(FORMAT_KEY, FORMAT.to_le_bytes().as_slice())?;
+                FORMAT
+            }
+        }
+    };
+    transaction.commit()?;
+    Ok(format)
+}
 
-    fn writing(&self, write: impl FnOnce() -> Result<(), redb::Error>) -> Result<()> {
-        guarded(&self.path, || {
-            write().map_err(|error| {
-                let path = self.path.display();
-                Error::resource_exhausted(format!("{path} cannot be written: {error}"))
-            })
-        })
+/// Whether redb refuses everything behind this error.
+fn is_latched(error: &redb::Error) -> bool {
+    use redb::Error::{DatabaseClosed, Io, LockPoisoned, PreviousIo};
+    matches!(error, Io(_) | PreviousIo | DatabaseClosed | LockPoisoned(_))
+}
+
+fn get(database: &Database, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let table = transaction.open_table(table)?;
+    let value = table.get(key)?;
+    Ok(value.map(|value| value.value().to_vec()))
+}
+
+fn range(
+    database: &Database,
+    table: Table,
+    first: &[u8],
+    last: &[u8],
+) -> Result<Entries, redb::Error> {
+    let transaction = database.begin_read()?;
+    let table = transaction.open_table(table)?;
+    let mut entries = Vec::new();
+    for entry in table.range(first..=last)? {
+        let (key, value) = entry?;
+        entries.push((key.value().to_vec(), value.value().to_vec()));
     }
+    Ok(entries)
 }
 
 /// Keys and values.
@@ -343,14 +427,40 @@ mod tests {
     #[test]
     fn another_format_is_refused_by_name() {
         let folder = tempfile::tempdir().unwrap();
-        let file = StateFile::open(folder.path()).unwrap();
-        let transaction = file.database.begin_write().unwrap();
+        let database = open_database(&folder.path().join(NAME)).unwrap();
+        let transaction = database.begin_write().unwrap();
         let other = 7_u32.to_le_bytes();
         transaction.open_table(META).unwrap().insert(FORMAT_KEY, other.as_slice()).unwrap();
         transaction.commit().unwrap();
-        drop(file);
+        drop(database);
         let refused = open(folder.path());
         assert!(refused.contains("it is of format 7, and this build reads format 1"), "{refused}");
+    }
+
+    #[test]
+    fn a_file_is_opened_again_once_that_is_possible() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = StateFile::open(folder.path()).unwrap();
+        let job = JobId::from_u128(1);
+        let task = |task: u32| Batch {
+            tasks: vec![(TaskKey::new(job, 0, task), vec![7])],
+            ..Batch::default()
+        };
+        file.write(&task(1)).unwrap();
+        let failed = file.on_database(
+            |_| Err::<(), _>(redb::Error::PreviousIo),
+            |error| Error::resource_exhausted(error.to_string()),
+        );
+        assert!(failed.is_err());
+        file.write(&task(2)).unwrap();
+        assert_eq!((file.tasks(job, 0), file.check()), (Ok(vec![1, 2]), Ok(())));
+
+        file.close();
+        let other = StateFile::open(folder.path()).unwrap();
+        assert!(file.write(&task(3)).is_err() && file.check().is_err());
+        drop(other);
+        file.write(&task(4)).unwrap();
+        assert_eq!((file.tasks(job, 0), file.check()), (Ok(vec![1, 2, 4]), Ok(())));
     }
 
     #[test]

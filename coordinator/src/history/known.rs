@@ -7,11 +7,12 @@ use std::{
 };
 
 use keyloom_common::{
-    Error, JobId,
+    Error, ErrorCode, JobId,
     output::Committed,
     report::{JobInfo, JobProgress, JobState, JobStatus, JobSummary},
     rpc::{Identity, JobTerms},
 };
+use tokio::sync::OwnedMutexGuard;
 
 use super::{
     record::{Record, Resumable, bounded},
@@ -28,6 +29,8 @@ pub(crate) struct KnownJob {
     /// The most bytes of what is known of it.
     max_bytes: usize,
     state: Mutex<State>,
+    /// Locked while what an earlier run has written is removed.
+    removing: Arc<tokio::sync::Mutex<()>>,
     queue: Option<Arc<Queue>>,
 }
 
@@ -54,6 +57,11 @@ pub(crate) struct End {
 pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Whether an error says that nobody knows of a commit.
+fn is_unknown(error: Option<&Error>) -> bool {
+    error.and_then(Error::code) == Some(ErrorCode::CommitUnknown)
 }
 
 impl KnownJob {
@@ -89,7 +97,8 @@ impl KnownJob {
             commits: false,
             over: None,
         });
-        Self { id, whose, terms, resumable, max_bytes, state, queue }
+        let removing = Arc::default();
+        Self { id, whose, terms, resumable, max_bytes, state, removing, queue }
     }
 
     /// A job as the file has it. One that had not ended was interrupted.
@@ -102,7 +111,8 @@ impl KnownJob {
         }
         let id = info.id;
         let state = Mutex::new(State { info, runs, commits, over: Some(Instant::now()) });
-        Self { id, whose, terms, resumable, max_bytes, state, queue }
+        let removing = Arc::default();
+        Self { id, whose, terms, resumable, max_bytes, state, removing, queue }
     }
 
     /// As the file is to have it.
@@ -148,15 +158,26 @@ impl KnownJob {
         self.state() == JobState::Cancelled
     }
 
-    /// A worker is asked to commit its output: from now on it is not known whether somebody sees
-    /// some of it, until the job is done.
-    pub(crate) fn commits(self: &Arc<Self>) {
-        self.change(|state| state.commits = true);
+    /// A worker is to be asked to commit its output, unless this says that the job was cancelled
+    /// before: from now on it is not known whether somebody sees some of it, until it is done.
+    pub(crate) fn commits(self: &Arc<Self>) -> bool {
+        let mut may = false;
+        self.change(|state| {
+            may = state.info.state != JobState::Cancelled;
+            state.commits |= may;
+        });
+        may
     }
 
     /// The commit was refused, and nobody sees any of it.
     pub(crate) fn refused(self: &Arc<Self>) {
-        self.change(|state| state.commits = false);
+        self.change(|state| {
+            state.commits = false;
+            let error = &mut state.info.error;
+            if state.info.state == JobState::Cancelled && is_unknown(error.as_ref()) {
+                *error = None;
+            }
+        });
     }
 
     /// Its output can be seen. One that somebody had cancelled meanwhile is done all the same.
@@ -165,7 +186,7 @@ impl KnownJob {
             let info = &mut state.info;
             info.committed = Some(committed.clone());
             if matches!(info.state, JobState::Cancelled | JobState::Interrupted) {
-                info.state = JobState::Done;
+                (info.state, info.error) = (JobState::Done, None);
             }
         });
     }
@@ -180,6 +201,17 @@ impl KnownJob {
     /// cancelled go.
     pub(crate) fn keeps_pieces(&self) -> bool {
         self.resumable == Resumable::Yes && !self.is_cancelled()
+    }
+
+    /// For as long as what it has written is removed: it does not run again meanwhile. None if
+    /// somebody removes it already.
+    pub(crate) fn removing(&self) -> Option<OwnedMutexGuard<()>> {
+        Arc::clone(&self.removing).try_lock_owned().ok()
+    }
+
+    /// Waits until what an earlier run has written is removed, if it is being removed.
+    pub(crate) async fn removed(&self) {
+        drop(self.removing.lock().await);
     }
 
     /// Whether it can still be resumed, so that what it has written is still there.
@@ -217,6 +249,11 @@ impl KnownJob {
             info.committed = end.committed;
             match end.outcome {
                 Ok(summary) => (info.state, info.summary) = (JobState::Done, Some(summary)),
+                // Nobody is to take it for one that has left nothing.
+                Err(error) if state.commits && info.committed.is_none() => {
+                    let error = error.with_code(ErrorCode::CommitUnknown);
+                    (info.state, info.error) = (JobState::Failed, Some(error));
+                }
                 Err(error) => (info.state, info.error) = (JobState::Failed, Some(error)),
             }
             info.ended_ms = Some(now_ms());
@@ -240,6 +277,14 @@ impl KnownJob {
             }
             is_new = true;
             state.info.state = JobState::Cancelled;
+            if state.commits {
+                let unknown = || {
+                    let message = "it was cancelled while its output was committed, and whether it \
+                                   was is not known (yet)";
+                    Error::cancelled(message).with_code(ErrorCode::CommitUnknown)
+                };
+                state.info.error.get_or_insert_with(unknown);
+            }
             state.info.status = status.unwrap_or(state.info.status);
             state.info.ended_ms = Some(now_ms());
             state.over = Some(Instant::now());

@@ -90,6 +90,14 @@ impl History {
         self.kept.is_some()
     }
 
+    /// Whether the next coordinator will know what this one was told last, if it is to.
+    ///
+    /// # Errors
+    /// That the file cannot be written.
+    pub(crate) fn check(&self) -> std::result::Result<(), String> {
+        self.kept.as_ref().map_or(Ok(()), |kept| kept.file.check())
+    }
+
     /// A job that is known.
     pub(crate) fn get(&self, id: JobId) -> Option<Arc<KnownJob>> {
         self.lock().get(&id).cloned()

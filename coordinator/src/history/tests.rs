@@ -170,3 +170,24 @@ fn a_statement_is_known_once_and_within_the_bound() {
     assert_eq!(job.terms.statement, None);
     assert!(job.info().statement.is_some_and(|statement| statement.len() <= 128));
 }
+
+#[test]
+fn of_a_job_that_ends_while_it_commits_it_is_told_that_nobody_knows() {
+    let history = open(Settings::default());
+    let code = |job: &KnownJob| job.info().error.and_then(|error| error.code());
+    let unknown = Some(keyloom_common::ErrorCode::CommitUnknown);
+    let [cancelled, refused, early, failed] = [1, 2, 3, 4].map(|id| begin(&history, id, false));
+    assert!(cancelled.commits() && cancelled.cancel(None) && refused.commits());
+    assert!(refused.cancel(None));
+    assert_eq!((code(&cancelled), code(&refused)), (unknown, unknown));
+    refused.refused();
+    assert_eq!((refused.state(), refused.info().error), (JobState::Cancelled, None));
+    cancelled.committed(&keyloom_common::output::Committed::default());
+    assert_eq!((cancelled.state(), cancelled.info().error), (JobState::Done, None));
+
+    assert!(early.cancel(None) && !early.commits(), "nothing of it is committed any more");
+    assert!(!early.may_be_committed() && early.info().error.is_none());
+    assert!(failed.commits());
+    failed.end(End { outcome: Err(Error::timeout("no answer")), ..done() });
+    assert_eq!((failed.state(), code(&failed)), (JobState::Failed, unknown));
+}

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fmt,
+    fmt, mem,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::Duration,
@@ -19,6 +19,11 @@ use super::{
     file::{Batch, StateFile, TaskKey},
     known::KnownJob,
 };
+
+/// How long the disk is left alone once it has failed, and how often it is tried while nothing is
+/// to be written.
+const RESTS: Duration = Duration::from_secs(1);
+const TRIES: Duration = Duration::from_secs(5);
 
 /// What is to be written.
 pub(crate) struct Queue {
@@ -48,7 +53,9 @@ struct Pending {
     tasks: Vec<(TaskKey, Vec<u8>)>,
     task_bytes: usize,
     /// Those who wait until all that is above is written.
-    waiting: Vec<oneshot::Sender<()>>,
+    waiting: Waiting,
+    /// Whether some of it could not be written before.
+    is_again: bool,
     stop: bool,
 }
 
@@ -134,17 +141,44 @@ impl Queue {
         self.work.notify_one();
     }
 
-    /// Waits for something to write. None once there is nothing more.
+    /// Takes back what could not be written, which goes before what has come since.
+    fn put_back(&self, jobs: HashMap<JobId, Arc<KnownJob>>, batch: Batch, waiting: Waiting) {
+        let mut pending = self.lock();
+        for (id, job) in jobs {
+            if !pending.forgotten.contains(&id) {
+                pending.jobs.entry(id).or_insert(job);
+            }
+        }
+        for id in batch.forgotten {
+            if !pending.jobs.contains_key(&id) {
+                pending.forgotten.insert(id);
+            }
+        }
+        pending.settled.extend(batch.settled);
+        pending.task_bytes += batch.tasks.iter().map(|(_, record)| record.len()).sum::<usize>();
+        let since_then = mem::replace(&mut pending.tasks, batch.tasks);
+        pending.tasks.extend(since_then);
+        pending.waiting.extend(waiting);
+        pending.is_again = true;
+    }
+
+    /// Waits for something to write, or for long enough to see whether the disk works again. None
+    /// once there is nothing more.
     fn next(&self) -> Option<Pending> {
         let mut pending = self.lock();
         while pending.is_empty() {
             if pending.stop {
                 return None;
             }
-            pending = self.work.wait(pending).unwrap_or_else(PoisonError::into_inner);
+            let waited = self.work.wait_timeout(pending, TRIES);
+            let (woken, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+            pending = woken;
+            if waited.timed_out() {
+                break;
+            }
         }
         let stop = pending.stop;
-        let taken = std::mem::take(&mut *pending);
+        let taken = mem::take(&mut *pending);
         pending.stop = stop;
         Some(taken)
     }
@@ -168,8 +202,11 @@ impl Writer {
         let own = Arc::clone(&queue);
         let thread = thread::Builder::new().name("keyloom-state".to_owned()).spawn(move || {
             while let Some(pending) = own.next() {
-                write(&file, pending);
+                let is_written = write(&own, &file, pending);
                 own.room.notify_waiters();
+                if !is_written {
+                    thread::sleep(RESTS);
+                }
             }
         });
         let thread = thread.map_err(|error| {
@@ -189,23 +226,74 @@ impl Drop for Writer {
     }
 }
 
-/// Writes all of it. Jobs go on where that fails: what is then not remembered is told.
-fn write(file: &StateFile, pending: Pending) {
-    let Pending { jobs, forgotten, settled, tasks, waiting, .. } = pending;
+/// Those who wait until something is written.
+type Waiting = Vec<oneshot::Sender<()>>;
+
+/// Writes all of it, and says whether that is settled: what cannot be written is put back, once.
+/// Jobs go on where that fails, too: what is then not remembered is told.
+fn write(queue: &Queue, file: &StateFile, pending: Pending) -> bool {
+    let Pending { jobs, forgotten, settled, tasks, waiting, is_again, .. } = pending;
     let count = jobs.len() + tasks.len();
     let batch = Batch {
-        jobs: jobs.into_values().map(|job| job.record()).collect(),
+        jobs: jobs.values().map(|job| job.record()).collect(),
         tasks,
         settled: settled.into_iter().collect(),
         forgotten: forgotten.into_iter().collect(),
     };
-    if !batch.is_empty()
+    // An empty one finds out whether the disk works again.
+    if (!batch.is_empty() || file.check().is_err())
         && let Err(error) = file.write(&batch)
+        && !batch.is_empty()
     {
+        if !is_again {
+            tracing::warn!(%error, count, "what is known of jobs and tasks is written once more");
+            queue.put_back(jobs, batch, waiting);
+            return false;
+        }
         tracing::error!(%error, count, "what is known of jobs and tasks is not remembered");
     }
     for waiting in waiting {
         // Whoever does not wait any more needs no answer.
         let _ = waiting.send(());
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_written_is_written_once_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = StateFile::open(folder.path()).unwrap();
+        let queue = Queue::new(1 << 20);
+        let job = JobId::from_u128(1);
+        let put = |task: u32| {
+            let mut record = Some(vec![7]);
+            assert!(queue.try_put_task(TaskKey::new(job, 0, task), &mut record));
+        };
+        let fail = || {
+            file.close();
+            StateFile::open(folder.path()).unwrap()
+        };
+        put(1);
+        let other = fail();
+        assert!(!write(&queue, &file, queue.next().unwrap()), "it is put back");
+        drop(other);
+        put(2);
+        assert!(write(&queue, &file, queue.next().unwrap()));
+        assert_eq!(file.tasks(job, 0), Ok(vec![1, 2]));
+
+        // What came meanwhile goes with what was put back, and not a third time.
+        put(3);
+        let other = fail();
+        assert!(!write(&queue, &file, queue.next().unwrap()));
+        put(4);
+        assert!(write(&queue, &file, queue.next().unwrap()), "it is given up");
+        assert!(queue.lock().is_empty() && file.check().is_err());
+        drop(other);
+        assert!(write(&queue, &file, Pending::default()) && file.check().is_ok());
+        assert_eq!(file.tasks(job, 0), Ok(vec![1, 2]));
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 use keyloom_common::{
     Error, ErrorKind, JobId, Result, StageId, ipc,
-    ipc::Decoder,
     output::piece_schema,
     rpc::{TaskReport, Work, WrittenOutput},
 };
@@ -17,9 +16,9 @@ use crate::{
     blobs::Blobs,
     dispatch::Dispatcher,
     history::{History, KnownJob, PlanRecord, Resumable, TaskRecord},
+    output::kept_pieces,
     owner::Owner,
     settings::Settings,
-    spool::decoded,
 };
 
 /// Of how many jobs at once what is left is removed.
@@ -82,7 +81,8 @@ impl Abandoned {
         }
         let id = self.known.id;
         let held = self.blobs.hold(id, &Owner::default(), [])?;
-        let pieces = self.blobs.put_rows(id, pieces(tasks)?)?;
+        let pieces =
+            self.blobs.put_rows(id, ipc::encode_all(&piece_schema(), &kept_pieces(tasks)?)?)?;
         let written = WrittenOutput { job: id, output: plan.output, pieces };
         let stage = StageId { job: JobId::new(), index: 0 };
         let bound = self.settings.abort_timeout();
@@ -109,16 +109,4 @@ impl Abandoned {
         };
         spawn_blocking(read).await.map_err(Error::from_join)?
     }
-}
-
-/// The rows of all tasks as one stream.
-fn pieces(tasks: Vec<TaskRecord>) -> Result<bytes::Bytes> {
-    let mut batches = Vec::new();
-    for task in tasks {
-        let mut decoder = Decoder::new();
-        for (bytes, whole) in task.chunks {
-            batches.extend(decoded(bytes, whole)?.decode(&mut decoder)?);
-        }
-    }
-    ipc::encode_all(&piece_schema(), &batches)
 }

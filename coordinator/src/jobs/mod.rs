@@ -44,7 +44,7 @@ use crate::{
     catalog::Catalog,
     dispatch::Dispatcher,
     gather::JobContext,
-    history::{History, KnownJob},
+    history::{History, KnownJob, Resumable},
     owner::Owner,
     settings::Settings,
 };
@@ -309,6 +309,14 @@ impl Jobs {
         self.history.written().await;
     }
 
+    /// Whether what is known of jobs can be kept, if it is to be.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    pub(crate) fn can_remember(&self) -> std::result::Result<(), String> {
+        self.history.check()
+    }
+
     /// Notes that somebody wants a job's end, before it ends: what it has written then goes.
     fn cancel_known(&self, known: Arc<KnownJob>, entry: Option<&Entry>) {
         let had_ended = known.state().is_end();
@@ -320,9 +328,13 @@ impl Jobs {
         // What runs removes what it has written, or has it committed already; one that was resumed
         // and does not write yet has left something before.
         let left_before = known.runs() > 0 && job.is_none_or(|job| !job.has_begun_output());
-        match had_ended || left_before {
-            true => self.abandon(vec![known]),
-            false => self.history.settle(known.id),
+        let writes =
+            known.resumable == Resumable::Yes && job.is_some_and(|job| job.has_begun_output());
+        if had_ended || left_before {
+            self.abandon(vec![known]);
+        } else if !writes {
+            // What is written settles it once it is removed, or committed.
+            self.history.settle(known.id);
         }
     }
 

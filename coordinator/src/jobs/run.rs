@@ -135,7 +135,10 @@ pub(super) async fn run(prepared: Prepared, turn: Turn, mut results: Results, en
             prepared.job.set_computes();
         }
         begun = Instant::now();
-        prepared.job.record().into_iter().for_each(|record| record.known.begin());
+        if let Some(record) = prepared.job.record() {
+            record.known.begin();
+            record.known.removed().await;
+        }
         let rows = send_rows(&prepared, &mut results).await?;
         // Of what it writes, the result only tells.
         let written = prepared.job.output.committed().map(|committed| committed.rows);

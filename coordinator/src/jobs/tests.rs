@@ -392,6 +392,21 @@ async fn a_detached_job_that_failed_takes_no_place_and_its_error_is_told() {
 }
 
 #[tokio::test]
+async fn a_job_that_a_worker_ended_has_failed_and_was_not_interrupted() {
+    let (jobs, owner) = (jobs(Settings::default()), Owner::default());
+    let mut worker = FakeWorker::join(&jobs.dispatcher);
+    let submission = detached_of(&jobs, &owner);
+    submit(&jobs, &submission, &owner).unwrap();
+    let attempt = task(&mut worker).await;
+    worker.finish(attempt, Err(Error::cancelled("the worker is shutting down")));
+    result(&jobs, submission.id).await.unwrap_err();
+    let known = jobs.info(submission.id, &owner).unwrap();
+    let message = known.error.map(|error| error.message().to_owned());
+    let expected = "a worker ended a task that was wanted: the worker is shutting down";
+    assert_eq!((known.state, message.as_deref()), (JobState::Failed, Some(expected)));
+}
+
+#[tokio::test]
 async fn a_client_sees_its_own_jobs_and_operators_those_of_all() {
     let jobs = jobs(Settings::default());
     let client = |role, name: &str| Owner::of(Identity { role, name: name.into() });
@@ -540,6 +555,41 @@ async fn what_is_left_of_a_job_that_failed_is_removed_when_it_is_cancelled() {
 }
 
 #[tokio::test]
+async fn of_a_job_that_is_cancelled_all_pieces_are_removed_before_it_is_settled() {
+    let folder = tempfile::tempdir().unwrap();
+    let (jobs, owner) = (kept_jobs(folder.path()), Owner::default());
+    let [mut first, mut second] = [0, 1].map(|_| FakeWorker::join(&jobs.dispatcher));
+    let submission = detached_writing();
+    let id = submission.id;
+    submit(&jobs, &submission, &owner).unwrap();
+    // The first of all tasks is not done, so nobody has read the other's pieces.
+    let attempts = [task(&mut first).await, task(&mut second).await];
+    let (worker, later) = match attempts[0].task.index {
+        0 => (&mut second, attempts[1]),
+        _ => (&mut first, attempts[0]),
+    };
+    deliver(worker, later).await;
+    task(worker).await;
+    while jobs.history.tasks(id).unwrap().is_empty() {
+        jobs.history.written().await;
+    }
+    jobs.cancel(id, &owner).unwrap();
+    jobs.history.written().await;
+    assert!(jobs.history.plan(id).is_ok(), "the next coordinator could go on with removing");
+    let mut third = FakeWorker::join(&jobs.dispatcher);
+    let asked = third.assigned().await;
+    let Work::AbortOutput(written) = asked.work else { panic!("{:?}", asked.work) };
+    let pieces = jobs.blobs.read(written.pieces, 0, usize::MAX).unwrap().part;
+    let pieces = pieces.decode_all().unwrap();
+    assert_eq!(pieces.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
+    third.finish(asked.attempt, Ok(TaskReport::Aborted));
+    while jobs.history.plan(id).is_ok() {
+        jobs.history.written().await;
+    }
+    assert_eq!(jobs.info(id, &owner).unwrap().state, JobState::Cancelled);
+}
+
+#[tokio::test]
 async fn what_a_job_left_is_removed_when_it_is_cancelled_while_it_waits_to_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let settings = Settings { max_running_jobs: 1, ..Settings::default() };
@@ -561,6 +611,42 @@ async fn what_a_job_left_is_removed_when_it_is_cancelled_while_it_waits_to_go_on
     let asked = FakeWorker::join(&jobs.dispatcher).assigned().await;
     let Work::AbortOutput(written) = asked.work else { panic!("{:?}", asked.work) };
     assert_eq!(written.job, id);
+}
+
+#[tokio::test]
+async fn a_job_of_which_it_is_not_known_whether_it_was_committed_is_resumed_until_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { commit_timeout_ms: 500, ..Settings::default() };
+    let (jobs, owner) = (kept_jobs_with(folder.path(), settings), Owner::default());
+    let mut worker = FakeWorker::join(&jobs.dispatcher);
+    let submission = detached_writing();
+    let id = submission.id;
+    submit(&jobs, &submission, &owner).unwrap();
+    for _ in 0..3 {
+        write(&mut worker).await;
+    }
+    let mut asked = worker.assigned().await;
+    // Once no worker has an answer, and once one refuses, while the first may still be at it.
+    for answer in [None, Some(Error::invalid("something is there"))] {
+        assert!(matches!(asked.work, Work::CommitOutput(_)), "{asked:?}");
+        if let Some(error) = answer {
+            worker.finish(asked.attempt, Err(error));
+        }
+        let error = result(&jobs, id).await.unwrap_err();
+        assert!(error.message().contains("/out/ was committed is not known"), "{error}");
+        assert_eq!(jobs.info(id, &owner).unwrap().state, JobState::Failed);
+        jobs.resume(id, &owner).unwrap();
+        // Nothing is removed, and nothing runs again.
+        asked = worker.assigned().await;
+    }
+    let Work::CommitOutput(written) = asked.work else { panic!("{:?}", asked.work) };
+    let pieces = jobs.blobs.read(written.pieces, 0, usize::MAX).unwrap().part;
+    let pieces = pieces.decode_all().unwrap();
+    assert_eq!(pieces.iter().map(RecordBatch::num_rows).sum::<usize>(), 3);
+    worker.finish(asked.attempt, Ok(TaskReport::Committed(committed())));
+    let (batches, _) = result(&jobs, id).await.unwrap();
+    assert_eq!(batches, [committed().batch("/out/").unwrap()]);
+    assert_eq!(jobs.info(id, &owner).unwrap().state, JobState::Done);
 }
 
 #[tokio::test]

@@ -11,5 +11,6 @@ mod progress;
 mod writing;
 
 pub(crate) use check::{check_output, place_of};
+pub(crate) use pieces::kept_pieces;
 pub(crate) use progress::{OutputProgress, OutputState};
 pub(crate) use writing::{Means, Writing};

@@ -8,12 +8,14 @@ use keyloom_common::{
     BlobId, Error, ErrorKind, JobId, Result, StageId,
     error::redact,
     output::{Committed, PreparedOutput},
+    report::JobState,
     rpc::{TaskReport, Work, WrittenOutput, guarded},
     trace::TraceParent,
 };
 use tokio::{
     runtime::Handle,
     sync::oneshot,
+    task::spawn_blocking,
     time::{Instant, sleep, timeout_at},
 };
 use tracing::{Instrument, Span};
@@ -21,9 +23,10 @@ use tracing::{Instrument, Span};
 use super::{OutputProgress, OutputState, pieces::Pieces};
 use crate::{
     blobs::{Blobs, HeldBlobs},
-    dispatch::Dispatcher,
-    history::KnownJob,
+    dispatch::{Dispatcher, Lost},
+    history::{History, KnownJob},
     owner::Owner,
+    scheduler::ATTEMPTS_OF_A_RUN,
     settings::Settings,
 };
 
@@ -41,6 +44,10 @@ pub(crate) struct Means {
     pub(crate) progress: Arc<OutputProgress>,
     /// What is known of the job.
     pub(crate) known: Option<Arc<KnownJob>>,
+    /// Where what it takes to resume it is kept, if it can be resumed.
+    pub(crate) history: Option<Arc<History>>,
+    /// Whether its tasks are kept there, so that what they have written is of use when it is.
+    pub(crate) has_journal: bool,
     pub(crate) span: Span,
 }
 
@@ -60,6 +67,11 @@ struct Written {
     blob: Option<BlobId>,
     /// The index of the next stage that ends it: they are counted down, those of fragments up.
     next_stage: u32,
+    /// The number of its first attempt.
+    first_attempt: u32,
+    /// Whether a worker was asked to commit it before this run of the job, and what became of that
+    /// is not known.
+    may_be_committed: bool,
     /// Blobs of the job stay though it is gone.
     _held: HeldBlobs,
 }
@@ -78,6 +90,9 @@ impl Writing {
         let runtime = Handle::try_current().map_err(|error| Error::internal(error.to_string()))?;
         let held = means.blobs.hold(means.job, &Owner::default(), [])?;
         means.progress.set(OutputState::Writing);
+        let known = means.known.as_deref();
+        let may_be_committed = known.is_some_and(KnownJob::may_be_committed);
+        let runs = known.map_or(0, KnownJob::runs);
         Ok(Self(Some(Written {
             means,
             runtime,
@@ -85,6 +100,8 @@ impl Writing {
             pieces: Pieces::new(memory),
             blob: None,
             next_stage: u32::MAX,
+            first_attempt: runs.saturating_mul(ATTEMPTS_OF_A_RUN),
+            may_be_committed,
             _held: held,
         })))
     }
@@ -101,17 +118,20 @@ impl Writing {
     /// for it.
     ///
     /// # Errors
-    /// `resource_exhausted` if workers cannot be told of the pieces; why the output is refused,
-    /// which is then removed unless the job can be resumed; otherwise that it is not known whether
-    /// it was committed.
+    /// `resource_exhausted` if workers cannot be told of the pieces; why the output is refused by
+    /// the only worker that was ever asked, which is then removed unless the job can be resumed;
+    /// `cancelled` if it was before; otherwise that it is not known whether it was committed.
     pub(crate) async fn commit(mut self) -> Result<Committed> {
         let put = self.0.as_mut().map(Written::put).transpose()?;
+        let known = self.0.as_ref().and_then(|written| written.means.known.as_ref());
+        if !known.is_none_or(KnownJob::commits) {
+            return Err(Error::cancelled("the job was cancelled before its output was committed"));
+        }
         // From here on nothing is awaited until the task is there.
         let Some((written, pieces)) = self.0.take().zip(put) else {
             return Err(Error::internal("an output was ended twice"));
         };
         written.means.progress.set(OutputState::Committing);
-        written.means.known.iter().for_each(KnownJob::commits);
         let (tell, told) = oneshot::channel();
         let (runtime, span, job) =
             (written.runtime.clone(), written.means.span.clone(), written.means.job);
@@ -179,19 +199,31 @@ impl Written {
                 let Committed { rows, bytes, files, version } = &committed;
                 tracing::info!(%job, output, rows, bytes, files, ?version, "output committed");
                 self.means.progress.set(OutputState::Committed(committed.clone()));
-                self.means.known.iter().for_each(|known| known.committed(&committed));
+                if let Some(known) = &self.means.known {
+                    known.committed(&committed);
+                    // Else the job itself does, once its end is known.
+                    if known.state() == JobState::Done {
+                        self.settle();
+                    }
+                }
                 Ok(committed)
             }
             Ok(_) => Err(self.unknown(&Error::internal("a worker answered another question"))),
-            Err(error) if is_refusal(error.kind()) => {
+            Err(Lost { error, launches }) if self.is_refused(&error, launches) => {
                 tracing::warn!(%job, output, %error, "the output was refused");
                 self.means.progress.set(OutputState::Writing);
                 self.means.known.iter().for_each(KnownJob::refused);
                 self.leave();
                 Err(error)
             }
-            Err(error) => Err(self.unknown(&error)),
+            Err(lost) => Err(self.unknown(&lost.error)),
         }
+    }
+
+    /// Whether nothing was committed, and nothing will be: a worker that was asked before may be
+    /// at it still, or have done what stands in the way of this one.
+    fn is_refused(&self, error: &Error, launches: usize) -> bool {
+        is_refusal(error.kind()) && launches <= 1 && !self.may_be_committed
     }
 
     /// What is said where no answer came: the pieces stay, for they may be part of what is seen.
@@ -205,63 +237,105 @@ impl Written {
         error.clone().context(message)
     }
 
-    /// Ends without a commit: what tasks have written stays where the job can be resumed, which
-    /// goes on from there, and is removed otherwise.
-    fn leave(self) {
-        let known = self.means.known.as_ref();
-        if !known.is_some_and(|known| known.keeps_pieces()) {
-            return self.abort();
-        }
-        let (job, pieces) = (self.means.job, self.pieces.count());
-        tracing::info!(%job, pieces, "what was written stays: the job can be resumed");
+    /// Forgets what it takes to resume the job.
+    fn settle(&self) {
+        let job = self.means.job;
+        self.means.history.iter().for_each(|history| history.settle(job));
     }
 
-    /// Has all removed that tasks have written, by and by.
+    /// Ends without a commit: what tasks have written stays where the job can be resumed and goes
+    /// on from there, and is removed otherwise.
+    fn leave(self) {
+        let (job, pieces) = (self.means.job, self.pieces.count());
+        let known = self.means.known.as_ref();
+        let is_of_use = self.means.has_journal && known.is_some_and(|known| known.keeps_pieces());
+        if self.may_be_committed {
+            tracing::warn!(
+                %job, pieces,
+                "what was written stays: it is not known whether the output was committed before"
+            );
+        } else if is_of_use {
+            tracing::info!(%job, pieces, "what was written stays: the job can be resumed");
+        } else {
+            self.abort();
+        }
+    }
+
+    /// Has all removed that tasks have written, by and by. Until that is done, the next coordinator
+    /// knows what there is to remove, if the job could have been resumed; and it does not run again.
     fn abort(mut self) {
+        let removing = self.means.known.as_ref().and_then(|known| known.removing());
         let (runtime, span) = (self.runtime.clone(), self.means.span.clone());
         let abort = async move {
             let (job, output, pieces) = (self.means.job, self.place(), self.pieces.count());
             match guarded(self.remove()).await {
-                Ok(()) => tracing::info!(%job, output, pieces, "what was written is removed"),
+                Ok(()) => {
+                    tracing::info!(%job, output, pieces, "what was written is removed");
+                    if self.means.known.as_ref().is_some_and(|known| known.is_cancelled()) {
+                        self.settle();
+                    }
+                }
                 Err(error) => tracing::warn!(
                     %job, output, pieces, %error,
                     "what was written could not be removed; nobody sees it, but it takes room"
                 ),
             }
+            drop(removing);
         };
         drop(runtime.spawn(abort.instrument(span)));
     }
 
     async fn remove(&mut self) -> Result<()> {
+        if let Err(error) = self.add_kept().await {
+            let job = self.means.job;
+            tracing::warn!(%job, %error, "not all pieces of tasks that were done are told");
+        }
         let pieces = self.put_some()?;
         let bound = self.means.settings.abort_timeout();
         let work = Work::AbortOutput(self.named(pieces));
-        match self.ask("abort_timeout_ms", bound, work).await? {
+        let asked = self.ask("abort_timeout_ms", bound, work).await;
+        match asked.map_err(|lost| lost.error)? {
             TaskReport::Aborted => Ok(()),
             _ => Err(Error::internal("a worker answered another question")),
         }
     }
 
-    /// Asks workers until one has an answer, within a bound that is called so.
-    async fn ask(&mut self, bound: &str, within: Duration, work: Work) -> Result<TaskReport> {
+    /// Adds the pieces of tasks that are kept: those that were not read yet, for they come in their
+    /// order, and those of earlier runs.
+    async fn add_kept(&mut self) -> Result<()> {
+        let Some(history) = self.means.history.clone().filter(|_| self.blob.is_none()) else {
+            return Ok(());
+        };
+        let job = self.means.job;
+        history.written().await;
+        let tasks =
+            spawn_blocking(move || history.tasks(job)).await.map_err(Error::from_join)??;
+        self.pieces.add_kept(tasks)
+    }
+
+    /// Asks workers until one has an answer, within a bound that is called so. If it is an error,
+    /// it tells how often workers were asked in all.
+    async fn ask(&mut self, bound: &str, within: Duration, work: Work) -> Result<TaskReport, Lost> {
         let (job, end) = (self.means.job, Instant::now() + within);
         let trace = TraceParent::of(&self.means.span);
-        let mut rest = REST;
+        let (mut rest, mut before) = (REST, 0);
         loop {
             let stage = StageId { job, index: self.next_stage };
             self.next_stage = self.next_stage.saturating_sub(1);
-            let asked = self.means.dispatcher.ask(stage, work.clone(), trace);
-            let error = match timeout_at(end, asked).await {
-                Ok(Err(error)) if error.kind().is_transient() => error,
-                Ok(answered) => return answered,
+            let (dispatcher, first) = (&self.means.dispatcher, self.first_attempt);
+            let asked = dispatcher.ask_counted(stage, first, work.clone(), trace);
+            let Lost { error, launches } = match timeout_at(end, asked).await {
+                Ok(Ok(report)) => return Ok(report),
+                Ok(Err(lost)) => lost,
                 Err(_) => {
                     let ms = within.as_millis();
                     let message = format!("no worker had an answer within {bound} = {ms}");
-                    return Err(Error::timeout(message));
+                    return Err(Error::timeout(message).into());
                 }
             };
-            if Instant::now() + rest >= end {
-                return Err(error);
+            before += launches;
+            if !error.kind().is_transient() || Instant::now() + rest >= end {
+                return Err(Lost { error, launches: before });
             }
             tracing::warn!(%job, %error, "workers are asked once more to end the job's output");
             sleep(rest).await;

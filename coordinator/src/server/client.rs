@@ -133,7 +133,9 @@ impl ClientApi for ClientConnection {
     }
 
     async fn jobs(self, _: Context) -> Result<Vec<JobInfo>> {
-        guarded(async { Ok(self.shared.jobs.list(&self.owner)) }).await
+        // There may be many, and much is known of each.
+        let list = move || self.shared.jobs.list(&self.owner);
+        spawn_blocking(list).await.map_err(Error::from_join)
     }
 
     async fn job(self, _: Context, job: JobId) -> Result<JobInfo> {

@@ -137,6 +137,7 @@ impl Coordinator {
         if self.shared.broken.is_cancelled() {
             return Err("the coordinator broke; the log says where".to_owned());
         }
+        self.shared.jobs.can_remember()?;
         match self.shared.accepts.load(Ordering::Relaxed) {
             true => Ok(()),
             false => Err("the coordinator does not accept connections (any more)".to_owned()),

@@ -172,7 +172,8 @@ class JobHandle:
         and keeps them for a while only; this keeps the frame.
 
         Raises:
-            InvalidError: Workers write the rows; ``wait().written`` says where.
+            InvalidError: Workers write the rows; ``wait().written`` says where. Or another call waits
+                for them now.
             NotFoundError: The rows are not there any more.
             KeyloomError: Why it failed.
 

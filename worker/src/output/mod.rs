@@ -6,6 +6,7 @@
 mod counters;
 mod files;
 mod lance;
+mod room;
 mod settings;
 
 use std::sync::Arc;
@@ -59,7 +60,7 @@ impl Outputs {
     ) -> Self {
         let access = objects.access().clone();
         Self {
-            lance: LanceOutputs::new(stores, access, &settings),
+            lance: LanceOutputs::new(stores, access, commons, &settings),
             files: FileOutputs::new(objects, commons, settings),
         }
     }

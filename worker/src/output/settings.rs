@@ -31,10 +31,11 @@ pub struct OutputSettings {
     /// s. What is left then is removed with the job's commit or end.
     pub cleanup_timeout_ms: u64,
     /// The most bytes of rows of a job that replace others by their keys (default 1 GiB): the
-    /// worker that commits has all of them in its memory.
+    /// worker that commits has all of them in its memory, and takes twice as much of its
+    /// `memory_bytes`.
     pub upsert_bytes: u64,
     /// About how many bytes of such rows a task has in memory before it writes them (default 32
-    /// MiB).
+    /// MiB), fewer where `memory_bytes` leave no more. The first 16 MiB are always there for it.
     pub upsert_part_bytes: u64,
     /// How often rows are merged anew because somebody else committed something meanwhile (default
     /// 10).

@@ -202,3 +202,15 @@ fn partitions_that_follow_each_other_are_read_as_one() {
         assert!(error.message().contains("has no files of partitions"), "{error}");
     }
 }
+
+#[test]
+fn partitions_of_which_some_rows_are_read_are_not_read_as_one() {
+    let whole = scan(3);
+    let whole = whole.downcast_ref::<InputScanExec>().unwrap();
+    let rows = Some(RowRange { start: 2, length: Some(3) });
+    let partitions = vec![part(0), ScanPartition { rows, ..part(1) }, part(2)];
+    let leaf: Arc<dyn ExecutionPlan> = Arc::new(whole.with_partitions(partitions));
+    let error = Slice::joined(&leaf, 0..2).unwrap_err();
+    assert!(error.message().contains("reads some rows of partitions 0..2"), "{error}");
+    assert!(Slice::joined(&leaf, 2..3).is_ok());
+}

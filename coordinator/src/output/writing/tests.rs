@@ -24,6 +24,8 @@ fn means_with(settings: Settings, blob_bytes: u64) -> Means {
         settings: Arc::new(settings),
         progress: Arc::default(),
         known: None,
+        history: None,
+        has_journal: false,
         span: Span::none(),
     }
 }
@@ -164,6 +166,30 @@ async fn an_output_that_is_refused_is_removed() {
     let asked = worker.assigned().await;
     assert_eq!(pieces(&means, to_abort(&asked)).len(), 3);
     assert_eq!(means.progress.committed(), None);
+}
+
+#[tokio::test]
+async fn a_refusal_is_none_where_a_worker_that_was_lost_may_still_commit() {
+    let means = means();
+    let mut first = FakeWorker::join(&means.dispatcher);
+    let committing = tokio::spawn(written(&means).commit());
+    to_commit(&first.assigned().await);
+    let mut second = FakeWorker::join(&means.dispatcher);
+    first.leave();
+    let asked = second.assigned().await;
+    let named = to_commit(&asked).pieces;
+    second.finish(asked.attempt, Err(Error::not_found("a file is not there any more")));
+    let error = committing.await.unwrap().unwrap_err();
+    let message = "whether the output /out/ was committed is not known: a file is not there any \
+                   more";
+    assert_eq!((error.kind(), error.message()), (ErrorKind::NotFound, message));
+    assert_eq!(means.progress.state(), OutputState::Committing);
+    // The output was ended, and nothing of it is removed.
+    assert!(means.blobs.read(named, 0, 1).is_err());
+    let other = Means { job: JobId::new(), ..means };
+    let next = tokio::spawn(written(&other).commit());
+    to_commit(&second.assigned().await);
+    next.abort();
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ on_all_deployments! {
     of_a_dataset_the_rows_are_read_that_were_added,
     a_run_that_fails_is_as_if_it_had_not_been,
     what_cannot_be_incremental_is_refused,
+    what_a_run_appended_of_whose_end_nobody_heard_is_asked_about,
 }
 
 /// Puts a file of numbers where the job finds it.
@@ -125,5 +126,31 @@ async fn what_cannot_be_incremental_is_refused(session: &TestSession) -> Result<
     let flags = ["run", &plain, "--state-folder", &session.path("elsewhere")];
     let ended = Keyloom::on(session, flags).await?.run().await?;
     ended.check_failure(2, &["--state-folder is for jobs with incremental"]);
+    Ok(())
+}
+
+async fn what_a_run_appended_of_whose_end_nobody_heard_is_asked_about(
+    session: &TestSession,
+) -> Result<()> {
+    let text = "[inputs.visits]\npath = 'visits/*.arrow'\n[job]\nsql = 'SELECT n FROM visits'\n\
+                incremental = 'visits'\n[output]\npath = 'out/'\nif_exists = 'append'\n";
+    let job = session.path("nightly.toml");
+    fs::write(&job, text)?;
+    arrive(session, "a", &[1])?;
+    run(session, &job).await?.stdout()?;
+    let pending = session.path(".keyloom/state/nightly.visits.pending.json");
+    assert!(!fs::exists(&pending)?, "its end is known");
+
+    let id = "0e6f6e2c-3c1b-4a57-9a55-5d0f3f0c8f11";
+    let handed_in = json!({"id": id, "output": "out/", "appends": true});
+    let state = json!({"files": [], "job_file": "nightly.toml", "pending": handed_in});
+    fs::write(&pending, state.to_string())?;
+    arrive(session, "b", &[2])?;
+    let ended = run(session, &job).await?;
+    let words = format!("whether the rows of job {id}, which read new files of input 'visits'");
+    ended.check_failure(1, &[&words, "were appended to out/ is not known to the coordinator"]);
+    fs::remove_file(&pending)?;
+    let ended = run(session, &job).await?;
+    assert!(ended.stderr.contains("1 new file read\n"), "{ended:?}");
     Ok(())
 }

@@ -177,6 +177,9 @@ async fn limits_that_make_no_sense_are_refused(session: &TestSession) -> Result<
     let built = session.kv_exists("k").source("lance").max_misses(MaxMisses::Count(1)).build();
     let message = "kv_exists takes no max_misses: that a key is missing is its answer";
     assert_eq!(built.unwrap_err().message(), message);
+    let detached = JobOptions { detached: true, ..keep() };
+    let error = run(session, "SELECT n FROM t", detached).await.err().context("nobody is told")?;
+    assert!(error.message().starts_with("keep_missed has the rows"), "{error}");
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use object_store::{Error as StoreError, ObjectStoreExt, multipart::PartId, path:
 use tokio::fs;
 
 use super::{
-    clean,
+    clean, durable,
     file::empty,
     folder::Folder,
     manifest::{self, Entry, Manifest},
@@ -47,7 +47,12 @@ impl Commit<'_> {
         let (manifest, again) = self.decided(before).await?;
         if !again || !self.is_done().await? {
             let shown = async {
+                durable::file(self.folder, &manifest::name(self.job)).await?;
                 self.publish(&manifest, again).await?;
+                let paths: Vec<_> =
+                    manifest.files.iter().map(|entry| entry.path.as_str()).collect();
+                // Before what they replace goes.
+                durable::names(self.folder, &paths).await?;
                 self.remove(&manifest.replaces).await?;
                 self.succeed().await
             };
@@ -175,6 +180,7 @@ impl Commit<'_> {
             let path = self.folder.path(&entry.path)?;
             let put = self.folder.store().put(&path, Bytes::from(bytes).into()).await;
             put.map_err(from_store)?;
+            durable::file(self.folder, &entry.path).await?;
         }
         let files: Vec<_> =
             self.files.iter().map(|(token, piece)| self.show(token, piece.bytes, again)).collect();
@@ -242,7 +248,8 @@ impl Commit<'_> {
     async fn succeed(&self) -> Result<()> {
         let path = self.folder.path(SUCCESS)?;
         let text = Bytes::from(format!("{}\n", self.job));
-        self.folder.store().put(&path, text.into()).await.map(drop).map_err(from_store)
+        self.folder.store().put(&path, text.into()).await.map_err(from_store)?;
+        durable::file(self.folder, SUCCESS).await
     }
 
     /// The uploads that are completed.

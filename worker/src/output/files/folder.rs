@@ -29,7 +29,8 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// The folder of an output, if jobs may write there, whether it is there or not.
+    /// The folder of an output, if jobs may write there, whether it is there or not. Who writes
+    /// there checks the files, too ([`Self::check_files`]).
     ///
     /// # Errors
     /// `invalid` if the path names no folder that can be written to, `permission_denied` if jobs
@@ -57,7 +58,21 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Refuses a file, and links below the folder that lead to where jobs may not go.
+    /// As [`Self::open`], and with all that is below it: for who makes something of what is there.
+    /// It looks at each name, where jobs may not touch everything.
+    ///
+    /// # Errors
+    /// Also `permission_denied` if a link below it leads to where jobs may not go.
+    pub(super) async fn open_whole(stores: &Arc<ObjectStores>, spec: &OutputSpec) -> Result<Self> {
+        let folder = Self::open(stores, spec).await?;
+        if folder.is_local() {
+            let (access, patience) = (stores.access(), stores.patience());
+            access.check_below(folder.local(""), |_| true, true, &folder.given, patience).await?;
+        }
+        Ok(folder)
+    }
+
+    /// Refuses a file, and object stores that take no uploads.
     async fn check_kind(&self) -> Result<()> {
         if !self.is_local() {
             return self.uploads().map(|_| ());
@@ -69,8 +84,7 @@ impl Folder {
         if tokio::fs::metadata(&folder).await.is_ok_and(|found| !found.is_dir()) {
             return Err(Error::invalid(format!("{} is a file; name a folder", self.given)));
         }
-        let (access, patience) = (self.stores.access(), self.stores.patience());
-        access.check_below(folder, |_| true, true, &self.given, patience).await
+        Ok(())
     }
 
     /// Whether jobs may write these files below the folder: something may have become a link.

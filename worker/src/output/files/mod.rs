@@ -7,11 +7,13 @@
 //! In reading order: [`folder`] is where, [`shape`] which columns, and [`split`] which folders
 //! within; [`encode`] makes bytes of rows, [`sink`] takes them to where [`staged`] says, as one
 //! [`file`] for an [`attempt`]; [`task`] writes the files of a task. [`present`] is what is there,
-//! [`manifest`] what was written, [`commit`] shows it, and [`clean`] removes the rest.
+//! [`manifest`] what was written, [`commit`] shows it, [`durable`] has it outlive a loss of power,
+//! and [`clean`] removes the rest.
 
 mod attempt;
 mod clean;
 mod commit;
+mod durable;
 mod encode;
 mod file;
 mod folder;
@@ -40,15 +42,10 @@ use keyloom_common::{
 };
 
 use self::{
-    commit::Commit,
-    folder::Folder,
-    manifest::Manifest,
-    present::Present,
-    shape::Shape,
-    staged::Token,
-    task::{Room, TaskWriter},
+    commit::Commit, folder::Folder, manifest::Manifest, present::Present, shape::Shape,
+    staged::Token, task::TaskWriter,
 };
-use super::{OutputSettings, Writing, Written};
+use super::{OutputSettings, Writing, Written, room::Room};
 use crate::{memory::Commons, object_stores::ObjectStores};
 
 /// What is shared by all that is written.
@@ -74,7 +71,7 @@ impl FileOutputs {
     pub(super) async fn prepare(&self, planned: PlannedOutput) -> Result<PreparedOutput> {
         let PlannedOutput { spec, schema } = planned;
         let shape = Shape::of(&spec, &schema)?;
-        let folder = Folder::open(&self.stores, &spec).await?;
+        let folder = Folder::open_whole(&self.stores, &spec).await?;
         match shape.files.if_exists {
             IfExists::Error => Present::look(&folder).await?.refuse_any(&folder)?,
             IfExists::Overwrite => {
@@ -94,7 +91,7 @@ impl FileOutputs {
         let output = Arc::clone(node.output());
         let shape = Arc::new(Shape::of(&output.spec, &output.schema)?);
         let (stores, settings) = (Arc::clone(&self.stores), self.settings.clone());
-        let room = Room { commons: self.commons.clone(), taken: self.memory.reserve() };
+        let room = Room::new(self.commons.clone(), self.memory.reserve());
         let metrics = node.metrics_set().clone();
         let written = async move {
             let folder = Folder::open(&stores, &output.spec).await?;
@@ -113,7 +110,7 @@ impl FileOutputs {
         let tokens = pieces.iter().map(|piece| Token::read(piece, job));
         let tokens = tokens.collect::<Result<Vec<_>>>()?;
         let shape = Shape::of(&output.spec, &output.schema)?;
-        let folder = Folder::open(&self.stores, &output.spec).await?;
+        let folder = Folder::open_whole(&self.stores, &output.spec).await?;
         let (folder, shape, settings) = (&folder, &shape, &self.settings);
         let files = tokens.into_iter().zip(pieces).collect();
         Commit { folder, job, shape, settings, files }.run().await

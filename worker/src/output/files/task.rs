@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 
 use arrow::array::RecordBatch;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
-use keyloom_common::{AttemptId, Error, Result, memory::Reserved, output::Piece};
+use keyloom_common::{AttemptId, Error, Result, output::Piece};
 
 use super::{
     attempt::Attempt,
@@ -15,13 +15,7 @@ use super::{
     split::split,
     staged::file_name,
 };
-use crate::{
-    memory::{Commons, resize},
-    output::{OutputSettings, counters::Counters},
-};
-
-/// What a task may hold in any case: files of a few kilobytes help nobody.
-const OWN_BYTES: u64 = 16 << 20;
+use crate::output::{OutputSettings, counters::Counters, room::Room};
 
 /// Writes the rows of a task.
 pub(super) struct TaskWriter {
@@ -36,12 +30,6 @@ pub(super) struct TaskWriter {
     finished: Vec<(u32, Piece)>,
     room: Room,
     counters: Counters,
-}
-
-/// The memory that a task takes of its worker's.
-pub(super) struct Room {
-    pub(super) commons: Commons,
-    pub(super) taken: Reserved,
 }
 
 impl TaskWriter {
@@ -153,17 +141,5 @@ impl TaskWriter {
         attempt.done();
         finished.sort_unstable_by_key(|(number, _)| *number);
         Ok(finished.into_iter().map(|(_, piece)| piece).collect())
-    }
-}
-
-impl Room {
-    /// Takes so many bytes in all, if they can be had.
-    fn fits(&self, bytes: u64) -> bool {
-        let before = self.taken.bytes();
-        if bytes <= before.max(OWN_BYTES) {
-            resize(&self.taken, bytes);
-            return true;
-        }
-        self.commons.grow(&self.taken, bytes - before).is_ok()
     }
 }

@@ -33,9 +33,10 @@ use keyloom_common::{
 };
 
 use self::{cleaner::Cleaner, columns::Fragments, unaccepted::Unaccepted, upsert::UpsertBounds};
-use super::{OutputSettings, Writing, Written, counters::Counters};
+use super::{OutputSettings, Writing, Written, counters::Counters, room::Room};
 use crate::{
     access::Access,
+    memory::Commons,
     store::{
         OpenStores, Patience,
         lance::{Files, Target},
@@ -47,16 +48,23 @@ use crate::{
 pub(super) struct LanceOutputs {
     stores: Arc<OpenStores>,
     access: Access,
+    commons: Commons,
     bounds: UpsertBounds,
     cleaner: Cleaner,
 }
 
 impl LanceOutputs {
     /// Writes by the storage profiles of these stores, where jobs may touch something.
-    pub(super) fn new(stores: Arc<OpenStores>, access: Access, settings: &OutputSettings) -> Self {
+    /// Rows that replace others are taken of `commons`.
+    pub(super) fn new(
+        stores: Arc<OpenStores>,
+        access: Access,
+        commons: &Commons,
+        settings: &OutputSettings,
+    ) -> Self {
         let bounds = UpsertBounds::of(settings);
         let cleaner = Cleaner::new(settings.cleanup_timeout());
-        Self { stores, access, bounds, cleaner }
+        Self { stores, access, commons: commons.clone(), bounds, cleaner }
     }
 
     /// Looks whether rows with these columns can be written, and at which version.
@@ -98,6 +106,7 @@ impl LanceOutputs {
         let output = Arc::clone(writing.node.output());
         let opening = self.opening(&output.spec);
         let (bounds, cleaner) = (self.bounds, self.cleaner.clone());
+        let room = Room::new(self.commons.clone(), self.commons.reserve());
         let (attempt, counters) = (writing.attempt, Counters::new(writing.node.metrics_set()));
         let fragments = match output.spec.kind {
             OutputKind::Columns => Some(Fragments::of(writing.node)?),
@@ -113,7 +122,7 @@ impl LanceOutputs {
                 }
                 (OutputKind::Upsert { key }, _) => {
                     let part_bytes = bounds.part_bytes;
-                    let staged = upsert::Staging { attempt, key, part_bytes };
+                    let staged = upsert::Staging { attempt, key, part_bytes, room: &room };
                     upsert::write(&target, &output, staged, rows, &unaccepted).await?
                 }
                 (OutputKind::Columns, Some(fragments)) => {
@@ -141,7 +150,9 @@ impl LanceOutputs {
                 let if_exists = *if_exists;
                 plain::commit(&target, &written, if_exists).await
             }
-            OutputKind::Upsert { key } => upsert::commit(&target, &written, key, self.bounds).await,
+            OutputKind::Upsert { key } => {
+                upsert::commit(&target, &written, key, self.bounds, &self.commons).await
+            }
             OutputKind::Columns => columns::commit(&target, &written).await,
             OutputKind::Files(_) => Err(no_dataset()),
         }

@@ -20,6 +20,7 @@ use datafusion::{
 use futures::{TryStreamExt, stream};
 use keyloom_common::{
     AttemptId, BlobId, ErrorKind, JobId, StageId, TaskId,
+    memory::MemoryBudget,
     output::{IfExists, Piece, WriteExec},
 };
 use lance::Dataset;
@@ -59,9 +60,10 @@ impl Place {
     fn new() -> Self {
         let env = StoreEnv::new(StoreSettings::default(), Arc::new(NoBlobs));
         let stores = Arc::new(OpenStores::new(env));
+        let commons = Commons::new(MemoryBudget::new("memory_bytes", 1 << 30));
         // A few rows are a part.
         let settings = OutputSettings { upsert_part_bytes: 64, ..OutputSettings::default() };
-        let outputs = LanceOutputs::new(stores, Access::default(), &settings);
+        let outputs = LanceOutputs::new(stores, Access::default(), &commons, &settings);
         Self { outputs, folder: tempfile::tempdir().unwrap() }
     }
 

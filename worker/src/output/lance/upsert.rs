@@ -16,6 +16,7 @@ use futures::TryStreamExt;
 use keyloom_common::{
     AttemptId, Error, JobId, Result,
     ipc::{Encoder, decode_all},
+    memory::Reserved,
     output::{Committed, Piece, PreparedOutput},
     size::batch_bytes,
     store::KeyColumns,
@@ -41,7 +42,8 @@ use super::{
     unaccepted::Unaccepted,
 };
 use crate::{
-    output::Written,
+    memory::Commons,
+    output::{Written, room::Room},
     store::lance::{Files, Target, from_lance},
 };
 
@@ -50,6 +52,10 @@ const STAGED: &str = ".keyloom";
 
 /// About the most bytes of a message of staged rows.
 const MESSAGE_BYTES: usize = 4 << 20;
+
+/// How often rows are in memory while they are merged: Lance's join has them beside those that were
+/// read.
+const COPIES: u64 = 2;
 
 /// The bounds on rows that replace others.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +99,8 @@ pub(super) struct Staging<'a> {
     pub(super) key: &'a KeyColumns,
     /// About how many bytes are put at once.
     pub(super) part_bytes: usize,
+    /// The memory for those that are not put yet; where it is full, they are put before.
+    pub(super) room: &'a Room,
 }
 
 /// Puts a task's rows beside the dataset.
@@ -114,7 +122,8 @@ pub(super) async fn write(
         keys::check_nulls(&batch, staging.key)?;
         part.bytes += batch_bytes(&batch);
         part.batches.push(batch);
-        if part.bytes >= staging.part_bytes {
+        let fits = staging.room.fits(part.bytes as u64);
+        if !fits || part.bytes >= staging.part_bytes {
             let piece = part.put(pieces.len()).await?;
             pieces.extend(piece);
         }
@@ -154,6 +163,7 @@ impl Part<'_> {
             put.map_err(|error| from_lance(error.into()))
         });
         put.await?;
+        self.staging.room.clear();
         Ok(Some(Piece { rows, bytes, token: name.into_bytes() }))
     }
 }
@@ -179,6 +189,7 @@ pub(super) async fn commit(
     written: &Written,
     key: &KeyColumns,
     bounds: UpsertBounds,
+    commons: &Commons,
 ) -> Result<Committed> {
     let Written { job, output, pieces } = written;
     let since = output.version.unwrap_or(0);
@@ -189,7 +200,8 @@ pub(super) async fn commit(
         return Ok(commit::committed(pieces, 0, dataset.version_id()));
     }
     if version.is_none() {
-        let rows = read(target, &files, written, bounds.all_bytes).await?;
+        let _taken = take(pieces, bounds.all_bytes, commons)?;
+        let rows = read(target, &files, written).await?;
         let (distinct, of_key) = (rows.clone(), key.clone());
         // It computes for as long as there are rows.
         let checked = spawn_blocking(move || keys::check_distinct(&distinct, &of_key)).await;
@@ -251,14 +263,13 @@ async fn remove_staged(target: &Target, files: Files, job: JobId) -> Result<()> 
     removed.await
 }
 
-/// All rows that were staged.
-async fn read(
-    target: &Target,
-    files: &Files,
-    written: &Written,
-    most: u64,
-) -> Result<Vec<RecordBatch>> {
-    let bytes: u64 = written.pieces.iter().map(|piece| piece.bytes).sum();
+/// Takes memory for the rows of all pieces, until they are merged.
+///
+/// # Errors
+/// `resource_exhausted`, naming the setting, if this worker never has as much; `unavailable` if
+/// others have it now.
+fn take(pieces: &[Piece], most: u64, commons: &Commons) -> Result<Reserved> {
+    let bytes = pieces.iter().fold(0, |all: u64, piece| all.saturating_add(piece.bytes));
     if bytes > most {
         return Err(Error::resource_exhausted(format!(
             "the rows that replace others take {bytes} bytes, and the worker's \
@@ -266,6 +277,23 @@ async fn read(
              job"
         )));
     }
+    let (wanted, all) = (bytes.saturating_mul(COPIES), commons.budget().bytes());
+    if wanted > all {
+        return Err(Error::resource_exhausted(format!(
+            "the rows that replace others take {bytes} bytes, and {wanted} while they are merged, \
+             and the worker's {} has {all}; write fewer rows a job",
+            commons.budget().name()
+        )));
+    }
+    let taken = commons.reserve();
+    commons.grow(&taken, wanted).map_err(|full| {
+        Error::unavailable(format!("no memory to merge rows that replace others: {full}"))
+    })?;
+    Ok(taken)
+}
+
+/// All rows that were staged.
+async fn read(target: &Target, files: &Files, written: &Written) -> Result<Vec<RecordBatch>> {
     let mut rows = Vec::new();
     for piece in &written.pieces {
         let bad = |_| Error::internal("bad pieces of staged rows from a peer");

@@ -112,15 +112,38 @@ async fn columns_that_name_no_folders_are_refused() {
     assert_eq!(message, "partition_by names all columns, and files need one");
 }
 
+/// Outputs of jobs that may touch this folder alone.
+fn limited_to(root: &str) -> FileOutputs {
+    let roots = Some(vec![root.to_owned()]);
+    let settings = AccessSettings { roots, ..AccessSettings::default() };
+    let patience = Patience::of(&StoreSettings::default());
+    let stores = ObjectStores::new(Default::default(), patience);
+    let stores = Arc::new(stores.limited(Access::new(&settings, Vec::new()).unwrap()));
+    outputs_of(&stores, OutputSettings::default())
+}
+
+#[tokio::test]
+async fn links_that_lead_out_are_looked_for_before_and_after_tasks_write() {
+    let (allowed, other) = (Target::new(), Target::new());
+    let outputs = limited_to(allowed.path().to_str().unwrap());
+    let schema = || numbers([1]).schema();
+    let planned = || PlannedOutput { spec: allowed.spec(files(FileFormat::Csv)), schema: schema() };
+    let output = outputs.prepare(planned()).await.unwrap();
+    symlink(other.path(), allowed.path().join("link")).unwrap();
+    // A task looks at what it writes, however much is beside it.
+    let pieces = write(&outputs, &output, attempt(JOB, 0), &[numbers([1])]).await.unwrap();
+    let refused = outputs.commit(written(JOB, &output, pieces)).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
+    let refused = outputs.prepare(planned()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
+    assert_eq!((allowed.data(), other.all()), (Vec::new(), Vec::new()));
+}
+
 #[tokio::test]
 async fn what_jobs_may_not_touch_is_not_written_whether_it_is_there_or_not() {
     let (allowed, other) = (Target::new(), Target::new());
     let root = allowed.path().to_str().unwrap().to_owned();
-    let settings = AccessSettings { roots: Some(vec![root.clone()]), ..AccessSettings::default() };
-    let patience = Patience::of(&StoreSettings::default());
-    let stores = ObjectStores::new(Default::default(), patience);
-    let stores = Arc::new(stores.limited(Access::new(&settings, Vec::new()).unwrap()));
-    let outputs = outputs_of(&stores, OutputSettings::default());
+    let outputs = limited_to(&root);
     symlink(other.path(), allowed.path().join("link")).unwrap();
     let outside = other.path().to_str().unwrap();
     let places = [

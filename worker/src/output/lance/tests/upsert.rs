@@ -84,6 +84,32 @@ async fn no_rows_add_no_version_and_too_many_are_refused() {
 }
 
 #[tokio::test]
+async fn rows_are_merged_in_the_worker_s_memory_or_not_yet_or_never() {
+    let mut place = Place::new();
+    place.run(lance(IfExists::Error), items(0..2)).await.unwrap();
+    let mut job = place.job(by("id"), &items([]).schema()).await;
+    job.write(vec![named(1..3, "new")]).await.unwrap();
+    let (id, output, pieces) = (job.id, job.output, job.pieces);
+    let bytes: u64 = pieces.iter().map(|piece| piece.bytes).sum();
+    let written = || Written { job: id, output: output.clone(), pieces: pieces.clone() };
+    place.outputs.commons = Commons::new(MemoryBudget::new("memory_bytes", bytes * 2 - 1));
+    let never = place.outputs.commit(written()).await.unwrap_err();
+    assert_eq!(never.kind(), ErrorKind::ResourceExhausted);
+    assert!(never.message().contains("the worker's memory_bytes has"), "{never}");
+    place.outputs.commons = Commons::new(MemoryBudget::new("memory_bytes", bytes * 2));
+    let budget = place.outputs.commons.budget().clone();
+    let others = budget.try_take(1).unwrap();
+    let not_yet = place.outputs.commit(written()).await.unwrap_err();
+    assert_eq!(not_yet.kind(), ErrorKind::Unavailable);
+    assert_eq!(place.rows().await, expected(0..2, "n"));
+    drop(others);
+    assert_eq!(place.outputs.commit(written()).await.unwrap().rows, 2);
+    let all = [expected(0..1, "n"), expected(1..3, "new")].concat();
+    assert_eq!(sorted(&place).await, all);
+    assert_eq!(budget.used(), 0);
+}
+
+#[tokio::test]
 async fn a_key_or_a_column_that_is_not_there_is_refused() {
     let place = Place::new();
     let schema = items([]).schema();
