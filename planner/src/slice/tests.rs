@@ -9,6 +9,7 @@ use datafusion::{
 };
 use keyloom_common::{
     BlobId,
+    output::{OutputKind, OutputSpec, PreparedOutput, WriteExec},
     plan::{FramePartition, ScanPartition, encode_plan, with_slice},
     report::PlanMetrics,
 };
@@ -33,6 +34,22 @@ fn cut(fragment: &Arc<dyn ExecutionPlan>) -> Vec<Option<(usize, Option<usize>)>>
         Cut::Over(partitions) => panic!("{partitions:?} are one slice"),
     });
     rows.collect()
+}
+
+#[test]
+fn partitions_that_get_columns_are_not_cut() {
+    let looked_up = || lookup(scan(50), 1000);
+    let tasks = |plan: &Arc<dyn ExecutionPlan>| chains(plan, GRAIN).unwrap()[0].tasks();
+    let spec = OutputSpec {
+        path: "/data/items.lance".to_owned(),
+        storage_profile: None,
+        kind: OutputKind::Columns,
+    };
+    let output = PreparedOutput { spec, schema: looked_up().schema(), version: Some(3) };
+    let partitions = looked_up().output_partitioning().partition_count();
+    assert!(tasks(&looked_up()) > partitions, "{partitions} partitions");
+    let written: Arc<dyn ExecutionPlan> = Arc::new(WriteExec::new(looked_up(), Arc::new(output)));
+    assert_eq!(tasks(&written), partitions);
 }
 
 #[test]

@@ -11,10 +11,7 @@ use keyloom_common::{
 };
 
 use super::*;
-use crate::{
-    samples::{frame, keys, lookup, scan},
-    slice::{Grain, WriteGrain, chains},
-};
+use crate::samples::{frame, keys, lookup, scan};
 
 const PATH: &str = "/data/items.lance";
 
@@ -114,14 +111,4 @@ fn other_outputs_take_any_rows() {
         compression: None,
     };
     check_write(&write(frame(5), OutputKind::Files(files))).unwrap();
-}
-
-#[test]
-fn fragments_that_get_columns_are_not_cut() {
-    let coarse = WriteGrain { rows: 1 << 20, bytes: 1 << 20, slices: 1 };
-    let grain = Grain { rows: 10, row_slices: 8, answer_bytes: 1, answer_slices: 5, write: coarse };
-    let looked_up = || lookup(Arc::new(dataset(PATH, 3, 5)), 1000);
-    let tasks = |plan: &Arc<dyn ExecutionPlan>| chains(plan, grain).unwrap()[0].tasks();
-    assert_eq!(tasks(&write(looked_up(), OutputKind::Columns)), 3);
-    assert!(tasks(&looked_up()) > 3);
 }
