@@ -216,13 +216,14 @@ async fn all_that_daemons_tell_is_of_words_that_are_known_before() -> Result<()>
 #[tokio::test]
 async fn both_daemons_say_that_they_live_and_what_there_is_to_ask_for() -> Result<()> {
     let told = Told::start(1, &[]).await?;
-    for address in [&told.coordinator, &told.workers[0]] {
+    let asked = [(&told.coordinator, ", /v1/openapi.json"), (&told.workers[0], "")];
+    for (address, more) in asked {
         let lives = get(address, "/healthz").await?;
         assert_eq!((lives.status, lives.body.as_str()), (200, "lives\n"), "{address}");
         assert_eq!(ready(address).await?, (200, "ready\n".to_owned()), "{address}");
         let unknown = get(address, "/").await?;
-        let paths = "there is no such path; there are /healthz, /readyz, /metrics\n";
-        assert_eq!((unknown.status, unknown.body.as_str()), (404, paths), "{address}");
+        let paths = format!("there is no such path; there are /healthz, /readyz, /metrics{more}\n");
+        assert_eq!((unknown.status, unknown.body), (404, paths), "{address}");
     }
     Ok(())
 }
