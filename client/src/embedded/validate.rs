@@ -81,10 +81,11 @@ mod tests {
     use super::*;
 
     /// Settings whose documentation says what 0 means.
-    const MAY_BE_ZERO: [&str; 18] = [
+    const MAY_BE_ZERO: [&str; 19] = [
         "coordinator.gather_disk_bytes",
         "coordinator.gather_memory_bytes",
         "coordinator.gather_wait_ms",
+        "coordinator.http_jobs.store_bytes",
         "coordinator.keep_freed_bytes",
         "coordinator.max_key_set_bytes",
         "coordinator.plan_threads",

@@ -38,7 +38,7 @@ fn cut(fragment: &Arc<dyn ExecutionPlan>) -> Vec<Option<(usize, Option<usize>)>>
 
 #[test]
 fn partitions_that_get_columns_are_not_cut() {
-    let looked_up = || lookup(scan(50), 1000);
+    let looked_up = || lookup(frame(100), 1000);
     let tasks = |plan: &Arc<dyn ExecutionPlan>| chains(plan, GRAIN).unwrap()[0].tasks();
     let spec = OutputSpec {
         path: "/data/items.lance".to_owned(),
