@@ -264,7 +264,7 @@ fn writes(targets: &mut Targets<'_>) {
     for part in ["cold", "warm"] {
         targets.ratio(
             &format!("flights that two workers write, {part}: against DataFusion alone"),
-            AtMost(1.5),
+            AtMost(1.2),
             seconds("two-workers", part),
             seconds("datafusion", part),
         );
