@@ -26,6 +26,8 @@ pub(crate) struct Cluster {
     workers: Vec<Child>,
     /// Those without which nobody is let in.
     keys: Option<Keys>,
+    /// Whether its workers listen for each other.
+    shuffles: bool,
 }
 
 impl Cluster {
@@ -37,7 +39,15 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The same, with TLS and certificates on both sides of all connections.
+    /// The same, with workers that listen for each other.
+    pub(crate) async fn start_shuffling(workers: usize, slots: usize) -> Result<Self> {
+        let mut cluster = Self { shuffles: true, ..Self::coordinator(&[]).await? };
+        let address = cluster.address.clone();
+        cluster.add_workers(workers, slots, &address).await?;
+        Ok(cluster)
+    }
+
+    /// The same as `start`, with TLS and certificates on both sides of all connections.
     pub(crate) async fn start_secured(workers: usize, slots: usize) -> Result<Self> {
         let keys = Keys::make().await?;
         let settings = keys.settings("KEYLOOM_COORDINATOR_", "coordinator");
@@ -55,7 +65,7 @@ impl Cluster {
         let stdout = coordinator.stdout.take().context("stdout is piped")?;
         let line = BufReader::new(stdout).lines().next_line().await?;
         let address = line.context("the coordinator ended before it listened")?;
-        Ok(Self { address, coordinator, workers: Vec::new(), keys: None })
+        Ok(Self { address, coordinator, workers: Vec::new(), keys: None, shuffles: false })
     }
 
     /// Starts workers of so many slots that reach the coordinator by an address, and waits until
@@ -69,7 +79,11 @@ impl Cluster {
         let slots = slots.to_string();
         let arguments = ["--coordinator", address, "--slots", &slots];
         let settings = self.keys.as_ref().map(|keys| keys.settings("KEYLOOM_WORKER_", "worker"));
-        let settings = settings.unwrap_or_default();
+        let mut settings = settings.unwrap_or_default();
+        if self.shuffles {
+            let listen = ("KEYLOOM_WORKER_SHUFFLE__LISTEN", "127.0.0.1:0");
+            settings.push((listen.0.to_owned(), listen.1.to_owned()));
+        }
         for _ in 0..workers {
             self.workers.push(daemon("keyloom-worker", &arguments, &borrowed(&settings))?);
         }

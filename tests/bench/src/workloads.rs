@@ -1,5 +1,6 @@
 //! The workloads: a request table, the lookups that are made of it, and how they are run.
 
+mod groups;
 mod joins;
 mod security;
 mod writes;
@@ -287,6 +288,7 @@ pub(crate) fn all() -> Vec<Workload> {
     .into_iter()
     .chain(security::all())
     .chain(writes::all())
+    .chain(groups::all())
     .collect()
 }
 

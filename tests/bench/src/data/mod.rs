@@ -9,6 +9,7 @@
 //! DATA/row-groups-100/   the request table of `row-groups` in so many files, once it is measured
 //! DATA/write-1/          the request table of `write` in several files, so many times over, once
 //!                        it is measured
+//! DATA/groups-1/         that of `groups` in several files, likewise
 //! DATA/tpch/             TPC-H's tables, once they are measured: `lineitem.parquet`, the others as
 //!                        stores
 //! ```

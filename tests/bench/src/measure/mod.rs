@@ -1,7 +1,9 @@
 //! One measurement, made in a process of its own so that caches are cold and memory is this
 //! measurement's alone.
 
+mod alone;
 mod digest;
+mod groups;
 mod idle_workers;
 mod job;
 mod joins;
@@ -18,7 +20,7 @@ mod write;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use arrow::array::{Array, RecordBatch};
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -93,12 +95,9 @@ impl Order {
                 None => raw::choose(&bench).await,
                 Some(json) => raw::measure(&bench, &serde_json::from_str(json)?).await,
             },
-            Variant::DataFusion => write::measure(&bench).await,
-            Variant::Embedded | Variant::OneWorker | Variant::TwoWorkers
-                if bench.workload.is_written() =>
-            {
-                write::measure(&bench).await
-            }
+            _ if bench.workload.is_written() => write::measure(&bench).await,
+            _ if bench.workload.is_grouped() => groups::measure(&bench).await,
+            Variant::DataFusion => bail!("DataFusion alone neither writes nor groups here"),
             Variant::Embedded
             | Variant::OneWorker
             | Variant::TwoWorkers

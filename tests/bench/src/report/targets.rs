@@ -258,7 +258,7 @@ fn security(targets: &mut Targets<'_>) {
     }
 }
 
-/// What rows that workers write may take.
+/// What rows that workers write or shuffle may take.
 fn writes(targets: &mut Targets<'_>) {
     let seconds = |variant, part| move |r: &Results| r.seconds("write", variant, part);
     for part in ["cold", "warm"] {
@@ -267,6 +267,15 @@ fn writes(targets: &mut Targets<'_>) {
             AtMost(1.2),
             seconds("two-workers", part),
             seconds("datafusion", part),
+        );
+    }
+    for part in ["cold", "warm"] {
+        let seconds = |variant| move |r: &Results| r.seconds("groups", variant, part);
+        targets.ratio(
+            &format!("1 M groups of what 10 M rows look up, {part}: against DataFusion alone"),
+            AtMost(1.3),
+            seconds("two-workers"),
+            seconds("datafusion"),
         );
     }
     let peak = |name| move |r: &Results| r.case("write", "two-workers")?.peak(name);

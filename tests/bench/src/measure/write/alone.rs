@@ -5,14 +5,11 @@ use std::{path::Path, time::Instant};
 
 use anyhow::Result;
 use datafusion::{
-    common::config::TableParquetOptions,
-    dataframe::DataFrameWriteOptions,
-    prelude::{ParquetReadOptions, SessionContext},
+    common::config::TableParquetOptions, dataframe::DataFrameWriteOptions, prelude::SessionContext,
 };
-use lance::Dataset;
 
 use super::{COLD, WARM, text};
-use crate::measure::{Bench, Measurement};
+use crate::measure::{Bench, Measurement, alone};
 
 /// As workers compress by default.
 const COMPRESSION: &str = "snappy";
@@ -23,7 +20,7 @@ pub(super) async fn measure(bench: &Bench, to: &Path) -> Result<Measurement> {
     let mut measured = Measurement::default();
 
     let clock = Instant::now();
-    let session = open(bench, &requests).await?;
+    let session = alone::open(bench, &requests).await?;
     measured.add_seconds("attach", clock.elapsed().as_secs_f64());
     write(bench, &session, &to.join(COLD)).await?;
     measured.add_seconds("cold", clock.elapsed().as_secs_f64());
@@ -33,17 +30,6 @@ pub(super) async fn measure(bench: &Bench, to: &Path) -> Result<Measurement> {
     measured.add_seconds("warm", clock.elapsed().as_secs_f64());
     measured.add_own_peak()?;
     Ok(measured)
-}
-
-async fn open(bench: &Bench, requests: &Path) -> Result<SessionContext> {
-    let session = SessionContext::new();
-    for store in bench.workload.stores() {
-        let dataset = Dataset::open(&bench.storage.uri(store)?).await?;
-        session.register_batch(store, dataset.scan().try_into_batch().await?)?;
-    }
-    let options = ParquetReadOptions::default();
-    session.register_parquet("requests", text(requests)?, options).await?;
-    Ok(session)
 }
 
 async fn write(bench: &Bench, session: &SessionContext, to: &Path) -> Result<()> {
