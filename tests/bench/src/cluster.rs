@@ -1,6 +1,7 @@
 //! Clusters of processes on this machine, for one measurement each.
 
 use std::{
+    fs::{self, File},
     path::PathBuf,
     process::Stdio,
     time::{Duration, Instant},
@@ -8,6 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use keyloom_client::{Session, Settings};
+use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -17,6 +19,8 @@ use crate::{keys::Keys, process};
 
 /// How long processes may take to start and register.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+const ANY_PORT: &str = "127.0.0.1:0";
 
 /// A coordinator and its workers. They end when this is dropped.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub(crate) struct Cluster {
     keys: Option<Keys>,
     /// Whether its workers listen for each other.
     shuffles: bool,
+    /// Where its processes log, if they do.
+    logs: Option<TempDir>,
 }
 
 impl Cluster {
@@ -47,6 +53,18 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// The same as `start`, with metrics over HTTP, and all that is logged by default, as JSON in
+    /// files.
+    pub(crate) async fn start_watched(workers: usize, slots: usize) -> Result<Self> {
+        let logs = tempfile::tempdir()?;
+        let settings = watched("KEYLOOM_COORDINATOR_HTTP__LISTEN");
+        let coordinator = Self::coordinator_logging(&settings, Some(&logs)).await?;
+        let mut cluster = Self { logs: Some(logs), ..coordinator };
+        let address = cluster.address.clone();
+        cluster.add_workers(workers, slots, &address).await?;
+        Ok(cluster)
+    }
+
     /// The same as `start`, with TLS and certificates on both sides of all connections.
     pub(crate) async fn start_secured(workers: usize, slots: usize) -> Result<Self> {
         let keys = Keys::make().await?;
@@ -60,12 +78,26 @@ impl Cluster {
 
     /// Starts a coordinator without workers. Its settings have the names of the environment.
     pub(crate) async fn coordinator(settings: &[(&str, &str)]) -> Result<Self> {
-        let listen = ["--listen", "127.0.0.1:0"];
-        let mut coordinator = daemon("keyloom-coordinator", &listen, settings)?;
+        Self::coordinator_logging(settings, None).await
+    }
+
+    async fn coordinator_logging(
+        settings: &[(&str, &str)],
+        logs: Option<&TempDir>,
+    ) -> Result<Self> {
+        let listen = ["--listen", ANY_PORT];
+        let mut coordinator = daemon("keyloom-coordinator", &listen, settings, logs)?;
         let stdout = coordinator.stdout.take().context("stdout is piped")?;
         let line = BufReader::new(stdout).lines().next_line().await?;
         let address = line.context("the coordinator ended before it listened")?;
-        Ok(Self { address, coordinator, workers: Vec::new(), keys: None, shuffles: false })
+        Ok(Self {
+            address,
+            coordinator,
+            workers: Vec::new(),
+            keys: None,
+            shuffles: false,
+            logs: None,
+        })
     }
 
     /// Starts workers of so many slots that reach the coordinator by an address, and waits until
@@ -81,11 +113,14 @@ impl Cluster {
         let settings = self.keys.as_ref().map(|keys| keys.settings("KEYLOOM_WORKER_", "worker"));
         let mut settings = settings.unwrap_or_default();
         if self.shuffles {
-            let listen = ("KEYLOOM_WORKER_SHUFFLE__LISTEN", "127.0.0.1:0");
-            settings.push((listen.0.to_owned(), listen.1.to_owned()));
+            settings.push(("KEYLOOM_WORKER_SHUFFLE__LISTEN".to_owned(), ANY_PORT.to_owned()));
+        }
+        let mut settings = borrowed(&settings);
+        if self.logs.is_some() {
+            settings.extend(watched("KEYLOOM_WORKER_HTTP__LISTEN"));
         }
         for _ in 0..workers {
-            self.workers.push(daemon("keyloom-worker", &arguments, &borrowed(&settings))?);
+            self.workers.push(daemon("keyloom-worker", &arguments, &settings, self.logs.as_ref())?);
         }
         self.wait_for_workers().await
     }
@@ -115,6 +150,17 @@ impl Cluster {
         process::peak_bytes(pid(&self.coordinator)?)
     }
 
+    /// How many bytes its processes have logged, if they do.
+    pub(crate) fn log_bytes(&self) -> Result<u64> {
+        let mut bytes = 0;
+        for logs in &self.logs {
+            for log in fs::read_dir(logs.path())? {
+                bytes += log?.metadata()?.len();
+            }
+        }
+        Ok(bytes)
+    }
+
     /// The processor time that the coordinator has used, in seconds.
     pub(crate) fn coordinator_seconds(&self) -> Result<f64> {
         process::processor_seconds(pid(&self.coordinator)?)
@@ -127,6 +173,11 @@ impl Cluster {
     }
 }
 
+/// Settings of a daemon that is watched, whose HTTP port has this name.
+fn watched(listen: &str) -> [(&str, &str); 3] {
+    [(listen, ANY_PORT), ("KEYLOOM_LOG", "info"), ("KEYLOOM_LOG_FORMAT", "json")]
+}
+
 fn borrowed(settings: &[(String, String)]) -> Vec<(&str, &str)> {
     settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
@@ -135,13 +186,24 @@ fn pid(child: &Child) -> Result<u32> {
     child.id().context("a process of the cluster has ended")
 }
 
-/// Starts a program that stands beside this one.
-fn daemon(name: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Result<Child> {
+/// Starts a program that stands beside this one. It logs errors to stderr, or to a file of a folder.
+fn daemon(
+    name: &str,
+    arguments: &[&str],
+    settings: &[(&str, &str)],
+    logs: Option<&TempDir>,
+) -> Result<Child> {
     let program = beside(name)?;
+    let stderr = match logs {
+        Some(logs) => {
+            File::options().create(true).append(true).open(logs.path().join(name))?.into()
+        }
+        None => Stdio::inherit(),
+    };
     let mut command = Command::new(&program);
     command.args(arguments).kill_on_drop(true).env("KEYLOOM_LOG", "error");
     command.envs(settings.iter().copied());
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
     command.spawn().with_context(|| format!("cannot start {}", program.display()))
 }
 

@@ -92,7 +92,9 @@ pub(crate) enum Variant {
     Planning,
     /// As a cluster of one worker process, with TLS and certificates on both sides.
     Mtls,
-    /// Jobs of such a cluster while thousands are at its door who have none.
+    /// Clusters of one worker process: one that is watched, and one that is not.
+    Watched,
+    /// Jobs of a cluster with TLS while thousands are at its door who have none.
     Strangers,
     /// DataFusion alone: scans, hash joins and its own writer, on all cores.
     #[value(name = "datafusion")]

@@ -16,6 +16,7 @@ mod strangers;
 mod stream;
 mod tasks;
 mod tpch;
+mod watched;
 mod write;
 
 use std::{collections::BTreeMap, path::PathBuf};
@@ -117,6 +118,7 @@ impl Order {
                 joins::measure(&bench).await
             }
             Variant::Planning => planning::measure().await,
+            Variant::Watched => watched::measure(&bench).await,
             Variant::Strangers => strangers::measure(&bench).await,
         }
     }

@@ -234,6 +234,15 @@ fn security(targets: &mut Targets<'_>) {
             seconds("mtls", "one-worker", part),
         );
     }
+    for workload in ["watched-sparse", "watched-dense"] {
+        let seconds = |part| move |r: &Results| r.seconds(workload, "watched", part);
+        targets.ratio(
+            &format!("{workload}: jobs with metrics and logs, against jobs without"),
+            AtMost(1.02),
+            seconds("watched"),
+            seconds("plain"),
+        );
+    }
     for (part, what) in [("idle", "5,000 silent"), ("malformed", "10,000 malformed")] {
         let job = |when: &str| {
             let part = format!("job-{when}");
