@@ -49,6 +49,12 @@ impl Owner {
     }
 }
 
+/// Whether bounds of each client hold for somebody. Operators may have all that there is, as may
+/// whoever connects where nothing is asked for.
+pub(crate) fn is_bounded(identity: &Identity) -> bool {
+    identity.role == Role::Client
+}
+
 impl OwnedBy {
     /// Whether the owner's connection is open.
     pub(crate) fn is_here(&self) -> bool {

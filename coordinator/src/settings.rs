@@ -122,10 +122,16 @@ pub struct Settings {
     /// The most jobs that run, wait for their turn, or wait for their clients to read them.
     /// Default 1,024.
     pub max_jobs: usize,
+    /// The most of these that are one client's, by the name that its certificate has; all that show
+    /// a token alone are one. Operators have no such bound. Default 512.
+    pub max_jobs_per_client: usize,
     /// The most jobs that run at once; others wait for their turn, planned, but without tasks. One
     /// that has waited for its client counts no more, so a job that nobody reads holds up no other.
     /// Default 256.
     pub max_running_jobs: usize,
+    /// The most of these that are one client's: more wait for others of its own, and hold up nobody
+    /// else's. Operators have no such bound. Default 128.
+    pub max_running_jobs_per_client: usize,
     /// The most jobs that wait for their turn. Default 1,024.
     pub max_queued_jobs: usize,
     /// The most bytes of a job's plan. Default 12 MiB.
@@ -214,7 +220,9 @@ impl Default for Settings {
             commit_timeout_ms: 600_000,
             abort_timeout_ms: 300_000,
             max_jobs: 1_024,
+            max_jobs_per_client: 512,
             max_running_jobs: 256,
+            max_running_jobs_per_client: 128,
             max_queued_jobs: 1_024,
             max_plan_bytes: 12 << 20,
             max_tasks_per_job: 1 << 20,

@@ -51,7 +51,10 @@ impl Settings {
         bounds.within("commit_timeout_ms", self.commit_timeout_ms, TIME_MS);
         bounds.within("abort_timeout_ms", self.abort_timeout_ms, TIME_MS);
         bounds.within("max_jobs", self.max_jobs, COUNT);
+        bounds.within("max_jobs_per_client", self.max_jobs_per_client, COUNT);
         bounds.within("max_running_jobs", self.max_running_jobs, COUNT);
+        let own = self.max_running_jobs_per_client;
+        bounds.within("max_running_jobs_per_client", own, COUNT);
         bounds.within("max_queued_jobs", self.max_queued_jobs, COUNT);
         bounds.within("max_plan_bytes", self.max_plan_bytes, BYTES);
         bounds.within("max_tasks_per_job", self.max_tasks_per_job, TASKS);

@@ -32,7 +32,7 @@ use std::{
 use keyloom_common::{
     Error, ErrorKind, JobId, Result,
     background::Background,
-    rpc::{Next, Submission},
+    rpc::{Identity, Next, Submission},
     stack::deep,
 };
 use tokio::{runtime::Handle, task::spawn_blocking};
@@ -45,7 +45,7 @@ use crate::{
     dispatch::Dispatcher,
     gather::JobContext,
     history::{History, KnownJob, Resumable},
-    owner::Owner,
+    owner::{Owner, is_bounded},
     settings::Settings,
 };
 
@@ -225,21 +225,30 @@ impl Jobs {
     fn entry(&self, id: JobId, owner: &Owner) -> Result<Arc<Entry>> {
         let mut jobs = self.lock();
         if !jobs.contains_key(&id) {
-            self.check_room(&jobs)?;
+            self.check_room(&jobs, owner.identity())?;
         }
         let new = || Arc::new(Entry::new(owner.identity().clone()));
         Ok(Arc::clone(jobs.entry(id).or_insert_with(new)))
     }
 
-    fn check_room(&self, jobs: &HashMap<JobId, Arc<Entry>>) -> Result<()> {
-        let max = self.settings.max_jobs;
-        if jobs.len() < max {
-            return Ok(());
+    /// Whether there is room for one more job of somebody.
+    fn check_room(&self, jobs: &HashMap<JobId, Arc<Entry>>, whose: &Identity) -> Result<()> {
+        let (max, max_own) = (self.settings.max_jobs, self.settings.max_jobs_per_client);
+        if jobs.len() >= max {
+            return Err(Error::resource_exhausted(format!(
+                "{max} jobs are under way or wait for their clients to read them, and max_jobs = \
+                 {max} on the coordinator; read or cancel some, or raise it"
+            )));
         }
-        Err(Error::resource_exhausted(format!(
-            "{max} jobs are under way or wait for their clients to read them, and max_jobs = {max} \
-             on the coordinator; read or cancel some, or raise it"
-        )))
+        let is_own = |entry: &&Arc<Entry>| entry.whose == *whose;
+        if is_bounded(whose) && jobs.values().filter(is_own).count() >= max_own {
+            return Err(Error::resource_exhausted(format!(
+                "{max_own} jobs of {whose} are under way or wait to be read, and \
+                 max_jobs_per_client = {max_own} on the coordinator; read or cancel some, or raise \
+                 it"
+            )));
+        }
+        Ok(())
     }
 
     /// The job, of which its client was just heard, and what says that it is to end.

@@ -165,6 +165,7 @@ fn client_is_gone() -> Error {
 mod tests {
     use bytes::Bytes;
     use futures::FutureExt;
+    use keyloom_common::rpc::Identity;
 
     use super::*;
     use crate::{jobs::turns::Turns, settings::Settings};
@@ -220,9 +221,10 @@ mod tests {
         let settings = Settings { max_running_jobs: 1, ..Settings::default() };
         let turns = Turns::new(&settings);
         let (mut results, _chunks) = results(1, memory(8));
-        results.begin(turns.enter().unwrap().come().await.unwrap());
+        let enter = || turns.enter(&Identity::anybody()).unwrap();
+        results.begin(enter().come().await.unwrap());
         results.send(0, chunk()).await.unwrap();
-        let mut next = Box::pin(turns.enter().unwrap().come());
+        let mut next = Box::pin(enter().come());
         assert!(futures::poll!(&mut next).is_pending(), "the first still runs");
         let mut sending = Box::pin(results.send(0, chunk()));
         assert!(futures::poll!(&mut sending).is_pending());

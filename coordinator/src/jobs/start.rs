@@ -61,7 +61,7 @@ impl Jobs {
         owner: &Owner,
         stop: &CancellationToken,
     ) -> Result<Ready> {
-        let turn = self.turns.enter()?;
+        let turn = self.turns.enter(owner.identity())?;
         let plan = submission.plan.bytes();
         let prepared = Prepared::new(plan, context, self.operators.of_a_job(), stop)?;
         let held = self.blobs.hold(submission.id, owner, prepared.blobs())?;
@@ -179,7 +179,7 @@ impl Jobs {
                 return Ok(None);
             }
             Some(_) => {}
-            None => self.check_room(&jobs)?,
+            None => self.check_room(&jobs, &known.whose)?,
         }
         let entry = Arc::new(Entry::new(known.whose.clone()));
         let before = jobs.insert(known.id, Arc::clone(&entry));

@@ -1,6 +1,8 @@
 //! Jobs that are handed in, wait, belong to somebody and end, without workers; and jobs that write,
 //! with one that does as it is told.
 
+mod quotas;
+
 use std::time::Duration;
 
 use arrow::{

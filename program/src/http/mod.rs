@@ -300,10 +300,10 @@ async fn connection(
     let (stream, certified) = match tls {
         Some(gate) => {
             let stream = gate.secure(stream).await?;
-            let certified = gate.certified(&stream)?;
+            let certified = gate.certified(&stream);
             (stream, certified)
         }
-        None => (Stream::from(stream), None),
+        None => (Stream::from(stream), Ok(None)),
     };
     let router = router.layer(Extension(Peer { certified, busy: busy.clone() }));
     let mut builder = http1::Builder::new();

@@ -18,7 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use keyloom_common::{ErrorKind, http::HttpJobsSettings, rpc::Identity};
+use keyloom_common::{ErrorKind, Result, http::HttpJobsSettings, rpc::Identity};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -44,8 +44,8 @@ pub struct Pages {
 /// What a connection shows of its peer, for all that comes over it.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
-    /// Who it is by its certificate.
-    pub(super) certified: Option<Identity>,
+    /// Who it is by its certificate, if it shows one; or why that says nothing of it.
+    pub(super) certified: Result<Option<Identity>>,
     pub(super) busy: Busy,
 }
 
@@ -89,7 +89,8 @@ impl Door {
     /// Lets a request in, which then says who asks.
     fn admit(&self, request: &mut Request) -> Result<Held, Refusal> {
         let peer = request.extensions().get::<Peer>().cloned();
-        let certified = peer.as_ref().and_then(|peer| peer.certified.clone());
+        let certified = peer.as_ref().map_or(Ok(None), |peer| peer.certified.clone());
+        let certified = certified.map_err(|error| Refusal::unknown(error.message()))?;
         let identity = self.callers.identify(certified, request.headers())?;
         let permit = Arc::clone(&self.requests).try_acquire_owned().map_err(|_| {
             let full = format!(

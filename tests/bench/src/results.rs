@@ -87,6 +87,13 @@ impl Case {
         self.median(|measurement| measurement.counts.get(name).copied())
     }
 
+    /// What was counted in all measurements together.
+    pub(crate) fn total(&self, name: &str) -> Option<f64> {
+        let counts =
+            self.measurements.iter().filter_map(|measurement| measurement.counts.get(name));
+        counts.copied().reduce(|sum, count| sum + count)
+    }
+
     /// The median of a process's peak memory, in bytes.
     pub(crate) fn peak(&self, process: &str) -> Option<f64> {
         self.median(|measurement| measurement.peaks.get(process).map(|bytes| *bytes as f64))

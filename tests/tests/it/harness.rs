@@ -41,7 +41,7 @@ pub(crate) use counts::{keys_scanned, run};
 pub(crate) use daemon::{Daemon, program};
 pub(crate) use data::{batch, column, ints, show_rows, strings, write_lance, write_lance_with};
 pub(crate) use end::{bare, run_to_end};
-pub(crate) use http::{Answer, get, get_over_tls};
+pub(crate) use http::{Answer, Asked, ask_over_tls, connect_over_tls, get, get_over_tls};
 pub(crate) use keys::Keys;
 pub(crate) use machine::{End, Machine};
 pub(crate) use proxy::{Direction, Proxy};

@@ -3,7 +3,9 @@
 
 mod certificates;
 mod http;
+mod http_certificates;
 mod owners;
+mod quotas;
 mod refused;
 mod secrets;
 mod start;

@@ -41,6 +41,11 @@ impl Endpoint {
         Ok(Self { scheme, authority, prefix: prefix.to_owned() })
     }
 
+    /// One name for what is asked by it.
+    pub(super) fn scheme(&self) -> &str {
+        &self.scheme
+    }
+
     /// Whether it stands for a place: a folder, or what is in it.
     pub(super) fn fits(&self, scheme: &str, authority: &str, path: &str) -> bool {
         let path = path.trim_start_matches('/');

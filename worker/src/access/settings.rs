@@ -12,6 +12,9 @@ use crate::store::kind_words;
 /// The schemes of places, by one name each, and the word for contents that travel with sessions.
 const PLACES: [&str; 7] = ["file", "s3", "gs", "az", "http", "https", "memory"];
 
+/// Those of them that no host is asked for.
+const HERE: [&str; 2] = ["file", "memory"];
+
 /// What jobs may make a worker read, or write to. A list that is absent allows everything, and an
 /// empty one nothing. All workers of a cluster should have the same: a job is refused by whichever
 /// it meets.
@@ -110,7 +113,17 @@ impl AccessSettings {
     /// # Errors
     /// What they must be.
     pub(super) fn endpoints(&self) -> Result<Option<Vec<Endpoint>>, String> {
-        read_all(self.endpoints.as_deref(), Endpoint::parse)
+        read_all(self.endpoints.as_deref(), |text| {
+            let endpoint = Endpoint::parse(text)?;
+            match asked_schemes().any(|known| known == endpoint.scheme()) {
+                true => Ok(endpoint),
+                false => {
+                    let known = asked_schemes().collect::<Vec<_>>().join(", ");
+                    let such = "such as \"s3://bucket/prefix\" or \"https://host\"";
+                    Err(format!("places of {known}, {such}, not '{text}'"))
+                }
+            }
+        })
     }
 }
 
@@ -119,6 +132,13 @@ impl AccessSettings {
 fn known_schemes() -> impl Iterator<Item = &'static str> {
     let kinds = kind_words().filter(|kind| *kind != LANCE && !PLACES.contains(kind));
     PLACES.into_iter().chain(kinds)
+}
+
+/// All that may be asked at a host or a bucket: of a store of Lance also by its word, where an option
+/// names a host alone.
+fn asked_schemes() -> impl Iterator<Item = &'static str> {
+    let places = PLACES.into_iter().filter(|place| !HERE.contains(place));
+    places.chain(kind_words().filter(|kind| !PLACES.contains(kind)))
 }
 
 fn read_all<T>(
@@ -164,6 +184,14 @@ mod tests {
                 format!("such as \"s3://bucket/prefix\" or \"https://host\", not '{endpoint}'");
             check(&settings, &format!("setting access.endpoints must be {rule}"));
         }
+        let known = "s3, gs, az, http, https, lance, toy";
+        for endpoint in ["htps://host", "memory://a", "redis://cache:6379", "S4://bucket/a"] {
+            let endpoints = list(endpoint);
+            let settings = AccessSettings { endpoints, ..AccessSettings::default() };
+            let such = "such as \"s3://bucket/prefix\" or \"https://host\"";
+            let rule = format!("places of {known}, {such}, not '{endpoint}'");
+            check(&settings, &format!("setting access.endpoints must be {rule}"));
+        }
     }
 
     #[test]
@@ -191,6 +219,11 @@ mod tests {
         let settings = AccessSettings { schemes: Some(names.into()), ..AccessSettings::default() };
         let known = ["s3", "az", "file", "memory", "toy"].map(ToOwned::to_owned);
         assert_eq!(settings.schemes(), Ok(Some(known.into())));
+        for endpoint in ["S3A://bucket", "gs://bucket", "abfss://box@host", "toy://host:1"] {
+            let endpoints = list(endpoint);
+            let settings = AccessSettings { endpoints, ..AccessSettings::default() };
+            assert_eq!(Bounds::check(|bounds| settings.check(bounds)), Ok(()), "{endpoint}");
+        }
     }
 
     #[test]

@@ -185,13 +185,13 @@ async fn schemes_that_are_not_listed_are_refused_with_those_that_are() {
 
 #[tokio::test]
 async fn hosts_and_buckets_that_are_not_listed_are_refused() {
-    let access = asking(&["s3://bucket/shared", "redis://cache:6379"]);
+    let access = asking(&["s3://bucket/shared", "toy://cache:6379"]);
     let store = async |kind: &str, place: &str| {
         access.check_store(&StoreSpec::new("s", kind, place), patience()).await
     };
     assert_eq!(store(LANCE, "s3://bucket/shared/a.lance").await, Ok(()));
-    assert_eq!(store("redis", "cache:6379").await, Ok(()));
-    assert_eq!(store("redis", "redis://cache:6379/0").await, Ok(()));
+    assert_eq!(store("toy", "cache:6379").await, Ok(()));
+    assert_eq!(store("toy", "toy://cache:6379/0").await, Ok(()));
     for place in [
         "s3://bucket/other",
         "s3://bucket/shared/../other",
@@ -206,7 +206,7 @@ async fn hosts_and_buckets_that_are_not_listed_are_refused() {
         let is_plain = !place.contains("..") && !place.contains("%2e");
         assert!(error.message() == expected || !is_plain, "{error}");
     }
-    assert!(store("redis", "elsewhere:6379").await.is_err());
+    assert!(store("toy", "elsewhere:6379").await.is_err());
     // Lance reads them as URLs.
     for place in ["s3:\t//other/shared", "s3:/\n/other/shared"] {
         let error = store(LANCE, place).await.unwrap_err();
@@ -233,13 +233,13 @@ async fn a_job_sends_no_profiles_credentials_to_a_host_of_its_own() {
                    access.endpoints do not allow it";
     check_refused(others.check_store(&spec, patience()).await, message);
 
-    let mut redis = StoreSpec::new("s", "redis", "evil:1");
-    assert_eq!(Access::default().check_store(&redis, patience()).await, Ok(()));
-    redis.options.set(STORAGE_OPTIONS, Some("prod"));
+    let mut toy = StoreSpec::new("s", "toy", "evil:1");
+    assert_eq!(Access::default().check_store(&toy, patience()).await, Ok(()));
+    toy.options.set(STORAGE_OPTIONS, Some("prod"));
     let message = "evil:1 is refused beside storage profile 'prod', whose credentials would go \
                    there: the worker's access.endpoints do not name it";
-    check_refused(Access::default().check_store(&redis, patience()).await, message);
-    assert_eq!(asking(&["redis://evil:1"]).check_store(&redis, patience()).await, Ok(()));
+    check_refused(Access::default().check_store(&toy, patience()).await, message);
+    assert_eq!(asking(&["toy://evil:1"]).check_store(&toy, patience()).await, Ok(()));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     task::JoinSet,
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 use super::{Bench, Measurement};
@@ -29,9 +29,23 @@ const IDLE: usize = 5_000;
 /// After so long.
 const REST: Duration = Duration::from_secs(5);
 
-/// Connections that talk nonsense, at least, and how many of them at once.
-const MALFORMED: usize = 10_000;
-const AT_ONCE: usize = 256;
+/// Connections that talk nonsense.
+#[derive(Clone, Copy, Debug)]
+struct Flood {
+    name: &'static str,
+    /// So many of them, at least.
+    least: usize,
+    at_once: usize,
+}
+
+const FLOODS: [Flood; 2] = [
+    Flood { name: "malformed", least: 10_000, at_once: 256 },
+    Flood { name: "crowd", least: 1_000, at_once: 1_000 },
+];
+
+/// Of those of a flood that fail, so many are told, and each pauses for so long.
+const MOST_TOLD: usize = 5;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// How often jobs and connections are timed; what counts is the median.
 const TIMES: usize = 9;
@@ -69,22 +83,36 @@ pub(super) async fn measure(bench: &Bench) -> Result<Measurement> {
     measured.counts.insert("idle".to_owned(), opened.load(Ordering::Relaxed) as f64);
     silent.shutdown().await;
 
-    let (talked, enough) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-    let mut talking = JoinSet::new();
-    for _ in 0..AT_ONCE {
-        let (talked, enough) = (Arc::clone(&talked), Arc::clone(&enough));
-        talking.spawn(talk_nonsense(cluster.address().to_owned(), talked, enough));
+    for flood in FLOODS {
+        beside(flood, &cluster, &session, &mut measured).await?;
     }
-    time(&cluster, &session, "malformed", &mut measured).await?;
-    enough.store(true, Ordering::Relaxed);
+    time_job(&session).await?;
+    Ok(measured)
+}
+
+/// Times while strangers talk nonsense, and waits for their ends.
+async fn beside(
+    flood: Flood,
+    cluster: &Cluster,
+    session: &Session,
+    measured: &mut Measurement,
+) -> Result<()> {
+    let talk = Arc::new(Talk::of(flood));
+    let mut talking = JoinSet::new();
+    for _ in 0..flood.at_once {
+        talking.spawn(talk_nonsense(cluster.address().to_owned(), Arc::clone(&talk)));
+    }
+    time(cluster, session, flood.name, measured).await?;
+    talk.enough.store(true, Ordering::Relaxed);
     while let Some(ended) = talking.join_next().await {
         ended??;
     }
-    measured.counts.insert("malformed".to_owned(), talked.load(Ordering::Relaxed) as f64);
+    let talked = talk.talked.load(Ordering::Relaxed);
+    measured.counts.insert(flood.name.to_owned(), talked as f64);
+    note_failures(flood.name, talk.failed.load(Ordering::Relaxed), measured);
     let peak = cluster.coordinator_peak_bytes()?;
-    measured.peaks.insert("coordinator-malformed".to_owned(), peak);
-    time_job(&session).await?;
-    Ok(measured)
+    measured.peaks.insert(format!("coordinator-{}", flood.name), peak);
+    Ok(())
 }
 
 /// A session with a table of numbers, and a store of names for some of them.
@@ -109,17 +137,37 @@ async fn time(
     when: &str,
     measured: &mut Measurement,
 ) -> Result<()> {
-    let (mut jobs, mut connections) = (Vec::new(), Vec::new());
+    let (mut jobs, mut connections, mut failed) = (Vec::new(), Vec::new(), 0);
     for _ in 0..TIMES {
-        jobs.push(time_job(session).await?);
-        let clock = Instant::now();
-        cluster.session(Settings::default()).await?.workers().await?;
-        connections.push(clock.elapsed().as_secs_f64());
+        for (timed, times) in [
+            (time_job(session).await, &mut jobs),
+            (time_connection(cluster).await, &mut connections),
+        ] {
+            match timed {
+                Ok(seconds) => times.push(seconds),
+                Err(error) => {
+                    eprintln!("connections, {when}: {error:#}");
+                    failed += 1;
+                }
+            }
+        }
     }
+    note_failures(when, failed, measured);
     measured.add_seconds(&format!("job-{when}"), median(jobs)?);
     measured.add_seconds(&format!("connect-{when}"), median(connections)?);
     measured.peaks.insert(format!("coordinator-{when}"), cluster.coordinator_peak_bytes()?);
     Ok(())
+}
+
+fn note_failures(when: &str, failed: usize, measured: &mut Measurement) {
+    *measured.counts.entry(format!("failures-{when}")).or_default() += failed as f64;
+}
+
+/// How long a new connection takes until something is answered over it.
+async fn time_connection(cluster: &Cluster) -> Result<f64> {
+    let clock = Instant::now();
+    cluster.session(Settings::default()).await?.workers().await?;
+    Ok(clock.elapsed().as_secs_f64())
 }
 
 /// How long a job takes whose rows are read.
@@ -152,26 +200,50 @@ async fn be_silent(address: String, opened: Arc<AtomicUsize>) {
     }
 }
 
+/// What strangers who talk nonsense share.
+#[derive(Debug)]
+struct Talk {
+    flood: Flood,
+    talked: AtomicUsize,
+    failed: AtomicUsize,
+    /// Whether nothing is timed any more.
+    enough: AtomicBool,
+}
+
+impl Talk {
+    fn of(flood: Flood) -> Self {
+        let (talked, failed, enough) = Default::default();
+        Self { flood, talked, failed, enough }
+    }
+}
+
 /// Connects and says what nobody understands until the coordinator hangs up, again and again: until
 /// there were enough of these, and nothing is timed any more.
-async fn talk_nonsense(
-    address: String,
-    talked: Arc<AtomicUsize>,
-    enough: Arc<AtomicBool>,
-) -> Result<()> {
+async fn talk_nonsense(address: String, talk: Arc<Talk>) -> Result<()> {
     let host_port = parse_address(&address)?;
     loop {
-        let number = talked.fetch_add(1, Ordering::Relaxed);
-        if number >= MALFORMED && enough.load(Ordering::Relaxed) {
+        let number = talk.talked.fetch_add(1, Ordering::Relaxed);
+        if number >= talk.flood.least && talk.enough.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let mut stream = TcpStream::connect(host_port).await?;
-        // It may hang up while we still write.
-        let _ = stream.write_all(&nonsense(number)).await;
-        let closed = tokio::time::timeout(BOUND, stream.read_to_end(&mut Vec::new())).await;
-        let _ =
-            closed.with_context(|| format!("nonsense {number} is listened to for {BOUND:?}"))?;
+        if let Err(error) = say_nonsense(host_port, number).await {
+            // The first ones tell enough.
+            if talk.failed.fetch_add(1, Ordering::Relaxed) < MOST_TOLD {
+                eprintln!("connections, {}: nonsense {number}: {error:#}", talk.flood.name);
+            }
+            sleep(PAUSE).await;
+        }
     }
+}
+
+async fn say_nonsense(host_port: &str, number: usize) -> Result<()> {
+    let mut stream = TcpStream::connect(host_port).await?;
+    // It may hang up while we still write.
+    let _ = stream.write_all(&nonsense(number)).await;
+    let closed = timeout(BOUND, stream.read_to_end(&mut Vec::new())).await;
+    // However it hangs up.
+    let _ = closed.with_context(|| format!("it is listened to for {BOUND:?}"))?;
+    Ok(())
 }
 
 /// The beginnings of protocols, with lengths that are right and wrong; all of it is complete enough

@@ -243,13 +243,17 @@ fn security(targets: &mut Targets<'_>) {
             seconds("plain"),
         );
     }
-    for (part, what) in [("idle", "5,000 silent"), ("malformed", "10,000 malformed")] {
+    for (part, what) in [
+        ("idle", "5,000 silent connections"),
+        ("malformed", "10,000 malformed connections"),
+        ("crowd", "1,000 malformed connections at once"),
+    ] {
         let job = |when: &str| {
             let part = format!("job-{when}");
             move |r: &Results| r.seconds("connections", "strangers", &part)
         };
         targets.ratio(
-            &format!("jobs beside {what} connections: against jobs alone"),
+            &format!("jobs beside {what}: against jobs alone"),
             AtMost(1.2),
             job(part),
             job("alone"),
@@ -259,11 +263,15 @@ fn security(targets: &mut Targets<'_>) {
             move |r: &Results| r.case("connections", "strangers")?.peak(&name)
         };
         targets.ratio(
-            &format!("the coordinator's peak memory beside {what} connections: to that before"),
+            &format!("the coordinator's peak memory beside {what}: to that before"),
             AtMost(1.2),
             peak(part),
             peak("alone"),
         );
+        let name = format!("failures-{part}");
+        targets.figure(&format!("failures beside {what}"), AtMost(0.0), |results| {
+            results.case("connections", "strangers")?.total(&name)
+        });
     }
 }
 

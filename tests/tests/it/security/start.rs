@@ -58,14 +58,27 @@ async fn files_that_are_not_what_they_should_be_are_named() -> Result<()> {
 #[tokio::test]
 async fn a_scheme_that_there_is_not_is_refused_with_those_that_there_are() -> Result<()> {
     let keys = Keys::tokens()?;
-    keys.write("worker.toml", "[access]\nschemes = ['s3', 'fiel']\n")?;
-    let config = keys.path("worker.toml").display().to_string();
-    let line = ["keyloom-worker", "--coordinator", "tcp://127.0.0.1:1", "--config", &config];
-    let (code, _, stderr) = run_to_end(&line, &[]).await?;
-    let known = "file, s3, gs, az, http, https, memory";
-    let expected = format!("setting access.schemes must be names out of {known}, not 'fiel'");
-    assert_eq!(code, Some(2), "{stderr}");
-    assert!(stderr.contains(&expected), "{stderr}");
+    for (setting, list, expected) in [
+        (
+            "schemes",
+            "'s3', 'fiel'",
+            "names out of file, s3, gs, az, http, https, memory, not 'fiel'",
+        ),
+        (
+            "endpoints",
+            "'s3://lake', 'htps://host'",
+            "places of s3, gs, az, http, https, lance, such as \"s3://bucket/prefix\" or \
+             \"https://host\", not 'htps://host'",
+        ),
+    ] {
+        keys.write("worker.toml", &format!("[access]\n{setting} = [{list}]\n"))?;
+        let config = keys.path("worker.toml").display().to_string();
+        let line = ["keyloom-worker", "--coordinator", "tcp://127.0.0.1:1", "--config", &config];
+        let (code, _, stderr) = run_to_end(&line, &[]).await?;
+        assert_eq!(code, Some(2), "{stderr}");
+        let expected = format!("setting access.{setting} must be {expected}");
+        assert!(stderr.contains(&expected), "{stderr}");
+    }
     Ok(())
 }
 
