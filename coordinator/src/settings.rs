@@ -86,6 +86,9 @@ pub struct Settings {
     /// The most bytes of what finished tasks have reported that wait to be written into
     /// `state_folder`; beyond, their stages wait. Default 16 MiB.
     pub journal_ahead_bytes: usize,
+    /// The most bytes of rows in `state_folder` of one job whose rows the coordinator computes, by
+    /// which it goes on when it is resumed; tasks beyond run again. 0 for none. Default 256 MiB.
+    pub journal_rows_bytes: u64,
     /// Where temporary files are, in a folder of the coordinator's own that goes with it. Default
     /// the system's folder for such files.
     pub spill_folder: Option<PathBuf>,
@@ -208,6 +211,7 @@ impl Default for Settings {
             job_record_bytes: 64 << 10,
             detached_result_ms: 3_600_000,
             journal_ahead_bytes: 16 << 20,
+            journal_rows_bytes: 256 << 20,
             spill_folder: None,
             blob_bytes: 8 << 30,
             blob_ttl_ms: 600_000,

@@ -77,6 +77,7 @@ impl Settings {
         bounds.within("job_record_bytes", self.job_record_bytes, RECORD_BYTES);
         bounds.within("detached_result_ms", self.detached_result_ms, TIME_MS);
         bounds.within("journal_ahead_bytes", self.journal_ahead_bytes, BYTES);
+        bounds.within("journal_rows_bytes", self.journal_rows_bytes, DISK_BYTES);
     }
 
     fn check_gathering(&self, bounds: &mut Bounds) {

@@ -102,6 +102,18 @@ pub struct RowRange {
     pub length: Option<usize>,
 }
 
+impl RowRange {
+    /// These of those rows: they count from the first of those.
+    pub(super) fn within(self, rows: Self) -> Self {
+        let left = rows.length.map(|length| length.saturating_sub(self.start));
+        let length = match (left, self.length) {
+            (Some(left), Some(length)) => Some(left.min(length)),
+            (left, length) => left.or(length),
+        };
+        Self { start: rows.start.saturating_add(self.start), length }
+    }
+}
+
 /// One partition of a scan.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ScanPartition {
@@ -112,9 +124,21 @@ pub struct ScanPartition {
 }
 
 impl ScanPartition {
-    /// How many rows its slices hold, if all say so.
+    /// How many rows it has, if all of its slices say how many they hold.
     pub fn known_rows(&self) -> Option<u64> {
-        self.slices.iter().map(|slice| slice.rows).sum()
+        let held: u64 = self.slices.iter().map(|slice| slice.rows).sum::<Option<u64>>()?;
+        let Some(RowRange { start, length }) = self.rows else { return Some(held) };
+        let left = held.saturating_sub(start as u64);
+        Some(length.map_or(left, |length| left.min(length as u64)))
+    }
+
+    /// Some of its rows, which count from its first one.
+    pub(super) fn part(&self, rows: Option<RowRange>) -> Self {
+        let rows = match (self.rows, rows) {
+            (Some(own), Some(rows)) => Some(rows.within(own)),
+            (own, rows) => own.or(rows),
+        };
+        Self { slices: self.slices.clone(), rows }
     }
 
     /// All rows of several partitions, one after the other, whichever are wanted of each. Parts of

@@ -44,7 +44,7 @@ impl Slice {
         }
         if let Some(scan) = leaf.downcast_ref::<InputScanExec>() {
             let partition = scan.partitions().get(partition).ok_or_else(missing)?;
-            return Ok(Self::Files(ScanPartition { slices: partition.slices.clone(), rows }));
+            return Ok(Self::Files(partition.part(rows)));
         }
         Ok(Self::Nothing)
     }

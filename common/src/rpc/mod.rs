@@ -35,6 +35,6 @@ pub use security::{
 };
 pub use transport::{Transport, connect, dial, framed, is_tls, parse_address};
 pub use worker_api::{
-    Assignment, BlobPart, Order, PlannedOutput, TaskReport, Work, WorkerApi, WorkerApiClient,
-    WorkerApiRequest, WorkerApiResponse, WorkerInfo, WrittenOutput,
+    Assignment, BlobPart, Order, PlannedOutput, ResumedJob, TaskReport, Work, WorkerApi,
+    WorkerApiClient, WorkerApiRequest, WorkerApiResponse, WorkerInfo, WrittenOutput,
 };

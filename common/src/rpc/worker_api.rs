@@ -154,6 +154,18 @@ pub enum Work {
         /// Whether the rows are dropped instead of handed in.
         discard: bool,
     },
+    /// Look whether what a job reads that is resumed is what it was, and what it has written is
+    /// there.
+    CheckResumed(ResumedJob),
+}
+
+/// A job that goes on where an earlier run of it ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ResumedJob {
+    /// The physical plan as it was handed in, with all that it reads.
+    pub plan: BlobId,
+    /// What its tasks have written that are not run again, if they write.
+    pub written: Option<WrittenOutput>,
 }
 
 /// An output that is to be written.
@@ -202,6 +214,11 @@ pub enum TaskReport {
     Committed(Committed),
     /// It is removed.
     Aborted,
+    /// The job can go on.
+    Resumed {
+        /// The places of those pieces that are not there any more as they were written.
+        gone: Vec<u32>,
+    },
 }
 
 impl TaskReport {
@@ -216,7 +233,8 @@ impl TaskReport {
             | Self::Input(_)
             | Self::Prepared(_)
             | Self::Committed(_)
-            | Self::Aborted => Ok(()),
+            | Self::Aborted
+            | Self::Resumed { .. } => Ok(()),
         }
     }
 }

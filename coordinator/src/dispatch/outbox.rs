@@ -49,6 +49,7 @@ fn order_bytes(order: &Order) -> usize {
             Work::PrepareOutput(planned) => encoded_bytes(planned),
             Work::CommitOutput(written) | Work::AbortOutput(written) => encoded_bytes(written),
             Work::Shuffle { peers, .. } => encoded_bytes(peers),
+            Work::CheckResumed(resumed) => encoded_bytes(resumed),
         },
         Order::Stop(_) | Order::Leave => 0,
     };

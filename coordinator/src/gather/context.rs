@@ -143,7 +143,7 @@ impl JobContext {
             progress: Arc::clone(&self.output),
             known: self.record().map(|record| Arc::clone(&record.known)),
             history: resumable.map(|record| Arc::clone(&record.history)),
-            has_journal: self.journal().is_some(),
+            has_journal: self.journal().is_some_and(|journal| journal.written().is_some()),
             span: self.span.clone(),
         };
         Writing::begin(means, output.clone(), memory)

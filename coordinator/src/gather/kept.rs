@@ -1,6 +1,7 @@
-//! Tasks that are kept: of a job that can be resumed, those of the stage that writes go to its
-//! journal once they are done, and those that were done in an earlier run come from there. A
-//! shuffle never writes, so its one task is run again.
+//! Tasks that are kept: of a job that can be resumed, those of the stage that writes, or of those
+//! whose rows the coordinator computes with, go to its journal once they are done, and those that
+//! were done in an earlier run come from there. The one task of a shuffle is run again, and so are
+//! those that write what the coordinator has computed.
 
 use std::{sync::Arc, time::Instant};
 
@@ -20,6 +21,7 @@ use crate::{
 /// The tasks of a stage that were done in an earlier run.
 pub(super) struct DoneBefore {
     context: Arc<JobContext>,
+    stage: u32,
     updates: mpsc::UnboundedSender<StageUpdate>,
 }
 
@@ -39,39 +41,42 @@ impl Keeping {
         stage: u32,
         updates: mpsc::UnboundedReceiver<StageUpdate>,
     ) -> Self {
-        if context.journal().is_none_or(|journal| journal.stage() != stage) {
+        if context.journal().is_none_or(|journal| !journal.keeps(stage)) {
             return Self { updates, before: None, task: None };
         }
         let (tx, receiver) = mpsc::unbounded_channel();
-        let keeping = keep_all(Arc::clone(context), updates, tx.clone());
+        let keeping = keep_all(Arc::clone(context), stage, updates, tx.clone());
         let task = AbortOnDropHandle::new(tokio::spawn(keeping));
-        let before = DoneBefore { context: Arc::clone(context), updates: tx };
+        let before = DoneBefore { context: Arc::clone(context), stage, updates: tx };
         Self { updates: receiver, before: Some(before), task: Some(task) }
     }
 }
 
 async fn keep_all(
     context: Arc<JobContext>,
+    stage: u32,
     updates: mpsc::UnboundedReceiver<StageUpdate>,
     tx: mpsc::UnboundedSender<StageUpdate>,
 ) {
     // Also a panic is told, or the reader would wait for ever.
-    if let Err(error) = guarded(keep_each(&context, updates, &tx)).await {
+    if let Err(error) = guarded(keep_each(&context, stage, updates, &tx)).await {
         let _ = tx.send(StageUpdate::Failed(error.into()));
     }
 }
 
 async fn keep_each(
     context: &JobContext,
+    stage: u32,
     mut updates: mpsc::UnboundedReceiver<StageUpdate>,
     tx: &mpsc::UnboundedSender<StageUpdate>,
 ) -> Result<()> {
     while let Some(mut update) = updates.recv().await {
         if let StageUpdate::Done { index, finished } = &mut update
             && let Some(journal) = context.journal()
+            && journal.has_room(stage, *index, finished.chunks.bytes())
         {
             match record(finished).await {
-                Ok(Some(record)) => journal.keep(*index, &record).await,
+                Ok(Some(record)) => journal.keep(stage, *index, &record).await,
                 Ok(None) => {}
                 // Whoever reads the rows meets it, too.
                 Err(error) => {
@@ -107,11 +112,11 @@ impl DoneBefore {
 
     /// How many there are.
     pub(super) fn tasks(&self) -> usize {
-        self.journal().map_or(0, Journal::done)
+        self.journal().map_or(0, |journal| journal.count(self.stage))
     }
 
     pub(super) fn has(&self, task: u32) -> bool {
-        self.journal().is_some_and(|journal| journal.has(task))
+        self.journal().is_some_and(|journal| journal.has(self.stage, task))
     }
 
     /// Says that a task is done, as if a worker had just done it.
@@ -120,7 +125,7 @@ impl DoneBefore {
     /// If what is kept of it cannot be read.
     pub(super) async fn tell(&self, index: u32) -> Result<()> {
         let missing = || Error::internal("there is no journal");
-        let record = self.journal().ok_or_else(missing)?.read(index).await?;
+        let record = self.journal().ok_or_else(missing)?.read(self.stage, index).await?;
         let TaskRecord { worker, rows, metrics, lookups, chunks: kept } = record;
         let mut chunks = self.context.dispatcher.spool();
         for (bytes, whole) in kept {
@@ -163,13 +168,17 @@ mod tests {
     const JOB: JobId = JobId::from_u128(7);
     const STAGE: u32 = 1;
 
+    fn cuts() -> Vec<Cut> {
+        vec![Cut { stage: STAGE, tasks: 3, slices: BlobId::NONE, writes: true }]
+    }
+
     fn plan() -> PlanRecord {
         let (path, kind) = ("/out".to_owned(), OutputKind::Columns);
         let spec = OutputSpec { path, storage_profile: None, kind };
         let output = PreparedOutput { spec, schema: Arc::new(Schema::empty()), version: None };
-        let cut = Some(Cut { stage: STAGE, tasks: 3, slices: BlobId::NONE });
+        let cuts = cuts();
         let (build, plan, misses) = (BUILD.to_owned(), Bytes::new(), MissPolicy::default());
-        PlanRecord { build, plan, batch_rows: 10, misses, output, cut }
+        PlanRecord { build, plan, batch_rows: 10, misses, output, cuts }
     }
 
     /// A job whose tasks are kept in a folder, as the first coordinator or the next one has it.
@@ -188,7 +197,7 @@ mod tests {
         let dispatcher = Dispatcher::start(scheduler, room, patience, &broken);
         let blobs = Arc::new(Blobs::new(1 << 20, Duration::from_secs(600)));
         let context = JobContext::new(JOB, dispatcher, blobs, settings, 10, false, false);
-        let journal = history.journal(JOB, STAGE).unwrap();
+        let journal = history.journal(JOB, &cuts()).unwrap();
         context.begin(JobRecord { known, journal, history: Arc::clone(&history) });
         (Arc::new(context), history)
     }

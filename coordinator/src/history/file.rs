@@ -241,18 +241,20 @@ impl StateFile {
         plan.map(|plan| decode(&plan)).transpose()
     }
 
-    /// The numbers of the tasks of a stage that are done.
+    /// The numbers of the tasks of a stage that are done, and the bytes of what is kept of each.
     ///
     /// # Errors
     /// `invalid` if the file cannot be read.
-    pub(super) fn tasks(&self, job: JobId, stage: u32) -> Result<Vec<u32>> {
-        let (first, last) = (TaskKey::new(job, stage, 0), TaskKey::new(job, stage, u32::MAX));
+    pub(super) fn sized_tasks(&self, job: JobId, stage: u32) -> Result<Vec<(u32, u64)>> {
+        let (first, last) = tasks_in(job, stage);
         self.reading(|database| {
             let transaction = database.begin_read()?;
             let table = transaction.open_table(TASKS)?;
             let mut tasks = Vec::new();
             for entry in table.range(first.0.as_slice()..=last.0.as_slice())? {
-                tasks.extend(TaskKey::task(entry?.0.value()));
+                let (key, value) = entry?;
+                let bytes = value.value().len() as u64;
+                tasks.extend(TaskKey::task(key.value()).map(|task| (task, bytes)));
             }
             Ok(tasks)
         })
@@ -267,12 +269,12 @@ impl StateFile {
         decode(&self.reading(|database| get(database, TASKS, &key.0))?.ok_or_else(gone)?)
     }
 
-    /// All tasks of a job that are done, in their order.
+    /// All tasks of a stage that are done, in their order.
     ///
     /// # Errors
     /// `invalid` if they cannot be read.
-    pub(super) fn all_tasks(&self, job: JobId) -> Result<Vec<TaskRecord>> {
-        let (first, last) = tasks_of(job);
+    pub(super) fn all_tasks(&self, job: JobId, stage: u32) -> Result<Vec<TaskRecord>> {
+        let (first, last) = tasks_in(job, stage);
         let tasks = self.reading(|database| range(database, TASKS, &first.0, &last.0))?;
         tasks.iter().map(|(_, task)| decode(task)).collect()
     }
@@ -376,6 +378,11 @@ fn tasks_of(job: JobId) -> (TaskKey, TaskKey) {
     (TaskKey::new(job, 0, 0), TaskKey::new(job, u32::MAX, u32::MAX))
 }
 
+/// The first and the last that there may be in a stage.
+fn tasks_in(job: JobId, stage: u32) -> (TaskKey, TaskKey) {
+    (TaskKey::new(job, stage, 0), TaskKey::new(job, stage, u32::MAX))
+}
+
 /// Runs what redb does, of which a file that is damaged in an unforeseen way makes an error.
 fn guarded<T>(path: &Path, run: impl FnOnce() -> Result<T>) -> Result<T> {
     let ran = catch_unwind(AssertUnwindSafe(run));
@@ -453,14 +460,15 @@ mod tests {
         );
         assert!(failed.is_err());
         file.write(&task(2)).unwrap();
-        assert_eq!((file.tasks(job, 0), file.check()), (Ok(vec![1, 2]), Ok(())));
+        assert_eq!((file.sized_tasks(job, 0), file.check()), (Ok(vec![(1, 1), (2, 1)]), Ok(())));
 
         file.close();
         let other = StateFile::open(folder.path()).unwrap();
         assert!(file.write(&task(3)).is_err() && file.check().is_err());
         drop(other);
         file.write(&task(4)).unwrap();
-        assert_eq!((file.tasks(job, 0), file.check()), (Ok(vec![1, 2, 4]), Ok(())));
+        let expected = vec![(1, 1), (2, 1), (4, 1)];
+        assert_eq!((file.sized_tasks(job, 0), file.check()), (Ok(expected), Ok(())));
     }
 
     #[test]
@@ -471,7 +479,7 @@ mod tests {
         let job = JobId::from_u128(1);
         let task = (TaskKey::new(job, 0, 3), vec![7; 10_000]);
         file.write(&Batch { tasks: vec![task], ..Batch::default() }).unwrap();
-        assert_eq!(file.tasks(job, 0), Ok(vec![3]));
+        assert_eq!(file.sized_tasks(job, 0), Ok(vec![(3, 10_000)]));
         drop(file);
         let sound = fs::read(&path).unwrap();
         for at in (0..sound.len()).step_by(sound.len() / 16) {
@@ -479,7 +487,7 @@ mod tests {
             damaged[at] ^= 0x55;
             fs::write(&path, damaged).unwrap();
             if let Ok(file) = StateFile::open(folder.path()) {
-                let _ = (file.jobs(), file.tasks(job, 0), file.all_tasks(job));
+                let _ = (file.jobs(), file.sized_tasks(job, 0), file.all_tasks(job, 0));
             }
         }
     }

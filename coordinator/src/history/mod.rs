@@ -38,7 +38,7 @@ const LISTED_BYTES: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct JobRecord {
     pub(crate) known: Arc<KnownJob>,
-    /// Where the tasks of its stage that writes are kept, if it can be resumed.
+    /// Where its tasks are kept, if it can be resumed.
     pub(crate) journal: Option<Journal>,
     pub(crate) history: Arc<History>,
 }
@@ -197,24 +197,31 @@ impl History {
         plan.ok_or_else(|| Error::not_found("what it takes to run it again is not known any more"))
     }
 
-    /// Where the tasks of a job's stage are kept, with those that were done before. Waits for the
+    /// Where the tasks of a job's stages are kept that are cut like this, with those that were done
+    /// before; none if there is no such stage. Waits for the disk.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub(crate) fn journal(&self, id: JobId, cuts: &[Cut]) -> Result<Option<Journal>> {
+        let Some(Kept { file, queue, .. }) = self.kept.as_ref().filter(|_| !cuts.is_empty()) else {
+            return Ok(None);
+        };
+        let (rows, file) = (self.settings.journal_rows_bytes, Arc::clone(file));
+        Journal::open(id, cuts, rows, file, Arc::clone(queue)).map(Some)
+    }
+
+    /// All tasks of a job that have written, as far as they are kept, in their order. Waits for the
     /// disk.
     ///
     /// # Errors
     /// If they cannot be read.
-    pub(crate) fn journal(&self, id: JobId, stage: u32) -> Result<Option<Journal>> {
-        let Some(Kept { file, queue, .. }) = &self.kept else { return Ok(None) };
-        let done = file.tasks(id, stage)?.into_iter().collect();
-        let journal = Journal::new((id, stage), done, Arc::clone(file), Arc::clone(queue));
-        Ok(Some(journal))
-    }
-
-    /// All tasks of a job that are kept, in their order. Waits for the disk.
-    ///
-    /// # Errors
-    /// If they cannot be read.
     pub(crate) fn tasks(&self, id: JobId) -> Result<Vec<TaskRecord>> {
-        self.kept.as_ref().map_or_else(|| Ok(Vec::new()), |kept| kept.file.all_tasks(id))
+        let Some(Kept { file, .. }) = &self.kept else { return Ok(Vec::new()) };
+        let plan = file.plan(id)?;
+        match plan.and_then(|plan| Cut::written(&plan.cuts)) {
+            Some(cut) => file.all_tasks(id, cut.stage),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Forgets what it takes to run a job again, for good; and the job, if it is not known any

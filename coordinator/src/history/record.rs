@@ -12,7 +12,7 @@ use keyloom_common::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// The version of all values.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// What stands for the rest of a text that is too long.
 const CUT: &str = "…";
@@ -78,8 +78,8 @@ pub(crate) struct PlanRecord {
     pub(crate) misses: MissPolicy,
     /// Where its rows go.
     pub(crate) output: PreparedOutput,
-    /// How the stage that writes was cut, if its tasks are kept.
-    pub(crate) cut: Option<Cut>,
+    /// How the stages were cut whose tasks are kept.
+    pub(crate) cuts: Vec<Cut>,
 }
 
 impl PlanRecord {
@@ -105,6 +105,15 @@ pub(crate) struct Cut {
     pub(crate) tasks: u64,
     /// A hash of all slices.
     pub(crate) slices: BlobId,
+    /// Whether its tasks write.
+    pub(crate) writes: bool,
+}
+
+impl Cut {
+    /// That of the stage that writes, if it is among these.
+    pub(crate) fn written(cuts: &[Self]) -> Option<Self> {
+        cuts.iter().copied().find(|cut| cut.writes)
+    }
 }
 
 /// A task that is done: what it reported, and the rows that it handed in.
@@ -221,7 +230,7 @@ mod tests {
         assert_eq!(decode::<JobInfo>(&bytes), Ok(info("SELECT 1")));
         bytes[0] = 9;
         let error = decode::<JobInfo>(&bytes).unwrap_err();
-        assert_eq!(error.message(), "it is of version 9, and this build reads version 1");
+        assert_eq!(error.message(), "it is of version 9, and this build reads version 2");
         assert!(decode::<JobInfo>(&[]).is_err() && decode::<JobInfo>(&[VERSION, 3]).is_err());
     }
 

@@ -111,10 +111,12 @@ async fn what_a_job_needs_to_be_resumed_is_kept_until_it_is_settled() {
     let settings = Settings { state_folder: Some(folder.path().to_owned()), ..Settings::default() };
     let history = open(settings.clone());
     let id = JobId::from_u128(7);
-    let cut = Some(Cut { stage: 1, tasks: 9, slices: keyloom_common::BlobId::NONE });
+    let slices = keyloom_common::BlobId::NONE;
+    let cuts = vec![Cut { stage: 1, tasks: 9, slices, writes: true }];
     let (plan, build) = (Bytes::from_static(b"plan"), BUILD.to_owned());
     let misses = MissPolicy::default();
-    let plan = PlanRecord { build, plan, batch_rows: 10, misses, output: output(), cut };
+    let plan = PlanRecord { build, plan, batch_rows: 10, misses, output: output(), cuts };
+    let cuts = plan.cuts.clone();
     let terms = JobTerms { detached: true, ..JobTerms::default() };
     history.begin((id, alice(), terms), None, Resumable::Yes, Some(&plan)).unwrap();
     let task = TaskRecord {
@@ -124,9 +126,9 @@ async fn what_a_job_needs_to_be_resumed_is_kept_until_it_is_settled() {
         lookups: Vec::new(),
         chunks: vec![(Bytes::from_static(b"rows"), false)],
     };
-    let journal = history.journal(id, 1).unwrap().unwrap();
-    assert_eq!((journal.stage(), journal.done()), (1, 0));
-    journal.keep(4, &task).await;
+    let journal = history.journal(id, &cuts).unwrap().unwrap();
+    assert_eq!((journal.written(), journal.count(1)), (Some(1), 0));
+    journal.keep(1, 4, &task).await;
     history.written().await;
     drop((history, journal));
 
@@ -134,9 +136,10 @@ async fn what_a_job_needs_to_be_resumed_is_kept_until_it_is_settled() {
     let job = history.get(id).unwrap();
     assert_eq!((job.state(), job.runs()), (JobState::Interrupted, 0));
     assert_eq!(history.plan(id), Ok(plan));
-    let journal = history.journal(id, 1).unwrap().unwrap();
-    assert_eq!((journal.done(), journal.has(4), journal.has(3)), (1, true, false));
-    assert_eq!(journal.read(4).await, Ok(task.clone()));
+    assert!(history.journal(id, &[]).unwrap().is_none(), "nothing of it is kept");
+    let journal = history.journal(id, &cuts).unwrap().unwrap();
+    assert_eq!((journal.count(1), journal.has(1, 4), journal.has(1, 3)), (1, true, false));
+    assert_eq!(journal.read(1, 4).await, Ok(task.clone()));
     assert_eq!(history.tasks(id), Ok(vec![task]));
     history.resume(&job).unwrap();
     assert_eq!((job.state(), job.runs()), (JobState::Queued, 1));

@@ -283,7 +283,7 @@ mod tests {
         drop(other);
         put(2);
         assert!(write(&queue, &file, queue.next().unwrap()));
-        assert_eq!(file.tasks(job, 0), Ok(vec![1, 2]));
+        assert_eq!(file.sized_tasks(job, 0), Ok(vec![(1, 1), (2, 1)]));
 
         // What came meanwhile goes with what was put back, and not a third time.
         put(3);
@@ -294,6 +294,6 @@ mod tests {
         assert!(queue.lock().is_empty() && file.check().is_err());
         drop(other);
         assert!(write(&queue, &file, Pending::default()) && file.check().is_ok());
-        assert_eq!(file.tasks(job, 0), Ok(vec![1, 2]));
+        assert_eq!(file.sized_tasks(job, 0), Ok(vec![(1, 1), (2, 1)]));
     }
 }

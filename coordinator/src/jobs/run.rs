@@ -28,10 +28,10 @@ use super::{
     stop::stoppable,
     summary::summary,
     turns::Turn,
-    writing::{cut_of, output_of},
+    writing::{cuts_of, output_of},
 };
 use crate::{
-    gather::{JobContext, RemoteExec, cut},
+    gather::{JobContext, RemoteExec, cut, look_again},
     history::Cut,
     output::check_output,
 };
@@ -76,9 +76,9 @@ impl Prepared {
         self.output.as_deref()
     }
 
-    /// How the stage that writes is cut, if there is one whose tasks can be kept.
-    pub(super) fn cut_of_writing(&self) -> Result<Option<Cut>> {
-        cut_of(&self.cut)
+    /// How the stages are cut whose tasks can be kept.
+    pub(super) fn cuts(&self) -> Result<Vec<Cut>> {
+        cuts_of(&self.cut)
     }
 
     /// Whether the coordinator computes rows itself, and does not only pass them on.
@@ -139,6 +139,7 @@ pub(super) async fn run(prepared: Prepared, turn: Turn, mut results: Results, en
             record.known.begin();
             record.known.removed().await;
         }
+        look_again(&prepared.job).await?;
         let rows = send_rows(&prepared, &mut results).await?;
         // Of what it writes, the result only tells.
         let written = prepared.job.output.committed().map(|committed| committed.rows);

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     blobs::HeldBlobs,
     gather::JobContext,
-    history::{JobRecord, KnownJob, PlanRecord, Resumable},
+    history::{Cut, JobRecord, Journal, KnownJob, PlanRecord, Resumable},
     owner::Owner,
 };
 
@@ -92,16 +92,16 @@ impl Jobs {
         if resumable == Resumable::Yes
             && let Some(output) = prepared.output()
         {
-            let cut = prepared.cut_of_writing()?;
+            let cuts = prepared.cuts()?;
+            journal = self.history.journal(*id, &cuts)?;
             plan = Some(PlanRecord {
                 build: BUILD.to_owned(),
                 plan: submission.plan.bytes().clone(),
                 batch_rows: *batch_rows,
                 misses: *misses,
                 output: output.clone(),
-                cut,
+                cuts,
             });
-            journal = cut.map(|cut| self.history.journal(*id, cut.stage)).transpose()?.flatten();
         }
         let output = prepared.output().map(|output| redact(&output.spec.path));
         let job = (*id, owner.identity().clone(), terms.clone());
@@ -211,17 +211,47 @@ impl Jobs {
         let owner = Owner::of(known.whose.clone());
         let context = self.context(&submission, &owner, false);
         let ready = self.ready(&context, &submission, &owner, stop)?;
-        let cut = ready.prepared.cut_of_writing()?;
-        if cut != record.cut {
-            return Err(cut_otherwise(record.cut, cut));
-        }
-        let journal = cut.map(|cut| self.history.journal(id, cut.stage)).transpose()?.flatten();
-        let done = journal.as_ref().map_or(0, |journal| journal.done());
-        let tasks = cut.map_or(0, |cut| cut.tasks);
+        let cuts = ready.prepared.cuts()?;
+        let journal = self.journal_again(id, &record.cuts, &cuts)?;
+        let done = tell_done(id, &cuts, journal.as_ref());
+        let tasks: u64 = cuts.iter().map(|cut| cut.tasks).sum();
         self.history.resume(known)?;
         let (known, history) = (Arc::clone(known), Arc::clone(&self.history));
         context.begin(JobRecord { known, journal, history });
         tracing::info!(job = %id, done, tasks, "job resumed");
         Ok(self.run(ready, &owner, stop))
     }
+
+    /// Where the tasks of a job are kept that was cut like that, and is like this now. What was
+    /// written is of use for the same cut alone; rows that others can make again are no reason to
+    /// refuse it.
+    fn journal_again(&self, id: JobId, before: &[Cut], now: &[Cut]) -> Result<Option<Journal>> {
+        let written = [before, now].map(Cut::written);
+        if written[0] != written[1] {
+            return Err(cut_otherwise(written[0], written[1]));
+        }
+        if before != now {
+            tracing::warn!(
+                job = %id, "its plan is cut otherwise than before, by other settings or for other \
+                 workers: all of its tasks run again"
+            );
+            return Ok(None);
+        }
+        self.history.journal(id, now)
+    }
+}
+
+/// How many tasks of a job were done before. Of each stage whose rows were kept, it is told how
+/// many run again.
+fn tell_done(job: JobId, cuts: &[Cut], journal: Option<&Journal>) -> u64 {
+    let mut all = 0;
+    for Cut { stage, tasks, writes, .. } in cuts {
+        let done = journal.map_or(0, |journal| journal.count(*stage) as u64);
+        let again = tasks.saturating_sub(done);
+        if !writes && again > 0 {
+            tracing::info!(%job, stage, again, done, "tasks run again: their rows are not kept");
+        }
+        all += done;
+    }
+    all
 }

@@ -490,6 +490,57 @@ fn kept_jobs_with(folder: &std::path::Path, settings: Settings) -> Jobs {
     jobs(settings).with_history(history)
 }
 
+/// The worker is asked to look at a job that goes on, and misses some of its pieces. How many there
+/// should be.
+async fn looked_at(jobs: &Jobs, worker: &mut FakeWorker, gone: Vec<u32>) -> usize {
+    let asked = worker.assigned().await;
+    let Work::CheckResumed(resumed) = asked.work else { panic!("{:?}", asked.work) };
+    assert!(jobs.blobs.read(resumed.plan, 0, usize::MAX).is_ok(), "what it reads");
+    let written = resumed.written.unwrap();
+    let pieces = jobs.blobs.read(written.pieces, 0, usize::MAX).unwrap().part;
+    let pieces = pieces.decode_all().unwrap().iter().map(RecordBatch::num_rows).sum();
+    worker.finish(asked.attempt, Ok(TaskReport::Resumed { gone }));
+    pieces
+}
+
+#[tokio::test]
+async fn a_task_whose_pieces_are_gone_is_done_again_when_its_job_is_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (jobs, owner) = (kept_jobs(folder.path()), Owner::default());
+    let mut worker = FakeWorker::join(&jobs.dispatcher);
+    let submission = detached_writing();
+    let id = submission.id;
+    submit(&jobs, &submission, &owner).unwrap();
+    for _ in 0..3 {
+        write(&mut worker).await;
+    }
+    let asked = worker.assigned().await;
+    worker.finish(asked.attempt, Err(Error::not_found("output file a is not there any more")));
+    result(&jobs, id).await.unwrap_err();
+
+    // Another input is another job.
+    jobs.resume(id, &owner).unwrap();
+    let asked = worker.assigned().await;
+    assert!(matches!(asked.work, Work::CheckResumed(_)), "{asked:?}");
+    worker.finish(asked.attempt, Err(Error::invalid("input file b changed")));
+    let error = result(&jobs, id).await.unwrap_err();
+    assert_eq!(error.message(), "the job cannot go on where it was: input file b changed");
+    assert_eq!(jobs.info(id, &owner).unwrap().state, JobState::Failed);
+
+    // Once that is as it was, the task runs again whose piece is gone, and no other.
+    jobs.resume(id, &owner).unwrap();
+    assert_eq!(looked_at(&jobs, &mut worker, vec![1]).await, 3);
+    assert_eq!(write(&mut worker).await.task.index, 1);
+    let asked = worker.assigned().await;
+    let Work::CommitOutput(written) = asked.work else { panic!("{:?}", asked.work) };
+    let pieces = jobs.blobs.read(written.pieces, 0, usize::MAX).unwrap().part;
+    let pieces = pieces.decode_all().unwrap();
+    assert_eq!(pieces.iter().map(RecordBatch::num_rows).sum::<usize>(), 3);
+    worker.finish(asked.attempt, Ok(TaskReport::Committed(committed())));
+    result(&jobs, id).await.unwrap();
+    assert_eq!(jobs.info(id, &owner).unwrap().state, JobState::Done);
+}
+
 #[tokio::test]
 async fn a_job_that_failed_is_resumed_and_what_was_done_is_not_done_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -506,6 +557,7 @@ async fn a_job_that_failed_is_resumed_and_what_was_done_is_not_done_again() {
 
     jobs.resume(id, &owner).unwrap();
     let work = async {
+        assert_eq!(looked_at(&jobs, &mut worker, Vec::new()).await, 1, "that of the first task");
         // Nothing is removed before.
         for index in [1, 2] {
             let AttemptId { task, number } = write(&mut worker).await;
@@ -669,6 +721,7 @@ async fn a_job_whose_output_was_refused_is_resumed_with_what_it_has_written() {
     assert!(refused.message().contains("something is there"), "{refused}");
 
     jobs.resume(id, &owner).unwrap();
+    assert_eq!(looked_at(&jobs, &mut worker, Vec::new()).await, 3);
     // Nothing was removed, and nothing runs again.
     let asked = worker.assigned().await;
     let Work::CommitOutput(written) = asked.work else { panic!("{:?}", asked.work) };

@@ -30,30 +30,37 @@ pub(super) fn output_of(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<Prep
     Ok(output)
 }
 
-/// How the stage of a cut plan that writes is cut, if its tasks read slices: the same plan, cut by
-/// the same settings, gives the same again.
-pub(super) fn cut_of(cut: &Arc<dyn ExecutionPlan>) -> Result<Option<Cut>> {
-    let mut found = None;
+/// How the stages of a cut plan are cut whose tasks can be kept, of those that read slices: the one
+/// that writes, or else those whose rows the coordinator computes with. The same plan, cut by the
+/// same settings, gives the same again; but for one that is shuffled, which takes several workers.
+pub(super) fn cuts_of(cut: &Arc<dyn ExecutionPlan>) -> Result<Vec<Cut>> {
+    let (mut found, mut shuffles) = (Vec::new(), false);
     cut.apply(|node| {
-        let fragment = node.downcast_ref::<RemoteExec>().map(RemoteExec::fragment);
-        Ok(match fragment.map(|fragment| (fragment, &fragment.source)) {
-            Some((fragment, Source::Slices(chains))) if fragment.plan.is::<WriteExec>() => {
-                found = Some((fragment.stage, Arc::clone(chains)));
-                TreeNodeRecursion::Stop
+        if let Some(fragment) = node.downcast_ref::<RemoteExec>().map(RemoteExec::fragment) {
+            match &fragment.source {
+                Source::Slices(chains) if !fragment.collects => {
+                    let writes = fragment.plan.is::<WriteExec>();
+                    found.push((fragment.stage, writes, Arc::clone(chains)));
+                }
+                Source::Slices(_) | Source::Rows(_) => {}
+                Source::Shuffle => shuffles = true,
             }
-            _ => TreeNodeRecursion::Continue,
-        })
+        }
+        Ok(TreeNodeRecursion::Continue)
     })?;
-    found.map(|(stage, chains)| of_chains(stage, &chains)).transpose()
+    if shuffles || found.iter().any(|(_, writes, _)| *writes) {
+        found.retain(|(_, writes, _)| *writes);
+    }
+    found.into_iter().map(|(stage, writes, chains)| of_chains(stage, writes, &chains)).collect()
 }
 
-fn of_chains(stage: u32, chains: &[Chain]) -> Result<Cut> {
+fn of_chains(stage: u32, writes: bool, chains: &[Chain]) -> Result<Cut> {
     let (mut tasks, mut slices) = (0, BlobId::NONE);
     for slice in chains.iter().flat_map(Chain::slices) {
         slices = BlobId::of(&bincode::encode(&(slices, slice?))?);
         tasks += 1;
     }
-    Ok(Cut { stage, tasks, slices })
+    Ok(Cut { stage, tasks, slices, writes })
 }
 
 /// What is said where a plan is cut otherwise than before.

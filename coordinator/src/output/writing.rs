@@ -46,7 +46,7 @@ pub(crate) struct Means {
     pub(crate) known: Option<Arc<KnownJob>>,
     /// Where what it takes to resume it is kept, if it can be resumed.
     pub(crate) history: Option<Arc<History>>,
-    /// Whether its tasks are kept there, so that what they have written is of use when it is.
+    /// Whether its tasks that write are kept there, so that what they have written is of use then.
     pub(crate) has_journal: bool,
     pub(crate) span: Span,
 }

@@ -158,6 +158,16 @@ impl Spool {
         self.chunks.len()
     }
 
+    /// About how many bytes they have.
+    pub(crate) fn bytes(&self) -> u64 {
+        let bytes = |kept: &Kept| match kept {
+            Kept::Memory(chunk, _) => chunk.size() as u64,
+            Kept::File(SpilledChunk { spilled, .. }) => spilled.bytes(),
+            Kept::Taken => 0,
+        };
+        self.chunks.iter().map(bytes).sum()
+    }
+
     /// Appends a chunk, if there is memory for it. It may come early, before its rows are due.
     pub(crate) fn push(&mut self, chunk: &Chunk, early: bool) -> bool {
         let Some(memory) = self.room.take_memory(chunk.size(), early) else { return false };
@@ -277,6 +287,7 @@ mod tests {
             push(&mut spool, chunk).await;
         }
         assert!(room.files.used() > 0 && room.memory.used() > 0);
+        assert!(spool.bytes() > room.files.used());
         for (index, chunk) in chunks.iter().enumerate() {
             assert_eq!(spool.take(index).await.unwrap().as_ref(), Some(chunk));
         }

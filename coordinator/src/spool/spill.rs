@@ -159,6 +159,11 @@ fn punch(_: &File, _: u64, _: u64) -> bool {
 }
 
 impl Spilled {
+    /// How many bytes there are.
+    pub(super) fn bytes(&self) -> u64 {
+        self.length as u64
+    }
+
     /// Reads it back. Waits for the disk.
     ///
     /// # Errors

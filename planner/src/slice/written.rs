@@ -98,7 +98,12 @@ impl Coarse {
         for (index, partition) in scan.partitions().iter().enumerate() {
             let load = Load::of(scan, partition, lookups.answer_bytes);
             let together = taken.and(load);
-            match groups.last_mut().filter(|_| self.has_room(together)) {
+            // Some rows of a partition are not read as one with others.
+            let is_whole = |index: usize| scan.partitions()[index].rows.is_none();
+            let joins = |group: &&mut Range<usize>| {
+                self.has_room(together) && is_whole(index) && is_whole(group.start)
+            };
+            match groups.last_mut().filter(joins) {
                 Some(group) => {
                     group.end = index + 1;
                     taken = together;
@@ -155,7 +160,7 @@ impl Load {
 #[cfg(test)]
 mod tests {
     use datafusion::physical_plan::union::UnionExec;
-    use keyloom_common::plan::{FileSlice, Slice};
+    use keyloom_common::plan::{FileSlice, RowRange, Slice};
 
     use super::*;
     use crate::{
@@ -240,6 +245,17 @@ mod tests {
     fn the_inputs_of_a_union_are_measured_together() {
         let union = UnionExec::try_new(vec![scan(50), frame(7), scan(50)]).unwrap();
         assert_eq!(row_groups(union), [34, 16, 7, 34, 16]);
+    }
+
+    #[test]
+    fn partitions_of_which_some_rows_are_wanted_are_not_put_together() {
+        let plan = scan(6);
+        let scan = plan.downcast_ref::<InputScanExec>().unwrap();
+        let mut partitions = scan.partitions().to_vec();
+        partitions[2].rows = Some(RowRange { start: 1, length: None });
+        let some: Arc<dyn ExecutionPlan> = Arc::new(scan.with_partitions(partitions));
+        let expected = [(2, None), (1, Some(1)), (3, None)];
+        assert_eq!(tasks(&written(some), GRAIN), expected);
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl Reader {
 }
 
 /// The dataset as stores are named. Nothing is looked up in it.
-fn store(location: &Location) -> StoreSpec {
+pub(super) fn store(location: &Location) -> StoreSpec {
     let mut options = Options::default();
     options.set(STORAGE_OPTIONS, location.profile.as_deref());
     let key = Some(StoreKey::Offset);

@@ -3,7 +3,7 @@
 //! Files are looked at once, when a job is submitted ([`describe`]), and read as they were then
 //! ([`scan`]): what changed meanwhile fails the job by the file's name. In reading order: [`list`]
 //! finds files, [`hive`] reads the names of folders, [`pinned`] watches over files that a task
-//! reads; then the formats.
+//! reads, and [`unchanged`] looks at all those of a job that is resumed; then the formats.
 
 mod adapt;
 mod describe;
@@ -15,6 +15,7 @@ mod parquet;
 mod pinned;
 mod scan;
 mod text;
+mod unchanged;
 
 use std::{sync::Arc, time::Duration};
 

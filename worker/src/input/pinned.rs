@@ -124,7 +124,20 @@ impl Pinned {
             return Ok(());
         }
         let read = self.0.read.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let looks = stream::iter(read)
+        self.look_at(read.into_iter().collect()).await
+    }
+
+    /// Looks at all files, be they read or not.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub(super) async fn look(&self) -> Result<()> {
+        let paths = self.0.pins.keys().map(Path::parse).collect::<Result<Vec<_>, _>>();
+        self.look_at(paths.map_err(|error| Error::invalid(error.to_string()))?).await
+    }
+
+    async fn look_at(&self, files: Vec<Path>) -> Result<()> {
+        let looks = stream::iter(files)
             .map(|path| async move { self.head(&path).await.map(|_| ()).map_err(from_store) });
         looks.buffer_unordered(FILES_IN_FLIGHT).try_collect().await
     }

@@ -105,7 +105,7 @@ impl Inputs {
 
     /// Whether the files of slices may be read: a plan may come from anybody, and what was listed
     /// may be a link by now.
-    fn check_slices(
+    pub(super) fn check_slices(
         &self,
         location: &Location,
         slices: &[FileSlice],

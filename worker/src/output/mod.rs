@@ -98,6 +98,19 @@ impl Outputs {
         }
     }
 
+    /// The places of the pieces that are not there any more as they were written.
+    pub(crate) async fn gone(
+        &self,
+        written: WrittenOutput,
+        blobs: &dyn BlobSource,
+    ) -> Result<Vec<usize>> {
+        let written = Written::read(written, blobs).await?;
+        match written.output.spec.kind {
+            OutputKind::Files(_) => self.files.gone(written).await,
+            _ => self.lance.gone(written).await,
+        }
+    }
+
     /// Removes what the tasks of a job have written.
     pub(crate) async fn abort(&self, written: WrittenOutput, blobs: &dyn BlobSource) -> Result<()> {
         let written = Written::read(written, blobs).await?;

@@ -3,6 +3,7 @@
 mod fragment;
 mod fragments;
 mod operators;
+mod resumed;
 mod rounds;
 mod scrape;
 
@@ -249,6 +250,7 @@ impl Tasks {
                 self.shared.outputs.abort(written, self.blobs.as_ref()).await?;
                 Ok(TaskReport::Aborted)
             }
+            Work::CheckResumed(resumed) => self.check_resumed(resumed).await,
         }
     }
 

@@ -177,6 +177,28 @@ fn slices_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn some_rows_of_a_partition_are_cut_within_them() {
+    let range = |start, length| RowRange { start, length };
+    let own = range(2, Some(6));
+    let partition = ScanPartition { rows: Some(own), ..part(0) };
+    assert_eq!(partition.known_rows(), Some(6));
+    let all = scan(1);
+    let all = all.downcast_ref::<InputScanExec>().unwrap();
+    let scan: Arc<dyn ExecutionPlan> = Arc::new(all.with_partitions(vec![partition.clone()]));
+    let slice = |rows| match Slice::of(&scan, 0, rows).unwrap() {
+        Slice::Files(ScanPartition { slices, rows }) if slices == partition.slices => rows,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(slice(None), Some(own));
+    assert_eq!(slice(Some(range(0, Some(3)))), Some(range(2, Some(3))));
+    assert_eq!(slice(Some(range(3, None))), Some(range(5, Some(3))));
+    assert_eq!(slice(Some(range(3, Some(9)))), Some(range(5, Some(3))));
+    assert_eq!(range(1, Some(4)).within(range(2, None)), range(3, Some(4)));
+    let open = ScanPartition { rows: Some(range(4, None)), ..part(0) };
+    assert_eq!(open.known_rows(), Some(6));
+}
+
+#[test]
 fn a_partition_that_a_leaf_does_not_have_is_an_error() {
     for leaf in [scan(2), frame(vec![rows(1), rows(2)])] {
         assert!(Slice::of(&leaf, 1, None).is_ok());

@@ -80,6 +80,16 @@ async fn a_changed_file_is_an_error_that_names_it() {
 }
 
 #[tokio::test]
+async fn files_that_nobody_read_are_looked_at_too() {
+    let (store, path, pinned) = remote(b"0123456789").await;
+    assert_eq!(pinned.look().await, Ok(()));
+    store.put(&path, "9876543210".into()).await.unwrap();
+    assert_eq!(pinned.look().await, Err(changed_error(SHOWN)));
+    store.delete(&path).await.unwrap();
+    assert_eq!(pinned.look().await, Err(vanished_error(SHOWN)));
+}
+
+#[tokio::test]
 async fn a_file_that_vanishes_is_an_error_that_names_it() {
     let (store, path, pinned) = remote(b"0123456789").await;
     store.delete(&path).await.unwrap();

@@ -73,6 +73,11 @@ impl Attempt {
         beginning.await.map_err(|error| Error::internal(error.to_string()))?
     }
 
+    /// Where the record of an upload is, from the output's folder on.
+    pub(super) fn record(&self, path: &Path) -> String {
+        record(&self.place, path)
+    }
+
     /// Leaves everything to the commit.
     pub(super) fn done(mut self) {
         self.is_done = true;
@@ -140,15 +145,15 @@ fn keep(began: &Mutex<Began>, path: &Path, id: &str) -> bool {
     !began.is_over
 }
 
-/// Where the record of an upload is.
-fn record(folder: &Folder, place: &str, path: &Path) -> Result<Path> {
+/// Where the record of an upload is, from the output's folder on.
+fn record(place: &str, path: &Path) -> String {
     let name = path.filename().unwrap_or_default();
-    folder.path(&format!("{place}/{name}{RECORD}"))
+    format!("{place}/{name}{RECORD}")
 }
 
 /// Leaves the record of an upload.
 async fn note(folder: &Folder, place: &str, path: &Path, id: &str) -> Result<()> {
-    let record_path = record(folder, place, path)?;
+    let record_path = folder.path(&record(place, path))?;
     let record = serde_json::to_vec(&Record { path: path.to_string(), id: id.to_owned() });
     let record = record.map_err(|error| Error::internal(error.to_string()))?;
     let put = folder.store().put(&record_path, Bytes::from(record).into()).await;
@@ -162,7 +167,7 @@ async fn abort(folder: &Folder, place: &str, path: &Path, id: &String) {
         tracing::warn!(%path, %error, "an upload of a failed task cannot be aborted");
         return;
     }
-    if let Ok(record) = record(folder, place, path)
+    if let Ok(record) = folder.path(&record(place, path))
         && let Err(error) = folder.store().delete(&record).await
     {
         tracing::debug!(%record, %error, "the record of an upload stays");

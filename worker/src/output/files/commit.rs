@@ -16,7 +16,7 @@ use object_store::{Error as StoreError, ObjectStoreExt, multipart::PartId, path:
 use tokio::fs;
 
 use super::{
-    clean, durable,
+    check, clean, durable,
     file::empty,
     folder::Folder,
     manifest::{self, Entry, Manifest},
@@ -137,11 +137,12 @@ impl Commit<'_> {
         Ok((Entry { path, rows: 0, bytes: bytes.len() as u64 }, bytes))
     }
 
-    /// Looks for what is staged on this machine's file systems. Uploads cannot be looked at.
+    /// Looks for what is staged.
     async fn check_staged(&self) -> Result<()> {
         let paths = self.files.iter().flat_map(|(token, _)| {
             let staged = match &token.staged {
                 Staged::File(file) => Some(file.clone()),
+                // What is not of this machine has no links.
                 Staged::Upload { .. } => None,
             };
             staged.into_iter().chain([token.path.clone()])
@@ -149,13 +150,14 @@ impl Commit<'_> {
         let others = [manifest::name(self.job), SUCCESS.to_owned()];
         let paths: Vec<_> = paths.chain(others).collect();
         self.folder.check_files(&paths).await?;
-        for (token, piece) in &self.files {
-            let Staged::File(file) = &token.staged else { continue };
-            if size(self.folder, file).await != Some(piece.bytes) {
-                return Err(gone(&self.folder.shown(file)));
-            }
+        let missing = check::gone(self.folder, self.job, &self.files).await?;
+        match missing.first().and_then(|place| self.files.get(*place)) {
+            None => Ok(()),
+            Some((token, _)) => Err(gone(&self.folder.shown(match &token.staged {
+                Staged::File(file) => file,
+                Staged::Upload { .. } => &token.path,
+            }))),
         }
-        Ok(())
     }
 
     /// Whether the last step has been done.
@@ -203,7 +205,7 @@ impl Commit<'_> {
                 match fs::rename(&from, &to).await {
                     Ok(()) => Ok(()),
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                        match size(self.folder, &token.path).await == Some(bytes) {
+                        match check::size(self.folder, &token.path).await == Some(bytes) {
                             true => Ok(()),
                             false => Err(gone(&shown)),
                         }
@@ -211,7 +213,7 @@ impl Commit<'_> {
                     Err(error) => Err(failed(error)),
                 }
             }
-            Staged::Upload { id, parts } => {
+            Staged::Upload { id, parts, .. } => {
                 let path = self.folder.path(&token.path)?;
                 if again && self.is_there(&path, bytes).await {
                     return Ok(());
@@ -288,11 +290,6 @@ async fn remove_empty(folder: &Folder, files: &[String]) {
         // What is not empty stays.
         drop(fs::remove_dir(folder.local(parent)).await);
     }
-}
-
-async fn size(folder: &Folder, path: &str) -> Option<u64> {
-    let found = fs::symlink_metadata(folder.local(path)).await.ok()?;
-    found.is_file().then_some(found.len())
 }
 
 /// What goes wrong behind the manifest, whatever it is: some of the output may be seen, so that it

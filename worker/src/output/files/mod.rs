@@ -7,10 +7,11 @@
 //! In reading order: [`folder`] is where, [`shape`] which columns, and [`split`] which folders
 //! within; [`encode`] makes bytes of rows, [`sink`] takes them to where [`staged`] says, as one
 //! [`file`] for an [`attempt`]; [`task`] writes the files of a task. [`present`] is what is there,
-//! [`manifest`] what was written, [`commit`] shows it, [`durable`] has it outlive a loss of power,
-//! and [`clean`] removes the rest.
+//! [`manifest`] what was written, [`check`] looks whether that is there still, [`commit`] shows it,
+//! [`durable`] has it outlive a loss of power, and [`clean`] removes the rest.
 
 mod attempt;
+mod check;
 mod clean;
 mod commit;
 mod durable;
@@ -114,6 +115,21 @@ impl FileOutputs {
         let (folder, shape, settings) = (&folder, &shape, &self.settings);
         let files = tokens.into_iter().zip(pieces).collect();
         Commit { folder, job, shape, settings, files }.run().await
+    }
+
+    /// The places of the pieces that are not there any more as they were written: none of a job
+    /// that is committed.
+    pub(super) async fn gone(&self, written: Written) -> Result<Vec<usize>> {
+        let Written { job, output, pieces } = written;
+        let tokens = pieces.iter().map(|piece| Token::read(piece, job));
+        let tokens = tokens.collect::<Result<Vec<_>>>()?;
+        let folder = Folder::open(&self.stores, &output.spec).await?;
+        if Manifest::read(&folder, job).await?.is_some() {
+            return Ok(Vec::new());
+        }
+        folder.check_files(&[staged::job_folder(job)]).await?;
+        let files: Vec<_> = tokens.into_iter().zip(pieces).collect();
+        check::gone(&folder, job, &files).await
     }
 
     pub(super) async fn abort(&self, written: Written) -> Result<()> {

@@ -39,6 +39,7 @@ pub(super) struct Upload {
     path: Path,
     shown: String,
     id: String,
+    record: String,
     parts: Vec<String>,
     part_bytes: usize,
     waiting: BytesMut,
@@ -121,7 +122,8 @@ impl Upload {
         let id = begun.map_err(|error| error.context(format_args!("output file {shown}")))?;
         let part_bytes = usize::try_from(part_bytes).unwrap_or(usize::MAX);
         let (parts, waiting) = (Vec::new(), BytesMut::new());
-        Ok(Self { uploads, path, shown, id, parts, part_bytes, waiting })
+        let record = attempt.record(&path);
+        Ok(Self { uploads, path, shown, id, record, parts, part_bytes, waiting })
     }
 
     async fn push(&mut self, bytes: &[u8]) -> Result<()> {
@@ -148,7 +150,7 @@ impl Upload {
         if !rest.is_empty() || self.parts.is_empty() {
             self.put(rest).await?;
         }
-        Ok(Staged::Upload { id: self.id, parts: self.parts })
+        Ok(Staged::Upload { id: self.id, parts: self.parts, record: self.record })
     }
 }
 

@@ -26,8 +26,8 @@ pub(super) struct Token {
 pub(super) enum Staged {
     /// A file.
     File(String),
-    /// An upload to where the file is to be.
-    Upload { id: String, parts: Vec<String> },
+    /// An upload to where the file is to be, of which there is this record.
+    Upload { id: String, parts: Vec<String>, record: String },
 }
 
 /// An upload that somebody began.
@@ -54,7 +54,7 @@ impl Token {
         let own = format!("{}/", job_folder(job));
         let is_own = match &token.staged {
             Staged::File(file) => file.starts_with(&own) && is_plain(file),
-            Staged::Upload { .. } => true,
+            Staged::Upload { record, .. } => record.starts_with(&own) && is_plain(record),
         };
         let name = token.path.rsplit('/').next().unwrap_or_default();
         match is_own && is_plain(&token.path) && is_of(job, name) {
@@ -113,6 +113,12 @@ mod tests {
         assert!(file_name(job, 3, 999, "csv.gz") < file_name(job, 3, 1000, "csv.gz"));
         assert!(read(&name, staged(&own)).is_ok());
         assert!(read(&format!("day=1/{name}"), staged(&own)).is_ok());
+        let upload = |record: &str| {
+            let (id, parts, record) = ("id".to_owned(), Vec::new(), record.to_owned());
+            Staged::Upload { id, parts, record }
+        };
+        assert!(read(&name, upload(&format!("{own}{RECORD}"))).is_ok());
+        assert!(read(&name, upload("other/part.upload")).is_err());
         let up = format!("{}/../part", job_folder(job));
         let (outside, absolute) = (format!("../{name}"), format!("/{name}"));
         // It begins as this one does.

@@ -14,7 +14,7 @@ use tracing::Instrument;
 use crate::store::lance::Files;
 
 /// The folder of a dataset that holds its data files.
-const DATA: &str = "data";
+pub(super) const DATA: &str = "data";
 
 /// How many requests delete at once.
 const AT_ONCE: usize = 8;

@@ -137,7 +137,7 @@ async fn add(
     let added = Box::pin(fragment.add_columns(columns, None, None)).await;
     let (added, schema) = added.map_err(from_lance)?;
     let new = new_files(fragment.metadata(), &added);
-    unaccepted.data(parts::names(&new).map(str::to_owned));
+    unaccepted.data(parts::names(&new).map(str::to_owned).collect()).await;
     let operation =
         Operation::Merge { fragments: vec![added], schema, preserves_nullability: true };
     let transaction = Transaction::new(version, operation, None);

@@ -19,6 +19,9 @@ use lance::{
 
 use crate::store::lance::{Target, from_lance, is_absent};
 
+/// So many versions are looked at by their numbers; of more, it is listed which are there.
+const FEW: u64 = 16;
+
 /// The property of a transaction that holds the id of the job which made it.
 pub(super) const JOB_PROPERTY: &str = "keyloom_job";
 
@@ -47,7 +50,7 @@ pub(super) async fn version_of(
     let (dataset, job) = (Arc::clone(newest), job.to_string());
     target
         .run("reading the versions of", async move {
-            for version in (since + 1..=dataset.version_id()).rev() {
+            for version in versions(&dataset, since).await? {
                 match Box::pin(dataset.read_transaction_by_version(version)).await {
                     Ok(Some(transaction)) if is_of(&transaction, &job) => {
                         return Ok(Some(version));
@@ -60,6 +63,21 @@ pub(super) async fn version_of(
             Ok(None)
         })
         .await
+}
+
+/// The versions that a job may have made which was planned with one, the newest first. What makes
+/// a dataset makes its first version, so of one that somebody else made, no other is looked at.
+async fn versions(dataset: &Dataset, since: u64) -> Result<Vec<u64>> {
+    let newest = dataset.version_id();
+    let last = if since == 0 { newest.min(1) } else { newest };
+    let after = since.saturating_add(1)..=last;
+    if last.saturating_sub(since) <= FEW {
+        return Ok(after.rev().collect());
+    }
+    // Others may have removed most of them, and each would be asked for.
+    let known = Box::pin(dataset.version_refs()).await.map_err(from_lance)?;
+    let known = known.into_iter().rev().map(|known| known.version);
+    Ok(known.filter(|version| after.contains(version)).collect())
 }
 
 fn is_of(transaction: &Transaction, job: &str) -> bool {

@@ -8,14 +8,16 @@
 //! [`plain`] makes, replaces and extends datasets, [`upsert`] replaces rows by their keys, and
 //! [`columns`] adds columns to the rows that are there. What does not say by itself that it was
 //! made before is committed as the [`next_version`] or not at all. What nobody has accepted is
-//! deleted as far as it is known ([`unaccepted`]).
+//! deleted by who wrote it ([`unaccepted`]), or at the job's end by its [`records`].
 
+mod check;
 mod cleaner;
 mod columns;
 mod commit;
 mod next_version;
 mod parts;
 mod plain;
+mod records;
 mod rows;
 mod schema;
 mod told;
@@ -31,6 +33,7 @@ use keyloom_common::{
     rpc::PlannedOutput,
     store::{LANCE, Options, STORAGE_OPTIONS, StoreSpec},
 };
+use lance::Dataset;
 
 use self::{cleaner::Cleaner, columns::Fragments, unaccepted::Unaccepted, upsert::UpsertBounds};
 use super::{OutputSettings, Writing, Written, counters::Counters, room::Room};
@@ -114,7 +117,7 @@ impl LanceOutputs {
         };
         Ok(told::told(async move {
             let (target, files) = opening.open().await?;
-            let unaccepted = Unaccepted::new(files, cleaner);
+            let unaccepted = Unaccepted::new(files, attempt, cleaner);
             let pieces = match (&output.spec.kind, fragments) {
                 (OutputKind::Lance { if_exists, target_file_bytes }, _) => {
                     let how = plain::How::new(*if_exists, *target_file_bytes);
@@ -145,17 +148,38 @@ impl LanceOutputs {
     /// finds out.
     pub(super) async fn commit(&self, written: Written) -> Result<Committed> {
         let target = self.target(&written.output.spec).await?;
-        match &written.output.spec.kind {
+        let committed = match &written.output.spec.kind {
             OutputKind::Lance { if_exists, .. } => {
-                let if_exists = *if_exists;
-                plain::commit(&target, &written, if_exists).await
+                plain::commit(&target, &written, *if_exists).await
             }
             OutputKind::Upsert { key } => {
-                upsert::commit(&target, &written, key, self.bounds, &self.commons).await
+                return upsert::commit(&target, &written, key, self.bounds, &self.commons).await;
             }
             OutputKind::Columns => columns::commit(&target, &written).await,
             OutputKind::Files(_) => Err(no_dataset()),
+        }?;
+        // It is committed, whatever becomes of what is left of lost attempts.
+        if let Err(error) = clear_lost(&target, &written, committed.version).await {
+            let job = written.job;
+            tracing::warn!(%job, %error, "what lost attempts of a committed job wrote may stay");
         }
+        Ok(committed)
+    }
+
+    /// The places of the pieces that are not there any more as they were written: none of a job
+    /// that is committed.
+    ///
+    /// # Errors
+    /// `store` or `timeout` if the storage does not answer.
+    pub(super) async fn gone(&self, written: Written) -> Result<Vec<usize>> {
+        let target = self.target(&written.output.spec).await?;
+        let planned = written.output.version.unwrap_or(0);
+        if let Some(newest) = target.newest().await?
+            && commit::version_of(&target, &newest, planned, written.job).await?.is_some()
+        {
+            return Ok(Vec::new());
+        }
+        check::gone(&target, &written).await
     }
 
     /// Deletes the files of the pieces of a job, unless they are visible.
@@ -183,10 +207,11 @@ impl LanceOutputs {
                     _ => None,
                 };
                 // Versions may be gone, and with them who made them: what is read stays.
-                let kept = newest.iter().chain(&planned).map(Arc::as_ref);
-                let names = parts::new_files(&written.pieces, kept)?;
+                let kept: Vec<&Dataset> = newest.iter().chain(&planned).map(Arc::as_ref).collect();
+                let names = parts::new_files(&written.pieces, kept.iter().copied())?;
+                let kept = records::names_of(kept);
                 cleaner::delete_data(&files, names).await;
-                Ok(())
+                records::clear(&target, written.job, kept).await
             }
         }
     }
@@ -200,6 +225,20 @@ impl LanceOutputs {
         let (stores, access) = (Arc::clone(&self.stores), self.access.clone());
         Opening { stores, access, store: store(spec) }
     }
+}
+
+/// Deletes what lost attempts of a job that is committed have left.
+async fn clear_lost(target: &Target, written: &Written, version: Option<u64>) -> Result<()> {
+    let newest = target.newest().await?;
+    let made = match version {
+        Some(version) if newest.as_ref().is_none_or(|newest| newest.version_id() != version) => {
+            Some(target.at(version).await?)
+        }
+        _ => None,
+    };
+    let mut kept = records::names_of(newest.iter().chain(&made).map(Arc::as_ref));
+    kept.extend(records::names_in(&written.pieces)?);
+    records::clear(target, written.job, kept).await
 }
 
 /// What opens a place that is written, if it may be touched.

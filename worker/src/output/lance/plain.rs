@@ -131,7 +131,8 @@ pub(super) async fn write(
     let written = insert(target, dataset, how, rows, Some(unaccepted)).await;
     let transaction = failure.or(written)?;
     let fragments = parts::fragments(transaction.operation.clone())?;
-    unaccepted.data(fragments.iter().flat_map(parts::names).map(str::to_owned));
+    let names = fragments.iter().flat_map(parts::names).map(str::to_owned).collect();
+    unaccepted.data(names).await;
     let rows = fragments.iter().filter_map(|fragment| fragment.physical_rows).sum::<usize>();
     if rows == 0 {
         return Ok(Vec::new());

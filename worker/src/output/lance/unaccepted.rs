@@ -6,20 +6,26 @@ use std::{
 };
 
 use async_trait::async_trait;
+use keyloom_common::AttemptId;
 use lance::dataset::progress::WriteFragmentProgress;
 use lance_object_store::path::Path;
 use lance_table::format::Fragment;
 
-use super::cleaner::{self, Cleaner};
+use super::{
+    cleaner::{self, Cleaner},
+    parts, records,
+};
 use crate::store::lance::Files;
 
 /// The files of an attempt. If they are dropped before they are accepted, they are deleted.
 ///
-/// Whoever writes them has a share: so they are deleted when it has stopped, and not before.
+/// Whoever writes them has a share: so they are deleted when it has stopped, and not before. Of
+/// data files there is a record, too, for whoever ends the job: a killed worker deletes none.
 #[derive(Debug)]
 pub(super) struct Unaccepted {
     files: Files,
     cleaner: Cleaner,
+    record: Path,
     names: Mutex<Names>,
 }
 
@@ -32,8 +38,10 @@ struct Names {
 }
 
 impl Unaccepted {
-    pub(super) fn new(files: Files, cleaner: Cleaner) -> Arc<Self> {
-        Arc::new(Self { files, cleaner, names: Mutex::default() })
+    /// Those of an attempt, of which there are none yet.
+    pub(super) fn new(files: Files, attempt: AttemptId, cleaner: Cleaner) -> Arc<Self> {
+        let record = records::path(&files, attempt);
+        Arc::new(Self { files, cleaner, record, names: Mutex::default() })
     }
 
     /// Where the dataset's files are.
@@ -41,9 +49,24 @@ impl Unaccepted {
         &self.files
     }
 
-    /// Takes note of data files.
-    pub(super) fn data(&self, names: impl IntoIterator<Item = String>) {
-        self.with_names(|known| known.data.extend(names));
+    /// Takes note of data files, and leaves a record of those that are new.
+    pub(super) async fn data(&self, names: Vec<String>) {
+        let all = self.with_names(|known| {
+            let before = known.data.len();
+            for name in names {
+                if !known.data.contains(&name) {
+                    known.data.push(name);
+                }
+            }
+            let is_new = known.data.len() > before;
+            if is_new && before == 0 {
+                known.others.push(self.record.clone());
+            }
+            is_new.then(|| known.data.clone())
+        });
+        if let Some(all) = all {
+            records::put(&self.files, &self.record, &all).await;
+        }
     }
 
     /// Takes note of another file.
@@ -70,7 +93,7 @@ impl WriteFragmentProgress for Unaccepted {
     }
 
     async fn complete(&self, fragment: &Fragment) -> lance::Result<()> {
-        self.data(fragment.files.iter().map(|file| file.path.clone()));
+        self.data(parts::names(fragment).map(str::to_owned).collect()).await;
         Ok(())
     }
 }

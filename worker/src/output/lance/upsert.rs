@@ -179,8 +179,18 @@ fn encoded(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<Bytes>> {
 }
 
 /// The folder of what a job stages.
-fn staged(files: &Files, job: JobId) -> Path {
+pub(super) fn staged(files: &Files, job: JobId) -> Path {
     files.folder.clone().join(STAGED).join(job.to_string())
+}
+
+/// Where the rows of a piece are.
+///
+/// # Errors
+/// `internal` if the piece is none: it comes from a peer.
+pub(super) fn path_of(files: &Files, job: JobId, piece: &Piece) -> Result<Path> {
+    let bad = |_| Error::internal("bad pieces of staged rows from a peer");
+    let name = std::str::from_utf8(&piece.token).map_err(bad)?;
+    Ok(staged(files, job).join(name))
 }
 
 /// Merges the rows of all tasks into the dataset.
@@ -252,7 +262,11 @@ pub(super) async fn abort(target: &Target, files: Files, written: &Written) -> R
     remove_staged(target, files, written.job).await
 }
 
-async fn remove_staged(target: &Target, files: Files, job: JobId) -> Result<()> {
+/// Removes the folder of what a job stages, which may be gone.
+///
+/// # Errors
+/// `store` or `timeout` if the storage does not answer.
+pub(super) async fn remove_staged(target: &Target, files: Files, job: JobId) -> Result<()> {
     let folder = staged(&files, job);
     let removed = target.run("removing staged rows of", async move {
         match Box::pin(files.store.remove_dir_all(folder)).await {
@@ -296,9 +310,7 @@ fn take(pieces: &[Piece], most: u64, commons: &Commons) -> Result<Reserved> {
 async fn read(target: &Target, files: &Files, written: &Written) -> Result<Vec<RecordBatch>> {
     let mut rows = Vec::new();
     for piece in &written.pieces {
-        let bad = |_| Error::internal("bad pieces of staged rows from a peer");
-        let name = std::str::from_utf8(&piece.token).map_err(bad)?;
-        let (files, path) = (files.clone(), staged(files, written.job).join(name));
+        let (files, path) = (files.clone(), path_of(files, written.job, piece)?);
         let read = target.run("reading staged rows of", async move {
             let read = async { files.store.inner.get(&path).await?.bytes().await };
             read.await.map_err(|error| from_lance(error.into()))

@@ -114,7 +114,12 @@ async fn what_is_lost_before_the_commit_fails_it_and_nothing_is_seen() {
     let output = prepared(&outputs, &target, IfExists::Append).await;
     let pieces = two(&outputs, &output).await;
     let staged = target.path().join(target.all().pop().unwrap());
+    assert_eq!(
+        outputs.gone(written(JOB, &output, pieces.clone())).await.unwrap(),
+        Vec::<usize>::new()
+    );
     std::fs::remove_file(staged).unwrap();
+    assert_eq!(outputs.gone(written(JOB, &output, pieces.clone())).await.unwrap().len(), 1);
     let error = outputs.commit(written(JOB, &output, pieces.clone())).await.unwrap_err();
     assert!(error.message().ends_with("run the job again"), "{error}");
     assert_eq!(target.data(), Vec::<String>::new());

@@ -147,7 +147,7 @@ async fn an_upload_that_is_completed_although_its_answer_was_lost_is_no_error() 
         replaces: Vec::new(),
     };
     manifest.create(&folder, JOB).await.unwrap();
-    let Staged::Upload { id, parts } = token.staged else { panic!("it is remote") };
+    let Staged::Upload { id, parts, .. } = token.staged else { panic!("it is remote") };
     let parts = parts.into_iter().map(|content_id| PartId { content_id }).collect();
     store.complete_multipart(&Path::from(NAME), &id, parts).await.unwrap();
     outputs.commit(written(JOB, &output, pieces)).await.unwrap();
@@ -192,6 +192,36 @@ async fn a_job_that_is_given_up_leaves_nothing_whoever_tells_of_it() {
         let error = outputs.commit(written(JOB, &output, pieces)).await.unwrap_err();
         assert!(error.message().contains(NAME), "{error}");
     }
+}
+
+#[tokio::test]
+async fn an_upload_without_its_record_is_missed_before_anything_is_seen() {
+    let (store, outputs) = remote();
+    let output = prepared(&outputs, IfExists::Append).await;
+    let mut pieces = Vec::new();
+    for task in 0..3 {
+        let rows = [numbers([i64::from(task)])];
+        pieces.extend(write(&outputs, &output, attempt(JOB, task), &rows).await.unwrap());
+    }
+    let told = || written(JOB, &output, pieces.clone());
+    assert_eq!(outputs.gone(told()).await.unwrap(), Vec::<usize>::new());
+    let token = Token::read(&pieces[1], JOB).unwrap();
+    let Staged::Upload { record, .. } = &token.staged else { panic!("it is remote") };
+    store.delete(&Path::from(format!("out/{record}"))).await.unwrap();
+    assert_eq!(outputs.gone(told()).await.unwrap(), [1]);
+    let error = outputs.commit(told()).await.unwrap_err();
+    assert_eq!(error.kind(), keyloom_common::ErrorKind::NotFound);
+    assert!(error.message().contains(&token.path), "{error}");
+    let hidden = names(&store).await;
+    assert!(hidden.iter().all(|name| name.starts_with("out/.keyloom/")), "{hidden:?}");
+    // Written again, it is committed with the others.
+    let again = AttemptId { number: 7, ..attempt(JOB, 1) };
+    let rows = [numbers([1])];
+    pieces[1] = write(&outputs, &output, again, &rows).await.unwrap().remove(0);
+    let told = || written(JOB, &output, pieces.clone());
+    let done = outputs.commit(told()).await.unwrap();
+    assert_eq!((done.rows, done.files), (3, 3));
+    assert_eq!(outputs.gone(told()).await.unwrap(), Vec::<usize>::new());
 }
 
 #[tokio::test]

@@ -80,6 +80,29 @@ async fn a_job_that_two_workers_commit_at_the_same_time_is_there_once() {
 }
 
 #[tokio::test]
+async fn a_commit_is_found_behind_many_of_others() {
+    let place = Place::new();
+    place.run(lance(IfExists::Error), items(0..1)).await.unwrap();
+    let mut job = place.job(lance(IfExists::Append), &items([]).schema()).await;
+    job.write(vec![items(1..2)]).await.unwrap();
+    let committed = job.commit().await.unwrap();
+    assert_eq!(committed.version, Some(2));
+    for id in 2..20 {
+        place.run(lance(IfExists::Append), items(id..id + 1)).await.unwrap();
+    }
+    assert_eq!(job.commit().await.unwrap(), committed);
+    let target = place.outputs.target(&job.output.spec).await.unwrap();
+    let newest = target.newest().await.unwrap().unwrap();
+    assert_eq!(newest.version_id(), 20);
+    for (since, of) in [(1, Some(2)), (2, None), (20, None), (99, None)] {
+        let found = commit::version_of(&target, &newest, since, job.id).await.unwrap();
+        assert_eq!(found, of, "since {since}");
+    }
+    // Who makes a dataset makes its first version.
+    assert_eq!(commit::version_of(&target, &newest, 0, job.id).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn replacing_what_somebody_changed_meanwhile_is_refused() {
     let place = Place::new();
     place.run(lance(IfExists::Error), items(0..2)).await.unwrap();
@@ -144,6 +167,72 @@ async fn a_task_that_fails_or_is_dropped_leaves_no_files() {
     drop(told);
     place.outputs.cleaner.done().await;
     assert_eq!(place.names("data"), [""; 0]);
+}
+
+/// The data files of an attempt whose worker is killed, and its record.
+async fn killed(job: &Job<'_>) {
+    let input = Arc::new(EmptyExec::new(items([]).schema()));
+    let mut told = job.start(input, vec![Ok(items(100..102))]).unwrap();
+    told.try_next().await.unwrap().unwrap();
+    std::mem::forget(told);
+}
+
+#[tokio::test]
+async fn files_of_an_attempt_whose_worker_was_killed_are_deleted_with_the_commit() {
+    let place = Place::new();
+    place.run(lance(IfExists::Error), items(0..2)).await.unwrap();
+    let schema = items([]).schema();
+    let mut job = place.job(lance(IfExists::Append), &schema).await;
+    let other = place.job(lance(IfExists::Append), &schema).await;
+    killed(&job).await;
+    job.write(vec![items(2..4)]).await.unwrap();
+    // That of a job that goes on is none of its business.
+    killed(&other).await;
+    assert_eq!(place.names("data").len(), 4);
+    let committed = job.commit().await.unwrap();
+    assert_eq!(place.names("data").len(), 3);
+    assert_eq!(place.names(".keyloom"), [other.id.to_string()]);
+    assert_eq!(job.commit().await.unwrap(), committed);
+    other.abort().await;
+    assert_eq!((place.names("data").len(), place.names(".keyloom")), (2, Vec::new()));
+    assert_eq!(place.rows().await, expected(0..4, "n"));
+}
+
+#[tokio::test]
+async fn what_an_earlier_commit_made_visible_is_no_leftover() {
+    let place = Place::new();
+    let mut job = place.job(lance(IfExists::Error), &items([]).schema()).await;
+    job.write(vec![items(0..2)]).await.unwrap();
+    let record = place.dataset().join(".keyloom").join(job.id.to_string());
+    let name = place.names(&format!(".keyloom/{}", job.id)).remove(0);
+    let text = fs::read(record.join(&name)).unwrap();
+    job.commit().await.unwrap();
+    // The first answer was lost, and the task was done again: its record is there still.
+    job.pieces.clear();
+    fs::create_dir_all(&record).unwrap();
+    fs::write(record.join(&name), text).unwrap();
+    job.commit().await.unwrap();
+    assert_eq!(place.rows().await, expected(0..2, "n"));
+    assert_eq!(place.names(".keyloom"), [""; 0]);
+}
+
+#[tokio::test]
+async fn pieces_whose_files_are_gone_or_shorter_are_missed() {
+    let place = Place::new();
+    let mut job = place.job(lance(IfExists::Error), &items([]).schema()).await;
+    let mut names = Vec::new();
+    for task in 0..3 {
+        job.write(vec![items(task..task + 1)]).await.unwrap();
+        let mut new = place.names("data");
+        new.retain(|name| !names.contains(name));
+        names.extend(new);
+    }
+    let gone = async || place.outputs.gone(job.written()).await.unwrap();
+    assert_eq!(gone().await, Vec::<usize>::new());
+    let path = |task: usize| place.dataset().join("data").join(&names[task]);
+    fs::remove_file(path(0)).unwrap();
+    fs::write(path(2), "short").unwrap();
+    assert_eq!(gone().await, [0, 2]);
 }
 
 #[tokio::test]

@@ -37,6 +37,20 @@ async fn rows_with_keys_that_are_there_are_replaced_and_others_come_to_it() {
 }
 
 #[tokio::test]
+async fn staged_rows_that_are_gone_are_missed() {
+    let place = Place::new();
+    place.run(lance(IfExists::Error), items(0..1)).await.unwrap();
+    let mut job = place.job(by("id"), &items([]).schema()).await;
+    job.write(vec![items(1..2)]).await.unwrap();
+    job.write(vec![items(2..3)]).await.unwrap();
+    let gone = async || place.outputs.gone(job.written()).await.unwrap();
+    assert_eq!(gone().await, Vec::<usize>::new());
+    let name = String::from_utf8(job.pieces[1].token.clone()).unwrap();
+    fs::remove_file(place.dataset().join(".keyloom").join(job.id.to_string()).join(name)).unwrap();
+    assert_eq!(gone().await, [1]);
+}
+
+#[tokio::test]
 async fn keys_that_stand_twice_or_are_null_change_nothing() {
     let place = Place::new();
     place.run(lance(IfExists::Error), items(0..3)).await.unwrap();
