@@ -368,7 +368,7 @@ pub struct WorkerStatus {
     pub name: String,
     /// Tasks that it may run at once.
     pub slots: u32,
-    /// Tasks that it runs.
+    /// Tasks that it runs, and shuffles of others in which it takes part.
     pub running: u32,
     /// Whether it takes no new tasks.
     pub draining: bool,

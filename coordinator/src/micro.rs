@@ -34,7 +34,7 @@ impl Cluster {
         let mut cluster = Self { state, now: Duration::ZERO, stages: 0 };
         for worker in 0..workers {
             let worker = WorkerId::from_u128(worker.into());
-            cluster.feed(Event::WorkerJoined { worker, slots });
+            cluster.feed(Event::WorkerJoined { worker, slots, shuffles: false });
         }
         cluster
     }

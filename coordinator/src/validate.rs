@@ -114,6 +114,7 @@ impl scheduler::Settings {
         bounds.within("max_task_deaths", self.max_task_deaths, TRIES);
         bounds.within("max_task_losses", self.max_task_losses, TRIES);
         bounds.within("question_slots", self.question_slots, COUNT);
+        bounds.within("shuffle_wait_ms", self.shuffle_wait_ms, REST_MS);
         bounds.within("put_off_ms", self.put_off_ms, TIME_MS);
         bounds.within("max_task_attempts", self.max_task_attempts, TRIES);
         bounds.within("retry_backoff_ms", self.retry_backoff_ms, REST_MS);

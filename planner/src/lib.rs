@@ -77,7 +77,7 @@ pub use lift::LiftCalls;
 pub use narrow::NarrowCalls;
 pub use offset::KeepOrder;
 pub use rule::PlanLookups;
-pub use shuffle::{ChooseShuffle, unshuffled};
+pub use shuffle::{ChooseShuffle, shuffled_partitions};
 pub use single::single_rows;
 pub use slice::{Chain, Grain, WriteGrain};
 pub use ways::report_way;

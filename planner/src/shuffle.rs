@@ -6,25 +6,16 @@
 use std::sync::Arc;
 
 use datafusion::{
-    common::tree_node::{Transformed, TransformedResult, TreeNode},
+    common::tree_node::TreeNode,
     config::ConfigOptions,
     error::Result,
     physical_optimizer::PhysicalOptimizerRule,
-    physical_plan::{
-        ExecutionPlan, ExecutionPlanProperties, Partitioning,
-        coalesce_partitions::CoalescePartitionsExec, repartition::RepartitionExec,
-    },
+    physical_plan::{ExecutionPlan, ExecutionPlanProperties},
 };
-use keyloom_common::plan::{FrameScanExec, InputScanExec};
+use keyloom_common::plan::{FrameScanExec, InputScanExec, by_hash, unshuffled};
 
 /// About how many bytes of a file make a row, where no file says how many it holds.
 const ROW_BYTES: u64 = 128;
-
-/// The node as one that repartitions rows by hash, if it is.
-fn by_hash(node: &Arc<dyn ExecutionPlan>) -> Option<&RepartitionExec> {
-    let repartition = node.downcast_ref::<RepartitionExec>()?;
-    matches!(repartition.partitioning(), Partitioning::Hash(..)).then_some(repartition)
-}
 
 /// Whether workers run the plan together, who shuffle rows among themselves. What comes after, in
 /// one partition, need not be done by them.
@@ -35,21 +26,13 @@ pub(crate) fn is_shuffled(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
     plan.exists(|node| Ok(by_hash(node).is_some()))
 }
 
-/// A plan that gives the same rows without a shuffle.
-///
-/// # Errors
-/// Never, for a plan that exists.
-pub fn unshuffled(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    plan.transform_up(|node| {
-        Ok(match by_hash(&node) {
-            Some(repartition) => {
-                let merged = CoalescePartitionsExec::new(Arc::clone(repartition.input()));
-                Transformed::yes(Arc::new(merged) as Arc<dyn ExecutionPlan>)
-            }
-            None => Transformed::no(node),
-        })
-    })
-    .data()
+/// How many partitions the largest input of a plan has: where rows are shuffled, so many workers at
+/// most have something to do.
+pub fn shuffled_partitions(plan: &Arc<dyn ExecutionPlan>) -> usize {
+    let below = plan.children().into_iter().map(shuffled_partitions).max().unwrap_or_default();
+    let is_input = plan.is::<FrameScanExec>() || plan.is::<InputScanExec>();
+    let own = if is_input { plan.output_partitioning().partition_count() } else { 0 };
+    own.max(below)
 }
 
 /// Leaves shuffles to queries that read an input of so many rows: of smaller ones, the coordinator
@@ -108,8 +91,12 @@ fn bytes(scan: &InputScanExec) -> u64 {
 mod tests {
     use datafusion::{
         physical_expr::expressions::Column,
-        physical_plan::{displayable, union::UnionExec},
+        physical_plan::{
+            Partitioning, coalesce_partitions::CoalescePartitionsExec, displayable,
+            repartition::RepartitionExec, union::UnionExec,
+        },
     };
+    use keyloom_common::{BlobId, plan::FramePartition};
 
     use super::*;
     use crate::samples::frame;
@@ -135,6 +122,17 @@ mod tests {
         let plan = unshuffled(merged).unwrap();
         let expected = "CoalescePartitionsExec\n  CoalescePartitionsExec\n    UnionExec\n";
         assert!(text(&plan).starts_with(expected), "{}", text(&plan));
+    }
+
+    #[test]
+    fn as_many_workers_have_something_to_do_as_the_largest_input_has_partitions() {
+        assert_eq!(shuffled_partitions(&shuffled(&[1, 2, 3])), 1);
+        let partition = FramePartition { blob: BlobId::of(b"rows"), rows: 1 };
+        let several = frame(1);
+        let several = several.downcast_ref::<FrameScanExec>().unwrap();
+        let several: Arc<dyn ExecutionPlan> = Arc::new(several.with_partitions(vec![partition; 3]));
+        let union = UnionExec::try_new(vec![frame(1), several]).unwrap();
+        assert_eq!(shuffled_partitions(&union), 3);
     }
 
     #[test]

@@ -99,6 +99,8 @@ pub(crate) struct Memory {
     pub(crate) commons: Commons,
     /// Of that, for operators.
     pub(crate) operators: MemoryBudget,
+    /// Of that, too, for rows that are shuffled.
+    pub(crate) shuffled: MemoryBudget,
     /// For windows of lookups.
     pub(crate) windows: MemoryBudget,
 }
@@ -194,8 +196,9 @@ impl Settings {
         let shared = apart.into_iter().fold(self.memory_bytes, u64::saturating_sub);
         let shared = MemoryBudget::new("memory_bytes beside its fixed parts", shared);
         let operators = shared.part("operator_memory_bytes", self.operator_memory_bytes as u64);
+        let shuffled = shared.part("shuffle.memory_bytes", self.shuffle.memory_bytes as u64);
         let windows = MemoryBudget::new("lookup.memory_bytes", lookup.memory_bytes);
-        Memory { commons: Commons::new(shared), operators, windows }
+        Memory { commons: Commons::new(shared), operators, shuffled, windows }
     }
 
     /// How long to rest after so many failures in a row.
@@ -244,10 +247,12 @@ mod tests {
         let settings = Settings::default();
         let Settings { store, lookup, .. } = settings.clone().fitted();
         assert_eq!((&store, &lookup), (&settings.store, &settings.lookup));
-        let Memory { commons, operators, windows } = settings.memory();
+        let Memory { commons, operators, shuffled, windows } = settings.memory();
         assert_eq!(operators.bytes(), settings.operator_memory_bytes as u64);
+        assert_eq!(shuffled.bytes(), settings.shuffle.memory_bytes as u64);
         assert_eq!(windows.bytes(), lookup.memory_bytes);
-        let shared = operators.bytes() + store.max_key_map_bytes + store.column_cache_bytes;
+        let shared = operators.bytes() + shuffled.bytes();
+        let shared = shared + store.max_key_map_bytes + store.column_cache_bytes;
         assert!(shared <= commons.budget().bytes());
     }
 
@@ -258,7 +263,7 @@ mod tests {
         let caches = [store.lance_index_cache_bytes, store.lance_metadata_cache_bytes];
         assert_eq!((caches, store.lance_page_cache_bytes), ([4 << 20; 2], 4 << 20));
         assert_eq!(store.read_memory_bytes, 8 * MIB);
-        let Memory { commons, operators, windows } = settings.memory();
+        let Memory { commons, operators, windows, .. } = settings.memory();
         let shared = (commons.budget().bytes(), operators.bytes());
         assert_eq!((shared, windows.bytes()), ((28 * MIB, 28 * MIB), 16 * MIB));
     }

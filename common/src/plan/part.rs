@@ -18,14 +18,15 @@ use datafusion::{
     },
 };
 use datafusion_proto::physical_plan::PhysicalExtensionCodec;
-use futures::TryStreamExt;
+use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
-use super::{decode_plan, encode_plan, leaf, shuffle_error::told};
+use super::{Room, decode_plan, encode_plan, leaf, shuffle_error::told};
 use crate::{error::Error, ipc, output::WriteExec};
 
 /// Operators as one node, whose children are what they read. Its errors are such as can be
-/// [read again](super::of_shuffle) from their texts.
+/// [read again](super::of_shuffle) from their texts. It gives no more rows where its session has no
+/// [`Room`] left for them.
 #[derive(Debug)]
 pub struct PartExec {
     /// The operators, above the inputs.
@@ -152,7 +153,13 @@ impl ExecutionPlan for PartExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let batches = self.plan.execute(partition, context).map_err(told)?.map_err(told);
+        let room = context.session_config().get_extension::<Room>();
+        let batches = self.plan.execute(partition, context).map_err(told)?;
+        let full = move || room.as_ref().and_then(|room| room.check().err());
+        let batches = batches.map(move |batch| match full() {
+            Some(full) => Err(told(full)),
+            None => batch.map_err(told),
+        });
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
     }
 }
@@ -283,14 +290,14 @@ mod tests {
             coalesce_partitions::CoalescePartitionsExec, collect, displayable,
             limit::LocalLimitExec, projection::ProjectionExec, union::UnionExec,
         },
-        prelude::SessionContext,
+        prelude::{SessionConfig, SessionContext},
     };
 
     use super::*;
     use crate::{
         BlobId,
         output::{OutputKind, OutputSpec, PreparedOutput},
-        plan::{FramePartition, FrameScanExec},
+        plan::{FramePartition, FrameScanExec, of_shuffle},
     };
 
     fn schema() -> SchemaRef {
@@ -361,6 +368,22 @@ mod tests {
         let plan = text(part.downcast_ref::<PartExec>().unwrap().plan());
         assert_eq!(plan.matches("CoalescePartitionsExec").count(), 2, "{plan}");
         assert_eq!(part.output_partitioning().partition_count(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_part_gives_no_row_where_there_is_no_room() {
+        let room = Arc::new(Room::default());
+        let config = SessionConfig::new().with_extension(Arc::clone(&room));
+        let context = SessionContext::new_with_config(config);
+        let plan = context.sql("SELECT 1 AS id").await.unwrap();
+        let plan = plan.create_physical_plan().await.unwrap();
+        let part: Arc<dyn ExecutionPlan> = Arc::new(PartExec::new(plan, Vec::new()));
+        assert_eq!(collect(Arc::clone(&part), context.task_ctx()).await.unwrap().len(), 1);
+        let full = Error::resource_exhausted("only 3 bytes are free");
+        room.give_up(full.clone());
+        room.give_up(Error::internal("later"));
+        let error = collect(part, context.task_ctx()).await.unwrap_err();
+        assert_eq!(of_shuffle(error), full);
     }
 
     #[tokio::test]

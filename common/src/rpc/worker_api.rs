@@ -146,8 +146,9 @@ pub enum Work {
     Shuffle {
         /// The physical plan, with all that it reads.
         plan: BlobId,
-        /// Where the workers are reached that may take part, the one that is asked among them.
-        /// Filled in when the work is handed out.
+        /// Where the workers are reached that take part, each of which has a slot for it, the one
+        /// that is asked among them. Filled in when the work is handed out; with fewer than two,
+        /// who is asked runs it alone.
         peers: Vec<String>,
         /// The most rows of a batch.
         batch_rows: u32,

@@ -38,6 +38,8 @@ pub(super) struct EventLoop {
     clock: Clock,
     workers: Arc<Workers>,
     stages: HashMap<StageId, StageEntry>,
+    /// The shuffle of which was said last that it waits for slots.
+    waiting: Option<StageId>,
     /// Outputs that workers say are complete, until the scheduler has decided about them.
     finished: HashMap<AttemptId, Finished>,
     outputs: Arc<Outputs>,
@@ -99,6 +101,7 @@ impl EventLoop {
             state: State::new(settings),
             workers,
             stages: HashMap::new(),
+            waiting: None,
             finished: HashMap::new(),
             outputs,
             metrics,
@@ -145,7 +148,8 @@ impl EventLoop {
                 let (worker, name) = (info.id, &info.name);
                 tracing::info!(%worker, %name, slots = info.slots, "worker registered");
                 self.metrics.workers.registered.inc();
-                self.event(Event::WorkerJoined { worker: info.id, slots: info.slots });
+                let shuffles = info.shuffle.is_some();
+                self.event(Event::WorkerJoined { worker, slots: info.slots, shuffles });
             }
             Command::Open(stage, kind, stores, trace, updates) => {
                 let (work, launched) = (HashMap::new(), HashMap::new());
@@ -204,7 +208,7 @@ impl EventLoop {
     /// Counts an attempt that failed, unless it was stopped, or nobody wants its stage any more.
     fn count_failure(&self, attempt: AttemptId, error: &Error) {
         let stage = self.stages.get(&attempt.task.stage);
-        let is_work = stage.is_some_and(|stage| stage.kind == StageKind::Work);
+        let is_work = stage.is_some_and(|stage| !stage.kind.is_question());
         if is_work && error.kind() != ErrorKind::Cancelled {
             self.metrics.tasks.fail(error);
         }
@@ -238,11 +242,26 @@ impl EventLoop {
             self.act(action);
         }
         self.workers.set_available(self.state.available_workers());
+        self.workers.set_shufflers(self.state.available_shufflers());
+        self.tell_waiting();
+    }
+
+    /// Says which shuffle waits for slots, once for each.
+    fn tell_waiting(&mut self) {
+        let waiting = self.state.waiting_shuffle();
+        if waiting == self.waiting {
+            return;
+        }
+        self.waiting = waiting;
+        if let Some(stage) = waiting {
+            tracing::info!(job = %stage.job, %stage, "a shuffle waits for a slot of each worker");
+        }
     }
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Launch { worker, attempt } => self.launch(worker, attempt),
+            Action::Launch { worker, attempt } => self.launch(&[worker], attempt),
+            Action::LaunchTogether { workers, attempt } => self.launch(&workers, attempt),
             Action::Revoke { worker, attempt } => {
                 self.outputs.discard(attempt);
                 self.workers.order(worker, Order::Stop(attempt));
@@ -275,25 +294,28 @@ impl EventLoop {
         }
     }
 
-    fn launch(&mut self, worker: WorkerId, attempt: AttemptId) {
+    /// Has the first of these workers begin an attempt, with the others if it is a shuffle.
+    fn launch(&mut self, workers: &[WorkerId], attempt: AttemptId) {
+        let Some(&worker) = workers.first() else { return };
         let task = attempt.task;
         let Some(stage) = self.stages.get_mut(&task.stage) else { return };
         let Some(mut work) = stage.work.get(&task.index).cloned() else { return };
         if let Work::Shuffle { peers, .. } = &mut work {
-            // Those that are there now: another attempt has others.
-            *peers = self.workers.shufflers();
+            // Those that have slots for it: another attempt has others.
+            *peers = self.workers.shuffle_at(workers);
         }
         // The scheduler launches on workers that it has not said are gone.
         let Some(registered) = self.workers.get(worker) else { return };
         stage.launched.entry(task.index).or_default().push((attempt, Instant::now()));
         match stage.kind {
-            StageKind::Work => {
+            StageKind::Work | StageKind::Shuffle { .. } => {
                 self.metrics.tasks.start(attempt.number.is_multiple_of(ATTEMPTS_OF_A_RUN))
             }
             StageKind::Question => self.metrics.tasks.ask(),
         }
         self.outputs.open(registered, attempt);
-        tracing::debug!(job = %task.stage.job, %task, %attempt, %worker, "launched");
+        let together = workers.len();
+        tracing::debug!(job = %task.stage.job, %task, %attempt, %worker, together, "launched");
         let assignment = Assignment { attempt, work, trace: stage.trace };
         self.workers.order(worker, Order::Start(Box::new(assignment)));
     }
@@ -303,7 +325,7 @@ impl EventLoop {
         let Some(stage) = self.stages.get_mut(&attempt.task.stage) else { return };
         stage.work.remove(&attempt.task.index);
         stage.launched.remove(&attempt.task.index);
-        if stage.kind == StageKind::Work {
+        if !stage.kind.is_question() {
             self.metrics.tasks.finished.inc();
         }
         let finished = Box::new(finished);
@@ -322,11 +344,12 @@ impl EventLoop {
     fn worker_statuses(&self) -> Vec<WorkerStatus> {
         let status = |worker: crate::scheduler::WorkerStatus| {
             let registered = self.workers.get(worker.worker)?;
+            let running = worker.running + worker.beside;
             Some(WorkerStatus {
                 id: registered.id(),
                 name: registered.info.name.clone(),
                 slots: worker.slots,
-                running: u32::try_from(worker.running).unwrap_or(u32::MAX),
+                running: u32::try_from(running).unwrap_or(u32::MAX),
                 draining: worker.draining,
             })
         };

@@ -259,9 +259,9 @@ impl Dispatcher {
         self.outputs.room()
     }
 
-    /// How many workers can shuffle.
+    /// How many workers that take tasks can shuffle.
     pub(crate) fn shufflers(&self) -> usize {
-        self.workers.shufflers().len()
+        self.workers.shufflers()
     }
 
     /// How many workers take tasks.

@@ -57,6 +57,8 @@ pub(super) struct Workers {
     by_id: Mutex<HashMap<WorkerId, Registered>>,
     /// How many of them take tasks, as the scheduler said last.
     available: AtomicU32,
+    /// How many of those shuffle.
+    shufflers: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -148,17 +150,21 @@ impl Workers {
         self.available.load(Ordering::Relaxed)
     }
 
-    /// Where those are reached that can shuffle, in the order of their ids.
-    pub(super) fn shufflers(&self) -> Vec<String> {
+    /// Notes how many of these shuffle.
+    pub(super) fn set_shufflers(&self, workers: usize) {
+        self.shufflers.store(workers, Ordering::Relaxed);
+    }
+
+    /// How many workers that take tasks shuffle.
+    pub(super) fn shufflers(&self) -> usize {
+        self.shufflers.load(Ordering::Relaxed)
+    }
+
+    /// Where those of these workers are reached that can shuffle, in this order.
+    pub(super) fn shuffle_at(&self, workers: &[WorkerId]) -> Vec<String> {
         let by_id = self.lock();
-        let shufflers = by_id.values().filter_map(|registered| {
-            let info = &registered.worker.info;
-            Some((info.id, info.shuffle.clone()?))
-        });
-        let mut shufflers: Vec<_> = shufflers.collect();
-        drop(by_id);
-        shufflers.sort_unstable();
-        shufflers.into_iter().map(|(_, address)| address).collect()
+        let of = |id: &WorkerId| by_id.get(id)?.worker.info.shuffle.clone();
+        workers.iter().filter_map(of).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<WorkerId, Registered>> {
@@ -241,7 +247,8 @@ mod tests {
     #[test]
     fn those_who_can_shuffle_say_where() {
         let workers = Workers::default();
-        assert_eq!(workers.shufflers(), [""; 0]);
+        let [one, two, three] = [1, 2, 3].map(WorkerId::from_u128);
+        assert_eq!(workers.shuffle_at(&[one]), [""; 0]);
         let with = |id, address: Option<&str>| {
             let shuffle = address.map(ToOwned::to_owned);
             WorkerInfo { id: WorkerId::from_u128(id), shuffle, ..info() }
@@ -250,9 +257,9 @@ mod tests {
         for info in &all {
             workers.join(info.clone(), &own()).unwrap();
         }
-        assert_eq!(workers.shufflers(), ["tcp://a:1", "tcp://b:1"]);
-        workers.remove(all[0].id).unwrap();
-        assert_eq!(workers.shufflers(), ["tcp://a:1"]);
+        assert_eq!(workers.shuffle_at(&[two, three, one]), ["tcp://b:1", "tcp://a:1"]);
+        workers.remove(two).unwrap();
+        assert_eq!(workers.shuffle_at(&[two, one]), ["tcp://a:1"]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use keyloom_common::{
     size::batch_bytes,
     trace::TraceParent,
 };
-use keyloom_planner::{Chain, Fragment, KeySet, Source};
+use keyloom_planner::{Chain, Fragment, KeySet, Source, shuffled_partitions};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
@@ -91,7 +91,7 @@ impl StageRun {
         let Fragment { stage, plan, source, key_sets, collects, .. } = fragment;
         let (stage, trace) = (context.stage(*stage), TraceParent::of(&context.span));
         let (handle, updates) =
-            context.dispatcher.open_stage(stage, StageKind::Work, stores_of(plan)?, trace);
+            context.dispatcher.open_stage(stage, kind(fragment), stores_of(plan)?, trace);
         context.stage_begun(fragment.stage, work_of(fragment));
         context.first_attempt().into_iter().for_each(|number| handle.number_from(number));
         let keeping = Keeping::of(&context, fragment.stage, updates);
@@ -239,6 +239,18 @@ fn places(fragment: &Fragment, settings: &Settings) -> usize {
         Source::Rows(_) | Source::Slices(_) | Source::Shuffle => most,
     };
     most.max(1)
+}
+
+/// What the tasks of a fragment are. A shuffle has something to do for as many workers as its
+/// largest input has partitions.
+fn kind(fragment: &Fragment) -> StageKind {
+    match &fragment.source {
+        Source::Shuffle => {
+            let partitions = shuffled_partitions(&fragment.plan);
+            StageKind::Shuffle { workers: u32::try_from(partitions).unwrap_or(u32::MAX) }
+        }
+        Source::Rows(_) | Source::Slices(_) => StageKind::Work,
+    }
 }
 
 /// What the tasks of a stage are made of.

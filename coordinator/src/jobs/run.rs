@@ -15,10 +15,10 @@ use keyloom_common::{
     lookup::KvLookupExec,
     misses::{MissPolicy, missed_schema},
     output::PreparedOutput,
-    plan::{FrameScanExec, decode_plan},
+    plan::{FrameScanExec, decode_plan, unshuffled},
     rpc::{ChunkWriter, Next, guarded},
 };
-use keyloom_planner::{check_write, unshuffled};
+use keyloom_planner::check_write;
 use tokio_util::sync::CancellationToken;
 
 use super::{

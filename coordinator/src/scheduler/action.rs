@@ -25,6 +25,14 @@ pub(crate) enum Action {
         /// The attempt.
         attempt: AttemptId,
     },
+    /// Start an attempt at a shuffle on the first of these workers, with the others.
+    LaunchTogether {
+        /// Registered workers each of which gave it a slot, until its end. One alone shuffles with
+        /// nobody.
+        workers: Vec<WorkerId>,
+        /// The attempt.
+        attempt: AttemptId,
+    },
     /// Tell a worker to stop an attempt. The worker reports its end as it would any other.
     Revoke {
         /// The worker that runs it.

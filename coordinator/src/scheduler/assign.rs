@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, ops::Bound};
 use keyloom_common::{AttemptId, StageId, TaskId, WorkerId};
 
 use super::stage::{Phase, Task};
-use super::state::turns_of;
+use super::turns::Turn;
 use super::{Action, State};
 
 /// How many retries of a stage are looked at for one that a free worker may take. More can only be
@@ -17,11 +17,17 @@ impl State {
     /// Launches tasks until no worker has a free slot or no stage has a task for one.
     pub(super) fn assign(&mut self) {
         self.assign_questions();
+        let rest = self.assign_to_first_shuffle();
+        self.assign_work(rest, Bound::Unbounded);
+    }
+
+    /// Launches tasks of stages whose turns lie within these bounds.
+    pub(super) fn assign_work(&mut self, after: Bound<Turn>, before: Bound<Turn>) {
         // A stage that has nothing for the workers of this moment keeps its turn and is passed by:
         // slots only get fewer in here. One that is served goes to the back, ahead of the cursor.
-        let mut passed = Bound::Unbounded;
+        let mut passed = after;
         while self.fleet.has_free_slot() {
-            let Some(&turn) = self.turns.range((passed, Bound::Unbounded)).next() else { return };
+            let Some(&turn) = self.turns.work.range((passed, before)).next() else { return };
             passed = Bound::Excluded(turn);
             if let Some((task, worker)) = self.place(turn.1) {
                 self.launch(task, worker);
@@ -32,10 +38,10 @@ impl State {
     /// Launches questions while workers take more.
     fn assign_questions(&mut self) {
         let slots = self.settings.question_slots;
-        if self.questions.is_empty() {
+        if self.turns.questions.is_empty() {
             return;
         }
-        for (_, id) in self.questions.clone() {
+        for (_, id) in self.turns.questions.clone() {
             if self.fleet.choose_for_question(slots, &[]).is_none() {
                 return;
             }
@@ -59,7 +65,7 @@ impl State {
     /// The workers that a task is better not launched on again: those that failed it, and those
     /// that run what was there, too, each time that a worker died of it. Apart, they show which it
     /// is.
-    fn avoided(&self, task: &Task) -> Vec<WorkerId> {
+    pub(super) fn avoided(&self, task: &Task) -> Vec<WorkerId> {
         let Phase::Queued { choosy_until: Some(_) } = task.phase else { return Vec::new() };
         let company = task.deaths.company.iter().filter_map(|other| {
             match self.stages.get(&other.stage)?.task(other.index)?.phase {
@@ -85,18 +91,25 @@ impl State {
     }
 
     fn launch(&mut self, task: TaskId, worker: WorkerId) {
-        let Some(stage) = self.stages.get_mut(&task.stage) else { return };
+        let Some(attempt) = self.start(task, worker) else { return };
+        self.actions.push(Action::Launch { worker, attempt });
+        self.change(task.stage, |_| ());
+    }
+
+    /// Begins the next attempt of a task, which takes a slot of a worker. Whoever asks for it
+    /// refreshes the stage.
+    pub(super) fn start(&mut self, task: TaskId, worker: WorkerId) -> Option<AttemptId> {
+        let stage = self.stages.get_mut(&task.stage)?;
         if let Some(at) = stage.task(task.index).and_then(Task::timer) {
             self.timers.remove(&(at, task));
         }
         let kind = stage.kind;
         if let Some(turn) = stage.turn.take() {
-            turns_of(kind, &mut self.turns, &mut self.questions).remove(&(turn, task.stage));
+            self.turns.of(kind).remove(&(turn, task.stage));
         }
         let number = stage.start(task.index, worker);
         let attempt = AttemptId { task, number };
         self.fleet.launch(worker, attempt, kind, self.now);
-        self.actions.push(Action::Launch { worker, attempt });
-        self.change(task.stage, |_| ());
+        Some(attempt)
     }
 }

@@ -10,9 +10,22 @@ pub(crate) enum StageKind {
     /// Parts of a job, which take the slots of workers.
     #[default]
     Work,
+    /// Parts of a job that several workers run together: each takes a slot of one of those that
+    /// shuffle, which leads it, and of its peers, all at once.
+    Shuffle {
+        /// The most workers that have something to do.
+        workers: u32,
+    },
     /// Questions that somebody waits for, such as a store's columns: they are short, and wait for
     /// no slot that a task has.
     Question,
+}
+
+impl StageKind {
+    /// Whether its tasks wait for no slot.
+    pub(crate) fn is_question(self) -> bool {
+        matches!(self, Self::Question)
+    }
 }
 
 /// Something that happened.
@@ -29,6 +42,8 @@ pub(crate) enum Event {
         /// How many attempts it runs at a time. 0 counts as 1: a worker that takes nothing would
         /// keep jobs waiting without end.
         slots: u32,
+        /// Whether others reach it to shuffle.
+        shuffles: bool,
     },
     /// A worker said that it lives, and which attempts it has.
     Heartbeat {

@@ -2,14 +2,16 @@
 //!
 //! Every change of a worker goes through [`Fleet::update`], which keeps the indices true.
 
-use std::cmp::Reverse;
+mod choose;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use keyloom_common::{AttemptId, WorkerId};
 
 use super::StageKind;
-use super::warmth::{StoreDigest, Warmth};
+use super::slots::Slots;
+use super::warmth::Warmth;
 
 /// Why an attempt holds a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +49,14 @@ pub(super) struct Unnamed {
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) slots: u32,
+    pub(super) shuffles: bool,
     pub(super) draining: bool,
     pub(super) heartbeat: Duration,
     pub(super) attempts: BTreeMap<AttemptId, Held>,
     /// Those of the attempts that are questions.
     questions: BTreeSet<AttemptId>,
+    /// The attempts of other workers in which it takes part.
+    pub(super) beside: BTreeSet<AttemptId>,
 }
 
 impl Worker {
@@ -62,7 +67,12 @@ impl Worker {
 
     /// The slots that tasks hold, whose ends may be waited for.
     pub(super) fn taken_slots(&self) -> usize {
-        self.attempts.len() - self.questions.len()
+        self.attempts.len() - self.questions.len() + self.beside.len()
+    }
+
+    /// Whether nobody waits for anything of it.
+    fn is_idle(&self) -> bool {
+        self.attempts.is_empty() && self.beside.is_empty()
     }
 
     fn remove(&mut self, attempt: AttemptId) -> Option<Held> {
@@ -84,19 +94,20 @@ pub(super) struct Gone {
 /// task know.
 pub(super) const COMPARED: usize = 16;
 
-/// A worker with free slots, and how many, in the order in which they are given attempts.
-type Free = (Reverse<usize>, WorkerId);
-
 /// All registered workers.
 #[derive(Debug, Default)]
 pub(super) struct Fleet {
     workers: BTreeMap<WorkerId, Worker>,
-    /// Workers that may be given an attempt, the one with the most free slots first.
-    free: BTreeSet<Free>,
+    /// The slots that they have to give.
+    slots: Slots,
+    /// The workers that gave an attempt of another one a slot.
+    lent: BTreeMap<AttemptId, Vec<WorkerId>>,
     /// Which stores are warm on them.
     pub(super) warmth: Warmth,
     /// Workers that are not draining.
     available: usize,
+    /// Those of them that shuffle.
+    shufflers: usize,
     /// The longest silent worker first.
     heartbeats: BTreeSet<(Duration, WorkerId)>,
     /// The first slot to be taken back first.
@@ -107,32 +118,37 @@ pub(super) struct Fleet {
 
 impl Fleet {
     /// Registers a worker, unless it is.
-    pub(super) fn join(&mut self, id: WorkerId, slots: u32, now: Duration) {
+    pub(super) fn join(&mut self, id: WorkerId, slots: u32, shuffles: bool, now: Duration) {
         if self.workers.contains_key(&id) {
             return;
         }
         let worker = Worker {
             slots: slots.max(1),
+            shuffles,
             draining: false,
             heartbeat: now,
             attempts: BTreeMap::new(),
             questions: BTreeSet::new(),
+            beside: BTreeSet::new(),
         };
-        self.free.insert((Reverse(worker.free_slots()), id));
+        self.slots.put_in(id, &worker);
         self.heartbeats.insert((now, id));
         self.available += 1;
+        self.shufflers += usize::from(shuffles);
         self.workers.insert(id, worker);
     }
 
     /// Removes a worker.
     pub(super) fn remove(&mut self, id: WorkerId) -> Option<Gone> {
         let worker = self.workers.remove(&id)?;
-        self.free.remove(&(Reverse(worker.free_slots()), id));
+        self.slots.take_out(id, &worker);
         self.heartbeats.remove(&(worker.heartbeat, id));
         self.available -= usize::from(!worker.draining);
+        self.shufflers -= usize::from(worker.shuffles && !worker.draining);
         self.warmth.forget(id);
         let mut running = Vec::new();
         for (attempt, held) in worker.attempts {
+            self.give_back(attempt);
             match held {
                 Held::Running { .. } => running.push(attempt),
                 Held::Stopping { until } => {
@@ -207,12 +223,28 @@ impl Fleet {
         });
     }
 
-    /// Takes back the slot of an attempt, and says why it was held; none if it was not.
+    /// Gives an attempt a slot of each of these workers, too, for as long as it holds the one of
+    /// the worker that runs it.
+    pub(super) fn lend(&mut self, attempt: AttemptId, peers: &[WorkerId]) {
+        for peer in peers {
+            self.update(*peer, |worker| worker.beside.insert(attempt));
+        }
+        self.lent.insert(attempt, peers.to_vec());
+    }
+
+    fn give_back(&mut self, attempt: AttemptId) {
+        for peer in self.lent.remove(&attempt).unwrap_or_default() {
+            self.update(peer, |worker| worker.beside.remove(&attempt));
+        }
+    }
+
+    /// Takes back the slots of an attempt, and says why they were held; none if they were not.
     pub(super) fn release(&mut self, id: WorkerId, attempt: AttemptId) -> Option<Held> {
         let held = self.update(id, |worker| worker.remove(attempt))??;
         if let Held::Stopping { until } = held {
             self.stopping.remove(&(until, id, attempt));
         }
+        self.give_back(attempt);
         Some(held)
     }
 
@@ -235,61 +267,31 @@ impl Fleet {
         }
     }
 
-    /// The best worker for a task that looks these stores up: where the most of them are warm, of
-    /// those one with the most free slots; none of `avoid` while another worker exists that could
-    /// take the task sooner or later.
-    pub(super) fn choose(&self, avoid: &[WorkerId], stores: &[StoreDigest]) -> Option<WorkerId> {
-        let is_available = |id: &&WorkerId| self.workers.get(id).is_some_and(|w| !w.draining);
-        let elsewhere = avoid.iter().filter(is_available).count() < self.available;
-        let may_take = |free: &Free| !elsewhere || !avoid.contains(&free.1);
-        let freest = self.free.iter().copied().find(may_take)?;
-        Some(self.warmest(freest, stores, may_take))
-    }
-
-    /// Of the workers with free slots that may take a task, the one where the most stores are warm.
-    /// `freest` is the first of them; if all are warm there, as they are after a while, no other is
-    /// looked at.
-    fn warmest(
-        &self,
-        freest: Free,
-        stores: &[StoreDigest],
-        may_take: impl Fn(&Free) -> bool,
-    ) -> WorkerId {
-        let warm = |free: Free| self.warmth.count(free.1, stores);
-        if self.free.len() == 1 || warm(freest) == stores.len() {
-            return freest.1;
+    /// Keeps one slot of each worker that shuffles for a shuffle that waits, or none any more.
+    pub(super) fn keep_slots(&mut self, kept: bool) {
+        if self.slots.are_kept() == kept {
+            return;
         }
-        let rank = |free: Free| (Reverse(warm(free)), free);
-        let best = if self.free.len() <= COMPARED {
-            self.free.iter().copied().filter(may_take).map(rank).min()
-        } else {
-            let known =
-                self.warmth.workers(stores).into_iter().filter_map(|id| self.free_entry(id));
-            known.filter(may_take).chain([freest]).map(rank).min()
-        };
-        best.map_or(freest.1, |(_, (_, id))| id)
+        let free = self.slots.shufflers().iter();
+        let free: Vec<_> = free.filter_map(|id| Some((*id, self.workers.get(id)?))).collect();
+        free.iter().for_each(|(id, worker)| self.slots.take_out(*id, worker));
+        self.slots.keep(kept);
+        free.iter().for_each(|(id, worker)| self.slots.put_in(*id, worker));
     }
 
-    /// A worker's entry among the free ones, if it has one.
-    fn free_entry(&self, id: WorkerId) -> Option<Free> {
-        let slots = self.workers.get(&id)?.free_slots();
-        (slots > 0).then_some((Reverse(slots), id))
+    /// How many workers that shuffle have a free slot, kept or not.
+    pub(super) fn free_shufflers(&self) -> usize {
+        self.slots.shufflers().len()
     }
 
-    /// A worker that answers another question, of those with the fewest; none of `avoid` while
-    /// another is there.
-    pub(super) fn choose_for_question(&self, slots: u32, avoid: &[WorkerId]) -> Option<WorkerId> {
-        let asked = |worker: &Worker| worker.questions.len();
-        let elsewhere = self.workers.iter().any(|(id, w)| !w.draining && !avoid.contains(id));
-        let free = self.workers.iter().filter(|(id, worker)| {
-            let is_free = !worker.draining && asked(worker) < (slots as usize).max(1);
-            is_free && !(elsewhere && avoid.contains(id))
-        });
-        free.min_by_key(|(_, worker)| asked(worker)).map(|(id, _)| *id)
+    /// How many workers shuffle, now or once they have a free slot.
+    pub(super) fn shufflers(&self) -> usize {
+        self.shufflers
     }
 
+    /// Whether a worker has a free slot that is not kept.
     pub(super) fn has_free_slot(&self) -> bool {
-        !self.free.is_empty()
+        !self.slots.free().is_empty()
     }
 
     /// How many workers take new attempts, now or once they have a free slot.
@@ -324,13 +326,13 @@ impl Fleet {
     fn update<T>(&mut self, id: WorkerId, change: impl FnOnce(&mut Worker) -> T) -> Option<T> {
         let worker = self.workers.get_mut(&id)?;
         let was_draining = worker.draining;
-        self.free.remove(&(Reverse(worker.free_slots()), id));
+        self.slots.take_out(id, worker);
         let changed = change(worker);
-        if worker.free_slots() > 0 {
-            self.free.insert((Reverse(worker.free_slots()), id));
-        }
-        self.available -= usize::from(worker.draining && !was_draining);
-        if worker.draining && worker.attempts.is_empty() {
+        self.slots.put_in(id, worker);
+        let drains = worker.draining && !was_draining;
+        self.available -= usize::from(drains);
+        self.shufflers -= usize::from(drains && worker.shuffles);
+        if worker.draining && worker.is_idle() {
             self.drained.push(id);
         }
         Some(changed)

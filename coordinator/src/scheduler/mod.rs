@@ -9,8 +9,12 @@
 //!
 //! - A task has at most one current attempt, and exactly one attempt of it gets
 //!   [`Action::TaskDone`]. Every other report is refused with [`Action::Discard`].
-//! - A worker never holds more attempts at tasks than it has slots, and at questions than
-//!   `question_slots`.
+//! - A worker never holds more attempts at tasks than it has slots, those that it runs for another
+//!   one's shuffle among them, and at questions than `question_slots`.
+//! - An attempt at a shuffle has the slots of all its workers from its launch on, and gives all back
+//!   at once, with the slot of the worker that leads it. Slots are kept for one shuffle at a time,
+//!   the first in turn, so that no two wait for what the other has; and no longer than
+//!   `shuffle_wait_ms` for more than two.
 //! - A stage has at most `max_tasks_ahead` tasks between their first launch and their consumption.
 //!   A task keeps its place there while it waits for a retry: were it given away, tasks behind it
 //!   could fill the window, and a reader in task order would wait forever.
@@ -31,11 +35,14 @@ mod event;
 mod fleet;
 mod outcome;
 mod settings;
+mod slots;
 mod stage;
 mod state;
 mod status;
 #[cfg(test)]
 mod tests;
+mod together;
+mod turns;
 mod warmth;
 
 pub(crate) use action::{Action, Departure};

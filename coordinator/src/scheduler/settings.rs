@@ -43,6 +43,10 @@ pub struct Settings {
     /// How many questions, such as a store's columns, a worker answers at a time beside its tasks.
     /// Default 4.
     pub question_slots: u32,
+    /// How many milliseconds a shuffle whose turn it is waits for a slot of each worker that
+    /// shuffles, or of as many as have something to do, and keeps those that become free; then two
+    /// will do. Default 10,000.
+    pub shuffle_wait_ms: u64,
     /// How many milliseconds a task rests for whose rows there was no room; each further time
     /// doubles it, six times at most. Default 1,000.
     pub put_off_ms: u64,
@@ -66,6 +70,7 @@ impl Default for Settings {
             retry_elsewhere_ms: 5_000,
             max_tasks_ahead: 1_024,
             question_slots: 4,
+            shuffle_wait_ms: 10_000,
             put_off_ms: 1_000,
             revoke_grace_ms: 5_000,
         }
@@ -101,6 +106,10 @@ impl Settings {
 
     pub(super) fn retry_elsewhere(&self) -> Duration {
         Duration::from_millis(self.retry_elsewhere_ms)
+    }
+
+    pub(super) fn shuffle_wait(&self) -> Duration {
+        Duration::from_millis(self.shuffle_wait_ms)
     }
 
     pub(super) fn revoke_grace(&self) -> Duration {

@@ -11,7 +11,8 @@ use keyloom_common::{AttemptId, Error, StageId, TaskId, WorkerId};
 use super::fleet::{Fleet, Gone};
 use super::settings::human;
 use super::stage::{Phase, Stage};
-use super::{Action, Departure, Event, Settings, StageKind};
+use super::turns::Turns;
+use super::{Action, Departure, Event, Settings};
 
 /// How long the death of a worker speaks for a cause that is no task.
 const LATELY: Duration = Duration::from_secs(600);
@@ -24,10 +25,10 @@ pub(crate) struct State {
     pub(super) fleet: Fleet,
     pub(super) stages: BTreeMap<StageId, Stage>,
     /// Stages with a task that may be launched, the one that was served longest ago first.
-    pub(super) turns: BTreeSet<(u64, StageId)>,
-    /// The same of questions.
-    pub(super) questions: BTreeSet<(u64, StageId)>,
+    pub(super) turns: Turns,
     next_turn: u64,
+    /// The shuffle that slots are kept for, and since when.
+    pub(super) kept_for: Option<(StageId, Duration)>,
     /// When a task's rest, or its choice of workers, ends.
     pub(super) timers: BTreeSet<(Duration, TaskId)>,
     /// Stages with pending tasks, by when they began to have some.
@@ -48,9 +49,9 @@ impl State {
             now: Duration::ZERO,
             fleet: Fleet::default(),
             stages: BTreeMap::new(),
-            turns: BTreeSet::new(),
-            questions: BTreeSet::new(),
+            turns: Turns::default(),
             next_turn: 0,
+            kept_for: None,
             timers: BTreeSet::new(),
             waiting: BTreeSet::new(),
             untold: BTreeSet::new(),
@@ -66,7 +67,9 @@ impl State {
         self.now = self.now.max(now);
         self.run_timers();
         match event {
-            Event::WorkerJoined { worker, slots } => self.fleet.join(worker, slots, self.now),
+            Event::WorkerJoined { worker, slots, shuffles } => {
+                self.fleet.join(worker, slots, shuffles, self.now);
+            }
             Event::Heartbeat { worker, attempts } => self.reconcile(worker, attempts),
             Event::WorkerLeft { worker, reason } => {
                 self.lose(worker, Departure::Disconnected, reason);
@@ -113,13 +116,12 @@ impl State {
         match (stage.turn, stage.is_ready(self.settings.window())) {
             (None, true) => {
                 stage.turn = Some(self.next_turn);
-                turns_of(stage.kind, &mut self.turns, &mut self.questions)
-                    .insert((self.next_turn, id));
+                self.turns.of(stage.kind).insert((self.next_turn, id));
                 self.next_turn += 1;
             }
             (Some(turn), false) => {
                 stage.turn = None;
-                turns_of(stage.kind, &mut self.turns, &mut self.questions).remove(&(turn, id));
+                self.turns.of(stage.kind).remove(&(turn, id));
             }
             (None, false) | (Some(_), true) => {}
         }
@@ -145,7 +147,7 @@ impl State {
     fn forget(&mut self, id: StageId) {
         let Some(stage) = self.stages.remove(&id) else { return };
         if let Some(turn) = stage.turn {
-            turns_of(stage.kind, &mut self.turns, &mut self.questions).remove(&(turn, id));
+            self.turns.of(stage.kind).remove(&(turn, id));
         }
         if let Some(since) = stage.waiting_since {
             self.waiting.remove(&(since, id));
@@ -266,17 +268,5 @@ impl State {
             let fails_at = since.saturating_add(self.settings.no_worker_timeout());
             self.actions.push(Action::Waiting { stage: id, tasks: stage.pending(), fails_at });
         }
-    }
-}
-
-/// The turns of stages of a kind.
-pub(super) fn turns_of<'a>(
-    kind: StageKind,
-    work: &'a mut BTreeSet<(u64, StageId)>,
-    questions: &'a mut BTreeSet<(u64, StageId)>,
-) -> &'a mut BTreeSet<(u64, StageId)> {
-    match kind {
-        StageKind::Work => work,
-        StageKind::Question => questions,
     }
 }

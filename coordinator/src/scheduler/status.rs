@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use keyloom_common::WorkerId;
+use keyloom_common::{StageId, WorkerId};
 
+use super::State;
 use super::fleet::{Held, Worker};
-use super::{StageKind, State};
 
 /// One registered worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub(crate) struct WorkerStatus {
     pub slots: u32,
     /// How many current attempts it runs.
     pub running: usize,
+    /// In how many attempts of other workers it takes part.
+    pub beside: usize,
     /// How many revoked attempts hold a slot, their end not yet reported.
     pub stopping: usize,
     /// Whether it gets nothing new.
@@ -54,7 +56,7 @@ impl State {
             load.free_slots += worker.free_slots();
             load.taken_slots += worker.taken_slots();
         }
-        for stage in self.stages.values().filter(|stage| stage.kind == StageKind::Work) {
+        for stage in self.stages.values().filter(|stage| !stage.kind.is_question()) {
             load.running += stage.running;
             load.queued += stage.pending();
         }
@@ -71,13 +73,26 @@ impl State {
         self.fleet.available()
     }
 
+    /// How many of these shuffle.
+    pub(crate) fn available_shufflers(&self) -> usize {
+        self.fleet.shufflers()
+    }
+
+    /// The shuffle that waits for slots, which are kept for it.
+    pub(crate) fn waiting_shuffle(&self) -> Option<StageId> {
+        self.kept_for.map(|(stage, _)| stage)
+    }
+
     /// When the state wants a [`Tick`](super::Event::Tick), if nothing happens before. Time may
     /// have passed it already.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let silence = self.fleet.most_silent().map(|(since, _)| since);
         let lost = silence.map(|since| since.saturating_add(self.settings.heartbeat_timeout()));
         let timer = self.timers.first().map(|(at, _)| *at);
-        let deadlines = [lost, timer, self.fleet.next_expiry(), self.starves_at()];
+        let kept = self.kept_for.map(|(_, since)| self.shuffle_waits_until(since));
+        // What has passed was judged, and is again when a slot is free.
+        let kept = kept.filter(|until| *until > self.now);
+        let deadlines = [lost, timer, kept, self.fleet.next_expiry(), self.starves_at()];
         deadlines.into_iter().flatten().min()
     }
 
@@ -96,6 +111,7 @@ fn worker_status(id: WorkerId, worker: &Worker) -> WorkerStatus {
         worker: id,
         slots: worker.slots,
         running,
+        beside: worker.beside.len(),
         stopping: worker.attempts.len() - running,
         draining: worker.draining,
         heartbeat: worker.heartbeat,

@@ -10,3 +10,4 @@ mod reconcile;
 mod retries;
 mod rig;
 mod stage_status;
+mod together;

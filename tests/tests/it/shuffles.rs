@@ -15,7 +15,7 @@ use nix::{
 };
 use tokio::time::timeout;
 
-use crate::harness::{Cluster, Daemon, Keys, batch, ints, rows, strings};
+use crate::harness::{Cluster, Daemon, Keys, batch, eventually, ints, rows, strings};
 
 const ROWS: i64 = 20_000;
 
@@ -110,6 +110,19 @@ fn took_part(cluster: &Cluster) -> usize {
 
 fn send(signal: Signal, daemon: &Daemon) -> Result<()> {
     Ok(kill(Pid::from_raw(i32::try_from(daemon.pid())?), signal)?)
+}
+
+/// How many slots of each worker are taken, and how many workers drain.
+async fn taken(session: &Session) -> Result<(Vec<u32>, usize)> {
+    let workers = session.workers().await?;
+    let draining = workers.iter().filter(|worker| worker.draining).count();
+    Ok((workers.iter().map(|worker| worker.running).collect(), draining))
+}
+
+/// Waits until that is so.
+async fn wait_for(session: &Session, wanted: (Vec<u32>, usize)) -> Result<()> {
+    let now = async || taken(session).await;
+    eventually(now, |now| *now == wanted).await.map(drop)
 }
 
 #[tokio::test]
@@ -242,6 +255,47 @@ async fn a_shuffle_with_a_worker_that_hangs_is_begun_anew_with_others() -> Resul
     send(Signal::SIGKILL, &cluster.workers[0])?;
     cluster.wait_for_workers(1).await?;
     assert_eq!(rows_of(&session, QUERIES[0]).await?, expected);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_shuffle_has_a_slot_of_each_worker_until_it_ends() -> Result<()> {
+    // However long this machine takes, nobody counts as lost.
+    let coordinator = [("KEYLOOM_COORDINATOR_SCHEDULER__HEARTBEAT_TIMEOUT_MS", "60000")];
+    let workers = [LISTENS, ("KEYLOOM_WORKER_SHUFFLE__KEEPALIVE_TIMEOUT_MS", "60000")];
+    let cluster = Cluster::start_with(3, &coordinator, &workers).await?;
+    let session = connect(&cluster, Shuffle::Always).await?;
+    let distinct = QUERIES[1];
+    let expected = rows_of(&session, distinct).await?;
+    wait_for(&session, (vec![0; 3], 0)).await?;
+    // While one stands still, a shuffle does not end.
+    send(Signal::SIGSTOP, &cluster.workers[1])?;
+    let watched = async {
+        wait_for(&session, (vec![1; 3], 0)).await?;
+        // It takes part, and so stays.
+        send(Signal::SIGTERM, &cluster.workers[2])?;
+        wait_for(&session, (vec![1; 3], 1)).await?;
+        send(Signal::SIGCONT, &cluster.workers[1])
+    };
+    let (shuffled, watched) = tokio::join!(rows_of(&session, distinct), watched);
+    watched?;
+    assert_eq!(shuffled?, expected);
+    wait_for(&session, (vec![0; 2], 0)).await?;
+    assert_eq!(rows_of(&session, distinct).await?, expected);
+    assert!(was_shuffled(&session, distinct).await?, "two are left");
+    Ok(())
+}
+
+#[tokio::test]
+async fn rows_that_find_no_memory_end_a_shuffle_by_name() -> Result<()> {
+    let memory = ("KEYLOOM_WORKER_SHUFFLE__MEMORY_BYTES", "1");
+    let cluster = Cluster::start_with(2, &[], &[LISTENS, memory]).await?;
+    let settings = Settings { batch_rows: 50, ..settings(Shuffle::Always) };
+    let session = Session::connect_with(&cluster.address, settings).await?;
+    prepare(&session).await?;
+    let error = why(&session, QUERIES[4]).await?;
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error}");
+    assert!(error.message().contains("of shuffle.memory_bytes are free on the worker"), "{error}");
     Ok(())
 }
 

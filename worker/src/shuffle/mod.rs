@@ -7,6 +7,7 @@
 //! of tasks holds here: one output counts, and what is not wanted any more is stopped.
 
 mod leaves;
+mod memory;
 mod parts;
 mod peers;
 mod run;
@@ -32,7 +33,7 @@ use tokio_util::{
     task::AbortOnDropHandle,
 };
 
-use crate::settings::Settings;
+use crate::settings::{Memory, Settings};
 use peers::Peers;
 use run::Means;
 use serve::Port;
@@ -64,6 +65,7 @@ pub(crate) type Equip = Arc<dyn Fn(SessionConfig, u32) -> SessionConfig + Send +
 pub(crate) struct Part {
     pub(crate) equip: Equip,
     pub(crate) runtime: Arc<RuntimeEnv>,
+    pub(crate) memory: Memory,
     /// Where functions are found.
     pub(crate) functions: Arc<TaskContext>,
 }

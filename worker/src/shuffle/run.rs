@@ -24,14 +24,14 @@ use datafusion_distributed::{
 use futures::{StreamExt, stream};
 use keyloom_common::{
     Error,
-    plan::{PartCodec, of_shuffle},
+    plan::{PartCodec, of_shuffle, unshuffled},
 };
 use tokio::time::timeout;
 use url::Url;
 
 use super::{
-    Part, leaves::Leaves, parts::in_parts, peers::Peers, sessions::headers,
-    settings::ShuffleSettings,
+    Part, leaves::Leaves, memory::runtime_of_session, parts::in_parts, peers::Peers,
+    sessions::headers, settings::ShuffleSettings,
 };
 
 /// What a plan is run with.
@@ -64,7 +64,8 @@ pub(super) async fn together(
     Ok(watched(batches, silence, of_shuffle))
 }
 
-/// The rows of a plan that this worker runs alone.
+/// The rows of a plan that this worker runs alone. Nothing is repartitioned, which could stand
+/// still for ever where memory is short.
 ///
 /// # Errors
 /// If that cannot begin. Later errors come through the stream.
@@ -74,7 +75,7 @@ pub(super) fn alone(
     context: &Arc<TaskContext>,
 ) -> keyloom_common::Result<SendableRecordBatchStream> {
     let leaves = Leaves { workers: 1, partitions: partitions(plan) };
-    let plan = reset_plan_states(leaves.spread(Arc::clone(plan))?)?;
+    let plan = reset_plan_states(unshuffled(leaves.spread(Arc::clone(plan))?)?)?;
     let batches = plan.execute(0, Arc::clone(context))?;
     Ok(watched(batches, silence, Error::from_datafusion))
 }
@@ -86,12 +87,14 @@ fn session(
     means: Means<'_>,
 ) -> keyloom_common::Result<SessionState> {
     let Means { settings, peers, part, batch_rows } = means;
-    let Part { equip, runtime, functions } = part;
+    let Part { equip, runtime, memory, functions } = part;
+    let (runtime, room) = runtime_of_session(&runtime, &memory)?;
     let workers = Workers::at(addresses)?;
     let partitions = partitions(plan);
     let leaves = Leaves { workers: workers.0.len(), partitions };
+    let config = equip(SessionConfig::new(), batch_rows).with_extension(room);
     let builder = SessionStateBuilder::new()
-        .with_config(equip(SessionConfig::new(), batch_rows).with_target_partitions(partitions))
+        .with_config(config.with_target_partitions(partitions))
         .with_runtime_env(runtime)
         .with_query_planner(Arc::new(Planned(Arc::clone(plan))))
         .with_distributed_planner()

@@ -6,7 +6,7 @@ use datafusion_distributed::{DistributedExt, WorkerQueryContext, WorkerSessionBu
 use http::{HeaderMap, HeaderName, HeaderValue};
 use keyloom_common::{Error, plan::PartCodec};
 
-use super::{Part, peers::Peers};
+use super::{Part, memory::runtime_of_session, peers::Peers};
 
 /// The header that says how many rows a batch has at most.
 const BATCH_ROWS: &str = "keyloom-batch-rows";
@@ -46,8 +46,10 @@ impl WorkerSessionBuilder for Sessions {
         let batch_rows = batch_rows(&context.headers)?;
         let mut builder = context.builder;
         let config = builder.config().take().unwrap_or_default();
+        let (runtime, room) = runtime_of_session(&self.part.runtime, &self.part.memory)?;
         let builder = builder
-            .with_config((self.part.equip)(config, batch_rows))
+            .with_config((self.part.equip)(config, batch_rows).with_extension(room))
+            .with_runtime_env(runtime)
             .with_distributed_user_codec(self.codec.clone())
             .with_distributed_channel_resolver(self.peers.clone());
         Ok(builder.build())

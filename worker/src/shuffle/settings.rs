@@ -28,6 +28,10 @@ pub struct ShuffleSettings {
     /// About the most bytes that one task has received from one worker and not dealt with. Default
     /// 16 MiB.
     pub buffer_bytes: usize,
+    /// The most bytes of rows that wait, put by their keys, until other workers take them, of all
+    /// shuffles together: a part of `memory_bytes`. With more, a shuffle fails by this name; such
+    /// rows are not written to files. Default 1 GiB.
+    pub memory_bytes: usize,
     /// The most bytes of a message by which a worker is told what to do. Default 64 MiB.
     pub max_message_bytes: usize,
     /// A shuffle that gives no row for so long, the first one too, is given up, in milliseconds.
@@ -45,6 +49,7 @@ impl Default for ShuffleSettings {
             keepalive_ms: 5_000,
             keepalive_timeout_ms: 10_000,
             buffer_bytes: 16 << 20,
+            memory_bytes: 1 << 30,
             max_message_bytes: 64 << 20,
             silence_timeout_ms: 1_800_000,
         }
@@ -57,6 +62,7 @@ impl ShuffleSettings {
         bounds.within("keepalive_ms", self.keepalive_ms, CALL_MS);
         bounds.within("keepalive_timeout_ms", self.keepalive_timeout_ms, CALL_MS);
         bounds.within("buffer_bytes", self.buffer_bytes as u64, BYTES);
+        bounds.within("memory_bytes", self.memory_bytes as u64, BYTES);
         bounds.within("max_message_bytes", self.max_message_bytes as u64, BYTES);
         bounds.within("silence_timeout_ms", self.silence_timeout_ms, TIME_MS);
     }

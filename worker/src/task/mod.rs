@@ -172,6 +172,7 @@ impl Tasks {
         Part {
             equip: Arc::new(equip),
             runtime: Arc::clone(&self.shared.runtime),
+            memory: self.shared.memory.clone(),
             functions: Arc::clone(&self.shared.functions),
         }
     }

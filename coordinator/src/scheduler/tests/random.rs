@@ -17,11 +17,14 @@ use super::rig::*;
 
 #[derive(Clone, Debug)]
 enum Op {
-    Join(u32),
+    Join(u32, bool),
     Leave(Index),
     Drain(Index),
     /// A stage begins, whose tasks look these of [`STORES`] up.
     Open(Vec<u32>),
+    /// A shuffle is to begin, in which so many workers have something to do: a stage of its own, of
+    /// one task.
+    Shuffle(u32),
     /// A question is asked: a stage of its own, of one task.
     Ask,
     Add(Index, u32),
@@ -51,10 +54,11 @@ const STORES: [u32; 4] = [0, 1, 2, 3];
 fn op() -> impl Strategy<Value = Op> {
     let pick = any::<Index>;
     prop_oneof![
-        3 => (0..4_u32).prop_map(Op::Join),
+        3 => (0..4_u32, any::<bool>()).prop_map(|(slots, shuffles)| Op::Join(slots, shuffles)),
         1 => pick().prop_map(Op::Leave),
         1 => pick().prop_map(Op::Drain),
         2 => prop::sample::subsequence(STORES.to_vec(), 0..=STORES.len()).prop_map(Op::Open),
+        2 => (0..6_u32).prop_map(Op::Shuffle),
         3 => Just(Op::Ask),
         6 => (pick(), 1..5_u32).prop_map(|(stage, tasks)| Op::Add(stage, tasks)),
         1 => pick().prop_map(Op::Close),
@@ -86,6 +90,7 @@ fn settings() -> Settings {
         retry_elsewhere_ms: 300,
         max_tasks_ahead: 4,
         question_slots: 2,
+        shuffle_wait_ms: 200,
         put_off_ms: 50,
         revoke_grace_ms: 500,
     }
@@ -93,6 +98,7 @@ fn settings() -> Settings {
 
 struct Worker {
     slots: usize,
+    shuffles: bool,
     draining: bool,
 }
 
@@ -111,6 +117,12 @@ struct World {
     consumed: BTreeSet<TaskId>,
     /// Those of the stages that are questions.
     questions: BTreeSet<StageId>,
+    /// Those that are shuffles, and of how many workers.
+    shuffles: BTreeMap<StageId, u32>,
+    /// Who takes part in the attempts at them, beside their leaders.
+    peers: BTreeMap<AttemptId, Vec<WorkerId>>,
+    /// Whether slots were kept for a shuffle before the last event, or after it.
+    kept: bool,
     /// Tasks that were put off and not launched again, and when.
     put_off: BTreeMap<TaskId, Duration>,
     /// The task that the reader of a stage came to last.
@@ -140,6 +152,9 @@ impl World {
             done: BTreeMap::new(),
             consumed: BTreeSet::new(),
             questions: BTreeSet::new(),
+            shuffles: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            kept: false,
             put_off: BTreeMap::new(),
             due: BTreeMap::new(),
             stores: BTreeMap::new(),
@@ -157,7 +172,7 @@ impl World {
         let stages = self.stages.keys().copied().collect::<Vec<_>>();
         let workers = self.workers.keys().copied().collect::<Vec<_>>();
         match op {
-            Op::Join(slots) => self.join(slots),
+            Op::Join(slots, shuffles) => self.join(slots, shuffles),
             Op::Leave(at) => {
                 let Some(worker) = pick(workers, &at) else { return };
                 self.feed(Event::WorkerLeft { worker, reason: "left".to_owned() });
@@ -166,6 +181,7 @@ impl World {
             Op::Open(stores) => {
                 self.open(StageKind::Work, stores.into_iter().map(store).collect());
             }
+            Op::Shuffle(workers) => self.shuffle(workers),
             Op::Ask => self.ask(),
             Op::Add(at, tasks) => {
                 let Some(stage) = pick(stages, &at) else { return };
@@ -207,10 +223,11 @@ impl World {
         }
     }
 
-    fn join(&mut self, slots: u32) {
+    fn join(&mut self, slots: u32, shuffles: bool) {
         let id = worker(self.draw());
-        self.workers.insert(id, Worker { slots: slots.max(1) as usize, draining: false });
-        self.feed(Event::WorkerJoined { worker: id, slots });
+        let known = Worker { slots: slots.max(1) as usize, shuffles, draining: false };
+        self.workers.insert(id, known);
+        self.feed(Event::WorkerJoined { worker: id, slots, shuffles });
     }
 
     fn drain(&mut self, worker: Option<WorkerId>) {
@@ -224,12 +241,24 @@ impl World {
     fn open(&mut self, kind: StageKind, stores: Vec<StoreDigest>) -> StageId {
         let stage = stage(self.draw());
         self.stages.insert(stage, 0);
-        if kind == StageKind::Question {
-            self.questions.insert(stage);
+        match kind {
+            StageKind::Work => {}
+            StageKind::Shuffle { workers } => {
+                self.shuffles.insert(stage, workers);
+            }
+            StageKind::Question => {
+                self.questions.insert(stage);
+            }
         }
         self.stores.insert(stage, stores.clone());
         self.feed(Event::StageOpened { stage, kind, stores });
         stage
+    }
+
+    fn shuffle(&mut self, workers: u32) {
+        let stage = self.open(StageKind::Shuffle { workers }, Vec::new());
+        self.add(stage);
+        self.close(Some(stage));
     }
 
     fn ask(&mut self) {
@@ -353,7 +382,9 @@ impl World {
 
     fn feed(&mut self, event: Event) -> Vec<Action> {
         let known_done = self.done.len();
+        self.kept = self.rig.state.kept_for.is_some();
         let actions = self.rig.feed(event);
+        self.kept |= self.rig.state.kept_for.is_some();
         for action in actions.clone() {
             self.see(action);
         }
@@ -364,7 +395,13 @@ impl World {
 
     fn see(&mut self, action: Action) {
         match action {
-            Action::Launch { worker, attempt } => self.launched(worker, attempt),
+            Action::Launch { worker, attempt } => {
+                assert!(!self.shuffles.contains_key(&attempt.task.stage));
+                self.launched(worker, attempt);
+            }
+            Action::LaunchTogether { workers, attempt } => {
+                self.launched_together(&workers, attempt)
+            }
             Action::Revoke { worker, attempt } => {
                 assert_eq!(self.live.remove(&attempt), Some(worker), "revoked where it runs");
                 self.revoked.insert(attempt, (worker, self.rig.now));
@@ -411,19 +448,48 @@ impl World {
         assert!(ahead <= settings().max_tasks_ahead, "more than the window");
     }
 
+    fn launched_together(&mut self, workers: &[WorkerId], attempt: AttemptId) {
+        let most = self.shuffles[&attempt.task.stage].max(1) as usize;
+        let shufflers = self.workers.values().filter(|worker| worker.shuffles && !worker.draining);
+        let (leader, peers) = workers.split_first().expect("nobody leads it");
+        // One alone may be any.
+        assert!(workers.len() <= most && workers.len() <= shufflers.count().max(1));
+        assert_eq!(workers.iter().collect::<BTreeSet<_>>().len(), workers.len(), "twice the same");
+        self.launched(*leader, attempt);
+        self.peers.insert(attempt, peers.to_vec());
+        for id in workers {
+            let worker = &self.workers[id];
+            assert!(!worker.draining && (worker.shuffles || peers.is_empty()));
+            assert!(self.held_by(*id).1 <= worker.slots, "more than its slots");
+        }
+    }
+
+    /// In how many attempts of others a worker takes part, or does while they stop.
+    fn beside(&self, worker: WorkerId) -> usize {
+        let grace = Duration::from_millis(settings().revoke_grace_ms);
+        let is_held = |attempt: &AttemptId| {
+            let stops = self.revoked.get(attempt).is_some_and(|(_, at)| *at + grace > self.rig.now);
+            stops || self.live.contains_key(attempt)
+        };
+        let of_it = self.peers.iter().filter(|(_, peers)| peers.contains(&worker));
+        of_it.filter(|(attempt, _)| is_held(attempt)).count()
+    }
+
     /// How many questions, and how many tasks, a worker has or stops.
     fn held_by(&self, worker: WorkerId) -> (usize, usize) {
         let held = self.running_on(worker).chain(self.stopping_on(worker));
         let (questions, tasks): (Vec<_>, Vec<_>) =
             held.partition(|attempt| self.questions.contains(&attempt.task.stage));
-        (questions.len(), tasks.len())
+        (questions.len(), tasks.len() + self.beside(worker))
     }
 
     /// A task that runs for the first time goes where the most of its stores are warm, and of those
     /// workers to the freest one.
     fn check_place(&self, worker: WorkerId, attempt: AttemptId) {
         let stage = attempt.task.stage;
-        if attempt.number > 0 || self.questions.contains(&stage) {
+        let is_work = !self.questions.contains(&stage) && !self.shuffles.contains_key(&stage);
+        // What is kept comes and goes within an event.
+        if attempt.number > 0 || !is_work || self.kept {
             return;
         }
         let stores = &self.stores[&stage];
@@ -475,7 +541,9 @@ impl World {
         for worker in state.workers() {
             let running = self.running_on(worker.worker).count();
             let stopping = self.stopping_on(worker.worker).count();
-            assert_eq!((worker.running, worker.stopping), (running, stopping), "slots are lost");
+            let beside = self.beside(worker.worker);
+            let shown = (worker.running, worker.stopping, worker.beside);
+            assert_eq!(shown, (running, stopping, beside), "slots are lost");
         }
         self.check_put_off();
         self.check_indices();
@@ -512,10 +580,11 @@ impl World {
         for (id, stage) in &state.stages {
             let ready = stage.is_ready(window);
             let (in_turn, has_room) = match stage.kind {
-                StageKind::Work => (&state.turns, state.fleet.has_free_slot()),
+                StageKind::Work => (&state.turns.work, state.fleet.has_free_slot()),
+                StageKind::Shuffle { .. } => (&state.turns.shuffles, false),
                 StageKind::Question => {
                     let slots = settings().question_slots;
-                    (&state.questions, state.fleet.choose_for_question(slots, &[]).is_some())
+                    (&state.turns.questions, state.fleet.choose_for_question(slots, &[]).is_some())
                 }
             };
             assert_eq!(stage.kind == StageKind::Question, self.questions.contains(id));
@@ -529,15 +598,25 @@ impl World {
             let idle = has_room && stage.next_fresh(window).is_some();
             assert!(!idle, "a free slot and a task for it");
         }
-        let all_turns = state.turns.len() + state.questions.len();
+        let all_turns =
+            state.turns.work.len() + state.turns.shuffles.len() + state.turns.questions.len();
         assert_eq!((turns, waiting), (all_turns, state.waiting.len()));
+        let first = state.turns.shuffles.first().map(|(_, id)| *id);
+        assert_eq!(state.kept_for.map(|(id, _)| id), first);
+        let shufflers = self.workers.values().filter(|worker| worker.shuffles && !worker.draining);
+        assert_eq!(state.fleet.shufflers(), shufflers.count());
+        if let Some(first) = first {
+            let wanted = state.fleet.shufflers().min(self.shuffles[&first] as usize);
+            let has_all = wanted > 1 && state.fleet.free_shufflers() >= wanted;
+            assert!(!has_all, "a shuffle, and slots for it");
+        }
         assert_eq!(timers, state.timers);
         assert_eq!(state.fleet.is_available(), self.workers.values().any(|w| !w.draining));
     }
 
     /// From now on all goes well; then every stage ends, and nothing of it is left.
     fn settle(&mut self) {
-        self.join(2);
+        self.join(2, false);
         for stage in self.stages.clone().into_keys() {
             self.close(Some(stage));
         }
@@ -557,7 +636,8 @@ impl World {
         assert!(self.stages.is_empty(), "stages that do not end: {:?}", self.stages);
         // Revoked attempts are never reported here: their slots come back by themselves.
         self.run(Op::Pass(settings().revoke_grace_ms));
-        assert!(self.rig.state.workers().all(|worker| worker.running + worker.stopping == 0));
+        let held = self.rig.state.workers().map(|w| w.running + w.stopping + w.beside);
+        assert_eq!(held.sum::<usize>(), 0);
     }
 }
 
@@ -570,7 +650,7 @@ proptest! {
         ops in prop::collection::vec(op(), 1..250),
     ) {
         let mut world = World::new();
-        (0..idle).for_each(|_| world.join(1));
+        (0..idle).for_each(|_| world.join(1, false));
         for op in ops {
             world.run(op);
         }

@@ -30,6 +30,11 @@ pub(super) fn launch(n: u32, attempt: AttemptId) -> Action {
     Action::Launch { worker: worker(n), attempt }
 }
 
+pub(super) fn together(workers: &[u32], attempt: AttemptId) -> Action {
+    let workers = workers.iter().copied().map(worker).collect();
+    Action::LaunchTogether { workers, attempt }
+}
+
 pub(super) fn revoke(n: u32, attempt: AttemptId) -> Action {
     Action::Revoke { worker: worker(n), attempt }
 }
@@ -96,7 +101,11 @@ impl Rig {
     }
 
     pub(super) fn join(&mut self, n: u32, slots: u32) -> Vec<Action> {
-        self.feed(Event::WorkerJoined { worker: worker(n), slots })
+        self.feed(Event::WorkerJoined { worker: worker(n), slots, shuffles: false })
+    }
+
+    pub(super) fn join_shuffler(&mut self, n: u32, slots: u32) -> Vec<Action> {
+        self.feed(Event::WorkerJoined { worker: worker(n), slots, shuffles: true })
     }
 
     pub(super) fn leave(&mut self, n: u32) -> Vec<Action> {
@@ -120,6 +129,13 @@ impl Rig {
             actions.extend(self.add(stage, index));
         }
         actions
+    }
+
+    /// Opens a stage of one shuffle, in which so many workers have something to do.
+    pub(super) fn open_shuffle(&mut self, stage: StageId, workers: u32) -> Vec<Action> {
+        let (kind, stores) = (StageKind::Shuffle { workers }, Vec::new());
+        self.feed(Event::StageOpened { stage, kind, stores });
+        self.add(stage, 0)
     }
 
     pub(super) fn add(&mut self, stage: StageId, index: u32) -> Vec<Action> {
