@@ -22,7 +22,7 @@ from keyloom import col
 from keyloom.functions.kv import kv_get
 from keyloom.kv import load_kv
 
-DEADLINE_SECONDS = 20
+DEADLINE_SECONDS = 60
 
 ENDLESS = """
     numbers = keyloom.from_pydict({"a": range(100_000)})

@@ -147,7 +147,7 @@ fn imports(folder: &str, start: &str) -> BTreeMap<String, BTreeSet<String>> {
     imports
 }
 
-fn sources(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn sources(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let files = entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] });
     files.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
@@ -245,8 +245,9 @@ fn only_its_own_modules_name_the_ways_of_lance() {
     assert_eq!(naming, BTreeSet::from(expected.map(ToOwned::to_owned)));
 }
 
-/// Crates with the features that they are built with, for one member or for all.
-fn built(of: &[&str]) -> BTreeSet<String> {
+/// Crates with the features that they are built with, by cargo's words for one member or for all, and
+/// for tests where these name such edges, too.
+pub(crate) fn built(of: &[&str]) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--offline", "--locked", "--edges", "normal,no-proc-macro"])
         .args(["--format", "{p} {f}", "--prefix", "none"])

@@ -25,6 +25,7 @@ mod tpch;
 mod traps;
 
 mod bad_bytes;
+mod builds;
 mod codec;
 mod command;
 mod config;
