@@ -78,7 +78,7 @@ impl Seen {
     /// What stands behind the number of tasks: `, 1,200 rows (600/s), 3 seconds left`.
     pub(crate) fn text(&self) -> String {
         let rate = self.rate.map(|rate| format!(" ({}/s)", HumanCount(rate as u64)));
-        // Before the first task is done, nobody knows of any.
+        // Before workers have told of some, nobody knows of any.
         let rows = (self.rows > 0)
             .then(|| format!(", {} rows{}", HumanCount(self.rows), rate.unwrap_or_default()));
         let left = self.left.map(|left| format!(", {} left", HumanDuration(left)));

@@ -21,7 +21,7 @@ pub use analysis::{
     Analysis, NodeRun, Note, NoteKind, STAGE_NODE, SlowTask, StageRun, StoreRun, counted_ns,
 };
 pub use job::{JobInfo, JobState};
-pub use progress::{JobProgress, StageProgress, StageWork, StoreProgress, Underway};
+pub use progress::{JobProgress, StageProgress, StageWork, StoreProgress, TaskProgress, Underway};
 
 /// The names under which the lookup operator counts, for each store.
 pub mod counter {
@@ -163,6 +163,12 @@ impl PlanMetrics {
     /// What the node at a place counted.
     pub fn node(&self, place: usize) -> &[Metric] {
         self.nodes.get(place).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The sum of what the node at a place counted by a name, for all stores.
+    pub fn sum(&self, place: usize, name: &str) -> u64 {
+        let counted = self.node(place).iter().filter(|metric| metric.name == name);
+        counted.fold(0, |sum, metric| sum.saturating_add(metric.value))
     }
 
     /// What was counted for stores, node by node.

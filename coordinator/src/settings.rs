@@ -152,8 +152,8 @@ pub struct Settings {
     /// The most rows of a task that writes an output, where they are known before: each task makes
     /// files of its own. Default 1,048,576.
     pub write_slice_rows: usize,
-    /// The most bytes of such a task: of files that it reads, of answers by the figures of the
-    /// stores, and of the coordinator's own rows. Default 128 MiB.
+    /// The most bytes of such a task: of files and of tables in memory that it reads, of answers by
+    /// the figures of the stores, and of the coordinator's own rows. Default 128 MiB.
     pub write_slice_bytes: usize,
     /// How many tasks write an output at least, where each has `slice_rows` rows: about as many as
     /// the workers have slots. Default 16.

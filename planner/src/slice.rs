@@ -59,7 +59,7 @@ pub struct Chain {
 enum Cut {
     /// In a partition, all of it or some rows.
     In { partition: usize, rows: Option<RowRange> },
-    /// In several partitions of files, all of them.
+    /// In several partitions of a frame or of files, all of them.
     Over(Range<usize>),
 }
 

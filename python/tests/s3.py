@@ -7,11 +7,13 @@ import json
 import logging
 import re
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import boto3
+import botocore.config
 import pyarrow as pa
 import pyarrow.parquet as pq
 from moto.moto_server.werkzeug_app import (
@@ -30,7 +32,10 @@ BUCKET = "bench"
 REGION, KEY_ID, SECRET = "us-east-1", "somebody", "something"
 
 BOUND_SECONDS = 60.0
-"""No request is held, and no server waited for, any longer."""
+"""No request is held, and nothing waited for, any longer."""
+
+LOOK = "a-look"
+"""What the requests of a test itself say of who sends them."""
 
 Environ = dict[str, Any]
 App = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
@@ -47,6 +52,8 @@ class _Turns:
         self._held: re.Pattern[str] | None = None
         self.waiting = 0
         """How many requests are held."""
+        self.events = 0
+        """How often a request of somebody else's was answered, or began to wait."""
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         # Before its turn: who sends it may have been killed.
@@ -59,6 +66,14 @@ class _Turns:
             return []
         environ["wsgi.input"] = io.BytesIO(body)
         self._wait(f"{environ['PATH_INFO']}?{environ.get('QUERY_STRING', '')}")
+        try:
+            return self._answer(environ, start_response)
+        finally:
+            if LOOK not in environ.get("HTTP_USER_AGENT", ""):
+                with self._changed:
+                    self._tell()
+
+    def _answer(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         with self._turn:
             answer = self._app(environ, start_response)
             try:
@@ -68,6 +83,10 @@ class _Turns:
                 if close is not None:
                     close()
 
+    def _tell(self) -> None:
+        self.events += 1
+        self._changed.notify_all()
+
     def _wait(self, target: str) -> None:
         def passes() -> bool:
             return self._held is None or self._held.search(target) is None
@@ -76,10 +95,16 @@ class _Turns:
             if passes():
                 return
             self.waiting += 1
+            self._tell()
             try:
                 self._changed.wait_for(passes, BOUND_SECONDS)
             finally:
                 self.waiting -= 1
+
+    def wait_for_more(self, events: int, seconds: float) -> bool:
+        """Waits until there were more events than these."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.events > events, seconds)
 
     def hold(self, pattern: str | None) -> None:
         with self._changed:
@@ -106,6 +131,7 @@ class Storage:
             region_name=REGION,
             aws_access_key_id=KEY_ID,
             aws_secret_access_key=SECRET,
+            config=botocore.config.Config(user_agent_extra=LOOK),
         )
         self._client.create_bucket(Bucket=BUCKET)
 
@@ -176,6 +202,16 @@ class Storage:
             yield
         finally:
             self._turns.hold(None)
+
+    def wait_until(self, holds: Callable[[], object]) -> None:
+        """Waits until something holds of what is here. It is looked at again after each request."""
+        deadline = time.monotonic() + BOUND_SECONDS
+        while True:
+            events = self._turns.events
+            if holds():
+                return
+            left = deadline - time.monotonic()
+            assert self._turns.wait_for_more(events, left), "it did not come to pass"
 
     @property
     def held(self) -> int:

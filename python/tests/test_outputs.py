@@ -31,10 +31,11 @@ TABLE: dict[str, list[Any]] = {
 
 @pytest.fixture(params=["embedded", "cluster"])
 def session(request: pytest.FixtureRequest) -> Iterator[keyloom.Session]:
-    """The current session, in this process or on the cluster, whose frames are many tasks."""
+    """The current session, in this process, where many tasks write a frame, or on the cluster."""
     small = {"task_rows": 100}
     if request.param == "embedded":
-        opened = keyloom.Session(settings={"session": small})
+        write = {"write_slice_rows": 100}
+        opened = keyloom.Session(settings={"session": small, "coordinator": write})
     else:
         opened = keyloom.connect(request.getfixturevalue("cluster"), settings=small)
     with opened as current:

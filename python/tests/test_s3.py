@@ -32,6 +32,10 @@ TABLE: dict[str, list[Any]] = {
 }
 SMALL = {"task_rows": TASK_ROWS}
 """So that a frame is many tasks."""
+WRITE_ROWS = {"write_slice_rows": TASK_ROWS}
+"""So that as many write."""
+ENVIRONMENT = {"KEYLOOM_COORDINATOR_WRITE_SLICE_ROWS": str(TASK_ROWS)}
+"""The same for the processes of a cluster."""
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +54,8 @@ def s3_cluster(
 ) -> Iterator[str]:
     """The address of a cluster whose workers have a profile for the bucket."""
     state = tmp_path_factory.mktemp("s3-cluster")
-    with local_cluster(bin_dir, state, environment=storage.environment) as address:
+    environment = {**storage.environment, **ENVIRONMENT}
+    with local_cluster(bin_dir, state, environment=environment) as address:
         yield address
 
 
@@ -73,7 +78,9 @@ def folder(request: pytest.FixtureRequest) -> str:
 
 def embedded(storage: Storage) -> keyloom.Session:
     worker = {"store": {"storage_profiles": {s3.PROFILE: storage.profile}}}
-    return keyloom.Session(settings={"session": SMALL, "worker": worker})
+    return keyloom.Session(
+        settings={"session": SMALL, "coordinator": WRITE_ROWS, "worker": worker}
+    )
 
 
 def rows() -> keyloom.DataFrame:
@@ -94,13 +101,11 @@ def data(names: list[str]) -> list[str]:
     return [name for name in names if not any(part[0] in "._" for part in name.split("/"))]
 
 
-def eventually(holds: Callable[[], object]) -> None:
-    """Waits for something that another process brings about."""
+def ask_until(holds: Callable[[], object]) -> None:
+    """Asks another process again and again, until it answers what is waited for."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not holds():
         assert time.monotonic() < deadline, "it did not come to pass"
-        # The storage is of this process, and has to have its turns.
-        time.sleep(0.02)
 
 
 def ended(job: JobHandle) -> Written:
@@ -188,7 +193,7 @@ def test_nothing_is_left_of_a_job_whose_last_row_fails(
     with pytest.raises(keyloom.InvalidError, match="Cannot cast string 'x'"):
         job.wait(timeout=DEADLINE_SECONDS)
     # It is removed in the background, also what other tasks are just about to begin.
-    eventually(lambda: (storage.names(folder), storage.uploads(folder)) == (before, []))
+    storage.wait_until(lambda: (storage.names(folder), storage.uploads(folder)) == (before, []))
     if if_exists != "error":
         assert read(f"{storage.url(folder)}/") == TABLE
 
@@ -202,7 +207,7 @@ def test_nothing_is_left_of_a_job_that_misses_too_many_keys(
     job = rows().select("n", found=found).submit(output=output(storage.url(folder)))
     with pytest.raises(keyloom.NotFoundError):
         job.wait(timeout=DEADLINE_SECONDS)
-    eventually(lambda: storage.names(folder) == storage.uploads(folder) == [])
+    storage.wait_until(lambda: storage.names(folder) == storage.uploads(folder) == [])
 
 
 def test_nothing_is_left_of_a_job_that_is_cancelled_while_it_writes(
@@ -212,11 +217,11 @@ def test_nothing_is_left_of_a_job_that_is_cancelled_while_it_writes(
     with storage.holding(f"/{folder}/part-.*partNumber="):
         job = rows().submit(output=output(storage.url(folder)))
         # All that run have noted their uploads by then.
-        eventually(lambda: storage.held >= min(slots, ROWS // TASK_ROWS))
+        storage.wait_until(lambda: storage.held >= min(slots, ROWS // TASK_ROWS))
         job.cancel()
         with pytest.raises(keyloom.CancelledError):
             job.wait(timeout=DEADLINE_SECONDS)
-    eventually(lambda: storage.names(folder) == storage.uploads(folder) == [])
+    storage.wait_until(lambda: storage.names(folder) == storage.uploads(folder) == [])
 
 
 # Workers that die.
@@ -228,9 +233,9 @@ def kill(worker: str, state: Path, session: keyloom.Session) -> None:
     def running() -> int:
         return sum(told["running"] for told in session.workers() if told["name"] == worker)
 
-    eventually(running)
+    ask_until(running)
     os.kill(int((state / f"{worker}.pid").read_text()), signal.SIGKILL)
-    eventually(lambda: all(told["name"] != worker for told in session.workers()))
+    ask_until(lambda: all(told["name"] != worker for told in session.workers()))
 
 
 @pytest.mark.parametrize(
@@ -245,13 +250,13 @@ def test_workers_that_are_killed_while_they_write_change_no_row(
 ) -> None:
     state, url = tmp_path / "cluster", storage.url(f"{folder}/{name}")
     with (
-        local_cluster(bin_dir, state, 3, storage.environment) as address,
+        local_cluster(bin_dir, state, 3, {**storage.environment, **ENVIRONMENT}) as address,
         keyloom.connect(address, settings=SMALL) as session,
     ):
         with storage.holding(begun):
             job = rows().submit(output=output(url))
             # All that workers have by now waits here, and nothing can be done before.
-            eventually(lambda: storage.held)
+            storage.wait_until(lambda: storage.held)
             for victim in ("worker-0", "worker-1"):
                 kill(victim, state, session)
         assert ended(job).rows == ROWS
@@ -300,7 +305,7 @@ def at_once(storage: Storage, url: str, if_exists: str, starts: list[int]) -> li
             )
             for start in starts
         ]
-        eventually(lambda: storage.held)
+        storage.wait_until(lambda: storage.held)
     return jobs
 
 

@@ -121,6 +121,7 @@ impl OutputSettings {
         bounds.within("memory_bytes", self.memory_bytes, BYTES);
         bounds.within("row_group_bytes", self.row_group_bytes, BYTES);
         bounds.within("part_bytes", self.part_bytes, PART_BYTES);
+        bounds.within("parts_in_flight", self.parts_in_flight, AT_ONCE);
         bounds.within("requests_in_flight", self.requests_in_flight, AT_ONCE);
         bounds.within("cleanup_timeout_ms", self.cleanup_timeout_ms, TIME_MS);
         bounds.within("upsert_bytes", self.upsert_bytes, BYTES);

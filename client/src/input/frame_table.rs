@@ -26,6 +26,8 @@ use crate::{link::Link, settings::Settings};
 pub(super) struct FrameTable {
     schema: SchemaRef,
     partitions: Vec<FramePartition>,
+    /// About how many bytes a row takes, if there is one.
+    row_bytes: Option<u64>,
     link: Arc<Link>,
 }
 
@@ -56,7 +58,8 @@ impl FrameTable {
         let groups = groups.map(|pieces| content(&schema, pieces, in_process));
         let groups = groups.collect::<keyloom_common::Result<Vec<_>>>()?;
         let partitions = groups.iter().map(|(partition, _)| *partition).collect();
-        let table = Arc::new(Self { schema, partitions, link: Arc::clone(link) });
+        let row_bytes = row_bytes(batches);
+        let table = Arc::new(Self { schema, partitions, row_bytes, link: Arc::clone(link) });
         for (partition, content) in groups {
             link.contents.keep(partition.blob, content, &table);
         }
@@ -90,6 +93,13 @@ fn task_rows(rows: usize, settings: &Settings) -> usize {
         return settings.task_rows;
     }
     rows.div_ceil(LARGE_TASKS).min(large).max(settings.task_rows)
+}
+
+/// About how many bytes a row takes, if there is one.
+fn row_bytes(batches: &[RecordBatch]) -> Option<u64> {
+    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    let bytes: usize = batches.iter().map(batch_bytes).sum();
+    (rows > 0).then(|| bytes.div_ceil(rows) as u64)
 }
 
 /// The batches' rows in order, in groups of a bounded size; at least one group.
@@ -143,7 +153,7 @@ impl TableProvider for FrameTable {
             Arc::clone(&self.schema),
             projection.cloned(),
         )?;
-        Ok(Arc::new(scan))
+        Ok(Arc::new(scan.with_row_bytes(self.row_bytes)))
     }
 
     fn statistics(&self) -> Option<Statistics> {

@@ -5,6 +5,7 @@ mod depth;
 mod fields;
 mod handle;
 mod job;
+mod leaf;
 mod options;
 mod pin;
 mod planner;

@@ -6,13 +6,7 @@
 //! large, that rule opens what is sealed; otherwise [`JobPlanner`](super::planner::JobPlanner)
 //! does, and has it optimized where it plans it.
 
-use std::{
-    cmp::Ordering,
-    fmt,
-    hash::{Hash, Hasher},
-    mem,
-    sync::Arc,
-};
+use std::{fmt, mem, sync::Arc};
 
 use datafusion::{
     common::{
@@ -22,12 +16,15 @@ use datafusion::{
     },
     config::ConfigOptions,
     error::Result,
-    logical_expr::{Analyze, Explain, Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore},
+    logical_expr::{Analyze, Explain, Extension, LogicalPlan},
     optimizer::AnalyzerRule,
 };
 use keyloom_common::stack::{deep, is_large};
 
-use super::depth::is_shallow;
+use super::{
+    depth::is_shallow,
+    leaf::{Held, Leaf},
+};
 
 /// Seals a query if it is deep. Whether it explains is still to be seen.
 pub(crate) fn seal(query: LogicalPlan) -> LogicalPlan {
@@ -50,7 +47,7 @@ pub(crate) fn seal(query: LogicalPlan) -> LogicalPlan {
 /// What is sealed, if the node is it, or else the node.
 pub(super) fn opened(node: &LogicalPlan) -> &LogicalPlan {
     match sealed(node) {
-        Some(sealed) => opened(&sealed.whole.0),
+        Some(sealed) => opened(&sealed.plan),
         None => node,
     }
 }
@@ -71,7 +68,7 @@ pub(super) fn open(query: &LogicalPlan) -> Option<LogicalPlan> {
 
 fn sealed(node: &LogicalPlan) -> Option<&Sealed> {
     let LogicalPlan::Extension(Extension { node }) = node else { return None };
-    node.as_any().downcast_ref()
+    Leaf::held(node.as_ref())
 }
 
 /// Seals deep plans where the stack is small, and opens all where it is large.
@@ -109,21 +106,10 @@ fn open_all(plan: LogicalPlan) -> Result<LogicalPlan> {
     plan.transform_down_with_subqueries(open_node).data()
 }
 
-/// A plan that is a leaf to whoever looks at it.
-#[derive(Clone)]
+/// A plan that nobody looks into, and that is dropped where the stack is large enough.
 struct Sealed {
-    whole: Arc<Whole>,
+    plan: LogicalPlan,
     schema: DFSchemaRef,
-}
-
-/// A plan that is dropped where the stack is large enough.
-struct Whole(LogicalPlan);
-
-impl Drop for Whole {
-    fn drop(&mut self) {
-        let plan = mem::take(&mut self.0);
-        deep(|| drop(plan));
-    }
 }
 
 impl Sealed {
@@ -132,64 +118,26 @@ impl Sealed {
             return plan;
         }
         let schema = Arc::clone(plan.schema());
-        let node = Arc::new(Self { whole: Arc::new(Whole(plan)), schema });
-        LogicalPlan::Extension(Extension { node })
-    }
-
-    fn address(&self) -> *const Whole {
-        Arc::as_ptr(&self.whole)
+        Leaf::of(Self { plan, schema })
     }
 }
 
-impl fmt::Debug for Sealed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sealed").field("schema", &self.schema).finish_non_exhaustive()
+impl Drop for Sealed {
+    fn drop(&mut self) {
+        let plan = mem::take(&mut self.plan);
+        deep(|| drop(plan));
     }
 }
 
-impl PartialEq for Sealed {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.whole, &other.whole)
-    }
-}
-
-impl Eq for Sealed {}
-
-impl PartialOrd for Sealed {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        self.address().partial_cmp(&other.address())
-    }
-}
-
-impl Hash for Sealed {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.address().hash(state);
-    }
-}
-
-impl UserDefinedLogicalNodeCore for Sealed {
-    fn name(&self) -> &'static str {
-        "Sealed"
-    }
-
-    fn inputs(&self) -> Vec<&LogicalPlan> {
-        Vec::new()
-    }
+impl Held for Sealed {
+    const NAME: &'static str = "Sealed";
 
     fn schema(&self) -> &DFSchemaRef {
         &self.schema
     }
 
-    fn expressions(&self) -> Vec<Expr> {
-        Vec::new()
-    }
-
-    fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        deep(|| write!(f, "{}", self.whole.0.display_indent()))
-    }
-
-    fn with_exprs_and_inputs(&self, _: Vec<Expr>, _: Vec<LogicalPlan>) -> Result<Self> {
-        Ok(self.clone())
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        deep(|| write!(f, "{}", self.plan.display_indent()))
     }
 }
 

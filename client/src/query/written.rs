@@ -4,21 +4,14 @@
 //! wanted, and what writes is put on top of it when it is submitted. So no rule takes the end of a
 //! plan for a place where order or columns do not matter.
 
-use std::{
-    cmp::Ordering,
-    fmt,
-    hash::{Hash, Hasher},
-    sync::Arc,
-};
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use datafusion::{
     common::{DFSchema, DFSchemaRef},
     error::Result,
     execution::context::SessionState,
-    logical_expr::{
-        Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
-    },
+    logical_expr::{LogicalPlan, UserDefinedLogicalNode},
     physical_plan::ExecutionPlan,
     physical_planner::{ExtensionPlanner, PhysicalPlanner},
 };
@@ -28,7 +21,12 @@ use keyloom_common::{
     rpc::PlannedOutput,
 };
 
-use super::{SubmitExec, check_depth, seal, sealed::opened};
+use super::{
+    SubmitExec, check_depth,
+    leaf::{Held, Leaf},
+    seal,
+    sealed::opened,
+};
 use crate::link::Link;
 
 /// The query that writes these rows, and whose own row says what was written.
@@ -38,8 +36,7 @@ use crate::link::Link;
 pub(crate) fn written(rows: LogicalPlan, output: &Output) -> keyloom_common::Result<LogicalPlan> {
     let output = Arc::new(output.spec()?);
     let schema = Arc::new(DFSchema::try_from(committed_schema())?);
-    let node = Arc::new(Written { rows: Arc::new(seal(rows)), output, schema });
-    Ok(LogicalPlan::Extension(Extension { node }))
+    Ok(Leaf::of(Written { rows: seal(rows), output, schema }))
 }
 
 /// The plan with what writes its rows on top, as far as a worker finds that they can be.
@@ -62,69 +59,22 @@ pub(super) fn shown(plan: &Arc<dyn ExecutionPlan>, spec: &OutputSpec) -> Arc<dyn
     Arc::new(WriteExec::new(Arc::clone(plan), Arc::new(output)))
 }
 
-/// A query that writes, as a leaf to whoever looks at it.
-#[derive(Clone)]
+/// A query that writes.
 struct Written {
-    rows: Arc<LogicalPlan>,
+    rows: LogicalPlan,
     output: Arc<OutputSpec>,
     schema: DFSchemaRef,
 }
 
-impl Written {
-    fn address(&self) -> *const OutputSpec {
-        Arc::as_ptr(&self.output)
-    }
-}
-
-impl fmt::Debug for Written {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Written").field("output", &self.output).finish_non_exhaustive()
-    }
-}
-
-impl PartialEq for Written {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.output, &other.output)
-    }
-}
-
-impl Eq for Written {}
-
-impl PartialOrd for Written {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        self.address().partial_cmp(&other.address())
-    }
-}
-
-impl Hash for Written {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.address().hash(state);
-    }
-}
-
-impl UserDefinedLogicalNodeCore for Written {
-    fn name(&self) -> &'static str {
-        "Write"
-    }
-
-    fn inputs(&self) -> Vec<&LogicalPlan> {
-        Vec::new()
-    }
+impl Held for Written {
+    const NAME: &'static str = "Write";
 
     fn schema(&self) -> &DFSchemaRef {
         &self.schema
     }
 
-    fn expressions(&self) -> Vec<Expr> {
-        Vec::new()
-    }
-
-    fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Write: {}", self.output)
-    }
-
-    fn with_exprs_and_inputs(&self, _: Vec<Expr>, _: Vec<LogicalPlan>) -> Result<Self> {
-        Ok(self.clone())
     }
 }
 
@@ -150,7 +100,7 @@ impl ExtensionPlanner for WritePlanner {
         _: &[Arc<dyn ExecutionPlan>],
         state: &SessionState,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let Some(written) = node.as_any().downcast_ref::<Written>() else { return Ok(None) };
+        let Some(written) = Leaf::<Written>::held(node) else { return Ok(None) };
         let rows = state.optimize(opened(&written.rows))?;
         check_depth(&rows)?;
         let plan = planner.create_physical_plan(&rows, state).await?;

@@ -40,6 +40,8 @@ pub struct FrameScanExec {
     frame_schema: SchemaRef,
     /// Why it is made, for people; nothing else depends on it.
     note: Option<Arc<str>>,
+    /// About how many bytes a row of the frame takes, if somebody knows.
+    row_bytes: Option<u64>,
     properties: Arc<PlanProperties>,
 }
 
@@ -51,6 +53,7 @@ pub(super) struct FrameNode {
     #[serde(with = "ipc::schema_serde")]
     schema: SchemaRef,
     note: Option<Arc<str>>,
+    row_bytes: Option<u64>,
 }
 
 impl FrameScanExec {
@@ -68,13 +71,25 @@ impl FrameScanExec {
             None => Arc::clone(&frame_schema),
         };
         let properties = leaf::properties(schema, partitions.len());
-        Ok(Self { partitions, projection, frame_schema, note: None, properties })
+        let (note, row_bytes) = (None, None);
+        Ok(Self { partitions, projection, frame_schema, note, row_bytes, properties })
     }
 
     /// The same scan, which says why it is made.
     #[must_use]
     pub fn with_note(self, note: Option<Arc<str>>) -> Self {
         Self { note, ..self }
+    }
+
+    /// The same scan of a frame whose rows take about so many bytes each, with all their columns.
+    #[must_use]
+    pub fn with_row_bytes(self, row_bytes: Option<u64>) -> Self {
+        Self { row_bytes, ..self }
+    }
+
+    /// About how many bytes a row of the frame takes, if somebody knows.
+    pub fn row_bytes(&self) -> Option<u64> {
+        self.row_bytes
     }
 
     /// The partitions, in row order.
@@ -91,6 +106,7 @@ impl FrameScanExec {
             projection: self.projection.clone(),
             frame_schema: Arc::clone(&self.frame_schema),
             note: self.note.clone(),
+            row_bytes: self.row_bytes,
         }
     }
 
@@ -115,12 +131,13 @@ impl FrameScanExec {
             projection: self.projection.clone(),
             schema: Arc::clone(&self.frame_schema),
             note: self.note.clone(),
+            row_bytes: self.row_bytes,
         }
     }
 
     pub(super) fn from_node(node: FrameNode) -> Result<Self> {
         let scan = Self::try_new(node.partitions, node.schema, node.projection)?;
-        Ok(scan.with_note(node.note))
+        Ok(scan.with_note(node.note).with_row_bytes(node.row_bytes))
     }
 }
 

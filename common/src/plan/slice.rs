@@ -10,7 +10,9 @@ use bytes::Bytes;
 use datafusion::physical_plan::{ExecutionPlan, limit::GlobalLimitExec};
 use serde::{Deserialize, Serialize};
 
-use super::{FramePartition, FrameScanExec, InputScanExec, RowRange, ScanPartition, ScanTable};
+use super::{
+    FramePartition, FrameScanExec, InputScanExec, RowRange, ScanPartition, ScanTable, SpreadExec,
+};
 use crate::{
     error::{Error, Result},
     rpc::bincode,
@@ -23,6 +25,8 @@ pub enum Slice {
     Nothing,
     /// A partition of a frame, or some of its rows.
     Frame(FramePartition, Option<RowRange>),
+    /// Partitions of a frame, all rows of one after the other.
+    Frames(Vec<FramePartition>),
     /// A partition of files. It names them with what they were known by.
     Files(ScanPartition),
 }
@@ -49,17 +53,22 @@ impl Slice {
         Ok(Self::Nothing)
     }
 
-    /// All rows of several partitions of files, one after the other.
+    /// All rows of several partitions of a frame or of files, one after the other.
     ///
     /// # Errors
-    /// `internal` if the leaf reads no files, has no such partitions, or reads only some rows of
+    /// `internal` if the leaf reads neither, has no such partitions, or reads only some rows of
     /// one.
     pub fn joined(leaf: &Arc<dyn ExecutionPlan>, partitions: Range<usize>) -> Result<Self> {
+        let missing =
+            || Error::internal(format!("{} has no partitions {partitions:?}", leaf.name()));
+        if let Some(frame) = leaf.downcast_ref::<FrameScanExec>() {
+            let joined = frame.partitions().get(partitions.clone());
+            let joined = joined.filter(|joined| !joined.is_empty()).ok_or_else(missing)?;
+            return Ok(Self::Frames(joined.to_vec()));
+        }
         let scan = leaf.downcast_ref::<InputScanExec>();
         let joined = scan.and_then(|scan| scan.partitions().get(partitions.clone()));
-        let joined = joined.filter(|joined| !joined.is_empty()).ok_or_else(|| {
-            Error::internal(format!("{} has no files of partitions {partitions:?}", leaf.name()))
-        })?;
+        let joined = joined.filter(|joined| !joined.is_empty()).ok_or_else(missing)?;
         if joined.iter().any(|partition| partition.rows.is_some()) {
             return Err(Error::internal(format!(
                 "{} reads some rows of partitions {partitions:?}, which are not read as one",
@@ -127,6 +136,13 @@ fn leaf_with(leaf: &Arc<dyn ExecutionPlan>, slice: Slice) -> Result<Arc<dyn Exec
                 Some(rows) => Arc::new(GlobalLimitExec::new(frame, rows.start, rows.length)),
                 None => frame,
             })
+        }
+        (Slice::Frames(partitions), Some(_), None) if partitions.is_empty() => {
+            Err(misfit("it has no partitions"))
+        }
+        (Slice::Frames(partitions), Some(frame), None) => {
+            let frames = Arc::new(frame.with_partitions(partitions));
+            Ok(Arc::new(SpreadExec::new(frames, 1)))
         }
         (Slice::Files(partition), None, Some(scan)) => {
             check(&partition, scan.table())?;

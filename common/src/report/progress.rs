@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{JobStatus, StoreStats};
+use super::{JobStatus, PlanMetrics, StoreStats, counter};
 
-/// How far the parts of a job are. Rows, bytes and keys are those of tasks that are done.
+/// How far the parts of a job are. Rows, bytes and keys are those of tasks that are done, and of
+/// those that run what their workers have told last: if an attempt fails, its own are taken back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobProgress {
     /// The stages that have begun, in the order of their numbers, and then what the coordinator
@@ -65,6 +66,17 @@ pub struct StoreProgress {
     pub hits: u64,
     /// Distinct keys that it does not hold.
     pub misses: u64,
+}
+
+/// How far an attempt at a task is, as its worker tells while it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskProgress {
+    /// Rows that it has given or, if it writes, taken to write them.
+    pub rows: u64,
+    /// Bytes of the files that it has written to an output and closed.
+    pub bytes: u64,
+    /// What it has asked of stores, by alias.
+    pub stores: BTreeMap<String, StoreProgress>,
 }
 
 /// How far a job is that has nothing to hand out yet.
@@ -141,10 +153,51 @@ impl StageWork {
 
 impl StoreProgress {
     /// Adds what was counted elsewhere.
-    pub fn add(&mut self, counted: &StoreStats) {
+    pub fn add(&mut self, counted: Self) {
         self.keys = self.keys.saturating_add(counted.keys);
         self.hits = self.hits.saturating_add(counted.hits);
         self.misses = self.misses.saturating_add(counted.misses);
+    }
+}
+
+impl From<&StoreStats> for StoreProgress {
+    fn from(counted: &StoreStats) -> Self {
+        Self { keys: counted.keys, hits: counted.hits, misses: counted.misses }
+    }
+}
+
+impl TaskProgress {
+    /// Of an attempt with so many rows, whose plan has counted this.
+    pub fn of(rows: u64, counted: &PlanMetrics) -> Self {
+        let bytes = counted.sum(0, counter::BYTES_WRITTEN);
+        let stores = counted.stores();
+        let stores =
+            stores.iter().map(|(alias, counted)| (alias.clone(), StoreProgress::from(counted)));
+        Self { rows, bytes, stores: stores.collect() }.bounded()
+    }
+
+    /// The same with no more stores than are told of a job.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        while self.stores.len() > JobProgress::MAX_STORES {
+            self.stores.pop_last();
+        }
+        self
+    }
+
+    /// About how many bytes of a message tell of it.
+    pub fn told_bytes(&self) -> usize {
+        const NUMBERS: usize = 64;
+        self.stores.keys().fold(NUMBERS, |bytes, alias| bytes + NUMBERS + alias.len())
+    }
+
+    /// Adds another task's.
+    pub fn add(&mut self, other: &Self) {
+        self.rows = self.rows.saturating_add(other.rows);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        for (alias, counted) in &other.stores {
+            self.stores.entry(alias.clone()).or_default().add(*counted);
+        }
     }
 }
 
@@ -175,6 +228,26 @@ mod tests {
         let progress = JobProgress::bounded(Vec::new(), stores.collect());
         assert_eq!((progress.stores.len(), progress.left_out), (JobProgress::MAX_STORES, 6));
         assert!(progress.stores.contains_key("63"));
+    }
+
+    #[test]
+    fn what_tasks_tell_adds_up_and_is_bounded() {
+        let counted = |keys| StoreProgress { keys, hits: 2, misses: 1 };
+        let task = |rows, keys| TaskProgress {
+            rows,
+            bytes: 5,
+            stores: [("products".to_owned(), counted(keys))].into(),
+        };
+        let mut all = task(7, 3);
+        all.add(&task(u64::MAX, 4));
+        let both = StoreProgress { keys: 7, hits: 4, misses: 2 };
+        let stores = [("products".to_owned(), both)].into();
+        assert_eq!(all, TaskProgress { rows: u64::MAX, bytes: 10, stores });
+        assert_eq!(all.told_bytes(), 136);
+        let many = (0..70).map(|store| (format!("{store:02}"), counted(store))).collect();
+        let many = TaskProgress { stores: many, ..task(0, 0) }.bounded();
+        assert_eq!(many.stores.len(), JobProgress::MAX_STORES);
+        assert_eq!(many.stores.get("63"), Some(&counted(63)));
     }
 
     #[test]

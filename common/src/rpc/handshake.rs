@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Raised whenever a message of a service changes.
-pub const PROTOCOL: u32 = 9;
+pub const PROTOCOL: u32 = 10;
 
 /// The longest line of a handshake, in bytes.
 pub(super) const MAX_LINE: usize = 1024;

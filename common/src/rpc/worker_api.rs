@@ -12,7 +12,7 @@ use crate::{
     ipc,
     misses::{LookupTally, MissPolicy},
     output::{Committed, OutputSpec, PreparedOutput},
-    report::PlanMetrics,
+    report::{PlanMetrics, TaskProgress},
     store::{StoreDescription, StoreSpec},
     trace::TraceParent,
 };
@@ -27,8 +27,13 @@ pub trait WorkerApi {
     /// Joins, with a fresh id.
     async fn register(worker: WorkerInfo) -> Result<()>;
 
-    /// Says that the worker is alive, and which attempts it has whose ends it has not reported.
-    async fn heartbeat(worker: WorkerId, attempts: Vec<AttemptId>) -> Result<()>;
+    /// Says that the worker is alive, which attempts it has whose ends it has not reported, and how
+    /// far those are that run a plan, as many as one message has room for.
+    async fn heartbeat(
+        worker: WorkerId,
+        attempts: Vec<AttemptId>,
+        progress: Vec<(AttemptId, TaskProgress)>,
+    ) -> Result<()>;
 
     /// Asks for no new tasks; those that run may end.
     async fn drain(worker: WorkerId) -> Result<()>;

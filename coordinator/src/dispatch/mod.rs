@@ -11,13 +11,14 @@ mod outputs;
 mod question;
 #[cfg(test)]
 mod testing;
+mod told;
 mod workers;
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use keyloom_common::{
-    AttemptId, Error, Result, StageId, TaskId, WorkerId,
-    report::WorkerStatus,
+    AttemptId, Error, JobId, Result, StageId, TaskId, WorkerId,
+    report::{TaskProgress, WorkerStatus},
     rpc::{Chunk, Identity, Order, TaskReport, Work, WorkerInfo},
     trace::TraceParent,
 };
@@ -163,9 +164,25 @@ impl Dispatcher {
         self.workers.orders(worker, max_bytes).await
     }
 
-    /// A worker lives, and has these attempts.
-    pub(crate) fn heartbeat(&self, worker: WorkerId, attempts: Vec<AttemptId>) {
+    /// A worker lives, has these attempts, and those among them are so far that run a plan.
+    pub(crate) fn heartbeat(
+        &self,
+        worker: WorkerId,
+        attempts: Vec<AttemptId>,
+        progress: Vec<(AttemptId, TaskProgress)>,
+    ) {
+        self.outputs.tell(worker, progress);
         self.send(Command::Event(Event::Heartbeat { worker, attempts }));
+    }
+
+    /// How far the tasks of a job are that are not [counted](Self::counted), stage by stage.
+    pub(crate) fn told(&self, job: JobId) -> BTreeMap<StageId, TaskProgress> {
+        self.outputs.told(job)
+    }
+
+    /// What a task has reported is counted, and what was told of it before counts no more.
+    pub(crate) fn counted(&self, task: TaskId) {
+        self.outputs.counted(task);
     }
 
     pub(crate) fn drain(&self, worker: WorkerId) {

@@ -8,18 +8,20 @@
 
 use std::{
     cmp::Ordering,
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use keyloom_common::{AttemptId, Error, Result, StageId, WorkerId, rpc::Chunk};
+use keyloom_common::{
+    AttemptId, Error, JobId, Result, StageId, TaskId, WorkerId, report::TaskProgress, rpc::Chunk,
+};
 use tokio::{
     runtime::Handle,
     time::{Instant, timeout},
 };
 
-use super::workers::Worker;
+use super::{told::Told, workers::Worker};
 use crate::spool::{SpilledChunk, Spool, SpoolRoom};
 
 #[derive(Debug)]
@@ -48,6 +50,8 @@ struct State {
     waiting_bytes: u64,
     /// Attempts for whose rows there was no room, until their ends are reported.
     put_off: HashSet<AttemptId>,
+    /// How far they are, and those that are done and not counted.
+    told: Told,
 }
 
 /// What becomes of a chunk.
@@ -136,7 +140,7 @@ impl Outputs {
         full: Option<bool>,
     ) -> Result<Next> {
         let mut state = self.lock();
-        let State { attempts, due, waiting_bytes, put_off } = &mut *state;
+        let State { attempts, due, waiting_bytes, put_off, .. } = &mut *state;
         let Some(output) = due_output(attempts, worker, attempt, sequence)? else {
             return Ok(Next::Taken);
         };
@@ -183,6 +187,28 @@ impl Outputs {
         Ok(())
     }
 
+    /// Notes how far attempts are that run on this worker. What it says of others is late.
+    pub(super) fn tell(&self, worker: WorkerId, progress: Vec<(AttemptId, TaskProgress)>) {
+        let mut state = self.lock();
+        let State { attempts, told, .. } = &mut *state;
+        for (attempt, progress) in progress {
+            let output = attempts.get(&attempt);
+            if output.is_some_and(|output| output.worker.id() == worker) {
+                told.note(attempt, progress);
+            }
+        }
+    }
+
+    /// How far the tasks of a job are that are not counted, stage by stage.
+    pub(super) fn told(&self, job: JobId) -> BTreeMap<StageId, TaskProgress> {
+        self.lock().told.of_job(job)
+    }
+
+    /// What a task has reported is counted.
+    pub(super) fn counted(&self, task: TaskId) {
+        self.lock().told.counted(task);
+    }
+
     /// Whether this attempt was stopped for want of room, and is to be made again later.
     pub(super) fn take_put_off(&self, attempt: AttemptId) -> bool {
         self.lock().put_off.remove(&attempt)
@@ -200,19 +226,24 @@ impl Outputs {
     }
 
     pub(super) fn discard(&self, attempt: AttemptId) {
-        let gone = self.lock().attempts.remove(&attempt);
+        let mut state = self.lock();
+        state.told.take_back(attempt);
+        let gone = state.attempts.remove(&attempt);
+        drop(state);
         drop_apart(gone);
     }
 
     pub(super) fn discard_worker(&self, worker: WorkerId) {
         let mut state = self.lock();
-        let gone = state.attempts.extract_if(|_, output| output.worker.id() == worker);
-        drop_apart(gone);
+        let State { attempts, told, .. } = &mut *state;
+        let gone = attempts.extract_if(|_, output| output.worker.id() == worker);
+        drop_apart(gone.inspect(|(attempt, _)| told.take_back(*attempt)));
     }
 
     pub(super) fn discard_stage(&self, stage: StageId) {
         let mut state = self.lock();
         state.due.remove(&stage);
+        state.told.forget(stage);
         state.put_off.retain(|attempt| attempt.task.stage != stage);
         let gone = state.attempts.extract_if(|attempt, _| attempt.task.stage == stage);
         drop_apart(gone);
@@ -280,7 +311,7 @@ fn not_wanted(attempt: AttemptId) -> Error {
 mod tests {
     use bytes::Bytes;
     use futures::FutureExt;
-    use keyloom_common::{ErrorKind, JobId, TaskId, rpc::WorkerInfo};
+    use keyloom_common::{ErrorKind, rpc::WorkerInfo};
 
     use super::*;
 
@@ -323,6 +354,33 @@ mod tests {
             let chunk = Bytes::from(vec![task as u8; CHUNK]);
             self.outputs.push(self.worker.id(), self.attempt(task), sequence, chunk.into()).await
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_told_of_an_attempt_stays_until_it_is_counted_or_taken_back() {
+        let rig = Rig::new(3);
+        let tell = |worker, tasks: &[u32]| {
+            let rows =
+                |task: u32| TaskProgress { rows: 10 + u64::from(task), ..Default::default() };
+            let progress = tasks.iter().map(|task| (rig.attempt(*task), rows(*task)));
+            rig.outputs.tell(worker, progress.collect());
+        };
+        let told = || rig.outputs.told(rig.stage.job).get(&rig.stage).map_or(0, |told| told.rows);
+        tell(WorkerId::new(), &[0]);
+        assert_eq!(told(), 0, "it is another's attempt");
+        tell(rig.worker.id(), &[0, 1]);
+        assert_eq!(told(), 21);
+        // It is done, and what was on its way before comes late.
+        drop(rig.outputs.take(rig.worker.id(), rig.attempt(0)).unwrap());
+        tell(rig.worker.id(), &[0]);
+        assert_eq!(told(), 21);
+        rig.outputs.counted(rig.attempt(0).task);
+        tell(rig.worker.id(), &[0, 2]);
+        assert_eq!(told(), 23);
+        rig.outputs.discard(rig.attempt(1));
+        assert_eq!(told(), 12);
+        rig.outputs.discard_worker(rig.worker.id());
+        assert_eq!(told(), 0);
     }
 
     #[tokio::test]

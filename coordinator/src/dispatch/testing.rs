@@ -4,6 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use keyloom_common::{
     AttemptId, Result, WorkerId,
+    report::TaskProgress,
     rpc::{Assignment, Chunk, Identity, Order, TaskReport, WorkerInfo},
 };
 
@@ -40,6 +41,11 @@ impl FakeWorker {
             let orders = tokio::time::timeout(SOON, orders).await;
             self.orders.extend(orders.expect("no order").unwrap());
         }
+    }
+
+    /// Says how far an attempt is.
+    pub(crate) fn tell(&self, attempt: AttemptId, progress: TaskProgress) {
+        self.dispatcher.heartbeat(self.id, vec![attempt], vec![(attempt, progress)]);
     }
 
     pub(crate) async fn deliver(&self, attempt: AttemptId, chunks: Vec<Chunk>) {

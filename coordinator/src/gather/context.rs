@@ -10,7 +10,7 @@ use std::{
 
 use datafusion::execution::{TaskContext, memory_pool::MemoryReservation};
 use keyloom_common::{
-    Error, JobId, Result, StageId, WorkerId,
+    Error, JobId, Result, StageId, TaskId, WorkerId,
     misses::MissPolicy,
     output::PreparedOutput,
     report::{JobStatus, PlanMetrics, StageWork},
@@ -250,6 +250,8 @@ impl JobContext {
         report.rows = report.rows.saturating_add(rows);
         report.workers.insert(finished.worker);
         report.times.add(index, finished.worker, finished.launched..finished.ended);
+        // Who asks how far the job is holds the reports, too, and sees the task once.
+        self.dispatcher.counted(TaskId { stage: self.stage(stage), index });
     }
 
     pub(crate) fn status(&self) -> JobStatus {

@@ -1,11 +1,13 @@
 //! How far a job is, for those who watch it: put together when they ask, from what its tasks have
-//! told when they were done.
+//! reported when they were done, and told while they run.
 
 use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use keyloom_common::{
     output::WriteExec,
-    report::{JobProgress, Metric, StageProgress, StageWork, StoreProgress, Underway, counter},
+    report::{
+        JobProgress, StageProgress, StageWork, StoreProgress, TaskProgress, Underway, counter,
+    },
 };
 use keyloom_planner::Fragment;
 
@@ -32,11 +34,16 @@ impl JobContext {
         let begun = self.begun().clone();
         let (mut stages, mut stores) = (Vec::new(), BTreeMap::<String, StoreProgress>::new());
         let reports = self.lock();
+        let mut told = self.dispatcher.told(self.job);
         for (stage, begun) in begun {
             let report = reports.get(&stage);
-            stages.push(stage_progress(stage, begun, report));
+            let told = told.remove(&self.stage(stage)).unwrap_or_default();
+            stages.push(stage_progress(stage, begun, report, &told));
             for (alias, counted) in report.iter().flat_map(|report| report.metrics.stores()) {
-                stores.entry(alias).or_default().add(&counted);
+                stores.entry(alias).or_default().add((&counted).into());
+            }
+            for (alias, counted) in told.stores {
+                stores.entry(alias).or_default().add(counted);
             }
         }
         drop(reports);
@@ -63,27 +70,25 @@ impl JobContext {
     }
 }
 
-fn stage_progress(stage: u32, begun: Begun, report: Option<&StageReport>) -> StageProgress {
+/// How far a stage is whose tasks that are done have reported this, and the others told that.
+fn stage_progress(
+    stage: u32,
+    begun: Begun,
+    report: Option<&StageReport>,
+    told: &TaskProgress,
+) -> StageProgress {
     let Begun { work, tasks } = begun;
     let tasks_done = report.map_or(0, |report| report.tasks);
-    let mut progress =
-        StageProgress { stage: Some(stage), work, tasks, tasks_done, rows: 0, bytes: 0 };
-    match (work, report) {
+    let (rows, bytes) = match (work, report) {
         // Its rows tell of what it has written.
-        (StageWork::Writing, Some(report)) => {
-            let counted = report.metrics.node(0);
-            progress.rows = sum(counted, counter::ROWS_WRITTEN);
-            progress.bytes = sum(counted, counter::BYTES_WRITTEN);
+        (StageWork::Writing, Some(StageReport { metrics, .. })) => {
+            (metrics.sum(0, counter::ROWS_WRITTEN), metrics.sum(0, counter::BYTES_WRITTEN))
         }
-        (_, Some(report)) => progress.rows = report.rows,
-        (_, None) => {}
-    }
-    progress
-}
-
-fn sum(counted: &[Metric], name: &str) -> u64 {
-    let values = counted.iter().filter(|metric| metric.name == name).map(|metric| metric.value);
-    values.fold(0, u64::saturating_add)
+        (_, Some(report)) => (report.rows, 0),
+        (_, None) => (0, 0),
+    };
+    let (rows, bytes) = (rows.saturating_add(told.rows), bytes.saturating_add(told.bytes));
+    StageProgress { stage: Some(stage), work, tasks, tasks_done, rows, bytes }
 }
 
 /// What the coordinator does is one thing, which is not done.
@@ -110,13 +115,27 @@ mod tests {
     #[test]
     fn of_what_is_written_rows_count_and_not_the_pieces_that_tell_of_them() {
         let report = report(&[(counter::ROWS_WRITTEN, 70), (counter::BYTES_WRITTEN, 700)]);
-        let of = |work| stage_progress(2, Begun { work, tasks: 4 }, Some(&report));
+        let none = TaskProgress::default();
+        let of = |work| stage_progress(2, Begun { work, tasks: 4 }, Some(&report), &none);
         let written = of(StageWork::Writing);
         assert_eq!((written.rows, written.bytes), (70, 700));
         assert_eq!((written.stage, written.tasks, written.tasks_done), (Some(2), 4, 1));
         let read = of(StageWork::Rows);
         assert_eq!((read.rows, read.bytes), (3, 0));
-        let begun = stage_progress(0, Begun { work: StageWork::Keys, tasks: 4 }, None);
+        let begun = stage_progress(0, Begun { work: StageWork::Keys, tasks: 4 }, None, &none);
         assert_eq!((begun.tasks, begun.tasks_done, begun.rows), (4, 0, 0));
+    }
+
+    #[test]
+    fn what_tasks_that_run_have_told_is_added_to_what_those_that_are_done_reported() {
+        let report = report(&[(counter::ROWS_WRITTEN, 70), (counter::BYTES_WRITTEN, 700)]);
+        let told = TaskProgress { rows: 5, bytes: 50, ..TaskProgress::default() };
+        let of = |work, report| {
+            let stage = stage_progress(2, Begun { work, tasks: 4 }, report, &told);
+            (stage.tasks_done, stage.rows, stage.bytes)
+        };
+        assert_eq!(of(StageWork::Writing, Some(&report)), (1, 75, 750));
+        assert_eq!(of(StageWork::Writing, None), (0, 5, 50));
+        assert_eq!(of(StageWork::Lookups, Some(&report)), (1, 8, 50));
     }
 }

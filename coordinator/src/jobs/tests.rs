@@ -3,7 +3,7 @@
 
 mod quotas;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use arrow::{
     array::RecordBatch,
@@ -22,7 +22,10 @@ use keyloom_common::{
         PreparedOutput, WriteExec, piece_schema,
     },
     plan::{FramePartition, FrameScanExec, encode_plan},
-    report::{JobState, JobSummary, PlanMetrics, StageProgress, StageWork},
+    report::{
+        JobState, JobSummary, PlanMetrics, StageProgress, StageWork, StoreProgress, TaskProgress,
+        Underway,
+    },
     rpc::{ChunkWriter, Identity, JobTerms, Limits, Role, TaskReport, Work},
 };
 
@@ -311,6 +314,44 @@ async fn a_job_tells_how_far_its_stages_are_and_when_it_commits() {
     assert_eq!(told().await, expected);
     worker.finish(asked.attempt, Ok(TaskReport::Committed(committed())));
     assert_eq!(result(&jobs, submission.id).await.unwrap().1.rows, 7);
+}
+
+#[tokio::test]
+async fn what_a_task_has_done_is_told_while_it_runs_and_taken_back_when_its_attempt_fails() {
+    let settings = Settings::default();
+    let jobs = jobs(Settings { rpc: Limits { long_poll_ms: 1, ..settings.rpc }, ..settings });
+    let (mut first, owner) = (FakeWorker::join(&jobs.dispatcher), Owner::default());
+    let submission = writing(&jobs);
+    submit(&jobs, &submission, &owner).unwrap();
+    let told = async || match jobs.next(submission.id, 0, &owner).await.unwrap() {
+        Next::Pending(Underway { progress, .. }) => {
+            let [stage] = progress.stages[..] else { panic!("{progress:?}") };
+            let keys = progress.stores.get("products").map_or(0, |store| store.keys);
+            (stage.tasks_done, stage.rows, stage.bytes, keys)
+        }
+        other => panic!("it is not under way: {other:?}"),
+    };
+    let progress = |rows| {
+        let store = StoreProgress { keys: rows, hits: 1, misses: 0 };
+        TaskProgress { rows, bytes: 3, stores: [("products".to_owned(), store)].into() }
+    };
+    let failed = task(&mut first).await;
+    assert_eq!(told().await, (0, 0, 0, 0));
+    for rows in [40, 60] {
+        first.tell(failed, progress(rows));
+        assert_eq!(told().await, (0, rows, 3, rows));
+    }
+    first.leave();
+    let mut second = FakeWorker::join(&jobs.dispatcher);
+    let attempt = task(&mut second).await;
+    second.tell(failed, progress(70));
+    assert_eq!(told().await, (0, 0, 0, 0));
+    second.tell(attempt, progress(30));
+    assert_eq!(told().await, (0, 30, 3, 30));
+    deliver(&mut second, attempt).await;
+    commit(&mut second).await;
+    assert_eq!(result(&jobs, submission.id).await.unwrap().1.rows, 7);
+    assert_eq!(jobs.dispatcher.told(submission.id), BTreeMap::new());
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use keyloom_common::{
     AttemptId, BlobId, Result, WorkerId,
+    report::TaskProgress,
     rpc::{BlobPart, Chunk, Identity, Order, TaskReport, WorkerApi, WorkerInfo, guarded},
 };
 use tarpc::context::Context;
@@ -60,9 +61,15 @@ impl WorkerApi for WorkerConnection {
         Ok(())
     }
 
-    async fn heartbeat(self, _: Context, worker: WorkerId, attempts: Vec<AttemptId>) -> Result<()> {
+    async fn heartbeat(
+        self,
+        _: Context,
+        worker: WorkerId,
+        attempts: Vec<AttemptId>,
+        progress: Vec<(AttemptId, TaskProgress)>,
+    ) -> Result<()> {
         self.check(worker)?;
-        self.shared.dispatcher.heartbeat(worker, attempts);
+        self.shared.dispatcher.heartbeat(worker, attempts, progress);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! How what is written is cut: into few slices, because each task makes files of its own.
 //!
-//! Partitions of files that follow each other are put together up to a measure, and larger ones are
+//! Partitions that follow each other are put together up to a measure, and larger ones of files are
 //! cut by it. How large it is follows from the plan and from settings: the workers of the moment
 //! play no part, so that a plan is cut in the same way whenever that is done.
 
@@ -10,18 +10,18 @@ use datafusion::physical_plan::ExecutionPlan;
 use keyloom_common::{
     input::Layout,
     output::WriteExec,
-    plan::{InputScanExec, ScanPartition},
+    plan::{FramePartition, FrameScanExec, InputScanExec, ScanPartition},
 };
 
 use super::{Chain, Cut, Grain, Lookups};
 use crate::write::wants_whole_fragments;
 
-/// How finely what is written is cut. Of a frame, each partition is a slice or several.
+/// How finely what is written is cut.
 #[derive(Clone, Copy, Debug)]
 pub struct WriteGrain {
     /// The most rows of a slice, where they are known.
     pub rows: usize,
-    /// The most bytes of a slice: those of files that it reads, and those of answers.
+    /// The most bytes of a slice: those of files and frames that it reads, and those of answers.
     pub bytes: u64,
     /// How many slices there are at least, where each has as many rows as those of other plans: so
     /// that many workers have some.
@@ -35,7 +35,7 @@ pub(super) struct Coarse {
     rows: u64,
     /// Bytes of files of which they are not.
     unknown: u64,
-    /// Bytes of files and of answers in any case.
+    /// Bytes of files or of a frame, and of answers, in any case.
     bytes: u64,
 }
 
@@ -46,6 +46,8 @@ struct Load {
     unknown: u64,
     bytes: u64,
     answers: u64,
+    /// Whether some rows of a partition are wanted: they are not read as one with others.
+    is_apart: bool,
 }
 
 impl Coarse {
@@ -58,11 +60,8 @@ impl Coarse {
         if !fragment.is::<WriteExec>() || wants_whole_fragments(fragment) {
             return None;
         }
-        let scans = chains.iter().filter_map(|chain| chain.leaf.downcast_ref::<InputScanExec>());
-        let loads = scans.flat_map(|scan| {
-            scan.partitions().iter().map(move |partition| Load::of(scan, partition, 0))
-        });
-        let all = loads.fold(Load::default(), Load::and);
+        let loads = chains.iter().flat_map(|chain| Load::of_each(&chain.leaf, 0));
+        let all = loads.flatten().fold(Load::default(), Load::and);
         let (write, slices) = (grain.write, grain.write.slices.max(1) as u64);
         let rows = all.rows.div_ceil(slices).max(grain.rows as u64).min(write.rows as u64);
         let unknown = all.unknown.div_ceil(slices).min(write.bytes);
@@ -79,11 +78,11 @@ impl Coarse {
         let rows = usize::try_from(self.rows).unwrap_or(usize::MAX);
         let grain = Grain { rows, answer_bytes: self.bytes, ..grain };
         // A limit is one of each partition.
-        let scan = leaf.downcast_ref::<InputScanExec>().filter(|scan| scan.limit().is_none());
-        let Some(scan) = scan.filter(|_| !lookups.are_limited) else {
-            return lookups.cuts(leaf, grain);
-        };
-        let groups = self.groups(scan, lookups).into_iter();
+        let scan = leaf.downcast_ref::<InputScanExec>();
+        let are_limited = lookups.are_limited || scan.is_some_and(|scan| scan.limit().is_some());
+        let loads = Load::of_each(leaf, lookups.answer_bytes).filter(|_| !are_limited);
+        let Some(loads) = loads else { return lookups.cuts(leaf, grain) };
+        let groups = self.groups(loads).into_iter();
         let cuts = groups.flat_map(|group| match group.len() {
             1 => lookups.cuts_of(leaf, group.start, grain),
             _ => vec![Cut::Over(group)],
@@ -92,18 +91,12 @@ impl Coarse {
     }
 
     /// Partitions that follow each other, as many as there is room for in a slice, or one.
-    fn groups(&self, scan: &InputScanExec, lookups: &Lookups) -> Vec<Range<usize>> {
+    fn groups(&self, loads: Vec<Load>) -> Vec<Range<usize>> {
         let mut groups: Vec<Range<usize>> = Vec::new();
         let mut taken = Load::default();
-        for (index, partition) in scan.partitions().iter().enumerate() {
-            let load = Load::of(scan, partition, lookups.answer_bytes);
+        for (index, load) in loads.into_iter().enumerate() {
             let together = taken.and(load);
-            // Some rows of a partition are not read as one with others.
-            let is_whole = |index: usize| scan.partitions()[index].rows.is_none();
-            let joins = |group: &&mut Range<usize>| {
-                self.has_room(together) && is_whole(index) && is_whole(group.start)
-            };
-            match groups.last_mut().filter(joins) {
+            match groups.last_mut().filter(|_| self.has_room(together)) {
                 Some(group) => {
                     group.end = index + 1;
                     taken = together;
@@ -118,7 +111,8 @@ impl Coarse {
     }
 
     fn has_room(&self, load: Load) -> bool {
-        load.rows <= self.rows
+        !load.is_apart
+            && load.rows <= self.rows
             && load.unknown <= self.unknown
             && load.bytes <= self.bytes
             && load.answers <= self.bytes
@@ -126,8 +120,26 @@ impl Coarse {
 }
 
 impl Load {
-    /// Of a partition, to each row of which lookups add so many bytes.
-    fn of(scan: &InputScanExec, partition: &ScanPartition, answer_bytes: u64) -> Self {
+    /// Of each partition of a leaf, to each row of which lookups add so many bytes, if it reads
+    /// files or a frame.
+    fn of_each(leaf: &Arc<dyn ExecutionPlan>, answer_bytes: u64) -> Option<Vec<Self>> {
+        if let Some(frame) = leaf.downcast_ref::<FrameScanExec>() {
+            let of = |partition| Self::of_frame(frame, partition, answer_bytes);
+            return Some(frame.partitions().iter().map(of).collect());
+        }
+        let scan = leaf.downcast_ref::<InputScanExec>()?;
+        let of = |partition| Self::of_files(scan, partition, answer_bytes);
+        Some(scan.partitions().iter().map(of).collect())
+    }
+
+    fn of_frame(frame: &FrameScanExec, partition: &FramePartition, answer_bytes: u64) -> Self {
+        let rows = partition.rows;
+        let bytes = rows.saturating_mul(frame.row_bytes().unwrap_or_default());
+        let answers = rows.saturating_mul(answer_bytes);
+        Self { rows, bytes, answers, ..Self::default() }
+    }
+
+    fn of_files(scan: &InputScanExec, partition: &ScanPartition, answer_bytes: u64) -> Self {
         let rows = partition.known_rows();
         let bytes = match (&scan.table().layout, rows) {
             // Its parts are fragments, and their bytes are not known.
@@ -139,11 +151,13 @@ impl Load {
                 bytes.fold(0, u64::saturating_add)
             }
         };
+        let is_apart = partition.rows.is_some();
         match rows {
             Some(rows) => {
-                Self { rows, unknown: 0, bytes, answers: rows.saturating_mul(answer_bytes) }
+                let answers = rows.saturating_mul(answer_bytes);
+                Self { rows, unknown: 0, bytes, answers, is_apart }
             }
-            None => Self { rows: 0, unknown: bytes, bytes, answers: 0 },
+            None => Self { rows: 0, unknown: bytes, bytes, answers: 0, is_apart },
         }
     }
 
@@ -153,14 +167,18 @@ impl Load {
             unknown: self.unknown.saturating_add(other.unknown),
             bytes: self.bytes.saturating_add(other.bytes),
             answers: self.answers.saturating_add(other.answers),
+            is_apart: self.is_apart || other.is_apart,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use datafusion::physical_plan::union::UnionExec;
-    use keyloom_common::plan::{FileSlice, RowRange, Slice};
+    use datafusion::physical_plan::{limit::LocalLimitExec, union::UnionExec};
+    use keyloom_common::{
+        BlobId,
+        plan::{FileSlice, RowRange, Slice},
+    };
 
     use super::*;
     use crate::{
@@ -176,7 +194,8 @@ mod tests {
         write: WriteGrain { rows: 40, bytes: 1000, slices: 3 },
     };
 
-    /// How many row groups each task reads, and from which row on if it reads part of one.
+    /// How many row groups each task reads, or rows of a frame, and from which row on if it reads
+    /// part of one.
     fn tasks(plan: &Arc<dyn ExecutionPlan>, grain: Grain) -> Vec<(u64, Option<usize>)> {
         let chains = chains(plan, grain).unwrap();
         let slices = chains.iter().flat_map(|chain| chain.slices());
@@ -186,6 +205,9 @@ mod tests {
                 (groups.sum(), rows.map(|rows| rows.start))
             }
             Slice::Frame(partition, rows) => (partition.rows, rows.map(|rows| rows.start)),
+            Slice::Frames(partitions) => {
+                (partitions.iter().map(|partition| partition.rows).sum(), None)
+            }
             other => panic!("{other:?}"),
         });
         tasks.collect()
@@ -244,7 +266,33 @@ mod tests {
     #[test]
     fn the_inputs_of_a_union_are_measured_together() {
         let union = UnionExec::try_new(vec![scan(50), frame(7), scan(50)]).unwrap();
-        assert_eq!(row_groups(union), [34, 16, 7, 34, 16]);
+        assert_eq!(row_groups(union), [36, 14, 7, 36, 14]);
+    }
+
+    /// A frame of partitions of so many rows, each of which takes so many bytes.
+    fn frames(rows: &[u64], row_bytes: u64) -> Arc<dyn ExecutionPlan> {
+        let partition = |rows: &u64| FramePartition { blob: BlobId::of(b"rows"), rows: *rows };
+        let partitions = rows.iter().map(partition).collect();
+        let frame = FrameScanExec::try_new(partitions, frame(0).schema(), None).unwrap();
+        Arc::new(frame.with_row_bytes(Some(row_bytes)))
+    }
+
+    #[test]
+    fn small_partitions_of_a_frame_are_written_together() {
+        assert_eq!(row_groups(frames(&[1; 100], 1)), [34, 34, 32]);
+        assert_eq!(row_groups(frames(&[1; 20], 1)), [10, 10]);
+        assert_eq!(row_groups(frames(&[4, 5, 6, 2, 30, 1], 1)), [15, 2, 30, 1]);
+        // Ten rows of a hundred bytes are as many as may be.
+        assert_eq!(row_groups(frames(&[1; 100], 100)), [10; 10]);
+        assert_eq!(row_groups(lookup(frames(&[1; 100], 1), 100)), [10; 10]);
+    }
+
+    #[test]
+    fn large_partitions_of_a_frame_are_tasks_as_before() {
+        assert_eq!(row_groups(frames(&[90, 90], 1)), [90, 90]);
+        assert_eq!(tasks(&frames(&[1; 20], 1), GRAIN).len(), 20);
+        let limited = Arc::new(LocalLimitExec::new(frames(&[1; 20], 1), 5));
+        assert_eq!(row_groups(limited), [1; 20]);
     }
 
     #[test]

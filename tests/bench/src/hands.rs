@@ -76,7 +76,8 @@ impl Hand {
         let mut beats = interval(BEAT);
         loop {
             beats.tick().await;
-            in_time(BOUND, |context| self.heart.heartbeat(context, self.id, Vec::new())).await?;
+            let beat = |context| self.heart.heartbeat(context, self.id, Vec::new(), Vec::new());
+            in_time(BOUND, beat).await?;
         }
     }
 

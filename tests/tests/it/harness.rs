@@ -101,6 +101,9 @@ pub(crate) use run_on;
 /// How long processes may take to start and register.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The most rows of a task that writes, on all deployments: small tables are several, too.
+const WRITE_ROWS: usize = 10;
+
 /// Where a session's work is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Deployment {
@@ -127,11 +130,12 @@ impl Deployment {
     pub(crate) async fn session_with(self, settings: Settings) -> Result<TestSession> {
         let session = match self {
             Self::Embedded => {
-                let embedded = EmbeddedSettings {
+                let mut embedded = EmbeddedSettings {
                     workers: Some(2),
                     session: settings,
                     ..EmbeddedSettings::default()
                 };
+                embedded.coordinator.write_slice_rows = WRITE_ROWS;
                 Session::embedded_with(embedded).await?
             }
             Self::Workers(workers) => {
@@ -152,7 +156,9 @@ async fn shared(workers: usize) -> Result<&'static Cluster> {
         3 => &THREE,
         _ => bail!("clusters of one and of three workers are shared, not of {workers}"),
     };
-    cell.get_or_try_init(|| Cluster::start(workers)).await
+    let rows = WRITE_ROWS.to_string();
+    let env = [("KEYLOOM_COORDINATOR_WRITE_SLICE_ROWS", rows.as_str())];
+    cell.get_or_try_init(|| Cluster::start_with(workers, &env, &[])).await
 }
 
 /// A session of a test and a folder for its files.

@@ -153,6 +153,7 @@ mod tests {
     use futures::StreamExt;
     use keyloom_common::{
         AttemptId, ErrorKind, WorkerId,
+        report::TaskProgress,
         rpc::{BlobPart, Order, TaskReport, WorkerApi, WorkerInfo},
     };
     use tarpc::{
@@ -215,7 +216,13 @@ mod tests {
             Err(Error::internal("not asked"))
         }
 
-        async fn heartbeat(self, _: Context, _: WorkerId, _: Vec<AttemptId>) -> Result<()> {
+        async fn heartbeat(
+            self,
+            _: Context,
+            _: WorkerId,
+            _: Vec<AttemptId>,
+            _: Vec<(AttemptId, TaskProgress)>,
+        ) -> Result<()> {
             Err(Error::internal("not asked"))
         }
 

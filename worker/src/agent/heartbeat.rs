@@ -10,7 +10,7 @@ use tokio::{sync::oneshot, time::MissedTickBehavior};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Dial, pulse::Pulse, running::Running};
-use crate::settings::Settings;
+use crate::{settings::Settings, task::Underway};
 
 /// A registration that is kept alive until this is dropped.
 #[derive(Debug)]
@@ -24,11 +24,11 @@ pub(super) struct Heartbeat {
     _stop: DropGuard,
 }
 
-/// Registers and keeps saying that the worker is alive.
+/// Registers and keeps saying that the worker is alive, which attempts it has, and how far they are.
 pub(super) async fn start(
     dial: Arc<dyn Dial>,
     info: WorkerInfo,
-    running: Running,
+    (running, underway): (Running, Underway),
     settings: &Settings,
 ) -> Result<Heartbeat> {
     let (lost, drain, stop) =
@@ -40,6 +40,7 @@ pub(super) async fn start(
         dial,
         info,
         running,
+        underway,
         pulse,
         settings: settings.clone(),
         drain: drain.clone(),
@@ -73,6 +74,7 @@ struct Beat {
     dial: Arc<dyn Dial>,
     info: WorkerInfo,
     running: Running,
+    underway: Underway,
     pulse: Pulse,
     settings: Settings,
     drain: CancellationToken,
@@ -121,9 +123,125 @@ impl Beat {
                         )));
                     }
                     let attempts = self.running.all();
-                    in_time(timeout, |context| client.heartbeat(context, worker, attempts)).await?;
+                    let progress = self.underway.told(self.settings.rpc.max_frame_bytes);
+                    let beat = |context| client.heartbeat(context, worker, attempts, progress);
+                    in_time(timeout, beat).await?;
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use futures::StreamExt;
+    use keyloom_common::{
+        AttemptId, BlobId, JobId, StageId, TaskId,
+        report::TaskProgress,
+        rpc::{BlobPart, Chunk, Order, TaskReport, WorkerApi},
+    };
+    use tarpc::{
+        client::Config,
+        context::Context,
+        server::{BaseChannel, Channel},
+        transport::channel,
+    };
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// What a heartbeat says.
+    type Told = (Vec<AttemptId>, Vec<(AttemptId, TaskProgress)>);
+
+    /// A coordinator that passes on what heartbeats say.
+    #[derive(Clone, Debug)]
+    struct Hears(mpsc::UnboundedSender<Told>);
+
+    impl WorkerApi for Hears {
+        async fn register(self, _: Context, _: WorkerInfo) -> Result<()> {
+            Ok(())
+        }
+
+        async fn heartbeat(
+            self,
+            _: Context,
+            _: WorkerId,
+            attempts: Vec<AttemptId>,
+            progress: Vec<(AttemptId, TaskProgress)>,
+        ) -> Result<()> {
+            self.0.send((attempts, progress)).map_err(|error| Error::internal(error.to_string()))
+        }
+
+        async fn drain(self, _: Context, _: WorkerId) -> Result<()> {
+            Err(Error::internal("not asked"))
+        }
+
+        async fn orders(self, _: Context, _: WorkerId) -> Result<Vec<Order>> {
+            Err(Error::internal("not asked"))
+        }
+
+        async fn deliver(
+            self,
+            _: Context,
+            _: WorkerId,
+            _: AttemptId,
+            _: u32,
+            _: Chunk,
+        ) -> Result<()> {
+            Err(Error::internal("not asked"))
+        }
+
+        async fn finish(
+            self,
+            _: Context,
+            _: WorkerId,
+            _: AttemptId,
+            _: Result<TaskReport>,
+        ) -> Result<()> {
+            Err(Error::internal("not asked"))
+        }
+
+        async fn read_blob(self, _: Context, _: BlobId, _: u64) -> Result<BlobPart> {
+            Err(Error::internal("not asked"))
+        }
+    }
+
+    #[async_trait]
+    impl Dial for Hears {
+        async fn dial(&self) -> Result<WorkerApiClient> {
+            let (near, far) = channel::unbounded();
+            let requests = BaseChannel::with_defaults(far).execute(self.clone().serve());
+            drop(tokio::spawn(requests.for_each_concurrent(None, |request| request)));
+            Ok(WorkerApiClient::new(Config::default(), near).spawn())
+        }
+    }
+
+    #[tokio::test]
+    async fn heartbeats_say_which_attempts_there_are_and_how_far_they_are_now() {
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let settings = Settings { heartbeat_ms: 1, ..Settings::default() };
+        let (id, name) = (WorkerId::new(), "w".to_owned());
+        let info = WorkerInfo { id, name, slots: 1, shuffle: None };
+        let stage = StageId { job: JobId::new(), index: 0 };
+        let attempt = AttemptId { task: TaskId { stage, index: 0 }, number: 0 };
+        let (running, underway) = (Running::default(), Underway::default());
+        let _stop = running.start(attempt);
+        let runs = underway.begin(attempt, None);
+        runs.counted.hand_in(5);
+        let dial = Arc::new(Hears(tell));
+        let heartbeat = start(dial, info, (running, underway), &settings).await.unwrap();
+        let mut rows = async || {
+            let (attempts, progress) = told.recv().await.unwrap();
+            assert_eq!(attempts, [attempt]);
+            progress.first().map(|(of, progress)| (*of, progress.rows))
+        };
+        assert_eq!(rows().await, Some((attempt, 5)));
+        runs.counted.hand_in(2);
+        // Heartbeats that are on their way tell of what was before.
+        while rows().await != Some((attempt, 7)) {}
+        drop(runs);
+        while rows().await.is_some() {}
+        drop(heartbeat);
     }
 }

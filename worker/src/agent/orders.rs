@@ -44,10 +44,14 @@ pub(super) async fn live(
     past: &mut Past,
 ) -> Result<()> {
     let (worker, running) = (info.id, Running::default());
+    let blobs = CoordinatorBlobs::new(Arc::clone(&agent.dial), agent.settings.rpc.clone());
+    let tasks = Tasks::new(agent.tasks.clone(), Arc::new(blobs), agent.dial.in_process())
+        .with_shuffles(agent.shuffles.clone());
     let connecting = async {
         let client = agent.dial.dial().await?;
         let dial = Arc::clone(&agent.dial);
-        let heartbeat = heartbeat::start(dial, info, running.clone(), &agent.settings).await?;
+        let has = (running.clone(), tasks.underway().clone());
+        let heartbeat = heartbeat::start(dial, info, has, &agent.settings).await?;
         Ok::<_, Error>((client, heartbeat))
     };
     let (client, heartbeat) = tokio::select! {
@@ -59,9 +63,6 @@ pub(super) async fn live(
     past.registered = true;
     let registered = Instant::now();
     let _registered = agent.tasks.meter().register();
-    let blobs = CoordinatorBlobs::new(Arc::clone(&agent.dial), agent.settings.rpc.clone());
-    let tasks = Tasks::new(agent.tasks.clone(), Arc::new(blobs), agent.dial.in_process())
-        .with_shuffles(agent.shuffles.clone());
     let _serving = agent.shuffles.as_ref().map(|shuffles| shuffles.serve(tasks.part()));
     let (attempts, leave) = (JoinSet::new(), CancellationToken::new());
     let life = Life { worker, agent, client, tasks, attempts, running, leave };

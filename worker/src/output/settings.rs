@@ -24,6 +24,9 @@ pub struct OutputSettings {
     /// How many bytes are sent to an object store at a time (default 8 MiB), at least 5 MiB. More
     /// where a file would have more than some thousands of such parts.
     pub part_bytes: u64,
+    /// The most of these that a task sends at once, of all its files (default 4). Rows are encoded
+    /// meanwhile, and what is on its way counts among what is held.
+    pub parts_in_flight: usize,
     /// The most requests by which a commit makes files visible, or removes some, at once (default
     /// 16).
     pub requests_in_flight: usize,
@@ -49,6 +52,7 @@ impl Default for OutputSettings {
             memory_bytes: 1 << 30,
             row_group_bytes: 64 * MIB,
             part_bytes: 8 * MIB,
+            parts_in_flight: 4,
             requests_in_flight: 16,
             cleanup_timeout_ms: 30_000,
             upsert_bytes: 1 << 30,

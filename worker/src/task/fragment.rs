@@ -6,11 +6,11 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use async_trait::async_trait;
 use datafusion::{
     execution::{SendableRecordBatchStream, TaskContext},
-    physical_plan::ExecutionPlan,
+    physical_plan::{ExecutionPlan, stream::RecordBatchStreamAdapter},
 };
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use keyloom_common::{
-    AttemptId, BlobId, Error, Result,
+    BlobId, Error, Result,
     lookup::KvLookupExec,
     memory::MemoryBudget,
     misses::{MissPolicy, lookups},
@@ -20,6 +20,7 @@ use keyloom_common::{
     rpc::{Chunk, ChunkWriter, TaskReport},
 };
 
+use super::underway::Counted;
 use crate::{
     input::Inputs,
     lookup::{self, LookupSettings},
@@ -30,7 +31,7 @@ use crate::{
 /// What this worker gives to fragments.
 #[derive(Debug)]
 pub(super) struct Runtime {
-    pub(super) attempt: AttemptId,
+    pub(super) counted: Arc<Counted>,
     pub(super) stores: Arc<OpenStores>,
     pub(super) inputs: Arc<Inputs>,
     pub(super) outputs: Arc<Outputs>,
@@ -70,7 +71,10 @@ impl FragmentRuntime for Runtime {
         node: &WriteExec,
         input: SendableRecordBatchStream,
     ) -> Result<SendableRecordBatchStream> {
-        self.outputs.write(Writing { attempt: self.attempt, node }, input)
+        let (schema, counted) = (input.schema(), Arc::clone(&self.counted));
+        let input = input.inspect_ok(move |batch| counted.write(batch.num_rows() as u64));
+        let input = Box::pin(RecordBatchStreamAdapter::new(schema, input));
+        self.outputs.write(Writing { attempt: self.counted.attempt, node }, input)
     }
 
     async fn rows(&self, id: BlobId) -> Result<Vec<RecordBatch>> {
@@ -92,6 +96,8 @@ pub(super) struct Out<'a> {
     /// What they take of until the coordinator has them. It is little, and there already, so that
     /// they do not wait for it.
     pub(super) memory: &'a MemoryBudget,
+    /// Where they are counted as they go.
+    pub(super) counted: &'a Counted,
 }
 
 pub(super) async fn run<F>(
@@ -120,12 +126,13 @@ pub(super) async fn hand_in<F>(
 where
     F: Future<Output = Result<()>> + Send,
 {
-    let Out { in_process, chunk_bytes, discard, memory, .. } = out;
+    let Out { in_process, chunk_bytes, discard, memory, counted, .. } = out;
     let mut writer = ChunkWriter::try_new(schema, in_process, chunk_bytes)?;
     let (mut chunks, mut rows) = (0, 0);
     while let Some(batch) = batches.next().await {
         let batch = batch.map_err(Error::from)?;
         rows += batch.num_rows() as u64;
+        counted.hand_in(batch.num_rows() as u64);
         if !discard {
             let full = writer.write(batch)?;
             let _waiting = memory.force(full.iter().map(|chunk| chunk.size() as u64).sum());

@@ -6,6 +6,9 @@ mod operators;
 mod resumed;
 mod rounds;
 mod scrape;
+#[cfg(test)]
+mod tests;
+mod underway;
 
 use std::{future::Future, sync::Arc};
 
@@ -43,6 +46,8 @@ use crate::{
 use fragment::{Out, Runtime};
 use fragments::Fragments;
 use operators::Operators;
+use underway::Counted;
+pub(crate) use underway::Underway;
 
 /// Stands for the attempts of shuffles at the workers that take part: their operators hand in
 /// nothing by that name.
@@ -59,6 +64,7 @@ pub struct Tasks {
     in_process: bool,
     /// Its part in shuffles, if it has one.
     shuffles: Option<Arc<Shuffles>>,
+    underway: Underway,
 }
 
 /// The part that workers in one process share.
@@ -147,7 +153,12 @@ impl Tasks {
     /// Runs tasks whose own rows are read through `blobs`, for a coordinator that may be in this
     /// process.
     pub fn new(shared: TasksShared, blobs: Arc<dyn BlobSource>, in_process: bool) -> Self {
-        Self { shared, blobs, in_process, shuffles: None }
+        Self { shared, blobs, in_process, shuffles: None, underway: Underway::default() }
+    }
+
+    /// How far the attempts are that run now.
+    pub(crate) fn underway(&self) -> &Underway {
+        &self.underway
     }
 
     /// What is counted.
@@ -166,8 +177,8 @@ impl Tasks {
         let tasks = self.clone();
         let equip = move |config, batch_rows| {
             let key_report_bytes = tasks.shared.settings.lookup.key_report_bytes;
-            let misses = MissPolicy::default();
-            tasks.equip(config, SHUFFLED, batch_rows, misses, key_report_bytes)
+            let (misses, counted) = (MissPolicy::default(), Counted::new(SHUFFLED, None));
+            tasks.equip(config, &Arc::new(counted), batch_rows, misses, key_report_bytes)
         };
         Part {
             equip: Arc::new(equip),
@@ -196,15 +207,18 @@ impl Tasks {
                 let slice = Slice::decode(&slice.into_bytes())?;
                 let fragment = self.shared.fragments.get(plan, self.blobs.as_ref()).await?;
                 let plan = with_slice(&fragment, slice)?;
+                let running = self.underway.begin(attempt, Some(Arc::clone(&plan)));
+                let counted = &running.counted;
                 let metrics = self.meter();
                 let _counted = metrics.count_plan(&plan);
                 let chunk_bytes = self.shared.settings.rpc.chunk_bytes;
                 let memory = &self.shared.rows_out;
                 let key_report_bytes = self.shared.settings.lookup.key_report_bytes;
                 let context =
-                    self.context(attempt, batch_rows, misses, share(&plan, key_report_bytes));
+                    self.context(counted, batch_rows, misses, share(&plan, key_report_bytes));
                 let in_process = self.in_process;
-                let out = Out { in_process, chunk_bytes, discard, key_report_bytes, memory };
+                let out =
+                    Out { in_process, chunk_bytes, discard, key_report_bytes, memory, counted };
                 let deliver = |sequence, chunk: Chunk| {
                     metrics.output_bytes.inc_by(chunk.sent_bytes());
                     deliver(sequence, chunk)
@@ -221,12 +235,15 @@ impl Tasks {
                 let chunk_bytes = self.shared.settings.rpc.chunk_bytes;
                 let (memory, in_process) = (&self.shared.rows_out, self.in_process);
                 let key_report_bytes = 0;
-                let out = Out { in_process, chunk_bytes, discard, key_report_bytes, memory };
+                let running = self.underway.begin(attempt, None);
+                let counted = &running.counted;
+                let out =
+                    Out { in_process, chunk_bytes, discard, key_report_bytes, memory, counted };
                 let deliver = |sequence, chunk: Chunk| {
                     metrics.output_bytes.inc_by(chunk.sent_bytes());
                     deliver(sequence, chunk)
                 };
-                let batches = self.shuffled(attempt, &plan, &peers, batch_rows).await?;
+                let batches = self.shuffled(counted, &plan, &peers, batch_rows).await?;
                 let (chunks, rows) =
                     fragment::hand_in(&plan.schema(), batches, out, deliver).await?;
                 metrics.output_rows.inc_by(rows);
@@ -259,7 +276,7 @@ impl Tasks {
     /// workers can.
     async fn shuffled(
         &self,
-        attempt: AttemptId,
+        counted: &Arc<Counted>,
         plan: &Arc<dyn ExecutionPlan>,
         peers: &[String],
         batch_rows: u32,
@@ -277,7 +294,7 @@ impl Tasks {
                 let settings = &self.shared.settings;
                 let key_report_bytes = settings.lookup.key_report_bytes;
                 let misses = MissPolicy::default();
-                let context = self.context(attempt, batch_rows, misses, key_report_bytes);
+                let context = self.context(counted, batch_rows, misses, key_report_bytes);
                 run_alone(plan, &settings.shuffle, &context)
             }
         }
@@ -287,13 +304,13 @@ impl Tasks {
     /// of its fragment have been found.
     fn context(
         &self,
-        attempt: AttemptId,
+        counted: &Arc<Counted>,
         batch_rows: u32,
         misses: MissPolicy,
         key_report_bytes: u64,
     ) -> Arc<TaskContext> {
         let config = SessionConfig::new();
-        let config = self.equip(config, attempt, batch_rows, misses, key_report_bytes);
+        let config = self.equip(config, counted, batch_rows, misses, key_report_bytes);
         let runtime = Arc::clone(&self.shared.runtime);
         Arc::new(TaskContext::default().with_session_config(config).with_runtime(runtime))
     }
@@ -302,13 +319,13 @@ impl Tasks {
     fn equip(
         &self,
         config: SessionConfig,
-        attempt: AttemptId,
+        counted: &Arc<Counted>,
         batch_rows: u32,
         misses: MissPolicy,
         key_report_bytes: u64,
     ) -> SessionConfig {
         let runtime = Runtime {
-            attempt,
+            counted: Arc::clone(counted),
             stores: Arc::clone(&self.shared.stores),
             inputs: Arc::clone(&self.shared.inputs),
             outputs: Arc::clone(&self.shared.outputs),

@@ -80,6 +80,7 @@ fn slices_come_back_as_they_left() {
         Slice::Nothing,
         Slice::Frame(rows(3), None),
         Slice::Frame(rows(3), Some(RowRange { start: 0, length: None })),
+        Slice::Frames(vec![rows(3), rows(4)]),
         Slice::Files(ScanPartition { rows: Some(range), ..files }),
     ] {
         assert_eq!(Slice::decode(&slice.encode().unwrap()), Ok(slice));
@@ -158,8 +159,11 @@ fn slices_that_do_not_fit_are_refused() {
     let frame = limited(frame(vec![rows(1)]));
     refused(&frame, files(), "it is not of what FrameScanExec reads");
     refused(&frame, Slice::Nothing, "it is not of what FrameScanExec reads");
+    refused(&frame, Slice::Frames(Vec::new()), "it has no partitions");
     let scan = limited(scan(1));
-    refused(&scan, Slice::Frame(rows(1), None), "it is not of what InputScanExec reads");
+    for slice in [Slice::Frame(rows(1), None), Slice::Frames(vec![rows(1)])] {
+        refused(&scan, slice, "it is not of what InputScanExec reads");
+    }
     let empty: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(schema("id")));
     refused(&empty, files(), "it is not of what EmptyExec reads");
     let union = UnionExec::try_new(vec![Arc::clone(&frame), frame]).unwrap();
@@ -219,9 +223,19 @@ fn partitions_that_follow_each_other_are_read_as_one() {
     let joined = ScanPartition::joined(&[part(0), apart, part(4)]);
     let bytes: Vec<_> = joined.slices.iter().map(|slice| slice.bytes.clone()).collect();
     assert_eq!(bytes, [0..100, 100..200, 300..500]);
-    for (leaf, partitions) in [(scan(2), 1..3), (scan(2), 1..1), (frame(vec![rows(1)]), 0..1)] {
-        let error = Slice::joined(&leaf, partitions).unwrap_err();
-        assert!(error.message().contains("has no files of partitions"), "{error}");
+    let frame = frame(vec![rows(1), rows(2), rows(3)]);
+    let joined = Slice::joined(&frame, 1..3).unwrap();
+    assert_eq!(joined, Slice::Frames(vec![rows(2), rows(3)]));
+    let task = with_slice(&without_input(&frame), joined).unwrap();
+    assert_eq!(task.output_partitioning().partition_count(), 1);
+    let reads = task.children()[0].downcast_ref::<FrameScanExec>().unwrap();
+    assert_eq!(reads.partitions(), [rows(2), rows(3)]);
+    let empty: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(schema("id")));
+    let wrong = [(scan(2), 1..3), (scan(2), 1..1), (frame, 2..4), (empty, 0..1)];
+    for (leaf, partitions) in wrong {
+        let error = Slice::joined(&leaf, partitions.clone()).unwrap_err();
+        let message = format!("{} has no partitions {partitions:?}", leaf.name());
+        assert_eq!(error.message(), message);
     }
 }
 

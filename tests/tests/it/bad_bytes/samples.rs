@@ -29,7 +29,7 @@ use keyloom_common::{
         FileSlice, FramePartition, InputScanExec, RowRange, ScanPartition, ScanTable, Slice,
         encode_plan,
     },
-    report::{JobSummary, PlanMetrics},
+    report::{JobSummary, PlanMetrics, StoreProgress, TaskProgress},
     rpc::{
         Assignment, Chunk, ClientApiRequest, ClientApiResponse, Next, Order, TaskReport, Work,
         WorkerApiRequest, WorkerApiResponse,
@@ -250,8 +250,15 @@ pub(super) fn messages() -> Messages {
         TaskReport::Store(description()),
         TaskReport::Rows { chunks: 1, rows: 3, metrics, lookups },
     ];
+    let counted = StoreProgress { keys: 7, hits: 5, misses: 2 };
+    let progress =
+        TaskProgress { rows: 3, bytes: 100, stores: [("items".to_owned(), counted)].into() };
     let mut of_worker = vec![
-        WorkerApiRequest::Heartbeat { worker, attempts: vec![attempt; 3] },
+        WorkerApiRequest::Heartbeat {
+            worker,
+            attempts: vec![attempt; 3],
+            progress: vec![(attempt, progress)],
+        },
         WorkerApiRequest::Deliver { worker, attempt, sequence: 1, chunk: chunk() },
     ];
     let finish = |report: &TaskReport| WorkerApiRequest::Finish {
@@ -283,6 +290,7 @@ pub(super) fn slices() -> Vec<Slice> {
     vec![
         Slice::Frame(frame, None),
         Slice::Frame(frame, rows),
+        Slice::Frames(vec![frame; 2]),
         Slice::Files(files(1)),
         Slice::Nothing,
     ]

@@ -8,7 +8,7 @@ use keyloom_client::{ErrorKind, Job, Session};
 use keyloom_common::{
     AttemptId, WorkerId,
     ipc::encode_all,
-    report::PlanMetrics,
+    report::{PlanMetrics, StoreProgress, TaskProgress},
     rpc::{
         self, Chunk, Credentials, Limits, Order, TaskReport, WorkerApiClient, WorkerInfo,
         handshake::Service, in_time,
@@ -67,8 +67,18 @@ impl HandWorker {
 
     /// Says that it lives, and what it has.
     async fn beat(&self, attempts: &[AttemptId]) -> Result<()> {
+        self.beat_with(attempts, Vec::new()).await
+    }
+
+    /// The same, and how far it is.
+    async fn beat_with(
+        &self,
+        attempts: &[AttemptId],
+        progress: Vec<(AttemptId, TaskProgress)>,
+    ) -> Result<()> {
         let attempts = attempts.to_vec();
-        Ok(in_time(BOUND, |context| self.heart.heartbeat(context, self.id, attempts)).await?)
+        let beat = |context| self.heart.heartbeat(context, self.id, attempts, progress);
+        Ok(in_time(BOUND, beat).await?)
     }
 
     async fn orders(&self) -> Result<Vec<Order>> {
@@ -272,4 +282,36 @@ async fn tasks_that_a_living_worker_does_not_have_any_more_run_elsewhere() -> Re
         checked = check(job, FEW_ROWS) => checked,
         ended = worker.forget() => ended,
     }
+}
+
+/// How many tasks of a job are done, the rows that it tells of, and the keys asked of a store.
+async fn told(session: &Session, job: &Job) -> Result<(u32, u64, u64)> {
+    let info = session.job(job.id()).await?;
+    let keys = info.progress.stores.get("products").map_or(0, |store| store.keys);
+    Ok((info.status.tasks_done, info.progress.rows(), keys))
+}
+
+#[tokio::test]
+async fn rows_of_tasks_that_run_are_told_and_those_of_a_worker_that_goes_are_taken_back()
+-> Result<()> {
+    let cluster = Cluster::start_with(0, &SMALL_WINDOW, &[]).await?;
+    let gone = HandWorker::register(&cluster).await?;
+    let all_rows = i64::from(SLOTS) * TASK_ROWS as i64;
+    let (session, job) = submit(&cluster, all_rows).await?;
+    let tasks = gone.take_starts().await?;
+    assert_eq!(told(&session, &job).await?, (0, 0, 0));
+    let progress = |rows| {
+        let store = StoreProgress { keys: 2 * rows, hits: rows, misses: 0 };
+        TaskProgress { rows, bytes: 0, stores: [("products".to_owned(), store)].into() }
+    };
+    for (one, other) in [(10, 20), (30, 20)] {
+        let each = tasks.iter().copied().zip([one, other].map(progress));
+        gone.beat_with(&tasks, each.collect()).await?;
+        let rows = one + other;
+        assert_eq!(told(&session, &job).await?, (0, rows, 2 * rows));
+    }
+    drop(gone);
+    eventually(async || told(&session, &job).await, |told| *told == (0, 0, 0)).await?;
+    let _worker = start_worker(&cluster)?;
+    check(job, all_rows).await
 }

@@ -11,6 +11,9 @@ use nix::sys::signal::Signal;
 use super::{QUERY, ROWS, connect, embedded_rows, running, send};
 use crate::harness::{Cluster, eventually, rows, show_rows};
 
+/// As many tasks that write as others.
+const WRITE_ROWS: [(&str, &str); 1] = [("KEYLOOM_COORDINATOR_WRITE_SLICE_ROWS", "100")];
+
 async fn start_writing(session: &keyloom_client::Session, out: &str) -> Result<Job> {
     let options = JobOptions { output: Some(Output::new(out)), ..JobOptions::default() };
     Ok(session.submit_with(session.sql(QUERY).await?, options).await?)
@@ -18,7 +21,7 @@ async fn start_writing(session: &keyloom_client::Session, out: &str) -> Result<J
 
 #[tokio::test]
 async fn workers_that_are_killed_while_they_write_change_no_row() -> Result<()> {
-    let cluster = Cluster::start(3).await?;
+    let cluster = Cluster::start_with(3, &WRITE_ROWS, &[]).await?;
     let session = connect(&cluster).await?;
     let folder = tempfile::tempdir()?;
     let out = format!("{}/out/", folder.path().display());
@@ -39,7 +42,7 @@ async fn workers_that_are_killed_while_they_write_change_no_row() -> Result<()> 
 
 #[tokio::test]
 async fn nothing_is_left_of_what_a_client_had_written_that_is_gone() -> Result<()> {
-    let cluster = Cluster::start(2).await?;
+    let cluster = Cluster::start_with(2, &WRITE_ROWS, &[]).await?;
     let session = connect(&cluster).await?;
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("out");

@@ -160,7 +160,7 @@ async fn a_worker_takes_no_orders_of_another_and_speaks_for_none() -> Result<()>
     in_time(BOUND, |context| one.register(context, info)).await?;
     let refused = [
         in_time(BOUND, |context| two.orders(context, id)).await.map(drop),
-        in_time(BOUND, |context| two.heartbeat(context, id, Vec::new())).await,
+        in_time(BOUND, |context| two.heartbeat(context, id, Vec::new(), Vec::new())).await,
         in_time(BOUND, |context| two.drain(context, id)).await,
     ];
     let message = format!("worker {id} was registered by somebody else than worker 'two'");
@@ -170,7 +170,7 @@ async fn a_worker_takes_no_orders_of_another_and_speaks_for_none() -> Result<()>
     }
     // Over another connection it is the same worker.
     let again = worker(&cluster, &own).await?;
-    in_time(BOUND, |context| again.heartbeat(context, id, Vec::new())).await?;
+    in_time(BOUND, |context| again.heartbeat(context, id, Vec::new(), Vec::new())).await?;
     in_time(BOUND, |context| again.drain(context, id)).await?;
     Ok(())
 }

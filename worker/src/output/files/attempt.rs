@@ -13,9 +13,10 @@ use tokio::{runtime::Handle, time::timeout};
 
 use super::{
     folder::Folder,
+    parts::Lanes,
     staged::{RECORD, Record, attempt_folder},
 };
-use crate::object_stores::from_store;
+use crate::{object_stores::from_store, output::OutputSettings};
 
 /// How many requests remove what is left, at once.
 const AT_ONCE: usize = 8;
@@ -27,6 +28,7 @@ pub(super) struct Attempt {
     /// Its own folder, below that of the output.
     place: String,
     began: Arc<Mutex<Began>>,
+    lanes: Lanes,
     cleanup: Duration,
     is_done: bool,
 }
@@ -40,13 +42,19 @@ struct Began {
 }
 
 impl Attempt {
-    pub(super) fn new(folder: Folder, id: AttemptId, cleanup: Duration) -> Self {
-        let place = attempt_folder(id);
-        Self { folder, place, began: Arc::default(), cleanup, is_done: false }
+    pub(super) fn new(folder: Folder, id: AttemptId, settings: &OutputSettings) -> Self {
+        let (place, cleanup) = (attempt_folder(id), settings.cleanup_timeout());
+        let (began, lanes) = (Arc::default(), Lanes::new(settings.parts_in_flight));
+        Self { folder, place, began, lanes, cleanup, is_done: false }
     }
 
     pub(super) fn folder(&self) -> &Folder {
         &self.folder
+    }
+
+    /// Where its files send their parts.
+    pub(super) fn lanes(&self) -> &Lanes {
+        &self.lanes
     }
 
     pub(super) fn place(&self) -> &str {
@@ -60,13 +68,14 @@ impl Attempt {
     /// The storage's.
     pub(super) async fn begin(&self, path: &Path) -> Result<String> {
         let uploads = Arc::clone(self.folder.uploads()?);
-        let (folder, place) = (self.folder.clone(), self.place.clone());
+        let (folder, place, lanes) = (self.folder.clone(), self.place.clone(), self.lanes.clone());
         let (began, path, bound) = (Arc::clone(&self.began), path.clone(), self.cleanup);
         let beginning = tokio::spawn(async move {
             let id = uploads.create_multipart(&path).await.map_err(from_store)?;
             let noted = note(&folder, &place, &path, &id).await;
             if !keep(&began, &path, &id) {
-                Left { folder, place, began: vec![(path, id.clone())] }.remove_within(bound).await;
+                let began = vec![(path, id.clone())];
+                Left { folder, place, lanes, began }.remove_within(bound).await;
             }
             noted.map(|()| id)
         });
@@ -94,7 +103,8 @@ impl Drop for Attempt {
             began.is_over = true;
             std::mem::take(&mut began.uploads)
         };
-        let left = Left { folder: self.folder.clone(), place: self.place.clone(), began };
+        let (folder, place) = (self.folder.clone(), self.place.clone());
+        let left = Left { folder, place, lanes: self.lanes.clone(), began };
         // Without a runtime there is nobody to remove it but the job's end.
         if let Ok(runtime) = Handle::try_current() {
             drop(runtime.spawn(left.remove_within(self.cleanup)));
@@ -106,6 +116,7 @@ impl Drop for Attempt {
 struct Left {
     folder: Folder,
     place: String,
+    lanes: Lanes,
     began: Vec<(Path, String)>,
 }
 
@@ -118,7 +129,7 @@ impl Left {
     }
 
     async fn remove(&self) {
-        let Self { folder, place, began } = self;
+        let Self { folder, place, lanes, began } = self;
         if folder.is_local() {
             let place = folder.local(place);
             match tokio::fs::remove_dir_all(&place).await {
@@ -130,6 +141,8 @@ impl Left {
             }
             return;
         }
+        // A part that came behind the end of its upload would stay.
+        lanes.ended().await;
         let aborts: Vec<_> =
             began.iter().map(|(path, id)| abort(folder, place, path, id)).collect();
         stream::iter(aborts).buffer_unordered(AT_ONCE).for_each(|()| async {}).await;

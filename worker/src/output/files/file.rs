@@ -107,11 +107,17 @@ impl OutputFile {
         self.written + self.encoder.unfinished() + self.few.bytes
     }
 
+    /// Waits until nothing of it is on its way.
+    pub(super) async fn sent(&mut self) -> Result<()> {
+        self.sink.sent().await
+    }
+
     /// Writes what can be written of what it holds.
     pub(super) async fn shrink(&mut self) -> Result<()> {
         self.encode_few().await?;
         self.encoder.cut()?;
-        self.push().await
+        self.push().await?;
+        self.sent().await
     }
 
     /// All rows have come: the file as a piece of the output.

@@ -5,10 +5,11 @@
 //! and then makes the files visible one by one.
 //!
 //! In reading order: [`folder`] is where, [`shape`] which columns, and [`split`] which folders
-//! within; [`encode`] makes bytes of rows, [`sink`] takes them to where [`staged`] says, as one
-//! [`file`] for an [`attempt`]; [`task`] writes the files of a task. [`present`] is what is there,
-//! [`manifest`] what was written, [`check`] looks whether that is there still, [`commit`] shows it,
-//! [`durable`] has it outlive a loss of power, and [`clean`] removes the rest.
+//! within; [`encode`] makes bytes of rows, [`sink`] takes them to where [`staged`] says, in
+//! [`parts`] if that is an object store, as one [`file`] for an [`attempt`]; [`task`] writes the
+//! files of a task. [`present`] is what is there, [`manifest`] what was written, [`check`] looks
+//! whether that is there still, [`commit`] shows it, [`durable`] has it outlive a loss of power, and
+//! [`clean`] removes the rest.
 
 mod attempt;
 mod check;
@@ -19,6 +20,7 @@ mod encode;
 mod file;
 mod folder;
 mod manifest;
+mod parts;
 mod present;
 mod shape;
 mod sink;

@@ -4,17 +4,12 @@ use std::{mem, path::PathBuf, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use keyloom_common::{Error, Result};
-use object_store::{
-    multipart::{MultipartStore, PartId},
-    path::Path,
-};
 use tokio::{
     fs::{self, File},
     io::AsyncWriteExt,
 };
 
-use super::{attempt::Attempt, folder::Folder, staged::Staged};
-use crate::object_stores::from_store;
+use super::{attempt::Attempt, folder::Folder, parts::Parts, staged::Staged};
 
 /// The most parts of a file that is about as large as it should be: object stores take 10,000, and
 /// files may become larger.
@@ -35,12 +30,9 @@ pub(super) struct Local {
 
 /// An upload in parts of one size.
 pub(super) struct Upload {
-    uploads: Arc<dyn MultipartStore>,
-    path: Path,
     shown: String,
-    id: String,
     record: String,
-    parts: Vec<String>,
+    parts: Parts,
     part_bytes: usize,
     waiting: BytesMut,
 }
@@ -78,11 +70,24 @@ impl Sink {
         }
     }
 
-    /// How many bytes wait here.
+    /// How many bytes wait here, or are on their way.
     pub(super) fn held(&self) -> u64 {
         match self {
             Self::Local(_) => 0,
-            Self::Upload(upload) => upload.waiting.len() as u64,
+            Self::Upload(upload) => upload.waiting.len() as u64 + upload.parts.held(),
+        }
+    }
+
+    /// Waits until nothing is on its way.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub(super) async fn sent(&mut self) -> Result<()> {
+        match self {
+            Self::Local(_) => Ok(()),
+            Self::Upload(Upload { parts, shown, .. }) => {
+                parts.sent().await.map_err(|error| of_file(shown, error))
+            }
         }
     }
 
@@ -119,11 +124,11 @@ impl Upload {
         let uploads = Arc::clone(folder.uploads()?);
         let (path, shown) = (folder.path(path)?, folder.shown(path));
         let begun = attempt.begin(&path).await;
-        let id = begun.map_err(|error| error.context(format_args!("output file {shown}")))?;
+        let id = begun.map_err(|error| of_file(&shown, error))?;
         let part_bytes = usize::try_from(part_bytes).unwrap_or(usize::MAX);
-        let (parts, waiting) = (Vec::new(), BytesMut::new());
         let record = attempt.record(&path);
-        Ok(Self { uploads, path, shown, id, record, parts, part_bytes, waiting })
+        let parts = Parts::new(uploads, path, id, attempt.lanes().clone());
+        Ok(Self { shown, record, parts, part_bytes, waiting: BytesMut::new() })
     }
 
     async fn push(&mut self, bytes: &[u8]) -> Result<()> {
@@ -136,13 +141,7 @@ impl Upload {
     }
 
     async fn put(&mut self, part: Bytes) -> Result<()> {
-        let number = self.parts.len();
-        let put = self.uploads.put_part(&self.path, &self.id, number, part.into()).await;
-        let PartId { content_id } = put.map_err(|error| {
-            from_store(error).context(format_args!("output file {}", self.shown))
-        })?;
-        self.parts.push(content_id);
-        Ok(())
+        self.parts.send(part).await.map_err(|error| of_file(&self.shown, error))
     }
 
     async fn finish(mut self) -> Result<Staged> {
@@ -150,8 +149,14 @@ impl Upload {
         if !rest.is_empty() || self.parts.is_empty() {
             self.put(rest).await?;
         }
-        Ok(Staged::Upload { id: self.id, parts: self.parts, record: self.record })
+        let Self { shown, record, parts, .. } = self;
+        let (id, parts) = parts.finish().await.map_err(|error| of_file(&shown, error))?;
+        Ok(Staged::Upload { id, parts, record })
     }
+}
+
+fn of_file(shown: &str, error: Error) -> Error {
+    error.context(format_args!("output file {shown}"))
 }
 
 fn cannot_write(path: &std::path::Path, error: &std::io::Error) -> Error {

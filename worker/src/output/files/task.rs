@@ -41,7 +41,7 @@ impl TaskWriter {
         room: Room,
         metrics: &ExecutionPlanMetricsSet,
     ) -> Self {
-        let attempt = Attempt::new(folder, id, settings.cleanup_timeout());
+        let attempt = Attempt::new(folder, id, &settings);
         Self {
             shape,
             settings,
@@ -101,6 +101,13 @@ impl TaskWriter {
 
     /// Takes memory for what is held, or holds less.
     async fn settle(&mut self) -> Result<()> {
+        if self.room.fits(self.held()) {
+            return Ok(());
+        }
+        // What is on its way need only arrive.
+        for file in self.open.values_mut() {
+            file.sent().await?;
+        }
         while !self.room.fits(self.held()) {
             let Some(folder) = self.best(|file| file.held()) else { return Ok(()) };
             let Some(file) = self.open.get_mut(&folder) else { return Ok(()) };

@@ -26,10 +26,12 @@ const EVERY: u32 = 10;
 const TASK_ROWS: usize = 50;
 const TASKS: usize = 400;
 
-/// Quick news about what is done, and no task that is given up for its number of dead workers.
-const STORM: [(&str, &str); 2] = [
+/// Quick news about what is done, no task that is given up for its number of dead workers, and as
+/// many that write as others.
+const STORM: [(&str, &str); 3] = [
     ("KEYLOOM_COORDINATOR_RPC__LONG_POLL_MS", "20"),
     ("KEYLOOM_COORDINATOR_SCHEDULER__MAX_TASK_DEATHS", "16"),
+    ("KEYLOOM_COORDINATOR_WRITE_SLICE_ROWS", "50"),
 ];
 
 /// No job takes longer, whatever its workers do.

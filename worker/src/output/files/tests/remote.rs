@@ -1,6 +1,12 @@
 //! Files in an object store, which are uploads until the commit.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use async_trait::async_trait;
 use futures::TryStreamExt;
@@ -11,7 +17,7 @@ use object_store::{
     multipart::{MultipartStore, PartId},
     path::Path,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::{
     staged::{Record, Staged},
@@ -269,4 +275,138 @@ async fn an_upload_that_begins_when_nobody_waits_for_it_is_aborted() {
     late.answers.add_permits(1);
     until(async || late.aborted.load(Ordering::SeqCst) == 1).await;
     until(async || names(&memory).await.is_empty()).await;
+}
+
+/// Uploads whose parts arrive when they are told to, in whatever order.
+#[derive(Default)]
+struct Told {
+    memory: Arc<InMemory>,
+    /// Parts that are on their way, by their numbers.
+    waiting: Mutex<BTreeMap<usize, oneshot::Sender<()>>>,
+    arrived: Mutex<BTreeMap<usize, PutPayload>>,
+    under_way: AtomicUsize,
+    most: AtomicUsize,
+    /// How many parts were on their way when an upload was aborted.
+    aborted_with: Mutex<Vec<usize>>,
+}
+
+/// A part that is on its way.
+struct UnderWay<'a>(&'a AtomicUsize);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Told {
+    /// Has the last part arrive of those that are on their way, as soon as there are so many.
+    async fn deliver_last_of(&self, parts: usize) {
+        until(async || self.waiting.lock().unwrap().len() == parts).await;
+        let (_, arrive) = self.waiting.lock().unwrap().pop_last().unwrap();
+        arrive.send(()).unwrap();
+    }
+}
+
+#[async_trait]
+impl MultipartStore for Told {
+    async fn create_multipart(&self, path: &Path) -> object_store::Result<MultipartId> {
+        self.memory.create_multipart(path).await
+    }
+
+    async fn put_part(
+        &self,
+        _: &Path,
+        _: &MultipartId,
+        part: usize,
+        data: PutPayload,
+    ) -> object_store::Result<PartId> {
+        let under_way = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+        let _under_way = UnderWay(&self.under_way);
+        self.most.fetch_max(under_way, Ordering::SeqCst);
+        let (arrive, arrives) = oneshot::channel();
+        self.waiting.lock().unwrap().insert(part, arrive);
+        let lost = |source| object_store::Error::Generic { store: "told", source };
+        arrives.await.map_err(|error| lost(error.into()))?;
+        self.arrived.lock().unwrap().insert(part, data);
+        Ok(PartId { content_id: part.to_string() })
+    }
+
+    async fn complete_multipart(
+        &self,
+        path: &Path,
+        id: &MultipartId,
+        parts: Vec<PartId>,
+    ) -> object_store::Result<PutResult> {
+        let arrived = self.arrived.lock().unwrap().clone();
+        let names = parts.into_iter().map(|part| part.content_id);
+        assert!(names.eq(arrived.keys().map(usize::to_string)));
+        self.memory.abort_multipart(path, id).await?;
+        let bytes = arrived.values().flat_map(PutPayload::iter).cloned();
+        self.memory.put(path, PutPayload::from_iter(bytes)).await
+    }
+
+    async fn abort_multipart(&self, path: &Path, id: &MultipartId) -> object_store::Result<()> {
+        let under_way = self.under_way.load(Ordering::SeqCst);
+        self.aborted_with.lock().unwrap().push(under_way);
+        self.memory.abort_multipart(path, id).await
+    }
+}
+
+fn told() -> (Arc<Told>, FileOutputs) {
+    let told = Arc::new(Told::default());
+    let uploads: Arc<dyn MultipartStore> = Arc::<Told>::clone(&told);
+    let outputs = remote_by(&told.memory, uploads);
+    (told, outputs)
+}
+
+#[tokio::test]
+async fn as_many_parts_are_on_their_way_as_may_be_and_stand_in_their_order() {
+    const AT_ONCE: usize = 4;
+    let (told, outputs) = told();
+    let output = prepared(&outputs, IfExists::Error).await;
+    let parts = text(0..100).len().div_ceil(10);
+    let arriving = async {
+        for left in (1..=parts).rev() {
+            told.deliver_last_of(left.min(AT_ONCE)).await;
+        }
+    };
+    let rows = [numbers(0..100)];
+    let (pieces, ()) = tokio::join!(write(&outputs, &output, attempt(JOB, 0), &rows), arriving);
+    assert_eq!(told.most.load(Ordering::SeqCst), AT_ONCE);
+    outputs.commit(written(JOB, &output, pieces.unwrap())).await.unwrap();
+    assert_eq!(read(&told.memory, NAME).await, text(0..100));
+}
+
+#[tokio::test]
+async fn parts_that_are_on_their_way_end_before_their_upload_is_aborted() {
+    let (told, outputs) = told();
+    let output = prepared(&outputs, IfExists::Append).await;
+    let rows = [numbers(0..100)];
+    {
+        let mut writing = std::pin::pin!(write(&outputs, &output, attempt(JOB, 0), &rows));
+        tokio::select! {
+            ended = &mut writing => panic!("it ended: {ended:?}"),
+            () = until(async || told.under_way.load(Ordering::SeqCst) == 4) => {}
+        }
+    }
+    until(async || names(&told.memory).await.is_empty()).await;
+    assert_eq!(*told.aborted_with.lock().unwrap(), [0]);
+}
+
+#[tokio::test]
+async fn a_part_that_does_not_arrive_fails_its_file_by_name() {
+    let (told, outputs) = told();
+    let output = prepared(&outputs, IfExists::Append).await;
+    let losing = async {
+        until(async || told.waiting.lock().unwrap().len() == 4).await;
+        let lost = told.waiting.lock().unwrap().pop_first();
+        drop(lost);
+    };
+    let rows = [numbers(0..100)];
+    let (written, ()) = tokio::join!(write(&outputs, &output, attempt(JOB, 0), &rows), losing);
+    let error = written.unwrap_err();
+    assert!(error.message().contains(NAME), "{error}");
+    until(async || names(&told.memory).await.is_empty()).await;
+    assert_eq!(*told.aborted_with.lock().unwrap(), [0]);
 }

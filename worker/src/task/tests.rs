@@ -1,0 +1,102 @@
+//! Tasks that are looked at while they run.
+
+use std::{collections::HashMap, future::ready, sync::Mutex};
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use async_trait::async_trait;
+use bytes::Bytes;
+use keyloom_common::{
+    BlobId, Error,
+    ipc::encode_all,
+    output::{
+        FileFormat, FilesOutput, IfExists, OutputKind, OutputSpec, PreparedOutput, WriteExec,
+    },
+    plan::{FramePartition, FrameScanExec, encode_plan},
+    report::TaskProgress,
+    rpc::Limits,
+};
+
+use super::*;
+
+/// What a coordinator holds.
+#[derive(Debug)]
+struct Held(HashMap<BlobId, Bytes>);
+
+#[async_trait]
+impl BlobSource for Held {
+    async fn blob(&self, id: BlobId) -> Result<Bytes> {
+        self.0.get(&id).cloned().ok_or_else(|| Error::not_found("it is not held"))
+    }
+}
+
+const ATTEMPT: AttemptId = AttemptId {
+    task: TaskId { stage: StageId { job: JobId::from_u128(1), index: 0 }, index: 0 },
+    number: 0,
+};
+
+/// Runs a task over seven rows, three at a time, that does this with them, and gives what was known
+/// of it each time that it handed something in.
+async fn watched(
+    make: impl FnOnce(Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan>,
+) -> Vec<TaskProgress> {
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..7));
+    let rows = RecordBatch::try_from_iter([("id", ids)]).unwrap();
+    let scan = FrameScanExec::try_new(vec![FramePartition::NONE], rows.schema(), None).unwrap();
+    let plan = encode_plan(&make(Arc::new(scan))).unwrap();
+    let rows = encode_all(&rows.schema(), &[rows.clone()]).unwrap();
+    let [plan_id, rows_id] = [&plan, &rows].map(|bytes| BlobId::of(bytes));
+    let held: Arc<dyn BlobSource> = Arc::new(Held([(plan_id, plan), (rows_id, rows)].into()));
+    // Each batch is a chunk.
+    let rpc = Limits { chunk_bytes: 1, ..Limits::default() };
+    let settings = Settings { rpc, ..Settings::default() };
+    let shared = TasksShared::new(settings, Arc::clone(&held)).unwrap();
+    let tasks = Tasks::new(shared, held, true);
+    let slice = Slice::Frame(FramePartition { blob: rows_id, rows: 7 }, None).encode().unwrap();
+    let work = Work::Fragment {
+        plan: plan_id,
+        slice: slice.into(),
+        batch_rows: 3,
+        discard: false,
+        misses: MissPolicy::default(),
+    };
+    let (seen, underway) = (Mutex::new(Vec::new()), tasks.underway().clone());
+    let look = |_, _| {
+        seen.lock().unwrap().extend(underway.told(usize::MAX));
+        ready(Ok(()))
+    };
+    tasks.run(ATTEMPT, work, look).await.unwrap();
+    assert!(underway.told(usize::MAX).is_empty(), "it has ended");
+    let seen = seen.into_inner().unwrap().into_iter();
+    seen.map(|(attempt, progress)| {
+        assert_eq!(attempt, ATTEMPT);
+        progress
+    })
+    .collect()
+}
+
+#[tokio::test]
+async fn a_task_is_seen_to_give_rows_while_it_runs() {
+    let rows: Vec<_> = watched(|scan| scan).await.iter().map(|seen| seen.rows).collect();
+    assert_eq!(rows, [3, 6, 7]);
+}
+
+#[tokio::test]
+async fn a_task_that_writes_is_seen_to_take_rows_and_not_to_give_pieces() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = FilesOutput {
+        format: FileFormat::Csv,
+        if_exists: IfExists::Error,
+        partition_by: Vec::new(),
+        target_file_bytes: 1,
+        compression: None,
+    };
+    let (path, kind) = (folder.path().to_str().unwrap().to_owned(), OutputKind::Files(files));
+    let spec = OutputSpec { path, storage_profile: None, kind };
+    let seen = watched(|scan| {
+        let output = PreparedOutput { spec, schema: scan.schema(), version: None };
+        Arc::new(WriteExec::new(scan, Arc::new(output)))
+    });
+    let seen = seen.await;
+    assert_eq!(seen.iter().map(|seen| seen.rows).collect::<Vec<_>>(), [7]);
+    assert!(seen[0].bytes > 0, "{seen:?}");
+}
