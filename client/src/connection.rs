@@ -12,7 +12,7 @@ use keyloom_common::{
     described::ClusterCatalog,
     input::{Fingerprint, InputInspection, InputSpec},
     output::PreparedOutput,
-    report::{JobInfo, WorkerStatus},
+    report::{JobInfo, JobList, JobLog, WorkerStatus},
     rpc::{
         Chunk, ClientApiClient, Credentials, Limits, Next, PlannedOutput, Submission,
         connection_failed, in_time, not_answered,
@@ -275,7 +275,7 @@ impl Connection {
     }
 
     /// The jobs that are known.
-    pub(crate) async fn jobs(&self) -> Result<Vec<JobInfo>> {
+    pub(crate) async fn jobs(&self) -> Result<JobList> {
         let timeout = self.limits.call_timeout();
         self.ask(|client| async move { in_time(timeout, |context| client.jobs(context)).await })
             .await
@@ -286,6 +286,15 @@ impl Connection {
         let timeout = self.limits.call_timeout();
         self.ask(|client| async move { in_time(timeout, |context| client.job(context, job)).await })
             .await
+    }
+
+    /// What happened to a job.
+    pub(crate) async fn job_log(&self, job: JobId) -> Result<JobLog> {
+        let timeout = self.limits.call_timeout();
+        self.ask(
+            |client| async move { in_time(timeout, |context| client.job_log(context, job)).await },
+        )
+        .await
     }
 
     pub(crate) async fn resume(&self, job: JobId) -> Result<()> {

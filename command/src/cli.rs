@@ -23,8 +23,8 @@ pub(crate) use certs::{CertsCommand, CertsCreateArguments, CertsShowArguments};
 pub(crate) use cluster::OnCluster;
 pub(crate) use config::ConfigCommand;
 pub(crate) use jobs::{
-    JobArguments, JobsCommand, ListJobsArguments, ResultsArguments, SubmitArguments, Terms,
-    TopArguments,
+    JobArguments, JobsCommand, ListJobsArguments, LogsArguments, ResultsArguments, SubmitArguments,
+    Terms, TopArguments,
 };
 pub(crate) use keyloom_program::config::{Form, Print};
 pub(crate) use params::{ParamFlags, StateFlags};
@@ -100,7 +100,7 @@ pub(crate) enum Once {
     Submit(SubmitArguments),
     /// Run a statement on files and stores named on the command line
     Sql(SqlArguments),
-    /// List, show, cancel and wait for the jobs of a cluster, and take their rows
+    /// List, show, cancel and wait for the jobs of a cluster, and take their rows and logs
     #[command(subcommand)]
     Jobs(JobsCommand),
     /// Show the plan of a job file

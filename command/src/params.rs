@@ -8,10 +8,7 @@ use std::{
     path::PathBuf,
 };
 
-use datafusion::sql::sqlparser::{
-    dialect::GenericDialect,
-    tokenizer::{Token, Tokenizer},
-};
+use keyloom_client::placeholders;
 
 use crate::{
     error::Failure,
@@ -29,7 +26,7 @@ const ESCAPED: &str = "$${";
 pub(crate) fn fill(request: &mut Request, given: Vec<(String, String)>) -> Result<(), Failure> {
     let mut params = Params::of(request, given)?;
     params.fill_paths(request)?;
-    let named = in_statement(&request.sql);
+    let named = placeholders(&request.sql);
     for name in &named {
         params.value(name)?;
     }
@@ -170,16 +167,6 @@ impl Params {
 
 fn is_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
-/// The parameters that a statement names. One that has no tokens is refused when it is planned.
-fn in_statement(sql: &str) -> BTreeSet<String> {
-    let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize().unwrap_or_default();
-    let names = tokens.into_iter().filter_map(|token| match token {
-        Token::Placeholder(name) => name.strip_prefix('$').map(ToOwned::to_owned),
-        _ => None,
-    });
-    names.collect()
 }
 
 #[cfg(test)]

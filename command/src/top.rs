@@ -8,7 +8,7 @@ use std::{
 use indicatif::HumanCount;
 use keyloom_client::{
     Session,
-    report::{JobInfo, JobState, WorkerStatus},
+    report::{JobInfo, JobList, JobState, WorkerStatus},
 };
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::time::sleep;
@@ -67,8 +67,12 @@ pub(crate) async fn show(arguments: TopArguments, watch: &Watch) -> Result<(), F
 /// All that is shown.
 async fn screen(session: &Session, watch: &Watch) -> Result<String, Failure> {
     let workers = watch.step(session.workers()).await?;
-    let jobs = watch.step(session.jobs()).await?;
-    Ok(drawn(workers, jobs, now_ms()))
+    let JobList { jobs, left_out } = watch.step(session.jobs()).await?;
+    let drawn = drawn(workers, jobs, now_ms());
+    Ok(match jobs::left_out(left_out) {
+        Some(line) => format!("{drawn}\n{line}\n"),
+        None => drawn,
+    })
 }
 
 fn drawn(workers: Vec<WorkerStatus>, jobs: Vec<JobInfo>, now_ms: u64) -> String {
@@ -228,6 +232,7 @@ mod tests {
             error: None,
             committed: None,
             summary: None,
+            schema: None,
         }
     }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 mod advice;
 mod analysis;
 mod job;
+mod log;
 mod progress;
 mod text;
 pub mod words;
@@ -20,7 +21,8 @@ pub use advice::{Advice, Hint, Way};
 pub use analysis::{
     Analysis, NodeRun, Note, NoteKind, STAGE_NODE, SlowTask, StageRun, StoreRun, counted_ns,
 };
-pub use job::{JobInfo, JobState};
+pub use job::{JobInfo, JobList, JobState, RowSchema};
+pub use log::{JobLog, LogKind, LogLine};
 pub use progress::{JobProgress, StageProgress, StageWork, StoreProgress, TaskProgress, Underway};
 
 /// The names under which the lookup operator counts, for each store.

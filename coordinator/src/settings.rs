@@ -80,6 +80,9 @@ pub struct Settings {
     /// The most bytes of what is known of one job: of more, the counters of its plan go first.
     /// Default 64 KiB.
     pub job_record_bytes: usize,
+    /// The most bytes of what is remembered of what happened to one job: of more, the oldest lines
+    /// of the kind that came most often go first. Default 32 KiB.
+    pub job_log_bytes: usize,
     /// How long the rows of a detached job wait for somebody to ask for them after it has ended, in
     /// milliseconds; in temporary files, of `gather_disk_bytes`. Default 1 hour.
     pub detached_result_ms: u64,
@@ -209,6 +212,7 @@ impl Default for Settings {
             max_remembered_jobs: 1_000,
             job_history_ms: 7 * 24 * 3_600_000,
             job_record_bytes: 64 << 10,
+            job_log_bytes: 32 << 10,
             detached_result_ms: 3_600_000,
             journal_ahead_bytes: 16 << 20,
             journal_rows_bytes: 256 << 20,

@@ -23,6 +23,9 @@ const TRIES: RangeInclusive<u64> = 1..=10_000;
 /// What is known of a job goes through a message.
 const RECORD_BYTES: RangeInclusive<u64> = 1..=4 << 20;
 
+/// A log has room for what happens to each job, and goes through a message.
+const LOG_BYTES: RangeInclusive<u64> = 4 << 10..=1 << 20;
+
 /// A task has its number in 32 bits.
 const TASKS: RangeInclusive<u64> = 1..=1 << 31;
 
@@ -75,6 +78,7 @@ impl Settings {
         bounds.within("max_remembered_jobs", self.max_remembered_jobs, COUNT);
         bounds.within("job_history_ms", self.job_history_ms, TIME_MS);
         bounds.within("job_record_bytes", self.job_record_bytes, RECORD_BYTES);
+        bounds.within("job_log_bytes", self.job_log_bytes, LOG_BYTES);
         bounds.within("detached_result_ms", self.detached_result_ms, TIME_MS);
         bounds.within("journal_ahead_bytes", self.journal_ahead_bytes, BYTES);
         bounds.within("journal_rows_bytes", self.journal_rows_bytes, DISK_BYTES);

@@ -9,7 +9,12 @@ use std::{
 use arrow::{array::RecordBatch, datatypes::Schema};
 use datafusion::dataframe::DataFrame;
 use keyloom_client::{JobId, JobOptions};
-use keyloom_common::{Error, Result, described::Output, report::JobInfo, rpc::under};
+use keyloom_common::{
+    Error, Result,
+    described::Output,
+    report::{JobInfo, LogLine},
+    rpc::under,
+};
 use pyo3::{prelude::*, types::PyDict};
 use serde::Deserialize;
 
@@ -139,6 +144,13 @@ impl JobHandle {
         told(py, &info)
     }
 
+    /// What happened to it, in order.
+    fn logs<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let handle = self.get()?;
+        let log = wait(py, async move { handle.logs().await.map_err(raise) })?;
+        log.lines.iter().map(|line| told_of(py, line)).collect()
+    }
+
     /// Waits until it has ended, and gives what is known of it then; nothing if it has not within so
     /// many seconds.
     #[pyo3(signature = (timeout))]
@@ -207,13 +219,14 @@ impl fmt::Debug for JobHandle {
     }
 }
 
-/// The jobs that a session may see, the newest first.
+/// The jobs that a session may see, the newest first, and how many others are left out.
 pub(crate) fn list<'py>(
     py: Python<'py>,
     session: &keyloom_client::Session,
-) -> PyResult<Vec<Bound<'py, PyDict>>> {
-    let jobs = wait(py, async move { session.jobs().await.map_err(raise) })?;
-    jobs.iter().map(|info| told(py, info)).collect()
+) -> PyResult<(Vec<Bound<'py, PyDict>>, u64)> {
+    let list = wait(py, async move { session.jobs().await.map_err(raise) })?;
+    let jobs = list.jobs.iter().map(|info| told(py, info)).collect::<PyResult<_>>()?;
+    Ok((jobs, list.left_out))
 }
 
 /// The rows of a detached job, under one schema: its tasks may differ in what can be null.
@@ -273,5 +286,19 @@ fn told<'py>(py: Python<'py>, info: &JobInfo) -> PyResult<Bound<'py, PyDict>> {
     let written =
         written.map(|written| (written.rows, written.bytes, written.files, written.version));
     entry.set_item("written", written)?;
+    Ok(entry)
+}
+
+/// A line of a job's log, by the names of `keyloom.LogLine`.
+fn told_of<'py>(py: Python<'py>, line: &LogLine) -> PyResult<Bound<'py, PyDict>> {
+    let entry = PyDict::new(py);
+    entry.set_item("number", line.number)?;
+    entry.set_item("at", line.at_ms)?;
+    entry.set_item("kind", line.kind.name())?;
+    entry.set_item("text", &line.text)?;
+    entry.set_item("stage", line.stage)?;
+    entry.set_item("task", line.task)?;
+    entry.set_item("worker", line.worker.as_deref())?;
+    entry.set_item("left_out", line.left_out)?;
     Ok(entry)
 }

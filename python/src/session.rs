@@ -239,8 +239,8 @@ impl Session {
         self.frame(planned)
     }
 
-    /// What is known of jobs, the newest first.
-    fn jobs<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+    /// What is known of jobs, the newest first, and how many others are left out.
+    fn jobs<'py>(&self, py: Python<'py>) -> PyResult<(Vec<Bound<'py, PyDict>>, u64)> {
         handle::list(py, self.get()?)
     }
 

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import keyloom
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from keyloom import JobHandle, JobInfo, Written, col
@@ -86,9 +87,8 @@ def test_results_wait_for_the_rows(session: keyloom.Session, detached: bool) -> 
     df = keyloom.from_pydict({"n": [None, 1]}).select(n=col("n").cast("int64"))
     assert df.submit(detached=detached).results().to_pydict() == {"n": [None, 1]}
     empty = df.where(col("n") > 1).submit(detached=detached).results()
-    assert len(empty) == 0
-    # Who comes back for the rows of a job is told of its columns by rows alone.
-    assert detached or empty.column_names == ["n"]
+    assert (len(empty), empty.column_names) == (0, ["n"])
+    assert empty.to_arrow().schema == pa.schema([("n", pa.int64())])
 
 
 def test_a_job_that_fails_says_why(session: keyloom.Session, tmp_path: Path) -> None:
@@ -161,6 +161,34 @@ def test_jobs_are_listed_the_newest_first(session: keyloom.Session) -> None:
     assert [known.name for known in listed] == names[::-1]
     assert [known.id for known in listed] == [job.id for job in reversed(jobs)]
     assert {known.state for known in listed} == {"done"}
+
+
+def test_what_happened_to_a_job_is_told_in_order(session: keyloom.Session, tmp_path: Path) -> None:
+    before = datetime.now(timezone.utc) - timedelta(seconds=1)
+    job = keyloom.from_pydict({"n": [1, 2, 3]}).submit(output=tmp_path / "out")
+    ended(job)
+    lines = session.job(job.id).logs()
+    kinds = [line.kind for line in lines]
+    assert kinds[:2] == ["submitted", "started"]
+    assert kinds[-3:] == ["committing", "committed", "done"]
+    assert {"stage_begun", "stage_done"} <= set(kinds)
+    assert [line.number for line in lines] == list(range(len(lines)))
+    times = [line.at for line in lines]
+    assert before <= times[0] and times == sorted(times)
+    assert lines[-2].text.startswith("3 rows in 1 file, ")
+    assert str(lines[-1]).split(maxsplit=1)[1] == f"{'done':14}  3 rows"
+
+
+def test_jobs_that_are_left_out_are_counted_in_a_warning(
+    session: keyloom.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full:
+        def jobs(self) -> tuple[list[dict[str, object]], int]:
+            return [], 7
+
+    monkeypatch.setattr(keyloom.Session, "_rust", property(lambda _: Full()))
+    with pytest.warns(UserWarning, match="^7 older jobs are left out: .*rpc.max_frame_bytes"):
+        assert session.jobs() == []
 
 
 def test_jobs_that_nobody_knows_are_named(session: keyloom.Session) -> None:

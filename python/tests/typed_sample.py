@@ -22,6 +22,7 @@ from keyloom import (
     GroupedDataFrame,
     JobHandle,
     JobInfo,
+    LogLine,
     Missed,
     Schema,
     Session,
@@ -206,6 +207,7 @@ def jobs(session: Session, df: DataFrame) -> None:
     assert_type(info.written, Written | None)
     assert_type(info.error, keyloom.KeyloomError | None)
     assert_type(job.results(), DataFrame)
+    assert_type(job.logs(), list[LogLine])
     assert_type(session.jobs(), list[JobInfo])
     assert session.job(job.id).state == "done"
 

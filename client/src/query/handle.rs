@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use keyloom_common::{ErrorKind, JobId, Result, report::JobInfo};
+use keyloom_common::{
+    ErrorKind, JobId, Result,
+    report::{JobInfo, JobLog},
+};
 
 use super::Job;
 use crate::link::Link;
@@ -37,6 +40,15 @@ impl JobHandle {
     /// `not_found` if nothing is (any more), `permission_denied` if it is another client's.
     pub async fn info(&self) -> Result<JobInfo> {
         self.link.connection.job(self.id).await
+    }
+
+    /// What happened to it, in order: when it was handed in and by whom, when its stages began and
+    /// ended, what went wrong on the way, and how it ended.
+    ///
+    /// # Errors
+    /// As [`Self::info`].
+    pub async fn logs(&self) -> Result<JobLog> {
+        self.link.connection.job_log(self.id).await
     }
 
     /// Waits until nothing more becomes of it by itself, and gives what is known of it then: how it

@@ -22,7 +22,7 @@ use keyloom_common::{
     ipc::Decoder,
     output::{OutputSpec, committed_schema},
     plan::{FrameScanExec, encode_plan},
-    report::{JobProgress, JobStatus, JobSummary, Underway},
+    report::{JobProgress, JobStatus, JobSummary, RowSchema, Underway},
     rpc::{Next, Submission, under},
     trace::TraceParent,
 };
@@ -189,6 +189,9 @@ impl Job {
             job.advance().await?;
         }
         if let Some(schema) = job.first_schema() {
+            job.schema = schema;
+        } else if let Some(RowSchema(schema)) = job.link.connection.job(id).await?.schema {
+            // There are no rows to tell of their columns.
             job.schema = schema;
         }
         Ok(job)

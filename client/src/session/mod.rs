@@ -18,7 +18,7 @@ use datafusion::{dataframe::DataFrame, execution::context::SessionContext};
 use keyloom_common::{
     Error, ErrorCode, JobId, Result, WorkerId,
     described::check_alias,
-    report::{Advice, Analysis, JobInfo, WorkerStatus},
+    report::{Advice, Analysis, JobInfo, JobList, WorkerStatus},
     stack::Deep,
     store::AttachedStore,
 };
@@ -325,11 +325,11 @@ impl Session {
 
     /// The jobs that the coordinator knows and this session may see, the newest first: without the
     /// counters of their plans, which [`Self::job`] has. The oldest are left out where all of them
-    /// take more than half of the coordinator's `rpc.max_frame_bytes`.
+    /// take more than half of the coordinator's `rpc.max_frame_bytes`; how many is told.
     ///
     /// # Errors
     /// `unavailable` if the coordinator is gone.
-    pub async fn jobs(&self) -> Result<Vec<JobInfo>> {
+    pub async fn jobs(&self) -> Result<JobList> {
         self.link.connection.jobs().await
     }
 

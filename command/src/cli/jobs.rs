@@ -68,6 +68,8 @@ pub(crate) enum JobsCommand {
     Cancel(JobArguments),
     /// Wait until a job has ended; the exit code says how
     Wait(JobArguments),
+    /// Print what happened to a job, in order
+    Logs(LogsArguments),
     /// Take the rows of a detached job that has no [output]: once, as they are not kept
     Results(ResultsArguments),
 }
@@ -87,6 +89,23 @@ pub(crate) struct JobArguments {
     /// The job's id
     #[arg(value_name = "ID", value_parser = job_id)]
     pub(crate) id: JobId,
+    #[command(flatten)]
+    pub(crate) cluster: OnCluster,
+    #[command(flatten)]
+    pub(crate) print: Print,
+}
+
+/// `keyloom jobs logs`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+With -o json, each line is an object of its own.")]
+pub(crate) struct LogsArguments {
+    /// The job's id
+    #[arg(value_name = "ID", value_parser = job_id)]
+    pub(crate) id: JobId,
+    /// Go on until the job has ended
+    #[arg(long)]
+    pub(crate) follow: bool,
     #[command(flatten)]
     pub(crate) cluster: OnCluster,
     #[command(flatten)]

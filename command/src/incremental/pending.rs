@@ -122,6 +122,7 @@ mod tests {
             error: None,
             committed: None,
             summary: None,
+            schema: None,
         }
     }
 

@@ -1,13 +1,17 @@
 //! `keyloom jobs`: the jobs that a cluster knows, whoever handed them in and whether they run.
 //!
-//! [`view`] is what is told of one, [`wait`] stays with one until it has ended, and [`results`]
-//! takes its rows.
+//! [`view`] is what is told of one, [`logs`] what happened to it, [`wait`] stays with one until it
+//! has ended, and [`results`] takes its rows.
 
+mod logs;
 mod results;
 mod view;
 mod wait;
 
-use keyloom_client::{JobId, Session, report::JobInfo};
+use keyloom_client::{
+    JobId, Session,
+    report::{JobInfo, JobList},
+};
 use serde::Serialize;
 
 use crate::{
@@ -19,7 +23,7 @@ use crate::{
     watch::Watch,
 };
 use view::Viewed;
-pub(crate) use view::{in_columns, now_ms};
+pub(crate) use view::{in_columns, left_out, now_ms};
 
 /// Runs a command on jobs.
 pub(crate) async fn run(command: JobsCommand, watch: &Watch) -> Result<(), Failure> {
@@ -28,19 +32,23 @@ pub(crate) async fn run(command: JobsCommand, watch: &Watch) -> Result<(), Failu
         JobsCommand::Show(arguments) => show(arguments, watch).await,
         JobsCommand::Cancel(arguments) => cancel(arguments, watch).await,
         JobsCommand::Wait(arguments) => wait(arguments, watch).await,
+        JobsCommand::Logs(arguments) => logs::read(arguments, watch).await,
         JobsCommand::Results(arguments) => results::take(arguments, watch).await,
     }
 }
 
 async fn list(arguments: ListJobsArguments, watch: &Watch) -> Result<(), Failure> {
     let session = open::on_cluster(arguments.cluster, watch).await?;
-    let jobs = watch.step(session.jobs()).await?;
+    let JobList { jobs, left_out } = watch.step(session.jobs()).await?;
     watch.end();
     match arguments.print.format {
-        Form::Json => text::print(&json(&jobs.iter().map(Viewed::of).collect::<Vec<_>>())),
-        Form::Table if jobs.is_empty() => text::print("no job is known"),
-        Form::Table => text::print(&in_columns(&jobs, now_ms())),
+        Form::Json => text::print(&json(&jobs.iter().map(Viewed::of).collect::<Vec<_>>()))?,
+        Form::Table if jobs.is_empty() => text::print("no job is known")?,
+        Form::Table => text::print(&in_columns(&jobs, now_ms()))?,
     }
+    // Whoever reads the list as JSON reads jobs alone.
+    view::left_out(left_out).iter().for_each(|line| text::note(line));
+    Ok(())
 }
 
 async fn show(arguments: JobArguments, watch: &Watch) -> Result<(), Failure> {

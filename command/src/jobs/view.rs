@@ -114,6 +114,17 @@ pub(crate) fn in_columns(jobs: &[JobInfo], now_ms: u64) -> String {
     columns(head, jobs.iter().map(row).collect())
 }
 
+/// What is said where a list has no room for all jobs.
+pub(crate) fn left_out(jobs: u64) -> Option<String> {
+    (jobs > 0).then(|| {
+        format!(
+            "{} left out: an answer holds no more (rpc.max_frame_bytes of the coordinator); jobs \
+             show ID tells of each",
+            plural(jobs, "older job")
+        )
+    })
+}
+
 /// A job for people.
 pub(super) fn text(job: &JobInfo) -> String {
     let now = now_ms();
@@ -203,6 +214,7 @@ pub(super) mod tests {
             error: None,
             committed: Some(Committed { rows: 10, bytes: 100, files: 2, version: None }),
             summary: Some(JobSummary { rows: 1, tasks: 3, workers: 2, ..JobSummary::default() }),
+            schema: None,
         }
     }
 
@@ -246,6 +258,13 @@ pub(super) mod tests {
             "stage": 1, "work": "lookups", "tasks": 8, "tasks_done": 3, "rows": 1200, "bytes": 0
         });
         assert_eq!(shown["progress"]["stages"][0], expected);
+    }
+
+    #[test]
+    fn jobs_that_a_list_has_no_room_for_are_counted() {
+        assert_eq!(left_out(0), None);
+        let said = left_out(1_200).unwrap();
+        assert!(said.starts_with("1,200 older jobs left out: "), "{said}");
     }
 
     #[test]

@@ -10,11 +10,11 @@ use keyloom_client::{
 use crate::{error::Failure, watch::Watch};
 
 /// How soon it is asked again at first, and how often later.
-const SOON: Duration = Duration::from_millis(50);
-const LATER: Duration = Duration::from_secs(1);
+pub(super) const SOON: Duration = Duration::from_millis(50);
+pub(super) const LATER: Duration = Duration::from_secs(1);
 
 /// How long a coordinator that is gone is asked again: it may be restarting.
-const GONE: Duration = Duration::from_secs(60);
+pub(super) const GONE: Duration = Duration::from_secs(60);
 
 /// Waits until a job has ended. Who is interrupted meanwhile leaves it as it is.
 pub(super) async fn until_end(

@@ -1,9 +1,10 @@
 //! What is known of a job, for those who did not wait for it.
 
+use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 
 use super::{JobProgress, JobStatus, JobSummary};
-use crate::{JobId, error::Error, output::Committed};
+use crate::{JobId, error::Error, ipc, output::Committed};
 
 /// A job as the coordinator knows it, while it runs and for a while afterwards.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +37,22 @@ pub struct JobInfo {
     pub committed: Option<Committed>,
     /// What it did, once it is done.
     pub summary: Option<JobSummary>,
+    /// The columns of its rows, or of the row that says what it has written; absent in lists, and
+    /// where there are too many of them to be remembered.
+    pub schema: Option<RowSchema>,
+}
+
+/// The columns of rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowSchema(#[serde(with = "ipc::schema_serde")] pub SchemaRef);
+
+/// Jobs, the newest first, as many as an answer holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct JobList {
+    /// The jobs.
+    pub jobs: Vec<JobInfo>,
+    /// How many others are known, all of them older: there is no room for them in an answer.
+    pub left_out: u64,
 }
 
 /// How a job is.

@@ -1,5 +1,10 @@
 //! Figures as people read them.
 
+use std::time::{Duration, UNIX_EPOCH};
+
+/// The last millisecond that has a date of four digits for its year.
+const LAST_MS: u64 = 253_402_300_799_999;
+
 /// A count, its thousands apart.
 pub fn count(count: u64) -> String {
     let digits = count.to_string();
@@ -41,6 +46,12 @@ pub fn time(seconds: f64) -> String {
     }
 }
 
+/// A moment in UTC, to the millisecond, of milliseconds since 1970.
+pub fn moment(ms: u64) -> String {
+    let since = Duration::from_millis(ms.min(LAST_MS));
+    humantime::format_rfc3339_millis(UNIX_EPOCH + since).to_string()
+}
+
 /// A share in percent, without decimals unless it is small.
 pub fn percent(percent: f64) -> String {
     let decimals = usize::from(percent > 0.0 && percent < 9.95);
@@ -50,6 +61,13 @@ pub fn percent(percent: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_are_dates_however_late_they_are() {
+        assert_eq!(moment(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(moment(1_767_225_600_123), "2026-01-01T00:00:00.123Z");
+        assert_eq!(moment(u64::MAX), "9999-12-31T23:59:59.999Z");
+    }
 
     #[test]
     fn counts_have_their_thousands_apart() {

@@ -10,7 +10,7 @@ use crate::{
     input::{Fingerprint, InputInspection, InputSpec},
     misses::MissPolicy,
     output::PreparedOutput,
-    report::{JobInfo, JobSummary, Underway, WorkerStatus},
+    report::{JobInfo, JobList, JobLog, JobSummary, Underway, WorkerStatus},
     store::{StoreDescription, StoreSpec},
     trace::TraceParent,
 };
@@ -51,10 +51,13 @@ pub trait ClientApi {
     async fn cancel(job: JobId) -> Result<()>;
 
     /// The jobs that are known and that the client may see, the newest first.
-    async fn jobs() -> Result<Vec<JobInfo>>;
+    async fn jobs() -> Result<JobList>;
 
     /// What is known of a job.
     async fn job(job: JobId) -> Result<JobInfo>;
+
+    /// What happened to a job.
+    async fn job_log(job: JobId) -> Result<JobLog>;
 
     /// Goes on with a job that ended before its output was committed. One that runs stays as it is.
     async fn resume(job: JobId) -> Result<()>;

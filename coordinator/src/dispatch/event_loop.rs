@@ -15,7 +15,7 @@ use keyloom_common::{
 use tokio::sync::mpsc;
 
 use super::{
-    Command, Finished, Lost, StageUpdate,
+    Command, Finished, Incident, Lost, StageUpdate,
     outputs::{Outputs, drop_apart},
     workers::Workers,
 };
@@ -85,8 +85,42 @@ struct StageEntry {
     work: HashMap<u32, Work>,
     /// What its tasks are done for.
     trace: Option<TraceParent>,
-    /// When the attempts at tasks that are not done were launched, by their tasks.
-    launched: HashMap<u32, Vec<(AttemptId, Instant)>>,
+    /// The attempts at tasks that are not done, by their tasks.
+    launched: HashMap<u32, Vec<Launched>>,
+}
+
+/// An attempt that was launched, as far as its end is known.
+#[derive(Debug)]
+struct Launched {
+    attempt: AttemptId,
+    worker: WorkerId,
+    at: Instant,
+    end: Option<End>,
+}
+
+/// How an attempt ended that does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Failed,
+    /// It was stopped, as one is for whose rows there is no room.
+    Stopped,
+}
+
+impl StageEntry {
+    /// Tells whoever reads it.
+    fn tell(&self, incident: Incident) {
+        // A reader that is gone cancels its stage.
+        let _ = self.updates.send(StageUpdate::Met(incident));
+    }
+
+    /// The tasks that a worker runs.
+    fn tasks_on(&self, worker: WorkerId) -> Vec<u32> {
+        let runs = |last: &Launched| last.worker == worker && last.end.is_none();
+        let tasks = self.launched.iter().filter(|(_, all)| all.last().is_some_and(runs));
+        let mut tasks: Vec<_> = tasks.map(|(task, _)| *task).collect();
+        tasks.sort_unstable();
+        tasks
+    }
 }
 
 impl EventLoop {
@@ -175,6 +209,9 @@ impl EventLoop {
 
     fn finish(&mut self, worker: WorkerId, attempt: AttemptId, outcome: Result<TaskReport>) {
         let outcome = outcome.and_then(|report| self.complete(worker, attempt, report));
+        if let Err(error) = &outcome {
+            self.over(worker, attempt, error);
+        }
         if let Err(error) = &outcome
             && error.kind() != ErrorKind::Cancelled
         {
@@ -192,6 +229,34 @@ impl EventLoop {
                 Event::TaskFailed { worker, attempt, error }
             }
         });
+    }
+
+    /// Notes that an attempt ended and does not count, and tells of it if it failed.
+    fn over(&mut self, worker: WorkerId, attempt: AttemptId, error: &Error) {
+        let task = attempt.task.index;
+        let Some(stage) = self.stages.get_mut(&attempt.task.stage) else { return };
+        let attempts = stage.launched.get_mut(&task).into_iter().flatten();
+        let mut own = attempts.filter(|one| one.attempt == attempt && one.worker == worker);
+        let Some(launched) = own.next().filter(|launched| launched.end.is_none()) else { return };
+        if error.kind() == ErrorKind::Cancelled {
+            launched.end = Some(End::Stopped);
+            return;
+        }
+        launched.end = Some(End::Failed);
+        let name = self.workers.get(worker).map(|registered| registered.info.name.clone());
+        let (worker, error) = (name.unwrap_or_else(|| worker.to_string()), error.clone());
+        stage.tell(Incident::Failed { task, worker, error });
+    }
+
+    /// Tells whoever has tasks on a worker that it is gone.
+    fn tell_lost(&self, worker: WorkerId, name: &str, reason: &str) {
+        for stage in self.stages.values() {
+            let tasks = stage.tasks_on(worker);
+            if !tasks.is_empty() {
+                let (worker, reason) = (name.to_owned(), reason.to_owned());
+                stage.tell(Incident::Lost { tasks, worker, reason });
+            }
+        }
     }
 
     fn count_departure(&self, how: Departure) {
@@ -232,8 +297,8 @@ impl EventLoop {
     fn launched(&self, attempt: AttemptId) -> Instant {
         let stage = self.stages.get(&attempt.task.stage);
         let attempts = stage.and_then(|stage| stage.launched.get(&attempt.task.index));
-        let launched = attempts.into_iter().flatten().find(|(launched, _)| *launched == attempt);
-        launched.map_or_else(Instant::now, |(_, at)| *at)
+        let launched = attempts.into_iter().flatten().find(|one| one.attempt == attempt);
+        launched.map_or_else(Instant::now, |launched| launched.at)
     }
 
     fn event(&mut self, event: Event) {
@@ -284,12 +349,16 @@ impl EventLoop {
                 self.count_departure(how);
                 if let Some(gone) = self.workers.remove(worker) {
                     tracing::info!(%worker, name = %gone.info.name, reason, "worker gone");
+                    self.tell_lost(worker, &gone.info.name, &reason);
                 }
                 self.outputs.discard_worker(worker);
             }
             Action::Waiting { stage, tasks, .. } => {
                 let job = stage.job;
                 tracing::warn!(%job, %stage, tasks, "tasks wait for a worker to register");
+                if let Some(entry) = self.stages.get(&stage) {
+                    entry.tell(Incident::Alone { tasks });
+                }
             }
         }
     }
@@ -306,7 +375,15 @@ impl EventLoop {
         }
         // The scheduler launches on workers that it has not said are gone.
         let Some(registered) = self.workers.get(worker) else { return };
-        stage.launched.entry(task.index).or_default().push((attempt, Instant::now()));
+        let attempts = stage.launched.entry(task.index).or_default();
+        // What was put off counts for nothing.
+        let is_again = attempts.last().is_some_and(|last| last.end != Some(End::Stopped));
+        attempts.push(Launched { attempt, worker, at: Instant::now(), end: None });
+        if is_again {
+            let (task, worker) = (task.index, registered.info.name.clone());
+            let attempt = attempt.number % ATTEMPTS_OF_A_RUN + 1;
+            stage.tell(Incident::Again { task, worker, attempt });
+        }
         match stage.kind {
             StageKind::Work | StageKind::Shuffle { .. } => {
                 self.metrics.tasks.start(attempt.number.is_multiple_of(ATTEMPTS_OF_A_RUN))

@@ -62,6 +62,22 @@ pub(crate) enum StageUpdate {
     Done { index: u32, finished: Box<Finished> },
     /// The stage is lost.
     Failed(Lost),
+    /// This is to be told of it, and changes nothing.
+    Met(Incident),
+}
+
+/// What goes otherwise than it should, and who had to do with it. Tasks are numbered within their
+/// stage, and workers are called by their names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Incident {
+    /// A worker could not do a task.
+    Failed { task: u32, worker: String, error: Error },
+    /// A task runs once more, as its attempt of this number, from 1 on.
+    Again { task: u32, worker: String, attempt: u32 },
+    /// A worker is gone that ran these tasks.
+    Lost { tasks: Vec<u32>, worker: String, reason: String },
+    /// So many tasks wait, and no worker is there.
+    Alone { tasks: usize },
 }
 
 /// A stage that is lost.

@@ -7,7 +7,7 @@ use keyloom_common::{
     trace::TraceParent,
 };
 
-use super::{Dispatcher, Lost, StageHandle, StageUpdate};
+use super::{Dispatcher, Incident, Lost, StageHandle, StageUpdate};
 use crate::scheduler::StageKind;
 
 impl Dispatcher {
@@ -22,17 +22,19 @@ impl Dispatcher {
         work: Work,
         trace: Option<TraceParent>,
     ) -> Result<TaskReport> {
-        self.ask_counted(stage, 0, work, trace).await.map_err(|lost| lost.error)
+        self.ask_counted(stage, 0, work, trace, drop).await.map_err(|lost| lost.error)
     }
 
     /// As [`Self::ask`], with how often workers were asked if that fails. The first of these
     /// attempts has this number: a worker may still be at what an earlier run of the job asked.
+    /// What is met meanwhile is told.
     pub(crate) async fn ask_counted(
         &self,
         stage: StageId,
         first_attempt: u32,
         work: Work,
         trace: Option<TraceParent>,
+        mut met: impl FnMut(Incident) + Send,
     ) -> Result<TaskReport, Lost> {
         let (handle, mut updates) = self.open_stage(stage, StageKind::Question, Vec::new(), trace);
         handle.number_from(first_attempt);
@@ -40,10 +42,13 @@ impl Dispatcher {
         handle.close();
         // Also when the asker is gone, whose call is then dropped here.
         let _cancel = CancelOnDrop(handle);
-        match updates.recv().await {
-            Some(StageUpdate::Done { finished, .. }) => Ok(finished.report),
-            Some(StageUpdate::Failed(lost)) => Err(lost),
-            None => Err(Error::cancelled("the coordinator is stopping").into()),
+        loop {
+            match updates.recv().await {
+                Some(StageUpdate::Met(incident)) => met(incident),
+                Some(StageUpdate::Done { finished, .. }) => return Ok(finished.report),
+                Some(StageUpdate::Failed(lost)) => return Err(lost),
+                None => return Err(Error::cancelled("the coordinator is stopping").into()),
+            }
         }
     }
 }

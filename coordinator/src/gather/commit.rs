@@ -59,7 +59,7 @@ async fn commit(
         }
     }
     // All tasks are done: what they missed is known.
-    job.misses.check_all()?;
+    job.check_misses()?;
     writing.commit().await
 }
 

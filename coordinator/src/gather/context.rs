@@ -13,7 +13,7 @@ use keyloom_common::{
     Error, JobId, Result, StageId, TaskId, WorkerId,
     misses::MissPolicy,
     output::PreparedOutput,
-    report::{JobStatus, PlanMetrics, StageWork},
+    report::{JobStatus, LogKind, PlanMetrics, StageWork},
 };
 use tracing::Span;
 
@@ -22,7 +22,7 @@ use crate::{
     blobs::Blobs,
     catalog::Rights,
     dispatch::{Dispatcher, Finished},
-    history::{JobRecord, Journal, KnownJob, Resumable},
+    history::{Happened, JobRecord, Journal, KnownJob, Resumable},
     output::{Means, OutputProgress, Writing},
     scheduler::ATTEMPTS_OF_A_RUN,
     settings::Settings,
@@ -57,6 +57,8 @@ pub(crate) struct JobContext {
     /// Whether the coordinator computes rows itself, and does not only pass them on.
     pub(super) computes: AtomicBool,
     begun: Mutex<BTreeMap<u32, Begun>>,
+    /// The stages that are not over, and whether each has all of its tasks.
+    open: Mutex<BTreeMap<u32, bool>>,
     reports: Mutex<BTreeMap<u32, StageReport>>,
     /// What is known of it, from when it begins.
     record: OnceLock<JobRecord>,
@@ -108,6 +110,7 @@ impl JobContext {
             tasks_done: AtomicU32::new(0),
             computes: AtomicBool::new(false),
             begun: Mutex::default(),
+            open: Mutex::default(),
             reports: Mutex::default(),
             record: OnceLock::new(),
         }
@@ -170,6 +173,28 @@ impl JobContext {
         self.record().map(|record| record.known.as_ref())
     }
 
+    /// Something happened to it.
+    pub(crate) fn tell(&self, happened: Happened) {
+        if let Some(record) = self.record() {
+            record.known.tell(happened);
+        }
+    }
+
+    /// Whether no more rows have missed their keys than may.
+    ///
+    /// # Errors
+    /// `not_found` if there are too many.
+    pub(crate) fn check_misses(&self) -> Result<()> {
+        self.tell_misses(self.misses.check_all())
+    }
+
+    /// Tells of too many misses, if there are.
+    pub(super) fn tell_misses(&self, checked: Result<()>) -> Result<()> {
+        checked.inspect_err(|error| {
+            self.tell(Happened::new(LogKind::Misses, error.message()));
+        })
+    }
+
     /// Where its tasks are kept, if they are.
     pub(super) fn journal(&self) -> Option<&Journal> {
         self.record().and_then(|record| record.journal.as_ref())
@@ -200,6 +225,8 @@ impl JobContext {
     /// Counts a stage, before its tasks.
     pub(super) fn stage_begun(&self, stage: u32, work: StageWork) {
         self.begun().entry(stage).or_insert(Begun { work, tasks: 0 });
+        self.open().insert(stage, false);
+        self.tell(Happened::new(LogKind::StageBegun, named(stage, work)).of_stage(stage));
     }
 
     /// Counts a task of a stage. One that collects keys for others is shown, but takes nothing of
@@ -252,6 +279,8 @@ impl JobContext {
         report.times.add(index, finished.worker, finished.launched..finished.ended);
         // Who asks how far the job is holds the reports, too, and sees the task once.
         self.dispatcher.counted(TaskId { stage: self.stage(stage), index });
+        drop(reports);
+        self.end_if_done(stage);
     }
 
     pub(crate) fn status(&self) -> JobStatus {
@@ -270,7 +299,16 @@ impl JobContext {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn open(&self) -> MutexGuard<'_, BTreeMap<u32, bool>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, StageReport>> {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a stage is called in the job's log.
+pub(super) fn named(stage: u32, work: StageWork) -> String {
+    format!("stage {stage}, {}", work.name())
 }

@@ -6,16 +6,17 @@ use std::{collections::BTreeMap, sync::atomic::Ordering};
 use keyloom_common::{
     output::WriteExec,
     report::{
-        JobProgress, StageProgress, StageWork, StoreProgress, TaskProgress, Underway, counter,
+        JobProgress, LogKind, StageProgress, StageWork, StoreProgress, TaskProgress, Underway,
+        counter, words::plural,
     },
 };
 use keyloom_planner::Fragment;
 
 use super::{
-    context::{Begun, JobContext, StageReport},
+    context::{Begun, JobContext, StageReport, named},
     stores::stores_of,
 };
-use crate::output::OutputState;
+use crate::{history::Happened, output::OutputState};
 
 /// What a fragment's tasks are for.
 pub(super) fn work_of(fragment: &Fragment) -> StageWork {
@@ -55,6 +56,47 @@ impl JobContext {
     /// The same, and as a whole.
     pub(crate) fn underway(&self) -> Underway {
         Underway { status: self.status(), progress: self.progress() }
+    }
+
+    /// A stage has all of its tasks.
+    pub(super) fn stage_fed(&self, stage: u32) {
+        if let Some(is_fed) = self.open().get_mut(&stage) {
+            *is_fed = true;
+        }
+        self.end_if_done(stage);
+    }
+
+    /// Tells of a stage's end, if all of its tasks are done.
+    pub(super) fn end_if_done(&self, stage: u32) {
+        if self.open().get(&stage) != Some(&true) {
+            return;
+        }
+        let Some(progress) = self.progress_of(stage) else { return };
+        let StageProgress { work, tasks, tasks_done, rows, .. } = progress;
+        // Somebody else may see the end of it at the same time.
+        if tasks_done < tasks || self.open().remove(&stage).is_none() {
+            return;
+        }
+        let (tasks, rows) = (plural(tasks.into(), "task"), plural(rows, "row"));
+        let text = format!("{}: {tasks}, {rows}", named(stage, work));
+        self.tell(Happened::new(LogKind::StageDone, text).of_stage(stage));
+    }
+
+    /// Nobody wants a stage any more, which may be over.
+    pub(super) fn stage_dropped(&self, stage: u32) {
+        if self.open().remove(&stage).is_none() {
+            return;
+        }
+        let Some(progress) = self.progress_of(stage) else { return };
+        let StageProgress { work, tasks, tasks_done, .. } = progress;
+        let text = format!("{}: {tasks_done} of {tasks} tasks done", named(stage, work));
+        self.tell(Happened::new(LogKind::StageStopped, text).of_stage(stage));
+    }
+
+    fn progress_of(&self, stage: u32) -> Option<StageProgress> {
+        let begun = self.begun().get(&stage).copied()?;
+        // Those that run tell of nothing that is done.
+        Some(stage_progress(stage, begun, self.lock().get(&stage), &TaskProgress::default()))
     }
 
     /// What the coordinator does itself at this moment, if nothing else is done or it ends the job.

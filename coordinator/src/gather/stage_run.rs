@@ -48,6 +48,9 @@ pub(crate) struct Piece {
 /// The tasks of a fragment under way. Dropping it cancels them.
 #[derive(Debug)]
 pub(crate) struct StageRun {
+    context: Arc<JobContext>,
+    /// Its number in the plan.
+    number: u32,
     handle: StageHandle,
     /// Of tasks that are counted already.
     updates: mpsc::UnboundedReceiver<StageUpdate>,
@@ -96,9 +99,13 @@ impl StageRun {
         context.first_attempt().into_iter().for_each(|number| handle.number_from(number));
         let keeping = Keeping::of(&context, fragment.stage, updates);
         let Keeping { updates, before, task: keeping } = keeping;
-        let told = Told::of(fragment, &context);
-        let (updates, counting) =
-            counted(updates, move |index, finished| told.count(index, finished));
+        let told = Arc::new(Told::of(fragment, &context));
+        let meets = Arc::clone(&told);
+        let (updates, counting) = counted(
+            updates,
+            move |index, finished| told.count(index, finished),
+            move |incident| meets.met(incident),
+        );
         let places = Arc::new(Semaphore::new(places(fragment, &context.settings)));
         let (tx, fed) = mpsc::unbounded_channel();
         let feeder = Feeder {
@@ -125,12 +132,14 @@ impl StageRun {
         };
         let feeding = feeder.run(input).instrument(context.span.clone());
         Ok(Self {
+            number: fragment.stage,
             handle,
             updates,
             _counting: counting,
             _keeping: keeping,
             places,
             feeder: AbortOnDropHandle::new(tokio::spawn(feeding)),
+            context,
             fed,
             done: BTreeMap::new(),
             next: 0,
@@ -199,6 +208,8 @@ impl StageRun {
                     self.done.insert(index, *finished);
                 }
                 Some(StageUpdate::Failed(lost)) => return Err(lost.error),
+                // It was told before.
+                Some(StageUpdate::Met(_)) => {}
                 None => return Err(Error::cancelled("the coordinator is stopping")),
             },
         }
@@ -216,6 +227,7 @@ impl Drop for StageRun {
     fn drop(&mut self) {
         self.feeder.abort();
         self.handle.cancel();
+        self.context.stage_dropped(self.number);
     }
 }
 
@@ -293,6 +305,9 @@ impl Feeder {
         // Also a panic is told, or the run would wait for tasks that never come.
         let fed = guarded(feeding).await;
         self.handle.close();
+        if fed.is_ok() {
+            self.context.stage_fed(self.stage);
+        }
         // The run may be gone, and then nobody counts.
         let _ = self.tx.send(Fed::All(fed.map(|()| self.next)));
     }

@@ -14,7 +14,10 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{context::JobContext, misses::TellingTask, nodes::Nodes, numbered::numbered_from};
-use crate::dispatch::{Finished, StageUpdate};
+use crate::{
+    dispatch::{Finished, Incident, StageUpdate},
+    history::Happened,
+};
 
 /// Where a stage's tasks are counted.
 pub(super) struct Told {
@@ -49,20 +52,26 @@ impl Told {
             self.context.task_done(stage, index, finished, *rows, (metrics, places));
         }
         let task = TellingTask { stage, index, places, numbered_from: self.numbered_from };
-        self.context.misses.add(task, &lookups)
+        self.context.tell_misses(self.context.misses.add(task, &lookups))
+    }
+
+    /// Tells of what the scheduler met.
+    pub(super) fn met(&self, incident: Incident) {
+        self.context.tell(Happened::met(Some(self.stage), incident));
     }
 }
 
 /// The updates of a stage, each passed on as soon as it was counted, for as long as the handle is
-/// there. If counting fails, so does the stage.
+/// there. If counting fails, so does the stage. What was met is told, and not passed on.
 pub(super) fn counted(
     updates: mpsc::UnboundedReceiver<StageUpdate>,
     count: impl FnMut(u32, &mut Finished) -> Result<()> + Send + 'static,
+    met: impl FnMut(Incident) + Send + 'static,
 ) -> (mpsc::UnboundedReceiver<StageUpdate>, AbortOnDropHandle<()>) {
     let (tx, receiver) = mpsc::unbounded_channel();
     let counting = async move {
         // Also a panic is told, or the reader would take it for the coordinator's end.
-        if let Err(error) = guarded(pass_on(updates, count, &tx)).await {
+        if let Err(error) = guarded(pass_on(updates, (count, met), &tx)).await {
             // A reader that is gone cancels its stage.
             let _ = tx.send(StageUpdate::Failed(error.into()));
         }
@@ -72,12 +81,17 @@ pub(super) fn counted(
 
 async fn pass_on(
     mut updates: mpsc::UnboundedReceiver<StageUpdate>,
-    mut count: impl FnMut(u32, &mut Finished) -> Result<()>,
+    (mut count, mut met): (impl FnMut(u32, &mut Finished) -> Result<()>, impl FnMut(Incident)),
     tx: &mpsc::UnboundedSender<StageUpdate>,
 ) -> Result<()> {
     while let Some(mut update) = updates.recv().await {
-        if let StageUpdate::Done { index, finished } = &mut update {
-            count(*index, finished)?;
+        match &mut update {
+            StageUpdate::Done { index, finished } => count(*index, finished)?,
+            StageUpdate::Failed(_) => {}
+            StageUpdate::Met(incident) => {
+                met(incident.clone());
+                continue;
+            }
         }
         let _ = tx.send(update);
     }
@@ -122,10 +136,11 @@ mod tests {
     async fn what_tasks_tell_is_counted_while_nobody_reads_their_rows() {
         let (updates, receiver) = mpsc::unbounded_channel();
         let (tell, mut told) = mpsc::unbounded_channel();
-        let (mut read, _counting) = counted(receiver, move |index, finished| {
+        let count = move |index, finished: &mut Finished| {
             tell.send((index, take(finished)[0].rows)).unwrap();
             Ok(())
-        });
+        };
+        let (mut read, _counting) = counted(receiver, count, |_| ());
         for index in [2, 0] {
             updates.send(done(index)).unwrap();
         }
@@ -143,11 +158,12 @@ mod tests {
     #[tokio::test]
     async fn a_stage_fails_where_counting_does() {
         let (updates, receiver) = mpsc::unbounded_channel();
-        let (mut read, _counting) = counted(receiver, |index, _| match index {
+        let count = |index, _: &mut Finished| match index {
             0 => Ok(()),
             1 => Err(Error::not_found("too many")),
             _ => panic!("it went on"),
-        });
+        };
+        let (mut read, _counting) = counted(receiver, count, |_| ());
         for index in 0..3 {
             updates.send(done(index)).unwrap();
         }
@@ -157,5 +173,19 @@ mod tests {
             other => panic!("counting failed, and this is told: {other:?}"),
         }
         assert!(read.recv().await.is_none());
+    }
+    #[tokio::test]
+    async fn what_was_met_is_told_at_once_and_is_no_update_of_a_reader() {
+        let (updates, receiver) = mpsc::unbounded_channel();
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let count = |_, _: &mut Finished| Ok(());
+        let (mut read, _counting) = counted(receiver, count, move |incident| {
+            tell.send(incident).unwrap();
+        });
+        let alone = Incident::Alone { tasks: 3 };
+        updates.send(StageUpdate::Met(alone.clone())).unwrap();
+        updates.send(done(4)).unwrap();
+        assert_eq!(told.recv().await, Some(alone));
+        assert!(matches!(read.recv().await, Some(StageUpdate::Done { index: 4, .. })));
     }
 }

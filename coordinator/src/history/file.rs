@@ -3,7 +3,6 @@
 //! file is opened again, which is tried at once, and with each call.
 
 use std::{
-    fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
@@ -15,7 +14,10 @@ use std::{
 use keyloom_common::{Error, JobId, Result};
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, TableDefinition};
 
-use super::record::{PlanRecord, Record, TaskRecord, decode, encode};
+use super::{
+    private,
+    record::{PlanRecord, Record, TaskRecord, decode, encode},
+};
 
 /// Its name in the folder.
 const NAME: &str = "jobs.redb";
@@ -92,7 +94,7 @@ impl StateFile {
     /// # Errors
     /// `invalid`, naming it, if another coordinator has it, or it is damaged or of another format.
     pub(super) fn open(folder: &Path) -> Result<Self> {
-        fs::create_dir_all(folder).map_err(|error| {
+        private::folder(folder).map_err(|error| {
             Error::invalid(format!("state_folder = {}: {error}", folder.display()))
         })?;
         let path = folder.join(NAME);
@@ -299,6 +301,7 @@ fn open_database(path: &Path) -> Result<Database> {
         let mut builder = Builder::new();
         // Or a damaged file might be believed, or panic.
         builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+        private::file(path).map_err(|error| unreadable(path, &error))?;
         match builder.create(path) {
             Ok(database) => Ok(database),
             Err(DatabaseError::DatabaseAlreadyOpen) => {
@@ -406,6 +409,8 @@ fn unreadable(path: &Path, why: &dyn std::fmt::Display) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn open(folder: &Path) -> String {

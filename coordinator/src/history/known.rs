@@ -9,12 +9,16 @@ use std::{
 use keyloom_common::{
     Error, ErrorCode, JobId,
     output::Committed,
-    report::{JobInfo, JobProgress, JobState, JobStatus, JobSummary},
+    report::{
+        JobInfo, JobLog, JobProgress, JobState, JobStatus, JobSummary, LogKind, RowSchema,
+        words::{bytes, plural},
+    },
     rpc::{Identity, JobTerms},
 };
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
+    log::{Happened, Log, because},
     record::{Record, Resumable, bounded},
     writer::Queue,
 };
@@ -26,17 +30,24 @@ pub(crate) struct KnownJob {
     pub(crate) whose: Identity,
     pub(crate) terms: JobTerms,
     pub(crate) resumable: Resumable,
-    /// The most bytes of what is known of it.
-    max_bytes: usize,
     state: Mutex<State>,
     /// Locked while what an earlier run has written is removed.
     removing: Arc<tokio::sync::Mutex<()>>,
     queue: Option<Arc<Queue>>,
 }
 
+/// The most bytes of what is known of a job, and of its log beside that.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) record: usize,
+    pub(super) log: usize,
+}
+
 #[derive(Debug)]
 struct State {
     info: JobInfo,
+    log: Log,
+    bounds: Bounds,
     /// How often it was resumed.
     runs: u32,
     /// Whether a worker was asked to commit its output.
@@ -45,12 +56,33 @@ struct State {
     over: Option<Instant>,
 }
 
+impl State {
+    fn tell(&mut self, happened: Happened) {
+        self.log.add(happened, now_ms(), self.bounds.log);
+    }
+
+    /// Forgets the least wanted of it, if it is too much.
+    fn bound(&mut self) {
+        self.info = bounded(self.info.clone(), self.bounds.record);
+    }
+}
+
 /// How a job ended.
 #[derive(Debug)]
 pub(crate) struct End {
     pub(crate) outcome: Result<JobSummary, Error>,
     pub(crate) committed: Option<Committed>,
     pub(crate) status: JobStatus,
+}
+
+/// Why a job is interrupted.
+const ENDED_BEFORE: &str = "the coordinator ended before it";
+
+/// What can be seen of an output.
+fn seen(committed: &Committed) -> String {
+    let Committed { rows, bytes: size, files, version } = committed;
+    let version = version.map(|version| format!(", version {version}")).unwrap_or_default();
+    format!("{} in {}, {}{version}", plural(*rows, "row"), plural(*files, "file"), bytes(*size))
 }
 
 /// Milliseconds since 1970.
@@ -70,7 +102,7 @@ impl KnownJob {
         (id, whose, mut terms): (JobId, Identity, JobTerms),
         output: Option<String>,
         resumable: Resumable,
-        max_bytes: usize,
+        bounds: Bounds,
         queue: Option<Arc<Queue>>,
     ) -> Self {
         // It is in there once, where it is cut off if it is too long.
@@ -90,38 +122,39 @@ impl KnownJob {
             error: None,
             committed: None,
             summary: None,
+            schema: None,
         };
-        let state = Mutex::new(State {
-            info: bounded(info, max_bytes),
-            runs: 0,
-            commits: false,
-            over: None,
-        });
-        let removing = Arc::default();
-        Self { id, whose, terms, resumable, max_bytes, state, removing, queue }
+        let by = format!("by {}", info.owner);
+        let (info, log) = (bounded(info, bounds.record), Log::default());
+        let mut state = State { info, log, bounds, runs: 0, commits: false, over: None };
+        state.tell(Happened::new(LogKind::Submitted, by));
+        let (state, removing) = (Mutex::new(state), Arc::default());
+        Self { id, whose, terms, resumable, state, removing, queue }
     }
 
     /// A job as the file has it. One that had not ended was interrupted.
-    pub(super) fn read(record: Record, max_bytes: usize, queue: Option<Arc<Queue>>) -> Self {
+    pub(super) fn read(record: Record, bounds: Bounds, queue: Option<Arc<Queue>>) -> Self {
         let whose = record.whose();
-        let Record { mut info, terms, resumable, runs, commits, .. } = record;
-        if !info.state.is_end() {
-            info.state = JobState::Interrupted;
-            info.ended_ms = Some(now_ms());
-        }
+        let Record { info, log, terms, resumable, runs, commits, .. } = record;
         let id = info.id;
-        let state = Mutex::new(State { info, runs, commits, over: Some(Instant::now()) });
-        let removing = Arc::default();
-        Self { id, whose, terms, resumable, max_bytes, state, removing, queue }
+        let mut state = State { info, log, bounds, runs, commits, over: Some(Instant::now()) };
+        if !state.info.state.is_end() {
+            state.info.state = JobState::Interrupted;
+            state.info.ended_ms = Some(now_ms());
+            state.tell(Happened::new(LogKind::Interrupted, ENDED_BEFORE));
+        }
+        let (state, removing) = (Mutex::new(state), Arc::default());
+        Self { id, whose, terms, resumable, state, removing, queue }
     }
 
     /// As the file is to have it.
     pub(super) fn record(&self) -> Record {
-        let State { info, runs, commits, .. } = &*self.lock();
+        let State { info, log, runs, commits, .. } = &*self.lock();
         Record {
             role: self.whose.role,
             name: self.whose.name.to_string(),
             info: info.clone(),
+            log: log.clone(),
             terms: self.terms.clone(),
             resumable: self.resumable,
             runs: *runs,
@@ -132,6 +165,29 @@ impl KnownJob {
     /// What is known of it.
     pub(crate) fn info(&self) -> JobInfo {
         self.lock().info.clone()
+    }
+
+    /// What happened to it.
+    pub(crate) fn log(&self) -> JobLog {
+        let state = self.lock();
+        JobLog { job: self.id, state: state.info.state, lines: state.log.lines().to_vec() }
+    }
+
+    /// Something happened to it: nothing more does once it has ended.
+    pub(crate) fn tell(self: &Arc<Self>, happened: Happened) {
+        self.change(|state| {
+            if !state.info.state.is_end() {
+                state.tell(happened);
+            }
+        });
+    }
+
+    /// Its rows have these columns. Of too many, nothing is remembered.
+    pub(crate) fn set_schema(self: &Arc<Self>, schema: RowSchema) {
+        self.change(|state| {
+            state.info.schema = Some(schema);
+            state.bound();
+        });
     }
 
     pub(crate) fn state(&self) -> JobState {
@@ -165,6 +221,10 @@ impl KnownJob {
         self.change(|state| {
             may = state.info.state != JobState::Cancelled;
             state.commits |= may;
+            if may {
+                let text = "a worker is asked to make visible what was written";
+                state.tell(Happened::new(LogKind::Committing, text));
+            }
         });
         may
     }
@@ -183,10 +243,13 @@ impl KnownJob {
     /// Its output can be seen. One that somebody had cancelled meanwhile is done all the same.
     pub(crate) fn committed(self: &Arc<Self>, committed: &Committed) {
         self.change(|state| {
+            state.tell(Happened::new(LogKind::Committed, seen(committed)));
             let info = &mut state.info;
             info.committed = Some(committed.clone());
             if matches!(info.state, JobState::Cancelled | JobState::Interrupted) {
                 (info.state, info.error) = (JobState::Done, None);
+                let text = "its output was committed all the same";
+                state.tell(Happened::new(LogKind::Done, text));
             }
         });
     }
@@ -233,17 +296,22 @@ impl KnownJob {
             if state.info.state == JobState::Queued {
                 state.info.state = JobState::Running;
                 state.info.started_ms = Some(now_ms());
+                state.tell(Happened::new(LogKind::Started, "it runs"));
             }
         });
     }
 
     /// It has ended, unless it was cancelled before.
     pub(crate) fn end(self: &Arc<Self>, end: End) {
-        let max = self.max_bytes;
         self.change(|state| {
             if state.info.state.is_end() {
                 return;
             }
+            let happened = match &end.outcome {
+                Ok(summary) => Happened::new(LogKind::Done, plural(summary.rows, "row")),
+                Err(error) => because(LogKind::Failed, error),
+            };
+            state.tell(happened);
             let info = &mut state.info;
             info.status = end.status;
             info.committed = end.committed;
@@ -258,13 +326,18 @@ impl KnownJob {
             }
             info.ended_ms = Some(now_ms());
             state.over = Some(Instant::now());
-            state.info = bounded(info.clone(), max);
+            state.bound();
         });
     }
 
-    /// Somebody wants its end. Says whether that is news: what has ended stays as it is, unless it
-    /// could be resumed.
+    /// Nobody wants it any more, as [`Self::cancel_for`].
     pub(crate) fn cancel(self: &Arc<Self>, status: Option<JobStatus>) -> bool {
+        self.cancel_for(status, "its client was gone")
+    }
+
+    /// Somebody wants its end, for a reason in words. Says whether that is news: what has ended
+    /// stays as it is, unless it could be resumed.
+    pub(crate) fn cancel_for(self: &Arc<Self>, status: Option<JobStatus>, why: &str) -> bool {
         let (mut is_new, resumable) = (false, self.resumable);
         self.change(|state| {
             let stays = match state.info.state {
@@ -277,6 +350,7 @@ impl KnownJob {
             }
             is_new = true;
             state.info.state = JobState::Cancelled;
+            state.tell(Happened::new(LogKind::Cancelled, why));
             if state.commits {
                 let unknown = || {
                     let message = "it was cancelled while its output was committed, and whether it \
@@ -299,6 +373,7 @@ impl KnownJob {
         if !state.info.state.is_end() {
             state.info.state = JobState::Interrupted;
             state.over = Some(Instant::now());
+            state.tell(Happened::new(LogKind::Interrupted, ENDED_BEFORE));
         }
     }
 
@@ -311,12 +386,17 @@ impl KnownJob {
             (info.error, info.summary, info.status) = (None, None, JobStatus::default());
             state.runs = state.runs.saturating_add(1);
             state.over = None;
+            let text = format!("it goes on, as run {}", state.runs.saturating_add(1));
+            state.tell(Happened::new(LogKind::Resumed, text));
         });
     }
 
     /// It did not go on by itself, and stays as it was.
     pub(crate) fn not_resumed(self: &Arc<Self>, error: &Error) {
-        self.change(|state| state.info.error = Some(error.clone()));
+        self.change(|state| {
+            state.info.error = Some(error.clone());
+            state.tell(because(LogKind::NotResumed, error));
+        });
     }
 
     fn change(self: &Arc<Self>, change: impl FnOnce(&mut State)) {

@@ -1,13 +1,15 @@
 //! What is known of jobs while they run and for a while afterwards: in memory, and, where the
 //! settings name a folder, in a file, from which the next coordinator knows it, too.
 //!
-//! There are never more than `max_remembered_jobs`, each of `job_record_bytes` at most; the oldest
-//! that have ended go first. Jobs that run are bounded by `max_jobs`, and never go. The file is
-//! written by a thread of its own; what a client was told is in it.
+//! There are never more than `max_remembered_jobs`, each of `job_record_bytes` at most, and its log
+//! of `job_log_bytes`; the oldest that have ended go first. Jobs that run are bounded by `max_jobs`,
+//! and never go. The file is written by a thread of its own; what a client was told is in it.
 
 mod file;
 mod journal;
 mod known;
+mod log;
+mod private;
 mod record;
 mod writer;
 
@@ -26,7 +28,9 @@ use keyloom_common::{
 use crate::settings::Settings;
 use file::{Batch, StateFile};
 pub(crate) use journal::Journal;
+use known::Bounds;
 pub(crate) use known::{End, KnownJob};
+pub(crate) use log::Happened;
 pub(crate) use record::{Cut, PlanRecord, Resumable, TaskRecord};
 use record::{shorten, totals};
 use writer::{Queue, Writer};
@@ -73,9 +77,9 @@ impl History {
         let Some(folder) = &settings.state_folder else { return Ok(Self::in_memory(settings)) };
         let file = Arc::new(StateFile::open(folder)?);
         let queue = Queue::new(settings.journal_ahead_bytes);
-        let max = settings.job_record_bytes;
+        let bounds = bounds(settings);
         let read = file.jobs()?.into_iter().map(|record| {
-            let job = Arc::new(KnownJob::read(record, max, Some(Arc::clone(&queue))));
+            let job = Arc::new(KnownJob::read(record, bounds, Some(Arc::clone(&queue))));
             (job.id, job)
         });
         let jobs: HashMap<_, _> = read.collect();
@@ -124,8 +128,8 @@ impl History {
         plan: Option<&PlanRecord>,
     ) -> Result<(Arc<KnownJob>, Vec<Arc<KnownJob>>)> {
         let queue = self.kept.as_ref().map(|kept| Arc::clone(&kept.queue));
-        let max = self.settings.job_record_bytes;
-        let job = Arc::new(KnownJob::new(job, output, resumable, max, queue));
+        let bounds = bounds(&self.settings);
+        let job = Arc::new(KnownJob::new(job, output, resumable, bounds, queue));
         match (&self.kept, plan) {
             (Some(kept), Some(plan)) => kept.file.write_plan(&job.record(), plan)?,
             (Some(kept), None) if job.terms.detached => kept.queue.put(&job),
@@ -248,9 +252,15 @@ impl History {
     }
 }
 
-/// A job as a list shows it: without the counters of its plan, and the start of its statement.
+fn bounds(settings: &Settings) -> Bounds {
+    Bounds { record: settings.job_record_bytes, log: settings.job_log_bytes }
+}
+
+/// A job as a list shows it: without the counters of its plan and its columns, and the start of its
+/// statement.
 pub(crate) fn listed(mut job: JobInfo) -> JobInfo {
     job.summary = job.summary.as_ref().map(totals);
+    job.schema = None;
     if let Some(statement) = &mut job.statement {
         shorten(statement, LISTED_BYTES);
     }

@@ -11,8 +11,10 @@ use keyloom_common::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::log::Log;
+
 /// The version of all values.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// What stands for the rest of a text that is too long.
 const CUT: &str = "…";
@@ -23,6 +25,7 @@ pub(super) struct Record {
     pub(super) role: Role,
     pub(super) name: String,
     pub(super) info: JobInfo,
+    pub(super) log: Log,
     pub(super) terms: JobTerms,
     pub(super) resumable: Resumable,
     pub(super) runs: u32,
@@ -148,8 +151,8 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     }
 }
 
-/// What is known of a job, in so many bytes: the counters of its plan go first, then the rest of
-/// its summary, and then the ends of texts.
+/// What is known of a job, in so many bytes: the counters of its plan go first, then its columns,
+/// then the rest of its summary, and then the ends of texts.
 pub(super) fn bounded(mut info: JobInfo, max: usize) -> JobInfo {
     let fits = |info: &JobInfo| {
         let bytes = bincode::encoded_bytes(info);
@@ -159,6 +162,9 @@ pub(super) fn bounded(mut info: JobInfo, max: usize) -> JobInfo {
         && let Some(summary) = &mut info.summary
     {
         *summary = totals(summary);
+    }
+    if !fits(&info) {
+        info.schema = None;
     }
     if !fits(&info) {
         info.summary = None;
@@ -221,6 +227,7 @@ mod tests {
             error: None,
             committed: None,
             summary: Some(summary),
+            schema: None,
         }
     }
 
@@ -230,7 +237,7 @@ mod tests {
         assert_eq!(decode::<JobInfo>(&bytes), Ok(info("SELECT 1")));
         bytes[0] = 9;
         let error = decode::<JobInfo>(&bytes).unwrap_err();
-        assert_eq!(error.message(), "it is of version 9, and this build reads version 2");
+        assert_eq!(error.message(), "it is of version 9, and this build reads version 3");
         assert!(decode::<JobInfo>(&[]).is_err() && decode::<JobInfo>(&[VERSION, 3]).is_err());
     }
 

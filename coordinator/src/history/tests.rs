@@ -194,3 +194,43 @@ fn of_a_job_that_ends_while_it_commits_it_is_told_that_nobody_knows() {
     failed.end(End { outcome: Err(Error::timeout("no answer")), ..done() });
     assert_eq!((failed.state(), code(&failed)), (JobState::Failed, unknown));
 }
+
+#[tokio::test]
+async fn what_happened_to_a_job_is_known_to_the_next_coordinator() {
+    use keyloom_common::report::{JobLog, LogKind};
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { state_folder: Some(folder.path().to_owned()), ..Settings::default() };
+    let history = open(settings.clone());
+    let [ended, running] = [1, 2].map(|id| begin(&history, id, true));
+    for job in [&ended, &running] {
+        job.begin();
+        job.tell(Happened::new(LogKind::Retried, "once more").of_stage(3));
+    }
+    ended.end(done());
+    ended.tell(Happened::new(LogKind::Retried, "too late"));
+    history.written().await;
+    let log = ended.log();
+    let kinds = |log: &JobLog| log.lines.iter().map(|line| line.kind).collect::<Vec<_>>();
+    let begun = [LogKind::Submitted, LogKind::Started, LogKind::Retried];
+    assert_eq!(kinds(&log), [&begun[..], &[LogKind::Done]].concat());
+    assert_eq!((log.lines[0].text.as_str(), log.lines[2].stage), ("by client 'alice'", Some(3)));
+    drop((history, ended, running));
+
+    let history = open(settings);
+    let known = |id| history.get(JobId::from_u128(id)).unwrap().log();
+    assert_eq!(known(1), log);
+    assert_eq!(kinds(&known(2)), [&begun[..], &[LogKind::Interrupted]].concat());
+}
+
+#[tokio::test]
+async fn what_is_kept_is_for_the_coordinator_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let above = tempfile::tempdir().unwrap();
+    let folder = above.path().join("state");
+    let history = open(Settings { state_folder: Some(folder.clone()), ..Settings::default() });
+    begin(&history, 1, true).end(done());
+    history.written().await;
+    let mode =
+        |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&folder), mode(&folder.join("jobs.redb"))), (0o700, 0o600));
+}

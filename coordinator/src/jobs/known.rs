@@ -5,7 +5,7 @@ use std::sync::Arc;
 use keyloom_common::{
     Error, JobId, Result, WorkerId, ipc,
     output::{Committed, committed_schema},
-    report::{JobInfo, JobState},
+    report::{JobInfo, JobList, JobLog, JobState},
     rpc::{Next, bincode},
     stack::deep,
 };
@@ -19,9 +19,9 @@ use crate::{
 
 impl Jobs {
     /// The jobs that somebody may have, the newest first, as many as an answer holds.
-    pub(crate) fn list(&self, owner: &Owner) -> Vec<JobInfo> {
+    pub(crate) fn list(&self, owner: &Owner) -> JobList {
         let room = self.settings.rpc.max_frame_bytes as u64 / 2;
-        let (mut list, mut bytes, mut left_out) = (Vec::new(), 0, 0_usize);
+        let (mut list, mut bytes) = (JobList::default(), 0);
         for known in self.history.all() {
             if !owner.may_have(&known.whose) {
                 continue;
@@ -29,12 +29,9 @@ impl Jobs {
             let info = listed(self.now(&known));
             bytes += bincode::encoded_bytes(&info).unwrap_or(room);
             match bytes <= room {
-                true => list.push(info),
-                false => left_out += 1,
+                true => list.jobs.push(info),
+                false => list.left_out += 1,
             }
-        }
-        if left_out > 0 {
-            tracing::warn!(left_out, "there are more jobs than an answer holds");
         }
         list
     }
@@ -47,6 +44,16 @@ impl Jobs {
         let known = self.history.get(id).ok_or_else(|| unknown(id))?;
         self.check_whose(&known, owner)?;
         Ok(self.now(&known))
+    }
+
+    /// What happened to a job.
+    ///
+    /// # Errors
+    /// As [`Self::info`].
+    pub(crate) fn log(&self, id: JobId, owner: &Owner) -> Result<JobLog> {
+        let known = self.history.get(id).ok_or_else(|| unknown(id))?;
+        self.check_whose(&known, owner)?;
+        Ok(known.log())
     }
 
     /// Tells a worker to end what it runs, and to go.

@@ -299,7 +299,7 @@ impl Jobs {
         // Not under the lock: a plan with much in memory takes its time to go.
         drop(jobs);
         if let Some(known) = known {
-            self.cancel_known(known, entry.as_deref());
+            self.cancel_known(known, entry.as_deref(), owner);
         }
         if let Some(entry) = entry {
             if let Some(Ok(job)) = entry.started.get()
@@ -327,11 +327,11 @@ impl Jobs {
     }
 
     /// Notes that somebody wants a job's end, before it ends: what it has written then goes.
-    fn cancel_known(&self, known: Arc<KnownJob>, entry: Option<&Entry>) {
+    fn cancel_known(&self, known: Arc<KnownJob>, entry: Option<&Entry>, owner: &Owner) {
         let had_ended = known.state().is_end();
         let job = entry.and_then(|entry| entry.started.get()?.as_ref().ok());
         let status = job.filter(|_| !had_ended).map(|job| job.status());
-        if !known.cancel(status) {
+        if !known.cancel_for(status, &format!("by {}", owner.identity())) {
             return;
         }
         // What runs removes what it has written, or has it committed already; one that was resumed

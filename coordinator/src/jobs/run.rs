@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use arrow::datatypes::SchemaRef;
 use datafusion::{
     common::tree_node::{TreeNode, TreeNodeRecursion},
     execution::{TaskContext, runtime_env::RuntimeEnv},
@@ -76,6 +77,11 @@ impl Prepared {
         self.output.as_deref()
     }
 
+    /// The columns of its rows.
+    pub(super) fn schema(&self) -> SchemaRef {
+        self.cut.schema()
+    }
+
     /// How the stages are cut whose tasks can be kept.
     pub(super) fn cuts(&self) -> Result<Vec<Cut>> {
         cuts_of(&self.cut)
@@ -143,7 +149,7 @@ pub(super) async fn run(prepared: Prepared, turn: Turn, mut results: Results, en
         let rows = send_rows(&prepared, &mut results).await?;
         // Of what it writes, the result only tells.
         let written = prepared.job.output.committed().map(|committed| committed.rows);
-        prepared.job.misses.check_all()?;
+        prepared.job.check_misses()?;
         send_missed(&prepared.job, &mut results).await?;
         Ok(written.unwrap_or(rows))
     });

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use keyloom_common::{
     BUILD, Error, JobId, Result,
     error::redact,
-    report::JobState,
+    report::{JobState, LogKind, RowSchema},
     rpc::{JobTerms, Submission},
     stack::deep,
 };
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     blobs::HeldBlobs,
     gather::JobContext,
-    history::{Cut, JobRecord, Journal, KnownJob, PlanRecord, Resumable},
+    history::{Cut, Happened, JobRecord, Journal, KnownJob, PlanRecord, Resumable},
     owner::Owner,
 };
 
@@ -50,6 +50,9 @@ impl Jobs {
         let queued = matches!(ready.turn, Turn::Later { .. });
         let detached = submission.terms.detached;
         tracing::info!(%job, %by, queued, detached, "job submitted");
+        if queued {
+            tell_queued(&context);
+        }
         Ok(self.run(ready, owner, stop))
     }
 
@@ -107,6 +110,7 @@ impl Jobs {
         let job = (*id, owner.identity().clone(), terms.clone());
         let (known, forgotten) = self.history.begin(job, output, resumable, plan.as_ref())?;
         self.abandon(forgotten);
+        known.set_schema(RowSchema(prepared.schema()));
         let history = Arc::clone(&self.history);
         prepared.job().begin(JobRecord { known, journal, history });
         Ok(())
@@ -219,6 +223,9 @@ impl Jobs {
         let (known, history) = (Arc::clone(known), Arc::clone(&self.history));
         context.begin(JobRecord { known, journal, history });
         tracing::info!(job = %id, done, tasks, "job resumed");
+        if matches!(ready.turn, Turn::Later { .. }) {
+            tell_queued(&context);
+        }
         Ok(self.run(ready, &owner, stop))
     }
 
@@ -254,4 +261,8 @@ fn tell_done(job: JobId, cuts: &[Cut], journal: Option<&Journal>) -> u64 {
         all += done;
     }
     all
+}
+
+fn tell_queued(context: &JobContext) {
+    context.tell(Happened::new(LogKind::Queued, "it waits until others have run"));
 }

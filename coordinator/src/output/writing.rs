@@ -8,7 +8,7 @@ use keyloom_common::{
     BlobId, Error, ErrorKind, JobId, Result, StageId,
     error::redact,
     output::{Committed, PreparedOutput},
-    report::JobState,
+    report::{JobState, LogKind},
     rpc::{TaskReport, Work, WrittenOutput, guarded},
     trace::TraceParent,
 };
@@ -23,8 +23,8 @@ use tracing::{Instrument, Span};
 use super::{OutputProgress, OutputState, pieces::Pieces};
 use crate::{
     blobs::{Blobs, HeldBlobs},
-    dispatch::{Dispatcher, Lost},
-    history::{History, KnownJob},
+    dispatch::{Dispatcher, Incident, Lost},
+    history::{Happened, History, KnownJob},
     owner::Owner,
     scheduler::ATTEMPTS_OF_A_RUN,
     settings::Settings,
@@ -212,6 +212,7 @@ impl Written {
             Err(Lost { error, launches }) if self.is_refused(&error, launches) => {
                 tracing::warn!(%job, output, %error, "the output was refused");
                 self.means.progress.set(OutputState::Writing);
+                self.tell(LogKind::Refused, error.message());
                 self.means.known.iter().for_each(KnownJob::refused);
                 self.leave();
                 Err(error)
@@ -235,6 +236,12 @@ impl Written {
         );
         let message = format!("whether the output {output} was committed is not known");
         error.clone().context(message)
+    }
+
+    fn tell(&self, kind: LogKind, text: impl Into<String>) {
+        if let Some(known) = &self.means.known {
+            known.tell(Happened::new(kind, text));
+        }
     }
 
     /// Forgets what it takes to resume the job.
@@ -323,7 +330,13 @@ impl Written {
             let stage = StageId { job, index: self.next_stage };
             self.next_stage = self.next_stage.saturating_sub(1);
             let (dispatcher, first) = (&self.means.dispatcher, self.first_attempt);
-            let asked = dispatcher.ask_counted(stage, first, work.clone(), trace);
+            let known = self.means.known.as_ref();
+            let met = |incident: Incident| {
+                if let Some(known) = known {
+                    known.tell(Happened::met(None, incident));
+                }
+            };
+            let asked = dispatcher.ask_counted(stage, first, work.clone(), trace, met);
             let Lost { error, launches } = match timeout_at(end, asked).await {
                 Ok(Ok(report)) => return Ok(report),
                 Ok(Err(lost)) => lost,
@@ -338,6 +351,9 @@ impl Written {
                 return Err(Lost { error, launches: before });
             }
             tracing::warn!(%job, %error, "workers are asked once more to end the job's output");
+            let text =
+                format!("workers are asked once more to end the output: {}", error.message());
+            self.tell(LogKind::Retried, text);
             sleep(rest).await;
             rest = (rest * 2).min(MAX_REST);
         }

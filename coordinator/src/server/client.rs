@@ -7,7 +7,7 @@ use keyloom_common::{
     described::ClusterCatalog,
     input::{Fingerprint, InputInspection, InputSpec},
     output::PreparedOutput,
-    report::{JobInfo, WorkerStatus},
+    report::{JobInfo, JobList, JobLog, WorkerStatus},
     rpc::{Chunk, ClientApi, Next, PlannedOutput, Submission, TaskReport, Work, guarded},
     stack::deep,
     store::{StoreDescription, StoreSpec},
@@ -132,7 +132,7 @@ impl ClientApi for ClientConnection {
         .await
     }
 
-    async fn jobs(self, _: Context) -> Result<Vec<JobInfo>> {
+    async fn jobs(self, _: Context) -> Result<JobList> {
         // There may be many, and much is known of each.
         let list = move || self.shared.jobs.list(&self.owner);
         spawn_blocking(list).await.map_err(Error::from_join)
@@ -140,6 +140,10 @@ impl ClientApi for ClientConnection {
 
     async fn job(self, _: Context, job: JobId) -> Result<JobInfo> {
         self.shared.jobs.info(job, &self.owner)
+    }
+
+    async fn job_log(self, _: Context, job: JobId) -> Result<JobLog> {
+        self.shared.jobs.log(job, &self.owner)
     }
 
     async fn resume(self, _: Context, job: JobId) -> Result<()> {

@@ -43,7 +43,7 @@ from keyloom.expressions import Expression, coalesce, col, lit, struct, when
 from keyloom.functions import kv_batch_get, kv_exists, kv_get, kv_get_all
 from keyloom.grouped import GroupedDataFrame
 from keyloom.io import read, read_csv, read_ipc, read_json, read_lance, read_parquet
-from keyloom.jobs import JobHandle, JobInfo, Written
+from keyloom.jobs import JobHandle, JobInfo, LogLine, Written
 from keyloom.kv import load_kv
 from keyloom.schema import Schema
 from keyloom.session import (
@@ -79,6 +79,7 @@ __all__ = [
     "JobInfo",
     "KeyloomError",
     "KeyloomTimeoutError",
+    "LogLine",
     "Missed",
     "NotFoundError",
     "PermissionDeniedError",

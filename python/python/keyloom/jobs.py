@@ -21,10 +21,34 @@ if TYPE_CHECKING:
     from keyloom.dataframe import DataFrame
     from keyloom.session import Session
 
-__all__ = ["JobHandle", "JobInfo", "JobState", "Written"]
+__all__ = ["JobHandle", "JobInfo", "JobState", "LogKind", "LogLine", "Written"]
 
 JobState: TypeAlias = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 """How a job is. One that is ``"interrupted"`` ended with its coordinator, and can be resumed."""
+
+LogKind: TypeAlias = Literal[
+    "submitted",
+    "queued",
+    "started",
+    "stage_begun",
+    "stage_done",
+    "stage_stopped",
+    "attempt_failed",
+    "worker_lost",
+    "retried",
+    "no_worker",
+    "misses",
+    "committing",
+    "committed",
+    "refused",
+    "resumed",
+    "not_resumed",
+    "interrupted",
+    "cancelled",
+    "done",
+    "failed",
+]
+"""What may happen to a job."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -80,6 +104,33 @@ class JobInfo:
     """Why it failed."""
 
 
+@dataclass(frozen=True)
+class LogLine:
+    """One thing that happened to a job."""
+
+    number: int
+    """Its number in the job's log, from 0 on: it stays when others are left out."""
+    at: datetime
+    """When it was, in UTC."""
+    kind: LogKind
+    """What it was."""
+    text: str
+    """The same for people."""
+    stage: int | None
+    """The stage that it is about."""
+    task: int | None
+    """The task of the stage."""
+    worker: str | None
+    """The name of the worker."""
+    left_out: int
+    """For how many lines of this kind that are left out this one stands: 0 of one that stands for itself."""
+
+    def __str__(self) -> str:
+        at = self.at.isoformat(timespec="milliseconds")
+        worker = "" if self.worker is None else f" [{self.worker}]"
+        return f"{at}  {self.kind:14}  {self.text}{worker}"
+
+
 class JobHandle:
     """A job by its id: handed in by ``DataFrame.submit``, or found by ``Session.job``.
 
@@ -121,6 +172,28 @@ class JobHandle:
             ('done', 'two rows', 2)
         """
         return job_info(self._handle.info())
+
+    def logs(self) -> list[LogLine]:
+        """What happened to it, in order: when it was handed in and by whom, when its stages began and ended,
+        what went wrong on the way, and how it ended. The coordinator keeps as much of it as
+        ``job_log_bytes`` says.
+
+        Raises:
+            NotFoundError: It is not known any more.
+            UnavailableError: The coordinator is gone.
+
+        Example:
+            >>> import keyloom
+            >>> with keyloom.Session():
+            ...     job = keyloom.from_pydict({"x": [1, 2]}).submit()
+            ...     info = job.wait()
+            ...     [line.kind for line in job.logs()][:2], job.logs()[-1].text
+            (['submitted', 'started'], '2 rows')
+        """
+        return [
+            LogLine(**{**told, "at": _EPOCH + timedelta(milliseconds=told["at"])})
+            for told in self._handle.logs()
+        ]
 
     def wait(self, timeout: float | None = None) -> JobInfo:
         """Waits until it is done. A coordinator that is restarted meanwhile is waited for, a minute or

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import uuid
+import warnings
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
@@ -321,7 +322,8 @@ class Session:
 
     def jobs(self) -> list[JobInfo]:
         """What is known of the jobs that this session may see, the newest first: those that run, and for a
-        while those that have ended.
+        while those that have ended. Of more than an answer of the coordinator holds, the oldest are left
+        out, and a warning says how many.
 
         Raises:
             UnavailableError: The coordinator is gone.
@@ -333,7 +335,14 @@ class Session:
             ...     [known.name for known in session.jobs()]
             ['one row']
         """
-        return [job_info(told) for told in self._rust.jobs()]
+        jobs, left_out = self._rust.jobs()
+        if left_out > 0:
+            warnings.warn(
+                f"{left_out} older jobs are left out: an answer holds no more "
+                "(rpc.max_frame_bytes of the coordinator); session.job(id) finds each",
+                stacklevel=2,
+            )
+        return [job_info(told) for told in jobs]
 
     def job(self, id: str | uuid.UUID) -> JobHandle:
         """A job that was handed in before, by this program or by another one of the same client.

@@ -136,6 +136,14 @@ async fn a_job_is_handed_in_followed_and_read_once() -> Result<()> {
     let again = async || Ok(asker.get(&results).await?.status);
     eventually(again, |status| *status == 404).await?;
 
+    let log = asker.get(&format!("/v1/jobs/{id}/logs")).await?.json()?;
+    assert_eq!((&log["id"], &log["state"]), (&json!(id), &json!("done")));
+    let lines = log["lines"].as_array().context("lines")?;
+    let kinds = [lines.first(), lines.last()].map(|line| line.map(|line| &line["kind"]));
+    assert_eq!(kinds, [Some(&json!("submitted")), Some(&json!("done"))]);
+    let numbers: Vec<_> = lines.iter().filter_map(|line| line["number"].as_u64()).collect();
+    assert_eq!(numbers, (0..lines.len() as u64).collect::<Vec<_>>());
+
     let listed = asker.get("/v1/jobs").await?.json()?;
     let ids: Vec<_> =
         listed["jobs"].as_array().context("jobs")?.iter().map(|job| &job["id"]).collect();
@@ -152,6 +160,9 @@ async fn rows_come_as_csv_and_as_arrow_too() -> Result<()> {
     let csv = asker.done(&job).await?;
     let text = asker.get(&format!("/v1/jobs/{csv}/results?format=csv")).await?.text()?;
     assert_eq!(text, "n,name\n2,\n3,\n4,banana\n5,apple\n");
+    let none = asker.done(&json!({ "sql": "SELECT 1 AS one, 'a' AS two WHERE false" })).await?;
+    let text = asker.get(&format!("/v1/jobs/{none}/results?format=csv")).await?.text()?;
+    assert_eq!(text, "one,two\n", "without rows, too");
     let arrow = asker.done(&job).await?;
     let reply = asker.get(&format!("/v1/jobs/{arrow}/results?format=arrow")).await?;
     let batches = StreamReader::try_new(reply.body.as_slice(), None)?;
@@ -264,6 +275,7 @@ fn the_document_names_what_is_described() -> Result<()> {
         "DELETE /v1/jobs/{id}",
         "GET /v1/jobs",
         "GET /v1/jobs/{id}",
+        "GET /v1/jobs/{id}/logs",
         "GET /v1/jobs/{id}/results",
         "GET /v1/openapi.json",
         "GET /v1/workers",

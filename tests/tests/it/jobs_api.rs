@@ -3,6 +3,7 @@
 
 mod detached;
 mod history;
+mod logs;
 mod resume;
 
 use std::path::Path;

@@ -6,7 +6,7 @@ mod stores;
 
 use std::{fs, io, path::Path};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use arrow::array::{RecordBatch, StringArray, UInt64Array};
 use datafusion::dataframe::DataFrame;
 use keyloom_client::{
@@ -24,6 +24,7 @@ on_all_deployments! {
     a_union_is_written_branch_by_branch,
     no_rows_are_written_as_none,
     what_is_there_is_refused_replaced_or_kept,
+    of_two_jobs_that_write_one_folder_at_once_one_is_refused_and_leaves_nothing,
     nothing_is_left_of_a_job_that_fails,
     nothing_is_left_of_a_job_that_misses_too_many_keys,
     nothing_is_left_of_a_job_that_is_cancelled,
@@ -209,6 +210,29 @@ async fn what_is_there_is_refused_replaced_or_kept(session: &TestSession) -> Res
     assert_eq!(all, ["0", "1", "2", "3", "4", "7"]);
     of("SELECT n FROM numbers WHERE n BETWEEN 10 AND 12", Mode::Overwrite).await?;
     assert_eq!(read_back(session, &out).await?, ["10", "11", "12"]);
+    Ok(())
+}
+
+async fn of_two_jobs_that_write_one_folder_at_once_one_is_refused_and_leaves_nothing(
+    session: &TestSession,
+) -> Result<()> {
+    register_numbers(session)?;
+    let out = session.path("once/");
+    let run = async |sql: &str| -> keyloom_client::Result<JobSummary> {
+        let query = session.sql(sql).await?;
+        write(session, query, Output::new(&out)).await
+    };
+    let [first, second] = ["SELECT n FROM numbers", "SELECT half + 1000 AS n FROM numbers"];
+    let (sql, refused) = match tokio::join!(run(first), run(second)) {
+        (Ok(_), Err(refused)) => (first, refused),
+        (Err(refused), Ok(_)) => (second, refused),
+        both => bail!("one of them is to write, and one to be refused: {both:?}"),
+    };
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
+    assert!(refused.message().contains("once"), "{refused}");
+    assert_eq!(read_back(session, &out).await?, session.rows(sql).await?);
+    check_empty(&session.path("once/.keyloom")).await?;
+    assert_eq!(files(&session.path("once/_keyloom"))?.len(), 1);
     Ok(())
 }
 

@@ -89,6 +89,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(jobs::submit_job, jobs::list_jobs))
         .routes(routes!(jobs::show_job, jobs::cancel_job))
         .routes(routes!(jobs::resume_job))
+        .routes(routes!(jobs::read_logs))
         .routes(routes!(rows::read_rows))
         .routes(routes!(workers::list_workers))
         .routes(routes!(workers::drain_worker))

@@ -21,7 +21,7 @@ use super::{
     internal, json,
     request::JobRequest,
     submit,
-    view::{JobView, JobsView},
+    view::{JobView, JobsView, LogView},
 };
 
 /// Hand in a job
@@ -89,6 +89,27 @@ pub(super) async fn show_job(
 ) -> Result<Response, Refusal> {
     let info = api.session(&caller)?.job(parsed(&id)?).await?;
     Ok(json(StatusCode::OK, &JobView::from(info)))
+}
+
+/// Ask what happened to a job
+///
+/// In order, with times: when it was handed in and by whom, when its stages began and ended, what
+/// went wrong on the way, and how it ended.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{id}/logs",
+    tag = "jobs",
+    params(("id" = String, Path, description = "The job's id.")),
+    responses((status = 200, description = "What happened to it.", body = LogView), Refusals)
+)]
+pub(super) async fn read_logs(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Identity>,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let session = api.session(&caller)?;
+    let log = session.attach_job(parsed(&id)?).await?.logs().await?;
+    Ok(json(StatusCode::OK, &LogView::from(log)))
 }
 
 /// Cancel a job

@@ -10,6 +10,7 @@ use keyloom_client::{Format, Input};
 use keyloom_common::{
     described::{Mode, Output, OutputFormat},
     output::Compression,
+    report::LogKind,
     store::JoinPath,
 };
 use serde::de::DeserializeOwned;
@@ -55,6 +56,7 @@ fn words_are_described_as_they_are_read() {
     check("IfExists", &choices::<Mode>(nobody));
     check("Compression", &choices::<Compression>(nobody));
     check("JoinPath", &choices::<JoinPath>(nobody));
+    check("LogKind", &choices::<LogKind>(nobody));
 }
 
 #[test]
@@ -68,6 +70,7 @@ fn the_description_is_complete() {
         "delete /v1/jobs/{id}",
         "get /v1/jobs",
         "get /v1/jobs/{id}",
+        "get /v1/jobs/{id}/logs",
         "get /v1/jobs/{id}/results",
         "get /v1/openapi.json",
         "get /v1/workers",

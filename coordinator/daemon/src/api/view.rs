@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use keyloom_common::{
     Error,
     output::Committed,
-    report::{JobInfo, JobState, JobSummary, StoreStats, WorkerStatus},
+    report::{
+        JobInfo, JobList, JobLog, JobState, JobSummary, LogKind, LogLine, StoreStats, WorkerStatus,
+    },
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -143,6 +145,71 @@ struct StoreView {
 #[schema(as = Jobs)]
 pub(super) struct JobsView {
     jobs: Vec<JobView>,
+    /// How many others are known, all of them older, for which an answer has no room.
+    left_out: u64,
+}
+
+/// What happened to a job.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = JobLog)]
+pub(super) struct LogView {
+    /// The job's id, a UUID.
+    id: String,
+    /// How it is: nothing more is added once it is over.
+    state: StateView,
+    /// What happened, the oldest first.
+    lines: Vec<LineView>,
+}
+
+/// One thing that happened to a job.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LogLine)]
+struct LineView {
+    /// Its number in the job's log, from 0 on, which stays when others are left out.
+    number: u64,
+    /// When it was, in milliseconds since 1970.
+    at_ms: u64,
+    /// What it was.
+    #[schema(value_type = KindDescribed)]
+    kind: LogKind,
+    /// The stage that it is about.
+    stage: Option<u32>,
+    /// The task of the stage.
+    task: Option<u32>,
+    /// The name of the worker.
+    worker: Option<String>,
+    /// The same for people.
+    text: String,
+    /// For how many lines of this kind that are left out this one stands: 0 of one that stands for
+    /// itself.
+    left_out: u64,
+}
+
+/// What may happen to a job.
+#[derive(ToSchema)]
+#[schema(as = LogKind, rename_all = "snake_case")]
+#[allow(dead_code, reason = "the derived description alone looks at the names")]
+enum KindDescribed {
+    Submitted,
+    Queued,
+    Started,
+    StageBegun,
+    StageDone,
+    StageStopped,
+    AttemptFailed,
+    WorkerLost,
+    Retried,
+    NoWorker,
+    Misses,
+    Committing,
+    Committed,
+    Refused,
+    Resumed,
+    NotResumed,
+    Interrupted,
+    Cancelled,
+    Done,
+    Failed,
 }
 
 /// A worker as the coordinator sees it.
@@ -241,9 +308,24 @@ impl From<StoreStats> for StoreView {
     }
 }
 
-impl From<Vec<JobInfo>> for JobsView {
-    fn from(jobs: Vec<JobInfo>) -> Self {
-        Self { jobs: jobs.into_iter().map(JobView::from).collect() }
+impl From<JobList> for JobsView {
+    fn from(list: JobList) -> Self {
+        let jobs = list.jobs.into_iter().map(JobView::from).collect();
+        Self { jobs, left_out: list.left_out }
+    }
+}
+
+impl From<JobLog> for LogView {
+    fn from(log: JobLog) -> Self {
+        let lines = log.lines.into_iter().map(LineView::from).collect();
+        Self { id: log.job.to_string(), state: log.state.into(), lines }
+    }
+}
+
+impl From<LogLine> for LineView {
+    fn from(line: LogLine) -> Self {
+        let LogLine { number, at_ms, kind, stage, task, worker, text, left_out } = line;
+        Self { number, at_ms, kind, stage, task, worker, text, left_out }
     }
 }
 

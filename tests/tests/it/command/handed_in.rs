@@ -57,6 +57,19 @@ async fn a_detached_job_is_waited_for_and_its_rows_are_taken() -> Result<()> {
     assert!(written.stderr.contains("3 rows written to "), "{written:?}");
     assert_eq!(fs::read_to_string(place.folder.path().join("out.csv"))?, "n\n0\n1\n2\n");
 
+    let logs = place.run(&["jobs", "logs", &id]).await?;
+    let lines: Vec<_> = logs.stdout()?.lines().collect();
+    assert!(lines[0].contains("Z  submitted       by "), "{lines:?}");
+    assert!(
+        lines.last().is_some_and(|line| line.ends_with("Z  done            3 rows")),
+        "{lines:?}"
+    );
+    let followed = place.run(&["jobs", "logs", &id, "--follow", "-o", "json"]).await?;
+    let followed = followed.stdout()?.lines().map(serde_json::from_str::<Value>);
+    let followed = followed.collect::<Result<Vec<_>, _>>()?;
+    assert_eq!(followed.len(), lines.len(), "{followed:?}");
+    assert_eq!(followed[0]["kind"], "submitted", "{followed:?}");
+
     let listed = place.json(&["jobs", "list"]).await?;
     assert_eq!(listed[1]["id"], id.as_str(), "{listed}");
     assert_eq!(listed[1]["statement"], "SELECT n FROM t ORDER BY n", "{listed}");
@@ -102,7 +115,7 @@ async fn a_job_that_is_cancelled_ends_with_130_for_who_waits() -> Result<()> {
 async fn jobs_that_are_not_there_are_mistakes() -> Result<()> {
     let place = Place::with(1, "[job]\nsql = 'SELECT n FROM t'\noutput = 'out.csv'").await?;
     let unknown = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff";
-    for command in ["show", "cancel", "wait", "results"] {
+    for command in ["show", "cancel", "wait", "logs", "results"] {
         place.run(&["jobs", command, unknown]).await?.check_failure(2, &[unknown]);
         place.run(&["jobs", command, "nightly"]).await?.check_failure(2, &["UUID"]);
     }

@@ -27,7 +27,8 @@ async fn a_token_says_whose_a_job_is_and_what_else_one_may() -> Result<()> {
     let (own, other) = (client.done(&statement).await?, operator.done(&statement).await?);
     // Operators may have all, and clients what is theirs.
     assert_eq!(operator.get(&format!("/v1/jobs/{own}")).await?.status, 200);
-    for (method, path) in [("GET", ""), ("DELETE", ""), ("GET", "/results"), ("POST", "/resume")] {
+    let asked = [("GET", ""), ("DELETE", ""), ("GET", "/results"), ("GET", "/logs")];
+    for (method, path) in asked.into_iter().chain([("POST", "/resume")]) {
         let reply = client.ask(method, &format!("/v1/jobs/{other}{path}"), None).await?;
         refused(&reply, 403, "permission_denied")?;
     }
@@ -36,13 +37,14 @@ async fn a_token_says_whose_a_job_is_and_what_else_one_may() -> Result<()> {
     refused(&reply, 403, "permission_denied")?;
     let listed = client.get("/v1/jobs").await?.json()?;
     assert_eq!(listed["jobs"].as_array().map(Vec::len), Some(1));
+    assert_eq!(listed["left_out"], 0);
     let rows = client.get(&format!("/v1/jobs/{own}/results")).await?.json()?;
     assert_eq!(rows, json!([{ "one": 1 }]));
 
     // It is the same job for those who come by the other port.
     let settings = keyloom_client::Settings { security: keys.role("client"), ..Default::default() };
     let session = Session::connect_with(&cluster.address, settings).await?;
-    let jobs = session.jobs().await?;
+    let jobs = session.jobs().await?.jobs;
     assert_eq!(jobs.iter().map(|job| job.id.to_string()).collect::<Vec<_>>(), [own]);
 
     let workers = client.get("/v1/workers").await?.json()?;

@@ -1,7 +1,11 @@
 //! Jobs that go on without the client that submitted them.
 
 use anyhow::{Context, Result};
-use keyloom_client::{ErrorKind, JobId, JobOptions, Session, Settings, WorkerId, report::JobState};
+use arrow::array::RecordBatch;
+use keyloom_client::{
+    ErrorKind, JobId, JobOptions, Session, Settings, WorkerId,
+    report::{JobState, RowSchema},
+};
 
 use super::{LONG_POLL, QUERY, ROWS, check_rows, cluster, connect, detached, settings, submit};
 use crate::harness::{Cluster, Keys, batch, eventually, ints};
@@ -20,13 +24,34 @@ async fn a_detached_job_is_read_by_another_client_when_its_own_is_gone() -> Resu
     assert_eq!(info.summary.map(|summary| summary.rows), Some(2_000));
     assert!(info.submitted_ms <= info.started_ms.context("it began")?);
     assert!(info.started_ms <= info.ended_ms);
-    let listed = second.jobs().await?;
+    let listed = second.jobs().await?.jobs;
     assert!(listed.iter().any(|job| job.id == id && job.state == JobState::Done), "{listed:?}");
     check_rows(job.results().await?).await?;
     // They are there once.
     let gone = async || Ok(job.results().await.err().map(|error| error.kind()));
     eventually(gone, |gone| *gone == Some(ErrorKind::NotFound)).await?;
     assert_eq!(job.info().await?.state, JobState::Done);
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_takes_the_rows_of_a_job_that_has_none_is_told_of_its_columns() -> Result<()> {
+    let cluster = cluster(1).await?;
+    let embedded = Session::embedded().await?;
+    for session in [connect(&cluster.address).await?, embedded] {
+        session.register_batches("none", &[batch([("id", ints(0..0))])])?;
+        session.register_batches("some", &[batch([("id", ints(0..9))])])?;
+        for table in ["none", "some"] {
+            let sql = format!("SELECT id, id * 2 AS twice FROM {table} WHERE id < 0");
+            let job = session.submit_with(session.sql(&sql).await?, detached()).await?;
+            let (planned, job) = (job.schema().clone(), job.detach()?);
+            let mut taken = job.results().await?;
+            assert_eq!(taken.schema().fields(), planned.fields(), "{table}");
+            assert_eq!(taken.collect().await?.iter().map(RecordBatch::num_rows).sum::<usize>(), 0);
+            let RowSchema(known) = job.info().await?.schema.context("its columns")?;
+            assert_eq!(known.fields(), planned.fields(), "{table}");
+        }
+    }
     Ok(())
 }
 
@@ -74,7 +99,7 @@ async fn a_job_of_an_id_that_was_submitted_before_runs_once() -> Result<()> {
     assert_eq!(submit(&session, options).await?, first);
     let runs = cluster.coordinator.log().matches("job submitted").count();
     assert_eq!(runs, 1, "{}", cluster.coordinator.log());
-    let known = session.jobs().await?;
+    let known = session.jobs().await?.jobs;
     assert_eq!(known.iter().filter(|job| job.id == first).count(), 1);
     Ok(())
 }
@@ -99,13 +124,14 @@ async fn another_client_neither_sees_nor_cancels_a_job_and_an_operator_does() ->
     let message = format!("job {id} belongs to another client");
     let refused = bob.attach_job(id).await.err().context("it is alice's")?;
     assert_eq!((refused.kind(), refused.message()), (ErrorKind::PermissionDenied, &*message));
-    assert_eq!(bob.jobs().await?, []);
+    assert_eq!(bob.jobs().await?.jobs, []);
     let refused = bob.drain_worker(WorkerId::new()).await.err().context("bob is no operator")?;
     assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
 
     let job = olga.attach_job(id).await?;
     assert_eq!(job.wait().await?.owner, "client 'alice'");
-    assert_eq!(olga.jobs().await?.len(), 1);
+    assert_eq!(olga.jobs().await?.jobs.len(), 1);
+    assert_eq!(job.logs().await?.lines[0].text, "by client 'alice'");
     check_rows(alice.attach_job(id).await?.results().await?).await
 }
 

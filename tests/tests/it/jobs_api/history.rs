@@ -28,7 +28,7 @@ async fn jobs_that_ended_are_known_to_the_next_coordinator_and_do_not_run_again(
     let session = connect(&kept.address).await?;
     let job = session.attach_job(id).await?;
     assert_eq!(job.info().await?, done);
-    let listed = session.jobs().await?;
+    let listed = session.jobs().await?.jobs;
     let ids: Vec<_> = listed.iter().map(|job| job.id).collect();
     assert_eq!(ids, [plain.id(), id], "the newest first");
     assert_eq!(submit(&session, options).await?, id);

@@ -16,7 +16,7 @@ use object_store::{Error as StoreError, ObjectStoreExt, multipart::PartId, path:
 use tokio::fs;
 
 use super::{
-    check, clean, durable,
+    check, claim, clean, durable,
     file::empty,
     folder::Folder,
     manifest::{self, Entry, Manifest},
@@ -58,6 +58,7 @@ impl Commit<'_> {
             };
             shown.await.map_err(behind_the_manifest)?;
         }
+        self.release().await;
         clean::leftovers(self.folder, self.job, &self.uploads(), self.settings).await;
         Ok(manifest.committed())
     }
@@ -76,7 +77,21 @@ impl Commit<'_> {
         // what it has shown or taken away.
         match Manifest::read(self.folder, self.job).await? {
             Some(manifest) => Ok((manifest, true)),
-            None => Err(refused),
+            None => {
+                self.release().await;
+                Err(refused)
+            }
+        }
+    }
+
+    /// Lets others commit to the folder, if they were kept out.
+    async fn release(&self) {
+        if self.shape.files.if_exists != IfExists::Error {
+            return;
+        }
+        if let Err(error) = claim::release(self.folder, self.job).await {
+            let (job, place) = (self.job, self.folder.shown(&claim::name()));
+            tracing::warn!(%job, %place, %error, "a file that keeps other jobs out stays");
         }
     }
 
@@ -89,6 +104,7 @@ impl Commit<'_> {
         let mode = self.shape.files.if_exists;
         let present = match (mode, self.files.is_empty()) {
             (IfExists::Append, false) => Present::default(),
+            (IfExists::Error, _) => self.claimed().await?,
             _ => Present::look(self.folder).await?,
         };
         let mut replaces = Vec::new();
@@ -123,6 +139,14 @@ impl Commit<'_> {
         manifest.create(self.folder, self.job).await
     }
 
+    /// What is in a folder that must be empty, once no other job can find it empty, too.
+    async fn claimed(&self) -> Result<Present> {
+        // One that is in use stays as it is.
+        Present::look(self.folder).await?.refuse_any(self.folder)?;
+        claim::take(self.folder, self.job).await?;
+        Present::look(self.folder).await
+    }
+
     /// Whether a file without rows tells of the columns. JSON has no place for them, names of
     /// folders need rows, and files that are there tell of them already.
     fn wants_empty(&self, present: &Present) -> bool {
@@ -147,7 +171,7 @@ impl Commit<'_> {
             };
             staged.into_iter().chain([token.path.clone()])
         });
-        let others = [manifest::name(self.job), SUCCESS.to_owned()];
+        let others = [manifest::name(self.job), SUCCESS.to_owned(), claim::name()];
         let paths: Vec<_> = paths.chain(others).collect();
         self.folder.check_files(&paths).await?;
         let missing = check::gone(self.folder, self.job, &self.files).await?;

@@ -7,12 +7,13 @@
 //! In reading order: [`folder`] is where, [`shape`] which columns, and [`split`] which folders
 //! within; [`encode`] makes bytes of rows, [`sink`] takes them to where [`staged`] says, in
 //! [`parts`] if that is an object store, as one [`file`] for an [`attempt`]; [`task`] writes the
-//! files of a task. [`present`] is what is there, [`manifest`] what was written, [`check`] looks
-//! whether that is there still, [`commit`] shows it, [`durable`] has it outlive a loss of power, and
-//! [`clean`] removes the rest.
+//! files of a task. [`present`] is what is there, [`claim`] keeps others out, [`manifest`] is
+//! what was written, [`check`] looks whether that is there still, [`commit`] shows it, [`durable`]
+//! has it outlive a loss of power, and [`clean`] removes the rest.
 
 mod attempt;
 mod check;
+mod claim;
 mod clean;
 mod commit;
 mod durable;
@@ -40,7 +41,7 @@ use futures::{StreamExt, TryFutureExt, stream};
 use keyloom_common::{
     Error, Result,
     memory::MemoryBudget,
-    output::{Committed, IfExists, Piece, PreparedOutput, piece_schema},
+    output::{Committed, IfExists, OutputKind, Piece, PreparedOutput, piece_schema},
     rpc::PlannedOutput,
 };
 
@@ -144,6 +145,11 @@ impl FileOutputs {
                 "the output of job {job} in {} is committed, and stays",
                 folder.given()
             )));
+        }
+        if let OutputKind::Files(files) = &output.spec.kind
+            && files.if_exists == IfExists::Error
+        {
+            claim::release(&folder, job).await?;
         }
         clean::abort(&folder, job, &tokens, &self.settings).await
     }

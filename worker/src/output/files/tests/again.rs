@@ -172,3 +172,54 @@ async fn behind_the_manifest_nothing_is_refused() {
     let error = outputs.commit(written(JOB, &output, pieces)).await.unwrap_err();
     assert_eq!(error.kind(), keyloom_common::ErrorKind::Store, "{error}");
 }
+
+/// A job's only task, which wrote this number.
+async fn one(outputs: &FileOutputs, output: &PreparedOutput, job: JobId, n: i64) -> Vec<Piece> {
+    write(outputs, output, attempt(job, 0), &[numbers([n])]).await.unwrap()
+}
+
+#[tokio::test]
+async fn of_two_jobs_that_were_let_in_and_commit_at_once_one_is_refused_and_leaves_nothing() {
+    for _ in 0..8 {
+        let (target, outputs) = (Target::new(), outputs());
+        let output = prepared(&outputs, &target, IfExists::Error).await;
+        let own = written(JOB, &output, one(&outputs, &output, JOB, 1).await);
+        let other = written(OTHER, &output, one(&outputs, &output, OTHER, 2).await);
+        let commit =
+            |job: JobId, pieces: &[Piece]| outputs.commit(written(job, &output, pieces.to_vec()));
+        let (first, second) = tokio::join!(commit(JOB, &own.pieces), commit(OTHER, &other.pieces));
+        let (winner, text, refused, loser) = match (first, second) {
+            (Ok(_), Err(refused)) => (JOB, "n\n1\n", refused, other),
+            (Err(refused), Ok(_)) => (OTHER, "n\n2\n", refused, own),
+            both => panic!("one of them is done: {both:?}"),
+        };
+        assert_eq!(refused.kind(), keyloom_common::ErrorKind::Invalid);
+        let folder = target.path().to_str().unwrap();
+        assert!(refused.message().contains(folder), "{refused}");
+        outputs.abort(loser).await.unwrap();
+        let name = staged::file_name(winner, 0, 0, "csv");
+        assert_eq!(contents(&target), [(name.clone(), text.to_owned())]);
+        assert_eq!(target.all(), ["_SUCCESS", &manifest::name(winner), &name]);
+        assert!(!target.path().join(".keyloom").exists());
+    }
+}
+
+#[tokio::test]
+async fn while_a_job_commits_to_an_empty_folder_another_is_refused_by_its_name() {
+    let (target, outputs) = (Target::new(), outputs());
+    let output = prepared(&outputs, &target, IfExists::Error).await;
+    let (own, other) =
+        (one(&outputs, &output, JOB, 1).await, one(&outputs, &output, OTHER, 2).await);
+    let folder = Folder::open(&outputs.stores, &output.spec).await.unwrap();
+    // It has found nothing, and has not decided yet.
+    claim::take(&folder, OTHER).await.unwrap();
+    claim::take(&folder, OTHER).await.unwrap();
+    let refused = outputs.commit(written(JOB, &output, own.clone())).await.unwrap_err();
+    let message = format!("job {OTHER} commits to {} at this moment", target.path().display());
+    assert!(refused.message().starts_with(&message), "{refused}");
+    outputs.abort(written(JOB, &output, own)).await.unwrap();
+    outputs.commit(written(OTHER, &output, other)).await.unwrap();
+    let name = staged::file_name(OTHER, 0, 0, "csv");
+    assert_eq!(contents(&target), [(name, "n\n2\n".to_owned())]);
+    assert!(!target.path().join(".keyloom").exists());
+}

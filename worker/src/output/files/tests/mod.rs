@@ -20,7 +20,7 @@ use datafusion::physical_plan::{ExecutionPlan, empty::EmptyExec};
 use futures::Stream;
 use keyloom_common::{
     AttemptId, JobId, StageId, TaskId,
-    output::{Compression, FileFormat, FilesOutput, OutputKind, OutputSpec, WriteExec},
+    output::{Compression, FileFormat, FilesOutput, OutputSpec, WriteExec},
 };
 
 use super::*;
