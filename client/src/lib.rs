@@ -59,11 +59,12 @@ pub use keyloom_common::{
     output::{Committed, Compression, committed_schema},
     report,
     rpc::PeerSecurity,
+    shuffle::{Shuffle, ShuffleChoice},
     store::{JoinPath, KeyPath, OnDuplicateKey, RowPath},
 };
 pub use open_store::{Lookup, OpenStore};
 pub use placeholders::placeholders;
-pub use query::{Job, JobHandle, JobOptions, with_join_path};
+pub use query::{Job, JobHandle, JobOptions, with_join_path, with_shuffle};
 pub use session::Session;
-pub use settings::{Settings, Shuffle};
+pub use settings::Settings;
 pub use store::{KeyNames, KvStore, LanceOptions, MemoryOptions, load_kv};

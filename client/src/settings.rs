@@ -3,22 +3,10 @@
 use keyloom_common::{
     misses::MaxMisses,
     rpc::{Limits, PeerSecurity},
+    shuffle::{Shuffle, ShuffleOptions},
     store::JoinPath,
 };
 use serde::{Deserialize, Serialize};
-
-/// Whether workers shuffle rows among themselves. Every way gives the same rows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Shuffle {
-    /// They do for large inputs.
-    Auto,
-    /// They do not: what takes rows of several tasks is the coordinator's.
-    #[default]
-    Never,
-    /// They do wherever that is possible.
-    Always,
-}
 
 /// Bounds that a session keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +51,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
+        let ShuffleOptions { shuffle, min_rows, partitions } = ShuffleOptions::default();
         Self {
             rpc: Limits::default(),
             security: PeerSecurity::default(),
@@ -74,10 +63,21 @@ impl Default for Settings {
             task_memory_bytes: 16 << 20,
             max_tasks: 4096,
             join_path: JoinPath::Auto,
-            shuffle: Shuffle::Never,
-            shuffle_min_rows: 5_000_000,
-            shuffle_partitions: 4,
+            shuffle,
+            shuffle_min_rows: min_rows,
+            shuffle_partitions: partitions,
             max_misses: None,
+        }
+    }
+}
+
+impl Settings {
+    /// What it says of shuffles.
+    pub(crate) fn shuffles(&self) -> ShuffleOptions {
+        ShuffleOptions {
+            shuffle: self.shuffle,
+            min_rows: self.shuffle_min_rows,
+            partitions: self.shuffle_partitions,
         }
     }
 }

@@ -12,9 +12,6 @@ use crate::settings::Settings;
 /// A batch is an array a column, and many arrays end at 2 GiB.
 const BATCH_ROWS: RangeInclusive<u64> = 1..=1 << 24;
 
-/// Into one part, nothing is shuffled; and each worker has a queue for each part of all others.
-const SHUFFLE_PARTITIONS: RangeInclusive<u64> = 2..=256;
-
 impl Settings {
     /// Checks all settings.
     ///
@@ -33,8 +30,7 @@ impl Settings {
         bounds.within("large_task_rows", self.large_task_rows, ROWS);
         bounds.within("task_memory_bytes", self.task_memory_bytes, BYTES);
         bounds.within("max_tasks", self.max_tasks, COUNT);
-        bounds.within("shuffle_min_rows", self.shuffle_min_rows, ROWS);
-        bounds.within("shuffle_partitions", self.shuffle_partitions, SHUFFLE_PARTITIONS);
+        self.shuffles().check(bounds);
     }
 }
 

@@ -14,7 +14,7 @@ mod workers;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use keyloom_client::{JobId, JoinPath, MaxMisses};
+use keyloom_client::{JobId, JoinPath, MaxMisses, Shuffle};
 use keyloom_common::log::LogFormat;
 
 use crate::store_flag::{self, InputFlag, StoreFlag};
@@ -152,13 +152,18 @@ pub(crate) struct CatalogChoice {
     pub(crate) no_catalog: bool,
 }
 
-/// How joins with stores are made.
+/// How a statement is planned.
 #[derive(Clone, Copy, Debug, Args)]
-pub(crate) struct Joins {
+pub(crate) struct Planning {
     /// How joins with stores are made: auto, lookup or scan [default: as the job file says, or
     /// join_path in [session], or auto: by cost]
     #[arg(long, value_name = "PATH", value_parser = JoinPath::parse)]
     pub(crate) join_path: Option<JoinPath>,
+    /// Whether the workers of a cluster shuffle rows among themselves, for groups, joins and
+    /// windows: never, auto or always [default: as the job file says, or shuffle in [session], or
+    /// never]
+    #[arg(long, value_name = "WHEN", value_parser = Shuffle::parse)]
+    pub(crate) shuffle: Option<Shuffle>,
 }
 
 /// How rows are printed.
@@ -274,6 +279,10 @@ A job file (relative paths are relative to the file):
   [job]
   current_store = \"embeddings\" # of calls without a source; default: the only store
   # join_path = \"scan\"        # auto (default), lookup or scan: how joins with stores are made
+  # shuffle = \"auto\"          # never (default), auto or always: whether workers send each other
+                              # rows, for groups, joins and windows
+  # shuffle_min_rows = 5000000 # auto: from so many rows of the largest input on
+  # shuffle_partitions = 4    # what each worker computes at the same time
   sql = \"\"\"
   SELECT item_id,
          kv_get(item_id) AS embedding,
@@ -314,7 +323,7 @@ pub(crate) struct RunArguments {
         value_name = "ID",
         value_parser = jobs::job_id,
         conflicts_with_all = [
-            "job", "given", "catalog", "no_catalog", "discard", "join_path", "output",
+            "job", "given", "catalog", "no_catalog", "discard", "join_path", "shuffle", "output",
             "arrow_types", "format", "all", "max_misses", "misses", "workers", "state_folder",
         ]
     )]
@@ -331,7 +340,7 @@ pub(crate) struct RunArguments {
     #[arg(long)]
     pub(crate) discard: bool,
     #[command(flatten)]
-    pub(crate) joins: Joins,
+    pub(crate) planning: Planning,
     #[command(flatten)]
     pub(crate) show: Show,
 }
@@ -369,7 +378,7 @@ pub(crate) struct SqlArguments {
     #[command(flatten)]
     pub(crate) catalog: CatalogChoice,
     #[command(flatten)]
-    pub(crate) joins: Joins,
+    pub(crate) planning: Planning,
     #[command(flatten)]
     pub(crate) place: Place,
     #[command(flatten)]
@@ -404,7 +413,7 @@ pub(crate) struct ExplainArguments {
     #[command(flatten)]
     pub(crate) catalog: CatalogChoice,
     #[command(flatten)]
-    pub(crate) joins: Joins,
+    pub(crate) planning: Planning,
     #[command(flatten)]
     pub(crate) place: Place,
     #[command(flatten)]

@@ -19,11 +19,12 @@ use page_file::PageFile;
 
 /// Shows the plan of a job file, with how it ran if it is run, and what other ways would cost.
 pub(crate) async fn job_file(arguments: ExplainArguments, watch: &Watch) -> Result<(), Failure> {
-    let ExplainArguments { job, catalog, analyze, advise, html, params, joins, place, print } =
+    let ExplainArguments { job, catalog, analyze, advise, html, params, planning, place, print } =
         arguments;
     let page = html.map(PageFile::check).transpose()?;
-    let request = run::request(&job, &catalog, params, joins)?;
+    let request = run::request(&job, &catalog, params, planning)?;
     let max_misses = request.misses.max;
+    open::warn(&place, &request);
     let session = open::session(&place, watch).await?;
     let query = open::plan(&session, request, watch).await?;
     if matches!(query.logical_plan(), LogicalPlan::Explain(_) | LogicalPlan::Analyze(_)) {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use keyloom_client::{Input, JoinPath, MaxMisses};
+use keyloom_client::{Input, JoinPath, MaxMisses, Shuffle, ShuffleChoice};
 use keyloom_common::described::Output;
 use serde::Deserialize;
 use toml::{Spanned, Table, Value};
@@ -34,6 +34,9 @@ struct JobFile {
 struct JobSection {
     current_store: Option<String>,
     join_path: Option<JoinPath>,
+    shuffle: Option<Shuffle>,
+    shuffle_min_rows: Option<u64>,
+    shuffle_partitions: Option<usize>,
     sql: String,
     incremental: Option<String>,
     output: Option<OutputFile>,
@@ -91,6 +94,11 @@ fn parse(text: &str, folder: &Path) -> Result<Request, Mistake> {
         stores,
         current_store: file.job.current_store,
         join_path: file.job.join_path,
+        shuffle: ShuffleChoice {
+            shuffle: file.job.shuffle,
+            min_rows: file.job.shuffle_min_rows,
+            partitions: file.job.shuffle_partitions,
+        },
         sql: file.job.sql,
         folder: folder.to_owned(),
         incremental: file.job.incremental.map(Incremental::of),
@@ -352,6 +360,19 @@ mod tests {
     }
 
     #[test]
+    fn a_job_may_say_whether_its_rows_are_shuffled() {
+        let shuffle = |lines: &str| {
+            let text = format!("[job]\nsql = 'SELECT 1'\n{lines}");
+            parse(&text, Path::new("")).unwrap().shuffle
+        };
+        assert_eq!(shuffle(""), ShuffleChoice::default());
+        let lines = "shuffle = 'auto'\nshuffle_min_rows = 1000\nshuffle_partitions = 8";
+        let (min_rows, partitions) = (Some(1000), Some(8));
+        let expected = ShuffleChoice { shuffle: Some(Shuffle::Auto), min_rows, partitions };
+        assert_eq!(shuffle(lines), expected);
+    }
+
+    #[test]
     fn missing_keys_have_a_limit_and_a_file() {
         let misses = |lines: &str| {
             let text = format!("[job]\nsql = 'SELECT 1'\n{lines}");
@@ -372,7 +393,9 @@ mod tests {
             assert!(mistake.message.contains(words), "{text}: {mistake:?}");
         };
         let job = "[job]\nsql = 'SELECT 1'\n";
-        check(&format!("{job}outptu = 'x'"), 3, "`current_store`, `join_path`, `sql`");
+        check(&format!("{job}outptu = 'x'"), 3, "`current_store`, `join_path`, `shuffle`");
+        check(&format!("{job}shuffle = 'yes'"), 3, "expected one of `auto`, `never`, `always`");
+        check(&format!("{job}shuffle_partitions = 'all'"), 3, "invalid type: string");
         check(&format!("{job}max_misses = '1 in 7'"), 3, "max_misses is a number of rows");
         check(&format!("{job}max_misses = -7"), 3, "max_misses is a number of rows");
         check(&format!("{job}[inputs.a]\npth = 'x'"), 4, "expected one of `path`, `uri`, `format`");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use datafusion::{arrow::array::RecordBatch, dataframe::DataFrame};
 use keyloom_client::{
     EmbeddedSettings, Error, ErrorCode, ErrorKind, Input, MemoryOptions, Session, Settings,
-    load_kv, with_join_path,
+    Shuffle, load_kv, with_join_path, with_shuffle,
 };
 use keyloom_program::settings::Layers;
 
@@ -155,6 +155,13 @@ fn without_effect(layers: &Layers, on_cluster: bool) -> Vec<String> {
     warnings.collect()
 }
 
+/// Says what a request asks for in vain where it runs.
+pub(crate) fn warn(place: &Place, request: &Request) {
+    if place.cluster().is_none() && request.shuffle.shuffle == Some(Shuffle::Always) {
+        text::note("warning: shuffle has no effect in this process: workers of a cluster shuffle");
+    }
+}
+
 /// Registers inputs, attaches stores, and plans the statement.
 pub(crate) async fn plan(
     session: &Session,
@@ -186,10 +193,13 @@ pub(crate) async fn plan(
         }
     };
     match watch.step(async { Ok(planning.await) }).await? {
-        Ok(query) => Ok(match request.join_path {
-            Some(path) => with_join_path(query, path),
-            None => query,
-        }),
+        Ok(query) => {
+            let query = match request.join_path {
+                Some(path) => with_join_path(query, path),
+                None => query,
+            };
+            with_shuffle(query, request.shuffle).map_err(Failure::before)
+        }
         Err(error) => {
             // If the cluster's cannot be listed, the others can.
             let of_cluster = session.cluster_catalog().await.unwrap_or_default().stores;

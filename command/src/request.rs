@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use keyloom_client::{Input, JoinPath};
+use keyloom_client::{Input, JoinPath, ShuffleChoice};
 use keyloom_common::described::Output;
 
 use crate::{incremental::Incremental, misses::Misses, output::OutputFile};
@@ -25,6 +25,8 @@ pub(crate) struct Request {
     pub(crate) current_store: Option<String>,
     /// How the statement's joins with stores are made; as the session says if absent.
     pub(crate) join_path: Option<JoinPath>,
+    /// Whether its rows are shuffled; as the session says where this does not.
+    pub(crate) shuffle: ShuffleChoice,
     /// The statement.
     pub(crate) sql: String,
     /// The folder to which the statement's paths are relative; empty for the working folder.

@@ -14,7 +14,7 @@ use keyloom_common::{described::Output, stack::Deep};
 use crate::{
     catalog,
     cli::{
-        CatalogChoice, Form, Joins, ParamFlags, Place, RowForm, RunArguments, Show, StateFlags,
+        CatalogChoice, Form, ParamFlags, Place, Planning, RowForm, RunArguments, Show, StateFlags,
         Summary, Terms,
     },
     drive,
@@ -107,13 +107,13 @@ fn explains_only(output: &Path) -> Failure {
 
 /// Runs a job file, or goes on with a job.
 pub(crate) async fn job_file(arguments: RunArguments, watch: &Watch) -> Result<(), Failure> {
-    let RunArguments { job, resume, params, state, catalog, place, discard, joins, show } =
+    let RunArguments { job, resume, params, state, catalog, place, discard, planning, show } =
         arguments;
     let running = async {
         match (resume, job) {
             (Some(id), _) => jobs::resume(id, &place, show.summary, watch).await,
             (None, Some(job)) => {
-                let request = request(&job, &catalog, params, joins)?;
+                let request = request(&job, &catalog, params, planning)?;
                 let request = remembering(request, state)?;
                 statement(request, &place, discard, &show, Terms::default(), watch).await
             }
@@ -128,12 +128,13 @@ pub(crate) fn request(
     job: &Path,
     catalog: &CatalogChoice,
     params: ParamFlags,
-    joins: Joins,
+    planning: Planning,
 ) -> Result<Request, Failure> {
     let mut request = job_file::read(job)?;
     catalog::complete(catalog, &mut request)?;
     params::fill(&mut request, params.given)?;
-    request.join_path = joins.join_path.or(request.join_path);
+    request.join_path = planning.join_path.or(request.join_path);
+    request.shuffle.shuffle = planning.shuffle.or(request.shuffle.shuffle);
     Ok(request)
 }
 
@@ -171,6 +172,7 @@ pub(crate) async fn statement(
     let policy = mem::take(&mut request.misses).choose(show);
     let missed = policy.destination(rows.path())?;
     let mut remembered = Remembered::open(&request)?;
+    open::warn(place, &request);
     let session = open::session(place, watch).await?;
     if let Some(remembered) = &mut remembered
         && remembered.register(&session, &mut request, watch).await? == 0

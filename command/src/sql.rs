@@ -7,6 +7,8 @@ use std::{
     path::PathBuf,
 };
 
+use keyloom_client::ShuffleChoice;
+
 use crate::{
     catalog,
     cli::{Sources, SqlArguments, Terms},
@@ -19,14 +21,20 @@ use crate::{
 
 /// Runs a statement.
 pub(crate) async fn statement(arguments: SqlArguments, watch: &Watch) -> Result<(), Failure> {
-    let SqlArguments { sql, file, params, sources, catalog, joins, place, show } = arguments;
+    let SqlArguments { sql, file, params, sources, catalog, planning, place, show } = arguments;
     let running = async {
         let Sources { inputs, stores, current } = sources;
         let (inputs, stores) = (named("--input", inputs)?, named("--store", stores)?);
         let sql = text(sql, file)?;
-        let (current_store, join_path) = (current, joins.join_path);
-        let mut request =
-            Request { inputs, stores, current_store, join_path, sql, ..Request::default() };
+        let mut request = Request {
+            inputs,
+            stores,
+            current_store: current,
+            join_path: planning.join_path,
+            shuffle: ShuffleChoice { shuffle: planning.shuffle, ..ShuffleChoice::default() },
+            sql,
+            ..Request::default()
+        };
         catalog::complete(&catalog, &mut request)?;
         params::fill(&mut request, params.given)?;
         run::statement(request, &place, false, &show, Terms::default(), watch).await

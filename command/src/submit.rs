@@ -17,12 +17,12 @@ use crate::{
 
 /// Hands in a job file.
 pub(crate) async fn job_file(arguments: SubmitArguments, watch: &Watch) -> Result<(), Failure> {
-    let SubmitArguments { job, terms, params, state, catalog, place, joins, show } = arguments;
+    let SubmitArguments { job, terms, params, state, catalog, place, planning, show } = arguments;
     let submitting = async {
         if place.cluster().is_none() {
             return Err(open::no_cluster());
         }
-        let request = run::request(&job, &catalog, params, joins)?;
+        let request = run::request(&job, &catalog, params, planning)?;
         let request = run::remembering(request, state)?;
         match terms.detach {
             true => detached(request, &place, &terms, &show, watch).await,
@@ -51,6 +51,7 @@ async fn detached(
         let message = "the rows that missed their keys are written by who waits for the job";
         return Err(Failure::mistake(message).help("leave out misses, or --detach"));
     }
+    open::warn(place, &request);
     let session = open::session(place, watch).await?;
     let statement = Some(request.sql.clone());
     let query = open::plan(&session, request, watch).await?;

@@ -41,6 +41,7 @@ pub mod plan;
 pub mod report;
 pub mod rpc;
 pub mod secret;
+pub mod shuffle;
 pub mod size;
 pub mod spill_folder;
 pub mod stack;

@@ -9,6 +9,7 @@ mod advice;
 mod analysis;
 mod job;
 mod log;
+pub mod parts;
 mod progress;
 mod text;
 pub mod words;
@@ -141,13 +142,22 @@ impl PlanMetrics {
             if self.nodes.len() <= place {
                 self.nodes.resize(place + 1, Vec::new());
             }
-            let mine = &mut self.nodes[place];
             for metric in theirs {
-                match mine.iter_mut().find(|m| m.name == metric.name && m.store == metric.store) {
-                    Some(same) => same.value = same.value.saturating_add(metric.value),
-                    None => mine.push(metric.clone()),
-                }
+                self.add(place, metric.clone());
             }
+        }
+    }
+
+    /// Adds a counter of the node at a place. A node that has more than any does takes no others.
+    pub fn add(&mut self, place: usize, metric: Metric) {
+        if self.nodes.len() <= place {
+            self.nodes.resize(place + 1, Vec::new());
+        }
+        let node = &mut self.nodes[place];
+        match node.iter().position(|m| m.name == metric.name && m.store == metric.store) {
+            Some(same) => node[same].value = node[same].value.saturating_add(metric.value),
+            None if node.len() < MAX_COUNTERS => node.push(metric),
+            None => {}
         }
     }
 

@@ -12,7 +12,12 @@ use datafusion::{
     physical_optimizer::PhysicalOptimizerRule,
     physical_plan::{ExecutionPlan, ExecutionPlanProperties},
 };
-use keyloom_common::plan::{FrameScanExec, InputScanExec, by_hash, unshuffled};
+use keyloom_common::{
+    plan::{FrameScanExec, InputScanExec, by_hash, unshuffled},
+    shuffle::{Shuffle, ShuffleOptions},
+};
+
+use crate::options::PlanOptions;
 
 /// About how many bytes of a file make a row, where no file says how many it holds.
 const ROW_BYTES: u64 = 128;
@@ -35,27 +40,22 @@ pub fn shuffled_partitions(plan: &Arc<dyn ExecutionPlan>) -> usize {
     own.max(below)
 }
 
-/// Leaves shuffles to queries that read an input of so many rows: of smaller ones, the coordinator
-/// computes the same sooner.
+/// Leaves shuffles by [`Shuffle::Auto`] to queries that read a large input: of smaller ones, the
+/// coordinator computes the same sooner.
 #[derive(Debug)]
-pub struct ChooseShuffle {
-    least_rows: u64,
-}
-
-impl ChooseShuffle {
-    /// For inputs of so many rows, or more.
-    pub fn of(least_rows: u64) -> Self {
-        Self { least_rows }
-    }
-}
+pub struct ChooseShuffle;
 
 impl PhysicalOptimizerRule for ChooseShuffle {
     fn optimize(
         &self,
         plan: Arc<dyn ExecutionPlan>,
-        _config: &ConfigOptions,
+        config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        if largest_input(&plan) >= self.least_rows { Ok(plan) } else { unshuffled(plan) }
+        let ShuffleOptions { shuffle, min_rows, .. } = PlanOptions::of(config).shuffle;
+        match shuffle {
+            Shuffle::Auto if largest_input(&plan) < min_rows => unshuffled(plan),
+            Shuffle::Auto | Shuffle::Never | Shuffle::Always => Ok(plan),
+        }
     }
 
     fn name(&self) -> &'static str {
@@ -137,9 +137,15 @@ mod tests {
 
     #[test]
     fn large_inputs_are_shuffled_alone() {
-        let rule = ChooseShuffle::of(10);
-        for (rows, expected) in [(vec![9, 9], false), (vec![1, 10], true)] {
-            let plan = rule.optimize(shuffled(&rows), &ConfigOptions::new()).unwrap();
+        for (shuffle, rows, expected) in [
+            (Shuffle::Auto, [9, 9], false),
+            (Shuffle::Auto, [1, 10], true),
+            (Shuffle::Always, [1, 1], true),
+        ] {
+            let shuffle = ShuffleOptions { shuffle, min_rows: 10, ..ShuffleOptions::default() };
+            let mut config = ConfigOptions::new();
+            config.extensions.insert(PlanOptions { shuffle, ..PlanOptions::default() });
+            let plan = ChooseShuffle.optimize(shuffled(&rows), &config).unwrap();
             assert_eq!(is_shuffled(&plan).unwrap(), expected, "{rows:?}");
         }
     }

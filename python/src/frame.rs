@@ -14,7 +14,7 @@ use datafusion::{
     prelude::lit,
     scalar::ScalarValue,
 };
-use keyloom_client::{JobOptions, JoinPath, with_join_path};
+use keyloom_client::{JobOptions, JoinPath, Shuffle, ShuffleChoice, with_join_path, with_shuffle};
 use keyloom_common::{Error, Result, described::Output, stack::deep};
 use pyo3::prelude::*;
 
@@ -157,6 +157,19 @@ impl Frame {
     fn with_join_path(&self, path: &str) -> PyResult<Self> {
         let path = JoinPath::parse(path).map_err(raise)?;
         self.with(|frame| Ok(with_join_path(frame, path)))
+    }
+
+    /// The same rows, which workers shuffle among themselves where this says so.
+    #[pyo3(signature = (shuffle, min_rows, partitions))]
+    fn with_shuffle(
+        &self,
+        shuffle: &str,
+        min_rows: Option<u64>,
+        partitions: Option<usize>,
+    ) -> PyResult<Self> {
+        let shuffle = Some(Shuffle::parse(shuffle).map_err(raise)?);
+        let choice = ShuffleChoice { shuffle, min_rows, partitions };
+        self.with(|frame| with_shuffle(frame, choice))
     }
 
     /// Adds columns at the end, or puts them in the place of those of the same name.

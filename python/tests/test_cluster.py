@@ -268,3 +268,33 @@ def test_a_replaced_store_is_the_new_one_on_every_worker(cluster: str) -> None:
             df = keyloom.from_pydict({"who": ["ann"] * ROWS})
             answers.append(df.select(kv_get("who", source="ages")["value"]).to_pydict()["value"])
     assert answers == [[30] * ROWS, [31] * ROWS]
+
+
+GROUPS = "SELECT id, count(*) AS n, sum(visit) AS visits FROM v GROUP BY id ORDER BY id"
+
+
+def test_workers_shuffle_where_a_session_or_a_frame_says_so(
+    cluster: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def groups() -> keyloom.DataFrame:
+        return keyloom.sql(GROUPS, v=visits())
+
+    def are_shuffled(frame: keyloom.DataFrame) -> bool:
+        frame.explain(analyze=True)
+        return "RepartitionExec" in capsys.readouterr().out
+
+    small = SMALL_TASKS["session"]
+    with keyloom.connect(cluster, settings=small):
+        expected = groups().to_pydict()
+        assert not are_shuffled(groups())
+        always = groups().with_shuffle("always", partitions=2)
+        assert are_shuffled(always) and always.to_pydict() == expected
+        assert not are_shuffled(groups().with_shuffle("auto"))
+        assert are_shuffled(groups().with_shuffle("auto", min_rows=ROWS))
+        with pytest.raises(keyloom.InvalidError):
+            groups().with_shuffle("sometimes")  # type: ignore[arg-type]
+        with pytest.raises(keyloom.InvalidError):
+            groups().with_shuffle("always", partitions=1)
+    with keyloom.connect(cluster, shuffle="always", settings=small):
+        assert are_shuffled(groups()) and groups().to_pydict() == expected
+        assert not are_shuffled(groups().with_shuffle("never"))

@@ -26,18 +26,19 @@ use datafusion::{
     prelude::SessionConfig,
 };
 use keyloom_common::{
-    Result, functions::OctetLength, report::Advice, stack::MAX_DEPTH, store::JoinPath,
+    Result,
+    functions::OctetLength,
+    report::{Advice, parts},
+    shuffle::{Shuffle, ShuffleChoice},
+    stack::MAX_DEPTH,
+    store::JoinPath,
 };
 use keyloom_planner::{
-    ChooseAccess, ChooseShuffle, DelayCalls, JoinOptions, JoinStores, KeepFetch, KeepNested,
-    KeepOrder, LiftCalls, NarrowCalls, PlanLookups, ReadFields, ShareFetches, advise,
+    ChooseAccess, ChooseShuffle, DelayCalls, JoinStores, KeepFetch, KeepNested, KeepOrder,
+    LiftCalls, NarrowCalls, PlanLookups, PlanOptions, ReadFields, ShareFetches, advise,
 };
 
-use crate::{
-    input::TablesOfStores,
-    link::Link,
-    settings::{Settings, Shuffle},
-};
+use crate::{input::TablesOfStores, link::Link, settings::Settings};
 use fields::PlanFields;
 use planner::JobPlanner;
 use sealed::SealDeep;
@@ -72,7 +73,7 @@ pub(crate) fn context(link: &Arc<Link>) -> SessionContext {
         .with_optimizer_rule(Arc::new(DelayCalls))
         .with_optimizer_rule(Arc::new(ShareFetches))
         .with_optimizer_rule(Arc::new(NarrowCalls))
-        .with_physical_optimizer_rules(physical_rules(&link.settings))
+        .with_physical_optimizer_rules(physical_rules())
         .with_query_planner(Arc::new(JobPlanner::new(Arc::clone(link))))
         .build();
     let context = SessionContext::new_with_state(state);
@@ -80,16 +81,14 @@ pub(crate) fn context(link: &Arc<Link>) -> SessionContext {
     context
 }
 
-fn physical_rules(settings: &Settings) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
         vec![Arc::new(PlanLookups), Arc::new(KeepOrder)];
     // It takes an aggregate of an aggregate for the inner one. There are no statistics to gain by.
     let defaults = PhysicalOptimizer::default().rules.into_iter();
     rules.extend(defaults.filter(|rule| rule.name() != "aggregate_statistics"));
     rules.push(Arc::new(KeepFetch));
-    if settings.shuffle == Shuffle::Auto {
-        rules.push(Arc::new(ChooseShuffle::of(settings.shuffle_min_rows)));
-    }
+    rules.push(Arc::new(ChooseShuffle));
     rules.push(Arc::new(ChooseAccess));
     rules
 }
@@ -116,16 +115,19 @@ fn config(settings: &Settings) -> SessionConfig {
     options.optimizer.enable_leaf_expression_pushdown = false;
     // A scalar subquery's result would have to travel apart from the plan.
     options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
-    options.extensions.insert(JoinOptions { path: settings.join_path });
-    if settings.shuffle != Shuffle::Never {
-        let_shuffle(&mut options, settings.shuffle_partitions);
-    }
+    let (join_path, shuffle) = (settings.join_path, settings.shuffles());
+    options.extensions.insert(PlanOptions { join_path, shuffle });
     SessionConfig::from(options)
 }
 
-/// Rows that belong together may be brought together: workers do that among themselves.
-fn let_shuffle(options: &mut ConfigOptions, partitions: usize) {
-    options.execution.target_partitions = partitions;
+/// Lets rows that belong together be brought together, which workers do among themselves, where a
+/// statement or its session says so.
+fn let_shuffle(options: &mut ConfigOptions) {
+    let shuffles = PlanOptions::of(options).shuffle;
+    if shuffles.shuffle == Shuffle::Never {
+        return;
+    }
+    options.execution.target_partitions = shuffles.partitions;
     options.optimizer.repartition_aggregations = true;
     options.optimizer.repartition_joins = true;
     options.optimizer.repartition_windows = true;
@@ -136,13 +138,29 @@ fn let_shuffle(options: &mut ConfigOptions, partitions: usize) {
 /// The same query, whose joins with stores are made this way, whatever its session says.
 pub fn with_join_path(query: DataFrame, path: JoinPath) -> DataFrame {
     let (mut state, plan) = query.into_parts();
-    state.config_mut().options_mut().extensions.insert(JoinOptions { path });
+    let options = PlanOptions { join_path: path, ..PlanOptions::of(state.config_options()) };
+    state.config_mut().options_mut().extensions.insert(options);
     DataFrame::new(state, plan)
 }
 
-/// The physical plan of a query as text.
+/// The same query, whose rows are shuffled among workers as this says. What it does not say, the
+/// query's session does.
+///
+/// # Errors
+/// `invalid`, naming all that are out of bounds.
+pub fn with_shuffle(query: DataFrame, choice: ShuffleChoice) -> Result<DataFrame> {
+    let (mut state, plan) = query.into_parts();
+    let options = PlanOptions::of(state.config_options());
+    let shuffle = choice.over(options.shuffle)?;
+    state.config_mut().options_mut().extensions.insert(PlanOptions { shuffle, ..options });
+    Ok(DataFrame::new(state, plan))
+}
+
+/// The physical plan of a query as text, which says what would run where, if workers may shuffle
+/// its rows.
 pub(crate) async fn physical_plan_text(query: DataFrame) -> Result<String> {
-    Ok(displayable(physical_plan(query).await?.as_ref()).indent(false).to_string())
+    let plan = physical_plan(query).await?;
+    Ok(parts::text(&displayable(plan.as_ref()).indent(false).to_string()))
 }
 
 /// What the ways of a query's lookups are estimated to cost.

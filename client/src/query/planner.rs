@@ -8,15 +8,15 @@ use datafusion::{
     datasource::sink::DataSinkExec,
     error::Result,
     execution::context::{QueryPlanner, SessionState},
-    logical_expr::LogicalPlan,
+    logical_expr::{LogicalPlan, PlanType, StringifiedPlan},
     physical_plan::{ExecutionPlan, analyze::AnalyzeExec, explain::ExplainExec},
     physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner},
 };
 
-use keyloom_common::{Error, stack::Deep};
+use keyloom_common::{Error, report::parts, stack::Deep};
 
 use super::{
-    check_depth,
+    check_depth, let_shuffle,
     scanned::Scanned,
     sealed::open,
     submit::{ResultKind, SubmitExec},
@@ -37,8 +37,8 @@ impl JobPlanner {
 
     /// What writes files or explains stays in this process; the rest is submitted.
     fn wrap(&self, plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-        if plan.is::<ExplainExec>() {
-            return Ok(plan);
+        if let Some(explain) = plan.downcast_ref::<ExplainExec>() {
+            return Ok(Arc::new(with_parts(explain)));
         }
         if plan.is::<DataSinkExec>() {
             let input = self.wrap(Arc::clone(plan.children()[0]))?;
@@ -64,6 +64,18 @@ impl JobPlanner {
             }
         }))
     }
+}
+
+/// The same plans as text, the physical one with what would run where, if workers may shuffle its
+/// rows.
+fn with_parts(explain: &ExplainExec) -> ExplainExec {
+    let plans = explain.stringified_plans().iter().map(|shown| match shown.plan_type {
+        PlanType::FinalPhysicalPlan => {
+            StringifiedPlan::new(PlanType::FinalPhysicalPlan, parts::text(&shown.plan))
+        }
+        _ => shown.clone(),
+    });
+    ExplainExec::new(explain.schema(), plans.collect(), explain.verbose())
 }
 
 /// Refuses a query over the result of a statement that writes.
@@ -96,7 +108,8 @@ impl QueryPlanner for JobPlanner {
                 }
                 None => Cow::Borrowed(logical_plan),
             };
-            let state = Scanned::remembering(state);
+            let mut state = Scanned::remembering(state);
+            let_shuffle(state.config_mut().options_mut());
             planner.create_physical_plan(&plan, &state).await
         };
         self.wrap(Deep::new(planning).await?)

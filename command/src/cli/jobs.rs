@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use keyloom_client::{Error, JobId};
 
 use super::{
-    CatalogChoice, Joins, OnCluster, ParamFlags, Place, Print, Show, ShowRows, StateFlags,
+    CatalogChoice, OnCluster, ParamFlags, Place, Planning, Print, Show, ShowRows, StateFlags,
 };
 
 /// `keyloom submit`.
@@ -35,7 +35,7 @@ pub(crate) struct SubmitArguments {
     #[command(flatten)]
     pub(crate) place: Place,
     #[command(flatten)]
-    pub(crate) joins: Joins,
+    pub(crate) planning: Planning,
     #[command(flatten)]
     pub(crate) show: Show,
 }

@@ -131,6 +131,16 @@ impl Tally {
         self.rows.fetch_add(rows as u64, Ordering::Relaxed);
     }
 
+    /// How many rows were looked up.
+    pub fn rows(&self) -> u64 {
+        self.rows.load(Ordering::Relaxed)
+    }
+
+    /// Looks at what each fetch of each partition has counted so far.
+    pub fn each(&self, mut look: impl FnMut(&FetchTally)) {
+        self.fetches().iter().for_each(|fetch| look(&fetch.lock()));
+    }
+
     fn fetches(&self) -> Vec<Counting> {
         self.fetches.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -203,6 +213,15 @@ impl FetchTally {
     fn take(&mut self) -> Self {
         let empty = Self::new(&self.store, [], 0);
         mem::replace(self, empty)
+    }
+
+    /// Adds what another fetch has counted of the same store, but for calls with limits and for rows.
+    /// It may have been told by a peer, and be anything: sums stay at the largest number.
+    pub fn merge(&mut self, other: &Self) {
+        self.asked = self.asked.saturating_add(other.asked);
+        self.missed = self.missed.saturating_add(other.missed);
+        self.keys.merge(&other.keys);
+        self.missing.merge(&other.missing);
     }
 
     /// Keeps a row, if so many bytes have room for it.

@@ -5,7 +5,10 @@
 //! two boundaries are one node to it, [`PartExec`], which travels as plans of Keyloom do. Where
 //! rows come into a part, an [`InletExec`] stands for what they come from while it travels.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Once},
+};
 
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::{
@@ -14,31 +17,89 @@ use datafusion::{
     execution::{SendableRecordBatchStream, TaskContext},
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
-        stream::RecordBatchStreamAdapter,
+        metrics::MetricsSet, stream::RecordBatchStreamAdapter,
     },
 };
 use datafusion_proto::physical_plan::PhysicalExtensionCodec;
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
-use super::{Room, decode_plan, encode_plan, leaf, shuffle_error::told};
+use super::{
+    Room, decode_plan, encode_plan, leaf,
+    part_counts::{PartCounts, operators},
+    shuffle_error::told,
+};
 use crate::{error::Error, ipc, output::WriteExec};
 
 /// Operators as one node, whose children are what they read. Its errors are such as can be
-/// [read again](super::of_shuffle) from their texts. It gives no more rows where its session has no
-/// [`Room`] left for them.
-#[derive(Debug)]
+/// [read again](super::of_shuffle) from their texts, and its only counter is what they all have
+/// [counted](PartCounts). It gives no more rows where its session has no [`Room`] left for them.
 pub struct PartExec {
+    /// What it is known by to who cut the plan.
+    number: u32,
     /// The operators, above the inputs.
     plan: Arc<dyn ExecutionPlan>,
     /// In the order in which they stand in the plan.
     inputs: Vec<Arc<dyn ExecutionPlan>>,
+    begun: Option<Begun>,
+    has_begun: Once,
+    telling: Option<Telling>,
+    has_told: Once,
+}
+
+/// Hears of a part, by its number, that begins to run in this process, and has its operators.
+pub type Begun = Arc<dyn Fn(u32, Vec<Arc<dyn ExecutionPlan>>) + Send + Sync>;
+
+/// Hears of the operators of a part whose task has ended in this process.
+pub type Ended = Arc<dyn Fn(&[Arc<dyn ExecutionPlan>]) + Send + Sync>;
+
+/// How a part that has come from elsewhere tells what it counted. It is asked for its counters once,
+/// when its task has ended, whether all of its rows were wanted or not.
+#[derive(Clone)]
+pub struct Telling {
+    /// In about so many bytes it tells which keys were asked for.
+    pub key_bytes: u64,
+    /// Hears of it in this process, too.
+    pub ended: Ended,
+}
+
+impl fmt::Debug for Telling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Telling").field("key_bytes", &self.key_bytes).finish_non_exhaustive()
+    }
 }
 
 impl PartExec {
     /// A plan down to nodes that belong to others, which stand in it in this order.
     pub fn new(plan: Arc<dyn ExecutionPlan>, inputs: Vec<Arc<dyn ExecutionPlan>>) -> Self {
-        Self { plan, inputs }
+        Self {
+            number: 0,
+            plan,
+            inputs,
+            begun: None,
+            has_begun: Once::new(),
+            telling: None,
+            has_told: Once::new(),
+        }
+    }
+
+    /// The same part under a number; somebody hears when it begins to run here.
+    #[must_use]
+    pub fn numbered(&self, number: u32, begun: Begun) -> Self {
+        Self { number, begun: Some(begun), ..self.with(&self.plan, self.inputs.clone()) }
+    }
+
+    /// The same part of others.
+    fn with(&self, plan: &Arc<dyn ExecutionPlan>, inputs: Vec<Arc<dyn ExecutionPlan>>) -> Self {
+        Self {
+            number: self.number,
+            plan: Arc::clone(plan),
+            inputs,
+            begun: self.begun.clone(),
+            has_begun: Once::new(),
+            telling: self.telling.clone(),
+            has_told: Once::new(),
+        }
     }
 
     /// The operators, above the inputs.
@@ -120,6 +181,15 @@ fn replace(plan: &Arc<dyn ExecutionPlan>, other: &mut Other<'_>) -> Result<Arc<d
     Arc::clone(plan).with_new_children(children)
 }
 
+impl fmt::Debug for PartExec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { number, plan, inputs, .. } = self;
+        let mut part = f.debug_struct("PartExec");
+        part.field("number", number).field("plan", plan).field("inputs", inputs);
+        part.finish_non_exhaustive()
+    }
+}
+
 impl DisplayAs for PartExec {
     fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PartExec: ")?;
@@ -145,7 +215,7 @@ impl ExecutionPlan for PartExec {
         children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let plan = self.over(children.clone())?;
-        Ok(Arc::new(Self::new(plan, children)))
+        Ok(Arc::new(self.with(&plan, children)))
     }
 
     fn execute(
@@ -153,6 +223,10 @@ impl ExecutionPlan for PartExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
+        if let Some(begun) = &self.begun {
+            let begin = || begun(self.number, operators(&self.plan, &self.inputs));
+            self.has_begun.call_once(begin);
+        }
         let room = context.session_config().get_extension::<Room>();
         let batches = self.plan.execute(partition, context).map_err(told)?;
         let full = move || room.as_ref().and_then(|room| room.check().err());
@@ -161,6 +235,13 @@ impl ExecutionPlan for PartExec {
             None => batch.map_err(told),
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        let operators = operators(&self.plan, &self.inputs);
+        let Telling { key_bytes, ended } = self.telling.as_ref()?;
+        self.has_told.call_once(|| ended(&operators));
+        Some(PartCounts::of(self.number, &operators, *key_bytes).to_set())
     }
 }
 
@@ -244,12 +325,19 @@ impl ExecutionPlan for InletExec {
 pub struct PartCodec {
     /// Where functions are found.
     functions: Arc<TaskContext>,
+    telling: Option<Telling>,
 }
 
 impl PartCodec {
     /// One that finds functions there.
     pub fn new(functions: Arc<TaskContext>) -> Self {
-        Self { functions }
+        Self { functions, telling: None }
+    }
+
+    /// The same, whose parts tell what they have counted.
+    #[must_use]
+    pub fn telling(self, telling: Telling) -> Self {
+        Self { telling: Some(telling), ..self }
     }
 }
 
@@ -261,9 +349,14 @@ impl PhysicalExtensionCodec for PartCodec {
         _: &TaskContext,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let decode = || {
+            let (number, bytes) = bytes
+                .split_first_chunk()
+                .ok_or_else(|| Error::internal("bad part of a plan from a peer: no number"))?;
             let bare = decode_plan(bytes, &self.functions)?;
             refuse_writes(&bare)?;
-            PartExec::arrived(&bare, inputs)
+            let part = PartExec::arrived(&bare, inputs)?;
+            let (number, telling) = (u32::from_le_bytes(*number), self.telling.clone());
+            Ok::<_, DataFusionError>(PartExec { number, telling, ..part })
         };
         Ok(Arc::new(decode().map_err(told)?))
     }
@@ -273,6 +366,7 @@ impl PhysicalExtensionCodec for PartCodec {
             let name = plan.name();
             return Err(DataFusionError::NotImplemented(format!("{name} is no part of a plan")));
         };
+        bytes.extend(part.number.to_le_bytes());
         bytes.extend(encode_plan(&part.bare()?)?);
         Ok(())
     }
@@ -280,6 +374,8 @@ impl PhysicalExtensionCodec for PartCodec {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use arrow::{
         array::{ArrayRef, Int64Array, RecordBatch},
         datatypes::{DataType, Field},
@@ -345,14 +441,17 @@ mod tests {
 
     #[test]
     fn a_part_arrives_as_it_left_over_other_inputs() {
-        let (part, codec) = (part(), codec());
+        let (part, codec) = (part().numbered(7, Arc::new(|_, _| ())), codec());
         let expected = text(part.plan());
         let mut bytes = Vec::new();
         let inputs = part.inputs.clone();
         codec.try_encode(Arc::new(part), &mut bytes).unwrap();
         let context = TaskContext::default();
         let arrived = codec.try_decode(&bytes, &inputs, &context).unwrap();
-        assert_eq!(text(arrived.downcast_ref::<PartExec>().unwrap().plan()), expected);
+        let arrived = arrived.downcast_ref::<PartExec>().unwrap();
+        assert_eq!((arrived.number, text(arrived.plan())), (7, expected));
+        let cut = codec.try_decode(&bytes[..3], &inputs, &context).unwrap_err();
+        assert!(cut.to_string().contains("no number"), "{cut}");
         let too_few = codec.try_decode(&bytes, &inputs[1..], &context).unwrap_err();
         assert!(too_few.to_string().contains("other inputs"), "{too_few}");
     }
@@ -368,6 +467,26 @@ mod tests {
         let plan = text(part.downcast_ref::<PartExec>().unwrap().plan());
         assert_eq!(plan.matches("CoalescePartitionsExec").count(), 2, "{plan}");
         assert_eq!(part.output_partitioning().partition_count(), 2);
+    }
+
+    #[test]
+    fn a_part_that_arrived_tells_what_it_counted_and_is_heard_of_once() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let hears = Arc::clone(&heard);
+        let ended: Ended = Arc::new(move |operators| {
+            hears.lock().unwrap().push(operators.len());
+        });
+        let codec = codec().telling(Telling { key_bytes: 0, ended });
+        let part = part().numbered(3, Arc::new(|_, _| ()));
+        assert!(part.metrics().is_none());
+        let (mut bytes, inputs) = (Vec::new(), part.inputs.clone());
+        codec.try_encode(Arc::new(part), &mut bytes).unwrap();
+        let arrived = codec.try_decode(&bytes, &inputs, &TaskContext::default()).unwrap();
+        for _ in 0..2 {
+            let told = PartCounts::from_set(&arrived.metrics().unwrap()).unwrap();
+            assert_eq!((told.part, told.nodes.len()), (3, 3));
+        }
+        assert_eq!(*heard.lock().unwrap(), [3]);
     }
 
     #[tokio::test]

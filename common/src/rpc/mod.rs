@@ -6,31 +6,36 @@
 //! message travels beside it, as a [`Body`]; rows travel as [`Chunk`]s. In one process the same
 //! services run over channels.
 
+mod acceptor;
 pub mod bincode;
 mod body;
 mod chunk;
 mod client_api;
+mod counts;
 mod deadline;
 mod frame;
 pub(crate) mod fuzzing;
 pub mod handshake;
 mod limits;
+mod refusals;
 mod room;
 pub mod security;
 mod transport;
 mod validate;
 mod worker_api;
 
+pub use acceptor::{Entrance, accepting};
 pub use body::Body;
 pub use chunk::{Chunk, ChunkWriter, under};
 pub use client_api::{
     ClientApi, ClientApiClient, ClientApiRequest, ClientApiResponse, JobTerms, Next, Submission,
 };
+pub use counts::{ConnectionCounts, SecurityReloads};
 pub use deadline::{connection_failed, guarded, in_time, not_answered};
 pub use limits::Limits;
 pub use room::ReceiveRoom;
 pub use security::{
-    Admitted, BearerTokens, Credentials, Gate, GateFigures, Identity, PeerSecurity, Role,
+    Admitted, BearerTokens, Credentials, Gate, GateFigures, Identity, PeerSecurity, Reloads, Role,
     ServerSecurity, Stream, TokenFiles, role_uri,
 };
 pub use transport::{Transport, connect, dial, framed, is_tls, parse_address};

@@ -13,7 +13,7 @@ use keyloom_program::{
     config,
     daemon::{self, announce, exit_code, fail},
     flags::Flags,
-    http::{Port, Serving, Told},
+    http::{Files, Port, Told},
     open_files,
     settings::Layers,
     signals::Signals,
@@ -72,15 +72,18 @@ struct Arguments {
 }
 
 /// What is told over HTTP.
-struct OfCoordinator(Coordinator);
+struct OfCoordinator {
+    coordinator: Coordinator,
+    http: Files,
+}
 
 impl Told for OfCoordinator {
     fn ready(&self) -> Result<(), String> {
-        self.0.ready()
+        self.coordinator.ready()
     }
 
     async fn metrics(&self) -> String {
-        self.0.metrics().await
+        self.coordinator.metrics(self.http.reloads()).await
     }
 }
 
@@ -199,7 +202,9 @@ async fn serve(addresses: &[SocketAddr], settings: Settings) -> Result<()> {
         true => Some(api::pages(coordinator.local(), jobs, insecure)?),
         false => None,
     };
-    let http = http.map(|http| http.serve_with(OfCoordinator(coordinator.clone()), pages));
+    let files = http.as_ref().map(Port::files).unwrap_or_default();
+    let own = OfCoordinator { coordinator: coordinator.clone(), http: files.clone() };
+    let _http = http.map(|http| http.serve_with(own, pages));
     let mut serving = std::pin::pin!(coordinator.serve(listener, shutdown.clone()));
     loop {
         tokio::select! {
@@ -210,7 +215,7 @@ async fn serve(addresses: &[SocketAddr], settings: Settings) -> Result<()> {
             }
             Some(()) = hangups.recv() => {
                 gate.reload();
-                http.iter().for_each(Serving::reload);
+                files.reload();
             }
         }
     }

@@ -100,11 +100,20 @@ impl Prepared {
 }
 
 /// Whether the job's rows are shuffled among workers where its plan may: there are several that
-/// can, and nobody asks for counts of its misses, which they do not tell.
+/// can, and nobody limits its misses, or wants to have them: that goes by tasks and their rows.
 fn shuffles(plan: &Arc<dyn ExecutionPlan>, job: &JobContext) -> Result<bool> {
-    let counts_misses = job.misses.policy() != MissPolicy::default();
-    let looks_up = |node: &Arc<dyn ExecutionPlan>| Ok(node.is::<KvLookupExec>());
-    Ok(job.dispatcher.shufflers() > 1 && !(counts_misses && plan.exists(looks_up)?))
+    let counts_all = job.misses.policy() != MissPolicy::default();
+    let counts = |node: &Arc<dyn ExecutionPlan>| {
+        let lookup = node.downcast_ref::<KvLookupExec>();
+        Ok(lookup.is_some_and(|lookup| counts_all || has_limit(lookup)))
+    };
+    Ok(job.dispatcher.shufflers() > 1 && !plan.exists(counts)?)
+}
+
+/// Whether a call says how many of its keys may be missing.
+fn has_limit(lookup: &KvLookupExec) -> bool {
+    let fetches = lookup.waves().iter().flat_map(|wave| &wave.fetches);
+    fetches.flat_map(|fetch| &fetch.calls).any(|call| call.answer.max_misses().is_some())
 }
 
 fn task_context(job: &Arc<JobContext>, runtime: Arc<RuntimeEnv>) -> Arc<TaskContext> {

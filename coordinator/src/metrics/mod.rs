@@ -5,17 +5,14 @@
 
 mod gauges;
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 
 use keyloom_common::{
-    Error, ErrorKind, Result,
-    metrics::{Counted, Counters, Times, ending, outcome, registered, registry, text, times_by},
-    rpc::GateFigures,
+    Error, Result,
+    metrics::{Counters, Times, ending, outcome, registered, registry, text, times_by},
+    rpc::{ConnectionCounts, SecurityReloads},
 };
-use prometheus_client::{
-    metrics::{counter::Counter, gauge::Gauge},
-    registry::Registry,
-};
+use prometheus_client::{metrics::counter::Counter, registry::Registry};
 
 pub(crate) use gauges::{Gauges, Share};
 
@@ -31,7 +28,8 @@ pub(crate) struct Metrics {
     pub(crate) tasks: Tasks,
     pub(crate) workers: Workers,
     pub(crate) bytes: Bytes,
-    pub(crate) connections: Connections,
+    pub(crate) connections: ConnectionCounts,
+    pub(crate) reloads: SecurityReloads,
 }
 
 /// What was written to temporary files of rows that wait for their turn.
@@ -79,15 +77,6 @@ pub(crate) struct Bytes {
     pub(crate) sent_blobs: Counter,
 }
 
-/// Connections that came.
-#[derive(Debug)]
-pub(crate) struct Connections {
-    open: Gauge,
-    pub(crate) accepted: Counter,
-    refused: Counters<1>,
-    reloads: Counters<1>,
-}
-
 impl Metrics {
     pub(crate) fn new(spills: &Spills) -> Self {
         let mut registry = registry(PREFIX);
@@ -101,7 +90,8 @@ impl Metrics {
             tasks: Tasks::new(&mut registry),
             workers: Workers::new(&mut registry),
             bytes: Bytes::new(&mut registry),
-            connections: Connections::new(&mut registry),
+            connections: ConnectionCounts::register(&mut registry, "connections"),
+            reloads: SecurityReloads::register(&mut registry),
             registry,
         }
     }
@@ -206,45 +196,6 @@ impl Bytes {
     }
 }
 
-impl Connections {
-    fn new(registry: &mut Registry) -> Self {
-        let accepted = "Connections whose handshake was done";
-        let refused = "Connections that were refused, or whose handshake failed";
-        let reloads = "How often certificates and tokens had changed and were read again";
-        Self {
-            open: registered(registry, "connections", "Connections that are open"),
-            accepted: registered(registry, "connections_accepted", accepted),
-            refused: registered(registry, "connections_refused", refused),
-            reloads: registered(registry, "security_reloads", reloads),
-        }
-    }
-
-    /// One that is open, until this is dropped.
-    pub(crate) fn open(&self) -> Counted {
-        Counted::one(&self.open)
-    }
-
-    /// One was refused, or has failed.
-    pub(crate) fn refuse(&self, error: &Error) {
-        let reason = match error.kind() {
-            // There was no place for it.
-            ErrorKind::ResourceExhausted => "full",
-            kind => kind.name(),
-        };
-        self.refused.get_or_create(&[("reason", reason)]).inc();
-    }
-
-    /// So often certificates and tokens were read again, and so often what was read was wrong.
-    pub(crate) fn set_reloads(&self, figures: GateFigures) {
-        let outcomes = [("succeeded", figures.reloads), ("failed", figures.failed_reloads)];
-        for (outcome, count) in outcomes {
-            let reloads = self.reloads.get_or_create_owned(&[("outcome", outcome)]);
-            // It is counted elsewhere, and only told here.
-            reloads.inner().store(count, Ordering::Relaxed);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,7 +240,7 @@ mod tests {
         metrics.workers.lose("disconnected");
         metrics.workers.drained.inc();
         spills.bytes.inc_by(100);
-        let connection = metrics.connections.open();
+        let connection = metrics.connections.accept();
         check(
             &metrics,
             &[
@@ -301,6 +252,7 @@ mod tests {
                 "keyloom_coordinator_spilled_bytes_total 100",
                 "keyloom_coordinator_received_bytes_total{what=\"blobs\"} 0",
                 "keyloom_coordinator_connections 1",
+                "keyloom_coordinator_connections_accepted_total 1",
             ],
         );
         drop(connection);

@@ -4,7 +4,6 @@ mod client;
 mod connections;
 mod deadline;
 mod local;
-mod refusals;
 mod scrape;
 mod tcp;
 mod worker;
@@ -20,7 +19,7 @@ use std::{
 use keyloom_common::{
     Result,
     report::WorkerStatus,
-    rpc::{Gate, ReceiveRoom},
+    rpc::{Gate, ReceiveRoom, Reloads},
     spill_folder::SpillFolder,
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -144,9 +143,10 @@ impl Coordinator {
         }
     }
 
-    /// What it has counted and what is the case now, in the format of OpenMetrics.
-    pub async fn metrics(&self) -> String {
-        scrape::scrape(&self.shared).await
+    /// What it has counted and what is the case now, in the format of OpenMetrics; with how often
+    /// the files of its HTTP port were read again.
+    pub async fn metrics(&self, http: Reloads) -> String {
+        scrape::scrape(&self.shared, http).await
     }
 
     /// The way in for connections from elsewhere: of every port that belongs to this coordinator.

@@ -1,12 +1,12 @@
 //! What a coordinator tells of itself: what it has counted, and what is the case now.
 
-use keyloom_common::rpc::ReceiveRoom;
+use keyloom_common::rpc::{ReceiveRoom, Reloads};
 
 use super::Shared;
 use crate::{metrics::Share, scheduler::Load};
 
 /// All metrics, in the format of OpenMetrics.
-pub(super) async fn scrape(shared: &Shared) -> String {
+pub(super) async fn scrape(shared: &Shared, http: Reloads) -> String {
     let metrics = shared.dispatcher.metrics();
     let load = shared.dispatcher.load().await;
     let Load { active, draining, free_slots, taken_slots, running, queued, silence } = load;
@@ -21,7 +21,7 @@ pub(super) async fn scrape(shared: &Shared) -> String {
     let gathered = Share::of("gathered", room.memory());
     let received = received(&shared.room);
     gauges.set_memory([received, of_operators, gathered, of_results, shared.blobs.share()]);
-    metrics.connections.set_reloads(shared.gate.figures());
+    metrics.reloads.set([("rpc", shared.gate.reloads()), ("http", http)]);
     metrics.text()
 }
 

@@ -1,21 +1,14 @@
-//! TCP: accept, let in, serve one service a connection.
+//! TCP: those who are let in are served one service a connection.
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use keyloom_common::{
     Error, Result,
-    rpc::{Admitted, ClientApi, Identity, Stream, WorkerApi, framed, handshake::Service},
+    rpc::{Admitted, ClientApi, Entrance, Identity, Stream, WorkerApi, framed, handshake::Service},
 };
 use tarpc::server::{BaseChannel, Channel};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -23,7 +16,6 @@ use super::{
     client::ClientConnection,
     connections::{Connections, Place},
     deadline::within_reach,
-    refusals::Refusals,
     worker::WorkerConnection,
 };
 use crate::owner::Owner;
@@ -36,63 +28,29 @@ pub(super) async fn serve(
 ) -> Result<()> {
     let settings = &shared.settings;
     let places = Connections::new(settings.max_connections, settings.idle_connection());
-    let refusals = Arc::new(Refusals::new(Instant::now()));
-    let gate = shared.gate.clone();
-    let mut connections = JoinSet::new();
-    // It goes with the connections, and ends before them only if it breaks.
-    connections.spawn(async move { gate.keep_fresh().await });
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return Ok(()),
-            () = shared.broken.cancelled() => {
-                return Err(Error::internal("the coordinator broke; the log says where"));
-            }
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    let (shared, places) = (Arc::clone(&shared), Arc::clone(&places));
-                    let refusals = Arc::clone(&refusals);
-                    connections.spawn(async move {
-                        let metrics = Arc::clone(shared.dispatcher.metrics());
-                        if let Err(error) = connection(shared, places, stream, peer).await {
-                            tell(&refusals, peer, &error);
-                            metrics.connections.refuse(&error);
-                        }
-                    });
-                }
-                // Out of file descriptors, or the peer hung up: neither ends the server.
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            }
+    let counts = shared.dispatcher.metrics().connections.clone();
+    let (entrance, own) = (Entrance::new(shared.gate.clone(), counts), Arc::clone(&shared));
+    let serving = entrance.serve(
+        &listener,
+        move || places.enter(),
+        move |peer, admitted| connection(Arc::clone(&own), peer, admitted),
+    );
+    tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        () = shared.broken.cancelled() => {
+            Err(Error::internal("the coordinator broke; the log says where"))
         }
-    }
-}
-
-/// Says in the log that a connection was refused, if not too many are.
-fn tell(refusals: &Refusals, peer: SocketAddr, error: &Error) {
-    match refusals.tell(Instant::now()) {
-        Some(0) => tracing::warn!(%peer, %error, "a connection was refused"),
-        Some(others) => tracing::warn!(
-            %peer, %error, others, "a connection was refused, and others before it, not all told"
-        ),
-        None => {}
+        never = serving => match never {},
     }
 }
 
 async fn connection(
     shared: Arc<Shared>,
-    places: Arc<Connections>,
-    stream: TcpStream,
     peer: SocketAddr,
+    admitted: Admitted<Place>,
 ) -> Result<()> {
-    let Admitted { stream, service, identity, place } =
-        shared.gate.admit(stream, || places.enter()).await?;
+    let Admitted { stream, service, identity, place } = admitted;
     tracing::debug!(%peer, %identity, ?service, "connected");
-    let connections = &shared.dispatcher.metrics().connections;
-    connections.accepted.inc();
-    let _open = connections.open();
     let place = Arc::new(place);
     let serving = async {
         match service {

@@ -14,7 +14,6 @@ mod kept;
 mod key;
 mod lookup;
 mod matches;
-mod options;
 mod points;
 #[cfg(test)]
 mod samples;
@@ -37,10 +36,10 @@ use datafusion::{
 };
 use keyloom_common::store::{AttachedStore, JoinPath};
 
+use crate::options::PlanOptions;
 use beside::with_calls_beside;
 use cost::Choice;
 use lookup::{LookupJoin, wants_all_rows};
-pub use options::JoinOptions;
 use points::point_lookup;
 pub use share::ShareFetches;
 use side::is_of_store;
@@ -57,7 +56,7 @@ pub trait StoreTables: Debug + Send + Sync {
     fn noted(&self, table: &Arc<dyn TableSource>, why: &str) -> Option<Arc<dyn TableSource>>;
 }
 
-/// Makes joins with stores lookups, where these cost less or are wanted: see [`JoinOptions`].
+/// Makes joins with stores lookups, where these cost less or are wanted: see [`PlanOptions`].
 #[derive(Debug)]
 pub struct JoinStores {
     tables: Arc<dyn StoreTables>,
@@ -136,7 +135,7 @@ impl OptimizerRule for JoinStores {
         plan: LogicalPlan,
         config: &dyn OptimizerConfig,
     ) -> Result<Transformed<LogicalPlan>> {
-        let path = JoinOptions::of(&config.options()).path;
+        let path = PlanOptions::of(&config.options()).join_path;
         let is_of_store = |plan: &LogicalPlan| is_of_store(plan, self.tables.as_ref());
         // Names are made where they are needed: those of other columns are counted, too.
         let row = || Column::new_unqualified(config.alias_generator().next(ROW));

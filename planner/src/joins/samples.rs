@@ -134,7 +134,7 @@ pub(super) fn planned_by(
     };
 
     let mut options = ConfigOptions::new();
-    options.extensions.insert(JoinOptions { path });
+    options.extensions.insert(PlanOptions { join_path: path, ..PlanOptions::default() });
     let rule = JoinStores::new(Arc::clone(tables) as Arc<dyn StoreTables>);
     let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![Arc::new(rule)];
     rules.extend(others);

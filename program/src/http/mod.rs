@@ -9,6 +9,7 @@
 
 mod answers;
 mod callers;
+mod files;
 mod guard;
 mod pages;
 mod places;
@@ -26,11 +27,10 @@ use hyper_util::{
 use keyloom_common::{
     Error,
     http::HttpSettings,
-    rpc::{BearerTokens, Gate, Limits, ServerSecurity, Stream},
+    rpc::{BearerTokens, Gate, Limits, ServerSecurity, Stream, accepting},
 };
 use tokio::{
     net::{TcpListener, TcpStream, lookup_host},
-    task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -38,6 +38,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::daemon::announce;
 use answers::{App, router};
 use callers::Callers;
+pub use files::Files;
 use guard::Guard;
 pub use pages::Pages;
 use pages::{Peer, behind};
@@ -46,9 +47,6 @@ pub use refusal::Refusal;
 
 /// The most bytes of the head of a request.
 const HEAD_BYTES: usize = 16 << 10;
-
-/// How long to rest when no connection can be accepted, as without file descriptors.
-const REST: Duration = Duration::from_millis(50);
 
 /// What a daemon tells.
 pub trait Told: Send + Sync + 'static {
@@ -80,26 +78,7 @@ pub struct Port {
 /// A port that answers, until this is dropped.
 #[derive(Debug)]
 pub struct Serving {
-    /// What knows the certificate, and what the tokens of operators.
-    gates: Vec<Gate>,
-    tokens: Option<Arc<BearerTokens>>,
     _answering: AbortOnDropHandle<()>,
-}
-
-impl Serving {
-    /// Whether it has files that may change.
-    pub fn has_files(&self) -> bool {
-        !self.gates.is_empty() || self.tokens.is_some()
-    }
-
-    /// Reads its certificate and its tokens again, whether they have changed or not. Where they are
-    /// not what they should be, what was read before stays, and a warning says so.
-    pub fn reload(&self) {
-        self.gates.iter().for_each(Gate::reload);
-        if let Some(tokens) = &self.tokens {
-            tokens.reload();
-        }
-    }
 }
 
 impl Port {
@@ -171,14 +150,18 @@ impl Port {
         let address = self.address();
         announce(&address);
         tracing::info!("answers HTTP at {address}");
-        let gates: Vec<_> = [&self.tls, &self.known].into_iter().flatten().cloned().collect();
-        let tokens = self.guard.tokens.clone();
-        let answering = tokio::spawn(self.run(told, pages, gates.clone()));
-        Serving { gates, tokens, _answering: AbortOnDropHandle::new(answering) }
+        let answering = tokio::spawn(self.run(told, pages));
+        Serving { _answering: AbortOnDropHandle::new(answering) }
     }
 
-    /// Answers, and sees meanwhile whether the files of these gates have changed.
-    async fn run(self, told: impl Told, pages: Option<Pages>, gates: Vec<Gate>) {
+    /// What it has read of files that may change.
+    pub fn files(&self) -> Files {
+        let gates = [&self.tls, &self.known].into_iter().flatten().cloned().collect();
+        Files { gates, tokens: self.guard.tokens.clone() }
+    }
+
+    async fn run(self, told: impl Told, pages: Option<Pages>) {
+        let Files { gates, .. } = self.files();
         let Self { listener, settings, guard, asks_who, known, tls, .. } = self;
         let ends = Ends {
             last_requests: settings.request_timeout(),
@@ -193,30 +176,18 @@ impl Port {
         let (router, places) =
             (router(Arc::new(app), pages), Places::new(settings.max_connections));
         let settings = Arc::new(settings);
-        let mut tasks = JoinSet::new();
-        for gate in gates {
-            tasks.spawn(async move { gate.keep_fresh().await });
-        }
-        loop {
-            tokio::select! {
-                Some(_) = tasks.join_next() => {}
-                accepted = accept(&listener) => {
-                    let Some(stream) = accepted else {
-                        sleep(REST).await;
-                        continue;
-                    };
-                    let (router, tls) = (router.clone(), tls.clone());
-                    let (settings, place) = (Arc::clone(&settings), places.enter());
-                    tasks.spawn(async move {
-                        let busy = place.busy.clone();
-                        let served = connection(stream, tls, router, &settings, (ends, busy));
-                        if let Some(Err(error)) = place.close.run_until_cancelled(served).await {
-                            tracing::debug!("an HTTP connection ended: {error:#}");
-                        }
-                    });
+        let serve = move |stream: TcpStream, _: SocketAddr| {
+            let (router, tls) = (router.clone(), tls.clone());
+            let (settings, place) = (Arc::clone(&settings), places.enter());
+            async move {
+                let busy = place.busy.clone();
+                let served = connection(stream, tls, router, &settings, (ends, busy));
+                if let Some(Err(error)) = place.close.run_until_cancelled(served).await {
+                    tracing::debug!("an HTTP connection ended: {error:#}");
                 }
             }
-        }
+        };
+        match accepting(&listener, gates, serve).await {}
     }
 }
 
@@ -262,17 +233,6 @@ fn certificate(
     // Whoever asks may show a certificate, and tokens are looked at by the answers.
     let gate = Gate::of_certificate(&security, limits);
     gate.map(Some).map_err(|error| error.context("the certificate of the HTTP port"))
-}
-
-/// The next connection. None if it could not be accepted.
-async fn accept(listener: &TcpListener) -> Option<TcpStream> {
-    match listener.accept().await {
-        Ok((stream, _)) => Some(stream),
-        Err(error) => {
-            tracing::warn!(%error, "an HTTP connection could not be accepted");
-            None
-        }
-    }
 }
 
 /// How long what is being answered may take to its end, once the connection takes nothing more.

@@ -787,6 +787,33 @@ class DataFrame:
         """
         return DataFrame(self._frame.with_join_path(join_path), self._session)
 
+    def with_shuffle(
+        self,
+        shuffle: Literal["never", "auto", "always"],
+        *,
+        min_rows: int | None = None,
+        partitions: int | None = None,
+    ) -> DataFrame:
+        """The same frame, whose rows the workers of a cluster shuffle among themselves for groups, joins
+        and windows, whatever its session says. Its rows come in the order of its last ``sort``, and in no
+        other.
+
+        Args:
+            shuffle: ``"never"``, ``"always"``, or ``"auto"``: where an input is large.
+            min_rows: From how many rows of the largest input on ``"auto"`` shuffles.
+            partitions: Into how many parts each worker's rows are shuffled.
+
+        Raises:
+            InvalidError: There is no such way, or a number is out of its bounds.
+
+        Example:
+            >>> import keyloom
+            >>> keyloom.from_pydict({"x": [1]}).with_shuffle("auto").to_pydict()
+            {'x': [1]}
+        """
+        frame = self._frame.with_shuffle(shuffle, min_rows, partitions)
+        return DataFrame(frame, self._session)
+
     def explain(
         self,
         show_all: bool = False,

@@ -39,6 +39,9 @@ __all__ = [
 JoinPath: TypeAlias = Literal["auto", "lookup", "scan"]
 """How joins with stores are made."""
 
+Shuffle: TypeAlias = Literal["never", "auto", "always"]
+"""Whether the workers of a cluster shuffle rows among themselves."""
+
 _active: ContextVar[tuple[Session, ...]] = ContextVar("keyloom_sessions", default=())
 """The sessions of the ``with`` around this code, the innermost one last. Threads and tasks have theirs."""
 
@@ -379,6 +382,7 @@ def connect(
     token_file: StrPath | None = None,
     token: str | None = None,
     join_path: JoinPath | None = None,
+    shuffle: Shuffle | None = None,
     settings: Mapping[str, Any] | None = None,
     catalog: StrPath | None = None,
 ) -> Session:
@@ -397,6 +401,9 @@ def connect(
         token_file: A file with a token that the cluster knows. It is proved to be known, and not sent.
         token: The token itself. It is shown nowhere.
         join_path: How joins with stores are made, as for :class:`Session`.
+        shuffle: Whether its workers shuffle rows among themselves, for groups, joins and windows:
+            ``"never"`` (if not given), ``"always"``, or ``"auto"``: where an input is large. Rows that
+            are shuffled come in the order of a query's ``sort`` or ``ORDER BY``, and in no other.
         settings: Settings of the session by their names in settings files.
         catalog: A file that names stores and inputs of a project, as for :class:`Session`.
 
@@ -424,6 +431,8 @@ def connect(
     )
     if join_path is not None:
         given["join_path"] = join_path
+    if shuffle is not None:
+        given["shuffle"] = shuffle
     return Session._connect(address, given, catalog)
 
 

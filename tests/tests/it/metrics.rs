@@ -197,7 +197,8 @@ async fn all_that_daemons_tell_is_of_words_that_are_known_before() -> Result<()>
     let session = told.session(50).await?;
     attach(&session, "words").await?;
     run(&session, QUERY).await?;
-    let known = ["build", "state", "outcome", "kind", "what", "share", "by", "reason", "store"];
+    let known =
+        ["build", "state", "outcome", "kind", "what", "share", "by", "reason", "store", "port"];
     let mut names = BTreeMap::new();
     for address in told.workers.iter().chain([&told.coordinator]) {
         for (name, labels) in scrape(address).await?.series() {

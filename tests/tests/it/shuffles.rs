@@ -7,7 +7,9 @@ use anyhow::{Context, Result};
 use arrow::array::RecordBatch;
 use keyloom_client::{
     EmbeddedSettings, Error, ErrorKind, JobOptions, MaxMisses, MemoryOptions, Session, Settings,
-    Shuffle, load_kv,
+    Shuffle, ShuffleChoice, load_kv,
+    report::{JobSummary, StoreStats},
+    with_shuffle,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -15,7 +17,7 @@ use nix::{
 };
 use tokio::time::timeout;
 
-use crate::harness::{Cluster, Daemon, Keys, batch, eventually, ints, rows, strings};
+use crate::harness::{Cluster, Daemon, Keys, batch, eventually, get, ints, rows, strings};
 
 const ROWS: i64 = 20_000;
 
@@ -320,5 +322,170 @@ async fn each_group_is_there_once() -> Result<()> {
     let groups: usize = batches.iter().map(RecordBatch::num_rows).sum();
     assert_eq!(groups as i64, ROWS / PER_CUSTOMER);
     assert_eq!(job.summary().context("no summary")?.tasks, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_statement_says_for_itself_whether_it_shuffles() -> Result<()> {
+    let cluster = Cluster::start_with(2, &[], &[LISTENS]).await?;
+    let session = connect(&cluster, Shuffle::Never).await?;
+    let sql = QUERIES[0];
+    let of = async |shuffle: Shuffle, min_rows: Option<u64>| {
+        let choice = ShuffleChoice { shuffle: Some(shuffle), min_rows, partitions: Some(2) };
+        let query = with_shuffle(session.sql(sql).await?, choice)?;
+        let plan = session.explain(query.clone(), true).await?;
+        let rows = timeout(BOUND, rows(query)).await??;
+        Ok::<_, anyhow::Error>((plan.contains("RepartitionExec"), rows))
+    };
+    let (is_shuffled, expected) = of(Shuffle::Never, None).await?;
+    assert!(!is_shuffled);
+    let least = u64::try_from(ROWS)?;
+    for (shuffle, min_rows, shuffles) in [
+        (Shuffle::Always, None, true),
+        (Shuffle::Auto, None, false),
+        (Shuffle::Auto, Some(least), true),
+        (Shuffle::Auto, Some(least + 1), false),
+    ] {
+        let (is_shuffled, rows) = of(shuffle, min_rows).await?;
+        assert_eq!(is_shuffled, shuffles, "{shuffle} from {min_rows:?} rows on");
+        assert_eq!(rows, expected, "{shuffle}");
+    }
+    let choice = ShuffleChoice { partitions: Some(1), ..ShuffleChoice::default() };
+    let error = with_shuffle(session.sql(sql).await?, choice).err().context("it may not")?;
+    let expected = "setting shuffle_partitions must be between 2 and 256, not 1";
+    assert_eq!(error.message(), expected);
+    // DataFusion's own session says it by the name of the option.
+    session.context().sql("SET keyloom.shuffle = 'always'").await?;
+    assert!(was_shuffled(&session, sql).await?);
+    Ok(())
+}
+
+/// The lines that a worker's port tells of what it counts.
+async fn counted(address: &str) -> Result<Vec<String>> {
+    let told = get(address, "/metrics").await?.body;
+    Ok(told.lines().filter(|line| line.starts_with("keyloom_worker_")).map(Into::into).collect())
+}
+
+/// The sum of the series that begin so.
+fn sum(told: &[String], series: &str) -> Result<i64> {
+    let values = told.iter().filter(|line| line.starts_with(series));
+    let values = values.filter_map(|line| line.rsplit(' ').next());
+    values.map(|value| Ok(value.parse::<i64>()?)).sum()
+}
+
+#[tokio::test]
+async fn a_port_for_shuffles_counts_who_comes_and_reads_its_files_again_at_a_hangup() -> Result<()>
+{
+    let keys = Keys::tokens()?;
+    let keys = keys.with_worker_settings("[shuffle]\nlisten = '127.0.0.1:0'\n");
+    let http = ("KEYLOOM_WORKER_HTTP__LISTEN", "127.0.0.1:0");
+    let mut cluster = Cluster::start_with_keys(2, &keys, &[], &[http]).await?;
+    let ports = cluster.workers.iter_mut().map(|worker| worker.line_with("http://"));
+    let ports = ports.collect::<Result<Vec<_>>>()?;
+    let with = Settings { security: keys.role("client"), ..settings(Shuffle::Always) };
+    let session = Session::connect_with(&cluster.address, with).await?;
+    prepare(&session).await?;
+    rows_of(&session, QUERIES[0]).await?;
+    let (mut came, mut asked) = (0, 0);
+    for port in &ports {
+        let told = counted(port).await?;
+        came += sum(&told, "keyloom_worker_shuffle_connections_accepted_total ")?;
+        asked += sum(&told, "keyloom_worker_lookup_keys_total{")?;
+    }
+    assert!(came >= 2, "{came} came");
+    assert_eq!(asked, ROWS, "keys that workers say they were asked for");
+
+    let reloads = async |outcome: &str, count: u64| {
+        let series = "keyloom_worker_security_reloads_total";
+        let line = format!("{series}{{port=\"shuffle\",outcome=\"{outcome}\"}} {count}");
+        let told = eventually(async || counted(&ports[0]).await, |told| told.contains(&line));
+        told.await.map(drop)
+    };
+    reloads("succeeded", 0).await?;
+    send(Signal::SIGHUP, &cluster.workers[0])?;
+    reloads("succeeded", 1).await?;
+    keys.write("worker.token", "short\n")?;
+    send(Signal::SIGHUP, &cluster.workers[0])?;
+    reloads("failed", 1).await?;
+    reloads("succeeded", 1).await
+}
+
+/// Whether a plan tells a counter of a node.
+fn tells(plan: &str, node: &str, counter: &str) -> bool {
+    let is_told =
+        |line: &str| line.split([',', '[', ']', '{', '}']).any(|one| one.trim() == counter);
+    plan.lines().any(|line| line.contains(node) && is_told(line))
+}
+
+#[tokio::test]
+async fn lookups_within_a_shuffle_are_counted_as_without() -> Result<()> {
+    let cluster = Cluster::start_with(3, &[], &[LISTENS]).await?;
+    let session = connect(&cluster, Shuffle::Always).await?;
+    let usual = connect(&cluster, Shuffle::Never).await?;
+    // Before rows are sent, and after.
+    for (query, keys) in [(0, ROWS), (5, ROWS / PER_CUSTOMER)] {
+        let sql = QUERIES[query];
+        let mut told = Vec::new();
+        for session in [&session, &usual] {
+            let mut job = session.submit(session.sql(sql).await?).await?;
+            timeout(BOUND, job.collect()).await??;
+            told.push(job.summary().context("no summary")?.clone());
+        }
+        let counted = |summary: &JobSummary| {
+            let StoreStats { keys, job_keys, missed_rows, missed_keys, is_about, .. } =
+                summary.stores["customers"];
+            (keys, job_keys, missed_rows, missed_keys, is_about)
+        };
+        assert_eq!(counted(&told[0]), counted(&told[1]), "{sql}");
+        let stats = told[0].stores["customers"];
+        assert_eq!(i64::try_from(stats.keys)?, keys, "{sql}");
+        assert_eq!(stats.hits + stats.misses, stats.distinct, "{sql}");
+        assert!(stats.requests > 0 && stats.bytes > 0 && stats.misses > 0, "{stats:?}");
+        let plan = &told[0].plan;
+        assert!(tells(plan, "KvLookupExec", &format!("keys={keys}")), "{plan}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_plan_says_which_part_of_a_shuffle_runs_where_and_what_it_counted() -> Result<()> {
+    let cluster = Cluster::start_with(3, &[], &[LISTENS]).await?;
+    let session = connect(&cluster, Shuffle::Always).await?;
+    let sql = QUERIES[0];
+    let explained = rows_of(&session, &format!("EXPLAIN {sql}")).await?.join("\n");
+    let planned = session.explain(session.sql(sql).await?, false).await?;
+    let ran = session.explain(session.sql(sql).await?, true).await?;
+    for plan in [&explained, &planned, &ran] {
+        for said in [
+            "(gathered by the worker that leads the shuffle)",
+            "(computed where rows arrive)",
+            "(sent by this hash, to 3 partitions on each worker)",
+            "(computed where rows are read)",
+        ] {
+            assert!(plan.contains(said), "no '{said}' in\n{plan}");
+        }
+    }
+    // All groups, each at one worker; and all rows, wherever they were read.
+    let groups = ROWS / PER_CUSTOMER / 10 * 9 + 1;
+    assert!(tells(&ran, "mode=FinalPartitioned", &format!("output_rows={groups}")), "{ran}");
+    assert!(tells(&ran, "KvLookupExec", &format!("output_rows={ROWS}")), "{ran}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_limit_of_a_call_holds_for_all_rows_however_they_are_computed() -> Result<()> {
+    let cluster = Cluster::start_with(3, &[], &[LISTENS]).await?;
+    let session = connect(&cluster, Shuffle::Always).await?;
+    let missed = ROWS / 10;
+    let limited = |most: i64| {
+        format!(
+            "SELECT kv_get(customer, ['name'], max_misses => {most}, source => 'customers')['name'] \
+             AS name, count(*) AS n FROM orders GROUP BY 1 ORDER BY name"
+        )
+    };
+    // No task alone misses so many.
+    let error = why(&session, &limited(missed - 1)).await?;
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert!(!rows_of(&session, &limited(missed)).await?.is_empty());
     Ok(())
 }

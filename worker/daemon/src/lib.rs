@@ -16,7 +16,7 @@ use keyloom_program::{
     config,
     daemon::{self, exit_code, fail},
     flags::Flags,
-    http::{Port, Serving, Told},
+    http::{Files, Port, Told},
     open_files,
     settings::Layers,
     signals::Signals,
@@ -32,8 +32,8 @@ use tokio_util::sync::CancellationToken;
 ///
 /// It connects to the coordinator, waits for one that is not there, and connects again when it is
 /// lost. Ctrl-C and SIGTERM let running tasks end; a second one ends the worker at once. SIGHUP
-/// has it read the certificate and tokens of its HTTP port again; those that it shows to the
-/// coordinator are looked at before each connection.
+/// has it read the certificates and tokens of its own ports again, of HTTP and of shuffles; those
+/// that it shows to others are looked at before each connection.
 #[derive(Debug, Parser)]
 #[command(
     name = "keyloom-worker",
@@ -105,15 +105,20 @@ impl Arguments {
 }
 
 /// What is told over HTTP.
-struct OfWorker(TasksShared);
+struct OfWorker {
+    tasks: TasksShared,
+    shuffles: Option<Arc<Shuffles>>,
+    http: Files,
+}
 
 impl Told for OfWorker {
     fn ready(&self) -> Result<(), String> {
-        self.0.ready()
+        self.tasks.ready()
     }
 
     async fn metrics(&self) -> String {
-        self.0.metrics()
+        let shuffles = self.shuffles.as_ref().map(|shuffles| ("shuffle", shuffles.reloads()));
+        self.tasks.metrics([("http", self.http.reloads())].into_iter().chain(shuffles))
     }
 }
 
@@ -197,9 +202,11 @@ async fn work(
     let tasks = TasksShared::new(settings.clone(), Arc::new(blobs))?;
     // Also while it drains, and until the last task has ended.
     let http = Port::open(&settings.http, None, &settings.rpc).await?;
-    let http = http.map(|http| http.serve(OfWorker(tasks.clone())));
+    let files = http.as_ref().map(Port::files).unwrap_or_default();
+    let told = OfWorker { tasks: tasks.clone(), shuffles: shuffles.clone(), http: files.clone() };
+    let _http = http.map(|http| http.serve(told));
     let name = settings.name.clone().unwrap_or_else(default_name);
-    let agent = Agent { name, slots, settings, dial, tasks, shuffles };
+    let agent = Agent { name, slots, settings, dial, tasks, shuffles: shuffles.clone() };
     let mut signals = Signals::listen().context("no signals")?;
     let mut hangups = signal(SignalKind::hangup()).context("no signals")?;
     let mut running = std::pin::pin!(agent.run(shutdown.clone()));
@@ -209,7 +216,7 @@ async fn work(
             _ = signals.next() => {}
             // It has the coordinator read its files, and must not end a worker with its tasks.
             Some(()) = hangups.recv() => {
-                read_again(http.as_ref());
+                read_again(&files, shuffles.as_deref());
                 continue;
             }
         }
@@ -221,17 +228,24 @@ async fn work(
     }
 }
 
-/// Reads what is read again when somebody asks for it: the files of the HTTP port.
-fn read_again(http: Option<&Serving>) {
-    match http.filter(|http| http.has_files()) {
-        Some(http) => {
-            tracing::info!("reads the certificate and the tokens of its HTTP port again");
-            http.reload();
-        }
-        None => tracing::info!(
+/// Reads what is read again when somebody asks for it: the files of the HTTP port, and what it
+/// shows other workers that shuffle with it, and asks of them.
+fn read_again(http: &Files, shuffles: Option<&Shuffles>) {
+    let shuffles = shuffles.filter(|shuffles| shuffles.has_files());
+    if http.is_empty() && shuffles.is_none() {
+        tracing::info!(
             "nothing to read again: certificates and tokens are looked at before each connection, \
              and settings when the worker starts"
-        ),
+        );
+        return;
+    }
+    if !http.is_empty() {
+        tracing::info!("reads the certificate and the tokens of its HTTP port again");
+        http.reload();
+    }
+    if let Some(shuffles) = shuffles {
+        tracing::info!("reads the certificate and the tokens of its port for shuffles again");
+        shuffles.reload();
     }
 }
 

@@ -17,7 +17,7 @@ use keyloom_common::{
     Error, Result,
     lookup::KvLookupExec,
     metrics::{Counted, Counters, Times, ending, outcome, registered, registry, text, times_by},
-    rpc::{TaskReport, Work},
+    rpc::{ConnectionCounts, SecurityReloads, TaskReport, Work},
 };
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge},
@@ -36,6 +36,9 @@ pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) gauges: Gauges,
     pub(crate) lookups: Arc<Lookups>,
+    /// Of other workers that shuffle with it.
+    pub(crate) shuffles: ConnectionCounts,
+    pub(crate) reloads: SecurityReloads,
     life: Life,
     tasks: Tasks,
     pub(crate) output_rows: Counter,
@@ -91,6 +94,8 @@ impl Metrics {
         let metrics = Self {
             gauges: Gauges::new(registry),
             lookups: Arc::new(Lookups::new(registry, counted_stores)),
+            shuffles: ConnectionCounts::register(registry, "shuffle_connections"),
+            reloads: SecurityReloads::register(registry),
             life: Life::new(registry),
             tasks: Tasks::new(registry),
             output_rows: registered(registry, "output_rows", rows),
@@ -154,6 +159,14 @@ impl Metrics {
         CountedPlan { metrics: Arc::clone(self), plan: Arc::clone(plan) }
     }
 
+    /// Counts what a node of a plan has counted, which has run.
+    pub(crate) fn count_node(&self, node: &Arc<dyn ExecutionPlan>) {
+        match node.downcast_ref::<KvLookupExec>() {
+            Some(lookup) => self.lookups.count(lookup),
+            None => node.metrics().iter().for_each(|set| self.count_spills(set)),
+        }
+    }
+
     fn count_spills(&self, counted: &MetricsSet) {
         self.spilled_bytes.inc_by(counted.spilled_bytes().unwrap_or_default() as u64);
         self.spill_files.inc_by(counted.spill_count().unwrap_or_default() as u64);
@@ -213,10 +226,7 @@ impl Drop for CountedPlan {
     fn drop(&mut self) {
         // Nothing that is done for a node fails.
         let _ = self.plan.apply(|node| {
-            match node.downcast_ref::<KvLookupExec>() {
-                Some(lookup) => self.metrics.lookups.count(lookup),
-                None => node.metrics().iter().for_each(|set| self.metrics.count_spills(set)),
-            }
+            self.metrics.count_node(node);
             Ok(TreeNodeRecursion::Continue)
         });
     }

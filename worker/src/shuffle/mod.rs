@@ -6,10 +6,13 @@
 //! lost fails it, and another attempt is one of the workers that are there then. So what is known
 //! of tasks holds here: one output counts, and what is not wanted any more is stopped.
 
+mod counted;
 mod leaves;
+mod listening;
 mod memory;
 mod parts;
 mod peers;
+mod places;
 mod run;
 mod serve;
 mod sessions;
@@ -18,14 +21,15 @@ mod settings;
 use std::{net::SocketAddr, sync::Arc};
 
 use datafusion::{
-    execution::{SendableRecordBatchStream, TaskContext, runtime_env::RuntimeEnv},
+    execution::{TaskContext, runtime_env::RuntimeEnv},
     physical_plan::ExecutionPlan,
     prelude::SessionConfig,
 };
 use datafusion_distributed::Worker;
 use keyloom_common::{
     Error, Result,
-    rpc::{Credentials, Gate, ServerSecurity},
+    plan::Telling,
+    rpc::{ConnectionCounts, Credentials, Gate, Reloads, ServerSecurity},
 };
 use tokio::net::{TcpListener, lookup_host};
 use tokio_util::{
@@ -34,6 +38,7 @@ use tokio_util::{
 };
 
 use crate::settings::{Memory, Settings};
+pub(crate) use counted::Shuffled;
 use peers::Peers;
 use run::Means;
 use serve::Port;
@@ -46,6 +51,8 @@ pub struct Shuffles {
     settings: ShuffleSettings,
     listener: TcpListener,
     gate: Gate,
+    /// Whether what lets others in, and is shown to them, is in files.
+    has_files: bool,
     address: String,
     peers: Peers,
 }
@@ -68,6 +75,10 @@ pub(crate) struct Part {
     pub(crate) memory: Memory,
     /// Where functions are found.
     pub(crate) functions: Arc<TaskContext>,
+    /// Of other workers' connections.
+    pub(crate) counts: ConnectionCounts,
+    /// How it is told what operators count.
+    pub(crate) telling: Telling,
 }
 
 impl Shuffles {
@@ -101,7 +112,8 @@ impl Shuffles {
         let (rpc, settings) = (settings.rpc.clone(), settings.shuffle.clone());
         let peers = Peers::new(settings.clone(), rpc, credentials);
         tracing::info!("shuffles with other workers at {address}");
-        Ok(Some(Arc::new(Self { settings, listener, gate, address, peers })))
+        let has_files = security.has_tls() || security.has_tokens();
+        Ok(Some(Arc::new(Self { settings, listener, gate, has_files, address, peers })))
     }
 
     /// Where other workers reach it.
@@ -109,9 +121,25 @@ impl Shuffles {
         &self.address
     }
 
+    /// Whether the certificates and tokens of its port are in files, which may change.
+    pub fn has_files(&self) -> bool {
+        self.has_files
+    }
+
+    /// Reads these files again, whether they have changed or not. Where they are not what they
+    /// should be, what was read before stays, and a warning says so.
+    pub fn reload(&self) {
+        self.gate.reload();
+    }
+
+    /// How often they were read again.
+    pub fn reloads(&self) -> Reloads {
+        self.gate.reloads()
+    }
+
     /// Serves other workers. Must be called within a tokio runtime.
     pub(crate) fn serve(self: &Arc<Self>, part: Part) -> Serving {
-        let runtime = Arc::clone(&part.runtime);
+        let (runtime, counts) = (Arc::clone(&part.runtime), part.counts.clone());
         let worker = Worker::from_session_builder(Sessions::new(part, self.peers.clone()))
             .with_runtime_env(runtime)
             .with_version(keyloom_common::BUILD);
@@ -119,7 +147,7 @@ impl Shuffles {
         let until = ended.clone();
         let serving = tokio::spawn(async move {
             let Self { listener, gate, settings, .. } = own.as_ref();
-            Port { listener, gate, settings }.serve(worker, until).await;
+            Port { listener, gate, settings }.serve(worker, counts, until).await;
         });
         Serving { _ended: ended.drop_guard(), _serving: AbortOnDropHandle::new(serving) }
     }
@@ -134,7 +162,7 @@ impl Shuffles {
         addresses: &[String],
         part: Part,
         batch_rows: u32,
-    ) -> Result<SendableRecordBatchStream> {
+    ) -> Result<Shuffled> {
         let means = Means { settings: &self.settings, peers: &self.peers, part, batch_rows };
         run::together(plan, addresses, means).await
     }
@@ -147,9 +175,10 @@ impl Shuffles {
 pub(crate) fn run_alone(
     plan: &Arc<dyn ExecutionPlan>,
     settings: &ShuffleSettings,
+    telling: Telling,
     context: &Arc<TaskContext>,
-) -> Result<SendableRecordBatchStream> {
-    run::alone(plan, settings.silence(), context)
+) -> Result<Shuffled> {
+    run::alone(plan, settings.silence(), telling, context)
 }
 
 /// Refuses to listen where other machines reach it while something is open, unless that is wanted.

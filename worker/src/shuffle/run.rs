@@ -24,14 +24,21 @@ use datafusion_distributed::{
 use futures::{StreamExt, stream};
 use keyloom_common::{
     Error,
-    plan::{PartCodec, of_shuffle, unshuffled},
+    plan::{PartCodec, Telling, of_shuffle, unshuffled},
 };
 use tokio::time::timeout;
 use url::Url;
 
 use super::{
-    Part, leaves::Leaves, memory::runtime_of_session, parts::in_parts, peers::Peers,
-    sessions::headers, settings::ShuffleSettings,
+    Part,
+    counted::{Counted, Shuffled},
+    leaves::Leaves,
+    listening::Listening,
+    memory::runtime_of_session,
+    parts::in_parts,
+    peers::Peers,
+    sessions::headers,
+    settings::ShuffleSettings,
 };
 
 /// What a plan is run with.
@@ -50,9 +57,10 @@ pub(super) async fn together(
     plan: &Arc<dyn ExecutionPlan>,
     addresses: &[String],
     means: Means<'_>,
-) -> keyloom_common::Result<SendableRecordBatchStream> {
+) -> keyloom_common::Result<Shuffled> {
     let silence = means.settings.silence();
-    let state = session(plan, addresses, means)?;
+    let counted = Counted::of(plan, means.part.telling.clone());
+    let state = session(plan, addresses, means, &counted)?;
     // The plan is there already: what is planned is how to distribute it.
     let nothing = LogicalPlan::EmptyRelation(EmptyRelation {
         produce_one_row: false,
@@ -60,8 +68,8 @@ pub(super) async fn together(
     });
     let stages = state.query_planner().create_physical_plan(&nothing, &state).await?;
     tracing::debug!("shuffles:\n{}", display_plan_ascii(stages.as_ref(), false));
-    let batches = in_parts(&stages)?.execute(0, state.task_ctx())?;
-    Ok(watched(batches, silence, of_shuffle))
+    let batches = in_parts(&stages, plan, &counted)?.execute(0, state.task_ctx())?;
+    Ok(Shuffled { batches: watched(batches, silence, of_shuffle), counted })
 }
 
 /// The rows of a plan that this worker runs alone. Nothing is repartitioned, which could stand
@@ -72,12 +80,14 @@ pub(super) async fn together(
 pub(super) fn alone(
     plan: &Arc<dyn ExecutionPlan>,
     silence: Duration,
+    telling: Telling,
     context: &Arc<TaskContext>,
-) -> keyloom_common::Result<SendableRecordBatchStream> {
+) -> keyloom_common::Result<Shuffled> {
     let leaves = Leaves { workers: 1, partitions: partitions(plan) };
-    let plan = reset_plan_states(unshuffled(leaves.spread(Arc::clone(plan))?)?)?;
-    let batches = plan.execute(0, Arc::clone(context))?;
-    Ok(watched(batches, silence, Error::from_datafusion))
+    let run = reset_plan_states(unshuffled(leaves.spread(Arc::clone(plan))?)?)?;
+    let batches = run.execute(0, Arc::clone(context))?;
+    let counted = Counted::alone(&run, plan, telling);
+    Ok(Shuffled { batches: watched(batches, silence, Error::from_datafusion), counted })
 }
 
 /// A session that makes stages of a plan.
@@ -85,10 +95,12 @@ fn session(
     plan: &Arc<dyn ExecutionPlan>,
     addresses: &[String],
     means: Means<'_>,
+    counted: &Arc<Counted>,
 ) -> keyloom_common::Result<SessionState> {
     let Means { settings, peers, part, batch_rows } = means;
-    let Part { equip, runtime, memory, functions } = part;
+    let Part { equip, runtime, memory, functions, .. } = part;
     let (runtime, room) = runtime_of_session(&runtime, &memory)?;
+    let listening = Listening { peers: peers.clone(), counted: Arc::downgrade(counted) };
     let workers = Workers::at(addresses)?;
     let partitions = partitions(plan);
     let leaves = Leaves { workers: workers.0.len(), partitions };
@@ -99,12 +111,13 @@ fn session(
         .with_query_planner(Arc::new(Planned(Arc::clone(plan))))
         .with_distributed_planner()
         .with_distributed_worker_resolver(workers)
-        .with_distributed_channel_resolver(peers.clone())
+        .with_distributed_channel_resolver(listening)
         .with_distributed_user_codec(PartCodec::new(functions))
         .with_distributed_desired_task_count_handler(leaves)
         .with_distributed_scale_up_leaf_node_handler(leaves)
-        // A task that was planned and never runs would be waited for without end.
-        .with_distributed_metrics_collection(false)?
+        // It is heard on the way to peers: who asks for what was collected waits for tasks that
+        // were planned and never run, without end.
+        .with_distributed_metrics_collection(true)?
         // Its nodes hide their inputs from those that count tasks.
         .with_distributed_children_isolator_unions(false)?
         .with_distributed_worker_connection_buffer_budget_bytes(settings.buffer_bytes)?

@@ -7,20 +7,18 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use datafusion_distributed::Worker;
 use futures::stream;
 use keyloom_common::{
     Error, Result,
-    rpc::{Admitted, Gate, Stream, handshake::Service},
+    rpc::{Admitted, ConnectionCounts, Entrance, Gate, Stream, handshake::Service},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::{OwnedSemaphorePermit, Semaphore},
-    task::JoinSet,
 };
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::{Server, server::Connected};
@@ -36,80 +34,56 @@ pub(super) struct Port<'a> {
 
 impl Port<'_> {
     /// Serves until the token is cancelled: then all connections break.
-    pub(super) async fn serve(&self, worker: Worker, ended: CancellationToken) {
-        let places = Arc::new(Semaphore::new(self.settings.max_connections));
-        let mut connections = JoinSet::new();
-        let gate = self.gate.clone();
-        // It goes with the connections.
-        connections.spawn(async move { gate.keep_fresh().await });
-        loop {
-            tokio::select! {
-                () = ended.cancelled() => return,
-                Some(_) = connections.join_next() => {}
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, peer)) => {
-                        let served = Served {
-                            gate: self.gate.clone(),
-                            settings: self.settings.clone(),
-                            worker: worker.clone(),
-                            places: Arc::clone(&places),
-                            ended: ended.clone(),
-                        };
-                        connections.spawn(async move {
-                            if let Err(error) = served.connection(stream, peer).await {
-                                tracing::warn!(%peer, %error, "no shuffle with who connected");
-                            }
-                        });
-                    }
-                    // Out of file descriptors, or the peer hung up: neither ends the worker.
-                    Err(error) => {
-                        tracing::warn!(%error, "a connection could not be accepted");
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// What one connection needs.
-struct Served {
-    gate: Gate,
-    settings: ShuffleSettings,
-    worker: Worker,
-    places: Arc<Semaphore>,
-    ended: CancellationToken,
-}
-
-impl Served {
-    /// Lets a peer in, and leaves it to what serves it.
-    async fn connection(self, stream: TcpStream, peer: SocketAddr) -> Result<()> {
-        let Self { gate, settings, worker, places, ended } = self;
-        let enter = || {
-            places.try_acquire_owned().map_err(|_| {
-                Error::resource_exhausted(format!(
-                    "shuffle.max_connections = {} on the worker are taken",
-                    settings.max_connections
-                ))
+    pub(super) async fn serve(
+        &self,
+        worker: Worker,
+        counts: ConnectionCounts,
+        ended: CancellationToken,
+    ) {
+        let max = self.settings.max_connections;
+        let places = Arc::new(Semaphore::new(max));
+        let enter = move || {
+            Arc::clone(&places).try_acquire_owned().map_err(|_| {
+                let taken = format!("shuffle.max_connections = {max} on the worker are taken");
+                Error::resource_exhausted(taken)
             })
         };
-        let Admitted { stream, service, identity, place } = gate.admit(stream, enter).await?;
-        if service != Service::Shuffle {
-            return Err(Error::invalid("it takes the worker for a coordinator"));
-        }
-        tracing::debug!(%peer, %identity, "shuffles with it");
-        let ended = Box::pin(ended.cancelled_owned());
-        let connection = Connection { stream, ended, _place: place };
-        let service =
-            worker.into_worker_server().max_decoding_message_size(settings.max_message_bytes);
-        let served = Server::builder()
-            .http2_max_header_list_size(MAX_HEADER_BYTES)
-            .http2_keepalive_interval(Some(settings.keepalive()))
-            .http2_keepalive_timeout(Some(settings.keepalive_timeout()))
-            .add_service(service)
-            .serve_with_incoming(stream::once(async move { Ok::<_, io::Error>(connection) }));
-        served.await.map_err(|error| Error::unavailable(format!("a shuffle broke: {error}")))
+        let (settings, until) = (self.settings.clone(), ended.clone());
+        let serve = move |peer, admitted| {
+            connection(settings.clone(), worker.clone(), until.clone(), peer, admitted)
+        };
+        let serving = Entrance::new(self.gate.clone(), counts).serve(self.listener, enter, serve);
+        ended.run_until_cancelled(serving).await;
     }
+}
+
+/// Leaves a peer that was let in to what serves it.
+async fn connection(
+    settings: ShuffleSettings,
+    worker: Worker,
+    ended: CancellationToken,
+    peer: SocketAddr,
+    admitted: Admitted<OwnedSemaphorePermit>,
+) -> Result<()> {
+    let Admitted { stream, service, identity, place } = admitted;
+    if service != Service::Shuffle {
+        return Err(Error::invalid("it takes the worker for a coordinator"));
+    }
+    tracing::debug!(%peer, %identity, "shuffles with it");
+    let ended = Box::pin(ended.cancelled_owned());
+    let connection = Connection { stream, ended, _place: place };
+    let service = worker.into_worker_server().max_decoding_message_size(settings.max_message_bytes);
+    let served = Server::builder()
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .http2_keepalive_interval(Some(settings.keepalive()))
+        .http2_keepalive_timeout(Some(settings.keepalive_timeout()))
+        .add_service(service)
+        .serve_with_incoming(stream::once(async move { Ok::<_, io::Error>(connection) }));
+    if let Err(error) = served.await {
+        // It was let in, and whoever shuffles over it hears of it, too.
+        tracing::warn!(%peer, %error, "a connection of a shuffle broke");
+    }
+    Ok(())
 }
 
 /// A connection that breaks when the worker's life ends, and has its place until it is closed.

@@ -31,7 +31,7 @@ pub(super) struct Sessions {
 
 impl Sessions {
     pub(super) fn new(part: Part, peers: Peers) -> Self {
-        let codec = PartCodec::new(part.functions.clone());
+        let codec = PartCodec::new(part.functions.clone()).telling(part.telling.clone());
         Self { part, codec, peers }
     }
 }

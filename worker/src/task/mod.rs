@@ -14,7 +14,7 @@ use std::{future::Future, sync::Arc};
 
 use datafusion::{
     execution::{
-        SendableRecordBatchStream, TaskContext,
+        TaskContext,
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
     },
     physical_plan::ExecutionPlan,
@@ -25,8 +25,7 @@ use keyloom_common::{
     functions::OctetLength,
     memory::MemoryBudget,
     misses::{MissPolicy, share},
-    plan::{FragmentRuntimeHandle, Slice, with_slice},
-    report::PlanMetrics,
+    plan::{FragmentRuntimeHandle, Slice, Telling, with_slice},
     rpc::{Chunk, TaskReport, Work},
     spill_folder::{SpillFolder, disk_manager},
     store::ResolvedStore,
@@ -40,7 +39,7 @@ use crate::{
     object_stores::ObjectStores,
     output::Outputs,
     settings::{Memory, Settings},
-    shuffle::{Part, Shuffles, run_alone},
+    shuffle::{Part, Shuffled, Shuffles, run_alone},
     store::{BlobSource, OpenStores, Patience, StoreEnv},
 };
 use fragment::{Out, Runtime};
@@ -185,6 +184,17 @@ impl Tasks {
             runtime: Arc::clone(&self.shared.runtime),
             memory: self.shared.memory.clone(),
             functions: Arc::clone(&self.shared.functions),
+            counts: self.meter().shuffles.clone(),
+            telling: self.telling(),
+        }
+    }
+
+    /// How it is told what the operators of shuffles count.
+    fn telling(&self) -> Telling {
+        let metrics = Arc::clone(self.meter());
+        Telling {
+            key_bytes: self.shared.settings.lookup.key_report_bytes,
+            ended: Arc::new(move |nodes| nodes.iter().for_each(|node| metrics.count_node(node))),
         }
     }
 
@@ -243,12 +253,13 @@ impl Tasks {
                     metrics.output_bytes.inc_by(chunk.sent_bytes());
                     deliver(sequence, chunk)
                 };
-                let batches = self.shuffled(counted, &plan, &peers, batch_rows).await?;
+                let shuffled = self.shuffled(counted, &plan, &peers, batch_rows).await?;
+                let Shuffled { batches, counted: told } = shuffled;
                 let (chunks, rows) =
                     fragment::hand_in(&plan.schema(), batches, out, deliver).await?;
                 metrics.output_rows.inc_by(rows);
-                // What the operators have counted stays with those who ran them.
-                let (metrics, lookups) = (PlanMetrics::of(plan.as_ref()), Vec::new());
+                // After the last row: by then all who ran a part of it have told what they counted.
+                let (metrics, lookups) = told.take();
                 Ok(TaskReport::Rows { chunks, rows, metrics, lookups })
             }
             Work::DescribeStore(spec) => {
@@ -280,7 +291,7 @@ impl Tasks {
         plan: &Arc<dyn ExecutionPlan>,
         peers: &[String],
         batch_rows: u32,
-    ) -> Result<SendableRecordBatchStream> {
+    ) -> Result<Shuffled> {
         match &self.shuffles {
             Some(shuffles) if peers.len() > 1 => {
                 shuffles.run(plan, peers, self.part(), batch_rows).await
@@ -295,7 +306,7 @@ impl Tasks {
                 let key_report_bytes = settings.lookup.key_report_bytes;
                 let misses = MissPolicy::default();
                 let context = self.context(counted, batch_rows, misses, key_report_bytes);
-                run_alone(plan, &settings.shuffle, &context)
+                run_alone(plan, &settings.shuffle, self.telling(), &context)
             }
         }
     }

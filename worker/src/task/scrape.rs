@@ -1,5 +1,7 @@
 //! What a worker tells of itself: what it has counted, and what is the case now.
 
+use keyloom_common::rpc::Reloads;
+
 use super::TasksShared;
 
 impl TasksShared {
@@ -12,8 +14,8 @@ impl TasksShared {
     }
 
     /// What was counted and what is the case now, in the format of OpenMetrics, of all workers that
-    /// share this.
-    pub fn metrics(&self) -> String {
+    /// share this; with how often the files of its ports were read again.
+    pub fn metrics(&self, reloads: impl IntoIterator<Item = (&'static str, Reloads)>) -> String {
         let (gauges, memory) = (&self.metrics.gauges, &self.memory);
         gauges.set_slots(self.metrics.free_and_taken());
         let own = [
@@ -30,6 +32,7 @@ impl TasksShared {
         ]);
         gauges.set_spilled(self.runtime.disk_manager.used_disk_space());
         gauges.set_open_stores(self.stores.open_count());
+        self.metrics.reloads.set(reloads);
         self.metrics.text()
     }
 }

@@ -8,6 +8,7 @@ use std::{
 use super::{
     Token,
     files::{Named, Stamp},
+    reloads::{ReloadCounts, Reloads},
 };
 use crate::error::Result;
 
@@ -20,6 +21,7 @@ pub struct BearerTokens {
     setting: &'static str,
     path: PathBuf,
     known: Mutex<(Stamp, Vec<Token>)>,
+    reloads: ReloadCounts,
 }
 
 impl BearerTokens {
@@ -30,7 +32,8 @@ impl BearerTokens {
     pub fn read(setting: &'static str, path: PathBuf) -> Result<Self> {
         let stamp = Stamp::of([&path]);
         let tokens = Named { setting, path: &path }.tokens()?;
-        Ok(Self { setting, path, known: Mutex::new((stamp, tokens)) })
+        let known = Mutex::new((stamp, tokens));
+        Ok(Self { setting, path, known, reloads: ReloadCounts::default() })
     }
 
     /// Whether a token is one of them. All are compared, in constant time: how long it takes does
@@ -51,12 +54,21 @@ impl BearerTokens {
         self.read_into(&mut self.lock(), stamp);
     }
 
+    /// How often the file was read again.
+    pub fn reloads(&self) -> Reloads {
+        self.reloads.get()
+    }
+
     fn read_into(&self, known: &mut (Stamp, Vec<Token>), stamp: Stamp) {
         // Wrong ones are not read again before they change.
         known.0 = stamp;
         match (Named { setting: self.setting, path: &self.path }).tokens() {
-            Ok(tokens) => known.1 = tokens,
+            Ok(tokens) => {
+                known.1 = tokens;
+                self.reloads.succeed();
+            }
             Err(error) => {
+                self.reloads.fail();
                 tracing::warn!(%error, "changed tokens cannot be used; the old ones stay");
             }
         }
@@ -94,7 +106,9 @@ mod tests {
         fs::remove_file(&path).unwrap();
         assert_eq!(known(), [false, true, false]);
         fs::write(&path, OLD).unwrap();
+        assert_eq!(tokens.reloads(), Reloads { succeeded: 2, failed: 2 });
         tokens.reload();
+        assert_eq!(tokens.reloads(), Reloads { succeeded: 3, failed: 2 });
         assert_eq!(tokens.lock().1.len(), 1);
         assert_eq!(known(), [true, false, false]);
     }

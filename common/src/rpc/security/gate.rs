@@ -24,7 +24,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Identity, ServerSecurity, Stream, TokenFiles, files::Stamp, tls::Shows};
+use super::{
+    Identity, Reloads, ServerSecurity, Stream, TokenFiles, files::Stamp, reloads::ReloadCounts,
+    tls::Shows,
+};
 use crate::{
     error::{Error, ErrorKind, Result},
     rpc::{
@@ -63,8 +66,7 @@ struct Inner {
 struct Counts {
     admitted: AtomicU64,
     refused: AtomicU64,
-    reloads: AtomicU64,
-    failed_reloads: AtomicU64,
+    reloads: ReloadCounts,
 }
 
 /// What a gate has counted since it was opened.
@@ -74,10 +76,6 @@ pub struct GateFigures {
     pub admitted: u64,
     /// Connections that were not.
     pub refused: u64,
-    /// How often files were read again.
-    pub reloads: u64,
-    /// How often files that had changed could not be used.
-    pub failed_reloads: u64,
 }
 
 /// A connection that was let in.
@@ -142,11 +140,11 @@ impl Gate {
         match read {
             Ok(read) => {
                 loaded.1 = Arc::new(read);
-                counts.reloads.fetch_add(1, Ordering::Relaxed);
+                counts.reloads.succeed();
                 tracing::info!("certificates and tokens were read again");
             }
             Err(error) => {
-                counts.failed_reloads.fetch_add(1, Ordering::Relaxed);
+                counts.reloads.fail();
                 tracing::warn!(
                     %error, "changed certificates or tokens cannot be used; the old ones stay"
                 );
@@ -208,10 +206,14 @@ impl Gate {
 
     /// What was counted.
     pub fn figures(&self) -> GateFigures {
-        let Counts { admitted, refused, reloads, failed_reloads } = &self.0.counts;
-        let [admitted, refused, reloads, failed_reloads] =
-            [admitted, refused, reloads, failed_reloads].map(|count| count.load(Ordering::Relaxed));
-        GateFigures { admitted, refused, reloads, failed_reloads }
+        let Counts { admitted, refused, .. } = &self.0.counts;
+        let [admitted, refused] = [admitted, refused].map(|count| count.load(Ordering::Relaxed));
+        GateFigures { admitted, refused }
+    }
+
+    /// How often its files were read again.
+    pub fn reloads(&self) -> Reloads {
+        self.0.counts.reloads.get()
     }
 
     /// Takes a connection as far as its service. Once the peer is known, `enter` gives it a place;

@@ -11,6 +11,7 @@ mod files;
 mod gate;
 mod identity;
 mod peer;
+mod reloads;
 mod server;
 mod stream;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use credentials::Credentials;
 pub use gate::{Admitted, Gate, GateFigures};
 pub use identity::{Identity, Role, role_uri};
 pub use peer::PeerSecurity;
+pub use reloads::Reloads;
 pub use server::{ServerSecurity, TokenFiles};
 pub use stream::Stream;
 pub(super) use tls::refused_certificate;

@@ -136,6 +136,15 @@ pub(super) enum JoinDescribed {
     Scan,
 }
 
+/// Whether workers shuffle rows among themselves.
+#[derive(ToSchema)]
+#[schema(as = Shuffle, rename_all = "lowercase")]
+pub(super) enum ShuffleDescribed {
+    Never,
+    Auto,
+    Always,
+}
+
 /// The columns of a key: a name, or a list of names.
 #[derive(ToSchema)]
 #[schema(as = Key)]

@@ -11,6 +11,7 @@ use keyloom_client::{Input, JobId, MaxMisses};
 use keyloom_common::{
     Error, ErrorKind, Result,
     described::{Output, Store, check_absolute},
+    shuffle::{Shuffle, ShuffleChoice},
     store::JoinPath,
 };
 use keyloom_program::http::Refusal;
@@ -20,7 +21,8 @@ use toml::Table;
 use utoipa::ToSchema;
 
 use super::described::{
-    InputDescribed, JoinDescribed, MissesDescribed, OutputDescribed, StoreDescribed, ValueDescribed,
+    InputDescribed, JoinDescribed, MissesDescribed, OutputDescribed, ShuffleDescribed,
+    StoreDescribed, ValueDescribed,
 };
 
 /// A job: what it reads and looks up, its statement, and where its rows go. The names are those of
@@ -43,6 +45,13 @@ pub(super) struct JobRequest {
     /// How the statement's joins with stores are made. Default by cost.
     #[schema(value_type = Option<JoinDescribed>)]
     pub(super) join_path: Option<JoinPath>,
+    /// Whether workers shuffle rows among themselves, for groups, joins and windows. Default never.
+    #[schema(value_type = Option<ShuffleDescribed>)]
+    pub(super) shuffle: Option<Shuffle>,
+    /// How many rows the largest input has at least where `shuffle` = `auto` shuffles.
+    pub(super) shuffle_min_rows: Option<u64>,
+    /// Into how many parts each worker's rows are shuffled.
+    pub(super) shuffle_partitions: Option<usize>,
     /// Values of the statement's placeholders: `$day` is the value called `day`.
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, ValueDescribed>)]
@@ -127,6 +136,15 @@ impl JobRequest {
             Ok((alias.clone(), store))
         };
         self.stores.iter().map(read).collect()
+    }
+
+    /// What it says of shuffles.
+    pub(super) fn shuffle(&self) -> ShuffleChoice {
+        ShuffleChoice {
+            shuffle: self.shuffle,
+            min_rows: self.shuffle_min_rows,
+            partitions: self.shuffle_partitions,
+        }
     }
 
     /// The values of placeholders, as text.

@@ -2,7 +2,9 @@
 
 use std::{path::Path, sync::Arc};
 
-use keyloom_client::{JobOptions, Session, datafusion::dataframe::DataFrame, with_join_path};
+use keyloom_client::{
+    JobOptions, Session, datafusion::dataframe::DataFrame, with_join_path, with_shuffle,
+};
 use keyloom_common::{
     Error, ErrorKind, JobId, Result,
     report::{JobInfo, JobState},
@@ -86,8 +88,9 @@ async fn plan(session: &Session, request: &JobRequest, store_bytes: u64) -> Resu
         session.set_kv(current.as_str())?;
     }
     let query = session.sql_in_with(Path::new(ROOT), &request.sql, &values).await?;
-    Ok(match request.join_path {
+    let query = match request.join_path {
         Some(path) => with_join_path(query, path),
         None => query,
-    })
+    };
+    with_shuffle(query, request.shuffle())
 }

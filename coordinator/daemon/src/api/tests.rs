@@ -11,6 +11,7 @@ use keyloom_common::{
     described::{Mode, Output, OutputFormat},
     output::Compression,
     report::LogKind,
+    shuffle::Shuffle,
     store::JoinPath,
 };
 use serde::de::DeserializeOwned;
@@ -57,6 +58,7 @@ fn words_are_described_as_they_are_read() {
     check("Compression", &choices::<Compression>(nobody));
     check("JoinPath", &choices::<JoinPath>(nobody));
     check("LogKind", &choices::<LogKind>(nobody));
+    check("Shuffle", &choices::<Shuffle>(nobody));
 }
 
 #[test]

@@ -7,8 +7,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use datafusion::physical_plan::{ExecutionPlan, displayable};
-use keyloom_common::report::{Metric, NodeRun, PlanMetrics, STAGE_NODE, StageRun, counted_ns};
-use keyloom_planner::Fragment;
+use keyloom_common::report::{
+    Metric, NodeRun, PlanMetrics, STAGE_NODE, StageRun, counted_ns, parts,
+};
+use keyloom_planner::{Fragment, Source};
 
 use super::Ran;
 use crate::gather::{RemoteExec, StageReport};
@@ -78,6 +80,9 @@ impl Nodes<'_> {
         let counted = counted.unwrap_or_default();
         let first = self.nodes.len();
         self.add_fragment(&fragment.plan, depth + 1, number, &counted, &mut 0);
+        if matches!(fragment.source, Source::Shuffle) {
+            self.say_where(first);
+        }
         self.share(first, stage.seconds);
     }
 
@@ -94,6 +99,18 @@ impl Nodes<'_> {
         *place += 1;
         for child in plan.children() {
             self.add_fragment(child, depth + 1, stage, counted, place);
+        }
+    }
+
+    /// Says of a stage's nodes, from the first on, which of them run where.
+    fn say_where(&mut self, first: usize) {
+        let nodes = self.nodes.get_mut(first..).unwrap_or_default();
+        let lines = nodes.iter().map(|node| (node.depth as usize, node.line.as_str()));
+        let said = parts::said(&lines.collect::<Vec<_>>());
+        for (node, said) in nodes.iter_mut().zip(said) {
+            if let Some(said) = said {
+                node.line = format!("{} ({said})", node.line);
+            }
         }
     }
 

@@ -1,0 +1,99 @@
+//! What is counted of a port: connections, and how often the files that say who may connect were
+//! read again.
+
+use std::sync::atomic::Ordering;
+
+use prometheus_client::{
+    metrics::{counter::Counter, gauge::Gauge},
+    registry::Registry,
+};
+
+use super::Reloads;
+use crate::{
+    error::{Error, ErrorKind},
+    metrics::{Counted, Counters, registered},
+};
+
+/// The connections of a port. Clones count the same.
+#[derive(Clone, Debug)]
+pub struct ConnectionCounts {
+    open: Gauge,
+    accepted: Counter,
+    refused: Counters<1>,
+}
+
+impl ConnectionCounts {
+    /// Nothing is counted yet. It is told by this name, and by names that begin so.
+    pub fn register(registry: &mut Registry, name: &str) -> Self {
+        let accepted = "Connections whose handshake was done";
+        let refused = "Connections that were refused, or whose handshake failed";
+        Self {
+            open: registered(registry, name, "Connections that are open"),
+            accepted: registered(registry, &format!("{name}_accepted"), accepted),
+            refused: registered(registry, &format!("{name}_refused"), refused),
+        }
+    }
+
+    /// One came in, which is open until this is dropped.
+    pub fn accept(&self) -> Counted {
+        self.accepted.inc();
+        Counted::one(&self.open)
+    }
+
+    /// One was refused, or has failed.
+    pub(super) fn refuse(&self, error: &Error) {
+        let reason = match error.kind() {
+            // There was no place for it.
+            ErrorKind::ResourceExhausted => "full",
+            kind => kind.name(),
+        };
+        self.refused.get_or_create(&[("reason", reason)]).inc();
+    }
+}
+
+/// How often a daemon has read its certificates and tokens again, by the port that they are for.
+#[derive(Debug)]
+pub struct SecurityReloads(Counters<2>);
+
+impl SecurityReloads {
+    /// Nothing is told yet.
+    pub fn register(registry: &mut Registry) -> Self {
+        let reloads = "How often certificates and tokens were read again";
+        Self(registered(registry, "security_reloads", reloads))
+    }
+
+    /// Tells what was counted for each port: ports have few names, which are known before.
+    pub fn set(&self, ports: impl IntoIterator<Item = (&'static str, Reloads)>) {
+        for (port, Reloads { succeeded, failed }) in ports {
+            for (outcome, count) in [("succeeded", succeeded), ("failed", failed)] {
+                let labels = [("port", port), ("outcome", outcome)];
+                // It is counted elsewhere, and only told here.
+                let told = self.0.get_or_create_owned(&labels);
+                told.inner().store(count, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::text;
+
+    #[test]
+    fn files_that_were_read_again_are_told_by_port() {
+        let mut registry = Registry::default();
+        let reloads = SecurityReloads::register(&mut registry);
+        let of = |succeeded| Reloads { succeeded, failed: 1 };
+        reloads.set([("rpc", of(1)), ("http", of(5))]);
+        reloads.set([("rpc", of(2))]);
+        let text = text(&registry);
+        for line in [
+            "security_reloads_total{port=\"rpc\",outcome=\"succeeded\"} 2",
+            "security_reloads_total{port=\"rpc\",outcome=\"failed\"} 1",
+            "security_reloads_total{port=\"http\",outcome=\"succeeded\"} 5",
+        ] {
+            assert!(text.lines().any(|told| told == line), "no '{line}' in\n{text}");
+        }
+    }
+}
