@@ -75,6 +75,7 @@ async fn keep_each(
             && let Some(journal) = context.journal()
             && journal.has_room(stage, *index, finished.chunks.bytes())
         {
+            let _turn = journal.turn().await;
             match record(finished).await {
                 Ok(Some(record)) => journal.keep(stage, *index, &record).await,
                 Ok(None) => {}
@@ -119,11 +120,20 @@ impl DoneBefore {
         self.journal().is_some_and(|journal| journal.has(self.stage, task))
     }
 
-    /// Says that a task is done, as if a worker had just done it.
-    ///
-    /// # Errors
-    /// If what is kept of it cannot be read.
-    pub(super) async fn tell(&self, index: u32) -> Result<()> {
+    /// A task, as if a worker had just done it. None if what is kept of it cannot be read, or finds
+    /// no room now: it runs again, and tasks that run wait for room.
+    pub(super) async fn finished(&self, index: u32) -> Option<Box<Finished>> {
+        match self.restored(index).await {
+            Ok(finished) => Some(Box::new(finished)),
+            Err(error) => {
+                let (job, stage) = (self.context.job, self.stage);
+                tracing::warn!(%job, stage, task = index, %error, "a task that was done runs anew");
+                None
+            }
+        }
+    }
+
+    async fn restored(&self, index: u32) -> Result<Finished> {
         let missing = || Error::internal("there is no journal");
         let record = self.journal().ok_or_else(missing)?.read(self.stage, index).await?;
         let TaskRecord { worker, rows, metrics, lookups, chunks: kept } = record;
@@ -134,10 +144,13 @@ impl DoneBefore {
         let sent = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
         let report = TaskReport::Rows { chunks: sent, rows, metrics, lookups };
         let (launched, ended) = (Instant::now(), Instant::now());
-        let finished = Box::new(Finished { worker, report, chunks, launched, ended });
+        Ok(Finished { worker, report, chunks, launched, ended })
+    }
+
+    /// Says that a task is done.
+    pub(super) fn tell(&self, index: u32, finished: Box<Finished>) {
         // A reader that is gone does not want it.
         let _ = self.updates.send(StageUpdate::Done { index, finished });
-        Ok(())
     }
 }
 
@@ -253,10 +266,17 @@ mod tests {
         let before = keeping.before.take().unwrap();
         assert_eq!([0, 1, 2].map(|task| before.has(task)), [true, false, true]);
         for index in [0, 2] {
-            before.tell(index).await.unwrap();
+            let finished = before.finished(index).await.expect("it is kept");
+            before.tell(index, finished);
             check_next(&mut keeping, index).await;
         }
-        assert!(before.tell(1).await.is_err());
+        assert!(before.finished(1).await.is_none(), "it was not done");
+        // Others have all of the room.
+        let room = next.dispatcher.shared_room();
+        let _memory = room.memory().try_take(room.memory_bytes()).unwrap();
+        let full: Chunk = Bytes::from(vec![0; 1 << 10]).into();
+        let _file = room.spill(full, false).await.unwrap().expect("there is room in files");
+        assert!(before.finished(0).await.is_none(), "there is no room");
         assert_eq!(next.first_attempt(), Some(10_000));
         assert_ne!(next.stage(STAGE).index, STAGE);
         let known = &next.record().unwrap().known;

@@ -37,7 +37,7 @@ pub(crate) async fn look_again(context: &Arc<JobContext>) -> Result<()> {
 async fn look(context: &Arc<JobContext>, record: &JobRecord) -> Result<()> {
     let (history, job) = (Arc::clone(&record.history), context.job);
     let plan = spawn_blocking(move || history.plan(job)).await.map_err(Error::from_join)??;
-    let done = Done::read(record.journal.as_ref()).await?;
+    let done = Done::read(job, record.journal.as_ref()).await;
     let held = HeldBlob::plan(context, plan.plan)?;
     let pieces = match done.owners.is_empty() {
         true => None,
@@ -68,27 +68,38 @@ struct Done {
     pieces: Vec<RecordBatch>,
     /// The task of each piece.
     owners: Vec<u32>,
+    /// The tasks of which that cannot be read.
+    unread: BTreeSet<u32>,
 }
 
 impl Done {
-    async fn read(journal: Option<&Journal>) -> Result<Self> {
+    async fn read(job: JobId, journal: Option<&Journal>) -> Self {
         let mut done = Self::default();
         let Some((journal, stage)) = journal.and_then(|own| Some((own, own.written()?))) else {
-            return Ok(done);
+            return done;
         };
         for task in journal.done(stage) {
-            let pieces = kept_pieces(vec![journal.read(stage, task).await?])?;
-            let count: usize = pieces.iter().map(RecordBatch::num_rows).sum();
-            done.owners.extend(repeat_n(task, count));
-            done.pieces.extend(pieces);
+            let read = journal.read(stage, task).await;
+            match read.and_then(|record| kept_pieces(vec![record])) {
+                Ok(pieces) => {
+                    let count: usize = pieces.iter().map(RecordBatch::num_rows).sum();
+                    done.owners.extend(repeat_n(task, count));
+                    done.pieces.extend(pieces);
+                }
+                Err(error) => {
+                    tracing::warn!(%job, stage, task, %error, "what a task wrote is not known");
+                    done.unread.insert(task);
+                }
+            }
         }
-        Ok(done)
+        done
     }
 
-    /// Has the tasks run again whose pieces are gone.
+    /// Has the tasks run again whose pieces are gone, or not known.
     fn redo(&self, job: JobId, journal: Option<&Journal>, gone: &[u32]) {
         let owner = |place: &u32| self.owners.get(*place as usize).copied();
-        let lost: BTreeSet<u32> = gone.iter().filter_map(owner).collect();
+        let mut lost: BTreeSet<u32> = gone.iter().filter_map(owner).collect();
+        lost.extend(&self.unread);
         let Some((journal, stage)) = journal.and_then(|own| Some((own, own.written()?))) else {
             return;
         };

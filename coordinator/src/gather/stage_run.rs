@@ -396,14 +396,19 @@ impl Feeder {
         Ok(id)
     }
 
-    /// Adds the next task as one that is done, if it was in an earlier run.
+    /// Adds the next task as one that is done, if it was in an earlier run and what it takes to go
+    /// on from there is still to be had.
     async fn add_done_before(&mut self) -> Result<bool> {
         let Some(before) = self.before.as_ref().filter(|before| before.has(self.next)) else {
             return Ok(false);
         };
         self.take_place().await?;
+        let Some(finished) = before.finished(self.next).await else {
+            self.places.add_permits(1);
+            return Ok(false);
+        };
         self.context.task_added(self.stage, self.collects)?;
-        before.tell(self.next).await?;
+        before.tell(self.next, finished);
         self.pass().await?;
         Ok(true)
     }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use keyloom_common::{Error, JobId, Result};
-use tokio::task::spawn_blocking;
+use tokio::{sync::SemaphorePermit, task::spawn_blocking};
 
 use super::{
     file::{StateFile, TaskKey},
@@ -114,6 +114,12 @@ impl Journal {
         spawn_blocking(move || file.task(key)).await.map_err(Error::from_join)?
     }
 
+    /// Waits for the turn of one more task that is kept: its rows are in memory once more until
+    /// they are handed to the file's thread.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.queue.turn().await
+    }
+
     /// Whether there is room for so many bytes of a task that is done. It is told where there is
     /// none: of tasks that do not write, there may be very many, and it is told once.
     pub(crate) fn has_room(&self, stage: u32, task: u32, bytes: u64) -> bool {
@@ -151,9 +157,9 @@ impl Journal {
             return;
         }
         if self.written() != Some(stage) {
-            // Two at once may take somewhat more than there was.
-            let left = self.room.load(Ordering::Relaxed).saturating_sub(size);
-            self.room.store(left, Ordering::Relaxed);
+            // Two at once may take somewhat more than there was, which is then missing.
+            let take = |left: u64| Some(left.saturating_sub(size));
+            let _ = self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
         }
         self.queue.put_task(TaskKey::new(job, stage, task), bytes).await;
     }

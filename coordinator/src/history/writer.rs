@@ -13,7 +13,7 @@ use std::{
 };
 
 use keyloom_common::{Error, JobId, Result};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, oneshot};
 
 use super::{
     file::{Batch, StateFile, TaskKey},
@@ -25,12 +25,18 @@ use super::{
 const RESTS: Duration = Duration::from_secs(1);
 const TRIES: Duration = Duration::from_secs(5);
 
+/// Of how many tasks at once the records are made: each is in memory beside the rows that are kept
+/// for the job itself, which alone are counted.
+const RECORDS_AT_ONCE: usize = 4;
+
 /// What is to be written.
 pub(crate) struct Queue {
     pending: Mutex<Pending>,
     work: Condvar,
     /// Told whenever tasks were written.
     room: Notify,
+    /// Those who make records of tasks.
+    turns: Semaphore,
     /// The most bytes of tasks that wait.
     max_task_bytes: usize,
 }
@@ -72,7 +78,8 @@ impl Pending {
 impl Queue {
     pub(super) fn new(max_task_bytes: usize) -> Arc<Self> {
         let (pending, work, room) = (Mutex::default(), Condvar::new(), Notify::new());
-        Arc::new(Self { pending, work, room, max_task_bytes })
+        let turns = Semaphore::new(RECORDS_AT_ONCE);
+        Arc::new(Self { pending, work, room, turns, max_task_bytes })
     }
 
     /// A job has changed.
@@ -95,6 +102,11 @@ impl Queue {
     pub(super) fn settle(&self, job: JobId) {
         self.lock().settled.insert(job);
         self.work.notify_one();
+    }
+
+    /// Waits until the record of one more task may be made. It is never closed.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.turns.acquire().await.ok()
     }
 
     /// Takes a task's record once there is room for it.

@@ -223,18 +223,24 @@ impl Spool {
         spawn_blocking(read).await.map_err(Error::from_join)?
     }
 
-    /// Appends a chunk that was kept as bytes, in memory or in a file.
+    /// Appends a chunk that was kept as bytes, in memory or in a file. It may not be due yet, and
+    /// leaves to those that are what is left to them, as long as it can.
     ///
     /// # Errors
     /// `resource_exhausted` if there is no room, `internal` if the bytes are no rows.
     pub(crate) async fn restore(&mut self, bytes: Bytes, whole: bool) -> Result<()> {
         let chunk = decoded(bytes, whole)?;
-        if self.push(&chunk, false) {
+        if self.push(&chunk, true) {
             return Ok(());
         }
-        let spilled = self.room.spill(chunk, false).await?;
-        self.push_spilled(spilled.ok_or_else(|| self.room.full())?);
-        Ok(())
+        if let Some(spilled) = self.room.spill(chunk.clone(), true).await? {
+            self.push_spilled(spilled);
+            return Ok(());
+        }
+        match self.push(&chunk, false) {
+            true => Ok(()),
+            false => Err(self.room.full()),
+        }
     }
 }
 

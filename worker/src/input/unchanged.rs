@@ -19,7 +19,7 @@ impl Inputs {
     pub(crate) async fn check_unchanged(&self, scan: &InputScanExec) -> Result<()> {
         let table = scan.table();
         if let Layout::Lance(snapshot) = &table.layout {
-            return self.lance.table(&lance::store(&table.location), *snapshot).await.map(drop);
+            return self.lance.check_dataset(&lance::store(&table.location), *snapshot).await;
         }
         let slices = scan.partitions().iter().flat_map(|partition| &partition.slices);
         // Files are read in several parts.

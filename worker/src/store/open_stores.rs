@@ -115,6 +115,16 @@ impl OpenStores {
         handle.into_any().downcast().map_err(|_| Error::internal(format!("{kind} is no table")))
     }
 
+    /// Looks whether a Lance dataset is what it was. It may have been open for long, and whoever
+    /// reads what is kept of it does not see that it is gone.
+    ///
+    /// # Errors
+    /// As [`Self::table`], and `not_found` if it was removed or written anew.
+    pub(crate) async fn check_dataset(&self, spec: &StoreSpec, snapshot: Snapshot) -> Result<()> {
+        let table = self.table(spec, snapshot).await?;
+        table.gone().await.map_or(Ok(()), Err)
+    }
+
     async fn handle(&self, name: &str, spec: &StoreSpec, snapshot: Snapshot) -> Result<Opened> {
         let profile = self.settings().profile(spec.options.text(STORAGE_OPTIONS));
         let profile = profile.map_err(|error| cannot_open(name, error))?;

@@ -12,7 +12,7 @@ use keyloom_common::{
     lookup::KvLookupExec,
     plan::InputScanExec,
     rpc::{ResumedJob, TaskReport},
-    store::ResolvedStore,
+    store::{LANCE, ResolvedStore},
 };
 
 use super::Tasks;
@@ -34,7 +34,7 @@ impl Tasks {
             self.shared.inputs.check_unchanged(scan).await?;
         }
         for store in &stores {
-            self.shared.stores.get(store).await?;
+            self.check_store(store).await?;
         }
         let gone = match written {
             Some(written) => self.shared.outputs.gone(written, self.blobs.as_ref()).await?,
@@ -42,6 +42,15 @@ impl Tasks {
         };
         let gone = gone.into_iter().map(|place| u32::try_from(place).unwrap_or(u32::MAX));
         Ok(TaskReport::Resumed { gone: gone.collect() })
+    }
+
+    async fn check_store(&self, store: &Arc<ResolvedStore>) -> Result<()> {
+        self.shared.stores.get(store).await?;
+        if store.spec.kind != LANCE {
+            return Ok(());
+        }
+        let looked = self.shared.stores.check_dataset(&store.spec, store.description.snapshot);
+        looked.await.map_err(|error| error.context(format_args!("store '{}'", store.alias)))
     }
 }
 

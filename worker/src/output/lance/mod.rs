@@ -209,7 +209,9 @@ impl LanceOutputs {
                 // Versions may be gone, and with them who made them: what is read stays.
                 let kept: Vec<&Dataset> = newest.iter().chain(&planned).map(Arc::as_ref).collect();
                 let names = parts::new_files(&written.pieces, kept.iter().copied())?;
-                let kept = records::names_of(kept);
+                let mut kept = records::names_of(kept);
+                // Records name them, too, and they are deleted once.
+                kept.extend(names.iter().cloned());
                 cleaner::delete_data(&files, names).await;
                 records::clear(&target, written.job, kept).await
             }

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use keyloom_common::{AttemptId, BlobId, JobId, Result, output::Piece};
 use lance::Dataset;
 use lance_object_store::{ObjectStoreExt, path::Path};
@@ -17,6 +17,9 @@ use crate::store::lance::{Files, Target, from_lance};
 
 /// How the names of records end.
 const RECORD: &str = ".data";
+
+/// How many records are read at once: there is one of each attempt.
+const AT_ONCE: usize = 16;
 
 /// How the names of data files end.
 const DATA_FILE: &str = ".lance";
@@ -78,23 +81,26 @@ async fn read(target: &Target, files: &Files, job: JobId) -> Result<HashSet<Stri
     let (files, folder) = (files.clone(), upsert::staged(files, job));
     let names = target.run("reading the records of data files of", async move {
         let listed = files.store.inner.list(Some(&folder)).try_collect::<Vec<_>>().await;
-        let mut names = HashSet::new();
-        for found in listed.map_err(|error| from_lance(error.into()))? {
-            if !found.location.as_ref().ends_with(RECORD) {
-                continue;
-            }
-            let text = async { files.store.inner.get(&found.location).await?.bytes().await };
-            let text = match text.await {
-                Ok(text) => text,
-                Err(lance_object_store::Error::NotFound { .. }) => continue,
-                Err(error) => return Err(from_lance(error.into())),
-            };
-            let text = String::from_utf8_lossy(&text);
-            names.extend(text.lines().filter(|name| is_data_file(name)).map(str::to_owned));
-        }
-        Ok(names)
+        let listed = listed.map_err(|error| from_lance(error.into()))?;
+        let records = listed.into_iter().map(|found| found.location);
+        let records = records.filter(|path| path.as_ref().ends_with(RECORD));
+        let reads: Vec<_> = records.map(|path| read_one(&files, path)).collect();
+        let reads = stream::iter(reads).buffer_unordered(AT_ONCE);
+        reads.try_concat().await
     });
-    names.await
+    Ok(names.await?.into_iter().collect())
+}
+
+/// The data files that a record names; none if it is gone.
+async fn read_one(files: &Files, path: Path) -> Result<Vec<String>> {
+    let text = async { files.store.inner.get(&path).await?.bytes().await };
+    let text = match text.await {
+        Ok(text) => text,
+        Err(lance_object_store::Error::NotFound { .. }) => return Ok(Vec::new()),
+        Err(error) => return Err(from_lance(error.into())),
+    };
+    let text = String::from_utf8_lossy(&text);
+    Ok(text.lines().filter(|name| is_data_file(name)).map(str::to_owned).collect())
 }
 
 /// Whether it is the name of a data file: whoever can write records could name what he likes.

@@ -107,7 +107,7 @@ impl LanceHandle {
 
     /// An error that says that the snapshot is gone, if it is: the dataset was removed, or written
     /// anew, or the version cleaned up.
-    pub(super) async fn gone(&self) -> Option<Error> {
+    pub(in crate::store) async fn gone(&self) -> Option<Error> {
         let (dataset, number) = (self.dataset.clone(), self.dataset.version_id());
         let now = tasks::run(async move {
             let now = dataset.checkout_version(number).await.map_err(from_lance)?;

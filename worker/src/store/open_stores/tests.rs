@@ -17,7 +17,7 @@ use crate::{
     memory::Commons,
     store::{
         BlobSource, StoreSettings,
-        contract::fixture::{batch, ipc, lance_spec, memory_spec},
+        contract::fixture::{batch, ipc, lance_spec, memory_spec, write_lance},
     },
 };
 
@@ -104,6 +104,28 @@ fn a_snapshot_is_the_same_however_it_was_asked_for() {
     assert!(pins.into_iter().all(|pin| key(&spec("b", Some(pin)), snapshot(3), None) == newest));
     assert_ne!(key(&spec("a", None), snapshot(2), None), newest);
     assert_ne!(key(&spec("a", None), snapshot(3), Some([0; 32])), newest);
+}
+
+#[tokio::test]
+async fn a_dataset_that_is_open_is_missed_once_it_is_gone_or_written_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let uri = folder.path().join("rows.lance").to_string_lossy().into_owned();
+    let rows = || batch([("id", Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef)].to_vec());
+    write_lance(&uri, rows(), Default::default()).await;
+    let (stores, _) = stores(0, 4);
+    let spec = lance_spec(&uri, "id").named("rows");
+    let snapshot = stores.describe(&spec).await.unwrap().snapshot;
+    assert_eq!(stores.check_dataset(&spec, snapshot).await, Ok(()));
+    std::fs::remove_dir_all(&uri).unwrap();
+    for anew in [false, true] {
+        if anew {
+            write_lance(&uri, rows(), Default::default()).await;
+        }
+        assert!(stores.table(&spec, snapshot).await.is_ok(), "it is open");
+        let error = stores.check_dataset(&spec, snapshot).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(error.message().contains("was removed or written anew"), "{error}");
+    }
 }
 
 #[tokio::test]
