@@ -20,12 +20,12 @@ pub(super) async fn read(arguments: LogsArguments, watch: &Watch) -> Result<(), 
     let session = open::on_cluster(cluster, watch).await?;
     let handle = watch.step(session.attach_job(id)).await?;
     watch.end();
-    let (mut next, mut pause, mut gone) = (0, SOON, Duration::ZERO);
+    let (mut printed, mut pause, mut gone) = (Printed::default(), SOON, Duration::ZERO);
     loop {
         match watch.step(handle.logs()).await {
             Ok(log) => {
                 gone = Duration::ZERO;
-                print_from(&mut next, &log.lines, print.format)?;
+                print_new(&mut printed, &log.lines, print.format)?;
                 if !follow || log.state.is_end() {
                     return Ok(());
                 }
@@ -42,11 +42,30 @@ pub(super) async fn read(arguments: LogsArguments, watch: &Watch) -> Result<(), 
     }
 }
 
-/// Prints the lines that are new. One that stands for others is news where these were.
-fn print_from(next: &mut u64, lines: &[LogLine], form: Form) -> Result<(), Failure> {
-    let new: String =
-        lines.iter().filter(|line| line.number >= *next).map(|line| of(line, form)).collect();
-    *next = lines.last().map_or(*next, |line| line.number.saturating_add(1));
+/// How far a log was printed.
+#[derive(Debug, Default)]
+struct Printed {
+    /// The number of the next line.
+    next: u64,
+    /// The latest time of a line.
+    at_ms: u64,
+}
+
+impl Printed {
+    /// The lines that are new. One that stands for others is news where these were. A coordinator
+    /// that was killed may have kept less than it told: what happens after it began anew has
+    /// numbers that others had, but not their times.
+    fn new_of<'a>(&mut self, lines: &'a [LogLine]) -> Vec<&'a LogLine> {
+        let is_new = |line: &&LogLine| line.number >= self.next || line.at_ms > self.at_ms;
+        let new: Vec<_> = lines.iter().filter(is_new).collect();
+        self.next = lines.last().map_or(self.next, |line| line.number.saturating_add(1));
+        self.at_ms = lines.iter().map(|line| line.at_ms).fold(self.at_ms, u64::max);
+        new
+    }
+}
+
+fn print_new(printed: &mut Printed, lines: &[LogLine], form: Form) -> Result<(), Failure> {
+    let new: String = printed.new_of(lines).into_iter().map(|line| of(line, form)).collect();
     if new.is_empty() { Ok(()) } else { text::print_lines(new.as_bytes()) }
 }
 
@@ -80,6 +99,25 @@ mod tests {
             text: "task 3 of stage 1: no\nanswer".to_owned(),
             left_out: 0,
         }
+    }
+
+    #[test]
+    fn lines_are_printed_once_also_where_a_coordinator_has_kept_less_than_it_told() {
+        let mut printed = Printed::default();
+        let mut new = |lines: &[(u64, u64)]| {
+            let line =
+                |(number, at_ms): &(u64, u64)| LogLine { number: *number, at_ms: *at_ms, ..line() };
+            let lines: Vec<_> = lines.iter().map(line).collect();
+            let new = printed.new_of(&lines).into_iter();
+            new.map(|line| (line.number, line.at_ms)).collect::<Vec<_>>()
+        };
+        assert_eq!(new(&[(0, 100), (1, 110)]), [(0, 100), (1, 110)]);
+        assert!(new(&[(0, 100), (1, 110)]).is_empty());
+        // Others are left out, and the clock is put back.
+        assert_eq!(new(&[(0, 100), (2, 120), (3, 90)]), [(2, 120), (3, 90)]);
+        assert!(new(&[(0, 100), (2, 120), (3, 90)]).is_empty());
+        // The last two were not kept.
+        assert_eq!(new(&[(0, 100), (1, 110), (2, 200)]), [(2, 200)]);
     }
 
     #[test]

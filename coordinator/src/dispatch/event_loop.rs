@@ -93,7 +93,8 @@ struct StageEntry {
 #[derive(Debug)]
 struct Launched {
     attempt: AttemptId,
-    worker: WorkerId,
+    /// The one that reports its end, and then the others of a shuffle.
+    workers: Vec<WorkerId>,
     at: Instant,
     end: Option<End>,
 }
@@ -113,11 +114,16 @@ impl StageEntry {
         let _ = self.updates.send(StageUpdate::Met(incident));
     }
 
-    /// The tasks that a worker runs.
-    fn tasks_on(&self, worker: WorkerId) -> Vec<u32> {
-        let runs = |last: &Launched| last.worker == worker && last.end.is_none();
-        let tasks = self.launched.iter().filter(|(_, all)| all.last().is_some_and(runs));
-        let mut tasks: Vec<_> = tasks.map(|(task, _)| *task).collect();
+    /// The tasks that a worker ran which is gone: that is the end of their attempts.
+    fn lose(&mut self, worker: WorkerId) -> Vec<u32> {
+        let mut tasks = Vec::new();
+        for (task, attempts) in &mut self.launched {
+            let runs = |last: &&mut Launched| last.end.is_none() && last.workers.contains(&worker);
+            if let Some(lost) = attempts.last_mut().filter(runs) {
+                lost.end = Some(End::Failed);
+                tasks.push(*task);
+            }
+        }
         tasks.sort_unstable();
         tasks
     }
@@ -236,7 +242,8 @@ impl EventLoop {
         let task = attempt.task.index;
         let Some(stage) = self.stages.get_mut(&attempt.task.stage) else { return };
         let attempts = stage.launched.get_mut(&task).into_iter().flatten();
-        let mut own = attempts.filter(|one| one.attempt == attempt && one.worker == worker);
+        let mut own =
+            attempts.filter(|one| one.attempt == attempt && one.workers.contains(&worker));
         let Some(launched) = own.next().filter(|launched| launched.end.is_none()) else { return };
         if error.kind() == ErrorKind::Cancelled {
             launched.end = Some(End::Stopped);
@@ -249,9 +256,9 @@ impl EventLoop {
     }
 
     /// Tells whoever has tasks on a worker that it is gone.
-    fn tell_lost(&self, worker: WorkerId, name: &str, reason: &str) {
-        for stage in self.stages.values() {
-            let tasks = stage.tasks_on(worker);
+    fn tell_lost(&mut self, worker: WorkerId, name: &str, reason: &str) {
+        for stage in self.stages.values_mut() {
+            let tasks = stage.lose(worker);
             if !tasks.is_empty() {
                 let (worker, reason) = (name.to_owned(), reason.to_owned());
                 stage.tell(Incident::Lost { tasks, worker, reason });
@@ -378,7 +385,15 @@ impl EventLoop {
         let attempts = stage.launched.entry(task.index).or_default();
         // What was put off counts for nothing.
         let is_again = attempts.last().is_some_and(|last| last.end != Some(End::Stopped));
-        attempts.push(Launched { attempt, worker, at: Instant::now(), end: None });
+        let dropped = attempts.last().filter(|last| last.end.is_none());
+        let dropped_by = dropped.and_then(|last| self.workers.get(*last.workers.first()?));
+        let (together, at) = (workers.to_vec(), Instant::now());
+        attempts.push(Launched { attempt, workers: together, at, end: None });
+        if let Some(dropped_by) = dropped_by {
+            let (task, worker) = (task.index, dropped_by.info.name.clone());
+            let error = Error::unavailable("it is not run any more, and nobody said how it ended");
+            stage.tell(Incident::Failed { task, worker, error });
+        }
         if is_again {
             let (task, worker) = (task.index, registered.info.name.clone());
             let attempt = attempt.number % ATTEMPTS_OF_A_RUN + 1;

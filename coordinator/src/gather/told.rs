@@ -174,6 +174,7 @@ mod tests {
         }
         assert!(read.recv().await.is_none());
     }
+
     #[tokio::test]
     async fn what_was_met_is_told_at_once_and_is_no_update_of_a_reader() {
         let (updates, receiver) = mpsc::unbounded_channel();

@@ -175,11 +175,14 @@ impl KnownJob {
 
     /// Something happened to it: nothing more does once it has ended.
     pub(crate) fn tell(self: &Arc<Self>, happened: Happened) {
-        self.change(|state| {
-            if !state.info.state.is_end() {
-                state.tell(happened);
-            }
-        });
+        let mut state = self.lock();
+        if state.info.state.is_end() {
+            // It may be forgotten, and is not to come back to the file.
+            return;
+        }
+        state.tell(happened);
+        drop(state);
+        self.keep(false);
     }
 
     /// Its rows have these columns. Of too many, nothing is remembered.
@@ -229,9 +232,11 @@ impl KnownJob {
         may
     }
 
-    /// The commit was refused, and nobody sees any of it.
-    pub(crate) fn refused(self: &Arc<Self>) {
+    /// The commit was refused, and nobody sees any of it. That is told of one that was cancelled
+    /// meanwhile, too.
+    pub(crate) fn refused(self: &Arc<Self>, why: &Error) {
         self.change(|state| {
+            state.tell(because(LogKind::Refused, why));
             state.commits = false;
             let error = &mut state.info.error;
             if state.info.state == JobState::Cancelled && is_unknown(error.as_ref()) {
@@ -330,9 +335,9 @@ impl KnownJob {
         });
     }
 
-    /// Nobody wants it any more, as [`Self::cancel_for`].
+    /// Somebody has cancelled it while it began, as [`Self::cancel_for`].
     pub(crate) fn cancel(self: &Arc<Self>, status: Option<JobStatus>) -> bool {
-        self.cancel_for(status, "its client was gone")
+        self.cancel_for(status, "somebody did, as it began")
     }
 
     /// Somebody wants its end, for a reason in words. Says whether that is news: what has ended
@@ -369,11 +374,18 @@ impl KnownJob {
     /// It was dropped, and nobody wanted its end: the coordinator ends. The file goes on to say
     /// that it runs, from which the next coordinator knows.
     pub(crate) fn interrupt(&self) {
+        self.interrupt_for(ENDED_BEFORE);
+    }
+
+    /// The same, for another reason.
+    pub(super) fn interrupt_for(&self, why: &str) {
         let mut state = self.lock();
         if !state.info.state.is_end() {
             state.info.state = JobState::Interrupted;
+            // What was put into the queue before may be written only now.
+            state.info.ended_ms = Some(now_ms());
             state.over = Some(Instant::now());
-            state.tell(Happened::new(LogKind::Interrupted, ENDED_BEFORE));
+            state.tell(Happened::new(LogKind::Interrupted, why));
         }
     }
 
@@ -404,8 +416,12 @@ impl KnownJob {
         change(&mut state);
         let is_over = state.info.state.is_end();
         drop(state);
-        // Those that end with their clients are of interest to the next coordinator once they have
-        // ended.
+        self.keep(is_over);
+    }
+
+    /// Has the file take what changed. Those that end with their clients are of interest to the
+    /// next coordinator once they have ended.
+    fn keep(self: &Arc<Self>, is_over: bool) {
         if let Some(queue) = &self.queue
             && (is_over || self.terms.detached)
         {

@@ -153,7 +153,7 @@ impl History {
         job.resume();
         let Some(kept) = &self.kept else { return Ok(()) };
         let batch = Batch { jobs: vec![job.record()], ..Batch::default() };
-        kept.file.write(&batch).inspect_err(|_| job.interrupt())
+        kept.file.write(&batch).inspect_err(|error| job.interrupt_for(error.message()))
     }
 
     /// Forgets jobs that ended long ago.

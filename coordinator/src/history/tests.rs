@@ -6,7 +6,7 @@ use keyloom_common::{
     BUILD, WorkerId,
     misses::MissPolicy,
     output::{OutputKind, OutputSpec, PreparedOutput},
-    report::{JobState, JobStatus, JobSummary, PlanMetrics},
+    report::{JobLog, JobState, JobStatus, JobSummary, LogKind, PlanMetrics},
     rpc::Role,
 };
 
@@ -183,7 +183,9 @@ fn of_a_job_that_ends_while_it_commits_it_is_told_that_nobody_knows() {
     assert!(cancelled.commits() && cancelled.cancel(None) && refused.commits());
     assert!(refused.cancel(None));
     assert_eq!((code(&cancelled), code(&refused)), (unknown, unknown));
-    refused.refused();
+    refused.refused(&Error::invalid("something is there"));
+    let last = refused.log().lines.pop().map(|line| (line.kind, line.text));
+    assert_eq!(last, Some((LogKind::Refused, "something is there".to_owned())));
     assert_eq!((refused.state(), refused.info().error), (JobState::Cancelled, None));
     cancelled.committed(&keyloom_common::output::Committed::default());
     assert_eq!((cancelled.state(), cancelled.info().error), (JobState::Done, None));
@@ -197,7 +199,6 @@ fn of_a_job_that_ends_while_it_commits_it_is_told_that_nobody_knows() {
 
 #[tokio::test]
 async fn what_happened_to_a_job_is_known_to_the_next_coordinator() {
-    use keyloom_common::report::{JobLog, LogKind};
     let folder = tempfile::tempdir().unwrap();
     let settings = Settings { state_folder: Some(folder.path().to_owned()), ..Settings::default() };
     let history = open(settings.clone());
@@ -220,6 +221,30 @@ async fn what_happened_to_a_job_is_known_to_the_next_coordinator() {
     let known = |id| history.get(JobId::from_u128(id)).unwrap().log();
     assert_eq!(known(1), log);
     assert_eq!(kinds(&known(2)), [&begun[..], &[LogKind::Interrupted]].concat());
+}
+
+#[test]
+fn a_job_that_ends_with_its_coordinator_has_a_time_and_a_reason_for_it() {
+    let history = open(Settings::default());
+    let job = begin(&history, 1, true);
+    job.interrupt();
+    let (info, last) = (job.info(), job.log().lines.pop());
+    assert_eq!((info.state, info.ended_ms.is_some()), (JobState::Interrupted, true));
+    assert_eq!(last.map(|line| line.kind), Some(LogKind::Interrupted));
+}
+
+#[tokio::test]
+async fn what_is_told_of_a_job_that_is_forgotten_does_not_bring_it_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { state_folder: Some(folder.path().to_owned()), ..Settings::default() };
+    let history = open(settings.clone());
+    let job = begin(&history, 1, true);
+    job.end(done());
+    history.forget(&mut history.lock(), job.id).unwrap();
+    job.tell(Happened::new(LogKind::Retried, "too late"));
+    history.written().await;
+    drop((history, job));
+    assert!(open(settings).get(JobId::from_u128(1)).is_none());
 }
 
 #[tokio::test]

@@ -357,11 +357,11 @@ impl Jobs {
             let (idle, is_here) = job.idle();
             let keep = job.is_kept() || idle < if is_here { silent } else { gone };
             if !keep {
+                let why = if is_here { "was not heard of" } else { "is gone" };
                 if !job.ended() {
-                    let why = if is_here { "was not heard of" } else { "is gone" };
                     tracing::warn!(job = %id, "job cancelled: its client {why} for {idle:?}");
                 }
-                expired.push((*id, Arc::clone(entry)));
+                expired.push((*id, Arc::clone(entry), why));
             }
             keep
         });
@@ -369,11 +369,11 @@ impl Jobs {
         if expired.is_empty() {
             return;
         }
-        for (id, entry) in &expired {
+        for (id, entry, why) in &expired {
             // What is detached has ended, and stays as it is.
             if let Some(known) = self.history.get(*id).filter(|known| !known.terms.detached) {
                 let job = entry.started.get().and_then(|job| job.as_ref().ok());
-                known.cancel(job.map(|job| job.status()));
+                known.cancel_for(job.map(|job| job.status()), &format!("its client {why}"));
             }
             entry.stop.cancel();
         }

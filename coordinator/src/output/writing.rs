@@ -212,8 +212,7 @@ impl Written {
             Err(Lost { error, launches }) if self.is_refused(&error, launches) => {
                 tracing::warn!(%job, output, %error, "the output was refused");
                 self.means.progress.set(OutputState::Writing);
-                self.tell(LogKind::Refused, error.message());
-                self.means.known.iter().for_each(KnownJob::refused);
+                self.means.known.iter().for_each(|known| known.refused(&error));
                 self.leave();
                 Err(error)
             }

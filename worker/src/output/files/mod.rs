@@ -146,11 +146,13 @@ impl FileOutputs {
                 folder.given()
             )));
         }
-        if let OutputKind::Files(files) = &output.spec.kind
-            && files.if_exists == IfExists::Error
-        {
-            claim::release(&folder, job).await?;
-        }
-        clean::abort(&folder, job, &tokens, &self.settings).await
+        let released = match &output.spec.kind {
+            OutputKind::Files(files) if files.if_exists == IfExists::Error => {
+                claim::release(&folder, job).await
+            }
+            _ => Ok(()),
+        };
+        // What it has staged goes whether or not others can be let in.
+        clean::abort(&folder, job, &tokens, &self.settings).await.and(released)
     }
 }
