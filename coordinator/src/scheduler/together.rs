@@ -39,6 +39,8 @@ impl State {
     /// Begins a shuffle, or keeps the slots that there are for it.
     fn begin_together(&mut self, id: StageId) -> bool {
         let since = self.kept_for.map_or(self.now, |(_, since)| since);
+        // What is kept is kept for this one.
+        self.fleet.keep_slots(false);
         match self.place_together(id, since) {
             Some((task, workers)) => {
                 self.keep_slots(None);
@@ -58,7 +60,7 @@ impl State {
     }
 
     /// The next task of a shuffle whose turn it is since then, and the workers that begin it now,
-    /// the one that leads it first.
+    /// the one that leads it first. No slot is kept from it.
     fn place_together(&self, id: StageId, since: Duration) -> Option<(TaskId, Vec<WorkerId>)> {
         let stage = self.stages.get(&id)?;
         let StageKind::Shuffle { workers } = stage.kind else { return None };
@@ -67,17 +69,14 @@ impl State {
             None => (stage.next_fresh(self.settings.window())?, Vec::new()),
         };
         let task = TaskId { stage: id, index };
-        let together = |most| self.fleet.choose_together(most, &avoided, &stage.stores);
         let wanted = self.fleet.shufflers().min(workers as usize);
         if wanted < FEWEST {
-            let anybody = self.fleet.choose(&avoided, &stage.stores);
-            // What is kept is kept for this one.
-            let kept = || together(1).into_iter().find(|id| !avoided.contains(id));
-            let alone = anybody.or_else(kept)?;
+            let alone = self.fleet.choose(&avoided, &stage.stores)?;
             return Some((task, vec![alone]));
         }
         let least = if self.shuffle_waits_until(since) <= self.now { FEWEST } else { wanted };
-        (self.fleet.free_shufflers() >= least).then(|| (task, together(wanted)))
+        let together = || self.fleet.choose_together(wanted, &avoided, &stage.stores);
+        (self.fleet.free_shufflers() >= least).then(|| (task, together()))
     }
 
     /// Until when a shuffle waits for all its workers, whose turn it is since then.

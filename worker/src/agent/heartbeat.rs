@@ -5,6 +5,7 @@ use std::{sync::Arc, thread};
 use keyloom_common::{
     Error, Result, WorkerId,
     rpc::{WorkerApiClient, WorkerInfo, in_time},
+    stack::STACK_BYTES,
 };
 use tokio::{sync::oneshot, time::MissedTickBehavior};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -49,6 +50,8 @@ pub(super) async fn start(
     let (guard, ended) = (lost.clone().drop_guard(), stop.clone());
     thread::Builder::new()
         .name("heartbeat".to_owned())
+        // It looks at plans that run, and may be the last one to hold one.
+        .stack_size(STACK_BYTES)
         .spawn(move || {
             let _guard = guard;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

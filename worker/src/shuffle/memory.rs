@@ -150,7 +150,7 @@ mod tests {
             let ids = Int64Array::from_iter_values(n * ROWS..(n + 1) * ROWS);
             RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(ids)]).unwrap()
         };
-        let batches = |from| (from..from + BATCHES).map(&batch).collect::<Vec<_>>();
+        let batches = |from: i64| (from..from + BATCHES).map(&batch).collect::<Vec<_>>();
         let partitions = [0, BATCHES].map(batches);
         let source = MemorySourceConfig::try_new_exec(&partitions, Arc::clone(&schema), None);
         let source = source.unwrap();

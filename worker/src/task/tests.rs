@@ -1,6 +1,6 @@
 //! Tasks that are looked at while they run.
 
-use std::{collections::HashMap, future::ready, sync::Mutex};
+use std::{collections::HashMap, future::ready, slice, sync::Mutex};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use async_trait::async_trait;
@@ -43,7 +43,7 @@ async fn watched(
     let rows = RecordBatch::try_from_iter([("id", ids)]).unwrap();
     let scan = FrameScanExec::try_new(vec![FramePartition::NONE], rows.schema(), None).unwrap();
     let plan = encode_plan(&make(Arc::new(scan))).unwrap();
-    let rows = encode_all(&rows.schema(), &[rows.clone()]).unwrap();
+    let rows = encode_all(&rows.schema(), slice::from_ref(&rows)).unwrap();
     let [plan_id, rows_id] = [&plan, &rows].map(|bytes| BlobId::of(bytes));
     let held: Arc<dyn BlobSource> = Arc::new(Held([(plan_id, plan), (rows_id, rows)].into()));
     // Each batch is a chunk.

@@ -222,7 +222,7 @@ pub(super) struct WorkerView {
     name: String,
     /// Tasks that it may run at once.
     slots: u32,
-    /// Tasks that it runs.
+    /// Tasks that it runs, and shuffles of others in which it takes part.
     running: u32,
     /// Whether it takes no new tasks.
     draining: bool,

@@ -217,3 +217,28 @@ fn where_no_two_can_shuffle_any_worker_runs_it_alone() {
     rig.finish(2, attempt(small, 1, 0));
     assert_eq!(rig.leave(1).last(), Some(&together(&[2], attempt(s, 0, 0))));
 }
+
+#[test]
+fn what_is_kept_for_a_shuffle_that_runs_alone_is_given_to_whoever_has_not_failed_it() {
+    let (mut rig, small, s) = (shufflers(&[1, 1]), stage(1), stage(2));
+    let [first, second] = [0, 1].map(|number| attempt(s, 0, number));
+    let [one, other] = [0, 1].map(|index| attempt(small, index, 0));
+    assert_eq!(rig.open_shuffle(s, 1), [together(&[1], first)]);
+    assert_eq!(rig.open(small, 2), [launch(2, one)]);
+    assert_eq!(rig.fail(1, first, flaky()), [discard(first), launch(1, other)]);
+    assert_eq!(rig.pass(100), []);
+    assert_eq!(rig.finish(1, other), [done(other)]);
+    assert_eq!(rig.finish(2, one), [done(one), together(&[2], second)]);
+}
+
+#[test]
+fn a_shuffle_is_given_what_is_kept_of_the_only_worker_though_that_has_failed_it() {
+    let (mut rig, small, s) = (shufflers(&[1]), stage(1), stage(2));
+    let [first, second] = [0, 1].map(|number| attempt(s, 0, number));
+    let task = attempt(small, 0, 0);
+    assert_eq!(rig.open_shuffle(s, 9), [together(&[1], first)]);
+    assert_eq!(rig.open(small, 1), []);
+    assert_eq!(rig.fail(1, first, flaky()), [discard(first), launch(1, task)]);
+    assert_eq!(rig.pass(100), []);
+    assert_eq!(rig.finish(1, task), [done(task), together(&[1], second)]);
+}

@@ -100,11 +100,12 @@ impl Parts {
     /// # Errors
     /// Why one before could not be sent.
     pub(super) async fn send(&mut self, part: Bytes) -> Result<()> {
+        let place = Arc::clone(&self.lanes.places).acquire_owned().await;
+        let place = place.map_err(|_| Error::cancelled("no parts are sent any more"))?;
+        // Also the one that has just made room may have failed.
         while let Some(ended) = self.sending.try_join_next() {
             self.note(ended)?;
         }
-        let place = Arc::clone(&self.lanes.places).acquire_owned().await;
-        let place = place.map_err(|_| Error::cancelled("no parts are sent any more"))?;
         let (number, held) = (self.begun, Held::of(&self.held, part.len() as u64));
         let (uploads, path, id) = (Arc::clone(&self.uploads), self.path.clone(), self.id.clone());
         let sending = async move {
