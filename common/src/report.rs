@@ -74,7 +74,7 @@ pub mod counter {
 }
 
 /// The most counters of a node that a peer may tell of: some twenty for each store of a lookup.
-const MAX_COUNTERS: usize = 4096;
+pub(crate) const MAX_COUNTERS: usize = 4096;
 
 /// One counter of one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

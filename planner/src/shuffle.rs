@@ -13,6 +13,7 @@ use datafusion::{
     physical_plan::{ExecutionPlan, ExecutionPlanProperties},
 };
 use keyloom_common::{
+    lookup::KvLookupExec,
     plan::{FrameScanExec, InputScanExec, by_hash, unshuffled},
     shuffle::{Shuffle, ShuffleOptions},
 };
@@ -41,7 +42,8 @@ pub fn shuffled_partitions(plan: &Arc<dyn ExecutionPlan>) -> usize {
 }
 
 /// Leaves shuffles by [`Shuffle::Auto`] to queries that read a large input: of smaller ones, the
-/// coordinator computes the same sooner.
+/// coordinator computes the same sooner. A query whose calls limit their misses never shuffles, and
+/// is shown as it runs.
 #[derive(Debug)]
 pub struct ChooseShuffle;
 
@@ -52,10 +54,13 @@ impl PhysicalOptimizerRule for ChooseShuffle {
         config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let ShuffleOptions { shuffle, min_rows, .. } = PlanOptions::of(config).shuffle;
-        match shuffle {
-            Shuffle::Auto if largest_input(&plan) < min_rows => unshuffled(plan),
-            Shuffle::Auto | Shuffle::Never | Shuffle::Always => Ok(plan),
-        }
+        let is_left_out = match shuffle {
+            // Nothing of it shuffles.
+            Shuffle::Never => false,
+            Shuffle::Auto => largest_input(&plan) < min_rows || limits_misses(&plan)?,
+            Shuffle::Always => limits_misses(&plan)?,
+        };
+        if is_left_out { unshuffled(plan) } else { Ok(plan) }
     }
 
     fn name(&self) -> &'static str {
@@ -65,6 +70,12 @@ impl PhysicalOptimizerRule for ChooseShuffle {
     fn schema_check(&self) -> bool {
         true
     }
+}
+
+fn limits_misses(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
+    plan.exists(|node| {
+        Ok(node.downcast_ref::<KvLookupExec>().is_some_and(KvLookupExec::limits_misses))
+    })
 }
 
 /// About how many rows the largest input of a plan has.

@@ -70,6 +70,12 @@ impl KvLookupExec {
         &self.metrics
     }
 
+    /// Whether a call says how many of its keys may be missing: of all rows, which tasks tell.
+    pub fn limits_misses(&self) -> bool {
+        let fetches = self.waves.iter().flat_map(|wave| &wave.fetches);
+        fetches.flat_map(|fetch| &fetch.calls).any(|call| call.answer.max_misses().is_some())
+    }
+
     /// Where the runtime counts keys.
     pub fn tally(&self) -> &Arc<Tally> {
         &self.tally

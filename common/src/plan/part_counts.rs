@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     lookup::KvLookupExec,
     misses::FetchTally,
-    report::{Metric, PlanMetrics},
+    report::{MAX_COUNTERS, Metric, PlanMetrics},
     rpc::bincode,
 };
 
@@ -77,12 +77,14 @@ impl PartCounts {
         set
     }
 
-    /// Reads what a node has told; none if it is no part, or what it told cannot be read.
+    /// Reads what a node has told; none if it is no part, or what it told cannot be read, or are
+    /// more counters of an operator than any has.
     pub fn from_set(set: &MetricsSet) -> Option<Self> {
         let told = set.iter().find(|counter| counter.value().name() == PART)?;
         let label = told.labels().iter().find(|label| label.name() == COUNTS)?;
         let bytes = label.value().chars().map(u8::try_from).collect::<Result<Vec<_>, _>>().ok()?;
-        bincode::decode(&bytes).ok()
+        let counts: Self = bincode::decode(&bytes).ok()?;
+        counts.nodes.iter().all(|node| node.metrics.len() <= MAX_COUNTERS).then_some(counts)
     }
 }
 
@@ -131,14 +133,13 @@ mod tests {
     use super::*;
     use crate::report::Unit;
 
+    fn metric(name: &str, store: Option<&str>, value: u64) -> Metric {
+        let store = store.map(ToOwned::to_owned);
+        Metric { name: name.to_owned(), store, value, unit: Unit::Nanoseconds }
+    }
+
     #[test]
     fn what_was_counted_crosses_as_one_counter() {
-        let metric = |name: &str, store: Option<&str>, value| Metric {
-            name: name.to_owned(),
-            store: store.map(ToOwned::to_owned),
-            value,
-            unit: Unit::Nanoseconds,
-        };
         let mut keys = FetchTally::new("s", [], 1 << 10);
         (keys.asked, keys.missed) = (u64::MAX, 3);
         keys.keys.add(0x80ff_0012_3456_789a);
@@ -159,6 +160,16 @@ mod tests {
             let mut set = MetricsSet::new();
             set.push(Arc::new(Counter::new_with_labels(value, None, labels)));
             assert_eq!(PartCounts::from_set(&set), None, "{label}");
+        }
+    }
+
+    #[test]
+    fn more_counters_of_an_operator_than_any_has_are_not_read() {
+        for (counters, is_read) in [(MAX_COUNTERS, true), (MAX_COUNTERS + 1, false)] {
+            let metrics = vec![metric("rows", None, 1); counters];
+            let nodes = vec![NodeCounts { metrics, ..NodeCounts::default() }];
+            let told = PartCounts::from_set(&PartCounts { part: 0, nodes }.to_set());
+            assert_eq!(told.is_some(), is_read, "{counters} counters");
         }
     }
 

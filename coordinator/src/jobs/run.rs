@@ -105,15 +105,9 @@ fn shuffles(plan: &Arc<dyn ExecutionPlan>, job: &JobContext) -> Result<bool> {
     let counts_all = job.misses.policy() != MissPolicy::default();
     let counts = |node: &Arc<dyn ExecutionPlan>| {
         let lookup = node.downcast_ref::<KvLookupExec>();
-        Ok(lookup.is_some_and(|lookup| counts_all || has_limit(lookup)))
+        Ok(lookup.is_some_and(|lookup| counts_all || lookup.limits_misses()))
     };
     Ok(job.dispatcher.shufflers() > 1 && !plan.exists(counts)?)
-}
-
-/// Whether a call says how many of its keys may be missing.
-fn has_limit(lookup: &KvLookupExec) -> bool {
-    let fetches = lookup.waves().iter().flat_map(|wave| &wave.fetches);
-    fetches.flat_map(|fetch| &fetch.calls).any(|call| call.answer.max_misses().is_some())
 }
 
 fn task_context(job: &Arc<JobContext>, runtime: Arc<RuntimeEnv>) -> Arc<TaskContext> {

@@ -487,5 +487,8 @@ async fn a_limit_of_a_call_holds_for_all_rows_however_they_are_computed() -> Res
     let error = why(&session, &limited(missed - 1)).await?;
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     assert!(!rows_of(&session, &limited(missed)).await?.is_empty());
+    // Nor does its plan say that it shuffles.
+    let planned = session.explain(session.sql(&limited(missed)).await?, false).await?;
+    assert!(planned.contains("KvLookupExec") && !planned.contains("RepartitionExec"), "{planned}");
     Ok(())
 }

@@ -39,7 +39,9 @@ fn visit(plan: &Arc<dyn ExecutionPlan>, nodes: &mut Vec<Arc<dyn ExecutionPlan>>)
     if let Some(part) = plan.downcast_ref::<PartExec>() {
         visit(part.plan(), nodes);
     } else if let Some(leaf) = plan.downcast_ref::<DistributedLeafExec>() {
-        leaf.variants().iter().take(1).for_each(|first| visit(first, nodes));
+        if let Some(first) = leaf.variants().first().filter(|first| first.is::<PartExec>()) {
+            visit(first, nodes);
+        }
     } else {
         plan.children().into_iter().for_each(|child| visit(child, nodes));
     }
