@@ -78,9 +78,7 @@ def folder(request: pytest.FixtureRequest) -> str:
 
 def embedded(storage: Storage) -> keyloom.Session:
     worker = {"store": {"storage_profiles": {s3.PROFILE: storage.profile}}}
-    return keyloom.Session(
-        settings={"session": SMALL, "coordinator": WRITE_ROWS, "worker": worker}
-    )
+    return keyloom.Session(settings={"session": SMALL, "coordinator": WRITE_ROWS, "worker": worker})
 
 
 def rows() -> keyloom.DataFrame:
