@@ -152,13 +152,8 @@ impl Cluster {
 
     /// How many bytes its processes have logged, if they do.
     pub(crate) fn log_bytes(&self) -> Result<u64> {
-        let mut bytes = 0;
-        for logs in &self.logs {
-            for log in fs::read_dir(logs.path())? {
-                bytes += log?.metadata()?.len();
-            }
-        }
-        Ok(bytes)
+        let Some(logs) = &self.logs else { return Ok(0) };
+        fs::read_dir(logs.path())?.map(|log| Ok(log?.metadata()?.len())).sum()
     }
 
     /// The processor time that the coordinator has used, in seconds.

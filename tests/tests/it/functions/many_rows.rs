@@ -5,16 +5,17 @@ use keyloom_client::{EmbeddedSettings, ErrorKind, JoinPath, with_join_path};
 
 use crate::harness::{TestSession, batch, ints, run};
 
-/// How many rows the store has, of which every seventh has the same key.
-const ROWS: i64 = 20_000;
+/// How many rows the store has, and of how many keys.
+const ROWS: i64 = 7_000;
+const KEYS: i64 = 7;
 
 const JOINED: &str =
     "SELECT count(*), count(v), count(DISTINCT v), sum(v) FROM t LEFT JOIN lance ON k = id";
 
 fn settings() -> EmbeddedSettings {
     let mut settings = EmbeddedSettings { workers: Some(2), ..EmbeddedSettings::default() };
-    settings.worker.lookup.window_bytes = 64 << 10;
-    settings.worker.lookup.list_rows = 1000;
+    settings.worker.lookup.window_bytes = 24 << 10;
+    settings.worker.lookup.list_rows = 350;
     settings
 }
 
@@ -29,7 +30,7 @@ async fn session(settings: EmbeddedSettings) -> Result<TestSession> {
 #[tokio::test]
 async fn keys_of_very_many_rows_are_looked_up_in_parts() -> Result<()> {
     let session = session(settings()).await?;
-    let of = |key: i64| (0..ROWS).filter(move |row| row % 7 == key);
+    let of = |key: i64| (0..ROWS).filter(move |row| row % KEYS == key);
     let all: Vec<i64> = of(3).chain(of(0)).chain(of(3)).chain(of(6)).collect();
     let distinct = of(3).count() + of(0).count() + of(6).count();
     let (found, sum) = (all.len(), all.iter().sum::<i64>());
@@ -43,7 +44,7 @@ async fn keys_of_very_many_rows_are_looked_up_in_parts() -> Result<()> {
     assert!(plan.contains("(joined by lookup: "), "{plan}");
     let list = "SELECT array_length(kv_get_all(k, source => 'lance', on_error => 'null')) FROM t \
                 WHERE k = 0";
-    session.check(list, &["2858"]).await
+    session.check(list, &["1000"]).await
 }
 
 #[tokio::test]
@@ -69,7 +70,7 @@ async fn what_rows_miss_that_are_looked_up_in_parts_counts_once() -> Result<()> 
     let sql = "SELECT array_length(kv_get_all(kv_get(k, source => 'few', on_error => \
                'null')['of'], source => 'lance', on_error => 'null')) FROM parts";
     let (rows, job) = run(&session, sql).await?;
-    assert_eq!(rows, ["2857", "NULL"].repeat(4));
+    assert_eq!(rows, ["1000", "NULL"].repeat(4));
     let (few, lance) = (job.stores["few"], job.stores["lance"]);
     assert_eq!((few.missed_rows, few.missed_keys), (4, 4));
     assert_eq!((lance.missed_rows, lance.job_keys), (0, 4));
@@ -81,7 +82,7 @@ async fn rows_of_a_key_that_many_ask_for_are_given_in_parts() -> Result<()> {
     const ASKING: i64 = 60;
     let session = session(settings()).await?;
     session.register_batches("u", &[batch([("k", ints((0..ASKING).map(|n| n % 2 * 3)))])])?;
-    let of = |key: i64| (0..ROWS).filter(move |row| row % 7 == key);
+    let of = |key: i64| (0..ROWS).filter(move |row| row % KEYS == key);
     let both: Vec<i64> = of(0).chain(of(3)).collect();
     let times = ASKING / 2;
     let (rows, sum) = (both.len() as i64 * times, both.iter().sum::<i64>() * times);

@@ -27,17 +27,17 @@ const CUT: (&str, &str) = ("KEYLOOM_COORDINATOR_WRITE_SLICE_ROWS", "10");
 const LOG: (&str, &str) = ("KEYLOOM_LOG", "info,keyloom_coordinator=debug");
 
 /// Each row takes its time: there are tasks left when some are done.
-const QUERY: &str = "SELECT id, octet_length(md5(repeat(CAST(id + 1000 AS VARCHAR), 1000000))) \
+const QUERY: &str = "SELECT id, octet_length(md5(repeat(CAST(id + 1000 AS VARCHAR), 100000))) \
                      AS bytes FROM files";
 
 /// The same, whose rows the coordinator puts together before they are written.
 const GROUPED: &str = "SELECT id % 7 AS k, \
-                       sum(octet_length(md5(repeat(CAST(id + 1000 AS VARCHAR), 1000000)))) \
+                       sum(octet_length(md5(repeat(CAST(id + 1000 AS VARCHAR), 100000)))) \
                        AS bytes FROM files GROUP BY id % 7 ORDER BY k";
 
 /// The same as [`QUERY`], with a store.
 const LOOKED_UP: &str = "SELECT id, kv_get(id, source => 'prices')['price'] AS price, \
-                         octet_length(md5(repeat(CAST(id + 1000 AS VARCHAR), 1000000))) AS bytes \
+                         octet_length(md5(repeat(CAST(id + 1000 AS VARCHAR), 100000))) AS bytes \
                          FROM files";
 
 /// A folder with the input, outputs, and what is kept.
