@@ -21,7 +21,7 @@ fn settings() -> EmbeddedSettings {
 
 async fn session(settings: EmbeddedSettings) -> Result<TestSession> {
     let session = TestSession::embedded(settings).await?;
-    let store = batch([("id", ints((0..ROWS).map(|row| row % 7))), ("v", ints(0..ROWS))]);
+    let store = batch([("id", ints((0..ROWS).map(|row| row % KEYS))), ("v", ints(0..ROWS))]);
     session.attach_lance("lance", store, "id").await?;
     session.register_batches("t", &[batch([("k", ints([3, 9, 0, 3, 6]))])])?;
     Ok(session)
