@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     /// Settings whose documentation says what 0 means.
-    const MAY_BE_ZERO: [&str; 19] = [
+    const MAY_BE_ZERO: [&str; 21] = [
         "coordinator.gather_disk_bytes",
         "coordinator.gather_memory_bytes",
         "coordinator.gather_wait_ms",
