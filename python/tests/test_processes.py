@@ -556,7 +556,7 @@ def test_ctrl_c_stops_a_job_of_a_cluster(cluster):
         slow = col("x")
         for _ in range(15):
             slow = slow.hash()
-        df = keyloom.from_pydict({{"x": range(2_000_000)}}).select(slow.count())
+        df = keyloom.from_pydict({{"x": range(500_000)}}).select(slow.count())
         threading.Thread(target=interrupt).start()
         try:
             df.collect()
