@@ -2,14 +2,15 @@
 
 mod storm;
 
-use std::fs;
-
-use anyhow::Result;
+use anyhow::{Context, Result};
 use keyloom_client::{Job, JobOptions, Output};
 use nix::sys::signal::Signal;
 
 use super::{QUERY, ROWS, connect, embedded_rows, running, send};
-use crate::harness::{Cluster, eventually, rows, show_rows};
+use crate::{
+    harness::{Cluster, eventually, rows, show_rows},
+    outputs::files,
+};
 
 /// As many tasks that write as others.
 const WRITE_ROWS: [(&str, &str); 1] = [("KEYLOOM_COORDINATOR_WRITE_SLICE_ROWS", "100")];
@@ -46,7 +47,8 @@ async fn nothing_is_left_of_what_a_client_had_written_that_is_gone() -> Result<(
     let session = connect(&cluster).await?;
     let folder = tempfile::tempdir()?;
     let out = folder.path().join("out");
-    let job = start_writing(&session, &format!("{}/", out.display())).await?;
+    let out = out.to_str().context("a path that is text")?;
+    let job = start_writing(&session, &format!("{out}/")).await?;
     let worker = &cluster.workers[0];
     // So it cannot end before its client goes.
     send(Signal::SIGSTOP, worker)?;
@@ -54,11 +56,5 @@ async fn nothing_is_left_of_what_a_client_had_written_that_is_gone() -> Result<(
     drop(job);
     drop(session);
     send(Signal::SIGCONT, worker)?;
-    let left = async || -> Result<usize> {
-        if !out.exists() {
-            return Ok(0);
-        }
-        Ok(fs::read_dir(&out)?.count())
-    };
-    eventually(left, |left| *left == 0).await.map(drop)
+    eventually(async || files(out), Vec::is_empty).await.map(drop)
 }

@@ -7,7 +7,7 @@ mod partitions;
 mod refused;
 mod remote;
 
-use std::{fs, path::Path as FilePath, time::Duration};
+use std::{fs, io, path::Path as FilePath, time::Duration};
 
 use arrow::{
     array::{
@@ -93,7 +93,12 @@ impl Target {
     fn all(&self) -> Vec<String> {
         let (mut files, mut folders) = (Vec::new(), vec![self.path().to_owned()]);
         while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).unwrap() {
+            let entries = match fs::read_dir(folder) {
+                // Another thread has removed it since it was seen.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                entries => entries.unwrap(),
+            };
+            for entry in entries {
                 let path = entry.unwrap().path();
                 match path.is_dir() {
                     true => folders.push(path),
