@@ -23,12 +23,6 @@ use crate::{
     ways::{self, Choice, Expected},
 };
 
-/// The most keys that workers look up together: those of a task, of the default size.
-const KEYS_AT_ONCE: u64 = 32_768;
-
-/// The bytes of answers of such a task.
-const ANSWER_BYTES_AT_ONCE: u64 = 32 << 20;
-
 /// Chooses the ways of a plan's fetches.
 #[derive(Debug, Default)]
 pub struct ChooseAccess;
@@ -86,7 +80,7 @@ fn choose_below(
 fn keys_at_once(fetch: &Fetch) -> u64 {
     match fetch.batch_size {
         Some(keys) => keys.get() as u64,
-        None => (ANSWER_BYTES_AT_ONCE / fetch.answer_bytes().max(1)).clamp(1, KEYS_AT_ONCE),
+        None => ways::keys_at_once(fetch.answer_bytes()),
     }
 }
 
@@ -116,7 +110,8 @@ fn choose_ways(fetch: &mut Fetch, rows: Option<u64>, has_key_set: bool) {
 
 /// What is known of a fetch of which so many keys are expected.
 pub(crate) fn expected(fetch: &Fetch, keys: Option<u64>, has_key_set: bool) -> Expected<'_> {
-    Expected { fetch, keys, keys_at_once: keys_at_once(fetch), has_key_set }
+    let keys_at_once = keys_at_once(fetch);
+    Expected { store: &fetch.store, columns: fetch.columns(), keys, keys_at_once, has_key_set }
 }
 
 #[cfg(test)]
