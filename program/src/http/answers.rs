@@ -13,9 +13,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use keyloom_common::ErrorKind;
 use tokio::time::timeout;
 
-use super::{Told, guard::Guard};
+use super::{Told, guard::Guard, refusal::Refusal};
 
 /// The format of what is counted.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -23,6 +24,9 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// What there is to be asked for, and where jobs are taken.
 const PATHS: &str = "/healthz, /readyz, /metrics";
 const PATHS_WITH_PAGES: &str = "/healthz, /readyz, /metrics, /v1/openapi.json";
+
+/// How the paths begin of jobs.
+const JOBS: &str = "/v1/";
 
 /// What tells, and to whom.
 #[derive(Debug)]
@@ -58,6 +62,11 @@ async fn of_this_machine<T: Told>(
 ) -> Response {
     match app.guard.check_host(request.headers()) {
         Ok(()) => next.run(request).await,
+        // Whoever asks for jobs reads JSON, whatever is answered.
+        Err(refused) if request.uri().path().starts_with(JOBS) => {
+            Refusal::new(StatusCode::FORBIDDEN, ErrorKind::PermissionDenied, refused.trim_end())
+                .into_response()
+        }
         Err(refused) => (StatusCode::FORBIDDEN, refused).into_response(),
     }
 }

@@ -222,8 +222,9 @@ async fn where_nobody_is_asked_all_are_the_same_and_pages_of_browsers_are_nobody
     let refused = "{\"error\":{\"kind\":\"permission_denied\",\"message\":\"jobs are for programs: \
                    pages in browsers may not ask for them\"}}\n";
     assert_eq!(body, refused);
-    let (status, _) = asked(address, &[WHO, "Host: rebound.example"]).await;
-    assert_eq!(status, "403 Forbidden");
+    let refused = "{\"error\":{\"kind\":\"permission_denied\",\"message\":\"this port is for this \
+                   machine: ask for localhost or 127.0.0.1\"}}\n";
+    check(address, &[WHO, "Host: rebound.example"], "403 Forbidden", refused).await;
     let paths = "there is no such path; there are /healthz, /readyz, /metrics, /v1/openapi.json\n";
     check(address, &["GET /jobs HTTP/1.1", HOST], "404 Not Found", paths).await;
 }

@@ -158,13 +158,13 @@ async fn rows_come_as_csv_and_as_arrow_too() -> Result<()> {
     let ((_cluster, asker), folder) = (cluster().await?, shop().await?);
     let job = job(&folder);
     let csv = asker.done(&job).await?;
-    let text = asker.get(&format!("/v1/jobs/{csv}/results?format=csv")).await?.text()?;
+    let text = asker.get(&format!("/v1/jobs/{csv}/results.csv")).await?.text()?;
     assert_eq!(text, "n,name\n2,\n3,\n4,banana\n5,apple\n");
     let none = asker.done(&json!({ "sql": "SELECT 1 AS one, 'a' AS two WHERE false" })).await?;
-    let text = asker.get(&format!("/v1/jobs/{none}/results?format=csv")).await?.text()?;
+    let text = asker.get(&format!("/v1/jobs/{none}/results.csv")).await?.text()?;
     assert_eq!(text, "one,two\n", "without rows, too");
     let arrow = asker.done(&job).await?;
-    let reply = asker.get(&format!("/v1/jobs/{arrow}/results?format=arrow")).await?;
+    let reply = asker.get(&format!("/v1/jobs/{arrow}/results.arrow")).await?;
     let batches = StreamReader::try_new(reply.body.as_slice(), None)?;
     let batches = batches.collect::<Result<Vec<_>, _>>()?;
     assert_eq!(show_rows(&batches)?, ["2 | NULL", "3 | NULL", "4 | banana", "5 | apple"]);
@@ -227,8 +227,14 @@ async fn what_is_wrong_is_said_at_once_and_described() -> Result<()> {
         let reply = asker.ask(method, &path, None).await?;
         refused(&reply, 404, "not_found")?;
     }
-    let reply = asker.get("/v1/jobs/newest").await?;
-    refused(&reply, 400, "invalid")?;
+    for path in [
+        "/v1/jobs/newest".to_owned(),
+        "/v1/jobs/%FF".to_owned(),
+        format!("{nobody}/results?format=csv"),
+    ] {
+        let reply = asker.get(&path).await?;
+        refused(&reply, 400, "invalid")?;
+    }
     let reply = asker.get("/v1/everything").await?;
     refused(&reply, 404, "not_found")?;
     let reply = asker.ask("PUT", "/v1/jobs", None).await?;
@@ -277,6 +283,8 @@ fn the_document_names_what_is_described() -> Result<()> {
         "GET /v1/jobs/{id}",
         "GET /v1/jobs/{id}/logs",
         "GET /v1/jobs/{id}/results",
+        "GET /v1/jobs/{id}/results.arrow",
+        "GET /v1/jobs/{id}/results.csv",
         "GET /v1/openapi.json",
         "GET /v1/workers",
         "POST /v1/jobs",

@@ -3,9 +3,15 @@
 
 #![allow(dead_code, reason = "the derived descriptions alone look at the fields")]
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
-use utoipa::ToSchema;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        RefOr, Schema,
+        schema::{ObjectBuilder, SchemaType, Type},
+    },
+};
 
 /// An input: a file, a folder or a glob, or a Lance dataset, and how it is read.
 #[derive(ToSchema)]
@@ -20,9 +26,8 @@ pub(super) struct InputDescribed {
     format: Option<FormatDescribed>,
     /// The same as `format`.
     kind: Option<FormatDescribed>,
-    /// The types of some columns or of all, by SQL's names or Arrow's: an object, or a list of
-    /// pairs.
-    columns: Option<serde_json::Value>,
+    /// The types of some columns or of all, by SQL's names or Arrow's.
+    columns: Option<ColumnsDescribed>,
     /// CSV: the character between values.
     delimiter: Option<String>,
     /// CSV: the character around values that hold delimiters or line breaks.
@@ -47,6 +52,15 @@ pub(super) struct InputDescribed {
     tag: Option<String>,
 }
 
+/// Types by the names of columns, or pairs of a name and a type, in order.
+#[derive(ToSchema)]
+#[schema(as = Columns)]
+#[serde(untagged)]
+enum ColumnsDescribed {
+    ByName(BTreeMap<String, String>),
+    InOrder(Vec<Vec<String>>),
+}
+
 /// The formats of inputs.
 #[derive(ToSchema)]
 #[schema(as = InputFormat, rename_all = "lowercase")]
@@ -58,13 +72,19 @@ enum FormatDescribed {
     Lance,
 }
 
-/// A store: its kind, and the options of that kind: `uri` or `path`, `key` and others.
+/// A store: its kind, where it is, its key, and other options of that kind.
 #[derive(ToSchema)]
 #[schema(as = Store)]
 pub(super) struct StoreDescribed {
     /// The kind: `lance`, `memory` (an input whose rows the job holds), or one that the workers
     /// know.
     kind: String,
+    /// An absolute path of the workers, or a URL that they can open. Also called `path`.
+    uri: Option<String>,
+    /// The same as `uri`, of the kinds `lance` and `memory`.
+    path: Option<String>,
+    /// The column or the columns that hold the keys.
+    key: Option<KeyDescribed>,
     #[serde(flatten)]
     options: BTreeMap<String, serde_json::Value>,
 }
@@ -173,11 +193,20 @@ pub(super) enum MissesDescribed {
 }
 
 /// The value of a placeholder.
-#[derive(ToSchema)]
-#[schema(as = Value)]
-#[serde(untagged)]
-pub(super) enum ValueDescribed {
-    Text(String),
-    Number(f64),
-    Bool(bool),
+pub(super) struct ValueDescribed;
+
+impl PartialSchema for ValueDescribed {
+    /// A whole number is a number, too, so that it is not one of several. Without a word for it,
+    /// generated clients make 2.0 of 2.
+    fn schema() -> RefOr<Schema> {
+        let types = [Type::String, Type::Integer, Type::Number, Type::Boolean];
+        let value = ObjectBuilder::new().schema_type(SchemaType::from_iter(types));
+        value.description(Some("The value of a placeholder.")).into()
+    }
+}
+
+impl ToSchema for ValueDescribed {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("Value")
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Extension,
     body::Bytes,
-    extract::{Path, State, rejection::BytesRejection},
+    extract::{State, rejection::BytesRejection},
     http::{
         HeaderMap, HeaderValue, StatusCode,
         header::{CONTENT_TYPE, LOCATION},
@@ -17,7 +17,8 @@ use keyloom_program::http::Refusal;
 
 use super::{
     Api,
-    document::Refusals,
+    document::{JobRefusals, Refusals},
+    id::Id,
     internal, json,
     request::JobRequest,
     submit,
@@ -40,6 +41,7 @@ use super::{
             ("Location" = String, description = "Where to ask for the job.")
         )),
         Refusals,
+        JobRefusals,
     )
 )]
 pub(super) async fn submit_job(
@@ -79,15 +81,15 @@ pub(super) async fn list_jobs(
     get,
     path = "/v1/jobs/{id}",
     tag = "jobs",
-    params(("id" = String, Path, description = "The job's id.")),
+    params(("id" = String, Path, format = "uuid", description = "The job's id.")),
     responses((status = 200, description = "What is known of it.", body = JobView), Refusals)
 )]
 pub(super) async fn show_job(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Identity>,
-    Path(id): Path<String>,
+    Id(id): Id<JobId>,
 ) -> Result<Response, Refusal> {
-    let info = api.session(&caller)?.job(parsed(&id)?).await?;
+    let info = api.session(&caller)?.job(id).await?;
     Ok(json(StatusCode::OK, &JobView::from(info)))
 }
 
@@ -99,16 +101,16 @@ pub(super) async fn show_job(
     get,
     path = "/v1/jobs/{id}/logs",
     tag = "jobs",
-    params(("id" = String, Path, description = "The job's id.")),
+    params(("id" = String, Path, format = "uuid", description = "The job's id.")),
     responses((status = 200, description = "What happened to it.", body = LogView), Refusals)
 )]
 pub(super) async fn read_logs(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Identity>,
-    Path(id): Path<String>,
+    Id(id): Id<JobId>,
 ) -> Result<Response, Refusal> {
     let session = api.session(&caller)?;
-    let log = session.attach_job(parsed(&id)?).await?.logs().await?;
+    let log = session.attach_job(id).await?.logs().await?;
     Ok(json(StatusCode::OK, &LogView::from(log)))
 }
 
@@ -120,16 +122,16 @@ pub(super) async fn read_logs(
     delete,
     path = "/v1/jobs/{id}",
     tag = "jobs",
-    params(("id" = String, Path, description = "The job's id.")),
+    params(("id" = String, Path, format = "uuid", description = "The job's id.")),
     responses((status = 204, description = "It ends."), Refusals)
 )]
 pub(super) async fn cancel_job(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Identity>,
-    Path(id): Path<String>,
+    Id(id): Id<JobId>,
 ) -> Result<Response, Refusal> {
     let session = api.session(&caller)?;
-    session.attach_job(parsed(&id)?).await?.cancel().await?;
+    session.attach_job(id).await?.cancel().await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -141,16 +143,16 @@ pub(super) async fn cancel_job(
     post,
     path = "/v1/jobs/{id}/resume",
     tag = "jobs",
-    params(("id" = String, Path, description = "The job's id.")),
+    params(("id" = String, Path, format = "uuid", description = "The job's id.")),
     responses((status = 202, description = "It goes on.", body = JobView), Refusals)
 )]
 pub(super) async fn resume_job(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Identity>,
-    Path(id): Path<String>,
+    Id(id): Id<JobId>,
 ) -> Result<Response, Refusal> {
     let session = api.session(&caller)?;
-    let job = session.attach_job(parsed(&id)?).await?;
+    let job = session.attach_job(id).await?;
     job.resume().await?;
     Ok(json(StatusCode::ACCEPTED, &JobView::from(job.info().await?)))
 }
@@ -159,7 +161,8 @@ pub(super) async fn resume_job(
 #[utoipa::path(
     get,
     path = "/v1/openapi.json",
-    tag = "jobs",
+    operation_id = "describe_api",
+    tag = "description",
     responses((
         status = 200, description = "This description.", body = serde_json::Value,
         content_type = "application/json"
@@ -167,8 +170,4 @@ pub(super) async fn resume_job(
 )]
 pub(super) async fn describe(State(api): State<Arc<Api>>) -> Response {
     ([(CONTENT_TYPE, "application/json")], api.document.clone()).into_response()
-}
-
-pub(super) fn parsed(id: &str) -> keyloom_common::Result<JobId> {
-    id.parse()
 }

@@ -4,19 +4,24 @@
 //! Whoever asks has a session for the request, within this process and with its own rights: what it
 //! may do is decided where all that clients ask is decided. A job that comes by here is detached.
 //! In reading order: [`request`] is what is handed in, [`described`] what stands in it; [`submit`]
-//! plans it; [`view`] is what is told; [`jobs`], [`workers`] and [`rows`] answer; [`document`]
-//! describes all of it.
+//! plans it; [`view`] is what is told, and [`told`] what stands in it; [`writer`] makes bytes of
+//! rows; [`id`] says which job or worker is meant; [`jobs`], [`workers`] and [`rows`] answer;
+//! [`document`] describes all of it, by the rule of [`members`].
 
 mod described;
 mod document;
+mod id;
 mod jobs;
+mod members;
 mod request;
 mod rows;
 mod submit;
 #[cfg(test)]
 mod tests;
+mod told;
 mod view;
 mod workers;
+mod writer;
 
 use std::{fmt, sync::Arc};
 

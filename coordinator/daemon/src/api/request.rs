@@ -99,7 +99,8 @@ impl JobRequest {
             return Err(Refusal::new(status, ErrorKind::Invalid, message));
         }
         let read = serde_json::from_slice(&body);
-        let request: Self = read.map_err(|error| Error::invalid(format!("the job: {error}")))?;
+        let request: Self =
+            read.map_err(|error| Error::invalid(format!("the job: {error}{}", about_null(&body))))?;
         request.check_paths()?;
         Ok(request)
     }
@@ -172,6 +173,23 @@ impl JobRequest {
             Ok((name.clone(), text))
         };
         self.params.iter().map(read).collect()
+    }
+}
+
+/// What helps those who send null for what is not given, as some generated clients do.
+fn about_null(body: &[u8]) -> &'static str {
+    match serde_json::from_slice(body) {
+        Ok(job) if holds_null(&job) => "; what is not given is left out, it is not null",
+        _ => "",
+    }
+}
+
+fn holds_null(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.iter().any(holds_null),
+        Value::Object(members) => members.values().any(holds_null),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
 

@@ -8,6 +8,7 @@ use axum::{
 };
 use keyloom_client::{Format, Input};
 use keyloom_common::{
+    ErrorKind,
     described::{Mode, Output, OutputFormat},
     output::Compression,
     report::LogKind,
@@ -59,6 +60,85 @@ fn words_are_described_as_they_are_read() {
     check("JoinPath", &choices::<JoinPath>(nobody));
     check("LogKind", &choices::<LogKind>(nobody));
     check("Shuffle", &choices::<Shuffle>(nobody));
+    let kind = |name: String| serde_json::from_value::<ErrorKind>(name.into()).unwrap().name();
+    let kinds = choices::<ErrorKind>(nobody).into_iter().map(kind);
+    check("ErrorKind", &kinds.map(ToOwned::to_owned).collect());
+}
+
+#[test]
+fn members_are_always_there_or_never_null() {
+    let document = described();
+    let mut checked = 0;
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        let required: Vec<_> = schema["required"].as_array().into_iter().flatten().collect();
+        for (member, described) in schema["properties"].as_object().into_iter().flatten() {
+            checked += 1;
+            let is_required = required.contains(&&Value::from(member.as_str()));
+            assert!(is_required || !may_be_null(described), "{name}.{member}");
+        }
+    }
+    assert!(checked > 80, "{checked}");
+    let job = &document["components"]["schemas"]["Job"];
+    assert_eq!(
+        job["required"].as_array().map(Vec::len),
+        job["properties"].as_object().map(|p| p.len())
+    );
+    let error = &job["properties"]["error"];
+    assert_eq!((&error["description"], may_be_null(error)), (&Value::from("Why it failed."), true));
+    let request = &document["components"]["schemas"]["JobRequest"];
+    assert_eq!(request["required"], serde_json::json!(["sql"]));
+    let shuffled = serde_json::json!({
+        "$ref": "#/components/schemas/Shuffle",
+        "description": "Whether workers shuffle rows among themselves, for groups, joins and \
+                        windows. Default never.",
+    });
+    assert_eq!(request["properties"]["shuffle"], shuffled);
+    let output = &document["components"]["schemas"]["Output"]["properties"];
+    assert_eq!(output["path"]["type"], "string");
+    assert_eq!(output["partition_by"]["type"], "array");
+}
+
+/// Whether a schema admits null, as derived ones do.
+fn may_be_null(schema: &Value) -> bool {
+    let is_null = |kind: &Value| kind == "null";
+    let cases = ["oneOf", "anyOf"].into_iter().filter_map(|cases| schema[cases].as_array());
+    schema["type"].as_array().is_some_and(|types| types.iter().any(is_null))
+        || cases.flatten().any(|case| is_null(&case["type"]) || may_be_null(case))
+}
+
+#[test]
+fn generators_of_clients_find_what_they_need() {
+    let document = described();
+    assert_eq!(document["servers"][0]["url"], "/");
+    let operations = document["paths"].as_object().unwrap().values();
+    let operations = operations.flat_map(|item| item.as_object().unwrap().values());
+    let operations: Vec<_> = operations.collect();
+    let names: BTreeSet<_> =
+        operations.iter().map(|operation| operation["operationId"].as_str().unwrap()).collect();
+    assert_eq!(names.len(), operations.len(), "{names:?}");
+    for operation in operations {
+        let name = &operation["operationId"];
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            let id = serde_json::json!({ "type": "string", "format": "uuid" });
+            assert_eq!(parameter["name"], "id", "{name}");
+            assert_eq!(parameter["schema"], id, "{name}");
+        }
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            // Of several, generated clients know the first one alone.
+            let kinds = response["content"].as_object().map_or(0, |content| content.len());
+            assert_eq!(kinds, usize::from(status != "204"), "{name}, {status}");
+        }
+    }
+    let schemas = &document["components"]["schemas"];
+    for name in ["Job", "JobLog", "Worker"] {
+        assert_eq!(schemas[name]["properties"]["id"]["format"], "uuid", "{name}");
+    }
+    let arrow = &document["paths"]["/v1/jobs/{id}/results.arrow"]["get"]["responses"]["200"];
+    let arrow = &arrow["content"]["application/vnd.apache.arrow.stream"]["schema"];
+    assert_eq!(arrow["$ref"], "#/components/schemas/ArrowStream");
+    assert_eq!(schemas["ArrowStream"]["format"], "binary");
+    let types = serde_json::json!(["string", "integer", "number", "boolean"]);
+    assert_eq!(schemas["Value"]["type"], types);
 }
 
 #[test]
@@ -74,6 +154,8 @@ fn the_description_is_complete() {
         "get /v1/jobs/{id}",
         "get /v1/jobs/{id}/logs",
         "get /v1/jobs/{id}/results",
+        "get /v1/jobs/{id}/results.arrow",
+        "get /v1/jobs/{id}/results.csv",
         "get /v1/openapi.json",
         "get /v1/workers",
         "post /v1/jobs",
@@ -84,7 +166,7 @@ fn the_description_is_complete() {
     assert_eq!(document["security"], serde_json::json!([{}, { "bearer": [] }]));
     let mut names = BTreeSet::new();
     referred(&document, &mut names);
-    assert!(names.contains("Error") && names.contains("Job"), "{names:?}");
+    assert!(names.contains("Refusal") && names.contains("Job"), "{names:?}");
     for name in names {
         assert!(document["components"]["schemas"][&name].is_object(), "{name}");
     }
@@ -128,6 +210,8 @@ fn mistakes_are_named() {
     check("{}", "missing field `sql`");
     check(r#"{"sql": "SELECT 1", "input": {}}"#, "unknown field `input`");
     check(r#"{"sql": "SELECT 1", "id": "7"}"#, "the job: ");
+    let null = r#"{"sql": "SELECT 1", "output": {"path": "/out/", "if_exists": null}}"#;
+    check(null, "; what is not given is left out, it is not null");
     let inputs = r#"{"sql": "SELECT 1", "inputs": {"t": {"path": "items.csv"}}}"#;
     check(inputs, "inputs.t: path is an absolute path or a URI here, not 'items.csv'");
     let stores = r#"{"sql": "SELECT 1", "stores": {"s": {"kind": "lance", "uri": "s.lance"}}}"#;

@@ -12,27 +12,35 @@ use keyloom_common::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::told::{ErrorKindDescribed, LogKindDescribed};
+
 /// A job as the coordinator knows it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Job)]
 pub(super) struct JobView {
-    /// Its id, a UUID.
+    /// Its id.
+    #[schema(format = "uuid")]
     id: String,
     /// The name that was given.
+    #[schema(required)]
     name: Option<String>,
     /// The statement that it came from.
+    #[schema(required)]
     statement: Option<String>,
     /// Whose it is.
     owner: String,
     /// How it is.
     state: StateView,
     /// Where its rows go, if workers write them.
+    #[schema(required)]
     output: Option<String>,
     /// When it was handed in, in milliseconds since 1970.
     submitted_ms: u64,
     /// When it began to run.
+    #[schema(required)]
     started_ms: Option<u64>,
     /// When it ended.
+    #[schema(required)]
     ended_ms: Option<u64>,
     /// Tasks known so far.
     tasks: u32,
@@ -41,10 +49,13 @@ pub(super) struct JobView {
     /// Workers that could take tasks when last heard of.
     workers: u32,
     /// Why it failed.
+    #[schema(required)]
     error: Option<ErrorView>,
     /// What it has written.
+    #[schema(required)]
     written: Option<WrittenView>,
     /// What it did, once it is done.
+    #[schema(required)]
     summary: Option<SummaryView>,
 }
 
@@ -71,18 +82,18 @@ enum StateView {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Failure)]
 pub(super) struct ErrorView {
-    /// What can be done about it: `invalid`, `not_found`, `permission_denied`, `store`,
-    /// `unavailable`, `cancelled`, `timeout`, `resource_exhausted` or `internal`.
-    kind: String,
+    /// What can be done about it.
+    #[schema(value_type = ErrorKindDescribed)]
+    kind: &'static str,
     /// What was wrong, for people.
     message: String,
 }
 
 /// Why something is not answered.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Error)]
+#[derive(ToSchema)]
+#[schema(as = Refusal)]
 #[allow(dead_code, reason = "it is written by the port, and described here")]
-pub(super) struct ErrorBody {
+pub(super) struct RefusalView {
     error: ErrorView,
 }
 
@@ -97,6 +108,7 @@ struct WrittenView {
     /// Files.
     files: u64,
     /// The version of the Lance dataset that it made.
+    #[schema(required)]
     version: Option<u64>,
 }
 
@@ -144,6 +156,7 @@ struct StoreView {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Jobs)]
 pub(super) struct JobsView {
+    /// Those that an answer has room for.
     jobs: Vec<JobView>,
     /// How many others are known, all of them older, for which an answer has no room.
     left_out: u64,
@@ -153,7 +166,8 @@ pub(super) struct JobsView {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = JobLog)]
 pub(super) struct LogView {
-    /// The job's id, a UUID.
+    /// The job's id.
+    #[schema(format = "uuid")]
     id: String,
     /// How it is: nothing more is added once it is over.
     state: StateView,
@@ -170,13 +184,16 @@ struct LineView {
     /// When it was, in milliseconds since 1970.
     at_ms: u64,
     /// What it was.
-    #[schema(value_type = KindDescribed)]
+    #[schema(value_type = LogKindDescribed)]
     kind: LogKind,
     /// The stage that it is about.
+    #[schema(required)]
     stage: Option<u32>,
     /// The task of the stage.
+    #[schema(required)]
     task: Option<u32>,
     /// The name of the worker.
+    #[schema(required)]
     worker: Option<String>,
     /// The same for people.
     text: String,
@@ -185,38 +202,12 @@ struct LineView {
     left_out: u64,
 }
 
-/// What may happen to a job.
-#[derive(ToSchema)]
-#[schema(as = LogKind, rename_all = "snake_case")]
-#[allow(dead_code, reason = "the derived description alone looks at the names")]
-enum KindDescribed {
-    Submitted,
-    Queued,
-    Started,
-    StageBegun,
-    StageDone,
-    StageStopped,
-    AttemptFailed,
-    WorkerLost,
-    Retried,
-    NoWorker,
-    Misses,
-    Committing,
-    Committed,
-    Refused,
-    Resumed,
-    NotResumed,
-    Interrupted,
-    Cancelled,
-    Done,
-    Failed,
-}
-
 /// A worker as the coordinator sees it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Worker)]
 pub(super) struct WorkerView {
-    /// Its id in this life, a UUID.
+    /// Its id in this life.
+    #[schema(format = "uuid")]
     id: String,
     /// The name it gave.
     name: String,
@@ -272,7 +263,7 @@ impl From<JobState> for StateView {
 
 impl From<&Error> for ErrorView {
     fn from(error: &Error) -> Self {
-        Self { kind: error.kind().name().to_owned(), message: error.message().to_owned() }
+        Self { kind: error.kind().name(), message: error.message().to_owned() }
     }
 }
 

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use axum::{
     Extension,
-    extract::{Path, State},
+    extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
 use keyloom_common::{WorkerId, rpc::Identity};
 use keyloom_program::http::Refusal;
 
-use super::{Api, document::Refusals, json, view::WorkersView};
+use super::{Api, document::Refusals, id::Id, json, view::WorkersView};
 
 /// List workers
 #[utoipa::path(
@@ -38,15 +38,14 @@ pub(super) async fn list_workers(
     post,
     path = "/v1/workers/{id}/drain",
     tag = "workers",
-    params(("id" = String, Path, description = "The worker's id.")),
+    params(("id" = String, Path, format = "uuid", description = "The worker's id.")),
     responses((status = 204, description = "It has been told."), Refusals)
 )]
 pub(super) async fn drain_worker(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Identity>,
-    Path(id): Path<String>,
+    Id(id): Id<WorkerId>,
 ) -> Result<Response, Refusal> {
-    let worker = id.parse::<WorkerId>()?;
-    api.session(&caller)?.drain_worker(worker).await?;
+    api.session(&caller)?.drain_worker(id).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

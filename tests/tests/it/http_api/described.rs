@@ -27,7 +27,7 @@ impl Description {
         let operation = operations.map(|(_, item)| &item[&method]).find(|found| !found.is_null());
         let Some(operation) = operation else {
             ensure!(matches!(reply.status, 404 | 405), "{method} {path} is not described");
-            let error = json!({ "$ref": "#/components/schemas/Error" });
+            let error = json!({ "$ref": "#/components/schemas/Refusal" });
             return self.fit(&error, &reply.json()?, "$");
         };
         let response = &operation["responses"][reply.status.to_string()];
