@@ -12,7 +12,7 @@ use datafusion::{
     physical_plan::{ExecutionPlan, with_new_children_if_necessary},
 };
 use keyloom_common::{
-    lookup::{Fetch, KvLookupExec},
+    lookup::{Answer, Fetch, KvLookupExec},
     store::Access,
 };
 
@@ -110,8 +110,14 @@ fn choose_ways(fetch: &mut Fetch, rows: Option<u64>, has_key_set: bool) {
 
 /// What is known of a fetch of which so many keys are expected.
 pub(crate) fn expected(fetch: &Fetch, keys: Option<u64>, has_key_set: bool) -> Expected<'_> {
-    let keys_at_once = keys_at_once(fetch);
-    Expected { store: &fetch.store, columns: fetch.columns(), keys, keys_at_once, has_key_set }
+    Expected {
+        store: &fetch.store,
+        columns: fetch.columns(),
+        keys,
+        keys_at_once: keys_at_once(fetch),
+        has_key_set,
+        wants_all: fetch.calls.iter().any(|call| matches!(call.answer, Answer::All { .. })),
+    }
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use datafusion::{
 };
 use keyloom_common::{
     functions::list_element,
-    lookup::{Answer, Fetch, KvLookupExec},
+    lookup::{Fetch, KvLookupExec},
     store::ResolvedStore,
 };
 
@@ -43,13 +43,7 @@ pub(crate) fn has_key_set(fetch: &Fetch, input: &Arc<dyn ExecutionPlan>) -> bool
     let key_is_scalar = fetch.key.data_type(&input.schema()).is_ok_and(is_scalar);
     let guards = fetch.calls.iter().filter_map(|call| call.guard.as_ref());
     let mut exprs = iter::once(&fetch.key).chain(guards);
-    // What is learnt of a set of keys is one row of each.
-    let wants_all = fetch.calls.iter().any(|call| matches!(call.answer, Answer::All { .. }));
-    key_is_scalar
-        && !wants_all
-        && !exprs.any(is_volatile)
-        && is_fragment(input)
-        && !has_others(input)
+    key_is_scalar && !exprs.any(is_volatile) && is_fragment(input) && !has_others(input)
 }
 
 /// Whether a node, or what is above it, may want only some of the rows below, which then need not

@@ -40,6 +40,8 @@ pub(crate) struct Expected<'a> {
     pub(crate) keys_at_once: u64,
     /// Whether the job can collect all keys before it looks them up.
     pub(crate) has_key_set: bool,
+    /// Whether all rows of a key are wanted, as by joins.
+    pub(crate) wants_all: bool,
 }
 
 /// A way, and the figures that decided for it.

@@ -80,8 +80,14 @@ impl Prices {
         let bytes = |&column: &usize| figures.value_bytes.get(column).copied().unwrap_or_default();
         let row_bytes: u64 = columns.iter().map(bytes).sum();
         let keys_at_once = keys_at_once(row_bytes);
-        let expected =
-            Expected { store, columns, keys: Some(keys), keys_at_once, has_key_set: false };
+        let expected = Expected {
+            store,
+            columns,
+            keys: Some(keys),
+            keys_at_once,
+            has_key_set: false,
+            wants_all: true,
+        };
         // Where nothing is known of what is read, the work decides.
         let reading = ways::of(store).and_then(|ways| ways.reading(&expected)).unwrap_or_default();
         let rows = if asked.is_filtered { passing(figures.rows) } else { figures.rows };

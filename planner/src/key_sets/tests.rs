@@ -11,7 +11,11 @@ use datafusion::{
     },
     physical_plan::{aggregates::LimitOptions, displayable},
 };
-use keyloom_common::store::{Pin, StoreSpec};
+use keyloom_common::{
+    functions::OnError,
+    lookup::Answer,
+    store::{Pin, StoreSpec},
+};
 
 use super::*;
 use crate::samples::{frame, keys, lookup, scan, scan_of, scanning};
@@ -80,6 +84,15 @@ fn keys_are_collected_where_all_rows_need_them() {
     assert_eq!(sets(&guarded(&by_id(frame(3)), &one_is_free)).1, all);
     let both = guarded(&by_id(frame(3)), &[Some(some), Some(lit(false))]);
     assert_eq!(sets(&both).1, format!("{all}; FilterExec: id@0 IS NOT NULL OR false"));
+}
+
+#[test]
+fn keys_of_which_all_rows_are_needed_are_collected_too() {
+    let all = changed(&by_id(scan(3)), |fetches| {
+        fetches[0].calls[0].answer = Answer::All { columns: vec![0], on_error: OnError::Unmatched };
+    });
+    assert_eq!(sets(&all), sets(&by_id(scan(3))));
+    assert!(!has_none(&all));
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn key_columns(store: &ResolvedStore) -> Vec<usize> {
 
 /// Asks something of what is expected; nothing if the dataset has no figures.
 fn with_question<T>(expected: &Expected<'_>, ask: impl FnOnce(&Question<'_>) -> T) -> Option<T> {
-    let Expected { store, ref columns, keys, keys_at_once, has_key_set } = *expected;
+    let Expected { store, ref columns, keys, keys_at_once, has_key_set, wants_all } = *expected;
     let figures = figures_of(store)?;
     // These were read when the store was described, too.
     let forced = ForcedAccess::of(&store.spec.options).unwrap_or_default();
@@ -102,6 +102,7 @@ fn with_question<T>(expected: &Expected<'_>, ask: impl FnOnce(&Question<'_>) -> 
         keys,
         keys_at_once,
         has_key_set: has_key_set && figures.uses_key_set(store.key(), is_exact),
+        wants_all,
     }))
 }
 
@@ -126,6 +127,8 @@ struct Question<'a> {
     keys_at_once: u64,
     /// Whether the job can collect all keys before it looks them up, and workers make use of that.
     has_key_set: bool,
+    /// Whether all rows of a key are wanted.
+    wants_all: bool,
 }
 
 /// Chooses the way, and says by which figures. What is forced must have been checked against the
@@ -169,7 +172,7 @@ impl Question<'_> {
         let few = |keys| prefers_index(keys, rows, self.unindexed_rows());
         match (self.key_index(), self.keys) {
             (Some(_), Some(keys)) if few(keys) => (KeyPath::Btree, None),
-            (_, Some(keys)) if self.has_key_set && prefers_key_set(keys, rows) => {
+            (_, Some(keys)) if self.has_key_set && prefers_key_set(keys, rows, self.wants_all) => {
                 (KeyPath::Scan, Some("keys collected first".to_owned()))
             }
             _ => (KeyPath::Map, None),

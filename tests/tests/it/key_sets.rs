@@ -1,6 +1,7 @@
 //! Keys that a job collects before its lookups, so that each worker reads the keys of a store once
 //! for all of its tasks, and not once for each.
 
+mod joins;
 mod shapes;
 mod ways;
 

@@ -250,6 +250,7 @@ mod tests {
             keys,
             keys_at_once: 8192,
             has_key_set: false,
+            wants_all: false,
         };
         advice("emb", &question, 8)
     }

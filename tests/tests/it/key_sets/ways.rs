@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use keyloom_client::{
-    EmbeddedSettings, ErrorKind, LanceOptions, OnDuplicateKey, Session, Settings, load_kv,
+    EmbeddedSettings, ErrorKind, JoinPath, LanceOptions, OnDuplicateKey, Session, Settings, load_kv,
 };
 use lance::{
     Dataset,
@@ -151,6 +151,29 @@ async fn keys_are_collected_where_a_store_is_much_larger_than_a_job() -> Result<
     let session = open_many(Session::embedded_with(settings).await?, &uri).await?;
     let plan = session.explain(session.sql(SQL).await?, false).await?;
     assert!(plan.contains(&format!(" via map+take ({ROWS} keys of {rows} rows, ")), "{plan}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_job_that_joins_makes_a_map_only_if_another_has_joined_before() -> Result<()> {
+    const ROWS_OF_STORE: i64 = 1 << 21;
+    let mut settings = settings();
+    settings.session.join_path = JoinPath::Lookup;
+    let (dir, session) = (tempfile::tempdir()?, Session::embedded_with(settings).await?);
+    let uri = store_in(&dir);
+    let rows = batch([("id", ints(0..ROWS_OF_STORE)), ("n", ints(0..ROWS_OF_STORE))]);
+    write_lance_with(&uri, &[rows], WriteParams::default()).await?;
+    let session = open_many(session, &uri).await?;
+    // Of other keys each time, as a job knows those of one before.
+    for (job, collects_keys, scanned) in
+        [(0, true, ROWS_OF_STORE), (1, true, ROWS_OF_STORE), (2, false, 0)]
+    {
+        let sql = format!("SELECT s.n FROM t LEFT JOIN by_id s ON t.id + {job} = s.id");
+        let expected: Vec<_> = (0..ROWS).map(|row| shown(asked(row).map(|id| id + job))).collect();
+        let summary = check(&session, &sql, &expected).await?;
+        assert_eq!(collects(&summary), collects_keys, "{job}: {}", summary.plan);
+        assert_eq!(keys_scanned(&summary, "by_id")?, scanned as u64, "{job}");
+    }
     Ok(())
 }
 

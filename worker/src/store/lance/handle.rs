@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU32},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use arrow::datatypes::SchemaRef;
@@ -51,8 +51,6 @@ pub(crate) struct LanceHandle {
     pub(super) columns: Mutex<HashMap<String, Arc<Column>>>,
     /// By key which maps hold its fragments, as far as they are still there.
     pub(super) covers: Mutex<HashMap<Arc<str>, Cover>>,
-    /// How often all keys were scanned for those of a job.
-    pub(super) key_scans: AtomicU32,
 }
 
 impl LanceHandle {

@@ -5,7 +5,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -142,7 +142,6 @@ impl LanceKind {
             layout: OnceCell::new(),
             columns: Mutex::default(),
             covers: Mutex::default(),
-            key_scans: AtomicU32::new(0),
         })
     }
 

@@ -1,5 +1,6 @@
 //! What Lance alone brings: fragments, deletions, compaction, row ids, versions and tags.
 
+mod all_rows;
 mod budget;
 mod columns;
 mod duplicates;

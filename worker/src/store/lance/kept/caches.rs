@@ -27,7 +27,10 @@ use quick_cache::sync::Cache;
 use super::room::{IDLE, Room};
 use crate::store::lance::{
     files::read::ReaderKey,
-    keys::{coder::Coder, learned::Learned, run::RunMap, runs::Runs, stored::folder::MapFolder},
+    keys::{
+        coder::Coder, learned::Learned, run::RunMap, runs::Runs, scans::Scans,
+        stored::folder::MapFolder,
+    },
     name::{ColumnName, FileColumn, LearnedName},
     values::{
         blocks::Block,
@@ -44,6 +47,9 @@ use crate::{
 /// each.
 const LEARNT_WIDTHS: usize = 1 << 16;
 
+/// The most keys of stores of which it is kept how often they were scanned.
+const SCANNED_KEYS: usize = 1 << 10;
+
 /// The caches of a worker, and the coder that made the codes in its maps.
 #[derive(Debug)]
 pub(crate) struct Caches {
@@ -54,6 +60,8 @@ pub(crate) struct Caches {
     pub(in crate::store::lance) runs: Runs,
     /// The rows of the keys of jobs.
     pub(in crate::store::lance) learned: KeptCache<LearnedName, Learned>,
+    /// How often keys were scanned for these.
+    pub(in crate::store::lance) scans: Scans,
     /// The values at these rows.
     pub(in crate::store::lance) known: KeptCache<KnownName, KnownValues>,
     /// Where maps stay for other processes.
@@ -90,6 +98,7 @@ impl Caches {
             // Those of a running job are kept wherever there is memory: each task would look for
             // them again.
             learned: KeptCache::new(u64::MAX, item, memory),
+            scans: Scans::new(SCANNED_KEYS),
             known: KeptCache::new(settings.column_cache_bytes, item, memory),
             stored: MapFolder::new(settings),
             blocks,

@@ -1,10 +1,10 @@
 //! The rows of all keys of a job, found in one scan of the store's keys: memory by the job, not by
 //! the store.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use arrow::{array::new_empty_array, buffer::NullBuffer};
-use keyloom_common::{Error, Result, store::StoreKey};
+use keyloom_common::{BlobId, Error, Result, store::StoreKey};
 
 use super::{
     code_index::CodeIndex,
@@ -14,27 +14,39 @@ use super::{
 use crate::store::{
     KeySet, Keys, ReadStats,
     kept::Kept,
-    lance::{LanceStore, column::Column, layout::Layout, name::LearnedName, row::Row, tasks},
+    lance::{LanceStore, column::Column, name::LearnedName, row::Row, tasks},
 };
 
-/// Scans of all keys of a snapshot that cost as much as a map of them, which serves later jobs,
-/// too.
+/// Scans of all keys of a store that cost as much as a map of them, which serves later jobs, too.
 const SCANS_OF_A_MAP: u32 = 3;
 
-/// Keys, by their codes, and as many as are needed of the rows that hold them or another key of the
-/// same code.
+/// Of a store of fewer rows, the second job makes the map: that takes little time and memory, and
+/// who has come back is likely to come again.
+const LARGE_ROWS: u64 = 16 << 20;
+
+/// As many rows of a key are looked for at least, so that of keys with fewer all are known: of few
+/// keys, and of any number of them.
+const ROWS_A_KEY: (usize, usize) = (8, 2);
+
+/// Keys are few if they have no more rows than these together.
+const ROWS_OF_FEW_KEYS: usize = 1 << 20;
+
+/// Keys, by their codes, and of the rows that hold them or another key of the same code all, or as
+/// many as were looked for.
 #[derive(Debug)]
 pub(in crate::store::lance) struct Learned {
     keys: CodeIndex,
     /// Where the rows of each key start, and behind them where the last end.
     starts: Vec<u32>,
     rows: Vec<Row>,
+    /// A key with as many rows may have others.
+    most: usize,
 }
 
 impl Learned {
-    /// Of keys with these codes, and what was found of them. Of several keys of one code, the first
-    /// one has the rows.
-    fn new(keys: CodeIndex, codes: &[u64], mut found: Matches) -> Self {
+    /// Of keys with these codes, and what was found of them: all of the rows of each, or as many as
+    /// this, or more. Of several keys of one code, the first one has the rows.
+    fn new(keys: CodeIndex, codes: &[u64], mut found: Matches, most: usize) -> Self {
         found.retain(|(key, _)| keys.find(codes[*key as usize]).next() == Some(*key));
         let mut starts = vec![0; codes.len() + 1];
         for (key, _) in &found {
@@ -50,7 +62,7 @@ impl Learned {
             rows[*place as usize] = row;
             *place += 1;
         }
-        Self { keys, starts, rows }
+        Self { keys, starts, rows, most }
     }
 
     /// All rows, in any order.
@@ -64,15 +76,29 @@ impl Learned {
         self.keys.bytes() + (rows + self.starts.len() * size_of::<u32>()) as u64
     }
 
-    /// The rows of the wanted codes, and which positions of them, of so many, are no keys of the
-    /// set.
-    pub(super) fn find(&self, wanted: &CodeIndex, count: usize) -> (Matches, Vec<bool>) {
+    /// The rows of the wanted codes, and which positions of them, of so many, must be looked for:
+    /// they are no keys of the set, or need all of their rows while not all may be known.
+    pub(super) fn find(
+        &self,
+        wanted: &CodeIndex,
+        count: usize,
+        need: Need,
+    ) -> (Matches, Vec<bool>) {
         let (mut matches, mut is_other) = (Matches::new(), vec![true; count]);
+        let mut may_have_others = Vec::new();
         wanted.for_each_match(&self.keys, |position, key| {
             is_other[position as usize] = false;
             let rows = self.starts[key as usize] as usize..self.starts[key as usize + 1] as usize;
+            if need.is_all() && rows.len() >= self.most {
+                may_have_others.push(position);
+                return;
+            }
             matches.extend(self.rows[rows].iter().map(|row| (position, *row)));
         });
+        // Only now: another key of the same code may have come later, without a row.
+        for position in may_have_others {
+            is_other[position as usize] = true;
+        }
         (matches, is_other)
     }
 }
@@ -96,9 +122,9 @@ impl LanceStore {
         }
         let layout = self.handle.layout().await?;
         let is_forced = self.handle.spec.access.keys.is_some();
-        // Each job scans where that is forced; else a map is better after some.
         let scan = self.scan(self.key_source(&columns, layout, !is_forced).await?, layout);
-        if !is_forced && (scan.has_maps() || self.is_worth_a_map(layout, &columns).await?) {
+        // Each job scans where that is forced; else a map is better after some.
+        if !is_forced && self.is_worth_a_map(set.name(), &scan, &columns).await? {
             return Ok(None);
         }
         let mut stats = ReadStats::default();
@@ -106,14 +132,26 @@ impl LanceStore {
         Ok(Some((name, found, stats)))
     }
 
-    /// Whether a map of all keys is better than another scan for those of a job.
-    async fn is_worth_a_map(&self, layout: &Arc<Layout>, columns: &[Arc<Column>]) -> Result<bool> {
+    /// Whether a map of all keys is better than another scan for those of this set.
+    async fn is_worth_a_map(
+        &self,
+        set: BlobId,
+        scan: &KeyScan,
+        columns: &[Arc<Column>],
+    ) -> Result<bool> {
+        let missing = scan.rows_without_map();
         // A map that stays on disk is worth one scan.
-        if are_integers(columns) && self.fits_on_disk(columns, layout).await? {
+        if missing == 0
+            || (are_integers(columns) && self.fits_on_disk(columns, &scan.layout).await?)
+        {
             return Ok(true);
         }
-        let scans = self.handle.key_scans.load(Ordering::Relaxed);
-        Ok(scans >= SCANS_OF_A_MAP && self.fits_in_memory(layout))
+        let rows: u64 = scan.layout.physical_rows().map(u64::from).sum();
+        // What is missing of it, as after an append, may cost less than a scan.
+        let is_almost_there = missing.saturating_mul(u64::from(SCANS_OF_A_MAP)) <= rows;
+        let enough = if rows < LARGE_ROWS { 1 } else { SCANS_OF_A_MAP };
+        let scans = self.handle.caches.scans.before(&scan.key_name(), set);
+        Ok((is_almost_there || scans >= enough) && self.fits_in_memory(&scan.layout))
     }
 
     /// The rows of a set of keys, found in a scan of all keys, and adds what was read.
@@ -125,7 +163,7 @@ impl LanceStore {
     ) -> Result<Arc<Kept<Learned>>> {
         let keys = set.keys().await?;
         let room = self.handle.caches.room_for_learned(keys.len());
-        let need = Need::of(self.handle.spec.on_duplicate_key);
+        let need = Need::of(self.handle.spec.on_duplicate_key).at_least(rows_a_key(keys.len()));
         let coder = self.handle.coder.clone();
         let wanted = tasks::run_blocking(move || {
             let keys = Keys::try_new(&keys)?;
@@ -137,16 +175,24 @@ impl LanceStore {
         let is_any = wanted.codes.len() > 0;
         let (found, read) = scan.without_maps(Arc::clone(&wanted)).await?;
         stats.add(&read);
-        self.handle.key_scans.fetch_add(u32::from(is_any), Ordering::Relaxed);
+        if is_any {
+            self.handle.caches.scans.add(scan.key_name(), set.name());
+        }
         let learned = tasks::run_blocking(move || {
             let index = Arc::into_inner(wanted).map(|wanted| wanted.codes);
             let index = index.unwrap_or_else(|| CodeIndex::new(&codes, nulls.as_ref()));
-            Learned::new(index, &codes, found)
+            Learned::new(index, &codes, found, need.rows())
         });
         let learned = learned.await?;
         let bytes = learned.bytes();
         Ok(Kept::new(learned, bytes, room))
     }
+}
+
+/// How many rows of each of so many keys are looked for at least.
+fn rows_a_key(keys: usize) -> usize {
+    let (of_few, of_any) = ROWS_A_KEY;
+    (ROWS_OF_FEW_KEYS / keys.max(1)).clamp(of_any, of_few)
 }
 
 /// Whether a key of these columns is told by its code.
@@ -164,40 +210,77 @@ pub(super) fn all_but(is_wanted: &[bool], nulls: Option<&NullBuffer>) -> NullBuf
 
 #[cfg(test)]
 mod tests {
+    use keyloom_common::store::OnDuplicateKey;
+
     use super::*;
-    use crate::store::lance::keys::coder::spread;
+    use crate::store::{MostRows, lance::keys::coder::spread};
 
     fn codes(keys: &[u64]) -> Vec<u64> {
         keys.iter().map(|key| spread(*key)).collect()
     }
 
-    /// What is found of some keys: positions and offsets of rows; and positions of unknown keys.
-    fn find(learned: &Learned, keys: &[u64]) -> (Vec<(u32, Row)>, Vec<usize>) {
+    /// Keys, and the rows that were found of each, two of them or more if there are.
+    fn learned(keys: &[u64], found: &[(u32, Row)]) -> Learned {
+        let held = codes(keys);
+        Learned::new(CodeIndex::new(&held, None), &held, found.to_vec(), 2)
+    }
+
+    /// What is found of some keys: positions and offsets of rows; and positions of those that are
+    /// to be looked for.
+    fn find(learned: &Learned, keys: &[u64], need: Need) -> (Vec<(u32, Row)>, Vec<usize>) {
         let wanted = CodeIndex::new(&codes(keys), None);
-        let (mut matches, is_other) = learned.find(&wanted, keys.len());
+        let (mut matches, is_other) = learned.find(&wanted, keys.len(), need);
         // They come in any order.
         matches.sort_unstable();
         (matches, (0..keys.len()).filter(|key| is_other[*key]).collect())
     }
 
+    fn one() -> Need {
+        Need::of(OnDuplicateKey::First)
+    }
+
+    fn all() -> Need {
+        Need::all(MostRows::ANY)
+    }
+
+    fn row(offset: u32) -> Row {
+        Row::new(3, offset)
+    }
+
     #[test]
     fn each_key_has_its_rows() {
-        let row = |offset| Row::new(3, offset);
         // The last key has the code of the first.
-        let held = codes(&[7, 8, 9, 7]);
-        let found = vec![(2, row(1)), (0, row(2)), (3, row(2)), (2, row(5)), (0, row(9))];
-        let learned = Learned::new(CodeIndex::new(&held, None), &held, found);
+        let found = [(2, row(1)), (0, row(2)), (3, row(2)), (2, row(5)), (0, row(9))];
+        let learned = learned(&[7, 8, 9, 7], &found);
         let asked = [9, 1, 7, 8, 9];
         let expected =
             vec![(0, row(1)), (0, row(5)), (2, row(2)), (2, row(9)), (4, row(1)), (4, row(5))];
-        assert_eq!(find(&learned, &asked), (expected, vec![1]));
-        assert_eq!(find(&learned, &[]), (vec![], vec![]));
+        assert_eq!(find(&learned, &asked, one()), (expected, vec![1]));
+        assert_eq!(find(&learned, &[], one()), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_key_that_may_have_other_rows_is_looked_for_where_all_are_needed() {
+        let found = [(0, row(2)), (0, row(9)), (2, row(1)), (3, row(2)), (3, row(9))];
+        // The first and the last key have one code, and more than one row.
+        let learned = learned(&[7, 8, 9, 7], &found);
+        let asked = [9, 7, 8, 1];
+        assert_eq!(find(&learned, &asked, all()), (vec![(0, row(1))], vec![1, 3]));
+        let expected = vec![(0, row(1)), (1, row(2)), (1, row(9))];
+        assert_eq!(find(&learned, &asked, one()), (expected, vec![3]));
     }
 
     #[test]
     fn a_set_without_keys_knows_none() {
-        let learned = Learned::new(CodeIndex::new(&[], None), &[], Matches::new());
-        assert_eq!(find(&learned, &[4]), (vec![], vec![0]));
+        for need in [one(), all()] {
+            assert_eq!(find(&learned(&[], &[]), &[4], need), (vec![], vec![0]));
+        }
+    }
+
+    #[test]
+    fn of_few_keys_more_rows_are_looked_for() {
+        let rows = [0, 1, 1 << 17, 1 << 18, 1 << 19, usize::MAX].map(rows_a_key);
+        assert_eq!(rows, [8, 8, 8, 4, 2, 2]);
     }
 
     #[test]

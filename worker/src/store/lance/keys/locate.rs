@@ -61,6 +61,12 @@ impl Search<'_> {
         Ok(found)
     }
 
+    /// Leaves out rows that are more than may be held at once.
+    fn bound(&self, matches: &mut Matches) {
+        let limit = self.need.bound(matches, self.codes.len());
+        self.limit.fetch_min(limit, Ordering::Relaxed);
+    }
+
     fn limit(&self) -> u32 {
         self.limit.load(Ordering::Relaxed)
     }
@@ -146,20 +152,21 @@ impl LanceStore {
         Search { keys, codes, scan, path, need, limit: AtomicU32::new(NO_LIMIT) }
     }
 
-    /// The rows whose keys have the same codes.
+    /// The rows whose keys have the same codes: those that were learnt, and of other keys those
+    /// that are found now.
     async fn search(&self, search: &Search<'_>) -> Result<(Matches, ReadStats)> {
         let Search { keys, codes, need, .. } = search;
         let wanted = Wanted::new(codes, keys.nulls(), *need);
-        // What was learnt of a key is as many rows as the policy goes by.
-        let learned = self.learned.as_ref().filter(|_| !need.is_all());
-        let Some(learned) = learned else { return search.of(wanted).await };
-        let (mut matches, is_other) = learned.find(&wanted.codes, codes.len());
-        if !is_other.contains(&true) {
-            return Ok((matches, ReadStats::default()));
+        let Some(learned) = &self.learned else { return search.of(wanted).await };
+        let (mut matches, is_other) = learned.find(&wanted.codes, codes.len(), *need);
+        let mut stats = ReadStats::default();
+        if is_other.contains(&true) {
+            let others = Wanted::new(codes, Some(&all_but(&is_other, keys.nulls())), *need);
+            let (found, read) = search.of(others).await?;
+            matches.extend(found);
+            stats.add(&read);
         }
-        let others = Wanted::new(codes, Some(&all_but(&is_other, keys.nulls())), *need);
-        let (found, stats) = search.of(others).await?;
-        matches.extend(found);
+        search.bound(&mut matches);
         Ok((matches, stats))
     }
 

@@ -18,7 +18,7 @@ use super::{
     code_index::CodeIndex,
     coder::integer,
     run::RunMap,
-    runs::{Cover, KeyName, Part, View},
+    runs::{Cover, KeyName, Merged, Part, View},
     scan::{KeyScan, KeySource},
     sieve::{Matches, Sieve, Wanted},
 };
@@ -108,9 +108,21 @@ impl KeyScan {
         Some(found.finish())
     }
 
-    /// Whether the maps of all keys are kept.
-    pub(super) fn has_maps(&self) -> bool {
-        self.asked().iter().all(|asked| asked.map.is_some())
+    /// The rows whose keys must be read to have the maps of all.
+    pub(super) fn rows_without_map(&self) -> u64 {
+        let missing = self.asked().into_iter().filter(|asked| asked.map.is_none());
+        missing.map(|asked| self.rows_to_read(&asked.part)).sum()
+    }
+
+    /// The rows whose keys must be read to make a map: those that are in no map which becomes a
+    /// part of this one.
+    fn rows_to_read(&self, part: &Part) -> u64 {
+        let run = &part.run;
+        let is_kept = |merged: &&Merged| self.handle.caches.maps.get(&merged.id).is_some();
+        let rows =
+            |merged: &Merged| run.start(merged.fragments.end) - run.start(merged.fragments.start);
+        let copied: u32 = part.view.merged.iter().filter(is_kept).map(rows).sum();
+        u64::from(run.rows() - copied)
     }
 
     /// The runs to ask. The snapshot remembers them while all are there.
@@ -220,7 +232,7 @@ impl KeyScan {
     }
 
     /// The key, as all versions of the dataset know it.
-    fn key_name(&self) -> KeyName {
+    pub(super) fn key_name(&self) -> KeyName {
         let columns = match &self.source {
             KeySource::Column(blocks) => blocks.column().identity().clone(),
             KeySource::Columns(columns) => {

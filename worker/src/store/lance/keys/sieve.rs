@@ -77,6 +77,27 @@ impl Need {
         self.all.is_some()
     }
 
+    /// The same, and of each key so many rows at least, if it has as many.
+    pub(super) fn at_least(self, rows: usize) -> Self {
+        Self { rows: self.rows.max(rows), ..self }
+    }
+
+    /// The most rows that are found of a key, before some are left out.
+    pub(super) fn rows(self) -> usize {
+        self.rows
+    }
+
+    /// Leaves out rows of a request of so many keys that are more than may be held at once, and
+    /// tells from which key on.
+    pub(super) fn bound(self, matches: &mut Matches, keys: usize) -> u32 {
+        let Some(most) = self.all.filter(|most| matches.len() > most.at_once) else {
+            return NO_LIMIT;
+        };
+        let limit = first_keys(matches, keys, most.at_once);
+        matches.retain(|(key, _)| *key < limit);
+        limit
+    }
+
     /// The same for each of so many parts of a request.
     pub(super) fn shared_by(self, parts: usize) -> Self {
         Self { all: self.all.map(|most| most.shared_by(parts)), ..self }

@@ -158,7 +158,7 @@ async fn keys_of_many_rows_are_told_from_others_of_the_same_hash() {
 }
 
 /// The store, whose keys' hashes differ in some bits only.
-async fn with_hashes(spec: LanceSpec, mask: u64) -> Arc<dyn Store> {
+pub(super) async fn with_hashes(spec: LanceSpec, mask: u64) -> Arc<dyn Store> {
     let env = env();
     let resolved = describe(&env, spec).await.unwrap();
     let mut handle = Arc::into_inner(open_handle(&env, &resolved).await).unwrap();

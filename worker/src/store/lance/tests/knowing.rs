@@ -12,6 +12,26 @@ async fn knowing(store: &Arc<dyn Store>, keys: Vec<i64>) -> (Arc<dyn Store>, Rea
     known.unwrap()
 }
 
+/// A set of some keys under a name of its own.
+#[derive(Debug)]
+struct OfJob(&'static str);
+
+#[async_trait]
+impl KeySet for OfJob {
+    fn name(&self) -> BlobId {
+        BlobId::of(self.0.as_bytes())
+    }
+
+    async fn keys(&self) -> Result<ArrayRef> {
+        Ok(Arc::new(Int64Array::from(vec![1, 30, 29])))
+    }
+}
+
+/// Whether the store looks at once for the keys of a job.
+async fn looks(store: &Arc<dyn Store>, job: &'static str) -> bool {
+    store.knowing(&OfJob(job), &[0], Access::default()).await.unwrap().is_some()
+}
+
 async fn open_in(env: &StoreEnv, spec: LanceSpec) -> Arc<dyn Store> {
     env.open(&describe(env, spec).await.unwrap()).await.unwrap()
 }
@@ -97,4 +117,41 @@ async fn blocks_that_others_keep_are_not_read_again() {
     let (_, read) = knowing(&open_in(&env, in_blocks(&rows)).await, vec![5, 25]).await;
     // Three of keys, and two of each column of their rows.
     assert_eq!((read.blocks, read.block_hits, read.rows_scanned), (7, 7, 0));
+}
+
+#[tokio::test]
+async fn a_second_job_is_better_served_by_a_map() {
+    let mut rows = three_fragments(false).await;
+    let env = env();
+    let store = open_in(&env, rows.spec("id")).await;
+    // Also where another task of the job finds nothing kept.
+    for _ in 0..2 {
+        assert!(looks(&store, "first").await);
+        caches(&env).learned.let_go(u64::MAX);
+    }
+    assert!(!looks(&store, "second").await);
+    // So is a job on a later version, of which nobody has read the keys.
+    rows.append(super::rows(30..32)).await;
+    assert!(!looks(&open_in(&env, rows.spec("id")).await, "third").await);
+    // Not where that is forced, or has no room.
+    let access = ForcedAccess { keys: Some(KeyPath::Scan), rows: None };
+    let forced = open_in(&env, LanceSpec { access, ..rows.spec("id") }).await;
+    assert!(looks(&forced, "fourth").await);
+    let settings = StoreSettings { max_key_map_bytes: 0, ..StoreSettings::default() };
+    let env = StoreEnv::new(settings, Arc::new(Blobs::default()));
+    let store = open_in(&env, rows.spec("id")).await;
+    assert!(looks(&store, "first").await && looks(&store, "second").await);
+}
+
+#[tokio::test]
+async fn a_map_that_lacks_few_rows_is_completed() {
+    let mut rows = three_fragments(false).await;
+    let env = env();
+    let store = open_in(&env, rows.spec("id")).await;
+    assert_eq!(ids(&store, Int64Array::from(vec![1, 30])).await, [Some(1), None]);
+    assert!(!looks(&store, "first").await);
+    rows.append(super::rows(30..40)).await;
+    assert!(!looks(&open_in(&env, rows.spec("id")).await, "first").await);
+    rows.append(super::rows(40..80)).await;
+    assert!(looks(&open_in(&env, rows.spec("id")).await, "first").await);
 }

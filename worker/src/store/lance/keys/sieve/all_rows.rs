@@ -45,3 +45,18 @@ fn of_a_key_with_too_many_rows_one_more_is_held() {
     let (found, limit) = all_found(&[5 * ROWS_AT_ONCE, 3], most);
     assert_eq!((found.len(), limit), (101, 1));
 }
+
+#[test]
+fn rows_that_were_found_in_turn_are_bounded_together() {
+    let all = |at_once| Need::all(MostRows { at_once, of_a_key: 100 });
+    let found = vec![(2, row(5)), (0, row(1)), (2, row(7)), (0, row(2)), (3, row(4))];
+    let bound = |need: Need| {
+        let mut matches = found.clone();
+        (need.bound(&mut matches, 4), matches.len())
+    };
+    assert_eq!(
+        [5, 4, 3, 1].map(|at_once| bound(all(at_once))),
+        [(NO_LIMIT, 5), (3, 4), (2, 2), (1, 2)]
+    );
+    assert_eq!(bound(Need::of(OnDuplicateKey::First)), (NO_LIMIT, 5));
+}
