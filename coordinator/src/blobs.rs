@@ -8,23 +8,25 @@
 //! has come upon a hash, in a log or a plan, could ask whether somebody works with those bytes, or
 //! have a job of its own read them.
 
+mod content;
+mod partial;
+mod state;
+
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use arrow::array::RecordBatch;
 use bytes::Bytes;
 use keyloom_common::{
     BlobId, Error, ErrorCode, JobId, Result,
     rpc::{BlobPart, Chunk, Identity},
 };
 
-use crate::{
-    metrics::Share,
-    owner::{OwnedBy, Owner},
-};
+use crate::{metrics::Share, owner::Owner};
+use content::Content;
+use partial::{Partial, does_not_follow};
+use state::{Blob, State};
 
 /// Whom content is put for.
 #[derive(Clone, Copy, Debug)]
@@ -51,53 +53,6 @@ pub(crate) struct Blobs {
     max_bytes: u64,
     ttl: Duration,
     state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    whole: HashMap<BlobId, Blob>,
-    /// By who sends them, too: to complete another's first parts would be to have them.
-    partial: HashMap<(BlobId, Identity), Partial>,
-    /// The jobs that hold blobs, or may. What another puts would never be released.
-    holders: HashMap<JobId, usize>,
-    /// What all take, partial ones as much as they will when they are whole.
-    bytes: u64,
-}
-
-#[derive(Debug)]
-struct Blob {
-    content: Content,
-    /// The clients who have sent it.
-    known_to: Vec<Identity>,
-    jobs: Vec<JobId>,
-    used: Instant,
-}
-
-#[derive(Debug)]
-enum Content {
-    Bytes(Bytes),
-    /// Rows of the client's in this process, which are there for as long as it has them, or jobs
-    /// do.
-    Rows {
-        rows: Weak<[RecordBatch]>,
-        held: Option<Arc<[RecordBatch]>>,
-    },
-}
-
-#[derive(Debug)]
-struct Partial {
-    parts: Parts,
-    total: u64,
-    owner: OwnedBy,
-    used: Instant,
-}
-
-#[derive(Debug)]
-enum Parts {
-    /// With room for all.
-    Some(Vec<u8>),
-    /// All are there, and their hash is computed. Whoever sends the last again does so, too.
-    All(Bytes),
 }
 
 /// The blobs that are held for a job, until this is dropped.
@@ -387,136 +342,9 @@ impl Blobs {
     }
 }
 
-impl State {
-    /// Drops the blob that no job uses and that was not used for the longest time, if there is one.
-    fn forget_oldest(&mut self) -> bool {
-        let unheld = self.whole.iter().filter(|(_, blob)| blob.jobs.is_empty());
-        let oldest = unheld.filter(|(_, blob)| blob.content.bytes() > 0);
-        let oldest = oldest.min_by_key(|(_, blob)| blob.used);
-        let Some(blob) = oldest.map(|(id, _)| *id).and_then(|id| self.whole.remove(&id)) else {
-            return false;
-        };
-        self.bytes -= blob.content.bytes();
-        true
-    }
-
-    fn expire(&mut self, ttl: Duration) {
-        let bytes = &mut self.bytes;
-        self.whole.retain(|_, blob| {
-            let keep = !blob.jobs.is_empty() || blob.used.elapsed() < ttl;
-            *bytes -= if keep { 0 } else { blob.content.bytes() };
-            keep
-        });
-        self.partial.retain(|_, partial| {
-            let keep = partial.used.elapsed() < ttl && partial.owner.is_here();
-            *bytes -= if keep { 0 } else { partial.total };
-            keep
-        });
-    }
-
-    fn forget_partial(&mut self, part_of: &(BlobId, Identity)) {
-        if let Some(partial) = self.partial.remove(part_of) {
-            self.bytes -= partial.total;
-        }
-    }
-}
-
-impl Partial {
-    /// Takes room for all at once: to grow is to copy, and takes twice as much meanwhile. Memory is
-    /// only taken by what is written.
-    fn new(owner: &Owner, total: u64) -> Result<Self> {
-        let mut bytes = Vec::new();
-        let room = usize::try_from(total).ok().filter(|total| {
-            // What cannot be had must not end the process.
-            bytes.try_reserve_exact(*total).is_ok()
-        });
-        if room.is_none() {
-            return Err(Error::resource_exhausted(format!(
-                "the coordinator has no memory for a blob of {total} bytes; put the rows into files"
-            )));
-        }
-        let (parts, owner) = (Parts::Some(bytes), owner.owned());
-        Ok(Self { parts, total, owner, used: Instant::now() })
-    }
-
-    /// Adds what is new of a part, and answers all bytes if that was the last one.
-    fn add(&mut self, id: BlobId, offset: u64, part: &[u8]) -> Result<Option<Bytes>> {
-        let end = offset + part.len() as u64;
-        let bytes = match &mut self.parts {
-            Parts::Some(bytes) => bytes,
-            Parts::All(bytes) => return Ok((end == self.total).then(|| bytes.clone())),
-        };
-        let have = bytes.len() as u64;
-        let known = have.checked_sub(offset).ok_or_else(|| does_not_follow(id, offset, have))?;
-        let known = usize::try_from(known).unwrap_or(usize::MAX);
-        bytes.extend_from_slice(part.get(known..).unwrap_or_default());
-        if (bytes.len() as u64) < self.total {
-            return Ok(None);
-        }
-        let all = Bytes::from(std::mem::take(bytes));
-        self.parts = Parts::All(all.clone());
-        Ok(Some(all))
-    }
-
-    /// Whether these are its bytes.
-    fn is(&self, bytes: &Bytes) -> bool {
-        matches!(&self.parts, Parts::All(all) if all.as_ptr() == bytes.as_ptr())
-    }
-}
-
-impl Blob {
-    fn is_known_to(&self, owner: &Owner) -> bool {
-        owner.is_operator() || self.known_to.contains(owner.identity())
-    }
-}
-
-impl Content {
-    /// The bytes that it takes of the coordinator's. Rows of this process are their client's.
-    fn bytes(&self) -> u64 {
-        match self {
-            Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Rows { .. } => 0,
-        }
-    }
-
-    fn is_there(&self) -> bool {
-        match self {
-            Self::Bytes(_) => true,
-            Self::Rows { rows, .. } => rows.strong_count() > 0,
-        }
-    }
-
-    /// Keeps it for a job, and says whether it is there.
-    fn hold(&mut self) -> bool {
-        match self {
-            Self::Bytes(_) => true,
-            Self::Rows { rows, held } => {
-                *held = rows.upgrade();
-                held.is_some()
-            }
-        }
-    }
-
-    /// What was kept for jobs.
-    fn let_go(&mut self) -> Option<Arc<[RecordBatch]>> {
-        match self {
-            Self::Bytes(_) => None,
-            Self::Rows { held, .. } => held.take(),
-        }
-    }
-}
-
 fn gone(id: BlobId) -> Error {
     let message = format!("blob {id} is not held by the coordinator (any more); submit again");
     Error::not_found(message).with_code(ErrorCode::BlobGone)
-}
-
-/// What is answered to a part whose predecessors are not there (any more): begun again, it works.
-fn does_not_follow(id: BlobId, offset: u64, have: u64) -> Error {
-    Error::unavailable(format!(
-        "blob {id}: part at {offset} does not follow {have}; send it again from its start"
-    ))
-    .with_code(ErrorCode::BlobPartGone)
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ mod metrics;
 pub mod micro;
 mod output;
 mod owner;
+#[cfg(test)]
+mod samples;
 mod scheduler;
 mod server;
 mod settings;

@@ -22,6 +22,8 @@ mod metrics;
 pub mod micro;
 mod object_stores;
 mod output;
+#[cfg(test)]
+mod samples;
 mod settings;
 mod shelf;
 mod shuffle;

@@ -1,5 +1,6 @@
 //! Blobs that come in parts, are held by jobs, and go.
 
+use arrow::array::RecordBatch;
 use keyloom_common::{ErrorKind, rpc::Role};
 
 use super::*;

@@ -1,18 +1,14 @@
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::{
-    physical_expr::expressions::Column, physical_plan::coalesce_partitions::CoalescePartitionsExec,
-};
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use keyloom_common::{
-    BlobId, ErrorKind,
+    ErrorKind,
     described::Written,
     input::{CsvOptions, Layout},
-    lookup::{Answer, Call, Fetch, KvLookupExec, Wave},
-    output::{IfExists, OutputKind, PreparedOutput, WriteExec},
-    plan::{FileSlice, FramePartition, FrameScanExec, InputScanExec, ScanPartition, ScanTable},
-    store::{Access, ManifestId, Pin, ResolvedStore, Snapshot, StoreDescription, StoreKey},
+    output::{IfExists, OutputKind},
+    store::Pin,
 };
 
 use super::*;
+use crate::samples::{self, scan, store, version};
 
 const KEYS: [(&str, &str); 3] = [("kind", "lance"), ("uri", "/data/products.lance"), ("key", "id")];
 
@@ -149,69 +145,19 @@ fn an_input_that_is_not_offered_is_refused_by_name() {
     denied(&bob.check_input(&with_profile));
 }
 
-fn ids() -> SchemaRef {
-    Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]))
-}
-
 fn rows() -> Arc<dyn ExecutionPlan> {
-    let partition = FramePartition { blob: BlobId::of(b"rows"), rows: 1 };
-    Arc::new(FrameScanExec::try_new(vec![partition], ids(), None).unwrap())
-}
-
-fn version() -> Snapshot {
-    Snapshot::Version { number: 1, manifest: ManifestId::of(1, None) }
+    samples::frame(1)
 }
 
 fn lookup(input: Arc<dyn ExecutionPlan>, spec: StoreSpec) -> Arc<dyn ExecutionPlan> {
-    let description = StoreDescription {
-        schema: ids(),
-        snapshot: version(),
-        figures: None,
-        primary_key: None,
-        repeats_keys: true,
-    };
-    let spec = StoreSpec { key: Some(StoreKey::column("id")), ..spec };
-    let fetch = Fetch {
-        store: ResolvedStore::try_new("alias", spec, description).unwrap(),
-        key: Arc::new(Column::new("id", 0)),
-        calls: vec![Call { name: "known".to_owned(), answer: Answer::Exists, guard: None }],
-        batch_size: None,
-        access: Access::default(),
-        reason: None,
-        joined: None,
-        key_set: None,
-    };
-    Arc::new(KvLookupExec::try_new(input, vec![Wave { fetches: vec![fetch] }]).unwrap())
-}
-
-fn scan(layout: Layout, url: &str, paths: &[&str]) -> Arc<dyn ExecutionPlan> {
-    let location = Location { url: url.to_owned(), profile: None };
-    let table = ScanTable {
-        layout,
-        location,
-        file_schema: ids(),
-        partition_schema: Arc::new(Schema::empty()),
-    };
-    let slice = |path: &&str| FileSlice {
-        path: (*path).to_owned(),
-        size: 1,
-        e_tag: None,
-        modified_ns: 0,
-        partition_values: Vec::new(),
-        bytes: 0..1,
-        rows: None,
-        lines_before: 0,
-    };
-    let partition = |path: &&str| ScanPartition { slices: vec![slice(path)], rows: None };
-    let partitions = paths.iter().map(partition).collect();
-    Arc::new(InputScanExec::try_new(Arc::new(table), vec![0], None, partitions).unwrap())
+    samples::lookup(input, vec![store(spec, version(1))])
 }
 
 #[test]
 fn a_plan_is_refused_for_whatever_it_reads_that_is_not_offered() {
     let bob = rights("bob");
     let csv = |paths: &[&str]| scan(Layout::Csv(CsvOptions::default()), "file:///", paths);
-    let lance = |uri: &str| scan(Layout::Lance(version()), uri, &[uri]);
+    let lance = |uri: &str| scan(Layout::Lance(version(1)), uri, &[uri]);
     for plan in [
         rows(),
         lookup(rows(), spec("products")),
@@ -232,7 +178,7 @@ fn a_plan_is_refused_for_whatever_it_reads_that_is_not_offered() {
         (lance("/data/secret.lance"), "the input /data/secret.lance"),
         // What its pieces are called does not matter: it is read from where it is.
         (
-            scan(Layout::Lance(version()), "/data/secret.lance", &["/data/lines.lance"]),
+            scan(Layout::Lance(version(1)), "/data/secret.lance", &["/data/lines.lance"]),
             "the input /data/secret.lance",
         ),
     ] {
@@ -279,10 +225,9 @@ fn there_are_only_so_many_names() {
 #[test]
 fn a_limited_client_writes_to_the_places_for_outputs_alone() {
     let bob = rights("bob");
-    let output = |path: &str| {
-        let kind = OutputKind::Lance { if_exists: IfExists::Error, target_file_bytes: 1 };
-        OutputSpec { path: path.to_owned(), storage_profile: None, kind }
-    };
+    let kind = || OutputKind::Lance { if_exists: IfExists::Error, target_file_bytes: 1 };
+    let output =
+        |path: &str| OutputSpec { path: path.to_owned(), storage_profile: None, kind: kind() };
     for path in ["/results", "/results/a/b.lance", "s3://shop/out/a/", "s3a://shop/out"] {
         assert_eq!(bob.check_output(&output(path)), Ok(()), "{path}");
     }
@@ -294,17 +239,11 @@ fn a_limited_client_writes_to_the_places_for_outputs_alone() {
         );
         assert_eq!(denied(&checked), expected);
     }
-    let written = |path: &str| -> Arc<dyn ExecutionPlan> {
-        let output = PreparedOutput { spec: output(path), schema: ids(), version: None };
-        Arc::new(WriteExec::new(rows(), Arc::new(output)))
-    };
-    assert_eq!(bob.check_plan(&written("/results/a.lance")), Ok(()));
-    denied(&bob.check_plan(&written("/etc/a.lance")));
+    let written = |input, path: &str| samples::written(input, path, kind());
+    assert_eq!(bob.check_plan(&written(rows(), "/results/a.lance")), Ok(()));
+    denied(&bob.check_plan(&written(rows(), "/etc/a.lance")));
     // What is written is not all that is looked at.
-    let output = PreparedOutput { spec: output("/results/a"), schema: ids(), version: None };
-    let input = lookup(rows(), spec("secret"));
-    let plan: Arc<dyn ExecutionPlan> = Arc::new(WriteExec::new(input, Arc::new(output)));
-    denied(&bob.check_plan(&plan));
+    denied(&bob.check_plan(&written(lookup(rows(), spec("secret")), "/results/a")));
 }
 
 #[test]

@@ -1,16 +1,14 @@
 //! The loop itself: commands and the clock in, actions out.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+mod clock;
+mod stage;
+
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use keyloom_common::{
     AttemptId, Error, ErrorKind, Result, StageId, WorkerId,
     report::WorkerStatus,
     rpc::{Assignment, Order, TaskReport, Work},
-    trace::TraceParent,
 };
 use tokio::sync::mpsc;
 
@@ -23,14 +21,8 @@ use crate::{
     metrics::Metrics,
     scheduler::{ATTEMPTS_OF_A_RUN, Action, Departure, Event, Settings, StageKind, State},
 };
-
-/// The longest rest before the clock is looked at. What is missed beyond it was a pause of this
-/// process or its machine, in which nobody could be heard: it counts for nobody's silence.
-const MAX_REST: Duration = Duration::from_secs(1);
-
-/// The shortest rest before the clock is looked at, so that a deadline that has passed and changes
-/// nothing does not keep the loop busy.
-const MIN_REST: Duration = Duration::from_millis(5);
+use clock::{Clock, MAX_REST, MIN_REST};
+use stage::{End, Launched, StageEntry};
 
 /// The scheduler's state and what it stands for. One task owns it.
 pub(super) struct EventLoop {
@@ -44,89 +36,6 @@ pub(super) struct EventLoop {
     finished: HashMap<AttemptId, Finished>,
     outputs: Arc<Outputs>,
     metrics: Arc<Metrics>,
-}
-
-/// The time that this process was there to hear others.
-struct Clock {
-    looked: Instant,
-    time: Duration,
-    /// The most that counts between two looks, well below the silence that makes a worker lost.
-    most: Duration,
-}
-
-impl Clock {
-    fn new(settings: &Settings) -> Self {
-        let silence = Duration::from_millis(settings.heartbeat_timeout_ms);
-        let most = (silence / 4).clamp(2 * MIN_REST, 2 * MAX_REST);
-        Self { looked: Instant::now(), time: Duration::ZERO, most }
-    }
-
-    /// How long to rest at most until the next look.
-    fn max_rest(&self) -> Duration {
-        MAX_REST.min(self.most / 2)
-    }
-
-    fn now(&mut self) -> Duration {
-        let now = Instant::now();
-        let passed = now.duration_since(self.looked);
-        if passed > 3 * MAX_REST {
-            tracing::warn!("this process stood still for {passed:?}; nobody is judged by that");
-        }
-        self.time += passed.min(self.most);
-        self.looked = now;
-        self.time
-    }
-}
-
-/// What the loop keeps of a stage: who reads it, and the work of its tasks.
-struct StageEntry {
-    kind: StageKind,
-    updates: mpsc::UnboundedSender<StageUpdate>,
-    work: HashMap<u32, Work>,
-    /// What its tasks are done for.
-    trace: Option<TraceParent>,
-    /// The attempts at tasks that are not done, by their tasks.
-    launched: HashMap<u32, Vec<Launched>>,
-}
-
-/// An attempt that was launched, as far as its end is known.
-#[derive(Debug)]
-struct Launched {
-    attempt: AttemptId,
-    /// The one that reports its end, and then the others of a shuffle.
-    workers: Vec<WorkerId>,
-    at: Instant,
-    end: Option<End>,
-}
-
-/// How an attempt ended that does not count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Failed,
-    /// It was stopped, as one is for whose rows there is no room.
-    Stopped,
-}
-
-impl StageEntry {
-    /// Tells whoever reads it.
-    fn tell(&self, incident: Incident) {
-        // A reader that is gone cancels its stage.
-        let _ = self.updates.send(StageUpdate::Met(incident));
-    }
-
-    /// The tasks that a worker ran which is gone: that is the end of their attempts.
-    fn lose(&mut self, worker: WorkerId) -> Vec<u32> {
-        let mut tasks = Vec::new();
-        for (task, attempts) in &mut self.launched {
-            let runs = |last: &&mut Launched| last.end.is_none() && last.workers.contains(&worker);
-            if let Some(lost) = attempts.last_mut().filter(runs) {
-                lost.end = Some(End::Failed);
-                tasks.push(*task);
-            }
-        }
-        tasks.sort_unstable();
-        tasks
-    }
 }
 
 impl EventLoop {

@@ -35,7 +35,7 @@ use event_loop::EventLoop;
 use outputs::Outputs;
 pub(crate) use outputs::Patience;
 #[cfg(test)]
-pub(crate) use testing::FakeWorker;
+pub(crate) use testing::{FakeWorker, dispatcher};
 use workers::Workers;
 
 /// The handle to the loop.

@@ -1,17 +1,25 @@
-//! A worker for tests: it does what a test says, and says what it was told.
+//! A dispatcher for tests, and a worker that does what a test says, and says what it was told.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use keyloom_common::{
     AttemptId, Result, WorkerId,
     report::TaskProgress,
     rpc::{Assignment, Chunk, Identity, Order, TaskReport, WorkerInfo},
 };
+use tokio_util::sync::CancellationToken;
 
-use super::Dispatcher;
+use super::{Dispatcher, Patience};
+use crate::{scheduler::Settings, spool::SpoolRoom};
 
 /// How long a test waits for what is to come.
 const SOON: Duration = Duration::from_secs(10);
+
+/// A dispatcher of whose attempts one may wait for room, and no time at all.
+pub(crate) fn dispatcher(settings: &Settings, room: Arc<SpoolRoom>) -> Dispatcher {
+    let patience = Patience { time: Duration::ZERO, attempts: 1 };
+    Dispatcher::start(settings.clone(), room, patience, &CancellationToken::new())
+}
 
 /// A registered worker with one slot.
 #[derive(Debug)]

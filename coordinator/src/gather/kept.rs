@@ -163,17 +163,17 @@ mod tests {
     use keyloom_common::{
         BUILD, BlobId, JobId, WorkerId,
         misses::MissPolicy,
-        output::{OutputKind, OutputSpec, PreparedOutput},
+        output::OutputKind,
         report::PlanMetrics,
         rpc::{Chunk, Identity, JobTerms},
     };
-    use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::{
         blobs::Blobs,
-        dispatch::{Dispatcher, Patience},
+        dispatch::dispatcher,
         history::{Cut, History, JobRecord, PlanRecord, Resumable},
+        samples::prepared,
         settings::Settings,
         spool::{Spool, SpoolRoom},
     };
@@ -186,9 +186,7 @@ mod tests {
     }
 
     fn plan() -> PlanRecord {
-        let (path, kind) = ("/out".to_owned(), OutputKind::Columns);
-        let spec = OutputSpec { path, storage_profile: None, kind };
-        let output = PreparedOutput { spec, schema: Arc::new(Schema::empty()), version: None };
+        let output = prepared("/out", OutputKind::Columns, Arc::new(Schema::empty()));
         let cuts = cuts();
         let (build, plan, misses) = (BUILD.to_owned(), Bytes::new(), MissPolicy::default());
         PlanRecord { build, plan, batch_rows: 10, misses, output, cuts }
@@ -205,9 +203,7 @@ mod tests {
             history.begin(job, None, Resumable::Yes, Some(&plan())).unwrap().0
         });
         let room = SpoolRoom::new(1 << 10, 1 << 10, temp_dir());
-        let patience = Patience { time: Duration::ZERO, attempts: 1 };
-        let (scheduler, broken) = (settings.scheduler.clone(), CancellationToken::new());
-        let dispatcher = Dispatcher::start(scheduler, room, patience, &broken);
+        let dispatcher = dispatcher(&settings.scheduler, room);
         let blobs = Arc::new(Blobs::new(1 << 20, Duration::from_secs(600)));
         let context = JobContext::new(JOB, dispatcher, blobs, settings, 10, false, false);
         let journal = history.journal(JOB, &cuts()).unwrap();

@@ -40,28 +40,17 @@ fn count(plan: &Arc<dyn ExecutionPlan>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use arrow::datatypes::{DataType, Field, Schema};
     use datafusion::physical_plan::{
         coop::CooperativeExec, limit::LocalLimitExec, union::UnionExec,
-    };
-    use keyloom_common::{
-        BlobId,
-        plan::{FramePartition, FrameScanExec},
     };
     use keyloom_planner::Reading;
 
     use super::*;
     use crate::{
         gather::{RemoteExec, cut},
+        samples::frame,
         settings::Settings,
     };
-
-    fn frame(partitions: usize) -> Arc<dyn ExecutionPlan> {
-        let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
-        let partition = FramePartition { blob: BlobId::of(b"rows"), rows: 1 };
-        let partitions = vec![partition; partitions];
-        Arc::new(FrameScanExec::try_new(partitions, schema, None).unwrap())
-    }
 
     #[test]
     fn each_task_of_a_union_counts_for_the_nodes_of_its_own_branch() {

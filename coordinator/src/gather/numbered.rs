@@ -43,24 +43,17 @@ fn keeps_rows(node: &dyn ExecutionPlan) -> bool {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::datatypes::{DataType, Field, Schema};
     use datafusion::{
         physical_expr::{LexOrdering, PhysicalSortExpr, expressions::Column},
         physical_plan::{coop::CooperativeExec, limit::LocalLimitExec, union::UnionExec},
     };
-    use keyloom_common::{BlobId, plan::FramePartition};
 
     use super::*;
     use crate::{
         gather::{RemoteExec, cut},
+        samples::frame,
         settings::Settings,
     };
-
-    fn frame() -> Arc<dyn ExecutionPlan> {
-        let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
-        let partition = FramePartition { blob: BlobId::of(b"rows"), rows: 1 };
-        Arc::new(FrameScanExec::try_new(vec![partition; 2], schema, None).unwrap())
-    }
 
     fn numbered(plan: Arc<dyn ExecutionPlan>) -> Option<usize> {
         let plan = cut(plan, Settings::default().grain(), false).unwrap();
@@ -69,16 +62,16 @@ mod tests {
 
     #[test]
     fn rows_have_numbers_where_each_is_one_of_the_input() {
-        assert_eq!(numbered(frame()), Some(0));
-        assert_eq!(numbered(Arc::new(CooperativeExec::new(frame()))), Some(0));
+        assert_eq!(numbered(frame(2)), Some(0));
+        assert_eq!(numbered(Arc::new(CooperativeExec::new(frame(2)))), Some(0));
         let order = PhysicalSortExpr::new_default(Arc::new(Column::new("id", 0)));
-        let sorted = SortExec::new(LexOrdering::from([order]), frame());
+        let sorted = SortExec::new(LexOrdering::from([order]), frame(2));
         let sorted: Arc<dyn ExecutionPlan> = Arc::new(sorted.with_preserve_partitioning(true));
         // Below the sort, which is the first of three nodes.
         let above_sort = CooperativeExec::new(Arc::clone(&sorted));
         assert_eq!(numbered(Arc::new(above_sort)), Some(2));
-        let limited = LocalLimitExec::new(frame(), 1);
+        let limited = LocalLimitExec::new(frame(2), 1);
         assert_eq!(numbered(Arc::new(limited)), None);
-        assert_eq!(numbered(UnionExec::try_new(vec![frame(), frame()]).unwrap()), None);
+        assert_eq!(numbered(UnionExec::try_new(vec![frame(2), frame(2)]).unwrap()), None);
     }
 }

@@ -32,73 +32,24 @@ fn digest(store: &ResolvedStore) -> StoreDigest {
 
 #[cfg(test)]
 mod tests {
-    use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-    use datafusion::physical_plan::{expressions::Column, limit::LocalLimitExec};
-    use keyloom_common::{
-        BlobId,
-        lookup::{Answer, Call, Fetch, Wave},
-        plan::{FramePartition, FrameScanExec},
-        store::{Access, LANCE, ManifestId, Pin, Snapshot, StoreDescription, StoreKey, StoreSpec},
-    };
+    use datafusion::physical_plan::limit::LocalLimitExec;
+    use keyloom_common::store::{LANCE, Pin, Snapshot, StoreSpec};
 
     use super::*;
-
-    fn ids() -> SchemaRef {
-        Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]))
-    }
-
-    fn frame() -> Arc<dyn ExecutionPlan> {
-        let partition = FramePartition { blob: BlobId::of(b"rows"), rows: 1 };
-        Arc::new(FrameScanExec::try_new(vec![partition], ids(), None).unwrap())
-    }
-
-    fn version(number: u64) -> Snapshot {
-        Snapshot::Version { number, manifest: ManifestId::of(number.into(), None) }
-    }
+    use crate::samples::{self, frame, lookup, version};
 
     fn store(uri: &str, pin: Option<Pin>, snapshot: Snapshot) -> Arc<ResolvedStore> {
-        let key = Some(StoreKey::column("id"));
-        let spec = StoreSpec { key, pin, ..StoreSpec::new("store", LANCE, uri) };
-        let description = StoreDescription {
-            schema: ids(),
-            snapshot,
-            figures: None,
-            primary_key: None,
-            repeats_keys: true,
-        };
-        ResolvedStore::try_new("alias", spec, description).unwrap()
-    }
-
-    /// Looks the stores up one after the other.
-    fn lookup(
-        input: Arc<dyn ExecutionPlan>,
-        stores: Vec<Arc<ResolvedStore>>,
-    ) -> Arc<dyn ExecutionPlan> {
-        let waves = stores.into_iter().enumerate().map(|(n, store)| {
-            let call = Call { name: format!("known_{n}"), answer: Answer::Exists, guard: None };
-            let fetch = Fetch {
-                store,
-                key: Arc::new(Column::new("id", 0)),
-                calls: vec![call],
-                batch_size: None,
-                access: Access::default(),
-                reason: None,
-                joined: None,
-                key_set: None,
-            };
-            Wave { fetches: vec![fetch] }
-        });
-        Arc::new(KvLookupExec::try_new(input, waves.collect()).unwrap())
+        samples::store(StoreSpec { pin, ..StoreSpec::new("store", LANCE, uri) }, snapshot)
     }
 
     #[test]
     fn a_plan_without_lookups_has_none() {
-        assert_eq!(stores_of(&frame()).unwrap(), []);
+        assert_eq!(stores_of(&frame(1)).unwrap(), []);
     }
 
     #[test]
     fn all_lookups_of_a_plan_are_found_and_each_store_counts_once() {
-        let below = lookup(frame(), vec![store("/a", None, version(1))]);
+        let below = lookup(frame(1), vec![store("/a", None, version(1))]);
         let limited: Arc<dyn ExecutionPlan> = Arc::new(LocalLimitExec::new(below, 1));
         let stores = ["/b", "/a", "/b", "/c"].map(|uri| store(uri, None, version(1))).to_vec();
         assert_eq!(stores_of(&lookup(limited, stores)).unwrap().len(), 3);

@@ -2,8 +2,9 @@
 //! All of its calls wait for the disk. Once the disk has failed, redb refuses everything until the
 //! file is opened again, which is tried at once, and with each call.
 
+mod database;
+
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
         PoisonError, RwLock,
@@ -12,30 +13,16 @@ use std::{
 };
 
 use keyloom_common::{Error, JobId, Result};
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, TableDefinition};
+use redb::{Database, ReadableDatabase};
 
 use super::{
     private,
     record::{PlanRecord, Record, TaskRecord, decode, encode},
 };
+use database::{JOBS, PLANS, TASKS, get, guarded, is_latched, open_database, range, unreadable};
 
 /// Its name in the folder.
 const NAME: &str = "jobs.redb";
-
-/// How the tables are laid out. Values have a version of their own.
-const FORMAT: u32 = 1;
-
-/// The most bytes that redb keeps of the file.
-const CACHE_BYTES: usize = 8 << 20;
-
-type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
-
-const META: Table = TableDefinition::new("meta");
-const JOBS: Table = TableDefinition::new("jobs");
-const PLANS: Table = TableDefinition::new("plans");
-const TASKS: Table = TableDefinition::new("tasks");
-
-const FORMAT_KEY: &[u8] = b"format";
 
 /// A task of a job: the bytes of the job, of the stage's number and of the task's, the highest
 /// first.
@@ -295,87 +282,6 @@ impl StateFile {
     }
 }
 
-/// Opens the database of a file, or makes it.
-fn open_database(path: &Path) -> Result<Database> {
-    let database = guarded(path, || {
-        let mut builder = Builder::new();
-        // Or a damaged file might be believed, or panic.
-        builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
-        private::file(path).map_err(|error| unreadable(path, &error))?;
-        match builder.create(path) {
-            Ok(database) => Ok(database),
-            Err(DatabaseError::DatabaseAlreadyOpen) => {
-                Err(in_use(path.parent().unwrap_or(Path::new(""))))
-            }
-            Err(error) => Err(unreadable(path, &error)),
-        }
-    })?;
-    let format = guarded(path, || prepare(&database).map_err(|error| unreadable(path, &error)))?;
-    match format {
-        FORMAT => Ok(database),
-        other => Err(unreadable(
-            path,
-            &format_args!("it is of format {other}, and this build reads format {FORMAT}"),
-        )),
-    }
-}
-
-/// Makes all tables, and says of which format the file is.
-fn prepare(database: &Database) -> Result<u32, redb::Error> {
-    let transaction = database.begin_write()?;
-    let format = {
-        let mut meta = transaction.open_table(META)?;
-        for table in [JOBS, PLANS, TASKS] {
-            transaction.open_table(table)?;
-        }
-        let known = redb::ReadableTable::get(&meta, FORMAT_KEY)?.map(|format| {
-            let bytes = format.value().try_into().unwrap_or_default();
-            u32::from_le_bytes(bytes)
-        });
-        match known {
-            Some(format) => format,
-            None => {
-                meta.insert(FORMAT_KEY, FORMAT.to_le_bytes().as_slice())?;
-                FORMAT
-            }
-        }
-    };
-    transaction.commit()?;
-    Ok(format)
-}
-
-/// Whether redb refuses everything behind this error.
-fn is_latched(error: &redb::Error) -> bool {
-    use redb::Error::{DatabaseClosed, Io, LockPoisoned, PreviousIo};
-    matches!(error, Io(_) | PreviousIo | DatabaseClosed | LockPoisoned(_))
-}
-
-fn get(database: &Database, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, redb::Error> {
-    let transaction = database.begin_read()?;
-    let table = transaction.open_table(table)?;
-    let value = table.get(key)?;
-    Ok(value.map(|value| value.value().to_vec()))
-}
-
-fn range(
-    database: &Database,
-    table: Table,
-    first: &[u8],
-    last: &[u8],
-) -> Result<Entries, redb::Error> {
-    let transaction = database.begin_read()?;
-    let table = transaction.open_table(table)?;
-    let mut entries = Vec::new();
-    for entry in table.range(first..=last)? {
-        let (key, value) = entry?;
-        entries.push((key.value().to_vec(), value.value().to_vec()));
-    }
-    Ok(entries)
-}
-
-/// Keys and values.
-type Entries = Vec<(Vec<u8>, Vec<u8>)>;
-
 /// The first and the last that there may be.
 fn tasks_of(job: JobId) -> (TaskKey, TaskKey) {
     (TaskKey::new(job, 0, 0), TaskKey::new(job, u32::MAX, u32::MAX))
@@ -386,114 +292,5 @@ fn tasks_in(job: JobId, stage: u32) -> (TaskKey, TaskKey) {
     (TaskKey::new(job, stage, 0), TaskKey::new(job, stage, u32::MAX))
 }
 
-/// Runs what redb does, of which a file that is damaged in an unforeseen way makes an error.
-fn guarded<T>(path: &Path, run: impl FnOnce() -> Result<T>) -> Result<T> {
-    let ran = catch_unwind(AssertUnwindSafe(run));
-    ran.unwrap_or_else(|_| Err(unreadable(path, &"it is damaged")))
-}
-
-fn in_use(folder: &Path) -> Error {
-    let folder = folder.display();
-    Error::invalid(format!(
-        "state_folder = {folder} is in use by another coordinator; each has one of its own"
-    ))
-}
-
-fn unreadable(path: &Path, why: &dyn std::fmt::Display) -> Error {
-    let path = path.display();
-    Error::invalid(format!(
-        "{path} cannot be used: {why}; move it away, and what it says of jobs is not known any \
-         more, or name another state_folder"
-    ))
-}
-
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    fn open(folder: &Path) -> String {
-        StateFile::open(folder).map_or_else(|error| error.to_string(), |_| "open".to_owned())
-    }
-
-    #[test]
-    fn a_folder_has_one_coordinator() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = StateFile::open(folder.path()).unwrap();
-        let refused = open(folder.path());
-        assert!(refused.contains("is in use by another coordinator"), "{refused}");
-        drop(first);
-        assert_eq!(open(folder.path()), "open");
-    }
-
-    #[test]
-    fn what_is_no_such_file_is_refused_by_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(NAME);
-        fs::write(&path, "no redb".repeat(4096)).unwrap();
-        let refused = open(folder.path());
-        assert!(refused.starts_with(&format!("{} cannot be used: ", path.display())), "{refused}");
-    }
-
-    #[test]
-    fn another_format_is_refused_by_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let database = open_database(&folder.path().join(NAME)).unwrap();
-        let transaction = database.begin_write().unwrap();
-        let other = 7_u32.to_le_bytes();
-        transaction.open_table(META).unwrap().insert(FORMAT_KEY, other.as_slice()).unwrap();
-        transaction.commit().unwrap();
-        drop(database);
-        let refused = open(folder.path());
-        assert!(refused.contains("it is of format 7, and this build reads format 1"), "{refused}");
-    }
-
-    #[test]
-    fn a_file_is_opened_again_once_that_is_possible() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = StateFile::open(folder.path()).unwrap();
-        let job = JobId::from_u128(1);
-        let task = |task: u32| Batch {
-            tasks: vec![(TaskKey::new(job, 0, task), vec![7])],
-            ..Batch::default()
-        };
-        file.write(&task(1)).unwrap();
-        let failed = file.on_database(
-            |_| Err::<(), _>(redb::Error::PreviousIo),
-            |error| Error::resource_exhausted(error.to_string()),
-        );
-        assert!(failed.is_err());
-        file.write(&task(2)).unwrap();
-        assert_eq!((file.sized_tasks(job, 0), file.check()), (Ok(vec![(1, 1), (2, 1)]), Ok(())));
-
-        file.close();
-        let other = StateFile::open(folder.path()).unwrap();
-        assert!(file.write(&task(3)).is_err() && file.check().is_err());
-        drop(other);
-        file.write(&task(4)).unwrap();
-        let expected = vec![(1, 1), (2, 1), (4, 1)];
-        assert_eq!((file.sized_tasks(job, 0), file.check()), (Ok(expected), Ok(())));
-    }
-
-    #[test]
-    fn damaged_bytes_are_an_error_or_do_not_matter() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(NAME);
-        let file = StateFile::open(folder.path()).unwrap();
-        let job = JobId::from_u128(1);
-        let task = (TaskKey::new(job, 0, 3), vec![7; 10_000]);
-        file.write(&Batch { tasks: vec![task], ..Batch::default() }).unwrap();
-        assert_eq!(file.sized_tasks(job, 0), Ok(vec![(3, 10_000)]));
-        drop(file);
-        let sound = fs::read(&path).unwrap();
-        for at in (0..sound.len()).step_by(sound.len() / 16) {
-            let mut damaged = sound.clone();
-            damaged[at] ^= 0x55;
-            fs::write(&path, damaged).unwrap();
-            if let Ok(file) = StateFile::open(folder.path()) {
-                let _ = (file.jobs(), file.sized_tasks(job, 0), file.all_tasks(job, 0));
-            }
-        }
-    }
-}
+mod tests;

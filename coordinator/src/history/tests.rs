@@ -5,12 +5,13 @@ use bytes::Bytes;
 use keyloom_common::{
     BUILD, WorkerId,
     misses::MissPolicy,
-    output::{OutputKind, OutputSpec, PreparedOutput},
+    output::{OutputKind, PreparedOutput},
     report::{JobLog, JobState, JobStatus, JobSummary, LogKind, PlanMetrics},
     rpc::Role,
 };
 
 use super::*;
+use crate::samples::prepared;
 
 fn alice() -> Identity {
     Identity { role: Role::Client, name: "alice".into() }
@@ -27,9 +28,7 @@ fn begin(history: &History, id: u128, detached: bool) -> Arc<KnownJob> {
 }
 
 fn output() -> PreparedOutput {
-    let (path, kind) = ("/out".to_owned(), OutputKind::Columns);
-    let spec = OutputSpec { path, storage_profile: None, kind };
-    PreparedOutput { spec, schema: Arc::new(Schema::empty()), version: None }
+    prepared("/out", OutputKind::Columns, Arc::new(Schema::empty()))
 }
 
 fn done() -> End {

@@ -7,20 +7,14 @@ mod resuming;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use arrow::{
-    array::RecordBatch,
-    datatypes::{DataType, Field, Schema},
-};
+use arrow::array::RecordBatch;
 use bytes::Bytes;
 use datafusion::physical_plan::ExecutionPlan;
 use keyloom_common::{
     AttemptId, BlobId, ErrorKind,
     ipc::Decoder,
     misses::MissPolicy,
-    output::{
-        Committed, FileFormat, FilesOutput, IfExists, OutputKind, OutputSpec, Piece,
-        PreparedOutput, WriteExec, piece_schema,
-    },
+    output::{Committed, IfExists, Piece, piece_schema},
     plan::{FramePartition, FrameScanExec, encode_plan},
     report::{
         JobState, JobSummary, PlanMetrics, StageProgress, StageWork, StoreProgress, TaskProgress,
@@ -31,16 +25,15 @@ use keyloom_common::{
 
 use super::*;
 use crate::{
-    dispatch::{FakeWorker, Patience},
+    dispatch::{FakeWorker, dispatcher},
+    samples::{files, ids, written},
     spool::SpoolRoom,
 };
 
 /// Jobs that no worker works on, unless one joins.
 fn jobs(settings: Settings) -> Jobs {
     let room = SpoolRoom::new(1 << 20, 0, std::env::temp_dir());
-    let patience = Patience { time: Duration::ZERO, attempts: 1 };
-    let scheduler = settings.scheduler.clone();
-    let dispatcher = Dispatcher::start(scheduler, room, patience, &CancellationToken::new());
+    let dispatcher = dispatcher(&settings.scheduler, room);
     let blobs = Arc::new(Blobs::new(1 << 20, Duration::from_secs(600)));
     let operators = Operators::new(1 << 20, None).unwrap();
     Jobs::new(dispatcher, blobs, Arc::new(settings), operators)
@@ -66,9 +59,8 @@ fn frame(jobs: &Jobs, owner: &Owner) -> Arc<dyn ExecutionPlan> {
     let bytes = Bytes::from_static(b"rows");
     let blob = BlobId::of(&bytes);
     jobs.blobs.put_part(owner, blob, 0, 4, bytes.into()).unwrap();
-    let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
     let partitions = vec![FramePartition { blob, rows: 1 }];
-    Arc::new(FrameScanExec::try_new(partitions, schema, None).unwrap())
+    Arc::new(FrameScanExec::try_new(partitions, ids(), None).unwrap())
 }
 
 fn submit(jobs: &Jobs, submission: &Submission, owner: &Owner) -> Result<()> {
@@ -200,17 +192,7 @@ fn writing(jobs: &Jobs) -> Submission {
 }
 
 fn writing_rows(rows: Arc<dyn ExecutionPlan>) -> Submission {
-    let files = FilesOutput {
-        format: FileFormat::Parquet,
-        if_exists: IfExists::Error,
-        partition_by: Vec::new(),
-        target_file_bytes: 1,
-        compression: None,
-    };
-    let kind = OutputKind::Files(files);
-    let spec = OutputSpec { path: "/out/".to_owned(), storage_profile: None, kind };
-    let output = PreparedOutput { spec, schema: rows.schema(), version: None };
-    let plan: Arc<dyn ExecutionPlan> = Arc::new(WriteExec::new(rows, Arc::new(output)));
+    let plan = written(rows, "/out/", files(IfExists::Error));
     submission(encode_plan(&plan).unwrap())
 }
 

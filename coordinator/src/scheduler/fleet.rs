@@ -3,6 +3,7 @@
 //! Every change of a worker goes through [`Fleet::update`], which keeps the indices true.
 
 mod choose;
+mod heartbeats;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,6 +13,8 @@ use keyloom_common::{AttemptId, WorkerId};
 use super::StageKind;
 use super::slots::Slots;
 use super::warmth::Warmth;
+
+pub(super) use heartbeats::Unnamed;
 
 /// Why an attempt holds a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,19 +33,6 @@ pub(super) enum Held {
         /// When the slot is free whatever the worker says.
         until: Duration,
     },
-}
-
-/// So many heartbeats must miss an attempt before it can be dropped: one may be just behind its
-/// end.
-const MISSED: u32 = 3;
-
-/// How long a worker that lives may leave an attempt unnamed.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Unnamed {
-    /// Before it has named it.
-    pub(super) at_first: Duration,
-    /// After it has.
-    pub(super) again: Duration,
 }
 
 /// One registered worker.
@@ -159,49 +149,6 @@ impl Fleet {
         Some(Gone { running, draining: worker.draining })
     }
 
-    /// Notes that a worker lives, and says which of its attempts it should not have.
-    pub(super) fn heartbeat(
-        &mut self,
-        id: WorkerId,
-        attempts: Vec<AttemptId>,
-        now: Duration,
-    ) -> Vec<AttemptId> {
-        let Some(worker) = self.workers.get_mut(&id) else { return Vec::new() };
-        self.heartbeats.remove(&(worker.heartbeat, id));
-        worker.heartbeat = now;
-        self.heartbeats.insert((now, id));
-        let mut unknown = attempts;
-        unknown.retain(|attempt| match worker.attempts.get_mut(attempt) {
-            Some(held @ Held::Running { .. }) => {
-                *held = Held::Running { since: now, named: true, missed: 0 };
-                false
-            }
-            Some(Held::Stopping { .. }) => false,
-            None => true,
-        });
-        for held in worker.attempts.values_mut() {
-            if let Held::Running { since, missed, .. } = held
-                && *since < now
-            {
-                *missed += 1;
-            }
-        }
-        unknown
-    }
-
-    /// The current attempts that a worker has dropped, though it lives: it has not named for so
-    /// long what it had named before, or for much longer what it was told to start. A worker whose
-    /// threads all compute may be slow to read its orders.
-    pub(super) fn dropped(&self, id: WorkerId, bounds: Unnamed, now: Duration) -> Vec<AttemptId> {
-        let attempts = self.workers.get(&id).into_iter().flat_map(|worker| &worker.attempts);
-        let dropped = attempts.filter(|(_, held)| {
-            let Held::Running { since, named, missed } = **held else { return false };
-            let bound = if named { bounds.again } else { bounds.at_first };
-            missed >= MISSED && since.saturating_add(bound) <= now
-        });
-        dropped.map(|(attempt, _)| *attempt).collect()
-    }
-
     pub(super) fn drain(&mut self, id: WorkerId) {
         self.update(id, |worker| worker.draining = true);
     }
@@ -302,11 +249,6 @@ impl Fleet {
     /// Whether any worker takes new attempts, now or once it has a free slot.
     pub(super) fn is_available(&self) -> bool {
         self.available > 0
-    }
-
-    /// The worker that was silent for the longest time, and since when.
-    pub(super) fn most_silent(&self) -> Option<(Duration, WorkerId)> {
-        self.heartbeats.first().copied()
     }
 
     /// When the next slot of a revoked attempt is taken back.

@@ -150,20 +150,10 @@ impl fmt::Debug for CoordinatorBlobs {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use futures::StreamExt;
-    use keyloom_common::{
-        AttemptId, ErrorKind, WorkerId,
-        report::TaskProgress,
-        rpc::{BlobPart, Order, TaskReport, WorkerApi, WorkerInfo},
-    };
-    use tarpc::{
-        client::Config,
-        context::Context,
-        server::{BaseChannel, Channel},
-        transport::channel,
-    };
+    use tarpc::{client::Config, transport::channel};
 
     use super::*;
+    use crate::agent::testing::FakeCoordinator;
 
     /// Counts connections, all of which are closed at once, or refused.
     #[derive(Debug, Default)]
@@ -207,77 +197,11 @@ mod tests {
         assert_eq!(dials, 1);
     }
 
-    /// A coordinator that answers with these bytes, whatever it is asked for.
-    #[derive(Clone, Debug)]
-    struct Answers(&'static [u8]);
-
-    impl WorkerApi for Answers {
-        async fn register(self, _: Context, _: WorkerInfo) -> Result<()> {
-            Err(Error::internal("not asked"))
-        }
-
-        async fn heartbeat(
-            self,
-            _: Context,
-            _: WorkerId,
-            _: Vec<AttemptId>,
-            _: Vec<(AttemptId, TaskProgress)>,
-        ) -> Result<()> {
-            Err(Error::internal("not asked"))
-        }
-
-        async fn drain(self, _: Context, _: WorkerId) -> Result<()> {
-            Err(Error::internal("not asked"))
-        }
-
-        async fn orders(self, _: Context, _: WorkerId) -> Result<Vec<Order>> {
-            Err(Error::internal("not asked"))
-        }
-
-        async fn deliver(
-            self,
-            _: Context,
-            _: WorkerId,
-            _: AttemptId,
-            _: u32,
-            _: Chunk,
-        ) -> Result<()> {
-            Err(Error::internal("not asked"))
-        }
-
-        async fn finish(
-            self,
-            _: Context,
-            _: WorkerId,
-            _: AttemptId,
-            _: Result<TaskReport>,
-        ) -> Result<()> {
-            Err(Error::internal("not asked"))
-        }
-
-        async fn read_blob(self, _: Context, _: BlobId, offset: u64) -> Result<BlobPart> {
-            // In parts of two bytes, but for those that are short.
-            let (start, total) = (offset as usize, self.0.len());
-            let end = if total < 4 { total } else { total.min(start + 2) };
-            let part = Bytes::from_static(&self.0[start..end]).into();
-            Ok(BlobPart { total: total as u64, part })
-        }
-    }
-
-    #[async_trait]
-    impl Dial for Answers {
-        async fn dial(&self) -> Result<WorkerApiClient> {
-            let (near, far) = channel::unbounded();
-            let requests = BaseChannel::with_defaults(far).execute(self.clone().serve());
-            drop(tokio::spawn(requests.for_each_concurrent(None, |request| request)));
-            Ok(WorkerApiClient::new(Config::default(), near).spawn())
-        }
-    }
-
     #[tokio::test]
     async fn bytes_of_another_hash_are_refused_however_few_they_are() {
         for bytes in [&b"few"[..], b"some more"] {
-            let blobs = CoordinatorBlobs::new(Arc::new(Answers(bytes)), Limits::default());
+            let coordinator = FakeCoordinator { blob: Some(bytes), ..FakeCoordinator::default() };
+            let blobs = CoordinatorBlobs::new(Arc::new(coordinator), Limits::default());
             assert_eq!(blobs.blob(BlobId::of(bytes)).await.unwrap(), bytes);
             let other = BlobId::of(b"others");
             let error = blobs.blob(other).await.unwrap_err();

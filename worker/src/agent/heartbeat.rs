@@ -137,88 +137,11 @@ impl Beat {
 
 #[cfg(test)]
 mod tests {
-    use async_trait::async_trait;
-    use futures::StreamExt;
-    use keyloom_common::{
-        AttemptId, BlobId, JobId, StageId, TaskId,
-        report::TaskProgress,
-        rpc::{BlobPart, Chunk, Order, TaskReport, WorkerApi},
-    };
-    use tarpc::{
-        client::Config,
-        context::Context,
-        server::{BaseChannel, Channel},
-        transport::channel,
-    };
+    use keyloom_common::{AttemptId, JobId, StageId, TaskId};
     use tokio::sync::mpsc;
 
     use super::*;
-
-    /// What a heartbeat says.
-    type Told = (Vec<AttemptId>, Vec<(AttemptId, TaskProgress)>);
-
-    /// A coordinator that passes on what heartbeats say.
-    #[derive(Clone, Debug)]
-    struct Hears(mpsc::UnboundedSender<Told>);
-
-    impl WorkerApi for Hears {
-        async fn register(self, _: Context, _: WorkerInfo) -> Result<()> {
-            Ok(())
-        }
-
-        async fn heartbeat(
-            self,
-            _: Context,
-            _: WorkerId,
-            attempts: Vec<AttemptId>,
-            progress: Vec<(AttemptId, TaskProgress)>,
-        ) -> Result<()> {
-            self.0.send((attempts, progress)).map_err(|error| Error::internal(error.to_string()))
-        }
-
-        async fn drain(self, _: Context, _: WorkerId) -> Result<()> {
-            Err(Error::internal("not asked"))
-        }
-
-        async fn orders(self, _: Context, _: WorkerId) -> Result<Vec<Order>> {
-            Err(Error::internal("not asked"))
-        }
-
-        async fn deliver(
-            self,
-            _: Context,
-            _: WorkerId,
-            _: AttemptId,
-            _: u32,
-            _: Chunk,
-        ) -> Result<()> {
-            Err(Error::internal("not asked"))
-        }
-
-        async fn finish(
-            self,
-            _: Context,
-            _: WorkerId,
-            _: AttemptId,
-            _: Result<TaskReport>,
-        ) -> Result<()> {
-            Err(Error::internal("not asked"))
-        }
-
-        async fn read_blob(self, _: Context, _: BlobId, _: u64) -> Result<BlobPart> {
-            Err(Error::internal("not asked"))
-        }
-    }
-
-    #[async_trait]
-    impl Dial for Hears {
-        async fn dial(&self) -> Result<WorkerApiClient> {
-            let (near, far) = channel::unbounded();
-            let requests = BaseChannel::with_defaults(far).execute(self.clone().serve());
-            drop(tokio::spawn(requests.for_each_concurrent(None, |request| request)));
-            Ok(WorkerApiClient::new(Config::default(), near).spawn())
-        }
-    }
+    use crate::agent::testing::FakeCoordinator;
 
     #[tokio::test]
     async fn heartbeats_say_which_attempts_there_are_and_how_far_they_are_now() {
@@ -232,7 +155,7 @@ mod tests {
         let _stop = running.start(attempt);
         let runs = underway.begin(attempt, None);
         runs.counted.hand_in(5);
-        let dial = Arc::new(Hears(tell));
+        let dial = Arc::new(FakeCoordinator { heard: Some(tell), ..FakeCoordinator::default() });
         let heartbeat = start(dial, info, (running, underway), &settings).await.unwrap();
         let mut rows = async || {
             let (attempts, progress) = told.recv().await.unwrap();

@@ -13,6 +13,8 @@ mod heartbeat;
 mod orders;
 mod pulse;
 mod running;
+#[cfg(test)]
+mod testing;
 
 use std::{fmt::Debug, sync::Arc};
 

@@ -79,10 +79,7 @@ impl Collected<'_> {
 
 #[cfg(test)]
 mod tests {
-    use arrow::{
-        array::{Int64Array, RecordBatch},
-        datatypes::{DataType, Field, Schema},
-    };
+    use arrow::array::{Int64Array, RecordBatch};
     use bytes::Bytes;
     use datafusion::{
         physical_expr::expressions::Column, physical_plan::metrics::ExecutionPlanMetricsSet,
@@ -92,7 +89,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::store::{Found, ReadStats, Request, StoreEnv, StoreSettings};
+    use crate::{
+        samples::ids,
+        store::{Found, ReadStats, Request, StoreEnv, StoreSettings},
+    };
 
     /// Keys that may be there.
     #[derive(Debug)]
@@ -136,9 +136,8 @@ mod tests {
     }
 
     fn fetch() -> Fetch {
-        let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
         let described = StoreDescription {
-            schema,
+            schema: ids(),
             snapshot: Snapshot::Immutable,
             figures: None,
             primary_key: None,

@@ -101,19 +101,18 @@ impl ScaleUpLeafNodeHandler for Leaves {
 
 #[cfg(test)]
 mod tests {
-    use arrow::datatypes::{DataType, Field, Schema};
     use datafusion::physical_plan::{displayable, empty::EmptyExec};
     use keyloom_common::{BlobId, plan::FramePartition};
 
     use super::*;
+    use crate::samples::ids;
 
     const LEAVES: Leaves = Leaves { workers: 3, partitions: 2 };
 
     fn frame(partitions: u64) -> Arc<dyn ExecutionPlan> {
-        let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
         let partition = |rows| FramePartition { blob: BlobId::of(b"rows"), rows };
         let partitions = (1..=partitions).map(partition).collect();
-        Arc::new(FrameScanExec::try_new(partitions, schema, None).unwrap())
+        Arc::new(FrameScanExec::try_new(partitions, ids(), None).unwrap())
     }
 
     #[test]

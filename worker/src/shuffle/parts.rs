@@ -163,7 +163,6 @@ fn is_between(plan: &Arc<dyn ExecutionPlan>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use arrow::datatypes::{DataType, Field, Schema};
     use datafusion::{
         physical_expr::expressions::Column,
         physical_plan::{
@@ -175,10 +174,10 @@ mod tests {
     use keyloom_common::plan::Telling;
 
     use super::*;
+    use crate::samples::ids;
 
     fn empty() -> Arc<dyn ExecutionPlan> {
-        let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
-        Arc::new(EmptyExec::new(schema))
+        Arc::new(EmptyExec::new(ids()))
     }
 
     /// What is merged and limited here, of rows that were sent after they were limited there, of

@@ -197,10 +197,7 @@ impl QueryPlanner for Planned {
 
 #[cfg(test)]
 mod tests {
-    use arrow::{
-        array::RecordBatch,
-        datatypes::{DataType, Field, Schema, SchemaRef},
-    };
+    use arrow::array::RecordBatch;
     use datafusion::{
         physical_expr::expressions::Column,
         physical_plan::{EmptyRecordBatchStream, displayable, empty::EmptyExec},
@@ -208,10 +205,7 @@ mod tests {
     use keyloom_common::ErrorKind;
 
     use super::*;
-
-    fn schema() -> SchemaRef {
-        Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]))
-    }
+    use crate::samples::ids;
 
     #[test]
     fn addresses_stay_what_they_are() {
@@ -224,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_shuffle_says_how_much_runs_at_the_same_time() {
-        let empty: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(schema()));
+        let empty: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(ids()));
         assert_eq!(partitions(&empty), 1);
         let by_id = Partitioning::Hash(vec![Arc::new(Column::new("id", 0))], 3);
         let shuffled: Arc<dyn ExecutionPlan> =
@@ -235,13 +229,12 @@ mod tests {
     #[tokio::test]
     async fn silence_ends_a_shuffle_by_name() {
         let silence = Duration::from_millis(1);
-        let never =
-            RecordBatchStreamAdapter::new(schema(), stream::pending::<Result<RecordBatch>>());
+        let never = RecordBatchStreamAdapter::new(ids(), stream::pending::<Result<RecordBatch>>());
         let mut waiting = watched(Box::pin(never), silence, of_shuffle);
         let error = Error::from(waiting.next().await.unwrap().unwrap_err());
         assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
         assert!(error.message().contains("no row for 1ms"), "{error}");
-        let none = EmptyRecordBatchStream::new(schema());
+        let none = EmptyRecordBatchStream::new(ids());
         let mut ended = watched(Box::pin(none), silence, of_shuffle);
         assert!(ended.next().await.is_none());
     }

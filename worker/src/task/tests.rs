@@ -8,15 +8,14 @@ use bytes::Bytes;
 use keyloom_common::{
     BlobId, Error,
     ipc::encode_all,
-    output::{
-        FileFormat, FilesOutput, IfExists, OutputKind, OutputSpec, PreparedOutput, WriteExec,
-    },
+    output::{FileFormat, FilesOutput},
     plan::{FramePartition, FrameScanExec, encode_plan},
     report::TaskProgress,
     rpc::Limits,
 };
 
 use super::*;
+use crate::samples::{files, written};
 
 /// What a coordinator holds.
 #[derive(Debug)]
@@ -83,20 +82,9 @@ async fn a_task_is_seen_to_give_rows_while_it_runs() {
 #[tokio::test]
 async fn a_task_that_writes_is_seen_to_take_rows_and_not_to_give_pieces() {
     let folder = tempfile::tempdir().unwrap();
-    let files = FilesOutput {
-        format: FileFormat::Csv,
-        if_exists: IfExists::Error,
-        partition_by: Vec::new(),
-        target_file_bytes: 1,
-        compression: None,
-    };
-    let (path, kind) = (folder.path().to_str().unwrap().to_owned(), OutputKind::Files(files));
-    let spec = OutputSpec { path, storage_profile: None, kind };
-    let seen = watched(|scan| {
-        let output = PreparedOutput { spec, schema: scan.schema(), version: None };
-        Arc::new(WriteExec::new(scan, Arc::new(output)))
-    });
-    let seen = seen.await;
+    let path = folder.path().to_str().unwrap();
+    let files = FilesOutput { target_file_bytes: 1, ..files(FileFormat::Csv) };
+    let seen = watched(|scan| Arc::new(written(scan, path, files))).await;
     assert_eq!(seen.iter().map(|seen| seen.rows).collect::<Vec<_>>(), [7]);
     assert!(seen[0].bytes > 0, "{seen:?}");
 }

@@ -105,18 +105,18 @@ impl Drop for Running {
 
 #[cfg(test)]
 mod tests {
-    use arrow::datatypes::{DataType, Field, Schema};
     use datafusion::physical_plan::{
         empty::EmptyExec,
         metrics::{ExecutionPlanMetricsSet, MetricBuilder},
     };
     use keyloom_common::{
         JobId, StageId, TaskId,
-        output::{FileFormat, FilesOutput, IfExists, OutputKind, OutputSpec, PreparedOutput},
+        output::FileFormat,
         report::{StoreProgress, counter},
     };
 
     use super::*;
+    use crate::samples::{files, ids, written};
 
     fn attempt(index: u32) -> AttemptId {
         let stage = StageId { job: JobId::from_u128(1), index: 0 };
@@ -125,18 +125,8 @@ mod tests {
 
     /// A plan that writes, and where it counts.
     fn writing() -> (Arc<dyn ExecutionPlan>, ExecutionPlanMetricsSet) {
-        let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
-        let files = FilesOutput {
-            format: FileFormat::Parquet,
-            if_exists: IfExists::Error,
-            partition_by: Vec::new(),
-            target_file_bytes: 1,
-            compression: None,
-        };
-        let kind = OutputKind::Files(files);
-        let spec = OutputSpec { path: "/out/".to_owned(), storage_profile: None, kind };
-        let output = PreparedOutput { spec, schema: Arc::clone(&schema), version: None };
-        let plan = WriteExec::new(Arc::new(EmptyExec::new(schema)), Arc::new(output));
+        let rows = Arc::new(EmptyExec::new(ids()));
+        let plan = written(rows, "/out/", files(FileFormat::Parquet));
         let metrics = plan.metrics_set().clone();
         (Arc::new(plan), metrics)
     }

@@ -8,7 +8,7 @@ use datafusion::{
 };
 use keyloom_common::{Error, Result, functions::Function};
 
-use super::text;
+use super::arguments::text;
 use crate::session::Session;
 
 /// How many letters a name may differ in and still be meant.

@@ -159,20 +159,19 @@ fn line(plan: &dyn ExecutionPlan) -> String {
 
 #[cfg(test)]
 mod tests {
-    use arrow::datatypes::{DataType, Field, Schema};
     use datafusion::{
         physical_expr::{PhysicalExpr, expressions::Column},
         physical_plan::{empty::EmptyExec, projection::ProjectionExec},
     };
 
     use super::*;
+    use crate::samples::ids;
 
     #[test]
     fn lines_that_are_very_long_are_cut() {
-        let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
         let shown = |name: &str| {
             let id: Arc<dyn PhysicalExpr> = Arc::new(Column::new("id", 0));
-            let rows = Arc::new(EmptyExec::new(Arc::clone(&schema)));
+            let rows = Arc::new(EmptyExec::new(ids()));
             line(&ProjectionExec::try_new([(id, name.to_owned())], rows).unwrap())
         };
         assert_eq!(shown("key"), "ProjectionExec: expr=[id@0 as key]");

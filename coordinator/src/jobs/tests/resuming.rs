@@ -1,6 +1,7 @@
 //! Jobs that go on where they were after they failed, and what is left of those that do not.
 
 use datafusion::physical_plan::{placeholder_row::PlaceholderRowExec, union::UnionExec};
+use keyloom_common::rpc::WrittenOutput;
 
 use super::*;
 
@@ -20,8 +21,7 @@ async fn what_nothing_is_kept_of_cannot_be_resumed() {
 
 /// A detached job of three tasks that write, and that read nothing of its client's.
 fn detached_writing() -> Submission {
-    let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
-    let row = || Arc::new(PlaceholderRowExec::new(Arc::clone(&schema))) as Arc<dyn ExecutionPlan>;
+    let row = || Arc::new(PlaceholderRowExec::new(ids())) as Arc<dyn ExecutionPlan>;
     let rows = UnionExec::try_new(vec![row(), row(), row()]).unwrap();
     let terms = JobTerms { detached: true, ..JobTerms::default() };
     Submission { terms, ..writing_rows(rows) }
@@ -39,15 +39,36 @@ fn kept_jobs_with(folder: &std::path::Path, settings: Settings) -> Jobs {
     jobs(settings).with_history(history)
 }
 
+/// A job of three tasks that is handed in, and a worker for it.
+fn handed_in(jobs: &Jobs, owner: &Owner) -> (FakeWorker, Submission) {
+    let worker = FakeWorker::join(&jobs.dispatcher);
+    let submission = detached_writing();
+    submit(jobs, &submission, owner).unwrap();
+    (worker, submission)
+}
+
+/// How many pieces of an output a worker is told of.
+fn pieces_of(jobs: &Jobs, written: &WrittenOutput) -> usize {
+    let pieces = jobs.blobs.read(written.pieces, 0, usize::MAX).unwrap().part;
+    pieces.decode_all().unwrap().iter().map(RecordBatch::num_rows).sum()
+}
+
+/// The worker commits the job's output. How many pieces it was told of.
+async fn commit_pieces(jobs: &Jobs, worker: &mut FakeWorker) -> usize {
+    let asked = worker.assigned().await;
+    let Work::CommitOutput(written) = asked.work else { panic!("{:?}", asked.work) };
+    let pieces = pieces_of(jobs, &written);
+    worker.finish(asked.attempt, Ok(TaskReport::Committed(committed())));
+    pieces
+}
+
 /// The worker is asked to look at a job that goes on, and misses some of its pieces. How many there
 /// should be.
 async fn looked_at(jobs: &Jobs, worker: &mut FakeWorker, gone: Vec<u32>) -> usize {
     let asked = worker.assigned().await;
     let Work::CheckResumed(resumed) = asked.work else { panic!("{:?}", asked.work) };
     assert!(jobs.blobs.read(resumed.plan, 0, usize::MAX).is_ok(), "what it reads");
-    let written = resumed.written.unwrap();
-    let pieces = jobs.blobs.read(written.pieces, 0, usize::MAX).unwrap().part;
-    let pieces = pieces.decode_all().unwrap().iter().map(RecordBatch::num_rows).sum();
+    let pieces = pieces_of(jobs, &resumed.written.unwrap());
     worker.finish(asked.attempt, Ok(TaskReport::Resumed { gone }));
     pieces
 }
@@ -56,10 +77,8 @@ async fn looked_at(jobs: &Jobs, worker: &mut FakeWorker, gone: Vec<u32>) -> usiz
 async fn a_task_whose_pieces_are_gone_is_done_again_when_its_job_is_resumed() {
     let folder = tempfile::tempdir().unwrap();
     let (jobs, owner) = (kept_jobs(folder.path()), Owner::default());
-    let mut worker = FakeWorker::join(&jobs.dispatcher);
-    let submission = detached_writing();
+    let (mut worker, submission) = handed_in(&jobs, &owner);
     let id = submission.id;
-    submit(&jobs, &submission, &owner).unwrap();
     for _ in 0..3 {
         write(&mut worker).await;
     }
@@ -80,12 +99,7 @@ async fn a_task_whose_pieces_are_gone_is_done_again_when_its_job_is_resumed() {
     jobs.resume(id, &owner).unwrap();
     assert_eq!(looked_at(&jobs, &mut worker, vec![1]).await, 3);
     assert_eq!(write(&mut worker).await.task.index, 1);
-    let asked = worker.assigned().await;
-    let Work::CommitOutput(written) = asked.work else { panic!("{:?}", asked.work) };
-    let pieces = jobs.blobs.read(written.pieces, 0, usize::MAX).unwrap().part;
-    let pieces = pieces.decode_all().unwrap();
-    assert_eq!(pieces.iter().map(RecordBatch::num_rows).sum::<usize>(), 3);
-    worker.finish(asked.attempt, Ok(TaskReport::Committed(committed())));
+    assert_eq!(commit_pieces(&jobs, &mut worker).await, 3);
     result(&jobs, id).await.unwrap();
     assert_eq!(jobs.info(id, &owner).unwrap().state, JobState::Done);
 }
@@ -94,10 +108,8 @@ async fn a_task_whose_pieces_are_gone_is_done_again_when_its_job_is_resumed() {
 async fn a_job_that_failed_is_resumed_and_what_was_done_is_not_done_again() {
     let folder = tempfile::tempdir().unwrap();
     let (jobs, owner) = (kept_jobs(folder.path()), Owner::default());
-    let mut worker = FakeWorker::join(&jobs.dispatcher);
-    let submission = detached_writing();
+    let (mut worker, submission) = handed_in(&jobs, &owner);
     let id = submission.id;
-    submit(&jobs, &submission, &owner).unwrap();
     assert_eq!(write(&mut worker).await.task.index, 0);
     let attempt = task(&mut worker).await;
     worker.finish(attempt, Err(Error::invalid("a key is missing")));
@@ -112,12 +124,7 @@ async fn a_job_that_failed_is_resumed_and_what_was_done_is_not_done_again() {
             let AttemptId { task, number } = write(&mut worker).await;
             assert_eq!((task.index, number), (index, 10_000));
         }
-        let asked = worker.assigned().await;
-        let Work::CommitOutput(written) = asked.work else { panic!("{:?}", asked.work) };
-        let pieces = jobs.blobs.read(written.pieces, 0, usize::MAX).unwrap().part;
-        let pieces = pieces.decode_all().unwrap();
-        assert_eq!(pieces.iter().map(RecordBatch::num_rows).sum::<usize>(), 3);
-        worker.finish(asked.attempt, Ok(TaskReport::Committed(committed())));
+        assert_eq!(commit_pieces(&jobs, &mut worker).await, 3);
     };
     let (ended, ()) = tokio::join!(result(&jobs, id), work);
     let (batches, summary) = ended.unwrap();
@@ -140,10 +147,8 @@ async fn a_job_that_failed_is_resumed_and_what_was_done_is_not_done_again() {
 async fn what_is_left_of_a_job_that_failed_is_removed_when_it_is_cancelled() {
     let folder = tempfile::tempdir().unwrap();
     let (jobs, owner) = (kept_jobs(folder.path()), Owner::default());
-    let mut worker = FakeWorker::join(&jobs.dispatcher);
-    let submission = detached_writing();
+    let (mut worker, submission) = handed_in(&jobs, &owner);
     let id = submission.id;
-    submit(&jobs, &submission, &owner).unwrap();
     write(&mut worker).await;
     let attempt = task(&mut worker).await;
     worker.finish(attempt, Err(Error::invalid("a key is missing")));
@@ -152,8 +157,7 @@ async fn what_is_left_of_a_job_that_failed_is_removed_when_it_is_cancelled() {
     let asked = worker.assigned().await;
     let Work::AbortOutput(written) = asked.work else { panic!("{:?}", asked.work) };
     assert_eq!(written.job, id);
-    let pieces = jobs.blobs.read(written.pieces, 0, usize::MAX).unwrap().part;
-    assert_eq!(pieces.decode_all().unwrap()[0].num_rows(), 1, "those of the task that was done");
+    assert_eq!(pieces_of(&jobs, &written), 1, "those of the task that was done");
     assert_eq!(jobs.info(id, &owner).unwrap().state, JobState::Cancelled);
 }
 
@@ -182,9 +186,7 @@ async fn of_a_job_that_is_cancelled_all_pieces_are_removed_before_it_is_settled(
     let mut third = FakeWorker::join(&jobs.dispatcher);
     let asked = third.assigned().await;
     let Work::AbortOutput(written) = asked.work else { panic!("{:?}", asked.work) };
-    let pieces = jobs.blobs.read(written.pieces, 0, usize::MAX).unwrap().part;
-    let pieces = pieces.decode_all().unwrap();
-    assert_eq!(pieces.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
+    assert_eq!(pieces_of(&jobs, &written), 1);
     third.finish(asked.attempt, Ok(TaskReport::Aborted));
     while jobs.history.plan(id).is_ok() {
         jobs.history.written().await;
@@ -197,10 +199,8 @@ async fn what_a_job_left_is_removed_when_it_is_cancelled_while_it_waits_to_go_on
     let folder = tempfile::tempdir().unwrap();
     let settings = Settings { max_running_jobs: 1, ..Settings::default() };
     let (jobs, owner) = (kept_jobs_with(folder.path(), settings), Owner::default());
-    let mut worker = FakeWorker::join(&jobs.dispatcher);
-    let submission = detached_writing();
+    let (mut worker, submission) = handed_in(&jobs, &owner);
     let id = submission.id;
-    submit(&jobs, &submission, &owner).unwrap();
     write(&mut worker).await;
     let attempt = task(&mut worker).await;
     worker.finish(attempt, Err(Error::invalid("a key is missing")));
@@ -221,10 +221,8 @@ async fn a_job_of_which_it_is_not_known_whether_it_was_committed_is_resumed_unti
     let folder = tempfile::tempdir().unwrap();
     let settings = Settings { commit_timeout_ms: 500, ..Settings::default() };
     let (jobs, owner) = (kept_jobs_with(folder.path(), settings), Owner::default());
-    let mut worker = FakeWorker::join(&jobs.dispatcher);
-    let submission = detached_writing();
+    let (mut worker, submission) = handed_in(&jobs, &owner);
     let id = submission.id;
-    submit(&jobs, &submission, &owner).unwrap();
     for _ in 0..3 {
         write(&mut worker).await;
     }
@@ -243,9 +241,7 @@ async fn a_job_of_which_it_is_not_known_whether_it_was_committed_is_resumed_unti
         asked = worker.assigned().await;
     }
     let Work::CommitOutput(written) = asked.work else { panic!("{:?}", asked.work) };
-    let pieces = jobs.blobs.read(written.pieces, 0, usize::MAX).unwrap().part;
-    let pieces = pieces.decode_all().unwrap();
-    assert_eq!(pieces.iter().map(RecordBatch::num_rows).sum::<usize>(), 3);
+    assert_eq!(pieces_of(&jobs, &written), 3);
     worker.finish(asked.attempt, Ok(TaskReport::Committed(committed())));
     let (batches, _) = result(&jobs, id).await.unwrap();
     assert_eq!(batches, [committed().batch("/out/").unwrap()]);
@@ -256,10 +252,8 @@ async fn a_job_of_which_it_is_not_known_whether_it_was_committed_is_resumed_unti
 async fn a_job_whose_output_was_refused_is_resumed_with_what_it_has_written() {
     let folder = tempfile::tempdir().unwrap();
     let (jobs, owner) = (kept_jobs(folder.path()), Owner::default());
-    let mut worker = FakeWorker::join(&jobs.dispatcher);
-    let submission = detached_writing();
+    let (mut worker, submission) = handed_in(&jobs, &owner);
     let id = submission.id;
-    submit(&jobs, &submission, &owner).unwrap();
     for _ in 0..3 {
         write(&mut worker).await;
     }
@@ -272,12 +266,7 @@ async fn a_job_whose_output_was_refused_is_resumed_with_what_it_has_written() {
     jobs.resume(id, &owner).unwrap();
     assert_eq!(looked_at(&jobs, &mut worker, Vec::new()).await, 3);
     // Nothing was removed, and nothing runs again.
-    let asked = worker.assigned().await;
-    let Work::CommitOutput(written) = asked.work else { panic!("{:?}", asked.work) };
-    let pieces = jobs.blobs.read(written.pieces, 0, usize::MAX).unwrap().part;
-    let pieces = pieces.decode_all().unwrap();
-    assert_eq!(pieces.iter().map(RecordBatch::num_rows).sum::<usize>(), 3);
-    worker.finish(asked.attempt, Ok(TaskReport::Committed(committed())));
+    assert_eq!(commit_pieces(&jobs, &mut worker).await, 3);
     let (batches, _) = result(&jobs, id).await.unwrap();
     assert_eq!(batches, [committed().batch("/out/").unwrap()]);
 }

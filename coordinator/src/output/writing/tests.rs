@@ -2,24 +2,22 @@
 
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, UnboundedMemoryPool};
 use keyloom_common::{
-    output::{FileFormat, FilesOutput, IfExists, OutputKind, OutputSpec, Piece, piece_schema},
+    output::{IfExists, Piece, piece_schema},
     rpc::Assignment,
 };
-use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    dispatch::{FakeWorker, Patience},
+    dispatch::{FakeWorker, dispatcher},
+    samples::{files, prepared},
     spool::SpoolRoom,
 };
 
 fn means_with(settings: Settings, blob_bytes: u64) -> Means {
     let room = SpoolRoom::new(0, 0, std::env::temp_dir());
-    let patience = Patience { time: Duration::ZERO, attempts: 1 };
-    let scheduler = settings.scheduler.clone();
     Means {
         job: JobId::new(),
-        dispatcher: Dispatcher::start(scheduler, room, patience, &CancellationToken::new()),
+        dispatcher: dispatcher(&settings.scheduler, room),
         blobs: Arc::new(Blobs::new(blob_bytes, Duration::from_secs(600))),
         settings: Arc::new(settings),
         progress: Arc::default(),
@@ -40,16 +38,7 @@ fn piece(rows: u64) -> Piece {
 
 /// An output of which two tasks have told.
 fn written(means: &Means) -> Writing {
-    let files = FilesOutput {
-        format: FileFormat::Parquet,
-        if_exists: IfExists::Error,
-        partition_by: Vec::new(),
-        target_file_bytes: 1,
-        compression: None,
-    };
-    let kind = OutputKind::Files(files);
-    let spec = OutputSpec { path: "/out/".to_owned(), storage_profile: None, kind };
-    let output = PreparedOutput { spec, schema: piece_schema(), version: None };
+    let output = prepared("/out/", files(IfExists::Error), piece_schema());
     let pool: Arc<dyn MemoryPool> = Arc::new(UnboundedMemoryPool::default());
     let memory = MemoryConsumer::new("test").register(&pool);
     let mut writing = Writing::begin(means.clone(), output, memory).unwrap();

@@ -135,25 +135,39 @@ async fn open(case: &Case) -> Result<(Session, TempDir), Error> {
 /// The rows of a case's query, and what was counted.
 pub(super) async fn run(case: &Case) -> Result<(Vec<Vec<Value>>, JobSummary), Error> {
     let (session, _folder) = open(case).await?;
-    let mut job = session.submit(session.sql(&case.sql()).await?).await?;
-    let batches = job.collect().await?;
-    let rows = batches.iter().flat_map(|batch| (0..batch.num_rows()).map(|row| values(batch, row)));
-    let mut rows: Vec<_> = rows.collect();
-    if !case.is_ordered() {
-        rows.sort();
-    }
-    Ok((rows, job.summary().cloned().unwrap_or_default()))
+    answered(&session, &case.sql(), case.is_ordered()).await
 }
 
 /// The plan of a case's query, line by line.
 pub(super) async fn explain(case: &Case) -> Result<Vec<String>, Error> {
     let (session, _folder) = open(case).await?;
-    let plan = session.explain(session.sql(&case.sql()).await?, false).await?;
+    explained(&session, &case.sql()).await
+}
+
+/// The rows of a statement, sorted if they have no order, and what was counted.
+pub(super) async fn answered(
+    session: &Session,
+    sql: &str,
+    is_ordered: bool,
+) -> Result<(Vec<Vec<Value>>, JobSummary), Error> {
+    let mut job = session.submit(session.sql(sql).await?).await?;
+    let batches = job.collect().await?;
+    let rows = batches.iter().flat_map(|batch| (0..batch.num_rows()).map(|row| values(batch, row)));
+    let mut rows: Vec<_> = rows.collect();
+    if !is_ordered {
+        rows.sort();
+    }
+    Ok((rows, job.summary().cloned().unwrap_or_default()))
+}
+
+/// The plan of a statement, line by line.
+pub(super) async fn explained(session: &Session, sql: &str) -> Result<Vec<String>, Error> {
+    let plan = session.explain(session.sql(sql).await?, false).await?;
     Ok(plan.lines().map(ToOwned::to_owned).collect())
 }
 
 /// The values of a row.
-pub(super) fn values(batch: &RecordBatch, row: usize) -> Vec<Value> {
+fn values(batch: &RecordBatch, row: usize) -> Vec<Value> {
     batch.columns().iter().map(|column| cell(column, row)).collect()
 }
 

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::case::{Case, Relation};
 use crate::property::{
     query::{Type, Value},
-    run::values,
+    run::{answered, explained},
 };
 
 /// The rows of a relation; every column may hold nulls but the keys of what is kept in memory.
@@ -55,19 +55,11 @@ async fn open(case: &Case) -> Result<(Session, TempDir), Error> {
 /// The rows of a case's statement, sorted if they have no order, and what was counted.
 pub(super) async fn run(case: &Case) -> Result<(Vec<Vec<Value>>, JobSummary), Error> {
     let (session, _folder) = open(case).await?;
-    let mut job = session.submit(session.sql(&case.sql()).await?).await?;
-    let batches = job.collect().await?;
-    let rows = batches.iter().flat_map(|batch| (0..batch.num_rows()).map(|row| values(batch, row)));
-    let mut rows: Vec<_> = rows.collect();
-    if !case.is_ordered() {
-        rows.sort();
-    }
-    Ok((rows, job.summary().cloned().unwrap_or_default()))
+    answered(&session, &case.sql(), case.is_ordered()).await
 }
 
 /// The plan of a case's statement, line by line.
 pub(super) async fn explain(case: &Case) -> Result<Vec<String>, Error> {
     let (session, _folder) = open(case).await?;
-    let plan = session.explain(session.sql(&case.sql()).await?, false).await?;
-    Ok(plan.lines().map(ToOwned::to_owned).collect())
+    explained(&session, &case.sql()).await
 }

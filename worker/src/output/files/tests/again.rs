@@ -8,22 +8,12 @@ async fn prepared(outputs: &FileOutputs, target: &Target, if_exists: IfExists) -
     outputs.prepare(PlannedOutput { spec, schema }).await.unwrap()
 }
 
-/// Two tasks, each of which wrote a file.
-async fn two(outputs: &FileOutputs, output: &PreparedOutput) -> Vec<Piece> {
-    let mut pieces = Vec::new();
-    for task in 0..2 {
-        let rows = [numbers([i64::from(task)])];
-        pieces.extend(write(outputs, output, attempt(JOB, task), &rows).await.unwrap());
-    }
-    pieces
-}
-
 #[tokio::test]
 async fn committing_again_changes_nothing() {
     for if_exists in [IfExists::Error, IfExists::Append, IfExists::Overwrite] {
         let (target, outputs) = (Target::new(), outputs());
         let output = prepared(&outputs, &target, if_exists).await;
-        let pieces = two(&outputs, &output).await;
+        let pieces = numbered(&outputs, &output, 2).await;
         let first = outputs.commit(written(JOB, &output, pieces.clone())).await.unwrap();
         let (all, data) = (target.all(), contents(&target));
         // Whatever came meanwhile is none of its business.
@@ -50,7 +40,7 @@ async fn a_commit_that_stopped_half_way_is_finished() {
     target.put("old.csv", "n\n7\n");
     target.put("_SUCCESS", "");
     let output = prepared(&outputs, &target, IfExists::Overwrite).await;
-    let pieces = two(&outputs, &output).await;
+    let pieces = numbered(&outputs, &output, 2).await;
     let tokens: Vec<_> = pieces.iter().map(|piece| Token::read(piece, JOB).unwrap()).collect();
     // The manifest and the first file are there.
     let folder = Folder::open(&outputs.stores, &output.spec).await.unwrap();
@@ -92,7 +82,7 @@ async fn what_another_worker_commits_meanwhile_refuses_nothing() {
     for if_exists in [IfExists::Error, IfExists::Overwrite] {
         let (target, outputs) = (Target::new(), outputs());
         let output = prepared(&outputs, &target, if_exists).await;
-        let pieces = two(&outputs, &output).await;
+        let pieces = numbered(&outputs, &output, 2).await;
         let done = outputs.commit(written(JOB, &output, pieces.clone())).await.unwrap();
         let all = target.all();
         // This one has looked for the manifest before it was there.
@@ -112,7 +102,7 @@ async fn what_another_worker_commits_meanwhile_refuses_nothing() {
 async fn what_is_lost_before_the_commit_fails_it_and_nothing_is_seen() {
     let (target, outputs) = (Target::new(), outputs());
     let output = prepared(&outputs, &target, IfExists::Append).await;
-    let pieces = two(&outputs, &output).await;
+    let pieces = numbered(&outputs, &output, 2).await;
     let staged = target.path().join(target.all().pop().unwrap());
     assert_eq!(
         outputs.gone(written(JOB, &output, pieces.clone())).await.unwrap(),
@@ -157,17 +147,8 @@ async fn a_stream_that_is_dropped_or_fails_leaves_nothing() {
 async fn behind_the_manifest_nothing_is_refused() {
     let (target, outputs) = (Target::new(), outputs());
     let output = prepared(&outputs, &target, IfExists::Append).await;
-    let pieces = two(&outputs, &output).await;
-    let folder = Folder::open(&outputs.stores, &output.spec).await.unwrap();
-    let manifest = Manifest {
-        job: JOB.to_string(),
-        format: "csv".to_owned(),
-        rows: 2,
-        bytes: 8,
-        files: Vec::new(),
-        replaces: Vec::new(),
-    };
-    manifest.create(&folder, JOB).await.unwrap();
+    let pieces = numbered(&outputs, &output, 2).await;
+    let folder = write_manifest(&outputs, &output).await;
     std::fs::remove_dir_all(folder.local(&staged::job_folder(JOB))).unwrap();
     let error = outputs.commit(written(JOB, &output, pieces)).await.unwrap_err();
     assert_eq!(error.kind(), keyloom_common::ErrorKind::Store, "{error}");

@@ -24,7 +24,10 @@ use keyloom_common::{
 };
 
 use super::*;
-use crate::store::{Patience, StoreSettings};
+use crate::{
+    samples::files,
+    store::{Patience, StoreSettings},
+};
 
 /// The job that most tests write.
 const JOB: JobId = JobId::from_u128(0x0123_4567 << 96);
@@ -44,17 +47,6 @@ fn outputs_of(stores: &Arc<ObjectStores>, settings: OutputSettings) -> FileOutpu
 
 fn outputs() -> FileOutputs {
     outputs_of(&stores(), OutputSettings::default())
-}
-
-/// Files of a format, of any size, as they usually are.
-fn files(format: FileFormat) -> FilesOutput {
-    FilesOutput {
-        format,
-        if_exists: IfExists::Error,
-        partition_by: Vec::new(),
-        target_file_bytes: 1 << 30,
-        compression: None,
-    }
 }
 
 fn spec(path: impl Into<String>, files: FilesOutput) -> OutputSpec {
@@ -158,6 +150,31 @@ async fn write(
         pieces.extend(Piece::read(&batch?)?);
     }
     Ok(pieces)
+}
+
+/// So many tasks of a job, each of which writes its number.
+async fn numbered(outputs: &FileOutputs, output: &PreparedOutput, tasks: u32) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    for task in 0..tasks {
+        let rows = [numbers([i64::from(task)])];
+        pieces.extend(write(outputs, output, attempt(JOB, task), &rows).await.unwrap());
+    }
+    pieces
+}
+
+/// What a commit of two numbers does first.
+async fn write_manifest(outputs: &FileOutputs, output: &PreparedOutput) -> Folder {
+    let folder = Folder::open(&outputs.stores, &output.spec).await.unwrap();
+    let manifest = Manifest {
+        job: JOB.to_string(),
+        format: "csv".to_owned(),
+        rows: 2,
+        bytes: 8,
+        files: Vec::new(),
+        replaces: Vec::new(),
+    };
+    manifest.create(&folder, JOB).await.unwrap();
+    folder
 }
 
 fn written(job: JobId, output: &PreparedOutput, pieces: Vec<Piece>) -> Written {

@@ -136,23 +136,10 @@ async fn uploads_in_parts_are_seen_with_the_commit_and_not_before() {
 async fn an_upload_that_is_completed_although_its_answer_was_lost_is_no_error() {
     let (store, outputs) = remote();
     let output = prepared(&outputs, IfExists::Error).await;
-    let mut pieces = Vec::new();
-    for task in 0..2 {
-        let rows = [numbers([i64::from(task)])];
-        pieces.extend(write(&outputs, &output, attempt(JOB, task), &rows).await.unwrap());
-    }
+    let pieces = numbered(&outputs, &output, 2).await;
     // The manifest decides whether the folder is in use, and it was written before.
     let token = Token::read(&pieces[0], JOB).unwrap();
-    let folder = Folder::open(&outputs.stores, &output.spec).await.unwrap();
-    let manifest = Manifest {
-        job: JOB.to_string(),
-        format: "csv".to_owned(),
-        rows: 2,
-        bytes: 8,
-        files: Vec::new(),
-        replaces: Vec::new(),
-    };
-    manifest.create(&folder, JOB).await.unwrap();
+    write_manifest(&outputs, &output).await;
     let Staged::Upload { id, parts, .. } = token.staged else { panic!("it is remote") };
     let parts = parts.into_iter().map(|content_id| PartId { content_id }).collect();
     store.complete_multipart(&Path::from(NAME), &id, parts).await.unwrap();
@@ -204,11 +191,7 @@ async fn a_job_that_is_given_up_leaves_nothing_whoever_tells_of_it() {
 async fn an_upload_without_its_record_is_missed_before_anything_is_seen() {
     let (store, outputs) = remote();
     let output = prepared(&outputs, IfExists::Append).await;
-    let mut pieces = Vec::new();
-    for task in 0..3 {
-        let rows = [numbers([i64::from(task)])];
-        pieces.extend(write(&outputs, &output, attempt(JOB, task), &rows).await.unwrap());
-    }
+    let mut pieces = numbered(&outputs, &output, 3).await;
     let told = || written(JOB, &output, pieces.clone());
     assert_eq!(outputs.gone(told()).await.unwrap(), Vec::<usize>::new());
     let token = Token::read(&pieces[1], JOB).unwrap();
