@@ -89,8 +89,9 @@ pub struct Settings {
     /// The most bytes of what finished tasks have reported that wait to be written into
     /// `state_folder`; beyond, their stages wait. Default 16 MiB.
     pub journal_ahead_bytes: usize,
-    /// The most bytes of rows in `state_folder` of one job whose rows the coordinator computes, by
-    /// which it goes on when it is resumed; tasks beyond run again. 0 for none. Default 256 MiB.
+    /// The most bytes of rows in `state_folder`, of all jobs whose rows the coordinator computes,
+    /// by which they go on when they are resumed; tasks beyond run again. 0 for none. Default
+    /// 1 GiB.
     pub journal_rows_bytes: u64,
     /// Where temporary files are, in a folder of the coordinator's own that goes with it. Default
     /// the system's folder for such files.
@@ -215,7 +216,7 @@ impl Default for Settings {
             job_log_bytes: 32 << 10,
             detached_result_ms: 3_600_000,
             journal_ahead_bytes: 16 << 20,
-            journal_rows_bytes: 256 << 20,
+            journal_rows_bytes: 1 << 30,
             spill_folder: None,
             blob_bytes: 8 << 30,
             blob_ttl_ms: 600_000,

@@ -294,33 +294,25 @@ def test_a_dataset_is_made_added_to_and_replaced(
     assert read(url) == {"n": [0], "word": [None]}
 
 
-def at_once(storage: Storage, url: str, if_exists: str, starts: list[int]) -> list[JobHandle]:
-    """Jobs of which none commits before all of them have begun to write."""
-    with storage.holding(r"\.lance/data/"):
-        jobs = [
-            keyloom.from_pydict({"n": range(start, start + ROWS)}).submit(
-                output=output(url, if_exists=if_exists)
-            )
-            for start in starts
-        ]
-        storage.wait_until(lambda: storage.held)
-    return jobs
-
-
-def test_of_two_jobs_that_make_one_dataset_one_is_refused(
+def test_while_a_job_makes_a_dataset_another_is_refused_by_its_id(
     session: keyloom.Session, storage: Storage, folder: str
 ) -> None:
-    url, starts = storage.url(f"{folder}/made.lance"), [0, ROWS]
-    made, refused = [], []
-    for start, job in zip(starts, at_once(storage, url, "error", starts)):
-        try:
-            ended(job)
-            made.append(start)
-        except keyloom.KeyloomError as error:
-            refused.append(str(error))
-    assert (len(made), len(refused)) == (1, 1)
-    assert "made.lance" in refused[0]
-    assert read(url) == {"n": list(range(made[0], made[0] + ROWS))}
+    url = storage.url(f"{folder}/made.lance")
+
+    def make(start: int, if_exists: str) -> JobHandle:
+        df = keyloom.from_pydict({"n": range(start, start + ROWS)})
+        return df.submit(output=output(url, if_exists=if_exists))
+
+    with storage.holding(r"\.lance/data/"):
+        job = make(0, "error")
+        storage.wait_until(lambda: storage.held)
+        refused = rf"job {job.id} writes to .*made\.lance"
+        for if_exists in ("error", "overwrite"):
+            with pytest.raises(keyloom.InvalidError, match=refused):
+                make(ROWS, if_exists)
+    ended(job)
+    assert read(url) == {"n": list(range(ROWS))}
+    assert ended(make(ROWS, "overwrite")).version == 2
 
 
 def test_two_jobs_add_to_one_dataset_at_once(
@@ -328,7 +320,15 @@ def test_two_jobs_add_to_one_dataset_at_once(
 ) -> None:
     url, starts = storage.url(f"{folder}/added.lance"), [ROWS, 2 * ROWS]
     keyloom.from_pydict({"n": range(ROWS)}).write_lance(url, storage_options=s3.PROFILE)
-    jobs = at_once(storage, url, "append", starts)
+    # None commits before both have begun to write.
+    with storage.holding(r"\.lance/data/"):
+        jobs = [
+            keyloom.from_pydict({"n": range(start, start + ROWS)}).submit(
+                output=output(url, if_exists="append")
+            )
+            for start in starts
+        ]
+        storage.wait_until(lambda: storage.held)
     assert sorted(ended(job).version or 0 for job in jobs) == [2, 3]
     there = read(url)["n"]
     # One after the other, each in its order.

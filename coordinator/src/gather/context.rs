@@ -23,7 +23,7 @@ use crate::{
     catalog::Rights,
     dispatch::{Dispatcher, Finished},
     history::{Happened, JobRecord, Journal, KnownJob, Resumable},
-    output::{Means, OutputProgress, Writing},
+    output::{HeldPlace, Means, OutputProgress, Writing},
     scheduler::ATTEMPTS_OF_A_RUN,
     settings::Settings,
 };
@@ -60,6 +60,8 @@ pub(crate) struct JobContext {
     /// The stages that are not over, and whether each has all of its tasks.
     open: Mutex<BTreeMap<u32, bool>>,
     reports: Mutex<BTreeMap<u32, StageReport>>,
+    /// Where it writes, until it begins to write or ends.
+    place: Mutex<Option<HeldPlace>>,
     /// What is known of it, from when it begins.
     record: OnceLock<JobRecord>,
 }
@@ -112,6 +114,7 @@ impl JobContext {
             begun: Mutex::default(),
             open: Mutex::default(),
             reports: Mutex::default(),
+            place: Mutex::default(),
             record: OnceLock::new(),
         }
     }
@@ -149,7 +152,21 @@ impl JobContext {
             has_journal: self.journal().is_some_and(|journal| journal.written().is_some()),
             span: self.span.clone(),
         };
-        Writing::begin(means, output.clone(), memory)
+        Ok(Writing::begin(means, output.clone(), memory)?.within(self.place().take()))
+    }
+
+    /// Holds the place that it writes to.
+    pub(crate) fn hold_place(&self, place: HeldPlace) {
+        *self.place() = Some(place);
+    }
+
+    /// Leaves that place, unless it writes there: then it is left once that has ended.
+    pub(crate) fn leave_place(&self) {
+        *self.place() = None;
+    }
+
+    fn place(&self) -> MutexGuard<'_, Option<HeldPlace>> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The name of a stage that has this number in its plan.

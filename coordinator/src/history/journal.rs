@@ -1,12 +1,12 @@
 //! What is kept of a job that can be resumed while it runs: each task, once it is done, of the
 //! stage that writes, or of those whose rows the coordinator computes with. The rows of the latter
-//! are kept within bounds; a task beyond them runs again.
+//! are kept within a bound for all jobs together; a task beyond it runs again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
 };
 
@@ -16,6 +16,7 @@ use tokio::{sync::SemaphorePermit, task::spawn_blocking};
 use super::{
     file::{StateFile, TaskKey},
     record::{Cut, TaskRecord, encode},
+    rows::Rows,
     writer::Queue,
 };
 
@@ -24,8 +25,8 @@ use super::{
 pub(crate) struct Journal {
     job: JobId,
     stages: BTreeMap<u32, Stage>,
-    /// How many bytes more there may be of tasks that do not write.
-    room: AtomicU64,
+    /// What the tasks of all jobs take that do not write.
+    rows: Arc<Rows>,
     /// Whether it was told that there is no room for one.
     is_full: AtomicBool,
     file: Arc<StateFile>,
@@ -48,29 +49,37 @@ impl Stage {
 }
 
 impl Journal {
-    /// Of the stages that are cut like this. The rows of those that do not write may take so many
-    /// bytes. Waits for the disk.
+    /// Of the stages that are cut like this. The rows of those that do not write take of this room,
+    /// in which those that were kept before are counted. Waits for the disk.
     ///
     /// # Errors
     /// If what was kept before cannot be read.
     pub(super) fn open(
         job: JobId,
         cuts: &[Cut],
-        rows_bytes: u64,
+        rows: Arc<Rows>,
         file: Arc<StateFile>,
         queue: Arc<Queue>,
     ) -> Result<Self> {
-        let (mut stages, mut taken) = (BTreeMap::new(), 0_u64);
+        let mut stages = BTreeMap::new();
         for Cut { stage, writes, .. } in cuts {
-            let mut done = BTreeSet::new();
-            for (task, bytes) in file.sized_tasks(job, *stage)? {
-                done.insert(task);
-                taken = taken.saturating_add(if *writes { 0 } else { bytes });
-            }
+            let done = file.sized_tasks(job, *stage)?.into_iter().map(|(task, _)| task).collect();
             stages.insert(*stage, Stage { writes: *writes, done: Mutex::new(done) });
         }
-        let room = AtomicU64::new(rows_bytes.saturating_sub(taken));
-        Ok(Self { job, stages, room, is_full: AtomicBool::new(false), file, queue })
+        Ok(Self { job, stages, rows, is_full: AtomicBool::new(false), file, queue })
+    }
+
+    /// How many bytes of rows of a job that is cut like this are in the file. Waits for the disk.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub(super) fn kept_rows(file: &StateFile, job: JobId, cuts: &[Cut]) -> Result<u64> {
+        let mut kept = 0_u64;
+        for cut in cuts.iter().filter(|cut| !cut.writes) {
+            let tasks = file.sized_tasks(job, cut.stage)?;
+            kept = tasks.iter().fold(kept, |kept, (_, bytes)| kept.saturating_add(*bytes));
+        }
+        Ok(kept)
     }
 
     /// Whether tasks of this stage are kept.
@@ -120,14 +129,20 @@ impl Journal {
         self.queue.turn().await
     }
 
-    /// Whether there is room for so many bytes of a task that is done. It is told where there is
-    /// none: of tasks that do not write, there may be very many, and it is told once.
+    /// Whether there is room for so many bytes of a task that is done.
     pub(crate) fn has_room(&self, stage: u32, task: u32, bytes: u64) -> bool {
+        self.fits(stage, task, bytes, || self.rows.has(bytes))
+    }
+
+    /// Whether so many bytes of a task can be kept, where this says whether its rows have room. It
+    /// is told where there is none: of tasks that do not write, there may be very many, and it is
+    /// told once.
+    fn fits(&self, stage: u32, task: u32, bytes: u64, have_room: impl FnOnce() -> bool) -> bool {
         let (job, most) = (self.job, self.queue.max_task_bytes() as u64);
         let writes = self.stages.get(&stage).is_some_and(|stage| stage.writes);
         let setting = if bytes > most {
             "journal_ahead_bytes"
-        } else if !writes && bytes > self.room.load(Ordering::Relaxed) {
+        } else if !writes && !have_room() {
             "journal_rows_bytes"
         } else {
             return true;
@@ -153,15 +168,9 @@ impl Journal {
             }
         };
         let size = bytes.len() as u64;
-        if !self.has_room(stage, task, size) {
-            return;
+        if self.fits(stage, task, size, || self.rows.take(job, size)) {
+            self.queue.put_task(TaskKey::new(job, stage, task), bytes).await;
         }
-        if self.written() != Some(stage) {
-            // Two at once may take somewhat more than there was, which is then missing.
-            let take = |left: u64| Some(left.saturating_sub(size));
-            let _ = self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
-        }
-        self.queue.put_task(TaskKey::new(job, stage, task), bytes).await;
     }
 }
 
@@ -173,6 +182,7 @@ mod tests {
     use super::*;
 
     const JOB: JobId = JobId::from_u128(7);
+    const OTHER: JobId = JobId::from_u128(8);
 
     fn cut(stage: u32, writes: bool) -> Cut {
         Cut { stage, tasks: 9, slices: BlobId::NONE, writes }
@@ -188,31 +198,65 @@ mod tests {
         }
     }
 
-    /// Keeps tasks of a stage, and says which the next coordinator has.
-    async fn kept(cut: Cut, rows_bytes: u64, tasks: &[usize]) -> (BTreeSet<u32>, u64) {
-        let folder = tempfile::tempdir().unwrap();
-        let file = Arc::new(StateFile::open(folder.path()).unwrap());
-        let queue = Queue::new(1_000);
-        let open = || Journal::open(JOB, &[cut], rows_bytes, Arc::clone(&file), Arc::clone(&queue));
-        let writer = super::super::writer::Writer::start(Arc::clone(&queue), Arc::clone(&file));
-        let journal = open().unwrap();
-        for (index, bytes) in tasks.iter().enumerate() {
-            journal.keep(cut.stage, index as u32, &task(*bytes)).await;
+    /// A folder for the journals of jobs whose rows may take so many bytes together.
+    struct Kept {
+        folder: tempfile::TempDir,
+        max_rows: u64,
+    }
+
+    impl Kept {
+        fn new(max_rows: u64) -> Self {
+            Self { folder: tempfile::tempdir().unwrap(), max_rows }
         }
-        drop(writer.unwrap());
-        let journal = open().unwrap();
-        (journal.done(cut.stage), journal.room.load(Ordering::Relaxed))
+
+        /// Keeps tasks of a stage of jobs, one after the other, and says which the next coordinator
+        /// has of each job, and how many bytes of rows.
+        async fn keep(
+            &self,
+            cut: Cut,
+            tasks: &[(JobId, usize)],
+        ) -> Vec<(JobId, BTreeSet<u32>, u64)> {
+            let file = Arc::new(StateFile::open(self.folder.path()).unwrap());
+            let (rows, queue) = (Arc::new(Rows::new(self.max_rows)), Queue::new(1_000));
+            let open = |job: JobId| {
+                let (rows, file, queue) =
+                    (Arc::clone(&rows), Arc::clone(&file), Arc::clone(&queue));
+                Journal::open(job, &[cut], rows, file, queue).unwrap()
+            };
+            let jobs: BTreeSet<_> = tasks.iter().map(|(job, _)| *job).collect();
+            let journals: BTreeMap<_, _> = jobs.iter().map(|job| (*job, open(*job))).collect();
+            let writer = super::super::writer::Writer::start(Arc::clone(&queue), Arc::clone(&file));
+            for (index, (job, bytes)) in tasks.iter().enumerate() {
+                journals[job].keep(cut.stage, index as u32, &task(*bytes)).await;
+            }
+            drop(writer.unwrap());
+            let kept = jobs.iter().map(|job| {
+                let bytes = Journal::kept_rows(&file, *job, &[cut]).unwrap();
+                (*job, open(*job).done(cut.stage), bytes)
+            });
+            kept.collect()
+        }
+    }
+
+    fn size(bytes: usize) -> u64 {
+        encode(&task(bytes)).unwrap().len() as u64
     }
 
     #[tokio::test]
-    async fn rows_are_kept_within_bounds_and_what_was_written_in_any_case() {
-        let (done, room) = kept(cut(1, false), 500, &[200, 10, 400, 100]).await;
-        assert_eq!(done, BTreeSet::from([0, 1, 3]));
-        assert!(room < 190, "what was kept before counts: {room}");
-        let (done, room) = kept(cut(1, true), 500, &[200, 10, 400, 100, 2_000]).await;
-        assert_eq!((done, room), (BTreeSet::from([0, 1, 2, 3]), 500));
-        let (done, _) = kept(cut(1, false), 0, &[1]).await;
-        assert_eq!(done, BTreeSet::new());
+    async fn rows_of_all_jobs_are_kept_within_one_bound_and_what_was_written_in_any_case() {
+        let tasks = [(JOB, 200), (OTHER, 10), (JOB, 400), (OTHER, 100), (JOB, 1)];
+        let most = size(200) + size(10) + size(100);
+        let kept = Kept::new(most).keep(cut(1, false), &tasks).await;
+        let expected = [
+            (JOB, BTreeSet::from([0]), size(200)),
+            (OTHER, BTreeSet::from([1, 3]), size(10) + size(100)),
+        ];
+        assert_eq!(kept, expected, "the last byte was taken by the other job");
+        let tasks = [(JOB, 200), (JOB, 10), (JOB, 400), (JOB, 100), (JOB, 2_000)];
+        let kept = Kept::new(most).keep(cut(1, true), &tasks).await;
+        assert_eq!(kept, [(JOB, BTreeSet::from([0, 1, 2, 3]), 0)], "what writes takes no room");
+        let kept = Kept::new(0).keep(cut(1, false), &[(JOB, 1)]).await;
+        assert_eq!(kept, [(JOB, BTreeSet::new(), 0)]);
     }
 
     #[test]
@@ -220,7 +264,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = Arc::new(StateFile::open(folder.path()).unwrap());
         let cuts = [cut(1, false), cut(3, true)];
-        let journal = Journal::open(JOB, &cuts, 10, file, Queue::new(10)).unwrap();
+        let rows = Arc::new(Rows::new(10));
+        let journal = Journal::open(JOB, &cuts, rows, file, Queue::new(10)).unwrap();
         assert_eq!([1, 2, 3].map(|stage| journal.keeps(stage)), [true, false, true]);
         assert_eq!(journal.written(), Some(3));
         journal.stages[&3].done().extend([2, 5, 7]);

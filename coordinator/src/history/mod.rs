@@ -11,6 +11,7 @@ mod known;
 mod log;
 mod private;
 mod record;
+mod rows;
 mod writer;
 
 use std::{
@@ -33,6 +34,7 @@ pub(crate) use known::{End, KnownJob};
 pub(crate) use log::Happened;
 pub(crate) use record::{Cut, PlanRecord, Resumable, TaskRecord};
 use record::{shorten, totals};
+use rows::Rows;
 use writer::{Queue, Writer};
 
 /// The most bytes of a statement in a list of jobs.
@@ -60,6 +62,8 @@ pub(crate) struct History {
 struct Kept {
     file: Arc<StateFile>,
     queue: Arc<Queue>,
+    /// What the rows of tasks take in the file.
+    rows: Arc<Rows>,
     _writer: Writer,
 }
 
@@ -83,9 +87,11 @@ impl History {
             (job.id, job)
         });
         let jobs: HashMap<_, _> = read.collect();
+        let rows = Arc::new(Rows::new(settings.journal_rows_bytes));
+        count_rows(&rows, &file, jobs.values())?;
         tracing::info!(folder = %folder.display(), jobs = jobs.len(), "jobs are remembered");
         let writer = Writer::start(Arc::clone(&queue), Arc::clone(&file))?;
-        let kept = Some(Kept { file, queue, _writer: writer });
+        let kept = Some(Kept { file, queue, rows, _writer: writer });
         Ok(Self { settings: Arc::clone(settings), jobs: Mutex::new(jobs), kept })
     }
 
@@ -187,7 +193,7 @@ impl History {
         if let Some(kept) = &self.kept
             && !job.left_pieces()
         {
-            kept.queue.forget(id);
+            kept.forget(id);
         }
         Some(job)
     }
@@ -207,11 +213,11 @@ impl History {
     /// # Errors
     /// If they cannot be read.
     pub(crate) fn journal(&self, id: JobId, cuts: &[Cut]) -> Result<Option<Journal>> {
-        let Some(Kept { file, queue, .. }) = self.kept.as_ref().filter(|_| !cuts.is_empty()) else {
+        let Some(kept) = self.kept.as_ref().filter(|_| !cuts.is_empty()) else {
             return Ok(None);
         };
-        let (rows, file) = (self.settings.journal_rows_bytes, Arc::clone(file));
-        Journal::open(id, cuts, rows, file, Arc::clone(queue)).map(Some)
+        let (rows, file) = (Arc::clone(&kept.rows), Arc::clone(&kept.file));
+        Journal::open(id, cuts, rows, file, Arc::clone(&kept.queue)).map(Some)
     }
 
     /// All tasks of a job that have written, as far as they are kept, in their order. Waits for the
@@ -235,8 +241,8 @@ impl History {
         // Under the lock, so that nobody begins it again meanwhile.
         let jobs = self.lock();
         match jobs.contains_key(&id) {
-            true => kept.queue.settle(id),
-            false => kept.queue.forget(id),
+            true => kept.settle(id),
+            false => kept.forget(id),
         }
     }
 
@@ -250,6 +256,35 @@ impl History {
     fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Arc<KnownJob>>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Kept {
+    /// A job cannot be resumed any more. Its rows go before what others keep from now on.
+    fn settle(&self, id: JobId) {
+        self.queue.settle(id);
+        self.rows.give_back(id);
+    }
+
+    /// A job is not known any more.
+    fn forget(&self, id: JobId) {
+        self.queue.forget(id);
+        self.rows.give_back(id);
+    }
+}
+
+/// Counts the rows that were kept before. Those of a job whose plan cannot be read are of no use to
+/// it, which is told when it is to go on.
+fn count_rows<'a>(
+    rows: &Rows,
+    file: &StateFile,
+    jobs: impl Iterator<Item = &'a Arc<KnownJob>>,
+) -> Result<()> {
+    for job in jobs.filter(|job| job.resumable == Resumable::Yes) {
+        if let Ok(Some(plan)) = file.plan(job.id) {
+            rows.count(job.id, Journal::kept_rows(file, job.id, &plan.cuts)?);
+        }
+    }
+    Ok(())
 }
 
 fn bounds(settings: &Settings) -> Bounds {

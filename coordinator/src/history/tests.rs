@@ -150,6 +150,56 @@ async fn what_a_job_needs_to_be_resumed_is_kept_until_it_is_settled() {
     assert_eq!((history.tasks(id), history.plan(id).is_err()), (Ok(Vec::new()), true));
 }
 
+/// A job whose rows the coordinator computes, which can be resumed.
+fn computed(history: &History, id: u128) -> Journal {
+    let slices = keyloom_common::BlobId::NONE;
+    let cuts = vec![Cut { stage: 1, tasks: 9, slices, writes: false }];
+    let (plan, build) = (Bytes::from_static(b"plan"), BUILD.to_owned());
+    let misses = MissPolicy::default();
+    let plan = PlanRecord { build, plan, batch_rows: 10, misses, output: output(), cuts };
+    let terms = JobTerms { detached: true, ..JobTerms::default() };
+    let job = (JobId::from_u128(id), alice(), terms);
+    history.begin(job, None, Resumable::Yes, Some(&plan)).unwrap();
+    history.journal(JobId::from_u128(id), &plan.cuts).unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn rows_of_all_jobs_have_one_bound_also_of_those_that_the_last_coordinator_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let task = TaskRecord {
+        worker: WorkerId::from_u128(1),
+        rows: 5,
+        metrics: PlanMetrics::default(),
+        lookups: Vec::new(),
+        chunks: vec![(Bytes::from_static(b"rows"), false)],
+    };
+    let journal_rows_bytes = 2 * record::encode(&task).unwrap().len() as u64;
+    let state_folder = Some(folder.path().to_owned());
+    let settings = Settings { state_folder, journal_rows_bytes, ..Settings::default() };
+    let history = open(settings.clone());
+    let [first, second] = [1, 2].map(|id| computed(&history, id));
+    first.keep(1, 0, &task).await;
+    second.keep(1, 0, &task).await;
+    assert!(!first.has_room(1, 1, 1), "the other job has taken the rest");
+    second.keep(1, 1, &task).await;
+    history.written().await;
+    drop((history, first, second));
+
+    let history = open(settings);
+    let third = computed(&history, 3);
+    third.keep(1, 0, &task).await;
+    history.settle(JobId::from_u128(1));
+    third.keep(1, 1, &task).await;
+    third.keep(1, 2, &task).await;
+    history.written().await;
+    let kept = |id| {
+        let file = &history.kept.as_ref().unwrap().file;
+        let tasks = file.sized_tasks(JobId::from_u128(id), 1).unwrap();
+        tasks.into_iter().map(|(task, _)| task).collect::<Vec<_>>()
+    };
+    assert_eq!([1, 2, 3].map(kept), [vec![], vec![0], vec![1]]);
+}
+
 #[test]
 fn what_was_cancelled_is_not_done_afterwards() {
     let history = open(Settings::default());

@@ -28,6 +28,8 @@ impl Ending {
     /// Says how the job ended: with so many rows, or why not. It is remembered when this is done.
     pub(super) async fn tell(mut self, last: &Result<JobSummary>) {
         self.is_told = true;
+        // Before anybody can hear of the end, and hand in the next job.
+        self.job.leave_place();
         let outcome = last.as_ref().map(|summary| summary.rows).map_err(Error::clone);
         self.metrics.jobs.end(&outcome, self.since.elapsed());
         let (job, seconds) = (self.job.job, self.seconds());
@@ -69,6 +71,7 @@ impl Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         if !self.is_told {
+            self.job.leave_place();
             let cancelled = Err(Error::cancelled("the job was dropped"));
             self.metrics.jobs.end(&cancelled, self.since.elapsed());
             if let Some(record) = self.job.record() {

@@ -134,7 +134,9 @@ impl Jobs {
     /// are not wanted any more.
     pub(crate) async fn go_on(self: Arc<Self>) {
         let mut cancelled = Vec::new();
-        for known in self.history.all() {
+        // In the order in which they were let in: one that appends was let in beside one that may
+        // not be let in beside it.
+        for known in self.history.all().into_iter().rev() {
             let is_kept = known.resumable == Resumable::Yes;
             match known.state() {
                 JobState::Interrupted if is_kept && known.terms.resumes => {

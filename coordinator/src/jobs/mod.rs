@@ -45,6 +45,7 @@ use crate::{
     dispatch::Dispatcher,
     gather::JobContext,
     history::{History, KnownJob, Resumable},
+    output::Places,
     owner::{Owner, is_bounded},
     settings::Settings,
 };
@@ -70,6 +71,8 @@ pub(crate) struct Jobs {
     catalog: Arc<Catalog>,
     history: Arc<History>,
     turns: Turns,
+    /// Where they write.
+    places: Arc<Places>,
     /// Where the coordinator's part of plans is computed, once one has such a part.
     plans: Mutex<Option<Background>>,
     jobs: Mutex<HashMap<JobId, Arc<Entry>>>,
@@ -84,8 +87,19 @@ impl Jobs {
     ) -> Self {
         let (plans, jobs) = (Mutex::default(), Mutex::default());
         let (turns, catalog) = (Turns::new(&settings), Arc::default());
-        let history = Arc::new(History::in_memory(&settings));
-        Self { dispatcher, blobs, settings, operators, catalog, history, turns, plans, jobs }
+        let (history, places) = (Arc::new(History::in_memory(&settings)), Arc::default());
+        Self {
+            dispatcher,
+            blobs,
+            settings,
+            operators,
+            catalog,
+            history,
+            turns,
+            places,
+            plans,
+            jobs,
+        }
     }
 
     /// The same, which remember jobs there.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use keyloom_common::{
     BUILD, Error, JobId, Result,
     error::redact,
+    output::PreparedOutput,
     report::{JobState, LogKind, RowSchema},
     rpc::{JobTerms, Submission},
     stack::deep,
@@ -67,6 +68,10 @@ impl Jobs {
         let turn = self.turns.enter(owner.identity())?;
         let plan = submission.plan.bytes();
         let prepared = Prepared::new(plan, context, self.operators.of_a_job(), stop)?;
+        if let Some(PreparedOutput { spec, .. }) = prepared.output() {
+            let place = self.places.enter(submission.id, spec, stop, &context.output)?;
+            context.hold_place(place);
+        }
         let held = self.blobs.hold(submission.id, owner, prepared.blobs())?;
         let plans = prepared.computes().then(|| self.plans()).transpose()?;
         Ok(Ready { prepared, held, turn, plans })

@@ -2,6 +2,7 @@
 //! with one that does as it is told.
 
 mod logs;
+mod places;
 mod quotas;
 mod resuming;
 
@@ -192,7 +193,11 @@ fn writing(jobs: &Jobs) -> Submission {
 }
 
 fn writing_rows(rows: Arc<dyn ExecutionPlan>) -> Submission {
-    let plan = written(rows, "/out/", files(IfExists::Error));
+    writing_to("/out/", IfExists::Error, rows)
+}
+
+fn writing_to(path: &str, if_exists: IfExists, rows: Arc<dyn ExecutionPlan>) -> Submission {
+    let plan = written(rows, path, files(if_exists));
     submission(encode_plan(&plan).unwrap())
 }
 

@@ -7,10 +7,12 @@
 
 mod check;
 mod pieces;
+mod places;
 mod progress;
 mod writing;
 
 pub(crate) use check::{check_output, place_of};
 pub(crate) use pieces::kept_pieces;
+pub(crate) use places::{HeldPlace, Places};
 pub(crate) use progress::{OutputProgress, OutputState};
 pub(crate) use writing::{Means, Writing};

@@ -20,7 +20,7 @@ use tokio::{
 };
 use tracing::{Instrument, Span};
 
-use super::{OutputProgress, OutputState, pieces::Pieces};
+use super::{HeldPlace, OutputProgress, OutputState, pieces::Pieces};
 use crate::{
     blobs::{Blobs, HeldBlobs},
     dispatch::{Dispatcher, Incident, Lost},
@@ -72,6 +72,8 @@ struct Written {
     /// Whether a worker was asked to commit it before this run of the job, and what became of that
     /// is not known.
     may_be_committed: bool,
+    /// Keeps jobs out that must be alone where it writes.
+    place: Option<HeldPlace>,
     /// Blobs of the job stay though it is gone.
     _held: HeldBlobs,
 }
@@ -102,8 +104,17 @@ impl Writing {
             next_stage: u32::MAX,
             first_attempt: runs.saturating_mul(ATTEMPTS_OF_A_RUN),
             may_be_committed,
+            place: None,
             _held: held,
         })))
+    }
+
+    /// The same, which holds its place until it is committed, or given up.
+    pub(crate) fn within(mut self, place: Option<HeldPlace>) -> Self {
+        if let Some(written) = &mut self.0 {
+            written.place = place;
+        }
+        self
     }
 
     /// Adds what a task has written.
@@ -251,7 +262,9 @@ impl Written {
 
     /// Ends without a commit: what tasks have written stays where the job can be resumed and goes
     /// on from there, and is removed otherwise.
-    fn leave(self) {
+    fn leave(mut self) {
+        // Nobody sees what is left, and it is in nobody's way.
+        drop(self.place.take());
         let (job, pieces) = (self.means.job, self.pieces.count());
         let known = self.means.known.as_ref();
         let is_of_use = self.means.has_journal && known.is_some_and(|known| known.keeps_pieces());

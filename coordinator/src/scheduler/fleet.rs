@@ -76,6 +76,8 @@ impl Worker {
 pub(super) struct Gone {
     /// The current attempts that it ran.
     pub(super) running: Vec<AttemptId>,
+    /// The attempts of other workers in which it took part.
+    pub(super) beside: BTreeSet<AttemptId>,
     /// Whether it had said that it would go.
     pub(super) draining: bool,
 }
@@ -146,7 +148,7 @@ impl Fleet {
                 }
             }
         }
-        Some(Gone { running, draining: worker.draining })
+        Some(Gone { running, beside: worker.beside, draining: worker.draining })
     }
 
     pub(super) fn drain(&mut self, id: WorkerId) {
@@ -177,6 +179,11 @@ impl Fleet {
             self.update(*peer, |worker| worker.beside.insert(attempt));
         }
         self.lent.insert(attempt, peers.to_vec());
+    }
+
+    /// The workers that gave an attempt of another one a slot, also those that are gone since.
+    pub(super) fn peers(&self, attempt: AttemptId) -> Vec<WorkerId> {
+        self.lent.get(&attempt).cloned().unwrap_or_default()
     }
 
     fn give_back(&mut self, attempt: AttemptId) {

@@ -18,6 +18,8 @@
 //! - A stage has at most `max_tasks_ahead` tasks between their first launch and their consumption.
 //!   A task keeps its place there while it waits for a retry: were it given away, tasks behind it
 //!   could fill the window, and a reader in task order would wait forever.
+//! - What a shuffle's attempt loses with a worker that takes part in it counts as the death of a
+//!   worker, and never as a failure of its own.
 //! - Where a task's stores are warm decides among workers with free slots alone: nothing waits for
 //!   that.
 //! - What a worker says that it runs and what it should run become the same: what it should not run
@@ -34,6 +36,7 @@ mod assign;
 mod event;
 mod fleet;
 mod outcome;
+mod peers;
 mod settings;
 mod slots;
 mod stage;

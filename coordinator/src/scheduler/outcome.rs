@@ -25,7 +25,14 @@ impl State {
     }
 
     pub(super) fn failed(&mut self, worker: WorkerId, attempt: AttemptId, error: Error) {
+        let peers = self.fleet.peers(attempt);
         if !self.accepts(worker, attempt) {
+            return;
+        }
+        if error.kind().is_transient()
+            && let Some(lost) = self.take_lost_peer(attempt)
+        {
+            self.died(attempt, &lost.tasks, lost.reason.as_ref());
             return;
         }
         let AttemptId { task: TaskId { stage, index }, .. } = attempt;
@@ -40,6 +47,9 @@ impl State {
         if !task.failed_on.contains(&worker) {
             task.failed_on.push(worker);
         }
+        if !peers.is_empty() {
+            task.failed_beside.push(peers);
+        }
         let failures = task.failures;
         if failures >= self.settings.max_task_attempts {
             let doing = format!("task {} failed in {failures} attempts; last", attempt.task);
@@ -51,8 +61,8 @@ impl State {
         self.change(stage, |stage| stage.shift(index, Phase::Resting { until }));
     }
 
-    /// Takes an attempt from a worker that is gone, and ran these tasks. If it died, and did not
-    /// only go, that may be the task's doing.
+    /// Takes an attempt from a worker that is gone, and ran these tasks, or from one whose peer is
+    /// gone. If that died, and did not only go, that may be the task's doing.
     pub(super) fn died(
         &mut self,
         attempt: AttemptId,
@@ -60,27 +70,29 @@ impl State {
         reason: Option<&String>,
     ) {
         self.actions.push(Action::Discard { attempt });
-        let AttemptId { task: TaskId { stage, index }, .. } = attempt;
-        // Another of the worker's tasks may have ended the stage a moment ago.
-        let task = self.stages.get_mut(&stage).and_then(|stage| stage.task_mut(index));
-        let Some(task) = task else { return };
-        if let Some(reason) = reason {
-            let beside = tasks.iter().copied().filter(|other| *other != attempt.task).collect();
-            task.deaths.add(beside);
-            let count = task.deaths.count;
-            if task.deaths.are_its_own(self.losses.len(), self.settings.max_task_deaths)
-                || count >= self.settings.max_task_losses
-            {
-                let message = format!(
-                    "task {} was running on {count} workers when they died \
-                     (scheduler.max_task_deaths, max_task_losses); last: {reason}",
-                    attempt.task
-                );
-                self.fail(stage, Error::unavailable(message));
-                return;
-            }
+        if reason.is_none_or(|reason| self.outlives(attempt.task, tasks, reason)) {
+            self.queue(attempt.task);
         }
-        self.queue(attempt.task);
+    }
+
+    /// Counts the death of a worker against a task that it ran among these, or took part in, and
+    /// ends the stage if there are too many. Whether it goes on.
+    pub(super) fn outlives(&mut self, id: TaskId, tasks: &BTreeSet<TaskId>, reason: &str) -> bool {
+        // Another of the worker's tasks may have ended the stage a moment ago.
+        let task = self.stages.get_mut(&id.stage).and_then(|stage| stage.task_mut(id.index));
+        let Some(task) = task else { return false };
+        task.deaths.add(tasks.iter().copied().filter(|other| *other != id).collect());
+        let count = task.deaths.count;
+        let is_cause = task.deaths.are_its_own(self.losses.len(), self.settings.max_task_deaths);
+        if !is_cause && count < self.settings.max_task_losses {
+            return true;
+        }
+        let message = format!(
+            "task {id} was running on {count} workers when they died (scheduler.max_task_deaths, \
+             max_task_losses); last: {reason}"
+        );
+        self.fail(id.stage, Error::unavailable(message));
+        false
     }
 
     /// Lets a task rest for whose rows there is no room.

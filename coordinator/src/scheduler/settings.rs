@@ -21,14 +21,16 @@ pub struct Settings {
     /// So many milliseconds a worker that lives may take to name what it was told to start: its
     /// threads may be busy. Default 120,000.
     pub order_timeout_ms: u64,
-    /// So many workers may die while they run a task, beyond those that die without it within ten
-    /// minutes; then its stage fails. Twice as many if another task was there each time. Default 4.
+    /// So many workers may die while they run a task, or take part in it, beyond those that die
+    /// without it within ten minutes; then its stage fails. Twice as many if another task was there
+    /// each time. Default 4.
     pub max_task_deaths: u32,
     /// So many workers may die while they run a task, or tasks of a stage none of which ends
     /// meanwhile, whatever else dies; then the stage fails. Default 24.
     pub max_task_losses: u32,
     /// So many attempts of a task may fail with a transient error; then its stage fails.
-    /// Attempts that ended with their worker do not count. Default 4.
+    /// Attempts that ended with their worker, or with one that took part in them, do not count.
+    /// Default 4.
     pub max_task_attempts: u32,
     /// How many milliseconds a task rests after its first transient error; each further one
     /// doubles it. 0 for no rest; at most `retry_backoff_max_ms`. Default 100.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use keyloom_common::{AttemptId, TaskId, WorkerId};
 
 use super::StageKind;
+use super::peers::LostPeer;
 use super::warmth::{STORES_OF_A_STAGE, StoreDigest};
 
 /// Where a launched task stands.
@@ -24,7 +25,7 @@ pub(super) enum Phase {
     Done,
 }
 
-/// The workers that died while they ran a task.
+/// The workers that died while they ran a task, or took part in it.
 #[derive(Debug, Default)]
 pub(super) struct Deaths {
     pub(super) count: u32,
@@ -65,6 +66,10 @@ pub(super) struct Task {
     pub(super) put_offs: u32,
     /// Workers that failed it, and that a retry avoids.
     pub(super) failed_on: Vec<WorkerId>,
+    /// Who took part in each of the attempts that count as failures, if anybody did.
+    pub(super) failed_beside: Vec<Vec<WorkerId>>,
+    /// A worker that takes part in an attempt at it, and is gone.
+    pub(super) lost_peer: Option<LostPeer>,
     consumed: bool,
 }
 
@@ -181,10 +186,18 @@ impl Stage {
             task.number
         });
         retry.unwrap_or_else(|| {
-            let (failed_on, consumed) = (Vec::new(), false);
-            let deaths = Deaths::default();
-            let (number, failures, put_offs) = (self.first_attempt, 0, 0);
-            let task = Task { phase, number, deaths, failures, put_offs, failed_on, consumed };
+            let number = self.first_attempt;
+            let task = Task {
+                phase,
+                number,
+                deaths: Deaths::default(),
+                failures: 0,
+                put_offs: 0,
+                failed_on: Vec::new(),
+                failed_beside: Vec::new(),
+                lost_peer: None,
+                consumed: false,
+            };
             self.tasks.insert(index, task);
             number
         })
@@ -212,6 +225,22 @@ impl Stage {
                 }
             }
         }
+    }
+
+    /// Takes back what counts of attempts that failed and in which this worker took part, and says
+    /// of which tasks that are not done.
+    pub(super) fn excuse(&mut self, peer: WorkerId) -> Vec<u32> {
+        let mut excused = Vec::new();
+        for (index, task) in &mut self.tasks {
+            let counted = task.failed_beside.len();
+            task.failed_beside.retain(|peers| !peers.contains(&peer));
+            let taken_back = counted - task.failed_beside.len();
+            if taken_back > 0 && task.phase != Phase::Done {
+                task.failures = task.failures.saturating_sub(taken_back as u32);
+                excused.push(*index);
+            }
+        }
+        excused
     }
 
     /// Lets any worker take a queued task.

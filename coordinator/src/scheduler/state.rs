@@ -175,10 +175,10 @@ impl State {
 
     /// Removes a worker, for whatever reason: the one path for that.
     fn lose(&mut self, worker: WorkerId, how: Departure, reason: String) {
-        let Some(Gone { running, draining }) = self.fleet.remove(worker) else { return };
+        let Some(Gone { running, beside, draining }) = self.fleet.remove(worker) else { return };
         self.actions.push(Action::WorkerGone { worker, how, reason: reason.clone() });
         // One that ran nothing says nothing of what kills workers.
-        if !draining && !running.is_empty() {
+        if !draining && !(running.is_empty() && beside.is_empty()) {
             self.losses.push_back(self.now);
             self.losses.retain(|at| at.saturating_add(LATELY) > self.now);
         }
@@ -186,8 +186,11 @@ impl State {
         if !draining {
             self.count_against_stages(&tasks, &reason);
         }
+        let tasks: BTreeSet<_> = beside.iter().map(|attempt| attempt.task).chain(tasks).collect();
+        let reason = (!draining).then_some(&reason);
+        self.lose_peer(worker, &beside, &tasks, reason);
         for attempt in running {
-            self.died(attempt, &tasks, (!draining).then_some(&reason));
+            self.died(attempt, &tasks, reason);
         }
     }
 

@@ -3,6 +3,7 @@
 mod liveness;
 mod load;
 mod locality;
+mod peers;
 mod placement;
 mod questions;
 mod random;

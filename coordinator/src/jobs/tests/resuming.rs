@@ -206,7 +206,8 @@ async fn what_a_job_left_is_removed_when_it_is_cancelled_while_it_waits_to_go_on
     worker.finish(attempt, Err(Error::invalid("a key is missing")));
     result(&jobs, id).await.unwrap_err();
     // Another takes the only turn, and the only slot.
-    submit(&jobs, &writing(&jobs), &owner).unwrap();
+    let other = writing_to("/other/", IfExists::Error, frame(&jobs, &owner));
+    submit(&jobs, &other, &owner).unwrap();
     task(&mut worker).await;
     jobs.resume(id, &owner).unwrap();
     assert_eq!(jobs.info(id, &owner).unwrap().state, JobState::Queued);

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use futures::{TryStreamExt, future::ready};
+use futures::{StreamExt, TryStreamExt, future::ready, stream};
 use keyloom_common::{JobId, Result, output::Piece};
 use tokio::fs;
 
@@ -15,6 +15,9 @@ use super::{
     staged::{Staged, Token, job_folder},
 };
 use crate::object_stores::from_store;
+
+/// How many files are looked at at once.
+const AT_ONCE: usize = 16;
 
 /// The places of those among a job's files that are not there any more as they were written.
 ///
@@ -27,17 +30,22 @@ pub(super) async fn gone(
 ) -> Result<Vec<usize>> {
     let uploads = files.iter().any(|(token, _)| matches!(token.staged, Staged::Upload { .. }));
     let records = if uploads { records(folder, job).await? } else { HashSet::new() };
-    let mut gone = Vec::new();
-    for (place, (token, piece)) in files.iter().enumerate() {
-        let is_there = match &token.staged {
-            Staged::File(file) => size(folder, file).await == Some(piece.bytes),
-            Staged::Upload { record, .. } => records.contains(record),
-        };
-        if !is_there {
-            gone.push(place);
-        }
+    let looks: Vec<_> = files.iter().map(|file| is_there(folder, &records, file)).collect();
+    // In their order.
+    let found: Vec<bool> = stream::iter(looks).buffered(AT_ONCE).collect().await;
+    let places = found.into_iter().enumerate();
+    Ok(places.filter(|(_, is_there)| !is_there).map(|(place, _)| place).collect())
+}
+
+async fn is_there(
+    folder: &Folder,
+    records: &HashSet<String>,
+    (token, piece): &(Token, Piece),
+) -> bool {
+    match &token.staged {
+        Staged::File(file) => size(folder, file).await == Some(piece.bytes),
+        Staged::Upload { record, .. } => records.contains(record),
     }
-    Ok(gone)
 }
 
 /// The records of a job's uploads, from the output's folder on.

@@ -198,6 +198,9 @@ async fn while_a_job_commits_to_an_empty_folder_another_is_refused_by_its_name()
     let refused = outputs.commit(written(JOB, &output, own.clone())).await.unwrap_err();
     let message = format!("job {OTHER} commits to {} at this moment", target.path().display());
     assert!(refused.message().starts_with(&message), "{refused}");
+    let since = target.read(&claim::name()).lines().nth(1).unwrap().to_owned();
+    let told = format!("if there is no such job any more (it began at {since})");
+    assert!(refused.message().ends_with(&told), "{refused}");
     outputs.abort(written(JOB, &output, own)).await.unwrap();
     outputs.commit(written(OTHER, &output, other)).await.unwrap();
     let name = staged::file_name(OTHER, 0, 0, "csv");
