@@ -42,6 +42,7 @@ pub mod query;
 pub mod session;
 mod settings;
 pub mod store;
+mod told;
 mod validate;
 mod waits;
 

@@ -110,7 +110,10 @@ pub(crate) async fn connect(
         connected
     };
     let connected = watch.step(connecting).await;
-    connected.map_err(|failure| if is_denied { failure.help(LET_IN) } else { failure })
+    let session =
+        connected.map_err(|failure| if is_denied { failure.help(LET_IN) } else { failure })?;
+    session.tell_warnings(watch.warns());
+    Ok(session)
 }
 
 /// The settings, after warnings of those that nothing reads.

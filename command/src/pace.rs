@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, HumanDuration};
-use keyloom_client::report::{JobStatus, StageProgress};
+use keyloom_client::report::{Furthest, JobProgress, JobStatus, Share, StageProgress};
 
 /// Before that, nothing is foretold.
 const WARM: Duration = Duration::from_secs(2);
@@ -15,19 +15,22 @@ pub(crate) struct Pace {
     since: Instant,
     /// What was done when it was first looked at.
     before: Counted,
+    /// What was shown of it.
+    furthest: Furthest,
 }
 
 /// What was counted so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counted {
-    tasks: u32,
-    tasks_done: u32,
+    share: Share,
     rows: u64,
 }
 
 /// How a job gets on, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Seen {
+    /// How much is done, which never goes back.
+    pub(crate) share: Share,
     /// Rows that came.
     pub(crate) rows: u64,
     /// Rows a second.
@@ -39,38 +42,39 @@ pub(crate) struct Seen {
 impl Pace {
     /// What is looked at for the first time.
     pub(crate) fn start(now: Instant, counted: Counted) -> Self {
-        Self { since: now, before: counted }
+        Self { since: now, before: counted, furthest: Furthest::default() }
     }
 
     /// How it gets on.
-    pub(crate) fn seen(&self, now: Instant, counted: Counted) -> Seen {
+    pub(crate) fn seen(&mut self, now: Instant, counted: Counted) -> Seen {
+        let share = self.furthest.seen(counted.share);
         let (took, rows) = (now.saturating_duration_since(self.since), counted.rows);
         if took < WARM {
-            return Seen { rows, ..Seen::default() };
+            return Seen { share, rows, ..Seen::default() };
         }
         let more = rows.saturating_sub(self.before.rows);
         let rate = (more > 0).then(|| more as f64 / took.as_secs_f64());
-        Seen { rows, rate, left: self.left(took, counted) }
+        Seen { share, rows, rate, left: self.left(took, share) }
     }
 
     /// Tasks are about equal. Before they are all known, the job may be of any length.
-    fn left(&self, took: Duration, counted: Counted) -> Option<Duration> {
-        let Counted { tasks, tasks_done, .. } = counted;
-        let done = tasks_done.checked_sub(self.before.tasks_done).filter(|done| *done > 0)?;
-        let left = tasks.checked_sub(tasks_done).filter(|left| *left > 0)?;
-        Some(took.mul_f64(f64::from(left) / f64::from(done)))
+    fn left(&self, took: Duration, share: Share) -> Option<Duration> {
+        let before = self.before.share.thousandths;
+        let done = share.thousandths.checked_sub(before).filter(|done| *done > 0)?;
+        let left = Some(share.left()).filter(|left| *left > 0)?;
+        Some(took.mul_f64(left as f64 / done as f64))
     }
 }
 
 impl Counted {
     /// Of a job with so many rows.
-    pub(crate) fn of(status: JobStatus, rows: u64) -> Self {
-        Self { tasks: status.tasks, tasks_done: status.tasks_done, rows }
+    pub(crate) fn of(status: JobStatus, progress: &JobProgress, rows: u64) -> Self {
+        Self { share: Share::of_job(status, progress), rows }
     }
 
     /// Of a stage.
     pub(crate) fn of_stage(stage: &StageProgress) -> Self {
-        Self { tasks: stage.tasks, tasks_done: stage.tasks_done, rows: stage.rows }
+        Self { share: Share::of_stage(stage), rows: stage.rows }
     }
 }
 
@@ -90,27 +94,50 @@ impl Seen {
 mod tests {
     use super::*;
 
-    fn counted(tasks: u32, tasks_done: u32, rows: u64) -> Counted {
-        Counted { tasks, tasks_done, rows }
+    fn share(tasks: u32, thousandths: u64) -> Share {
+        Share { tasks, thousandths }
+    }
+
+    fn counted(tasks: u32, tasks_done: u64, rows: u64) -> Counted {
+        Counted { share: share(tasks, tasks_done * 1000), rows }
     }
 
     #[test]
     fn what_is_left_takes_as_long_as_what_was_done() {
         let start = Instant::now();
-        let pace = Pace::start(start, Counted::default());
+        let mut pace = Pace::start(start, Counted::default());
         let after = |seconds: u64| start + Duration::from_secs(seconds);
-        assert_eq!(pace.seen(after(1), counted(8, 1, 7)), Seen { rows: 7, ..Seen::default() });
+        let early = Seen { share: share(8, 1000), rows: 7, ..Seen::default() };
+        assert_eq!(pace.seen(after(1), counted(8, 1, 7)), early);
         let seen = pace.seen(after(4), counted(8, 2, 2400));
         let left = Some(Duration::from_secs(12));
-        assert_eq!(seen, Seen { rows: 2400, rate: Some(600.0), left });
+        assert_eq!(seen, Seen { share: share(8, 2000), rows: 2400, rate: Some(600.0), left });
         assert_eq!(seen.text(), ", 2,400 rows (600/s), 12 seconds left");
         assert_eq!(pace.seen(after(4), counted(2, 2, 0)).text(), "");
     }
 
     #[test]
+    fn parts_of_tasks_that_run_count_and_nothing_goes_back() {
+        let start = Instant::now();
+        let mut pace = Pace::start(start, Counted::default());
+        let mut seen = |seconds: u64, thousandths| {
+            let counted = Counted { share: share(4, thousandths), rows: 0 };
+            let Seen { share, left, .. } = pace.seen(start + Duration::from_secs(seconds), counted);
+            (share.thousandths, left.map(|left| left.as_secs()))
+        };
+        // None of four tasks is done yet.
+        assert_eq!(seen(4, 800), (800, Some(16)));
+        assert_eq!(seen(6, 2000), (2000, Some(6)));
+        // An attempt is lost.
+        assert_eq!(seen(8, 1200), (2000, Some(8)));
+        assert_eq!(seen(10, 2500), (2500, Some(6)));
+        assert_eq!(seen(12, 4000), (4000, None));
+    }
+
+    #[test]
     fn what_was_done_before_is_not_of_this_pace() {
         let start = Instant::now();
-        let pace = Pace::start(start, counted(10, 6, 600));
+        let mut pace = Pace::start(start, counted(10, 6, 600));
         let now = start + Duration::from_secs(4);
         let unchanged = pace.seen(now, counted(10, 6, 600));
         assert_eq!((unchanged.left, unchanged.rate), (None, None));

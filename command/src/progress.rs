@@ -17,7 +17,7 @@ use keyloom_client::report::{JobProgress, JobStatus};
 
 use self::parts::Parts;
 use crate::{
-    pace::{Counted, Pace},
+    pace::{Counted, Pace, Seen},
     text,
 };
 
@@ -95,20 +95,20 @@ impl Progress {
     pub(crate) fn job(&self, status: JobStatus, progress: &JobProgress, rows: u64) {
         let now = Instant::now();
         // Of rows that are dropped, or that workers write, none come.
-        let counted = Counted::of(status, rows.max(progress.rows()));
+        let counted = Counted::of(status, progress, rows.max(progress.rows()));
         let mut job = self.followed();
         let followed = job.get_or_insert_with(|| Followed {
             pace: Pace::start(now, counted),
             parts: Parts::default(),
             told: now,
         });
-        let seen = followed.pace.seen(now, counted).text();
+        let seen = followed.pace.seen(now, counted);
         match self.way {
-            Way::Bar => self.draw(status, seen, followed.parts.lines(now, progress)),
+            Way::Bar => self.draw(status, &seen, followed.parts.lines(now, progress)),
             Way::Lines if now.saturating_duration_since(followed.told) >= EVERY => {
                 followed.told = now;
                 let parts = followed.parts.words(now, progress);
-                text::note(&line(status, &(seen + &parts)));
+                text::note(&line(status, &(seen.text() + &parts)));
             }
             Way::Lines | Way::Nothing => {}
         }
@@ -124,23 +124,31 @@ impl Progress {
     }
 
     /// The bar of the job, and lines below it.
-    fn draw(&self, status: JobStatus, seen: String, below: String) {
+    fn draw(&self, status: JobStatus, seen: &Seen, below: String) {
         let JobStatus { tasks, tasks_done, .. } = status;
-        if tasks < tasks_done.max(1) {
-            self.bar.set_style(style("{spinner} {pos} tasks{msg}, {elapsed}\n{prefix}"));
+        let counted = if tasks < tasks_done.max(1) {
+            self.bar.set_style(style("{spinner} {msg}, {elapsed}\n{prefix}"));
+            format!("{tasks_done} tasks")
         } else {
-            let whole = "{spinner} {wide_bar} {pos}/{len} tasks{msg}, {elapsed}\n{prefix}";
-            self.bar.set_style(style(whole));
-            self.bar.set_length(u64::from(tasks));
-        }
-        self.bar.set_position(u64::from(tasks_done));
+            self.bar.set_style(style("{spinner} {wide_bar} {msg}, {elapsed}\n{prefix}"));
+            let all = seen.share.all();
+            self.bar.set_length(all);
+            self.bar.set_position(seen.share.thousandths.min(all));
+            format!("{tasks_done}/{tasks} tasks")
+        };
         self.bar.set_prefix(below);
-        self.bar.set_message(seen);
+        self.bar.set_message(counted + &seen.text());
     }
 
     /// Does something with the line out of the way.
     pub(crate) fn aside<T>(&self, work: impl FnOnce() -> T) -> T {
         self.bar.suspend(work)
+    }
+
+    /// What writes warnings with the line out of the way.
+    pub(crate) fn warns(&self) -> impl Fn(&str) + Send + Sync + use<> {
+        let bar = self.bar.clone();
+        move |words: &str| bar.suspend(|| text::note(&format!("warning: {words}")))
     }
 
     pub(crate) fn end(&self) {

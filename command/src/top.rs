@@ -8,7 +8,7 @@ use std::{
 use indicatif::HumanCount;
 use keyloom_client::{
     Session,
-    report::{JobInfo, JobList, JobState, WorkerStatus},
+    report::{JobInfo, JobList, JobState, Share, WorkerStatus},
 };
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::time::sleep;
@@ -108,10 +108,8 @@ fn progress(jobs: &[JobInfo], now_ms: u64) -> String {
         let took = job.started_ms.map_or(0, |start| now_ms.saturating_sub(start));
         let seconds = Duration::from_millis(took).as_secs_f64();
         let status = job.status;
-        let share = match status.tasks {
-            0 => "-".to_owned(),
-            tasks => format!("{}%", u64::from(status.tasks_done) * 100 / u64::from(tasks)),
-        };
+        let percent = Share::of_job(status, &job.progress).percent();
+        let share = percent.map_or("-".to_owned(), |percent| format!("{percent}%"));
         let rows = job.progress.rows();
         let rate = match seconds > 0.0 {
             true => HumanCount((rows as f64 / seconds) as u64).to_string(),
@@ -214,6 +212,7 @@ mod tests {
             work: StageWork::Lookups,
             tasks: 8,
             tasks_done: 2,
+            thousandths: 400,
             rows: 2_400,
             bytes: 0,
         };
@@ -251,8 +250,8 @@ mod tests {
              {two}  worker-2  2      1        draining\n\n\
              jobs: 1 running, 1 queued\n\n\
              ID{space}  NAME  STATE    DONE  TASKS  ROWS   ROWS/S  RUNS  OWNER\n\
-             {one}  -     running  25%   2/8    2,400  600     4 s   me\n\
-             {two}  -     queued   25%   2/8    2,400  -       0 s   me\n\n\
+             {one}  -     running  30%   2/8    2,400  600     4 s   me\n\
+             {two}  -     queued   30%   2/8    2,400  -       0 s   me\n\n\
              ended\n\n\
              ID{space}  NAME  STATE  TASKS  TOOK   SUBMITTED      OWNER  OUTPUT\n\
              {three}  -     done   2/8    1.0 s  5 seconds ago  me     -\n"

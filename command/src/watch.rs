@@ -114,6 +114,11 @@ impl Watch {
         self.progress.aside(work)
     }
 
+    /// What writes warnings to the terminal, where progress may be shown.
+    pub(crate) fn warns(&self) -> impl Fn(&str) + Send + Sync + use<> {
+        self.progress.warns()
+    }
+
     /// Shows nothing any more.
     pub(crate) fn end(&self) {
         self.progress.end();

@@ -11,6 +11,7 @@ mod job;
 mod log;
 pub mod parts;
 mod progress;
+mod share;
 mod text;
 pub mod words;
 
@@ -25,6 +26,7 @@ pub use analysis::{
 pub use job::{JobInfo, JobList, JobState, RowSchema};
 pub use log::{JobLog, LogKind, LogLine};
 pub use progress::{JobProgress, StageProgress, StageWork, StoreProgress, TaskProgress, Underway};
+pub use share::{Furthest, Share, TASK};
 
 /// The names under which the lookup operator counts, for each store.
 pub mod counter {
@@ -63,6 +65,10 @@ pub mod counter {
     pub const FETCH_TIME: &str = "fetch_time";
     /// Time that rows of an input were waited for.
     pub const SCAN_TIME: &str = "scan_time";
+    /// Rows that came to other workers, where they are shuffled.
+    pub const ROWS_SENT: &str = "rows_sent";
+    /// Bytes of their values.
+    pub const BYTES_SENT: &str = "bytes_sent";
     /// Rows written to an output.
     pub const ROWS_WRITTEN: &str = "rows_written";
     /// Bytes of files written to an output.

@@ -15,7 +15,7 @@ use arrow::{
 use keyloom_client::{
     missed_schema,
     query::JobUpdate,
-    report::{JobProgress, JobStatus, StoreStats},
+    report::{Furthest, JobProgress, JobStatus, Share, StoreStats},
 };
 use keyloom_common::Error;
 use pyo3::{
@@ -68,17 +68,19 @@ impl Job {
     }
 
     /// Takes all rows. `progress` is called now and then with rows, tasks done, tasks, workers, and
-    /// the same part by part.
+    /// the same part by part, with the share of the whole that is done.
     #[pyo3(signature = (progress))]
     fn collect(&self, py: Python<'_>, progress: Option<Py<PyAny>>) -> PyResult<Batches> {
         let (mut job, mut batches) = (self.take()?, Vec::new());
-        let telling = progress.is_some();
+        let (telling, mut furthest) = (progress.is_some(), Furthest::default());
         while !wait(py, async {
             collect_a_while(&mut job, &mut batches, telling).await.map_err(raise)
         })? {
             if let Some(progress) = &progress {
                 let JobStatus { tasks, tasks_done, workers } = job.status();
                 let parts = of_parts(py, job.progress())?;
+                let share = furthest.seen(Share::of_job(job.status(), job.progress()));
+                parts.set_item("share", share.done())?;
                 progress.call1(py, (job.rows(), tasks_done, tasks, workers, parts))?;
             }
         }

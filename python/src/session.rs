@@ -41,6 +41,11 @@ fn tell(words: &str) {
     let _ = writeln!(stderr(), "keyloom: {words}");
 }
 
+/// Says what a job asks for in vain.
+fn warn(words: &str) {
+    tell(&format!("warning: {words}"));
+}
+
 /// A session of `keyloom-client`.
 #[pyclass(frozen, module = "keyloom._keyloom")]
 #[derive(Debug)]
@@ -97,6 +102,7 @@ impl Session {
             async { keyloom_client::Session::connect_with(address, settings).await.map_err(raise) };
         let session = wait(py, session)?;
         session.tell_waits(tell);
+        session.tell_warnings(warn);
         Ok(Self::new(session))
     }
 

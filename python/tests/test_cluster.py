@@ -270,6 +270,20 @@ def test_a_replaced_store_is_the_new_one_on_every_worker(cluster: str) -> None:
     assert answers == [[30] * ROWS, [31] * ROWS]
 
 
+def test_a_shuffle_that_a_limit_forbids_is_told_of(
+    cluster: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with keyloom.connect(cluster):
+        keyloom.attach(load_kv("memory", name="ages", initial_data={"ann": 30}))
+        df = keyloom.from_pydict({"who": ["ann", "bob"]})
+        ages = df.select(kv_get("who", source="ages", max_misses="100%")["value"])
+        assert ages.to_pydict()["value"] == [30, None]
+        assert "shuffle" not in capfd.readouterr().err
+        assert ages.with_shuffle("always").to_pydict()["value"] == [30, None]
+    words = "keyloom: warning: shuffle = always has no effect: max_misses of a call limits"
+    assert capfd.readouterr().err.count(words) == 1
+
+
 GROUPS = "SELECT id, count(*) AS n, sum(visit) AS visits FROM v GROUP BY id ORDER BY id"
 
 

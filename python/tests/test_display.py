@@ -368,6 +368,13 @@ def test_progress_tells_what_goes_on_and_what_stores_found(terminal, no_tqdm):
     progress.close()
 
 
+def test_tasks_that_run_count_by_what_they_have_done(terminal, no_tqdm):
+    progress = Progress()
+    progress(7, 1, 4, 2, {"share": 0.4375})
+    assert terminal.getvalue() == "\rtasks 1/4 (43%), 7 rows"
+    progress.close()
+
+
 def test_progress_without_workers_says_what_it_waits_for(terminal, no_tqdm):
     progress = Progress()
     progress(0, 0, 4, 0)
@@ -384,6 +391,14 @@ def test_progress_with_tqdm_is_a_bar_that_goes_away(terminal):
     written = terminal.getvalue()
     assert "3/4" in written and "5,678 rows" in written
     assert "\n" not in written
+
+
+def test_a_bar_of_tqdm_grows_with_tasks_that_run(terminal):
+    progress = Progress()
+    for share, shown in [(0.25, 1.0), (0.5625, 2.2), (1.0, 4.0)]:
+        progress(1234, 1, 4, 2, {"share": share})
+        assert progress._bar.n == shown
+    progress.close()
 
 
 def test_jobs_that_are_done_at_once_show_nothing(terminal, no_tqdm, monkeypatch):
@@ -415,6 +430,7 @@ def test_a_job_tells_its_progress_while_it_runs(monkeypatch):
         def __call__(self, rows, done, tasks, workers, parts):
             told.append((rows, done, tasks, workers))
             assert all(stage["tasks_done"] <= stage["tasks"] for stage in parts["stages"])
+            assert parts["share"] is None or 0 <= parts["share"] <= 1
 
         def close(self):
             told.append("closed")

@@ -4,6 +4,7 @@
 mod depth;
 mod fields;
 mod handle;
+mod in_vain;
 mod job;
 mod leaf;
 mod options;

@@ -13,7 +13,8 @@ use datafusion::{
     physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner},
 };
 
-use keyloom_common::{Error, report::parts, stack::Deep};
+use keyloom_common::{Error, report::parts, shuffle::Shuffle, stack::Deep};
+use keyloom_planner::PlanOptions;
 
 use super::{
     check_depth, let_shuffle,
@@ -36,12 +37,16 @@ impl JobPlanner {
     }
 
     /// What writes files or explains stays in this process; the rest is submitted.
-    fn wrap(&self, plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    fn wrap(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        shuffle: Shuffle,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         if let Some(explain) = plan.downcast_ref::<ExplainExec>() {
             return Ok(Arc::new(with_parts(explain)));
         }
         if plan.is::<DataSinkExec>() {
-            let input = self.wrap(Arc::clone(plan.children()[0]))?;
+            let input = self.wrap(Arc::clone(plan.children()[0]), shuffle)?;
             return plan.with_new_children(vec![input]);
         }
         // A statement that writes: it is what is submitted already.
@@ -55,12 +60,12 @@ impl JobPlanner {
                 None => {
                     let input = Arc::clone(analyze.input());
                     refuse_writes(&input)?;
-                    SubmitExec::new(input, link, ResultKind::Analysis(plan.schema()))
+                    SubmitExec::new(input, link, ResultKind::Analysis(plan.schema()), shuffle)
                 }
             },
             None => {
                 refuse_writes(&plan)?;
-                SubmitExec::new(plan, link, ResultKind::Rows)
+                SubmitExec::new(plan, link, ResultKind::Rows, shuffle)
             }
         }))
     }
@@ -112,6 +117,7 @@ impl QueryPlanner for JobPlanner {
             let_shuffle(state.config_mut().options_mut());
             planner.create_physical_plan(&plan, &state).await
         };
-        self.wrap(Deep::new(planning).await?)
+        let shuffle = PlanOptions::of(state.config_options()).shuffle.shuffle;
+        self.wrap(Deep::new(planning).await?, shuffle)
     }
 }

@@ -21,10 +21,11 @@ use futures::{TryStreamExt, stream};
 use keyloom_common::{
     Error,
     output::{OutputSpec, committed_schema},
+    shuffle::Shuffle,
     stack::Deep,
 };
 
-use super::{Job, JobOptions, written};
+use super::{Job, JobOptions, in_vain, written};
 use crate::link::Link;
 
 /// What the result of a submitted plan is.
@@ -42,18 +43,26 @@ pub(crate) struct SubmitExec {
     plan: Arc<dyn ExecutionPlan>,
     link: Arc<Link>,
     result: ResultKind,
+    /// Whether its statement says that rows are shuffled.
+    shuffle: Shuffle,
     /// Where workers write the rows, if the statement says so.
     output: Option<Arc<OutputSpec>>,
     properties: Arc<PlanProperties>,
 }
 
 impl SubmitExec {
-    pub(crate) fn new(plan: Arc<dyn ExecutionPlan>, link: Arc<Link>, result: ResultKind) -> Self {
+    pub(crate) fn new(
+        plan: Arc<dyn ExecutionPlan>,
+        link: Arc<Link>,
+        result: ResultKind,
+        shuffle: Shuffle,
+    ) -> Self {
         let schema = match &result {
             ResultKind::Rows => plan.schema(),
             ResultKind::Analysis(schema) => Arc::clone(schema),
         };
-        Self { plan, link, result, output: None, properties: properties(schema) }
+        let properties = properties(schema);
+        Self { plan, link, result, shuffle, output: None, properties }
     }
 
     /// A plan whose rows workers write.
@@ -61,15 +70,20 @@ impl SubmitExec {
         plan: Arc<dyn ExecutionPlan>,
         link: Arc<Link>,
         output: Arc<OutputSpec>,
+        shuffle: Shuffle,
     ) -> Self {
         let properties = properties(committed_schema());
-        Self { output: Some(output), properties, ..Self::new(plan, link, ResultKind::Rows) }
+        Self {
+            output: Some(output),
+            properties,
+            ..Self::new(plan, link, ResultKind::Rows, shuffle)
+        }
     }
 
     /// The same, but its result is how it ran.
     pub(super) fn analyzed(&self, schema: SchemaRef) -> Self {
         let (plan, link) = (Arc::clone(&self.plan), Arc::clone(&self.link));
-        let analyzed = Self::new(plan, link, ResultKind::Analysis(schema));
+        let analyzed = Self::new(plan, link, ResultKind::Analysis(schema), self.shuffle);
         Self { output: self.output.clone(), ..analyzed }
     }
 
@@ -91,8 +105,27 @@ impl SubmitExec {
             (Some(output), None) => Some(OutputSpec::clone(output)),
             (None, given) => given.as_ref().map(|output| output.spec()).transpose()?,
         };
-        let (link, plan) = (Arc::clone(&self.link), Arc::clone(&self.plan));
-        Deep::new(Job::start(link, plan, output, options)).await
+        Deep::new(async {
+            let warning = self.warning(&options)?;
+            let (link, plan) = (Arc::clone(&self.link), Arc::clone(&self.plan));
+            let job = Job::start(link, plan, output, options).await?;
+            if let Some(warning) = warning {
+                self.link.warnings.say(warning);
+            }
+            Ok(job)
+        })
+        .await
+    }
+
+    /// What it asks for in vain. A session that is its own cluster never shuffles.
+    fn warning(&self, options: &JobOptions) -> keyloom_common::Result<Option<&'static str>> {
+        let is_own = self.link.connection.local_workers().is_some();
+        match self.shuffle {
+            Shuffle::Always if !is_own => {
+                in_vain::shuffle(&self.plan, options.misses(&self.link.settings))
+            }
+            Shuffle::Always | Shuffle::Auto | Shuffle::Never => Ok(None),
+        }
     }
 
     pub(crate) fn returns_rows(&self) -> bool {

@@ -20,6 +20,7 @@ use keyloom_common::{
     output::{OutputSpec, PreparedOutput, WriteExec, committed_schema},
     rpc::PlannedOutput,
 };
+use keyloom_planner::PlanOptions;
 
 use super::{
     SubmitExec, check_depth,
@@ -105,6 +106,7 @@ impl ExtensionPlanner for WritePlanner {
         check_depth(&rows)?;
         let plan = planner.create_physical_plan(&rows, state).await?;
         let (link, output) = (Arc::clone(&self.link), Arc::clone(&written.output));
-        Ok(Some(Arc::new(SubmitExec::writing(plan, link, output))))
+        let shuffle = PlanOptions::of(state.config_options()).shuffle.shuffle;
+        Ok(Some(Arc::new(SubmitExec::writing(plan, link, output, shuffle))))
     }
 }

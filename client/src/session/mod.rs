@@ -31,6 +31,7 @@ use crate::{
     query::{self, Job, JobHandle, JobOptions},
     settings::Settings,
     store::KvStore,
+    told::Told,
 };
 use catalog::Catalog;
 pub(crate) use lend::Unknown;
@@ -76,7 +77,8 @@ impl Session {
     }
 
     pub(crate) fn new(connection: Connection, settings: Settings) -> Self {
-        let link = Arc::new(Link { connection, contents: Contents::default(), settings });
+        let (contents, warnings) = (Contents::default(), Told::default());
+        let link = Arc::new(Link { connection, contents, settings, warnings });
         let context = query::context(&link);
         Self { link, catalog: Arc::default(), context }
     }
@@ -85,7 +87,15 @@ impl Session {
     /// a second because there is none: once a wait, on the thread that waits. It holds for clones of
     /// this session, too. If nothing is set, waits are logged as warnings.
     pub fn tell_waits(&self, tell: impl Fn(&str) + Send + Sync + 'static) {
-        self.link.connection.waits.tell(Box::new(tell));
+        self.link.connection.waits.0.tell(Box::new(tell));
+    }
+
+    /// Sets what is told, in words, when a job asks for something in vain: a shuffle, where rows
+    /// that miss their keys are limited or kept. It is said once a job, when the job was taken, on
+    /// the thread that submits it. It holds for clones of this session, too. If nothing is set,
+    /// that is logged as warnings.
+    pub fn tell_warnings(&self, tell: impl Fn(&str) + Send + Sync + 'static) {
+        self.link.warnings.tell(Box::new(tell));
     }
 
     pub(crate) fn link(&self) -> &Arc<Link> {

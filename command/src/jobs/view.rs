@@ -244,6 +244,7 @@ pub(super) mod tests {
             work: StageWork::Lookups,
             tasks: 8,
             tasks_done: 3,
+            thousandths: 500,
             rows: 1200,
             bytes: 0,
         };
@@ -255,7 +256,8 @@ pub(super) mod tests {
         assert_eq!(stages, ["stage      1 lookups: 3/8 tasks, 1,200 rows", "stage      computing"]);
         let shown = serde_json::to_value(Viewed::of(&running)).unwrap();
         let expected = json!({
-            "stage": 1, "work": "lookups", "tasks": 8, "tasks_done": 3, "rows": 1200, "bytes": 0
+            "stage": 1, "work": "lookups", "tasks": 8, "tasks_done": 3, "thousandths": 500,
+            "rows": 1200, "bytes": 0
         });
         assert_eq!(shown["progress"]["stages"][0], expected);
     }

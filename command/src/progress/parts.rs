@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use indicatif::HumanCount;
-use keyloom_client::report::{JobProgress, StageProgress, StoreProgress, words};
+use keyloom_client::report::{JobProgress, Share, StageProgress, StoreProgress, words};
 
 use crate::pace::{Counted, Pace, Seen};
 
@@ -25,11 +25,9 @@ impl Parts {
     pub(super) fn lines(&mut self, now: Instant, progress: &JobProgress) -> String {
         let mut lines = Vec::new();
         for stage in shown(progress) {
-            let bar = match stage.stage {
-                Some(_) => bar(stage),
-                None => String::new(),
-            };
-            let line = format!("  {:21}{bar}{}", name(stage), self.counted(now, stage));
+            let seen = self.seen(now, stage);
+            let bar = seen.map(|seen| bar(seen.share)).unwrap_or_default();
+            let line = format!("  {:21}{bar}{}", name(stage), counted(stage, seen));
             lines.push(line.trim_end().to_owned());
         }
         lines.extend(stores(progress).map(|store| format!("  {store}")));
@@ -40,7 +38,7 @@ impl Parts {
     /// The same behind what is said of the whole job, in one line.
     pub(super) fn words(&mut self, now: Instant, progress: &JobProgress) -> String {
         let stages = shown(progress).map(|stage| {
-            let counted = self.counted(now, stage);
+            let counted = counted(stage, self.seen(now, stage));
             let space = if counted.is_empty() { "" } else { " " };
             format!("{}{space}{counted}", name(stage))
         });
@@ -48,20 +46,25 @@ impl Parts {
         parts.map(|part| format!("; {part}")).collect()
     }
 
-    /// What a stage has done. What the coordinator does is not counted.
-    fn counted(&mut self, now: Instant, stage: &StageProgress) -> String {
-        let Some(number) = stage.stage else { return String::new() };
+    /// How a stage gets on. What the coordinator does is not counted.
+    fn seen(&mut self, now: Instant, stage: &StageProgress) -> Option<Seen> {
         let counted = Counted::of_stage(stage);
-        let pace = self.paces.entry(number).or_insert_with(|| Pace::start(now, counted));
-        let seen = match stage.is_done() {
+        let pace = self.paces.entry(stage.stage?).or_insert_with(|| Pace::start(now, counted));
+        let seen = pace.seen(now, counted);
+        Some(match stage.is_done() {
             // It has no pace any more.
-            true => Seen { rows: stage.rows, ..Seen::default() },
-            false => pace.seen(now, counted),
-        };
-        let bytes = (stage.bytes > 0).then(|| format!(", {}", words::bytes(stage.bytes)));
-        let (done, tasks) = (stage.tasks_done, stage.tasks);
-        format!("{done}/{tasks} tasks{}{}", seen.text(), bytes.unwrap_or_default())
+            true => Seen { rate: None, left: None, ..seen },
+            false => seen,
+        })
     }
+}
+
+/// What a stage has done, in words.
+fn counted(stage: &StageProgress, seen: Option<Seen>) -> String {
+    let Some(seen) = seen else { return String::new() };
+    let bytes = (stage.bytes > 0).then(|| format!(", {}", words::bytes(stage.bytes)));
+    let (done, tasks) = (stage.tasks_done, stage.tasks);
+    format!("{done}/{tasks} tasks{}{}", seen.text(), bytes.unwrap_or_default())
 }
 
 /// The stages that there are lines for: of one alone, the job's own line tells all.
@@ -80,8 +83,8 @@ fn name(stage: &StageProgress) -> String {
     }
 }
 
-fn bar(stage: &StageProgress) -> String {
-    let full = u64::from(stage.tasks_done) * WIDTH / u64::from(stage.tasks.max(1));
+fn bar(share: Share) -> String {
+    let full = share.thousandths * WIDTH / share.all().max(1);
     let full = full.min(WIDTH);
     let part = |character: &str, length: u64| character.repeat(length as usize);
     format!("{}{} ", part("█", full), part("░", WIDTH - full))
@@ -115,7 +118,8 @@ mod tests {
     use super::*;
 
     fn stage(number: u32, work: StageWork, tasks_done: u32, rows: u64) -> StageProgress {
-        StageProgress { stage: Some(number), work, tasks: 8, tasks_done, rows, bytes: 0 }
+        let (stage, tasks, thousandths) = (Some(number), 8, 0);
+        StageProgress { stage, work, tasks, tasks_done, thousandths, rows, bytes: 0 }
     }
 
     fn progress(stages: Vec<StageProgress>) -> JobProgress {
@@ -143,6 +147,18 @@ mod tests {
                         rows (600/s), 4 seconds left, 5.0 kB; committing; products: 1,200 hits, 3 \
                         misses";
         assert_eq!(parts.words(now, &at(4, 2400)), expected);
+    }
+
+    #[test]
+    fn a_bar_grows_with_what_tasks_have_done_that_run_and_never_shrinks() {
+        let (mut parts, now) = (Parts::default(), Instant::now());
+        let full = |thousandths| {
+            let running = StageProgress { thousandths, ..stage(1, StageWork::Rows, 2, 0) };
+            let lines = parts.lines(now, &progress(vec![stage(0, StageWork::Rows, 8, 0), running]));
+            lines.lines().nth(1).map(|line| line.matches('█').count())
+        };
+        let shown = [0, 1000, 2000, 400, 6000].map(full);
+        assert_eq!(shown, [5, 7, 10, 10, 20].map(Some));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{JobStatus, PlanMetrics, StoreStats, counter};
+use super::{JobStatus, PlanMetrics, StoreStats, TASK, counter};
 
 /// How far the parts of a job are. Rows, bytes and keys are those of tasks that are done, and of
 /// those that run what their workers have told last: if an attempt fails, its own are taken back.
@@ -33,6 +33,9 @@ pub struct StageProgress {
     pub tasks: u32,
     /// Tasks done.
     pub tasks_done: u32,
+    /// What is done of those that run, in thousandths of a task, as far as it is known how much
+    /// there is to do.
+    pub thousandths: u32,
     /// Rows that they gave or, of a stage that writes, wrote.
     pub rows: u64,
     /// Bytes that they wrote to an output.
@@ -75,6 +78,8 @@ pub struct TaskProgress {
     pub rows: u64,
     /// Bytes of the files that it has written to an output and closed.
     pub bytes: u64,
+    /// What it has done of its rows, in thousandths; 0 if it is not known how many there are.
+    pub thousandths: u32,
     /// What it has asked of stores, by alias.
     pub stores: BTreeMap<String, StoreProgress>,
 }
@@ -173,12 +178,13 @@ impl TaskProgress {
         let stores = counted.stores();
         let stores =
             stores.iter().map(|(alias, counted)| (alias.clone(), StoreProgress::from(counted)));
-        Self { rows, bytes, stores: stores.collect() }.bounded()
+        Self { rows, bytes, thousandths: 0, stores: stores.collect() }.bounded()
     }
 
-    /// The same with no more stores than are told of a job.
+    /// The same with no more stores than are told of a job, and less than all of it done: it runs.
     #[must_use]
     pub fn bounded(mut self) -> Self {
+        self.thousandths = self.thousandths.min(TASK - 1);
         while self.stores.len() > JobProgress::MAX_STORES {
             self.stores.pop_last();
         }
@@ -195,6 +201,7 @@ impl TaskProgress {
     pub fn add(&mut self, other: &Self) {
         self.rows = self.rows.saturating_add(other.rows);
         self.bytes = self.bytes.saturating_add(other.bytes);
+        self.thousandths = self.thousandths.saturating_add(other.thousandths);
         for (alias, counted) in &other.stores {
             self.stores.entry(alias.clone()).or_default().add(*counted);
         }
@@ -206,7 +213,8 @@ mod tests {
     use super::*;
 
     fn stage(stage: Option<u32>, work: StageWork, tasks_done: u32) -> StageProgress {
-        StageProgress { stage, work, tasks: 2, tasks_done, rows: tasks_done.into(), bytes: 0 }
+        let rows = tasks_done.into();
+        StageProgress { stage, work, tasks: 2, tasks_done, thousandths: 0, rows, bytes: 0 }
     }
 
     #[test]
@@ -236,16 +244,19 @@ mod tests {
         let task = |rows, keys| TaskProgress {
             rows,
             bytes: 5,
+            thousandths: 400,
             stores: [("products".to_owned(), counted(keys))].into(),
         };
         let mut all = task(7, 3);
         all.add(&task(u64::MAX, 4));
         let both = StoreProgress { keys: 7, hits: 4, misses: 2 };
         let stores = [("products".to_owned(), both)].into();
-        assert_eq!(all, TaskProgress { rows: u64::MAX, bytes: 10, stores });
+        let expected = TaskProgress { rows: u64::MAX, bytes: 10, thousandths: 800, stores };
+        assert_eq!(all, expected);
         assert_eq!(all.told_bytes(), 136);
         let many = (0..70).map(|store| (format!("{store:02}"), counted(store))).collect();
-        let many = TaskProgress { stores: many, ..task(0, 0) }.bounded();
+        let many = TaskProgress { stores: many, thousandths: u32::MAX, ..task(0, 0) }.bounded();
+        assert_eq!(many.thousandths, TASK - 1);
         assert_eq!(many.stores.len(), JobProgress::MAX_STORES);
         assert_eq!(many.stores.get("63"), Some(&counted(63)));
     }

@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, sync::atomic::Ordering};
 use keyloom_common::{
     output::WriteExec,
     report::{
-        JobProgress, LogKind, StageProgress, StageWork, StoreProgress, TaskProgress, Underway,
-        counter, words::plural,
+        JobProgress, LogKind, StageProgress, StageWork, StoreProgress, TASK, TaskProgress,
+        Underway, counter, words::plural,
     },
 };
 use keyloom_planner::Fragment;
@@ -130,12 +130,15 @@ fn stage_progress(
         (_, None) => (0, 0),
     };
     let (rows, bytes) = (rows.saturating_add(told.rows), bytes.saturating_add(told.bytes));
-    StageProgress { stage: Some(stage), work, tasks, tasks_done, rows, bytes }
+    let most = tasks.saturating_sub(tasks_done).saturating_mul(TASK);
+    let thousandths = told.thousandths.min(most);
+    StageProgress { stage: Some(stage), work, tasks, tasks_done, thousandths, rows, bytes }
 }
 
 /// What the coordinator does is one thing, which is not done.
 fn own_stage(work: StageWork) -> StageProgress {
-    StageProgress { stage: None, work, tasks: 1, tasks_done: 0, rows: 0, bytes: 0 }
+    let (tasks, rows, bytes) = (1, 0, 0);
+    StageProgress { stage: None, work, tasks, tasks_done: 0, thousandths: 0, rows, bytes }
 }
 
 #[cfg(test)]
@@ -171,13 +174,14 @@ mod tests {
     #[test]
     fn what_tasks_that_run_have_told_is_added_to_what_those_that_are_done_reported() {
         let report = report(&[(counter::ROWS_WRITTEN, 70), (counter::BYTES_WRITTEN, 700)]);
-        let told = TaskProgress { rows: 5, bytes: 50, ..TaskProgress::default() };
+        let told =
+            TaskProgress { rows: 5, bytes: 50, thousandths: 3500, ..TaskProgress::default() };
         let of = |work, report| {
             let stage = stage_progress(2, Begun { work, tasks: 4 }, report, &told);
-            (stage.tasks_done, stage.rows, stage.bytes)
+            (stage.tasks_done, stage.thousandths, stage.rows, stage.bytes)
         };
-        assert_eq!(of(StageWork::Writing, Some(&report)), (1, 75, 750));
-        assert_eq!(of(StageWork::Writing, None), (0, 5, 50));
-        assert_eq!(of(StageWork::Lookups, Some(&report)), (1, 8, 50));
+        assert_eq!(of(StageWork::Writing, Some(&report)), (1, 3000, 75, 750));
+        assert_eq!(of(StageWork::Writing, None), (0, 3500, 5, 50));
+        assert_eq!(of(StageWork::Lookups, Some(&report)), (1, 3000, 8, 50));
     }
 }

@@ -289,6 +289,7 @@ async fn a_job_tells_how_far_its_stages_are_and_when_it_commits() {
         work,
         tasks: 1,
         tasks_done,
+        thousandths: 0,
         rows: 0,
         bytes: 0,
     };
@@ -314,19 +315,20 @@ async fn what_a_task_has_done_is_told_while_it_runs_and_taken_back_when_its_atte
         Next::Pending(Underway { progress, .. }) => {
             let [stage] = progress.stages[..] else { panic!("{progress:?}") };
             let keys = progress.stores.get("products").map_or(0, |store| store.keys);
-            (stage.tasks_done, stage.rows, stage.bytes, keys)
+            (stage.thousandths, stage.rows, stage.bytes, keys)
         }
         other => panic!("it is not under way: {other:?}"),
     };
-    let progress = |rows| {
+    let progress = |rows: u64| {
         let store = StoreProgress { keys: rows, hits: 1, misses: 0 };
-        TaskProgress { rows, bytes: 3, stores: [("products".to_owned(), store)].into() }
+        let stores = [("products".to_owned(), store)].into();
+        TaskProgress { rows, bytes: 3, thousandths: 5 * rows as u32, stores }
     };
     let failed = task(&mut first).await;
     assert_eq!(told().await, (0, 0, 0, 0));
     for rows in [40, 60] {
         first.tell(failed, progress(rows));
-        assert_eq!(told().await, (0, rows, 3, rows));
+        assert_eq!(told().await, (5 * rows as u32, rows, 3, rows));
     }
     first.leave();
     let mut second = FakeWorker::join(&jobs.dispatcher);
@@ -334,7 +336,7 @@ async fn what_a_task_has_done_is_told_while_it_runs_and_taken_back_when_its_atte
     second.tell(failed, progress(70));
     assert_eq!(told().await, (0, 0, 0, 0));
     second.tell(attempt, progress(30));
-    assert_eq!(told().await, (0, 30, 3, 30));
+    assert_eq!(told().await, (150, 30, 3, 30));
     deliver(&mut second, attempt).await;
     commit(&mut second).await;
     assert_eq!(result(&jobs, submission.id).await.unwrap().1.rows, 7);

@@ -24,21 +24,25 @@ class Progress:
     def __call__(
         self, rows: int, done: int, tasks: int, workers: int, parts: dict[str, Any] | None = None
     ) -> None:
-        """Tells how far it is, and part by part: ``rows`` computed so far, the ``stages``, and the
-        ``stores`` with what they found."""
+        """Tells how far it is, and part by part: ``rows`` computed so far, the ``stages``, the
+        ``stores`` with what they found, and the ``share`` of all that is done."""
         if time.monotonic() - self._started < AFTER_SECONDS or tasks == 0:
             return
-        note = _note(rows, parts or {}) if workers else "waiting for workers"
+        parts = parts or {}
+        note = _note(rows, parts) if workers else "waiting for workers"
+        share = parts.get("share")
         tqdm = _tqdm()
         if tqdm is None:
-            line = f"\rtasks {done}/{tasks}, {note}"
+            percent = "" if share is None else f" ({int(share * 100)}%)"
+            line = f"\rtasks {done}/{tasks}{percent}, {note}"
             self._width = max(self._width, len(line))
             print(line.ljust(self._width), end="", file=_stream(), flush=True)
             return
         if self._bar is None:
             self._bar = tqdm(total=tasks, unit="task", file=_stream(), leave=False)
         self._bar.total = tasks
-        self._bar.n = done
+        # Of tasks that run, a part is done.
+        self._bar.n = done if share is None else round(share * tasks, 1)
         self._bar.set_postfix_str(note)
 
     def close(self) -> None:

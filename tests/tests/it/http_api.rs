@@ -251,6 +251,27 @@ async fn what_is_wrong_is_said_at_once_and_described() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_a_job_asks_for_in_vain_is_said_where_it_is_handed_in() -> Result<()> {
+    let ((_cluster, asker), folder) = (cluster().await?, shop().await?);
+    let mut job = job(&folder);
+    job["sql"] = json!(
+        "SELECT kv_get(k, on_error => 'null')['name'] AS name, count(*) AS n FROM items \
+         WHERE n >= $least GROUP BY 1"
+    );
+    job["max_misses"] = json!("100%");
+    let reply = asker.ask("POST", "/v1/jobs", Some(&job)).await?.json()?;
+    assert_eq!(reply["warnings"], json!([]), "{reply}");
+    job["shuffle"] = json!("always");
+    let reply = asker.ask("POST", "/v1/jobs", Some(&job)).await?.json()?;
+    let expected = "shuffle = always has no effect: max_misses limits the rows that may miss their \
+                    keys, and such a job does not shuffle";
+    assert_eq!(reply["warnings"], json!([expected]), "{reply}");
+    let ended = asker.ended(reply["id"].as_str().context("an id")?).await?;
+    assert_eq!(ended["state"], "done", "{ended}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_job_that_fails_says_why_and_one_that_is_cancelled_has_no_rows() -> Result<()> {
     let ((_cluster, asker), folder) = (cluster().await?, shop().await?);
     let mut failing = job(&folder);

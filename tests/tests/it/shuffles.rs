@@ -15,7 +15,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use tokio::time::timeout;
+use tokio::{sync::mpsc, time::timeout};
 
 use crate::harness::{Cluster, Daemon, Keys, batch, eventually, get, ints, rows, strings};
 
@@ -158,6 +158,41 @@ async fn what_needs_no_shuffle_or_cannot_have_one_is_as_usual() -> Result<()> {
     let mut job = session.submit_with(query, options).await?;
     let error = timeout(BOUND, job.collect()).await?.err().context("it did not fail")?;
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_shuffle_that_misses_forbid_is_told_of_once() -> Result<()> {
+    let cluster = Cluster::start_with(2, &[], &[LISTENS]).await?;
+    let session = connect(&cluster, Shuffle::Always).await?;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    session.tell_warnings(move |words| {
+        let _ = tell.send(words.to_owned());
+    });
+    let plenty = Some(MaxMisses::Count(u64::try_from(ROWS)?));
+    let limited = JobOptions { max_misses: plenty, ..JobOptions::default() };
+    let kept = JobOptions { keep_missed: true, ..JobOptions::default() };
+    let calls = QUERIES[0].replacen("on_error => 'null'", "max_misses => '100%'", 1);
+    for (sql, options, why) in [
+        (QUERIES[0], JobOptions::default(), None),
+        // It looks nothing up.
+        (QUERIES[1], limited.clone(), None),
+        (QUERIES[0], limited, Some("max_misses limits the rows that may miss their keys")),
+        (QUERIES[0], kept, Some("the rows that miss their keys are kept")),
+        (
+            calls.as_str(),
+            JobOptions::default(),
+            Some("max_misses of a call limits the rows that may miss their keys"),
+        ),
+    ] {
+        let query = session.sql(sql).await?;
+        timeout(BOUND, session.submit_with(query, options).await?.finish()).await??;
+        let expected = why.map(|why| {
+            format!("shuffle = always has no effect: {why}, and such a job does not shuffle")
+        });
+        assert_eq!(told.try_recv().ok(), expected, "{sql}");
+        assert!(told.try_recv().is_err(), "it is told once");
+    }
     Ok(())
 }
 
@@ -469,6 +504,43 @@ async fn a_plan_says_which_part_of_a_shuffle_runs_where_and_what_it_counted() ->
     let groups = ROWS / PER_CUSTOMER / 10 * 9 + 1;
     assert!(tells(&ran, "mode=FinalPartitioned", &format!("output_rows={groups}")), "{ran}");
     assert!(tells(&ran, "KvLookupExec", &format!("output_rows={ROWS}")), "{ran}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn rows_that_are_sent_are_counted() -> Result<()> {
+    let http = ("KEYLOOM_WORKER_HTTP__LISTEN", "127.0.0.1:0");
+    let mut cluster = Cluster::start_with(3, &[], &[LISTENS, http]).await?;
+    let ports = cluster.workers.iter_mut().map(|worker| worker.line_with("http://"));
+    let ports = ports.collect::<Result<Vec<_>>>()?;
+    let session = connect(&cluster, Shuffle::Always).await?;
+    let job = session.submit(session.sql(QUERIES[4]).await?).await?;
+    let summary = timeout(BOUND, job.finish()).await??;
+    let sent = |node: &str| {
+        let nodes = summary.analysis.nodes.iter().filter(|run| run.name == node);
+        let counted = nodes.map(|run| (run.counted("rows_sent"), run.counted("bytes_sent")));
+        counted.fold((0, 0), |(rows, bytes), (more_rows, more_bytes)| {
+            (rows + more_rows.unwrap_or(0), bytes + more_bytes.unwrap_or(0))
+        })
+    };
+    let all = u64::try_from(ROWS)?;
+    // Each row has two workers of three to go to.
+    let shuffled = sent("RepartitionExec");
+    assert!(shuffled.0 > all / 3 && shuffled.0 < all, "{}", summary.plan);
+    let gathered = sent("SortPreservingMergeExec");
+    assert_eq!(gathered.0, all, "{}", summary.plan);
+    for (rows, bytes) in [shuffled, gathered] {
+        assert!(bytes >= 16 * rows, "{bytes} bytes of {rows} rows");
+    }
+    assert!(summary.plan.contains(&format!("rows_sent={}, ", shuffled.0)), "{}", summary.plan);
+    let (mut rows, mut bytes) = (0, 0);
+    for port in &ports {
+        let told = counted(port).await?;
+        rows += sum(&told, "keyloom_worker_shuffle_received_rows_total ")?;
+        bytes += sum(&told, "keyloom_worker_shuffle_received_bytes_total ")?;
+    }
+    let expected = (shuffled.0 + gathered.0, shuffled.1 + gathered.1);
+    assert_eq!((u64::try_from(rows)?, u64::try_from(bytes)?), expected);
     Ok(())
 }
 

@@ -24,6 +24,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::shuffle::Totals;
 pub(crate) use gauges::Gauges;
 pub(crate) use lookups::{Lookups, Timing};
 
@@ -38,6 +39,8 @@ pub(crate) struct Metrics {
     pub(crate) lookups: Arc<Lookups>,
     /// Of other workers that shuffle with it.
     pub(crate) shuffles: ConnectionCounts,
+    /// Of rows that come from them.
+    pub(crate) shuffled: Totals,
     pub(crate) reloads: SecurityReloads,
     life: Life,
     tasks: Tasks,
@@ -90,11 +93,16 @@ impl Metrics {
         let mut all = registry(PREFIX);
         let registry = &mut all;
         let (rows, bytes) = ("Rows that tasks gave", "Bytes of rows for the coordinator");
+        let (arrived, arrived_bytes) = ("Rows that other workers sent it", "Bytes of these rows");
         let (spilled, files) = ("Bytes that operators wrote to files", "Files that they wrote");
         let metrics = Self {
             gauges: Gauges::new(registry),
             lookups: Arc::new(Lookups::new(registry, counted_stores)),
             shuffles: ConnectionCounts::register(registry, "shuffle_connections"),
+            shuffled: Totals {
+                rows: registered(registry, "shuffle_received_rows", arrived),
+                bytes: registered(registry, "shuffle_received_bytes", arrived_bytes),
+            },
             reloads: SecurityReloads::register(registry),
             life: Life::new(registry),
             tasks: Tasks::new(registry),

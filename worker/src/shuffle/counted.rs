@@ -14,10 +14,13 @@ use datafusion::{
 use keyloom_common::{
     misses::{FetchTally, LookupTally, share},
     plan::{Begun, NodeCounts, PartCounts, Telling, operators},
-    report::PlanMetrics,
+    report::{Metric, PlanMetrics, Unit, counter},
 };
 
-use super::places::places;
+use super::{
+    crossing::{Arrived, told},
+    places::places,
+};
 
 /// Rows of a shuffled plan, and what its operators count until the last one.
 pub(crate) struct Shuffled {
@@ -40,8 +43,18 @@ struct State {
     places: Vec<Vec<Option<usize>>>,
     /// The operators of parts that run in this process.
     here: Vec<(u32, Vec<Arc<dyn ExecutionPlan>>)>,
+    /// What stages have sent to other workers, by their numbers.
+    stages: BTreeMap<usize, Sent>,
     metrics: PlanMetrics,
     lookups: BTreeMap<usize, Lookup>,
+}
+
+/// What a stage has sent.
+#[derive(Debug)]
+struct Sent {
+    /// The place of the node that it is told of.
+    place: usize,
+    arrived: Arrived,
 }
 
 #[derive(Debug, Default)]
@@ -75,9 +88,21 @@ impl Counted {
         self.lock().places = places;
     }
 
+    /// At which place of the plan it is told what each stage has sent, by the stage's number. Of
+    /// others it is not told.
+    pub(super) fn set_stages(&self, places: BTreeMap<usize, usize>) {
+        let sent = |(stage, place)| (stage, Sent { place, arrived: Arrived::default() });
+        self.lock().stages = places.into_iter().map(sent).collect();
+    }
+
     #[cfg(test)]
     pub(super) fn places(&self) -> Vec<Vec<Option<usize>>> {
         self.lock().places.clone()
+    }
+
+    #[cfg(test)]
+    pub(super) fn stages(&self) -> Vec<(usize, usize)> {
+        self.lock().stages.iter().map(|(stage, sent)| (*stage, sent.place)).collect()
     }
 
     /// What parts call that begin to run in this process. They do not keep it.
@@ -91,9 +116,19 @@ impl Counted {
     }
 
     /// Adds what the nodes of a task have told.
-    pub(super) fn add(&self, told: &[MetricsSet]) {
-        for part in told.iter().filter_map(PartCounts::from_set) {
+    pub(super) fn add(&self, nodes: &[MetricsSet]) {
+        for part in nodes.iter().filter_map(PartCounts::from_set) {
             self.lock().add(part, self.key_share);
+        }
+        for (stage, arrived) in nodes.iter().flat_map(told) {
+            self.arrived(stage, arrived);
+        }
+    }
+
+    /// Adds what has arrived of a stage.
+    pub(super) fn arrived(&self, stage: usize, arrived: Arrived) {
+        if let Some(sent) = self.lock().stages.get_mut(&stage) {
+            sent.arrived.add(arrived);
         }
     }
 
@@ -103,6 +138,9 @@ impl Counted {
         for (part, operators) in mem::take(&mut state.here) {
             (self.telling.ended)(&operators);
             state.add(PartCounts::of(part, &operators, self.telling.key_bytes), self.key_share);
+        }
+        for (_, sent) in mem::take(&mut state.stages) {
+            state.tell(&sent);
         }
         let lookups = mem::take(&mut state.lookups).into_iter().map(|(place, lookup)| {
             let node = u32::try_from(place).unwrap_or(u32::MAX);
@@ -128,6 +166,17 @@ impl Drop for Counted {
 }
 
 impl State {
+    /// Adds what a stage has sent to what its node has counted.
+    fn tell(&mut self, sent: &Sent) {
+        let Arrived { rows, bytes } = sent.arrived;
+        for (name, value, unit) in
+            [(counter::ROWS_SENT, rows, Unit::Count), (counter::BYTES_SENT, bytes, Unit::Bytes)]
+        {
+            let metric = Metric { name: name.to_owned(), store: None, value, unit };
+            self.metrics.add(sent.place, metric);
+        }
+    }
+
     /// Adds what was counted of a part; what was counted of none is not looked at.
     fn add(&mut self, counts: PartCounts, key_share: u64) {
         let places = usize::try_from(counts.part).ok().and_then(|part| self.places.get(part));
@@ -160,7 +209,6 @@ mod tests {
     use datafusion::physical_plan::{
         coalesce_partitions::CoalescePartitionsExec, empty::EmptyExec,
     };
-    use keyloom_common::report::{Metric, Unit};
 
     use super::*;
 
@@ -217,6 +265,23 @@ mod tests {
             .collect();
         assert_eq!(told, [(0, 7, 1, 1), (1, 21, 9, 5)]);
         assert_eq!(counted.take(), (PlanMetrics::default(), Vec::new()));
+    }
+
+    #[test]
+    fn what_stages_have_sent_is_told_of_their_nodes() {
+        let counted = Counted::of(&plan(), telling());
+        counted.set_stages(BTreeMap::from([(1, 1), (2, 0)]));
+        for (stage, rows) in [(1, 3), (2, 1), (1, 4), (3, 100)] {
+            counted.arrived(stage, Arrived { rows, bytes: rows * 8 });
+        }
+        let (metrics, _) = counted.take();
+        let told = |rows, bytes| {
+            let bytes = metric("bytes_sent", None, bytes);
+            [metric("rows_sent", None, rows), Metric { unit: Unit::Bytes, ..bytes }]
+        };
+        assert_eq!(metrics.node(0), told(1, 8));
+        assert_eq!(metrics.node(1), told(7, 56));
+        assert_eq!(counted.take().0, PlanMetrics::default());
     }
 
     #[test]

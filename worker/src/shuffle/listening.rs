@@ -1,11 +1,11 @@
-//! Hearing what peers tell of the tasks that they ran for a shuffle.
+//! Hearing what peers tell of the tasks that they ran for a shuffle, and counting the rows that
+//! they send to the worker that leads it.
 //!
 //! A peer tells it when a shuffle ends, whether all of its tasks were wanted or not, and the last
 //! row comes after all have: nothing is waited for that might never come.
 
 use std::sync::{Arc, Weak};
 
-use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use datafusion::{
     error::Result, execution::TaskContext, physical_plan::metrics::ExecutionPlanMetricsSet,
@@ -18,12 +18,15 @@ use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use http::HeaderMap;
 use url::Url;
 
-use super::{counted::Counted, peers::Peers};
+use super::{
+    counted::Counted,
+    crossing::{Crossing, Rows, heard},
+};
 
 /// The way to peers, on which it is heard what they counted. It is found in the session, and keeps
 /// nothing of whoever counts: that has operators, which may have the session.
 pub(super) struct Listening {
-    pub(super) peers: Peers,
+    pub(super) crossing: Crossing,
     pub(super) counted: Weak<Counted>,
 }
 
@@ -36,7 +39,7 @@ struct Heard {
 #[async_trait]
 impl ChannelResolver for Listening {
     async fn get_worker_client_for_url(&self, url: &Url) -> Result<Box<dyn WorkerChannel>> {
-        let channel = self.peers.get_worker_client_for_url(url).await?;
+        let channel = self.crossing.get_worker_client_for_url(url).await?;
         Ok(Box::new(Heard { channel, counted: Weak::clone(&self.counted) }))
     }
 }
@@ -74,8 +77,15 @@ impl WorkerChannel for Heard {
         request: ExecuteTaskRequest,
         metrics: ExecutionPlanMetricsSet,
         context: &Arc<TaskContext>,
-    ) -> Result<Vec<BoxStream<'static, Result<RecordBatch>>>> {
-        self.channel.execute_task(headers, request, metrics, context).await
+    ) -> Result<Vec<Rows>> {
+        let (stage, counted) = (request.task_key.stage_id, Weak::clone(&self.counted));
+        let arriving = self.channel.execute_task(headers, request, metrics, context).await?;
+        // Who reads here is told of by nobody.
+        Ok(heard(arriving, move |arrived| {
+            if let Some(counted) = counted.upgrade() {
+                counted.arrived(stage, arrived);
+            }
+        }))
     }
 
     async fn get_worker_info(

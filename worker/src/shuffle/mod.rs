@@ -7,6 +7,7 @@
 //! of tasks holds here: one output counts, and what is not wanted any more is stopped.
 
 mod counted;
+mod crossing;
 mod leaves;
 mod listening;
 mod memory;
@@ -39,6 +40,7 @@ use tokio_util::{
 
 use crate::settings::{Memory, Settings};
 pub(crate) use counted::Shuffled;
+pub(crate) use crossing::Totals;
 use peers::Peers;
 use run::Means;
 use serve::Port;
@@ -77,6 +79,8 @@ pub(crate) struct Part {
     pub(crate) functions: Arc<TaskContext>,
     /// Of other workers' connections.
     pub(crate) counts: ConnectionCounts,
+    /// Of rows that come from them.
+    pub(crate) totals: Totals,
     /// How it is told what operators count.
     pub(crate) telling: Telling,
 }

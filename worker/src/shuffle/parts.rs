@@ -4,14 +4,14 @@
 //! Parts have numbers, by which it is told what their operators count, and each operator its place
 //! in the plan of which the stages were made.
 
-use std::{iter, sync::Arc, vec};
+use std::{collections::BTreeMap, iter, sync::Arc, vec};
 
 use datafusion::{
     error::Result,
     physical_plan::{ExecutionPlan, repartition::RepartitionExec},
 };
 use datafusion_distributed::{
-    BroadcastExec, DistributedExec, DistributedLeafExec, NetworkBoundaryExt,
+    BroadcastExec, DistributedExec, DistributedLeafExec, NetworkBoundaryExt, NetworkShuffleExec,
 };
 use keyloom_common::plan::{Begun, PartExec, operators};
 
@@ -27,9 +27,11 @@ pub(super) fn in_parts(
     let mut nodes = Vec::new();
     visit(stages, &mut nodes);
     let places = places(&nodes, &operators(made_of, &[])).into_iter();
-    let mut parts = Parts { places, of_parts: Vec::new(), begun: counted.begun() };
-    let plan = parts.between(stages)?;
+    let (of_parts, of_stages) = (Vec::new(), BTreeMap::new());
+    let mut parts = Parts { places, of_parts, of_stages, begun: counted.begun() };
+    let plan = parts.between(stages, None)?;
     counted.set_places(parts.of_parts);
+    counted.set_stages(parts.of_stages);
     Ok(plan)
 }
 
@@ -53,6 +55,8 @@ struct Parts {
     places: vec::IntoIter<Option<usize>>,
     /// The places of the operators of each part.
     of_parts: Vec<Vec<Option<usize>>>,
+    /// For each stage, the place of the node of which it is told what the stage sends.
+    of_stages: BTreeMap<usize, usize>,
     begun: Begun,
 }
 
@@ -73,12 +77,27 @@ impl Parts {
         u32::try_from(self.of_parts.len() - 1).unwrap_or(u32::MAX)
     }
 
-    /// A node that stages begin and end with, over parts, or else the part that it begins.
-    fn between(&mut self, plan: &Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    /// A node that stages begin and end with, over parts, or else the part that it begins; below a
+    /// node of this place.
+    fn between(
+        &mut self,
+        plan: &Arc<dyn ExecutionPlan>,
+        above: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         if !is_between(plan) {
             return self.part(plan);
         }
         self.place();
+        if let Some(boundary) = plan.as_ref().as_network_boundary() {
+            // What is shuffled is sent by the node below, and other rows for the one above.
+            let sender = match plan.is::<NetworkShuffleExec>() {
+                true => self.places.as_slice().first().copied().flatten(),
+                false => None,
+            };
+            if let Some(place) = sender.or(above) {
+                self.of_stages.insert(boundary.input_stage().num(), place);
+            }
+        }
         if let Some(part) = plan.downcast_ref::<PartExec>() {
             let number = self.given(part);
             return Ok(Arc::new(part.numbered(number, Arc::clone(&self.begun))));
@@ -91,7 +110,7 @@ impl Parts {
             return Ok(Arc::clone(plan));
         }
         let children =
-            children.into_iter().map(|child| self.between(child)).collect::<Result<_>>()?;
+            children.into_iter().map(|child| self.between(child, above)).collect::<Result<_>>()?;
         Arc::clone(plan).with_new_children(children)
     }
 
@@ -118,7 +137,7 @@ impl Parts {
         // Parts below it come after it.
         let number = self.number(Vec::new());
         let (mut inputs, mut places) = (Vec::new(), Vec::new());
-        let part = self.down_to(plan, &mut inputs, &mut places)?;
+        let part = self.down_to(plan, None, &mut inputs, &mut places)?;
         if let Some(of_part) = self.of_parts.get_mut(number as usize) {
             *of_part = places;
         }
@@ -130,22 +149,25 @@ impl Parts {
     fn down_to(
         &mut self,
         plan: &Arc<dyn ExecutionPlan>,
+        above: Option<usize>,
         inputs: &mut Vec<Arc<dyn ExecutionPlan>>,
         places: &mut Vec<Option<usize>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         if is_between(plan) {
-            let input = self.between(plan)?;
+            let input = self.between(plan, above)?;
             inputs.push(Arc::clone(&input));
             return Ok(input);
         }
-        places.push(self.place());
+        let place = self.place();
+        places.push(place);
+        let above = place.or(above);
         let children = plan.children();
         if children.is_empty() {
             return Ok(Arc::clone(plan));
         }
         let children = children
             .into_iter()
-            .map(|child| self.down_to(child, inputs, places))
+            .map(|child| self.down_to(child, above, inputs, places))
             .collect::<Result<_>>()?;
         Arc::clone(plan).with_new_children(children)
     }
@@ -170,7 +192,7 @@ mod tests {
             empty::EmptyExec, limit::LocalLimitExec,
         },
     };
-
+    use datafusion_distributed::NetworkCoalesceExec;
     use keyloom_common::plan::Telling;
 
     use super::*;
@@ -189,6 +211,35 @@ mod tests {
         Arc::new(CoalescePartitionsExec::new(Arc::new(LocalLimitExec::new(sent, 5))))
     }
 
+    fn counted(made_of: &Arc<dyn ExecutionPlan>) -> Arc<Counted> {
+        Counted::of(made_of, Telling { key_bytes: 0, ended: Arc::new(|_| ()) })
+    }
+
+    #[test]
+    fn what_a_stage_sends_is_told_of_the_node_that_sends_or_gathers_it() {
+        let check = |made_of: Arc<dyn ExecutionPlan>, made: Arc<dyn ExecutionPlan>, place| {
+            let merged = |plan| Arc::new(CoalescePartitionsExec::new(plan));
+            let made_of: Arc<dyn ExecutionPlan> = merged(made_of);
+            let counted = counted(&made_of);
+            let made: Arc<dyn ExecutionPlan> = merged(made);
+            in_parts(&made, &made_of, &counted).unwrap();
+            // None has a number of its own yet.
+            assert_eq!(counted.stages(), [(0, place)]);
+        };
+        let by_id = Partitioning::Hash(vec![Arc::new(Column::new("id", 0))], 2);
+        let sent: Arc<dyn ExecutionPlan> =
+            Arc::new(RepartitionExec::try_new(empty(), by_id).unwrap());
+        let shuffled = NetworkShuffleExec::try_new(Arc::clone(&sent), 2).unwrap();
+        check(
+            Arc::new(LocalLimitExec::new(sent, 3)),
+            Arc::new(LocalLimitExec::new(Arc::new(shuffled), 3)),
+            2,
+        );
+        let limited: Arc<dyn ExecutionPlan> = Arc::new(LocalLimitExec::new(empty(), 3));
+        let gathered = NetworkCoalesceExec::try_new(Arc::clone(&limited), 2, 1).unwrap();
+        check(limited, Arc::new(gathered), 0);
+    }
+
     #[test]
     fn parts_have_numbers_and_their_operators_places() {
         let read = |rows| -> Arc<dyn ExecutionPlan> {
@@ -196,8 +247,7 @@ mod tests {
         };
         let leaf = DistributedLeafExec::try_new(empty(), [read(7), read(8)]).unwrap();
         let made_of = plan(empty());
-        let telling = Telling { key_bytes: 0, ended: Arc::new(|_| ()) };
-        let counted = Counted::of(&made_of, telling);
+        let counted = counted(&made_of);
         let stages = in_parts(&plan(Arc::new(leaf)), &made_of, &counted).unwrap();
         let text = displayable(stages.as_ref()).indent(false).to_string();
         let lines: Vec<_> = text.lines().map(|line| line.split(':').next().unwrap()).collect();

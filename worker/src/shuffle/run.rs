@@ -32,6 +32,7 @@ use url::Url;
 use super::{
     Part,
     counted::{Counted, Shuffled},
+    crossing::Crossing,
     leaves::Leaves,
     listening::Listening,
     memory::runtime_of_session,
@@ -98,9 +99,10 @@ fn session(
     counted: &Arc<Counted>,
 ) -> keyloom_common::Result<SessionState> {
     let Means { settings, peers, part, batch_rows } = means;
-    let Part { equip, runtime, memory, functions, .. } = part;
+    let Part { equip, runtime, memory, functions, totals, .. } = part;
     let (runtime, room) = runtime_of_session(&runtime, &memory)?;
-    let listening = Listening { peers: peers.clone(), counted: Arc::downgrade(counted) };
+    let crossing = Crossing { peers: peers.clone(), totals };
+    let listening = Listening { crossing, counted: Arc::downgrade(counted) };
     let workers = Workers::at(addresses)?;
     let partitions = partitions(plan);
     let leaves = Leaves { workers: workers.0.len(), partitions };

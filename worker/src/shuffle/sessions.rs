@@ -6,7 +6,7 @@ use datafusion_distributed::{DistributedExt, WorkerQueryContext, WorkerSessionBu
 use http::{HeaderMap, HeaderName, HeaderValue};
 use keyloom_common::{Error, plan::PartCodec};
 
-use super::{Part, memory::runtime_of_session, peers::Peers};
+use super::{Part, crossing::Crossing, memory::runtime_of_session, peers::Peers};
 
 /// The header that says how many rows a batch has at most.
 const BATCH_ROWS: &str = "keyloom-batch-rows";
@@ -26,13 +26,14 @@ fn batch_rows(headers: &HeaderMap) -> Result<u32, Error> {
 pub(super) struct Sessions {
     part: Part,
     codec: PartCodec,
-    peers: Peers,
+    crossing: Crossing,
 }
 
 impl Sessions {
     pub(super) fn new(part: Part, peers: Peers) -> Self {
         let codec = PartCodec::new(part.functions.clone()).telling(part.telling.clone());
-        Self { part, codec, peers }
+        let crossing = Crossing { peers, totals: part.totals.clone() };
+        Self { part, codec, crossing }
     }
 }
 
@@ -51,7 +52,7 @@ impl WorkerSessionBuilder for Sessions {
             .with_config((self.part.equip)(config, batch_rows).with_extension(room))
             .with_runtime_env(runtime)
             .with_distributed_user_codec(self.codec.clone())
-            .with_distributed_channel_resolver(self.peers.clone());
+            .with_distributed_channel_resolver(self.crossing.clone());
         Ok(builder.build())
     }
 }

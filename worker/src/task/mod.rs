@@ -3,6 +3,7 @@
 mod fragment;
 mod fragments;
 mod operators;
+mod part;
 mod resumed;
 mod rounds;
 mod scrape;
@@ -185,6 +186,7 @@ impl Tasks {
             memory: self.shared.memory.clone(),
             functions: Arc::clone(&self.shared.functions),
             counts: self.meter().shuffles.clone(),
+            totals: self.meter().shuffled.clone(),
             telling: self.telling(),
         }
     }

@@ -16,6 +16,8 @@ use keyloom_common::{
     report::{PlanMetrics, TaskProgress},
 };
 
+use super::part::part;
+
 /// About the most bytes of a heartbeat that tell how far attempts are. Those that do not fit are
 /// not told of before others have ended.
 const TOLD_BYTES: usize = 256 << 10;
@@ -92,8 +94,11 @@ impl Counted {
     }
 
     fn progress(&self) -> TaskProgress {
-        let metrics = self.plan.as_ref().map(|plan| PlanMetrics::of(plan.as_ref()));
-        TaskProgress::of(self.rows.load(Ordering::Relaxed), &metrics.unwrap_or_default())
+        let rows = self.rows.load(Ordering::Relaxed);
+        let Some(plan) = &self.plan else { return TaskProgress::of(rows, &PlanMetrics::default()) };
+        let counted = PlanMetrics::of(plan.as_ref());
+        let progress = TaskProgress::of(rows, &counted);
+        TaskProgress { thousandths: part(plan, &counted, rows), ..progress }.bounded()
     }
 }
 
@@ -174,7 +179,7 @@ mod tests {
             counters[2].add(2);
             let store = StoreProgress { keys: 10 * times, hits: 7 * times, misses: 2 * times };
             let stores = [("products".to_owned(), store)].into();
-            let expected = TaskProgress { rows: 0, bytes: 99, stores };
+            let expected = TaskProgress { rows: 0, bytes: 99, thousandths: 0, stores };
             assert_eq!(underway.told(usize::MAX), [(attempt(0), expected)]);
         }
     }

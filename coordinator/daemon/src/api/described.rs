@@ -13,6 +13,8 @@ use utoipa::{
     },
 };
 
+use super::words::{CompressionDescribed, FormatDescribed, ModeDescribed, OutputFormatDescribed};
+
 /// An input: a file, a folder or a glob, or a Lance dataset, and how it is read.
 #[derive(ToSchema)]
 #[schema(as = Input)]
@@ -61,17 +63,6 @@ enum ColumnsDescribed {
     InOrder(Vec<Vec<String>>),
 }
 
-/// The formats of inputs.
-#[derive(ToSchema)]
-#[schema(as = InputFormat, rename_all = "lowercase")]
-enum FormatDescribed {
-    Parquet,
-    Csv,
-    Json,
-    Arrow,
-    Lance,
-}
-
 /// A store: its kind, where it is, its key, and other options of that kind.
 #[derive(ToSchema)]
 #[schema(as = Store)]
@@ -112,57 +103,6 @@ pub(super) struct OutputDescribed {
     compression: Option<CompressionDescribed>,
     /// The name of a profile in the workers' settings with options for the object store.
     storage_options: Option<String>,
-}
-
-/// The formats of outputs.
-#[derive(ToSchema)]
-#[schema(as = OutputFormat, rename_all = "lowercase")]
-enum OutputFormatDescribed {
-    Parquet,
-    Arrow,
-    Csv,
-    Json,
-    Lance,
-}
-
-/// What becomes of what is there.
-#[derive(ToSchema)]
-#[schema(as = IfExists, rename_all = "snake_case")]
-enum ModeDescribed {
-    Error,
-    Overwrite,
-    Append,
-    Upsert,
-    AddColumns,
-}
-
-/// How files are compressed.
-#[derive(ToSchema)]
-#[schema(as = Compression, rename_all = "lowercase")]
-enum CompressionDescribed {
-    None,
-    Snappy,
-    Lz4,
-    Zstd,
-    Gzip,
-}
-
-/// How joins with stores are made.
-#[derive(ToSchema)]
-#[schema(as = JoinPath, rename_all = "lowercase")]
-pub(super) enum JoinDescribed {
-    Auto,
-    Lookup,
-    Scan,
-}
-
-/// Whether workers shuffle rows among themselves.
-#[derive(ToSchema)]
-#[schema(as = Shuffle, rename_all = "lowercase")]
-pub(super) enum ShuffleDescribed {
-    Never,
-    Auto,
-    Always,
 }
 
 /// The columns of a key: a name, or a list of names.

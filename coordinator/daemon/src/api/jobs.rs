@@ -51,9 +51,10 @@ pub(super) async fn submit_job(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
     let request = JobRequest::read(&headers, body)?;
-    let info = submit::submit(api, caller, request).await?;
+    let (info, warnings) = submit::submit(api, caller, request).await?;
     let place = format!("/v1/jobs/{}", info.id);
-    let mut answer = json(StatusCode::ACCEPTED, &JobView::from(info));
+    let told = JobView::from(info).with_warnings(warnings);
+    let mut answer = json(StatusCode::ACCEPTED, &told);
     let place = HeaderValue::try_from(place).map_err(|error| internal(&error))?;
     answer.headers_mut().insert(LOCATION, place);
     Ok(answer)

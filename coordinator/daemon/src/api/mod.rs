@@ -4,9 +4,9 @@
 //! Whoever asks has a session for the request, within this process and with its own rights: what it
 //! may do is decided where all that clients ask is decided. A job that comes by here is detached.
 //! In reading order: [`request`] is what is handed in, [`described`] what stands in it; [`submit`]
-//! plans it; [`view`] is what is told, and [`told`] what stands in it; [`writer`] makes bytes of
-//! rows; [`id`] says which job or worker is meant; [`jobs`], [`workers`] and [`rows`] answer;
-//! [`document`] describes all of it, by the rule of [`members`].
+//! plans it; [`view`] is what is told, and [`told`] what stands in it; [`words`] are choices in all
+//! of these; [`writer`] makes bytes of rows; [`id`] says which job or worker is meant; [`jobs`],
+//! [`workers`] and [`rows`] answer; [`document`] describes all of it, by the rule of [`members`].
 
 mod described;
 mod document;
@@ -20,6 +20,7 @@ mod submit;
 mod tests;
 mod told;
 mod view;
+mod words;
 mod workers;
 mod writer;
 

@@ -20,9 +20,9 @@ use serde_json::Value;
 use toml::Table;
 use utoipa::ToSchema;
 
-use super::described::{
-    InputDescribed, JoinDescribed, MissesDescribed, OutputDescribed, ShuffleDescribed,
-    StoreDescribed, ValueDescribed,
+use super::{
+    described::{InputDescribed, MissesDescribed, OutputDescribed, StoreDescribed, ValueDescribed},
+    words::{JoinDescribed, ShuffleDescribed},
 };
 
 /// A job: what it reads and looks up, its statement, and where its rows go. The names are those of

@@ -1,6 +1,10 @@
 //! From a request to a job: planned here, in a session of whoever asks, and left to itself.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    mem,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use keyloom_client::{
     JobOptions, Session, datafusion::dataframe::DataFrame, with_join_path, with_shuffle,
@@ -17,7 +21,8 @@ use super::{Api, request::JobRequest};
 /// Where a statement's paths are from: none is relative.
 const ROOT: &str = "/";
 
-/// Hands a job in, unless one of its id is known, and says what is known of it then.
+/// Hands a job in, unless one of its id is known, and says what is known of it then, and what it
+/// asks for in vain.
 ///
 /// # Errors
 /// What is wrong with it, or why it is not taken.
@@ -25,21 +30,34 @@ pub(super) async fn submit(
     api: Arc<Api>,
     caller: Identity,
     request: JobRequest,
-) -> Result<JobInfo> {
+) -> Result<(JobInfo, Vec<String>)> {
     let background = Arc::clone(&api.background);
     let submitting = background.handle().spawn(async move {
         let session = api.session(&caller)?;
         if let Some(id) = request.id
             && let Some(known) = known(&session, id, &caller).await?
         {
-            return Ok(known);
+            return Ok((known, Vec::new()));
         }
+        let warnings = heard(&session);
         let query = plan(&session, &request, api.settings.store_bytes).await?;
         let job = session.submit_with(query, options(request)).await?;
-        session.job(job.detach()?.id()).await
+        let info = session.job(job.detach()?.id()).await?;
+        let mut warnings = warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok::<_, Error>((info, mem::take(&mut *warnings)))
     });
     // Who does not wait for it any more does not want it, or asks again for the id that it gave.
     AbortOnDropHandle::new(submitting).await.map_err(Error::from_join)?
+}
+
+/// What a session warns of from now on.
+fn heard(session: &Session) -> Arc<Mutex<Vec<String>>> {
+    let warnings = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&warnings);
+    session.tell_warnings(move |words| {
+        heard.lock().unwrap_or_else(PoisonError::into_inner).push(words.to_owned());
+    });
+    warnings
 }
 
 /// What is known of a job that was handed in before, unless it left nothing and runs anew.

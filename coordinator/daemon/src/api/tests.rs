@@ -11,7 +11,7 @@ use keyloom_common::{
     ErrorKind,
     described::{Mode, Output, OutputFormat},
     output::Compression,
-    report::LogKind,
+    report::{JobState, LogKind},
     shuffle::Shuffle,
     store::JoinPath,
 };
@@ -58,6 +58,7 @@ fn words_are_described_as_they_are_read() {
     check("IfExists", &choices::<Mode>(nobody));
     check("Compression", &choices::<Compression>(nobody));
     check("JoinPath", &choices::<JoinPath>(nobody));
+    check("JobState", &choices::<JobState>(nobody));
     check("LogKind", &choices::<LogKind>(nobody));
     check("Shuffle", &choices::<Shuffle>(nobody));
     let kind = |name: String| serde_json::from_value::<ErrorKind>(name.into()).unwrap().name();

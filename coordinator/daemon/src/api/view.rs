@@ -12,7 +12,7 @@ use keyloom_common::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::told::{ErrorKindDescribed, LogKindDescribed};
+use super::words::{ErrorKindDescribed, LogKindDescribed, StateDescribed};
 
 /// A job as the coordinator knows it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -30,7 +30,8 @@ pub(super) struct JobView {
     /// Whose it is.
     owner: String,
     /// How it is.
-    state: StateView,
+    #[schema(value_type = StateDescribed)]
+    state: JobState,
     /// Where its rows go, if workers write them.
     #[schema(required)]
     output: Option<String>,
@@ -57,25 +58,8 @@ pub(super) struct JobView {
     /// What it did, once it is done.
     #[schema(required)]
     summary: Option<SummaryView>,
-}
-
-/// How a job is.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = JobState)]
-#[serde(rename_all = "lowercase")]
-enum StateView {
-    /// It waits for its turn.
-    Queued,
-    /// It runs.
-    Running,
-    /// It is done.
-    Done,
-    /// It failed.
-    Failed,
-    /// It was cancelled.
-    Cancelled,
-    /// The coordinator ended before it: it can be resumed if it has an output.
-    Interrupted,
+    /// What it asks for in vain: said where it is handed in, and not afterwards.
+    warnings: Vec<String>,
 }
 
 /// Why something failed, or is refused.
@@ -170,7 +154,8 @@ pub(super) struct LogView {
     #[schema(format = "uuid")]
     id: String,
     /// How it is: nothing more is added once it is over.
-    state: StateView,
+    #[schema(value_type = StateDescribed)]
+    state: JobState,
     /// What happened, the oldest first.
     lines: Vec<LineView>,
 }
@@ -233,7 +218,7 @@ impl From<JobInfo> for JobView {
             name: info.name,
             statement: info.statement,
             owner: info.owner,
-            state: info.state.into(),
+            state: info.state,
             output: info.output,
             submitted_ms: info.submitted_ms,
             started_ms: info.started_ms,
@@ -244,20 +229,15 @@ impl From<JobInfo> for JobView {
             error: info.error.as_ref().map(ErrorView::from),
             written: info.committed.map(WrittenView::from),
             summary: info.summary.map(SummaryView::from),
+            warnings: Vec::new(),
         }
     }
 }
 
-impl From<JobState> for StateView {
-    fn from(state: JobState) -> Self {
-        match state {
-            JobState::Queued => Self::Queued,
-            JobState::Running => Self::Running,
-            JobState::Done => Self::Done,
-            JobState::Failed => Self::Failed,
-            JobState::Cancelled => Self::Cancelled,
-            JobState::Interrupted => Self::Interrupted,
-        }
+impl JobView {
+    /// The same, with what is to be said where it is handed in.
+    pub(super) fn with_warnings(self, warnings: Vec<String>) -> Self {
+        Self { warnings, ..self }
     }
 }
 
@@ -309,7 +289,7 @@ impl From<JobList> for JobsView {
 impl From<JobLog> for LogView {
     fn from(log: JobLog) -> Self {
         let lines = log.lines.into_iter().map(LineView::from).collect();
-        Self { id: log.job.to_string(), state: log.state.into(), lines }
+        Self { id: log.job.to_string(), state: log.state, lines }
     }
 }
 

@@ -251,8 +251,8 @@ pub(super) fn messages() -> Messages {
         TaskReport::Rows { chunks: 1, rows: 3, metrics, lookups },
     ];
     let counted = StoreProgress { keys: 7, hits: 5, misses: 2 };
-    let progress =
-        TaskProgress { rows: 3, bytes: 100, stores: [("items".to_owned(), counted)].into() };
+    let stores = [("items".to_owned(), counted)].into();
+    let progress = TaskProgress { rows: 3, bytes: 100, thousandths: 30, stores };
     let mut of_worker = vec![
         WorkerApiRequest::Heartbeat {
             worker,

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::{Keyloom, names, write_arrow};
-use crate::harness::{TestSession, items, on_all_deployments, products, write_lance};
+use crate::harness::{Cluster, TestSession, items, on_all_deployments, products, write_lance};
 
 on_all_deployments! {
     rows_that_missed_their_keys_are_in_a_file,
@@ -93,6 +93,32 @@ async fn too_many_misses_fail_a_job_that_is_explained(session: &TestSession) -> 
     let arguments = ["sql", &statement, "--store", &store, "--max-misses", "0"];
     let ended = Keyloom::on(session, arguments).await?.run().await?;
     ended.check_failure(4, &["Too many keys not found in KV store 'products', 1 of "]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_shuffle_that_a_limit_forbids_is_told_of() -> Result<()> {
+    let cluster = Cluster::start(1).await?;
+    let folder = tempfile::tempdir()?;
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    write_lance(&place("products.lance"), &[products()], 2).await?;
+    write_arrow(place("items.arrow"), &items())?;
+    let sql = "SELECT kv_get(k, on_error => 'null')['name'] AS name, count(*) AS n FROM items \
+               GROUP BY 1 ORDER BY n DESC LIMIT 1";
+    let shared = ["sql", sql, "-o", "csv", "--summary=none", "--cluster", &cluster.address];
+    let input = format!("items={}", place("items.arrow"));
+    let store = format!("products=lance:{}?key=id", place("products.lance"));
+    let run = async |flags: &[&str]| {
+        let arguments = [&shared[..], &["--input", &input, "--store", &store], flags].concat();
+        let ended = Keyloom::new(arguments)?.within(&folder).run().await?;
+        ended.stdout()?;
+        Ok::<_, anyhow::Error>(ended.stderr)
+    };
+    assert_eq!(run(&["--shuffle", "always"]).await?, "");
+    assert_eq!(run(&["--max-misses", "100%"]).await?, "");
+    let expected = "warning: shuffle = always has no effect: max_misses limits the rows that may \
+                    miss their keys, and such a job does not shuffle\n";
+    assert_eq!(run(&["--shuffle", "always", "--max-misses", "100%"]).await?, expected);
     Ok(())
 }
 

@@ -71,6 +71,17 @@ fn the_dashboard_is_whole() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn the_dashboard_asks_for_each_metric() -> Result<()> {
+    let dashboard = read("grafana/keyloom.json")?;
+    let shown: BTreeSet<_> = words(&dashboard, OURS).into_iter().map(metric).collect();
+    let documented = documented()?;
+    let missing = documented.keys().filter(|name| !shown.contains(name.as_str()));
+    let missing: Vec<_> = missing.collect();
+    assert!(missing.is_empty(), "no panel shows {missing:?}");
+    Ok(())
+}
+
 /// Waits until a daemon is ready, and gives what it counts: the names with their types.
 async fn counted(address: &str) -> Result<BTreeMap<String, String>> {
     let ready = async || get(address, "/readyz").await;

@@ -302,7 +302,8 @@ async fn rows_of_tasks_that_run_are_told_and_those_of_a_worker_that_goes_are_tak
     assert_eq!(told(&session, &job).await?, (0, 0, 0));
     let progress = |rows| {
         let store = StoreProgress { keys: 2 * rows, hits: rows, misses: 0 };
-        TaskProgress { rows, bytes: 0, stores: [("products".to_owned(), store)].into() }
+        let stores = [("products".to_owned(), store)].into();
+        TaskProgress { rows, bytes: 0, thousandths: 0, stores }
     };
     for (one, other) in [(10, 20), (30, 20)] {
         let each = tasks.iter().copied().zip([one, other].map(progress));
