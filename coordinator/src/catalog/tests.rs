@@ -1,6 +1,6 @@
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use keyloom_common::{
-    ErrorKind,
+    BlobId, ErrorKind,
     described::Written,
     input::{CsvOptions, Layout},
     output::{IfExists, OutputKind},
