@@ -3,6 +3,7 @@
 use std::io::{self, Write, stderr};
 
 use keyloom_client::{Error, ErrorCode, ErrorKind};
+use keyloom_common::error::in_users_words;
 use keyloom_program::signals::Ending;
 
 /// The job failed.
@@ -18,6 +19,10 @@ const INTERRUPTED: u8 = 130;
 /// SIGTERM ended it.
 const TERMINATED: u8 = 143;
 
+/// What to do where the coordinator was there when the job began.
+const LOST: &str = "the coordinator was lost while the job ran, and the job with it: run it again \
+                    once there is one; a job that is handed in with --detach --resumes goes on";
+
 /// Why a command ended.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -31,7 +36,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     fn new(code: u8, message: String) -> Self {
-        Self { code, kind: None, message: Some(plain(&message)), help: None }
+        Self { code, kind: None, message: Some(in_users_words(&message)), help: None }
     }
 
     /// What was asked is wrong.
@@ -57,7 +62,11 @@ impl Failure {
 
     /// An error of the job that runs.
     pub(crate) fn running(error: Error) -> Self {
-        Self::failed(error.message()).helped(&error)
+        let failure = Self::failed(error.message()).helped(&error);
+        match error.code() {
+            Some(ErrorCode::NoCoordinator) => failure.help(LOST),
+            _ => failure,
+        }
     }
 
     /// The same, with what to do about errors that users meet, and with the exit codes of those that
@@ -138,25 +147,6 @@ impl Failure {
     }
 }
 
-/// A message without the names that only DataFusion's authors know.
-fn plain(message: &str) -> String {
-    let mut rest = message;
-    while let Some(shorter) = LAYERS.iter().find_map(|layer| rest.strip_prefix(layer)) {
-        rest = shorter;
-    }
-    let parsed = rest.strip_prefix("ParserError(\"").and_then(|rest| rest.strip_suffix("\")"));
-    parsed.unwrap_or(rest).replace("datafusion.public.", "")
-}
-
-const LAYERS: &[&str] = &[
-    "Error during planning: ",
-    "Execution error: ",
-    "External error: ",
-    "Schema error: ",
-    "SQL error: ",
-    "Arrow error: ",
-];
-
 /// What to do about an error, unless its message says it already.
 fn help_for(code: ErrorCode) -> Option<&'static str> {
     match code {
@@ -164,8 +154,8 @@ fn help_for(code: ErrorCode) -> Option<&'static str> {
             Some("to get null for keys that are missing, add on_error => 'null' to the call")
         }
         ErrorCode::TooManyMisses => Some(
-            "max_misses says how many rows may miss their keys; to see which ones do, name a file \
-             for them: misses in [job], or --misses FILE",
+            "max_misses says how many rows may miss their keys; to see all that do, run it without \
+             a limit, with on_error => 'null', and with a file for them: --misses FILE",
         ),
         ErrorCode::KeyRepeated => Some(
             "give each key one row, or, for a Lance store, set on_duplicate_key to 'first' or \
@@ -224,6 +214,8 @@ mod tests {
         let failure = Failure::running(misses);
         assert_eq!((failure.code(), failure.kind()), (TOO_MANY_MISSES, "invalid"));
         let nobody = Error::unavailable("nobody answers").with_code(ErrorCode::NoCoordinator);
+        let failure = Failure::running(nobody.clone());
+        assert_eq!((failure.code(), failure.help.as_deref()), (UNREACHABLE, Some(LOST)));
         let failure = Failure::before(nobody);
         assert_eq!((failure.code(), failure.kind()), (UNREACHABLE, "unavailable"));
         assert_eq!(

@@ -8,7 +8,7 @@ use std::{
 };
 
 use datafusion::{arrow::datatypes::SchemaRef, dataframe::DataFrame, logical_expr::LogicalPlan};
-use keyloom_client::{JobId, JobOptions, MaxMisses, Session};
+use keyloom_client::{JobId, JobOptions, MaxMisses, Session, read_inputs};
 use keyloom_common::{described::Output, stack::Deep};
 
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     explain,
     incremental::{HandedIn, Remembered},
     job_file, jobs, misses, open,
-    output::Destination,
+    output::{Destination, warning},
     params,
     report::{Files, Report},
     request::Request,
@@ -235,6 +235,11 @@ async fn rows(
         }
         Goal::File(_) | Goal::Print { .. } | Goal::Drop => (None, None),
     };
+    if let Goal::File(destination) = &goals.rows
+        && let Some(warning) = warning(destination.path(), &read_inputs(query.logical_plan()))
+    {
+        watch.aside(|| text::note(&warning));
+    }
     let mut sink = goals.rows.begin(&schema(query.clone(), watch).await?)?;
     let missed = misses::begin(goals.missed)?;
     let new_files = goals.remembered.as_ref().map(Remembered::new_files);

@@ -6,6 +6,7 @@
 
 mod code;
 mod secrets;
+mod words;
 
 use std::{fmt, sync::Arc};
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use code::ErrorCode;
 pub use secrets::{holds_credentials, may_be_secret, redact, shown_option, uri_has_user};
+pub use words::in_users_words;
 
 /// What went wrong, in the terms of what the caller can do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -6,7 +6,9 @@
 //!
 //! In the client, rules:
 //!
-//! 1. [`ReadFields`], on logical plans, lets fields be null where their structs are.
+//! 1. [`RefuseLostNulls`], on logical plans, refuses what DataFusion would answer wrongly of
+//!    subqueries, [`KeepInstants`] compares timestamps of different units as they are, and
+//!    [`ReadFields`] lets fields be null where their structs are.
 //! 2. [`LiftCalls`], after it, moves calls out of sorts, aggregates, windows and joins into a
 //!    projection below them, and out of conditions that DataFusion would move. [`KeepNested`], the
 //!    last analyzer rule, keeps conditionals that are nested deep from doubling with each level.
@@ -30,6 +32,7 @@
 //!    stand for them: it brings these by [`Gather`].
 
 mod advise;
+mod among;
 mod calls;
 mod choose;
 mod coalesce;
@@ -45,6 +48,7 @@ mod fragment;
 mod guard;
 mod hoist;
 mod holds;
+mod instants;
 mod joins;
 mod key_sets;
 mod lazy;
@@ -66,6 +70,7 @@ mod ways;
 mod write;
 
 pub use advise::advise;
+pub use among::RefuseLostNulls;
 pub use choose::{ChooseAccess, choose_access, set_access};
 pub use coalesce::KeepNested;
 pub use cut::{Gather, cut};
@@ -73,6 +78,7 @@ pub use delay::DelayCalls;
 pub use fetch::KeepFetch;
 pub use fields::ReadFields;
 pub use fragment::{Fragment, KeySet, Reading, Source};
+pub use instants::KeepInstants;
 pub use joins::{JoinStores, ShareFetches, StoreTables};
 pub use lift::LiftCalls;
 pub use narrow::NarrowCalls;

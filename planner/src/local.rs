@@ -38,6 +38,8 @@ pub(crate) fn is_fragment(plan: &Arc<dyn ExecutionPlan>) -> bool {
             || plan.is::<EmptyExec>()
             || plan.is::<PlaceholderRowExec>()
             || plan.is::<LocalLimitExec>()
+            // Its limit is one of each partition, too.
+            || plan.is::<FilterExec>()
             || plan.is::<UnionExec>()
     };
     local && plan.children().into_iter().all(is_fragment)

@@ -12,7 +12,7 @@ use datafusion::{
     physical_plan::{
         ExecutionPlan,
         coop::CooperativeExec,
-        filter::FilterExec,
+        filter::{FilterExec, FilterExecBuilder},
         projection::{ProjectionExec, ProjectionExpr},
         union::UnionExec,
     },
@@ -110,7 +110,9 @@ fn of_filter(filter: &FilterExec, wanted: &BTreeSet<usize>) -> Result<Pruned> {
     let input = pruned(filter.input(), &below)?;
     let predicate = input.moved(filter.predicate())?;
     let places = own.into_iter().map(|column| input.places[column]).collect();
-    Ok(Pruned { plan: Arc::new(FilterExec::try_new(predicate, input.plan)?), places })
+    let filter =
+        FilterExecBuilder::new(predicate, input.plan).with_fetch(filter.fetch()).build()?;
+    Ok(Pruned { plan: Arc::new(filter), places })
 }
 
 /// What is asked of the rows above is asked as before.

@@ -14,7 +14,8 @@ mod written;
 use std::{ops::Range, sync::Arc};
 
 use datafusion::physical_plan::{
-    ExecutionPlan, ExecutionPlanProperties, limit::LocalLimitExec, union::UnionExec,
+    ExecutionPlan, ExecutionPlanProperties, filter::FilterExec, limit::LocalLimitExec,
+    union::UnionExec,
 };
 use keyloom_common::{
     Error, Result,
@@ -143,7 +144,8 @@ impl Lookups {
         let children = chain.children();
         let Some(input) = children.first() else { return Self::default() };
         let mut known = Self::of(input);
-        known.are_limited |= chain.is::<LocalLimitExec>();
+        let has_limit = chain.is::<LocalLimitExec>() || chain.is::<FilterExec>();
+        known.are_limited |= has_limit && chain.fetch().is_some();
         known.are_whole |= wants_whole_fragments(chain);
         if let Some(lookup) = chain.downcast_ref::<KvLookupExec>() {
             let fetches = lookup.waves().iter().flat_map(|wave| &wave.fetches);

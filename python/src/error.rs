@@ -1,6 +1,6 @@
 //! Errors as Python's: a class for each kind, from `keyloom.exceptions`.
 
-use keyloom_common::{Error, ErrorKind};
+use keyloom_common::{Error, ErrorKind, error::in_users_words};
 use pyo3::{prelude::*, sync::PyOnceLock, types::PyType};
 
 /// The exceptions' module, once it was needed.
@@ -31,26 +31,5 @@ fn exception(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
         .get_or_try_init(py, || py.import("keyloom.exceptions").map(Bound::unbind))?
         .bind(py);
     let class = module.getattr(class_name(error.kind()))?.cast_into::<PyType>()?;
-    Ok(PyErr::from_type(class, in_users_words(error.message()).to_owned()))
-}
-
-/// A message without what DataFusion and Arrow put around it for those who work on them.
-fn in_users_words(message: &str) -> &str {
-    const BEFORE: [&str; 7] = [
-        "Error during planning: ",
-        "Execution error: ",
-        "Arrow error: ",
-        "Invalid argument error: ",
-        "Schema error: ",
-        "SQL error: ",
-        "Internal error: ",
-    ];
-    const AFTER: [&str; 2] =
-        ["\nThis issue was likely caused by a bug", ".\nThis issue was likely"];
-    // A rule of the optimizer that met an error stands before it.
-    let mut message = message.rsplit("\ncaused by\n").next().unwrap_or(message);
-    while let Some(rest) = BEFORE.iter().find_map(|prefix| message.strip_prefix(prefix)) {
-        message = rest;
-    }
-    AFTER.iter().fold(message, |message, after| message.split(after).next().unwrap_or(message))
+    Ok(PyErr::from_type(class, in_users_words(error.message())))
 }

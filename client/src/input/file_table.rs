@@ -22,7 +22,7 @@ use datafusion::{
 };
 use keyloom_common::{
     Error,
-    input::{InputDescription, InputInspection, InputSpec},
+    input::{FilesOfInput, InputDescription, InputInspection, InputSpec},
     plan::{InputScanExec, ScanTable},
 };
 
@@ -65,6 +65,11 @@ impl FileTable {
         let (new, marks) = without(Arc::unwrap_or_clone(described), read)?;
         let described = Mutex::new(Arc::new(new));
         Ok((Self { described, is_settled: true, ..self }, marks))
+    }
+
+    /// The input as somebody named it, if its path is one that can be taken apart.
+    pub(super) fn asked(&self) -> Option<FilesOfInput> {
+        FilesOfInput::of(&self.spec)
     }
 
     /// What the files are now.
@@ -124,7 +129,8 @@ impl TableProvider for FileTable {
         }
         let table = Arc::new(scan_table(&description));
         let scan = InputScanExec::try_new(table, projection, limit, partitions)?;
-        Ok(Arc::new(scan.with_pin(self.spec.pin.clone())))
+        let scan = scan.with_pin(self.spec.pin.clone());
+        Ok(Arc::new(scan.with_asked(self.asked())))
     }
 
     /// As of the last look: it decides no more than what is cheap.

@@ -11,11 +11,17 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::array::RecordBatch;
 use datafusion::{
+    common::tree_node::TreeNodeRecursion,
     dataframe::DataFrame,
-    datasource::{TableProvider, provider_as_source},
-    logical_expr::LogicalPlanBuilder,
+    datasource::{TableProvider, provider_as_source, source_as_provider},
+    logical_expr::{LogicalPlan, LogicalPlanBuilder},
 };
-use keyloom_common::{Error, Result, error::redact, input::InputSpec, store::AttachedStore};
+use keyloom_common::{
+    Error, Result,
+    error::redact,
+    input::{FilesOfInput, InputSpec},
+    store::AttachedStore,
+};
 
 use crate::session::{Session, Unknown};
 use file_table::FileTable;
@@ -131,6 +137,22 @@ impl Session {
     fn frame_table(&self, batches: &[RecordBatch]) -> Result<Arc<dyn TableProvider>> {
         Ok(FrameTable::try_new(batches, self.link())?)
     }
+}
+
+/// The inputs whose files a query reads, each as it was named.
+pub fn read_inputs(query: &LogicalPlan) -> Vec<FilesOfInput> {
+    let mut inputs = Vec::new();
+    let walked = query.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Ok(table) = source_as_provider(&scan.source)
+            && let Some(table) = table.downcast_ref::<FileTable>()
+        {
+            inputs.extend(table.asked());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    // The closure cannot fail.
+    walked.map_or_else(|_| Vec::new(), |_| inputs)
 }
 
 /// A name as it is written: SQL finds it quoted, or unquoted if it is in lower case.

@@ -35,8 +35,9 @@ use keyloom_common::{
     store::JoinPath,
 };
 use keyloom_planner::{
-    ChooseAccess, ChooseShuffle, DelayCalls, JoinStores, KeepFetch, KeepNested, KeepOrder,
-    LiftCalls, NarrowCalls, PlanLookups, PlanOptions, ReadFields, ShareFetches, advise,
+    ChooseAccess, ChooseShuffle, DelayCalls, JoinStores, KeepFetch, KeepInstants, KeepNested,
+    KeepOrder, LiftCalls, NarrowCalls, PlanLookups, PlanOptions, ReadFields, RefuseLostNulls,
+    ShareFetches, advise,
 };
 
 use crate::{input::TablesOfStores, link::Link, settings::Settings};
@@ -55,8 +56,13 @@ pub(crate) use written::written;
 
 /// A DataFusion session whose queries run as jobs.
 pub(crate) fn context(link: &Arc<Link>) -> SessionContext {
-    let mut analyzer: Vec<Arc<dyn AnalyzerRule + Send + Sync>> =
-        vec![Arc::new(SealDeep), Arc::new(ReadFields), Arc::new(LiftCalls)];
+    let mut analyzer: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
+        Arc::new(SealDeep),
+        Arc::new(RefuseLostNulls),
+        Arc::new(KeepInstants),
+        Arc::new(ReadFields),
+        Arc::new(LiftCalls),
+    ];
     analyzer.extend(Analyzer::default().rules);
     // It needs settled types.
     analyzer.push(Arc::new(KeepNested));

@@ -35,6 +35,8 @@ pub(super) struct Facts {
     pub(super) not_after: String,
     /// Below 0 once it is over.
     pub(super) days_left: i64,
+    /// How many days pass before it is valid; 0 if it is, or was.
+    pub(super) days_ahead: i64,
 }
 
 /// How the label of a private key ends, of whatever kind it is.
@@ -98,6 +100,7 @@ impl Facts {
             not_before: instant(validity.not_before),
             not_after: instant(validity.not_after),
             days_left: (validity.not_after.timestamp() - now).div_euclid(DAY),
+            days_ahead: (validity.not_before.timestamp() - now + DAY - 1).div_euclid(DAY).max(0),
         }
     }
 }

@@ -57,9 +57,10 @@ impl Found {
 
 impl Facts {
     fn text(&self) -> String {
-        let left = match self.days_left {
-            left @ ..0 => format!("expired {} days ago", -left),
-            left => format!("{left} days left"),
+        let left = match (self.days_left, self.days_ahead) {
+            (left @ ..0, _) => format!("expired {} days ago", -left),
+            (left, ..=0) => format!("{left} days left"),
+            (_, ahead) => format!("not valid yet, for {ahead} more days"),
         };
         let signs = if self.authority { "certificates of others" } else { "" };
         let lines = [
@@ -132,6 +133,9 @@ mod tests {
         assert_ne!(signed[0].serial, signed[1].serial);
         let expired = Facts { days_left: -3, ..facts(&own.certificate) };
         assert!(expired.text().contains("(expired 3 days ago)"), "{}", expired.text());
+        assert_eq!(ca.days_ahead, 0);
+        let early = Facts { days_ahead: 2, ..facts(&own.certificate) };
+        assert!(early.text().contains("(not valid yet, for 2 more days)"), "{}", early.text());
     }
 
     #[test]

@@ -17,5 +17,5 @@ pub use spec::{InputSpec, JsonLayout, Location};
 pub use type_name::parse_type;
 pub use union::{union_schemas, unknown_columns};
 pub use widen::widen;
-pub use within::{FilesOfInput, name_fits};
+pub use within::{FilesOfInput, is_hidden, name_fits};
 pub(crate) use within::{is_no_name, take_apart};

@@ -5,9 +5,13 @@
 //! more than they list: hidden files of a folder, and, for a path that has wildcards, a file or a
 //! folder that is called so.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
 use url::{Position, Url};
 
 use super::{InputSpec, Location};
+use crate::error::redact;
 
 /// The longest name in a path. Longer ones are no files anywhere.
 const MAX_NAME: usize = 1024;
@@ -16,7 +20,7 @@ const MAX_NAME: usize = 1024;
 const LOCAL: &str = "file:///";
 
 /// The files that an input can have.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilesOfInput {
     location: Location,
     /// The path of the input within its object store, name by name.
@@ -48,6 +52,30 @@ impl FilesOfInput {
             && self.names.iter().zip(&path).all(|(name, part)| name == part);
         is_below || fits(&self.names, &path)
     }
+
+    /// Whether who lists the input comes to a file of the object store: to one of its files that
+    /// nothing hides.
+    pub fn would_list(&self, path: &str) -> bool {
+        let own = self.names.iter().zip(path.split('/')).take_while(|(name, part)| name == part);
+        self.have(path) && !path.split('/').skip(own.count()).any(is_hidden)
+    }
+
+    /// The object store that they are in.
+    pub(crate) fn store(&self) -> &str {
+        &self.location.url
+    }
+}
+
+/// As somebody named the input, but for what may be a secret.
+impl fmt::Display for FilesOfInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&redact(&self.location.shown(&self.names.join("/"))))
+    }
+}
+
+/// Whether a file or a folder is passed over by who reads those of a folder.
+pub fn is_hidden(name: &str) -> bool {
+    name.starts_with(['.', '_']) && !name.contains('=')
 }
 
 /// Whether it is none of a file or a folder, but leads elsewhere or nowhere.
@@ -261,6 +289,22 @@ mod tests {
             ("https://example.com/a%20b/c.csv", "a b/c.csv", true),
         ] {
             assert_eq!(files(input).have(path), expected, "{input} {path}");
+        }
+    }
+
+    #[test]
+    fn who_lists_an_input_comes_to_nothing_that_is_hidden_below_it() {
+        for (input, path, expected) in [
+            ("/data/", "data/b/a.csv", true),
+            ("/data/", "data/_b/a.csv", false),
+            ("/data/", "data/b/.a.csv", false),
+            ("/data/", "data/_b=1/a.csv", true),
+            ("/data/_in/", "data/_in/a.csv", true),
+            ("/data/**/*.csv", "data/.b/a.csv", false),
+            ("/data/**/*.csv", "data/b/a.csv", true),
+            ("/data/", "other/a.csv", false),
+        ] {
+            assert_eq!(files(input).would_list(path), expected, "{input} {path}");
         }
     }
 

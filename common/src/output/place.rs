@@ -2,7 +2,7 @@
 //! does not look at storage. Two names for one place (links, two endpoints of one bucket) are two
 //! places here.
 
-use crate::input::{Location, is_no_name, take_apart};
+use crate::input::{FilesOfInput, Location, is_no_name, take_apart};
 
 /// A place in an object store, or on a machine, name by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,13 @@ impl Place {
     /// Whether another is this one, or below it.
     pub fn holds(&self, other: &Self) -> bool {
         self.store == other.store && other.names.starts_with(&self.names)
+    }
+
+    /// Whether who lists an input comes to a file that is at this path from here.
+    pub fn is_listed(&self, input: &FilesOfInput, file: &str) -> bool {
+        let names = self.names.iter().map(String::as_str).chain([file]);
+        Self::of(input.store()).is_some_and(|place| place.store == self.store)
+            && input.would_list(&names.collect::<Vec<_>>().join("/"))
     }
 
     /// Whether both are one, or one is below the other.

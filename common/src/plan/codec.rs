@@ -11,7 +11,7 @@ use datafusion::{
     error::{DataFusionError, Result},
     execution::TaskContext,
     logical_expr::ScalarUDF,
-    physical_plan::{ExecutionPlan, joins::HashJoinExec},
+    physical_plan::{ExecutionPlan, joins::HashJoinExec, limit::GlobalLimitExec},
 };
 use datafusion_proto::{
     bytes::{
@@ -48,12 +48,23 @@ pub fn encode_plan(plan: &Arc<dyn ExecutionPlan>) -> crate::Result<Bytes> {
     Ok(physical_plan_to_bytes_with_proto_converter(plan, &Codec, &Folding::default())?)
 }
 
-/// Protobuf has no place for a join's own limit: rows would appear that nobody asked for.
+/// Protobuf has no place for a join's own limit, and of others 32 bits: other rows would come than
+/// were asked for.
 fn check_limits(plan: &Arc<dyn ExecutionPlan>) -> crate::Result<()> {
     let is_lost =
         |node: &Arc<dyn ExecutionPlan>| Ok(node.is::<HashJoinExec>() && node.fetch().is_some());
     if plan.exists(is_lost)? {
         return Err(Error::internal("a plan with a limit within a join cannot travel"));
+    }
+    let is_cut_off = |node: &Arc<dyn ExecutionPlan>| {
+        let skip = node.downcast_ref::<GlobalLimitExec>().map(GlobalLimitExec::skip);
+        Ok(skip.into_iter().chain(node.fetch()).any(|rows| u32::try_from(rows).is_err()))
+    };
+    if plan.exists(is_cut_off)? {
+        return Err(Error::invalid(format!(
+            "LIMIT and OFFSET name {} rows together at most; without a LIMIT, all rows come",
+            u32::MAX
+        )));
     }
     Ok(())
 }
@@ -181,6 +192,39 @@ impl PhysicalExtensionCodec for Codec {
                 Err(Error::internal(format!("a plan from a peer calls {name}, which is not known"))
                     .into())
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::Schema;
+    use datafusion::physical_plan::{empty::EmptyExec, limit::LocalLimitExec};
+
+    use super::*;
+    use crate::ErrorKind;
+
+    fn empty() -> Arc<dyn ExecutionPlan> {
+        Arc::new(EmptyExec::new(Arc::new(Schema::empty())))
+    }
+
+    #[test]
+    fn a_limit_that_would_be_cut_off_is_refused() {
+        let most = u32::MAX as usize;
+        let global = |skip, fetch| -> Arc<dyn ExecutionPlan> {
+            Arc::new(GlobalLimitExec::new(empty(), skip, fetch))
+        };
+        let local =
+            |fetch| -> Arc<dyn ExecutionPlan> { Arc::new(LocalLimitExec::new(empty(), fetch)) };
+        for fits in [global(most, Some(most)), global(0, None), local(most)] {
+            assert!(encode_plan(&fits).is_ok(), "{fits:?}");
+        }
+        for large in [global(most + 1, None), global(0, Some(most + 1)), local(most + 4)] {
+            let error = encode_plan(&large).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            let expected = "LIMIT and OFFSET name 4294967295 rows together at most; without a \
+                            LIMIT, all rows come";
+            assert_eq!(error.message(), expected);
         }
     }
 }

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{fragment_runtime, leaf};
 use crate::{
-    input::{Layout, Location},
+    input::{FilesOfInput, Layout, Location},
     ipc,
     store::Pin,
 };
@@ -71,6 +71,8 @@ pub struct InputScanExec {
     /// The version that was asked for; what was newest when it was planned, if absent. What reads it
     /// does not ask.
     pin: Option<Pin>,
+    /// Of files, the input that somebody named: it may have others another time.
+    asked: Option<FilesOfInput>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -83,6 +85,7 @@ pub(super) struct ScanNode {
     limit: Option<usize>,
     partitions: Vec<ScanPartition>,
     note: Option<Arc<str>>,
+    asked: Option<FilesOfInput>,
 }
 
 impl InputScanExec {
@@ -107,6 +110,7 @@ impl InputScanExec {
             partitions,
             note: None,
             pin: None,
+            asked: None,
             properties,
             metrics,
         })
@@ -116,6 +120,12 @@ impl InputScanExec {
     #[must_use]
     pub fn with_pin(self, pin: Option<Pin>) -> Self {
         Self { pin, ..self }
+    }
+
+    /// The same scan, of files of this input.
+    #[must_use]
+    pub fn with_asked(self, asked: Option<FilesOfInput>) -> Self {
+        Self { asked, ..self }
     }
 
     /// The same scan, which says why it is made.
@@ -143,6 +153,7 @@ impl InputScanExec {
             partitions,
             note: self.note.clone(),
             pin: self.pin.clone(),
+            asked: self.asked.clone(),
             metrics: ExecutionPlanMetricsSet::new(),
         }
     }
@@ -179,6 +190,11 @@ impl InputScanExec {
         self.pin.as_ref()
     }
 
+    /// Of files, the input that somebody named.
+    pub fn asked(&self) -> Option<&FilesOfInput> {
+        self.asked.as_ref()
+    }
+
     /// The most rows that are wanted of a partition.
     pub fn limit(&self) -> Option<usize> {
         self.limit
@@ -201,12 +217,13 @@ impl InputScanExec {
             limit: self.limit,
             partitions: self.partitions.clone(),
             note: self.note.clone(),
+            asked: self.asked.clone(),
         }
     }
 
     pub(super) fn from_node(node: ScanNode) -> Result<Self> {
         let scan = Self::try_new(node.table, node.projection, node.limit, node.partitions)?;
-        Ok(scan.with_note(node.note))
+        Ok(scan.with_note(node.note).with_asked(node.asked))
     }
 }
 

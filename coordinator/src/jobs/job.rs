@@ -6,7 +6,7 @@ use std::{
 };
 
 use keyloom_common::{
-    Error, Result,
+    Error, JobId, Result,
     report::{JobProgress, JobState, JobStatus},
     rpc::Next,
 };
@@ -112,9 +112,7 @@ impl RunningJob {
             None => 0,
         };
         if sequence != due {
-            return Err(Error::invalid(format!(
-                "chunk {sequence} was asked for when {due} was due"
-            )));
+            return Err(out_of_turn(self.context.job, sequence, due));
         }
         let answer = match reader.taken.take() {
             Some(taken) => taken,
@@ -193,5 +191,33 @@ impl RunningJob {
     pub(super) fn renew(&self, owner: &Owner) {
         let asked = Asked { at: Instant::now(), owner: owner.owned() };
         *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = asked;
+    }
+}
+
+/// Whoever asks anew, for rows that somebody has taken, or skips some.
+fn out_of_turn(job: JobId, sequence: u64, due: u64) -> Error {
+    if sequence > due {
+        return Error::invalid(format!("chunk {sequence} was asked for when {due} was due"));
+    }
+    Error::invalid(format!(
+        "rows of job {job} were taken before, by somebody who may not have read them to their end: \
+         they are handed out once; submit it again, or give it an output"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_for_rows_that_were_taken_is_told_so() {
+        let job = JobId::new();
+        let expected = format!(
+            "rows of job {job} were taken before, by somebody who may not have read them to their \
+             end: they are handed out once; submit it again, or give it an output"
+        );
+        assert_eq!(out_of_turn(job, 0, 2).message(), expected);
+        let expected = "chunk 3 was asked for when 2 was due";
+        assert_eq!(out_of_turn(job, 3, 2).message(), expected);
     }
 }

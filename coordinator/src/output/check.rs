@@ -1,5 +1,6 @@
 //! What a plan writes, against what it reads: an output over its own inputs would take away what
-//! the job reads.
+//! the job reads, and one among the files of a folder that it reads would be read by the next job
+//! of the kind, with the rows that it was made of.
 //!
 //! Places are compared by their names, whatever profile opens them: one storage may have several.
 
@@ -13,15 +14,16 @@ use datafusion::{
 use keyloom_common::{
     Error, Result,
     error::redact,
-    input::Format,
+    input::{FilesOfInput, Format},
     lookup::KvLookupExec,
-    output::{IfExists, OutputKind, OutputSpec, Place, WriteExec},
+    output::{Compression, FileFormat, IfExists, OutputKind, OutputSpec, Place, WriteExec},
     plan::InputScanExec,
     store::{LANCE, StoreSpec},
 };
 
 /// Refuses a plan whose output is an input or a store of its own, is within one, or has one within
-/// it. New rows or columns for a dataset that is read at one of its versions are another matter.
+/// it, or would be listed with the files of an input. New rows or columns for a dataset that is read
+/// at one of its versions are another matter.
 ///
 /// # Errors
 /// `invalid`, naming both; or that the output has no place, or other columns than its rows.
@@ -118,7 +120,19 @@ impl Output<'_> {
             let read = Place::of_file(&table.location, path);
             let what = || format!("the input {}", redact(&table.location.shown(path)));
             self.check_place(read.as_ref(), false, what)
-        })
+        })?;
+        scan.asked().map_or(Ok(()), |input| self.check_listing(input))
+    }
+
+    fn check_listing(&self, input: &FilesOfInput) -> Result<()> {
+        if !self.place.is_listed(input, &a_file(&self.spec.kind)) {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "the output {} would be among the files of the input {input}, which the same job \
+             reads, and its rows among those that are read next time; write elsewhere",
+            redact(&self.spec.path),
+        )))
     }
 
     fn check_place(
@@ -139,6 +153,19 @@ impl Output<'_> {
             what()
         )))
     }
+}
+
+/// A file as an output has them, from its folder on.
+fn a_file(kind: &OutputKind) -> String {
+    let OutputKind::Files(files) = kind else { return "data/0.lance".to_owned() };
+    let ending = match (files.format, files.compression) {
+        (FileFormat::Csv | FileFormat::Json, Some(Compression::Gzip)) => ".gz",
+        (FileFormat::Csv | FileFormat::Json, Some(Compression::Zstd)) => ".zst",
+        _ => "",
+    };
+    let file = format!("part-00000-000000-0.{}{ending}", files.format.name());
+    let folders = files.partition_by.iter().map(|name| format!("{name}=0"));
+    folders.chain([file]).collect::<Vec<_>>().join("/")
 }
 
 /// Whether what is read of a dataset is there as long as the job is.

@@ -3,10 +3,18 @@
 use std::cell::RefCell;
 
 use datafusion::{
+    config::ConfigOptions,
     physical_expr::{LexOrdering, PhysicalSortExpr},
+    physical_optimizer::PhysicalOptimizerRule,
     physical_plan::{
-        Partitioning, coop::CooperativeExec, empty::EmptyExec, expressions::Column,
-        limit::GlobalLimitExec, repartition::RepartitionExec, sorts::sort::SortExec,
+        Partitioning,
+        coop::CooperativeExec,
+        empty::EmptyExec,
+        expressions::{Column, lit},
+        filter::FilterExec,
+        limit::GlobalLimitExec,
+        repartition::RepartitionExec,
+        sorts::sort::SortExec,
         union::UnionExec,
     },
 };
@@ -14,7 +22,7 @@ use keyloom_common::ErrorKind;
 
 use super::*;
 use crate::{
-    Chain,
+    Chain, KeepFetch,
     samples::{frame, keys, lookup, scan, scanning, written},
     slice::WriteGrain,
 };
@@ -150,6 +158,22 @@ fn parts_that_the_coordinator_puts_together_follow_each_other() {
     let parts = "UnionExec(GlobalLimitExec(EmptyExec), GlobalLimitExec(EmptyExec))";
     let fragments = ["Ordered InputScanExec slices=2", "Ordered FrameScanExec slices=1"];
     check(union, &format!("CoalescePartitionsExec({parts})"), &fragments);
+}
+
+#[test]
+fn workers_decide_conditions_also_where_a_limit_stands_above() {
+    let filter = FilterExec::try_new(lit(true), scan(3)).unwrap().with_fetch(Some(2)).unwrap();
+    let plan = KeepFetch.optimize(filter, &ConfigOptions::new()).unwrap();
+    let merged = CoalescePartitionsExec::new(plan).with_fetch(Some(2));
+    let fragment = "Ordered FilterExec(InputScanExec) slices=3";
+    check(Arc::new(merged), "CoalescePartitionsExec(EmptyExec)", &[fragment]);
+    // Rows of the coordinator become slices, each of which would have so many.
+    let filter = FilterExec::try_new(lit(true), lookup(limited(scan(1)), 10)).unwrap();
+    let fragments = [
+        "Ordered InputScanExec slices=1",
+        "Ordered KvLookupExec(FrameScanExec) rows=GlobalLimitExec(EmptyExec)",
+    ];
+    check(filter.with_fetch(Some(2)).unwrap(), "FilterExec(EmptyExec)", &fragments);
 }
 
 #[test]

@@ -118,6 +118,9 @@ fn keeps_values(from: &DataType, to: &DataType) -> bool {
         let whole = i16::from(*digits) - i16::from(*scale);
         return from.is_integer() && *scale >= 0 && whole >= DIGITS;
     }
+    if let (DataType::Timestamp(own, zone), DataType::Timestamp(unit, other)) = (from, to) {
+        return zone == other && own < unit;
+    }
     if KeyClass::of(from) == Some(KeyClass::String) {
         return KeyClass::of(to) == Some(KeyClass::String);
     }
@@ -138,7 +141,10 @@ mod tests {
             Boolean, Decimal128, Dictionary, Float64, Int8, Int32, Int64, LargeUtf8, UInt8, UInt32,
             UInt64, Utf8, Utf8View,
         };
+        use arrow::datatypes::TimeUnit::{Microsecond, Millisecond};
+
         let packed = |value: DataType| Dictionary(Box::new(Int32), Box::new(value));
+        let instants = |unit| DataType::Timestamp(unit, None);
         for (from, to) in [
             (Int32, Int64),
             (Int8, Int8),
@@ -150,6 +156,7 @@ mod tests {
             (LargeUtf8, Utf8View),
             (packed(Utf8), Utf8),
             (packed(Int32), Int64),
+            (instants(Millisecond), instants(Microsecond)),
         ] {
             assert!(keeps_values(&from, &to), "{from} as {to}");
         }
@@ -164,6 +171,8 @@ mod tests {
             (packed(Utf8), Int64),
             (Int8, Boolean),
             (Float64, Float64),
+            (instants(Microsecond), instants(Millisecond)),
+            (instants(Millisecond), DataType::Timestamp(Microsecond, Some("UTC".into()))),
         ] {
             assert!(!keeps_values(&from, &to), "{from} as {to}");
         }

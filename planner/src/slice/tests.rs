@@ -152,6 +152,8 @@ fn a_slice_has_so_many_rows_as_their_answers_allow() {
 fn limited_rows_are_not_cut_by_their_answers() {
     let limited: Arc<dyn ExecutionPlan> = Arc::new(LocalLimitExec::new(frame(50), 2));
     assert_eq!(cut(&lookup(limited, 10)), [None]);
+    let filter = FilterExec::try_new(lit(true), lookup(frame(50), 10)).unwrap();
+    assert_eq!(cut(&filter.with_fetch(Some(2)).unwrap()), [None]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use keyloom_common::{Error, ErrorKind};
+use keyloom_common::{Error, ErrorKind, error::in_users_words};
 use serde_json::json;
 
 /// After how many seconds it is worth another try.
@@ -60,7 +60,7 @@ fn status(kind: ErrorKind) -> StatusCode {
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        Self::new(status(error.kind()), error.kind(), error.message())
+        Self::new(status(error.kind()), error.kind(), in_users_words(error.message()))
     }
 }
 

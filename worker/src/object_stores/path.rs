@@ -3,6 +3,7 @@
 //! A local path is taken as it is, `file://` and web URLs are decoded, and the keys of other object
 //! stores are taken as they are written, as those stores' own tools do.
 
+pub(crate) use keyloom_common::input::is_hidden;
 use keyloom_common::{Error, Result, error::redact};
 use object_store::path::Path;
 use percent_encoding::percent_decode_str;
@@ -81,11 +82,6 @@ pub(crate) fn local_path(path: &str) -> Result<Path> {
     // Only what is parsed has its dots resolved.
     let url = Url::parse(url.as_str()).map_err(|_| no_path())?;
     Path::from_url_path(url.path()).map_err(|error| Error::invalid(error.to_string()))
-}
-
-/// Whether a file or a folder is passed over by who reads those of a folder.
-pub(crate) fn is_hidden(name: &str) -> bool {
-    name.starts_with(['.', '_']) && !name.contains('=')
 }
 
 /// A path from a folder on, if there is anything.

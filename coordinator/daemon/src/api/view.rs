@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use keyloom_common::{
     Error,
+    error::in_users_words,
     output::Committed,
     report::{
         JobInfo, JobList, JobLog, JobState, JobSummary, LogKind, LogLine, StoreStats, WorkerStatus,
@@ -243,7 +244,7 @@ impl JobView {
 
 impl From<&Error> for ErrorView {
     fn from(error: &Error) -> Self {
-        Self { kind: error.kind().name(), message: error.message().to_owned() }
+        Self { kind: error.kind().name(), message: in_users_words(error.message()) }
     }
 }
 

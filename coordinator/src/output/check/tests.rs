@@ -1,5 +1,9 @@
 use arrow::datatypes::{Field, Schema};
-use keyloom_common::{ErrorKind, input::Layout, store::KeyColumns};
+use keyloom_common::{
+    ErrorKind,
+    input::{CsvOptions, InputSpec, Layout},
+    store::KeyColumns,
+};
 
 use super::*;
 use crate::samples::{self, files, prepared, scan, store, version, written};
@@ -8,6 +12,25 @@ type Plan = Arc<dyn ExecutionPlan>;
 
 fn rows() -> Plan {
     samples::frame(1)
+}
+
+/// A scan of a file of an input that was named so.
+fn scan_of(asked: &str, file: &str) -> Plan {
+    let spec = InputSpec {
+        path: asked.to_owned(),
+        format: None,
+        columns: Arc::new(Schema::empty()),
+        csv: CsvOptions::default(),
+        given: Vec::new(),
+        infer_bytes: 0,
+        storage_profile: None,
+        hive_partitioning: true,
+        pin: None,
+        piece_bytes: 1,
+    };
+    let scan = scan(Layout::Parquet, "file:///", &[file]);
+    let scan = scan.downcast_ref::<InputScanExec>().unwrap().clone();
+    Arc::new(scan.with_asked(FilesOfInput::of(&spec)))
 }
 
 fn lookup(input: Plan, place: &str) -> Plan {
@@ -58,6 +81,37 @@ fn an_output_over_what_is_read_is_refused_with_both_names() {
     let plan = lookup(rows(), "/data/s.lance");
     let refused = refusal(&written(plan, "/data/", files(IfExists::Append)));
     assert!(refused.contains("the KV store 'store' at /data/s.lance"), "{refused}");
+}
+
+#[test]
+fn an_output_that_would_be_read_with_the_input_next_time_is_refused() {
+    let read = |asked| scan_of(asked, "data/in/a.parquet");
+    for (asked, path) in [
+        ("/data/in", "/data/in/b/"),
+        ("/data", "/data/out"),
+        ("/data/**/*.parquet", "/data/out/"),
+        ("/data/*/*.parquet", "/data/out/"),
+    ] {
+        let refused = refusal(&written(read(asked), path, files(IfExists::Overwrite)));
+        let expected = format!(
+            "the output {path} would be among the files of the input {asked}, which the same job \
+             reads, and its rows among those that are read next time; write elsewhere"
+        );
+        assert_eq!(refused, expected);
+    }
+    for (asked, path) in [
+        ("/data/in/", "/data/inner/"),
+        ("/data/in/", "/data/in/_b/"),
+        ("/data/in/*.parquet", "/data/in/b/"),
+        ("/data/*/*.csv", "/data/out/"),
+        ("/data/in/a.parquet", "/data/in/b/"),
+        ("s3://bucket/data/", "/data/out/"),
+    ] {
+        let plan = written(read(asked), path, files(IfExists::Overwrite));
+        assert_eq!(check_output(&plan), Ok(()), "{asked} {path}");
+    }
+    let dataset = written(read("/data/in/"), "/data/in/b.lance", lance(IfExists::Error));
+    assert!(refusal(&dataset).contains("the input /data/in,"), "{dataset:?}");
 }
 
 #[test]
