@@ -187,7 +187,8 @@ fn help_for(code: ErrorCode) -> Option<&'static str> {
         | ErrorCode::NotAnswered
         | ErrorCode::BlobGone
         | ErrorCode::BlobPartGone
-        | ErrorCode::CommitUnknown => None,
+        | ErrorCode::CommitUnknown
+        | ErrorCode::PlaceTaken => None,
     }
 }
 

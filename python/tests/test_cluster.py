@@ -11,6 +11,7 @@ from typing import Any
 import keyloom
 import pyarrow as pa
 import pytest
+from clusters import REPOSITORY
 from data import WORKERS
 from keyloom import col, when
 from keyloom.functions.kv import kv_batch_get, kv_exists, kv_get
@@ -312,3 +313,22 @@ def test_workers_shuffle_where_a_session_or_a_frame_says_so(
     with keyloom.connect(cluster, shuffle="always", settings=small):
         assert are_shuffled(groups()) and groups().to_pydict() == expected
         assert not are_shuffled(groups().with_shuffle("never"))
+
+
+def test_a_local_cluster_that_starts_says_its_address_and_nothing_else(
+    bin_dir: Path, tmp_path: Path
+) -> None:
+    script = str(REPOSITORY / "scripts" / "local-cluster")
+    started = subprocess.Popen(
+        [script, "--workers", "1", "--port", "0", "--state-dir", str(tmp_path)],
+        env={**os.environ, "KEYLOOM_BIN_DIR": str(bin_dir)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert started.stdout is not None
+    address = started.stdout.readline()
+    started.terminate()
+    rest, said = started.communicate(timeout=60)
+    assert address.startswith("tcp://127.0.0.1:"), said
+    assert (rest, said) == ("", "")

@@ -1,5 +1,5 @@
 //! What a job asks for in vain, so that whoever hands it in is told: a shuffle, where rows that
-//! miss their keys are limited or kept.
+//! miss their keys are limited or kept, or where there are not workers enough.
 
 use std::sync::Arc;
 
@@ -7,7 +7,11 @@ use datafusion::{
     common::tree_node::{TreeNode, TreeNodeRecursion},
     physical_plan::ExecutionPlan,
 };
-use keyloom_common::{Result, lookup::KvLookupExec, misses::MissPolicy, plan::by_hash};
+use keyloom_common::{
+    JobId, Result, lookup::KvLookupExec, misses::MissPolicy, plan::by_hash, report::LogKind,
+};
+
+use crate::link::Link;
 
 /// Why a plan that is always to be shuffled is not; none if it is, or has nothing to shuffle. Where
 /// calls have limits, no plan tells any more whether it had.
@@ -25,6 +29,21 @@ pub(super) fn shuffle(
         Ok(TreeNodeRecursion::Continue)
     })?;
     Ok(why(calls_limit, looks_up && shuffles, misses))
+}
+
+/// Says that a job that was handed in lacks workers to be shuffled among, if so. The coordinator
+/// knows which there are.
+pub(super) async fn tell_of_workers(link: &Link, job: JobId) {
+    match link.connection.job_log(job).await {
+        Ok(log) => {
+            let lacks = log.lines.iter().find(|line| line.kind == LogKind::NotShuffled);
+            if let Some(line) = lacks {
+                link.warnings.say(&format!("shuffle = always has no effect: {}", line.text));
+            }
+        }
+        // The job runs all the same.
+        Err(error) => tracing::warn!(%job, %error, "whether it is shuffled is not known"),
+    }
 }
 
 fn why(calls_limit: bool, would_shuffle: bool, misses: MissPolicy) -> Option<&'static str> {

@@ -106,25 +106,27 @@ impl SubmitExec {
             (None, given) => given.as_ref().map(|output| output.spec()).transpose()?,
         };
         Deep::new(async {
-            let warning = self.warning(&options)?;
+            let asks = self.asks_workers_to_shuffle();
+            let misses = options.misses(&self.link.settings);
+            let warning = if asks { in_vain::shuffle(&self.plan, misses)? } else { None };
             let (link, plan) = (Arc::clone(&self.link), Arc::clone(&self.plan));
             let job = Job::start(link, plan, output, options).await?;
-            if let Some(warning) = warning {
-                self.link.warnings.say(warning);
+            match warning {
+                Some(warning) => self.link.warnings.say(warning),
+                None if asks => in_vain::tell_of_workers(&self.link, job.id()).await,
+                None => {}
             }
             Ok(job)
         })
         .await
     }
 
-    /// What it asks for in vain. A session that is its own cluster never shuffles.
-    fn warning(&self, options: &JobOptions) -> keyloom_common::Result<Option<&'static str>> {
+    /// Whether it is always to be shuffled. A session that is its own cluster never shuffles.
+    fn asks_workers_to_shuffle(&self) -> bool {
         let is_own = self.link.connection.local_workers().is_some();
         match self.shuffle {
-            Shuffle::Always if !is_own => {
-                in_vain::shuffle(&self.plan, options.misses(&self.link.settings))
-            }
-            Shuffle::Always | Shuffle::Auto | Shuffle::Never => Ok(None),
+            Shuffle::Always => !is_own,
+            Shuffle::Auto | Shuffle::Never => false,
         }
     }
 

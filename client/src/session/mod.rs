@@ -91,9 +91,9 @@ impl Session {
     }
 
     /// Sets what is told, in words, when a job asks for something in vain: a shuffle, where rows
-    /// that miss their keys are limited or kept. It is said once a job, when the job was taken, on
-    /// the thread that submits it. It holds for clones of this session, too. If nothing is set,
-    /// that is logged as warnings.
+    /// that miss their keys are limited or kept, or where fewer than two workers can. It is said
+    /// once a job, when the job was taken, on the thread that submits it. It holds for clones of
+    /// this session, too. If nothing is set, that is logged as warnings.
     pub fn tell_warnings(&self, tell: impl Fn(&str) + Send + Sync + 'static) {
         self.link.warnings.tell(Box::new(tell));
     }

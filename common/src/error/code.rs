@@ -34,4 +34,6 @@ pub enum ErrorCode {
     BlobPartGone,
     /// A job ended while its output was committed, and whether it was is not known.
     CommitUnknown,
+    /// A job must be alone where it writes, and another writes there: it may once that has ended.
+    PlaceTaken,
 }

@@ -83,11 +83,13 @@ pub enum LogKind {
     Done,
     /// It failed.
     Failed,
+    /// It asks for a shuffle, for which there are not workers enough.
+    NotShuffled,
 }
 
 impl LogKind {
     /// All kinds.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Submitted,
         Self::Queued,
         Self::Started,
@@ -108,6 +110,7 @@ impl LogKind {
         Self::Cancelled,
         Self::Done,
         Self::Failed,
+        Self::NotShuffled,
     ];
 
     /// Its name, which stays.
@@ -133,6 +136,7 @@ impl LogKind {
             Self::Cancelled => "cancelled",
             Self::Done => "done",
             Self::Failed => "failed",
+            Self::NotShuffled => "not_shuffled",
         }
     }
 }

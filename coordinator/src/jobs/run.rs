@@ -16,7 +16,8 @@ use keyloom_common::{
     lookup::KvLookupExec,
     misses::{MissPolicy, missed_schema},
     output::PreparedOutput,
-    plan::{FrameScanExec, decode_plan, unshuffled},
+    plan::{FrameScanExec, by_hash, decode_plan, unshuffled},
+    report::LogKind,
     rpc::{ChunkWriter, Next, guarded},
 };
 use keyloom_planner::check_write;
@@ -33,9 +34,13 @@ use super::{
 };
 use crate::{
     gather::{JobContext, RemoteExec, cut, look_again},
-    history::Cut,
+    history::{Cut, Happened},
     output::check_output,
 };
+
+/// What is told of a job whose rows would be shuffled.
+const NOT_SHUFFLED: &str =
+    "fewer than two workers listen for others (shuffle.listen), and it does not shuffle";
 
 /// A plan that is ready to run.
 #[derive(Debug)]
@@ -45,6 +50,8 @@ pub(super) struct Prepared {
     cut: Arc<dyn ExecutionPlan>,
     blobs: Vec<BlobId>,
     output: Option<Arc<PreparedOutput>>,
+    /// Whether it would be shuffled, if there were workers for that.
+    lacks_workers: bool,
 }
 
 impl Prepared {
@@ -62,14 +69,22 @@ impl Prepared {
         check_output(&plan)?;
         check_write(&plan)?;
         let (blobs, output) = (blobs(&plan)?, output_of(&plan)?);
-        let plan = if shuffles(&plan, job)? { plan } else { unshuffled(plan)? };
+        let (plan, lacks_workers) = as_it_runs(plan, job)?;
         let cut = cut(plan, job.settings.grain(), job.discard)?;
-        Ok(Self { job: Arc::clone(job), context, cut: stoppable(cut, stop)?, blobs, output })
+        let (job, cut) = (Arc::clone(job), stoppable(cut, stop)?);
+        Ok(Self { job, context, cut, blobs, output, lacks_workers })
     }
 
     /// The job.
     pub(super) fn job(&self) -> &Arc<JobContext> {
         &self.job
+    }
+
+    /// Tells, once the job is known, what becomes of it that is not as it asks.
+    pub(super) fn tell(&self) {
+        if self.lacks_workers {
+            self.job.tell(Happened::new(LogKind::NotShuffled, NOT_SHUFFLED));
+        }
     }
 
     /// Where its rows go, if workers write them.
@@ -99,15 +114,24 @@ impl Prepared {
     }
 }
 
-/// Whether the job's rows are shuffled among workers where its plan may: there are several that
-/// can, and nobody limits its misses, or wants to have them: that goes by tasks and their rows.
-fn shuffles(plan: &Arc<dyn ExecutionPlan>, job: &JobContext) -> Result<bool> {
+/// A plan as it runs, and whether it lacks workers to be shuffled among. Its rows are shuffled
+/// where it says so, if several workers can, and nobody limits its misses, or wants to have them:
+/// that goes by tasks and their rows.
+fn as_it_runs(
+    plan: Arc<dyn ExecutionPlan>,
+    job: &JobContext,
+) -> Result<(Arc<dyn ExecutionPlan>, bool)> {
     let counts_all = job.misses.policy() != MissPolicy::default();
     let counts = |node: &Arc<dyn ExecutionPlan>| {
         let lookup = node.downcast_ref::<KvLookupExec>();
         Ok(lookup.is_some_and(|lookup| counts_all || lookup.limits_misses()))
     };
-    Ok(job.dispatcher.shufflers() > 1 && !plan.exists(counts)?)
+    let (may, can) = (!plan.exists(counts)?, job.dispatcher.shufflers() > 1);
+    if may && can {
+        return Ok((plan, false));
+    }
+    let lacks_workers = may && plan.exists(|node| Ok(by_hash(node).is_some()))?;
+    Ok((unshuffled(plan)?, lacks_workers))
 }
 
 fn task_context(job: &Arc<JobContext>, runtime: Arc<RuntimeEnv>) -> Arc<TaskContext> {

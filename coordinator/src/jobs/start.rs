@@ -51,6 +51,7 @@ impl Jobs {
         let queued = matches!(ready.turn, Turn::Later { .. });
         let detached = submission.terms.detached;
         tracing::info!(%job, %by, queued, detached, "job submitted");
+        ready.prepared.tell();
         if queued {
             tell_queued(&context);
         }
@@ -228,6 +229,7 @@ impl Jobs {
         let (known, history) = (Arc::clone(known), Arc::clone(&self.history));
         context.begin(JobRecord { known, journal, history });
         tracing::info!(job = %id, done, tasks, "job resumed");
+        ready.prepared.tell();
         if matches!(ready.turn, Turn::Later { .. }) {
             tell_queued(&context);
         }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use keyloom_common::{
-    Error, JobId, Result,
+    Error, ErrorCode, JobId, Result,
     error::redact,
     output::{IfExists, OutputKind, OutputSpec, Place},
 };
@@ -114,6 +114,7 @@ fn taken(output: &OutputSpec, other: JobId, if_exists: IfExists) -> Error {
         "job {other} writes to {path}, and if_exists is {if_exists}; wait until it has ended, or \
          choose append or another path"
     ))
+    .with_code(ErrorCode::PlaceTaken)
 }
 
 #[cfg(test)]
@@ -147,6 +148,7 @@ mod tests {
                 if_exists.name()
             );
             assert_eq!(refused, Error::invalid(expected));
+            assert_eq!(refused.code(), Some(ErrorCode::PlaceTaken));
             assert!(enter(&places, 3, "s3://shop/b", lance(if_exists)).is_ok());
         }
         drop(first);

@@ -7,7 +7,7 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use keyloom_common::{Error, ErrorKind, error::in_users_words};
+use keyloom_common::{Error, ErrorCode, ErrorKind, error::in_users_words};
 use serde_json::json;
 
 /// After how many seconds it is worth another try.
@@ -43,9 +43,11 @@ impl Refusal {
     }
 }
 
-/// The status that says as much as the kind.
-fn status(kind: ErrorKind) -> StatusCode {
-    match kind {
+/// The status that says as much as an error.
+fn status(error: &Error) -> StatusCode {
+    match error.kind() {
+        // What is asked may be right later, as it is.
+        ErrorKind::Invalid if error.code() == Some(ErrorCode::PlaceTaken) => StatusCode::CONFLICT,
         ErrorKind::Invalid => StatusCode::BAD_REQUEST,
         ErrorKind::NotFound => StatusCode::NOT_FOUND,
         ErrorKind::PermissionDenied => StatusCode::FORBIDDEN,
@@ -60,7 +62,7 @@ fn status(kind: ErrorKind) -> StatusCode {
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        Self::new(status(error.kind()), error.kind(), in_users_words(error.message()))
+        Self::new(status(&error), error.kind(), in_users_words(error.message()))
     }
 }
 
@@ -80,5 +82,19 @@ impl IntoResponse for Refusal {
             _ => {}
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_right_later_as_it_is_is_no_bad_request() {
+        let status = |error: Error| Refusal::from(error).status();
+        assert_eq!(status(Error::invalid("no such column")), StatusCode::BAD_REQUEST);
+        let taken = Error::invalid("another job writes there").with_code(ErrorCode::PlaceTaken);
+        assert_eq!(status(taken.clone()), StatusCode::CONFLICT);
+        assert_eq!(status(taken.context("it cannot be resumed")), StatusCode::CONFLICT);
     }
 }

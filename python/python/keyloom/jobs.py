@@ -47,6 +47,7 @@ LogKind: TypeAlias = Literal[
     "cancelled",
     "done",
     "failed",
+    "not_shuffled",
 ]
 """What may happen to a job."""
 

@@ -161,8 +161,11 @@ async fn rows_come_as_csv_and_as_arrow_too() -> Result<()> {
     let text = asker.get(&format!("/v1/jobs/{csv}/results.csv")).await?.text()?;
     assert_eq!(text, "n,name\n2,\n3,\n4,banana\n5,apple\n");
     let none = asker.done(&json!({ "sql": "SELECT 1 AS one, 'a' AS two WHERE false" })).await?;
-    let text = asker.get(&format!("/v1/jobs/{none}/results.csv")).await?.text()?;
-    assert_eq!(text, "one,two\n", "without rows, too");
+    let place = format!("/v1/jobs/{none}/results.csv");
+    let head = plain::Request { method: "HEAD", ..plain::Request::get() };
+    assert_eq!(plain::ask(&asker.address, &place, &head).await?.status, 405);
+    let text = asker.get(&place).await?.text()?;
+    assert_eq!(text, "one,two\n", "without rows, too, and not taken by HEAD");
     let arrow = asker.done(&job).await?;
     let reply = asker.get(&format!("/v1/jobs/{arrow}/results.arrow")).await?;
     let batches = StreamReader::try_new(reply.body.as_slice(), None)?;
@@ -235,6 +238,11 @@ async fn what_is_wrong_is_said_at_once_and_described() -> Result<()> {
         let reply = asker.get(&path).await?;
         refused(&reply, 400, "invalid")?;
     }
+    for (method, path) in [("GET", "/v1/jobs"), ("DELETE", nobody), ("GET", "/v1/openapi.json")] {
+        let reply = asker.ask(method, &format!("{path}?limit=1"), None).await?;
+        let message = refused(&reply, 400, "invalid")?;
+        assert!(message.starts_with("unknown query parameter 'limit'"), "{message}");
+    }
     let reply = asker.get("/v1/everything").await?;
     refused(&reply, 404, "not_found")?;
     let reply = asker.ask("PUT", "/v1/jobs", None).await?;
@@ -267,6 +275,20 @@ async fn what_a_job_asks_for_in_vain_is_said_where_it_is_handed_in() -> Result<(
                     keys, and such a job does not shuffle";
     assert_eq!(reply["warnings"], json!([expected]), "{reply}");
     let ended = asker.ended(reply["id"].as_str().context("an id")?).await?;
+    assert_eq!(ended["state"], "done", "{ended}");
+
+    // The only worker listens for no others.
+    job.as_object_mut().context("an object")?.remove("max_misses");
+    let reply = asker.ask("POST", "/v1/jobs", Some(&job)).await?.json()?;
+    let told = "fewer than two workers listen for others (shuffle.listen), and it does not shuffle";
+    let expected = format!("shuffle = always has no effect: {told}");
+    assert_eq!(reply["warnings"], json!([expected]), "{reply}");
+    let id = reply["id"].as_str().context("an id")?;
+    let log = asker.get(&format!("/v1/jobs/{id}/logs")).await?.json()?;
+    let lines = log["lines"].as_array().context("lines")?;
+    let line = lines.iter().find(|line| line["kind"] == "not_shuffled").context("a line")?;
+    assert_eq!(line["text"], told);
+    let ended = asker.ended(id).await?;
     assert_eq!(ended["state"], "done", "{ended}");
     Ok(())
 }

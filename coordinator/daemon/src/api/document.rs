@@ -57,7 +57,7 @@ const REFUSALS: [(u16, &str); 10] = [
     (401, "Nothing shows who asks, or nobody knows it: `permission_denied`."),
     (403, "Whoever asks may not have it: `permission_denied`."),
     (404, "There is no such thing (any more): `not_found`."),
-    (409, "A job is not in a state for that: `invalid` or `cancelled`."),
+    (409, "A job is not in a state for that, or in the way of another: `invalid` or `cancelled`."),
     (429, "A bound is reached: `resource_exhausted`. Come again."),
     (500, "A defect: `internal`."),
     (502, "A store, an input or an output does not answer as it should: `store`."),

@@ -5,14 +5,16 @@
 //! may do is decided where all that clients ask is decided. A job that comes by here is detached.
 //! In reading order: [`request`] is what is handed in, [`described`] what stands in it; [`submit`]
 //! plans it; [`view`] is what is told, and [`told`] what stands in it; [`words`] are choices in all
-//! of these; [`writer`] makes bytes of rows; [`id`] says which job or worker is meant; [`jobs`],
-//! [`workers`] and [`rows`] answer; [`document`] describes all of it, by the rule of [`members`].
+//! of these; [`writer`] makes bytes of rows; [`query`] refuses parameters; [`id`] says which job or
+//! worker is meant; [`jobs`], [`workers`] and [`rows`] answer; [`document`] describes all of it, by
+//! the rule of [`members`].
 
 mod described;
 mod document;
 mod id;
 mod jobs;
 mod members;
+mod query;
 mod request;
 mod rows;
 mod submit;
@@ -30,6 +32,7 @@ use anyhow::{Context, Result};
 use axum::{
     Router,
     http::{StatusCode, header::CONTENT_TYPE},
+    middleware::from_fn,
     response::{IntoResponse, Response},
     routing::any,
 };
@@ -70,6 +73,7 @@ pub(crate) fn pages(local: Local, settings: HttpJobsSettings, insecure: bool) ->
     let api = Api { local, background, settings: settings.clone(), document };
     let router: Router = router
         .method_not_allowed_fallback(wrong_method)
+        .route_layer(from_fn(query::without))
         .route("/v1/{*rest}", any(unknown))
         .with_state(Arc::new(api));
     Ok(Pages { router, settings, insecure })

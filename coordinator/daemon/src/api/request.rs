@@ -1,6 +1,6 @@
 //! A job as it is handed in: what a job file says, as JSON.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, iter};
 
 use axum::{
     body::Bytes,
@@ -98,6 +98,7 @@ impl JobRequest {
             let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
             return Err(Refusal::new(status, ErrorKind::Invalid, message));
         }
+        check_objects(&body)?;
         let read = serde_json::from_slice(&body);
         let request: Self =
             read.map_err(|error| Error::invalid(format!("the job: {error}{}", about_null(&body))))?;
@@ -173,6 +174,20 @@ impl JobRequest {
             Ok((name.clone(), text))
         };
         self.params.iter().map(read).collect()
+    }
+}
+
+/// Refuses arrays where objects belong: serde reads them as the members in order.
+fn check_objects(body: &[u8]) -> Result<()> {
+    // What is no JSON is refused where it is read.
+    let Ok(job) = serde_json::from_slice::<Value>(body) else { return Ok(()) };
+    let inputs = job.get("inputs").and_then(Value::as_object).into_iter().flatten();
+    let inputs = inputs.map(|(name, input)| (format!("inputs.{name}"), input));
+    let output = job.get("output").map(|output| ("output".to_owned(), output));
+    let mut objects = iter::once(("the job".to_owned(), &job)).chain(inputs).chain(output);
+    match objects.find(|(_, value)| value.is_array()) {
+        Some((what, _)) => Err(Error::invalid(format!("{what} is an object, and no array"))),
+        None => Ok(()),
     }
 }
 

@@ -8,7 +8,7 @@ use axum::{
     Extension,
     body::Body,
     extract::State,
-    http::{StatusCode, Uri, header::CONTENT_TYPE},
+    http::{Method, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
 use futures::{StreamExt, TryStreamExt, stream};
@@ -43,14 +43,9 @@ pub(super) async fn read_rows(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Identity>,
     Id(id): Id<JobId>,
-    uri: Uri,
+    method: Method,
 ) -> Result<Response, Refusal> {
-    if uri.query().is_some() {
-        let message = "rows are asked for without a query: as JSON by the path results, and else \
-                       by results.csv or results.arrow";
-        return Err(Error::invalid(message).into());
-    }
-    read(&api, &caller, id, RowsFormat::Json).await
+    read(&api, &caller, id, &method, RowsFormat::Json).await
 }
 
 /// Read a job's rows as CSV
@@ -74,8 +69,9 @@ pub(super) async fn read_rows_as_csv(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Identity>,
     Id(id): Id<JobId>,
+    method: Method,
 ) -> Result<Response, Refusal> {
-    read(&api, &caller, id, RowsFormat::Csv).await
+    read(&api, &caller, id, &method, RowsFormat::Csv).await
 }
 
 /// Read a job's rows as Arrow
@@ -99,8 +95,9 @@ pub(super) async fn read_rows_as_arrow(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Identity>,
     Id(id): Id<JobId>,
+    method: Method,
 ) -> Result<Response, Refusal> {
-    read(&api, &caller, id, RowsFormat::Arrow).await
+    read(&api, &caller, id, &method, RowsFormat::Arrow).await
 }
 
 /// Answers with the rows of a job.
@@ -108,8 +105,14 @@ async fn read(
     api: &Api,
     caller: &Identity,
     id: JobId,
+    method: &Method,
     format: RowsFormat,
 ) -> Result<Response, Refusal> {
+    // It is answered by whatever answers GET, and would take rows that nobody gets.
+    if *method == Method::HEAD {
+        let message = "rows are there once: ask for them by GET";
+        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, ErrorKind::Invalid, message));
+    }
     let session = api.session(caller)?;
     let job = session.attach_job(id).await?;
     check(&job.info().await?)?;

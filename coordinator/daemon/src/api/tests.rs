@@ -209,6 +209,10 @@ fn mistakes_are_named() {
     };
     check("{", "the job: EOF while parsing");
     check("{}", "missing field `sql`");
+    check("[]", "the job is an object, and no array");
+    let inputs = r#"{"sql": "SELECT 1", "inputs": {"t": ["/items.csv"]}}"#;
+    check(inputs, "inputs.t is an object, and no array");
+    check(r#"{"sql": "SELECT 1", "output": ["/out/"]}"#, "output is an object, and no array");
     check(r#"{"sql": "SELECT 1", "input": {}}"#, "unknown field `input`");
     check(r#"{"sql": "SELECT 1", "id": "7"}"#, "the job: ");
     let null = r#"{"sql": "SELECT 1", "output": {"path": "/out/", "if_exists": null}}"#;

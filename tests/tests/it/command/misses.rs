@@ -97,7 +97,7 @@ async fn too_many_misses_fail_a_job_that_is_explained(session: &TestSession) -> 
 }
 
 #[tokio::test]
-async fn a_shuffle_that_a_limit_forbids_is_told_of() -> Result<()> {
+async fn a_shuffle_that_cannot_be_is_told_of() -> Result<()> {
     let cluster = Cluster::start(1).await?;
     let folder = tempfile::tempdir()?;
     let place = |name: &str| folder.path().join(name).display().to_string();
@@ -114,7 +114,9 @@ async fn a_shuffle_that_a_limit_forbids_is_told_of() -> Result<()> {
         ended.stdout()?;
         Ok::<_, anyhow::Error>(ended.stderr)
     };
-    assert_eq!(run(&["--shuffle", "always"]).await?, "");
+    let expected = "warning: shuffle = always has no effect: fewer than two workers listen for \
+                    others (shuffle.listen), and it does not shuffle\n";
+    assert_eq!(run(&["--shuffle", "always"]).await?, expected);
     assert_eq!(run(&["--max-misses", "100%"]).await?, "");
     let expected = "warning: shuffle = always has no effect: max_misses limits the rows that may \
                     miss their keys, and such a job does not shuffle\n";

@@ -63,15 +63,20 @@ pub(super) async fn ask(address: &str, path: &str, request: &Request<'_>) -> Res
     stream.write_all(text.as_bytes()).await?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;
-    reply(&answer)
+    reply(&answer, *method == "HEAD")
 }
 
-fn reply(answer: &[u8]) -> Result<Reply> {
+/// What was answered, to who may have asked for a head alone.
+fn reply(answer: &[u8], has_no_body: bool) -> Result<Reply> {
     let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").context("a head")?;
     let (head, body) = (&answer[..end + 2], &answer[end + 4..]);
     let head = std::str::from_utf8(head)?.to_ascii_lowercase();
     let status = head.split(' ').nth(1).context("a status")?.parse()?;
     let mut reply = Reply { status, head, body: Vec::new() };
+    if has_no_body {
+        ensure!(body.is_empty(), "a body of nothing");
+        return Ok(reply);
+    }
     reply.body = match reply.header("transfer-encoding") {
         Some("chunked") => joined(body)?,
         _ => body.to_vec(),
