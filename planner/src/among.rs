@@ -4,7 +4,8 @@
 //! nulls. Elsewhere a join marks the rows for which something was found, and what SQL has as null
 //! (a null among the rows of the subquery, or a null that is looked for) is false to it. That is
 //! the same where a condition only asks what is true, and gives other rows below a NOT, a `coalesce`
-//! or an `IS NULL`.
+//! or an `IS NULL`. The join that knows of nulls takes the subquery's rows for the same all around:
+//! where they depend on the row, it drops rows for nulls that are none of theirs.
 
 use datafusion::{
     common::{
@@ -68,8 +69,11 @@ impl Place {
         match expr {
             Expr::InSubquery(among) => {
                 let is_negated = among.negated != self.is_negated;
-                // What is looked for becomes the key of a join if it has columns.
-                let is_join = self.is_alone && !among.expr.column_refs().is_empty();
+                // What is looked for becomes the key of a join if it has columns. Such a join knows
+                // of the nulls of one key alone, and of no row's own rows of the subquery.
+                let is_join = self.is_alone
+                    && !among.expr.column_refs().is_empty()
+                    && among.subquery.outer_ref_columns.is_empty();
                 refuse_if(is_negated && !is_join && may_be_null(among, schema))
             }
             Expr::Not(inner) => Self { is_negated: !self.is_negated, ..self }.check(inner, schema),
@@ -114,8 +118,9 @@ fn refuse_if(is_lost: bool) -> Result<()> {
     }
     Err(DataFusionError::from(Error::invalid(
         "an IN (SELECT …) that may be null is not understood below NOT or within another \
-         expression, unless the condition is that alone, or has AND beside it; write EXISTS or NOT \
-         EXISTS (SELECT 1 FROM … WHERE … = …), which are never null",
+         expression, unless the condition is that alone, or has AND beside it, and the subquery \
+         names no column of the rows around it; write EXISTS or NOT EXISTS (SELECT 1 FROM … WHERE … \
+         = …), which are never null",
     )))
 }
 
@@ -157,6 +162,8 @@ mod tests {
             "k NOT IN (SELECT k FROM t) OR n = 1",
             "coalesce(k IN (SELECT k FROM t), true)",
             "NOT EXISTS (SELECT 1 FROM t AS u WHERE u.n = t.n) OR n = 1",
+            "n IN (SELECT u.n FROM t AS u WHERE u.k > t.k) OR n = 1",
+            "k NOT IN (SELECT u.k FROM t AS u WHERE u.k > t.k)",
         ] {
             assert!(check(condition).await.is_ok(), "{condition}");
         }
@@ -172,6 +179,8 @@ mod tests {
             "coalesce(n IN (SELECT n FROM t), true)",
             "CASE WHEN n NOT IN (SELECT n FROM t) THEN true ELSE false END",
             "5 NOT IN (SELECT n FROM t)",
+            "n NOT IN (SELECT u.k FROM t AS u WHERE u.k > t.k)",
+            "k NOT IN (SELECT u.n FROM t AS u WHERE u.k = t.k)",
             "k IN (SELECT k FROM t WHERE n NOT IN (SELECT n FROM t) OR k = 1)",
         ] {
             let error = Error::from(check(condition).await.unwrap_err());

@@ -164,8 +164,11 @@ fn is_same(one: &ResolvedStore, other: &ResolvedStore) -> bool {
 
 /// Whether the rows depend on other lookups, on which are read first, or on chance.
 fn has_others(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let is_limit = |node: &Arc<dyn ExecutionPlan>| {
+        (node.is::<LocalLimitExec>() || node.is::<FilterExec>()) && node.fetch().is_some()
+    };
     let is_other = |node: &Arc<dyn ExecutionPlan>| {
-        Ok(node.is::<KvLookupExec>() || node.is::<LocalLimitExec>() || is_chance(node))
+        Ok(node.is::<KvLookupExec>() || is_limit(node) || is_chance(node))
     };
     // The closure cannot fail.
     plan.exists(is_other).unwrap_or(true)

@@ -185,6 +185,8 @@ fn change_store(fetch: &mut Fetch, change: impl FnOnce(&mut StoreSpec)) {
 fn not_where_maps_are_asked_or_rows_would_be_others() {
     assert!(has_none(&lookup(scan(3), 10)));
     assert!(has_none(&by_id(Arc::new(LocalLimitExec::new(scan(3), 5)))));
+    let few = FilterExec::try_new(lit(true), scan(3)).unwrap().with_fetch(Some(5)).unwrap();
+    assert!(has_none(&by_id(few)));
     let first: Plan = Arc::new(LocalLimitExec::new(by_id(scan(3)), 5));
     assert!(has_none(&first));
     assert!(key_sets(&by_id(scan(3)), true).unwrap().is_empty());
