@@ -83,12 +83,13 @@ impl Corruption {
         }
     }
 
-    /// The byte, of a connection that says so much first, and so much in all.
-    fn byte(self, (first, all): (usize, usize)) -> usize {
+    /// The bytes that no connection is damaged in, and the place of the one to be damaged among the
+    /// others, where connections say so much first, and so much in all.
+    fn byte(self, (first, all): (usize, usize)) -> (usize, usize) {
         let of = |bytes: usize, part: f64| (bytes as f64 * part) as usize;
         match self.in_handshake {
-            true => of(first, self.place),
-            false => first + of(all.saturating_sub(first), self.place * PART),
+            true => (0, of(first, self.place)),
+            false => (first, of(all.saturating_sub(first), self.place * PART)),
         }
     }
 }
@@ -205,7 +206,8 @@ impl Rig {
             // Its next life begins with a handshake.
             proxy.reset();
         }
-        proxy.flip(direction, corruption.byte(said[direction as usize]), bit);
+        let (first, byte) = corruption.byte(said[direction as usize]);
+        proxy.flip_behind(first, direction, byte, bit);
         let (mut jobs, mut words) = (0, String::new());
         while jobs == 0 || proxy.flip_waits() {
             if jobs == JOBS {

@@ -65,6 +65,9 @@ struct Traffic {
 #[derive(Debug)]
 struct Flip {
     direction: Direction,
+    /// So many bytes of each connection do not count: those that it begins with.
+    first: usize,
+    /// After so many others that count.
     byte: usize,
     bit: usize,
 }
@@ -94,9 +97,12 @@ impl Proxy {
     /// Flips a bit of the byte that is forwarded after so many others from now on. A flip that
     /// still waits for its byte is given up.
     pub(crate) fn flip(&self, direction: Direction, byte: usize, bit: usize) {
-        let mut traffic = self.line.traffic();
-        let byte = traffic.forwarded[direction as usize] + byte;
-        traffic.flip = Some(Flip { direction, byte, bit });
+        self.flip_behind(0, direction, byte, bit);
+    }
+
+    /// The same, of the bytes that connections forward behind their first ones, which are so many.
+    pub(crate) fn flip_behind(&self, first: usize, direction: Direction, byte: usize, bit: usize) {
+        self.line.traffic().flip = Some(Flip { direction, first, byte, bit });
     }
 
     /// Whether a flip still waits for its byte.
@@ -131,14 +137,19 @@ impl Line {
         self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a piece of a connection. One that was reset has none any more: a byte that was to be
+    /// Counts a piece of a connection, behind so many bytes of it. One that was reset has none any more: a byte that was to be
     /// damaged since would go with it, and nobody would see it.
-    fn pass(&self, direction: Direction, piece: &mut [u8], resets: u64) -> io::Result<()> {
+    fn pass(
+        &self,
+        direction: Direction,
+        (passed, piece): (usize, &mut [u8]),
+        resets: u64,
+    ) -> io::Result<()> {
         let mut traffic = self.traffic();
         if self.mode.borrow().resets != resets {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
-        traffic.pass(direction, piece);
+        traffic.pass(direction, (passed, piece));
         Ok(())
     }
 
@@ -150,14 +161,21 @@ impl Line {
 }
 
 impl Traffic {
-    /// Counts a piece, and damages it if the byte to be damaged is in it.
-    fn pass(&mut self, direction: Direction, piece: &mut [u8]) {
-        let start = self.forwarded[direction as usize];
-        let end = start + piece.len();
-        self.forwarded[direction as usize] = end;
-        let due = self.flip.take_if(|flip| flip.direction == direction && flip.byte < end);
-        if let Some(flip) = due {
-            piece[flip.byte - start] ^= 1 << flip.bit;
+    /// Counts a piece of a connection, behind so many bytes of it, and damages it if the byte to be
+    /// damaged is in it.
+    fn pass(&mut self, direction: Direction, (passed, piece): (usize, &mut [u8])) {
+        self.forwarded[direction as usize] += piece.len();
+        let Some(flip) = self.flip.as_mut().filter(|flip| flip.direction == direction) else {
+            return;
+        };
+        let first = flip.first.saturating_sub(passed).min(piece.len());
+        let counted = &mut piece[first..];
+        match counted.get_mut(flip.byte) {
+            Some(byte) => {
+                *byte ^= 1 << flip.bit;
+                self.flip = None;
+            }
+            None => flip.byte -= counted.len(),
         }
     }
 }
@@ -210,7 +228,7 @@ async fn pump(
     line: &Line,
     resets: u64,
 ) -> io::Result<()> {
-    let mut buffer = vec![0; 64 << 10];
+    let (mut buffer, mut passed) = (vec![0; 64 << 10], 0);
     loop {
         let count = from.read(&mut buffer).await?;
         line.wait_until(|mode| !mode.stalled[direction as usize]).await;
@@ -218,7 +236,8 @@ async fn pump(
             return to.shutdown().await;
         }
         let piece = &mut buffer[..count];
-        line.pass(direction, piece, resets)?;
+        line.pass(direction, (passed, piece), resets)?;
         to.write_all(piece).await?;
+        passed += count;
     }
 }
