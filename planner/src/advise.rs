@@ -37,7 +37,5 @@ fn add(plan: &Arc<dyn ExecutionPlan>, is_cut_short: bool, advice: &mut Vec<Advic
 }
 
 fn advice_of(fetch: &Fetch, has_key_set: bool) -> Option<Advice> {
-    let expected = expected(fetch, fetch.access.expected_keys, has_key_set);
-    let advice = ways::of(&fetch.store)?.advise(&expected)?;
-    Some(Advice { joined: fetch.joined.clone(), ..advice })
+    ways::of(&fetch.store)?.advise(&expected(fetch, fetch.access.expected_keys, has_key_set))
 }

@@ -12,7 +12,7 @@ use datafusion::{
     physical_plan::{ExecutionPlan, with_new_children_if_necessary},
 };
 use keyloom_common::{
-    lookup::{Answer, Fetch, KvLookupExec},
+    lookup::{Fetch, KvLookupExec},
     store::Access,
 };
 
@@ -22,6 +22,12 @@ use crate::{
     key_sets::{cuts_short, has_key_set},
     ways::{self, Choice, Expected},
 };
+
+/// The most keys that workers look up together: those of a task, of the default size.
+const KEYS_AT_ONCE: u64 = 32_768;
+
+/// The bytes of answers of such a task.
+const ANSWER_BYTES_AT_ONCE: u64 = 32 << 20;
 
 /// Chooses the ways of a plan's fetches.
 #[derive(Debug, Default)]
@@ -80,7 +86,7 @@ fn choose_below(
 fn keys_at_once(fetch: &Fetch) -> u64 {
     match fetch.batch_size {
         Some(keys) => keys.get() as u64,
-        None => ways::keys_at_once(fetch.answer_bytes()),
+        None => (ANSWER_BYTES_AT_ONCE / fetch.answer_bytes().max(1)).clamp(1, KEYS_AT_ONCE),
     }
 }
 
@@ -110,14 +116,7 @@ fn choose_ways(fetch: &mut Fetch, rows: Option<u64>, has_key_set: bool) {
 
 /// What is known of a fetch of which so many keys are expected.
 pub(crate) fn expected(fetch: &Fetch, keys: Option<u64>, has_key_set: bool) -> Expected<'_> {
-    Expected {
-        store: &fetch.store,
-        columns: fetch.columns(),
-        keys,
-        keys_at_once: keys_at_once(fetch),
-        has_key_set,
-        wants_all: fetch.calls.iter().any(|call| matches!(call.answer, Answer::All { .. })),
-    }
+    Expected { fetch, keys, keys_at_once: keys_at_once(fetch), has_key_set }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Plans for tests.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::{
@@ -17,7 +17,7 @@ use keyloom_common::{
     },
     plan::{FileSlice, FramePartition, FrameScanExec, InputScanExec, ScanPartition, ScanTable},
     store::{
-        Access, Figures, KeyPath, LANCE, LanceFigures, LanceWay, ResolvedStore, RowPath, Snapshot,
+        Access, Figures, KeyPath, LANCE, LanceWay, ResolvedStore, RowPath, Snapshot,
         StoreDescription, StoreKey, StoreSpec,
     },
 };
@@ -31,20 +31,6 @@ pub(crate) fn keys() -> SchemaRef {
 pub(crate) fn frame(rows: u64) -> Arc<dyn ExecutionPlan> {
     let partition = FramePartition { blob: BlobId::of(b"rows"), rows };
     Arc::new(FrameScanExec::try_new(vec![partition], keys(), None).unwrap())
-}
-
-/// The figures of a dataset of which there is room for all that is kept, with values of so many
-/// bytes in its columns, and these unique keys.
-pub(crate) fn figures(rows: u64, value_bytes: &[u64], unique: BTreeSet<Vec<String>>) -> Figures {
-    let figures = LanceFigures {
-        rows,
-        fragments: 1,
-        value_bytes: value_bytes.to_vec(),
-        max_key_map_bytes: 4 << 30,
-        column_cache_bytes: 1 << 30,
-        ..LanceFigures::default()
-    };
-    figures.described(unique).unwrap()
 }
 
 /// A lookup that is expected to add so many bytes to each row.

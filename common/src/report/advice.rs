@@ -20,9 +20,6 @@ pub struct Advice {
     pub keys_are_known: bool,
     /// The store's rows.
     pub rows: u64,
-    /// Why a join looks these keys up, if one does, and what it costs either way.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub joined: Option<String>,
     /// The ways, the one that is chosen among them.
     pub ways: Vec<Way>,
     /// What would help.
@@ -83,9 +80,6 @@ impl fmt::Display for Advice {
         let (keys, rows) = (words::plural(self.keys, "key"), words::plural(self.rows, "row"));
         let taken = if self.keys_are_known { "" } else { ", taken to be as many" };
         writeln!(f, "{} by {}: {keys} of {rows}{taken}", self.store, self.key)?;
-        if let Some(why) = &self.joined {
-            writeln!(f, "  joined by lookup: {why}")?;
-        }
         self.ways.iter().try_for_each(|way| writeln!(f, "  {way}"))?;
         self.hints.iter().try_for_each(|hint| writeln!(f, "  - {hint}"))
     }
@@ -167,7 +161,6 @@ mod tests {
             keys: 10,
             keys_are_known: true,
             rows: 5_000_000,
-            joined: None,
             ways: vec![way, other],
             hints,
         };
@@ -185,8 +178,5 @@ mod tests {
                 .to_string()
                 .starts_with("emb by id: 10 keys of 5,000,000 rows, taken to be as many\n")
         );
-        advice.joined = Some("join_path = lookup".to_owned());
-        let joined = " taken to be as many\n  joined by lookup: join_path = lookup\n  map+take ";
-        assert!(advice.to_string().contains(joined), "{advice}");
     }
 }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JoinPath {
-    /// The planner chooses, by what either way is priced at.
+    /// The planner chooses, by the rows that are expected and those of the store.
     #[default]
     Auto,
     /// Keys are looked up wherever a join is on the store's key.

@@ -1,14 +1,19 @@
-//! Whether a join with a store is cheaper as a lookup or as a scan, by what either is priced at.
+//! Whether a join with a store is cheaper as a lookup or as a scan, by the rows that are expected.
 
 use std::sync::Arc;
 
-use keyloom_common::store::{JoinPath, ResolvedStore};
+use datafusion::{
+    datasource::source_as_provider,
+    logical_expr::{FetchType, JoinType, LogicalPlan, TableScan},
+};
+use keyloom_common::store::{AttachedStore, JoinPath};
 
-use super::price::{Asked, Prices};
+use crate::estimate::passing;
 
-/// So many of the keys that a condition names, for each of a store's rows, make a scan of it
-/// cheaper. Fewer are looked up whatever a scan costs: the next condition finds the map there.
-const POINTS_A_ROW: u64 = 16;
+/// So many keys for each of a store's rows make a scan of it cheaper, and a join by a hash table.
+/// Lookups find each row's place in a map, as the join would in its table, but on all workers; what
+/// they read of the store they read once, too. Not measured yet.
+const DENSE_KEYS_A_ROW: u64 = 16;
 
 /// How a store's rows are reached, and the figures that decide, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,53 +22,79 @@ pub(super) struct Choice {
     pub(super) why: Arc<str>,
 }
 
-/// Whether to look the keys of a join up.
-pub(super) fn choose(path: JoinPath, asked: &Asked<'_>) -> Choice {
-    if let Some(choice) = settled(path, asked.store) {
-        return choice;
+/// Whether to look so many keys up.
+pub(super) fn choose(path: JoinPath, keys: Option<u64>, store: &AttachedStore) -> Choice {
+    if !store.spec.can_be_scanned() {
+        let why = format!("a {} store is never scanned", store.spec.kind);
+        return Choice { is_lookup: true, why: why.into() };
     }
-    let figures = figures(asked.keys, asked.store);
-    match Prices::of(asked) {
-        Some(prices) => {
-            Choice { is_lookup: prices.is_lookup(), why: format!("{figures}: {prices}").into() }
-        }
+    let figures = (keys, store_rows(store));
+    let is_lookup = match (path, figures) {
+        (JoinPath::Lookup, _) => true,
+        (JoinPath::Scan, _) => false,
+        (JoinPath::Auto, (Some(keys), Some(rows))) => keys <= rows.saturating_mul(DENSE_KEYS_A_ROW),
         // Where nothing is known, the store is what is large.
-        None => Choice { is_lookup: true, why: figures.into() },
-    }
-}
-
-/// Whether to look up so many keys that a condition names.
-pub(super) fn choose_points(path: JoinPath, keys: u64, store: &ResolvedStore) -> Choice {
-    settled(path, store).unwrap_or_else(|| Choice {
-        is_lookup: rows(store).is_none_or(|rows| keys <= rows.saturating_mul(POINTS_A_ROW)),
-        why: figures(Some(keys), store).into(),
-    })
-}
-
-/// What is forced, or the only way.
-fn settled(path: JoinPath, store: &ResolvedStore) -> Option<Choice> {
-    let (is_lookup, why) = match path {
-        _ if !store.spec.can_be_scanned() => {
-            (true, format!("a {} store is never scanned", store.spec.kind))
-        }
-        JoinPath::Auto => return None,
-        JoinPath::Lookup | JoinPath::Scan => {
-            (path == JoinPath::Lookup, format!("join_path = {path}"))
+        (JoinPath::Auto, _) => true,
+    };
+    let why = match (path, figures) {
+        (JoinPath::Lookup | JoinPath::Scan, _) => format!("join_path = {path}"),
+        (JoinPath::Auto, (keys, rows)) => {
+            let keys = keys.map_or("any number of".to_owned(), |keys| format!("about {keys}"));
+            let rows = rows.map_or("any number of".to_owned(), |rows| rows.to_string());
+            format!("{keys} keys, {rows} rows")
         }
     };
-    Some(Choice { is_lookup, why: why.into() })
-}
-
-/// How many keys are asked for, of how many rows.
-fn figures(keys: Option<u64>, store: &ResolvedStore) -> String {
-    let keys = keys.map_or("any number of".to_owned(), |keys| format!("about {keys}"));
-    let rows = rows(store).map_or("any number of".to_owned(), |rows| rows.to_string());
-    format!("{keys} keys, {rows} rows")
+    Choice { is_lookup, why: why.into() }
 }
 
 /// How many rows a store has, if that is known.
-pub(super) fn rows(store: &ResolvedStore) -> Option<u64> {
+pub(super) fn store_rows(store: &AttachedStore) -> Option<u64> {
     store.description.figures.as_ref().map(|figures| figures.rows)
+}
+
+/// How many rows a plan is expected to give, if its tables say how many they hold.
+pub(super) fn rows(plan: &LogicalPlan) -> Option<u64> {
+    match plan {
+        LogicalPlan::TableScan(scan) => scanned(scan),
+        LogicalPlan::EmptyRelation(empty) => Some(u64::from(empty.produce_one_row)),
+        LogicalPlan::Values(values) => Some(values.values.len() as u64),
+        LogicalPlan::Filter(filter) => rows(&filter.input).map(passing),
+        LogicalPlan::Limit(limit) => {
+            let most = match limit.get_fetch_type() {
+                Ok(FetchType::Literal(most)) => most.map(|most| most as u64),
+                _ => None,
+            };
+            least(rows(&limit.input), most)
+        }
+        LogicalPlan::Projection(_)
+        | LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::Window(_)
+        | LogicalPlan::Distinct(_) => plan.inputs().first().and_then(|input| rows(input)),
+        LogicalPlan::Sort(sort) => least(rows(&sort.input), sort.fetch.map(|fetch| fetch as u64)),
+        LogicalPlan::Union(union) => union.inputs.iter().map(|input| rows(input)).sum(),
+        LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty().then_some(1),
+        LogicalPlan::Join(join) => match join.join_type {
+            JoinType::LeftSemi | JoinType::LeftAnti => rows(&join.left).map(passing),
+            JoinType::RightSemi | JoinType::RightAnti => rows(&join.right).map(passing),
+            JoinType::LeftMark => rows(&join.left),
+            JoinType::RightMark => rows(&join.right),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn scanned(scan: &TableScan) -> Option<u64> {
+    let table = source_as_provider(&scan.source).ok()?;
+    let rows = table.statistics()?.num_rows.get_value().map(|rows| *rows as u64);
+    least(rows, scan.fetch.map(|fetch| fetch as u64))
+}
+
+fn least(rows: Option<u64>, most: Option<u64>) -> Option<u64> {
+    match (rows, most) {
+        (Some(rows), Some(most)) => Some(rows.min(most)),
+        (rows, most) => rows.or(most),
+    }
 }
 
 #[cfg(test)]
@@ -71,56 +102,18 @@ mod tests {
     use super::*;
     use crate::joins::samples::{attached, store};
 
-    /// Whether so many keys are looked up, and why.
-    fn chosen(path: JoinPath, keys: Option<u64>, rows: Option<u64>) -> (bool, String) {
-        let store = attached(store("s", &["id"]), rows, &[]).resolve(None).unwrap();
-        let asked = Asked {
-            store: &store,
-            columns: vec!["name".to_owned()],
-            keys,
-            are_gathered: false,
-            store_is_right: false,
-            is_filtered: false,
-            is_unique: false,
-        };
-        let Choice { is_lookup, why } = choose(path, &asked);
-        (is_lookup, why.to_string())
-    }
-
     #[test]
-    fn the_cheaper_way_is_chosen_and_both_prices_are_shown() {
-        let check = |keys, rows, is_lookup, figures: &str| {
-            let (chosen, why) = chosen(JoinPath::Auto, Some(keys), Some(rows));
-            assert_eq!(chosen, is_lookup, "{why}");
-            let prices = why.strip_prefix(figures).unwrap_or_default();
-            assert!(prices.starts_with(": lookup ") && prices.contains(", scan "), "{why}");
+    fn dense_joins_are_scans_unless_a_way_is_forced() {
+        let known = attached(store("s", &["id"]), Some(10), &[]);
+        let unknown = attached(store("s", &["id"]), None, &[]);
+        let check = |path, keys, store: &AttachedStore, is_lookup, why: &str| {
+            assert_eq!(choose(path, keys, store), Choice { is_lookup, why: why.into() });
         };
-        check(10, 1000, true, "about 10 keys, 1000 rows");
-        check(10_000, 10_000_000, true, "about 10000 keys, 10000000 rows");
-        check(10_000_000, 1000, false, "about 10000000 keys, 1000 rows");
-    }
-
-    #[test]
-    fn what_is_forced_is_done_and_what_is_not_known_is_looked_up() {
-        let looked_up = |why: &str| (true, why.to_owned());
-        let unknown = chosen(JoinPath::Auto, None, Some(10));
-        assert_eq!(unknown, looked_up("any number of keys, 10 rows"));
-        let unknown = chosen(JoinPath::Auto, Some(1), None);
-        assert_eq!(unknown, looked_up("about 1 keys, any number of rows"));
-        let many = Some(10_000_000);
-        assert_eq!(chosen(JoinPath::Lookup, many, Some(1)), looked_up("join_path = lookup"));
-        let few = chosen(JoinPath::Scan, Some(1), many);
-        assert_eq!(few, (false, "join_path = scan".to_owned()));
-    }
-
-    #[test]
-    fn conditions_look_their_keys_up_unless_the_store_is_tiny() {
-        let store = attached(store("s", &["id"]), Some(10), &[]).resolve(None).unwrap();
-        let check = |keys, is_lookup, why: &str| {
-            let choice = choose_points(JoinPath::Auto, keys, &store);
-            assert_eq!(choice, Choice { is_lookup, why: why.into() });
-        };
-        check(160, true, "about 160 keys, 10 rows");
-        check(161, false, "about 161 keys, 10 rows");
+        check(JoinPath::Auto, Some(160), &known, true, "about 160 keys, 10 rows");
+        check(JoinPath::Auto, Some(161), &known, false, "about 161 keys, 10 rows");
+        check(JoinPath::Auto, None, &known, true, "any number of keys, 10 rows");
+        check(JoinPath::Auto, Some(1), &unknown, true, "about 1 keys, any number of rows");
+        check(JoinPath::Lookup, Some(161), &known, true, "join_path = lookup");
+        check(JoinPath::Scan, Some(1), &known, false, "join_path = scan");
     }
 }

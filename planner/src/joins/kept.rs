@@ -37,11 +37,6 @@ pub(super) struct Kept {
     pub(super) found: Expr,
 }
 
-/// Whether a condition is that of an inner join alone: rows are kept whose key was found.
-pub(super) fn keeps_found(condition: &Expr) -> bool {
-    Kept::by(condition).is_some_and(|kept| kept.rows == Rows::Found && !kept.is_true)
-}
-
 impl Kept {
     /// What a condition keeps, if it is one of a join.
     pub(super) fn by(condition: &Expr) -> Option<Self> {

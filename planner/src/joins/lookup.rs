@@ -19,11 +19,9 @@ use keyloom_common::{
 use super::{
     StoreTables,
     beside::with_answer,
-    cost::{self, Choice, choose},
+    cost::{Choice, choose, rows, store_rows},
     key::{Equality, JoinKey},
     matches::matches,
-    price::Asked,
-    rows::{are_gathered, rows},
     side::{Side, columns_read, is_null_of_null, may_move},
 };
 use crate::columns::with_columns;
@@ -48,7 +46,6 @@ enum Kind {
 pub(super) struct LookupJoin<'a> {
     join: &'a Join,
     kind: Kind,
-    store_is_right: bool,
     /// The side that asks.
     asking: &'a Arc<LogicalPlan>,
     side: Side,
@@ -126,26 +123,17 @@ impl<'a> LookupJoin<'a> {
             return Ok(None);
         }
         let row = row.clone();
-        Ok(Some(Self { join, kind, store_is_right, asking, side, row, key, conditions }))
+        Ok(Some(Self { join, kind, asking, side, row, key, conditions }))
     }
 
     /// How many rows the store has, if that is known.
     pub(super) fn store_rows(&self) -> Option<u64> {
-        cost::rows(&self.key.store)
+        store_rows(&self.side.store)
     }
 
     /// Whether it is wanted, or cheaper than the join.
-    pub(super) fn choose(&self, path: JoinPath) -> Result<Choice> {
-        let asked = Asked {
-            store: &self.key.store,
-            columns: self.columns_read()?,
-            keys: rows(self.asking),
-            are_gathered: are_gathered(self.asking),
-            store_is_right: self.store_is_right,
-            is_filtered: !self.side.conditions.is_empty(),
-            is_unique: self.key.is_unique,
-        };
-        Ok(choose(path, &asked))
+    pub(super) fn choose(&self, path: JoinPath) -> Choice {
+        choose(path, rows(self.asking), &self.side.store)
     }
 
     /// The join as a lookup, and why it is one.
@@ -180,18 +168,14 @@ impl<'a> LookupJoin<'a> {
         read.all(|value| is_null_of_null(value, &self.row))
     }
 
-    /// The columns that are read of the store's rows.
-    fn columns_read(&self) -> Result<Vec<String>> {
-        let output = self.join.schema.columns().into_iter();
-        let output: Vec<Expr> =
-            output.filter_map(|column| self.side.column(&column).cloned()).collect();
-        columns_read(self.conditions.iter().chain(&output), &self.row, &self.side.store)
-    }
-
     /// The call that looks the key up, and what says that it was found. If nothing is read of the
     /// row, its existence is all that is asked for.
     fn call(&self) -> Result<(KvCall, Expr)> {
-        let mut columns = self.columns_read()?;
+        let output = self.join.schema.columns().into_iter();
+        let output: Vec<Expr> =
+            output.filter_map(|column| self.side.column(&column).cloned()).collect();
+        let read = self.conditions.iter().chain(&output);
+        let mut columns = columns_read(read, &self.row, &self.side.store)?;
         let gives_rows = matches!(self.kind, Kind::Inner | Kind::Outer) && !self.key.is_unique;
         if columns.is_empty() && gives_rows {
             // There may be several, and something must say how many.

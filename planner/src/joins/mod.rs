@@ -15,8 +15,6 @@ mod key;
 mod lookup;
 mod matches;
 mod points;
-mod price;
-mod rows;
 #[cfg(test)]
 mod samples;
 mod share;
@@ -77,7 +75,7 @@ impl JoinStores {
         for store_is_right in [true, false] {
             let found = LookupJoin::of(join, store_is_right, self.tables.as_ref(), row)?;
             let Some(found) = found else { continue };
-            let choice = found.choose(path)?;
+            let choice = found.choose(path);
             if !choice.is_lookup {
                 dear = Some(choice.why);
             } else if best.as_ref().is_none_or(|(best, _)| best.store_rows() < found.store_rows()) {

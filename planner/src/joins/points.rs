@@ -16,7 +16,7 @@ use keyloom_common::store::JoinPath;
 
 use super::{
     StoreTables,
-    cost::choose_points,
+    cost::choose,
     key::{Equality, JoinKey},
     lookup::{call, fits, with_rows},
     matches::matches,
@@ -44,7 +44,7 @@ pub(super) fn point_lookup(
         _ => true,
     });
     let Some((keys, others)) = Keys::of(&side, &points, row)? else { return Ok(None) };
-    let choice = choose_points(path, keys.count() as u64, &keys.key.store);
+    let choice = choose(path, Some(keys.count() as u64), &side.store);
     if !choice.is_lookup {
         return Ok(None);
     }

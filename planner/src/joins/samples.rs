@@ -6,11 +6,10 @@ use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, LogicalTableSource, lit};
 use keyloom_common::{
     BlobId,
-    store::{LANCE, MEMORY, Pin, Snapshot, StoreDescription, StoreKey, StoreSpec},
+    store::{Figures, LANCE, MEMORY, Pin, Snapshot, StoreDescription, StoreKey, StoreSpec},
 };
 
 use super::*;
-use crate::samples::figures;
 
 /// A store of contents, keyed by these of its columns `id`, `day`, `name` and `size`.
 pub(super) fn memory(name: &str, key: &[&str]) -> StoreSpec {
@@ -45,7 +44,12 @@ pub(super) fn attached(
         column("name", DataType::Utf8),
         column("size", DataType::Int64),
     ]));
-    let figures = rows.map(|rows| figures(rows, &[8, 4, 20, 8], unique));
+    let figures = rows.map(|rows| Figures {
+        rows,
+        unique,
+        value_bytes: vec![8, 4, 20, 8],
+        ..Figures::default()
+    });
     let description = StoreDescription {
         schema,
         snapshot: Snapshot::Immutable,

@@ -5,11 +5,11 @@ mod index;
 mod price;
 
 use keyloom_common::{
-    lookup::Fetch,
+    lookup::{Answer, Fetch},
     report::{Advice, StoreRun},
     store::{
         Access, ForcedAccess, KEY_MAP_BYTES_A_ROW, KeyIndex, KeyPath, LanceFigures, LanceWay,
-        ResolvedStore, RowPath, StoreKey,
+        RowPath, StoreKey,
         cost::{Keys, Storage},
         is_exact,
     },
@@ -17,9 +17,9 @@ use keyloom_common::{
 
 use self::{
     index::{prefers_index, prefers_key_set},
-    price::{advice, reading},
+    price::advice,
 };
-use super::{Choice, Expected, Reading, Ways};
+use super::{Choice, Expected, Ways};
 
 /// The ways of Lance datasets.
 #[derive(Debug)]
@@ -35,15 +35,12 @@ impl Ways for Lance {
     }
 
     fn advise(&self, expected: &Expected<'_>) -> Option<Advice> {
-        let key_columns = key_columns(expected.store);
+        let store = &expected.fetch.store;
+        let place = |column: &String| store.schema().index_of(column).ok();
+        let key_columns: Vec<_> = store.key().columns().iter().filter_map(place).collect();
         with_question(expected, |question| {
-            advice(&expected.store.alias, question, question.row_bytes(&key_columns))
+            advice(&store.alias, question, question.row_bytes(&key_columns))
         })
-    }
-
-    fn reading(&self, expected: &Expected<'_>) -> Option<Reading> {
-        let key_columns = key_columns(expected.store);
-        with_question(expected, |question| reading(question, &key_columns)).flatten()
     }
 
     fn wants_key_set(&self, access: &Access) -> bool {
@@ -51,8 +48,7 @@ impl Ways for Lance {
     }
 
     fn report(&self, fetch: &Fetch, run: &mut StoreRun) {
-        let (Some(figures), Ok(way)) = (figures_of(&fetch.store), LanceWay::of(&fetch.access))
-        else {
+        let (Some(figures), Ok(way)) = (figures_of(fetch), LanceWay::of(&fetch.access)) else {
             return;
         };
         run.key_map_bytes = figures.rows.saturating_mul(KEY_MAP_BYTES_A_ROW);
@@ -71,38 +67,33 @@ fn add(paths: &mut Vec<String>, path: String) {
     }
 }
 
-/// The figures of a dataset, if it has some. What cannot be read was refused when the store was
-/// described.
-fn figures_of(store: &ResolvedStore) -> Option<LanceFigures> {
-    LanceFigures::of(store.description.figures.as_ref()?).ok()
+/// The figures of a fetch's dataset, if it has some. What cannot be read was refused when the store
+/// was described.
+fn figures_of(fetch: &Fetch) -> Option<LanceFigures> {
+    LanceFigures::of(fetch.store.description.figures.as_ref()?).ok()
 }
 
-/// The columns of a store's key, by their places.
-fn key_columns(store: &ResolvedStore) -> Vec<usize> {
-    let place = |column: &String| store.schema().index_of(column).ok();
-    store.key().columns().iter().filter_map(place).collect()
-}
-
-/// Asks something of what is expected; nothing if the dataset has no figures.
+/// Asks something of a fetch; nothing if its dataset has no figures.
 fn with_question<T>(expected: &Expected<'_>, ask: impl FnOnce(&Question<'_>) -> T) -> Option<T> {
-    let Expected { store, ref columns, keys, keys_at_once, has_key_set, wants_all } = *expected;
-    let figures = figures_of(store)?;
+    let Expected { fetch, keys, keys_at_once, has_key_set } = *expected;
+    let (store, figures) = (&fetch.store, figures_of(fetch)?);
     // These were read when the store was described, too.
     let forced = ForcedAccess::of(&store.spec.options).unwrap_or_default();
     let in_flight = store.spec.pace().unwrap_or_default().requests_in_flight;
     let is_exact = is_exact(&store.key_type());
-    let compared = if is_exact { Vec::new() } else { key_columns(store) };
+    let key_columns = store.key().columns().iter().filter(|_| !is_exact);
+    let compared = key_columns.filter_map(|column| store.schema().index_of(column).ok());
     Some(ask(&Question {
         key: store.key(),
         forced,
         figures: &figures,
         storage: Storage::of(&store.spec.place).with_in_flight(in_flight),
-        columns,
-        compared,
+        columns: &fetch.columns(),
+        compared: compared.collect(),
         keys,
         keys_at_once,
         has_key_set: has_key_set && figures.uses_key_set(store.key(), is_exact),
-        wants_all,
+        wants_all: fetch.calls.iter().any(|call| matches!(call.answer, Answer::All { .. })),
     }))
 }
 
@@ -210,12 +201,8 @@ impl Question<'_> {
 
     /// What it costs to read the columns from end to end, once.
     fn scan(&self) -> f64 {
-        self.scan_of(&self.columns_read())
-    }
-
-    fn scan_of(&self, columns: &[usize]) -> f64 {
         let scan = |&column: &usize| self.storage.scan(self.figures.rows, self.value_bytes(column));
-        columns.iter().map(scan).sum()
+        self.columns_read().iter().map(scan).sum()
     }
 
     /// The same for all requests: what is not kept is read at every one.
@@ -236,13 +223,8 @@ impl Question<'_> {
 
     /// The columns that are answered or compared.
     fn columns_read(&self) -> Vec<usize> {
-        self.columns_and(&self.compared)
-    }
-
-    /// The columns that are answered, and others.
-    fn columns_and(&self, others: &[usize]) -> Vec<usize> {
         let mut columns = self.columns.to_vec();
-        columns.extend(others.iter().filter(|other| !self.columns.contains(other)));
+        columns.extend(self.compared.iter().filter(|compared| !self.columns.contains(compared)));
         columns
     }
 

@@ -9,7 +9,7 @@ use keyloom_common::{
 };
 
 use super::{
-    Question, Reading, choose,
+    Question, choose,
     index::{by_index, key_map},
 };
 
@@ -22,29 +22,18 @@ const NS: f64 = 1e9;
 
 /// What the ways of a fetch cost, whose keys take so many bytes each.
 pub(super) fn advice(store: &str, question: &Question<'_>, key_bytes: u64) -> Advice {
-    let priced = Priced::of(question, key_bytes);
+    let count = question.keys.unwrap_or(question.figures.rows);
+    let keys = Keys { count, at_once: question.keys_at_once };
+    let priced = Priced { question: question.clone(), keys, key_bytes };
     Advice {
         store: store.to_owned(),
         key: question.key.to_string(),
-        keys: priced.keys.count,
+        keys: count,
         keys_are_known: question.keys.is_some(),
         rows: question.figures.rows,
-        joined: None,
         ways: priced.ways(),
         hints: priced.hints(),
     }
-}
-
-/// What a join reads, of whose key these are the columns; nothing if the way that is chosen has no
-/// price.
-pub(super) fn reading(question: &Question<'_>, key_columns: &[usize]) -> Option<Reading> {
-    let priced = Priced::of(question, question.row_bytes(key_columns));
-    let (keys, rows) = priced.chosen();
-    let (found, _) = priced.key_price(keys).ok()?;
-    let (read, _) = priced.row_price(rows);
-    let made = if keys == KeyPath::Map { found } else { 0.0 };
-    let scanned = question.scan_of(&question.columns_and(key_columns));
-    Some(Reading { made, looked_up: found - made + read, scanned })
 }
 
 /// A question whose keys are counted.
@@ -58,15 +47,6 @@ struct Priced<'a> {
 
 /// What a part of a way costs, in nanoseconds, and the bytes that it keeps; or why it is not there.
 type Price = Result<(f64, u64), String>;
-
-impl<'a> Priced<'a> {
-    /// Keys that are not known are taken to be as many as rows.
-    fn of(question: &Question<'a>, key_bytes: u64) -> Self {
-        let count = question.keys.unwrap_or(question.figures.rows);
-        let keys = Keys { count, at_once: question.keys_at_once };
-        Self { question: question.clone(), keys, key_bytes }
-    }
-}
 
 impl Priced<'_> {
     fn ways(&self) -> Vec<Way> {

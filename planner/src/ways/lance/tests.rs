@@ -250,27 +250,3 @@ fn bytes_are_short() {
         assert_eq!(bytes(count), text);
     }
 }
-
-#[test]
-fn a_join_reads_the_rows_of_its_keys_or_all_of_them() {
-    let (key, plain) = (column(), figures(1_000_000));
-    let mapped = LanceFigures { mapped: [vec!["id".to_owned()]].into(), ..plain.clone() };
-    let read = |figures: &LanceFigures, columns: &[usize], keys| {
-        reading(&question(&key, figures, columns, Some(keys)), &[KEY]).unwrap()
-    };
-    let few = read(&plain, &[NAME], 10);
-    let (keys, names) = (Storage::LOCAL.scan(1_000_000, 8), Storage::LOCAL.scan(1_000_000, 20));
-    assert_eq!(few.scanned, keys + names);
-    // The key is read once, whether it is answered or not.
-    assert_eq!(read(&plain, &[KEY, NAME], 10).scanned, few.scanned);
-    assert_eq!(read(&plain, &[], 10).scanned, keys);
-    // A map that is there need not be made.
-    assert!(few.made > 0.0, "{few:?}");
-    assert_eq!(read(&mapped, &[NAME], 10), Reading { made: 0.0, ..few });
-    assert!(few.looked_up < read(&plain, &[NAME], 1_000).looked_up);
-    // A map that is forced and does not fit has no price.
-    let small = LanceFigures { max_key_map_bytes: 1, ..plain.clone() };
-    let forced = ForcedAccess { keys: Some(KeyPath::Map), rows: None };
-    let forced = Question { forced, ..question(&key, &small, &[NAME], Some(10)) };
-    assert_eq!(reading(&forced, &[KEY]), None);
-}
