@@ -17,6 +17,8 @@ use super::Machine;
 pub(crate) struct Daemon {
     shell: Child,
     stdout: BufReader<ChildStdout>,
+    /// Lines that came before one that was looked for: it may speak before the shell does.
+    passed: Vec<String>,
     log: PathBuf,
     pid: u32,
 }
@@ -67,7 +69,8 @@ impl Daemon {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut shell = command.spawn()?;
         let stdout = shell.stdout.take().context("stdout is piped")?;
-        let mut daemon = Self { shell, stdout: BufReader::new(stdout), log, pid: 0 };
+        let (stdout, passed) = (BufReader::new(stdout), Vec::new());
+        let mut daemon = Self { shell, stdout, passed, log, pid: 0 };
         daemon.pid = daemon.line_with("pid ")?["pid ".len()..].parse()?;
         Ok(daemon)
     }
@@ -81,15 +84,20 @@ impl Daemon {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// The next line of stdout that starts so.
+    /// The first line of stdout that starts so, of those that were not asked for yet.
     pub(crate) fn line_with(&mut self, prefix: &str) -> Result<String> {
+        if let Some(place) = self.passed.iter().position(|line| line.starts_with(prefix)) {
+            return Ok(self.passed.remove(place));
+        }
         loop {
             let mut line = String::new();
             let read = self.stdout.read_line(&mut line)?;
             ensure!(read > 0, "it ended before it said '{prefix}…': {}", self.log());
+            let line = line.trim_end().to_owned();
             if line.starts_with(prefix) {
-                return Ok(line.trim_end().to_owned());
+                return Ok(line);
             }
+            self.passed.push(line);
         }
     }
 }
