@@ -178,7 +178,8 @@ impl State {
         let Some(Gone { running, beside, draining }) = self.fleet.remove(worker) else { return };
         self.actions.push(Action::WorkerGone { worker, how, reason: reason.clone() });
         // One that ran nothing says nothing of what kills workers.
-        if !draining && !(running.is_empty() && beside.is_empty()) {
+        let was_at_work = !running.is_empty() || !beside.is_empty();
+        if was_at_work && !draining {
             self.losses.push_back(self.now);
             self.losses.retain(|at| at.saturating_add(LATELY) > self.now);
         }
