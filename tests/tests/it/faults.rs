@@ -17,6 +17,7 @@ mod plans;
 mod refused;
 mod retries;
 mod room;
+mod spill_folders;
 mod storage;
 mod worker_memory;
 mod workers;
