@@ -69,7 +69,7 @@ impl FileTable {
 
     /// The input as somebody named it, if its path is one that can be taken apart.
     pub(super) fn asked(&self) -> Option<FilesOfInput> {
-        FilesOfInput::of(&self.spec)
+        FilesOfInput::of(&self.spec.path, self.spec.storage_profile.as_deref())
     }
 
     /// What the files are now.

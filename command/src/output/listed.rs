@@ -24,27 +24,10 @@ pub(crate) fn warning(path: &Path, inputs: &[FilesOfInput]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use datafusion::arrow::datatypes::Schema;
-    use keyloom_common::input::{CsvOptions, InputSpec};
-
     use super::*;
 
     fn input(path: &str) -> FilesOfInput {
-        let spec = InputSpec {
-            path: path.to_owned(),
-            format: None,
-            columns: Arc::new(Schema::empty()),
-            csv: CsvOptions::default(),
-            given: Vec::new(),
-            infer_bytes: 0,
-            storage_profile: None,
-            hive_partitioning: true,
-            pin: None,
-            piece_bytes: 1,
-        };
-        FilesOfInput::of(&spec).unwrap()
+        FilesOfInput::of(path, None).unwrap()
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use url::{Position, Url};
 
-use super::{InputSpec, Location};
+use super::Location;
 use crate::error::redact;
 
 /// The longest name in a path. Longer ones are no files anywhere.
@@ -28,11 +28,12 @@ pub struct FilesOfInput {
 }
 
 impl FilesOfInput {
-    /// Those of an input, if its path is one that workers can take apart.
-    pub fn of(spec: &InputSpec) -> Option<Self> {
-        let (url, path) = take_apart(&spec.path)?;
+    /// Those of an input at a path, which a profile opens, if the path is one that workers can take
+    /// apart.
+    pub fn of(path: &str, profile: Option<&str>) -> Option<Self> {
+        let (url, path) = take_apart(path)?;
         let names = path.split('/').filter(|name| !name.is_empty()).map(ToOwned::to_owned);
-        let location = Location { url, profile: spec.storage_profile.clone() };
+        let location = Location { url, profile: profile.map(ToOwned::to_owned) };
         Some(Self { location, names: names.collect() })
     }
 
@@ -240,27 +241,10 @@ fn set(text: &str) -> Option<(Piece, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow::datatypes::Schema;
-
     use super::*;
-    use crate::input::CsvOptions;
 
     fn files(path: &str) -> FilesOfInput {
-        let spec = InputSpec {
-            path: path.to_owned(),
-            format: None,
-            columns: Arc::new(Schema::empty()),
-            csv: CsvOptions::default(),
-            given: Vec::new(),
-            infer_bytes: 0,
-            storage_profile: None,
-            hive_partitioning: true,
-            pin: None,
-            piece_bytes: 1,
-        };
-        FilesOfInput::of(&spec).unwrap()
+        FilesOfInput::of(path, None).unwrap()
     }
 
     #[test]

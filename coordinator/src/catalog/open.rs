@@ -31,7 +31,8 @@ impl Catalog {
             entries("catalog.stores", stores, &mut wrong, |alias, store| store.store(alias));
         let inputs = entries("catalog.inputs", inputs, &mut wrong, |_, input| {
             let spec = input.input()?;
-            let files = FilesOfInput::of(&spec).filter(|_| !is_dataset(&spec));
+            let files = FilesOfInput::of(&spec.path, spec.storage_profile.as_deref());
+            let files = files.filter(|_| !is_dataset(&spec));
             if files.is_none() && !is_dataset(&spec) {
                 return Err(Error::invalid("path is none that workers can read files from"));
             }

@@ -357,6 +357,7 @@ mod tests {
     use object_store::path::Path;
 
     use super::*;
+    use crate::samples;
 
     fn file(size: u64) -> ObjectMeta {
         ObjectMeta {
@@ -371,18 +372,7 @@ mod tests {
     #[test]
     fn pieces_are_as_small_as_is_wanted_but_not_too_many() {
         let piece_bytes = |wanted, sizes: &[u64]| {
-            let spec = InputSpec {
-                path: "/a.jsonl".to_owned(),
-                format: None,
-                columns: Arc::new(Schema::empty()),
-                csv: CsvOptions::default(),
-                given: Vec::new(),
-                infer_bytes: 1,
-                storage_profile: None,
-                hive_partitioning: true,
-                pin: None,
-                piece_bytes: wanted,
-            };
+            let spec = InputSpec { piece_bytes: wanted, ..samples::input("/a.jsonl") };
             let files: Vec<_> = sizes.iter().map(|size| file(*size)).collect();
             in_pieces(&spec, &files).piece_bytes
         };

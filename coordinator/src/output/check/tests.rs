@@ -1,9 +1,5 @@
 use arrow::datatypes::{Field, Schema};
-use keyloom_common::{
-    ErrorKind,
-    input::{CsvOptions, InputSpec, Layout},
-    store::KeyColumns,
-};
+use keyloom_common::{ErrorKind, input::Layout, store::KeyColumns};
 
 use super::*;
 use crate::samples::{self, files, prepared, scan, store, version, written};
@@ -16,21 +12,9 @@ fn rows() -> Plan {
 
 /// A scan of a file of an input that was named so.
 fn scan_of(asked: &str, file: &str) -> Plan {
-    let spec = InputSpec {
-        path: asked.to_owned(),
-        format: None,
-        columns: Arc::new(Schema::empty()),
-        csv: CsvOptions::default(),
-        given: Vec::new(),
-        infer_bytes: 0,
-        storage_profile: None,
-        hive_partitioning: true,
-        pin: None,
-        piece_bytes: 1,
-    };
     let scan = scan(Layout::Parquet, "file:///", &[file]);
     let scan = scan.downcast_ref::<InputScanExec>().unwrap().clone();
-    Arc::new(scan.with_asked(FilesOfInput::of(&spec)))
+    Arc::new(scan.with_asked(FilesOfInput::of(asked, None)))
 }
 
 fn lookup(input: Plan, place: &str) -> Plan {

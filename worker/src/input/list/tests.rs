@@ -1,30 +1,15 @@
-use std::{collections::HashMap, fs, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, fs, path::PathBuf};
 
-use arrow::datatypes::Schema;
-use keyloom_common::{ErrorKind, input::CsvOptions};
+use keyloom_common::ErrorKind;
 use object_store::{PutPayload, memory::InMemory};
 use tempfile::TempDir;
 
 use super::*;
 use crate::{
     access::{Access, AccessSettings},
+    samples::input,
     store::{Patience, StoreSettings},
 };
-
-fn spec(path: &str) -> InputSpec {
-    InputSpec {
-        path: path.to_owned(),
-        format: None,
-        columns: Arc::new(Schema::empty()),
-        csv: CsvOptions::default(),
-        given: Vec::new(),
-        infer_bytes: 1 << 20,
-        storage_profile: None,
-        hive_partitioning: true,
-        pin: None,
-        piece_bytes: 1 << 20,
-    }
-}
 
 /// A folder with these files, each of one byte unless its name ends in `.empty`.
 fn folder(files: &[&str]) -> TempDir {
@@ -41,7 +26,7 @@ fn folder(files: &[&str]) -> TempDir {
 async fn listed(folder: &TempDir, path: &str) -> Result<(String, Vec<String>)> {
     let root = fs::canonicalize(folder.path()).unwrap();
     let stores = ObjectStores::new(HashMap::new(), Patience::of(&StoreSettings::default()));
-    let listed = list(&stores, &spec(&format!("{}/{path}", root.display()))).await?;
+    let listed = list(&stores, &input(&format!("{}/{path}", root.display()))).await?;
     assert_eq!(listed.location, Location { url: "file:///".to_owned(), profile: None });
     let root = Path::from_absolute_path(&root).unwrap();
     let below = |path: &Path| below_path(&root, path).unwrap_or_default().to_owned();
@@ -214,7 +199,7 @@ async fn a_url_with_blanks_in_its_scheme_is_no_way_around_the_roots() {
         Access::new(&AccessSettings { roots, ..AccessSettings::default() }, Vec::new()).unwrap();
     let patience = Patience::of(&StoreSettings::default());
     let stores = ObjectStores::new(HashMap::new(), patience).limited(access);
-    let kind_of = async |given: String| list(&stores, &spec(&given)).await.err().unwrap().kind();
+    let kind_of = async |given: String| list(&stores, &input(&given)).await.err().unwrap().kind();
     for scheme in [" file", "\nfile", "fi\tle"] {
         for file in ["secret.csv", "missing.csv", "root/a.csv"] {
             let given = format!("{scheme}://{path}/{file}");
@@ -222,7 +207,7 @@ async fn a_url_with_blanks_in_its_scheme_is_no_way_around_the_roots() {
         }
     }
     assert_eq!(kind_of(format!("file://{path}/secret.csv")).await, ErrorKind::PermissionDenied);
-    let listed = list(&stores, &spec(&format!("file://{path}/root/*.csv"))).await;
+    let listed = list(&stores, &input(&format!("file://{path}/root/*.csv"))).await;
     assert_eq!(listed.map(|listed| listed.files.len()), Ok(1));
 }
 
@@ -235,13 +220,13 @@ async fn a_folder_or_a_pattern_with_one_of_the_workers_own_files_is_refused() {
     let patience = Patience::of(&StoreSettings::default());
     let stores = ObjectStores::new(HashMap::new(), patience).limited(access);
     for given in [format!("{path}/data"), format!("{path}/data/"), format!("{path}/*/*.csv")] {
-        let error = list(&stores, &spec(&given)).await.err().unwrap();
+        let error = list(&stores, &input(&given)).await.err().unwrap();
         let expected = format!(
             "{path}/data/key.csv is refused: it is a file that the worker's own settings name"
         );
         assert_eq!((error.kind(), error.message()), (ErrorKind::PermissionDenied, &*expected));
     }
-    let listed = list(&stores, &spec(&format!("{path}/data/a.*"))).await;
+    let listed = list(&stores, &input(&format!("{path}/data/a.*"))).await;
     assert_eq!(listed.map(|listed| listed.files.len()), Ok(1));
 }
 
