@@ -42,20 +42,33 @@ pub(super) trait Choice: DeserializeOwned {
 #[allow(dead_code, reason = "it stands for its description alone")]
 pub(super) struct Words<T>(PhantomData<T>);
 
-pub(super) type CompressionDescribed = Words<Compression>;
-pub(super) type ErrorKindDescribed = Words<ErrorKind>;
-pub(super) type FormatDescribed = Words<Format>;
-pub(super) type JoinDescribed = Words<JoinPath>;
-pub(super) type LogKindDescribed = Words<LogKind>;
-pub(super) type ModeDescribed = Words<Mode>;
-pub(super) type OutputFormatDescribed = Words<OutputFormat>;
-pub(super) type ShuffleDescribed = Words<Shuffle>;
-pub(super) type StateDescribed = Words<JobState>;
+/// A table of choices: what stands for each, what the description calls it, and what is chosen.
+macro_rules! choices {
+    ($($described:ident: $choice:ty, $name:literal, $about:literal;)*) => {$(
+        pub(super) type $described = Words<$choice>;
 
-impl Choice for Compression {
-    const NAME: &'static str = "Compression";
-    const ABOUT: &'static str = "How files are compressed.";
+        impl Choice for $choice {
+            const NAME: &'static str = $name;
+            const ABOUT: &'static str = $about;
+        }
+    )*};
 }
+
+choices! {
+    CompressionDescribed: Compression, "Compression", "How files are compressed.";
+    FormatDescribed: Format, "InputFormat", "The formats of inputs.";
+    JoinDescribed: JoinPath, "JoinPath", "How joins with stores are made.";
+    LogKindDescribed: LogKind, "LogKind", "What may happen to a job.";
+    ModeDescribed: Mode, "IfExists", "What becomes of what is there.";
+    OutputFormatDescribed: OutputFormat, "OutputFormat", "The formats of outputs.";
+    ShuffleDescribed: Shuffle, "Shuffle", "Whether workers shuffle rows among themselves.";
+    StateDescribed: JobState, "JobState",
+        "How a job is: `queued` until its turn comes, `running`, or over: `done`, `failed`, \
+         `cancelled`, or `interrupted`, if the coordinator ended before it. With an output, it can \
+         be resumed then.";
+}
+
+pub(super) type ErrorKindDescribed = Words<ErrorKind>;
 
 impl Choice for ErrorKind {
     const NAME: &'static str = "ErrorKind";
@@ -68,44 +81,6 @@ impl Choice for ErrorKind {
         };
         read::<Self>().into_iter().filter_map(|word| kind(word).ok()).map(Self::name).collect()
     }
-}
-
-impl Choice for Format {
-    const NAME: &'static str = "InputFormat";
-    const ABOUT: &'static str = "The formats of inputs.";
-}
-
-impl Choice for JoinPath {
-    const NAME: &'static str = "JoinPath";
-    const ABOUT: &'static str = "How joins with stores are made.";
-}
-
-impl Choice for LogKind {
-    const NAME: &'static str = "LogKind";
-    const ABOUT: &'static str = "What may happen to a job.";
-}
-
-impl Choice for Mode {
-    const NAME: &'static str = "IfExists";
-    const ABOUT: &'static str = "What becomes of what is there.";
-}
-
-impl Choice for OutputFormat {
-    const NAME: &'static str = "OutputFormat";
-    const ABOUT: &'static str = "The formats of outputs.";
-}
-
-impl Choice for Shuffle {
-    const NAME: &'static str = "Shuffle";
-    const ABOUT: &'static str = "Whether workers shuffle rows among themselves.";
-}
-
-impl Choice for JobState {
-    const NAME: &'static str = "JobState";
-    const ABOUT: &'static str = "How a job is: `queued` until its turn comes, `running`, or over: \
-                                 `done`, `failed`, `cancelled`, or `interrupted`, if the \
-                                 coordinator ended before it. With an output, it can be resumed \
-                                 then.";
 }
 
 impl<T: Choice> PartialSchema for Words<T> {
