@@ -44,7 +44,7 @@ pub(crate) use end::{bare, run_to_end};
 pub(crate) use http::{Answer, Asked, ask_over_tls, connect_over_tls, get, get_over_tls};
 pub(crate) use keys::Keys;
 pub(crate) use machine::{End, Machine};
-pub(crate) use proxy::{Direction, Proxy};
+pub(crate) use proxy::{Direction, HANDSHAKE_MS, IMPATIENT_COORDINATOR, IMPATIENT_WORKER, Proxy};
 pub(crate) use shop::{items, open_shop, products};
 pub(crate) use ways::{Ways, index};
 

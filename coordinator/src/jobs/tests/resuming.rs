@@ -47,6 +47,15 @@ fn handed_in(jobs: &Jobs, owner: &Owner) -> (FakeWorker, Submission) {
     (worker, submission)
 }
 
+/// The same once its tasks are done: the worker is asked to commit next.
+async fn all_written(jobs: &Jobs, owner: &Owner) -> (FakeWorker, JobId) {
+    let (mut worker, submission) = handed_in(jobs, owner);
+    for _ in 0..3 {
+        write(&mut worker).await;
+    }
+    (worker, submission.id)
+}
+
 /// How many pieces of an output a worker is told of.
 fn pieces_of(jobs: &Jobs, written: &WrittenOutput) -> usize {
     let pieces = jobs.blobs.read(written.pieces, 0, usize::MAX).unwrap().part;
@@ -77,11 +86,7 @@ async fn looked_at(jobs: &Jobs, worker: &mut FakeWorker, gone: Vec<u32>) -> usiz
 async fn a_task_whose_pieces_are_gone_is_done_again_when_its_job_is_resumed() {
     let folder = tempfile::tempdir().unwrap();
     let (jobs, owner) = (kept_jobs(folder.path()), Owner::default());
-    let (mut worker, submission) = handed_in(&jobs, &owner);
-    let id = submission.id;
-    for _ in 0..3 {
-        write(&mut worker).await;
-    }
+    let (mut worker, id) = all_written(&jobs, &owner).await;
     let asked = worker.assigned().await;
     worker.finish(asked.attempt, Err(Error::not_found("output file a is not there any more")));
     result(&jobs, id).await.unwrap_err();
@@ -222,11 +227,7 @@ async fn a_job_of_which_it_is_not_known_whether_it_was_committed_is_resumed_unti
     let folder = tempfile::tempdir().unwrap();
     let settings = Settings { commit_timeout_ms: 500, ..Settings::default() };
     let (jobs, owner) = (kept_jobs_with(folder.path(), settings), Owner::default());
-    let (mut worker, submission) = handed_in(&jobs, &owner);
-    let id = submission.id;
-    for _ in 0..3 {
-        write(&mut worker).await;
-    }
+    let (mut worker, id) = all_written(&jobs, &owner).await;
     let mut asked = worker.assigned().await;
     // Once no worker has an answer, and once one refuses, while the first may still be at it.
     for answer in [None, Some(Error::invalid("something is there"))] {
@@ -253,11 +254,7 @@ async fn a_job_of_which_it_is_not_known_whether_it_was_committed_is_resumed_unti
 async fn a_job_whose_output_was_refused_is_resumed_with_what_it_has_written() {
     let folder = tempfile::tempdir().unwrap();
     let (jobs, owner) = (kept_jobs(folder.path()), Owner::default());
-    let (mut worker, submission) = handed_in(&jobs, &owner);
-    let id = submission.id;
-    for _ in 0..3 {
-        write(&mut worker).await;
-    }
+    let (mut worker, id) = all_written(&jobs, &owner).await;
     let asked = worker.assigned().await;
     assert!(matches!(asked.work, Work::CommitOutput(_)), "{asked:?}");
     worker.finish(asked.attempt, Err(Error::invalid("something is there")));

@@ -200,9 +200,8 @@ fn map_bytes(rows: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use keyloom_common::store::{ForcedAccess, cost::Storage};
-
     use super::*;
+    use crate::ways::lance::tests::question;
 
     const MIB: u64 = 1 << 20;
 
@@ -220,19 +219,7 @@ mod tests {
 
     fn asked(figures: &LanceFigures, columns: &[usize], keys: Option<u64>) -> Advice {
         let key = StoreKey::column("id");
-        let question = Question {
-            key: &key,
-            forced: ForcedAccess::default(),
-            figures,
-            storage: Storage::LOCAL,
-            columns,
-            compared: Vec::new(),
-            keys,
-            keys_at_once: 8192,
-            has_key_set: false,
-            wants_all: false,
-        };
-        advice("emb", &question, 8)
+        advice("emb", &question(&key, figures, columns, keys), 8)
     }
 
     fn way<'a>(advice: &'a Advice, name: &str) -> &'a Way {

@@ -37,7 +37,7 @@ fn column() -> StoreKey {
 }
 
 /// A question about integer keys in a column, in batches of 8192.
-fn question<'a>(
+pub(super) fn question<'a>(
     key: &'a StoreKey,
     figures: &'a LanceFigures,
     columns: &'a [usize],

@@ -17,7 +17,8 @@ use tempfile::TempDir;
 use tokio::{process::Command, time::timeout};
 
 use crate::harness::{
-    Cluster, Daemon, Direction, Proxy, bare, batch, column, eventually, ints, program, write_lance,
+    Cluster, Daemon, Direction, IMPATIENT_COORDINATOR, IMPATIENT_WORKER, Proxy, bare, batch,
+    column, eventually, ints, program, write_lance,
 };
 
 /// So many connections are corrupted if nobody says how many.
@@ -50,16 +51,6 @@ const REASONS: [&str; 5] = [
 
 /// What must never be made of damage: it is for good.
 const FOR_GOOD: &str = "use one build on all machines";
-
-const COORDINATOR: [(&str, &str); 2] = [
-    ("KEYLOOM_COORDINATOR_RPC__LONG_POLL_MS", "200"),
-    ("KEYLOOM_COORDINATOR_RPC__HANDSHAKE_TIMEOUT_MS", "1000"),
-];
-const WORKER: [(&str, &str); 3] = [
-    ("KEYLOOM_WORKER_RECONNECT_MS", "20"),
-    ("KEYLOOM_WORKER_RECONNECT_MAX_MS", "100"),
-    ("KEYLOOM_WORKER_RPC__HANDSHAKE_TIMEOUT_MS", "1000"),
-];
 
 /// A bit that is flipped.
 #[derive(Clone, Copy, Debug)]
@@ -121,11 +112,11 @@ fn bytes(proxy: &Proxy) -> [usize; 2] {
 
 impl Rig {
     async fn start() -> Result<Self> {
-        let mut cluster = Cluster::start_with(1, &COORDINATOR, &WORKER).await?;
+        let mut cluster = Cluster::start_with(1, &IMPATIENT_COORDINATOR, &IMPATIENT_WORKER).await?;
         let of_clients = Proxy::start(&cluster.address).await?;
         let of_worker = Proxy::start(&cluster.address).await?;
         let arguments = ["--coordinator", of_worker.address(), "--slots", "2"];
-        cluster.workers.push(Daemon::start("keyloom-worker", &arguments, &WORKER)?);
+        cluster.workers.push(Daemon::start("keyloom-worker", &arguments, &IMPATIENT_WORKER)?);
         cluster.wait_for_workers(2).await?;
         let folder = tempfile::tempdir()?;
         write_data(&folder).await?;

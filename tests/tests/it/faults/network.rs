@@ -14,7 +14,10 @@ use super::{
     SMALL_WINDOW, check_rest, connect, first_batch, prepare, send, settings, small_window, start,
     stop_holding_tasks, whole,
 };
-use crate::harness::{Cluster, Daemon, Direction, Proxy, batch, eventually, ints};
+use crate::harness::{
+    Cluster, Daemon, Direction, HANDSHAKE_MS, IMPATIENT_COORDINATOR, IMPATIENT_WORKER, Proxy,
+    batch, eventually, ints,
+};
 
 /// The table and the store of a job that is small enough to be run for each flip.
 const SWEPT_ROWS: i64 = 2_000;
@@ -31,18 +34,6 @@ const JOBS_PER_FLIP: usize = 20;
 
 /// No job takes longer, whatever the network does.
 const BOUND: Duration = Duration::from_secs(30);
-
-/// Where a line of a handshake loses its end, both sides wait for it: not for long here.
-const HANDSHAKE_MS: u64 = 1_000;
-const COORDINATOR: [(&str, &str); 2] = [
-    ("KEYLOOM_COORDINATOR_RPC__LONG_POLL_MS", "200"),
-    ("KEYLOOM_COORDINATOR_RPC__HANDSHAKE_TIMEOUT_MS", "1000"),
-];
-const WORKER: [(&str, &str); 3] = [
-    ("KEYLOOM_WORKER_RECONNECT_MS", "20"),
-    ("KEYLOOM_WORKER_RECONNECT_MAX_MS", "100"),
-    ("KEYLOOM_WORKER_RPC__HANDSHAKE_TIMEOUT_MS", "1000"),
-];
 
 /// Two workers, the second of which has its connections through a proxy.
 async fn start_with_proxied_worker(
@@ -137,20 +128,21 @@ async fn sweep(cluster: &Cluster, proxy: &Proxy, address: &str) -> Result<()> {
 
 #[tokio::test]
 async fn a_bit_flipped_on_a_clients_connection_changes_no_row() -> Result<()> {
-    let cluster = Cluster::start_with(2, &COORDINATOR, &WORKER).await?;
+    let cluster = Cluster::start_with(2, &IMPATIENT_COORDINATOR, &IMPATIENT_WORKER).await?;
     let proxy = Proxy::start(&cluster.address).await?;
     sweep(&cluster, &proxy, proxy.address()).await
 }
 
 #[tokio::test]
 async fn a_bit_flipped_on_a_workers_connections_changes_no_row() -> Result<()> {
-    let (cluster, proxy) = start_with_proxied_worker(&COORDINATOR, &WORKER).await?;
+    let (cluster, proxy) =
+        start_with_proxied_worker(&IMPATIENT_COORDINATOR, &IMPATIENT_WORKER).await?;
     sweep(&cluster, &proxy, &cluster.address).await
 }
 
 #[tokio::test]
 async fn a_clients_damaged_handshake_is_no_refusal() -> Result<()> {
-    let cluster = Cluster::start_with(0, &COORDINATOR, &[]).await?;
+    let cluster = Cluster::start_with(0, &IMPATIENT_COORDINATOR, &[]).await?;
     let proxy = Proxy::start(&cluster.address).await?;
     let rpc = Limits { handshake_timeout_ms: HANDSHAKE_MS, ..Limits::default() };
     let settings = Settings { rpc, ..settings() };
@@ -201,7 +193,8 @@ async fn register_again(
 
 #[tokio::test]
 async fn a_worker_registers_whatever_bit_of_its_registration_flips() -> Result<()> {
-    let (cluster, proxy) = start_with_proxied_worker(&COORDINATOR, &WORKER).await?;
+    let (cluster, proxy) =
+        start_with_proxied_worker(&IMPATIENT_COORDINATOR, &IMPATIENT_WORKER).await?;
     let session = connect(&cluster).await?;
     let worker = &cluster.workers[1];
     for direction in Direction::BOTH {
@@ -249,7 +242,7 @@ async fn a_client_whose_connection_is_reset_asks_again() -> Result<()> {
 
 #[tokio::test]
 async fn tasks_of_a_worker_whose_connections_are_reset_run_elsewhere() -> Result<()> {
-    let (cluster, proxy) = start_with_proxied_worker(&SMALL_WINDOW, &WORKER).await?;
+    let (cluster, proxy) = start_with_proxied_worker(&SMALL_WINDOW, &IMPATIENT_WORKER).await?;
     let session = connect(&cluster).await?;
     let mut job = start(&session).await?;
     let mut batches = vec![first_batch(&mut job).await?];

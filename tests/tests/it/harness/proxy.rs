@@ -18,6 +18,23 @@ use tokio::{
     task::JoinSet,
 };
 
+/// Where a line of a handshake loses its end, both sides wait for it: not for long with the settings
+/// below.
+pub(crate) const HANDSHAKE_MS: u64 = 1_000;
+
+/// Settings of a coordinator whose peers may be cut off.
+pub(crate) const IMPATIENT_COORDINATOR: [(&str, &str); 2] = [
+    ("KEYLOOM_COORDINATOR_RPC__LONG_POLL_MS", "200"),
+    ("KEYLOOM_COORDINATOR_RPC__HANDSHAKE_TIMEOUT_MS", "1000"),
+];
+
+/// The same of a worker.
+pub(crate) const IMPATIENT_WORKER: [(&str, &str); 3] = [
+    ("KEYLOOM_WORKER_RECONNECT_MS", "20"),
+    ("KEYLOOM_WORKER_RECONNECT_MAX_MS", "100"),
+    ("KEYLOOM_WORKER_RPC__HANDSHAKE_TIMEOUT_MS", "1000"),
+];
+
 /// Where bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
