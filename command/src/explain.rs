@@ -1,5 +1,6 @@
 //! `keyloom explain`, and EXPLAIN statements: plans, and how they ran.
 
+mod advice;
 mod answer;
 mod page;
 mod page_file;

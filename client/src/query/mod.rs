@@ -11,6 +11,7 @@ mod options;
 mod pin;
 mod planner;
 mod scanned;
+mod seal;
 mod sealed;
 mod submit;
 mod written;
@@ -43,14 +44,14 @@ use keyloom_planner::{
 use crate::{input::TablesOfStores, link::Link, settings::Settings};
 use fields::PlanFields;
 use planner::JobPlanner;
-use sealed::SealDeep;
+use seal::SealDeep;
 
 pub(crate) use depth::check as check_depth;
 pub use handle::JobHandle;
 pub use job::{Job, JobUpdate};
 pub use options::JobOptions;
 pub(crate) use scanned::Scanned;
-pub(crate) use sealed::seal;
+pub(crate) use seal::seal;
 pub(crate) use submit::SubmitExec;
 pub(crate) use written::written;
 

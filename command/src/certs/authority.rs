@@ -9,7 +9,11 @@ use rcgen::{
 use ring::rand::{SecureRandom, SystemRandom};
 use time::{Duration, OffsetDateTime};
 
-use super::{files, read, wanted::Wanted};
+use super::{
+    files::{self, Made},
+    read,
+    wanted::Wanted,
+};
 use crate::error::Failure;
 
 /// The authority's files in its folder.
@@ -21,12 +25,6 @@ const AUTHORITY_DAYS: i64 = 3650;
 
 /// Machines whose clocks are late by less than this take a new certificate, too.
 const LATE: Duration = Duration::hours(1);
-
-/// A certificate and its key, as PEM.
-pub(super) struct Made {
-    pub(super) certificate: String,
-    pub(super) key: String,
-}
 
 /// The authority of a folder.
 pub(super) struct Authority {

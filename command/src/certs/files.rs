@@ -10,13 +10,18 @@ use std::{
 
 use tempfile::Builder;
 
-use super::authority::Made;
 use crate::error::Failure;
 
 /// Anybody may see a certificate.
 const PUBLIC: u32 = 0o644;
 /// A key is for its owner alone.
 const SECRET: u32 = 0o600;
+
+/// A certificate and its key, as PEM.
+pub(super) struct Made {
+    pub(super) certificate: String,
+    pub(super) key: String,
+}
 
 /// Makes the folder for them, if it is not there.
 pub(super) fn make_folder(folder: &Path) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 use keyloom_client::report::{Advice, Analysis};
 use serde::Serialize;
 
-use super::page;
+use super::{advice, page};
 use crate::{cli::Form, error::Failure, text, watch::Watch};
 
 /// A plan, how it ran, and what its other ways would cost.
@@ -54,19 +54,10 @@ impl Explained {
             None => self.plan.clone(),
         };
         if let Some(advice) = &self.advice {
-            text = format!("{}\n\n{}", text.trim_end(), advice_text(advice));
+            text = format!("{}\n\n{}", text.trim_end(), advice::text(advice));
         }
         text
     }
-}
-
-/// What other ways would cost, in words.
-pub(super) fn advice_text(advice: &[Advice]) -> String {
-    if advice.is_empty() {
-        return "no store that is looked up has several ways to its rows".to_owned();
-    }
-    let each: Vec<_> = advice.iter().map(ToString::to_string).collect();
-    format!("ways to rows, and what they are estimated to cost:\n{}", each.join(""))
 }
 
 #[cfg(test)]

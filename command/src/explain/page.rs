@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use keyloom_client::report::{Advice, Analysis, NodeRun, StageRun, words};
 
-use super::answer::advice_text;
+use super::advice;
 
 /// How it looks. Nothing of it may need escaping.
 const STYLE: &str = "\
@@ -43,7 +43,7 @@ pub(super) fn page(title: &str, analysis: &Analysis, advice: Option<&[Advice]>) 
     body.push_str(&plan(analysis));
     body.push_str(&timeline(analysis));
     if let Some(advice) = advice {
-        let advice = escaped(&advice_text(advice));
+        let advice = escaped(&advice::text(advice));
         let _ = writeln!(body, "<h2>Other ways</h2>\n<pre>{advice}</pre>");
     }
     format!(
