@@ -69,7 +69,7 @@ impl StageRun {
         task_context: &Arc<TaskContext>,
     ) -> Result<Self> {
         let context = JobContext::of(task_context)?;
-        let Fragment { stage, plan, source, key_sets, collects, .. } = fragment;
+        let Fragment { stage, plan, collects, .. } = fragment;
         let (stage, trace) = (context.stage(*stage), TraceParent::of(&context.span));
         let (handle, updates) =
             context.dispatcher.open_stage(stage, kind(fragment), stores_of(plan)?, trace);
@@ -97,18 +97,8 @@ impl StageRun {
             before,
             next: 0,
         };
-        let input = match source {
-            Source::Slices(chains) => {
-                let key_sets = (key_sets.clone(), Arc::clone(task_context));
-                Input::Slices(Arc::clone(chains), key_sets)
-            }
-            Source::Rows(rows) => {
-                let rows = execute_stream(Arc::clone(rows), Arc::clone(task_context))?;
-                Input::Rows(Arc::clone(plan), rows)
-            }
-            Source::Shuffle => Input::Shuffle(Arc::clone(plan)),
-        };
-        let feeding = feeder.run(input).instrument(context.span.clone());
+        let feeding = feeder.run(input(fragment, task_context)?);
+        let feeding = feeding.instrument(context.span.clone());
         Ok(Self {
             number: fragment.stage,
             handle,
@@ -229,6 +219,22 @@ fn places(fragment: &Fragment, settings: &Settings) -> usize {
         Source::Rows(_) | Source::Slices(_) | Source::Shuffle => most,
     };
     most.max(1)
+}
+
+/// What the tasks of a fragment are made of.
+fn input(fragment: &Fragment, task_context: &Arc<TaskContext>) -> Result<Input> {
+    let plan = &fragment.plan;
+    Ok(match &fragment.source {
+        Source::Slices(chains) => {
+            let key_sets = (fragment.key_sets.clone(), Arc::clone(task_context));
+            Input::Slices(Arc::clone(chains), key_sets)
+        }
+        Source::Rows(rows) => {
+            let rows = execute_stream(Arc::clone(rows), Arc::clone(task_context))?;
+            Input::Rows(Arc::clone(plan), rows)
+        }
+        Source::Shuffle => Input::Shuffle(Arc::clone(plan)),
+    })
 }
 
 /// What the tasks of a fragment are. A shuffle has something to do for as many workers as its

@@ -214,27 +214,22 @@ impl Tasks {
     where
         F: Future<Output = Result<()>> + Send,
     {
+        let metrics = self.meter();
+        let deliver = |sequence, chunk: Chunk| {
+            metrics.output_bytes.inc_by(chunk.sent_bytes());
+            deliver(sequence, chunk)
+        };
         match work {
             Work::Fragment { plan, slice, batch_rows, discard, misses } => {
                 let slice = Slice::decode(&slice.into_bytes())?;
                 let fragment = self.shared.fragments.get(plan, self.blobs.as_ref()).await?;
                 let plan = with_slice(&fragment, slice)?;
                 let running = self.underway.begin(attempt, Some(Arc::clone(&plan)));
-                let counted = &running.counted;
-                let metrics = self.meter();
                 let _counted = metrics.count_plan(&plan);
-                let chunk_bytes = self.shared.settings.rpc.chunk_bytes;
-                let memory = &self.shared.rows_out;
                 let key_report_bytes = self.shared.settings.lookup.key_report_bytes;
-                let context =
-                    self.context(counted, batch_rows, misses, share(&plan, key_report_bytes));
-                let in_process = self.in_process;
-                let out =
-                    Out { in_process, chunk_bytes, discard, key_report_bytes, memory, counted };
-                let deliver = |sequence, chunk: Chunk| {
-                    metrics.output_bytes.inc_by(chunk.sent_bytes());
-                    deliver(sequence, chunk)
-                };
+                let share = share(&plan, key_report_bytes);
+                let context = self.context(&running.counted, batch_rows, misses, share);
+                let out = self.out(&running.counted, discard, key_report_bytes);
                 let report = fragment::run(&plan, &context, out, deliver).await?;
                 if let TaskReport::Rows { rows, .. } = &report {
                     metrics.output_rows.inc_by(*rows);
@@ -243,20 +238,10 @@ impl Tasks {
             }
             Work::Shuffle { plan, peers, batch_rows, discard } => {
                 let plan = self.shared.fragments.get(plan, self.blobs.as_ref()).await?;
-                let metrics = self.meter();
-                let chunk_bytes = self.shared.settings.rpc.chunk_bytes;
-                let (memory, in_process) = (&self.shared.rows_out, self.in_process);
-                let key_report_bytes = 0;
                 let running = self.underway.begin(attempt, None);
-                let counted = &running.counted;
-                let out =
-                    Out { in_process, chunk_bytes, discard, key_report_bytes, memory, counted };
-                let deliver = |sequence, chunk: Chunk| {
-                    metrics.output_bytes.inc_by(chunk.sent_bytes());
-                    deliver(sequence, chunk)
-                };
-                let shuffled = self.shuffled(counted, &plan, &peers, batch_rows).await?;
+                let shuffled = self.shuffled(&running.counted, &plan, &peers, batch_rows).await?;
                 let Shuffled { batches, counted: told } = shuffled;
+                let out = self.out(&running.counted, discard, 0);
                 let (chunks, rows) =
                     fragment::hand_in(&plan.schema(), batches, out, deliver).await?;
                 metrics.output_rows.inc_by(rows);
@@ -283,6 +268,13 @@ impl Tasks {
             }
             Work::CheckResumed(resumed) => self.check_resumed(resumed).await,
         }
+    }
+
+    /// How the rows of an attempt go out.
+    fn out<'a>(&'a self, counted: &'a Counted, discard: bool, key_report_bytes: u64) -> Out<'a> {
+        let (in_process, memory) = (self.in_process, &self.shared.rows_out);
+        let chunk_bytes = self.shared.settings.rpc.chunk_bytes;
+        Out { in_process, chunk_bytes, discard, key_report_bytes, memory, counted }
     }
 
     /// The rows of a plan that shuffles them among workers; of one that is run alone, where no two
