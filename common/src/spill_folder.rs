@@ -139,11 +139,16 @@ impl Unowned {
 fn remove(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())?;
-        } else if entry.file_name() != OsStr::new(LOCK) {
-            fs::remove_file(entry.path())?;
-        }
+        let removed = match entry.file_type()?.is_dir() {
+            true => fs::remove_dir_all(entry.path()),
+            false if entry.file_name() == OsStr::new(LOCK) => Ok(()),
+            false => fs::remove_file(entry.path()),
+        };
+        // What the operators of its owner remove meanwhile is gone as well.
+        removed.or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        })?;
     }
     fs::remove_dir_all(folder)
 }
