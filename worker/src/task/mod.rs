@@ -214,7 +214,7 @@ impl Tasks {
     where
         F: Future<Output = Result<()>> + Send,
     {
-        let metrics = self.meter();
+        let (shared, metrics) = (&self.shared, self.meter());
         let deliver = |sequence, chunk: Chunk| {
             metrics.output_bytes.inc_by(chunk.sent_bytes());
             deliver(sequence, chunk)
@@ -222,11 +222,11 @@ impl Tasks {
         match work {
             Work::Fragment { plan, slice, batch_rows, discard, misses } => {
                 let slice = Slice::decode(&slice.into_bytes())?;
-                let fragment = self.shared.fragments.get(plan, self.blobs.as_ref()).await?;
+                let fragment = shared.fragments.get(plan, self.blobs.as_ref()).await?;
                 let plan = with_slice(&fragment, slice)?;
                 let running = self.underway.begin(attempt, Some(Arc::clone(&plan)));
                 let _counted = metrics.count_plan(&plan);
-                let key_report_bytes = self.shared.settings.lookup.key_report_bytes;
+                let key_report_bytes = shared.settings.lookup.key_report_bytes;
                 let share = share(&plan, key_report_bytes);
                 let context = self.context(&running.counted, batch_rows, misses, share);
                 let out = self.out(&running.counted, discard, key_report_bytes);
@@ -237,7 +237,7 @@ impl Tasks {
                 Ok(report)
             }
             Work::Shuffle { plan, peers, batch_rows, discard } => {
-                let plan = self.shared.fragments.get(plan, self.blobs.as_ref()).await?;
+                let plan = shared.fragments.get(plan, self.blobs.as_ref()).await?;
                 let running = self.underway.begin(attempt, None);
                 let shuffled = self.shuffled(&running.counted, &plan, &peers, batch_rows).await?;
                 let Shuffled { batches, counted: told } = shuffled;
@@ -249,21 +249,19 @@ impl Tasks {
                 let (metrics, lookups) = told.take();
                 Ok(TaskReport::Rows { chunks, rows, metrics, lookups })
             }
-            Work::DescribeStore(spec) => {
-                self.shared.stores.describe(&spec).await.map(TaskReport::Store)
-            }
+            Work::DescribeStore(spec) => shared.stores.describe(&spec).await.map(TaskReport::Store),
             Work::DescribeInput(spec, known) => {
-                self.shared.inputs.describe(&spec, known).await.map(TaskReport::Input)
+                shared.inputs.describe(&spec, known).await.map(TaskReport::Input)
             }
             Work::PrepareOutput(planned) => {
-                self.shared.outputs.prepare(planned).await.map(TaskReport::Prepared)
+                shared.outputs.prepare(planned).await.map(TaskReport::Prepared)
             }
             Work::CommitOutput(written) => {
-                let committed = self.shared.outputs.commit(written, self.blobs.as_ref()).await;
+                let committed = shared.outputs.commit(written, self.blobs.as_ref()).await;
                 committed.map(TaskReport::Committed)
             }
             Work::AbortOutput(written) => {
-                self.shared.outputs.abort(written, self.blobs.as_ref()).await?;
+                shared.outputs.abort(written, self.blobs.as_ref()).await?;
                 Ok(TaskReport::Aborted)
             }
             Work::CheckResumed(resumed) => self.check_resumed(resumed).await,
