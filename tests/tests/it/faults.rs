@@ -43,6 +43,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use tokio::sync::OnceCell;
 
 use crate::harness::{Cluster, Daemon, batch, eventually, ints};
 
@@ -104,8 +105,13 @@ fn whole(batches: &[RecordBatch]) -> Result<RecordBatch> {
     Ok(concat_batches(&schema, batches)?)
 }
 
-/// The rows of [`QUERY`] from a session that is its own cluster.
+/// The rows of [`QUERY`] from a session that is its own cluster: they are the same for all tests.
 async fn embedded_rows() -> Result<RecordBatch> {
+    static KNOWN: OnceCell<RecordBatch> = OnceCell::const_new();
+    KNOWN.get_or_try_init(run_embedded).await.cloned()
+}
+
+async fn run_embedded() -> Result<RecordBatch> {
     let embedded = EmbeddedSettings { session: settings(), ..EmbeddedSettings::default() };
     let session = Session::embedded_with(embedded).await?;
     prepare(&session).await?;

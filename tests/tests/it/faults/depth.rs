@@ -115,11 +115,7 @@ fn nested(times: usize, innermost: &str, write: impl Fn(&str) -> String) -> Stri
 #[tokio::test]
 async fn long_sums_are_right() -> Result<()> {
     let places = Places::start().await?;
-    for terms in [400, 900] {
-        let rows = format!("s\n{terms}\n{}\n{}\n", 2 * terms, 3 * terms);
-        places.check(&sum(terms), &rows).await.with_context(|| format!("{terms} terms"))?;
-    }
-    Ok(())
+    places.check(&sum(900), "s\n900\n1800\n2700\n").await
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use crate::harness::{Cluster, Daemon, Keys, eventually};
 const SHORT: (&str, &str) = ("KEYLOOM_COORDINATOR_RPC__HANDSHAKE_TIMEOUT_MS", "2000");
 
 const IDLE: usize = 200;
-const MALFORMED: usize = 500;
+const MALFORMED: usize = 250;
 /// Of those, so many at once.
 const AT_ONCE: usize = 50;
 
