@@ -11,7 +11,7 @@ use keyloom_common::{
     BlobId, Error, ErrorCode, JobId, Result, WorkerId,
     described::ClusterCatalog,
     input::{Fingerprint, InputInspection, InputSpec},
-    output::PreparedOutput,
+    output::OutputInspection,
     report::{JobInfo, JobList, JobLog, WorkerStatus},
     rpc::{
         Chunk, ClientApiClient, Credentials, Limits, Next, PlannedOutput, Submission,
@@ -198,8 +198,8 @@ impl Connection {
         self.of_a_worker(asked).await
     }
 
-    /// Looks whether an output can be written.
-    pub(crate) async fn prepare_output(&self, output: PlannedOutput) -> Result<PreparedOutput> {
+    /// Looks whether an output can be written, and what others have left there.
+    pub(crate) async fn prepare_output(&self, output: PlannedOutput) -> Result<OutputInspection> {
         let timeout = self.question_timeout();
         let asked = self.ask(|client| {
             let output = output.clone();

@@ -8,6 +8,6 @@ pub(crate) struct Link {
     pub(crate) connection: Connection,
     pub(crate) contents: Contents,
     pub(crate) settings: Settings,
-    /// Where it is said what jobs ask for in vain.
+    /// Where it is said what jobs ask for in vain, and what others have left.
     pub(crate) warnings: Told,
 }

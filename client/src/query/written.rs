@@ -17,7 +17,7 @@ use datafusion::{
 };
 use keyloom_common::{
     described::Output,
-    output::{OutputSpec, PreparedOutput, WriteExec, committed_schema},
+    output::{Leftover, OutputInspection, OutputSpec, PreparedOutput, WriteExec, committed_schema},
     rpc::PlannedOutput,
 };
 use keyloom_planner::PlanOptions;
@@ -40,7 +40,8 @@ pub(crate) fn written(rows: LogicalPlan, output: &Output) -> keyloom_common::Res
     Ok(Leaf::of(Written { rows: seal(rows), output, schema }))
 }
 
-/// The plan with what writes its rows on top, as far as a worker finds that they can be.
+/// The plan with what writes its rows on top, as far as a worker finds that they can be. What jobs
+/// that nobody knows have left there is warned of.
 ///
 /// # Errors
 /// Why the output cannot be written.
@@ -50,8 +51,12 @@ pub(super) async fn prepared(
     spec: OutputSpec,
 ) -> keyloom_common::Result<Arc<dyn ExecutionPlan>> {
     let planned = PlannedOutput { spec, schema: plan.schema() };
-    let output = link.connection.prepare_output(planned).await?;
-    Ok(Arc::new(WriteExec::new(plan, Arc::new(output))))
+    let inspected = link.connection.prepare_output(planned).await?;
+    let OutputInspection { prepared, leftovers } = inspected;
+    if let Some(warning) = Leftover::warning(&leftovers) {
+        link.warnings.say(&warning);
+    }
+    Ok(Arc::new(WriteExec::new(plan, Arc::new(prepared))))
 }
 
 /// The same plan for people: no worker has looked at the output.

@@ -91,9 +91,10 @@ impl Session {
     }
 
     /// Sets what is told, in words, when a job asks for something in vain: a shuffle, where rows
-    /// that miss their keys are limited or kept, or where fewer than two workers can. It is said
-    /// once a job, when the job was taken, on the thread that submits it. It holds for clones of
-    /// this session, too. If nothing is set, that is logged as warnings.
+    /// that miss their keys are limited or kept, or where fewer than two workers can; or when a job
+    /// writes where one that the coordinator does not know has left something. It is said once a
+    /// job, on the thread that submits it. It holds for clones of this session, too. If nothing is
+    /// set, that is logged as warnings.
     pub fn tell_warnings(&self, tell: impl Fn(&str) + Send + Sync + 'static) {
         self.link.warnings.tell(Box::new(tell));
     }

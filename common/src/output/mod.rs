@@ -2,12 +2,13 @@
 //! writing them, and what becomes known on the way.
 //!
 //! A client says what it wants ([`OutputSpec`]), and a worker looks whether it can be had
-//! ([`PreparedOutput`]). Tasks write pieces that nobody sees ([`WriteExec`], whose rows tell of
+//! ([`PreparedOutput`]), and what others have left there. Tasks write pieces that nobody sees ([`WriteExec`], whose rows tell of
 //! them), one attempt of each task is accepted, and one commit by a worker makes all pieces visible
 //! ([`Committed`]), or they are removed. The coordinator knows pieces by their sizes alone.
 
 mod committed;
 mod exec;
+mod leftover;
 mod piece;
 mod place;
 mod prepared;
@@ -15,6 +16,7 @@ mod spec;
 
 pub use committed::{Committed, committed_schema};
 pub use exec::WriteExec;
+pub use leftover::{Leftover, MAX_LEFTOVERS, OutputInspection};
 pub use piece::{Piece, piece_schema};
 pub use place::Place;
 pub use prepared::PreparedOutput;

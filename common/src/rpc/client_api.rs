@@ -9,7 +9,7 @@ use crate::{
     error::Result,
     input::{Fingerprint, InputInspection, InputSpec},
     misses::MissPolicy,
-    output::PreparedOutput,
+    output::OutputInspection,
     report::{JobInfo, JobList, JobLog, JobSummary, Underway, WorkerStatus},
     store::{StoreDescription, StoreSpec},
     trace::TraceParent,
@@ -34,8 +34,9 @@ pub trait ClientApi {
     async fn describe_input(spec: InputSpec, known: Option<Fingerprint>)
     -> Result<InputInspection>;
 
-    /// Looks on a worker whether an output can be written.
-    async fn prepare_output(output: PlannedOutput) -> Result<PreparedOutput>;
+    /// Looks on a worker whether an output can be written, and what jobs that are not known any more
+    /// have left there.
+    async fn prepare_output(output: PlannedOutput) -> Result<OutputInspection>;
 
     /// Starts a job. Submitting the same job again changes nothing.
     async fn submit(job: Submission) -> Result<()>;

@@ -11,7 +11,7 @@ use crate::{
     input::{Fingerprint, InputInspection, InputSpec},
     ipc,
     misses::{LookupTally, MissPolicy},
-    output::{Committed, OutputSpec, PreparedOutput},
+    output::{Committed, OutputInspection, OutputSpec, PreparedOutput},
     report::{PlanMetrics, TaskProgress},
     store::{StoreDescription, StoreSpec},
     trace::TraceParent,
@@ -215,7 +215,7 @@ pub enum TaskReport {
     /// The input's description.
     Input(InputInspection),
     /// What is known of the output.
-    Prepared(PreparedOutput),
+    Prepared(OutputInspection),
     /// What can be seen now.
     Committed(Committed),
     /// It is removed.

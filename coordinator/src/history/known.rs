@@ -233,6 +233,15 @@ impl KnownJob {
         ended && self.resumable == Resumable::Yes
     }
 
+    /// Whether it writes, may write again, or has its output ended, which takes so long at most.
+    pub(crate) fn may_have_pieces(&self, ending: Duration) -> bool {
+        let ending = u64::try_from(ending.as_millis()).unwrap_or(u64::MAX);
+        match self.ended_ms() {
+            None => true,
+            Some(ended) => self.left_pieces() || now_ms().saturating_sub(ended) <= ending,
+        }
+    }
+
     /// When it ended, as far as that is known: for those that are forgotten by their age.
     pub(super) fn ended_ms(&self) -> Option<u64> {
         let state = self.lock();

@@ -327,6 +327,13 @@ impl Jobs {
         Ok(())
     }
 
+    /// Whether somebody here still has to do with what a job keeps where it writes.
+    pub(crate) fn may_have_pieces(&self, id: JobId) -> bool {
+        let (commit, abort) = (self.settings.commit_timeout(), self.settings.abort_timeout());
+        let known = self.history.get(id);
+        known.is_some_and(|known| known.may_have_pieces(commit.saturating_add(abort)))
+    }
+
     /// Waits until what is known of jobs now is known to the next coordinator, too, if it is to be.
     pub(crate) async fn remembered_for_good(&self) {
         self.history.written().await;

@@ -6,7 +6,7 @@ use keyloom_common::{
     BlobId, Error, JobId, Result, WorkerId,
     described::ClusterCatalog,
     input::{Fingerprint, InputInspection, InputSpec},
-    output::PreparedOutput,
+    output::OutputInspection,
     report::{JobInfo, JobList, JobLog, WorkerStatus},
     rpc::{Chunk, ClientApi, Next, PlannedOutput, Submission, TaskReport, Work, guarded},
     stack::deep,
@@ -95,11 +95,14 @@ impl ClientApi for ClientConnection {
         }
     }
 
-    async fn prepare_output(self, _: Context, output: PlannedOutput) -> Result<PreparedOutput> {
+    async fn prepare_output(self, _: Context, output: PlannedOutput) -> Result<OutputInspection> {
         place_of(&output.spec)?;
         self.rights().iter().try_for_each(|rights| rights.check_output(&output.spec))?;
         match guarded(self.shared.jobs.ask_worker(Work::PrepareOutput(output))).await? {
-            TaskReport::Prepared(prepared) => Ok(prepared),
+            TaskReport::Prepared(mut inspected) => {
+                inspected.leftovers.retain(|left| !self.shared.jobs.may_have_pieces(left.job));
+                Ok(inspected)
+            }
             _ => Err(wrong_answer()),
         }
     }

@@ -4,13 +4,13 @@
 mod statements;
 mod stores;
 
-use std::{fs, io, path::Path};
+use std::{fs, io, path::Path, sync::mpsc};
 
 use anyhow::{Context, Result, bail};
 use arrow::array::{RecordBatch, StringArray, UInt64Array};
 use datafusion::dataframe::DataFrame;
 use keyloom_client::{
-    Error, ErrorKind, JobOptions, MaxMisses, Mode, Output, OutputFormat, committed_schema,
+    Error, ErrorKind, JobId, JobOptions, MaxMisses, Mode, Output, OutputFormat, committed_schema,
     report::JobSummary,
 };
 
@@ -28,6 +28,7 @@ on_all_deployments! {
     nothing_is_left_of_a_job_that_fails,
     nothing_is_left_of_a_job_that_misses_too_many_keys,
     nothing_is_left_of_a_job_that_is_cancelled,
+    what_an_unknown_job_has_left_is_warned_of,
     an_output_over_an_input_is_refused,
     an_output_is_written_or_the_rows_are_dropped,
 }
@@ -275,6 +276,31 @@ async fn nothing_is_left_of_a_job_that_is_cancelled(session: &TestSession) -> Re
     let job = session.submit_with(query, written(Output::new(&out))).await?;
     job.cancel().await?;
     check_empty(&out).await
+}
+
+async fn what_an_unknown_job_has_left_is_warned_of(session: &TestSession) -> Result<()> {
+    register_numbers(session)?;
+    let (tell, told) = mpsc::channel();
+    session.tell_warnings(move |words| {
+        let _ = tell.send(words.to_owned());
+    });
+    let run = async || {
+        let output = Output::new(session.path("left/")).if_exists(Mode::Append);
+        write(session, session.sql("SELECT n FROM numbers").await?, output).await
+    };
+    run().await?;
+    run().await?;
+    assert!(told.try_recv().is_err(), "the first job is known, and has left nothing");
+    let job = JobId::new();
+    let left = session.path(&format!("left/.keyloom/{job}"));
+    fs::create_dir_all(&left)?;
+    fs::write(format!("{left}/part"), "n")?;
+    run().await?;
+    let warning = told.try_recv()?;
+    assert!(warning.starts_with(&format!("{left}, written to last at ")), "{warning}");
+    assert!(warning.contains(&format!("was left by job {job}, which")), "{warning}");
+    assert_eq!(files(&left)?, ["part"], "it may be somebody's");
+    Ok(())
 }
 
 async fn an_output_over_an_input_is_refused(session: &TestSession) -> Result<()> {

@@ -14,7 +14,8 @@ use std::sync::Arc;
 use datafusion::execution::SendableRecordBatchStream;
 use keyloom_common::{
     AttemptId, Result,
-    output::{Committed, OutputKind, Piece, PreparedOutput, WriteExec},
+    error::redact,
+    output::{Committed, OutputInspection, OutputKind, Piece, PreparedOutput, WriteExec},
     rpc::{PlannedOutput, WrittenOutput},
 };
 
@@ -26,6 +27,9 @@ use crate::{
 };
 
 pub use settings::OutputSettings;
+
+/// Of how many files that a job has left it is looked when they were written.
+const MAX_LEFT_FILES: usize = 1_000;
 
 /// Everything that a worker writes goes through here.
 #[derive(Debug)]
@@ -65,12 +69,27 @@ impl Outputs {
         }
     }
 
-    /// Looks whether an output can be written.
-    pub(crate) async fn prepare(&self, planned: PlannedOutput) -> Result<PreparedOutput> {
-        match planned.spec.kind {
-            OutputKind::Files(_) => self.files.prepare(planned).await,
-            _ => self.lance.prepare(planned).await,
-        }
+    /// Looks whether an output can be written, and what jobs keep out of sight there.
+    pub(crate) async fn inspect(&self, planned: PlannedOutput) -> Result<OutputInspection> {
+        let (prepared, left) = match planned.spec.kind {
+            OutputKind::Files(_) => {
+                let prepared = self.files.prepare(planned).await?;
+                let left = self.files.leftovers(&prepared.spec).await;
+                (prepared, left)
+            }
+            _ => {
+                let prepared = self.lance.prepare(planned).await?;
+                let left = self.lance.leftovers(&prepared.spec).await;
+                (prepared, left)
+            }
+        };
+        let leftovers = left.unwrap_or_else(|error| {
+            // The output can be written all the same.
+            let output = redact(&prepared.spec.path);
+            tracing::warn!(output, %error, "it is not known what jobs have left where one writes");
+            Vec::new()
+        });
+        Ok(OutputInspection { prepared, leftovers })
     }
 
     /// Writes a task's rows, and gives rows that tell of the pieces (see [`Piece::batch`]).

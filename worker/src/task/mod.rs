@@ -254,7 +254,7 @@ impl Tasks {
                 shared.inputs.describe(&spec, known).await.map(TaskReport::Input)
             }
             Work::PrepareOutput(planned) => {
-                shared.outputs.prepare(planned).await.map(TaskReport::Prepared)
+                shared.outputs.inspect(planned).await.map(TaskReport::Prepared)
             }
             Work::CommitOutput(written) => {
                 let committed = shared.outputs.commit(written, self.blobs.as_ref()).await;

@@ -43,6 +43,17 @@ async fn a_job_that_must_be_alone_is_refused_when_it_is_handed_in_until_the_othe
 }
 
 #[tokio::test]
+async fn what_a_job_keeps_is_nobody_s_where_the_job_is_not_known() {
+    let jobs = jobs(Settings::default());
+    let (running, submitted) = to(&jobs, "/out/", IfExists::Error);
+    submitted.unwrap();
+    assert!(jobs.may_have_pieces(running.id));
+    jobs.cancel(running.id, &Owner::default()).unwrap();
+    assert!(jobs.may_have_pieces(running.id), "it is being removed");
+    assert!(!jobs.may_have_pieces(JobId::new()));
+}
+
+#[tokio::test]
 async fn jobs_that_append_run_side_by_side_and_keep_others_out() {
     let jobs = jobs(Settings::default());
     let (first, submitted) = to(&jobs, "/out/", IfExists::Append);

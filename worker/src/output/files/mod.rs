@@ -9,7 +9,7 @@
 //! [`parts`] if that is an object store, as one [`file`] for an [`attempt`]; [`task`] writes the
 //! files of a task. [`present`] is what is there, [`claim`] keeps others out, [`manifest`] is
 //! what was written, [`check`] looks whether that is there still, [`commit`] shows it, [`durable`]
-//! has it outlive a loss of power, and [`clean`] removes the rest.
+//! has it outlive a loss of power, and [`clean`] removes the rest; [`left`] is what nobody removed.
 
 mod attempt;
 mod check;
@@ -20,6 +20,7 @@ mod durable;
 mod encode;
 mod file;
 mod folder;
+mod left;
 mod manifest;
 mod parts;
 mod present;
@@ -41,7 +42,9 @@ use futures::{StreamExt, TryFutureExt, stream};
 use keyloom_common::{
     Error, Result,
     memory::MemoryBudget,
-    output::{Committed, IfExists, OutputKind, Piece, PreparedOutput, piece_schema},
+    output::{
+        Committed, IfExists, Leftover, OutputKind, OutputSpec, Piece, PreparedOutput, piece_schema,
+    },
     rpc::PlannedOutput,
 };
 
@@ -84,6 +87,11 @@ impl FileOutputs {
             IfExists::Append => Present::glance(&folder).await?,
         }
         Ok(PreparedOutput { spec, schema, version: None })
+    }
+
+    /// What jobs keep out of sight in a folder that is to be written to.
+    pub(super) async fn leftovers(&self, spec: &OutputSpec) -> Result<Vec<Leftover>> {
+        left::look(&Folder::open(&self.stores, spec).await?).await
     }
 
     pub(super) fn write(

@@ -8,12 +8,14 @@
 //! [`plain`] makes, replaces and extends datasets, [`upsert`] replaces rows by their keys, and
 //! [`columns`] adds columns to the rows that are there. What does not say by itself that it was
 //! made before is committed as the [`next_version`] or not at all. What nobody has accepted is
-//! deleted by who wrote it ([`unaccepted`]), or at the job's end by its [`records`].
+//! deleted by who wrote it ([`unaccepted`]), or at the job's end by its [`records`]; [`left`] is what
+//! such jobs have left that nobody ends any more.
 
 mod check;
 mod cleaner;
 mod columns;
 mod commit;
+mod left;
 mod next_version;
 mod parts;
 mod plain;
@@ -29,7 +31,7 @@ use std::sync::Arc;
 use datafusion::execution::SendableRecordBatchStream;
 use keyloom_common::{
     Error, Result,
-    output::{Committed, OutputKind, OutputSpec, PreparedOutput},
+    output::{Committed, Leftover, OutputKind, OutputSpec, PreparedOutput},
     rpc::PlannedOutput,
     store::{LANCE, Options, STORAGE_OPTIONS, StoreSpec},
 };
@@ -98,6 +100,14 @@ impl LanceOutputs {
         }
         let version = there.map(|dataset| dataset.version_id());
         Ok(PreparedOutput { spec, schema, version })
+    }
+
+    /// What jobs keep out of sight beside a dataset that is to be written.
+    ///
+    /// # Errors
+    /// `store` or `timeout` if its storage does not answer.
+    pub(super) async fn leftovers(&self, spec: &OutputSpec) -> Result<Vec<Leftover>> {
+        left::look(&self.target(spec).await?).await
     }
 
     /// Writes a task's rows, and gives one batch of its pieces.

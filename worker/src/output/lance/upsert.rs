@@ -48,7 +48,7 @@ use crate::{
 };
 
 /// The folder beside a dataset's own where jobs keep what is not part of it yet.
-const STAGED: &str = ".keyloom";
+pub(super) const STAGED: &str = ".keyloom";
 
 /// About the most bytes of a message of staged rows.
 const MESSAGE_BYTES: usize = 4 << 20;

@@ -154,6 +154,22 @@ async fn behind_the_manifest_nothing_is_refused() {
     assert_eq!(error.kind(), keyloom_common::ErrorKind::Store, "{error}");
 }
 
+#[tokio::test]
+async fn what_a_job_keeps_out_of_sight_is_found_with_its_age_until_it_is_removed() {
+    let (target, outputs) = (Target::new(), outputs());
+    let output = prepared(&outputs, &target, IfExists::Append).await;
+    assert_eq!(outputs.leftovers(&output.spec).await.unwrap(), []);
+    let pieces = numbered(&outputs, &output, 1).await;
+    target.put(".keyloom/none/of/a/job", "");
+    let left = outputs.leftovers(&output.spec).await.unwrap();
+    let [left] = left.as_slice() else { panic!("one job has left something: {left:?}") };
+    let place = target.path().join(".keyloom").join(JOB.to_string());
+    assert_eq!((left.job, left.place.as_str()), (JOB, place.to_str().unwrap()));
+    assert!(left.written_ms.is_some_and(|ms| ms > 1_600_000_000_000), "{left:?}");
+    outputs.abort(written(JOB, &output, pieces)).await.unwrap();
+    assert_eq!(outputs.leftovers(&output.spec).await.unwrap(), []);
+}
+
 /// A job's only task, which wrote this number.
 async fn one(outputs: &FileOutputs, output: &PreparedOutput, job: JobId, n: i64) -> Vec<Piece> {
     write(outputs, output, attempt(job, 0), &[numbers([n])]).await.unwrap()
