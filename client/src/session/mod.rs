@@ -93,10 +93,16 @@ impl Session {
     /// Sets what is told, in words, when a job asks for something in vain: a shuffle, where rows
     /// that miss their keys are limited or kept, or where fewer than two workers can; or when a job
     /// writes where one that the coordinator does not know has left something. It is said once a
-    /// job, on the thread that submits it. It holds for clones of this session, too. If nothing is
+    /// job, on the thread that submits it. That the session's own certificate has expired, or will
+    /// within two weeks, is said at once. It holds for clones of this session, too. If nothing is
     /// set, that is logged as warnings.
     pub fn tell_warnings(&self, tell: impl Fn(&str) + Send + Sync + 'static) {
         self.link.warnings.tell(Box::new(tell));
+        // They could be read when the session was opened.
+        let credentials = self.link.settings.security.load();
+        if let Some(doubt) = credentials.ok().and_then(|shown| shown.doubt()) {
+            self.link.warnings.say(&doubt);
+        }
     }
 
     pub(crate) fn link(&self) -> &Arc<Link> {

@@ -1,5 +1,5 @@
-//! What is counted of a port: connections, and how often the files that say who may connect were
-//! read again.
+//! What is counted of a port: connections, how often the files that say who may connect were read
+//! again, and until when its certificate is valid.
 
 use std::sync::atomic::Ordering;
 
@@ -11,7 +11,7 @@ use prometheus_client::{
 use super::Reloads;
 use crate::{
     error::{Error, ErrorKind},
-    metrics::{Counted, Counters, registered},
+    metrics::{Counted, Counters, Gauges, gauged, registered},
 };
 
 /// The connections of a port. Clones count the same.
@@ -51,24 +51,35 @@ impl ConnectionCounts {
     }
 }
 
-/// How often a daemon has read its certificates and tokens again, by the port that they are for.
+/// How often a daemon has read its certificates and tokens again, by the port that they are for,
+/// and until when those certificates are valid.
 #[derive(Debug)]
-pub struct SecurityReloads(Counters<2>);
+pub struct SecurityReloads {
+    reloads: Counters<2>,
+    expiry: Gauges<1>,
+}
 
 impl SecurityReloads {
     /// Nothing is told yet.
     pub fn register(registry: &mut Registry) -> Self {
         let reloads = "How often certificates and tokens were read again";
-        Self(registered(registry, "security_reloads", reloads))
+        let expiry = "When the first of the own certificates expires, in seconds since 1970";
+        Self {
+            reloads: registered(registry, "security_reloads", reloads),
+            expiry: registered(registry, "certificate_expiry_time_seconds", expiry),
+        }
     }
 
     /// Tells what was counted for each port: ports have few names, which are known before.
     pub fn set(&self, ports: impl IntoIterator<Item = (&'static str, Reloads)>) {
-        for (port, Reloads { succeeded, failed }) in ports {
+        for (port, Reloads { succeeded, failed, valid_until }) in ports {
+            if let Some(until) = valid_until {
+                self.expiry.get_or_create(&[("port", port)]).set(gauged(until));
+            }
             for (outcome, count) in [("succeeded", succeeded), ("failed", failed)] {
                 let labels = [("port", port), ("outcome", outcome)];
                 // It is counted elsewhere, and only told here.
-                let told = self.0.get_or_create_owned(&labels);
+                let told = self.reloads.get_or_create_owned(&labels);
                 told.inner().store(count, Ordering::Relaxed);
             }
         }
@@ -84,7 +95,8 @@ mod tests {
     fn files_that_were_read_again_are_told_by_port() {
         let mut registry = Registry::default();
         let reloads = SecurityReloads::register(&mut registry);
-        let of = |succeeded| Reloads { succeeded, failed: 1 };
+        let of =
+            |succeeded| Reloads { succeeded, failed: 1, valid_until: (succeeded > 1).then_some(7) };
         reloads.set([("rpc", of(1)), ("http", of(5))]);
         reloads.set([("rpc", of(2))]);
         let text = text(&registry);
@@ -92,6 +104,7 @@ mod tests {
             "security_reloads_total{port=\"rpc\",outcome=\"succeeded\"} 2",
             "security_reloads_total{port=\"rpc\",outcome=\"failed\"} 1",
             "security_reloads_total{port=\"http\",outcome=\"succeeded\"} 5",
+            "certificate_expiry_time_seconds{port=\"rpc\"} 7",
         ] {
             assert!(text.lines().any(|told| told == line), "no '{line}' in\n{text}");
         }

@@ -109,6 +109,8 @@ struct OfWorker {
     tasks: TasksShared,
     shuffles: Option<Arc<Shuffles>>,
     http: Files,
+    /// What it shows its coordinator.
+    credentials: Credentials,
 }
 
 impl Told for OfWorker {
@@ -118,7 +120,8 @@ impl Told for OfWorker {
 
     async fn metrics(&self) -> String {
         let shuffles = self.shuffles.as_ref().map(|shuffles| ("shuffle", shuffles.reloads()));
-        self.tasks.metrics([("http", self.http.reloads())].into_iter().chain(shuffles))
+        let own = [("rpc", self.credentials.reloads()), ("http", self.http.reloads())];
+        self.tasks.metrics(own.into_iter().chain(shuffles))
     }
 }
 
@@ -197,13 +200,19 @@ async fn work(
     let shutdown = CancellationToken::new();
     let limits = settings.rpc.clone();
     let shuffles = Shuffles::listen(&settings, credentials.clone()).await?;
+    let shown = credentials.clone();
     let dial: Arc<dyn Dial> = Arc::new(TcpDial { address, limits: limits.clone(), credentials });
     let blobs = CoordinatorBlobs::new(Arc::clone(&dial), limits);
     let tasks = TasksShared::new(settings.clone(), Arc::new(blobs))?;
     // Also while it drains, and until the last task has ended.
     let http = Port::open(&settings.http, None, &settings.rpc).await?;
     let files = http.as_ref().map(Port::files).unwrap_or_default();
-    let told = OfWorker { tasks: tasks.clone(), shuffles: shuffles.clone(), http: files.clone() };
+    let told = OfWorker {
+        tasks: tasks.clone(),
+        shuffles: shuffles.clone(),
+        http: files.clone(),
+        credentials: shown,
+    };
     let _http = http.map(|http| http.serve(told));
     let name = settings.name.clone().unwrap_or_else(default_name);
     let agent = Agent { name, slots, settings, dial, tasks, shuffles: shuffles.clone() };

@@ -113,6 +113,12 @@ impl Shuffles {
             None => format!("{scheme}://{}", listener.local_addr().map_err(cannot)?),
         };
         credentials.check_address(&address)?;
+        if let Err(error) = gate.check_host(&address) {
+            tracing::warn!(
+                "shuffle.listen: other workers reach this one at {address}, and {error}: shuffles with \
+                 it fail; certify it for that host, or name another in shuffle.advertise"
+            );
+        }
         let (rpc, settings) = (settings.rpc.clone(), settings.shuffle.clone());
         let peers = Peers::new(settings.clone(), rpc, credentials);
         tracing::info!("shuffles with other workers at {address}");

@@ -106,9 +106,9 @@ mod tests {
         fs::remove_file(&path).unwrap();
         assert_eq!(known(), [false, true, false]);
         fs::write(&path, OLD).unwrap();
-        assert_eq!(tokens.reloads(), Reloads { succeeded: 2, failed: 2 });
+        assert_eq!(tokens.reloads(), Reloads { succeeded: 2, failed: 2, valid_until: None });
         tokens.reload();
-        assert_eq!(tokens.reloads(), Reloads { succeeded: 3, failed: 2 });
+        assert_eq!(tokens.reloads(), Reloads { succeeded: 3, failed: 2, valid_until: None });
         assert_eq!(tokens.lock().1.len(), 1);
         assert_eq!(known(), [true, false, false]);
     }

@@ -12,8 +12,10 @@ use tokio_rustls::{
 };
 
 use super::{
-    Identity, PeerSecurity, Role, Stream, Token,
+    Identity, PeerSecurity, Reloads, Role, Stream, Token,
     files::{Named, Stamp, own_token},
+    own::Own,
+    reloads::ReloadCounts,
     tls,
 };
 use crate::{
@@ -32,6 +34,7 @@ pub struct Credentials(Option<Arc<Inner>>);
 struct Inner {
     security: PeerSecurity,
     read: Mutex<Read>,
+    reloads: ReloadCounts,
 }
 
 struct Read {
@@ -44,6 +47,7 @@ struct Read {
 #[derive(Clone, Default)]
 pub(in crate::rpc) struct Shown {
     tls: Option<Arc<ClientConfig>>,
+    own: Option<Arc<Own>>,
     server_name: Option<String>,
     pub(in crate::rpc) token: Option<Token>,
 }
@@ -52,7 +56,8 @@ impl Credentials {
     pub(super) fn load(security: PeerSecurity) -> Result<Self> {
         let stamp = Stamp::of(security.files());
         let shown = Shown::read(&security)?;
-        Ok(Self(Some(Arc::new(Inner { security, read: Mutex::new(Read { stamp, shown }) }))))
+        let (read, reloads) = (Mutex::new(Read { stamp, shown }), ReloadCounts::default());
+        Ok(Self(Some(Arc::new(Inner { security, read, reloads }))))
     }
 
     /// Whether these suit an address: TLS needs an authority, and an authority needs TLS. Nothing
@@ -76,6 +81,19 @@ impl Credentials {
         }
     }
 
+    /// Why nobody takes the own certificate, or soon nobody will, in words.
+    pub fn doubt(&self) -> Option<String> {
+        self.current().own?.doubt()
+    }
+
+    /// How often the files were read again, and how long the own certificate is valid. Files that
+    /// have changed are read again for this.
+    pub fn reloads(&self) -> Reloads {
+        let valid_until = self.current().own.and_then(|own| own.valid_until());
+        let counted = self.0.as_ref().map(|inner| inner.reloads.get()).unwrap_or_default();
+        Reloads { valid_until, ..counted }
+    }
+
     /// As the files are now. If they are not what they should be, as they were before.
     pub(in crate::rpc) fn current(&self) -> Shown {
         let Some(inner) = &self.0 else { return Shown::default() };
@@ -85,15 +103,20 @@ impl Credentials {
             match Shown::read(&inner.security) {
                 Ok(shown) => {
                     read.shown = shown;
+                    inner.reloads.succeed();
                     tracing::info!("certificates and tokens were read again");
                 }
-                Err(error) => tracing::warn!(
-                    %error, "changed certificates or tokens cannot be used; the old ones stay"
-                ),
+                Err(error) => {
+                    inner.reloads.fail();
+                    tracing::warn!(
+                        %error, "changed certificates or tokens cannot be used; the old ones stay"
+                    );
+                }
             }
             // Wrong ones are not read again before they change.
             read.stamp = stamp;
         }
+        read.shown.own.iter().for_each(|own| own.warn());
         read.shown.clone()
     }
 }
@@ -117,13 +140,15 @@ impl Shown {
         let key = Named::of("security.key_file", security.key_file.as_ref());
         let ca = Named::of("security.ca_file", security.ca_file.as_ref());
         let tls = ca.map(|ca| tls::connecting(ca, certificate.zip(key))).transpose()?;
+        let own = certificate.filter(|_| tls.is_some()).map(Own::read).transpose()?;
         let token_file = Named::of("security.token_file", security.token_file.as_ref());
         let token = match (token_file, &security.token) {
             (Some(file), _) => file.tokens()?.into_iter().next(),
             (None, Some(token)) => Some(own_token("security.token", token.expose())?),
             (None, None) => None,
         };
-        Ok(Self { tls, server_name: security.server_name.clone(), token })
+        let (own, server_name) = (own.map(Arc::new), security.server_name.clone());
+        Ok(Self { tls, own, server_name, token })
     }
 
     /// Opens TLS, if there is to be any.
@@ -187,7 +212,7 @@ fn check_listener(service: Service, shown: Option<Identity>, address: &str) -> R
 }
 
 /// The host, without the brackets of an IPv6 address.
-fn host(host_port: &str) -> &str {
+pub(super) fn host(host_port: &str) -> &str {
     let host = host_port.rsplit_once(':').map_or(host_port, |(host, _)| host);
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }

@@ -25,15 +25,15 @@ use tokio::{
 };
 
 use super::{
-    Identity, Reloads, ServerSecurity, Stream, TokenFiles, files::Stamp, reloads::ReloadCounts,
-    tls::Shows,
+    Identity, Reloads, ServerSecurity, Stream, TokenFiles, credentials::host, files::Stamp,
+    own::Own, reloads::ReloadCounts, tls::Shows,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
     rpc::{
         Limits,
         handshake::{self, Service},
-        transport::set_options,
+        transport::{parse_address, set_options},
     },
 };
 use loaded::{Loaded, Refused, accept, broken};
@@ -152,12 +152,14 @@ impl Gate {
         }
     }
 
-    /// Reads the files again whenever they have changed, until this is dropped.
+    /// Reads the files again whenever they have changed, until this is dropped. Warns once a day of
+    /// a certificate that nobody takes, or soon will not.
     pub async fn keep_fresh(&self) {
         let period = Duration::from_millis(self.0.security.reload_ms);
         loop {
             sleep(period).await;
             self.reload_if_changed();
+            self.0.loaded().own.iter().for_each(Own::warn);
         }
     }
 
@@ -211,9 +213,19 @@ impl Gate {
         GateFigures { admitted, refused }
     }
 
-    /// How often its files were read again.
+    /// How often its files were read again, and how long its certificate is valid.
     pub fn reloads(&self) -> Reloads {
-        self.0.counts.reloads.get()
+        let valid_until = self.0.loaded().own.as_ref().and_then(Own::valid_until);
+        Reloads { valid_until, ..self.0.counts.reloads.get() }
+    }
+
+    /// Whether the certificate that it shows, if it shows one, is for the host of an address.
+    ///
+    /// # Errors
+    /// `invalid`, naming the certificate and the host.
+    pub fn check_host(&self, address: &str) -> Result<()> {
+        let host = host(parse_address(address)?);
+        self.0.loaded().own.as_ref().map_or(Ok(()), |own| own.check_host(host))
     }
 
     /// Takes a connection as far as its service. Once the peer is known, `enter` gives it a place;

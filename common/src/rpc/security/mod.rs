@@ -10,6 +10,7 @@ mod credentials;
 mod files;
 mod gate;
 mod identity;
+mod own;
 mod peer;
 mod reloads;
 mod server;

@@ -1,4 +1,4 @@
-//! How often files of certificates and tokens were read again.
+//! How often files of certificates and tokens were read again, and how long what was read is valid.
 
 use std::{
     iter::Sum,
@@ -12,6 +12,9 @@ pub struct Reloads {
     pub succeeded: u64,
     /// How often it could not be used, and the old stayed.
     pub failed: u64,
+    /// When the first of the own certificates ends to be valid, in seconds since 1970, if there are
+    /// any.
+    pub valid_until: Option<u64>,
 }
 
 impl Sum for Reloads {
@@ -19,6 +22,7 @@ impl Sum for Reloads {
         all.fold(Self::default(), |sum, one| Self {
             succeeded: sum.succeeded + one.succeeded,
             failed: sum.failed + one.failed,
+            valid_until: [sum.valid_until, one.valid_until].into_iter().flatten().min(),
         })
     }
 }
@@ -42,6 +46,6 @@ impl ReloadCounts {
     pub(super) fn get(&self) -> Reloads {
         let [succeeded, failed] =
             [&self.succeeded, &self.failed].map(|count| count.load(Ordering::Relaxed));
-        Reloads { succeeded, failed }
+        Reloads { succeeded, failed, valid_until: None }
     }
 }

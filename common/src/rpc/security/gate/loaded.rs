@@ -8,6 +8,7 @@ use tokio_rustls::{TlsAcceptor, TlsStream, rustls::ServerConfig};
 use super::super::{
     Identity, Proof, Role, ServerSecurity, Stream, Token,
     files::Named,
+    own::Own,
     tls::{self, Shows},
 };
 use crate::{
@@ -25,6 +26,8 @@ pub(super) const LINE: u8 = b'{';
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) tls: Option<Arc<ServerConfig>>,
+    /// The certificate that it shows.
+    pub(super) own: Option<Own>,
     /// Whether each peer must show a certificate.
     certificates: bool,
     pub(super) tokens: Vec<(Role, Token)>,
@@ -48,10 +51,11 @@ impl Loaded {
         let key = Named::of("security.key_file", security.key_file.as_ref());
         let ca = Named::of("security.ca_file", security.ca_file.as_ref());
         let revoked = Named::of("security.crl_file", security.crl_file.as_ref());
-        let own = certificate.zip(key);
-        let tls = own.map(|own| tls::accepting(own, ca, revoked, shows)).transpose()?;
+        let pair = certificate.zip(key);
+        let tls = pair.map(|own| tls::accepting(own, ca, revoked, shows)).transpose()?;
+        let own = certificate.filter(|_| tls.is_some()).map(Own::read).transpose()?;
         let certificates = ca.is_some() && shows == Shows::Must;
-        Ok(Self { tls, certificates, tokens: security.read_tokens()? })
+        Ok(Self { tls, own, certificates, tokens: security.read_tokens()? })
     }
 
     /// Whether peers must show who they are at all.
