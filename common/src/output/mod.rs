@@ -2,9 +2,10 @@
 //! writing them, and what becomes known on the way.
 //!
 //! A client says what it wants ([`OutputSpec`]), and a worker looks whether it can be had
-//! ([`PreparedOutput`]), and what others have left there. Tasks write pieces that nobody sees ([`WriteExec`], whose rows tell of
-//! them), one attempt of each task is accepted, and one commit by a worker makes all pieces visible
-//! ([`Committed`]), or they are removed. The coordinator knows pieces by their sizes alone.
+//! ([`PreparedOutput`]), and what others have left there ([`Leftover`]). Tasks write pieces that
+//! nobody sees ([`WriteExec`], whose rows tell of them), one attempt of each task is accepted, and
+//! one commit by a worker makes all pieces visible ([`Committed`]), or they are removed. The
+//! coordinator knows pieces by their sizes alone.
 
 mod committed;
 mod exec;

@@ -115,8 +115,8 @@ impl Shuffles {
         credentials.check_address(&address)?;
         if let Err(error) = gate.check_host(&address) {
             tracing::warn!(
-                "shuffle.listen: other workers reach this one at {address}, and {error}: shuffles with \
-                 it fail; certify it for that host, or name another in shuffle.advertise"
+                "shuffle.listen: other workers reach this one at {address}, and {error}: shuffles \
+                 with it fail; certify it for that host, or name another in shuffle.advertise"
             );
         }
         let (rpc, settings) = (settings.rpc.clone(), settings.shuffle.clone());

@@ -145,7 +145,7 @@ impl Validity {
             days => plural(days, "day"),
         };
         Some(format!(
-            "the certificate in {path} expires in {left}, at {until}; nobody takes it then: renew it"
+            "the certificate in {path} expires in {left}, at {until}: nobody takes it then; renew"
         ))
     }
 }

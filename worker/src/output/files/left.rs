@@ -1,5 +1,5 @@
-//! What jobs keep out of sight in a folder, whether or not anybody knows of them any more. Who looks
-//! cannot tell: nothing in there is removed for being old.
+//! What jobs keep out of sight in a folder, whether or not anybody knows of them any more. Who
+//! looks cannot tell: nothing in there is removed for being old.
 
 use std::{cmp::max, future::ready};
 
