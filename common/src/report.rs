@@ -370,7 +370,7 @@ pub struct JobSummary {
     pub rows: u64,
     /// Tasks that it was cut into.
     pub tasks: u32,
-    /// Workers that finished tasks of it.
+    /// Workers that finished tasks of it; where it was resumed by another coordinator, since then.
     pub workers: u32,
     /// What was counted for each store.
     pub stores: BTreeMap<String, StoreStats>,

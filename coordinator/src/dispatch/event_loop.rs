@@ -205,7 +205,9 @@ impl EventLoop {
             return Err(Error::unavailable(format!("{arrived} of {sent} chunks arrived")));
         }
         let (launched, ended) = (self.launched(attempt), Instant::now());
-        self.finished.insert(attempt, Finished { worker, report, chunks, launched, ended });
+        let is_kept = false;
+        let finished = Finished { worker, report, chunks, is_kept, launched, ended };
+        self.finished.insert(attempt, finished);
         Ok(())
     }
 
@@ -351,7 +353,8 @@ impl EventLoop {
                 name: registered.info.name.clone(),
                 slots: worker.slots,
                 running: u32::try_from(running).unwrap_or(u32::MAX),
-                draining: worker.draining,
+                // It was told to, and says so itself a moment later.
+                draining: worker.draining || registered.is_leaving(),
             })
         };
         self.state.workers().filter_map(status).collect()

@@ -101,6 +101,8 @@ pub(crate) struct Finished {
     pub(crate) worker: WorkerId,
     pub(crate) report: TaskReport,
     pub(crate) chunks: Spool,
+    /// Whether a run of the job before has done it.
+    pub(crate) is_kept: bool,
     /// When its worker was told to begin.
     pub(crate) launched: Instant,
     /// When its worker had said that it was done.
@@ -295,6 +297,11 @@ impl Dispatcher {
     /// How many workers that take tasks can shuffle.
     pub(crate) fn shufflers(&self) -> usize {
         self.workers.shufflers()
+    }
+
+    /// Whether a worker is registered.
+    pub(crate) fn is_registered(&self, worker: WorkerId) -> bool {
+        self.workers.get(worker).is_some()
     }
 
     /// How many workers take tasks.

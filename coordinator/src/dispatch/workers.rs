@@ -8,7 +8,7 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
 };
 
@@ -26,15 +26,22 @@ pub(super) struct Worker {
     pub(super) info: WorkerInfo,
     /// How many of its attempts wait for memory.
     waiting: AtomicUsize,
+    /// Whether it was told to go.
+    leaving: AtomicBool,
 }
 
 impl Worker {
     pub(super) fn new(info: WorkerInfo) -> Arc<Self> {
-        Arc::new(Self { info, waiting: AtomicUsize::new(0) })
+        Arc::new(Self { info, waiting: AtomicUsize::new(0), leaving: AtomicBool::new(false) })
     }
 
     pub(super) fn id(&self) -> WorkerId {
         self.info.id
+    }
+
+    /// Whether it was told to go, and drains as soon as it hears of it.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
     }
 
     /// How many of its attempts wait for memory. Who changes it holds the lock of all outputs.
@@ -122,6 +129,9 @@ impl Workers {
         let workers = self.lock();
         let registered = workers.get(&id);
         if let Some(registered) = registered {
+            if matches!(order, Order::Leave) {
+                registered.worker.leaving.store(true, Ordering::Relaxed);
+            }
             // A worker that hung up is reported lost by its connection.
             let _ = registered.orders.send(order);
         }
@@ -233,6 +243,17 @@ mod tests {
         assert_eq!(asked.unwrap_err().kind(), ErrorKind::Unavailable);
         assert!(workers.remove(info.id).is_none() && workers.get(info.id).is_none());
         assert!(!workers.order(info.id, Order::Leave));
+    }
+
+    #[test]
+    fn a_worker_that_was_told_to_go_is_known_to_leave_before_it_has_heard_of_it() {
+        let (workers, info) = (Workers::default(), info());
+        workers.join(info.clone(), &own()).unwrap();
+        let worker = workers.get(info.id).unwrap();
+        workers.order(info.id, stop(0));
+        assert!(!worker.is_leaving());
+        workers.order(info.id, Order::Leave);
+        assert!(worker.is_leaving());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the operators of one job share.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -10,14 +10,14 @@ use std::{
 
 use datafusion::execution::{TaskContext, memory_pool::MemoryReservation};
 use keyloom_common::{
-    Error, JobId, Result, StageId, TaskId, WorkerId,
+    Error, JobId, Result, StageId, TaskId,
     misses::MissPolicy,
     output::PreparedOutput,
     report::{JobStatus, LogKind, PlanMetrics, StageWork},
 };
 use tracing::Span;
 
-use super::{misses::JobMisses, times::Times};
+use super::{done_by::DoneBy, misses::JobMisses, times::Times};
 use crate::{
     blobs::Blobs,
     catalog::Rights,
@@ -79,7 +79,7 @@ pub(crate) struct StageReport {
     pub(crate) metrics: PlanMetrics,
     pub(crate) tasks: u32,
     pub(crate) rows: u64,
-    pub(crate) workers: HashSet<WorkerId>,
+    pub(crate) workers: DoneBy,
     pub(crate) times: Times,
 }
 
@@ -287,12 +287,13 @@ impl JobContext {
         (metrics, places): (&PlanMetrics, &[usize]),
     ) {
         self.tasks_done.fetch_add(1, Ordering::Relaxed);
+        let is_known = !finished.is_kept || self.dispatcher.is_registered(finished.worker);
         let mut reports = self.lock();
         let report = reports.entry(stage).or_default();
         report.metrics.merge(metrics, places);
         report.tasks += 1;
         report.rows = report.rows.saturating_add(rows);
-        report.workers.insert(finished.worker);
+        report.workers.add(finished.worker, is_known);
         report.times.add(index, finished.worker, finished.launched..finished.ended);
         // Who asks how far the job is holds the reports, too, and sees the task once.
         self.dispatcher.counted(TaskId { stage: self.stage(stage), index });

@@ -144,7 +144,7 @@ impl DoneBefore {
         let sent = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
         let report = TaskReport::Rows { chunks: sent, rows, metrics, lookups };
         let (launched, ended) = (Instant::now(), Instant::now());
-        Ok(Finished { worker, report, chunks, launched, ended })
+        Ok(Finished { worker, report, chunks, is_kept: true, launched, ended })
     }
 
     /// Says that a task is done.
@@ -219,7 +219,9 @@ mod tests {
         let report = TaskReport::Rows { chunks: 1, rows: index.into(), metrics, lookups };
         let (launched, ended) = (Instant::now(), Instant::now());
         let worker = WorkerId::from_u128(index.into());
-        let finished = Box::new(Finished { worker, report, chunks, launched, ended });
+        let is_kept = false;
+        let finished = Finished { worker, report, chunks, is_kept, launched, ended };
+        let finished = Box::new(finished);
         StageUpdate::Done { index, finished }
     }
 

@@ -8,6 +8,7 @@ mod commit;
 mod concat;
 mod context;
 mod cut;
+mod done_by;
 mod fuzzing;
 mod give_way;
 mod held;
@@ -28,6 +29,7 @@ mod told;
 
 pub(crate) use context::{JobContext, StageReport};
 pub(crate) use cut::cut;
+pub(crate) use done_by::DoneBy;
 pub(crate) use fuzzing::count_report;
 pub(crate) use look_again::look_again;
 pub(crate) use remote::RemoteExec;

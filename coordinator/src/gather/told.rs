@@ -118,6 +118,7 @@ mod tests {
                 lookups,
             },
             chunks: Spool::new(SpoolRoom::new(1 << 10, 1 << 10, temp_dir())),
+            is_kept: false,
             launched: Instant::now(),
             ended: Instant::now(),
         };

@@ -1,15 +1,12 @@
 //! What a finished job did: its totals, and its plan with the counters of every task.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use datafusion::physical_plan::ExecutionPlan;
 use keyloom_common::report::{JobSummary, StoreStats};
 
 use super::analysis::{Ran, analyze};
-use crate::gather::JobContext;
+use crate::gather::{DoneBy, JobContext};
 
 pub(super) fn summary(
     cut: &Arc<dyn ExecutionPlan>,
@@ -25,12 +22,11 @@ pub(super) fn summary(
         }
     }
     let missed_left_out = job.misses.tell(&mut stores);
-    let workers: HashSet<_> = reports.values().flat_map(|report| &report.workers).collect();
     let analysis = analyze(cut, &reports, ran);
     JobSummary {
         rows,
         tasks: reports.values().map(|report| report.tasks).sum(),
-        workers: u32::try_from(workers.len()).unwrap_or(u32::MAX),
+        workers: DoneBy::count(reports.values().map(|report| &report.workers)),
         stores,
         missed_left_out,
         plan: analysis.plan(),

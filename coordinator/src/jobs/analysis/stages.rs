@@ -6,7 +6,7 @@ use keyloom_common::{
 };
 
 use super::Ran;
-use crate::gather::StageReport;
+use crate::gather::{DoneBy, StageReport};
 
 pub(super) fn stage(stage: u32, report: &StageReport, ran: &Ran<'_>) -> StageRun {
     let times = &report.times;
@@ -21,7 +21,7 @@ pub(super) fn stage(stage: u32, report: &StageReport, ran: &Ran<'_>) -> StageRun
     StageRun {
         stage,
         tasks: report.tasks,
-        workers: u32::try_from(report.workers.len()).unwrap_or(u32::MAX),
+        workers: DoneBy::count([&report.workers]),
         rows: report.rows,
         start_seconds: start.as_secs_f64(),
         seconds,

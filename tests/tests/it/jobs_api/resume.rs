@@ -154,6 +154,8 @@ async fn check(resumes: bool) -> Result<()> {
     }
     let info = job.wait().await?;
     assert_eq!((info.state, &info.error), (JobState::Done, &None));
+    let workers = info.summary.as_ref().map_or(0, |summary| summary.workers);
+    assert!((1..=2).contains(&workers), "{workers} workers, of which there are two");
     let committed = info.committed.context("it was committed")?;
     assert_eq!(committed.rows as i64, FILES * FILE_ROWS);
     let done = done_before(&kept.coordinator)?;
