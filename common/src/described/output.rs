@@ -4,7 +4,8 @@ use serde::{Deserialize, Deserializer};
 
 use super::{KeyNames, absolute};
 use crate::{
-    error::{Error, Result},
+    error::{Error, Result, redact},
+    input::Format,
     output::{Compression, FileFormat, FilesOutput, IfExists, OutputKind, OutputSpec},
     store::KeyColumns,
     units,
@@ -156,7 +157,21 @@ impl Output {
         Ok(OutputSpec { path, storage_profile, kind })
     }
 
+    /// Whether the path is called like one file: a folder of that name is meant where it ends in a
+    /// slash.
+    pub fn names_a_file(&self) -> bool {
+        !self.path.ends_with('/')
+            && Format::of_path(&self.path).is_some_and(|format| format != Format::Lance)
+    }
+
     fn files(&self, format: FileFormat, target_file_bytes: u64) -> Result<OutputKind> {
+        if self.names_a_file() {
+            let path = redact(&self.path);
+            return Err(Error::invalid(format!(
+                "workers write a folder, '{path}/', or a Lance dataset; one file, '{path}', is \
+                 written by whoever asks: output in [job], -o FILE, or single_file in Python"
+            )));
+        }
         let if_exists = self.plain_mode().ok_or_else(|| {
             Error::invalid(format!(
                 "if_exists = \"{}\" is for Lance datasets; for {} files it is error, overwrite or \
@@ -310,6 +325,11 @@ mod tests {
         assert_eq!(refused, "partition_by of an output is for files only");
         let refused = refusal("path = '/a'\npartition_by = ['day', 'day']");
         assert_eq!(refused, "partition_by names 'day' twice");
+        let refused = refusal("path = '/out/t.csv.gz'\nformat = 'csv'");
+        let expected = "workers write a folder, '/out/t.csv.gz/', or a Lance dataset; one file, ";
+        assert!(refused.starts_with(expected), "{refused}");
+        assert!(spec("path = '/out/t.csv/'\nformat = 'csv'").is_ok(), "it is a folder");
+        assert!(spec("path = '/out/v1.2'").is_ok());
         assert!(refusal("path = '/a'\ntarget_file_bytes = 0").contains("at least 1"));
         assert!(refusal("path = '/a'\nformt = 'csv'").contains("unknown field `formt`"));
     }

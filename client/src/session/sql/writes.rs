@@ -80,7 +80,8 @@ fn output(copy: &CopyToStatement, folder: &Path) -> Result<Output> {
     for (name, value) in &copy.options {
         set(&mut output, name, &text(name, value)?)?;
     }
-    if copy.target.ends_with('/') || output.spec()?.is_lance() {
+    let is_file = output.names_a_file();
+    if copy.target.ends_with('/') || (!is_file && output.spec()?.is_lance()) {
         return Ok(output);
     }
     let target = &copy.target;
