@@ -87,7 +87,7 @@ impl Session {
     /// a second because there is none: once a wait, on the thread that waits. It holds for clones of
     /// this session, too. If nothing is set, waits are logged as warnings.
     pub fn tell_waits(&self, tell: impl Fn(&str) + Send + Sync + 'static) {
-        self.link.connection.waits.0.tell(Box::new(tell));
+        self.link.connection.waits.0.tell(Arc::new(tell));
     }
 
     /// Sets what is told, in words, when a job asks for something in vain: a shuffle, where rows
@@ -97,7 +97,7 @@ impl Session {
     /// within two weeks, is said at once. It holds for clones of this session, too. If nothing is
     /// set, that is logged as warnings.
     pub fn tell_warnings(&self, tell: impl Fn(&str) + Send + Sync + 'static) {
-        self.link.warnings.tell(Box::new(tell));
+        self.link.warnings.tell(Arc::new(tell));
         // They could be read when the session was opened.
         let credentials = self.link.settings.security.load();
         if let Some(doubt) = credentials.ok().and_then(|shown| shown.doubt()) {
