@@ -18,8 +18,10 @@ use crate::{
     settings::Layers,
 };
 
-/// What daemons log unless `KEYLOOM_LOG` says otherwise.
-const LOG: &str = "info,lance=warn,datafusion=warn,tarpc=warn,opentelemetry=warn";
+/// What daemons log unless `KEYLOOM_LOG` says otherwise. Of each peer that goes, tarpc's servers
+/// warn as of an error; one whose bytes cannot be read is told of where they are read.
+const LOG: &str =
+    "info,lance=warn,datafusion=warn,tarpc=warn,tarpc::server=error,opentelemetry=warn";
 
 /// The settings that layers give.
 ///

@@ -79,11 +79,17 @@ where
         if !matches!(frame, Some(Ok(_))) {
             ended.cancel();
         }
-        Poll::Ready(frame.map(|frame| {
+        let message: Option<io::Result<Item>> = frame.map(|frame| {
             let frame = frame?;
             let read = || decode(&frame.message);
             body::together(frame.bodies, Some(frame.room), read).map_err(invalid_data)
-        }))
+        });
+        if let Some(Err(error)) = &message
+            && !is_end(error.kind())
+        {
+            tracing::warn!(%error, "a connection is given up: what comes over it cannot be read");
+        }
+        Poll::Ready(message)
     }
 }
 
@@ -121,6 +127,18 @@ where
         ready!(self.as_mut().poll_flush(context))?;
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
+}
+
+/// Whether the peer is gone, as peers go.
+fn is_end(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::UnexpectedEof
+    )
 }
 
 fn invalid_data(error: Error) -> io::Error {
