@@ -66,8 +66,9 @@ pub(super) fn statement(subject: &str, columns: &Schema) -> Result<String> {
     let rows = list(&|_| "n".to_owned());
     let nulls = list(&|at| format!("CASE WHEN n > 0 THEN round(100.0 * (n - n{at}) / n, 2) END"));
     let of_column = |prefix: &'static str| list(&|at| format!("{prefix}{at}"));
-    let (distinct, least, most, mean) =
-        (of_column("d"), of_column("l"), of_column("m"), of_column("a"));
+    // What is estimated is never more than the values that there are.
+    let distinct = list(&|at| format!("CASE WHEN d{at} > n{at} THEN n{at} ELSE d{at} END"));
+    let (least, most, mean) = (of_column("l"), of_column("m"), of_column("a"));
     Ok(format!(
         "SELECT {name} AS column_name, {data_type} AS column_type, {rows} AS row_count, \
          {nulls} AS null_percentage, {distinct} AS approx_distinct, {least} AS min, \

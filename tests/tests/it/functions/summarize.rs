@@ -7,11 +7,12 @@ use arrow::{
 };
 use keyloom_client::ErrorKind;
 
-use crate::harness::{TestSession, batch, column, on_all_deployments, open_shop};
+use crate::harness::{TestSession, batch, column, ints, on_all_deployments, open_shop};
 
 on_all_deployments! {
     tables_paths_and_queries_are_summarized,
     columns_of_all_types_are_summarized,
+    no_more_values_are_estimated_than_there_are,
     what_cannot_be_summarized_is_named,
 }
 
@@ -71,6 +72,19 @@ async fn columns_of_all_types_are_summarized(session: &TestSession) -> Result<()
     );
     let empty = session.rows("SUMMARIZE SELECT f FROM t WHERE f > 9").await?;
     assert_eq!(empty, ["f | Float64 | 0 | NULL | 0 | NULL | NULL | NULL"]);
+    Ok(())
+}
+
+async fn no_more_values_are_estimated_than_there_are(session: &TestSession) -> Result<()> {
+    const ROWS: i64 = 20_000;
+    // Of one column an estimate may be too low: not of all of them.
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let columns = (0..).zip(names).map(|(at, name)| (name, ints(at * ROWS..(at + 1) * ROWS)));
+    session.register_batches("t", &[batch(columns)])?;
+    for row in session.rows("SUMMARIZE t").await? {
+        let distinct: i64 = row.split(" | ").nth(4).unwrap_or_default().parse()?;
+        assert!((ROWS * 9 / 10..=ROWS).contains(&distinct), "{row}");
+    }
     Ok(())
 }
 
