@@ -50,7 +50,7 @@ pub use datafusion;
 #[cfg(feature = "embedded")]
 pub use embedded::{EmbeddedSettings, NewStore};
 pub use functions::{KvExpr, name_calls};
-pub use input::{FileMark, Input, read_inputs};
+pub use input::{FileMark, Input, listed_with, read_inputs};
 pub use keyloom_common::{
     Error, ErrorCode, ErrorKind, JobId, Result, Secret, WorkerId,
     described::{ClusterCatalog, Mode, OtherOptions, Output, OutputFormat, OwnKind},

@@ -51,7 +51,13 @@ pub(crate) fn read(path: &Path) -> Result<Request, Failure> {
             .help("see keyloom run --help for an example")
     })?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let mut request = parse(&text, folder).map_err(|mistake| mistake.of_file(path, &text))?;
+    let mut request = parse(&text, folder).map_err(|mistake| {
+        let failure = mistake.of_file(path, &text);
+        match toml::from_str::<Table>(&text) {
+            Ok(_) => failure,
+            Err(_) => failure.help("a job file is TOML: see keyloom run --help for an example"),
+        }
+    })?;
     if let Some(incremental) = &mut request.incremental {
         let stem = path.file_stem().unwrap_or_default();
         incremental.job = stem.to_string_lossy().into_owned();

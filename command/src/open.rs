@@ -7,6 +7,7 @@ use keyloom_client::{
     EmbeddedSettings, Error, ErrorCode, ErrorKind, Input, MemoryOptions, Session, Settings,
     Shuffle, load_kv, with_join_path, with_shuffle,
 };
+use keyloom_common::rpc::is_tls;
 use keyloom_program::settings::Layers;
 
 use crate::{
@@ -21,6 +22,10 @@ use crate::{
 /// What to do where a cluster lets nobody in whom it does not know.
 const LET_IN: &str = "what whoever runs the cluster gave you is named by --token-file FILE or \
                       KEYLOOM_TOKEN, and by --ca-file, --cert-file and --key-file";
+
+/// What to do where nothing says whose certificates are believed.
+const AUTHORITY: &str = "--ca-file FILE.pem or KEYLOOM_CA_FILE names those certificates, and \
+                         ca_file under [session.security] in settings";
 
 /// Settings, or sections of them, and why nothing reads them.
 type Unread = (&'static [&'static str], &'static str);
@@ -102,6 +107,7 @@ pub(crate) async fn connect(
     settings: Settings,
     watch: &Watch,
 ) -> Result<Session, Failure> {
+    let lacks_authority = is_tls(address) && settings.security.ca_file.is_none();
     let mut is_denied = false;
     let connecting = async {
         let connected = Session::connect_with(address, settings).await;
@@ -110,8 +116,11 @@ pub(crate) async fn connect(
         connected
     };
     let connected = watch.step(connecting).await;
-    let session =
-        connected.map_err(|failure| if is_denied { failure.help(LET_IN) } else { failure })?;
+    let session = connected.map_err(|failure| match (is_denied, lacks_authority) {
+        (true, _) => failure.help(LET_IN),
+        (false, true) => failure.help(AUTHORITY),
+        (false, false) => failure,
+    })?;
     session.tell_warnings(watch.warns());
     Ok(session)
 }

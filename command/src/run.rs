@@ -8,7 +8,7 @@ use std::{
 };
 
 use datafusion::{arrow::datatypes::SchemaRef, dataframe::DataFrame, logical_expr::LogicalPlan};
-use keyloom_client::{JobId, JobOptions, MaxMisses, Session, read_inputs};
+use keyloom_client::{JobId, JobOptions, MaxMisses, Session, listed_with, read_inputs};
 use keyloom_common::{described::Output, stack::Deep};
 
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     explain,
     incremental::{HandedIn, Remembered},
     job_file, jobs, misses, open,
-    output::{Destination, warning},
+    output::Destination,
     params,
     report::{Files, Report},
     request::Request,
@@ -235,10 +235,15 @@ async fn rows(
         }
         Goal::File(_) | Goal::Print { .. } | Goal::Drop => (None, None),
     };
-    if let Goal::File(destination) = &goals.rows
-        && let Some(warning) = warning(destination.path(), &read_inputs(query.logical_plan()))
-    {
-        watch.aside(|| text::note(&warning));
+    let rows = match &goals.rows {
+        Goal::File(destination) => Some(destination),
+        Goal::Workers(_) | Goal::Print { .. } | Goal::Drop => None,
+    };
+    let inputs = read_inputs(query.logical_plan());
+    for destination in rows.into_iter().chain(&goals.missed) {
+        if let Some(warning) = listed_with(destination.path(), &inputs) {
+            watch.aside(|| text::note(&format!("warning: {warning}")));
+        }
     }
     let mut sink = goals.rows.begin(&schema(query.clone(), watch).await?)?;
     let missed = misses::begin(goals.missed)?;

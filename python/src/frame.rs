@@ -1,6 +1,6 @@
 //! Frames: plans under construction. Each method answers another frame.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, path::PathBuf};
 
 use datafusion::{
     arrow::datatypes::DataType,
@@ -14,7 +14,10 @@ use datafusion::{
     prelude::lit,
     scalar::ScalarValue,
 };
-use keyloom_client::{JobOptions, JoinPath, Shuffle, ShuffleChoice, with_join_path, with_shuffle};
+use keyloom_client::{
+    JobOptions, JoinPath, Shuffle, ShuffleChoice, listed_with, read_inputs, with_join_path,
+    with_shuffle,
+};
 use keyloom_common::{Error, Result, described::Output, stack::deep};
 use pyo3::prelude::*;
 
@@ -279,6 +282,13 @@ impl Frame {
             Ok((asked, optimized.display_indent().to_string()))
         });
         plans.map_err(raise)
+    }
+
+    /// Why nobody should write this file who reads the query's inputs again; none if it is no matter.
+    fn listed_with(&self, path: PathBuf) -> PyResult<Option<String>> {
+        let frame = self.get()?;
+        let inputs = deep(|| read_inputs(frame.logical_plan()));
+        Ok(listed_with(&path, &inputs))
     }
 
     /// The physical plan as text.

@@ -3,6 +3,7 @@
 
 mod file_table;
 mod frame_table;
+mod listed;
 mod new_files;
 mod partitions;
 mod store_table;
@@ -27,6 +28,7 @@ use crate::session::{Session, Unknown};
 use file_table::FileTable;
 use frame_table::FrameTable;
 pub use keyloom_common::described::{Columns, Input};
+pub use listed::listed_with;
 pub use new_files::FileMark;
 use store_table::StoreTable;
 pub(crate) use store_table::TablesOfStores;

@@ -6,7 +6,6 @@
 mod abandoned;
 mod destination;
 mod file;
-mod listed;
 mod request;
 
 #[cfg(test)]
@@ -16,5 +15,4 @@ pub(crate) use keyloom_common::formats::{Columns, Lines};
 
 pub(crate) use destination::Destination;
 pub(crate) use file::OutputWriter;
-pub(crate) use listed::warning;
 pub(crate) use request::OutputFile;

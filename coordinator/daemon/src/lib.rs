@@ -176,9 +176,10 @@ async fn addresses(settings: &Settings) -> Result<Vec<SocketAddr>> {
 async fn serve(addresses: &[SocketAddr], settings: Settings) -> Result<()> {
     let shutdown = CancellationToken::new();
     let mut signals = Signals::listen().context("no signals")?;
+    let listen = &settings.listen;
     let listener = TcpListener::bind(addresses)
         .await
-        .with_context(|| format!("cannot listen on {addresses:?}"))?;
+        .with_context(|| format!("cannot listen on {listen} (--listen, or listen in settings)"))?;
     let address = listener.local_addr().context("the listener has no address")?;
     let http = Port::open(&settings.http, Some(&settings.security), &settings.rpc).await?;
     let scheme = if settings.security.has_tls() { "tls" } else { "tcp" };

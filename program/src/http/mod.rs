@@ -123,7 +123,8 @@ impl Port {
             );
         }
         let listener = TcpListener::bind(addresses.as_slice()).await;
-        let listener = listener.with_context(|| format!("cannot listen on {addresses:?}"))?;
+        let cannot = || format!("cannot listen on {listen} (--http, or http.listen in settings)");
+        let listener = listener.with_context(cannot)?;
         let address = listener.local_addr().context("the listener has no address")?;
         // A token that there is for others is not asked of this machine.
         let asks = tokens.is_some() || (open.is_some() && !settings.insecure_listen);

@@ -6,6 +6,7 @@ import json
 import operator
 import sys
 import uuid
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import (
@@ -979,6 +980,10 @@ class DataFrame:
             )
         if if_exists == "error" and Path(path).expanduser().exists():
             raise InvalidError(f"there is a file {path} already")
+        file = str(Path(path).expanduser())
+        listed = None if "://" in file else self._frame.listed_with(file)
+        if listed is not None:
+            warnings.warn(listed, stacklevel=3)
         batches, schema = self.to_arrow_iter(), self._frame.schema()
         target, rows, size = _outputs.parquet_file(path, schema, batches, compression)
         return Written(target, rows, size, files=1)

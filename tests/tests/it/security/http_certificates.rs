@@ -101,7 +101,7 @@ async fn a_certificate_says_who_asks_and_what_one_may() -> Result<()> {
     }
     let asked = Asked { path: "/v1/jobs", ..Asked::default() };
     let why = refused(&port.ask(None, asked).await?, 401)?;
-    assert_eq!(why, "it shows no certificate, and must");
+    assert_eq!(why, "a certificate must be shown (security.ca_file is set), and none was");
     let nothing = PeerSecurity { ca_file: Some(keys.path("ca.pem")), ..PeerSecurity::default() };
     assert_eq!(kind_of_refusal(&cluster, &nothing).await, denied);
     // Those who watch over processes have none, or any.

@@ -155,7 +155,7 @@ impl Loaded {
 }
 
 fn shows_none() -> Error {
-    Error::permission_denied("it shows no certificate, and must")
+    Error::permission_denied("a certificate must be shown (security.ca_file is set), and none was")
 }
 
 /// Who has shown a certificate, and a token of some role.

@@ -1,12 +1,13 @@
-//! A file among those that a job reads: whoever runs the job again would read its rows, too.
+//! A file that is written among those that a job reads: whoever runs the job again would read its
+//! rows, too.
 
 use std::path::{Path, absolute};
 
 use keyloom_common::{input::FilesOfInput, output::Place};
 
-/// What to say of a file that would be listed with an input. One that is the input itself is
+/// What to warn of where a file is written that would be listed with an input, in words. One that is the input itself is
 /// replaced, which is what was asked for.
-pub(crate) fn warning(path: &Path, inputs: &[FilesOfInput]) -> Option<String> {
+pub fn listed_with(path: &Path, inputs: &[FilesOfInput]) -> Option<String> {
     let path = absolute(path).ok()?;
     let own = Place::of(path.to_str()?)?;
     let folder = Place::of(path.parent()?.to_str()?)?;
@@ -16,8 +17,7 @@ pub(crate) fn warning(path: &Path, inputs: &[FilesOfInput]) -> Option<String> {
     };
     let input = inputs.iter().find(is_beside)?;
     Some(format!(
-        "warning: {} is among the files of the input {input}: who reads that again reads its rows, \
-         too",
+        "{} is among the files of the input {input}: who reads that again reads its rows, too",
         path.display()
     ))
 }
@@ -40,12 +40,12 @@ mod tests {
             ("/data/all.csv", "/data/in", false),
             ("/data/in/a.csv", "/data/in/a.csv", false),
         ] {
-            let told = warning(Path::new(path), &[input("/elsewhere"), input(named)]);
+            let told = listed_with(Path::new(path), &[input("/elsewhere"), input(named)]);
             assert_eq!(told.is_some(), expected, "{path} {named}: {told:?}");
         }
-        let told = warning(Path::new("/data/in/all.csv"), &[input("/data/in")]);
-        let expected = "warning: /data/in/all.csv is among the files of the input /data/in: who \
-                        reads that again reads its rows, too";
+        let told = listed_with(Path::new("/data/in/all.csv"), &[input("/data/in")]);
+        let expected = "/data/in/all.csv is among the files of the input /data/in: who reads that \
+                        again reads its rows, too";
         assert_eq!(told.as_deref(), Some(expected));
     }
 }
