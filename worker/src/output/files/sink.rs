@@ -1,6 +1,6 @@
 //! Bytes of a file on their way to where nobody sees them yet.
 
-use std::{mem, path::PathBuf, sync::Arc};
+use std::{io::ErrorKind, mem, path::PathBuf, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use keyloom_common::{Error, Result};
@@ -112,7 +112,7 @@ impl Local {
     async fn begin(folder: &Folder, place: &str, staged: String) -> Result<Self> {
         folder.check_files(std::slice::from_ref(&staged)).await?;
         let (place, path) = (folder.local(place), folder.local(&staged));
-        fs::create_dir_all(&place).await.map_err(|error| cannot_write(&place, &error))?;
+        fs::create_dir_all(&place).await.map_err(|error| cannot_make(folder, &error))?;
         let file = File::create_new(&path).await.map_err(|error| cannot_write(&path, &error))?;
         Ok(Self { file, path, staged })
     }
@@ -157,6 +157,19 @@ impl Upload {
 
 fn of_file(shown: &str, error: Error) -> Error {
     error.context(format_args!("output file {shown}"))
+}
+
+/// What is said where not even a folder can be made. What the file system refuses by itself, it
+/// refuses the next time, too.
+fn cannot_make(folder: &Folder, error: &std::io::Error) -> Error {
+    let message = format!("no files can be written to {}: {error}", folder.given());
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            Error::permission_denied(message)
+        }
+        ErrorKind::NotADirectory | ErrorKind::InvalidFilename => Error::invalid(message),
+        _ => Error::store(message),
+    }
 }
 
 fn cannot_write(path: &std::path::Path, error: &std::io::Error) -> Error {

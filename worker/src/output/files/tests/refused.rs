@@ -48,6 +48,23 @@ async fn places_that_are_no_folders_are_refused_with_the_choices() {
 }
 
 #[tokio::test]
+async fn a_folder_that_cannot_be_made_is_named_and_not_tried_again() {
+    let target = Target::new();
+    target.put("file", "x");
+    let outputs = outputs();
+    let path = target.path().join("file/out").to_str().unwrap().to_owned();
+    let output = PreparedOutput {
+        spec: spec(&*path, files(FileFormat::Csv)),
+        schema: numbers([1]).schema(),
+        version: None,
+    };
+    let refused = write(&outputs, &output, attempt(JOB, 0), &[numbers([1])]).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused}");
+    let start = format!("no files can be written to {path}: ");
+    assert!(refused.message().starts_with(&start), "{refused}");
+}
+
+#[tokio::test]
 async fn columns_that_cannot_be_written_are_named() {
     let list = || DataType::new_list(DataType::Int32, true);
     let cases = [
