@@ -284,7 +284,8 @@ impl Frame {
         plans.map_err(raise)
     }
 
-    /// Why nobody should write this file who reads the query's inputs again; none if it is no matter.
+    /// Why nobody should write this file who reads the query's inputs again; none if it is no
+    /// matter.
     fn listed_with(&self, path: PathBuf) -> PyResult<Option<String>> {
         let frame = self.get()?;
         let inputs = deep(|| read_inputs(frame.logical_plan()));

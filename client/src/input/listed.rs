@@ -5,8 +5,8 @@ use std::path::{Path, absolute};
 
 use keyloom_common::{input::FilesOfInput, output::Place};
 
-/// What to warn of where a file is written that would be listed with an input, in words. One that is the input itself is
-/// replaced, which is what was asked for.
+/// What to warn of where a file is written that would be listed with an input, in words. One that
+/// is the input itself is replaced, which is what was asked for.
 pub fn listed_with(path: &Path, inputs: &[FilesOfInput]) -> Option<String> {
     let path = absolute(path).ok()?;
     let own = Place::of(path.to_str()?)?;

@@ -34,8 +34,8 @@ pub trait ClientApi {
     async fn describe_input(spec: InputSpec, known: Option<Fingerprint>)
     -> Result<InputInspection>;
 
-    /// Looks on a worker whether an output can be written, and what jobs that are not known any more
-    /// have left there.
+    /// Looks on a worker whether an output can be written, and what jobs that are not known any
+    /// more have left there.
     async fn prepare_output(output: PlannedOutput) -> Result<OutputInspection>;
 
     /// Starts a job. Submitting the same job again changes nothing.

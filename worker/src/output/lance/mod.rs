@@ -8,8 +8,8 @@
 //! [`plain`] makes, replaces and extends datasets, [`upsert`] replaces rows by their keys, and
 //! [`columns`] adds columns to the rows that are there. What does not say by itself that it was
 //! made before is committed as the [`next_version`] or not at all. What nobody has accepted is
-//! deleted by who wrote it ([`unaccepted`]), or at the job's end by its [`records`]; [`left`] is what
-//! such jobs have left that nobody ends any more.
+//! deleted by who wrote it ([`unaccepted`]), or at the job's end by its [`records`]; [`left`] is
+//! what such jobs have left that nobody ends any more.
 
 mod check;
 mod cleaner;
