@@ -63,9 +63,10 @@ pub use keyloom_common::{
     shuffle::{Shuffle, ShuffleChoice},
     store::{JoinPath, KeyPath, OnDuplicateKey, RowPath},
 };
+pub use keyloom_planner::GroupKeys;
 pub use open_store::{Lookup, OpenStore};
 pub use placeholders::placeholders;
-pub use query::{Job, JobHandle, JobOptions, with_join_path, with_shuffle};
+pub use query::{Job, JobHandle, JobOptions, with_group_keys, with_join_path, with_shuffle};
 pub use session::Session;
 pub use settings::Settings;
 pub use store::{KeyNames, KvStore, LanceOptions, MemoryOptions, load_kv};

@@ -79,8 +79,9 @@ fn choose_below(
             choose_ways(fetch, rows, is_whole && has_key_set(fetch, lookup.input()));
         }
     }
-    let lookup = KvLookupExec::try_new(Arc::clone(lookup.input()), waves)?;
-    Ok(Arc::new(lookup.with_first_rows(wanted.first_rows())))
+    let chosen = KvLookupExec::try_new(Arc::clone(lookup.input()), waves)?;
+    let chosen = chosen.with_first_rows(wanted.first_rows());
+    Ok(Arc::new(chosen.with_counted_by(lookup.counted_by())))
 }
 
 fn keys_at_once(fetch: &Fetch) -> u64 {

@@ -6,8 +6,13 @@
 use std::sync::Arc;
 
 use datafusion::physical_plan::{
-    ExecutionPlan, aggregates::AggregateExec, empty::EmptyExec, execution_plan::CardinalityEffect,
-    filter::FilterExec, limit::GlobalLimitExec, placeholder_row::PlaceholderRowExec,
+    ExecutionPlan,
+    aggregates::{AggregateExec, AggregateMode},
+    empty::EmptyExec,
+    execution_plan::CardinalityEffect,
+    filter::FilterExec,
+    limit::GlobalLimitExec,
+    placeholder_row::PlaceholderRowExec,
     union::UnionExec,
 };
 use keyloom_common::plan::{FrameScanExec, InputScanExec};
@@ -43,8 +48,13 @@ fn known_rows(plan: &Arc<dyn ExecutionPlan>) -> Option<u64> {
         return scan.partitions().iter().map(|partition| partition.known_rows()).sum();
     }
     if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
-        // Nothing says how many groups there are.
-        return aggregate.group_expr().is_true_no_grouping().then_some(1);
+        if aggregate.group_expr().is_true_no_grouping() {
+            return Some(1);
+        }
+        // Nothing says how many groups there are. Where keys of lookups make them, as many keys are
+        // expected as there would be without.
+        let is_partial = *aggregate.mode() == AggregateMode::Partial;
+        return rows(aggregate.input()).filter(|_| is_partial);
     }
     if plan.is::<EmptyExec>() {
         return Some(0);

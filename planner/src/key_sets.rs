@@ -31,7 +31,7 @@ use keyloom_common::{
     store::ResolvedStore,
 };
 
-use crate::{fragment::KeySet, local::is_fragment, prune::prune, ways};
+use crate::{by_keys::of_rows, fragment::KeySet, local::is_fragment, prune::prune, ways};
 
 /// The one column of a set.
 const KEY: &str = "key";
@@ -203,11 +203,12 @@ impl Set<'_> {
 impl Asked<'_> {
     /// The keys of the rows that need an answer.
     fn keys(&self, key_type: &DataType) -> Result<Arc<dyn ExecutionPlan>> {
-        let mut rows = Arc::clone(self.input);
+        let (mut rows, key) = of_rows(self.input, self.key)?;
         if let Some(needed) = &self.needed {
-            rows = Arc::new(FilterExec::try_new(Arc::clone(needed), rows)?);
+            let (_, needed) = of_rows(self.input, needed)?;
+            rows = Arc::new(FilterExec::try_new(needed, rows)?);
         }
-        let key = cast(Arc::clone(self.key), &rows.schema(), key_type.clone())?;
+        let key = cast(key, &rows.schema(), key_type.clone())?;
         let keys: Arc<dyn ExecutionPlan> =
             Arc::new(ProjectionExec::try_new([(key, KEY.to_owned())], rows)?);
         prune(&keys)

@@ -23,7 +23,9 @@
 //!    [`advise()`] says what the other ways are estimated to cost. Which ways there are, each kind
 //!    of stores knows in a module of its own, `ways`. When a job has pinned its stores,
 //!    [`single_rows`] makes plain lookups of joins whose keys are known to stand once.
-//!    [`ChooseShuffle`], after DataFusion's own rules too, leaves shuffles to large inputs.
+//!    [`ChooseShuffle`], after DataFusion's own rules too, leaves shuffles to large inputs, and
+//!    [`GroupByKeys`], after it, groups rows by their keys below the lookups of what they are
+//!    grouped by.
 //!
 //! In the coordinator, cutting, once [`check_write`] has no objection:
 //!
@@ -33,6 +35,7 @@
 
 mod advise;
 mod among;
+mod by_keys;
 mod calls;
 mod choose;
 mod coalesce;
@@ -71,6 +74,7 @@ mod write;
 
 pub use advise::advise;
 pub use among::RefuseLostNulls;
+pub use by_keys::GroupByKeys;
 pub use choose::{ChooseAccess, choose_access, set_access};
 pub use coalesce::KeepNested;
 pub use cut::{Gather, cut};
@@ -83,7 +87,7 @@ pub use joins::{JoinStores, ShareFetches, StoreTables};
 pub use lift::LiftCalls;
 pub use narrow::NarrowCalls;
 pub use offset::KeepOrder;
-pub use options::PlanOptions;
+pub use options::{GroupKeys, PlanOptions};
 pub use rule::PlanLookups;
 pub use shuffle::{ChooseShuffle, shuffled_partitions};
 pub use single::single_rows;

@@ -28,7 +28,7 @@ use keyloom_common::{
 /// Whether workers can run the plan partition by partition, each on its own slice.
 pub(crate) fn is_fragment(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let local = if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
-        *aggregate.mode() == AggregateMode::Partial
+        matches!(aggregate.mode(), AggregateMode::Partial | AggregateMode::PartialReduce)
     } else if let Some(sort) = plan.downcast_ref::<SortExec>() {
         sort.preserve_partitioning()
     } else {

@@ -1,6 +1,6 @@
 //! What a session, or one statement of it, says of how its queries are planned.
 
-use std::{any::Any, str::FromStr};
+use std::{any::Any, fmt, str::FromStr};
 
 use datafusion::{
     common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions},
@@ -12,6 +12,48 @@ use keyloom_common::{
     store::JoinPath,
 };
 
+/// Whether rows are grouped by their keys below the lookups of what they are grouped by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GroupKeys {
+    /// Never: all rows come to their lookups.
+    Never,
+    /// Where groups of a large input are shuffled: a worker reads many rows then, one after the
+    /// other, and sends fewer. Other tasks have few rows, whose lookups tell equal keys anyway.
+    #[default]
+    Auto,
+    /// Wherever that gives the same.
+    Always,
+}
+
+impl GroupKeys {
+    const ALL: [Self; 3] = [Self::Never, Self::Auto, Self::Always];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::Auto => "auto",
+            Self::Always => "always",
+        }
+    }
+
+    /// Reads one of the words.
+    ///
+    /// # Errors
+    /// `invalid`, naming them all.
+    pub fn parse(word: &str) -> keyloom_common::Result<Self> {
+        let known = Self::ALL.into_iter().find(|choice| choice.name() == word);
+        known.ok_or_else(|| {
+            Error::invalid(format!("group_keys is never, auto or always, not '{word}'"))
+        })
+    }
+}
+
+impl fmt::Display for GroupKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// The options of planning, among DataFusion's: `keyloom.join_path`, `keyloom.shuffle` and so on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PlanOptions {
@@ -19,6 +61,8 @@ pub struct PlanOptions {
     pub join_path: JoinPath,
     /// Whether workers shuffle rows among themselves.
     pub shuffle: ShuffleOptions,
+    /// Whether rows are grouped by their keys below lookups.
+    pub group_keys: GroupKeys,
 }
 
 impl PlanOptions {
@@ -48,13 +92,14 @@ impl ExtensionOptions for PlanOptions {
     fn set(&mut self, key: &str, value: &str) -> Result<()> {
         let mut choice = ShuffleChoice::default();
         match key {
+            "group_keys" => self.group_keys = GroupKeys::parse(value)?,
             "join_path" => self.join_path = JoinPath::parse(value)?,
             "shuffle" => choice.shuffle = Some(Shuffle::parse(value)?),
             "shuffle_min_rows" => choice.min_rows = Some(number(key, value)?),
             "shuffle_partitions" => choice.partitions = Some(number(key, value)?),
             _ => {
                 let message = format!(
-                    "keyloom has the options join_path, shuffle, shuffle_min_rows and \
+                    "keyloom has the options group_keys, join_path, shuffle, shuffle_min_rows and \
                      shuffle_partitions, not '{key}'"
                 );
                 return Err(Error::invalid(message).into());
@@ -71,11 +116,13 @@ impl ExtensionOptions for PlanOptions {
             description,
         };
         let ShuffleOptions { shuffle, min_rows, partitions } = &self.shuffle;
+        let groups = "Whether rows are grouped by keys below lookups: never, auto or always";
         let joins = "How joins with stores are made: auto, lookup or scan";
         let shuffles = "Whether workers shuffle rows among themselves: never, auto or always";
         let least = "How many rows the largest input has at least where shuffle = auto shuffles";
         let parts = "Into how many parts each worker's rows are shuffled";
         vec![
+            entry("group_keys", &self.group_keys, groups),
             entry("join_path", &self.join_path, joins),
             entry("shuffle", shuffle, shuffles),
             entry("shuffle_min_rows", min_rows, least),
@@ -103,6 +150,7 @@ mod tests {
         assert_eq!(PlanOptions::of(&options), PlanOptions::default());
         options.extensions.insert(PlanOptions::default());
         for (key, value) in [
+            ("keyloom.group_keys", "always"),
             ("keyloom.join_path", "scan"),
             ("keyloom.shuffle", "always"),
             ("keyloom.shuffle_min_rows", "7"),
@@ -113,8 +161,11 @@ mod tests {
             assert_eq!(told.value.as_deref(), Some(value), "{key}");
         }
         let shuffle = ShuffleOptions { shuffle: Shuffle::Always, min_rows: 7, partitions: 3 };
-        let expected = PlanOptions { join_path: JoinPath::Scan, shuffle };
+        let group_keys = GroupKeys::Always;
+        let expected = PlanOptions { join_path: JoinPath::Scan, shuffle, group_keys };
         assert_eq!(PlanOptions::of(&options), expected);
+        let groups = "group_keys is never, auto or always, not 'once'";
+        check_wrong(&mut options, "keyloom.group_keys", "once", groups);
         let path = "join_path is auto, lookup or scan, not 'fast'";
         check_wrong(&mut options, "keyloom.join_path", "fast", path);
         let way = "shuffle is never, auto or always, not 'yes'";

@@ -79,7 +79,7 @@ fn limits_misses(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
 }
 
 /// About how many rows the largest input of a plan has.
-fn largest_input(plan: &Arc<dyn ExecutionPlan>) -> u64 {
+pub(crate) fn largest_input(plan: &Arc<dyn ExecutionPlan>) -> u64 {
     let below = plan.children().into_iter().map(largest_input).max().unwrap_or_default();
     let own: u64 = if let Some(frame) = plan.downcast_ref::<FrameScanExec>() {
         frame.partitions().iter().map(|partition| partition.rows).sum()

@@ -109,8 +109,8 @@ fn of_lookup(lookup: &KvLookupExec, column: usize) -> Result<Option<Plan>> {
     let width = lookup.input().schema().fields().len();
     if column < width {
         let Some(input) = with_single(lookup.input(), column)? else { return Ok(None) };
-        let lookup = KvLookupExec::try_new(input, waves)?;
-        return Ok(Some(Arc::new(lookup)));
+        let single = KvLookupExec::try_new(input, waves)?;
+        return Ok(Some(Arc::new(single.with_counted_by(lookup.counted_by()))));
     }
     let fetches = waves.iter_mut().flat_map(|wave| &mut wave.fetches);
     let mut calls = fetches.flat_map(|fetch| {
@@ -120,8 +120,8 @@ fn of_lookup(lookup: &KvLookupExec, column: usize) -> Result<Option<Plan>> {
     let Some((true, call)) = calls.nth(column - width) else { return Ok(None) };
     let Answer::All { columns, on_error } = &call.answer else { return Ok(None) };
     call.answer = Answer::Row { columns: columns.clone(), on_error: *on_error };
-    let lookup = KvLookupExec::try_new(Arc::clone(lookup.input()), waves)?;
-    Ok(Some(Arc::new(lookup)))
+    let single = KvLookupExec::try_new(Arc::clone(lookup.input()), waves)?;
+    Ok(Some(Arc::new(single.with_counted_by(lookup.counted_by()))))
 }
 
 /// Whether a fetch's store is known to hold no key in several rows, at its snapshot.

@@ -79,7 +79,7 @@ impl Window {
         let settings = LookupSettings::default();
         let counters = Counters::new(&ExecutionPlanMetricsSet::new(), &fetch.store.alias, 0);
         let rows = keys.len();
-        let need = Need { keys, guards: vec![None; fetch.calls.len()] };
+        let need = Need { keys, guards: vec![None; fetch.calls.len()], counts: None };
         let needs = vec![need];
         let fetched = Fetched::try_new(fetch, store, &counters, needs, 0, &settings).await?;
         Ok(Self { fetched, rows, settings })

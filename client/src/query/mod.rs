@@ -36,9 +36,9 @@ use keyloom_common::{
     store::JoinPath,
 };
 use keyloom_planner::{
-    ChooseAccess, ChooseShuffle, DelayCalls, JoinStores, KeepFetch, KeepInstants, KeepNested,
-    KeepOrder, LiftCalls, NarrowCalls, PlanLookups, PlanOptions, ReadFields, RefuseLostNulls,
-    ShareFetches, advise,
+    ChooseAccess, ChooseShuffle, DelayCalls, GroupByKeys, GroupKeys, JoinStores, KeepFetch,
+    KeepInstants, KeepNested, KeepOrder, LiftCalls, NarrowCalls, PlanLookups, PlanOptions,
+    ReadFields, RefuseLostNulls, ShareFetches, advise,
 };
 
 use crate::{input::TablesOfStores, link::Link, settings::Settings};
@@ -97,6 +97,7 @@ fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     rules.extend(defaults.filter(|rule| rule.name() != "aggregate_statistics"));
     rules.push(Arc::new(KeepFetch));
     rules.push(Arc::new(ChooseShuffle));
+    rules.push(Arc::new(GroupByKeys));
     rules.push(Arc::new(ChooseAccess));
     rules
 }
@@ -124,7 +125,7 @@ fn config(settings: &Settings) -> SessionConfig {
     // A scalar subquery's result would have to travel apart from the plan.
     options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
     let (join_path, shuffle) = (settings.join_path, settings.shuffles());
-    options.extensions.insert(PlanOptions { join_path, shuffle });
+    options.extensions.insert(PlanOptions { join_path, shuffle, ..PlanOptions::default() });
     SessionConfig::from(options)
 }
 
@@ -147,6 +148,15 @@ fn let_shuffle(options: &mut ConfigOptions) {
 pub fn with_join_path(query: DataFrame, path: JoinPath) -> DataFrame {
     let (mut state, plan) = query.into_parts();
     let options = PlanOptions { join_path: path, ..PlanOptions::of(state.config_options()) };
+    state.config_mut().options_mut().extensions.insert(options);
+    DataFrame::new(state, plan)
+}
+
+/// The same query, whose rows are grouped by their keys below lookups as this says, whatever its
+/// session says.
+pub fn with_group_keys(query: DataFrame, group_keys: GroupKeys) -> DataFrame {
+    let (mut state, plan) = query.into_parts();
+    let options = PlanOptions { group_keys, ..PlanOptions::of(state.config_options()) };
     state.config_mut().options_mut().extensions.insert(options);
     DataFrame::new(state, plan)
 }

@@ -67,8 +67,9 @@ pub(super) async fn pin_snapshots(
                 pinned.pin(fetch);
             }
         }
-        let lookup = KvLookupExec::try_new(Arc::clone(lookup.input()), waves)?;
-        Ok(Transformed::yes(Arc::new(lookup) as Arc<dyn ExecutionPlan>))
+        let pinned = KvLookupExec::try_new(Arc::clone(lookup.input()), waves)?;
+        let pinned = pinned.with_counted_by(lookup.counted_by());
+        Ok(Transformed::yes(Arc::new(pinned) as Arc<dyn ExecutionPlan>))
     };
     let plan = plan.transform_up(pin).data()?;
     Ok(choose_access(single_rows(plan)?)?)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::{DataType, Schema};
 use datafusion::{
     execution::TaskContext, physical_expr::PhysicalExpr, physical_plan::ExecutionPlan,
 };
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{Answer, Call, Fetch, KvLookupExec, Wave};
 use crate::{
     BlobId,
-    error::Result,
+    error::{Error, Result},
     plan::{decode_expr, encode_expr},
     rpc::bincode,
     store::{Access, ResolvedStore},
@@ -22,6 +23,7 @@ use crate::{
 struct Node {
     waves: Vec<Vec<FetchNode>>,
     first_rows: Option<usize>,
+    counted_by: Option<usize>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -66,7 +68,8 @@ pub(crate) fn encode(exec: &KvLookupExec, codec: &dyn PhysicalExtensionCodec) ->
         .iter()
         .map(|wave| wave.fetches.iter().map(fetch).collect())
         .collect::<Result<_>>()?;
-    bincode::encode(&Node { waves, first_rows: exec.first_rows() })
+    let (first_rows, counted_by) = (exec.first_rows(), exec.counted_by());
+    bincode::encode(&Node { waves, first_rows, counted_by })
 }
 
 /// Reads the node and puts it over its input.
@@ -78,6 +81,7 @@ pub(crate) fn decode(
 ) -> Result<KvLookupExec> {
     let node: Node = bincode::decode(bytes)?;
     let mut schema = input.schema();
+    check_counted_by(node.counted_by, &schema)?;
     let mut waves = Vec::with_capacity(node.waves.len());
     for fetches in node.waves {
         let expr = |bytes: &[u8]| decode_expr(bytes, &schema, context, codec);
@@ -85,7 +89,20 @@ pub(crate) fn decode(
         schema = wave.extend_schema(&schema)?;
         waves.push(wave);
     }
-    Ok(KvLookupExec::try_new(input, waves)?.with_first_rows(node.first_rows))
+    let lookup = KvLookupExec::try_new(input, waves)?;
+    Ok(lookup.with_first_rows(node.first_rows).with_counted_by(node.counted_by))
+}
+
+/// Refuses rows that are counted by something else than a column of numbers.
+fn check_counted_by(counted_by: Option<usize>, schema: &Schema) -> Result<()> {
+    let Some(column) = counted_by else { return Ok(()) };
+    match schema.fields().get(column).map(|field| field.data_type()) {
+        Some(DataType::Int64) => Ok(()),
+        _ => Err(Error::invalid(format!(
+            "a plan from a peer counts the rows of a lookup by column {column}, which is none of \
+             64-bit integers"
+        ))),
+    }
 }
 
 fn decode_wave(

@@ -18,12 +18,21 @@ use datafusion::{
 use super::Wave;
 use crate::{misses::Tally, plan::fragment_runtime};
 
+/// How many rows a partition reads before it may find that grouping them below a lookup makes too
+/// few of them. It takes more than DataFusion usually looks at to see that keys come again: of
+/// uniform ones among a million, most do not in the first hundred thousand rows.
+const PROBED_ROWS: usize = 1_000_000;
+
 /// Appends to each row what stores hold for its keys. Row order and count are the input's.
+///
+/// A row may stand for several, which were grouped by their keys below: then a column says how
+/// many, and as many keys are counted as these rows ask for.
 #[derive(Clone, Debug)]
 pub struct KvLookupExec {
     input: Arc<dyn ExecutionPlan>,
     waves: Vec<Wave>,
     first_rows: Option<usize>,
+    counted_by: Option<usize>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
     tally: Arc<Tally>,
@@ -41,13 +50,21 @@ impl KvLookupExec {
         }
         let properties = Arc::new(properties(&input, schema)?);
         let (metrics, tally) = (ExecutionPlanMetricsSet::new(), Arc::default());
-        Ok(Self { input, waves, first_rows: None, properties, metrics, tally })
+        let (first_rows, counted_by) = (None, None);
+        Ok(Self { input, waves, first_rows, counted_by, properties, metrics, tally })
     }
 
     /// The same lookup, which begins with so many rows, and as many as usual if none are given.
     #[must_use]
     pub fn with_first_rows(self, first_rows: Option<usize>) -> Self {
         Self { first_rows, ..self }
+    }
+
+    /// The same lookup of rows each of which stands for as many as a column of the input says (of
+    /// 64-bit integers); each for one if none is given.
+    #[must_use]
+    pub fn with_counted_by(self, counted_by: Option<usize>) -> Self {
+        Self { counted_by, ..self }
     }
 
     /// Where the rows come from.
@@ -63,6 +80,11 @@ impl KvLookupExec {
     /// How many rows are likely to be all that is wanted, so that the first are looked up alone.
     pub fn first_rows(&self) -> Option<usize> {
         self.first_rows
+    }
+
+    /// The column of the input that says how many rows each row stands for, if they are not one.
+    pub fn counted_by(&self) -> Option<usize> {
+        self.counted_by
     }
 
     /// Where the runtime counts.
@@ -100,6 +122,23 @@ fn properties(input: &Arc<dyn ExecutionPlan>, schema: SchemaRef) -> Result<PlanP
     ))
 }
 
+/// The same context for what groups rows by their keys.
+fn probing_longer(context: &TaskContext) -> TaskContext {
+    let mut config = context.session_config().clone();
+    let execution = &mut config.options_mut().execution;
+    execution.skip_partial_aggregation_probe_rows_threshold = PROBED_ROWS;
+    TaskContext::new(
+        context.task_id(),
+        context.session_id(),
+        config,
+        context.scalar_functions().clone(),
+        context.higher_order_functions().clone(),
+        context.aggregate_functions().clone(),
+        context.window_functions().clone(),
+        context.runtime_env(),
+    )
+}
+
 impl DisplayAs for KvLookupExec {
     fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match format {
@@ -107,6 +146,12 @@ impl DisplayAs for KvLookupExec {
                 f.write_str("KvLookupExec: ")?;
                 if let Some(rows) = self.first_rows {
                     write!(f, "first {rows} rows, ")?;
+                }
+                if let Some(column) = self.counted_by {
+                    let schema = self.input.schema();
+                    let name =
+                        schema.fields().get(column).map_or("?", |field| field.name().as_str());
+                    write!(f, "rows of {name}@{column}, ")?;
                 }
                 let waves: Vec<_> = self
                     .waves
@@ -155,7 +200,8 @@ impl ExecutionPlan for KvLookupExec {
             return Ok(Arc::new(Self { input, metrics, tally, ..Self::clone(&self) }));
         }
         let lookup = Self::try_new(input, self.waves.clone())?;
-        Ok(Arc::new(lookup.with_first_rows(self.first_rows)))
+        let lookup = lookup.with_first_rows(self.first_rows).with_counted_by(self.counted_by);
+        Ok(Arc::new(lookup))
     }
 
     fn execute(
@@ -164,7 +210,11 @@ impl ExecutionPlan for KvLookupExec {
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
         let runtime = fragment_runtime(&context)?;
-        let input = self.input.execute(partition, Arc::clone(&context))?;
+        let below = match self.counted_by {
+            Some(_) => Arc::new(probing_longer(&context)),
+            None => Arc::clone(&context),
+        };
+        let input = self.input.execute(partition, below)?;
         Ok(runtime.lookup(self, partition, input, &context)?)
     }
 

@@ -72,7 +72,8 @@ impl CollectedKeys {
         let input = children.into_iter().next();
         let input = input.ok_or_else(|| Error::internal("a lookup without an input"))?;
         let told = KvLookupExec::try_new(input, waves)?;
-        Ok(Arc::new(told.with_first_rows(lookup.first_rows())))
+        let told = told.with_first_rows(lookup.first_rows());
+        Ok(Arc::new(told.with_counted_by(lookup.counted_by())))
     }
 
     /// The fetches of a lookup whose keys are there.

@@ -133,6 +133,35 @@ async fn other_operators_come_back() {
     }
 }
 
+#[tokio::test]
+async fn groups_by_keys_below_lookups_come_back() {
+    let session = session().await;
+    session.context().sql("SET keyloom.group_keys = 'always'").await.unwrap();
+    let sql = "SELECT kv_get(id, on_error => 'null')['name'] AS name, count(other) AS n, avg(other) \
+               AS mean FROM t GROUP BY 1";
+    let planned = text(&plan(&session, sql).await);
+    assert!(planned.contains("mode=PartialReduce"), "{planned}");
+    check(&session, sql).await;
+}
+
+#[tokio::test]
+async fn rows_are_counted_by_a_column_of_numbers_alone() {
+    let session = session().await;
+    let plan = plan(&session, "SELECT id, kind, kv_get(id) AS r FROM t").await;
+    let lookup = plan.children()[0].downcast_ref::<KvLookupExec>().unwrap();
+    let counted = |column| -> Arc<dyn ExecutionPlan> {
+        Arc::new(lookup.clone().with_counted_by(Some(column)))
+    };
+    let back = |column| decode_plan(&encode_plan(&counted(column)).unwrap(), &context());
+    let shown = text(&back(0).unwrap());
+    assert_eq!(shown, text(&counted(0)));
+    assert!(shown.starts_with("KvLookupExec: rows of id@0, wave 1: "), "{shown}");
+    for column in [1, 99] {
+        let error = back(column).unwrap_err().to_string();
+        assert!(error.contains("counts the rows of a lookup by column"), "{error}");
+    }
+}
+
 fn write_inputs(folder: &Path) {
     let batch = table().project(&[0, 1, 2]).unwrap();
     let create = |name: &str| File::create(folder.join(name)).unwrap();

@@ -4,6 +4,7 @@ mod arguments;
 mod clauses;
 mod composite_keys;
 mod fields;
+mod group_keys;
 mod join_statements;
 mod joins;
 mod key_types;

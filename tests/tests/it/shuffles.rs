@@ -6,10 +6,10 @@ use std::{fs, time::Duration};
 use anyhow::{Context, Result};
 use arrow::array::RecordBatch;
 use keyloom_client::{
-    EmbeddedSettings, Error, ErrorKind, JobOptions, MaxMisses, MemoryOptions, Session, Settings,
-    Shuffle, ShuffleChoice, load_kv,
+    EmbeddedSettings, Error, ErrorKind, GroupKeys, JobOptions, MaxMisses, MemoryOptions, Session,
+    Settings, Shuffle, ShuffleChoice, load_kv,
     report::{JobSummary, StoreStats},
-    with_shuffle,
+    with_group_keys, with_shuffle,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -17,7 +17,9 @@ use nix::{
 };
 use tokio::{sync::mpsc, time::timeout};
 
-use crate::harness::{Cluster, Daemon, Keys, batch, eventually, get, ints, rows, strings};
+use crate::harness::{
+    Cluster, Daemon, Keys, batch, eventually, get, ints, rows, show_rows, strings,
+};
 
 const ROWS: i64 = 20_000;
 
@@ -138,6 +140,29 @@ async fn workers_that_shuffle_give_the_same_rows() -> Result<()> {
         assert!(!was_shuffled(&usual, sql).await?, "{sql}");
     }
     assert!(took_part(&cluster) >= 2, "{} took part", took_part(&cluster));
+    Ok(())
+}
+
+#[tokio::test]
+async fn groups_of_keys_are_looked_up_and_shuffled_as_rows_are() -> Result<()> {
+    let cluster = Cluster::start_with(3, &[], &[LISTENS]).await?;
+    let session = connect(&cluster, Shuffle::Always).await?;
+    let usual = connect(&cluster, Shuffle::Never).await?;
+    let by_keys = async |session: &Session| {
+        anyhow::Ok(with_group_keys(session.sql(QUERIES[0]).await?, GroupKeys::Always))
+    };
+    let plan = session.explain(by_keys(&session).await?, true).await?;
+    for node in ["RepartitionExec", "mode=PartialReduce", "rows of count(Int64(1))[count]@"] {
+        assert!(plan.contains(node), "{plan}");
+    }
+    let expected = rows_of(&usual, QUERIES[0]).await?;
+    for session in [&session, &usual] {
+        let mut job = session.submit(by_keys(session).await?).await?;
+        assert_eq!(show_rows(&timeout(BOUND, job.collect()).await??)?, expected);
+        let stats = job.summary().context("the job is done")?.stores["customers"];
+        let (keys, missed) = (ROWS.unsigned_abs(), (ROWS / 10).unsigned_abs());
+        assert_eq!((stats.keys, stats.missed_rows), (keys, missed));
+    }
     Ok(())
 }
 

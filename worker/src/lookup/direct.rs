@@ -86,7 +86,7 @@ impl Direct {
     async fn first(&self, fetch: &Fetch, keys: ArrayRef) -> Result<(ArrayRef, Option<ArrayRef>)> {
         let counters = Counters::new(&ExecutionPlanMetricsSet::new(), &fetch.store.alias, 0);
         let guards = vec![None; fetch.calls.len()];
-        let needs = vec![Need { keys: Arc::clone(&keys), guards }];
+        let needs = vec![Need { keys: Arc::clone(&keys), guards, counts: None }];
         let row_bytes = match asks_for_all(fetch) {
             true => self.store.row_bytes(&fetch.columns()).await?,
             // Rows are bounded by keys.

@@ -28,6 +28,8 @@ use crate::store::{Found, KeyRows, MostRows, Request, Store};
 pub(crate) struct Need {
     pub(crate) keys: ArrayRef,
     pub(crate) guards: Vec<Option<BooleanArray>>,
+    /// How many rows each row stands for; one, if `None`.
+    pub(crate) counts: Option<Vec<u64>>,
 }
 
 /// What a batch asks, by element.
@@ -38,6 +40,8 @@ struct Ask {
     guards: Vec<Option<BooleanArray>>,
     /// The elements that any call needs.
     needed: Option<BooleanArray>,
+    /// How many rows each one stands for; one, if `None`.
+    counts: Option<Vec<u64>>,
 }
 
 /// All that the answers for the batches of a window are made of.
@@ -69,7 +73,17 @@ impl Ask {
         let guards = need.guards.iter().map(|guard| keys.by_element(guard.as_ref()));
         let guards: Vec<_> = guards.collect();
         let needed = super::union(&guards)?;
-        Ok(Self { keys, row_guards: need.guards, guards, needed })
+        let of_row = |counts: &[u64], row: usize| counts.get(row).copied().unwrap_or(1);
+        let counts = need.counts.map(|counts| {
+            let elements = 0..keys.elements.len();
+            elements.map(|element| of_row(&counts, keys.row_of(element))).collect()
+        });
+        Ok(Self { keys, row_guards: need.guards, guards, needed, counts })
+    }
+
+    /// How many rows an element stands for.
+    fn count(&self, element: usize) -> u64 {
+        self.counts.as_ref().and_then(|counts| counts.get(element)).copied().unwrap_or(1)
     }
 }
 
@@ -107,7 +121,7 @@ impl Fetched {
                 distinct.slots[..end].iter().filter(|slot| **slot != Slot::Nothing).count()
             }
         };
-        counters.keys.add(asked);
+        counters.keys.add(rows_of(&asks, &distinct.slots, complete).unwrap_or(asked));
         counters.distinct.add(found.held.len());
         let hits = found.held.iter().filter(|held| **held).count();
         counters.hits.add(hits);
@@ -209,14 +223,15 @@ impl Fetched {
         let slots = &self.slots(batch)[..ask.keys.elements_of(rows)];
         let calls = || fetch.calls.iter().zip(&ask.guards);
         let of_limit = calls().filter(|(call, _)| call.answer.max_misses().is_some());
-        let limits = of_limit.map(|(_, guard)| self.count(slots, from, guard.as_ref())).collect();
+        let limits = of_limit.map(|(_, guard)| self.count(ask, slots, from, guard.as_ref()));
+        let limits = limits.collect();
         let missable = calls().filter(|(call, _)| call.answer.on_missing().is_some());
         let guards: Vec<_> = missable.map(|(_, guard)| guard.clone()).collect();
         if guards.is_empty() {
             return Ok(BatchMisses::default());
         }
         let needed = super::union(&guards)?;
-        let (asked, missed) = self.count(slots, from, needed.as_ref());
+        let (asked, missed) = self.count(ask, slots, from, needed.as_ref());
         let mut misses = BatchMisses { asked, missed, limits, ..BatchMisses::default() };
         if missed == 0 {
             return Ok(misses);
@@ -245,13 +260,22 @@ impl Fetched {
     }
 
     /// How many elements ask, from one on and where these need an answer, and how many of them miss
-    /// their keys.
-    fn count(&self, slots: &[Slot], from: usize, needed: Option<&BooleanArray>) -> (u64, u64) {
-        let (mut asked, mut missed) = (0, 0);
+    /// their keys. One that stands for several counts as so many.
+    fn count(
+        &self,
+        ask: &Ask,
+        slots: &[Slot],
+        from: usize,
+        needed: Option<&BooleanArray>,
+    ) -> (u64, u64) {
+        let (mut asked, mut missed) = (0_u64, 0_u64);
         for (element, slot) in slots.iter().enumerate().skip(from) {
             if *slot != Slot::Nothing && is_needed(needed, element) {
-                asked += 1;
-                missed += u64::from(self.is_missing(*slot));
+                let rows = ask.count(element);
+                asked = asked.saturating_add(rows);
+                if self.is_missing(*slot) {
+                    missed = missed.saturating_add(rows);
+                }
             }
         }
         (asked, missed)
@@ -264,6 +288,22 @@ impl Fetched {
             Slot::Key(key) => !self.found.held[key as usize],
         }
     }
+}
+
+/// How many rows ask with the first elements of all batches (with all, if `None`), where some stand
+/// for several; `None` if each stands for one.
+fn rows_of(asks: &[Ask], slots: &[Slot], elements: Option<usize>) -> Option<usize> {
+    if asks.iter().all(|ask| ask.counts.is_none()) {
+        return None;
+    }
+    let counts = asks.iter().flat_map(|ask| {
+        let elements = 0..ask.keys.elements.len();
+        elements.map(move |element| ask.count(element))
+    });
+    let of_elements = slots.iter().zip(counts).take(elements.unwrap_or(usize::MAX));
+    let asking = of_elements.filter(|(slot, _)| **slot != Slot::Nothing);
+    let rows = asking.fold(0_u64, |rows, (_, count)| rows.saturating_add(count));
+    Some(usize::try_from(rows).unwrap_or(usize::MAX))
 }
 
 /// Whether an element needs an answer, if these do (all, if `None`).
@@ -345,7 +385,32 @@ async fn ask(store: &Arc<dyn Store>, counters: &Counters, request: Request) -> R
 
 #[cfg(test)]
 mod tests {
+    use arrow::{
+        array::{Int64Array, ListArray},
+        datatypes::Int64Type,
+    };
+
     use super::*;
+
+    fn asking(keys: ArrayRef, counts: Option<Vec<u64>>) -> Ask {
+        Ask::try_new(Need { keys, guards: vec![None], counts }).unwrap()
+    }
+
+    #[test]
+    fn rows_that_stand_for_several_count_as_so_many() {
+        let ints = || Arc::new(Int64Array::from(vec![1, 2, 3])) as ArrayRef;
+        let slots = [Slot::Key(0), Slot::Nothing, Slot::OutOfRange];
+        assert_eq!(rows_of(&[asking(ints(), None)], &slots, None), None);
+        let one = asking(ints(), Some(vec![4, 50, 600]));
+        assert_eq!(rows_of(&[one], &slots, None), Some(604));
+        // A list counts once for each of its elements, and some may be left for the next time.
+        let lists = [Some(vec![Some(1), Some(2)]), Some(vec![Some(3)])];
+        let lists = Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(lists)) as ArrayRef;
+        let asks = [asking(lists, Some(vec![5, 70])), asking(ints(), None)];
+        let slots = [Slot::Key(0); 6];
+        assert_eq!(rows_of(&asks, &slots, None), Some(83));
+        assert_eq!(rows_of(&asks, &slots, Some(4)), Some(81));
+    }
 
     fn found(counts: &[u32]) -> Found {
         let held = counts.iter().map(|count| *count > 0).collect();

@@ -30,7 +30,7 @@ use std::{
 use arrow::{
     array::{Array, AsArray, BooleanArray, RecordBatch, RecordBatchOptions},
     compute::kernels::boolean::or_kleene,
-    datatypes::SchemaRef,
+    datatypes::{Int64Type, SchemaRef},
 };
 use datafusion::{
     error::DataFusionError,
@@ -81,11 +81,12 @@ pub(crate) fn run(
     let input_columns = input.schema().fields().len();
     let waves = prepare(node, partition, misses, settings, memory);
     let (settings, tally) = (settings.clone(), Arc::clone(node.tally()));
-    let first_rows = node.first_rows();
+    let (first_rows, counted_by) = (node.first_rows(), node.counted_by());
     let rooms = Rooms::new(memory.clone());
     let open = async move {
         let waves = open(waves, &stores).await?;
-        let lookup = Arc::new(Lookup { input_columns, waves, settings, compute });
+        let lookup = Lookup { input_columns, counted_by, waves, settings, compute };
+        let lookup = Arc::new(lookup);
         let (weights, in_flight) = (lookup.weights(), lookup.settings.windows_in_flight.max(1));
         let windows =
             windows(input, weights, &lookup.settings, rooms, first_rows).map(move |window| {
@@ -184,6 +185,8 @@ const BATCHES_AT_ONCE: usize = 8;
 #[derive(Debug)]
 struct Lookup {
     input_columns: usize,
+    /// The column of the input that says how many rows each row stands for, if they are not one.
+    counted_by: Option<usize>,
     waves: Vec<OpenWave>,
     settings: LookupSettings,
     /// The time that making answers takes, beside fetching what they are made of.
@@ -268,7 +271,7 @@ impl Lookup {
         for (index, (wave, until)) in self.waves.iter().zip(&mut told).enumerate() {
             let told_until = *until;
             let fetches = wave.fetches.iter().map(async |open| {
-                let needs = batches.iter().map(|batch| need(&open.fetch, batch));
+                let needs = batches.iter().map(|batch| self.need(&open.fetch, batch));
                 let needs = needs.collect::<Result<Vec<_>>>()?;
                 let OpenFetch { fetch, store, counters, row_bytes, .. } = open;
                 let settings = &self.settings;
@@ -303,6 +306,12 @@ impl Lookup {
             batches = batches.iter().flat_map(|batch| pieces(batch, &lists, most)).collect();
         }
         Ok(Looked { batches, rest, told, bytes })
+    }
+
+    /// What a batch asks of a fetch.
+    fn need(&self, fetch: &Fetch, batch: &RecordBatch) -> Result<Need> {
+        let counts = self.counted_by.map(|column| counts(batch, column)).transpose()?;
+        Ok(Need { counts, ..need(fetch, batch)? })
     }
 
     /// The columns that hold lists of all rows of keys.
@@ -373,7 +382,15 @@ fn need(fetch: &Fetch, batch: &RecordBatch) -> Result<Need> {
         // Computed for no other row: there it might fail, or be what nobody asked for.
         Some(rows) => fetch.key.evaluate_selection(batch, &rows)?,
     };
-    Ok(Need { keys: key.into_array(batch.num_rows())?, guards })
+    Ok(Need { keys: key.into_array(batch.num_rows())?, guards, counts: None })
+}
+
+/// How many rows each row of a batch stands for, as a column of it says.
+fn counts(batch: &RecordBatch, column: usize) -> Result<Vec<u64>> {
+    let counts = batch.columns().get(column);
+    let counts = counts.and_then(|counts| counts.as_primitive_opt::<Int64Type>());
+    let counts = counts.ok_or_else(|| Error::internal("rows are counted by no column"))?;
+    Ok(counts.values().iter().map(|rows| u64::try_from(*rows).unwrap_or(0)).collect())
 }
 
 /// The rows where a guard is true.

@@ -14,6 +14,7 @@ use keyloom_common::{
     rpc::Submission,
     trace::TraceParent,
 };
+use keyloom_planner::GroupKeys;
 use tracing::{Instrument, Span};
 
 use super::{Job, forget};
@@ -22,6 +23,7 @@ use crate::{
     query::{
         JobOptions, SubmitExec, check_depth,
         pin::{pin_snapshots, stores},
+        with_group_keys,
         written::prepared,
     },
 };
@@ -41,6 +43,11 @@ impl Job {
                  rows, and detached lets nobody wait for it; leave out one of them",
             ));
         }
+        // Of rows that were grouped below, nobody could tell which missed their keys.
+        let query = match options.keep_missed {
+            true => with_group_keys(query, GroupKeys::Never),
+            false => query,
+        };
         let plan = query.create_physical_plan().await?;
         match plan.downcast_ref::<SubmitExec>() {
             Some(submit) if submit.returns_rows() => submit.start(options).await,
