@@ -156,23 +156,71 @@ fn asked(elements: &ArrayRef, needed: Option<&BooleanArray>) -> Option<BooleanBu
 /// Numbers keys in the order of their first appearance.
 struct Numbers<'a> {
     keys: &'a Keys,
-    hasher: DefaultHashBuilder,
-    /// Numbers and codes of the keys that appeared.
-    table: HashTable<(u32, u64)>,
+    known: Known,
     /// Where each of them appeared first.
     firsts: Vec<u32>,
 }
 
+/// The numbers of the keys that appeared.
+enum Known {
+    /// By the keys themselves.
+    Near(Near),
+    /// Numbers and codes.
+    Table { hasher: DefaultHashBuilder, table: HashTable<(u32, u64)> },
+}
+
+/// Integers near each other: there are no more from the least to the greatest than there are rows.
+struct Near {
+    least: u64,
+    /// For each integer from the least on its number; [`Self::NONE`] until it appears.
+    numbers: Vec<u32>,
+}
+
+impl Near {
+    const NONE: u32 = u32::MAX;
+
+    /// Room for all keys, if they are such.
+    fn of(keys: &Keys) -> Option<Self> {
+        if !keys.is_exact() {
+            return None;
+        }
+        let signed = keys.integers().ok()?.flatten().map(|key| key as i64);
+        let ends = (i64::MAX, i64::MIN);
+        let (least, greatest) = signed.fold(ends, |(l, g), key| (l.min(key), g.max(key)));
+        let span = (least <= greatest).then(|| greatest.wrapping_sub(least) as u64)?;
+        let span = usize::try_from(span).ok().filter(|span| *span < keys.len())?;
+        Some(Self { least: least as u64, numbers: vec![Self::NONE; span + 1] })
+    }
+}
+
 impl<'a> Numbers<'a> {
     fn new(keys: &'a Keys) -> Self {
-        // If all are distinct, it grows twice; if few are, it stays small enough for fast memory.
-        let table = HashTable::with_capacity(keys.len() / 4);
-        Self { keys, hasher: DefaultHashBuilder::default(), table, firsts: Vec::new() }
+        let known = Near::of(keys).map_or_else(
+            // If all are distinct, it grows twice; if few are, it stays small enough for fast
+            // memory.
+            || Known::Table {
+                hasher: DefaultHashBuilder::default(),
+                table: HashTable::with_capacity(keys.len() / 4),
+            },
+            Known::Near,
+        );
+        Self { keys, known, firsts: Vec::new() }
     }
 
     /// The number of a key that is not null.
     fn of(&mut self, index: usize) -> Result<u32> {
-        let Self { keys, hasher, table, firsts } = self;
+        let Self { keys, known, firsts } = self;
+        let (hasher, table) = match known {
+            Known::Near(Near { least, numbers }) => {
+                let key = keys.integer(index);
+                let number = &mut numbers[key.wrapping_sub(*least) as usize];
+                if *number == Near::NONE {
+                    *number = next(firsts, index)?;
+                }
+                return Ok(*number);
+            }
+            Known::Table { hasher, table } => (hasher, table),
+        };
         let exact = keys.is_exact();
         let code = keys.code(index, hasher);
         let hash = |code: u64| if exact { mix(code) } else { code };
@@ -182,12 +230,7 @@ impl<'a> Numbers<'a> {
         match table.entry(hash(code), same, |&(_, code)| hash(code)) {
             Entry::Occupied(known) => Ok(known.get().0),
             Entry::Vacant(place) => {
-                let count = |count| {
-                    u32::try_from(count)
-                        .map_err(|_| Error::resource_exhausted("too many keys at once"))
-                };
-                let number = count(firsts.len())?;
-                firsts.push(count(index)?);
+                let number = next(firsts, index)?;
                 place.insert((number, code));
                 Ok(number)
             }
@@ -195,8 +238,55 @@ impl<'a> Numbers<'a> {
     }
 }
 
+/// The number of a key that appears here first.
+fn next(firsts: &mut Vec<u32>, index: usize) -> Result<u32> {
+    let count = |count| {
+        u32::try_from(count).map_err(|_| Error::resource_exhausted("too many keys at once"))
+    };
+    let number = count(firsts.len())?;
+    firsts.push(count(index)?);
+    Ok(number)
+}
+
 /// Spreads integers, which are often consecutive, over the hash table.
 fn mix(code: u64) -> u64 {
     let mixed = code.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     mixed ^ (mixed >> 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Int64Array;
+
+    use super::*;
+
+    /// The distinct ones among keys, and what each row asks for.
+    fn distinct(keys: Vec<Option<i64>>) -> (ArrayRef, Vec<Slot>) {
+        let keys: ArrayRef = Arc::new(Int64Array::from(keys));
+        let distinct = Distinct::try_new(&[(&keys, None)], &DataType::Int64).unwrap();
+        (distinct.keys, distinct.slots)
+    }
+
+    #[test]
+    fn integers_near_each_other_are_numbered_as_those_that_are_not() {
+        let shapes = [
+            (i64::MIN, 1),
+            (-2, 1),
+            (-2, 1 << 40),
+            (i64::MAX - 3, 1),
+            (i64::MIN, (1 << 62) + ((1 << 62) - 1) / 3),
+        ];
+        for (least, step) in shapes {
+            let rows = [Some(3_i64), None, Some(0), Some(3), Some(1), Some(0)];
+            let key = |place: i64| least.wrapping_add(place.wrapping_mul(step));
+            let (keys, slots) = distinct(rows.iter().map(|place| place.map(key)).collect());
+            let expected: ArrayRef = Arc::new(Int64Array::from(vec![key(3), key(0), key(1)]));
+            assert_eq!(&keys, &expected, "from {least} by {step}");
+            let expected = [Some(0), None, Some(1), Some(0), Some(2), Some(1)];
+            let expected = expected.map(|number| number.map_or(Slot::Nothing, Slot::Key));
+            assert_eq!(slots, expected, "from {least} by {step}");
+        }
+        assert_eq!(distinct(vec![None, None]).0.len(), 0);
+        assert!(distinct(Vec::new()).1.is_empty());
+    }
 }

@@ -112,6 +112,14 @@ impl Keys {
         matches!(self.values, Values::Integers(_))
     }
 
+    /// A key of integers, as [`Keys::code`] gives it; 0 of any others.
+    pub(crate) fn integer(&self, index: usize) -> u64 {
+        match &self.values {
+            Values::Integers(values) => values[index],
+            _ => 0,
+        }
+    }
+
     /// Keys that are integers, as [`Keys::code`] gives them; null ones are `None`.
     pub(crate) fn integers(&self) -> Result<impl Iterator<Item = Option<u64>>> {
         let Values::Integers(values) = &self.values else {
