@@ -6,8 +6,9 @@ mod primitives;
 use std::cell::OnceCell;
 
 use arrow::{
-    array::{Array, ArrayRef, downcast_primitive, new_null_array},
-    compute::interleave,
+    array::{Array, ArrayRef, UInt32Array, downcast_primitive, new_null_array},
+    buffer::NullBuffer,
+    compute::{interleave, take},
     datatypes::DataType,
 };
 use keyloom_common::Result;
@@ -23,12 +24,14 @@ pub(crate) struct Picks {
     has_none: bool,
     /// The places as Arrow wants them, with a null for the first piece if some row gets it.
     indices: OnceCell<Vec<(usize, usize)>>,
+    /// The same of texts of one piece: its rows, or null.
+    rows: OnceCell<UInt32Array>,
 }
 
 impl Picks {
     pub(crate) fn new(places: Vec<Place>) -> Self {
         let has_none = places.contains(&Place::NONE);
-        Self { places, has_none, indices: OnceCell::new() }
+        Self { places, has_none, indices: OnceCell::new(), rows: OnceCell::new() }
     }
 
     fn indices(&self) -> &[(usize, usize)] {
@@ -38,6 +41,16 @@ impl Picks {
             None => (0, 0),
         };
         self.indices.get_or_init(|| self.places.iter().map(index).collect())
+    }
+
+    fn rows(&self) -> &UInt32Array {
+        let row = |place: &Place| place.get().map_or(0, |place| place.row);
+        self.rows.get_or_init(|| {
+            let rows: Vec<u32> = self.places.iter().map(row).collect();
+            let valid = || self.places.iter().map(|place| *place != Place::NONE);
+            let nulls = self.has_none.then(|| valid().collect::<NullBuffer>());
+            UInt32Array::new(rows.into(), nulls)
+        })
     }
 }
 
@@ -56,6 +69,12 @@ pub(crate) fn gather(values: &Values, picks: &Picks, data_type: &DataType) -> Re
         DataType::FixedSizeList(item, size) => {
             if let Some(lists) = FixedLists::of(&values.pieces, item, *size) {
                 return lists.gather(&picks.places);
+            }
+        }
+        // Of one piece there is no need to say which, nor for one of nulls.
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary => {
+            if let [piece] = values.pieces.as_slice() {
+                return Ok(take(piece, picks.rows(), None)?);
             }
         }
         _ => {}
@@ -123,6 +142,22 @@ mod tests {
         assert_eq!(some.as_ref(), &StringArray::from(vec![Some("c"), None, Some("a")]));
         let all = gathered(&[place(1, 0), place(1, 0), place(0, 0)]);
         assert_eq!(all.as_ref(), &StringArray::from(vec!["b", "b", "a"]));
+    }
+
+    #[test]
+    fn strings_of_one_piece_are_the_same() {
+        let piece = StringArray::from(vec![Some("x"), Some("a"), None, Some("long")]).slice(1, 3);
+        let values = Values { pieces: vec![Arc::new(piece)], places: [].into() };
+        let gathered = |places: &[Place]| {
+            gather(&values, &Picks::new(places.to_vec()), &DataType::Utf8).unwrap()
+        };
+        let some = gathered(&[place(0, 2), Place::NONE, place(0, 1), place(0, 0), place(0, 2)]);
+        let expected = vec![Some("long"), None, None, Some("a"), Some("long")];
+        assert_eq!(some.as_ref(), &StringArray::from(expected));
+        let all = gathered(&[place(0, 2), place(0, 0)]);
+        assert_eq!(all.as_ref(), &StringArray::from(vec!["long", "a"]));
+        assert_eq!(gathered(&[]).len(), 0);
+        assert_eq!(gathered(&[Place::NONE]).null_count(), 1);
     }
 
     #[test]
