@@ -1,8 +1,8 @@
 //! How what is written is cut: into few slices, because each task makes files of its own.
 //!
-//! Partitions that follow each other are put together up to a measure, and larger ones of files are
-//! cut by it. How large it is follows from the plan and from settings: the workers of the moment
-//! play no part, so that a plan is cut in the same way whenever that is done.
+//! Partitions that follow each other are put together to about a measure, and larger ones of files
+//! are cut by it. How large it is follows from the plan and from settings: the workers of the
+//! moment play no part, so that a plan is cut in the same way whenever that is done.
 
 use std::{ops::Range, sync::Arc};
 
@@ -31,8 +31,10 @@ pub struct WriteGrain {
 /// How much makes a slice of a fragment that writes.
 #[derive(Debug)]
 pub(super) struct Coarse {
-    /// Rows, where they are known.
+    /// About how many rows, where they are known.
     rows: u64,
+    /// The most of them.
+    most_rows: u64,
     /// Bytes of files of which they are not.
     unknown: u64,
     /// Bytes of files or of a frame, and of answers, in any case.
@@ -65,7 +67,8 @@ impl Coarse {
         let (write, slices) = (grain.write, grain.write.slices.max(1) as u64);
         let rows = all.rows.div_ceil(slices).max(grain.rows as u64).min(write.rows as u64);
         let unknown = all.unknown.div_ceil(slices).min(write.bytes);
-        Some(Self { rows: rows.max(1), unknown, bytes: write.bytes })
+        let most_rows = write.rows as u64;
+        Some(Self { rows: rows.max(1), most_rows, unknown, bytes: write.bytes })
     }
 
     /// The slices of a leaf, in the order of their rows.
@@ -90,18 +93,24 @@ impl Coarse {
         cuts.collect()
     }
 
-    /// Partitions that follow each other, as many as there is room for in a slice, or one.
+    /// Partitions that follow each other, about as many as make a slice, or one. Where they do not
+    /// come out even, some slices are a little larger than the measure and others smaller: if none
+    /// were larger, partitions of a bit more than half of it would stay alone.
     fn groups(&self, loads: Vec<Load>) -> Vec<Range<usize>> {
         let mut groups: Vec<Range<usize>> = Vec::new();
         let mut taken = Load::default();
+        let mut due = self.rows;
         for (index, load) in loads.into_iter().enumerate() {
             let together = taken.and(load);
-            match groups.last_mut().filter(|_| self.has_room(together)) {
+            let is_due = taken.rows.saturating_add(load.rows.div_ceil(2)) > due;
+            match groups.last_mut().filter(|_| !is_due && self.has_room(together)) {
                 Some(group) => {
                     group.end = index + 1;
                     taken = together;
                 }
                 None => {
+                    let is_first = groups.is_empty();
+                    due = if is_first || !is_due { self.rows } else { self.next(due, taken.rows) };
                     groups.push(index..index + 1);
                     taken = load;
                 }
@@ -110,9 +119,16 @@ impl Coarse {
         groups
     }
 
+    /// How many rows the next slice is to have, where one has so many that was to have others.
+    fn next(&self, due: u64, taken: u64) -> u64 {
+        let half = self.rows / 2;
+        let next = self.rows.saturating_add(due).saturating_sub(taken);
+        next.clamp(self.rows - half, self.rows.saturating_add(half))
+    }
+
     fn has_room(&self, load: Load) -> bool {
         !load.is_apart
-            && load.rows <= self.rows
+            && load.rows <= self.most_rows
             && load.unknown <= self.unknown
             && load.bytes <= self.bytes
             && load.answers <= self.bytes
@@ -281,10 +297,21 @@ mod tests {
     fn small_partitions_of_a_frame_are_written_together() {
         assert_eq!(row_groups(frames(&[1; 100], 1)), [34, 34, 32]);
         assert_eq!(row_groups(frames(&[1; 20], 1)), [10, 10]);
-        assert_eq!(row_groups(frames(&[4, 5, 6, 2, 30, 1], 1)), [15, 2, 30, 1]);
+        assert_eq!(row_groups(frames(&[4, 5, 6, 2, 30, 1], 1)), [17, 30, 1]);
         // Ten rows of a hundred bytes are as many as may be.
         assert_eq!(row_groups(frames(&[1; 100], 100)), [10; 10]);
         assert_eq!(row_groups(lookup(frames(&[1; 100], 1), 100)), [10; 10]);
+    }
+
+    #[test]
+    fn partitions_that_do_not_come_out_even_are_shared_out() {
+        // A third of them is wanted.
+        let groups = |rows: &[u64]| row_groups(frames(rows, 1));
+        assert_eq!(groups(&[12, 12, 12, 12, 12]), [24, 12, 24]);
+        assert_eq!(groups(&[15, 15, 15, 15]), [15, 30, 15]);
+        // None has more than may be.
+        assert_eq!(groups(&[30; 4]), [30; 4]);
+        assert_eq!(groups(&[7; 100]), [35; 20]);
     }
 
     #[test]
