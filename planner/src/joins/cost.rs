@@ -22,13 +22,22 @@ pub(super) struct Choice {
     pub(super) why: Arc<str>,
 }
 
-/// Whether to look so many keys up.
-pub(super) fn choose(path: JoinPath, keys: Option<u64>, store: &AttachedStore) -> Choice {
+/// The keys that a lookup is expected to ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// How many, if that is known.
+    pub(super) keys: Option<u64>,
+    /// Whether there would be more without a limit above.
+    pub(super) is_limited: bool,
+}
+
+/// Whether to look keys up.
+pub(super) fn choose(path: JoinPath, asked: Asked, store: &AttachedStore) -> Choice {
     if !store.spec.can_be_scanned() {
         let why = format!("a {} store is never scanned", store.spec.kind);
         return Choice { is_lookup: true, why: why.into() };
     }
-    let figures = (keys, store_rows(store));
+    let figures = (asked.keys, store_rows(store));
     let is_lookup = match (path, figures) {
         (JoinPath::Lookup, _) => true,
         (JoinPath::Scan, _) => false,
@@ -41,7 +50,8 @@ pub(super) fn choose(path: JoinPath, keys: Option<u64>, store: &AttachedStore) -
         (JoinPath::Auto, (keys, rows)) => {
             let keys = keys.map_or("any number of".to_owned(), |keys| format!("about {keys}"));
             let rows = rows.map_or("any number of".to_owned(), |rows| rows.to_string());
-            format!("{keys} keys, {rows} rows")
+            let limit = if asked.is_limited { " for the limit above" } else { "" };
+            format!("{keys} keys{limit}, {rows} rows")
         }
     };
     Choice { is_lookup, why: why.into() }
@@ -107,7 +117,8 @@ mod tests {
         let known = attached(store("s", &["id"]), Some(10), &[]);
         let unknown = attached(store("s", &["id"]), None, &[]);
         let check = |path, keys, store: &AttachedStore, is_lookup, why: &str| {
-            assert_eq!(choose(path, keys, store), Choice { is_lookup, why: why.into() });
+            let asked = Asked { keys, is_limited: false };
+            assert_eq!(choose(path, asked, store), Choice { is_lookup, why: why.into() });
         };
         check(JoinPath::Auto, Some(160), &known, true, "about 160 keys, 10 rows");
         check(JoinPath::Auto, Some(161), &known, false, "about 161 keys, 10 rows");
@@ -115,5 +126,8 @@ mod tests {
         check(JoinPath::Auto, Some(1), &unknown, true, "about 1 keys, any number of rows");
         check(JoinPath::Lookup, Some(161), &known, true, "join_path = lookup");
         check(JoinPath::Scan, Some(1), &known, false, "join_path = scan");
+        let why = "about 5 keys for the limit above, 10 rows".into();
+        let limited = Asked { keys: Some(5), is_limited: true };
+        assert_eq!(choose(JoinPath::Auto, limited, &known), Choice { is_lookup: true, why });
     }
 }

@@ -23,12 +23,13 @@ use super::{
     key::{Equality, JoinKey},
     matches::matches,
     side::{Side, columns_read, is_null_of_null, may_move},
+    wanted::Wanted,
 };
 use crate::columns::with_columns;
 
 /// What a join makes of the other side's rows, each of which finds one row of the store or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// Rows that find one, with it.
     Inner,
     /// All rows, with what they find.
@@ -57,7 +58,7 @@ pub(super) struct LookupJoin<'a> {
 }
 
 impl Kind {
-    fn of(join_type: JoinType, store_is_right: bool) -> Option<Self> {
+    pub(super) fn of(join_type: JoinType, store_is_right: bool) -> Option<Self> {
         Some(match (join_type, store_is_right) {
             (JoinType::Inner, _) => Self::Inner,
             (JoinType::Left, true) | (JoinType::Right, false) => Self::Outer,
@@ -67,6 +68,11 @@ impl Kind {
             // All rows of the store are wanted, or rows of the store alone.
             _ => return None,
         })
+    }
+
+    /// Whether no row is dropped.
+    pub(super) fn keeps_all(self) -> bool {
+        matches!(self, Self::Outer | Self::Mark)
     }
 
     /// Whether each match of a row with one of several rows of the store can be decided by itself.
@@ -131,9 +137,10 @@ impl<'a> LookupJoin<'a> {
         store_rows(&self.side.store)
     }
 
-    /// Whether it is wanted, or cheaper than the join.
-    pub(super) fn choose(&self, path: JoinPath) -> Choice {
-        choose(path, rows(self.asking), &self.side.store)
+    /// Whether it is asked for, or cheaper than the join, of which so many rows are wanted.
+    pub(super) fn choose(&self, path: JoinPath, wanted: Wanted) -> Choice {
+        let asked = wanted.of_asking(self.kind).of(rows(self.asking));
+        choose(path, asked, &self.side.store)
     }
 
     /// The join as a lookup, and why it is one.

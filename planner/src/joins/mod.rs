@@ -22,17 +22,18 @@ mod side;
 mod sink;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 use std::{fmt::Debug, sync::Arc};
 
 use datafusion::{
     common::{
         Column,
-        tree_node::{Transformed, TreeNode},
+        tree_node::{Transformed, TreeNode, TreeNodeRewriter},
     },
     error::Result,
     logical_expr::{Join, LogicalPlan, TableScan, TableSource},
-    optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule},
+    optimizer::{OptimizerConfig, OptimizerRule},
 };
 use keyloom_common::store::{AttachedStore, JoinPath};
 
@@ -43,6 +44,7 @@ use lookup::{LookupJoin, wants_all_rows};
 use points::point_lookup;
 pub use share::ShareFetches;
 use side::is_of_store;
+use wanted::{Wanted, Way};
 
 /// The name of a column that holds the rows that a join found.
 const ROW: &str = "__joined";
@@ -70,12 +72,18 @@ impl JoinStores {
 
     /// The cheaper of the lookups that a join can be, either side of which may be a store; else the
     /// join with scans that say why they are made.
-    fn join(&self, join: &Join, path: JoinPath, row: &Column) -> Result<Option<LogicalPlan>> {
+    fn join(
+        &self,
+        join: &Join,
+        path: JoinPath,
+        wanted: Wanted,
+        row: &Column,
+    ) -> Result<Option<LogicalPlan>> {
         let (mut best, mut dear): (Option<(LookupJoin<'_>, Choice)>, _) = (None, None);
         for store_is_right in [true, false] {
             let found = LookupJoin::of(join, store_is_right, self.tables.as_ref(), row)?;
             let Some(found) = found else { continue };
-            let choice = found.choose(path);
+            let choice = found.choose(path, wanted);
             if !choice.is_lookup {
                 dear = Some(choice.why);
             } else if best.as_ref().is_none_or(|(best, _)| best.store_rows() < found.store_rows()) {
@@ -126,32 +134,57 @@ impl OptimizerRule for JoinStores {
         "join_stores"
     }
 
-    fn apply_order(&self) -> Option<ApplyOrder> {
-        Some(ApplyOrder::BottomUp)
-    }
-
+    /// Goes through the plan by itself: a join has to know of the limits above it.
     fn rewrite(
         &self,
         plan: LogicalPlan,
         config: &dyn OptimizerConfig,
     ) -> Result<Transformed<LogicalPlan>> {
-        let path = PlanOptions::of(&config.options()).join_path;
-        let is_of_store = |plan: &LogicalPlan| is_of_store(plan, self.tables.as_ref());
+        plan.rewrite_with_subqueries(&mut Joining { rule: self, config, way: Way::default() })
+    }
+}
+
+/// The rule on its way through a plan, from the leaves up.
+struct Joining<'a> {
+    rule: &'a JoinStores,
+    config: &'a dyn OptimizerConfig,
+    way: Way,
+}
+
+impl TreeNodeRewriter for Joining<'_> {
+    type Node = LogicalPlan;
+
+    fn f_down(&mut self, node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+        self.way.enter(&node, self.rule.tables.as_ref());
+        Ok(Transformed::no(node))
+    }
+
+    fn f_up(&mut self, node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+        let wanted = self.way.leave();
+        Ok(match self.planned(&node, wanted)? {
+            Some(planned) => Transformed::yes(planned),
+            None => Transformed::no(node),
+        })
+    }
+}
+
+impl Joining<'_> {
+    /// What becomes of a node of which so many rows are wanted; none if it stays as it is.
+    fn planned(&self, node: &LogicalPlan, wanted: Wanted) -> Result<Option<LogicalPlan>> {
+        let path = PlanOptions::of(&self.config.options()).join_path;
+        let tables = self.rule.tables.as_ref();
+        let is_of_store = |plan: &LogicalPlan| is_of_store(plan, tables);
         // Names are made where they are needed: those of other columns are counted, too.
-        let row = || Column::new_unqualified(config.alias_generator().next(ROW));
-        let planned = match &plan {
+        let row = || Column::new_unqualified(self.config.alias_generator().next(ROW));
+        match node {
             LogicalPlan::Join(join) if is_of_store(&join.left) || is_of_store(&join.right) => {
-                self.join(join, path, &row())?
+                self.rule.join(join, path, wanted, &row())
             }
             LogicalPlan::Filter(filter) if is_of_store(&filter.input) => {
-                point_lookup(filter, self.tables.as_ref(), path, &row())?
+                point_lookup(filter, tables, path, &row())
             }
-            LogicalPlan::Projection(projection) => with_calls_beside(projection, || row().name)?,
-            _ => None,
-        };
-        Ok(match planned {
-            Some(planned) => Transformed::yes(planned),
-            None => Transformed::no(plan),
-        })
+            LogicalPlan::Projection(projection) => with_calls_beside(projection, || row().name),
+            _ => Ok(None),
+        }
     }
 }

@@ -16,7 +16,7 @@ use keyloom_common::store::JoinPath;
 
 use super::{
     StoreTables,
-    cost::choose,
+    cost::{Asked, choose},
     key::{Equality, JoinKey},
     lookup::{call, fits, with_rows},
     matches::matches,
@@ -44,7 +44,8 @@ pub(super) fn point_lookup(
         _ => true,
     });
     let Some((keys, others)) = Keys::of(&side, &points, row)? else { return Ok(None) };
-    let choice = choose(path, Some(keys.count() as u64), &side.store);
+    let asked = Asked { keys: Some(keys.count() as u64), is_limited: false };
+    let choice = choose(path, asked, &side.store);
     if !choice.is_lookup {
         return Ok(None);
     }

@@ -112,6 +112,56 @@ fn a_dense_join_is_a_scan_unless_lookups_are_forced() {
 }
 
 #[test]
+fn a_limit_above_a_dense_join_makes_it_a_lookup() {
+    let check = |plan: &dyn Fn(LogicalPlanBuilder) -> LogicalPlanBuilder, note: Option<&str>| {
+        let tables = Arc::new(Tables::default());
+        let held = tables.scan(attached(store("s", &["id"]), Some(1), &[])).build().unwrap();
+        let on = (vec!["t.column1"], vec!["id"]);
+        let joined = asking(100).join(held, JoinType::Inner, on, None).unwrap();
+        let plan = shape(&tables, plan(joined));
+        match note {
+            None => has(&plan, &["kv_get_all("], &["Join"]),
+            Some(_) => has(&plan, &["Join"], &["kv_"]),
+        }
+        assert_eq!(tables.notes().first().map(String::as_str), note);
+    };
+    let limit = |plan: LogicalPlanBuilder, rows| plan.limit(0, Some(rows)).unwrap();
+    let filter = |plan: LogicalPlanBuilder| plan.filter(col("size").is_not_null()).unwrap();
+    let project = |plan: LogicalPlanBuilder| plan.project([col("size")]).unwrap();
+    let sort = |plan: LogicalPlanBuilder| plan.sort([col("size").sort(true, true)]).unwrap();
+    let union = |plan: LogicalPlanBuilder| {
+        let plan = project(plan).build().unwrap();
+        LogicalPlanBuilder::from(plan.clone()).union(plan).unwrap()
+    };
+    let all = Some("about 100 keys, 1 rows");
+    check(&|plan| plan, all);
+    // A fifth of the rows is expected to find one.
+    check(&|plan| limit(plan, 3), None);
+    check(&|plan| limit(plan, 4), Some("about 20 keys for the limit above, 1 rows"));
+    check(&|plan| limit(plan, 20), all);
+    check(&|plan| limit(project(plan), 3), None);
+    check(&|plan| limit(union(plan), 3), None);
+    let sifted = Some("about 75 keys for the limit above, 1 rows");
+    check(&|plan| limit(filter(plan), 3), sifted);
+    check(&|plan| limit(sort(plan), 3), all);
+    check(&|plan| plan.limit(97, Some(3)).unwrap(), all);
+    let lower = |plan| limit(plan, 3).limit(0, Some(50)).unwrap();
+    check(&lower, None);
+}
+
+#[test]
+fn a_limit_above_several_joins_reaches_all_of_them() {
+    let tables = Arc::new(Tables::default());
+    let held = |name| tables.scan(attached(store(name, &["id"]), Some(2), &[])).build().unwrap();
+    let on = |name: &str| (vec!["t.column1".to_owned()], vec![format!("{name}.id")]);
+    let first = asking(100).join(held("one"), JoinType::Inner, on("one"), None).unwrap();
+    let both = || first.clone().join(held("two"), JoinType::Left, on("two"), None).unwrap();
+    has(&shape(&tables, both().limit(0, Some(5)).unwrap()), &["one", "two"], &["Join"]);
+    has(&shape(&tables, both()), &["Join"], &[]);
+    assert_eq!(tables.notes()[0], "about 100 keys, 2 rows");
+}
+
+#[test]
 fn a_cast_that_widens_a_key_is_no_part_of_what_is_asked() {
     let tables = Arc::new(Tables::default());
     let held = || tables.scan(attached(memory("m", &["day"]), None, &[])).build().unwrap();

@@ -1,9 +1,12 @@
 //! Which keys are asked for where only some rows, fields or groups are wanted.
 
 use anyhow::Result;
+use keyloom_client::load_kv;
 
 use super::{check, undivided_shop};
-use crate::harness::{TestSession, on_all_deployments_and_ways, open_shop};
+use crate::harness::{
+    TestSession, batch, ints, on_all_deployments_and_ways, open_shop, write_lance,
+};
 
 on_all_deployments_and_ways! {
     the_first_rows_by_another_column_are_all_that_is_asked_for,
@@ -12,6 +15,7 @@ on_all_deployments_and_ways! {
     a_limit_above_unnested_structs_asks_for_its_rows,
     a_limit_above_unnested_lists_has_all_its_rows,
     outer_joins_with_stores_ask_for_the_first_rows_alone,
+    a_limit_above_inner_joins_with_stores_asks_for_few_keys,
     the_first_rows_of_a_union_are_among_those_of_its_inputs,
     the_first_rows_of_an_outer_join_are_looked_up_alone,
     windows_of_which_few_rows_are_wanted_ask_for_those,
@@ -109,6 +113,40 @@ async fn outer_joins_with_stores_ask_for_the_first_rows_alone(session: &TestSess
     let first = "SELECT n, p.name FROM t LEFT JOIN STORE p ON k = p.id LIMIT 1";
     check(&session, first, &["1 | apple"]).await?;
     check_keys(&session, first, 1).await
+}
+
+async fn a_limit_above_inner_joins_with_stores_asks_for_few_keys(
+    session: &TestSession,
+) -> Result<()> {
+    let session = session.undivided().await?;
+    // So many rows to those of the store that all of them are joined with a scan. Every fourth
+    // finds one, and the keys of the others are distinct.
+    let found = |n: i64| n % 4 == 0;
+    let rows = batch([
+        ("n", ints(0..40_000_i64)),
+        ("k", ints((0..40_000_i64).map(|n| if found(n) { n / 4 % 1000 } else { -n }))),
+    ]);
+    session.register_batches("many", &[rows])?;
+    let held = batch([("id", ints(0..1000_i64)), ("size", ints((0..1000_i64).map(|id| id * 10)))]);
+    let uri = session.path("few.lance");
+    write_lance(&uri, &[held], 1000).await?;
+    session.attach(load_kv("few", session.lance(uri, "id").await?)?, "few").await?;
+    let join = "many JOIN few ON k = id";
+    let counting = format!("SELECT count(*) FROM {join}");
+    session.check(&counting, &["10000"]).await?;
+    assert_eq!(session.counted(&counting, "few").await?.keys, 0);
+    let first = ["0 | 0", "4 | 10", "8 | 20"];
+    let union = format!("(SELECT n, size FROM {join} UNION ALL SELECT n, size FROM {join})");
+    for (sql, expected) in [
+        (format!("SELECT n, size FROM {join} LIMIT 3"), &first[..]),
+        (format!("SELECT n, size FROM {join} WHERE size + n > 40 LIMIT 1 OFFSET 1"), &["16 | 40"]),
+        (format!("SELECT n, size FROM {union} LIMIT 3"), &first[..]),
+    ] {
+        session.check(&sql, expected).await?;
+        let keys = session.counted(&sql, "few").await?.keys;
+        assert!((1..15_000).contains(&keys), "{keys} keys: {sql}");
+    }
+    Ok(())
 }
 
 async fn the_first_rows_of_a_union_are_among_those_of_its_inputs(
