@@ -17,6 +17,7 @@ mod names;
 mod stars;
 mod summarize;
 mod tables;
+mod using;
 mod values;
 mod words;
 mod writes;
@@ -197,6 +198,7 @@ fn bind(statement: &mut Parsed, binder: &mut Binder<'_>) -> Result<()> {
             Statement::Query(_) | Statement::Explain { .. } | Statement::Insert(_) => {
                 clauses::check(statement, &binder.session.context.state())?;
                 writes::check_values(statement)?;
+                using::write_out(statement, binder.reader)?;
                 match statement.visit(binder) {
                     ControlFlow::Continue(()) => Ok(()),
                     ControlFlow::Break(error) => Err(error),

@@ -19,7 +19,7 @@ use datafusion::{
 };
 use keyloom_common::{Error, Result};
 
-use super::plan_by_names;
+use super::{plan_by_names, using::NAMELESS};
 use crate::session::Session;
 
 /// What DataFusion says of columns that it does not tell apart.
@@ -36,7 +36,7 @@ pub(super) async fn plan(
     again: impl Fn() -> Result<Parsed>,
     failed: Error,
 ) -> Result<LogicalPlan> {
-    if !failed.message().contains(ALIKE) {
+    if !failed.message().contains(ALIKE) && failed.message() != NAMELESS {
         return Err(failed);
     }
     let (statement, names) = named(again()?);

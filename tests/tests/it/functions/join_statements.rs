@@ -23,7 +23,8 @@ type Case = (&'static str, &'static [&'static str]);
 /// All statements.
 fn cases() -> impl Iterator<Item = &'static Case> {
     let joins = [joins::INNER, joins::OUTER, joins::ALL, joins::SEVERAL, joins::SEVERAL_COLUMNS];
-    joins.into_iter().chain([clauses::EXIST, clauses::WITHIN, clauses::ALONE]).flatten()
+    let others = [joins::USING, clauses::EXIST, clauses::WITHIN, clauses::ALONE];
+    joins.into_iter().chain(others).flatten()
 }
 
 /// Where the stores are kept that hold no key twice and none that is null.

@@ -360,3 +360,47 @@ pub(super) const SEVERAL_COLUMNS: &[Case] = &[
         &["2", "4"],
     ),
 ];
+
+/// The one column of USING where a row may stand on one side alone.
+pub(super) const USING: &[Case] = &[
+    (
+        "SELECT item, count(n), count(*) FROM o RIGHT JOIN reviews USING (item) GROUP BY item ORDER \
+     BY item NULLS LAST",
+        &["milk | 1 | 1", "rice | 0 | 1", "tea | 9 | 9", "NULL | 0 | 1"],
+    ),
+    (
+        "SELECT item, count(n), count(stars) FROM o FULL JOIN reviews USING (item) GROUP BY item \
+     ORDER BY item NULLS LAST",
+        &["milk | 1 | 1", "rice | 0 | 1", "salt | 1 | 0", "tea | 9 | 6", "NULL | 1 | 1"],
+    ),
+    (
+        "SELECT * FROM reviews LEFT JOIN o USING (item) WHERE stars < 3 ORDER BY stars",
+        &["milk | 1 | cid | 2 | bob | 1", "rice | 2 | ann | NULL | NULL | NULL"],
+    ),
+    (
+        "SELECT * FROM o RIGHT JOIN reviews USING (item) WHERE stars < 3 ORDER BY item",
+        &["2 | bob | milk | 1 | 1 | cid", "NULL | NULL | rice | NULL | 2 | ann"],
+    ),
+    (
+        "SELECT * FROM (SELECT item, n FROM o WHERE n > 3) FULL JOIN (SELECT item, stars FROM \
+     reviews WHERE stars < 3) USING (item) ORDER BY item NULLS LAST",
+        &[
+            "milk | NULL | 1",
+            "rice | NULL | 2",
+            "salt | 5 | NULL",
+            "tea | 6 | NULL",
+            "NULL | 4 | NULL",
+        ],
+    ),
+    (
+        "SELECT item, n, stars, price FROM (SELECT * FROM o WHERE n > 4) a FULL JOIN (SELECT * FROM \
+     reviews WHERE stars < 3) b USING (item) LEFT JOIN (SELECT item, price FROM prices WHERE city \
+     = 'rome') c USING (item) ORDER BY item",
+        &[
+            "milk | NULL | 1 | 2",
+            "rice | NULL | 2 | NULL",
+            "salt | 5 | NULL | NULL",
+            "tea | 6 | NULL | 4",
+        ],
+    ),
+];
