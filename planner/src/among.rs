@@ -19,6 +19,7 @@ use datafusion::{
         utils::merge_schema,
     },
     optimizer::AnalyzerRule,
+    scalar::ScalarValue,
 };
 use keyloom_common::Error;
 
@@ -65,7 +66,13 @@ impl Place {
     /// In something that asks for itself what is true.
     const WITHIN: Self = Self { is_alone: false, is_negated: false };
 
+    /// In something that asks for itself what is false.
+    const FALSE_WITHIN: Self = Self { is_alone: false, is_negated: true };
+
     fn check(self, expr: &Expr, schema: &DFSchema) -> Result<()> {
+        if let Some((inner, place)) = self.of_compared(expr) {
+            return place.check(inner, schema);
+        }
         match expr {
             Expr::InSubquery(among) => {
                 let is_negated = among.negated != self.is_negated;
@@ -88,6 +95,9 @@ impl Place {
                 place.check(right, schema)
             }
             Expr::IsTrue(inner) | Expr::IsNotTrue(inner) => Self::WITHIN.check(inner, schema),
+            Expr::IsFalse(inner) | Expr::IsNotFalse(inner) => {
+                Self::FALSE_WITHIN.check(inner, schema)
+            }
             Expr::Case(case) if case.expr.is_none() => {
                 let place = Self { is_alone: false, ..self };
                 for (when, then) in &case.when_then_expr {
@@ -103,6 +113,54 @@ impl Place {
                 refuse_if(other.exists(is_lost)?)
             }
         }
+    }
+
+    /// What is compared with true or false, or has one of these for null, and where it stands: the
+    /// comparison asks the same of it, or the opposite.
+    fn of_compared(self, expr: &Expr) -> Option<(&Expr, Self)> {
+        match expr {
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+                let (inner, constant) = match (boolean(left), boolean(right)) {
+                    (None, Some(constant)) => (left, constant),
+                    (Some(constant), None) => (right, constant),
+                    _ => return None,
+                };
+                let asks_for = |place: Self| Some((inner.as_ref(), place));
+                let flipped = |is_flipped| Self {
+                    is_alone: false,
+                    is_negated: self.is_negated != is_flipped,
+                };
+                match op {
+                    Operator::Eq => asks_for(flipped(!constant)),
+                    Operator::NotEq => asks_for(flipped(constant)),
+                    Operator::IsDistinctFrom | Operator::IsNotDistinctFrom => {
+                        asks_for(Self::within(constant))
+                    }
+                    _ => None,
+                }
+            }
+            // With false for null it is whether it is true, and with true whether it is not false.
+            Expr::ScalarFunction(function) if function.name() == "coalesce" => {
+                match function.args.as_slice() {
+                    [inner, null] => Some((inner, Self::within(!boolean(null)?))),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// In something that asks for itself what is true, or what is false.
+    fn within(is_true: bool) -> Self {
+        if is_true { Self::WITHIN } else { Self::FALSE_WITHIN }
+    }
+}
+
+/// The constant that an expression is.
+fn boolean(expr: &Expr) -> Option<bool> {
+    match expr {
+        Expr::Literal(ScalarValue::Boolean(value), _) => *value,
+        _ => None,
     }
 }
 
@@ -159,6 +217,15 @@ mod tests {
             "NOT (n IN (SELECT n FROM t) OR k = 1)",
             "(n IN (SELECT n FROM t) OR k = 1) IS NOT TRUE",
             "CASE WHEN n IN (SELECT n FROM t) THEN k = 1 ELSE k = 2 END",
+            "(n IN (SELECT n FROM t)) = true",
+            "true = (n IN (SELECT n FROM t) OR k = 1)",
+            "(n IN (SELECT n FROM t)) <> false",
+            "(n NOT IN (SELECT n FROM t)) = false",
+            "(n NOT IN (SELECT n FROM t)) IS FALSE",
+            "(NOT (n IN (SELECT n FROM t) AND k = 1)) IS NOT FALSE",
+            "(n IN (SELECT n FROM t)) IS DISTINCT FROM true",
+            "NOT coalesce(n IN (SELECT n FROM t), false)",
+            "coalesce(n NOT IN (SELECT n FROM t), true)",
             "k NOT IN (SELECT k FROM t) OR n = 1",
             "coalesce(k IN (SELECT k FROM t), true)",
             "NOT EXISTS (SELECT 1 FROM t AS u WHERE u.n = t.n) OR n = 1",
@@ -176,6 +243,13 @@ mod tests {
             "k NOT IN (SELECT n FROM t) OR k = 1",
             "NOT (n IN (SELECT n FROM t) AND k = 1)",
             "(n IN (SELECT n FROM t)) IS NULL",
+            "(n IN (SELECT n FROM t)) IS FALSE",
+            "(n IN (SELECT n FROM t)) IS NOT FALSE",
+            "(n IN (SELECT n FROM t)) = false",
+            "(n NOT IN (SELECT n FROM t)) = true",
+            "(n IN (SELECT n FROM t)) IS DISTINCT FROM false",
+            "(n IN (SELECT n FROM t)) = (k = 1)",
+            "coalesce(n NOT IN (SELECT n FROM t), false)",
             "coalesce(n IN (SELECT n FROM t), true)",
             "CASE WHEN n NOT IN (SELECT n FROM t) THEN true ELSE false END",
             "5 NOT IN (SELECT n FROM t)",
