@@ -1,25 +1,29 @@
-//! Comparing timestamps of different units as they are.
+//! Timestamps of different units, compared as they are and kept where one stands for another.
 //!
 //! DataFusion rounds the finer one to the unit of the coarser: instants within one millisecond
-//! would be equal, and a union would cut off what its coarsest input has no room for. So the coarser
-//! one is cast before, which changes no value; one that is too far away for the finer unit is an
-//! error. Constants are left alone: they are read in the unit of what they are compared with.
+//! would be equal, and a union, a CASE or a `coalesce` would cut off what its coarsest input has no
+//! room for. So the coarser one is cast before, which changes no value; one that is too far away for
+//! the finer unit is an error. Constants are left alone: they are read in the unit of what they
+//! meet, which is cast if they need a finer one.
 
+mod constants;
 mod outer;
+mod unions;
+mod values;
 
 use std::{mem, sync::Arc};
 
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::{
     common::{
-        Column, DFSchema, DFSchemaRef,
+        Column, DFSchema,
         tree_node::{Transformed, TransformedResult, TreeNode},
     },
     config::ConfigOptions,
     error::Result,
     logical_expr::{
         Between, BinaryExpr, Expr, ExprSchemable, Join, LogicalPlan, Operator, Projection,
-        Subquery, Union, cast,
+        Subquery, cast,
         expr::{InSubquery, SetComparison},
         expr_rewriter::NamePreserver,
         utils::merge_schema,
@@ -27,7 +31,11 @@ use datafusion::{
     optimizer::AnalyzerRule,
 };
 
+use crate::lazy::is_nested_deep;
+use constants::needed_unit;
 use outer::with_outer_columns;
+use unions::in_finest_units;
+use values::{chosen_among, keep_in_value};
 
 /// Casts timestamps to the finer of the units that meet.
 #[derive(Debug, Default)]
@@ -35,8 +43,8 @@ pub struct KeepInstants;
 
 impl AnalyzerRule for KeepInstants {
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        // What is compared has its unit once all unions have theirs.
-        let plan = cast_up(plan, keep_in_union)?;
+        // What is compared has its unit once all unions and values have theirs.
+        let plan = cast_up(plan, keep_in_values)?;
         cast_up(plan, keep_in_node)
     }
 
@@ -68,15 +76,20 @@ fn keep_in_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     match node {
         LogicalPlan::Join(join) => {
             let Transformed { data: join, transformed, .. } = keep_in_join(join);
-            let kept = keep_in_exprs(LogicalPlan::Join(join))?;
+            let kept = keep_in_exprs(LogicalPlan::Join(join), keep_in_expr)?;
             let is_cast = transformed || kept.transformed;
             Ok(Transformed::new_transformed(kept.data, is_cast))
         }
-        node => keep_in_exprs(node),
+        // Its inputs know more of the rows around them than before.
+        LogicalPlan::Union(union) => in_finest_units(union),
+        node => keep_in_exprs(node, keep_in_expr),
     }
 }
 
-fn keep_in_exprs(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+fn keep_in_exprs(
+    node: LogicalPlan,
+    keep: impl Fn(Expr, &DFSchema) -> Result<Transformed<Expr>>,
+) -> Result<Transformed<LogicalPlan>> {
     // The columns of grouping sets are found again by the expressions that are written.
     if node.expressions().iter().any(|expr| matches!(expr, Expr::GroupingSet(_))) {
         return Ok(Transformed::no(node));
@@ -87,7 +100,7 @@ fn keep_in_exprs(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let is_named = !matches!(node, LogicalPlan::Sort(_));
     node.map_expressions(|expr| {
         let name = names.save(&expr);
-        let kept = expr.transform_up(|expr| keep_in_expr(expr, &schema))?;
+        let kept = expr.transform_up(|expr| keep(expr, &schema))?;
         Ok(if is_named { kept.update_data(|expr| name.restore(expr)) } else { kept })
     })
 }
@@ -133,29 +146,51 @@ fn keep_in_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             }
             None => Transformed::no(Expr::SetComparison(any)),
         },
-        other => Transformed::no(other),
+        other => keep_in_value(other, schema),
     })
 }
 
-/// Expressions that are compared with each other in their finest unit, but for constants, and
-/// whether one had another.
+/// Expressions that are compared with each other in one unit, and whether one had another.
 fn in_one_unit<const N: usize>(sides: [Expr; N], schema: &DFSchema) -> ([Expr; N], bool) {
-    let units = sides.each_ref().map(|side| unit_of(side, schema));
-    let (coarsest, finest) = (units.iter().flatten().min(), units.iter().flatten().max());
-    let Some(unit) = finest.copied().filter(|finest| coarsest != Some(finest)) else {
-        return (sides, false);
-    };
-    let sides = sides.map(|side| match side.get_type(schema) {
-        Ok(ty) if !is_constant(&side) => in_unit(side, &ty, unit),
-        _ => side,
-    });
-    (sides, true)
+    match common_unit(&sides, schema) {
+        Some(unit) => (sides.map(|side| side_in_unit(side, unit, schema)), true),
+        None => (sides, false),
+    }
 }
 
-/// The unit of a timestamp that is no constant.
+/// The finest unit of timestamps that meet and that constants among them need, if one of them has
+/// another.
+fn common_unit<'a>(
+    sides: impl IntoIterator<Item = &'a Expr>,
+    schema: &DFSchema,
+) -> Option<TimeUnit> {
+    let (constants, others): (Vec<_>, Vec<_>) =
+        sides.into_iter().partition(|side| is_constant(side));
+    let units: Vec<_> = others.into_iter().filter_map(|side| unit_of(side, schema)).collect();
+    let coarsest = units.iter().min()?;
+    let needed = constants.into_iter().filter_map(needed_unit);
+    let finest = units.iter().copied().chain(needed).max()?;
+    (*coarsest != finest).then_some(finest)
+}
+
+/// One of them in that unit, but for constants.
+fn side_in_unit(side: Expr, unit: TimeUnit, schema: &DFSchema) -> Expr {
+    match side.get_type(schema) {
+        Ok(ty) if !is_constant(&side) => in_unit(side, &ty, unit),
+        _ => side,
+    }
+}
+
+/// The unit of a timestamp.
 fn unit_of(expr: &Expr, schema: &DFSchema) -> Option<TimeUnit> {
+    if let Some(mut values) = chosen_among(expr) {
+        let unit = values.find_map(|value| unit_of(value, schema));
+        if unit.is_some() || is_nested_deep(expr) {
+            return unit;
+        }
+    }
     match expr.get_type(schema) {
-        Ok(DataType::Timestamp(unit, _)) if !is_constant(expr) => Some(unit),
+        Ok(DataType::Timestamp(unit, _)) => Some(unit),
         _ => None,
     }
 }
@@ -189,70 +224,12 @@ fn found_in_unit(rows: &Arc<LogicalPlan>, unit: TimeUnit) -> Result<Arc<LogicalP
     Ok(Arc::new(LogicalPlan::Projection(projection)))
 }
 
-/// A union whose inputs have the finest unit that a column has in any of them.
-fn keep_in_union(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+/// A union whose inputs have one unit, or a node whose values do.
+fn keep_in_values(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     match node {
         LogicalPlan::Union(union) => in_finest_units(union),
-        node => Ok(Transformed::no(node)),
+        node => keep_in_exprs(node, |expr, schema| Ok(keep_in_value(expr, schema))),
     }
-}
-
-fn in_finest_units(Union { inputs, schema }: Union) -> Result<Transformed<LogicalPlan>> {
-    let inputs = inputs.into_iter().map(with_own_types).collect::<Result<Vec<_>>>()?;
-    let columns = 0..schema.fields().len();
-    let units: Vec<_> = columns.map(|column| finest(&inputs, column)).collect();
-    let is_other = |of: &DFSchemaRef| {
-        let mut columns = of.fields().iter().zip(&units);
-        columns.any(|(field, unit)| unit.is_some_and(|unit| has_other(field.data_type(), unit)))
-    };
-    if !is_other(&schema) && !inputs.iter().any(|input| is_other(input.schema())) {
-        return Ok(Transformed::no(LogicalPlan::Union(Union { inputs, schema })));
-    }
-    let inputs = inputs.into_iter().map(|input| in_units(input, &units));
-    let inputs = inputs.collect::<Result<_>>()?;
-    let fields = schema.iter().zip(&units).map(|((qualifier, field), unit)| {
-        let ty = unit.and_then(|unit| retyped(field.data_type(), unit));
-        let field = field.as_ref().clone();
-        let ty = ty.unwrap_or_else(|| field.data_type().clone());
-        (qualifier.cloned(), Arc::new(field.with_data_type(ty)))
-    });
-    let schema = DFSchema::new_with_metadata(fields.collect(), schema.metadata().clone())?;
-    Ok(Transformed::yes(LogicalPlan::Union(Union { inputs, schema: Arc::new(schema) })))
-}
-
-/// An input of a union with the types that it has: those of one that is told by its columns' names
-/// are said to be the first input's.
-fn with_own_types(input: Arc<LogicalPlan>) -> Result<Arc<LogicalPlan>> {
-    if !matches!(input.as_ref(), LogicalPlan::Projection(_)) {
-        return Ok(input);
-    }
-    Ok(Arc::new(Arc::unwrap_or_clone(input).recompute_schema()?))
-}
-
-/// The finest unit of a column, if it is a timestamp in all inputs that have it.
-fn finest(inputs: &[Arc<LogicalPlan>], column: usize) -> Option<TimeUnit> {
-    let types = inputs.iter().filter_map(|input| input.schema().fields().get(column));
-    let types = types.map(|field| field.data_type()).filter(|ty| **ty != DataType::Null);
-    let units = types.map(|ty| match ty {
-        DataType::Timestamp(unit, _) => Some(*unit),
-        _ => None,
-    });
-    units.collect::<Option<Vec<_>>>()?.into_iter().max()
-}
-
-/// The rows with these units in the places of columns that have one.
-fn in_units(rows: Arc<LogicalPlan>, units: &[Option<TimeUnit>]) -> Result<Arc<LogicalPlan>> {
-    let schema = Arc::clone(rows.schema());
-    let columns = schema.iter().zip(units).map(|((qualifier, field), unit)| {
-        let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
-        match unit.filter(|unit| has_other(field.data_type(), *unit)) {
-            Some(unit) => in_unit(column, field.data_type(), unit)
-                .alias_qualified(qualifier.cloned(), field.name()),
-            None => column,
-        }
-    });
-    let projection = Projection::try_new(columns.collect(), rows)?;
-    Ok(Arc::new(LogicalPlan::Projection(projection)))
 }
 
 /// The finer of two units of timestamps, if they differ.

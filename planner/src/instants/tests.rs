@@ -71,3 +71,49 @@ async fn subqueries_know_what_a_union_made_of_the_columns_around_them() {
         assert_eq!(count(&query).await, expected, "{query}");
     }
 }
+
+#[tokio::test]
+async fn values_that_stand_for_each_other_keep_the_finest_unit() {
+    let both = "fine f, coarse c";
+    for (value, expected) in [
+        ("coalesce(c.t, f.t)", "0"),
+        ("coalesce(CASE WHEN c.t IS NULL THEN c.t END, f.t)", "4"),
+        ("CASE WHEN c.t IS NULL THEN c.t ELSE f.t END", "4"),
+        ("greatest(c.t, f.t)", "3"),
+        ("least(c.t, f.t)", "1"),
+        ("nvl(nullif(c.t, c.t), f.t)", "4"),
+    ] {
+        // Two of the three are not whole milliseconds.
+        let sql =
+            format!("SELECT 1 FROM {both} WHERE {value} <> date_trunc('millisecond', {value})");
+        assert_eq!(count(&sql).await, expected, "{value}");
+    }
+    for (condition, expected) in [
+        ("f.t IN (c.t, c.t)", "1"),
+        ("c.t NOT IN (f.t)", "5"),
+        ("nullif(f.t, c.t) IS NULL", "1"),
+        ("CASE f.t WHEN c.t THEN true ELSE false END", "1"),
+        ("CASE WHEN true THEN f.t ELSE c.t END = c.t", "1"),
+    ] {
+        let sql = format!("SELECT 1 FROM {both} WHERE {condition}");
+        assert_eq!(count(&sql).await, expected, "{condition}");
+    }
+    let union = "SELECT coalesce(c.t, f.t) AS t FROM fine f, coarse c UNION SELECT t FROM fine";
+    assert_eq!(count(union).await, "4");
+}
+
+#[tokio::test]
+async fn constants_that_are_finer_than_what_they_meet_are_not_cut_off() {
+    for (condition, expected) in [
+        ("t = TIMESTAMP '1970-01-01T00:00:00.001'", "1"),
+        ("t = TIMESTAMP '1970-01-01T00:00:00.001001'", "0"),
+        ("t = '1970-01-01T00:00:00.001000001'", "0"),
+        ("t < '1970-01-01T00:00:00.001001'", "1"),
+        ("t IN (TIMESTAMP '1970-01-01T00:00:00.001001', TIMESTAMP '1970-01-01T00:00:00.002')", "1"),
+        ("t BETWEEN '1970-01-01T00:00:00.001001' AND '1970-01-01T00:00:00.002'", "1"),
+        ("coalesce(t, TIMESTAMP '1970-01-01T00:00:00.005001') = '1970-01-01T00:00:00.001'", "1"),
+    ] {
+        let sql = format!("SELECT t FROM coarse WHERE {condition}");
+        assert_eq!(count(&sql).await, expected, "{condition}");
+    }
+}
