@@ -114,11 +114,11 @@ fn is_lifted(condition: &Expr) -> bool {
 /// Whether a condition over a plan drops the same rows wherever DataFusion moves it to.
 fn stays(plan: &LogicalPlan) -> bool {
     match plan {
-        LogicalPlan::TableScan(_)
-        | LogicalPlan::EmptyRelation(_)
-        | LogicalPlan::Values(_)
-        | LogicalPlan::Limit(_) => true,
-        LogicalPlan::Projection(_)
+        LogicalPlan::TableScan(_) | LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => true,
+        // One that takes nothing away is not there for long.
+        LogicalPlan::Limit(limit) if limit.fetch.is_some() || limit.skip.is_some() => true,
+        LogicalPlan::Limit(_)
+        | LogicalPlan::Projection(_)
         | LogicalPlan::SubqueryAlias(_)
         | LogicalPlan::Filter(_)
         | LogicalPlan::Sort(_)

@@ -1,8 +1,9 @@
-//! Keeping the order that a limit counts in.
+//! Keeping the order that a limit counts in, and that rows have.
 //!
 //! DataFusion drops sorts whose order nothing requires. A limit requires none: it keeps only the
 //! sort that stands directly below it, or that takes over its number of rows. An OFFSET whose sort
-//! is by a column that is not selected has a projection between the two.
+//! is by a column that is not selected has a projection between the two. Nor does DataFusion know
+//! that the rows of unions and of lists that are unnested follow those of their inputs.
 
 use std::sync::Arc;
 
@@ -16,10 +17,13 @@ use datafusion::{
         ExecutionPlan,
         limit::{GlobalLimitExec, LocalLimitExec},
         sorts::sort::SortExec,
+        union::UnionExec,
+        unnest::UnnestExec,
     },
 };
 
-/// Requires the order of sorts below limits, until DataFusion removes what requires it.
+/// Requires the order of sorts below limits, unions and what unnests lists, until DataFusion removes
+/// what requires it.
 #[derive(Debug, Default)]
 pub struct KeepOrder;
 
@@ -29,21 +33,7 @@ impl PhysicalOptimizerRule for KeepOrder {
         plan: Arc<dyn ExecutionPlan>,
         _config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let below_limits = |node: Arc<dyn ExecutionPlan>| {
-            if !node.is::<GlobalLimitExec>() && !node.is::<LocalLimitExec>() {
-                return Ok(Transformed::no(node));
-            }
-            let input = Arc::clone(node.children()[0]);
-            // Directly below, DataFusion keeps it.
-            if input.is::<SortExec>() {
-                return Ok(Transformed::no(node));
-            }
-            match require(&input)? {
-                Some(input) => node.with_new_children(vec![input]).map(Transformed::yes),
-                None => Ok(Transformed::no(node)),
-            }
-        };
-        plan.transform_up(below_limits).data()
+        plan.transform_up(keep).data()
     }
 
     fn name(&self) -> &'static str {
@@ -52,6 +42,26 @@ impl PhysicalOptimizerRule for KeepOrder {
 
     fn schema_check(&self) -> bool {
         true
+    }
+}
+
+/// The node with the order of its inputs required, if it counts in that or keeps it.
+fn keep(node: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
+    let is_limit = node.is::<GlobalLimitExec>() || node.is::<LocalLimitExec>();
+    if !is_limit && !node.is::<UnionExec>() && !node.is::<UnnestExec>() {
+        return Ok(Transformed::no(node));
+    }
+    let mut is_required = false;
+    let mut inputs = Vec::new();
+    for input in node.children() {
+        // Directly below a limit, DataFusion keeps it.
+        let required = if is_limit && input.is::<SortExec>() { None } else { require(input)? };
+        is_required |= required.is_some();
+        inputs.push(required.unwrap_or_else(|| Arc::clone(input)));
+    }
+    match is_required {
+        true => node.with_new_children(inputs).map(Transformed::yes),
+        false => Ok(Transformed::no(node)),
     }
 }
 

@@ -332,3 +332,9 @@ def test_a_local_cluster_that_starts_says_its_address_and_nothing_else(
     rest, said = started.communicate(timeout=60)
     assert address.startswith("tcp://127.0.0.1:"), said
     assert (rest, said) == ("", "")
+
+
+@pytest.mark.parametrize("settings", [{"batch_rows": 16}, {"session": {"batch_rows": 16}}])
+def test_settings_stand_as_in_files_or_alone(cluster, settings):
+    with keyloom.connect(cluster, settings=settings):
+        assert keyloom.from_pydict({"x": [1, 2]}).count_rows() == 2

@@ -798,3 +798,16 @@ def test_exclusive_or_powers_and_absolute_values_are_pythons():
         "size": [2, 3, 0],
         "same": [-2, 3, 0],
     }
+
+
+def test_values_may_stand_before_every_operator():
+    df = keyloom.from_pydict({"x": [3, 1]})
+    assert df.select(y=2 ** col("x")).to_pydict() == {"y": [8, 2]}
+    assert df.select(y=True ^ (col("x") > 1)).to_pydict() == {"y": [False, True]}
+
+
+@pytest.mark.parametrize("values", ["ab", b"ab", keyloom.from_pydict])
+def test_what_is_no_list_of_values_is_refused_by_is_in(values):
+    other = values({"x": [1]}) if callable(values) else values
+    with pytest.raises(TypeError, match="^the others are a list of values, not a "):
+        col("x").is_in(other)

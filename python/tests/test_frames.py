@@ -4,6 +4,7 @@ Rows come out in the order of the input unless a method says otherwise, a name o
 as it is written, and nothing runs before rows are asked for.
 """
 
+import datetime
 import pickle
 
 import keyloom
@@ -142,10 +143,138 @@ def test_values_without_a_common_type_are_refused():
         keyloom.from_pydict({"a": [1, "x"]})
 
 
-@pytest.mark.parametrize("value", [2**63, 2**64, -(2**63) - 1])
-def test_an_integer_that_no_type_holds_is_refused(value):
+@pytest.mark.parametrize("values", [[2**64], [-(2**63) - 1], [2**63, -1], [2**63, 0.5]])
+def test_integers_that_no_type_holds_are_refused(values):
     with pytest.raises(keyloom.InvalidError):
-        keyloom.from_pydict({"a": [value]})
+        keyloom.from_pydict({"a": values})
+
+
+def test_integers_without_a_sign_are_as_large_as_they_may_be():
+    df = keyloom.from_pydict({"a": [2**63, None, 2**64 - 1]})
+    assert df.schema()["a"].type == pa.uint64()
+    assert df.where(col("a") == lit(2**64 - 1)).to_pydict() == {"a": [2**64 - 1]}
+
+
+MIXED_DATES = [datetime.date(2024, 1, 1), datetime.datetime(2024, 1, 1, 5)]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        MIXED_DATES,
+        np.array(MIXED_DATES, dtype=object),
+        pd.Series(MIXED_DATES, dtype=object),
+        [MIXED_DATES[0], pd.NaT],
+    ],
+)
+def test_times_of_day_among_dates_are_refused(values):
+    with pytest.raises(keyloom.InvalidError, match="stands among dates"):
+        keyloom.from_pydict({"day": values})
+
+
+def test_times_of_day_among_dates_of_pandas_are_refused():
+    frame = pd.DataFrame({"x": [1, 2], "day": pd.Series(MIXED_DATES, dtype=object)})
+    with pytest.raises(keyloom.InvalidError, match="stands among dates"):
+        keyloom.from_pandas(frame)
+    days = pd.DataFrame({"day": pd.Series([MIXED_DATES[0], pd.NaT], dtype=object)})
+    assert keyloom.from_pandas(days).to_pydict() == {"day": [MIXED_DATES[0], None]}
+
+
+@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
+def test_nanoseconds_of_pandas_are_kept(zone):
+    moment = pd.Timestamp(1_700_000_000_123_456_789, tz=zone)
+    frame = pd.DataFrame({"at": pd.Series([moment, None], dtype=object)})
+    for df in [
+        keyloom.from_pydict({"at": [moment, None]}),
+        keyloom.from_pandas(frame),
+        keyloom.from_pydict({"x": [1]}).select(at=lit(moment)),
+    ]:
+        assert df.schema()["at"].type == pa.timestamp("ns", zone)
+        assert df.to_arrow()["at"][0].value == moment.value
+    lasted = keyloom.from_pydict({"lasted": [pd.Timedelta(5)]}).to_arrow()["lasted"]
+    assert lasted.type == pa.duration("ns") and lasted[0].value == 5
+
+
+def test_rows_without_columns_are_counted():
+    for df in [keyloom.from_pylist([{}, {}]), keyloom.from_pandas(pd.DataFrame(index=range(2)))]:
+        assert df.column_names == [] and df.count_rows() == 2
+
+
+@pytest.mark.parametrize("make", [keyloom.from_pydict, lambda data: keyloom.from_pylist([data])])
+def test_a_name_that_is_no_name_is_refused(make):
+    with pytest.raises(TypeError, match="^a column has a name, not a int: 1$"):
+        make({1: [1]})
+    with pytest.raises(keyloom.InvalidError, match="Arrow has no names with the character 0"):
+        make({"a\0b": [1]})
+
+
+def test_what_has_no_rows_is_refused_by_its_kind():
+    for data, kind in [
+        (pa.array([1]), "pyarrow's Int64Array"),
+        (pl.Series([1]), "polars's Series"),
+        (pl.DataFrame({"x": pl.Series([1], dtype=pl.Int128)}), "polars's DataFrame"),
+    ]:
+        with pytest.raises(keyloom.InvalidError, match=f"^{kind} is no table of rows"):
+            keyloom.from_arrow(data)
+    with pytest.raises(keyloom.InvalidError, match="Duplicate column names"):
+        keyloom.from_pandas(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+    with pytest.raises(TypeError, match="not a Series"):
+        keyloom.from_pandas(pd.Series([1]))
+
+
+@pytest.fixture
+def sorted_rows(session):
+    return keyloom.from_pydict({"x": [3, 1, 2, 5, 4], "l": [[i, -i] for i in range(5)]}).sort(
+        "x", desc=True
+    )
+
+
+def test_sorted_rows_keep_their_order_through_conditions_in_sql(sorted_rows):
+    some = sorted_rows.where("x > 1").select("x")
+    assert some.to_pydict() == {"x": [5, 4, 3, 2]}
+    assert some.limit(2).to_pydict() == {"x": [5, 4]}
+
+
+def test_sorted_rows_keep_their_order_through_concat(sorted_rows):
+    rows = sorted_rows.select("x")
+    other = keyloom.from_pydict({"x": [0, 7]})
+    assert rows.concat(other).to_pydict() == {"x": [5, 4, 3, 2, 1, 0, 7]}
+    assert other.concat(rows).limit(4).to_pydict() == {"x": [0, 7, 5, 4]}
+    assert rows.concat(rows.sort("x")).to_pydict() == {"x": [5, 4, 3, 2, 1, 1, 2, 3, 4, 5]}
+
+
+def test_sorted_rows_keep_their_order_through_explode(sorted_rows):
+    exploded = sorted_rows.explode("l").limit(4)
+    assert exploded.to_pydict() == {"x": [5, 5, 4, 4], "l": [3, -3, 4, -4]}
+
+
+def test_groups_by_whether_a_store_holds_the_key(session):
+    keyloom.attach(load_kv("memory", name="ages", initial_data={"ann": 30}))
+    found = kv_get("who", source="ages", on_error="null")
+    who = keyloom.from_pydict({"who": ["ann", "eve", None]})
+    for known in [found.is_not_null(), ~found.is_null()]:
+        counted = who.with_column("known", known).groupby("known").agg(lit(1).count().alias("n"))
+        assert counted.sort("known").to_pydict() == {"known": [False, True], "n": [2, 1]}
+        assert who.select(known=known).distinct().sort("known").to_pydict()["known"] == [
+            False,
+            True,
+        ]
+
+
+def test_a_condition_in_sql_is_a_condition_alone():
+    df = keyloom.from_pydict({"x": [1, 2]})
+    assert df.where("x > 1 -- only these").to_pydict() == {"x": [2]}
+    assert df.where("x > 1 OR x < 2").count_rows() == 2
+    for more in ["x > 0 ORDER BY x", "x > 0 LIMIT 1", "true UNION ALL SELECT 3"]:
+        with pytest.raises(keyloom.InvalidError):
+            df.where(more)
+
+
+def test_a_frame_goes_on_in_every_way_when_its_session_is_closed():
+    with keyloom.Session():
+        df = keyloom.from_pydict({"x": [1]})
+    assert df.with_join_path("scan").to_pydict() == {"x": [1]}
+    assert df.with_shuffle("auto").to_pydict() == {"x": [1]}
 
 
 def test_what_a_dict_lacks_is_null_in_its_row():

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import keyloom
 import numpy as np
+import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -219,3 +220,57 @@ def test_a_key_beyond_all_integers_is_missing(items):
     words = load_kv("memory", name="words", initial_data={"a": 1})
     with pytest.raises(keyloom.InvalidError, match="^a key of type Int64 cannot be looked up"):
         words.get(2**70, on_error="null")
+
+
+@pytest.mark.parametrize("large", [2**63 + 1, np.uint64(2**63 + 1)])
+def test_the_largest_keys_without_a_sign_are_found(large):
+    store = load_kv("memory", name="s", initial_data={2**63 + 1: "large", 5: "small"})
+    assert store.get(large, "value") == {"value": "large"}
+    assert store.exists([large, 5, 6, None]).to_pylist() == [True, True, False, None]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        pd.Timestamp(5),
+        np.datetime64(5, "ns"),
+        np.array(5, "M8[ns]"),
+        pa.scalar(5, pa.timestamp("ns")),
+    ],
+)
+def test_a_moment_is_looked_up_to_the_nanosecond(key):
+    moments = pa.table({"key": pa.array([0, 5], pa.timestamp("ns")), "v": ["zero", "five"]})
+    store = load_kv("memory", name="s", initial_data=moments)
+    assert store.get(key, "v") == {"v": "five"}
+    assert store.get(
+        [key] if not isinstance(key, np.ndarray) else key.reshape(1), "v"
+    ).to_pylist() == [{"v": "five"}]
+
+
+@pytest.mark.parametrize("key", [np.datetime64(5, "ns"), np.timedelta64(5, "ns")])
+def test_a_time_is_no_number(key):
+    store = load_kv("memory", name="s", initial_data={5: "five"})
+    with pytest.raises(keyloom.InvalidError, match="cannot be looked up"):
+        store.get(key)
+
+
+@pytest.mark.parametrize("missing", [pd.NA, pd.NaT, np.datetime64("NaT")])
+def test_what_pandas_calls_missing_is_a_null_key(ages, missing):
+    assert ages.get(missing) is None
+    assert ages.exists(missing) is None
+    assert ages.exists(["ann", None, pd.NA]).to_pylist() == [True, None, None]
+
+
+def test_an_array_of_no_dimension_is_one_key(ages):
+    assert ages.get(np.array("ann"), "value") == {"value": 30}
+
+
+@pytest.mark.parametrize("columns", [{"value"}, frozenset(["value"]), {"value": 1}, b"value", 5])
+def test_columns_that_have_no_order_are_refused(ages, columns):
+    with pytest.raises(TypeError, match="^columns are a name or a list of names, not a "):
+        ages.get("ann", columns)
+
+
+def test_values_without_fields_are_keys_alone():
+    store = load_kv("memory", name="seen", initial_data={"ann": {}, "bob": {}})
+    assert store.exists(["ann", "eve"]).to_pylist() == [True, False]

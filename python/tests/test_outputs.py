@@ -337,3 +337,10 @@ def test_what_rows_cannot_be_put_into_is_named(session: keyloom.Session, lance: 
         other = keyloom.from_pydict(ages)
     with pytest.raises(keyloom.InvalidError, match="a frame of another session"):
         session.put(other, "held")
+
+
+def test_a_single_file_needs_its_folder(tmp_path):
+    with pytest.raises(keyloom.NotFoundError, match="there is no folder"):
+        keyloom.from_pydict({"x": [1]}).write_parquet(
+            tmp_path / "no" / "x.parquet", single_file=True
+        )

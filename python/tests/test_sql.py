@@ -269,3 +269,26 @@ def test_a_table_that_is_not_there_is_told_with_those_that_are():
         pytest.raises(keyloom.InvalidError, match="^the frame 'lower' is of another session$"),
     ):
         keyloom.sql("SELECT * FROM lower")
+
+
+def test_a_frame_that_is_sorted_keeps_its_order(session):
+    keyloom.attach(load_kv("memory", name="tens", initial_data={n: n * 10 for n in range(6)}))
+    frame = keyloom.from_pydict({"x": [3, 1, 2, 5, 4]}).sort("x", desc=True)
+    assert frame.to_pydict() == {"x": [5, 4, 3, 2, 1]}
+    assert keyloom.sql("SELECT x FROM frame WHERE x > 2").to_pydict() == {"x": [5, 4, 3]}
+    assert keyloom.sql("SELECT x FROM frame LIMIT 2").to_pydict() == {"x": [5, 4]}
+    tens = keyloom.sql("SELECT kv_get(x, source => 'tens').value AS ten FROM frame LIMIT 2")
+    assert tens.to_pydict() == {"ten": [50, 40]}
+
+
+@pytest.mark.parametrize("how", ["inner", "left"])
+def test_a_sorted_join_is_asked_for_no_key_that_other_conditions_drop(how):
+    keyloom.attach(load_kv("memory", name="tens", initial_data={n: n * 10 for n in range(6)}))
+    left = keyloom.from_pydict({"x": [3, 1, 2, 9, 4]})
+    right = keyloom.from_pydict({"k": [1, 2, 3, 4, 9], "w": [1, 2, 3, 4, 5]})
+    frame = left.join(right, left_on="x", right_on="k", how=how).sort("x", desc=True)
+    for key in ["x", "x + w - w"]:
+        wanted = f"kv_get({key}, source => 'tens').value > 10 AND w < 5"
+        assert keyloom.sql(f"SELECT x FROM frame WHERE {wanted}", frame=frame).to_pydict() == {
+            "x": [4, 3, 2]
+        }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,18 +19,46 @@ def table(data: Any) -> pa.Table:
     if isinstance(data, pa.RecordBatch):
         return pa.Table.from_batches([data])
     if _is_pandas(data):
-        # Its own stream would make a column of the index.
-        try:
-            return pa.Table.from_pandas(data, preserve_index=False)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-            raise InvalidError(f"a frame of pandas: {error}") from error
+        return _of_pandas(data)
     if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
-        return pa.table(data)
+        try:
+            return pa.table(data)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise no_rows(data, error) from error
     if isinstance(data, Mapping):
         return columns(data)
     if isinstance(data, Iterable) and not isinstance(data, (str, bytes)):
         return rows(list(data))
     raise TypeError(f"a table of rows cannot be made of {type(data).__name__}")
+
+
+def no_rows(data: Any, error: Exception) -> InvalidError:
+    """Why something that exports Arrow has no rows that a frame can have."""
+    kind = f"{type(data).__module__.partition('.')[0]}'s {type(data).__name__}"
+    return InvalidError(f"{kind} is no table of rows that can be read: {error}")
+
+
+def _of_pandas(data: Any) -> pa.Table:
+    if not hasattr(data, "columns"):
+        raise TypeError(
+            f"a frame of pandas is wanted, not a {type(data).__name__}: to_frame() is one"
+        )
+    if not len(data.columns):
+        return _without_columns(len(data))
+    # Its own stream would make a column of the index.
+    try:
+        rows = pa.Table.from_pandas(data, preserve_index=False)
+        for at, field in enumerate(rows.schema):
+            if _are_objects(data.iloc[:, at]) and _may_lose(field.type):
+                rows = rows.set_column(at, field.name, _inferred(data.iloc[:, at]))
+        return rows
+    except (ValueError, TypeError, pa.ArrowNotImplementedError) as error:
+        raise InvalidError(f"a frame of pandas: {error}") from error
+
+
+def _without_columns(rows: int) -> pa.Table:
+    empty = pa.array([{}] * rows, pa.struct([]))
+    return pa.Table.from_batches([pa.RecordBatch.from_struct_array(empty)])
 
 
 def stream(data: Any) -> Any:
@@ -52,6 +82,10 @@ def columns(data: Mapping[str, Any]) -> pa.Table:
 
 
 def _named(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
+    if not isinstance(name, str):
+        raise TypeError(f"a column has a name, not a {type(name).__name__}: {name!r}")
+    if "\0" in name:
+        raise InvalidError(f"column {name!r}: Arrow has no names with the character 0")
     try:
         return column(values)
     except InvalidError as error:
@@ -62,7 +96,9 @@ def column(values: Any) -> pa.Array | pa.ChunkedArray:
     """An array of any Arrow-compatible library, of NumPy, or of Python values."""
     if isinstance(values, (pa.Array, pa.ChunkedArray)):
         return values
-    if hasattr(values, "__arrow_c_stream__"):
+    # Of Python's values, pandas knows no better.
+    of_python = _is_pandas(values) and _are_objects(values)
+    if hasattr(values, "__arrow_c_stream__") and not of_python:
         return pa.chunked_array(values)
     if hasattr(values, "__arrow_c_array__"):
         return pa.array(values)
@@ -72,14 +108,49 @@ def column(values: Any) -> pa.Array | pa.ChunkedArray:
         flat = pa.array(values.reshape(-1))
         return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
     try:
-        return pa.array(values, from_pandas=_is_pandas(values) or None)
-    except (
-        pa.ArrowInvalid,
-        pa.ArrowTypeError,
-        pa.ArrowNotImplementedError,
-        OverflowError,
-    ) as error:
+        return _inferred(values)
+    except (ValueError, TypeError, pa.ArrowNotImplementedError, OverflowError) as error:
         raise InvalidError(f"the values have no common type: {error}") from error
+
+
+def _inferred(values: Any) -> pa.Array | pa.ChunkedArray:
+    """An array of the type that pyarrow finds for Python values, if it holds them as they are."""
+    try:
+        array = pa.array(values, from_pandas=_is_pandas(values) or None)
+    except OverflowError:
+        # Of whole numbers, it tries those with a sign alone.
+        if not all(value is None or isinstance(value, numbers.Integral) for value in values):
+            raise
+        return pa.array(values, pa.uint64())
+    are_python = isinstance(values, (list, tuple)) or _are_objects(values)
+    if not are_python or not _may_lose(array.type):
+        return array
+    there = values.dropna() if _is_pandas(values) else values
+    if pa.types.is_date32(array.type):
+        _refuse_times(there)
+    elif any(map(_has_nanoseconds, there)):
+        is_moment = pa.types.is_timestamp(array.type)
+        finer = pa.timestamp("ns", array.type.tz) if is_moment else pa.duration("ns")
+        return pa.array(values, finer, from_pandas=_is_pandas(values) or None)
+    return array
+
+
+def _may_lose(kind: pa.DataType) -> bool:
+    """Whether pyarrow finds that type also for values that it then cuts: to days, to microseconds."""
+    types = pa.types
+    return bool(types.is_date32(kind) or types.is_timestamp(kind) or types.is_duration(kind))
+
+
+def _has_nanoseconds(value: Any) -> bool:
+    """Whether a value of pandas is finer than Python's are."""
+    return bool(getattr(value, "nanosecond", 0) or getattr(value, "nanoseconds", 0))
+
+
+def _refuse_times(values: Iterable[Any]) -> None:
+    """Refuses times of day among dates."""
+    for value in values:
+        if isinstance(value, datetime.datetime):
+            raise InvalidError(f"{value!r} stands among dates, and is more than one")
 
 
 def rows(data: Sequence[Any]) -> pa.Table:
@@ -97,6 +168,8 @@ def rows(data: Sequence[Any]) -> pa.Table:
         if not isinstance(row, Mapping):
             raise InvalidError(f"a list of rows holds dicts, not {type(row).__name__}")
         names.update(dict.fromkeys(row))
+    if not names:
+        return _without_columns(len(data))
     return pa.table({name: _named(name, [row.get(name) for row in data]) for name in names})
 
 
@@ -127,11 +200,17 @@ def _pairs(data: Mapping[Any, Any]) -> pa.Table:
         raise InvalidError(
             "the values have a field 'key', which is what the column of keys is called"
         )
-    return fields.add_column(0, "key", column(keys))
+    columns = zip(fields.column_names, fields.columns, strict=True)
+    return pa.table({"key": _named("key", keys), **dict(columns)})
 
 
 def _is_pandas(data: Any) -> bool:
     return type(data).__module__.partition(".")[0] == "pandas"
+
+
+def _are_objects(values: Any) -> bool:
+    """Whether an array of NumPy or a series of pandas holds Python's objects."""
+    return str(getattr(values, "dtype", None)) == "object"
 
 
 def _is_matrix(values: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import pyarrow as pa
@@ -31,7 +31,6 @@ _SCALARS = (
     decimal.Decimal,
     uuid.UUID,
     Mapping,
-    pa.Scalar,
 )
 """What is one key, and not many."""
 
@@ -58,7 +57,7 @@ def check_options(on_error: Any, batch_size: Any) -> None:
         raise InvalidError(f"on_error is 'raise' or 'null', not {on_error!r}")
     if batch_size is None:
         return
-    if not isinstance(batch_size, int) or isinstance(batch_size, bool):
+    if not hasattr(batch_size, "__index__") or isinstance(batch_size, bool):
         raise TypeError(f"batch_size is a whole number, not {batch_size!r}")
     if batch_size < 1:
         raise InvalidError(f"batch_size must be at least 1, not {batch_size!r}")
@@ -66,7 +65,14 @@ def check_options(on_error: Any, batch_size: Any) -> None:
 
 def names_of(names: Columns) -> tuple[str, ...] | None:
     """Columns as they are given, as a tuple."""
-    return (names,) if isinstance(names, str) else None if names is None else tuple(names)
+    if isinstance(names, str):
+        return (names,)
+    # Sets have no order.
+    if isinstance(names, (bytes, set, frozenset, Mapping)) or not isinstance(
+        names, (Iterable, type(None))
+    ):
+        raise TypeError(f"columns are a name or a list of names, not a {type(names).__name__}")
+    return None if names is None else tuple(names)
 
 
 class Lookups:
@@ -295,13 +301,14 @@ class Lookups:
         key: Columns,
     ) -> Any:
         lookup = self._lookup(function, columns, on_error, batch_size, key)
-        if type(keys).__module__ == "numpy" and not hasattr(keys, "__len__"):
-            keys = keys.item()
+        keys = _one_of_numpy(keys)
+        if isinstance(keys, pa.Scalar):
+            return lookup.answers(pa.repeat(keys, 1))[0].as_py()
         if isinstance(keys, int) and not -(2**63) <= keys < 2**64:
             # Beyond all keys that there can be: missing, if the store's are integers.
             lookup.answers(pa.array([], pa.int64()))
             return _missing(self._called(), function, on_error, keys)
-        if keys is None or isinstance(keys, _SCALARS):
+        if _is_null(keys) or isinstance(keys, _SCALARS):
             return lookup.answers(_array([keys]))[0].as_py()
         return lookup.answers(_array(keys))
 
@@ -330,7 +337,24 @@ def _missing(store: str, function: str, on_error: str, key: int) -> bool | None:
     raise NotFoundError(f"Key not found in KV store '{store}': {key}")
 
 
+def _one_of_numpy(key: Any) -> Any:
+    """A scalar of NumPy as Python has it, and anything else as it is."""
+    if type(key).__module__ != "numpy" or getattr(key, "ndim", None) != 0:
+        return key
+    item = key.item()
+    # Python has no nanoseconds: a time would be a number.
+    is_time = key.dtype.kind in "mM" and isinstance(item, int)
+    return _convert.column(key.reshape(1))[0] if is_time else item
+
+
+def _is_null(key: Any) -> bool:
+    """Whether a key is null: pandas has words of its own for that."""
+    return key is None or type(key).__name__ in ("NAType", "NaTType")
+
+
 def _plain(key: Any) -> Any:
+    if _is_null(key):
+        return None
     if isinstance(key, uuid.UUID):
         return key.bytes
     if isinstance(key, (bytearray, memoryview)):

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import pyarrow as pa
 
 from keyloom._security import StrPath
-from keyloom.exceptions import InvalidError
+from keyloom.exceptions import InvalidError, NotFoundError
 
 IfExists: TypeAlias = Literal["error", "overwrite", "append"]
 """What becomes of files that are there."""
@@ -79,6 +79,8 @@ def parquet_file(
         raise InvalidError(f"compression is one of {choices}, not '{compression}'")
     unfinished = target.with_name(f".{target.name}.unfinished")
     rows = 0
+    if not target.parent.is_dir():
+        raise NotFoundError(f"there is no folder {target.parent} to write {target.name} to")
     try:
         with pq.ParquetWriter(unfinished, schema, compression=compression) as writer:
             for batch in batches:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from keyloom import _convert, _keyloom
 from keyloom.dataframe import DataFrame
 from keyloom.exceptions import InvalidError
@@ -26,7 +28,14 @@ def from_arrow(data: Any) -> DataFrame:
         2
     """
     session = current_session()
-    rows = _keyloom.Batches(_convert.stream(data))
+    stream = _convert.stream(data)
+    try:
+        rows = _keyloom.Batches(stream)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        # What its generator raises is the user's own.
+        if isinstance(data, pa.RecordBatchReader):
+            raise
+        raise _convert.no_rows(data, error) from error
     return DataFrame(session._rust.frame_of(rows), session)
 
 

@@ -250,7 +250,8 @@ class DataFrame:
             {'x': [None]}
         """
         if isinstance(predicate, str):
-            query = f"SELECT * FROM this WHERE {predicate}"
+            # On a line of its own, as it may end in a comment.
+            query = f"SELECT * FROM this WHERE ({predicate}\n)"
             return self._answer(self._engine.sql(query, [("this", self._frame)]))
         if not isinstance(predicate, Expression):
             raise TypeError(f"a predicate is an expression or SQL, not {type(predicate).__name__}")
@@ -786,7 +787,7 @@ class DataFrame:
             >>> keyloom.from_pydict({"x": [1]}).with_join_path("scan").to_pydict()
             {'x': [1]}
         """
-        return DataFrame(self._frame.with_join_path(join_path), self._session)
+        return self._answer(self._frame.with_join_path(join_path))
 
     def with_shuffle(
         self,
@@ -812,8 +813,7 @@ class DataFrame:
             >>> keyloom.from_pydict({"x": [1]}).with_shuffle("auto").to_pydict()
             {'x': [1]}
         """
-        frame = self._frame.with_shuffle(shuffle, min_rows, partitions)
-        return DataFrame(frame, self._session)
+        return self._answer(self._frame.with_shuffle(shuffle, min_rows, partitions))
 
     def explain(
         self,

@@ -7,7 +7,7 @@ from typing import Any, NoReturn, overload
 
 import pyarrow as pa
 
-from keyloom import _keyloom
+from keyloom import _convert, _keyloom
 from keyloom.datatype import arrow_type
 from keyloom.exceptions import InvalidError
 
@@ -173,8 +173,14 @@ class Expression:
         another = to_expression(other)
         return (self & ~another) | (~self & another)
 
+    def __rxor__(self, other: Any) -> Expression:
+        return self ^ other
+
     def __pow__(self, other: Any) -> Expression:
         return self._call("power", other)
+
+    def __rpow__(self, other: Any) -> Expression:
+        return to_expression(other)._call("power", self)._named(self._name)
 
     def __abs__(self) -> Expression:
         return self.abs()
@@ -317,6 +323,9 @@ class Expression:
             >>> df.select(keyloom.col("x").is_in([2, 3])).to_pydict()
             {'x': [False, True]}
         """
+        # A text is no list of letters, and a frame would be computed for its rows.
+        if isinstance(values, (str, bytes)) or hasattr(values, "_frame"):
+            raise TypeError(f"the others are a list of values, not a {type(values).__name__}")
         parts = [to_expression(value)._expr for value in values]
         return Expression(self._expr.is_in(parts), self._name)
 
@@ -686,8 +695,8 @@ def lit(value: Any) -> Expression:
         array = pa.array([value.as_py()], value.type)
     else:
         try:
-            array = pa.array([value])
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+            array = _convert.column([value])
+        except InvalidError as error:
             raise InvalidError(f"{value!r} is no value of a column: {error}") from error
     return Expression(_keyloom.Expr.literal(array), "literal")
 

@@ -404,7 +404,8 @@ def connect(
         shuffle: Whether its workers shuffle rows among themselves, for groups, joins and windows:
             ``"never"`` (if not given), ``"always"``, or ``"auto"``: where an input is large. Rows that
             are shuffled come in the order of a query's ``sort`` or ``ORDER BY``, and in no other.
-        settings: Settings of the session by their names in settings files.
+        settings: Settings of the session by their names in settings files, also as a section
+            ``session``, as for :class:`Session`.
         catalog: A file that names stores and inputs of a project, as for :class:`Session`.
 
     Raises:
@@ -421,8 +422,11 @@ def connect(
         ... )
         Session(tls://10.0.0.5:7700, stores: none)
     """
+    # A settings file has its session's in a section; other sections are of its daemons.
+    section = (settings or {}).get("session")
+    own = {**section} if isinstance(section, Mapping) and len(settings or {}) == 1 else settings
     given = with_security(
-        settings or {},
+        own or {},
         token=token,
         ca_file=ca_file,
         cert_file=cert_file,

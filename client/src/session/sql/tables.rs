@@ -12,9 +12,11 @@ use datafusion::{
         CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
         SchemaProvider, TableProvider,
     },
+    common::tree_node::TreeNode,
     dataframe::DataFrame,
     error::Result,
     execution::{SessionStateBuilder, context::SessionState},
+    logical_expr::LogicalPlan,
 };
 use keyloom_common::Error;
 
@@ -36,12 +38,20 @@ pub(super) fn with_tables(
     }
     let mut views = Tables::new();
     for (name, table) in tables {
-        if views.insert(name.clone(), table.into_view()).is_some() {
+        if views.insert(name.clone(), in_order(table)?.into_view()).is_some() {
             return Err(Error::invalid(format!("two tables are called '{name}'")).into());
         }
     }
     let catalogs = with_views(&state, views, stores)?;
     Ok(SessionStateBuilder::new_from_existing(state).with_catalog_list(catalogs).build())
+}
+
+/// The table with its rows in their order: of what a statement reads, DataFusion drops all sorts that
+/// are not below a limit.
+fn in_order(table: DataFrame) -> Result<DataFrame> {
+    let sorts = table.logical_plan().exists(|node| Ok(matches!(node, LogicalPlan::Sort(_))))?;
+    // One that takes nothing away, and goes when the statement is optimized.
+    if sorts { table.limit(0, None) } else { Ok(table) }
 }
 
 /// All catalogs of a session, with views and stores in its default schema.

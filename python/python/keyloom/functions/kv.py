@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from keyloom._lookups import OnError, check_options, names_of
+from keyloom.exceptions import InvalidError
 from keyloom.expressions import Expression, column_or_expression, struct
 from keyloom.session import current_session
 
@@ -175,6 +176,8 @@ def _call(
     batch_size: int | None,
     max_misses: int | str | None = None,
 ) -> Expression:
+    if isinstance(row_ids, (list, tuple)) and not row_ids:
+        raise InvalidError("a key of several columns names at least one")
     key = struct(*row_ids) if isinstance(row_ids, (list, tuple)) else column_or_expression(row_ids)
     check_options(on_error, batch_size)
     names = names_of(columns)
