@@ -17,9 +17,9 @@
 //!    groups that need no answer of theirs, and let them ask only for what is read of them. Between
 //!    them, [`ShareFetches`] makes calls that have stayed above a join one fetch with it.
 //! 4. [`PlanLookups`], the first physical rule, turns the calls of projections and filters into
-//!    lookup nodes; [`KeepOrder`], the second, keeps the sorts by which limits count
-//!    and unions and unnested lists come; and
-//!    [`KeepFetch`], after DataFusion's own, keeps limits that would be lost on the way.
+//!    lookup nodes; [`KeepOrder`], the second, keeps the sorts by which limits count and unions
+//!    and unnested lists come; and [`KeepFetch`], after DataFusion's own, keeps limits that would
+//!    be lost on the way.
 //! 5. [`ChooseAccess`], the last physical rule, chooses how each fetch reaches its store's rows;
 //!    [`advise()`] says what the other ways are estimated to cost. Which ways there are, each kind
 //!    of stores knows in a module of its own, `ways`. When a job has pinned its stores,
