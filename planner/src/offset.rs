@@ -22,8 +22,8 @@ use datafusion::{
     },
 };
 
-/// Requires the order of sorts below limits, unions and what unnests lists, until DataFusion removes
-/// what requires it.
+/// Requires the order of sorts below limits, unions and what unnests lists, until DataFusion
+/// removes what requires it.
 #[derive(Debug, Default)]
 pub struct KeepOrder;
 

@@ -46,8 +46,8 @@ pub(super) fn with_tables(
     Ok(SessionStateBuilder::new_from_existing(state).with_catalog_list(catalogs).build())
 }
 
-/// The table with its rows in their order: of what a statement reads, DataFusion drops all sorts that
-/// are not below a limit.
+/// The table with its rows in their order: of what a statement reads, DataFusion drops all sorts
+/// that are not below a limit.
 fn in_order(table: DataFrame) -> Result<DataFrame> {
     let sorts = table.logical_plan().exists(|node| Ok(matches!(node, LogicalPlan::Sort(_))))?;
     // One that takes nothing away, and goes when the statement is optimized.
