@@ -1,6 +1,11 @@
 //! Bytes of a file on their way to where nobody sees them yet.
 
-use std::{io::ErrorKind, mem, path::PathBuf, sync::Arc};
+use std::{
+    io::{self, ErrorKind},
+    mem,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use bytes::{Bytes, BytesMut};
 use keyloom_common::{Error, Result};
@@ -14,6 +19,10 @@ use super::{attempt::Attempt, folder::Folder, parts::Parts, staged::Staged};
 /// The most parts of a file that is about as large as it should be: object stores take 10,000, and
 /// files may become larger.
 const PARTS: u64 = 4_000;
+
+/// How often a folder is made, if one above it goes meanwhile: a job that ends removes the folder of
+/// all jobs as soon as there is nothing in it.
+const MAKING_TRIES: usize = 8;
 
 /// Takes the bytes of a file.
 pub(super) enum Sink {
@@ -112,7 +121,8 @@ impl Local {
     async fn begin(folder: &Folder, place: &str, staged: String) -> Result<Self> {
         folder.check_files(std::slice::from_ref(&staged)).await?;
         let (place, path) = (folder.local(place), folder.local(&staged));
-        fs::create_dir_all(&place).await.map_err(|error| cannot_make(folder, &error))?;
+        let made = again(|| fs::create_dir_all(&place)).await;
+        made.map_err(|error| cannot_make(folder, &error))?;
         let file = File::create_new(&path).await.map_err(|error| cannot_write(&path, &error))?;
         Ok(Self { file, path, staged })
     }
@@ -159,9 +169,20 @@ fn of_file(shown: &str, error: Error) -> Error {
     error.context(format_args!("output file {shown}"))
 }
 
+/// Makes a folder, and again if one above it has gone meanwhile.
+async fn again<F: Future<Output = io::Result<()>>>(make: impl Fn() -> F) -> io::Result<()> {
+    for _ in 1..MAKING_TRIES {
+        match make().await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            made => return made,
+        }
+    }
+    make().await
+}
+
 /// What is said where not even a folder can be made. What the file system refuses by itself, it
 /// refuses the next time, too.
-fn cannot_make(folder: &Folder, error: &std::io::Error) -> Error {
+fn cannot_make(folder: &Folder, error: &io::Error) -> Error {
     let message = format!("no files can be written to {}: {error}", folder.given());
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
@@ -172,6 +193,32 @@ fn cannot_make(folder: &Folder, error: &std::io::Error) -> Error {
     }
 }
 
-fn cannot_write(path: &std::path::Path, error: &std::io::Error) -> Error {
+fn cannot_write(path: &std::path::Path, error: &io::Error) -> Error {
     Error::store(format!("output file {} cannot be written: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, future::ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_folder_is_made_again_if_one_above_it_has_gone_meanwhile() {
+        for (kind, failures, expected, tries) in [
+            (ErrorKind::NotFound, 0, None, 1),
+            (ErrorKind::NotFound, 3, None, 4),
+            (ErrorKind::NotFound, usize::MAX, Some(ErrorKind::NotFound), MAKING_TRIES),
+            (ErrorKind::NotADirectory, usize::MAX, Some(ErrorKind::NotADirectory), 1),
+        ] {
+            let tried = Cell::new(0);
+            let made = again(|| {
+                tried.set(tried.get() + 1);
+                let fails = tried.get() <= failures;
+                ready(if fails { Err(io::Error::from(kind)) } else { Ok(()) })
+            });
+            let made = made.await.map_err(|error| error.kind());
+            assert_eq!((made.err(), tried.get()), (expected, tries), "{kind}, {failures}");
+        }
+    }
 }
