@@ -224,6 +224,18 @@ impl FetchTally {
         self.missing.merge(&other.missing);
     }
 
+    /// Counts the keys that rows asked for and those of them that they missed, and both for the
+    /// rows of each call that has a limit. A plan from a peer may say that a row stands for any
+    /// number of them: sums stay at the largest number.
+    pub fn count(&mut self, (asked, missed): (u64, u64), limits: &[(u64, u64)]) {
+        self.asked = self.asked.saturating_add(asked);
+        self.missed = self.missed.saturating_add(missed);
+        for (limit, (asked, missed)) in self.limits.iter_mut().zip(limits) {
+            limit.asked = limit.asked.saturating_add(*asked);
+            limit.missed = limit.missed.saturating_add(*missed);
+        }
+    }
+
     /// Keeps a row, if so many bytes have room for it.
     pub fn keep(&mut self, row: Missed, bytes: u64) {
         let row_bytes = self.row_bytes + row.bytes();
@@ -379,6 +391,22 @@ mod tests {
         let told = tally.take().within(80);
         assert_eq!((tally.rows.len(), tally.bytes()), (0, 0));
         assert_eq!((rows(&told), told.left_out), (vec![(6, "1234"), (7, "1234")], 8));
+    }
+
+    #[test]
+    fn sums_of_what_rows_stand_for_stay_at_the_largest_number() {
+        let mut tally = FetchTally::new("s", [MaxMisses::Count(2)], 1 << 10);
+        tally.count((5, 2), &[(4, 1)]);
+        tally.count((6, 0), &[(1, 1)]);
+        let counted = |tally: &FetchTally| {
+            let LimitTally { asked, missed, .. } = tally.limits[0];
+            [tally.asked, tally.missed, asked, missed]
+        };
+        assert_eq!(counted(&tally), [11, 2, 5, 2]);
+        tally.check(None).unwrap();
+        tally.count((u64::MAX, u64::MAX), &[(u64::MAX, u64::MAX)]);
+        assert_eq!(counted(&tally), [u64::MAX; 4]);
+        assert!(tally.check(None).is_err(), "they are too many, and not a few again");
     }
 
     #[test]

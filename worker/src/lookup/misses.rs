@@ -101,12 +101,7 @@ impl MissCounter {
     /// `not_found` as soon as there are certainly too many.
     pub(super) fn add(&self, batch: BatchMisses) -> Result<()> {
         let mut tally = self.counting.lock();
-        tally.asked += batch.asked;
-        tally.missed += batch.missed;
-        for (limit, (asked, missed)) in tally.limits.iter_mut().zip(batch.limits) {
-            limit.asked += asked;
-            limit.missed += missed;
-        }
+        tally.count((batch.asked, batch.missed), &batch.limits);
         for code in batch.codes {
             // Those that the store's type does not hold are not among its distinct keys.
             tally.keys.add(code);
