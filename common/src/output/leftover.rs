@@ -33,7 +33,8 @@ pub struct Leftover {
 }
 
 impl Leftover {
-    /// What is said of those of jobs that a coordinator does not know; nothing of none.
+    /// What is said of those of jobs that a coordinator does not know, or of which it could not
+    /// remove them when they ended; nothing of none.
     pub fn warning(leftovers: &[Self]) -> Option<String> {
         let (first, others) = leftovers.split_first()?;
         let Self { job, place, written_ms } = first;
@@ -46,9 +47,9 @@ impl Leftover {
             count => format!(" (and so with {} beside it)", plural(count as u64, "other")),
         };
         Some(format!(
-            "{place}, {written}, was left by job {job}, which this coordinator does not know; it \
-             takes room until it is removed: remove it once nothing runs that could be that \
-             job{others}"
+            "{place}, {written}, was left by job {job}, which this coordinator does not know or \
+             has ended; it takes room until it is removed: remove it once nothing runs that could \
+             be that job{others}"
         ))
     }
 }
@@ -68,7 +69,8 @@ mod tests {
         let said = Leftover::warning(std::slice::from_ref(&one)).unwrap();
         let job = JobId::from_u128(1);
         let start = format!(
-            "/out/.keyloom/1, written to last at 1970-01-01T00:00:00.000Z, was left by job {job}, "
+            "/out/.keyloom/1, written to last at 1970-01-01T00:00:00.000Z, was left by job {job}, \
+             which this coordinator does not know or has ended; "
         );
         assert!(said.starts_with(&start), "{said}");
         assert!(said.ends_with("remove it once nothing runs that could be that job"), "{said}");
