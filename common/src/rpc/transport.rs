@@ -85,7 +85,7 @@ where
             body::together(frame.bodies, Some(frame.room), read).map_err(invalid_data)
         });
         if let Some(Err(error)) = &message
-            && !is_end(error.kind())
+            && !is_end(error)
         {
             tracing::warn!(%error, "a connection is given up: what comes over it cannot be read");
         }
@@ -129,16 +129,18 @@ where
     }
 }
 
-/// Whether the peer is gone, as peers go.
-fn is_end(kind: io::ErrorKind) -> bool {
-    matches!(
-        kind,
+/// Whether the peer is gone, as peers go, or the network to it: what the operating system reports is
+/// not of what came over it.
+fn is_end(error: &io::Error) -> bool {
+    let is_known = matches!(
+        error.kind(),
         io::ErrorKind::BrokenPipe
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::NotConnected
             | io::ErrorKind::UnexpectedEof
-    )
+    );
+    is_known || error.raw_os_error().is_some()
 }
 
 fn invalid_data(error: Error) -> io::Error {
@@ -274,6 +276,17 @@ mod tests {
         ipc::{Decoder, Encoder},
         rpc::{Body, Chunk, Next},
     };
+
+    #[test]
+    fn peers_that_go_are_told_from_those_that_send_what_cannot_be_read() {
+        // Of Linux: the peer does not answer any more, and there is no way to it.
+        let [timed_out, no_route] = [110, 113].map(io::Error::from_raw_os_error);
+        let gone = [timed_out, no_route, io::ErrorKind::UnexpectedEof.into()];
+        assert!(gone.iter().all(is_end), "{gone:?}");
+        // This is said of a frame that does not come to its end in time.
+        let late = io::Error::new(io::ErrorKind::TimedOut, "late");
+        assert!(!is_end(&late) && !is_end(&io::ErrorKind::InvalidData.into()));
+    }
 
     #[test]
     fn an_address_is_a_host_and_a_port_with_or_without_a_scheme() {
