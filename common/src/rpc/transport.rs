@@ -129,8 +129,8 @@ where
     }
 }
 
-/// Whether the peer is gone, as peers go, or the network to it: what the operating system reports is
-/// not of what came over it.
+/// Whether the peer is gone, as peers go, or the network to it: what the operating system reports
+/// is not of what came over it.
 fn is_end(error: &io::Error) -> bool {
     let is_known = matches!(
         error.kind(),

@@ -20,8 +20,8 @@ use super::{attempt::Attempt, folder::Folder, parts::Parts, staged::Staged};
 /// files may become larger.
 const PARTS: u64 = 4_000;
 
-/// How often a folder is made, if one above it goes meanwhile: a job that ends removes the folder of
-/// all jobs as soon as there is nothing in it.
+/// How often a folder is made, if one above it goes meanwhile: a job that ends removes the folder
+/// of all jobs as soon as there is nothing in it.
 const MAKING_TRIES: usize = 8;
 
 /// Takes the bytes of a file.
