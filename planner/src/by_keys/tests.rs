@@ -2,15 +2,22 @@
 
 use arrow::datatypes::{Field, Schema};
 use datafusion::{
+    common::UnnestOptions,
     functions_aggregate::{average::avg_udaf, count::count_udaf, min_max::max_udaf, sum::sum_udaf},
     logical_expr::AggregateUDF,
     physical_expr::{
         aggregate::AggregateExprBuilder,
         expressions::{IsNotNullExpr, cast, lit},
     },
-    physical_plan::{Partitioning, displayable, filter::FilterExec, repartition::RepartitionExec},
+    physical_plan::{
+        Partitioning, displayable, filter::FilterExec, repartition::RepartitionExec,
+        unnest::ListUnnest,
+    },
 };
-use keyloom_common::lookup::KvLookupExec;
+use keyloom_common::{
+    functions::OnError,
+    lookup::{Answer, KvLookupExec},
+};
 
 use super::*;
 use crate::samples::{frame, lookup, scan_of};
@@ -147,6 +154,35 @@ fn conditions_and_projections_stand_over_groups_as_they_stood_over_rows() {
     );
     // It might fail for rows that the condition drops.
     check_stays(&over(cast(paid(DataType::Int8), &input.schema(), DataType::Int64).unwrap()));
+}
+
+#[test]
+fn each_of_several_rows_of_a_key_gets_the_states_of_all_that_ask_for_it() {
+    let one = looked_up(DataType::Int64);
+    let lookup = one.downcast_ref::<KvLookupExec>().unwrap();
+    let mut waves = lookup.waves().to_vec();
+    let all = Answer::All { columns: vec![0], on_error: OnError::Null };
+    waves[0].fetches[0].calls[0].answer = all;
+    let all = Arc::new(KvLookupExec::try_new(Arc::clone(lookup.input()), waves).unwrap());
+    let lists = vec![ListUnnest { index_in_input_schema: 2, depth: 1 }];
+    let options = UnnestOptions::default();
+    let rows = UnnestExec::new(all, lists, Vec::new(), one.schema(), options).unwrap();
+    let rows: Plan = Arc::new(rows);
+    check(
+        &sums(Arc::clone(&rows)),
+        &[
+            "AggregateExec: mode=PartialReduce, gby=[image@0 as image], aggr=[sum(",
+            "ProjectionExec: expr=[image@3 as image, sum(",
+            "UnnestExec",
+            "KvLookupExec: rows of __rows[count]@2, wave 1: images",
+            "AggregateExec: mode=Partial, gby=[id@0 as id], aggr=[sum(",
+            "InputScanExec",
+        ],
+    );
+    // It reads what is unnested.
+    let counted = vec![function(&rows, count_udaf(), at("image", 2), false)];
+    let groups = [(at("id", 0), "id")];
+    check_stays(&aggregate(AggregateMode::Partial, &groups, counted, rows));
 }
 
 #[test]
