@@ -3,7 +3,8 @@
 
 use anyhow::{Context, Result};
 use keyloom_client::{
-    ErrorKind, GroupKeys, JobOptions, MaxMisses, report::StoreStats, with_group_keys,
+    ErrorKind, GroupKeys, JobOptions, JoinPath, MaxMisses, report::StoreStats, with_group_keys,
+    with_join_path,
 };
 
 use crate::harness::{
@@ -90,8 +91,13 @@ async fn groups_by_keys_first_give_the_same_groups_and_counts(session: &TestSess
     }
     let joined = "SELECT s.name, count(*) AS n, sum(v) AS total FROM t LEFT JOIN s ON t.k = s.id \
                   GROUP BY 1 ORDER BY name";
-    let of = async |keys| rows(with_group_keys(session.sql(joined).await?, keys)).await;
-    assert_eq!(of(GroupKeys::Always).await?, of(GroupKeys::Never).await?);
+    for path in [JoinPath::Lookup, JoinPath::Auto] {
+        let of = async |keys| {
+            let query = with_join_path(session.sql(joined).await?, path);
+            rows(with_group_keys(query, keys)).await
+        };
+        assert_eq!(of(GroupKeys::Always).await?, of(GroupKeys::Never).await?, "{path}");
+    }
     Ok(())
 }
 
