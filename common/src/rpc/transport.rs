@@ -130,7 +130,7 @@ where
 }
 
 /// Whether the peer is gone, as peers go, or the network to it: what the operating system reports
-/// is not of what came over it.
+/// is not of what came over it. A peer that goes amid a frame is told of.
 fn is_end(error: &io::Error) -> bool {
     let is_known = matches!(
         error.kind(),
@@ -138,7 +138,6 @@ fn is_end(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::NotConnected
-            | io::ErrorKind::UnexpectedEof
     );
     is_known || error.raw_os_error().is_some()
 }
@@ -281,11 +280,13 @@ mod tests {
     fn peers_that_go_are_told_from_those_that_send_what_cannot_be_read() {
         // Of Linux: the peer does not answer any more, and there is no way to it.
         let [timed_out, no_route] = [110, 113].map(io::Error::from_raw_os_error);
-        let gone = [timed_out, no_route, io::ErrorKind::UnexpectedEof.into()];
+        let gone = [timed_out, no_route, io::ErrorKind::ConnectionReset.into()];
         assert!(gone.iter().all(is_end), "{gone:?}");
-        // This is said of a frame that does not come to its end in time.
-        let late = io::Error::new(io::ErrorKind::TimedOut, "late");
-        assert!(!is_end(&late) && !is_end(&io::ErrorKind::InvalidData.into()));
+        // These are said of a frame that does not come to its end, or not in time.
+        let cut_short = io::ErrorKind::UnexpectedEof;
+        let bad = [cut_short, io::ErrorKind::TimedOut, io::ErrorKind::InvalidData];
+        let bad = bad.map(io::Error::from);
+        assert!(!bad.iter().any(is_end), "{bad:?}");
     }
 
     #[test]
