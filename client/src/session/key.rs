@@ -21,7 +21,7 @@ impl KeyReader {
             Expr::Struct { values, .. } => {
                 values.iter().map(|value| self.part(value)).collect::<Option<_>>()?
             }
-            Expr::Function(call) => named_struct(call)?,
+            Expr::Function(call) if is_called(call, "named_struct") => named_struct(call)?,
             column => vec![self.column(column)?],
         };
         KeyColumns::try_new(names).ok()
@@ -68,8 +68,20 @@ impl KeyReader {
             Expr::Identifier(name) => Some(self.name(name)),
             Expr::CompoundIdentifier(path) => path.last().map(|name| self.name(name)),
             Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => self.column(inner),
+            Expr::Function(call) if is_called(call, "coalesce") => self.coalesced(call),
             _ => None,
         }
+    }
+
+    /// The name of columns of one name, the first value of which is taken: that of USING is so.
+    fn coalesced(self, call: &Function) -> Option<String> {
+        let FunctionArguments::List(list) = &call.args else { return None };
+        let mut names = list.args.iter().map(|argument| match argument {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => self.column(value),
+            _ => None,
+        });
+        let first = names.next()??;
+        names.all(|name| name.as_ref() == Some(&first)).then_some(first)
     }
 
     /// What a name means.
@@ -83,10 +95,6 @@ impl KeyReader {
 
 /// The names that a call of `named_struct` gives.
 fn named_struct(call: &Function) -> Option<Vec<String>> {
-    let [name] = call.name.0.as_slice() else { return None };
-    if !name.as_ident()?.value.eq_ignore_ascii_case("named_struct") {
-        return None;
-    }
     let FunctionArguments::List(list) = &call.args else { return None };
     let names = list.args.iter().step_by(2).map(|argument| match argument {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value))) => match &value.value {
@@ -96,4 +104,41 @@ fn named_struct(call: &Function) -> Option<Vec<String>> {
         _ => None,
     });
     names.collect()
+}
+
+fn is_called(call: &Function, function: &str) -> bool {
+    match call.name.0.as_slice() {
+        [name] => name.as_ident().is_some_and(|name| name.value.eq_ignore_ascii_case(function)),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::sql::sqlparser::{dialect::GenericDialect, parser::Parser};
+
+    use super::*;
+
+    #[test]
+    fn keys_are_called_by_the_columns_that_they_are() {
+        for (key, expected) in [
+            ("K", Some(vec!["k"])),
+            ("CAST((t.k) AS INT)", Some(vec!["k"])),
+            ("coalesce(a.k, b.k)", Some(vec!["k"])),
+            ("struct(coalesce(a.k, b.k, c.k), j)", Some(vec!["k", "j"])),
+            ("named_struct('n', 1, 'm', k)", Some(vec!["n", "m"])),
+            ("coalesce(a.k, b.j)", None),
+            ("coalesce(a.k, 1)", None),
+            ("coalesce()", None),
+            ("upper(k)", None),
+        ] {
+            let dialect = GenericDialect {};
+            let parsed = Parser::new(&dialect).try_with_sql(key).unwrap().parse_expr().unwrap();
+            let expected = expected.map(|names| {
+                let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+                KeyColumns::try_new(names).unwrap()
+            });
+            assert_eq!(KeyReader { folds: true }.columns(&parsed), expected, "{key}");
+        }
+    }
 }
