@@ -1,18 +1,16 @@
 //! Writing out the names and stars of a query.
 
+mod stars;
+
 use std::{collections::BTreeSet, mem, ops::ControlFlow};
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, ExcludeSelectItem, Expr, Ident, ObjectName, OrderBy, OrderByKind, Query,
-    ReplaceSelectElement, ReplaceSelectItem, Select, SelectItem, SelectItemQualifiedWildcardKind,
-    Value, VisitMut, VisitorMut, WildcardAdditionalOptions,
+    AccessExpr, Distinct, Expr, GroupByExpr, Ident, OrderBy, OrderByKind, Query, Select,
+    SelectItem, Value, VisitMut, VisitorMut,
 };
 use keyloom_common::{Error, Result};
 
-use super::{
-    NAMELESS, quoted, refused,
-    tables::{Table, Tables},
-};
+use super::{quoted, refused, tables::Tables};
 use crate::session::key::KeyReader;
 
 /// Writes out the merged columns of a query, whose FROM is left as it is.
@@ -31,9 +29,18 @@ pub(super) fn write(
         names.keep(item);
     }
     if let Some(OrderBy { kind: OrderByKind::Expressions(exprs), .. }) = order_by {
-        exprs.iter_mut().try_for_each(|by| names.write(&mut by.expr))?;
+        let is_on = matches!(select.distinct, Some(Distinct::On(_)));
+        let is_grouped = !matches!(
+            &select.group_by,
+            GroupByExpr::Expressions(exprs, _) if exprs.is_empty()
+        );
+        for by in exprs {
+            // Its first columns are to be those of DISTINCT ON, and those of a group may be of rows.
+            names.keeps_columns = !is_on && (!is_grouped || name_alone(&by.expr).is_some());
+            names.write(&mut by.expr)?;
+        }
     }
-    (names.kept, names.keeps_more) = (BTreeSet::new(), false);
+    (names.kept, names.columns, names.keeps_more) = (BTreeSet::new(), BTreeSet::new(), false);
     for item in projection {
         names.write_item(item, &mut select.projection)?;
     }
@@ -57,6 +64,10 @@ struct Names<'a> {
     depth: usize,
     /// Names that mean what is selected under them.
     kept: BTreeSet<String>,
+    /// Those of them under which the column of that name is selected.
+    columns: BTreeSet<String>,
+    /// Whether these are kept.
+    keeps_columns: bool,
     /// Whether there may be more of them.
     keeps_more: bool,
     /// Of each access to fields that holds what is visited, the names behind its dots.
@@ -112,8 +123,16 @@ impl VisitorMut for Names<'_> {
 
 impl<'a> Names<'a> {
     fn new(tables: &'a Tables, reader: KeyReader) -> Self {
-        let (kept, fields) = (BTreeSet::new(), Vec::new());
-        Self { tables, reader, depth: 0, kept, keeps_more: false, fields }
+        Self {
+            tables,
+            reader,
+            depth: 0,
+            kept: BTreeSet::new(),
+            columns: BTreeSet::new(),
+            keeps_columns: true,
+            keeps_more: false,
+            fields: Vec::new(),
+        }
     }
 
     fn write(&mut self, part: &mut impl VisitMut) -> Result<()> {
@@ -128,7 +147,7 @@ impl<'a> Names<'a> {
         let name = self.reader.name(ident);
         // Within another query it is of that one's tables: DataFusion finds no column around it of
         // which there are two.
-        if self.depth > 0 || self.kept.contains(&name) {
+        if self.depth > 0 || self.is_kept(&name) {
             return Ok(None);
         }
         if self.tables.hides_names {
@@ -148,45 +167,56 @@ impl<'a> Names<'a> {
         one.value().cloned().map(Some)
     }
 
+    fn is_kept(&self, name: &str) -> bool {
+        self.kept.contains(name) && (self.keeps_columns || !self.columns.contains(name))
+    }
+
     /// Notes under which names columns are selected.
     fn keep(&mut self, item: &SelectItem) {
-        let last = match item {
-            SelectItem::UnnamedExpr(Expr::Identifier(ident)) => Some(ident),
-            SelectItem::UnnamedExpr(Expr::CompoundIdentifier(path)) => path.last(),
-            SelectItem::ExprWithAlias { alias, .. } => Some(alias),
+        let name = |ident: &Ident| self.reader.name(ident);
+        let (kept, column) = match item {
+            SelectItem::UnnamedExpr(Expr::CompoundIdentifier(path)) => {
+                (path.last().map(name), None)
+            }
+            SelectItem::UnnamedExpr(expr) => {
+                let column = name_alone(expr).map(name);
+                (column.clone(), column)
+            }
+            SelectItem::ExprWithAlias { expr, alias } => {
+                let alias = name(alias);
+                let column = name_alone(expr).map(name).filter(|column| *column == alias);
+                (Some(alias), column)
+            }
             SelectItem::Wildcard(_) => {
-                self.kept.extend(self.tables.merged.iter().map(|one| one.name.clone()));
-                None
+                let merged = self.tables.merged.iter().map(|one| &one.name);
+                self.kept.extend(merged.clone().cloned());
+                self.columns.extend(merged.cloned());
+                return;
             }
             SelectItem::QualifiedWildcard(..) => {
                 self.keeps_more = true;
-                None
+                return;
             }
-            _ => None,
+            _ => return,
         };
-        self.kept.extend(last.map(|ident| self.reader.name(ident)));
+        self.kept.extend(kept);
+        self.columns.extend(column);
     }
 
     /// What becomes of an item that is selected.
     fn write_item(&mut self, mut item: SelectItem, written: &mut Vec<SelectItem>) -> Result<()> {
         match &mut item {
-            SelectItem::Wildcard(options) => {
-                if self.tables.has_unknown {
-                    let what = "* beside outer and NATURAL JOINs, or JOIN … USING of many tables,";
-                    return Err(refused(what));
-                }
-                if *options == WildcardAdditionalOptions::default() {
-                    for table in &self.tables.each {
-                        written.push(star(table)?);
+            SelectItem::Wildcard(options) => return self.write_star(mem::take(options), written),
+            SelectItem::UnnamedExpr(expr) => {
+                let meant = match name_alone(expr) {
+                    Some(ident) => self.meant(ident)?.map(|meant| (meant, self.reader.name(ident))),
+                    None => None,
+                };
+                match meant {
+                    Some((expr, name)) => {
+                        item = SelectItem::ExprWithAlias { expr, alias: quoted(name) };
                     }
-                    return Ok(());
-                }
-                self.replace(options)?;
-            }
-            SelectItem::UnnamedExpr(Expr::Identifier(ident)) => {
-                if let Some(expr) = self.meant(ident)? {
-                    let alias = quoted(self.reader.name(ident));
-                    item = SelectItem::ExprWithAlias { expr, alias };
+                    None => self.write(expr)?,
                 }
             }
             other => self.write(other)?,
@@ -194,45 +224,13 @@ impl<'a> Names<'a> {
         written.push(item);
         Ok(())
     }
+}
 
-    /// Puts the merged columns into a star that leaves out or replaces others.
-    fn replace(&self, options: &mut WildcardAdditionalOptions) -> Result<()> {
-        let mut items = options.opt_replace.take().map_or_else(Vec::new, |replace| replace.items);
-        for merged in &self.tables.merged {
-            let is_replaced = |item: &ReplaceSelectElement| item.column_name.value == merged.name;
-            if items.iter().any(|item| is_replaced(item)) {
-                continue;
-            }
-            let expr = match merged.is_plain {
-                true => Expr::Identifier(quoted(merged.name.clone())),
-                false => merged.value()?.clone(),
-            };
-            items.push(Box::new(replacement(&merged.name, expr)));
-        }
-        options.opt_replace = Some(ReplaceSelectItem { items });
-        Ok(())
+/// The name that an expression consists of.
+fn name_alone(expr: &Expr) -> Option<&Ident> {
+    match expr {
+        Expr::Identifier(ident) => Some(ident),
+        Expr::Nested(inner) => name_alone(inner),
+        _ => None,
     }
-}
-
-/// The star of a table, with the columns that are merged into its own, and without those that are
-/// merged into others.
-fn star(table: &Table) -> Result<SelectItem> {
-    let path = table.path.clone().ok_or_else(|| Error::invalid(NAMELESS))?;
-    let left_out = table.left_out.iter();
-    let left_out: Vec<_> =
-        left_out.map(|name| ObjectName::from(vec![quoted(name.clone())])).collect();
-    let replaced = table.replaced.iter();
-    let items: Vec<_> =
-        replaced.map(|(name, expr)| Box::new(replacement(name, expr.clone()))).collect();
-    let options = WildcardAdditionalOptions {
-        opt_exclude: (!left_out.is_empty()).then_some(ExcludeSelectItem::Multiple(left_out)),
-        opt_replace: (!items.is_empty()).then_some(ReplaceSelectItem { items }),
-        ..WildcardAdditionalOptions::default()
-    };
-    let path = SelectItemQualifiedWildcardKind::ObjectName(ObjectName::from(path));
-    Ok(SelectItem::QualifiedWildcard(path, options))
-}
-
-fn replacement(name: &str, expr: Expr) -> ReplaceSelectElement {
-    ReplaceSelectElement { expr, column_name: quoted(name.to_owned()), as_keyword: true }
 }

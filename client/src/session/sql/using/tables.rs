@@ -91,7 +91,12 @@ impl Tables {
     fn joined(self, right: Self, operator: &mut JoinOperator, reader: KeyReader) -> Result<Self> {
         let (kind, constraint) = Kind::of(operator);
         let Some(constraint) = constraint else { return Ok(self.beside(right)) };
+        let is_hidden = self.hides_names || right.hides_names;
         match constraint {
+            // DataFusion would compare the left side's column.
+            JoinConstraint::Using(_) | JoinConstraint::Natural if is_hidden => {
+                Err(refused("a JOIN … USING or NATURAL beside a NATURAL RIGHT or FULL JOIN"))
+            }
             JoinConstraint::Using(columns) => {
                 let names: Option<Vec<_>> =
                     columns.iter().map(|name| single(name, reader)).collect();
@@ -239,8 +244,8 @@ fn reads_others(table: &TableFactor) -> bool {
     }
 }
 
-/// The name of a column of USING.
-fn single(name: &ObjectName, reader: KeyReader) -> Option<String> {
+/// The name of a column that stands without a table.
+pub(super) fn single(name: &ObjectName, reader: KeyReader) -> Option<String> {
     match name.0.as_slice() {
         [part] => part.as_ident().map(|ident| reader.name(ident)),
         _ => None,

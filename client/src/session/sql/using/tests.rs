@@ -45,10 +45,43 @@ fn names_are_the_column_of_the_side_that_has_all_rows() {
         "SELECT max(x) FROM u FULL JOIN t USING(k) GROUP BY coalesce(u.k, t.k) HAVING \
          coalesce(u.k, t.k) > 1 ORDER BY coalesce(u.k, t.k)",
     );
+    check(
+        "SELECT (k) FROM u FULL JOIN t USING (k)",
+        "SELECT coalesce(u.k, t.k) AS k FROM u FULL JOIN t USING(k)",
+    );
     // A column that is selected is what the order is by.
     check(
         "SELECT x AS k FROM u FULL JOIN t USING (k) ORDER BY k",
         "SELECT x AS k FROM u FULL JOIN t USING(k) ORDER BY k",
+    );
+}
+
+#[test]
+fn what_is_selected_is_the_order_unless_distinct_on_or_a_group_compares_it() {
+    let from = "FROM u RIGHT JOIN t USING(k)";
+    for (select, order) in [("SELECT", "k"), ("SELECT", "k + 1"), ("SELECT DISTINCT", "k")] {
+        check(
+            &format!("{select} k {from} ORDER BY {order}"),
+            &format!("{select} t.k AS k {from} ORDER BY {order}"),
+        );
+    }
+    check(
+        &format!("SELECT DISTINCT ON (k) k, x {from} ORDER BY k, x"),
+        &format!("SELECT DISTINCT ON (t.k) t.k AS k, x {from} ORDER BY t.k, x"),
+    );
+    check(
+        &format!("SELECT DISTINCT ON (k) * {from} ORDER BY k"),
+        &format!(
+            "SELECT DISTINCT ON (t.k) u.* REPLACE (t.k AS k), t.* EXCLUDE (k) {from} ORDER BY t.k"
+        ),
+    );
+    check(
+        &format!("SELECT k {from} GROUP BY k ORDER BY max(k), k"),
+        &format!("SELECT t.k AS k {from} GROUP BY t.k ORDER BY max(t.k), k"),
+    );
+    check(
+        &format!("SELECT max(x) AS k {from} GROUP BY k ORDER BY k + 1"),
+        &format!("SELECT max(x) AS k {from} GROUP BY t.k ORDER BY k + 1"),
     );
 }
 
@@ -70,6 +103,28 @@ fn stars_are_those_of_the_tables() {
     check(
         "SELECT * EXCLUDE (x) FROM u LEFT JOIN t USING (k)",
         "SELECT * EXCLUDE (x) REPLACE (k AS k) FROM u LEFT JOIN t USING(k)",
+    );
+    check(
+        "SELECT * EXCLUDE k FROM u FULL JOIN t USING (k)",
+        "SELECT u.* EXCLUDE (k), t.* EXCLUDE (k) FROM u FULL JOIN t USING(k)",
+    );
+    check(
+        "SELECT * REPLACE (k + 1 AS K) FROM u RIGHT JOIN t USING (k)",
+        "SELECT u.* REPLACE (t.k + 1 AS k), t.* EXCLUDE (k) FROM u RIGHT JOIN t USING(k)",
+    );
+    check(
+        "SELECT * REPLACE (x + k AS x) FROM u RIGHT JOIN t USING (k)",
+        "SELECT u.* REPLACE (t.k AS k, x + t.k AS x), t.* EXCLUDE (k) REPLACE (x + t.k AS x) FROM u \
+         RIGHT JOIN t USING(k)",
+    );
+    check(
+        "SELECT * EXCLUDE (x) REPLACE (y + k AS y) FROM u RIGHT JOIN t USING (k)",
+        "SELECT * EXCLUDE (x) REPLACE (y + t.k AS y, t.k AS k) FROM u RIGHT JOIN t USING(k)",
+    );
+    // Whether the third table has one of its own is not known.
+    check(
+        "SELECT * EXCLUDE (k) FROM u LEFT JOIN t USING (k) JOIN v ON v.x = u.x",
+        "SELECT * EXCLUDE (k) REPLACE (k AS k) FROM u LEFT JOIN t USING(k) JOIN v ON v.x = u.x",
     );
     check(
         "SELECT * FROM a JOIN b USING (x) LEFT JOIN c USING (y)",
@@ -106,6 +161,13 @@ fn what_cannot_be_written_out_is_refused() {
     for (sql, words) in [
         ("SELECT * FROM a NATURAL LEFT JOIN b", "NATURAL"),
         ("SELECT k FROM a NATURAL FULL JOIN b", "NATURAL RIGHT or FULL"),
+        ("SELECT a.k FROM a NATURAL RIGHT JOIN b JOIN c USING (k)", "NATURAL RIGHT or FULL"),
+        ("SELECT a.k FROM a NATURAL FULL JOIN b NATURAL JOIN c", "NATURAL RIGHT or FULL"),
+        ("SELECT a.k FROM c JOIN (a NATURAL RIGHT JOIN b) USING (k)", "NATURAL RIGHT or FULL"),
+        (
+            "SELECT a.k FROM a LEFT JOIN b USING (k) NATURAL RIGHT JOIN c JOIN d USING (k)",
+            "NATURAL RIGHT or FULL",
+        ),
         ("SELECT a.k FROM a JOIN b ON a.x = b.x FULL JOIN c USING (k)", "one of several tables"),
         ("SELECT a.* FROM a FULL JOIN b USING (k) ORDER BY k", "a.k"),
         ("SELECT k FROM a RIGHT JOIN b USING (k), c RIGHT JOIN d USING (k)", "a.k"),

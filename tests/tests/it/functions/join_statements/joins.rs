@@ -382,6 +382,26 @@ pub(super) const USING: &[Case] = &[
         &["2 | bob | milk | 1 | 1 | cid", "NULL | NULL | rice | NULL | 2 | ann"],
     ),
     (
+        "SELECT * REPLACE (item || '!' AS item) FROM o RIGHT JOIN reviews USING (item) WHERE stars \
+     < 3 ORDER BY stars",
+        &["2 | bob | milk! | 1 | 1 | cid", "NULL | NULL | rice! | NULL | 2 | ann"],
+    ),
+    (
+        "SELECT * EXCLUDE (item) FROM o RIGHT JOIN reviews USING (item) WHERE stars < 3 ORDER BY \
+     stars",
+        &["2 | bob | 1 | 1 | cid", "NULL | NULL | NULL | 2 | ann"],
+    ),
+    (
+        "SELECT DISTINCT ON (item) item, n FROM o RIGHT JOIN reviews USING (item) ORDER BY item \
+     NULLS LAST, n",
+        &["milk | 2", "rice | NULL", "tea | 1", "NULL | NULL"],
+    ),
+    (
+        "SELECT item, count(n) FROM o RIGHT JOIN reviews USING (item) GROUP BY item ORDER BY \
+     max(item) DESC NULLS LAST",
+        &["tea | 9", "rice | 0", "milk | 1", "NULL | 0"],
+    ),
+    (
         "SELECT * FROM (SELECT item, n FROM o WHERE n > 3) FULL JOIN (SELECT item, stars FROM \
      reviews WHERE stars < 3) USING (item) ORDER BY item NULLS LAST",
         &[
