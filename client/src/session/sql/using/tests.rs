@@ -114,8 +114,8 @@ fn stars_are_those_of_the_tables() {
     );
     check(
         "SELECT * REPLACE (x + k AS x) FROM u RIGHT JOIN t USING (k)",
-        "SELECT u.* REPLACE (t.k AS k, x + t.k AS x), t.* EXCLUDE (k) REPLACE (x + t.k AS x) FROM u \
-         RIGHT JOIN t USING(k)",
+        "SELECT u.* REPLACE (t.k AS k, x + t.k AS x), t.* EXCLUDE (k) REPLACE (x + t.k AS x) FROM \
+         u RIGHT JOIN t USING(k)",
     );
     check(
         "SELECT * EXCLUDE (x) REPLACE (y + k AS y) FROM u RIGHT JOIN t USING (k)",
