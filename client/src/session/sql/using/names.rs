@@ -35,7 +35,7 @@ pub(super) fn write(
             GroupByExpr::Expressions(exprs, _) if exprs.is_empty()
         );
         for by in exprs {
-            // DISTINCT ON compares it with its columns, and a group is ordered by what its rows have.
+            // DISTINCT ON compares it with its own columns, and groups are ordered by their rows.
             names.keeps_columns = !is_on && (!is_grouped || name_alone(&by.expr).is_some());
             names.write(&mut by.expr)?;
         }
