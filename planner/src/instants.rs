@@ -4,9 +4,8 @@
 //! would be equal, and a union, a CASE or a `coalesce` would cut off what its coarsest input has no
 //! room for. So the coarser one is cast before, which changes no value; one that is too far away for
 //! the finer unit is an error. Constants are left alone: they are read in the unit of what they
-//! meet, which is cast if they need a finer one.
+//! meet.
 
-mod constants;
 mod outer;
 mod unions;
 mod values;
@@ -32,7 +31,6 @@ use datafusion::{
 };
 
 use crate::lazy::is_nested_deep;
-use constants::needed_unit;
 use outer::with_outer_columns;
 use unions::in_finest_units;
 use values::{chosen_among, keep_in_value};
@@ -158,18 +156,14 @@ fn in_one_unit<const N: usize>(sides: [Expr; N], schema: &DFSchema) -> ([Expr; N
     }
 }
 
-/// The finest unit of timestamps that meet and that constants among them need, if one of them has
-/// another.
+/// The finest unit of timestamps that meet, if one of them has another. Constants have none.
 fn common_unit<'a>(
     sides: impl IntoIterator<Item = &'a Expr>,
     schema: &DFSchema,
 ) -> Option<TimeUnit> {
-    let (constants, others): (Vec<_>, Vec<_>) =
-        sides.into_iter().partition(|side| is_constant(side));
-    let units: Vec<_> = others.into_iter().filter_map(|side| unit_of(side, schema)).collect();
-    let coarsest = units.iter().min()?;
-    let needed = constants.into_iter().filter_map(needed_unit);
-    let finest = units.iter().copied().chain(needed).max()?;
+    let others = sides.into_iter().filter(|side| !is_constant(side));
+    let units: Vec<_> = others.filter_map(|side| unit_of(side, schema)).collect();
+    let (coarsest, finest) = (units.iter().min()?, *units.iter().max()?);
     (*coarsest != finest).then_some(finest)
 }
 

@@ -193,7 +193,7 @@ mod tests {
             (99, Some(" is not valid before 1970-01-01T00:01:40.000Z: nobody takes it until then")),
             (100, None),
             (86 * DAY, None),
-            (86 * DAY + 1, Some(" expires in 13 days, at 1970-04-11T00:00:00.000Z; ")),
+            (86 * DAY + 1, Some(" expires in 13 days, at 1970-04-11T00:00:00.000Z: ")),
             (99 * DAY, Some(" expires in 1 day, at ")),
             (100 * DAY, Some(" expires in less than a day, at ")),
             (100 * DAY + 1, Some(" has expired, at 1970-04-11T00:00:00.000Z: ")),
