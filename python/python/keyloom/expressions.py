@@ -174,7 +174,7 @@ class Expression:
         return (self & ~another) | (~self & another)
 
     def __rxor__(self, other: Any) -> Expression:
-        return self ^ other
+        return self.__xor__(other)
 
     def __pow__(self, other: Any) -> Expression:
         return self._call("power", other)
