@@ -103,8 +103,13 @@ async fn a_worker_whose_threads_come_to_nothing_else_for_too_long_gives_its_task
         length += length / 2;
     };
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-    let doing = format!("task {job}/0/0 was running on 2 workers when they died");
+    // A machine that is busy otherwise may lose a connection beside, which is no death.
+    let doing = format!("task {job}/0/0 was running on ");
     assert!(error.message().contains(&doing), "{error}");
+    assert!(
+        error.message().contains(" workers when they died (scheduler.max_task_deaths"),
+        "{error}"
+    );
     let log = worker.log();
     assert!(log.contains("the worker's threads did nothing for "), "{log}");
     assert!(log.matches(GIVEN_UP).count() >= 2, "{log}");
