@@ -1,8 +1,10 @@
 //! Waiting for Rust from Python: one runtime a process, other Python threads go on meanwhile, and
 //! Ctrl-C ends the wait.
 //!
-//! A forked child has none of its parent's threads. It gets a runtime of its own; what belongs to
-//! its parent ([`OfProcess`]) refuses to work there, and is never dropped there.
+//! A forked child has none of its parent's threads. What belongs to its parent ([`OfProcess`], its
+//! runtime among it) refuses to work there, and is never dropped there. A child gets no runtime of
+//! its own in its place: locks of this process (`parking_lot`'s) still list the threads that are gone,
+//! in memory that is given to new ones.
 
 use std::{
     fmt,
@@ -25,10 +27,13 @@ const SIGNALS: Duration = Duration::from_millis(100);
 static RUNTIME: Mutex<Option<OfProcess<Arc<Runtime>>>> = Mutex::new(None);
 
 /// The runtime of this process.
+///
+/// # Errors
+/// `invalid` if it was started before this process was forked.
 pub(crate) fn runtime() -> Result<Arc<Runtime>> {
     let mut runtime = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(Ok(runtime)) = runtime.as_ref().map(OfProcess::get) {
-        return Ok(Arc::clone(runtime));
+    if let Some(runtime) = runtime.as_ref() {
+        return runtime.get().cloned();
     }
     let started = tokio::runtime::Builder::new_multi_thread()
         .thread_name("keyloom-client")
@@ -110,8 +115,8 @@ impl<T> OfProcess<T> {
 
 fn forked() -> Error {
     Error::invalid(
-        "a session does not survive fork(): open another one in this process, or start processes \
-         with multiprocessing's 'spawn' or 'forkserver'",
+        "keyloom was used before this process was forked, and does not survive fork(): start \
+         processes with multiprocessing's 'spawn' or 'forkserver', or fork before its first use",
     )
 }
 

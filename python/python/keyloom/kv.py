@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -54,7 +53,7 @@ class KVStore(Lookups):
     def __init__(self, name: str) -> None:
         self._name = name
         self._prepared = {}
-        self._opened: tuple[int, _keyloom.OpenStore] | None = None
+        self._opened: _keyloom.OpenStore | None = None
 
     @staticmethod
     def other(
@@ -98,17 +97,11 @@ class KVStore(Lookups):
         return self._name
 
     def _open(self) -> _keyloom.OpenStore:
-        if self._opened is None or self._opened[0] != os.getpid():
+        if self._opened is None:
             from keyloom.session import process_session
 
-            self._opened = (os.getpid(), process_session()._rust.open_store(self._rust()))
-        return self._opened[1]
-
-    def _lookup(self, *what: Any) -> _keyloom.Lookup:
-        # What a parent process has opened does not work in its child.
-        if self._opened is not None and self._opened[0] != os.getpid():
-            self._prepared = {}
-        return super()._lookup(*what)
+            self._opened = process_session()._rust.open_store(self._rust())
+        return self._opened
 
     def refresh(self) -> None:
         """Opens the store again at the next lookup: at the newest version of a dataset."""

@@ -45,8 +45,8 @@ Shuffle: TypeAlias = Literal["never", "auto", "always"]
 _active: ContextVar[tuple[Session, ...]] = ContextVar("keyloom_sessions", default=())
 """The sessions of the ``with`` around this code, the innermost one last. Threads and tasks have theirs."""
 
-_default: tuple[int, Session] | None = None
-"""The session of code outside of any ``with``, and the process that it belongs to."""
+_default: Session | None = None
+"""The session of code outside of any ``with``."""
 
 
 class Session:
@@ -458,10 +458,9 @@ def current_session() -> Session:
 def process_session() -> Session:
     """The session of code outside of any ``with``."""
     global _default
-    # A forked child has its parent's session, which does not work there.
-    if _default is None or _default[0] != os.getpid() or _default[1]._session is None:
-        _default = (os.getpid(), Session())
-    return _default[1]
+    if _default is None or _default._session is None:
+        _default = Session()
+    return _default
 
 
 def session() -> Session:

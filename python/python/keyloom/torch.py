@@ -2,7 +2,7 @@
 
 Both ask a store with one request a batch. They can be pickled, so that the workers of a
 ``DataLoader`` open the store once each; ``multiprocessing_context="spawn"`` is the way to start them.
-Workers that are forked open the store anew, too: nothing that their parent opened is used by them.
+Workers that are forked work only if their parent has not used Keyloom before, and say so.
 """
 
 from __future__ import annotations
