@@ -3,9 +3,9 @@
 //!
 //! Below the lookups stands a partial aggregate by all that these, and what is between them and the
 //! groups, read of the rows; above them, one that puts its states together. Both are partial, so
-//! nothing moves between partitions. The lower one ends by itself where keys do not come again, and
-//! gives out what it has where memory is short. With the states it carries how many rows there
-//! were, so that keys and misses are counted as of these.
+//! nothing moves between partitions. Each ends by itself where its groups do not come again, and
+//! gives out what it has where memory is short. With the states the lower one carries how many rows
+//! there were, so that keys and misses are counted as of these.
 //!
 //! An aggregate stays as it is where that could give something else: if it reads what was looked
 //! up, has a condition or an order or wants distinct values, or if equal keys are not the same.
@@ -16,7 +16,7 @@ mod grouped;
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::{
     common::tree_node::{Transformed, TransformedResult, TreeNode},
     config::ConfigOptions,
@@ -40,7 +40,7 @@ use crate::{
     shuffle::largest_input,
 };
 use chain::{Chain, Needs, replaced};
-use functions::{is_merged, over_rows, with_count};
+use functions::{is_merged, over_rows, over_states, with_count};
 use grouped::Grouped;
 
 type Expr = Arc<dyn PhysicalExpr>;
@@ -128,7 +128,14 @@ fn by_keys(aggregate: &AggregateExec) -> Result<Option<Plan>> {
     let functions: Option<Vec<_>> = functions.collect::<Result<_>>()?;
     let Some(functions) = functions else { return Ok(None) };
     let plan = over_keys(aggregate, &chain, &needs, functions)?;
-    Ok((plan.schema() == aggregate.schema()).then_some(plan))
+    Ok(has_types_of(&plan, &aggregate.schema()).then_some(plan))
+}
+
+/// Whether columns have the types of others; those of states may have other names.
+fn has_types_of(plan: &Plan, schema: &Schema) -> bool {
+    let (these, others) = (plan.schema(), schema.fields());
+    let types = these.fields().iter().map(|field| field.data_type());
+    types.eq(others.iter().map(|field| field.data_type()))
 }
 
 /// Whether an aggregate may as well be made of states: one of some of the rows, or of those of one
@@ -201,8 +208,16 @@ fn over_keys(
         (Arc::new(Column::new(field.name(), at)) as Expr, name.clone())
     });
     let groups = PhysicalGroupBy::new_single(groups.collect());
-    let mode = AggregateMode::PartialReduce;
-    let reduced = partial(mode, groups.clone(), functions.clone(), &input, &schema)?;
+    let merging = over_states(&functions, aggregate.group_expr().expr().len(), &columns)?;
+    let reduced = match merging {
+        Some(merging) => {
+            partial(AggregateMode::Partial, groups.clone(), merging, &input, &columns)?
+        }
+        None => {
+            let (mode, functions) = (AggregateMode::PartialReduce, functions.clone());
+            partial(mode, groups.clone(), functions, &input, &schema)?
+        }
+    };
     match aggregate.mode() {
         AggregateMode::Single => {
             partial(AggregateMode::Final, groups.as_final(), functions, &reduced, &schema)

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::{
     error::Result,
-    functions_aggregate::count::count_udaf,
+    functions_aggregate::{
+        count::count_udaf,
+        min_max::{max_udaf, min_udaf},
+        sum::sum_udaf,
+    },
     physical_expr::{
         PhysicalExpr,
         aggregate::{AggregateExprBuilder, AggregateFunctionExpr},
@@ -17,6 +21,7 @@ use datafusion::{
 use super::chain::Chain;
 
 type Expr = Arc<dyn PhysicalExpr>;
+type Functions = Vec<Arc<AggregateFunctionExpr>>;
 
 /// The aggregates whose states are put together to what one state of all rows would be.
 const MERGED: [&str; 5] = ["avg", "count", "max", "min", "sum"];
@@ -53,6 +58,46 @@ pub(super) fn over_rows(
     Ok(Some(Arc::new(builder.build()?)))
 }
 
+/// Functions whose states are those of others, put together: of the states in the columns from
+/// `first` on. `None` where the types of states differ.
+///
+/// Unlike states that are reduced, they let rows pass where groups do not come again.
+pub(super) fn over_states(
+    functions: &[Arc<AggregateFunctionExpr>],
+    first: usize,
+    schema: &SchemaRef,
+) -> Result<Option<Functions>> {
+    let mut merging = Vec::new();
+    for function in functions {
+        for _ in function.state_fields()? {
+            let at = first + merging.len();
+            let Some(merged) = over_state(function, at, schema)? else { return Ok(None) };
+            merging.push(merged);
+        }
+    }
+    Ok(Some(merging))
+}
+
+fn over_state(
+    function: &AggregateFunctionExpr,
+    at: usize,
+    schema: &SchemaRef,
+) -> Result<Option<Arc<AggregateFunctionExpr>>> {
+    let (name, state) = (schema.field(at).name(), schema.field(at).data_type());
+    let is_added = matches!(state, DataType::Int64 | DataType::UInt64 | DataType::Float64);
+    let fun = match function.fun().name() {
+        "max" => max_udaf(),
+        "min" => min_udaf(),
+        _ if is_added => sum_udaf(),
+        _ => return Ok(None),
+    };
+    let column: Expr = Arc::new(Column::new(name, at));
+    let builder = AggregateExprBuilder::new(fun, vec![column]).schema(Arc::clone(schema));
+    let merged = builder.alias(name).build()?;
+    let is_state = matches!(&merged.state_fields()?[..], [field] if field.data_type() == state);
+    Ok(is_state.then(|| Arc::new(merged)))
+}
+
 /// Whether there may be values for which an expression has none.
 fn may_fail(expr: &Expr, schema: &Schema) -> Result<bool> {
     if let Some(cast) = expr.downcast_ref::<CastExpr>() {
@@ -75,9 +120,9 @@ fn widens(from: &DataType, to: &DataType) -> bool {
 
 /// The functions with one among them that counts rows, and the place of its state among theirs.
 pub(super) fn with_count(
-    mut functions: Vec<Arc<AggregateFunctionExpr>>,
+    mut functions: Functions,
     schema: &SchemaRef,
-) -> Result<(Vec<Arc<AggregateFunctionExpr>>, usize)> {
+) -> Result<(Functions, usize)> {
     let counting = match functions.iter().position(|function| counts_rows(function)) {
         Some(counting) => counting,
         None => {

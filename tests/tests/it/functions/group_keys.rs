@@ -58,7 +58,7 @@ async fn run(session: &TestSession, sql: &str, keys: GroupKeys) -> Result<(Vec<S
 
 async fn is_grouped(session: &TestSession, sql: &str) -> Result<bool> {
     let query = with_group_keys(session.sql(sql).await?, GroupKeys::Always);
-    Ok(session.explain(query, false).await?.contains("mode=PartialReduce"))
+    Ok(session.explain(query, false).await?.contains(": rows of "))
 }
 
 async fn check(session: &TestSession, sql: &str, expected_grouped: bool) -> Result<()> {
