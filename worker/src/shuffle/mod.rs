@@ -5,12 +5,16 @@
 //! shuffle. It is at one worker, which sends the stages out and hands in the rows; a worker that is
 //! lost fails it, and another attempt is one of the workers that are there then. So what is known
 //! of tasks holds here: one output counts, and what is not wanted any more is stopped.
+//!
+//! Connections are on threads of their own, on which nothing is computed: a worker that is busy
+//! still tells its peers that it lives, and hears when they are gone.
 
 mod counted;
 mod crossing;
 mod leaves;
 mod listening;
 mod memory;
+mod on_compute;
 mod parts;
 mod peers;
 mod places;
@@ -18,8 +22,10 @@ mod run;
 mod serve;
 mod sessions;
 mod settings;
+#[cfg(test)]
+mod tests;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use datafusion::{
     execution::{TaskContext, runtime_env::RuntimeEnv},
@@ -29,10 +35,14 @@ use datafusion::{
 use datafusion_distributed::Worker;
 use keyloom_common::{
     Error, Result,
+    background::Background,
     plan::Telling,
     rpc::{ConnectionCounts, Credentials, Gate, Reloads, ServerSecurity},
 };
-use tokio::net::{TcpListener, lookup_host};
+use tokio::{
+    net::{TcpListener, lookup_host},
+    runtime::Handle,
+};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::AbortOnDropHandle,
@@ -47,16 +57,21 @@ use serve::Port;
 use sessions::Sessions;
 pub use settings::ShuffleSettings;
 
+/// What the threads of connections are called.
+const THREADS: &str = "keyloom-shuffle";
+
 /// A worker's part in shuffles: where others reach it, and how it reaches others.
 #[derive(Debug)]
 pub struct Shuffles {
     settings: ShuffleSettings,
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     gate: Gate,
     /// Whether what lets others in, and is shown to them, is in files.
     has_files: bool,
     address: String,
     peers: Peers,
+    /// Those of connections, to others and from them. Nothing that runs on them keeps them.
+    threads: Background,
 }
 
 /// Other workers are served until this is dropped.
@@ -90,7 +105,8 @@ impl Shuffles {
     ///
     /// # Errors
     /// `invalid` if that is no address, if it can be reached from elsewhere and something is open
-    /// there, or if a certificate or token is not where the settings say.
+    /// there, or if a certificate or token is not where the settings say; `resource_exhausted` if
+    /// there are no more threads to be had.
     pub async fn listen(
         settings: &Settings,
         credentials: Credentials,
@@ -98,14 +114,18 @@ impl Shuffles {
         let Some(listen) = &settings.shuffle.listen else { return Ok(None) };
         let security = ServerSecurity::of_worker(&settings.security)?;
         let gate = Gate::open(&security, &settings.rpc)?;
-        let cannot = |error: std::io::Error| {
+        let cannot = |error: io::Error| {
             Error::invalid(format!("shuffle.listen takes HOST:PORT, not '{listen}': {error}"))
         };
         let addresses: Vec<_> = lookup_host(listen).await.map_err(cannot)?.collect();
         check_exposure(&addresses, &security, settings.shuffle.insecure_listen)?;
-        let listener = TcpListener::bind(&*addresses).await.map_err(|error| {
+        let threads = Background::start(THREADS, settings.shuffle.connection_threads)?;
+        // Those that it is bound on hear who comes.
+        let bound = threads.handle().spawn(async move { TcpListener::bind(&*addresses).await });
+        let bound = bound.await.unwrap_or_else(|error| Err(io::Error::from(error)));
+        let listener = Arc::new(bound.map_err(|error| {
             Error::unavailable(format!("cannot listen on {listen} (shuffle.listen): {error}"))
-        })?;
+        })?);
         let scheme = if security.has_tls() { "tls" } else { "tcp" };
         let address = match &settings.shuffle.advertise {
             Some(address) if address.contains("://") => address.clone(),
@@ -120,10 +140,10 @@ impl Shuffles {
             );
         }
         let (rpc, settings) = (settings.rpc.clone(), settings.shuffle.clone());
-        let peers = Peers::new(settings.clone(), rpc, credentials);
+        let peers = Peers::new(settings.clone(), rpc, credentials, threads.handle().clone());
         tracing::info!("shuffles with other workers at {address}");
         let has_files = security.has_tls() || security.has_tokens();
-        Ok(Some(Arc::new(Self { settings, listener, gate, has_files, address, peers })))
+        Ok(Some(Arc::new(Self { settings, listener, gate, has_files, address, peers, threads })))
     }
 
     /// Where other workers reach it.
@@ -147,17 +167,21 @@ impl Shuffles {
         self.gate.reloads()
     }
 
-    /// Serves other workers. Must be called within a tokio runtime.
-    pub(crate) fn serve(self: &Arc<Self>, part: Part) -> Serving {
+    /// Serves other workers. What they ask for is computed on the tokio runtime that this must be
+    /// called within.
+    pub(crate) fn serve(&self, part: Part) -> Serving {
         let (runtime, counts) = (Arc::clone(&part.runtime), part.counts.clone());
         let worker = Worker::from_session_builder(Sessions::new(part, self.peers.clone()))
             .with_runtime_env(runtime)
             .with_version(keyloom_common::BUILD);
-        let (ended, own) = (CancellationToken::new(), Arc::clone(self));
+        let (listener, gate) = (Arc::clone(&self.listener), self.gate.clone());
+        let (settings, compute) = (self.settings.clone(), Handle::current());
+        let ended = CancellationToken::new();
         let until = ended.clone();
-        let serving = tokio::spawn(async move {
-            let Self { listener, gate, settings, .. } = own.as_ref();
-            Port { listener, gate, settings }.serve(worker, counts, until).await;
+        let serving = self.threads.handle().spawn(async move {
+            let (gate, settings, compute) = (&gate, &settings, &compute);
+            let port = Port { listener: &listener, gate, settings, compute };
+            port.serve(worker, counts, until).await;
         });
         Serving { _ended: ended.drop_guard(), _serving: AbortOnDropHandle::new(serving) }
     }
@@ -209,45 +233,4 @@ fn check_exposure(
     }
     tracing::warn!("shuffle.insecure_listen: {open}");
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use keyloom_common::ErrorKind;
-
-    use super::*;
-
-    fn settings(listen: &str) -> Settings {
-        let listen = Some(listen.to_owned());
-        let shuffle = ShuffleSettings { listen, ..ShuffleSettings::default() };
-        Settings { shuffle, ..Settings::default() }
-    }
-
-    #[tokio::test]
-    async fn who_does_not_listen_does_not_shuffle() {
-        let listens = Shuffles::listen(&Settings::default(), Credentials::default()).await;
-        assert!(listens.unwrap().is_none());
-        let listens = Shuffles::listen(&settings("127.0.0.1:0"), Credentials::default()).await;
-        let address = listens.unwrap().unwrap().address().to_owned();
-        assert!(address.starts_with("tcp://127.0.0.1:") && !address.ends_with(":0"), "{address}");
-    }
-
-    #[tokio::test]
-    async fn an_address_is_told_as_the_settings_say() {
-        let mut settings = settings("127.0.0.1:0");
-        settings.shuffle.advertise = Some("worker-1.internal:7801".to_owned());
-        let listens = Shuffles::listen(&settings, Credentials::default()).await.unwrap();
-        assert_eq!(listens.unwrap().address(), "tcp://worker-1.internal:7801");
-    }
-
-    #[tokio::test]
-    async fn what_is_open_to_other_machines_is_refused() {
-        let open = settings("0.0.0.0:0");
-        let error = Shuffles::listen(&open, Credentials::default()).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Invalid);
-        assert!(error.message().starts_with("shuffle.listen: 0.0.0.0:0 can be reached"), "{error}");
-        let mut wanted = open;
-        wanted.shuffle.insecure_listen = true;
-        assert!(Shuffles::listen(&wanted, Credentials::default()).await.unwrap().is_some());
-    }
 }

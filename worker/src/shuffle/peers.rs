@@ -1,4 +1,5 @@
-//! The way to other workers: connections that are authenticated as all are, kept for later.
+//! The way to other workers: connections that are authenticated as all are, kept for later. They
+//! have threads of their own, which answer while those that compute are busy.
 
 use std::{
     collections::HashMap,
@@ -15,6 +16,7 @@ use datafusion_distributed::{
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use keyloom_common::rpc::{Credentials, Limits, dial, handshake::Service};
+use tokio::runtime::Handle;
 use tonic::transport::Endpoint;
 use tower::service_fn;
 use url::Url;
@@ -38,16 +40,25 @@ struct Inner {
     settings: ShuffleSettings,
     limits: Limits,
     credentials: Credentials,
+    /// Where connections are.
+    threads: Handle,
     channels: Mutex<HashMap<Url, BoxCloneSyncChannel>>,
 }
 
 impl Peers {
-    pub(super) fn new(settings: ShuffleSettings, limits: Limits, credentials: Credentials) -> Self {
-        Self(Arc::new(Inner { settings, limits, credentials, channels: Mutex::default() }))
+    /// Connections that are on these threads.
+    pub(super) fn new(
+        settings: ShuffleSettings,
+        limits: Limits,
+        credentials: Credentials,
+        threads: Handle,
+    ) -> Self {
+        let channels = Mutex::default();
+        Self(Arc::new(Inner { settings, limits, credentials, threads, channels }))
     }
 
     /// The connection to a worker, which is opened when something is asked over it, and again when
-    /// it has broken. Must be called within a tokio runtime.
+    /// it has broken.
     fn channel(&self, url: &Url) -> BoxCloneSyncChannel {
         let mut channels = self.0.lock();
         if let Some(channel) = channels.get(url) {
@@ -88,6 +99,8 @@ impl Inner {
             .connect_timeout(self.limits.handshake_timeout())
             .http2_keep_alive_interval(self.settings.keepalive())
             .keep_alive_timeout(self.settings.keepalive_timeout());
+        // The task that this begins opens the connection, and each begins others where it runs.
+        let _entered = self.threads.enter();
         BoxCloneSyncChannel::new(endpoint.connect_with_connector_lazy(connect))
     }
 }

@@ -1,5 +1,5 @@
 //! Taking part in the shuffles of others: connections of other workers, for as long as a worker's
-//! life lasts.
+//! life lasts. They have threads of their own, which answer while those that compute are busy.
 
 use std::{
     io,
@@ -18,22 +18,26 @@ use keyloom_common::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpListener,
+    runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
 };
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 use tonic::transport::{Server, server::Connected};
 
-use super::{ShuffleSettings, peers::MAX_HEADER_BYTES};
+use super::{ShuffleSettings, on_compute::OnCompute, peers::MAX_HEADER_BYTES};
 
 /// What serves other workers.
 pub(super) struct Port<'a> {
     pub(super) listener: &'a TcpListener,
     pub(super) gate: &'a Gate,
     pub(super) settings: &'a ShuffleSettings,
+    /// Where it is computed what peers ask for.
+    pub(super) compute: &'a Handle,
 }
 
 impl Port<'_> {
-    /// Serves until the token is cancelled: then all connections break.
+    /// Serves until the token is cancelled: then all connections break. They are on the threads
+    /// that this is polled on.
     pub(super) async fn serve(
         &self,
         worker: Worker,
@@ -48,9 +52,11 @@ impl Port<'_> {
                 Error::resource_exhausted(taken)
             })
         };
-        let (settings, until) = (self.settings.clone(), ended.clone());
+        let (settings, compute) = (self.settings.clone(), self.compute.clone());
+        let until = ended.clone();
         let serve = move |peer, admitted| {
-            connection(settings.clone(), worker.clone(), until.clone(), peer, admitted)
+            let (worker, compute) = (worker.clone(), compute.clone());
+            connection(settings.clone(), (worker, compute), until.clone(), peer, admitted)
         };
         let serving = Entrance::new(self.gate.clone(), counts).serve(self.listener, enter, serve);
         ended.run_until_cancelled(serving).await;
@@ -60,7 +66,7 @@ impl Port<'_> {
 /// Leaves a peer that was let in to what serves it.
 async fn connection(
     settings: ShuffleSettings,
-    worker: Worker,
+    (worker, compute): (Worker, Handle),
     ended: CancellationToken,
     peer: SocketAddr,
     admitted: Admitted<OwnedSemaphorePermit>,
@@ -71,8 +77,11 @@ async fn connection(
     }
     tracing::debug!(%peer, %identity, "shuffles with it");
     let ended = Box::pin(ended.cancelled_owned());
-    let connection = Connection { stream, ended, _place: place };
+    let closed = CancellationToken::new();
+    let guard = closed.clone().drop_guard();
+    let connection = Connection { stream, ended, _place: place, _closed: guard };
     let service = worker.into_worker_server().max_decoding_message_size(settings.max_message_bytes);
+    let service = OnCompute { service, threads: compute };
     let served = Server::builder()
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_keepalive_interval(Some(settings.keepalive()))
@@ -83,6 +92,8 @@ async fn connection(
         // It was let in, and whoever shuffles over it hears of it, too.
         tracing::warn!(%peer, %error, "a connection of a shuffle broke");
     }
+    // What serves it does so in a task of its own, and it counts as open until that ends.
+    closed.cancelled().await;
     Ok(())
 }
 
@@ -91,6 +102,8 @@ struct Connection {
     stream: Stream,
     ended: Pin<Box<WaitForCancellationFutureOwned>>,
     _place: OwnedSemaphorePermit,
+    /// Tells that it is closed.
+    _closed: DropGuard,
 }
 
 impl Connection {

@@ -1,9 +1,12 @@
 //! The bounds of shuffles.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use keyloom_common::bounds::{AT_ONCE, BYTES, Bounds, CALL_MS, TIME_MS};
 use serde::{Deserialize, Serialize};
+
+/// More than any machine has cores.
+const THREADS: RangeInclusive<u64> = 1..=4096;
 
 /// Whether and how a worker shuffles rows with others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +22,9 @@ pub struct ShuffleSettings {
     pub insecure_listen: bool,
     /// The most connections of other workers at once. Default 256.
     pub max_connections: usize,
+    /// The threads of connections with other workers, to them and from them, beside those that
+    /// compute; none where it does not listen. Default 2.
+    pub connection_threads: usize,
     /// How often a peer is asked for a sign of life while rows are shuffled with it, in
     /// milliseconds. Default 5 s.
     pub keepalive_ms: u64,
@@ -46,6 +52,7 @@ impl Default for ShuffleSettings {
             advertise: None,
             insecure_listen: false,
             max_connections: 256,
+            connection_threads: 2,
             keepalive_ms: 5_000,
             keepalive_timeout_ms: 10_000,
             buffer_bytes: 16 << 20,
@@ -59,6 +66,7 @@ impl Default for ShuffleSettings {
 impl ShuffleSettings {
     pub(crate) fn check(&self, bounds: &mut Bounds) {
         bounds.within("max_connections", self.max_connections as u64, AT_ONCE);
+        bounds.within("connection_threads", self.connection_threads as u64, THREADS);
         bounds.within("keepalive_ms", self.keepalive_ms, CALL_MS);
         bounds.within("keepalive_timeout_ms", self.keepalive_timeout_ms, CALL_MS);
         bounds.within("buffer_bytes", self.buffer_bytes as u64, BYTES);
