@@ -7,8 +7,9 @@
 //! In the client, rules:
 //!
 //! 1. [`RefuseLostNulls`], on logical plans, refuses what DataFusion would answer wrongly of
-//!    subqueries, [`KeepInstants`] compares timestamps of different units as they are, and
-//!    [`ReadFields`] lets fields be null where their structs are.
+//!    subqueries, [`KeepInstants`] compares timestamps of different units as they are,
+//!    [`ReadFields`] lets fields be null where their structs are, and [`RefuseSeveralRows`] lets
+//!    scalar subqueries fail that find several rows.
 //! 2. [`LiftCalls`], after it, moves calls out of sorts, aggregates, windows and joins into a
 //!    projection below them, and out of conditions that DataFusion would move. [`KeepNested`], the
 //!    last analyzer rule, keeps conditionals that are nested deep from doubling with each level.
@@ -66,6 +67,7 @@ mod rows;
 mod rule;
 #[cfg(test)]
 mod samples;
+mod several;
 mod shuffle;
 mod single;
 mod slice;
@@ -90,6 +92,7 @@ pub use narrow::NarrowCalls;
 pub use offset::KeepOrder;
 pub use options::{GroupKeys, PlanOptions};
 pub use rule::PlanLookups;
+pub use several::RefuseSeveralRows;
 pub use shuffle::{ChooseShuffle, shuffled_partitions};
 pub use single::single_rows;
 pub use slice::{Chain, Grain, WriteGrain};

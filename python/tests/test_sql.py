@@ -153,6 +153,21 @@ def test_a_frame_of_sql_goes_on_as_any_other():
     assert frame.count_rows() == 3
 
 
+def test_a_subquery_gives_the_value_of_its_one_row():
+    asked = keyloom.from_pydict({"k": [1, 2]})
+    known = keyloom.from_pydict({"k": [1, 3, 3], "z": [10, 30, 31]})
+    one = keyloom.sql("SELECT k, (SELECT z FROM known WHERE z = 30) AS v FROM asked ORDER BY k")
+    assert one.to_pydict() == {"k": [1, 2], "v": [30, 30]}
+    own = keyloom.sql(
+        "SELECT k, (SELECT z FROM known WHERE known.k = asked.k) AS v FROM asked ORDER BY k"
+    )
+    assert own.to_pydict() == {"k": [1, 2], "v": [10, None]}
+    several = keyloom.sql("SELECT k, (SELECT z FROM known WHERE z > 10) AS v FROM asked")
+    with pytest.raises(keyloom.InvalidError, match="the subquery of 'z' found several rows"):
+        several.to_pydict()
+    assert (asked.count_rows(), known.count_rows()) == (2, 3)
+
+
 def test_values_need_no_frame():
     assert keyloom.sql("SELECT 1 AS one, 'a' AS s").to_pydict() == {"one": [1], "s": ["a"]}
 

@@ -38,7 +38,7 @@ use keyloom_common::{
 use keyloom_planner::{
     ChooseAccess, ChooseShuffle, DelayCalls, GroupByKeys, GroupKeys, JoinStores, KeepFetch,
     KeepInstants, KeepNested, KeepOrder, LiftCalls, NarrowCalls, PlanLookups, PlanOptions,
-    ReadFields, RefuseLostNulls, ShareFetches, advise,
+    ReadFields, RefuseLostNulls, RefuseSeveralRows, ShareFetches, advise,
 };
 
 use crate::{input::TablesOfStores, link::Link, settings::Settings};
@@ -62,6 +62,7 @@ pub(crate) fn context(link: &Arc<Link>) -> SessionContext {
         Arc::new(RefuseLostNulls),
         Arc::new(KeepInstants),
         Arc::new(ReadFields),
+        Arc::new(RefuseSeveralRows),
         Arc::new(LiftCalls),
     ];
     analyzer.extend(Analyzer::default().rules);

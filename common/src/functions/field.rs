@@ -105,7 +105,7 @@ fn fields_of(data_type: &DataType) -> Option<&Fields> {
 }
 
 /// A field with nulls where its struct has some.
-fn null_where(parent: Option<&NullBuffer>, child: ArrayRef) -> Result<ArrayRef> {
+pub(super) fn null_where(parent: Option<&NullBuffer>, child: ArrayRef) -> Result<ArrayRef> {
     let Some(nulls) = parent.filter(|nulls| nulls.null_count() > 0) else { return Ok(child) };
     if child.nulls().is_some_and(|own| own.contains(nulls)) {
         return Ok(child);

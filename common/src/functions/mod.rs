@@ -3,13 +3,15 @@
 //! A [`KvCall`] is one use of a function with everything settled: the store it found when the
 //! expression was built, the columns, the options. [`KvFunction`] carries it through DataFusion's
 //! planner as a marker: its type is known, and it is never invoked, because planning replaces it
-//! by a lookup. [`GetField`] reads a field of an answer.
+//! by a lookup. [`GetField`] reads a field of an answer. [`SingleRow`] and [`SingleValue`] hold a
+//! subquery to the one value that it stands for.
 
 mod call;
 mod conditional;
 mod field;
 mod marker;
 mod octet_length;
+mod single;
 
 pub use call::list_element;
 pub(crate) use call::list_item;
@@ -20,3 +22,5 @@ pub(crate) use conditional::{ConditionalFunction, as_function, as_lazy};
 pub use field::{GET_FIELD, GetField};
 pub use marker::KvFunction;
 pub use octet_length::OctetLength;
+pub(crate) use single::{SINGLE_ROW, SINGLE_VALUE};
+pub use single::{SingleRow, SingleValue};

@@ -10,7 +10,7 @@ use datafusion::{
     common::tree_node::TreeNode,
     error::{DataFusionError, Result},
     execution::TaskContext,
-    logical_expr::ScalarUDF,
+    logical_expr::{AggregateUDF, ScalarUDF},
     physical_plan::{ExecutionPlan, joins::HashJoinExec, limit::GlobalLimitExec},
 };
 use datafusion_proto::{
@@ -31,7 +31,10 @@ use super::{
 };
 use crate::{
     error::Error,
-    functions::{Conditional, ConditionalFunction, GET_FIELD, GetField, KvFunction},
+    functions::{
+        Conditional, ConditionalFunction, GET_FIELD, GetField, KvFunction, SINGLE_ROW,
+        SINGLE_VALUE, SingleRow, SingleValue,
+    },
     lookup,
     lookup::KvLookupExec,
     output::{PreparedOutput, WriteExec},
@@ -170,6 +173,9 @@ impl PhysicalExtensionCodec for Codec {
         if let Some(function) = function.inner().downcast_ref::<ConditionalFunction>() {
             bytes.push(function.conditional().tag());
         }
+        if let Some(function) = function.inner().downcast_ref::<SingleValue>() {
+            function.encode(bytes);
+        }
         if function.inner().is::<KvFunction>() {
             return Err(Error::invalid(
                 "a lookup stands where none can be made; compute it as a column of a subquery \
@@ -181,6 +187,9 @@ impl PhysicalExtensionCodec for Codec {
     }
 
     fn try_decode_udf(&self, name: &str, bytes: &[u8]) -> Result<Arc<ScalarUDF>> {
+        if name == SINGLE_VALUE {
+            return SingleValue::decode(bytes).map(Arc::new).ok_or_else(|| not_known(name));
+        }
         if let &[tag] = bytes
             && let Some(conditional) = Conditional::of_tag(tag)
         {
@@ -188,12 +197,20 @@ impl PhysicalExtensionCodec for Codec {
         }
         match name {
             GET_FIELD => Ok(GetField::udf()),
-            _ => {
-                Err(Error::internal(format!("a plan from a peer calls {name}, which is not known"))
-                    .into())
-            }
+            _ => Err(not_known(name)),
         }
     }
+
+    fn try_decode_udaf(&self, name: &str, _bytes: &[u8]) -> Result<Arc<AggregateUDF>> {
+        match name {
+            SINGLE_ROW => Ok(Arc::new(SingleRow::udaf())),
+            _ => Err(not_known(name)),
+        }
+    }
+}
+
+fn not_known(name: &str) -> DataFusionError {
+    Error::internal(format!("a plan from a peer calls {name}, which is not known")).into()
 }
 
 #[cfg(test)]

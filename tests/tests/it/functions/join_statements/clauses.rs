@@ -47,6 +47,10 @@ pub(super) const EXIST: &[Case] = &[
         &["1 | 30", "2 | NULL", "3 | NULL", "4 | 30", "5 | NULL", "6 | NULL"],
     ),
     (
+        "SELECT n, (SELECT age FROM people WHERE name = who) AS age FROM o ORDER BY n",
+        &["1 | 30", "2 | NULL", "3 | NULL", "4 | 30", "5 | NULL", "6 | NULL"],
+    ),
+    (
         "SELECT n, (SELECT max(stars) FROM reviews r WHERE r.item = o.item) AS best FROM o \
      ORDER BY n",
         &["1 | 5", "2 | 1", "3 | 5", "4 | NULL", "5 | NULL", "6 | 5"],
