@@ -275,8 +275,9 @@ fn told<'py>(py: Python<'py>, info: &JobInfo) -> PyResult<Bound<'py, PyDict>> {
     entry.set_item("submitted", info.submitted_ms)?;
     entry.set_item("started", info.started_ms)?;
     entry.set_item("ended", info.ended_ms)?;
-    entry.set_item("tasks", info.status.tasks)?;
-    entry.set_item("tasks_done", info.status.tasks_done)?;
+    let status = info.known_status();
+    entry.set_item("tasks", status.map(|status| status.tasks))?;
+    entry.set_item("tasks_done", status.map(|status| status.tasks_done))?;
     entry.set_item("workers", info.status.workers)?;
     entry.set_item("error", info.error.clone().map(|error| raise(error).into_value(py)))?;
     let written = info.committed.as_ref();

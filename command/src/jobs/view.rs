@@ -34,8 +34,8 @@ pub(super) struct Viewed<'a> {
     submitted_ms: u64,
     started_ms: Option<u64>,
     ended_ms: Option<u64>,
-    tasks: u32,
-    tasks_done: u32,
+    tasks: Option<u32>,
+    tasks_done: Option<u32>,
     workers: u32,
     progress: &'a JobProgress,
     error: Option<Why<'a>>,
@@ -66,6 +66,7 @@ impl<'a> Viewed<'a> {
             kind: error.kind().name(),
             message: error.message(),
         };
+        let status = job.known_status();
         Self {
             id: job.id.to_string(),
             name: job.name.as_deref(),
@@ -76,8 +77,8 @@ impl<'a> Viewed<'a> {
             submitted_ms: job.submitted_ms,
             started_ms: job.started_ms,
             ended_ms: job.ended_ms,
-            tasks: job.status.tasks,
-            tasks_done: job.status.tasks_done,
+            tasks: status.map(|status| status.tasks),
+            tasks_done: status.map(|status| status.tasks_done),
             workers: job.status.workers,
             progress: &job.progress,
             error: job.error.as_ref().map(why),
@@ -161,7 +162,10 @@ pub(super) fn report(job: JobInfo) -> Report {
 }
 
 fn tasks(job: &JobInfo) -> String {
-    format!("{}/{}", job.status.tasks_done, job.status.tasks)
+    match job.known_status() {
+        Some(status) => format!("{}/{}", status.tasks_done, status.tasks),
+        None => "unknown".to_owned(),
+    }
 }
 
 /// How far a stage is: `1 lookups: 3/8 tasks, 1,200 rows`.
@@ -260,6 +264,19 @@ pub(super) mod tests {
             "rows": 1200, "bytes": 0
         });
         assert_eq!(shown["progress"]["stages"][0], expected);
+    }
+
+    #[test]
+    fn tasks_of_an_interrupted_job_that_are_not_known_are_not_said_to_be_none() {
+        let interrupted = |status| JobInfo { state: JobState::Interrupted, status, ..job() };
+        let unknown = interrupted(JobStatus::default());
+        assert!(text(&unknown).contains("\ntasks      unknown\n"), "{}", text(&unknown));
+        let shown = serde_json::to_value(Viewed::of(&unknown)).unwrap();
+        assert_eq!((&shown["tasks"], &shown["tasks_done"]), (&json!(null), &json!(null)));
+        let kept = interrupted(JobStatus { tasks: 9, tasks_done: 0, workers: 0 });
+        assert!(in_columns(std::slice::from_ref(&kept), 31_000).contains("  0/9  "));
+        let shown = serde_json::to_value(Viewed::of(&kept)).unwrap();
+        assert_eq!((&shown["tasks"], &shown["tasks_done"]), (&json!(9), &json!(0)));
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub struct JobInfo {
     pub started_ms: Option<u64>,
     /// When it ended.
     pub ended_ms: Option<u64>,
-    /// How far it is, or was.
+    /// How far it is, or was, as far as [that is known](Self::known_status).
     pub status: JobStatus,
     /// How far its parts are, while it runs.
     pub progress: JobProgress,
@@ -40,6 +40,15 @@ pub struct JobInfo {
     /// The columns of its rows, or of the row that says what it has written; absent in lists, and
     /// where there are too many of them to be remembered.
     pub schema: Option<RowSchema>,
+}
+
+impl JobInfo {
+    /// How far it is, or was; none where that is not known: a job that was interrupted is known to
+    /// have tasks if its coordinator said so at its end, or what they have done is kept.
+    pub fn known_status(&self) -> Option<JobStatus> {
+        let is_unknown = self.state == JobState::Interrupted && self.status.tasks == 0;
+        (!is_unknown).then_some(self.status)
+    }
 }
 
 /// The columns of rows.

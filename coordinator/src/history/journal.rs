@@ -20,6 +20,17 @@ use super::{
     writer::Queue,
 };
 
+/// What of a job is in the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct KeptTasks {
+    /// The tasks of all stages whose tasks are kept.
+    pub(super) tasks: u64,
+    /// How many of these are done.
+    pub(super) done: u64,
+    /// The bytes of their rows, of those that do not write.
+    pub(super) row_bytes: u64,
+}
+
 /// The tasks of a job's stages that are kept.
 #[derive(Debug)]
 pub(crate) struct Journal {
@@ -69,15 +80,20 @@ impl Journal {
         Ok(Self { job, stages, rows, is_full: AtomicBool::new(false), file, queue })
     }
 
-    /// How many bytes of rows of a job that is cut like this are in the file. Waits for the disk.
+    /// What of a job that is cut like this is in the file. Waits for the disk.
     ///
     /// # Errors
-    /// If they cannot be read.
-    pub(super) fn kept_rows(file: &StateFile, job: JobId, cuts: &[Cut]) -> Result<u64> {
-        let mut kept = 0_u64;
-        for cut in cuts.iter().filter(|cut| !cut.writes) {
-            let tasks = file.sized_tasks(job, cut.stage)?;
-            kept = tasks.iter().fold(kept, |kept, (_, bytes)| kept.saturating_add(*bytes));
+    /// If it cannot be read.
+    pub(super) fn kept(file: &StateFile, job: JobId, cuts: &[Cut]) -> Result<KeptTasks> {
+        let mut kept = KeptTasks::default();
+        for Cut { stage, tasks, writes, .. } in cuts {
+            let done = file.sized_tasks(job, *stage)?;
+            kept.tasks = kept.tasks.saturating_add(*tasks);
+            kept.done = kept.done.saturating_add(done.len() as u64);
+            if !writes {
+                let add = |sum: u64, (_, bytes): &(u32, u64)| sum.saturating_add(*bytes);
+                kept.row_bytes = done.iter().fold(kept.row_bytes, add);
+            }
         }
         Ok(kept)
     }
@@ -231,8 +247,10 @@ mod tests {
             }
             drop(writer.unwrap());
             let kept = jobs.iter().map(|job| {
-                let bytes = Journal::kept_rows(&file, *job, &[cut]).unwrap();
-                (*job, open(*job).done(cut.stage), bytes)
+                let kept = Journal::kept(&file, *job, &[cut]).unwrap();
+                let done = open(*job).done(cut.stage);
+                assert_eq!((kept.tasks, kept.done), (cut.tasks, done.len() as u64));
+                (*job, done, kept.row_bytes)
             });
             kept.collect()
         }

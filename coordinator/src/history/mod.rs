@@ -88,7 +88,7 @@ impl History {
         });
         let jobs: HashMap<_, _> = read.collect();
         let rows = Arc::new(Rows::new(settings.journal_rows_bytes));
-        count_rows(&rows, &file, jobs.values())?;
+        count_kept(&rows, &file, jobs.values())?;
         tracing::info!(folder = %folder.display(), jobs = jobs.len(), "jobs are remembered");
         let writer = Writer::start(Arc::clone(&queue), Arc::clone(&file))?;
         let kept = Some(Kept { file, queue, rows, _writer: writer });
@@ -272,16 +272,18 @@ impl Kept {
     }
 }
 
-/// Counts the rows that were kept before. Those of a job whose plan cannot be read are of no use to
-/// it, which is told when it is to go on.
-fn count_rows<'a>(
+/// Counts the tasks that were kept before, and their rows. Those of a job whose plan cannot be read
+/// are of no use to it, which is told when it is to go on.
+fn count_kept<'a>(
     rows: &Rows,
     file: &StateFile,
     jobs: impl Iterator<Item = &'a Arc<KnownJob>>,
 ) -> Result<()> {
     for job in jobs.filter(|job| job.resumable == Resumable::Yes) {
         if let Ok(Some(plan)) = file.plan(job.id) {
-            rows.count(job.id, Journal::kept_rows(file, job.id, &plan.cuts)?);
+            let kept = Journal::kept(file, job.id, &plan.cuts)?;
+            rows.count(job.id, kept.row_bytes);
+            job.found(&kept);
         }
     }
     Ok(())

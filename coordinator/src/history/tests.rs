@@ -36,6 +36,16 @@ fn done() -> End {
     End { outcome: Ok(summary), committed: None, status: JobStatus::default() }
 }
 
+fn task() -> TaskRecord {
+    TaskRecord {
+        worker: WorkerId::from_u128(1),
+        rows: 5,
+        metrics: PlanMetrics::default(),
+        lookups: Vec::new(),
+        chunks: vec![(Bytes::from_static(b"rows"), false)],
+    }
+}
+
 #[test]
 fn a_job_goes_from_state_to_state_and_ends_once() {
     let history = open(Settings::default());
@@ -48,7 +58,7 @@ fn a_job_goes_from_state_to_state_and_ends_once() {
     assert_eq!((info.state, info.summary.map(|summary| summary.rows)), (JobState::Done, Some(3)));
     assert!(info.ended_ms >= info.started_ms && info.started_ms.is_some());
     assert!(!job.cancel(None), "it is done");
-    job.interrupt();
+    job.interrupt(JobStatus::default());
     job.end(End { outcome: Err(Error::internal("late")), ..done() });
     assert_eq!((job.state(), job.info().error), (JobState::Done, None));
 }
@@ -118,13 +128,7 @@ async fn what_a_job_needs_to_be_resumed_is_kept_until_it_is_settled() {
     let cuts = plan.cuts.clone();
     let terms = JobTerms { detached: true, ..JobTerms::default() };
     history.begin((id, alice(), terms), None, Resumable::Yes, Some(&plan)).unwrap();
-    let task = TaskRecord {
-        worker: WorkerId::from_u128(1),
-        rows: 5,
-        metrics: PlanMetrics::default(),
-        lookups: Vec::new(),
-        chunks: vec![(Bytes::from_static(b"rows"), false)],
-    };
+    let task = task();
     let journal = history.journal(id, &cuts).unwrap().unwrap();
     assert_eq!((journal.written(), journal.count(1)), (Some(1), 0));
     journal.keep(1, 4, &task).await;
@@ -164,15 +168,31 @@ fn computed(history: &History, id: u128) -> Journal {
 }
 
 #[tokio::test]
+async fn of_a_job_that_was_interrupted_the_tasks_are_done_that_are_kept_or_it_is_not_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { state_folder: Some(folder.path().to_owned()), ..Settings::default() };
+    let history = open(settings.clone());
+    let journal = computed(&history, 1);
+    for number in [0, 3] {
+        journal.keep(1, number, &task()).await;
+    }
+    drop(computed(&history, 2));
+    let not_kept = begin(&history, 3, true);
+    not_kept.begin();
+    assert_eq!(not_kept.info().known_status(), Some(JobStatus::default()), "it runs");
+    history.written().await;
+    drop((history, journal, not_kept));
+
+    let history = open(settings);
+    let known = |id| history.get(JobId::from_u128(id)).unwrap().info().known_status();
+    let of_nine = |tasks_done| Some(JobStatus { tasks: 9, tasks_done, workers: 0 });
+    assert_eq!([1, 2, 3].map(known), [of_nine(2), of_nine(0), None]);
+}
+
+#[tokio::test]
 async fn rows_of_all_jobs_have_one_bound_also_of_those_that_the_last_coordinator_kept() {
     let folder = tempfile::tempdir().unwrap();
-    let task = TaskRecord {
-        worker: WorkerId::from_u128(1),
-        rows: 5,
-        metrics: PlanMetrics::default(),
-        lookups: Vec::new(),
-        chunks: vec![(Bytes::from_static(b"rows"), false)],
-    };
+    let task = task();
     let journal_rows_bytes = 2 * record::encode(&task).unwrap().len() as u64;
     let state_folder = Some(folder.path().to_owned());
     let settings = Settings { state_folder, journal_rows_bytes, ..Settings::default() };
@@ -276,9 +296,11 @@ async fn what_happened_to_a_job_is_known_to_the_next_coordinator() {
 fn a_job_that_ends_with_its_coordinator_has_a_time_and_a_reason_for_it() {
     let history = open(Settings::default());
     let job = begin(&history, 1, true);
-    job.interrupt();
+    let status = JobStatus { tasks: 3, tasks_done: 2, workers: 1 };
+    job.interrupt(status);
     let (info, last) = (job.info(), job.log().lines.pop());
     assert_eq!((info.state, info.ended_ms.is_some()), (JobState::Interrupted, true));
+    assert_eq!(info.known_status(), Some(status));
     assert_eq!(last.map(|line| line.kind), Some(LogKind::Interrupted));
 }
 

@@ -50,7 +50,9 @@ impl Ending {
         let Some(record) = self.job.record() else { return };
         match last {
             // Somebody wanted that, and it is known; or the coordinator ends.
-            Err(error) if error.kind() == ErrorKind::Cancelled => record.known.interrupt(),
+            Err(error) if error.kind() == ErrorKind::Cancelled => {
+                record.known.interrupt(self.job.status());
+            }
             _ => {
                 let (status, committed) = (self.job.status(), self.job.output.committed());
                 record.known.end(End { outcome: last.clone(), committed, status });
@@ -75,7 +77,7 @@ impl Drop for Ending {
             let cancelled = Err(Error::cancelled("the job was dropped"));
             self.metrics.jobs.end(&cancelled, self.since.elapsed());
             if let Some(record) = self.job.record() {
-                record.known.interrupt();
+                record.known.interrupt(self.job.status());
             }
             tracing::info!(job = %self.job.job, seconds = self.seconds(), "job cancelled");
         }

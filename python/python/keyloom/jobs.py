@@ -91,10 +91,10 @@ class JobInfo:
     """When it began to run."""
     ended: datetime | None
     """When it ended."""
-    tasks: int
-    """How many tasks are known so far."""
-    tasks_done: int
-    """How many of these are done."""
+    tasks: int | None
+    """How many tasks are known so far; None where that is not known of a job that was interrupted."""
+    tasks_done: int | None
+    """How many of these are done; of a job that was interrupted, those that do not run again."""
     workers: int
     """How many workers could take tasks when it was last looked."""
     rows: int | None

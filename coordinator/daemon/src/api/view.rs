@@ -44,10 +44,12 @@ pub(super) struct JobView {
     /// When it ended.
     #[schema(required)]
     ended_ms: Option<u64>,
-    /// Tasks known so far.
-    tasks: u32,
-    /// Tasks done.
-    tasks_done: u32,
+    /// Tasks known so far; null where that is not known of a job that was interrupted.
+    #[schema(required)]
+    tasks: Option<u32>,
+    /// Tasks done; of a job that was interrupted, those that do not run again; null as `tasks` is.
+    #[schema(required)]
+    tasks_done: Option<u32>,
     /// Workers that could take tasks when last heard of.
     workers: u32,
     /// Why it failed.
@@ -214,6 +216,7 @@ pub(super) struct WorkersView {
 
 impl From<JobInfo> for JobView {
     fn from(info: JobInfo) -> Self {
+        let status = info.known_status();
         Self {
             id: info.id.to_string(),
             name: info.name,
@@ -224,8 +227,8 @@ impl From<JobInfo> for JobView {
             submitted_ms: info.submitted_ms,
             started_ms: info.started_ms,
             ended_ms: info.ended_ms,
-            tasks: info.status.tasks,
-            tasks_done: info.status.tasks_done,
+            tasks: status.map(|status| status.tasks),
+            tasks_done: status.map(|status| status.tasks_done),
             workers: info.status.workers,
             error: info.error.as_ref().map(ErrorView::from),
             written: info.committed.map(WrittenView::from),

@@ -11,8 +11,9 @@ use keyloom_common::{
     },
 };
 
-use super::{ENDED_BEFORE, End, KnownJob, now_ms};
+use super::{ENDED_BEFORE, End, KnownJob, State, now_ms};
 use crate::history::{
+    journal::KeptTasks,
     log::{Happened, because},
     record::Resumable,
 };
@@ -27,6 +28,19 @@ fn seen(committed: &Committed) -> String {
 /// Whether an error says that nobody knows of a commit.
 fn is_unknown(error: Option<&Error>) -> bool {
     error.and_then(Error::code) == Some(ErrorCode::CommitUnknown)
+}
+
+impl State {
+    fn interrupt_for(&mut self, why: &str, status: JobStatus) {
+        if !self.info.state.is_end() {
+            self.info.state = JobState::Interrupted;
+            self.info.status = status;
+            // What was put into the queue before may be written only now.
+            self.info.ended_ms = Some(now_ms());
+            self.over = Some(Instant::now());
+            self.tell(Happened::new(LogKind::Interrupted, why));
+        }
+    }
 }
 
 impl KnownJob {
@@ -148,21 +162,25 @@ impl KnownJob {
         is_new
     }
 
-    /// It was dropped, and nobody wanted its end: the coordinator ends. The file goes on to say
-    /// that it runs, from which the next coordinator knows.
-    pub(crate) fn interrupt(&self) {
-        self.interrupt_for(ENDED_BEFORE);
+    /// It was dropped when it was so far, and nobody wanted its end: the coordinator ends. The file
+    /// goes on to say that it runs, from which the next coordinator knows.
+    pub(crate) fn interrupt(&self, status: JobStatus) {
+        self.lock().interrupt_for(ENDED_BEFORE, status);
     }
 
-    /// The same, for another reason.
+    /// The same before it ran, for another reason.
     pub(in crate::history) fn interrupt_for(&self, why: &str) {
+        self.lock().interrupt_for(why, JobStatus::default());
+    }
+
+    /// So much of it is in the file: these tasks are done of one that was interrupted, for what
+    /// others did is lost.
+    pub(in crate::history) fn found(&self, kept: &KeptTasks) {
         let mut state = self.lock();
-        if !state.info.state.is_end() {
-            state.info.state = JobState::Interrupted;
-            // What was put into the queue before may be written only now.
-            state.info.ended_ms = Some(now_ms());
-            state.over = Some(Instant::now());
-            state.tell(Happened::new(LogKind::Interrupted, why));
+        if state.info.state == JobState::Interrupted {
+            let [tasks, tasks_done] =
+                [kept.tasks, kept.done].map(|tasks| u32::try_from(tasks).unwrap_or(u32::MAX));
+            state.info.status = JobStatus { tasks, tasks_done, workers: 0 };
         }
     }
 

@@ -57,7 +57,8 @@ async fn a_job_that_ran_when_the_coordinator_was_killed_is_interrupted() -> Resu
     let kept = kept.restart(folder.path(), &[])?;
     let session = connect(&kept.address).await?;
     let job = session.attach_job(id).await?;
-    assert_eq!(job.wait().await?.state, JobState::Interrupted);
+    let info = job.wait().await?;
+    assert_eq!((info.state, info.known_status()), (JobState::Interrupted, None));
     assert_eq!(session.job(last).await?.state, JobState::Cancelled);
     let gone = session.job(waiting.id()).await.err().context("it has ended with its client")?;
     assert_eq!(gone.kind(), ErrorKind::NotFound);

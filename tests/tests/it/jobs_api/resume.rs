@@ -294,7 +294,11 @@ async fn a_task_whose_staged_files_are_gone_runs_again() -> Result<()> {
     lost.retain(|path| path.to_string_lossy().contains("/00000-"));
     assert!(!lost.is_empty());
     lost.iter().try_for_each(fs::remove_file)?;
+    let known = interrupted.job.info().await?.known_status().context("how far it was is kept")?;
+    assert!((5..=known.tasks).contains(&known.tasks_done), "{known:?}");
     interrupted.check_done(&place, QUERY, 1).await?;
+    let done = done_before(&interrupted.kept.coordinator)?;
+    assert_eq!(i64::from(known.tasks_done), done, "what it was told to have done is what it had");
     let log = interrupted.kept.coordinator.log();
     assert!(log.contains("what these tasks had written is not there any more"), "{log}");
     Ok(())
