@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use keyloom_common::{AttemptId, Error, Result};
+use keyloom_common::{AttemptId, Error, JobId, Result};
 use object_store::{ObjectStoreExt, path::Path};
 use tokio::{runtime::Handle, time::timeout};
 
@@ -24,6 +24,7 @@ const AT_ONCE: usize = 8;
 /// A place for an attempt's files.
 #[derive(Debug)]
 pub(super) struct Attempt {
+    job: JobId,
     folder: Folder,
     /// Its own folder, below that of the output.
     place: String,
@@ -45,7 +46,12 @@ impl Attempt {
     pub(super) fn new(folder: Folder, id: AttemptId, settings: &OutputSettings) -> Self {
         let (place, cleanup) = (attempt_folder(id), settings.cleanup_timeout());
         let (began, lanes) = (Arc::default(), Lanes::new(settings.parts_in_flight));
-        Self { folder, place, began, lanes, cleanup, is_done: false }
+        Self { job: id.task.stage.job, folder, place, began, lanes, cleanup, is_done: false }
+    }
+
+    /// Whose it is.
+    pub(super) fn job(&self) -> JobId {
+        self.job
     }
 
     pub(super) fn folder(&self) -> &Folder {

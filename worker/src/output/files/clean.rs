@@ -9,7 +9,7 @@ use tokio::fs;
 
 use super::{
     folder::Folder,
-    staged::{HIDDEN, RECORD, Record, Staged, Token, job_folder},
+    staged::{HIDDEN, RECORD, Record, Staged, Token, job_folder, made_mark},
 };
 use crate::{object_stores::from_store, output::OutputSettings};
 
@@ -27,7 +27,8 @@ pub(super) async fn leftovers(
     }
 }
 
-/// Removes all that a job has written, which is not committed.
+/// Removes all that a job has written, which is not committed, and the folder that it has made for
+/// that.
 ///
 /// # Errors
 /// If it cannot be removed.
@@ -48,7 +49,28 @@ pub(super) async fn abort(
         .buffer_unordered(settings.requests_in_flight.max(1))
         .for_each(|()| async {})
         .await;
-    all(folder, job, &HashSet::new(), settings).await
+    let made = folder.is_local() && is_there(folder, &made_mark(job)).await;
+    all(folder, job, &HashSet::new(), settings).await?;
+    if made {
+        remove_empty(folder).await;
+    }
+    Ok(())
+}
+
+async fn is_there(folder: &Folder, path: &str) -> bool {
+    fs::try_exists(folder.local(path)).await.unwrap_or(false)
+}
+
+/// Removes the folder of an output that a job has made, unless something is in there.
+async fn remove_empty(folder: &Folder) {
+    use std::io::ErrorKind::{DirectoryNotEmpty, NotFound};
+    match fs::remove_dir(folder.local("")).await {
+        Err(error) if !matches!(error.kind(), DirectoryNotEmpty | NotFound) => {
+            let place = folder.given();
+            tracing::warn!(place, %error, "the folder that a job made for its output stays, empty");
+        }
+        _ => {}
+    }
 }
 
 async fn all(

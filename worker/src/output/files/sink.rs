@@ -3,7 +3,7 @@
 use std::{
     io::{self, ErrorKind},
     mem,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -14,7 +14,12 @@ use tokio::{
     io::AsyncWriteExt,
 };
 
-use super::{attempt::Attempt, folder::Folder, parts::Parts, staged::Staged};
+use super::{
+    attempt::Attempt,
+    folder::Folder,
+    parts::Parts,
+    staged::{Staged, made_mark},
+};
 
 /// The most parts of a file that is about as large as it should be: object stores take 10,000, and
 /// files may become larger.
@@ -58,7 +63,7 @@ impl Sink {
         let folder = attempt.folder();
         let staged = format!("{}/{name}", attempt.place());
         match folder.is_local() {
-            true => Local::begin(folder, attempt.place(), staged).await.map(Self::Local),
+            true => Local::begin(attempt, staged).await.map(Self::Local),
             false => {
                 let part_bytes = part_bytes.max(target_file_bytes / PARTS);
                 Upload::begin(attempt, path, part_bytes).await.map(Self::Upload)
@@ -118,10 +123,12 @@ impl Sink {
 }
 
 impl Local {
-    async fn begin(folder: &Folder, place: &str, staged: String) -> Result<Self> {
+    async fn begin(attempt: &Attempt, staged: String) -> Result<Self> {
+        let folder = attempt.folder();
         folder.check_files(std::slice::from_ref(&staged)).await?;
-        let (place, path) = (folder.local(place), folder.local(&staged));
-        let made = again(|| fs::create_dir_all(&place)).await;
+        let (output, place) = (folder.local(""), folder.local(attempt.place()));
+        let (mark, path) = (folder.local(&made_mark(attempt.job())), folder.local(&staged));
+        let made = again(|| make(&output, &place, &mark)).await;
         made.map_err(|error| cannot_make(folder, &error))?;
         let file = File::create_new(&path).await.map_err(|error| cannot_write(&path, &error))?;
         Ok(Self { file, path, staged })
@@ -180,6 +187,33 @@ async fn again<F: Future<Output = io::Result<()>>>(make: impl Fn() -> F) -> io::
     make().await
 }
 
+/// Makes the place of an attempt below the folder of an output, and a mark if that was made for it.
+async fn make(output: &Path, place: &Path, mark: &Path) -> io::Result<()> {
+    let is_new = make_output(output).await?;
+    fs::create_dir_all(place).await?;
+    if is_new { fs::create_dir_all(mark).await } else { Ok(()) }
+}
+
+/// Whether the folder of an output was not there, and was made by this.
+async fn make_output(output: &Path) -> io::Result<bool> {
+    let mut made = fs::create_dir(output).await;
+    if made.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound)
+        && let Some(above) = output.parent()
+    {
+        fs::create_dir_all(above).await?;
+        made = fs::create_dir(output).await;
+    }
+    match made {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        // Systems may refuse to make what is there for other reasons.
+        Err(error) => match fs::metadata(output).await {
+            Ok(found) if found.is_dir() => Ok(false),
+            _ => Err(error),
+        },
+    }
+}
+
 /// What is said where not even a folder can be made. What the file system refuses by itself, it
 /// refuses the next time, too.
 fn cannot_make(folder: &Folder, error: &io::Error) -> Error {
@@ -193,7 +227,7 @@ fn cannot_make(folder: &Folder, error: &io::Error) -> Error {
     }
 }
 
-fn cannot_write(path: &std::path::Path, error: &io::Error) -> Error {
+fn cannot_write(path: &Path, error: &io::Error) -> Error {
     Error::store(format!("output file {} cannot be written: {error}", path.display()))
 }
 

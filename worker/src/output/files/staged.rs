@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 /// The folder below that of an output in which jobs keep what nobody is to see.
 pub(super) const HIDDEN: &str = ".keyloom";
 
+/// The folder in that of a job which says that the job has made the output's folder.
+const MADE: &str = "made";
+
 /// How the names of records of uploads end.
 pub(super) const RECORD: &str = ".upload";
 
@@ -77,6 +80,12 @@ fn is_of(job: JobId, name: &str) -> bool {
 /// The folder in which a job keeps its files.
 pub(super) fn job_folder(job: JobId) -> String {
     format!("{HIDDEN}/{job}")
+}
+
+/// What stands in the folder of a job that has made the output's folder, on a disk of this machine:
+/// who gives up the job removes that, too. It is a folder itself, which is there or not.
+pub(super) fn made_mark(job: JobId) -> String {
+    format!("{}/{MADE}", job_folder(job))
 }
 
 /// The folder of an attempt. Attempts that a coordinator does not know any more may have had the

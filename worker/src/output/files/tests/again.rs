@@ -170,6 +170,57 @@ async fn what_a_job_keeps_out_of_sight_is_found_with_its_age_until_it_is_removed
     assert_eq!(outputs.leftovers(&output.spec).await.unwrap(), []);
 }
 
+#[tokio::test]
+async fn a_job_that_is_given_up_takes_the_folder_with_it_that_it_made_if_nothing_is_in_there() {
+    let (target, outputs) = (Target::new(), outputs());
+    let folder = target.path().join("above/out");
+    let append = FilesOutput { if_exists: IfExists::Append, ..files(FileFormat::Csv) };
+    let (spec, schema) = (spec(folder.to_str().unwrap(), append), numbers([1]).schema());
+    let output = outputs.prepare(PlannedOutput { spec, schema }).await.unwrap();
+    let abort = async |job: JobId, pieces: Vec<Piece>| {
+        outputs.abort(written(job, &output, pieces)).await.unwrap();
+    };
+    // The second task finds it.
+    let pieces = numbered(&outputs, &output, 2).await;
+    assert!(folder.is_dir());
+    for _ in 0..2 {
+        abort(JOB, pieces.clone()).await;
+        assert!(!folder.exists() && target.path().join("above").is_dir());
+    }
+
+    // Somebody has put something there meanwhile, or writes there, too.
+    let own = one(&outputs, &output, JOB, 1).await;
+    let others = one(&outputs, &output, OTHER, 2).await;
+    abort(JOB, own).await;
+    assert_eq!(target.all().len(), 1, "what the other job has written");
+    abort(OTHER, others).await;
+    assert!(folder.is_dir(), "it was there before the other job");
+    std::fs::remove_dir(&folder).unwrap();
+    let own = one(&outputs, &output, JOB, 1).await;
+    target.put("above/out/notes.txt", "n");
+    abort(JOB, own).await;
+    assert_eq!(target.all(), ["above/out/notes.txt"]);
+
+    // It was there before, and empty.
+    std::fs::remove_file(folder.join("notes.txt")).unwrap();
+    let own = one(&outputs, &output, JOB, 1).await;
+    abort(JOB, own).await;
+    assert!(folder.is_dir() && target.all().is_empty());
+}
+
+#[tokio::test]
+async fn a_folder_that_a_job_made_has_nothing_of_that_in_it_once_it_is_committed() {
+    let (target, outputs) = (Target::new(), outputs());
+    let folder = target.path().join("out");
+    let spec = spec(folder.to_str().unwrap(), files(FileFormat::Csv));
+    run(&outputs, spec, JOB, &[numbers([1])]).await.unwrap();
+    let data = part(0, 0, "csv");
+    let manifest = manifest::name(JOB);
+    let expected = ["_SUCCESS", &manifest, &data].map(|name| format!("out/{name}"));
+    assert_eq!(target.all(), expected);
+    assert!(!folder.join(".keyloom").exists());
+}
+
 /// A job's only task, which wrote this number.
 async fn one(outputs: &FileOutputs, output: &PreparedOutput, job: JobId, n: i64) -> Vec<Piece> {
     write(outputs, output, attempt(job, 0), &[numbers([n])]).await.unwrap()
