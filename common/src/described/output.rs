@@ -150,7 +150,10 @@ impl Output {
             return Err(Error::invalid("target_file_bytes of an output must be at least 1"));
         }
         let kind = match format.of_files() {
-            Some(format) => self.files(format, target_file_bytes)?,
+            Some(files) => {
+                self.refuse_file(format)?;
+                self.files(files, target_file_bytes)?
+            }
             None => self.lance(target_file_bytes)?,
         };
         let (path, storage_profile) = (absolute(&self.path)?, self.storage_options.clone());
@@ -164,14 +167,25 @@ impl Output {
             && Format::of_path(&self.path).is_some_and(|format| format != Format::Lance)
     }
 
-    fn files(&self, format: FileFormat, target_file_bytes: u64) -> Result<OutputKind> {
-        if self.names_a_file() {
-            let path = redact(&self.path);
-            return Err(Error::invalid(format!(
+    /// Refuses a path that is called like one file: what workers make there is a folder.
+    fn refuse_file(&self, format: OutputFormat) -> Result<()> {
+        if !self.names_a_file() {
+            return Ok(());
+        }
+        let path = redact(&self.path);
+        Err(Error::invalid(match format.of_files() {
+            Some(_) => format!(
                 "workers write a folder, '{path}/', or a Lance dataset; one file, '{path}', is \
                  written by whoever asks: output in [job], -o FILE, or single_file in Python"
-            )));
-        }
+            ),
+            None => format!(
+                "a Lance dataset is a folder, and '{path}' is called like one file; give it a name \
+                 that ends in .lance, or write '{path}/' if a folder of that name is meant"
+            ),
+        }))
+    }
+
+    fn files(&self, format: FileFormat, target_file_bytes: u64) -> Result<OutputKind> {
         let if_exists = self.plain_mode().ok_or_else(|| {
             Error::invalid(format!(
                 "if_exists = \"{}\" is for Lance datasets; for {} files it is error, overwrite or \
@@ -210,6 +224,8 @@ impl Output {
         self.refuse("partition_by", !self.partition_by.is_empty(), "files")?;
         self.refuse("compression", self.compression.is_some(), "files")?;
         if let Some(if_exists) = self.plain_mode() {
+            // In the other modes it is there, however it is called.
+            self.refuse_file(OutputFormat::Lance)?;
             self.refuse("key", self.key.is_some(), "if_exists = \"upsert\"")?;
             return Ok(OutputKind::Lance { if_exists, target_file_bytes });
         }
@@ -329,6 +345,16 @@ mod tests {
         let expected = "workers write a folder, '/out/t.csv.gz/', or a Lance dataset; one file, ";
         assert!(refused.starts_with(expected), "{refused}");
         assert!(spec("path = '/out/t.csv/'\nformat = 'csv'").is_ok(), "it is a folder");
+        for mode in ["error", "overwrite", "append"] {
+            let text = format!("path = '/out/t.parquet'\nformat = 'lance'\nif_exists = '{mode}'");
+            let expected = "a Lance dataset is a folder, and '/out/t.parquet' is called like one \
+                            file; give it a name that ends in .lance, or write '/out/t.parquet/' \
+                            if a folder of that name is meant";
+            assert_eq!(refusal(&text), expected);
+        }
+        assert!(spec("path = '/out/t.parquet/'\nformat = 'lance'").is_ok(), "it is a folder");
+        let there = "path = '/t.parquet'\nformat = 'lance'\nif_exists = 'upsert'\nkey = 'id'";
+        assert!(spec(there).is_ok(), "it is a dataset that somebody has called so");
         assert!(spec("path = '/out/v1.2'").is_ok());
         assert!(refusal("path = '/a'\ntarget_file_bytes = 0").contains("at least 1"));
         assert!(refusal("path = '/a'\nformt = 'csv'").contains("unknown field `formt`"));

@@ -80,7 +80,8 @@ fn output(copy: &CopyToStatement, folder: &Path) -> Result<Output> {
     for (name, value) in &copy.options {
         set(&mut output, name, &text(name, value)?)?;
     }
-    let is_file = output.names_a_file();
+    // A dataset that is called like a file is refused as any output is.
+    let is_file = output.names_a_file() && output.format != Some(OutputFormat::Lance);
     if copy.target.ends_with('/') || (!is_file && output.spec()?.is_lance()) {
         return Ok(output);
     }
@@ -267,6 +268,11 @@ mod tests {
             "COPY writes a folder, 'a.csv/', or a Lance dataset; one file, 'a.csv', is written \
              outside SQL"
         );
+        let dataset = refused("COPY t TO 'a.csv' STORED AS LANCE");
+        let mut output = Output::new("/jobs/a.csv");
+        output.format = Some(OutputFormat::Lance);
+        assert_eq!(dataset, output.spec().unwrap_err().message(), "as in job files");
+        assert!(dataset.starts_with("a Lance dataset is a folder, and '/jobs/a.csv' is called"));
         assert_eq!(
             refused("COPY t TO 'out/' OPTIONS ('format.has_header' 'true')"),
             "COPY has no option 'format.has_header'; it takes if_exists, key, compression, \

@@ -79,6 +79,10 @@ async fn outputs_that_do_not_do_are_refused(session: &TestSession) -> Result<()>
     let mode = job(session, "[output]\npath = 'out/'\nif_exists = 'upsert'\nkey = 'n'")?;
     let ended = Keyloom::on(session, ["run", &mode]).await?.run().await?;
     ended.check_failure(2, &["[output]: if_exists = \"upsert\" is for Lance datasets"]);
+    let dataset = job(session, "[output]\npath = 'out.parquet'\nformat = 'lance'")?;
+    let ended = Keyloom::on(session, ["run", &dataset]).await?.run().await?;
+    let words = ["[output]: a Lance dataset is a folder, and '", "out.parquet' is called like one"];
+    ended.check_failure(2, &words);
     for (output, words) in [
         ("s3://bucket/out.csv", "help: workers write to URLs"),
         ("out/?formt=csv", "'formt' is no option of an output"),
