@@ -124,6 +124,7 @@ impl OutputSettings {
         bounds.within("parts_in_flight", self.parts_in_flight, AT_ONCE);
         bounds.within("requests_in_flight", self.requests_in_flight, AT_ONCE);
         bounds.within("cleanup_timeout_ms", self.cleanup_timeout_ms, TIME_MS);
+        bounds.within("leftovers_timeout_ms", self.leftovers_timeout_ms, TIME_MS);
         bounds.within("upsert_bytes", self.upsert_bytes, BYTES);
         bounds.within("upsert_part_bytes", self.upsert_part_bytes, BYTES);
         bounds.within("upsert_retries", self.upsert_retries, 0..=1000);

@@ -17,7 +17,7 @@ use datafusion::{
 };
 use keyloom_common::{
     described::Output,
-    output::{Leftover, OutputInspection, OutputSpec, PreparedOutput, WriteExec, committed_schema},
+    output::{OutputInspection, OutputSpec, PreparedOutput, WriteExec, committed_schema},
     rpc::PlannedOutput,
 };
 use keyloom_planner::PlanOptions;
@@ -53,7 +53,7 @@ pub(super) async fn prepared(
     let planned = PlannedOutput { spec, schema: plan.schema() };
     let inspected = link.connection.prepare_output(planned).await?;
     let OutputInspection { prepared, leftovers } = inspected;
-    if let Some(warning) = Leftover::warning(&leftovers) {
+    if let Some(warning) = leftovers.warning(&prepared.spec.path) {
         link.warnings.say(&warning);
     }
     Ok(Arc::new(WriteExec::new(plan, Arc::new(prepared))))

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::PreparedOutput;
 use crate::{
     JobId,
+    error::redact,
     report::words::{moment, plural},
 };
 
@@ -13,12 +14,42 @@ use crate::{
 pub struct OutputInspection {
     /// The output.
     pub prepared: PreparedOutput,
-    /// What jobs keep out of sight in its place, of which there are [`MAX_LEFTOVERS`] at most.
-    pub leftovers: Vec<Leftover>,
+    /// What jobs keep out of sight in its place that the coordinator does not know.
+    pub leftovers: Leftovers,
 }
 
 /// The most leftovers that are looked at in one place.
 pub const MAX_LEFTOVERS: usize = 16;
+
+/// What jobs keep out of sight in one place, as far as it was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Leftovers {
+    /// What was found, of which there are [`MAX_LEFTOVERS`] at most.
+    Found(Vec<Leftover>),
+    /// The storage did not tell within so many milliseconds.
+    NotInTime(u64),
+}
+
+impl Leftovers {
+    /// Forgets those for which this does not hold.
+    pub fn retain(&mut self, keep: impl FnMut(&Leftover) -> bool) {
+        if let Self::Found(found) = self {
+            found.retain(keep);
+        }
+    }
+
+    /// What is said where an output is to go, by its path, if there is anything to say.
+    pub fn warning(&self, output: &str) -> Option<String> {
+        match self {
+            Self::Found(found) => Leftover::warning(found),
+            Self::NotInTime(ms) => Some(format!(
+                "what earlier jobs may have left at {} could not be looked at within \
+                 output.leftovers_timeout_ms = {ms} of the worker; the job goes on",
+                redact(output)
+            )),
+        }
+    }
+}
 
 /// What one job keeps out of sight.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +66,7 @@ pub struct Leftover {
 impl Leftover {
     /// What is said of those of jobs that a coordinator does not know, or of which it could not
     /// remove them when they ended; nothing of none.
-    pub fn warning(leftovers: &[Self]) -> Option<String> {
+    fn warning(leftovers: &[Self]) -> Option<String> {
         let (first, others) = leftovers.split_first()?;
         let Self { job, place, written_ms } = first;
         let written = match written_ms {
@@ -77,5 +108,20 @@ mod tests {
         let said = Leftover::warning(&[two, one]).unwrap();
         assert!(said.starts_with("/out/.keyloom/2, empty, was left by job "), "{said}");
         assert!(said.ends_with(" (and so with 1 other beside it)"), "{said}");
+    }
+
+    #[test]
+    fn what_could_not_be_looked_at_in_time_is_told_by_the_setting_and_without_secrets() {
+        let mut late = Leftovers::NotInTime(10_000);
+        late.retain(|_| false);
+        let said = late.warning("s3://user:hunter2@bucket/out/").unwrap();
+        assert!(said.contains("output.leftovers_timeout_ms = 10000 of the worker"), "{said}");
+        assert!(said.contains("bucket/out/") && !said.contains("hunter2"), "{said}");
+        let (place, written_ms) = ("/out/.keyloom/1".to_owned(), None);
+        let mut found =
+            Leftovers::Found(vec![Leftover { job: JobId::from_u128(1), place, written_ms }]);
+        assert!(found.warning("/out/").is_some_and(|said| said.starts_with("/out/.keyloom/1, ")));
+        found.retain(|left| left.job != JobId::from_u128(1));
+        assert_eq!(found.warning("/out/"), None);
     }
 }

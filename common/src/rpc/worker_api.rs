@@ -141,8 +141,9 @@ pub enum Work {
     DescribeStore(StoreSpec),
     /// Look at files and describe them, unless they are those that are known.
     DescribeInput(InputSpec, Option<Fingerprint>),
-    /// Look whether an output can be written.
-    PrepareOutput(PlannedOutput),
+    /// Look whether an output can be written, and what jobs have left there other than these, which
+    /// the coordinator knows.
+    PrepareOutput(PlannedOutput, Vec<JobId>),
     /// Make visible what the tasks of a job have written, or find that it was made before.
     CommitOutput(WrittenOutput),
     /// Remove what the tasks of a job have written and nobody sees, as far as it is known.

@@ -46,7 +46,7 @@ fn order_bytes(order: &Order) -> usize {
             Work::Fragment { slice, .. } => slice.bytes().len(),
             Work::DescribeStore(spec) => encoded_bytes(spec),
             Work::DescribeInput(spec, known) => encoded_bytes(&(spec, known)),
-            Work::PrepareOutput(planned) => encoded_bytes(planned),
+            Work::PrepareOutput(planned, known) => encoded_bytes(&(planned, known)),
             Work::CommitOutput(written) | Work::AbortOutput(written) => encoded_bytes(written),
             Work::Shuffle { peers, .. } => encoded_bytes(peers),
             Work::CheckResumed(resumed) => encoded_bytes(resumed),

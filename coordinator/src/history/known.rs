@@ -235,6 +235,9 @@ impl KnownJob {
 
     /// Whether it writes, may write again, or has its output ended, which takes so long at most.
     pub(crate) fn may_have_pieces(&self, ending: Duration) -> bool {
+        if self.lock().info.output.is_none() {
+            return false;
+        }
         let ending = u64::try_from(ending.as_millis()).unwrap_or(u64::MAX);
         match self.ended_ms() {
             None => true,

@@ -27,6 +27,7 @@ use std::{
     collections::HashMap,
     ops::RangeInclusive,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use keyloom_common::{
@@ -329,9 +330,20 @@ impl Jobs {
 
     /// Whether somebody here still has to do with what a job keeps where it writes.
     pub(crate) fn may_have_pieces(&self, id: JobId) -> bool {
-        let (commit, abort) = (self.settings.commit_timeout(), self.settings.abort_timeout());
         let known = self.history.get(id);
-        known.is_some_and(|known| known.may_have_pieces(commit.saturating_add(abort)))
+        known.is_some_and(|known| known.may_have_pieces(self.ending()))
+    }
+
+    /// All jobs of which [`Self::may_have_pieces`] holds.
+    pub(crate) fn with_pieces(&self) -> Vec<JobId> {
+        let (known, ending) = (self.history.all(), self.ending());
+        let may = known.iter().filter(|known| known.may_have_pieces(ending));
+        may.map(|known| known.id).collect()
+    }
+
+    /// How long the end of an output takes at most.
+    fn ending(&self) -> Duration {
+        self.settings.commit_timeout().saturating_add(self.settings.abort_timeout())
     }
 
     /// Waits until what is known of jobs now is known to the next coordinator, too, if it is to be.

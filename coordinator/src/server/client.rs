@@ -98,8 +98,10 @@ impl ClientApi for ClientConnection {
     async fn prepare_output(self, _: Context, output: PlannedOutput) -> Result<OutputInspection> {
         place_of(&output.spec)?;
         self.rights().iter().try_for_each(|rights| rights.check_output(&output.spec))?;
-        match guarded(self.shared.jobs.ask_worker(Work::PrepareOutput(output))).await? {
+        let work = Work::PrepareOutput(output, self.shared.jobs.with_pieces());
+        match guarded(self.shared.jobs.ask_worker(work)).await? {
             TaskReport::Prepared(mut inspected) => {
+                // Some may have begun meanwhile.
                 inspected.leftovers.retain(|left| !self.shared.jobs.may_have_pieces(left.job));
                 Ok(inspected)
             }

@@ -9,15 +9,19 @@ mod lance;
 mod room;
 mod settings;
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use datafusion::execution::SendableRecordBatchStream;
 use keyloom_common::{
-    AttemptId, Result,
+    AttemptId, JobId, Result,
     error::redact,
-    output::{Committed, OutputInspection, OutputKind, Piece, PreparedOutput, WriteExec},
+    output::{
+        Committed, Leftover, Leftovers, OutputInspection, OutputKind, Piece, PreparedOutput,
+        WriteExec,
+    },
     rpc::{PlannedOutput, WrittenOutput},
 };
+use tokio::time::timeout;
 
 use self::{files::FileOutputs, lance::LanceOutputs};
 use crate::{
@@ -36,6 +40,7 @@ const MAX_LEFT_FILES: usize = 1_000;
 pub(crate) struct Outputs {
     files: FileOutputs,
     lance: LanceOutputs,
+    leftovers_timeout: Duration,
 }
 
 /// A task's attempt, and where its rows go.
@@ -48,7 +53,7 @@ pub(crate) struct Writing<'a> {
 /// An output of a job whose pieces have been read.
 #[derive(Debug)]
 struct Written {
-    job: keyloom_common::JobId,
+    job: JobId,
     output: PreparedOutput,
     /// In the order of their rows.
     pieces: Vec<Piece>,
@@ -64,31 +69,33 @@ impl Outputs {
     ) -> Self {
         let access = objects.access().clone();
         Self {
+            leftovers_timeout: settings.leftovers_timeout(),
             lance: LanceOutputs::new(stores, access, commons, &settings),
             files: FileOutputs::new(objects, commons, settings),
         }
     }
 
-    /// Looks whether an output can be written, and what jobs keep out of sight there.
-    pub(crate) async fn inspect(&self, planned: PlannedOutput) -> Result<OutputInspection> {
-        let (prepared, left) = match planned.spec.kind {
+    /// Looks whether an output can be written, and what jobs other than these keep out of sight
+    /// there.
+    pub(crate) async fn inspect(
+        &self,
+        planned: PlannedOutput,
+        known: &HashSet<JobId>,
+    ) -> Result<OutputInspection> {
+        let (prepared, leftovers) = match planned.spec.kind {
             OutputKind::Files(_) => {
                 let prepared = self.files.prepare(planned).await?;
-                let left = self.files.leftovers(&prepared.spec).await;
+                let left = self.files.leftovers(&prepared.spec, known);
+                let left = in_time(self.leftovers_timeout, &prepared.spec.path, left).await;
                 (prepared, left)
             }
             _ => {
                 let prepared = self.lance.prepare(planned).await?;
-                let left = self.lance.leftovers(&prepared.spec).await;
+                let left = self.lance.leftovers(&prepared.spec, known);
+                let left = in_time(self.leftovers_timeout, &prepared.spec.path, left).await;
                 (prepared, left)
             }
         };
-        let leftovers = left.unwrap_or_else(|error| {
-            // The output can be written all the same.
-            let output = redact(&prepared.spec.path);
-            tracing::warn!(output, %error, "it is not known what jobs have left where one writes");
-            Vec::new()
-        });
         Ok(OutputInspection { prepared, leftovers })
     }
 
@@ -140,11 +147,50 @@ impl Outputs {
     }
 }
 
+/// What is found at an output within a time. It can be written whatever comes of that.
+async fn in_time(
+    bound: Duration,
+    output: &str,
+    looking: impl Future<Output = Result<Vec<Leftover>>>,
+) -> Leftovers {
+    match timeout(bound, looking).await {
+        Ok(Ok(found)) => Leftovers::Found(found),
+        Ok(Err(error)) => {
+            let output = redact(output);
+            tracing::warn!(output, %error, "it is not known what jobs have left where one writes");
+            Leftovers::Found(Vec::new())
+        }
+        Err(_) => Leftovers::NotInTime(u64::try_from(bound.as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
 impl Written {
     async fn read(written: WrittenOutput, blobs: &dyn BlobSource) -> Result<Self> {
         let WrittenOutput { job, output, pieces } = written;
         let batches = blobs.rows(pieces).await?;
         let pieces = batches.iter().map(Piece::read).collect::<Result<Vec<_>>>()?.concat();
         Ok(Self { job, output, pieces })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use keyloom_common::Error;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_storage_that_does_not_tell_what_is_left_there_holds_no_job_up() {
+        let bound = Duration::from_millis(1);
+        assert_eq!(in_time(bound, "/out/", pending()).await, Leftovers::NotInTime(1));
+        let place = "/out/.keyloom/1".to_owned();
+        let found = vec![Leftover { job: JobId::from_u128(1), place, written_ms: None }];
+        let bound = Duration::from_secs(600);
+        let told = in_time(bound, "/out/", ready(Ok(found.clone()))).await;
+        assert_eq!(told, Leftovers::Found(found));
+        let refused = ready(Err(Error::store("no list")));
+        assert_eq!(in_time(bound, "/out/", refused).await, Leftovers::Found(Vec::new()));
     }
 }

@@ -33,6 +33,9 @@ pub struct OutputSettings {
     /// How long removing what a task that failed has written may take, in milliseconds. Default 30
     /// s. What is left then is removed with the job's commit or end.
     pub cleanup_timeout_ms: u64,
+    /// How long looking for what earlier jobs have left where a job is to write may take, in
+    /// milliseconds. Default 10 s. Then the job goes on, and is warned that it was not seen.
+    pub leftovers_timeout_ms: u64,
     /// The most bytes of rows of a job that replace others by their keys (default 1 GiB): the
     /// worker that commits has all of them in its memory, and takes twice as much of its
     /// `memory_bytes`.
@@ -55,6 +58,7 @@ impl Default for OutputSettings {
             parts_in_flight: 4,
             requests_in_flight: 16,
             cleanup_timeout_ms: 30_000,
+            leftovers_timeout_ms: 10_000,
             upsert_bytes: 1 << 30,
             upsert_part_bytes: 32 * MIB,
             upsert_retries: 10,
@@ -66,5 +70,10 @@ impl OutputSettings {
     /// [`Self::cleanup_timeout_ms`] as a duration.
     pub(crate) fn cleanup_timeout(&self) -> Duration {
         Duration::from_millis(self.cleanup_timeout_ms)
+    }
+
+    /// [`Self::leftovers_timeout_ms`] as a duration.
+    pub(crate) fn leftovers_timeout(&self) -> Duration {
+        Duration::from_millis(self.leftovers_timeout_ms)
     }
 }

@@ -253,8 +253,9 @@ impl Tasks {
             Work::DescribeInput(spec, known) => {
                 shared.inputs.describe(&spec, known).await.map(TaskReport::Input)
             }
-            Work::PrepareOutput(planned) => {
-                shared.outputs.inspect(planned).await.map(TaskReport::Prepared)
+            Work::PrepareOutput(planned, known) => {
+                let known = known.into_iter().collect();
+                shared.outputs.inspect(planned, &known).await.map(TaskReport::Prepared)
             }
             Work::CommitOutput(written) => {
                 let committed = shared.outputs.commit(written, self.blobs.as_ref()).await;

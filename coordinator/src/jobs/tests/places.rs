@@ -48,8 +48,11 @@ async fn what_a_job_keeps_is_nobody_s_where_the_job_is_not_known() {
     let (running, submitted) = to(&jobs, "/out/", IfExists::Error);
     submitted.unwrap();
     assert!(jobs.may_have_pieces(running.id));
+    submit(&jobs, &waiting(&jobs), &Owner::default()).unwrap();
+    assert_eq!(jobs.with_pieces(), [running.id], "the other job writes nothing");
     jobs.cancel(running.id, &Owner::default()).unwrap();
     assert!(jobs.may_have_pieces(running.id), "it is being removed");
+    assert_eq!(jobs.with_pieces(), [running.id]);
     assert!(!jobs.may_have_pieces(JobId::new()));
 }
 

@@ -32,7 +32,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use datafusion::{
     error::DataFusionError, execution::SendableRecordBatchStream,
@@ -40,7 +40,7 @@ use datafusion::{
 };
 use futures::{StreamExt, TryFutureExt, stream};
 use keyloom_common::{
-    Error, Result,
+    Error, JobId, Result,
     memory::MemoryBudget,
     output::{
         Committed, IfExists, Leftover, OutputKind, OutputSpec, Piece, PreparedOutput, piece_schema,
@@ -89,9 +89,13 @@ impl FileOutputs {
         Ok(PreparedOutput { spec, schema, version: None })
     }
 
-    /// What jobs keep out of sight in a folder that is to be written to.
-    pub(super) async fn leftovers(&self, spec: &OutputSpec) -> Result<Vec<Leftover>> {
-        left::look(&Folder::open(&self.stores, spec).await?).await
+    /// What jobs other than these keep out of sight in a folder that is to be written to.
+    pub(super) async fn leftovers(
+        &self,
+        spec: &OutputSpec,
+        known: &HashSet<JobId>,
+    ) -> Result<Vec<Leftover>> {
+        left::look(&Folder::open(&self.stores, spec).await?, known).await
     }
 
     pub(super) fn write(

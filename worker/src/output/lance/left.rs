@@ -1,7 +1,7 @@
 //! What jobs keep out of sight beside a dataset, whether or not anybody knows of them any more. Who
 //! looks cannot tell: nothing in there is removed for being old.
 
-use std::{cmp::max, future::ready};
+use std::{cmp::max, collections::HashSet, future::ready};
 
 use futures::{StreamExt, TryStreamExt};
 use keyloom_common::{
@@ -15,19 +15,21 @@ use crate::{
     store::lance::{Target, from_lance},
 };
 
-/// The folders of jobs, the first ones by their names.
+/// The folders of jobs other than these, the first ones by their names.
 ///
 /// # Errors
 /// `store` or `timeout` if the storage does not answer.
-pub(super) async fn look(target: &Target) -> Result<Vec<Leftover>> {
-    let (files, shown) = (target.files().await?, target.shown());
+pub(super) async fn look(target: &Target, known: &HashSet<JobId>) -> Result<Vec<Leftover>> {
+    let (files, shown, known) = (target.files().await?, target.shown(), known.clone());
     let looked = target.run("looking for what jobs have left beside", async move {
         let hidden = files.folder.clone().join(STAGED);
         let listed = files.store.inner.list_with_delimiter(Some(&hidden)).await;
         let listed = listed.map_err(|error| from_lance(error.into()))?;
         let places = listed.common_prefixes.iter();
         let jobs = places.filter_map(|place| place.filename()?.parse::<JobId>().ok());
-        let jobs: Vec<_> = jobs.take(MAX_LEFTOVERS).collect();
+        // Those that are known are no leftovers, and take no place of one.
+        let unknown = jobs.filter(|job| !known.contains(job));
+        let jobs: Vec<_> = unknown.take(MAX_LEFTOVERS).collect();
         let mut found = Vec::new();
         for job in jobs {
             let listed = files.store.inner.list(Some(&staged(&files, job))).take(MAX_LEFT_FILES);

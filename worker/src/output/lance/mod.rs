@@ -26,11 +26,11 @@ mod told;
 mod unaccepted;
 mod upsert;
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use datafusion::execution::SendableRecordBatchStream;
 use keyloom_common::{
-    Error, Result,
+    Error, JobId, Result,
     output::{Committed, Leftover, OutputKind, OutputSpec, PreparedOutput},
     rpc::PlannedOutput,
     store::{LANCE, Options, STORAGE_OPTIONS, StoreSpec},
@@ -102,12 +102,16 @@ impl LanceOutputs {
         Ok(PreparedOutput { spec, schema, version })
     }
 
-    /// What jobs keep out of sight beside a dataset that is to be written.
+    /// What jobs other than these keep out of sight beside a dataset that is to be written.
     ///
     /// # Errors
     /// `store` or `timeout` if its storage does not answer.
-    pub(super) async fn leftovers(&self, spec: &OutputSpec) -> Result<Vec<Leftover>> {
-        left::look(&self.target(spec).await?).await
+    pub(super) async fn leftovers(
+        &self,
+        spec: &OutputSpec,
+        known: &HashSet<JobId>,
+    ) -> Result<Vec<Leftover>> {
+        left::look(&self.target(spec).await?, known).await
     }
 
     /// Writes a task's rows, and gives one batch of its pieces.

@@ -1,5 +1,7 @@
 //! Commits that are made again, attempts that fail, and jobs that are given up.
 
+use keyloom_common::output::MAX_LEFTOVERS;
+
 use super::*;
 
 async fn prepared(outputs: &FileOutputs, target: &Target, if_exists: IfExists) -> PreparedOutput {
@@ -157,17 +159,17 @@ async fn behind_the_manifest_nothing_is_refused() {
 #[tokio::test]
 async fn what_a_job_keeps_out_of_sight_is_found_with_its_age_until_it_is_removed() {
     let (target, outputs) = (Target::new(), outputs());
-    let output = prepared(&outputs, &target, IfExists::Append).await;
-    assert_eq!(outputs.leftovers(&output.spec).await.unwrap(), []);
+    let (output, none) = (prepared(&outputs, &target, IfExists::Append).await, HashSet::new());
+    assert_eq!(outputs.leftovers(&output.spec, &none).await.unwrap(), []);
     let pieces = numbered(&outputs, &output, 1).await;
     target.put(".keyloom/none/of/a/job", "");
-    let left = outputs.leftovers(&output.spec).await.unwrap();
+    let left = outputs.leftovers(&output.spec, &none).await.unwrap();
     let [left] = left.as_slice() else { panic!("one job has left something: {left:?}") };
     let place = target.path().join(".keyloom").join(JOB.to_string());
     assert_eq!((left.job, left.place.as_str()), (JOB, place.to_str().unwrap()));
     assert!(left.written_ms.is_some_and(|ms| ms > 1_600_000_000_000), "{left:?}");
     outputs.abort(written(JOB, &output, pieces)).await.unwrap();
-    assert_eq!(outputs.leftovers(&output.spec).await.unwrap(), []);
+    assert_eq!(outputs.leftovers(&output.spec, &none).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -219,6 +221,21 @@ async fn a_folder_that_a_job_made_has_nothing_of_that_in_it_once_it_is_committed
     let expected = ["_SUCCESS", &manifest, &data].map(|name| format!("out/{name}"));
     assert_eq!(target.all(), expected);
     assert!(!folder.join(".keyloom").exists());
+}
+
+#[tokio::test]
+async fn what_many_jobs_keep_that_are_known_hides_nothing_of_one_that_is_not() {
+    let (target, outputs) = (Target::new(), outputs());
+    let output = prepared(&outputs, &target, IfExists::Append).await;
+    let known: HashSet<_> = (0..2 * MAX_LEFTOVERS as u128).map(JobId::from_u128).collect();
+    let unknown = JobId::from_u128(u128::MAX);
+    for job in [unknown].iter().chain(&known) {
+        target.put(&format!("{}/part", staged::job_folder(*job)), "");
+    }
+    let left = outputs.leftovers(&output.spec, &known).await.unwrap();
+    assert_eq!(left.iter().map(|left| left.job).collect::<Vec<_>>(), [unknown]);
+    let left = outputs.leftovers(&output.spec, &HashSet::new()).await.unwrap();
+    assert_eq!(left.len(), MAX_LEFTOVERS);
 }
 
 /// A job's only task, which wrote this number.

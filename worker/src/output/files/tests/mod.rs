@@ -19,7 +19,7 @@ use arrow::{
 use datafusion::physical_plan::{ExecutionPlan, empty::EmptyExec};
 use futures::Stream;
 use keyloom_common::{
-    AttemptId, JobId, StageId, TaskId,
+    AttemptId, StageId, TaskId,
     output::{Compression, FileFormat, FilesOutput, OutputSpec, WriteExec},
 };
 
