@@ -153,10 +153,12 @@ async fn plan_with(
     naming: Naming,
 ) -> Result<LogicalPlan, Unplanned> {
     let folds = state.config().options().sql_parser.enable_ident_normalization;
-    let (reader, cases, bound) = (KeyReader { folds }, Cases::default(), Vec::new());
+    let reader = KeyReader { folds };
+    let known = using::Known::read(state, reader, &statement).await?;
+    let (cases, bound) = (Cases::default(), Vec::new());
     let mut binder =
         Binder { session, reader, state, naming, is_named: false, cases, depth: 0, bound };
-    bind(&mut statement, &mut binder)?;
+    bind(&mut statement, &known, &mut binder)?;
     let Binder { cases, bound, is_named, .. } = binder;
     let mut planning = state.clone();
     let are_kept = cases.are_kept();
@@ -192,13 +194,13 @@ fn in_users_words(error: Error, names: &[(Function, String)]) -> Error {
     error.reworded(message)
 }
 
-fn bind(statement: &mut Parsed, binder: &mut Binder<'_>) -> Result<()> {
+fn bind(statement: &mut Parsed, known: &using::Known, binder: &mut Binder<'_>) -> Result<()> {
     match statement {
         Parsed::Statement(statement) => match statement.as_mut() {
             Statement::Query(_) | Statement::Explain { .. } | Statement::Insert(_) => {
                 clauses::check(statement, &binder.session.context.state())?;
                 writes::check_values(statement)?;
-                using::write_out(statement, binder.reader)?;
+                using::write_out(statement, known)?;
                 match statement.visit(binder) {
                     ControlFlow::Continue(()) => Ok(()),
                     ControlFlow::Break(error) => Err(error),
@@ -206,7 +208,7 @@ fn bind(statement: &mut Parsed, binder: &mut Binder<'_>) -> Result<()> {
             }
             _ => Err(only_queries()),
         },
-        Parsed::Explain(explain) => bind(&mut explain.statement, binder),
+        Parsed::Explain(explain) => bind(&mut explain.statement, known, binder),
         _ => Err(only_queries()),
     }
 }

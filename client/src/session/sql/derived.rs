@@ -1,5 +1,5 @@
-//! Names for derived tables that have none and stand beside other tables: without, DataFusion does
-//! not tell their columns from others that are called alike.
+//! Names for derived tables, and for lists that are tables, which have none and stand beside other
+//! tables: without, DataFusion does not tell their columns from others that are called alike.
 //!
 //! A statement gets them only if it cannot be planned as it is written, so that all others keep the
 //! names that their columns have.
@@ -105,7 +105,11 @@ impl Names {
         let joined = tables.joins.iter_mut().map(|join| (&mut join.relation, false));
         for (relation, is_first) in iter::once((&mut tables.relation, is_first)).chain(joined) {
             match relation {
-                TableFactor::Derived { alias, .. } if beside_others && alias.is_none() => {
+                TableFactor::Derived { alias, .. }
+                | TableFactor::Function { alias, .. }
+                | TableFactor::UNNEST { alias, .. }
+                    if beside_others && alias.is_none() =>
+                {
                     *alias = Some(self.next(is_first));
                 }
                 TableFactor::NestedJoin { table_with_joins, .. } => {
@@ -116,8 +120,8 @@ impl Names {
         }
     }
 
-    /// A name that no user can have given. Of columns of USING, DataFusion keeps the one whose
-    /// table comes first by name: so that is the first table.
+    /// A name that no user can have given. Where columns of NATURAL are left to DataFusion, it
+    /// keeps the one whose table comes first by name: so that is the first table.
     fn next(&mut self, is_first: bool) -> TableAlias {
         let first = if is_first { '#' } else { '~' };
         let name = format!("{first}derived{}", self.0.len());
@@ -154,6 +158,8 @@ mod tests {
             ("(SELECT 1), b", vec!["#derived0"]),
             ("a JOIN (SELECT 1) USING (k)", vec!["~derived0"]),
             ("((SELECT 1) JOIN b ON true)", vec!["#derived0"]),
+            ("a, UNNEST([1])", vec!["~derived0"]),
+            ("a JOIN b USING (k) CROSS JOIN UNNEST([1])", vec!["~derived0"]),
             (
                 "(SELECT 1 FROM (SELECT 2), b) JOIN (SELECT 3) ON true",
                 vec!["#derived0", "~derived1", "#derived2"],

@@ -1,11 +1,13 @@
-//! The columns of `USING` where outer joins make them.
+//! The columns of `USING`, and of `NATURAL` where the columns of both sides are known.
 //!
-//! SQL has one column of the two sides: of a row that stands on one side alone, its value there.
-//! DataFusion takes one side's column, null or not: the left one for a name, and for `*` that whose
-//! table comes first by name. So names and stars are written out before it plans them: `k` as the
-//! column of the side that keeps all its rows or as `coalesce(a.k, b.k)`, and `*` as the stars of
-//! the tables. What cannot be written out is refused.
+//! SQL has one column of the two sides, in the place of the left one: of a row that stands on one
+//! side alone, its value there. DataFusion takes one side's column, null or not: the left one for a
+//! name, unless it finds several, and for `*` that whose table comes first by name. So names and
+//! stars are written out before it plans them: `k` as the column of the side that keeps all its
+//! rows or as `coalesce(a.k, b.k)`, and `*` as the stars of the tables. What cannot be written out
+//! is refused beside outer joins, and left to DataFusion beside others.
 
+mod known;
 mod merged;
 mod names;
 mod tables;
@@ -18,26 +20,27 @@ use datafusion::sql::sqlparser::ast::{
 };
 use keyloom_common::{Error, Result};
 
-use crate::session::key::KeyReader;
+pub(super) use known::Known;
+use merged::Kind;
 use tables::Tables;
 
 /// What is wrong where a table has no name. Derived tables are given one then.
-pub(super) const NAMELESS: &str = "a query or function in FROM beside an outer JOIN … USING needs \
-                                   a name: write (SELECT …) AS name";
+pub(super) const NAMELESS: &str = "a query or function in FROM beside a JOIN … USING needs a \
+                                   name: write (SELECT …) AS name";
 
 /// Writes out the columns of USING in all queries of a statement.
-pub(super) fn write_out(statement: &mut Statement, reader: KeyReader) -> Result<()> {
-    match statement.visit(&mut Queries { reader }) {
+pub(super) fn write_out(statement: &mut Statement, known: &Known) -> Result<()> {
+    match statement.visit(&mut Queries { known }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }
 }
 
-struct Queries {
-    reader: KeyReader,
+struct Queries<'a> {
+    known: &'a Known,
 }
 
-impl VisitorMut for Queries {
+impl VisitorMut for Queries<'_> {
     type Break = Error;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
@@ -52,11 +55,12 @@ fn broken(written: Result<()>) -> ControlFlow<Error> {
     }
 }
 
-impl Queries {
+impl Queries<'_> {
     fn write_query(&self, query: &mut Query) -> Result<()> {
         for operator in &query.pipe_operators {
             if let PipeOperator::Join(join) = operator
-                && is_outer(&join.join_operator)
+                && merges(&join.join_operator)
+                && Kind::of(&join.join_operator).is_outer()
             {
                 return Err(refused("an outer JOIN … USING or NATURAL after |>"));
             }
@@ -77,31 +81,33 @@ impl Queries {
     }
 
     fn write_select(&self, select: &mut Select, order_by: Option<&mut OrderBy>) -> Result<()> {
-        if !select.from.iter().any(has_outer) {
+        if !select.from.iter().any(has_using) {
             return Ok(());
         }
         let mut all = Tables::default();
         for tables in &mut select.from {
-            all = all.beside(Tables::read(tables, self.reader)?);
+            all = all.beside(Tables::read(tables, self.known)?);
         }
-        names::write(&all, self.reader, select, order_by)
+        names::write(&all, self.known, select, order_by)
     }
 }
 
-/// Whether tables are joined so that a column of USING may be null on one side.
-fn has_outer(tables: &TableWithJoins) -> bool {
+/// Whether tables are joined so that two columns become one.
+fn has_using(tables: &TableWithJoins) -> bool {
     let is_nested = |table: &TableFactor| match table {
-        TableFactor::NestedJoin { table_with_joins, .. } => has_outer(table_with_joins),
+        TableFactor::NestedJoin { table_with_joins, .. } => has_using(table_with_joins),
         _ => false,
     };
     let mut joins = tables.joins.iter();
     is_nested(&tables.relation)
-        || joins.any(|join| is_outer(&join.join_operator) || is_nested(&join.relation))
+        || joins.any(|join| merges(&join.join_operator) || is_nested(&join.relation))
 }
 
-fn is_outer(operator: &JoinOperator) -> bool {
+fn merges(operator: &JoinOperator) -> bool {
     match operator {
-        JoinOperator::Left(constraint)
+        JoinOperator::Join(constraint)
+        | JoinOperator::Inner(constraint)
+        | JoinOperator::Left(constraint)
         | JoinOperator::LeftOuter(constraint)
         | JoinOperator::Right(constraint)
         | JoinOperator::RightOuter(constraint)

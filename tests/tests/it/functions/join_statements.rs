@@ -6,6 +6,7 @@
 
 mod clauses;
 mod joins;
+mod using;
 
 use anyhow::{Context, Result, ensure};
 use arrow::array::RecordBatch;
@@ -23,7 +24,7 @@ type Case = (&'static str, &'static [&'static str]);
 /// All statements.
 fn cases() -> impl Iterator<Item = &'static Case> {
     let joins = [joins::INNER, joins::OUTER, joins::ALL, joins::SEVERAL, joins::SEVERAL_COLUMNS];
-    let others = [joins::USING, clauses::EXIST, clauses::WITHIN, clauses::ALONE];
+    let others = [using::OUTER, using::PLACE, clauses::EXIST, clauses::WITHIN, clauses::ALONE];
     joins.into_iter().chain(others).flatten()
 }
 
@@ -130,7 +131,7 @@ type Counted = (u64, u64, u64, u64);
 
 #[tokio::test]
 async fn joins_ask_for_the_keys_of_rows_that_need_them_each_once() -> Result<()> {
-    let cases: [(&str, &str, Counted); 12] = [
+    let cases: [(&str, &str, Counted); 13] = [
         ("SELECT n, age FROM o JOIN people ON who = name", "people", (5, 3, 2, 1)),
         ("SELECT n, age FROM o LEFT JOIN people ON who = name", "people", (5, 3, 2, 1)),
         ("SELECT n, age FROM people RIGHT JOIN o ON who = name", "people", (5, 3, 2, 1)),
@@ -141,6 +142,7 @@ async fn joins_ask_for_the_keys_of_rows_that_need_them_each_once() -> Result<()>
             (5, 3, 2, 1),
         ),
         ("SELECT n, stars FROM o JOIN reviews r ON o.item = r.item", "reviews", (5, 3, 2, 1)),
+        ("SELECT * FROM o JOIN reviews USING (item)", "reviews", (5, 3, 2, 1)),
         // Rows that a condition of their own leaves out do not ask.
         ("SELECT n, age FROM o JOIN people ON who = name AND qty > 2", "people", (3, 3, 2, 1)),
         ("SELECT n, age FROM o LEFT JOIN people ON who = name AND qty > 2", "people", (3, 3, 2, 1)),

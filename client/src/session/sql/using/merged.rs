@@ -41,25 +41,43 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) fn of(operator: &mut JoinOperator) -> (Self, Option<&mut JoinConstraint>) {
+    pub(super) fn of(operator: &JoinOperator) -> Self {
         use JoinOperator as Op;
         match operator {
-            Op::Left(constraint) | Op::LeftOuter(constraint) => (Self::Left, Some(constraint)),
-            Op::Right(constraint) | Op::RightOuter(constraint) => (Self::Right, Some(constraint)),
-            Op::FullOuter(constraint) => (Self::Full, Some(constraint)),
-            Op::Semi(constraint)
-            | Op::Anti(constraint)
-            | Op::LeftSemi(constraint)
-            | Op::LeftAnti(constraint) => (Self::LeftAlone, Some(constraint)),
-            Op::RightSemi(constraint) | Op::RightAnti(constraint) => {
-                (Self::RightAlone, Some(constraint))
-            }
-            Op::Join(constraint) | Op::Inner(constraint) | Op::CrossJoin(constraint) => {
-                (Self::Inner, Some(constraint))
-            }
-            // DataFusion knows no others with a constraint.
-            _ => (Self::Inner, None),
+            Op::Left(_) | Op::LeftOuter(_) => Self::Left,
+            Op::Right(_) | Op::RightOuter(_) => Self::Right,
+            Op::FullOuter(_) => Self::Full,
+            Op::Semi(_) | Op::Anti(_) | Op::LeftSemi(_) | Op::LeftAnti(_) => Self::LeftAlone,
+            Op::RightSemi(_) | Op::RightAnti(_) => Self::RightAlone,
+            _ => Self::Inner,
         }
+    }
+
+    /// Whether rows may stand on one side alone.
+    pub(super) fn is_outer(self) -> bool {
+        matches!(self, Self::Left | Self::Right | Self::Full)
+    }
+}
+
+/// What a join compares. DataFusion knows no others with such.
+pub(super) fn constraint(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
+    use JoinOperator as Op;
+    match operator {
+        Op::Join(constraint)
+        | Op::Inner(constraint)
+        | Op::CrossJoin(constraint)
+        | Op::Left(constraint)
+        | Op::LeftOuter(constraint)
+        | Op::Right(constraint)
+        | Op::RightOuter(constraint)
+        | Op::FullOuter(constraint)
+        | Op::Semi(constraint)
+        | Op::Anti(constraint)
+        | Op::LeftSemi(constraint)
+        | Op::LeftAnti(constraint)
+        | Op::RightSemi(constraint)
+        | Op::RightAnti(constraint) => Some(constraint),
+        _ => None,
     }
 }
 

@@ -10,17 +10,16 @@ use datafusion::sql::sqlparser::ast::{
 };
 use keyloom_common::{Error, Result};
 
-use super::{quoted, refused, tables::Tables};
-use crate::session::key::KeyReader;
+use super::{known::Known, quoted, refused, tables::Tables};
 
 /// Writes out the merged columns of a query, whose FROM is left as it is.
 pub(super) fn write(
     tables: &Tables,
-    reader: KeyReader,
+    known: &Known,
     select: &mut Select,
     order_by: Option<&mut OrderBy>,
 ) -> Result<()> {
-    let mut names = Names::new(tables, reader);
+    let mut names = Names::new(tables, known);
     let from = mem::take(&mut select.from);
     let projection = mem::take(&mut select.projection);
     names.write(select)?;
@@ -48,20 +47,17 @@ pub(super) fn write(
 }
 
 /// Writes out the merged columns of what a FROM holds.
-pub(super) fn write_within(
-    tables: &Tables,
-    reader: KeyReader,
-    part: &mut impl VisitMut,
-) -> Result<()> {
-    Names::new(tables, reader).write(part)
+pub(super) fn write_within(tables: &Tables, known: &Known, part: &mut impl VisitMut) -> Result<()> {
+    Names::new(tables, known).write(part)
 }
 
 /// Writes out names that stand without a table.
 struct Names<'a> {
     tables: &'a Tables,
-    reader: KeyReader,
-    /// How many queries within the one at hand hold what is visited.
-    depth: usize,
+    known: &'a Known,
+    /// Of each query within the one at hand that holds what is visited, the names that have a
+    /// meaning there, if all are known.
+    within: Vec<Option<BTreeSet<String>>>,
     /// Names that mean what is selected under them.
     kept: BTreeSet<String>,
     /// Those of them under which the column of that name is selected.
@@ -77,13 +73,13 @@ struct Names<'a> {
 impl VisitorMut for Names<'_> {
     type Break = Error;
 
-    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<Error> {
-        self.depth += 1;
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        self.within.push(self.known.names_of(query));
         ControlFlow::Continue(())
     }
 
     fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Error> {
-        self.depth -= 1;
+        self.within.pop();
         ControlFlow::Continue(())
     }
 
@@ -122,11 +118,11 @@ impl VisitorMut for Names<'_> {
 }
 
 impl<'a> Names<'a> {
-    fn new(tables: &'a Tables, reader: KeyReader) -> Self {
+    fn new(tables: &'a Tables, known: &'a Known) -> Self {
         Self {
             tables,
-            reader,
-            depth: 0,
+            known,
+            within: Vec::new(),
             kept: BTreeSet::new(),
             columns: BTreeSet::new(),
             keeps_columns: true,
@@ -142,12 +138,14 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// What a name means, if DataFusion would take it for something else.
+    /// What a name means, if it is a merged column.
     fn meant(&self, ident: &Ident) -> Result<Option<Expr>> {
-        let name = self.reader.name(ident);
-        // Within another query it is of that one's tables: DataFusion finds no column around it of
-        // which there are two.
-        if self.depth > 0 || self.is_kept(&name) {
+        let name = self.known.name(ident);
+        let is_taken = match self.within.as_slice() {
+            [] => self.is_kept(&name),
+            within => within.iter().any(|names| may_have(names.as_ref(), &name)),
+        };
+        if is_taken {
             return Ok(None);
         }
         if self.tables.hides_names {
@@ -155,13 +153,14 @@ impl<'a> Names<'a> {
         }
         let mut merged = self.tables.merged.iter().filter(|one| one.name == name);
         let (Some(one), other) = (merged.next(), merged.next()) else { return Ok(None) };
-        if one.is_plain && other.is_none_or(|other| other.is_plain) {
+        let is_kept_perhaps = self.keeps_more && self.within.is_empty();
+        if other.is_none() && one.is_plain && (one.value.is_none() || is_kept_perhaps) {
             return Ok(None);
         }
-        if other.is_some() || self.keeps_more {
+        if other.is_some() || is_kept_perhaps {
             return Err(Error::invalid(format!(
-                "which column {ident} is meant is not known beside an outer JOIN … USING; write \
-                 its table before it, as in a.{ident}"
+                "which column {ident} is meant is not known beside a JOIN … USING; write its table \
+                 before it, as in a.{ident}"
             )));
         }
         one.value().cloned().map(Some)
@@ -173,7 +172,7 @@ impl<'a> Names<'a> {
 
     /// Notes under which names columns are selected.
     fn keep(&mut self, item: &SelectItem) {
-        let name = |ident: &Ident| self.reader.name(ident);
+        let name = |ident: &Ident| self.known.name(ident);
         let (kept, column) = match item {
             SelectItem::UnnamedExpr(Expr::CompoundIdentifier(path)) => {
                 (path.last().map(name), None)
@@ -193,8 +192,11 @@ impl<'a> Names<'a> {
                 self.columns.extend(merged.cloned());
                 return;
             }
-            SelectItem::QualifiedWildcard(..) => {
-                self.keeps_more = true;
+            SelectItem::QualifiedWildcard(table, options) => {
+                match self.kept_by_star(table, options) {
+                    Some(columns) => self.kept.extend(columns),
+                    None => self.keeps_more = true,
+                }
                 return;
             }
             _ => return,
@@ -209,7 +211,7 @@ impl<'a> Names<'a> {
             SelectItem::Wildcard(options) => return self.write_star(mem::take(options), written),
             SelectItem::UnnamedExpr(expr) => {
                 let meant = match name_alone(expr) {
-                    Some(ident) => self.meant(ident)?.map(|meant| (meant, self.reader.name(ident))),
+                    Some(ident) => self.meant(ident)?.map(|meant| (meant, self.known.name(ident))),
                     None => None,
                 };
                 match meant {
@@ -224,6 +226,11 @@ impl<'a> Names<'a> {
         written.push(item);
         Ok(())
     }
+}
+
+/// Whether a name has a meaning among these, if they are known.
+fn may_have(names: Option<&BTreeSet<String>>, name: &str) -> bool {
+    names.is_none_or(|names| names.contains(name))
 }
 
 /// The name that an expression consists of.

@@ -1,23 +1,26 @@
 //! The tables of a FROM, and the columns that USING makes of theirs.
 
+mod columns;
+
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, TableAlias, TableFactor,
-    TableWithJoins,
+    Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, TableFactor, TableWithJoins, Value,
 };
 use keyloom_common::{Error, Result};
 
 use super::{
-    NAMELESS, has_outer,
-    merged::{Kind, Merged, Pair, condition},
+    NAMELESS,
+    known::{Columns, Known},
+    merged::{Kind, Merged, Pair, condition, constraint},
     names, quoted, refused,
 };
-use crate::session::key::KeyReader;
 
 /// Tables that are joined.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tables {
     pub(super) each: Vec<Table>,
     pub(super) merged: Vec<Merged>,
+    /// Whether a join that merges columns is an outer one.
+    pub(super) has_outer: bool,
     /// Whether some table's star may hold a column that a join has merged with another one.
     pub(super) has_unknown: bool,
     /// Whether names without a table may be columns of a NATURAL join that are null on one side.
@@ -29,6 +32,7 @@ pub(super) struct Tables {
 pub(super) struct Table {
     /// What its columns are qualified by, if it has a name.
     pub(super) path: Option<Vec<Ident>>,
+    pub(super) columns: Columns,
     /// Columns that are merged into another table's.
     pub(super) left_out: Vec<String>,
     /// What stands in the place of others.
@@ -38,42 +42,30 @@ pub(super) struct Table {
 impl Tables {
     /// The tables of one item of FROM, whose joins are written so that DataFusion compares the
     /// columns that are meant.
-    pub(super) fn read(from: &mut TableWithJoins, reader: KeyReader) -> Result<Self> {
-        let mut all = Self::of(&mut from.relation, reader)?;
+    pub(super) fn read(from: &mut TableWithJoins, known: &Known) -> Result<Self> {
+        let mut all = Self::of(&mut from.relation, known)?;
         for Join { relation, join_operator, .. } in &mut from.joins {
             if reads_others(relation) {
-                names::write_within(&all, reader, relation)?;
+                names::write_within(&all, known, relation)?;
             }
-            let right = Self::of(relation, reader)?;
-            all = all.joined(right, join_operator, reader)?;
+            let right = Self::of(relation, known)?;
+            all = all.joined(right, join_operator, known)?;
         }
         Ok(all)
     }
 
-    fn of(table: &mut TableFactor, reader: KeyReader) -> Result<Self> {
-        let called = |alias: &TableAlias| vec![quoted(reader.name(&alias.name))];
-        let path = match table {
-            TableFactor::NestedJoin { table_with_joins, alias: None } => {
-                return Self::read(table_with_joins, reader);
+    fn of(table: &mut TableFactor, known: &Known) -> Result<Self> {
+        if let TableFactor::NestedJoin { table_with_joins, alias } = table {
+            let joined = Self::read(table_with_joins, known)?;
+            if alias.is_none() {
+                return Ok(joined);
             }
-            TableFactor::NestedJoin { table_with_joins, alias: Some(alias) } => {
-                if has_outer(table_with_joins) {
-                    return Err(refused("an alias of joined tables with an outer JOIN … USING"));
-                }
-                Some(called(alias))
+            if joined.has_outer {
+                return Err(refused("an alias of joined tables with an outer JOIN … USING"));
             }
-            TableFactor::Table { alias: Some(alias), .. }
-            | TableFactor::Derived { alias: Some(alias), .. }
-            | TableFactor::TableFunction { alias: Some(alias), .. }
-            | TableFactor::Function { alias: Some(alias), .. }
-            | TableFactor::UNNEST { alias: Some(alias), .. } => Some(called(alias)),
-            TableFactor::Table { name, args: None, .. } => {
-                let parts = name.0.iter();
-                parts.map(|part| Some(quoted(reader.name(part.as_ident()?)))).collect()
-            }
-            _ => None,
-        };
-        let table = Table { path, left_out: Vec::new(), replaced: Vec::new() };
+        }
+        let (path, columns) = (known.path(table), known.columns(table));
+        let table = Table { path, columns, left_out: Vec::new(), replaced: Vec::new() };
         Ok(Self { each: vec![table], ..Self::default() })
     }
 
@@ -83,14 +75,25 @@ impl Tables {
         self.each.extend(other.each);
         let moved = other.merged.into_iter().map(|one| Merged { table: one.table + before, ..one });
         self.merged.extend(moved);
+        self.has_outer |= other.has_outer;
         self.has_unknown |= other.has_unknown;
         self.hides_names |= other.hides_names;
         self
     }
 
-    fn joined(self, right: Self, operator: &mut JoinOperator, reader: KeyReader) -> Result<Self> {
-        let (kind, constraint) = Kind::of(operator);
-        let Some(constraint) = constraint else { return Ok(self.beside(right)) };
+    fn joined(self, right: Self, operator: &mut JoinOperator, known: &Known) -> Result<Self> {
+        let kind = Kind::of(operator);
+        let Some(constraint) = constraint(operator) else { return Ok(self.beside(right)) };
+        if matches!(constraint, JoinConstraint::Natural)
+            && let Some(common) = self.common(&right)
+        {
+            *constraint = match common.is_empty() {
+                false => JoinConstraint::Using(common.into_iter().map(column).collect()),
+                // All rows are joined with all.
+                true if kind.is_outer() => JoinConstraint::On(Expr::value(Value::Boolean(true))),
+                true => JoinConstraint::None,
+            };
+        }
         let is_hidden = self.hides_names || right.hides_names;
         match constraint {
             // DataFusion would compare the left side's column.
@@ -98,8 +101,7 @@ impl Tables {
                 Err(refused("a JOIN … USING or NATURAL beside a NATURAL RIGHT or FULL JOIN"))
             }
             JoinConstraint::Using(columns) => {
-                let names: Option<Vec<_>> =
-                    columns.iter().map(|name| single(name, reader)).collect();
+                let names: Option<Vec<_>> = columns.iter().map(|name| known.single(name)).collect();
                 // DataFusion refuses the others.
                 let Some(names) = names else { return Ok(self.beside(right)) };
                 let (joined, condition) = self.merged_with(right, kind, &names)?;
@@ -111,7 +113,7 @@ impl Tables {
             JoinConstraint::Natural => self.natural(right, kind),
             JoinConstraint::On(condition) => {
                 let all = self.clone().beside(right.clone());
-                names::write_within(&all, reader, condition)?;
+                names::write_within(&all, known, condition)?;
                 Ok(self.left_of(right, kind))
             }
             JoinConstraint::None => Ok(self.left_of(right, kind)),
@@ -129,10 +131,11 @@ impl Tables {
 
     fn natural(self, right: Self, kind: Kind) -> Result<Self> {
         if self.merged.iter().chain(&right.merged).any(|one| !one.is_plain) {
-            return Err(refused("a NATURAL JOIN beside an outer JOIN … USING"));
+            return Err(refused("a NATURAL JOIN beside an outer JOIN … USING, or several,"));
         }
         let hides_names = matches!(kind, Kind::Right | Kind::Full);
         let mut all = self.left_of(right, kind);
+        all.has_outer |= kind.is_outer();
         all.has_unknown = true;
         all.hides_names |= hides_names;
         Ok(all)
@@ -161,6 +164,7 @@ impl Tables {
         }
         let before = self.each.len();
         let mut all = self.beside(right);
+        all.has_outer |= kind.is_outer();
         for pair in pairs {
             all.merge(pair.merged(kind), pair.right.table + before, kind)?;
         }
@@ -174,12 +178,11 @@ impl Tables {
             merged.all(|one| one.name != *name || one.is_plain)
         };
         if matches!(kind, Kind::Right | Kind::Full) || !names.iter().all(is_meant) {
-            return Err(refused(
-                "an outer JOIN … USING of a column that one of several tables has",
-            ));
+            return Err(refused("a JOIN … USING of a column that one of several tables has"));
         }
         let (before, is_one) = (self.each.len(), right.each.len() == 1);
         let mut all = self.left_of(right, kind);
+        all.has_outer |= kind.is_outer();
         match all.each.get_mut(before) {
             Some(Table { path: None, .. }) => return Err(Error::invalid(NAMELESS)),
             Some(table) if is_one => table.left_out.extend_from_slice(names),
@@ -214,24 +217,6 @@ impl Tables {
         self.merged.push(merged);
         Ok(())
     }
-
-    /// The column of a name, if it is known whose it is.
-    fn owner(&self, name: &str) -> Option<Merged> {
-        let mut merged = self.merged.iter().filter(|one| one.name == name);
-        match (merged.next(), merged.next(), self.each.as_slice()) {
-            (Some(one), None, _) => Some(one.clone()),
-            (None, _, [table]) => {
-                let column = |path: &Vec<Ident>| {
-                    let column = quoted(name.to_owned());
-                    Expr::CompoundIdentifier(path.iter().cloned().chain([column]).collect())
-                };
-                let value = table.path.as_ref().map(column);
-                let name = name.to_owned();
-                Some(Merged { name, table: 0, value, is_plain: true, is_own: true })
-            }
-            _ => None,
-        }
-    }
 }
 
 /// Whether a table is made of columns of those before it.
@@ -244,10 +229,7 @@ fn reads_others(table: &TableFactor) -> bool {
     }
 }
 
-/// The name of a column that stands without a table.
-pub(super) fn single(name: &ObjectName, reader: KeyReader) -> Option<String> {
-    match name.0.as_slice() {
-        [part] => part.as_ident().map(|ident| reader.name(ident)),
-        _ => None,
-    }
+/// The name of a column alone.
+pub(super) fn column(name: String) -> ObjectName {
+    ObjectName::from(vec![quoted(name)])
 }

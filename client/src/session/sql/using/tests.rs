@@ -1,15 +1,26 @@
-//! Statements in, and what they are written out as, without the quotes around names.
+//! Statements in, and what they are written out as, without the quotes around names. No columns
+//! are known but those of queries.
+
+mod columns;
 
 use datafusion::{prelude::SessionContext, sql::parser::Statement as Parsed};
 use keyloom_common::ErrorKind;
 
 use super::*;
-use crate::session::sql::parse;
+use crate::session::{key::KeyReader, sql::parse};
 
 fn written(sql: &str) -> Result<String> {
-    let parsed = parse(&SessionContext::new().state(), sql)?;
+    written_among(&SessionContext::new(), sql)
+}
+
+/// What a statement is written out as that reads these tables.
+fn written_among(tables: &SessionContext, sql: &str) -> Result<String> {
+    let state = tables.state();
+    let parsed = parse(&state, sql)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let known = runtime.block_on(Known::read(&state, KeyReader { folds: true }, &parsed))?;
     let Parsed::Statement(mut statement) = parsed else { return Ok(sql.to_owned()) };
-    write_out(&mut statement, KeyReader { folds: true })?;
+    write_out(&mut statement, &known)?;
     Ok(statement.to_string().replace('"', ""))
 }
 
@@ -26,7 +37,6 @@ fn check_refused(sql: &str, words: &str) {
 #[test]
 fn names_are_the_column_of_the_side_that_has_all_rows() {
     for sql in [
-        "SELECT k FROM u LEFT JOIN t USING(k) ORDER BY k",
         "SELECT u.k, t.k FROM u FULL JOIN t USING(k)",
         "SELECT x FROM u JOIN t USING(k) JOIN v USING(k)",
         "SELECT k FROM u FULL JOIN t ON u.k = t.k",
@@ -36,6 +46,22 @@ fn names_are_the_column_of_the_side_that_has_all_rows() {
     ] {
         check(sql, sql);
     }
+    for join in ["JOIN", "INNER JOIN", "LEFT JOIN"] {
+        check(
+            &format!(
+                "SELECT k FROM u {join} t USING (k) WHERE k NOT IN (SELECT 1) GROUP BY k HAVING k \
+                 > 1 ORDER BY k"
+            ),
+            &format!(
+                "SELECT u.k AS k FROM u {join} t USING(k) WHERE u.k NOT IN (SELECT 1) GROUP BY \
+                 u.k HAVING u.k > 1 ORDER BY k"
+            ),
+        );
+    }
+    check(
+        "SELECT x FROM u JOIN t USING (k) QUALIFY row_number() OVER (PARTITION BY k) = 1",
+        "SELECT x FROM u JOIN t USING(k) QUALIFY row_number() OVER (PARTITION BY u.k) = 1",
+    );
     check(
         "SELECT k, k + 1 AS n FROM u RIGHT JOIN t USING (k) WHERE K > 1",
         "SELECT t.k AS k, t.k + 1 AS n FROM u RIGHT JOIN t USING(k) WHERE t.k > 1",
@@ -130,8 +156,14 @@ fn stars_are_those_of_the_tables() {
         "SELECT * FROM a JOIN b USING (x) LEFT JOIN c USING (y)",
         "SELECT a.*, b.* EXCLUDE (x), c.* EXCLUDE (y) FROM a JOIN b USING(x) LEFT JOIN c USING(y)",
     );
-    let alone = "SELECT * FROM u JOIN t USING(k)";
-    check(alone, alone);
+    check("SELECT * FROM u JOIN t USING (k)", "SELECT u.*, t.* EXCLUDE (k) FROM u JOIN t USING(k)");
+    check(
+        "SELECT * FROM range(3) JOIN t USING (value)",
+        "SELECT range().*, t.* EXCLUDE (value) FROM range(3) JOIN t USING(value)",
+    );
+    for alone in ["SELECT * FROM u JOIN t ON u.k = t.k", "SELECT * FROM u NATURAL JOIN t"] {
+        check(alone, alone);
+    }
 }
 
 #[test]
@@ -145,6 +177,15 @@ fn further_joins_compare_the_column_of_both_sides() {
         "SELECT * FROM a LEFT JOIN b USING (k) LEFT JOIN c USING (k)",
         "SELECT a.*, b.* EXCLUDE (k), c.* EXCLUDE (k) FROM a LEFT JOIN b USING(k) LEFT JOIN c \
          USING(k)",
+    );
+    check(
+        "SELECT *, k FROM a JOIN b USING (k) JOIN c USING (k) JOIN d USING (k)",
+        "SELECT a.*, b.* EXCLUDE (k), c.* EXCLUDE (k), d.* EXCLUDE (k), a.k AS k FROM a JOIN b \
+         USING(k) JOIN c USING(k) JOIN d ON a.k = d.k",
+    );
+    check(
+        "SELECT * FROM a JOIN (b JOIN c USING (k)) USING (k)",
+        "SELECT a.*, b.* EXCLUDE (k), c.* EXCLUDE (k) FROM a JOIN (b JOIN c USING(k)) USING(k)",
     );
     check(
         "SELECT c.y FROM a RIGHT JOIN b USING (k) JOIN c ON c.y = k",
@@ -171,9 +212,12 @@ fn what_cannot_be_written_out_is_refused() {
         ("SELECT a.k FROM a JOIN b ON a.x = b.x FULL JOIN c USING (k)", "one of several tables"),
         ("SELECT a.* FROM a FULL JOIN b USING (k) ORDER BY k", "a.k"),
         ("SELECT k FROM a RIGHT JOIN b USING (k), c RIGHT JOIN d USING (k)", "a.k"),
+        ("SELECT k FROM a JOIN b USING (k), c JOIN d USING (k)", "a.k"),
         ("SELECT * FROM a |> FULL JOIN b USING (k)", "|>"),
         ("SELECT * FROM (SELECT 1 AS k) FULL JOIN b USING (k)", "needs a name"),
         ("SELECT a.k FROM a LEFT JOIN (SELECT 1 AS k) USING (k)", "needs a name"),
+        ("SELECT * FROM (SELECT 1 AS k) JOIN b USING (k)", "needs a name"),
+        ("SELECT * FROM a JOIN b USING (k), UNNEST([1])", "needs a name"),
     ] {
         check_refused(sql, words);
     }
