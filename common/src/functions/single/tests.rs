@@ -43,6 +43,7 @@ fn merged(parts: Vec<Seen>) -> Seen {
 
 fn value_of(rows: ColumnarValue, by_row: bool) -> Result<ColumnarValue> {
     let function = SingleValue::udf("z".to_owned(), by_row);
+    let fields = row_fields(&rows.data_type())?.clone();
     function.invoke_with_args(ScalarFunctionArgs {
         number_rows: match &rows {
             ColumnarValue::Array(rows) => rows.len(),
@@ -50,7 +51,7 @@ fn value_of(rows: ColumnarValue, by_row: bool) -> Result<ColumnarValue> {
         },
         args: vec![rows],
         arg_fields: Vec::new(),
-        return_field: Arc::new(Field::new("", DataType::Null, true)),
+        return_field: Arc::new(Field::new("", fields[0].data_type().clone(), true)),
         config_options: Arc::new(ConfigOptions::default()),
     })
 }
