@@ -55,6 +55,7 @@ pub use keyloom_common::{
     Error, ErrorCode, ErrorKind, JobId, Result, Secret, WorkerId,
     described::{ClusterCatalog, Mode, OtherOptions, Output, OutputFormat, OwnKind},
     functions::{CallOptions, Function, OnError},
+    group_keys::GroupKeys,
     input::Format,
     misses::{MaxMisses, missed_schema},
     output::{Committed, Compression, committed_schema},
@@ -63,7 +64,6 @@ pub use keyloom_common::{
     shuffle::{Shuffle, ShuffleChoice},
     store::{JoinPath, KeyPath, OnDuplicateKey, RowPath},
 };
-pub use keyloom_planner::GroupKeys;
 pub use open_store::{Lookup, OpenStore};
 pub use placeholders::placeholders;
 pub use query::{Job, JobHandle, JobOptions, with_group_keys, with_join_path, with_shuffle};

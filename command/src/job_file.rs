@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use keyloom_client::{Input, JoinPath, MaxMisses, Shuffle, ShuffleChoice};
+use keyloom_client::{GroupKeys, Input, JoinPath, MaxMisses, Shuffle, ShuffleChoice};
 use keyloom_common::described::Output;
 use serde::Deserialize;
 use toml::{Spanned, Table, Value};
@@ -37,6 +37,7 @@ struct JobSection {
     shuffle: Option<Shuffle>,
     shuffle_min_rows: Option<u64>,
     shuffle_partitions: Option<usize>,
+    group_keys: Option<GroupKeys>,
     sql: String,
     incremental: Option<String>,
     output: Option<OutputFile>,
@@ -105,6 +106,7 @@ fn parse(text: &str, folder: &Path) -> Result<Request, Mistake> {
             min_rows: file.job.shuffle_min_rows,
             partitions: file.job.shuffle_partitions,
         },
+        group_keys: file.job.group_keys,
         sql: file.job.sql,
         folder: folder.to_owned(),
         incremental: file.job.incremental.map(Incremental::of),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use datafusion::{arrow::array::RecordBatch, dataframe::DataFrame};
 use keyloom_client::{
     EmbeddedSettings, Error, ErrorCode, ErrorKind, Input, MemoryOptions, Session, Settings,
-    Shuffle, load_kv, with_join_path, with_shuffle,
+    Shuffle, load_kv, with_group_keys, with_join_path, with_shuffle,
 };
 use keyloom_common::rpc::is_tls;
 use keyloom_program::settings::Layers;
@@ -208,6 +208,10 @@ pub(crate) async fn plan(
         Ok(query) => {
             let query = match request.join_path {
                 Some(path) => with_join_path(query, path),
+                None => query,
+            };
+            let query = match request.group_keys {
+                Some(group_keys) => with_group_keys(query, group_keys),
                 None => query,
             };
             with_shuffle(query, request.shuffle).map_err(Failure::before)

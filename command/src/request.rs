@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use keyloom_client::{Input, JoinPath, ShuffleChoice};
+use keyloom_client::{GroupKeys, Input, JoinPath, ShuffleChoice};
 use keyloom_common::described::Output;
 
 use crate::{incremental::Incremental, misses::Misses, output::OutputFile};
@@ -27,6 +27,8 @@ pub(crate) struct Request {
     pub(crate) join_path: Option<JoinPath>,
     /// Whether its rows are shuffled; as the session says where this does not.
     pub(crate) shuffle: ShuffleChoice,
+    /// Whether its rows are grouped by keys below lookups; as is usual if absent.
+    pub(crate) group_keys: Option<GroupKeys>,
     /// The statement.
     pub(crate) sql: String,
     /// The folder to which the statement's paths are relative; empty for the working folder.

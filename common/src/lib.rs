@@ -27,6 +27,7 @@ pub mod formats;
 pub mod functions;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod group_keys;
 pub mod http;
 pub mod id;
 pub mod input;

@@ -32,13 +32,9 @@ use datafusion::{
     },
 };
 
-use keyloom_common::plan::by_hash;
+use keyloom_common::{group_keys::GroupKeys, plan::by_hash};
 
-use crate::{
-    local::is_row_by_row,
-    options::{GroupKeys, PlanOptions},
-    shuffle::largest_input,
-};
+use crate::{local::is_row_by_row, options::PlanOptions, shuffle::largest_input};
 use chain::{Chain, Needs, replaced};
 use functions::{is_merged, over_rows, over_states, with_count};
 use grouped::Grouped;

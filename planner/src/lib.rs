@@ -90,7 +90,7 @@ pub use joins::{JoinStores, ShareFetches, StoreTables};
 pub use lift::LiftCalls;
 pub use narrow::NarrowCalls;
 pub use offset::KeepOrder;
-pub use options::{GroupKeys, PlanOptions};
+pub use options::PlanOptions;
 pub use rule::PlanLookups;
 pub use several::RefuseSeveralRows;
 pub use shuffle::{ChooseShuffle, shuffled_partitions};

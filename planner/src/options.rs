@@ -1,6 +1,6 @@
 //! What a session, or one statement of it, says of how its queries are planned.
 
-use std::{any::Any, fmt, str::FromStr};
+use std::{any::Any, str::FromStr};
 
 use datafusion::{
     common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions},
@@ -8,51 +8,10 @@ use datafusion::{
 };
 use keyloom_common::{
     Error,
+    group_keys::GroupKeys,
     shuffle::{Shuffle, ShuffleChoice, ShuffleOptions},
     store::JoinPath,
 };
-
-/// Whether rows are grouped by their keys below the lookups of what they are grouped by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum GroupKeys {
-    /// Never: all rows come to their lookups.
-    Never,
-    /// Where groups of a large input are shuffled: a worker reads many rows then, one after the
-    /// other, and sends fewer. Other tasks have few rows, whose lookups tell equal keys anyway.
-    #[default]
-    Auto,
-    /// Wherever that gives the same.
-    Always,
-}
-
-impl GroupKeys {
-    const ALL: [Self; 3] = [Self::Never, Self::Auto, Self::Always];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Never => "never",
-            Self::Auto => "auto",
-            Self::Always => "always",
-        }
-    }
-
-    /// Reads one of the words.
-    ///
-    /// # Errors
-    /// `invalid`, naming them all.
-    pub fn parse(word: &str) -> keyloom_common::Result<Self> {
-        let known = Self::ALL.into_iter().find(|choice| choice.name() == word);
-        known.ok_or_else(|| {
-            Error::invalid(format!("group_keys is never, auto or always, not '{word}'"))
-        })
-    }
-}
-
-impl fmt::Display for GroupKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// The options of planning, among DataFusion's: `keyloom.join_path`, `keyloom.shuffle` and so on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -15,8 +15,8 @@ use datafusion::{
     scalar::ScalarValue,
 };
 use keyloom_client::{
-    JobOptions, JoinPath, Shuffle, ShuffleChoice, listed_with, read_inputs, with_join_path,
-    with_shuffle,
+    GroupKeys, JobOptions, JoinPath, Shuffle, ShuffleChoice, listed_with, read_inputs,
+    with_group_keys, with_join_path, with_shuffle,
 };
 use keyloom_common::{Error, Result, described::Output, stack::deep};
 use pyo3::prelude::*;
@@ -173,6 +173,12 @@ impl Frame {
         let shuffle = Some(Shuffle::parse(shuffle).map_err(raise)?);
         let choice = ShuffleChoice { shuffle, min_rows, partitions };
         self.with(|frame| with_shuffle(frame, choice))
+    }
+
+    /// The same rows, which are grouped by their keys below lookups where this says so.
+    fn with_group_keys(&self, group_keys: &str) -> PyResult<Self> {
+        let group_keys = GroupKeys::parse(group_keys).map_err(raise)?;
+        self.with(|frame| Ok(with_group_keys(frame, group_keys)))
     }
 
     /// Adds columns at the end, or puts them in the place of those of the same name.

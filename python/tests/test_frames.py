@@ -275,6 +275,7 @@ def test_a_frame_goes_on_in_every_way_when_its_session_is_closed():
         df = keyloom.from_pydict({"x": [1]})
     assert df.with_join_path("scan").to_pydict() == {"x": [1]}
     assert df.with_shuffle("auto").to_pydict() == {"x": [1]}
+    assert df.with_group_keys("always").to_pydict() == {"x": [1]}
 
 
 def test_what_a_dict_lacks_is_null_in_its_row():

@@ -30,15 +30,16 @@ use datafusion::{
 use keyloom_common::{
     Result,
     functions::OctetLength,
+    group_keys::GroupKeys,
     report::{Advice, parts},
     shuffle::{Shuffle, ShuffleChoice},
     stack::MAX_DEPTH,
     store::JoinPath,
 };
 use keyloom_planner::{
-    ChooseAccess, ChooseShuffle, DelayCalls, GroupByKeys, GroupKeys, JoinStores, KeepFetch,
-    KeepInstants, KeepNested, KeepOrder, LiftCalls, NarrowCalls, PlanLookups, PlanOptions,
-    ReadFields, RefuseLostNulls, RefuseSeveralRows, ShareFetches, advise,
+    ChooseAccess, ChooseShuffle, DelayCalls, GroupByKeys, JoinStores, KeepFetch, KeepInstants,
+    KeepNested, KeepOrder, LiftCalls, NarrowCalls, PlanLookups, PlanOptions, ReadFields,
+    RefuseLostNulls, RefuseSeveralRows, ShareFetches, advise,
 };
 
 use crate::{input::TablesOfStores, link::Link, settings::Settings};

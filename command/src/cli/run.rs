@@ -47,6 +47,8 @@ A job file (relative paths are relative to the file):
                               # rows, for groups, joins and windows
   # shuffle_min_rows = 5000000 # auto: from so many rows of the largest input on
   # shuffle_partitions = 4    # what each worker computes at the same time
+  # group_keys = \"never\"      # never, auto (default) or always: whether rows are grouped by keys
+                              # before lookups that groups are of
   sql = \"\"\"
   SELECT item_id,
          kv_get(item_id) AS embedding,

@@ -160,6 +160,18 @@ fn a_job_may_say_whether_its_rows_are_shuffled() {
 }
 
 #[test]
+fn a_job_may_say_whether_its_rows_are_grouped_by_keys_first() {
+    let group_keys = |line: &str| {
+        let text = format!("[job]\nsql = 'SELECT 1'\n{line}");
+        parse(&text, Path::new("")).unwrap().group_keys
+    };
+    assert_eq!(group_keys(""), None);
+    for choice in [GroupKeys::Never, GroupKeys::Auto, GroupKeys::Always] {
+        assert_eq!(group_keys(&format!("group_keys = '{choice}'")), Some(choice));
+    }
+}
+
+#[test]
 fn missing_keys_have_a_limit_and_a_file() {
     let misses = |lines: &str| {
         let text = format!("[job]\nsql = 'SELECT 1'\n{lines}");
@@ -182,6 +194,7 @@ fn mistakes_name_the_line_and_the_choices() {
     let job = "[job]\nsql = 'SELECT 1'\n";
     check(&format!("{job}outptu = 'x'"), 3, "`current_store`, `join_path`, `shuffle`");
     check(&format!("{job}shuffle = 'yes'"), 3, "expected one of `auto`, `never`, `always`");
+    check(&format!("{job}group_keys = 'once'"), 3, "expected one of `never`, `auto`, `always`");
     check(&format!("{job}shuffle_partitions = 'all'"), 3, "invalid type: string");
     check(&format!("{job}max_misses = '1 in 7'"), 3, "max_misses is a number of rows");
     check(&format!("{job}max_misses = -7"), 3, "max_misses is a number of rows");

@@ -815,6 +815,24 @@ class DataFrame:
         """
         return self._answer(self._frame.with_shuffle(shuffle, min_rows, partitions))
 
+    def with_group_keys(self, group_keys: Literal["never", "auto", "always"]) -> DataFrame:
+        """The same frame, whose rows are grouped by their keys below the lookups of what they are grouped
+        by, or not, whatever its session says.
+
+        Args:
+            group_keys: ``"never"`` has all rows looked up, ``"always"`` groups them first wherever that
+                gives the same, ``"auto"`` where groups of a large input are shuffled.
+
+        Raises:
+            InvalidError: There is no such way.
+
+        Example:
+            >>> import keyloom
+            >>> keyloom.from_pydict({"x": [1]}).with_group_keys("never").to_pydict()
+            {'x': [1]}
+        """
+        return self._answer(self._frame.with_group_keys(group_keys))
+
     def explain(
         self,
         show_all: bool = False,

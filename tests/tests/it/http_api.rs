@@ -217,6 +217,8 @@ async fn what_is_wrong_is_said_at_once_and_described() -> Result<()> {
     submit(json!({ "sql": "SELECT nothing" }), "nothing").await?;
     submit(json!({ "sql": "SELEC 1" }), "SELEC").await?;
     submit(json!({ "sql": "SELECT 1", "outptu": {} }), "unknown field `outptu`").await?;
+    let once = json!({ "sql": "SELECT 1", "group_keys": "once" });
+    submit(once, "unknown variant `once`, expected one of `never`, `auto`, `always`").await?;
     submit(json!({ "sql": "SELECT $day" }), "parameter 'day' has no value").await?;
 
     let nobody = "/v1/jobs/0e6f6e2c-3c1b-4a57-9a55-5d0f3f0c8f11";
@@ -279,6 +281,7 @@ async fn what_a_job_asks_for_in_vain_is_said_where_it_is_handed_in() -> Result<(
 
     // The only worker listens for no others.
     job.as_object_mut().context("an object")?.remove("max_misses");
+    job["group_keys"] = json!("always");
     let reply = asker.ask("POST", "/v1/jobs", Some(&job)).await?.json()?;
     let told = "fewer than two workers listen for others (shuffle.listen), and it does not shuffle";
     let expected = format!("shuffle = always has no effect: {told}");

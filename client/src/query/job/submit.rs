@@ -9,12 +9,12 @@ use datafusion::{
 };
 use keyloom_common::{
     BlobId, Error, ErrorCode, ErrorKind, JobId, Result,
+    group_keys::GroupKeys,
     output::{OutputSpec, committed_schema},
     plan::{FrameScanExec, encode_plan},
     rpc::Submission,
     trace::TraceParent,
 };
-use keyloom_planner::GroupKeys;
 use tracing::{Instrument, Span};
 
 use super::{Job, forget};

@@ -11,6 +11,7 @@ use keyloom_client::{Input, JobId, MaxMisses};
 use keyloom_common::{
     Error, ErrorKind, Result,
     described::{Output, Store, check_absolute},
+    group_keys::GroupKeys,
     shuffle::{Shuffle, ShuffleChoice},
     store::JoinPath,
 };
@@ -22,7 +23,7 @@ use utoipa::ToSchema;
 
 use super::{
     described::{InputDescribed, MissesDescribed, OutputDescribed, StoreDescribed, ValueDescribed},
-    words::{JoinDescribed, ShuffleDescribed},
+    words::{GroupKeysDescribed, JoinDescribed, ShuffleDescribed},
 };
 
 /// A job: what it reads and looks up, its statement, and where its rows go. The names are those of
@@ -52,6 +53,10 @@ pub(super) struct JobRequest {
     pub(super) shuffle_min_rows: Option<u64>,
     /// Into how many parts each worker's rows are shuffled.
     pub(super) shuffle_partitions: Option<usize>,
+    /// Whether rows are grouped by their keys below the lookups of what they are grouped by.
+    /// Default auto.
+    #[schema(value_type = Option<GroupKeysDescribed>)]
+    pub(super) group_keys: Option<GroupKeys>,
     /// Values of the statement's placeholders: `$day` is the value called `day`.
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, ValueDescribed>)]

@@ -7,7 +7,8 @@ use std::{
 };
 
 use keyloom_client::{
-    JobOptions, Session, datafusion::dataframe::DataFrame, with_join_path, with_shuffle,
+    JobOptions, Session, datafusion::dataframe::DataFrame, with_group_keys, with_join_path,
+    with_shuffle,
 };
 use keyloom_common::{
     Error, ErrorKind, JobId, Result,
@@ -108,6 +109,10 @@ async fn plan(session: &Session, request: &JobRequest, store_bytes: u64) -> Resu
     let query = session.sql_in_with(Path::new(ROOT), &request.sql, &values).await?;
     let query = match request.join_path {
         Some(path) => with_join_path(query, path),
+        None => query,
+    };
+    let query = match request.group_keys {
+        Some(group_keys) => with_group_keys(query, group_keys),
         None => query,
     };
     with_shuffle(query, request.shuffle())

@@ -10,6 +10,7 @@ use keyloom_client::{Format, Input};
 use keyloom_common::{
     ErrorKind,
     described::{Mode, Output, OutputFormat},
+    group_keys::GroupKeys,
     output::Compression,
     report::{JobState, LogKind},
     shuffle::Shuffle,
@@ -57,6 +58,7 @@ fn words_are_described_as_they_are_read() {
     check("OutputFormat", &choices::<OutputFormat>(nobody));
     check("IfExists", &choices::<Mode>(nobody));
     check("Compression", &choices::<Compression>(nobody));
+    check("GroupKeys", &choices::<GroupKeys>(nobody));
     check("JoinPath", &choices::<JoinPath>(nobody));
     check("JobState", &choices::<JobState>(nobody));
     check("LogKind", &choices::<LogKind>(nobody));

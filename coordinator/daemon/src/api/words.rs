@@ -7,6 +7,7 @@ use keyloom_client::Format;
 use keyloom_common::{
     ErrorKind,
     described::{Mode, OutputFormat},
+    group_keys::GroupKeys,
     output::Compression,
     report::{JobState, LogKind},
     shuffle::Shuffle,
@@ -57,6 +58,8 @@ macro_rules! choices {
 choices! {
     CompressionDescribed: Compression, "Compression", "How files are compressed.";
     FormatDescribed: Format, "InputFormat", "The formats of inputs.";
+    GroupKeysDescribed: GroupKeys, "GroupKeys",
+        "Whether rows are grouped by their keys below lookups.";
     JoinDescribed: JoinPath, "JoinPath", "How joins with stores are made.";
     LogKindDescribed: LogKind, "LogKind", "What may happen to a job.";
     ModeDescribed: Mode, "IfExists", "What becomes of what is there.";

@@ -17,6 +17,7 @@ on_all_deployments! {
     other_ways_are_priced_in_text_and_json,
     a_page_is_well_formed_and_escapes_what_users_wrote,
     pages_that_cannot_be_are_refused_before_anything_runs,
+    a_job_file_says_whether_groups_are_by_keys_first,
 }
 
 /// A job that looks products up, whose result has a column of a name that needs escaping.
@@ -150,5 +151,19 @@ async fn pages_that_cannot_be_are_refused_before_anything_runs(
     let ended = Keyloom::on(session, ["explain", &job, "--html", "job.html"]).await?.run().await?;
     ended.check_failure(2, &["--analyze"]);
     assert_eq!(names(session.path(""))?, before);
+    Ok(())
+}
+
+async fn a_job_file_says_whether_groups_are_by_keys_first(session: &TestSession) -> Result<()> {
+    let job = job(session).await?;
+    let text = fs::read_to_string(&job)?;
+    let (sources, _) = text.split_once("[job]").context("a section")?;
+    let sql = "SELECT kv_get(k, on_error => 'null')['name'] AS name, count(*) AS n FROM items \
+               GROUP BY 1";
+    for (choice, is_grouped) in [("never", false), ("always", true)] {
+        fs::write(&job, format!("{sources}[job]\nsql = \"{sql}\"\ngroup_keys = '{choice}'"))?;
+        let ended = Keyloom::on(session, ["explain", &job]).await?.run().await?;
+        assert_eq!(ended.stdout()?.contains("rows of __rows"), is_grouped, "{ended:?}");
+    }
     Ok(())
 }
