@@ -41,6 +41,19 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Invalid,
+        Self::NotFound,
+        Self::PermissionDenied,
+        Self::Store,
+        Self::Unavailable,
+        Self::Cancelled,
+        Self::Timeout,
+        Self::ResourceExhausted,
+        Self::Internal,
+    ];
+
     /// Whether another attempt of the same work may succeed.
     pub fn is_transient(self) -> bool {
         matches!(self, Self::Store | Self::Unavailable | Self::Timeout)

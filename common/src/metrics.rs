@@ -74,6 +74,26 @@ pub fn registered<M: Metric + Clone + Default>(
     metric
 }
 
+/// Counters that are there, at zero, for all these labels, registered by this name: what comes with
+/// a value is not taken for a rise by who watches.
+pub fn registered_for<const N: usize>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    labels: impl IntoIterator<Item = Labels<N>>,
+) -> Counters<N> {
+    let counters: Counters<N> = registered(registry, name, help);
+    for labels in labels {
+        counters.get_or_create_owned(&labels);
+    }
+    counters
+}
+
+/// A label for each kind of error.
+pub fn kinds() -> impl Iterator<Item = Labels<1>> {
+    ErrorKind::ALL.into_iter().map(|kind| [("kind", kind.name())])
+}
+
 /// Times from a millisecond to about a minute, each bucket four times as long as the one before.
 pub fn times() -> Histogram {
     Histogram::new(successors(Some(LEAST_SECONDS), |bound| Some(bound * LONGER)).take(9))
@@ -100,6 +120,14 @@ pub fn ending<T>(ended: &Result<T>) -> Labels<2> {
         _ => NONE,
     };
     [("outcome", outcome(ended)), ("kind", kind)]
+}
+
+/// All that [`ending`] may say.
+pub fn endings() -> impl Iterator<Item = Labels<2>> {
+    let kinds = ErrorKind::ALL.into_iter().filter(|kind| *kind != ErrorKind::Cancelled);
+    let failed = kinds.map(|kind| [("outcome", FAILED), ("kind", kind.name())]);
+    let others = [SUCCEEDED, CANCELLED].map(|word| [("outcome", word), ("kind", NONE)]);
+    others.into_iter().chain(failed)
 }
 
 /// Sets gauges by the words of their label, to what is the case now.
@@ -180,6 +208,24 @@ mod tests {
         let failed = Err::<(), _>(Error::invalid("wrong"));
         assert_eq!(ending(&failed), [("outcome", "failed"), ("kind", "invalid")]);
         assert_eq!(outcome(&Ok(1)), "succeeded");
+    }
+
+    #[test]
+    fn counters_of_labels_that_are_known_begin_at_zero() {
+        let mut registry = Registry::default();
+        let ended = registered_for(&mut registry, "ended", "How it ended", endings());
+        registered_for(&mut registry, "failed", "What failed", kinds());
+        ended.get_or_create(&ending(&Ok(()))).inc();
+        let text = text(&registry);
+        for line in [
+            "ended_total{outcome=\"succeeded\",kind=\"none\"} 1",
+            "ended_total{outcome=\"cancelled\",kind=\"none\"} 0",
+            "ended_total{outcome=\"failed\",kind=\"internal\"} 0",
+            "failed_total{kind=\"cancelled\"} 0",
+        ] {
+            assert!(text.lines().any(|told| told == line), "no '{line}' in\n{text}");
+        }
+        assert_eq!(text.lines().filter(|told| told.starts_with("ended_total{")).count(), 10);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use prometheus_client::{
 use super::Reloads;
 use crate::{
     error::{Error, ErrorKind},
-    metrics::{Counted, Counters, Gauges, gauged, registered},
+    metrics::{Counted, Counters, Gauges, gauged, registered, registered_for},
 };
 
 /// The connections of a port. Clones count the same.
@@ -27,10 +27,11 @@ impl ConnectionCounts {
     pub fn register(registry: &mut Registry, name: &str) -> Self {
         let accepted = "Connections whose handshake was done";
         let refused = "Connections that were refused, or whose handshake failed";
+        let reasons = ErrorKind::ALL.map(|kind| [("reason", reason(kind))]);
         Self {
             open: registered(registry, name, "Connections that are open"),
             accepted: registered(registry, &format!("{name}_accepted"), accepted),
-            refused: registered(registry, &format!("{name}_refused"), refused),
+            refused: registered_for(registry, &format!("{name}_refused"), refused, reasons),
         }
     }
 
@@ -42,12 +43,16 @@ impl ConnectionCounts {
 
     /// One was refused, or has failed.
     pub(super) fn refuse(&self, error: &Error) {
-        let reason = match error.kind() {
-            // There was no place for it.
-            ErrorKind::ResourceExhausted => "full",
-            kind => kind.name(),
-        };
-        self.refused.get_or_create(&[("reason", reason)]).inc();
+        self.refused.get_or_create(&[("reason", reason(error.kind()))]).inc();
+    }
+}
+
+/// The word for why a connection was refused.
+fn reason(kind: ErrorKind) -> &'static str {
+    match kind {
+        // There was no place for it.
+        ErrorKind::ResourceExhausted => "full",
+        kind => kind.name(),
     }
 }
 

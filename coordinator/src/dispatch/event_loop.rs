@@ -60,8 +60,10 @@ impl EventLoop {
     /// Runs until the last handle is dropped.
     pub(super) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         loop {
+            // The clock is looked at also while nobody waits: else that would be a pause.
+            let now = self.clock.now();
             let deadline = self.state.next_deadline();
-            let rest = deadline.map_or(MAX_REST, |at| at.saturating_sub(self.clock.now()));
+            let rest = deadline.map_or(MAX_REST, |at| at.saturating_sub(now));
             tokio::select! {
                 biased;
                 command = commands.recv() => match command {

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use keyloom_common::{
     Error, Result,
-    metrics::{Counters, Times, ending, outcome, registered, registry, text, times_by},
+    metrics::{
+        Counters, Times, ending, endings, kinds, outcome, registered, registered_for, registry,
+        text, times_by,
+    },
     rpc::{ConnectionCounts, SecurityReloads},
 };
 use prometheus_client::{metrics::counter::Counter, registry::Registry};
@@ -109,8 +112,8 @@ impl Jobs {
         registry.register("job_duration_seconds", help, times.clone());
         Self {
             submitted: registered(registry, "jobs_submitted", "Jobs that were accepted"),
-            refused: registered(registry, "jobs_refused", "Jobs that were refused"),
-            ended: registered(registry, "jobs_ended", "Jobs that have ended"),
+            refused: registered_for(registry, "jobs_refused", "Jobs that were refused", kinds()),
+            ended: registered_for(registry, "jobs_ended", "Jobs that have ended", endings()),
             times,
             rows: registered(registry, "result_rows", "Rows of the results of jobs that succeeded"),
         }
@@ -140,7 +143,7 @@ impl Tasks {
             finished: registered(registry, "tasks_finished", "Tasks that are done"),
             started: registered(registry, "attempts_started", "Attempts given to workers"),
             retried: registered(registry, "tasks_retried", retried),
-            failed: registered(registry, "attempts_failed", "Attempts that failed"),
+            failed: registered_for(registry, "attempts_failed", "Attempts that failed", kinds()),
             put_off: registered(registry, "attempts_put_off", put_off),
             questions: registered(registry, "questions", questions),
         }
@@ -167,10 +170,11 @@ impl Tasks {
 
 impl Workers {
     fn new(registry: &mut Registry) -> Self {
-        let lost = "Workers that went without having drained";
+        let help = "Workers that went without having drained";
+        let reasons = ["silent", "disconnected"].map(|reason| [("reason", reason)]);
         Self {
             registered: registered(registry, "workers_registered", "Registrations of workers"),
-            lost: registered(registry, "workers_lost", lost),
+            lost: registered_for(registry, "workers_lost", help, reasons),
             drained: registered(registry, "workers_drained", "Workers that went as they had said"),
         }
     }
@@ -224,6 +228,7 @@ mod tests {
                 "keyloom_coordinator_jobs_ended_total{outcome=\"failed\",kind=\"store\"} 1",
                 "keyloom_coordinator_jobs_ended_total{outcome=\"cancelled\",kind=\"none\"} 1",
                 "keyloom_coordinator_jobs_refused_total{kind=\"invalid\"} 1",
+                "keyloom_coordinator_jobs_refused_total{kind=\"resource_exhausted\"} 0",
                 "keyloom_coordinator_job_duration_seconds_count{outcome=\"succeeded\"} 1",
                 "keyloom_coordinator_result_rows_total 40",
             ],
