@@ -8,8 +8,8 @@
 //!
 //! 1. [`RefuseLostNulls`], on logical plans, refuses what DataFusion would answer wrongly of
 //!    subqueries, [`KeepInstants`] compares timestamps of different units as they are,
-//!    [`ReadFields`] lets fields be null where their structs are, and [`RefuseSeveralRows`] lets
-//!    scalar subqueries fail that find several rows.
+//!    [`ReadFields`] lets fields be null where their structs are, and [`OneValue`] holds scalar
+//!    subqueries to one value: null without a row, an error with several.
 //! 2. [`LiftCalls`], after it, moves calls out of sorts, aggregates, windows and joins into a
 //!    projection below them, and out of conditions that DataFusion would move. [`KeepNested`], the
 //!    last analyzer rule, keeps conditionals that are nested deep from doubling with each level.
@@ -61,13 +61,13 @@ mod lift;
 mod local;
 mod narrow;
 mod offset;
+mod one_value;
 mod options;
 mod prune;
 mod rows;
 mod rule;
 #[cfg(test)]
 mod samples;
-mod several;
 mod shuffle;
 mod single;
 mod slice;
@@ -90,9 +90,9 @@ pub use joins::{JoinStores, ShareFetches, StoreTables};
 pub use lift::LiftCalls;
 pub use narrow::NarrowCalls;
 pub use offset::KeepOrder;
+pub use one_value::OneValue;
 pub use options::PlanOptions;
 pub use rule::PlanLookups;
-pub use several::RefuseSeveralRows;
 pub use shuffle::{ChooseShuffle, shuffled_partitions};
 pub use single::single_rows;
 pub use slice::{Chain, Grain, WriteGrain};

@@ -38,8 +38,8 @@ use keyloom_common::{
 };
 use keyloom_planner::{
     ChooseAccess, ChooseShuffle, DelayCalls, GroupByKeys, JoinStores, KeepFetch, KeepInstants,
-    KeepNested, KeepOrder, LiftCalls, NarrowCalls, PlanLookups, PlanOptions, ReadFields,
-    RefuseLostNulls, RefuseSeveralRows, ShareFetches, advise,
+    KeepNested, KeepOrder, LiftCalls, NarrowCalls, OneValue, PlanLookups, PlanOptions, ReadFields,
+    RefuseLostNulls, ShareFetches, advise,
 };
 
 use crate::{input::TablesOfStores, link::Link, settings::Settings};
@@ -63,7 +63,7 @@ pub(crate) fn context(link: &Arc<Link>) -> SessionContext {
         Arc::new(RefuseLostNulls),
         Arc::new(KeepInstants),
         Arc::new(ReadFields),
-        Arc::new(RefuseSeveralRows),
+        Arc::new(OneValue),
         Arc::new(LiftCalls),
     ];
     analyzer.extend(Analyzer::default().rules);

@@ -4,12 +4,13 @@
 //! expression was built, the columns, the options. [`KvFunction`] carries it through DataFusion's
 //! planner as a marker: its type is known, and it is never invoked, because planning replaces it
 //! by a lookup. [`GetField`] reads a field of an answer. [`SingleRow`] and [`SingleValue`] hold a
-//! subquery to the one value that it stands for.
+//! subquery to the one value that it stands for, and [`Nullable`] lets that be null.
 
 mod call;
 mod conditional;
 mod field;
 mod marker;
+mod nullable;
 mod octet_length;
 mod single;
 
@@ -21,6 +22,8 @@ pub use conditional::{CHOOSE, Conditional, MOST_NESTED_CASES, keep_name, keep_ne
 pub(crate) use conditional::{ConditionalFunction, as_function, as_lazy};
 pub use field::{GET_FIELD, GetField};
 pub use marker::KvFunction;
+pub(crate) use nullable::NULLABLE;
+pub use nullable::Nullable;
 pub use octet_length::OctetLength;
 pub(crate) use single::{SINGLE_ROW, SINGLE_VALUE};
 pub use single::{SingleRow, SingleValue};

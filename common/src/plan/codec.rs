@@ -32,8 +32,8 @@ use super::{
 use crate::{
     error::Error,
     functions::{
-        Conditional, ConditionalFunction, GET_FIELD, GetField, KvFunction, SINGLE_ROW,
-        SINGLE_VALUE, SingleRow, SingleValue,
+        Conditional, ConditionalFunction, GET_FIELD, GetField, KvFunction, NULLABLE, Nullable,
+        SINGLE_ROW, SINGLE_VALUE, SingleRow, SingleValue,
     },
     lookup,
     lookup::KvLookupExec,
@@ -197,6 +197,7 @@ impl PhysicalExtensionCodec for Codec {
         }
         match name {
             GET_FIELD => Ok(GetField::udf()),
+            NULLABLE => Ok(Arc::new(Nullable::udf())),
             _ => Err(not_known(name)),
         }
     }

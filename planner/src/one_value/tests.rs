@@ -19,7 +19,7 @@ fn context() -> SessionContext {
     let mut config = SessionConfig::new().with_target_partitions(3);
     config.options_mut().optimizer.enable_physical_uncorrelated_scalar_subquery = false;
     let mut rules = Analyzer::default().rules;
-    rules.insert(0, Arc::new(RefuseSeveralRows));
+    rules.insert(0, Arc::new(OneValue));
     let state = SessionStateBuilder::new().with_config(config).with_default_features();
     let context = SessionContext::new_with_state(state.with_analyzer_rules(rules).build());
     let one = of_b(&[1, 2], &[Some(10), Some(20)]);
@@ -77,6 +77,32 @@ async fn a_subquery_gives_the_value_of_its_row_or_null() {
 }
 
 #[tokio::test]
+async fn what_finds_no_row_is_null_to_what_is_around_it_too() {
+    check("SELECT coalesce((SELECT 5 WHERE false), 7) AS v", &["7"]).await;
+    for none in
+        ["5 FROM b HAVING count(*) > 9", "count(*) FROM b HAVING count(*) > 9", "k FROM b LIMIT 0"]
+    {
+        check(&format!("SELECT (SELECT {none}) IS NULL AS v"), &["true"]).await;
+    }
+    let or_seven =
+        |subquery: &str| format!("SELECT k, coalesce(({subquery}), 7) AS v FROM m ORDER BY k");
+    for subquery in [
+        "SELECT count(*) FROM b WHERE b.k = m.k HAVING count(*) > 1",
+        "SELECT * FROM (SELECT count(*) AS n FROM b WHERE b.k = m.k) AS t WHERE n > 1",
+        "SELECT 2 FROM b WHERE b.k = m.k HAVING count(*) > 1",
+        "SELECT count(*) FROM b WHERE b.k = m.k AND z > 10 GROUP BY b.k",
+        "SELECT k FROM b WHERE b.k = m.k AND z = 21",
+    ] {
+        check(&or_seven(subquery), &["1,7", "2,2", "3,7"]).await;
+    }
+    let sql = "SELECT k FROM m WHERE (SELECT count(*) FROM b WHERE b.k = m.k HAVING count(*) > 1) \
+               IS NULL ORDER BY k";
+    check(sql, &["1", "3"]).await;
+    check(&or_seven("SELECT count(*) FROM b WHERE b.k = m.k AND z = 21"), &["1,0", "2,1", "3,0"])
+        .await;
+}
+
+#[tokio::test]
 async fn a_subquery_that_finds_several_rows_is_refused() {
     for sql in [
         "SELECT k, (SELECT z FROM b WHERE k > 1) AS v FROM m",
@@ -116,13 +142,16 @@ async fn what_finds_one_row_is_left_as_it_is() {
         "SELECT z FROM b LIMIT 0",
         "SELECT 7",
         "SELECT * FROM (VALUES (7)) AS t",
+        "SELECT count(*) FROM b",
+        "SELECT DISTINCT n + 1 FROM (SELECT count(*) AS n FROM b) AS t ORDER BY 1",
+        "SELECT count(*) FROM b WHERE b.k = m.k",
         "SELECT DISTINCT s FROM (SELECT sum(z) AS s FROM b) AS t WHERE s > 0",
         "SELECT max(z) FROM b WHERE b.k = m.k",
         "SELECT max(z) FROM b WHERE b.k = m.k GROUP BY b.k",
     ] {
         let sql = format!("SELECT k, ({subquery}) AS v FROM m");
         let plan = context().sql(&sql).await.unwrap().into_unoptimized_plan();
-        let checked = RefuseSeveralRows.analyze(plan.clone(), &ConfigOptions::new()).unwrap();
+        let checked = OneValue.analyze(plan.clone(), &ConfigOptions::new()).unwrap();
         assert_eq!(checked, plan, "{sql}");
     }
 }
@@ -132,11 +161,13 @@ async fn what_is_checked_is_not_checked_again() {
     for sql in [
         "SELECT k, (SELECT z FROM b WHERE b.k = m.k) AS v FROM m",
         "SELECT k, (SELECT z FROM b WHERE k > 1) AS v FROM m",
+        "SELECT k, (SELECT k FROM b LIMIT 1) AS v FROM m",
+        "SELECT k, (SELECT count(*) FROM b WHERE b.k = m.k HAVING count(*) > 1) AS v FROM m",
     ] {
         let plan = context().sql(sql).await.unwrap().into_unoptimized_plan();
-        let once = RefuseSeveralRows.analyze(plan.clone(), &ConfigOptions::new()).unwrap();
+        let once = OneValue.analyze(plan.clone(), &ConfigOptions::new()).unwrap();
         assert_ne!(once, plan, "{sql}");
-        let twice = RefuseSeveralRows.analyze(once.clone(), &ConfigOptions::new()).unwrap();
+        let twice = OneValue.analyze(once.clone(), &ConfigOptions::new()).unwrap();
         assert_eq!(twice, once, "{sql}");
     }
 }

@@ -22,6 +22,21 @@ pub(super) fn is_single(plan: &LogicalPlan) -> bool {
     }
 }
 
+/// Whether a plan is known to have a row.
+pub(super) fn has_a_row(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Projection(_)
+        | LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::Window(_)
+        | LogicalPlan::Sort(_)
+        | LogicalPlan::Distinct(_) => plan.inputs().into_iter().all(has_a_row),
+        LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty(),
+        LogicalPlan::Values(values) => !values.values.is_empty(),
+        LogicalPlan::EmptyRelation(relation) => relation.produce_one_row,
+        _ => false,
+    }
+}
+
 fn is_of_one(limit: &Limit) -> bool {
     matches!(limit.get_fetch_type(), Ok(FetchType::Literal(Some(rows))) if rows <= 1)
 }
