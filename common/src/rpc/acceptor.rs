@@ -136,7 +136,7 @@ mod tests {
     use crate::{
         ErrorKind,
         metrics::text,
-        rpc::{Credentials, Limits, ServerSecurity, Stream, dial, handshake::Service},
+        rpc::{Credentials, Limits, PortName, ServerSecurity, Stream, dial, handshake::Service},
     };
 
     /// Nothing takes longer.
@@ -180,7 +180,8 @@ mod tests {
         let address = format!("tcp://{}", listener.local_addr().unwrap());
         let mut registry = Registry::default();
         let counts = ConnectionCounts::register(&mut registry, "doors");
-        let gate = Gate::open(&ServerSecurity::default(), &Limits::default()).unwrap();
+        let gate =
+            Gate::open(PortName::Rpc, &ServerSecurity::default(), &Limits::default()).unwrap();
         let places = Arc::new(Semaphore::new(1));
         let enter = move || {
             let place = Arc::clone(&places).try_acquire_owned();

@@ -8,7 +8,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::Reloads;
+use super::{PortName, Reloads};
 use crate::{
     error::{Error, ErrorKind},
     metrics::{Counted, Counters, Gauges, gauged, registered, registered_for},
@@ -75,9 +75,10 @@ impl SecurityReloads {
         }
     }
 
-    /// Tells what was counted for each port: ports have few names, which are known before.
-    pub fn set(&self, ports: impl IntoIterator<Item = (&'static str, Reloads)>) {
+    /// Tells what was counted for each port.
+    pub fn set(&self, ports: impl IntoIterator<Item = (PortName, Reloads)>) {
         for (port, Reloads { succeeded, failed, valid_until }) in ports {
+            let port = port.name();
             if let Some(until) = valid_until {
                 self.expiry.get_or_create(&[("port", port)]).set(gauged(until));
             }
@@ -102,8 +103,8 @@ mod tests {
         let reloads = SecurityReloads::register(&mut registry);
         let of =
             |succeeded| Reloads { succeeded, failed: 1, valid_until: (succeeded > 1).then_some(7) };
-        reloads.set([("rpc", of(1)), ("http", of(5))]);
-        reloads.set([("rpc", of(2))]);
+        reloads.set([(PortName::Rpc, of(1)), (PortName::Http, of(5))]);
+        reloads.set([(PortName::Rpc, of(2))]);
         let text = text(&registry);
         for line in [
             "security_reloads_total{port=\"rpc\",outcome=\"succeeded\"} 2",

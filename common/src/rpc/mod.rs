@@ -35,8 +35,8 @@ pub use deadline::{connection_failed, guarded, in_time, not_answered};
 pub use limits::Limits;
 pub use room::ReceiveRoom;
 pub use security::{
-    Admitted, BearerTokens, Credentials, Gate, GateFigures, Identity, PeerSecurity, Reloads, Role,
-    ServerSecurity, Stream, TokenFiles, role_uri,
+    Admitted, BearerTokens, Credentials, Gate, GateFigures, Identity, PeerSecurity, PortName,
+    Reloads, Role, ServerSecurity, Stream, TokenFiles, role_uri,
 };
 pub use transport::{Transport, connect, dial, framed, is_tls, parse_address};
 pub use worker_api::{

@@ -7,7 +7,7 @@ use std::{ffi::OsString, net::SocketAddr};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use keyloom_common::rpc::{Gate, is_tls, parse_address};
+use keyloom_common::rpc::{Gate, PortName, is_tls, parse_address};
 use keyloom_coordinator::{Coordinator, Settings};
 use keyloom_program::{
     config,
@@ -125,7 +125,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         return daemon::show(&layers, &settings, command);
     }
     // Certificates and tokens that cannot be read are mistakes in the settings.
-    if let Err(error) = Gate::open(&settings.security, &settings.rpc) {
+    if let Err(error) = Gate::open(PortName::Rpc, &settings.security, &settings.rpc) {
         return fail(2, &error.into());
     }
     keyloom_common::allocator::keep_freed_bytes(settings.keep_freed_bytes);

@@ -19,7 +19,7 @@ use std::{
 use keyloom_common::{
     Result,
     report::WorkerStatus,
-    rpc::{Gate, ReceiveRoom, Reloads},
+    rpc::{Gate, PortName, ReceiveRoom, Reloads},
     spill_folder::SpillFolder,
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -71,7 +71,7 @@ impl Coordinator {
     /// `invalid` if temporary files cannot be written where the settings say, a certificate or a
     /// token is not where they say, or `state_folder` is in use or damaged.
     pub fn start(settings: Settings) -> Result<Self> {
-        let gate = Gate::open(&settings.security, &settings.rpc)?;
+        let gate = Gate::open(PortName::Rpc, &settings.security, &settings.rpc)?;
         let catalog = Arc::new(Catalog::open(&settings.catalog)?);
         let spill = SpillFolder::create_if_possible(settings.spill_folder.as_deref())?;
         let memory = settings.memory();

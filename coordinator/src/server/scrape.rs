@@ -1,6 +1,6 @@
 //! What a coordinator tells of itself: what it has counted, and what is the case now.
 
-use keyloom_common::rpc::{ReceiveRoom, Reloads};
+use keyloom_common::rpc::{PortName, ReceiveRoom, Reloads};
 
 use super::Shared;
 use crate::{metrics::Share, scheduler::Load};
@@ -21,7 +21,7 @@ pub(super) async fn scrape(shared: &Shared, http: Reloads) -> String {
     let gathered = Share::of("gathered", room.memory());
     let received = received(&shared.room);
     gauges.set_memory([received, of_operators, gathered, of_results, shared.blobs.share()]);
-    metrics.reloads.set([("rpc", shared.gate.reloads()), ("http", http)]);
+    metrics.reloads.set([(PortName::Rpc, shared.gate.reloads()), (PortName::Http, http)]);
     metrics.text()
 }
 

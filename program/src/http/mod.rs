@@ -27,7 +27,7 @@ use hyper_util::{
 use keyloom_common::{
     Error,
     http::HttpSettings,
-    rpc::{BearerTokens, Gate, Limits, ServerSecurity, Stream, accepting},
+    rpc::{BearerTokens, Gate, Limits, PortName, ServerSecurity, Stream, accepting},
 };
 use tokio::{
     net::{TcpListener, TcpStream, lookup_host},
@@ -110,7 +110,7 @@ impl Port {
         let asking = server.filter(|server| server.ca_file.is_some() || server.has_tokens());
         let asks_who = asking.is_some();
         let known = asking.filter(|_| is_private);
-        let known = known.map(|server| Gate::open(server, limits)).transpose()?;
+        let known = known.map(|server| Gate::open(PortName::Http, server, limits)).transpose()?;
         let has_operators = asking.is_some_and(|server| server.tokens.operator.is_some());
         let operators = known.clone().filter(|_| has_operators);
         if let Some(open) = open {
@@ -232,7 +232,7 @@ fn certificate(
     }
     let security = ServerSecurity { cert_file, key_file, ..server.clone() };
     // Whoever asks may show a certificate, and tokens are looked at by the answers.
-    let gate = Gate::of_certificate(&security, limits);
+    let gate = Gate::of_certificate(PortName::Http, &security, limits);
     gate.map(Some).map_err(|error| error.context("the certificate of the HTTP port"))
 }
 

@@ -464,6 +464,9 @@ async fn a_port_for_shuffles_counts_who_comes_and_reads_its_files_again_at_a_han
     reloads("succeeded", 0).await?;
     send(Signal::SIGHUP, &cluster.workers[0])?;
     reloads("succeeded", 1).await?;
+    let log = async || Ok(cluster.workers[0].log());
+    let line = " were read again port=shuffle\n";
+    eventually(log, |log| log.contains(line)).await?;
     keys.write("worker.token", "short\n")?;
     send(Signal::SIGHUP, &cluster.workers[0])?;
     reloads("failed", 1).await?;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 use keyloom_common::{
     allocator::keep_freed_bytes,
-    rpc::{Credentials, PeerSecurity, parse_address},
+    rpc::{Credentials, PeerSecurity, PortName, parse_address},
 };
 use keyloom_program::{
     config,
@@ -119,8 +119,10 @@ impl Told for OfWorker {
     }
 
     async fn metrics(&self) -> String {
-        let shuffles = self.shuffles.as_ref().map(|shuffles| ("shuffle", shuffles.reloads()));
-        let own = [("rpc", self.credentials.reloads()), ("http", self.http.reloads())];
+        let shuffles =
+            self.shuffles.as_ref().map(|shuffles| (PortName::Shuffle, shuffles.reloads()));
+        let own =
+            [(PortName::Rpc, self.credentials.reloads()), (PortName::Http, self.http.reloads())];
         self.tasks.metrics(own.into_iter().chain(shuffles))
     }
 }

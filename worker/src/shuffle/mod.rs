@@ -37,7 +37,7 @@ use keyloom_common::{
     Error, Result,
     background::Background,
     plan::Telling,
-    rpc::{ConnectionCounts, Credentials, Gate, Reloads, ServerSecurity},
+    rpc::{ConnectionCounts, Credentials, Gate, PortName, Reloads, ServerSecurity},
 };
 use tokio::{
     net::{TcpListener, lookup_host},
@@ -113,7 +113,7 @@ impl Shuffles {
     ) -> Result<Option<Arc<Self>>> {
         let Some(listen) = &settings.shuffle.listen else { return Ok(None) };
         let security = ServerSecurity::of_worker(&settings.security)?;
-        let gate = Gate::open(&security, &settings.rpc)?;
+        let gate = Gate::open(PortName::Shuffle, &security, &settings.rpc)?;
         let cannot = |error: io::Error| {
             Error::invalid(format!("shuffle.listen takes HOST:PORT, not '{listen}': {error}"))
         };

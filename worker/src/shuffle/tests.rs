@@ -168,7 +168,7 @@ fn peers_that_are_asked_hear_of_a_worker_while_all_its_threads_compute() {
         });
         let (stream, _) = listener.accept().await.unwrap();
         let end = keep_busy(&compute);
-        let gate = Gate::open(&ServerSecurity::default(), &limits).unwrap();
+        let gate = Gate::open(PortName::Shuffle, &ServerSecurity::default(), &limits).unwrap();
         let mut admitted = gate.admit(stream, || Ok(())).await.unwrap();
         let mut preface = [0; PREFACE.len()];
         admitted.stream.read_exact(&mut preface).await.unwrap();

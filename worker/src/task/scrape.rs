@@ -1,6 +1,6 @@
 //! What a worker tells of itself: what it has counted, and what is the case now.
 
-use keyloom_common::rpc::Reloads;
+use keyloom_common::rpc::{PortName, Reloads};
 
 use super::TasksShared;
 
@@ -15,7 +15,7 @@ impl TasksShared {
 
     /// What was counted and what is the case now, in the format of OpenMetrics, of all workers that
     /// share this; with how often the files of its ports were read again.
-    pub fn metrics(&self, reloads: impl IntoIterator<Item = (&'static str, Reloads)>) -> String {
+    pub fn metrics(&self, reloads: impl IntoIterator<Item = (PortName, Reloads)>) -> String {
         let (gauges, memory) = (&self.metrics.gauges, &self.memory);
         gauges.set_slots(self.metrics.free_and_taken());
         let own = [

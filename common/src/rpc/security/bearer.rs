@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Token,
+    PortName, Token,
     files::{Named, Stamp},
     reloads::{ReloadCounts, Reloads},
 };
@@ -69,7 +69,8 @@ impl BearerTokens {
             }
             Err(error) => {
                 self.reloads.fail();
-                tracing::warn!(%error, "changed tokens cannot be used; the old ones stay");
+                let port = PortName::Http;
+                tracing::warn!(%port, %error, "changed tokens cannot be used; the old ones stay");
             }
         }
     }

@@ -12,7 +12,7 @@ use tokio_rustls::{
 };
 
 use super::{
-    Identity, PeerSecurity, Reloads, Role, Stream, Token,
+    Identity, PeerSecurity, PortName, Reloads, Role, Stream, Token,
     files::{Named, Stamp, own_token},
     own::Own,
     reloads::ReloadCounts,
@@ -97,19 +97,21 @@ impl Credentials {
     /// As the files are now. If they are not what they should be, as they were before.
     pub(in crate::rpc) fn current(&self) -> Shown {
         let Some(inner) = &self.0 else { return Shown::default() };
-        let stamp = Stamp::of(inner.security.files());
+        let (port, stamp) = (PortName::Rpc, Stamp::of(inner.security.files()));
         let mut read = inner.lock();
         if read.stamp != stamp {
             match Shown::read(&inner.security) {
                 Ok(shown) => {
                     read.shown = shown;
                     inner.reloads.succeed();
-                    tracing::info!("certificates and tokens were read again");
+                    tracing::info!(%port, "certificates and tokens were read again");
                 }
                 Err(error) => {
                     inner.reloads.fail();
                     tracing::warn!(
-                        %error, "changed certificates or tokens cannot be used; the old ones stay"
+                        %port,
+                        %error,
+                        "changed certificates or tokens cannot be used; the old ones stay"
                     );
                 }
             }

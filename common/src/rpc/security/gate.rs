@@ -25,8 +25,8 @@ use tokio::{
 };
 
 use super::{
-    Identity, Reloads, ServerSecurity, Stream, TokenFiles, credentials::host, files::Stamp,
-    own::Own, reloads::ReloadCounts, tls::Shows,
+    Identity, PortName, Reloads, ServerSecurity, Stream, TokenFiles, credentials::host,
+    files::Stamp, own::Own, reloads::ReloadCounts, tls::Shows,
 };
 use crate::{
     error::{Error, ErrorKind, Result},
@@ -52,6 +52,7 @@ pub struct Gate(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    port: PortName,
     security: ServerSecurity,
     shows: Shows,
     limits: Limits,
@@ -92,14 +93,14 @@ pub struct Admitted<P> {
 }
 
 impl Gate {
-    /// Reads all files.
+    /// Reads all files of a port.
     ///
     /// # Errors
     /// `invalid`, naming settings that do not go together, or the setting whose file is not what it
     /// should be, and the file.
-    pub fn open(security: &ServerSecurity, limits: &Limits) -> Result<Self> {
+    pub fn open(port: PortName, security: &ServerSecurity, limits: &Limits) -> Result<Self> {
         security.validate()?;
-        Self::read(security, Shows::Must, limits)
+        Self::read(port, security, Shows::Must, limits)
     }
 
     /// TLS by the own certificate, within which peers may show theirs and need not: for ports that
@@ -107,17 +108,27 @@ impl Gate {
     ///
     /// # Errors
     /// `invalid`, naming the setting whose file is not what it should be, and the file.
-    pub fn of_certificate(security: &ServerSecurity, limits: &Limits) -> Result<Self> {
+    pub fn of_certificate(
+        port: PortName,
+        security: &ServerSecurity,
+        limits: &Limits,
+    ) -> Result<Self> {
         let tokens = TokenFiles::default();
         let alone = ServerSecurity { tokens, ..security.clone() };
-        Self::read(&alone, Shows::May, limits)
+        Self::read(port, &alone, Shows::May, limits)
     }
 
-    fn read(security: &ServerSecurity, shows: Shows, limits: &Limits) -> Result<Self> {
+    fn read(
+        port: PortName,
+        security: &ServerSecurity,
+        shows: Shows,
+        limits: &Limits,
+    ) -> Result<Self> {
         let stamp = security.stamp();
         let loaded = Arc::new(Loaded::read(security, shows)?);
         let resting = security.max_handshakes.saturating_mul(PER_HANDSHAKE);
         Ok(Self(Arc::new(Inner {
+            port,
             security: security.clone(),
             shows,
             limits: limits.clone(),
@@ -131,7 +142,7 @@ impl Gate {
     /// Reads the files again, whether they have changed or not. Where they are not what they should
     /// be, what was read before stays, and a warning says so.
     pub fn reload(&self) {
-        let Inner { security, shows, counts, .. } = self.0.as_ref();
+        let Inner { port, security, shows, counts, .. } = self.0.as_ref();
         let stamp = security.stamp();
         let read = Loaded::read(security, *shows);
         let mut loaded = self.0.lock();
@@ -141,12 +152,14 @@ impl Gate {
             Ok(read) => {
                 loaded.1 = Arc::new(read);
                 counts.reloads.succeed();
-                tracing::info!("certificates and tokens were read again");
+                tracing::info!(%port, "certificates and tokens were read again");
             }
             Err(error) => {
                 counts.reloads.fail();
                 tracing::warn!(
-                    %error, "changed certificates or tokens cannot be used; the old ones stay"
+                    %port,
+                    %error,
+                    "changed certificates or tokens cannot be used; the old ones stay"
                 );
             }
         }

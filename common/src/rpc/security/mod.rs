@@ -27,7 +27,7 @@ pub use credentials::Credentials;
 pub use gate::{Admitted, Gate, GateFigures};
 pub use identity::{Identity, Role, role_uri};
 pub use peer::PeerSecurity;
-pub use reloads::Reloads;
+pub use reloads::{PortName, Reloads};
 pub use server::{ServerSecurity, TokenFiles};
 pub use stream::Stream;
 pub(super) use tls::refused_certificate;

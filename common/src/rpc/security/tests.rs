@@ -64,7 +64,7 @@ async fn meet_at(gate: &Gate, service: Service, credentials: &Credentials, schem
 }
 
 async fn meet(security: &ServerSecurity, service: Service, peer: &PeerSecurity) -> Met {
-    let gate = Gate::open(security, &Limits::default()).unwrap();
+    let gate = Gate::open(PortName::Rpc, security, &Limits::default()).unwrap();
     let scheme = if peer.ca_file.is_some() { "tls" } else { "tcp" };
     meet_at(&gate, service, &peer.load().unwrap(), scheme).await
 }
@@ -159,7 +159,7 @@ async fn somebody_elses_certificate_is_none_of_a_coordinator() {
     let (files, ca) = (Files::new(), Authority::new("a"));
     let security = files.server(&ca.worker_at(HOST, "w-1"), Some(&ca));
     let peer = files.peer(&ca, Some(&ca.peer(Role::Client, "alice")));
-    let gate = Gate::open(&security, &Limits::default()).unwrap();
+    let gate = Gate::open(PortName::Rpc, &security, &Limits::default()).unwrap();
     let near = meet_at(&gate, Service::Client, &peer.load().unwrap(), "tls").await.near;
     let error = near.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
@@ -280,7 +280,7 @@ async fn whoever_speaks_without_tls_is_told() {
 async fn a_gate_takes_new_files_and_keeps_the_old_for_bad_ones() {
     let (files, old, new) = (Files::new(), Authority::new("a"), Authority::new("b"));
     let security = files.server(&old.server(HOST), Some(&old));
-    let gate = Gate::open(&security, &Limits::default()).unwrap();
+    let gate = Gate::open(PortName::Rpc, &security, &Limits::default()).unwrap();
     let peer = |name: &str, ca: &Authority| {
         let files = Files::new();
         let credentials = files.peer(ca, Some(&ca.peer(Role::Client, name))).load().unwrap();
@@ -316,7 +316,7 @@ async fn a_gate_sees_by_itself_that_files_have_changed() {
     let files = Files::new();
     let security =
         ServerSecurity { tokens: files.tokens(), reload_ms: 1, ..ServerSecurity::default() };
-    let gate = Gate::open(&security, &Limits::default()).unwrap();
+    let gate = Gate::open(PortName::Rpc, &security, &Limits::default()).unwrap();
     let changed = "client-fedcba9876543210";
     assert_eq!(gate.bearer(changed), None);
     files.write("client", &format!("{changed}\n{}\n", token("client")));
@@ -338,7 +338,7 @@ async fn a_gate_sees_by_itself_that_files_have_changed() {
 fn whoever_asks_at_another_port_needs_what_it_would_need_here() {
     let files = Files::new();
     let security = ServerSecurity { tokens: files.tokens(), ..ServerSecurity::default() };
-    let gate = Gate::open(&security, &Limits::default()).unwrap();
+    let gate = Gate::open(PortName::Rpc, &security, &Limits::default()).unwrap();
     let who = |certified: Option<&Identity>, token: Option<&str>| {
         let identity = gate.identify(certified.cloned(), token);
         identity.map_err(|error| error.message().to_owned())
@@ -357,7 +357,9 @@ fn whoever_asks_at_another_port_needs_what_it_would_need_here() {
 #[tokio::test]
 async fn credentials_are_read_again_when_they_have_changed() {
     let (files, own, ca) = (Files::new(), Files::new(), Authority::new("a"));
-    let gate = Gate::open(&files.server(&ca.server(HOST), Some(&ca)), &Limits::default()).unwrap();
+    let gate =
+        Gate::open(PortName::Rpc, &files.server(&ca.server(HOST), Some(&ca)), &Limits::default())
+            .unwrap();
     let credentials = own.peer(&ca, Some(&ca.peer(Role::Client, "alice"))).load().unwrap();
     let name = async || {
         let met = meet_at(&gate, Service::Client, &credentials, "tls").await;
@@ -376,7 +378,7 @@ fn files_that_do_not_go_together_are_named() {
     let security = files.server(&ca.server(HOST), Some(&ca));
     let other = files.peer(&ca, Some(&ca.peer(Role::Client, "alice")));
     let security = ServerSecurity { key_file: other.key_file, ..security };
-    let error = Gate::open(&security, &Limits::default()).unwrap_err();
+    let error = Gate::open(PortName::Rpc, &security, &Limits::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     let shown = |path: &Option<PathBuf>| path.as_ref().unwrap().display().to_string();
     let expected = format!(
@@ -391,7 +393,7 @@ fn files_that_do_not_go_together_are_named() {
 async fn whoever_finds_no_place_is_told_once_it_is_known() {
     let files = Files::new();
     let security = ServerSecurity { tokens: files.tokens(), ..ServerSecurity::default() };
-    let gate = Gate::open(&security, &Limits::default()).unwrap();
+    let gate = Gate::open(PortName::Rpc, &security, &Limits::default()).unwrap();
     let full = || Error::resource_exhausted("all places are taken");
     let meet = async |role: &str| {
         let listener = TcpListener::bind((HOST, 0)).await.unwrap();
@@ -418,7 +420,7 @@ async fn peers_that_say_nothing_or_nonsense_have_a_deadline() {
     let (files, ca) = (Files::new(), Authority::new("a"));
     let limits = Limits { handshake_timeout_ms: 100, ..Limits::default() };
     for security in [ServerSecurity::default(), files.server(&ca.server(HOST), Some(&ca))] {
-        let gate = Gate::open(&security, &limits).unwrap();
+        let gate = Gate::open(PortName::Rpc, &security, &limits).unwrap();
         // TLS that goes no further, a line that does not end, and nothing.
         for said in [&b"\x16\x03\x01\x02"[..], b"{", b""] {
             let listener = TcpListener::bind((HOST, 0)).await.unwrap();

@@ -80,12 +80,16 @@ async fn a_coordinators_port_speaks_tls_and_reads_its_files_again_at_a_hangup() 
     shows(&address, &new).await?;
     shows_none(&address, &old).await;
     assert_eq!(statuses(&address, &new).await?, [401, 401, 200]);
+    let told = async || Ok(cluster.coordinator.log());
+    let each = ["rpc", "http"].map(|port| format!(" were read again port={port}\n"));
+    eventually(told, |log| each.iter().all(|line| log.contains(line))).await?;
 
     // What cannot be read changes nothing.
     keys.write("coordinator.pem", "nothing\n")?;
     hang_up(&cluster.coordinator)?;
     let told = async || Ok(cluster.coordinator.log());
-    eventually(told, |log| log.contains("the old ones stay")).await?;
+    let each = ["rpc", "http"].map(|port| format!("the old ones stay port={port} error="));
+    eventually(told, |log| each.iter().all(|line| log.contains(line))).await?;
     shows(&address, &new).await?;
     check_job(&cluster, &new.role("client")).await
 }

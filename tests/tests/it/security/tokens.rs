@@ -55,7 +55,7 @@ async fn a_hangup_has_tokens_read_at_once() -> Result<()> {
     let error = kept_out(&cluster, &old).await?;
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
     let log = cluster.coordinator.log();
-    assert!(log.contains("certificates and tokens were read again"), "{log}");
+    assert!(log.contains("certificates and tokens were read again port=rpc\n"), "{log}");
     check_rows(&begun).await
 }
 
