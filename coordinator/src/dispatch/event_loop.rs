@@ -268,8 +268,17 @@ impl EventLoop {
             Action::WorkerGone { worker, how, reason } => {
                 self.count_departure(how);
                 if let Some(gone) = self.workers.remove(worker) {
-                    tracing::info!(%worker, name = %gone.info.name, reason, "worker gone");
-                    self.tell_lost(worker, &gone.info.name, &reason);
+                    let name = &gone.info.name;
+                    match how {
+                        Departure::Drained => {
+                            tracing::info!(%worker, %name, reason, "worker gone");
+                        }
+                        // What it ran runs elsewhere, and it did not say that it would go.
+                        Departure::Silent | Departure::Disconnected => {
+                            tracing::warn!(%worker, %name, reason, "worker gone");
+                        }
+                    }
+                    self.tell_lost(worker, name, &reason);
                 }
                 self.outputs.discard_worker(worker);
             }

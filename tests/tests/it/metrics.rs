@@ -259,6 +259,18 @@ fn send(signal: Signal, daemon: &Daemon) -> Result<()> {
     kill(Pid::from_raw(pid), signal).with_context(|| format!("{signal} to {pid}"))
 }
 
+/// The levels at which the coordinator says that workers went, and the reasons.
+fn departures(cluster: &Cluster) -> Vec<(String, String)> {
+    let log = cluster.coordinator.log();
+    let lines = log.lines().filter(|line| line.contains(" worker gone "));
+    let told = lines.filter_map(|line| {
+        let level = line.split_whitespace().nth(1)?;
+        let (_, reason) = line.split_once(" reason=")?;
+        Some((level.to_owned(), reason.to_owned()))
+    });
+    told.collect()
+}
+
 /// The coordinator stands still meanwhile, so that the worker waits for its word.
 #[tokio::test]
 async fn a_worker_that_drains_says_so_and_is_not_ready() -> Result<()> {
@@ -276,6 +288,7 @@ async fn a_worker_that_drains_says_so_and_is_not_ready() -> Result<()> {
     let coordinator = scrape(&told.coordinator).await?;
     assert_eq!(coordinator.sum("keyloom_coordinator_workers_drained_total", &[]), 1.0);
     assert_eq!(coordinator.sum("keyloom_coordinator_workers_lost_total", &[]), 0.0);
+    assert_eq!(departures(&told.cluster), [("INFO".to_owned(), "\"drained\"".to_owned())]);
     Ok(())
 }
 
@@ -288,6 +301,8 @@ async fn a_worker_that_is_killed_is_counted_as_lost() -> Result<()> {
     let lost = [("reason", "disconnected")];
     assert_eq!(coordinator.sum("keyloom_coordinator_workers_lost_total", &lost), 1.0);
     assert_eq!(coordinator.sum("keyloom_coordinator_workers_drained_total", &[]), 0.0);
+    let lost = ("WARN".to_owned(), "\"its connection closed\"".to_owned());
+    assert_eq!(departures(&told.cluster), [lost]);
     Ok(())
 }
 
