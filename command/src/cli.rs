@@ -212,3 +212,37 @@ pub(crate) struct DescribeArguments {
     #[command(flatten)]
     pub(crate) print: Print,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::iter;
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// A command and those below it, each with all the words that name it.
+    fn all(command: &clap::Command, above: &str) -> Vec<(String, clap::Command)> {
+        let words = format!("{above} {}", command.get_name());
+        let below = command.get_subcommands().flat_map(|below| all(below, &words));
+        iter::once((words.clone(), command.clone())).chain(below).collect()
+    }
+
+    #[test]
+    fn help_lists_each_short_option_that_works_or_that_it_speaks_of() {
+        let (mut speaking, mut unlisted) = (0, Vec::new());
+        for (words, mut command) in all(&Cli::command(), "") {
+            let speaks = command.render_long_help().to_string().contains(" -o ");
+            speaking += usize::from(speaks);
+            let arguments: Vec<_> = command.get_arguments().collect();
+            let is_listed = arguments.iter().any(|argument| argument.get_short() == Some('o'));
+            let has_forms = arguments.iter().any(|argument| argument.get_long() == Some("format"));
+            let hides = arguments.iter().any(|argument| argument.get_all_short_aliases().is_some());
+            if hides || ((speaks || has_forms) && !is_listed) {
+                unlisted.push(words);
+            }
+        }
+        assert_eq!(unlisted, Vec::<String>::new());
+        assert!(speaking > 3, "{speaking} commands speak of it");
+    }
+}

@@ -26,7 +26,7 @@ pub enum Config {
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Print {
     /// What is written to stdout
-    #[arg(long, short_alias = 'o', value_enum, default_value = "table", value_name = "FORMAT")]
+    #[arg(short = 'o', long, value_enum, default_value = "table", value_name = "FORMAT")]
     pub format: Form,
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct ShellArguments {
     #[command(flatten)]
     pub(crate) sources: Sources,
     /// Print the rows in this form
-    #[arg(long, short_alias = 'o', value_enum, default_value = "table", value_name = "FORMAT")]
+    #[arg(short = 'o', long, value_enum, default_value = "table", value_name = "FORMAT")]
     pub(crate) format: RowForm,
     /// Print all rows of a table in full, not the first 40
     #[arg(long)]
