@@ -218,13 +218,16 @@ mod tests {
     #[test]
     fn profiles_that_cannot_be_used_are_told_by_name() {
         let profiles = serde_json::json!({
-            "lake": {"aws_region": "r", "aws_access_key_id": {"env": "KEYLOOM_NO_SUCH_VARIABLE"}},
+            "lake": {"aws_region": "r", "aws_access_key_id": {"env": "KEYLOOM_NO_SUCH_VARIABLE"},
+                "aws_secret_access_key": {"env": "KEYLOOM_NONE_EITHER"}},
             "good": {"aws_region": "r", "path": {"env": "PATH"}},
         });
         let mut settings = Settings::default();
         settings.store.storage_profiles = serde_json::from_value(profiles).unwrap();
         let expected = "storage profile 'lake': aws_access_key_id: the worker's environment has no \
-                        variable KEYLOOM_NO_SUCH_VARIABLE, or it is no text";
+                        variable KEYLOOM_NO_SUCH_VARIABLE, or it is no text; \
+                        aws_secret_access_key: the worker's environment has no variable \
+                        KEYLOOM_NONE_EITHER, or it is no text";
         assert_eq!(settings.doubts(), [expected]);
         assert_eq!(Settings::default().doubts(), [""; 0]);
     }

@@ -109,7 +109,7 @@ impl StorageProfile {
     ///
     /// # Errors
     /// `invalid` if a variable is not there or options do not go together, `store` if a file cannot
-    /// be read; the message names the profile, the option and where its value should be.
+    /// be read; the message names the profile, and each such option and where its value should be.
     pub(crate) fn read(&self, name: &str) -> Result<ReadProfile> {
         self.read_values().map_err(|error| {
             let error = error.context(format_args!("storage profile '{name}'"));
@@ -118,9 +118,15 @@ impl StorageProfile {
     }
 
     fn read_values(&self) -> Result<ReadProfile> {
-        let mut profile = ReadProfile::default();
+        let (mut profile, mut absent) = (ReadProfile::default(), Vec::new());
         for (option, value) in &self.0 {
-            let text = value.read().map_err(|error| error.context(option))?;
+            let text = match value.read() {
+                Ok(text) => text,
+                Err(error) => {
+                    absent.push(error.context(option));
+                    continue;
+                }
+            };
             if option.eq_ignore_ascii_case(CREDENTIALS) {
                 profile.cloud = is_cloud(&text)?;
                 continue;
@@ -129,6 +135,9 @@ impl StorageProfile {
                 profile.read.push(("secret".to_owned(), text.clone()));
             }
             profile.options.insert(option.clone(), text);
+        }
+        if let Some(error) = together(absent) {
+            return Err(error);
         }
         if profile.cloud
             && let Some(option) = profile.options.keys().find(|option| is_credential(option))
@@ -143,6 +152,15 @@ impl StorageProfile {
         }
         Ok(profile)
     }
+}
+
+/// What is wrong with several options as one error, which says all: it is none that may pass by
+/// itself if one of them does not.
+fn together(errors: Vec<Error>) -> Option<Error> {
+    let words = errors.iter().map(Error::message).collect::<Vec<_>>().join("; ");
+    let lasts = |error: &Error| !error.kind().is_transient();
+    let error = errors.into_iter().reduce(|one, other| if lasts(&one) { one } else { other })?;
+    Some(error.reworded(words))
 }
 
 impl ProfileValue {
@@ -296,6 +314,21 @@ mod tests {
                 )
             )
         );
+        let (kind, message) = refused(serde_json::json!({
+            "a": {"env": variable}, "b": "text", "c": {"file": "/no/such/file"},
+            "d": {"env": variable},
+        }));
+        assert_eq!(kind, ErrorKind::Invalid);
+        let (prefix, parts) = message.split_once("': ").unwrap();
+        let parts: Vec<_> = parts.split("; ").collect();
+        let absent = |option: &str| {
+            format!(
+                "{option}: the worker's environment has no variable {variable}, or it is no text"
+            )
+        };
+        assert_eq!((prefix, parts.len()), ("storage profile 'p", 3), "{message}");
+        assert_eq!([parts[0], parts[2]], [&absent("a"), &absent("d")]);
+        assert!(parts[1].starts_with("c: file /no/such/file cannot be read: "), "{message}");
         let empty = tempfile::NamedTempFile::new().unwrap();
         let (_, message) = refused(serde_json::json!({"key": {"file": empty.path()}}));
         assert!(message.ends_with("cannot be read: it is empty"), "{message}");
