@@ -157,8 +157,10 @@ pub(crate) fn worker(text: &str) -> Result<NamedWorker, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
-    use crate::cli::{Form, Print};
+    use crate::cli::{CertsCommand, Cli, Command, Form, Once, Print};
 
     fn arguments(folder: &Path, hosts: &[&str], clients: &[&str]) -> CertsCreateArguments {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
@@ -212,6 +214,25 @@ mod tests {
         assert_eq!(twice.message.as_deref(), Some("--worker one is given twice"));
         for bad in ["one@", "@10.0.0.2", "one@10.0.0.2:9701", "one@a,,b", "one@a@b"] {
             assert!(worker(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hosts_of_the_coordinator_stand_in_one_flag_or_in_several() {
+        let hosts = |flags: &[&str]| -> Option<Vec<String>> {
+            let cli = [&["keyloom", "certs", "create", "d"][..], flags].concat();
+            match Cli::try_parse_from(cli).ok()?.command {
+                Command::Once(Once::Certs(CertsCommand::Create(arguments))) => {
+                    Some(arguments.hosts)
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        let three = ["a.internal", "10.0.0.5", "::1"].map(ToOwned::to_owned).to_vec();
+        assert_eq!(hosts(&["--host", "a.internal,10.0.0.5,::1"]), Some(three.clone()));
+        assert_eq!(hosts(&["--host", "a.internal", "--host=10.0.0.5,::1"]), Some(three));
+        for bad in ["a,", ",a", "a,,b", "a, b", "a,b:7700"] {
+            assert_eq!(hosts(&["--host", bad]), None, "{bad}");
         }
     }
 

@@ -31,16 +31,21 @@ with --overwrite, which renews it. The authority itself stays.
 
 Examples:
   keyloom certs create certs
-  keyloom certs create certs --host coordinator.internal --host 10.0.0.5 --worker w1 --worker w2
+  keyloom certs create certs --host coordinator.internal,10.0.0.5 --worker w1 --worker w2
   keyloom certs create certs --worker w1@10.0.0.6,w1.internal
   keyloom certs create certs --client alice --client bob --days 90")]
 pub(crate) struct CertsCreateArguments {
     /// The folder; it is made if it is not there
     #[arg(value_name = "DIR")]
     pub(crate) folder: PathBuf,
-    /// A name or IP address by which the coordinator is reached [default: localhost, 127.0.0.1 and
-    /// ::1]
-    #[arg(long = "host", value_name = "NAME", value_parser = certs::host)]
+    /// A name or IP address by which the coordinator is reached, or several [default: localhost,
+    /// 127.0.0.1 and ::1]
+    #[arg(
+        long = "host",
+        value_name = "HOST,…",
+        value_delimiter = ',',
+        value_parser = certs::host
+    )]
     pub(crate) hosts: Vec<String>,
     /// A worker, or a group of workers that share a certificate; with the names or IP addresses by
     /// which its HTTP port is reached, if that is to speak TLS
