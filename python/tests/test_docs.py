@@ -177,6 +177,16 @@ def test_everything_that_users_call_is_documented():
     assert [name for name in missing if not name.endswith("backend_type")] == []
 
 
+def test_sessions_have_a_say_where_docstrings_tell_of_it():
+    told = [
+        name.removeprefix("DataFrame.with_")
+        for name, value in documented()
+        if "whatever its session says" in " ".join((inspect.getdoc(value) or "").split())
+    ]
+    assert told == ["join_path", "shuffle"]
+    assert set(told) <= set(inspect.signature(keyloom.connect).parameters)
+
+
 def test_public_functions_have_examples():
     functions = {name: getattr(keyloom, name) for name in keyloom.__all__}
     missing = [

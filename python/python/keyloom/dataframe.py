@@ -817,11 +817,11 @@ class DataFrame:
 
     def with_group_keys(self, group_keys: Literal["never", "auto", "always"]) -> DataFrame:
         """The same frame, whose rows are grouped by their keys below the lookups of what they are grouped
-        by, or not, whatever its session says.
+        by, or not: a matter of one frame, of which sessions say nothing.
 
         Args:
             group_keys: ``"never"`` has all rows looked up, ``"always"`` groups them first wherever that
-                gives the same, ``"auto"`` where groups of a large input are shuffled.
+                gives the same, ``"auto"``, the default, where groups of a large input are shuffled.
 
         Raises:
             InvalidError: There is no such way.
