@@ -13,7 +13,7 @@ use std::{
 
 use prometheus_client::{
     encoding::text,
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Metric, Registry},
 };
 
@@ -46,7 +46,9 @@ const NONE: &str = "none";
 /// A registry of metrics whose names begin so. It tells the build, and when the process started.
 pub fn registry(prefix: &str) -> Registry {
     let mut registry = Registry::with_prefix(prefix);
-    registry.register("build", "The build that runs", Info::new([("version", BUILD)]));
+    // A gauge, as is usual, and no info of OpenMetrics: who reads the older format knows none.
+    let build: Gauges<1> = registered(&mut registry, "build_info", "The build that runs");
+    build.get_or_create(&[("version", BUILD)]).set(1);
     let started = Gauge::<f64, AtomicU64>::default();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     started.set(now.as_secs_f64());
@@ -188,6 +190,7 @@ mod tests {
         times.get_or_create(&[("outcome", SUCCEEDED)]).observe(0.02);
         let text = text(&registry);
         for line in [
+            "# TYPE keyloom_test_build_info gauge",
             &format!("keyloom_test_build_info{{version=\"{BUILD}\"}} 1"),
             "# TYPE keyloom_test_start_time_seconds gauge",
             "keyloom_test_ended_total{outcome=\"succeeded\",kind=\"none\"} 3",

@@ -89,12 +89,9 @@ async fn counted(address: &str) -> Result<BTreeMap<String, String>> {
     let text = get(address, "/metrics").await?.body;
     let types = text.lines().filter_map(|line| {
         let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
-        // The series of some have endings. What OpenMetrics calls info is a gauge to others.
-        let (end, kind) = match kind.trim() {
-            "counter" => ("_total", "counter"),
-            "info" => ("_info", "gauge"),
-            other => ("", other),
-        };
+        let kind = kind.trim();
+        // The series of some have an ending.
+        let end = if kind == "counter" { "_total" } else { "" };
         Some((format!("{name}{end}"), kind.to_owned()))
     });
     Ok(types.collect())
