@@ -36,5 +36,5 @@ pub use agent::{Agent, Dial};
 pub use lookup::{Direct, LookupSettings};
 pub use output::OutputSettings;
 pub use settings::Settings;
-pub use shuffle::{ShuffleSettings, Shuffles};
+pub use shuffle::{ShuffleCompression, ShuffleSettings, Shuffles};
 pub use task::{Tasks, TasksShared};

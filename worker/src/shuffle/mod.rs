@@ -9,6 +9,7 @@
 //! Connections are on threads of their own, on which nothing is computed: a worker that is busy
 //! still tells its peers that it lives, and hears when they are gone.
 
+mod compression;
 mod counted;
 mod crossing;
 mod leaves;
@@ -49,6 +50,7 @@ use tokio_util::{
 };
 
 use crate::settings::{Memory, Settings};
+pub use compression::ShuffleCompression;
 pub(crate) use counted::Shuffled;
 pub(crate) use crossing::Totals;
 use peers::Peers;

@@ -26,7 +26,7 @@ use keyloom_common::{
     Error,
     plan::{PartCodec, Telling, of_shuffle, unshuffled},
 };
-use tokio::time::timeout;
+use tokio::{runtime::Handle, time::timeout};
 use url::Url;
 
 use super::{
@@ -84,7 +84,7 @@ pub(super) fn alone(
     telling: Telling,
     context: &Arc<TaskContext>,
 ) -> keyloom_common::Result<Shuffled> {
-    let leaves = Leaves { workers: 1, partitions: partitions(plan) };
+    let leaves = Leaves { workers: 1, partitions: read_at_once(plan) };
     let run = reset_plan_states(unshuffled(leaves.spread(Arc::clone(plan))?)?)?;
     let batches = run.execute(0, Arc::clone(context))?;
     let counted = Counted::alone(&run, plan, telling);
@@ -104,11 +104,11 @@ fn session(
     let crossing = Crossing { peers: peers.clone(), totals };
     let listening = Listening { crossing, counted: Arc::downgrade(counted) };
     let workers = Workers::at(addresses)?;
-    let partitions = partitions(plan);
-    let leaves = Leaves { workers: workers.0.len(), partitions };
+    let compression = settings.compression.among(&workers.0);
+    let leaves = Leaves { workers: workers.0.len(), partitions: read_at_once(plan) };
     let config = equip(SessionConfig::new(), batch_rows).with_extension(room);
     let builder = SessionStateBuilder::new()
-        .with_config(config.with_target_partitions(partitions))
+        .with_config(config.with_target_partitions(partitions(plan)))
         .with_runtime_env(runtime)
         .with_query_planner(Arc::new(Planned(Arc::clone(plan))))
         .with_distributed_planner()
@@ -123,11 +123,18 @@ fn session(
         // Its nodes hide their inputs from those that count tasks.
         .with_distributed_children_isolator_unions(false)?
         .with_distributed_worker_connection_buffer_budget_bytes(settings.buffer_bytes)?
+        .with_distributed_compression(compression)?
         .with_distributed_passthrough_headers(headers(batch_rows))?;
     Ok(builder.build())
 }
 
-/// How many partitions rows are shuffled into, which is what runs at the same time in a task.
+/// How many partitions of an input a worker reads at the same time: no more than it has threads.
+/// What is grouped before rows are sent is so in each of them, and the fewer, the less is sent.
+fn read_at_once(plan: &Arc<dyn ExecutionPlan>) -> usize {
+    partitions(plan).min(Handle::current().metrics().num_workers())
+}
+
+/// How many partitions rows are shuffled into on each worker.
 fn partitions(plan: &Arc<dyn ExecutionPlan>) -> usize {
     let own = plan.downcast_ref::<RepartitionExec>().and_then(|node| match node.partitioning() {
         Partitioning::Hash(_, partitions) => Some(*partitions),
@@ -218,14 +225,23 @@ mod tests {
         assert_eq!(Workers::at(&["nowhere".to_owned()]).err().unwrap().kind(), ErrorKind::Internal);
     }
 
+    fn shuffled(partitions: usize) -> Arc<dyn ExecutionPlan> {
+        let empty = Arc::new(EmptyExec::new(ids()));
+        let by_id = Partitioning::Hash(vec![Arc::new(Column::new("id", 0))], partitions);
+        Arc::new(RepartitionExec::try_new(empty, by_id).unwrap())
+    }
+
     #[test]
-    fn a_shuffle_says_how_much_runs_at_the_same_time() {
+    fn a_plan_says_into_how_many_parts_it_is_shuffled() {
         let empty: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(ids()));
         assert_eq!(partitions(&empty), 1);
-        let by_id = Partitioning::Hash(vec![Arc::new(Column::new("id", 0))], 3);
-        let shuffled: Arc<dyn ExecutionPlan> =
-            Arc::new(RepartitionExec::try_new(empty, by_id).unwrap());
+        let shuffled = shuffled(3);
         assert_eq!(partitions(&shuffled), 3, "{}", displayable(shuffled.as_ref()).one_line());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+    async fn a_worker_reads_no_more_at_once_than_it_has_threads() {
+        assert_eq!([2, 3, 4].map(|partitions| read_at_once(&shuffled(partitions))), [2, 3, 3]);
     }
 
     #[tokio::test]

@@ -5,6 +5,8 @@ use std::{ops::RangeInclusive, time::Duration};
 use keyloom_common::bounds::{AT_ONCE, BYTES, Bounds, CALL_MS, TIME_MS};
 use serde::{Deserialize, Serialize};
 
+use super::ShuffleCompression;
+
 /// More than any machine has cores.
 const THREADS: RangeInclusive<u64> = 1..=4096;
 
@@ -25,6 +27,9 @@ pub struct ShuffleSettings {
     /// The threads of connections with other workers, to them and from them, beside those that
     /// compute; none where it does not listen. Default 2.
     pub connection_threads: usize,
+    /// How rows are compressed that workers send each other, where this worker leads the shuffle.
+    /// Default by LZ4, unless all of its workers reach each other within one machine.
+    pub compression: ShuffleCompression,
     /// How often a peer is asked for a sign of life while rows are shuffled with it, in
     /// milliseconds. Default 5 s.
     pub keepalive_ms: u64,
@@ -53,6 +58,7 @@ impl Default for ShuffleSettings {
             insecure_listen: false,
             max_connections: 256,
             connection_threads: 2,
+            compression: ShuffleCompression::Auto,
             keepalive_ms: 5_000,
             keepalive_timeout_ms: 10_000,
             buffer_bytes: 16 << 20,
