@@ -5,7 +5,7 @@ mod index;
 mod price;
 
 use keyloom_common::{
-    lookup::{Answer, Fetch},
+    lookup::Fetch,
     report::{Advice, StoreRun},
     store::{
         Access, ForcedAccess, KEY_MAP_BYTES_A_ROW, KeyIndex, KeyPath, LanceFigures, LanceWay,
@@ -93,7 +93,6 @@ fn with_question<T>(expected: &Expected<'_>, ask: impl FnOnce(&Question<'_>) -> 
         keys,
         keys_at_once,
         has_key_set: has_key_set && figures.uses_key_set(store.key(), is_exact),
-        wants_all: fetch.calls.iter().any(|call| matches!(call.answer, Answer::All { .. })),
     }))
 }
 
@@ -118,8 +117,6 @@ struct Question<'a> {
     keys_at_once: u64,
     /// Whether the job can collect all keys before it looks them up, and workers make use of that.
     has_key_set: bool,
-    /// Whether all rows of a key are wanted.
-    wants_all: bool,
 }
 
 /// Chooses the way, and says by which figures. What is forced must have been checked against the
@@ -163,7 +160,7 @@ impl Question<'_> {
         let few = |keys| prefers_index(keys, rows, self.unindexed_rows());
         match (self.key_index(), self.keys) {
             (Some(_), Some(keys)) if few(keys) => (KeyPath::Btree, None),
-            (_, Some(keys)) if self.has_key_set && prefers_key_set(keys, rows, self.wants_all) => {
+            (_, Some(keys)) if self.has_key_set && prefers_key_set(keys, rows) => {
                 (KeyPath::Scan, Some("keys collected first".to_owned()))
             }
             _ => (KeyPath::Map, None),

@@ -12,12 +12,9 @@ const BTREE_PAGE_ROWS: u64 = 4096;
 /// Reading and searching a page.
 const BTREE_NS_A_PAGE: f64 = 300_000.0;
 
-/// A smaller map is made for all keys at once: later jobs find it ready.
+/// A smaller map is made for all keys at once, in about the time that collecting the keys of a job
+/// and reading those of the store takes: later jobs find it ready.
 const LEAST_ROWS_FOR_A_KEY_SET: u64 = 16 << 20;
-
-/// The same of joins. Where a map has to be made first, one that scans the store is as fast as one
-/// that looks its keys up. Workers make the map when a second job asks.
-const LEAST_ROWS_FOR_ONE_OF_JOINS: u64 = 2 << 20;
 
 /// So many rows has the store for a key, if the job's keys are collected first and all of the
 /// store's are read once, for these alone. To collect a key costs as much as 30 to 55 rows of a map
@@ -46,9 +43,8 @@ pub(super) fn key_map(rows: u64) -> f64 {
 
 /// Whether so few keys are asked of so many rows that a map of all costs more than it brings, at
 /// least for one job.
-pub(super) fn prefers_key_set(keys: u64, rows: u64, wants_all: bool) -> bool {
-    let least = if wants_all { LEAST_ROWS_FOR_ONE_OF_JOINS } else { LEAST_ROWS_FOR_A_KEY_SET };
-    rows >= least && keys.saturating_mul(ROWS_A_KEY) <= rows
+pub(super) fn prefers_key_set(keys: u64, rows: u64) -> bool {
+    rows >= LEAST_ROWS_FOR_A_KEY_SET && keys.saturating_mul(ROWS_A_KEY) <= rows
 }
 
 #[cfg(test)]
@@ -66,11 +62,8 @@ mod tests {
 
     #[test]
     fn keys_are_collected_where_they_are_few_of_many() {
-        assert!(prefers_key_set(312_500, 20_000_000, false));
-        assert!(!prefers_key_set(312_501, 20_000_000, false));
-        assert!(!prefers_key_set(1, 5_000_000, false));
-        assert!(prefers_key_set(78_125, 5_000_000, true));
-        assert!(!prefers_key_set(78_126, 5_000_000, true));
-        assert!(!prefers_key_set(1, 2_000_000, true));
+        assert!(prefers_key_set(312_500, 20_000_000));
+        assert!(!prefers_key_set(312_501, 20_000_000));
+        assert!(!prefers_key_set(1, 5_000_000));
     }
 }

@@ -155,7 +155,8 @@ async fn keys_are_collected_where_a_store_is_much_larger_than_a_job() -> Result<
 }
 
 #[tokio::test]
-async fn a_job_that_joins_makes_a_map_only_if_another_has_joined_before() -> Result<()> {
+async fn a_join_with_a_store_of_a_few_million_rows_makes_a_map_that_later_ones_find() -> Result<()>
+{
     const ROWS_OF_STORE: i64 = 1 << 21;
     let mut settings = settings();
     settings.session.join_path = JoinPath::Lookup;
@@ -165,13 +166,11 @@ async fn a_job_that_joins_makes_a_map_only_if_another_has_joined_before() -> Res
     write_lance_with(&uri, &[rows], WriteParams::default()).await?;
     let session = open_many(session, &uri).await?;
     // Of other keys each time, as a job knows those of one before.
-    for (job, collects_keys, scanned) in
-        [(0, true, ROWS_OF_STORE), (1, true, ROWS_OF_STORE), (2, false, 0)]
-    {
+    for (job, scanned) in [(0, ROWS_OF_STORE), (1, 0)] {
         let sql = format!("SELECT s.n FROM t LEFT JOIN by_id s ON t.id + {job} = s.id");
         let expected: Vec<_> = (0..ROWS).map(|row| shown(asked(row).map(|id| id + job))).collect();
         let summary = check(&session, &sql, &expected).await?;
-        assert_eq!(collects(&summary), collects_keys, "{job}: {}", summary.plan);
+        assert!(!collects(&summary), "{job}: {}", summary.plan);
         assert_eq!(keys_scanned(&summary, "by_id")?, scanned as u64, "{job}");
     }
     Ok(())
