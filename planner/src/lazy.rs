@@ -31,9 +31,10 @@ pub(crate) fn keep_lazy(node: LogicalPlan) -> Result<LogicalPlan> {
     }
     let schema = merge_schema(&node.inputs());
     let names = NamePreserver::new(&node);
-    // Sort keys have no names to keep.
-    let named = !matches!(node, LogicalPlan::Sort(_));
+    let is_sort = matches!(node, LogicalPlan::Sort(_));
     let rewritten = node.map_expressions(|expr| {
+        // Sort keys have no names to keep, and sets of groups are none any more under a name.
+        let named = !is_sort && !matches!(expr, Expr::GroupingSet(_));
         let name = names.save(&expr);
         let rewritten = rewrite(expr, &schema)?;
         Ok(if named { rewritten.update_data(|expr| name.restore(expr)) } else { rewritten })

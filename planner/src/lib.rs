@@ -6,10 +6,11 @@
 //!
 //! In the client, rules:
 //!
-//! 1. [`RefuseLostNulls`], on logical plans, refuses what DataFusion would answer wrongly of
-//!    subqueries, [`KeepInstants`] compares timestamps of different units as they are,
-//!    [`ReadFields`] lets fields be null where their structs are, and [`OneValue`] holds scalar
-//!    subqueries to one value: null without a row, an error with several.
+//! 1. [`RefuseLostNulls`] and [`RefuseRowsOfOthers`], on logical plans, refuse what DataFusion
+//!    would answer wrongly of subqueries, [`KeepInstants`] compares timestamps of different units
+//!    as they are, [`ReadFields`] lets fields be null where their structs are, and [`OneValue`]
+//!    holds scalar subqueries to one value: null without a row, an error with several.
+//!    [`KeepGroups`], in the place of DataFusion's own rule, leaves groups by constants alone.
 //! 2. [`LiftCalls`], after it, moves calls out of sorts, aggregates, windows and joins into a
 //!    projection below them, and out of conditions that DataFusion would move. [`KeepNested`], the
 //!    last analyzer rule, keeps conditionals that are nested deep from doubling with each level.
@@ -18,9 +19,10 @@
 //!    groups that need no answer of theirs, and let them ask only for what is read of them. Between
 //!    them, [`ShareFetches`] makes calls that have stayed above a join one fetch with it.
 //! 4. [`PlanLookups`], the first physical rule, turns the calls of projections and filters into
-//!    lookup nodes; [`KeepOrder`], the second, keeps the sorts by which limits count and unions
-//!    and unnested lists come; and [`KeepFetch`], after DataFusion's own, keeps limits that would
-//!    be lost on the way.
+//!    lookup nodes; [`KeepVarying`] and [`KeepOrder`], after it, keep the sorts above outer joins,
+//!    and those by which limits count and unions and unnested lists come; and [`KeepFetch`] and
+//!    [`KeepCounted`], after DataFusion's own, keep limits, and joins of which no column is read,
+//!    that would be lost on the way.
 //! 5. [`ChooseAccess`], the last physical rule, chooses how each fetch reaches its store's rows;
 //!    [`advise()`] says what the other ways are estimated to cost. Which ways there are, each kind
 //!    of stores knows in a module of its own, `ways`. When a job has pinned its stores,
@@ -37,12 +39,15 @@
 
 mod advise;
 mod among;
+mod around;
 mod by_keys;
 mod calls;
 mod choose;
 mod coalesce;
 mod columns;
 mod conditions;
+mod constants;
+mod counted;
 mod cut;
 mod delay;
 mod estimate;
@@ -71,15 +76,19 @@ mod samples;
 mod shuffle;
 mod single;
 mod slice;
+mod varying;
 mod waves;
 mod ways;
 mod write;
 
 pub use advise::advise;
 pub use among::RefuseLostNulls;
+pub use around::RefuseRowsOfOthers;
 pub use by_keys::GroupByKeys;
 pub use choose::{ChooseAccess, choose_access, set_access};
 pub use coalesce::KeepNested;
+pub use constants::KeepGroups;
+pub use counted::KeepCounted;
 pub use cut::{Gather, cut};
 pub use delay::DelayCalls;
 pub use fetch::KeepFetch;
@@ -96,5 +105,6 @@ pub use rule::PlanLookups;
 pub use shuffle::{ChooseShuffle, shuffled_partitions};
 pub use single::single_rows;
 pub use slice::{Chain, Grain, WriteGrain};
+pub use varying::KeepVarying;
 pub use ways::report_way;
 pub use write::check_write;

@@ -9,6 +9,7 @@ mod cases;
 mod clauses;
 mod depth;
 mod derived;
+mod distinct;
 mod fields;
 mod files;
 mod lent;
@@ -198,6 +199,7 @@ fn bind(statement: &mut Parsed, known: &using::Known, binder: &mut Binder<'_>) -
     match statement {
         Parsed::Statement(statement) => match statement.as_mut() {
             Statement::Query(_) | Statement::Explain { .. } | Statement::Insert(_) => {
+                distinct::settle(statement.as_mut());
                 clauses::check(statement, &binder.session.context.state())?;
                 writes::check_values(statement)?;
                 using::write_out(statement, known)?;

@@ -11,7 +11,11 @@ use datafusion::{
     error::{DataFusionError, Result},
     execution::TaskContext,
     logical_expr::{AggregateUDF, ScalarUDF},
-    physical_plan::{ExecutionPlan, joins::HashJoinExec, limit::GlobalLimitExec},
+    physical_plan::{
+        ExecutionPlan,
+        joins::{HashJoinExec, NestedLoopJoinExec},
+        limit::GlobalLimitExec,
+    },
 };
 use datafusion_proto::{
     bytes::{
@@ -47,6 +51,7 @@ use crate::{
 /// `invalid` if the plan holds a node that cannot travel.
 pub fn encode_plan(plan: &Arc<dyn ExecutionPlan>) -> crate::Result<Bytes> {
     check_limits(plan)?;
+    check_columns(plan)?;
     let plan = Arc::clone(plan);
     Ok(physical_plan_to_bytes_with_proto_converter(plan, &Codec, &Folding::default())?)
 }
@@ -68,6 +73,21 @@ fn check_limits(plan: &Arc<dyn ExecutionPlan>) -> crate::Result<()> {
             "LIMIT and OFFSET name {} rows together at most; without a LIMIT, all rows come",
             u32::MAX
         )));
+    }
+    Ok(())
+}
+
+/// Of a join of which no column is read, protobuf says nothing: all of them would be read.
+fn check_columns(plan: &Arc<dyn ExecutionPlan>) -> crate::Result<()> {
+    let is_lost = |node: &Arc<dyn ExecutionPlan>| {
+        let by_hash = node.downcast_ref::<HashJoinExec>().map(|join| &join.projection);
+        let by_pairs =
+            node.downcast_ref::<NestedLoopJoinExec>().map(NestedLoopJoinExec::projection);
+        let read = by_hash.or(by_pairs).and_then(Option::as_deref);
+        Ok(read.is_some_and(<[usize]>::is_empty))
+    };
+    if plan.exists(is_lost)? {
+        return Err(Error::internal("a plan with a join of no column cannot travel"));
     }
     Ok(())
 }
