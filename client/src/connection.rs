@@ -104,12 +104,12 @@ impl Connection {
         }
     }
 
-    /// Says who it is that did not answer.
+    /// Says who it is that did not answer: then it is lost, as one is that is not there.
     fn name_if_silent(&self, error: Error) -> Error {
         match self.peer.address() {
-            Some(address) if not_answered(&error) => {
-                error.context(format_args!("the coordinator at {address} is silent"))
-            }
+            Some(address) if not_answered(&error) => error
+                .context(format_args!("the coordinator at {address} is silent"))
+                .with_code(ErrorCode::NoCoordinator),
             _ => error,
         }
     }

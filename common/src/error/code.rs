@@ -20,7 +20,7 @@ pub enum ErrorCode {
     TableNotFound,
     /// A storage profile does not do, or options were given where only one may stand.
     StorageProfile,
-    /// Nobody answers at the coordinator's address.
+    /// Nobody answers at the coordinator's address, or nobody does any more.
     NoCoordinator,
     /// A handshake arrived damaged: it is worth another try.
     HandshakeDamaged,

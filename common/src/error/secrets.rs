@@ -4,8 +4,16 @@
 use crate::secret::MASK;
 
 /// Parts of names whose values are likely to be secrets.
-const SECRETS: [&str; 7] =
-    ["password", "passwd", "passphrase", "pwd", "secret", "token", "credential"];
+const SECRETS: [&str; 8] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "pwd",
+    "secret",
+    "token",
+    "credential",
+    "connection_string",
+];
 
 /// Names that end in "key" whose values are none.
 const NO_SECRETS: [&str; 2] = ["key", "on_duplicate_key"];
@@ -196,6 +204,7 @@ mod tests {
             "apiKey",
             "access_key_id",
             "client-secret",
+            "azure_storage_connection_string",
         ] {
             assert!(may_be_secret(name), "{name}");
         }

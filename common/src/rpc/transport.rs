@@ -222,6 +222,7 @@ pub async fn dial(
     tokio::time::timeout(timeout, connecting)
         .await
         .map_err(|_| nobody(service, format_args!("answers at {address} within {timeout:?}")))?
+        .map_err(|error| shown.explained(error))
 }
 
 fn nobody(service: Service, answers: fmt::Arguments<'_>) -> Error {

@@ -26,7 +26,11 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use datafusion::{
     execution::{TaskContext, runtime_env::RuntimeEnv},
@@ -38,7 +42,7 @@ use keyloom_common::{
     Error, Result,
     background::Background,
     plan::Telling,
-    rpc::{ConnectionCounts, Credentials, Gate, PortName, Reloads, ServerSecurity},
+    rpc::{ConnectionCounts, Credentials, Gate, PortName, Reloads, ServerSecurity, parse_address},
 };
 use tokio::{
     net::{TcpListener, lookup_host},
@@ -107,8 +111,8 @@ impl Shuffles {
     ///
     /// # Errors
     /// `invalid` if that is no address, if it can be reached from elsewhere and something is open
-    /// there, or if a certificate or token is not where the settings say; `resource_exhausted` if
-    /// there are no more threads to be had.
+    /// there, if nobody could reach it at what others are told, or if a certificate or token is not
+    /// where the settings say; `resource_exhausted` if there are no more threads to be had.
     pub async fn listen(
         settings: &Settings,
         credentials: Credentials,
@@ -134,7 +138,8 @@ impl Shuffles {
             Some(address) => format!("{scheme}://{address}"),
             None => format!("{scheme}://{}", listener.local_addr().map_err(cannot)?),
         };
-        credentials.check_address(&address)?;
+        credentials.check_address(&address).map_err(|error| error.context("shuffle.advertise"))?;
+        check_told(&address)?;
         if let Err(error) = gate.check_host(&address) {
             tracing::warn!(
                 "shuffle.listen: other workers reach this one at {address}, and {error}: shuffles \
@@ -234,5 +239,19 @@ fn check_exposure(
         )));
     }
     tracing::warn!("shuffle.insecure_listen: {open}");
+    Ok(())
+}
+
+/// Refuses `0.0.0.0` and `[::]` as what others are told: each of them would reach itself there, so
+/// that whoever leads a shuffle would do the work of all, and nobody would be told.
+fn check_told(address: &str) -> Result<()> {
+    let host = parse_address(address)?.rsplit_once(':').map_or("", |(host, _)| host);
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()) {
+        return Err(Error::invalid(format!(
+            "shuffle.listen: other workers would be told {address}, at which each of them reaches \
+             itself; name this machine, as HOST:PORT, in shuffle.advertise"
+        )));
+    }
     Ok(())
 }

@@ -18,7 +18,7 @@ pub struct ShuffleSettings {
     /// that does not listen takes no part in shuffles, nor does an embedded session. Default none.
     pub listen: Option<String>,
     /// The address that others are told, where they reach it by another than it listens at.
-    /// Default the one it listens at.
+    /// Default the one it listens at, which must then be of one machine, and not `0.0.0.0`.
     pub advertise: Option<String>,
     /// Whether it may listen where strangers can reach it unprotected. Default no.
     pub insecure_listen: bool,

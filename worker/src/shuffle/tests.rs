@@ -55,6 +55,21 @@ async fn an_address_is_told_as_the_settings_say() {
 }
 
 #[tokio::test]
+async fn an_address_at_which_everybody_reaches_itself_is_not_told() {
+    let mut everywhere = settings("0.0.0.0:0");
+    everywhere.shuffle.insecure_listen = true;
+    let mut told = settings("127.0.0.1:0");
+    told.shuffle.advertise = Some("[::]:7801".to_owned());
+    for (settings, address) in [(everywhere, "tcp://0.0.0.0:"), (told, "tcp://[::]:7801,")] {
+        let error = Shuffles::listen(&settings, Credentials::default()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        let begins = format!("shuffle.listen: other workers would be told {address}");
+        assert!(error.message().starts_with(&begins), "{error}");
+        assert!(error.message().ends_with("in shuffle.advertise"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_open_to_other_machines_is_refused() {
     let open = settings("0.0.0.0:0");
     let error = Shuffles::listen(&open, Credentials::default()).await.unwrap_err();
@@ -62,6 +77,7 @@ async fn what_is_open_to_other_machines_is_refused() {
     assert!(error.message().starts_with("shuffle.listen: 0.0.0.0:0 can be reached"), "{error}");
     let mut wanted = open;
     wanted.shuffle.insecure_listen = true;
+    wanted.shuffle.advertise = Some("worker-1.internal:7801".to_owned());
     assert!(Shuffles::listen(&wanted, Credentials::default()).await.unwrap().is_some());
 }
 

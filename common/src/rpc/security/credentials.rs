@@ -19,7 +19,7 @@ use super::{
     tls,
 };
 use crate::{
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     rpc::{
         handshake::Service,
         transport::{is_tls, parse_address},
@@ -151,6 +151,19 @@ impl Shown {
         };
         let (own, server_name) = (own.map(Arc::new), security.server_name.clone());
         Ok(Self { tls, own, server_name, token })
+    }
+
+    /// A refusal with what is wrong with the own certificate, if that is not valid yet: whoever
+    /// refuses it says that it has expired, for TLS has no other word.
+    pub(in crate::rpc) fn explained(&self, error: Error) -> Error {
+        let early = self.own.as_ref().and_then(|own| own.too_early());
+        match early.filter(|_| error.kind() == ErrorKind::PermissionDenied) {
+            Some(early) => {
+                let message = format!("{}: {early}", error.message());
+                error.reworded(message)
+            }
+            None => error,
+        }
     }
 
     /// Opens TLS, if there is to be any.

@@ -126,6 +126,7 @@ impl Gate {
     ) -> Result<Self> {
         let stamp = security.stamp();
         let loaded = Arc::new(Loaded::read(security, shows)?);
+        warn_of_role(port, &loaded);
         let resting = security.max_handshakes.saturating_mul(PER_HANDSHAKE);
         Ok(Self(Arc::new(Inner {
             port,
@@ -150,6 +151,7 @@ impl Gate {
         loaded.0 = stamp;
         match read {
             Ok(read) => {
+                warn_of_role(*port, &read);
                 loaded.1 = Arc::new(read);
                 counts.reloads.succeed();
                 tracing::info!(%port, "certificates and tokens were read again");
@@ -336,6 +338,15 @@ impl Inner {
             let _ = timeout(REST, copy(&mut unread, &mut sink())).await;
         };
         tokio::join!(sleep(REST), drain);
+    }
+}
+
+/// Warns where a coordinator shows somebody else's certificate, of which it hears nothing: whoever
+/// dials hangs up.
+fn warn_of_role(port: PortName, loaded: &Loaded) {
+    let own = loaded.own.as_ref().filter(|_| port == PortName::Rpc);
+    if let Some(doubt) = own.and_then(Own::names_a_role) {
+        tracing::warn!("{doubt}");
     }
 }
 

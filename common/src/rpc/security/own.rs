@@ -11,7 +11,7 @@ use std::{
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
-use super::files::Named;
+use super::{Identity, files::Named};
 use crate::{
     error::{Error, Result},
     report::words::{moment, plural},
@@ -69,6 +69,22 @@ impl Own {
     /// Why nobody takes it, or soon nobody will.
     pub(super) fn doubt(&self) -> Option<String> {
         self.validity.and_then(|validity| validity.doubt(&self.path, now()))
+    }
+
+    /// That nobody takes it yet.
+    pub(super) fn too_early(&self) -> Option<String> {
+        let early = self.validity.is_some_and(|validity| now() < validity.from);
+        self.doubt().filter(|_| early)
+    }
+
+    /// Why nobody takes it for a coordinator's: it is that of somebody who dials.
+    pub(super) fn names_a_role(&self) -> Option<String> {
+        let peer = Identity::certified(&self.certificate).ok()?;
+        Some(format!(
+            "the certificate in {} is that of {peer}: nobody takes it for a coordinator's, which \
+             names no role",
+            self.path.display()
+        ))
     }
 
     /// When it ends to be valid, in seconds since 1970.
@@ -183,6 +199,16 @@ mod tests {
         let valid = own(&valid.cert_file.unwrap());
         assert_eq!(valid.doubt(), None);
         assert!(valid.valid_until().is_some_and(|until| until > now()));
+    }
+
+    #[test]
+    fn who_dials_has_a_certificate_that_is_none_of_a_coordinator() {
+        let (files, ca) = (Files::new(), Authority::new("a"));
+        let security = files.server(&ca.worker_at("10.0.0.7", "w-1"), None);
+        let doubt = own(&security.cert_file.unwrap()).names_a_role().unwrap();
+        assert!(doubt.contains("is that of worker 'w-1': nobody takes it"), "{doubt}");
+        let security = files.server(&ca.server("10.0.0.7"), None);
+        assert_eq!(own(&security.cert_file.unwrap()).names_a_role(), None);
     }
 
     #[test]

@@ -136,6 +136,17 @@ async fn certificates_that_do_not_hold_are_refused() {
     }
 }
 
+/// TLS has one word for those whose time is over and those whose time is not there yet.
+#[tokio::test]
+async fn a_certificate_that_is_not_valid_yet_is_not_taken_for_an_expired_one() {
+    let (files, ca) = (Files::new(), Authority::new("a"));
+    let security = files.server(&ca.server(HOST), Some(&ca));
+    let peer = files.peer(&ca, Some(&ca.early(Role::Client, "alice")));
+    let [near, far] = meet(&security, Service::Client, &peer).await.denied();
+    assert!(near.contains("is not valid before 3000-01-01T00:00:00.000Z: nobody"), "{near}");
+    assert!(far.starts_with("TLS: invalid peer certificate: certificate not valid yet"), "{far}");
+}
+
 /// As RFC 5280 has it: without the extension, a certificate is for whatever its key can do.
 #[tokio::test]
 async fn a_certificate_that_names_no_use_is_good_for_its_role() {

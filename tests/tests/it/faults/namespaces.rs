@@ -169,7 +169,7 @@ async fn check_client(end: End) -> Result<()> {
     wait_for_connections(&cluster, &machine, |open| open == 0).await?;
     let ended = timeout(BOUND, client.wait_with_output()).await;
     let ended = ended.with_context(|| format!("the client does not end within {BOUND:?}"))??;
-    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert_eq!(ended.status.code(), Some(5), "{ended:?}");
     let silent = format!("the coordinator at {} is silent", cluster.address);
     assert!(String::from_utf8_lossy(&ended.stderr).contains(&silent), "{ended:?}");
     reading.await??;
