@@ -8,6 +8,8 @@ from keyloom.ray import KVEnrich
 
 def main() -> None:
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    # Without this, Ray gives rows as they are ready.
+    ray.data.DataContext.get_current().execution_options.preserve_order = True
     ages = {"ann": {"age": 30, "city": "rome"}, "bob": {"age": 40, "city": None}}
     store = load_kv("memory", name="people", initial_data=ages)
     clicks = ray.data.from_arrow(
