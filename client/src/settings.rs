@@ -41,7 +41,7 @@ pub struct Settings {
     /// How many rows the largest input of a query has at least, as far as that is known, before it
     /// shuffles by `auto`. Default 5,000,000.
     pub shuffle_min_rows: u64,
-    /// Into how many parts each worker's rows are shuffled, which it computes at the same time.
+    /// Into how many parts each worker's rows are shuffled; it reads its own in no more.
     /// Default 4.
     pub shuffle_partitions: usize,
     /// The most rows of a job, for each store, that may miss their keys where that gives null: a

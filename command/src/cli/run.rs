@@ -46,7 +46,7 @@ A job file (relative paths are relative to the file):
   # shuffle = \"auto\"          # never (default), auto or always: whether workers send each other
                               # rows, for groups, joins and windows
   # shuffle_min_rows = 5000000 # auto: from so many rows of the largest input on
-  # shuffle_partitions = 4    # what each worker computes at the same time
+  # shuffle_partitions = 4    # into how many parts of each worker
   # group_keys = \"never\"      # never, auto (default) or always: whether rows are grouped by keys
                               # before lookups that groups are of
   sql = \"\"\"

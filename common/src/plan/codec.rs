@@ -237,13 +237,26 @@ fn not_known(name: &str) -> DataFusionError {
 #[cfg(test)]
 mod tests {
     use arrow::datatypes::Schema;
-    use datafusion::physical_plan::{empty::EmptyExec, limit::LocalLimitExec};
+    use datafusion::{
+        common::JoinType,
+        physical_plan::{empty::EmptyExec, limit::LocalLimitExec},
+    };
 
     use super::*;
     use crate::ErrorKind;
 
     fn empty() -> Arc<dyn ExecutionPlan> {
         Arc::new(EmptyExec::new(Arc::new(Schema::empty())))
+    }
+
+    #[test]
+    fn a_join_of_which_no_column_is_read_does_not_travel_as_one_of_all() {
+        let (inner, none) = (JoinType::Inner, Some(Vec::new()));
+        let join = NestedLoopJoinExec::try_new(empty(), empty(), None, &inner, none).unwrap();
+        let plan: Arc<dyn ExecutionPlan> = Arc::new(join);
+        let error = encode_plan(&plan).unwrap_err();
+        let expected = "a plan with a join of no column cannot travel";
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Internal, expected));
     }
 
     #[test]

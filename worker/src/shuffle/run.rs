@@ -128,7 +128,8 @@ fn session(
     Ok(builder.build())
 }
 
-/// How many partitions of an input a worker reads at the same time: no more than it has threads.
+/// How many partitions of an input each worker reads at the same time: no more than this one has
+/// threads.
 /// What is grouped before rows are sent is so in each of them, and the fewer, the less is sent.
 fn read_at_once(plan: &Arc<dyn ExecutionPlan>) -> usize {
     partitions(plan).min(Handle::current().metrics().num_workers())
