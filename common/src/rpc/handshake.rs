@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Raised whenever a message of a service changes.
-pub const PROTOCOL: u32 = 11;
+pub const PROTOCOL: u32 = 12;
 
 /// The longest line of a handshake, in bytes.
 pub(super) const MAX_LINE: usize = 1024;

@@ -49,6 +49,10 @@ pub trait WorkerApi {
         chunk: Chunk,
     ) -> Result<()>;
 
+    /// Says that an attempt has computed all that it writes, and waits until that is stored: it
+    /// gives its slot back before its end.
+    async fn computed(worker: WorkerId, attempt: AttemptId) -> Result<()>;
+
     /// Says how an attempt ended.
     async fn finish(
         worker: WorkerId,

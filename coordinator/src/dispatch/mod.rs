@@ -250,6 +250,11 @@ impl Dispatcher {
         self.outputs.push(worker, attempt, sequence, chunk).await
     }
 
+    /// An attempt gives its slot back before its end.
+    pub(crate) fn computed(&self, worker: WorkerId, attempt: AttemptId) {
+        self.send(Command::Event(Event::TaskComputed { worker, attempt }));
+    }
+
     pub(crate) fn finish(&self, worker: WorkerId, attempt: AttemptId, outcome: Result<TaskReport>) {
         let outcome = outcome.and_then(|report| report.check().map(|()| report));
         self.send(Command::Finish(worker, attempt, outcome));

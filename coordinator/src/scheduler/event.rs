@@ -97,6 +97,13 @@ pub(crate) enum Event {
         /// The stage.
         stage: StageId,
     },
+    /// An attempt has computed all that it writes, and waits until that is stored.
+    TaskComputed {
+        /// The worker that runs it.
+        worker: WorkerId,
+        /// The attempt.
+        attempt: AttemptId,
+    },
     /// A worker ended an attempt, and all its output is there.
     TaskFinished {
         /// The worker that ran it.

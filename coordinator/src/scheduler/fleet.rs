@@ -45,6 +45,8 @@ pub(super) struct Worker {
     pub(super) attempts: BTreeMap<AttemptId, Held>,
     /// Those of the attempts that are questions.
     questions: BTreeSet<AttemptId>,
+    /// Those of the attempts that wait until what they write is stored.
+    flushing: BTreeSet<AttemptId>,
     /// The attempts of other workers in which it takes part.
     pub(super) beside: BTreeSet<AttemptId>,
 }
@@ -57,7 +59,9 @@ impl Worker {
 
     /// The slots that tasks hold, whose ends may be waited for.
     pub(super) fn taken_slots(&self) -> usize {
-        self.attempts.len() - self.questions.len() + self.beside.len()
+        // A storage that stands still holds up no more than this.
+        let flushing = self.flushing.len().min(self.slots as usize);
+        self.attempts.len() - self.questions.len() - flushing + self.beside.len()
     }
 
     /// Whether nobody waits for anything of it.
@@ -67,6 +71,7 @@ impl Worker {
 
     fn remove(&mut self, attempt: AttemptId) -> Option<Held> {
         self.questions.remove(&attempt);
+        self.flushing.remove(&attempt);
         self.attempts.remove(&attempt)
     }
 }
@@ -121,6 +126,7 @@ impl Fleet {
             heartbeat: now,
             attempts: BTreeMap::new(),
             questions: BTreeSet::new(),
+            flushing: BTreeSet::new(),
             beside: BTreeSet::new(),
         };
         self.slots.put_in(id, &worker);
@@ -168,6 +174,18 @@ impl Fleet {
             worker.attempts.insert(attempt, held);
             if kind == StageKind::Question {
                 worker.questions.insert(attempt);
+            }
+        });
+    }
+
+    /// Takes the slot of an attempt back that waits until what it writes is stored. None that the
+    /// worker does not run as the current one of its task.
+    pub(super) fn flush(&mut self, id: WorkerId, attempt: AttemptId) {
+        self.update(id, |worker| {
+            if let Some(Held::Running { .. }) = worker.attempts.get(&attempt)
+                && !worker.questions.contains(&attempt)
+            {
+                worker.flushing.insert(attempt);
             }
         });
     }

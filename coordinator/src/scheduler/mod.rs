@@ -9,8 +9,9 @@
 //!
 //! - A task has at most one current attempt, and exactly one attempt of it gets
 //!   [`Action::TaskDone`]. Every other report is refused with [`Action::Discard`].
-//! - A worker never holds more attempts at tasks than it has slots, those that it runs for another
-//!   one's shuffle among them, and at questions than `question_slots`.
+//! - A worker never holds more attempts at tasks that compute than it has slots, those that it runs
+//!   for another one's shuffle among them, and at questions than `question_slots`. Attempts that
+//!   only wait until what they write is stored take no slots, up to as many as it has.
 //! - An attempt at a shuffle has the slots of all its workers from its launch on, and gives all back
 //!   at once, with the slot of the worker that leads it. Slots are kept for one shuffle at a time,
 //!   the first in turn, so that no two wait for what the other has; and no longer than

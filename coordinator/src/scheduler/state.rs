@@ -84,6 +84,7 @@ impl State {
             Event::TaskAdded { task } => self.change(task.stage, |stage| stage.add(task.index)),
             Event::StageClosed { stage } => self.change(stage, |stage| stage.closed = true),
             Event::StageCancelled { stage } => self.forget(stage),
+            Event::TaskComputed { worker, attempt } => self.fleet.flush(worker, attempt),
             Event::TaskFinished { worker, attempt } => self.finished(worker, attempt),
             Event::TaskFailed { worker, attempt, error } => self.failed(worker, attempt, error),
             Event::TaskPutOff { worker, attempt } => self.put_off(worker, attempt),

@@ -98,6 +98,12 @@ impl WorkerApi for WorkerConnection {
         guarded(self.shared.dispatcher.deliver(worker, attempt, sequence, chunk)).await
     }
 
+    async fn computed(self, _: Context, worker: WorkerId, attempt: AttemptId) -> Result<()> {
+        self.check(worker)?;
+        self.shared.dispatcher.computed(worker, attempt);
+        Ok(())
+    }
+
     async fn finish(
         self,
         _: Context,

@@ -153,7 +153,7 @@ mod tests {
         let attempt = AttemptId { task: TaskId { stage, index: 0 }, number: 0 };
         let (running, underway) = (Running::default(), Underway::default());
         let _stop = running.start(attempt);
-        let runs = underway.begin(attempt, None);
+        let runs = underway.begin(attempt, None, &CancellationToken::new());
         runs.counted.hand_in(5);
         let dial = Arc::new(FakeCoordinator { heard: Some(tell), ..FakeCoordinator::default() });
         let heartbeat = start(dial, info, (running, underway), &settings).await.unwrap();

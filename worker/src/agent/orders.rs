@@ -1,6 +1,8 @@
 //! One life of a worker: orders in, attempts run, outputs handed in.
 
 use std::{
+    convert::Infallible,
+    future::pending,
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -213,9 +215,17 @@ impl Attempt {
         let attempt = assignment.attempt;
         tracing::debug!(%attempt, "started");
         let mut counted = self.tasks.meter().begin(&assignment.work);
+        let computed = CancellationToken::new();
+        let slot = async {
+            computed.cancelled().await;
+            counted.give_slot_back();
+            self.tell_computed(attempt).await;
+            pending::<Infallible>().await
+        };
         let outcome = tokio::select! {
-            outcome = guarded(self.execute(assignment)) => outcome,
+            outcome = guarded(self.execute(assignment, &computed)) => outcome,
             () = stop.cancelled() => Err(Error::cancelled("the attempt was stopped")),
+            never = slot => match never {},
         };
         if let Err(error) = &outcome
             && error.kind() != ErrorKind::Cancelled
@@ -249,13 +259,25 @@ impl Attempt {
             .await
     }
 
-    async fn execute(&self, assignment: Assignment) -> Result<TaskReport> {
+    /// Gives its slot back. Where that is not heard, it has it until its end.
+    async fn tell_computed(&self, attempt: AttemptId) {
+        let telling = |context| self.client.computed(context, self.worker, attempt);
+        if let Err(error) = in_time(self.timeout, telling).await {
+            tracing::debug!(%attempt, %error, "the coordinator did not hear that its slot is free");
+        }
+    }
+
+    async fn execute(
+        &self,
+        assignment: Assignment,
+        computed: &CancellationToken,
+    ) -> Result<TaskReport> {
         let attempt = assignment.attempt;
         let deliver = |sequence, chunk| {
             in_time(self.timeout, move |context| {
                 self.client.deliver(context, self.worker, attempt, sequence, chunk)
             })
         };
-        self.tasks.run(attempt, assignment.work, deliver).await
+        self.tasks.run(attempt, assignment.work, computed, deliver).await
     }
 }

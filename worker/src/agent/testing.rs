@@ -63,6 +63,10 @@ impl WorkerApi for FakeCoordinator {
         Err(not_asked())
     }
 
+    async fn computed(self, _: Context, _: WorkerId, _: AttemptId) -> Result<()> {
+        Err(not_asked())
+    }
+
     async fn finish(
         self,
         _: Context,

@@ -69,13 +69,14 @@ struct Tasks {
     questions: Counters<1>,
 }
 
-/// An attempt that runs. It has its slot until this is dropped; if that is before its end was told,
-/// it was cancelled.
+/// An attempt that runs. It has its slot until this is dropped, or the slot is given back; if it is
+/// dropped before its end was told, it was cancelled.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     metrics: Arc<Metrics>,
     begun: Instant,
-    /// None if it is a question, which has no slot.
+    /// Questions have no slot.
+    is_question: bool,
     slot: Option<Counted>,
     is_told: bool,
 }
@@ -156,10 +157,10 @@ impl Metrics {
 
     /// An attempt begins.
     pub(crate) fn begin(self: &Arc<Self>, work: &Work) -> Attempt {
-        let has_slot = matches!(work, Work::Fragment { .. } | Work::Shuffle { .. });
-        let slot = has_slot.then(|| Counted::one(&self.life.taken));
+        let is_question = !matches!(work, Work::Fragment { .. } | Work::Shuffle { .. });
+        let slot = (!is_question).then(|| Counted::one(&self.life.taken));
         let (metrics, begun) = (Arc::clone(self), Instant::now());
-        Attempt { metrics, begun, slot, is_told: false }
+        Attempt { metrics, begun, is_question, slot, is_told: false }
     }
 
     /// Counts what a task's plan has counted, when the task ends.
@@ -209,11 +210,16 @@ impl Tasks {
 }
 
 impl Attempt {
+    /// It has its slot no more.
+    pub(crate) fn give_slot_back(&mut self) {
+        self.slot = None;
+    }
+
     /// Counts how it ended.
     pub(crate) fn end(&mut self, ended: &Result<TaskReport>) {
         self.is_told = true;
         let (tasks, outcome) = (&self.metrics.tasks, [("outcome", outcome(ended))]);
-        if self.slot.is_none() {
+        if self.is_question {
             tasks.questions.get_or_create(&outcome).inc();
             return;
         }
@@ -264,13 +270,16 @@ mod tests {
     fn attempts_are_counted_by_their_ends() {
         let metrics = Metrics::new(1);
         let _slots = metrics.slots(2);
-        let attempt = |slot| {
+        let attempt = |slot: Option<Counted>| {
             let (metrics, begun) = (Arc::clone(&metrics), Instant::now());
-            Attempt { metrics, begun, slot, is_told: false }
+            let is_question = slot.is_none();
+            Attempt { metrics, begun, is_question, slot, is_told: false }
         };
         let slot = || Some(Counted::one(&metrics.life.taken));
         let mut task = attempt(slot());
         assert_eq!(metrics.free_and_taken(), (1, 1));
+        task.give_slot_back();
+        assert_eq!(metrics.free_and_taken(), (2, 0));
         task.end(&Err(Error::timeout("too late")));
         attempt(None).end(&Err(Error::cancelled("stopped")));
         drop(task);

@@ -22,6 +22,7 @@ use keyloom_common::{
     rpc::{PlannedOutput, WrittenOutput},
 };
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use self::{files::FileOutputs, lance::LanceOutputs};
 use crate::{
@@ -48,6 +49,8 @@ pub(crate) struct Outputs {
 pub(crate) struct Writing<'a> {
     pub(crate) attempt: AttemptId,
     pub(crate) node: &'a WriteExec,
+    /// Cancelled when nothing is left but to wait until the rows are stored, if that is known.
+    pub(crate) computed: &'a CancellationToken,
 }
 
 /// An output of a job whose pieces have been read.

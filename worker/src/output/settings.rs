@@ -27,8 +27,8 @@ pub struct OutputSettings {
     /// The most of these that a task sends at once, of all its files (default 4). Rows are encoded
     /// meanwhile, and what is on its way counts among what is held.
     pub parts_in_flight: usize,
-    /// The most requests by which a commit makes files visible, or removes some, at once (default
-    /// 16).
+    /// The most requests by which a commit makes files visible, or removes some, at once, and the
+    /// most files that a task has stored at once when all are written (default 16).
     pub requests_in_flight: usize,
     /// How long removing what a task that failed has written may take, in milliseconds. Default 30
     /// s. What is left then is removed with the job's commit or end.

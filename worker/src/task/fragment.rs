@@ -74,7 +74,8 @@ impl FragmentRuntime for Runtime {
         let (schema, counted) = (input.schema(), Arc::clone(&self.counted));
         let input = input.inspect_ok(move |batch| counted.write(batch.num_rows() as u64));
         let input = Box::pin(RecordBatchStreamAdapter::new(schema, input));
-        self.outputs.write(Writing { attempt: self.counted.attempt, node }, input)
+        let (attempt, computed) = (self.counted.attempt, &self.counted.computed);
+        self.outputs.write(Writing { attempt, node, computed }, input)
     }
 
     async fn rows(&self, id: BlobId) -> Result<Vec<RecordBatch>> {

@@ -31,6 +31,7 @@ use keyloom_common::{
     spill_folder::{SpillFolder, disk_manager},
     store::ResolvedStore,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::Access,
@@ -201,7 +202,8 @@ impl Tasks {
     }
 
     /// Runs a piece of work, as this attempt. A fragment's rows go out through `deliver`, chunk by
-    /// chunk; the next chunk is made when the one before was taken.
+    /// chunk; the next chunk is made when the one before was taken. `computed` is cancelled when
+    /// nothing is left but to wait until what it writes is stored, if that is before its end.
     ///
     /// # Errors
     /// Whatever stands in the way of a complete result.
@@ -209,6 +211,7 @@ impl Tasks {
         &self,
         attempt: AttemptId,
         work: Work,
+        computed: &CancellationToken,
         deliver: impl Fn(u32, Chunk) -> F + Send + Sync,
     ) -> Result<TaskReport>
     where
@@ -224,7 +227,7 @@ impl Tasks {
                 let slice = Slice::decode(&slice.into_bytes())?;
                 let fragment = shared.fragments.get(plan, self.blobs.as_ref()).await?;
                 let plan = with_slice(&fragment, slice)?;
-                let running = self.underway.begin(attempt, Some(Arc::clone(&plan)));
+                let running = self.underway.begin(attempt, Some(Arc::clone(&plan)), computed);
                 let _counted = metrics.count_plan(&plan);
                 let key_report_bytes = shared.settings.lookup.key_report_bytes;
                 let share = share(&plan, key_report_bytes);
@@ -238,7 +241,7 @@ impl Tasks {
             }
             Work::Shuffle { plan, peers, batch_rows, discard } => {
                 let plan = shared.fragments.get(plan, self.blobs.as_ref()).await?;
-                let running = self.underway.begin(attempt, None);
+                let running = self.underway.begin(attempt, None, computed);
                 let shuffled = self.shuffled(&running.counted, &plan, &peers, batch_rows).await?;
                 let Shuffled { batches, counted: told } = shuffled;
                 let out = self.out(&running.counted, discard, 0);

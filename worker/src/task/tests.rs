@@ -63,7 +63,7 @@ async fn watched(
         seen.lock().unwrap().extend(underway.told(usize::MAX));
         ready(Ok(()))
     };
-    tasks.run(ATTEMPT, work, look).await.unwrap();
+    tasks.run(ATTEMPT, work, &CancellationToken::new(), look).await.unwrap();
     assert!(underway.told(usize::MAX).is_empty(), "it has ended");
     let seen = seen.into_inner().unwrap().into_iter();
     seen.map(|(attempt, progress)| {

@@ -15,6 +15,7 @@ use keyloom_common::{
     output::WriteExec,
     report::{PlanMetrics, TaskProgress},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::part::part;
 
@@ -30,6 +31,8 @@ pub(crate) struct Underway(Arc<Mutex<BTreeMap<AttemptId, Arc<Counted>>>>);
 #[derive(Debug)]
 pub(crate) struct Counted {
     pub(super) attempt: AttemptId,
+    /// Cancelled when it has computed all that it writes.
+    pub(super) computed: CancellationToken,
     /// Whose nodes count, unless others run it.
     plan: Option<Arc<dyn ExecutionPlan>>,
     /// Rows that it has handed in or, if it writes, taken to write them.
@@ -44,13 +47,15 @@ pub(crate) struct Running {
 }
 
 impl Underway {
-    /// An attempt begins to run a plan.
+    /// An attempt begins to run a plan, and is to say when it has computed all that it writes.
     pub(crate) fn begin(
         &self,
         attempt: AttemptId,
         plan: Option<Arc<dyn ExecutionPlan>>,
+        computed: &CancellationToken,
     ) -> Running {
-        let counted = Arc::new(Counted::new(attempt, plan));
+        let counted =
+            Arc::new(Counted { computed: computed.clone(), ..Counted::new(attempt, plan) });
         self.lock().insert(attempt, Arc::clone(&counted));
         Running { underway: self.clone(), counted }
     }
@@ -78,7 +83,8 @@ impl Underway {
 
 impl Counted {
     pub(super) fn new(attempt: AttemptId, plan: Option<Arc<dyn ExecutionPlan>>) -> Self {
-        Self { attempt, plan, rows: AtomicU64::new(0) }
+        let (computed, rows) = (CancellationToken::new(), AtomicU64::new(0));
+        Self { attempt, computed, plan, rows }
     }
 
     /// Counts rows that are handed in, unless they only tell of what is written.
@@ -128,6 +134,10 @@ mod tests {
         AttemptId { task: TaskId { stage, index }, number: 0 }
     }
 
+    fn begin(underway: &Underway, task: u32, plan: Option<Arc<dyn ExecutionPlan>>) -> Running {
+        underway.begin(attempt(task), plan, &CancellationToken::new())
+    }
+
     /// A plan that writes, and where it counts.
     fn writing() -> (Arc<dyn ExecutionPlan>, ExecutionPlanMetricsSet) {
         let rows = Arc::new(EmptyExec::new(ids()));
@@ -146,7 +156,7 @@ mod tests {
     fn rows_are_told_while_an_attempt_runs_and_not_after() {
         let underway = Underway::default();
         let (plan, _) = writing();
-        let running = [underway.begin(attempt(0), None), underway.begin(attempt(1), Some(plan))];
+        let running = [begin(&underway, 0, None), begin(&underway, 1, Some(plan))];
         assert_eq!(rows(&underway, usize::MAX), [(0, 0), (1, 0)]);
         running[0].counted.hand_in(5);
         // Of one that writes, these tell of pieces.
@@ -166,7 +176,7 @@ mod tests {
     fn what_stores_were_asked_for_is_read_while_it_is_counted() {
         let underway = Underway::default();
         let (plan, metrics) = writing();
-        let _running = underway.begin(attempt(0), Some(plan));
+        let _running = begin(&underway, 0, Some(plan));
         let count = |name: &'static str| {
             let builder = MetricBuilder::new(&metrics);
             builder.with_new_label(counter::STORE_LABEL, "products".to_owned()).counter(name, 0)
@@ -187,7 +197,7 @@ mod tests {
     #[test]
     fn a_heartbeat_tells_of_no_more_attempts_than_it_has_room_for() {
         let underway = Underway::default();
-        let running: Vec<_> = (0..10_000).map(|task| underway.begin(attempt(task), None)).collect();
+        let running: Vec<_> = (0..10_000).map(|task| begin(&underway, task, None)).collect();
         let each = TaskProgress::default().told_bytes();
         assert_eq!(underway.told(usize::MAX).len(), TOLD_BYTES / each);
         assert_eq!(rows(&underway, 4 * each), [(0, 0), (1, 0)]);

@@ -22,6 +22,28 @@ fn lowest_task_goes_to_the_worker_with_most_free_slots() {
 }
 
 #[test]
+fn an_attempt_that_waits_for_storage_takes_no_slot_and_as_many_as_there_are_slots_may() {
+    let (mut rig, s) = (Rig::new(), stage(1));
+    rig.join(1, 2);
+    rig.open(s, 9);
+    for index in 0..2 {
+        let next = launch(1, attempt(s, index + 2, 0));
+        assert_eq!(rig.computed(1, attempt(s, index, 0)), [next]);
+        assert_eq!(rig.computed(1, attempt(s, index, 0)), [], "the same again");
+    }
+    assert_eq!(rig.computed(1, attempt(s, 2, 0)), [], "the storage stands still");
+    assert_eq!(rig.counts(s), Some((5, 4, 0)));
+    // The end of one of them is the slot of the one that waited.
+    let next = [done(attempt(s, 0, 0)), launch(1, attempt(s, 4, 0))];
+    assert_eq!(rig.finish(1, attempt(s, 0, 0)), next);
+    // One that fails, and was late to say that it had computed.
+    let next = [discard(attempt(s, 1, 0)), launch(1, attempt(s, 5, 0))];
+    assert_eq!(rig.fail(1, attempt(s, 1, 0), flaky()), [next[0].clone()]);
+    assert_eq!(rig.computed(1, attempt(s, 1, 0)), []);
+    assert_eq!(rig.computed(1, attempt(s, 3, 0)), [next[1].clone()]);
+}
+
+#[test]
 fn huge_stage_does_not_starve_a_small_one() {
     let (mut rig, huge, small) = (Rig::new(), stage(1), stage(2));
     rig.join(1, 1);

@@ -142,6 +142,10 @@ impl Rig {
         self.feed(Event::TaskAdded { task: task(stage, index) })
     }
 
+    pub(super) fn computed(&mut self, n: u32, attempt: AttemptId) -> Vec<Action> {
+        self.feed(Event::TaskComputed { worker: worker(n), attempt })
+    }
+
     pub(super) fn finish(&mut self, n: u32, attempt: AttemptId) -> Vec<Action> {
         self.feed(Event::TaskFinished { worker: worker(n), attempt })
     }

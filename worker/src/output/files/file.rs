@@ -24,6 +24,15 @@ pub(super) struct OutputFile {
     pub(super) touched: u64,
 }
 
+/// A file whose bytes are all there, or on their way.
+pub(super) struct Closed {
+    number: u32,
+    path: String,
+    sink: Sink,
+    rows: u64,
+    written: u64,
+}
+
 /// Rows that wait for others.
 #[derive(Default)]
 struct Few {
@@ -120,15 +129,23 @@ impl OutputFile {
         self.sent().await
     }
 
-    /// All rows have come: the file as a piece of the output.
-    pub(super) async fn finish(mut self) -> Result<Piece> {
+    /// All rows have come: nothing of it is left to compute.
+    pub(super) async fn close(mut self) -> Result<Closed> {
         self.encode_few().await?;
         self.encoder.finish().await?;
         self.push().await?;
-        let Self { path, sink, rows, written, .. } = self;
+        let Self { number, path, sink, rows, written, .. } = self;
+        Ok(Closed { number, path, sink, rows, written })
+    }
+}
+
+impl Closed {
+    /// Waits until it is stored: its number, and the file as a piece of the output.
+    pub(super) async fn stored(self) -> Result<(u32, Piece)> {
+        let Self { number, path, sink, rows, written } = self;
         let staged = sink.finish().await?;
         let token = Token { path, staged }.write()?;
-        Ok(Piece { rows, bytes: written, token })
+        Ok((number, Piece { rows, bytes: written, token }))
     }
 }
 

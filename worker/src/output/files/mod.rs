@@ -103,19 +103,19 @@ impl FileOutputs {
         writing: Writing<'_>,
         mut rows: SendableRecordBatchStream,
     ) -> Result<SendableRecordBatchStream> {
-        let Writing { attempt, node } = writing;
+        let Writing { attempt, node, computed } = writing;
         let output = Arc::clone(node.output());
         let shape = Arc::new(Shape::of(&output.spec, &output.schema)?);
         let (stores, settings) = (Arc::clone(&self.stores), self.settings.clone());
         let room = Room::new(self.commons.clone(), self.memory.reserve());
-        let metrics = node.metrics_set().clone();
+        let (metrics, computed) = (node.metrics_set().clone(), computed.clone());
         let written = async move {
             let folder = Folder::open(&stores, &output.spec).await?;
             let mut task = TaskWriter::new(shape, folder, attempt, settings, room, &metrics);
             while let Some(batch) = rows.next().await {
                 task.write(&batch?).await?;
             }
-            Piece::batch(&task.finish().await?)
+            Piece::batch(&task.finish(&computed).await?)
         };
         let pieces = stream::once(written.map_err(DataFusionError::from));
         Ok(Box::pin(RecordBatchStreamAdapter::new(piece_schema(), pieces)))

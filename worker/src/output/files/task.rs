@@ -5,11 +5,13 @@ use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 
 use arrow::array::RecordBatch;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use futures::{StreamExt, stream};
 use keyloom_common::{AttemptId, Error, Result, output::Piece};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     attempt::Attempt,
-    file::{Common, OutputFile},
+    file::{Closed, Common, OutputFile},
     folder::Folder,
     shape::Shape,
     split::split,
@@ -132,17 +134,29 @@ impl TaskWriter {
 
     async fn finish_one(&mut self, folder: &str) -> Result<()> {
         let Some(file) = self.open.remove(folder) else { return Ok(()) };
-        let number = file.number;
-        let piece = file.finish().await?;
-        self.counters.count(&piece);
-        self.finished.push((number, piece));
+        let stored = file.close().await?.stored().await?;
+        self.take(stored);
         Ok(())
     }
 
-    /// All rows have come: the files, in the order in which they were begun.
-    pub(super) async fn finish(mut self) -> Result<Vec<Piece>> {
+    fn take(&mut self, (number, piece): (u32, Piece)) {
+        self.counters.count(&piece);
+        self.finished.push((number, piece));
+    }
+
+    /// All rows have come: the files, in the order in which they were begun. Says when nothing is
+    /// left but to wait until they are stored.
+    pub(super) async fn finish(mut self, computed: &CancellationToken) -> Result<Vec<Piece>> {
+        let mut closed = Vec::new();
         while let Some(folder) = self.best(|file| Reverse(file.number)) {
-            self.finish_one(&folder).await?;
+            let Some(file) = self.open.remove(&folder) else { break };
+            closed.push(file.close().await?);
+        }
+        computed.cancel();
+        let at_once = self.settings.requests_in_flight.max(1);
+        let mut storing = stream::iter(closed).map(Closed::stored).buffer_unordered(at_once);
+        while let Some(stored) = storing.next().await {
+            self.take(stored?);
         }
         let Self { attempt, mut finished, .. } = self;
         attempt.done();

@@ -24,6 +24,7 @@ use keyloom_common::{
     output::{IfExists, Piece, WriteExec},
 };
 use lance::Dataset;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::store::{BlobSource, StoreEnv, StoreSettings};
@@ -143,7 +144,11 @@ impl Job<'_> {
         let node = WriteExec::new(input, Arc::new(self.output.clone()));
         let stage = StageId { job: self.id, index: 0 };
         let task = TaskId { stage, index: self.pieces.len() as u32 };
-        let writing = Writing { attempt: AttemptId { task, number: 0 }, node: &node };
+        let writing = Writing {
+            attempt: AttemptId { task, number: 0 },
+            node: &node,
+            computed: &CancellationToken::new(),
+        };
         let schema = Arc::clone(&self.output.schema);
         let rows = RecordBatchStreamAdapter::new(schema, stream::iter(batches));
         self.place.outputs.write(writing, Box::pin(rows))

@@ -18,6 +18,8 @@ pub(super) enum Op {
     Add(Index, u32),
     Close(Index),
     Cancel(Index),
+    /// An attempt has computed what it writes.
+    Compute(Index),
     Finish(Index),
     Fail(Index, bool),
     /// There was no room for the rows of an attempt.
@@ -51,6 +53,7 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         6 => (pick(), 1..5_u32).prop_map(|(stage, tasks)| Op::Add(stage, tasks)),
         1 => pick().prop_map(Op::Close),
         1 => pick().prop_map(Op::Cancel),
+        6 => pick().prop_map(Op::Compute),
         12 => pick().prop_map(Op::Finish),
         5 => (pick(), prop::bool::weighted(0.05)).prop_map(|(a, fatal)| Op::Fail(a, fatal)),
         4 => pick().prop_map(Op::PutOff),

@@ -40,6 +40,7 @@ impl World {
             }
             Op::Close(at) => self.close(pick(stages, &at)),
             Op::Cancel(at) => self.cancel(pick(stages, &at)),
+            Op::Compute(at) => self.compute(pick(self.live.clone(), &at)),
             Op::Finish(at) => self.finish(pick(self.live.clone(), &at)),
             Op::Fail(at, fatal) => self.fail(pick(self.live.clone(), &at), fatal),
             Op::PutOff(at) => self.put_off(pick(self.live.clone(), &at)),
@@ -142,6 +143,15 @@ impl World {
     fn close(&mut self, stage: Option<StageId>) {
         let Some(stage) = stage else { return };
         self.feed(Event::StageClosed { stage });
+    }
+
+    fn compute(&mut self, picked: Option<(AttemptId, WorkerId)>) {
+        let Some((attempt, worker)) = picked else { return };
+        if !self.questions.contains(&attempt.task.stage) {
+            self.flushing.insert(attempt);
+        }
+        self.feed(Event::TaskComputed { worker, attempt });
+        assert_eq!(self.live.get(&attempt), Some(&worker), "it has not ended");
     }
 
     fn finish(&mut self, picked: Option<(AttemptId, WorkerId)>) {

@@ -46,6 +46,8 @@ pub(super) struct World {
     pub(super) revoked: BTreeMap<AttemptId, (WorkerId, Duration)>,
     /// Attempts of workers that are gone.
     pub(super) orphans: Vec<(AttemptId, WorkerId)>,
+    /// Attempts that have computed what they write, also those that have ended.
+    pub(super) flushing: BTreeSet<AttemptId>,
     pub(super) latest: BTreeMap<TaskId, u32>,
     pub(super) done: BTreeMap<TaskId, (AttemptId, WorkerId)>,
     pub(super) consumed: BTreeSet<TaskId>,
@@ -77,6 +79,7 @@ impl World {
             live: BTreeMap::new(),
             revoked: BTreeMap::new(),
             orphans: Vec::new(),
+            flushing: BTreeSet::new(),
             latest: BTreeMap::new(),
             done: BTreeMap::new(),
             consumed: BTreeSet::new(),
@@ -116,12 +119,14 @@ impl World {
         of_it.filter(|(attempt, _)| is_held(attempt)).count()
     }
 
-    /// How many questions, and how many tasks, a worker has or stops.
+    /// How many questions a worker has or stops, and how many slots tasks take.
     pub(super) fn held_by(&self, worker: WorkerId) -> (usize, usize) {
         let held = self.running_on(worker).chain(self.stopping_on(worker));
         let (questions, tasks): (Vec<_>, Vec<_>) =
             held.partition(|attempt| self.questions.contains(&attempt.task.stage));
-        (questions.len(), tasks.len() + self.beside(worker))
+        let flushing = tasks.iter().filter(|attempt| self.flushing.contains(attempt)).count();
+        let computing = tasks.len() - flushing.min(self.workers[&worker].slots);
+        (questions.len(), computing + self.beside(worker))
     }
 
     /// The current attempts that a worker has.

@@ -127,7 +127,8 @@ async fn a_stream_that_is_dropped_or_fails_leaves_nothing() {
     let (target, outputs) = (Target::new(), outputs());
     let output = prepared(&outputs, &target, IfExists::Append).await;
     let node = node(&output);
-    let writing = Writing { attempt: attempt(JOB, 0), node: &node };
+    let writing =
+        Writing { attempt: attempt(JOB, 0), node: &node, computed: &CancellationToken::new() };
     let first = stream::once(async { Ok(numbers([1])) });
     let rows = rows_of(&output.schema, first.chain(stream::pending()));
     let mut dropped = outputs.write(writing, rows).unwrap();

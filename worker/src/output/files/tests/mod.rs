@@ -22,6 +22,7 @@ use keyloom_common::{
     AttemptId, StageId, TaskId,
     output::{Compression, FileFormat, FilesOutput, OutputSpec, WriteExec},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
@@ -141,10 +142,21 @@ async fn write(
     id: AttemptId,
     batches: &[RecordBatch],
 ) -> Result<Vec<Piece>> {
+    write_and_say(outputs, output, id, batches, &CancellationToken::new()).await
+}
+
+/// The same, by a task that says when it has computed what it writes.
+async fn write_and_say(
+    outputs: &FileOutputs,
+    output: &PreparedOutput,
+    id: AttemptId,
+    batches: &[RecordBatch],
+    computed: &CancellationToken,
+) -> Result<Vec<Piece>> {
     let node = node(output);
     let batches: Vec<_> = batches.iter().cloned().map(Ok).collect();
     let rows = rows_of(&output.schema, stream::iter(batches));
-    let mut told = outputs.write(Writing { attempt: id, node: &node }, rows)?;
+    let mut told = outputs.write(Writing { attempt: id, node: &node, computed }, rows)?;
     let mut pieces = Vec::new();
     while let Some(batch) = told.next().await {
         pieces.extend(Piece::read(&batch?)?);

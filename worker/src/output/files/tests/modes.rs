@@ -139,7 +139,8 @@ async fn a_task_counts_what_it_writes() {
     let output = outputs.prepare(PlannedOutput { spec, schema }).await.unwrap();
     let node = node(&output);
     let rows = rows_of(&output.schema, stream::iter([Ok(numbers([1, 2, 3]))]));
-    let writing = Writing { attempt: attempt(JOB, 0), node: &node };
+    let writing =
+        Writing { attempt: attempt(JOB, 0), node: &node, computed: &CancellationToken::new() };
     let told = outputs.write(writing, rows).unwrap().next().await.unwrap().unwrap();
     let pieces = Piece::read(&told).unwrap();
     assert_eq!((pieces.len(), pieces[0].rows, pieces[0].bytes), (1, 3, 8));

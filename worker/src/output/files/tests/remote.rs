@@ -220,7 +220,8 @@ async fn a_stream_that_is_dropped_aborts_its_uploads() {
     let node = node(&output);
     let first = stream::once(async { Ok(numbers([1])) });
     let rows = rows_of(&output.schema, first.chain(stream::pending()));
-    let writing = Writing { attempt: attempt(JOB, 0), node: &node };
+    let writing =
+        Writing { attempt: attempt(JOB, 0), node: &node, computed: &CancellationToken::new() };
     let mut dropped = outputs.write(writing, rows).unwrap();
     tokio::select! {
         told = dropped.next() => panic!("it ended: {told:?}"),
@@ -248,7 +249,8 @@ async fn an_upload_that_begins_when_nobody_waits_for_it_is_aborted() {
     let output = prepared(&outputs, IfExists::Append).await;
     let node = node(&output);
     let rows = rows_of(&output.schema, stream::iter([Ok(numbers([1]))]));
-    let writing = Writing { attempt: attempt(JOB, 0), node: &node };
+    let writing =
+        Writing { attempt: attempt(JOB, 0), node: &node, computed: &CancellationToken::new() };
     let mut dropped = outputs.write(writing, rows).unwrap();
     tokio::select! {
         told = dropped.next() => panic!("it ended: {told:?}"),
@@ -375,6 +377,23 @@ async fn parts_that_are_on_their_way_end_before_their_upload_is_aborted() {
     }
     until(async || names(&told.memory).await.is_empty()).await;
     assert_eq!(*told.aborted_with.lock().unwrap(), [0]);
+}
+
+#[tokio::test]
+async fn a_task_has_computed_what_it_writes_before_that_is_stored() {
+    let (told, outputs) = told();
+    let output = prepared(&outputs, IfExists::Append).await;
+    let (rows, computed) = ([numbers(0..3)], CancellationToken::new());
+    let id = attempt(JOB, 0);
+    let mut writing = std::pin::pin!(write_and_say(&outputs, &output, id, &rows, &computed));
+    tokio::select! {
+        ended = &mut writing => panic!("it ended: {ended:?}"),
+        () = computed.cancelled() => {}
+    }
+    let arriving = told.deliver_last_of(1);
+    let (pieces, ()) = tokio::join!(writing, arriving);
+    outputs.commit(written(JOB, &output, pieces.unwrap())).await.unwrap();
+    assert_eq!(read(&told.memory, NAME).await, text(0..3));
 }
 
 #[tokio::test]
