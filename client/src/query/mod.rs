@@ -37,10 +37,10 @@ use keyloom_common::{
     store::JoinPath,
 };
 use keyloom_planner::{
-    ChooseAccess, ChooseShuffle, DelayCalls, GroupByKeys, JoinStores, KeepCounted, KeepFetch,
-    KeepGroups, KeepInstants, KeepNested, KeepOrder, KeepVarying, LiftCalls, NarrowCalls, OneValue,
-    PlanLookups, PlanOptions, ReadFields, RefuseLostNulls, RefuseRowsOfOthers, ShareFetches,
-    advise,
+    ChooseAccess, ChooseShuffle, DelayCalls, GroupByKeys, JoinStores, KeepCounted, KeepDetermined,
+    KeepFetch, KeepGroups, KeepInstants, KeepNested, KeepOrder, KeepVarying, LiftCalls,
+    NarrowCalls, OneValue, PlanLookups, PlanOptions, PlanSorts, ReadFields, RefuseLostNulls,
+    RefuseRowsOfOthers, ShareFetches, advise,
 };
 
 use crate::{input::TablesOfStores, link::Link, settings::Settings};
@@ -78,7 +78,7 @@ pub(crate) fn context(link: &Arc<Link>) -> SessionContext {
         .with_expr_planners(PlanFields::first())
         .with_default_features()
         .with_analyzer_rules(analyzer)
-        .with_optimizer_rules(KeepGroups::among(Optimizer::new().rules))
+        .with_optimizer_rules(KeepDetermined::among(KeepGroups::among(Optimizer::new().rules)))
         .with_optimizer_rule(Arc::new(JoinStores::new(tables)))
         // What DataFusion's own rules move and prune is moved and pruned by then. What is read of
         // a call decides whether it is delayed, and then less may be read below.
@@ -98,7 +98,7 @@ fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
         vec![Arc::new(PlanLookups), Arc::new(KeepVarying), Arc::new(KeepOrder)];
     // It takes an aggregate of an aggregate for the inner one. There are no statistics to gain by.
-    let defaults = PhysicalOptimizer::default().rules.into_iter();
+    let defaults = PlanSorts::among(PhysicalOptimizer::default().rules).into_iter();
     rules.extend(defaults.filter(|rule| rule.name() != "aggregate_statistics"));
     rules.push(Arc::new(KeepFetch));
     rules.push(Arc::new(KeepCounted));

@@ -7,15 +7,10 @@ use std::{
 
 use bytes::Bytes;
 use datafusion::{
-    common::tree_node::TreeNode,
     error::{DataFusionError, Result},
     execution::TaskContext,
     logical_expr::{AggregateUDF, ScalarUDF},
-    physical_plan::{
-        ExecutionPlan,
-        joins::{HashJoinExec, NestedLoopJoinExec},
-        limit::GlobalLimitExec,
-    },
+    physical_plan::ExecutionPlan,
 };
 use datafusion_proto::{
     bytes::{
@@ -29,6 +24,7 @@ use super::{
     FrameScanExec, InletExec, InputScanExec, SpreadExec, allowed,
     expr::{decode_expr, encode_expr},
     frame::FrameNode,
+    lost,
     part::{InletNode, check_partitions},
     proto::Folding,
     scan::ScanNode,
@@ -50,46 +46,9 @@ use crate::{
 /// # Errors
 /// `invalid` if the plan holds a node that cannot travel.
 pub fn encode_plan(plan: &Arc<dyn ExecutionPlan>) -> crate::Result<Bytes> {
-    check_limits(plan)?;
-    check_columns(plan)?;
+    lost::check(plan)?;
     let plan = Arc::clone(plan);
     Ok(physical_plan_to_bytes_with_proto_converter(plan, &Codec, &Folding::default())?)
-}
-
-/// Protobuf has no place for a join's own limit, and of others 32 bits: other rows would come than
-/// were asked for.
-fn check_limits(plan: &Arc<dyn ExecutionPlan>) -> crate::Result<()> {
-    let is_lost =
-        |node: &Arc<dyn ExecutionPlan>| Ok(node.is::<HashJoinExec>() && node.fetch().is_some());
-    if plan.exists(is_lost)? {
-        return Err(Error::internal("a plan with a limit within a join cannot travel"));
-    }
-    let is_cut_off = |node: &Arc<dyn ExecutionPlan>| {
-        let skip = node.downcast_ref::<GlobalLimitExec>().map(GlobalLimitExec::skip);
-        Ok(skip.into_iter().chain(node.fetch()).any(|rows| u32::try_from(rows).is_err()))
-    };
-    if plan.exists(is_cut_off)? {
-        return Err(Error::invalid(format!(
-            "LIMIT and OFFSET name {} rows together at most; without a LIMIT, all rows come",
-            u32::MAX
-        )));
-    }
-    Ok(())
-}
-
-/// Of a join of which no column is read, protobuf says nothing: all of them would be read.
-fn check_columns(plan: &Arc<dyn ExecutionPlan>) -> crate::Result<()> {
-    let is_lost = |node: &Arc<dyn ExecutionPlan>| {
-        let by_hash = node.downcast_ref::<HashJoinExec>().map(|join| &join.projection);
-        let by_pairs =
-            node.downcast_ref::<NestedLoopJoinExec>().map(NestedLoopJoinExec::projection);
-        let read = by_hash.or(by_pairs).and_then(Option::as_deref);
-        Ok(read.is_some_and(<[usize]>::is_empty))
-    };
-    if plan.exists(is_lost)? {
-        return Err(Error::internal("a plan with a join of no column cannot travel"));
-    }
-    Ok(())
 }
 
 /// A physical plan from bytes. Functions are found in the context's registry.
@@ -232,50 +191,4 @@ impl PhysicalExtensionCodec for Codec {
 
 fn not_known(name: &str) -> DataFusionError {
     Error::internal(format!("a plan from a peer calls {name}, which is not known")).into()
-}
-
-#[cfg(test)]
-mod tests {
-    use arrow::datatypes::Schema;
-    use datafusion::{
-        common::JoinType,
-        physical_plan::{empty::EmptyExec, limit::LocalLimitExec},
-    };
-
-    use super::*;
-    use crate::ErrorKind;
-
-    fn empty() -> Arc<dyn ExecutionPlan> {
-        Arc::new(EmptyExec::new(Arc::new(Schema::empty())))
-    }
-
-    #[test]
-    fn a_join_of_which_no_column_is_read_does_not_travel_as_one_of_all() {
-        let (inner, none) = (JoinType::Inner, Some(Vec::new()));
-        let join = NestedLoopJoinExec::try_new(empty(), empty(), None, &inner, none).unwrap();
-        let plan: Arc<dyn ExecutionPlan> = Arc::new(join);
-        let error = encode_plan(&plan).unwrap_err();
-        let expected = "a plan with a join of no column cannot travel";
-        assert_eq!((error.kind(), error.message()), (ErrorKind::Internal, expected));
-    }
-
-    #[test]
-    fn a_limit_that_would_be_cut_off_is_refused() {
-        let most = u32::MAX as usize;
-        let global = |skip, fetch| -> Arc<dyn ExecutionPlan> {
-            Arc::new(GlobalLimitExec::new(empty(), skip, fetch))
-        };
-        let local =
-            |fetch| -> Arc<dyn ExecutionPlan> { Arc::new(LocalLimitExec::new(empty(), fetch)) };
-        for fits in [global(most, Some(most)), global(0, None), local(most)] {
-            assert!(encode_plan(&fits).is_ok(), "{fits:?}");
-        }
-        for large in [global(most + 1, None), global(0, Some(most + 1)), local(most + 4)] {
-            let error = encode_plan(&large).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Invalid);
-            let expected = "LIMIT and OFFSET name 4294967295 rows together at most; without a \
-                            LIMIT, all rows come";
-            assert_eq!(error.message(), expected);
-        }
-    }
 }

@@ -6,6 +6,7 @@ mod codec;
 mod expr;
 mod frame;
 mod leaf;
+mod lost;
 mod part;
 mod part_counts;
 mod proto;

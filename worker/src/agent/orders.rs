@@ -24,7 +24,7 @@ use super::{
     heartbeat::{self, Heartbeat},
     running::Running,
 };
-use crate::task::Tasks;
+use crate::{metrics, task::Tasks};
 
 /// A life that was shorter is another failure: a worker whose lives break right after they began
 /// does not register again and again.
@@ -216,16 +216,10 @@ impl Attempt {
         tracing::debug!(%attempt, "started");
         let mut counted = self.tasks.meter().begin(&assignment.work);
         let computed = CancellationToken::new();
-        let slot = async {
-            computed.cancelled().await;
-            counted.give_slot_back();
-            self.tell_computed(attempt).await;
-            pending::<Infallible>().await
-        };
         let outcome = tokio::select! {
             outcome = guarded(self.execute(assignment, &computed)) => outcome,
             () = stop.cancelled() => Err(Error::cancelled("the attempt was stopped")),
-            never = slot => match never {},
+            never = self.give_slot_back(attempt, &computed, &mut counted) => match never {},
         };
         if let Err(error) = &outcome
             && error.kind() != ErrorKind::Cancelled
@@ -259,12 +253,21 @@ impl Attempt {
             .await
     }
 
-    /// Gives its slot back. Where that is not heard, it has it until its end.
-    async fn tell_computed(&self, attempt: AttemptId) {
+    /// Gives its slot back once it has computed all. Where that is not heard, it has it until its
+    /// end.
+    async fn give_slot_back(
+        &self,
+        attempt: AttemptId,
+        computed: &CancellationToken,
+        counted: &mut metrics::Attempt,
+    ) -> Infallible {
+        computed.cancelled().await;
+        counted.give_slot_back();
         let telling = |context| self.client.computed(context, self.worker, attempt);
         if let Err(error) = in_time(self.timeout, telling).await {
             tracing::debug!(%attempt, %error, "the coordinator did not hear that its slot is free");
         }
+        pending().await
     }
 
     async fn execute(
@@ -281,3 +284,6 @@ impl Attempt {
         self.tasks.run(attempt, assignment.work, computed, deliver).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,8 @@ pub(super) type Told = (Vec<AttemptId>, Vec<(AttemptId, TaskProgress)>);
 pub(super) struct FakeCoordinator {
     /// Where it passes on what heartbeats say.
     pub(super) heard: Option<mpsc::UnboundedSender<Told>>,
+    /// Where it passes on which attempts have computed what they write.
+    pub(super) computed: Option<mpsc::UnboundedSender<AttemptId>>,
     /// What it answers with, whichever blob it is asked for.
     pub(super) blob: Option<&'static [u8]>,
 }
@@ -63,8 +65,9 @@ impl WorkerApi for FakeCoordinator {
         Err(not_asked())
     }
 
-    async fn computed(self, _: Context, _: WorkerId, _: AttemptId) -> Result<()> {
-        Err(not_asked())
+    async fn computed(self, _: Context, _: WorkerId, attempt: AttemptId) -> Result<()> {
+        let computed = self.computed.ok_or_else(not_asked)?;
+        computed.send(attempt).map_err(|error| Error::internal(error.to_string()))
     }
 
     async fn finish(

@@ -1,6 +1,8 @@
 //! The inputs of a shuffled plan, shared among its tasks.
 //!
 //! Whatever shuffles knows neither frames nor files of Keyloom, and would have one task read each.
+//! Nor does it ask what operators need: those that take the rows of one partition for all there are
+//! have one task.
 
 use std::sync::Arc;
 
@@ -8,7 +10,12 @@ use async_trait::async_trait;
 use datafusion::{
     common::tree_node::{Transformed, TransformedResult, TreeNode},
     error::Result,
-    physical_plan::{ExecutionPlan, ExecutionPlanProperties},
+    physical_plan::{
+        Distribution, ExecutionPlan, ExecutionPlanProperties,
+        coalesce_partitions::CoalescePartitionsExec,
+        joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec},
+        sorts::sort_preserving_merge::SortPreservingMergeExec,
+    },
 };
 use datafusion_distributed::{
     DesiredTaskCountEvent, DesiredTaskCountEventResponse, DesiredTaskCountHandler,
@@ -33,7 +40,8 @@ impl Leaves {
             if of_task(&node, 0, 1).is_none() {
                 return Ok(Transformed::no(node));
             }
-            let spread: Arc<dyn ExecutionPlan> = Arc::new(SpreadExec::new(node, self.partitions));
+            let at_once = self.at_once(&node);
+            let spread: Arc<dyn ExecutionPlan> = Arc::new(SpreadExec::new(node, at_once));
             Ok(Transformed::yes(spread))
         })
         .data()
@@ -43,6 +51,12 @@ impl Leaves {
         leaf.output_partitioning().partition_count().clamp(1, self.workers.max(1))
     }
 
+    /// How many partitions of an input a task reads at the same time. One stays one: what stands
+    /// above it counts on that.
+    fn at_once(self, leaf: &Arc<dyn ExecutionPlan>) -> usize {
+        self.partitions.min(leaf.output_partitioning().partition_count())
+    }
+
     fn scaled(
         self,
         leaf: &Arc<dyn ExecutionPlan>,
@@ -50,7 +64,7 @@ impl Leaves {
     ) -> Option<Result<Arc<dyn ExecutionPlan>>> {
         let variant = |task| {
             let own = of_task(leaf, task, tasks)?;
-            let spread = Arc::new(SpreadExec::new(own, self.partitions));
+            let spread = Arc::new(SpreadExec::new(own, self.at_once(leaf)));
             Some(Arc::new(PartExec::new(spread, Vec::new())) as Arc<dyn ExecutionPlan>)
         };
         let variants = (0..tasks.max(1)).map(variant).collect::<Option<Vec<_>>>()?;
@@ -78,12 +92,29 @@ fn of_task(
     Some(Arc::new(scan.with_partitions(own.collect())))
 }
 
+/// Whether a node takes what comes to it for all rows there are, without having them gathered from
+/// several tasks.
+fn takes_all(node: &Arc<dyn ExecutionPlan>) -> bool {
+    // Rows that come right from an input are not brought from other tasks.
+    if node.is::<CoalescePartitionsExec>() || node.is::<SortPreservingMergeExec>() {
+        return node.children().into_iter().any(|child| child.children().is_empty());
+    }
+    // What joins collect is sent to all of their tasks, or they have one.
+    let collects =
+        node.is::<HashJoinExec>() || node.is::<NestedLoopJoinExec>() || node.is::<CrossJoinExec>();
+    let is_all = |needed: &Distribution| matches!(needed, Distribution::SinglePartition);
+    !collects && node.required_input_distribution().iter().any(is_all)
+}
+
 #[async_trait]
 impl DesiredTaskCountHandler for Leaves {
     async fn handle(
         &self,
         event: DesiredTaskCountEvent<'_>,
     ) -> Option<Result<DesiredTaskCountEventResponse>> {
+        if takes_all(event.plan) {
+            return Some(Ok(DesiredTaskCountEventResponse::maximum(1)));
+        }
         of_task(event.plan, 0, 1)?;
         Some(Ok(DesiredTaskCountEventResponse::desired(self.tasks(event.plan))))
     }
@@ -101,7 +132,14 @@ impl ScaleUpLeafNodeHandler for Leaves {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::physical_plan::{displayable, empty::EmptyExec};
+    use datafusion::{
+        physical_plan::{
+            displayable,
+            empty::EmptyExec,
+            limit::{GlobalLimitExec, LocalLimitExec},
+        },
+        prelude::SessionConfig,
+    };
     use keyloom_common::{BlobId, plan::FramePartition};
 
     use super::*;
@@ -142,5 +180,49 @@ mod tests {
         assert!(alone.is::<PartExec>(), "{}", displayable(alone.as_ref()).one_line());
         let other: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(frame(1).schema()));
         assert!(LEAVES.scaled(&other, 3).is_none());
+    }
+
+    #[test]
+    fn an_input_of_one_partition_stays_one() {
+        let leaf = frame(1);
+        let of_three = LEAVES.scaled(&leaf, 3).unwrap().unwrap();
+        let spread = LEAVES.spread(Arc::clone(&leaf)).unwrap();
+        for plan in [LEAVES.scaled(&leaf, 1).unwrap().unwrap(), of_three, spread] {
+            let shown = displayable(plan.as_ref()).one_line().to_string();
+            assert_eq!(plan.output_partitioning().partition_count(), 1, "{shown}");
+        }
+    }
+
+    /// How many tasks a node is to have, if something is to be said of it.
+    async fn asked(plan: Arc<dyn ExecutionPlan>) -> Option<usize> {
+        let session_config = &SessionConfig::new();
+        let event = DesiredTaskCountEvent { plan: &plan, session_config };
+        let answer = DesiredTaskCountHandler::handle(&LEAVES, event).await?;
+        Some(usize::from(answer.unwrap().task_count))
+    }
+
+    fn gathered(input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+        Arc::new(CoalescePartitionsExec::new(input))
+    }
+
+    fn first_of_each(input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+        Arc::new(LocalLimitExec::new(input, 1))
+    }
+
+    fn first(input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+        Arc::new(GlobalLimitExec::new(input, 0, Some(1)))
+    }
+
+    #[tokio::test]
+    async fn what_takes_its_rows_for_all_there_are_has_one_task() {
+        // Nobody brings it those of other tasks.
+        assert_eq!(asked(first(frame(1))).await, Some(1));
+        assert_eq!(asked(gathered(frame(7))).await, Some(1));
+        // These are brought.
+        assert_eq!(asked(gathered(first_of_each(frame(7)))).await, None);
+        assert_eq!(asked(first_of_each(frame(7))).await, None);
+        let join = CrossJoinExec::new(gathered(frame(7)), frame(7));
+        assert_eq!(asked(Arc::new(join)).await, None);
+        assert_eq!(asked(frame(7)).await, Some(3));
     }
 }

@@ -36,6 +36,7 @@ const ATTEMPT: AttemptId = AttemptId {
 /// Runs a task over seven rows, three at a time, that does this with them, and gives what was known
 /// of it each time that it handed something in.
 async fn watched(
+    computed: &CancellationToken,
     make: impl FnOnce(Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan>,
 ) -> Vec<TaskProgress> {
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..7));
@@ -63,7 +64,7 @@ async fn watched(
         seen.lock().unwrap().extend(underway.told(usize::MAX));
         ready(Ok(()))
     };
-    tasks.run(ATTEMPT, work, &CancellationToken::new(), look).await.unwrap();
+    tasks.run(ATTEMPT, work, computed, look).await.unwrap();
     assert!(underway.told(usize::MAX).is_empty(), "it has ended");
     let seen = seen.into_inner().unwrap().into_iter();
     seen.map(|(attempt, progress)| {
@@ -75,7 +76,9 @@ async fn watched(
 
 #[tokio::test]
 async fn a_task_is_seen_to_give_rows_while_it_runs() {
-    let seen = watched(|scan| scan).await;
+    let computed = CancellationToken::new();
+    let seen = watched(&computed, |scan| scan).await;
+    assert!(!computed.is_cancelled(), "it computes until its end");
     let seen: Vec<_> = seen.iter().map(|seen| (seen.rows, seen.thousandths)).collect();
     // While it runs, it is not done.
     assert_eq!(seen, [(3, 428), (6, 857), (7, 999)]);
@@ -86,7 +89,9 @@ async fn a_task_that_writes_is_seen_to_take_rows_and_not_to_give_pieces() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
     let files = FilesOutput { target_file_bytes: 1, ..files(FileFormat::Csv) };
-    let seen = watched(|scan| Arc::new(written(scan, path, files))).await;
+    let computed = CancellationToken::new();
+    let seen = watched(&computed, |scan| Arc::new(written(scan, path, files))).await;
+    assert!(computed.is_cancelled(), "files are stored when all is computed");
     assert_eq!(seen.iter().map(|seen| seen.rows).collect::<Vec<_>>(), [7]);
     assert!(seen[0].bytes > 0, "{seen:?}");
 }

@@ -1,0 +1,96 @@
+//! Sorts, as DataFusion plans them but for two mistakes.
+//!
+//! It counts on [what nobody knows where shuffled rows arrive](forget). And where it sorts several
+//! partitions apart instead of their rows together, it looks for what gathers these below, and
+//! takes some away that operators between need: that of the left side of a join, if the right side
+//! is gathered, and that of a window by what is the same in all rows, which needs no sort.
+
+mod forget;
+
+use std::sync::Arc;
+
+use datafusion::{
+    common::tree_node::{Transformed, TransformedResult, TreeNode},
+    config::ConfigOptions,
+    error::Result,
+    physical_optimizer::PhysicalOptimizerRule,
+    physical_plan::{
+        Distribution, ExecutionPlan, ExecutionPlanProperties,
+        coalesce_partitions::CoalescePartitionsExec,
+    },
+};
+
+use forget::{forget, recall};
+
+type Plan = Arc<dyn ExecutionPlan>;
+type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
+
+/// DataFusion's rule that plans sorts, with its mistakes mended.
+#[derive(Debug)]
+pub struct PlanSorts(Rule);
+
+impl PlanSorts {
+    /// DataFusion's rules, with it in the place of the one that plans sorts.
+    #[must_use]
+    pub fn among(rules: Vec<Rule>) -> Vec<Rule> {
+        let mended = |rule: Rule| -> Rule {
+            let plans_sorts = rule.name() == "EnforceSorting";
+            if plans_sorts { Arc::new(Self(rule)) } else { rule }
+        };
+        rules.into_iter().map(mended).collect()
+    }
+}
+
+impl PhysicalOptimizerRule for PlanSorts {
+    fn optimize(&self, plan: Plan, config: &ConfigOptions) -> Result<Plan> {
+        let forgotten = plan.transform_up(forget).data()?;
+        let sorted = self.0.optimize(forgotten, config)?;
+        sorted.transform_up(recall).data()?.transform_up(gather).data()
+    }
+
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn schema_check(&self) -> bool {
+        self.0.schema_check()
+    }
+}
+
+/// The node with those of its inputs gathered that it needs so, and are not.
+fn gather(node: Plan) -> Result<Transformed<Plan>> {
+    let needed = node.required_input_distribution();
+    let is_alone = needed.len() == 1;
+    let inputs = node.children().into_iter().zip(&needed);
+    let apart: Vec<bool> =
+        inputs.map(|(input, needed)| is_apart(input, needed, is_alone)).collect();
+    if !apart.contains(&true) {
+        return Ok(Transformed::no(node));
+    }
+    let inputs = node.children().into_iter().zip(apart).map(|(input, is_apart)| -> Plan {
+        let input = Arc::clone(input);
+        if is_apart { Arc::new(CoalescePartitionsExec::new(input)) } else { input }
+    });
+    let inputs = inputs.collect();
+    node.with_new_children(inputs).map(Transformed::yes)
+}
+
+/// Whether an input has several partitions where one is needed; or one will do, as for what is
+/// needed by its hash, unless another input comes by its hash, too. What is sorted apart is merged
+/// by DataFusion.
+fn is_apart(input: &Plan, needed: &Distribution, is_alone: bool) -> bool {
+    let partitioning = input.output_partitioning();
+    match needed {
+        Distribution::SinglePartition => partitioning.partition_count() > 1,
+        Distribution::HashPartitioned(_) if is_alone && input.output_ordering().is_none() => {
+            let known = input.equivalence_properties();
+            !partitioning.satisfaction(needed, known, true).is_satisfied()
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;
