@@ -17,6 +17,9 @@ const MAX_TOLD_BYTES: usize = 4 << 10;
 /// What a worker says that waits for its part of a plan: whoever sends it is slow, or gone.
 const NO_PLAN: &str = "timed-out while waiting for the plan";
 
+/// What DataFusion says of a plan that is none it can run, wherever it is begun.
+const ASSERTS: &str = "Assertion failed: ";
+
 /// The error in a form of which [`of_shuffle`] finds kind, message and code again. One that is in
 /// such a form stays as it is, and so does what only tells that a peer is gone.
 pub(super) fn told(error: impl Into<DataFusionError>) -> DataFusionError {
@@ -29,6 +32,7 @@ pub(super) fn told(error: impl Into<DataFusionError>) -> DataFusionError {
     // No operator fails by an error of others that says nothing of its kind: a connection does.
     let source = std::error::Error::source(&own);
     if own.kind() == ErrorKind::Internal
+        && !text.contains(ASSERTS)
         && source.is_some_and(|source| source.is::<DataFusionError>())
     {
         return own.into();
@@ -114,6 +118,15 @@ mod tests {
             let far = DataFusionError::External(told(error).to_string().into());
             assert_eq!(of_shuffle(told(far)).kind(), ErrorKind::Unavailable);
         }
+    }
+
+    #[test]
+    fn an_assertion_is_not_the_connections_matter() {
+        let failed = "Assertion failed: partition_count() == 1";
+        let far = told(DataFusionError::Internal(failed.to_owned()));
+        let read = of_shuffle(told(DataFusionError::External(far.to_string().into())));
+        assert_eq!(read.kind(), ErrorKind::Internal);
+        assert!(read.message().contains(failed), "{read}");
     }
 
     #[test]

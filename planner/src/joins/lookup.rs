@@ -19,7 +19,7 @@ use keyloom_common::{
 use super::{
     StoreTables,
     beside::with_answer,
-    cost::{Choice, choose, rows, store_rows},
+    cost::{Asked, Choice, choose, rows, store_rows},
     key::{Equality, JoinKey},
     matches::matches,
     side::{Side, columns_read, is_null_of_null, may_move},
@@ -140,7 +140,8 @@ impl<'a> LookupJoin<'a> {
     /// Whether it is asked for, or cheaper than the join, of which so many rows are wanted.
     pub(super) fn choose(&self, path: JoinPath, wanted: Wanted) -> Choice {
         let asked = wanted.of_asking(self.kind).of(rows(self.asking));
-        choose(path, asked, &self.side.store)
+        let are_sifted = !self.side.conditions.is_empty();
+        choose(path, Asked { are_sifted, ..asked }, &self.side.store)
     }
 
     /// The join as a lookup, and why it is one.

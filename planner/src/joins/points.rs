@@ -44,7 +44,7 @@ pub(super) fn point_lookup(
         _ => true,
     });
     let Some((keys, others)) = Keys::of(&side, &points, row)? else { return Ok(None) };
-    let asked = Asked { keys: Some(keys.count() as u64), is_limited: false };
+    let asked = Asked::some(keys.count() as u64);
     let choice = choose(path, asked, &side.store);
     if !choice.is_lookup {
         return Ok(None);

@@ -62,7 +62,8 @@ impl Wanted {
     /// The keys of those of so many rows that are expected to be read.
     pub(super) fn of(self, rows: Option<u64>) -> Asked {
         let is_limited = self.0.is_some_and(|wanted| rows.is_none_or(|rows| wanted < rows));
-        Asked { keys: if is_limited { self.0 } else { rows }, is_limited }
+        let keys = if is_limited { self.0 } else { rows };
+        Asked { keys, is_limited, ..Asked::some(0) }
     }
 }
 
