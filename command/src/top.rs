@@ -77,7 +77,9 @@ async fn screen(session: &Session, watch: &Watch) -> Result<String, Failure> {
 
 fn drawn(workers: Vec<WorkerStatus>, jobs: Vec<JobInfo>, now_ms: u64) -> String {
     let sum = |of: fn(&WorkerStatus) -> u32| workers.iter().map(of).map(u64::from).sum::<u64>();
-    let (slots, running) = (sum(|worker| worker.slots), sum(|worker| worker.running));
+    // Those that only wait until what they wrote is stored run, too, and have no slot.
+    let with_slots = |worker: &WorkerStatus| worker.running.min(worker.slots);
+    let (slots, running) = (sum(|worker| worker.slots), sum(with_slots));
     let draining = workers.iter().filter(|worker| worker.draining).count();
     let mut head = format!("workers: {}, {running} of {slots} slots run tasks", workers.len());
     if draining > 0 {
@@ -201,9 +203,9 @@ mod tests {
 
     use super::*;
 
-    fn worker(id: u128, draining: bool) -> WorkerStatus {
+    fn worker(id: u128, running: u32, draining: bool) -> WorkerStatus {
         let (id, name) = (WorkerId::from_u128(id), format!("worker-{id}"));
-        WorkerStatus { id, name, slots: 2, running: 1, draining }
+        WorkerStatus { id, name, slots: 2, running, draining }
     }
 
     fn job(id: u128, state: JobState) -> JobInfo {
@@ -237,17 +239,17 @@ mod tests {
 
     #[test]
     fn a_screen_has_workers_and_jobs() {
-        let workers = vec![worker(1, false), worker(2, true)];
+        let workers = vec![worker(1, 1, false), worker(2, 3, true)];
         let states = [JobState::Running, JobState::Queued, JobState::Done];
         let jobs = (1..).zip(states).map(|(id, state)| job(id, state)).collect();
         let id = |last: u32| format!("00000000-0000-0000-0000-{last:012}");
         let (one, two, three) = (id(1), id(2), id(3));
         let space = " ".repeat(34);
         let expected = format!(
-            "workers: 2, 2 of 4 slots run tasks, 1 draining\n\n\
+            "workers: 2, 3 of 4 slots run tasks, 1 draining\n\n\
              ID{space}  NAME      SLOTS  RUNNING  STATE\n\
              {one}  worker-1  2      1        ready\n\
-             {two}  worker-2  2      1        draining\n\n\
+             {two}  worker-2  2      3        draining\n\n\
              jobs: 1 running, 1 queued\n\n\
              ID{space}  NAME  STATE    DONE  TASKS  ROWS   ROWS/S  RUNS  OWNER\n\
              {one}  -     running  30%   2/8    2,400  600     4 s   me\n\

@@ -33,7 +33,7 @@ pub(super) struct Asked {
     pub(super) keys: Option<u64>,
     /// Whether there would be more without a limit above.
     pub(super) is_limited: bool,
-    /// Whether the store's rows have a condition of their own.
+    /// Whether the store's rows have a condition of their own, which a scan may decide of all.
     pub(super) are_sifted: bool,
 }
 

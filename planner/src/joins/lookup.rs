@@ -21,7 +21,7 @@ use super::{
     beside::with_answer,
     cost::{Asked, Choice, choose, rows, store_rows},
     key::{Equality, JoinKey},
-    matches::matches,
+    matches::{matches, may_fail_of_a_row},
     side::{Side, columns_read, is_null_of_null, may_move},
     wanted::Wanted,
 };
@@ -140,7 +140,9 @@ impl<'a> LookupJoin<'a> {
     /// Whether it is asked for, or cheaper than the join, of which so many rows are wanted.
     pub(super) fn choose(&self, path: JoinPath, wanted: Wanted) -> Choice {
         let asked = wanted.of_asking(self.kind).of(rows(self.asking));
-        let are_sifted = !self.side.conditions.is_empty();
+        // A scan would compute them of rows that nobody asks for.
+        let conditions = &self.side.conditions;
+        let are_sifted = !conditions.is_empty() && !conditions.iter().any(may_fail_of_a_row);
         choose(path, Asked { are_sifted, ..asked }, &self.side.store)
     }
 

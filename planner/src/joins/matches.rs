@@ -33,6 +33,11 @@ fn may_fail(condition: &Expr, row: &Column) -> bool {
     contains(condition, |node| computes(node) && !is_null_of_null(node, row))
 }
 
+/// Whether a condition may fail of what some row of a store holds.
+pub(super) fn may_fail_of_a_row(condition: &Expr) -> bool {
+    contains(condition, computes)
+}
+
 /// Whether it is of its values whether an expression fails.
 fn computes(expr: &Expr) -> bool {
     match expr {

@@ -394,7 +394,7 @@ async fn a_scan_and_a_lookup_give_the_same_rows(session: &TestSession) -> Result
     open_shop(&scanning).await?;
     for sql in [
         "SELECT t.*, p.* FROM t LEFT JOIN lance p ON t.k = p.id ORDER BY n",
-        "SELECT t.*, p.* FROM t JOIN lance p ON t.k = p.id AND p.price > 5 ORDER BY n",
+        "SELECT t.*, p.* FROM t JOIN lance p ON t.k = p.id AND p.price > n ORDER BY n",
         "SELECT n FROM t WHERE k IN (SELECT id FROM lance) ORDER BY n",
     ] {
         let (looked_up, scanned) = (plan(session, sql).await?, plan(&scanning, sql).await?);
