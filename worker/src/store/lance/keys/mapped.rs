@@ -17,8 +17,8 @@ use super::{
     all_codes::AllCodes,
     code_index::CodeIndex,
     coder::integer,
-    run::RunMap,
-    runs::{Cover, KeyName, Merged, Part, View},
+    run::{Merged, RunMap},
+    runs::{Cover, KeyName, Part, View},
     scan::{KeyScan, KeySource},
     sieve::{Matches, Sieve, Wanted},
 };
@@ -121,7 +121,7 @@ impl KeyScan {
         let is_kept = |merged: &&Merged| self.handle.caches.maps.get(&merged.id).is_some();
         let rows =
             |merged: &Merged| run.start(merged.fragments.end) - run.start(merged.fragments.start);
-        let copied: u32 = part.view.merged.iter().filter(is_kept).map(rows).sum();
+        let copied: u32 = run.merged.iter().filter(is_kept).map(rows).sum();
         u64::from(run.rows() - copied)
     }
 
@@ -204,7 +204,7 @@ impl KeyScan {
         let map = maps.get_or_make(&part.run.id, make).await?;
         if is_new {
             // They are kept until then, as the task may end before this one is made.
-            part.view.merged.iter().for_each(|merged| maps.remove(&merged.id));
+            part.run.merged.iter().for_each(|merged| maps.remove(&merged.id));
             self.save(&map).await?;
         }
         Ok((map, stats))
@@ -218,7 +218,7 @@ impl KeyScan {
             let run = &part.run;
             let mut all = AllCodes::new(run.rows());
             let mut is_copied = vec![false; run.names().len()];
-            for merged in &part.view.merged {
+            for merged in &run.merged {
                 let Some(map) = caches.maps.get(&merged.id) else { continue };
                 if all.add_map(run.start(merged.fragments.start), &map).is_err() {
                     // Its fragments are read, as all others are.

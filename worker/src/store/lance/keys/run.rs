@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -22,12 +23,23 @@ pub(super) struct Run {
     /// Tells its map from those of others.
     pub(super) id: u64,
     names: Vec<FileColumn>,
+    /// Maps that its map is made of as far as they are kept, and takes the place of.
+    pub(super) merged: Vec<Merged>,
     /// Where the rows of each fragment end.
     ends: Vec<u32>,
     /// Positions with the same upper bits share a hint.
     shift: u32,
     /// The fragment that holds the first position of each hint, and at the end the number of all.
     hints: Vec<u32>,
+}
+
+/// A map that becomes a part of another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Merged {
+    /// Of its run.
+    pub(super) id: u64,
+    /// Its fragments, by their places in the other run.
+    pub(super) fragments: Range<usize>,
 }
 
 /// The map of the keys of a run.
@@ -66,6 +78,14 @@ enum Held {
 impl Run {
     /// Fragments and how many rows each has, which are fewer than 2^32 together.
     pub(super) fn new(fragments: impl IntoIterator<Item = (FileColumn, u32)>) -> Arc<Self> {
+        Self::made_of(fragments, Vec::new())
+    }
+
+    /// The same, whose map is made of some maps.
+    pub(super) fn made_of(
+        fragments: impl IntoIterator<Item = (FileColumn, u32)>,
+        merged: Vec<Merged>,
+    ) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let (mut names, mut ends, mut rows) = (Vec::new(), Vec::new(), 0_u32);
         for (name, of_fragment) in fragments {
@@ -79,7 +99,8 @@ impl Run {
         let last = u64::from(rows.saturating_sub(1) >> shift);
         let mut hints: Vec<u32> = (0..=last).map(|hint| holder(hint) as u32).collect();
         hints.push(ends.len() as u32);
-        Arc::new(Self { id: NEXT.fetch_add(1, Ordering::Relaxed), names, ends, shift, hints })
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self { id, names, merged, ends, shift, hints })
     }
 
     /// Where the keys of each fragment are stored.

@@ -13,8 +13,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-pub(super) use self::view::{Merged, Part, View};
-use super::run::Run;
+pub(super) use self::view::{Part, View};
+use super::run::{Merged, Run};
 use crate::store::lance::name::FileColumn;
 
 /// Rows up to which fragments share a map, however many there are: it is made in about 0.1 s.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::Stored;
-use crate::store::lance::keys::run::Run;
+use crate::store::lance::keys::run::{Merged, Run};
 use crate::store::lance::{name::FileColumn, row::Row};
 
 /// A run, and how a snapshot sees it.
@@ -25,28 +25,16 @@ pub(in crate::store::lance) struct View {
     places: Vec<Option<u32>>,
     /// The rows of those that are there.
     pub(super) present_rows: u32,
-    /// Maps that this one is made of as far as they are kept, and takes the place of.
-    pub(in crate::store::lance::keys) merged: Vec<Merged>,
-}
-
-/// A map that becomes a part of another.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::store::lance::keys) struct Merged {
-    /// Of its run.
-    pub(in crate::store::lance::keys) id: u64,
-    /// Its fragments, by their places in the other run.
-    pub(in crate::store::lance::keys) fragments: Range<usize>,
 }
 
 impl Part {
     /// Some fragments of a snapshot, made of some maps.
     pub(super) fn new(fragments: &[Stored], range: Range<usize>, merged: Vec<Merged>) -> Self {
-        let run = Run::new(fragments[range.clone()].iter().cloned());
+        let run = Run::made_of(fragments[range.clone()].iter().cloned(), merged);
         let view = View {
             run: Arc::downgrade(&run),
             places: range.map(|place| Some(place as u32)).collect(),
             present_rows: run.rows(),
-            merged,
         };
         Self { run, view: Arc::new(view) }
     }
@@ -72,8 +60,7 @@ impl Part {
         if !is_sorted || !is_any {
             return None;
         }
-        let view =
-            View { run: Arc::downgrade(&run), places: of_run, present_rows, merged: Vec::new() };
+        let view = View { run: Arc::downgrade(&run), places: of_run, present_rows };
         Some(Self { run, view: Arc::new(view) })
     }
 
