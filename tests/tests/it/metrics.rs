@@ -3,7 +3,10 @@
 
 mod exposition;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+};
 
 use anyhow::{Context, Result, ensure};
 use keyloom_client::{
@@ -259,6 +262,23 @@ fn send(signal: Signal, daemon: &Daemon) -> Result<()> {
     kill(Pid::from_raw(pid), signal).with_context(|| format!("{signal} to {pid}"))
 }
 
+/// Has a daemon stand still, and waits until all of its threads do: one may go on for a moment.
+async fn freeze(daemon: &Daemon) -> Result<()> {
+    send(Signal::SIGSTOP, daemon)?;
+    eventually(async || threads_that_go_on(daemon), |threads| *threads == 0).await?;
+    Ok(())
+}
+
+fn threads_that_go_on(daemon: &Daemon) -> Result<usize> {
+    let threads = fs::read_dir(format!("/proc/{}/task", daemon.pid()))?;
+    let goes_on = |thread: &io::Result<fs::DirEntry>| {
+        let told = thread.as_ref().map(|thread| fs::read_to_string(thread.path().join("status")));
+        // One that has ended meanwhile has none.
+        told.is_ok_and(|status| status.is_ok_and(|status| !status.contains("\nState:\tT")))
+    };
+    Ok(threads.filter(goes_on).count())
+}
+
 /// The levels at which the coordinator says that workers went, and the reasons.
 fn departures(cluster: &Cluster) -> Vec<(String, String)> {
     let log = cluster.coordinator.log();
@@ -277,7 +297,7 @@ async fn a_worker_that_drains_says_so_and_is_not_ready() -> Result<()> {
     let told = Told::start(1, &[]).await?;
     let worker = &told.workers[0];
     assert_eq!(ready(worker).await?.0, 200);
-    send(Signal::SIGSTOP, &told.cluster.coordinator)?;
+    freeze(&told.cluster.coordinator).await?;
     send(Signal::SIGTERM, &told.cluster.workers[0])?;
     let drains = eventually(async || ready(worker).await, |(status, _)| *status == 503).await;
     let counted = scrape(worker).await;
