@@ -4,7 +4,7 @@
 //! one of two that are equal, and not at all what comes in that order. All of that it knows across
 //! a shuffle, too. But the part of a plan where rows arrive travels alone, and its windows then ask
 //! for an order that nobody there knows of. So nothing is known across a shuffle while sorts are
-//! planned.
+//! planned; nor does any keep the order of its rows, which workers cannot.
 
 use std::{fmt, sync::Arc};
 
@@ -13,7 +13,9 @@ use datafusion::{
     error::Result,
     execution::{SendableRecordBatchStream, TaskContext},
     physical_expr::EquivalenceProperties,
-    physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties},
+    physical_plan::{
+        DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, repartition::RepartitionExec,
+    },
 };
 use keyloom_common::plan::by_hash;
 
@@ -21,10 +23,10 @@ type Plan = Arc<dyn ExecutionPlan>;
 
 /// A shuffle, with the node above it that knows nothing of its rows.
 pub(super) fn forget(node: Plan) -> Result<Transformed<Plan>> {
-    if by_hash(&node).is_none() {
-        return Ok(Transformed::no(node));
-    }
-    Ok(Transformed::yes(Arc::new(ForgetExec::new(node))))
+    let Some(shuffle) = by_hash(&node) else { return Ok(Transformed::no(node)) };
+    let (rows, partitioning) = (Arc::clone(shuffle.input()), shuffle.partitioning().clone());
+    let plain = Arc::new(RepartitionExec::try_new(rows, partitioning)?);
+    Ok(Transformed::yes(Arc::new(ForgetExec::new(plain))))
 }
 
 /// What such a node stands above.
@@ -89,10 +91,16 @@ impl ExecutionPlan for ForgetExec {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::physical_plan::ExecutionPlanProperties;
+    use datafusion::{
+        physical_expr::{LexOrdering, PhysicalSortExpr},
+        physical_plan::{ExecutionPlanProperties, Partitioning, sorts::sort::SortExec},
+    };
 
     use super::*;
-    use crate::sorts::samples::{same, shuffled};
+    use crate::{
+        samples::scan,
+        sorts::samples::{id, same, shuffled},
+    };
 
     #[test]
     fn how_rows_are_partitioned_stays_known() {
@@ -102,7 +110,18 @@ mod tests {
         assert!(!plan.equivalence_properties().constants().is_empty());
         assert_eq!(forgotten.output_partitioning(), plan.output_partitioning());
         let recalled = recall(forgotten).unwrap().data;
-        assert!(Arc::ptr_eq(&recalled, &plan));
+        assert!(by_hash(&recalled).is_some());
         assert!(!forget(same()).unwrap().transformed);
+    }
+
+    #[test]
+    fn a_shuffle_keeps_no_order() {
+        let by_id = LexOrdering::new([PhysicalSortExpr::new_default(id())]).unwrap();
+        let sorted = SortExec::new(by_id, scan(2)).with_preserve_partitioning(true);
+        let by = Partitioning::Hash(vec![id()], 3);
+        let ordered = RepartitionExec::try_new(Arc::new(sorted), by).unwrap().with_preserve_order();
+        assert!(ordered.preserve_order());
+        let plain = recall(forget(Arc::new(ordered)).unwrap().data).unwrap().data;
+        assert!(!by_hash(&plain).unwrap().preserve_order());
     }
 }

@@ -72,7 +72,7 @@ const GATHERING: [&str; 7] = [
 ];
 
 /// Queries with windows of rows of which more is known where they are read than where they arrive.
-const KNOWN: [&str; 4] = [
+const KNOWN: [&str; 5] = [
     "SELECT id, rank() OVER (PARTITION BY customer ORDER BY amount, id) AS r FROM orders \
      WHERE customer = 7 ORDER BY id",
     "SELECT id, max(amount) OVER (PARTITION BY customer) AS m FROM orders WHERE customer = 7 \
@@ -82,6 +82,10 @@ const KNOWN: [&str; 4] = [
     "SELECT customer, city, rank() OVER (PARTITION BY customer ORDER BY city) AS r \
      FROM (SELECT o.customer, c.city FROM orders o JOIN cities c ON o.customer = c.customer \
      ORDER BY o.customer, c.city LIMIT 50) AS first ORDER BY customer, r",
+    // The rows of both sides come sorted, and are grouped as that.
+    "SELECT amount, r, id FROM (SELECT amount, rank() OVER (ORDER BY id) AS r, id FROM orders \
+     UNION SELECT amount, rank() OVER (ORDER BY id DESC) AS r, id FROM orders) AS u \
+     ORDER BY amount DESC, r, id",
 ];
 
 fn settings(shuffle: Shuffle) -> Settings {
