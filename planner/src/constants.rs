@@ -12,23 +12,9 @@ use datafusion::{
     optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule},
 };
 
-type Rule = Arc<dyn OptimizerRule + Send + Sync>;
-
-/// DataFusion's rule, which leaves groups that are by constants alone.
+/// DataFusion's rule that takes out constants, which leaves groups that are by them alone.
 #[derive(Debug)]
-pub struct KeepGroups(Rule);
-
-impl KeepGroups {
-    /// DataFusion's rules, with it in the place of the one that takes out constants.
-    #[must_use]
-    pub fn among(rules: Vec<Rule>) -> Vec<Rule> {
-        let kept = |rule: Rule| -> Rule {
-            let takes_out = rule.name() == "eliminate_group_by_constant";
-            if takes_out { Arc::new(Self(rule)) } else { rule }
-        };
-        rules.into_iter().map(kept).collect()
-    }
-}
+pub(crate) struct KeepGroups(pub(crate) Arc<dyn OptimizerRule + Send + Sync>);
 
 impl OptimizerRule for KeepGroups {
     fn name(&self) -> &str {
@@ -60,14 +46,14 @@ fn is_ungrouped(plan: &&LogicalPlan) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::{execution::SessionStateBuilder, optimizer::Optimizer, prelude::*};
+    use datafusion::{execution::SessionStateBuilder, prelude::*};
 
-    use super::*;
+    use crate::rules::logical_rules;
 
     async fn count(sql: &str) -> usize {
         let state = SessionStateBuilder::new()
             .with_default_features()
-            .with_optimizer_rules(KeepGroups::among(Optimizer::new().rules));
+            .with_optimizer_rules(logical_rules());
         let context = SessionContext::new_with_state(state.build());
         context.sql(sql).await.unwrap().count().await.unwrap()
     }

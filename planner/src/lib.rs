@@ -10,8 +10,8 @@
 //!    would answer wrongly of subqueries, [`KeepInstants`] compares timestamps of different units
 //!    as they are, [`ReadFields`] lets fields be null where their structs are, and [`OneValue`]
 //!    holds scalar subqueries to one value: null without a row, an error with several.
-//!    [`KeepGroups`] and [`KeepDetermined`], in the places of DataFusion's own rules, leave alone
-//!    groups by constants, and sorts and distinct rows above computed columns.
+//!    [`logical_rules`], DataFusion's own, leave alone groups by constants, and know of no column
+//!    that others determine it; nor do relations of a statement, by [`forget_dependencies`].
 //! 2. [`LiftCalls`], after it, moves calls out of sorts, aggregates, windows and joins into a
 //!    projection below them, and out of conditions that DataFusion would move. [`KeepNested`], the
 //!    last analyzer rule, keeps conditionals that are nested deep from doubling with each level.
@@ -21,9 +21,9 @@
 //!    them, [`ShareFetches`] makes calls that have stayed above a join one fetch with it.
 //! 4. [`PlanLookups`], the first physical rule, turns the calls of projections and filters into
 //!    lookup nodes; [`KeepVarying`] and [`KeepOrder`], after it, keep the sorts above outer joins,
-//!    and those by which limits count and unions and unnested lists come; [`PlanSorts`], in the
-//!    place of DataFusion's own rule, counts on no order across a shuffle, and leaves gathered what
-//!    must be; and [`KeepFetch`] and [`KeepCounted`], after DataFusion's own, keep limits, and joins
+//!    and those by which limits count and unions and unnested lists come; [`physical_rules`],
+//!    DataFusion's own, count on no order across a shuffle, and leave gathered what must be; and
+//!    [`KeepFetch`] and [`KeepCounted`], after DataFusion's own, keep limits, and joins
 //!    of which no column is read, that would be lost on the way.
 //! 5. [`ChooseAccess`], the last physical rule, chooses how each fetch reaches its store's rows;
 //!    [`advise()`] says what the other ways are estimated to cost. Which ways there are, each kind
@@ -52,7 +52,7 @@ mod constants;
 mod counted;
 mod cut;
 mod delay;
-mod determined;
+mod dependencies;
 mod estimate;
 mod fetch;
 mod fields;
@@ -74,6 +74,7 @@ mod options;
 mod prune;
 mod rows;
 mod rule;
+mod rules;
 #[cfg(test)]
 mod samples;
 mod shuffle;
@@ -91,11 +92,10 @@ pub use around::RefuseRowsOfOthers;
 pub use by_keys::GroupByKeys;
 pub use choose::{ChooseAccess, choose_access, set_access};
 pub use coalesce::KeepNested;
-pub use constants::KeepGroups;
 pub use counted::KeepCounted;
 pub use cut::{Gather, cut};
 pub use delay::DelayCalls;
-pub use determined::KeepDetermined;
+pub use dependencies::forget_dependencies;
 pub use fetch::KeepFetch;
 pub use fields::ReadFields;
 pub use fragment::{Fragment, KeySet, Reading, Source};
@@ -107,10 +107,10 @@ pub use offset::KeepOrder;
 pub use one_value::OneValue;
 pub use options::PlanOptions;
 pub use rule::PlanLookups;
+pub use rules::{logical_rules, physical_rules};
 pub use shuffle::{ChooseShuffle, shuffled_partitions};
 pub use single::single_rows;
 pub use slice::{Chain, Grain, WriteGrain};
-pub use sorts::PlanSorts;
 pub use varying::KeepVarying;
 pub use ways::report_way;
 pub use write::check_write;

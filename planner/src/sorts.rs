@@ -23,23 +23,10 @@ use datafusion::{
 use forget::{forget, recall};
 
 type Plan = Arc<dyn ExecutionPlan>;
-type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 
 /// DataFusion's rule that plans sorts, with its mistakes mended.
 #[derive(Debug)]
-pub struct PlanSorts(Rule);
-
-impl PlanSorts {
-    /// DataFusion's rules, with it in the place of the one that plans sorts.
-    #[must_use]
-    pub fn among(rules: Vec<Rule>) -> Vec<Rule> {
-        let mended = |rule: Rule| -> Rule {
-            let plans_sorts = rule.name() == "EnforceSorting";
-            if plans_sorts { Arc::new(Self(rule)) } else { rule }
-        };
-        rules.into_iter().map(mended).collect()
-    }
-}
+pub(crate) struct PlanSorts(pub(crate) Arc<dyn PhysicalOptimizerRule + Send + Sync>);
 
 impl PhysicalOptimizerRule for PlanSorts {
     fn optimize(&self, plan: Plan, config: &ConfigOptions) -> Result<Plan> {

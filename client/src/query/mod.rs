@@ -22,8 +22,8 @@ use datafusion::{
     config::ConfigOptions,
     dataframe::DataFrame,
     execution::{SessionStateBuilder, context::SessionContext},
-    optimizer::{Analyzer, AnalyzerRule, Optimizer},
-    physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer},
+    optimizer::{Analyzer, AnalyzerRule},
+    physical_optimizer::PhysicalOptimizerRule,
     physical_plan::{ExecutionPlan, displayable},
     prelude::SessionConfig,
 };
@@ -37,10 +37,10 @@ use keyloom_common::{
     store::JoinPath,
 };
 use keyloom_planner::{
-    ChooseAccess, ChooseShuffle, DelayCalls, GroupByKeys, JoinStores, KeepCounted, KeepDetermined,
-    KeepFetch, KeepGroups, KeepInstants, KeepNested, KeepOrder, KeepVarying, LiftCalls,
-    NarrowCalls, OneValue, PlanLookups, PlanOptions, PlanSorts, ReadFields, RefuseLostNulls,
-    RefuseRowsOfOthers, ShareFetches, advise,
+    ChooseAccess, ChooseShuffle, DelayCalls, GroupByKeys, JoinStores, KeepCounted, KeepFetch,
+    KeepInstants, KeepNested, KeepOrder, KeepVarying, LiftCalls, NarrowCalls, OneValue,
+    PlanLookups, PlanOptions, ReadFields, RefuseLostNulls, RefuseRowsOfOthers, ShareFetches,
+    advise, logical_rules,
 };
 
 use crate::{input::TablesOfStores, link::Link, settings::Settings};
@@ -78,7 +78,7 @@ pub(crate) fn context(link: &Arc<Link>) -> SessionContext {
         .with_expr_planners(PlanFields::first())
         .with_default_features()
         .with_analyzer_rules(analyzer)
-        .with_optimizer_rules(KeepDetermined::among(KeepGroups::among(Optimizer::new().rules)))
+        .with_optimizer_rules(logical_rules())
         .with_optimizer_rule(Arc::new(JoinStores::new(tables)))
         // What DataFusion's own rules move and prune is moved and pruned by then. What is read of
         // a call decides whether it is delayed, and then less may be read below.
@@ -97,9 +97,7 @@ pub(crate) fn context(link: &Arc<Link>) -> SessionContext {
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
         vec![Arc::new(PlanLookups), Arc::new(KeepVarying), Arc::new(KeepOrder)];
-    // It takes an aggregate of an aggregate for the inner one. There are no statistics to gain by.
-    let defaults = PlanSorts::among(PhysicalOptimizer::default().rules).into_iter();
-    rules.extend(defaults.filter(|rule| rule.name() != "aggregate_statistics"));
+    rules.extend(keyloom_planner::physical_rules());
     rules.push(Arc::new(KeepFetch));
     rules.push(Arc::new(KeepCounted));
     rules.push(Arc::new(ChooseShuffle));

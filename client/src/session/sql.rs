@@ -15,6 +15,7 @@ mod files;
 mod lent;
 mod named;
 mod names;
+mod relations;
 mod stars;
 mod summarize;
 mod tables;
@@ -50,6 +51,7 @@ use super::{Session, key::KeyReader};
 use crate::query;
 use arguments::Arguments;
 use cases::Cases;
+use relations::PlanRelations;
 use values::Values;
 
 /// Plans a statement; with values, all its placeholders are replaced by them.
@@ -162,6 +164,7 @@ async fn plan_with(
     bind(&mut statement, &known, &mut binder)?;
     let Binder { cases, bound, is_named, .. } = binder;
     let mut planning = state.clone();
+    planning.register_relation_planner(Arc::<PlanRelations>::default()).map_err(Error::from)?;
     let are_kept = cases.are_kept();
     if are_kept {
         planning.register_udf(Arc::new(Conditional::Choose.udf())).map_err(Error::from)?;

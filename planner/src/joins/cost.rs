@@ -27,7 +27,7 @@ pub(super) struct Choice {
 }
 
 /// The keys that a lookup is expected to ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Asked {
     /// How many, if that is known.
     pub(super) keys: Option<u64>,
@@ -40,7 +40,7 @@ pub(super) struct Asked {
 impl Asked {
     /// So many keys, of all rows of a store.
     pub(super) fn some(keys: u64) -> Self {
-        Self { keys: Some(keys), is_limited: false, are_sifted: false }
+        Self { keys: Some(keys), ..Self::default() }
     }
 
     /// So many keys for each of a store's rows are too many to look them up.
@@ -137,7 +137,7 @@ mod tests {
         let known = attached(store("s", &["id"]), Some(10), &[]);
         let unknown = attached(store("s", &["id"]), None, &[]);
         let check = |path, keys, store: &AttachedStore, is_lookup, why: &str| {
-            let asked = Asked { keys, ..Asked::some(0) };
+            let asked = Asked { keys, ..Asked::default() };
             assert_eq!(choose(path, asked, store), Choice { is_lookup, why: why.into() });
         };
         check(JoinPath::Auto, Some(160), &known, true, "about 160 keys, 10 rows");

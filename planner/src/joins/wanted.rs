@@ -63,7 +63,7 @@ impl Wanted {
     pub(super) fn of(self, rows: Option<u64>) -> Asked {
         let is_limited = self.0.is_some_and(|wanted| rows.is_none_or(|rows| wanted < rows));
         let keys = if is_limited { self.0 } else { rows };
-        Asked { keys, is_limited, ..Asked::some(0) }
+        Asked { keys, is_limited, ..Asked::default() }
     }
 }
 

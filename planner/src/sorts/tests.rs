@@ -21,10 +21,10 @@ fn gathered(rows: Plan) -> Plan {
 }
 
 fn planned(plan: Plan) -> Plan {
-    let rules = PlanSorts::among(vec![Arc::new(EnforceSorting::new())]);
+    let rule = PlanSorts(Arc::new(EnforceSorting::new()));
     let mut config = ConfigOptions::new();
     config.optimizer.repartition_sorts = true;
-    rules[0].optimize(plan, &config).unwrap()
+    rule.optimize(plan, &config).unwrap()
 }
 
 fn text(plan: &Plan) -> String {
