@@ -2,6 +2,7 @@
 //! plan, the slices of these that tasks read, and what a fragment needs of the worker that runs it.
 
 mod allowed;
+mod checked;
 mod codec;
 mod expr;
 mod frame;

@@ -26,6 +26,7 @@ use prost::Message;
 
 use super::{
     allowed::{check_expr, check_node, check_nulls, levels, nulls},
+    checked::as_checked,
     series::{with_column, without_column},
 };
 use crate::{
@@ -164,11 +165,11 @@ impl PhysicalProtoConverterExtension for Folding {
             let node = self.unfold(bytes, PhysicalExprNode::decode)?;
             self.check_expr(&node)?;
             let decode = |_| self.default_proto_to_physical_expr(&node, schema, context);
-            return self.within(levels(&node), decode).and_then(as_lazy);
+            return self.within(levels(&node), decode).and_then(as_lazy).map(as_checked);
         }
         self.check_expr(node)?;
         let decode = |_| self.default_proto_to_physical_expr(node, schema, context);
-        self.within(levels(node), decode).and_then(as_lazy)
+        self.within(levels(node), decode).and_then(as_lazy).map(as_checked)
     }
 }
 
