@@ -43,38 +43,3 @@ impl OptimizerRule for KeepGroups {
 fn is_ungrouped(plan: &&LogicalPlan) -> bool {
     matches!(plan, LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty())
 }
-
-#[cfg(test)]
-mod tests {
-    use datafusion::{execution::SessionStateBuilder, prelude::*};
-
-    use crate::rules::logical_rules;
-
-    async fn count(sql: &str) -> usize {
-        let state = SessionStateBuilder::new()
-            .with_default_features()
-            .with_optimizer_rules(logical_rules());
-        let context = SessionContext::new_with_state(state.build());
-        context.sql(sql).await.unwrap().count().await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn no_rows_are_of_no_group() {
-        let none = "FROM (VALUES (1), (2)) AS t(k) WHERE k > 2";
-        for group in ["1", "1, 1 + 1", "1, k", "1, k, k + 1"] {
-            let sql = format!("SELECT 'all', count(*) {none} GROUP BY {group}");
-            assert_eq!(count(&sql).await, 0, "{sql}");
-        }
-        assert_eq!(count(&format!("SELECT count(*) {none}")).await, 1);
-    }
-
-    #[tokio::test]
-    async fn rows_are_of_the_groups_that_they_were_of() {
-        for (group, groups) in [("1", 1), ("1, 1 + 1", 1), ("1, k", 2), ("1, k, k + 1", 2)] {
-            let sql = format!(
-                "SELECT 'all', count(*) FROM (VALUES (1), (2), (2)) AS t(k) GROUP BY {group}"
-            );
-            assert_eq!(count(&sql).await, groups, "{sql}");
-        }
-    }
-}

@@ -1,5 +1,8 @@
 //! DataFusion's own rules, those whose mistakes are mended among them.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use datafusion::{
