@@ -285,6 +285,12 @@ fn writes(targets: &mut Targets<'_>) {
             seconds("two-workers", part),
             seconds("datafusion", part),
         );
+        targets.ratio(
+            &format!("the same, {part}: against DataFusion alone, until its files are on the disk"),
+            AtMost(1.2),
+            seconds("two-workers", part),
+            move |results| results.seconds("write", "datafusion", &format!("{part}-synced")),
+        );
     }
     for part in ["cold", "warm"] {
         let seconds = |variant| move |r: &Results| r.seconds("groups", variant, part);

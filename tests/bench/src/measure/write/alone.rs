@@ -8,13 +8,14 @@ use datafusion::{
     common::config::TableParquetOptions, dataframe::DataFrameWriteOptions, prelude::SessionContext,
 };
 
-use super::{COLD, WARM, text};
+use super::{COLD, WARM, files::Files, text};
 use crate::measure::{Bench, Measurement, alone};
 
 /// As workers compress by default.
 const COMPRESSION: &str = "snappy";
 
-/// `cold` begins before there is a session, and reads the stores, too.
+/// `cold` begins before there is a session, and reads the stores, too. `cold-synced` and
+/// `warm-synced` end when what is written is on the disk, for which workers wait.
 pub(super) async fn measure(bench: &Bench, to: &Path) -> Result<Measurement> {
     let requests = bench.data.several(&bench.workload, 1)?;
     let mut measured = Measurement::default();
@@ -24,10 +25,14 @@ pub(super) async fn measure(bench: &Bench, to: &Path) -> Result<Measurement> {
     measured.add_seconds("attach", clock.elapsed().as_secs_f64());
     write(bench, &session, &to.join(COLD)).await?;
     measured.add_seconds("cold", clock.elapsed().as_secs_f64());
+    Files::of(&to.join(COLD))?.sync()?;
+    measured.add_seconds("cold-synced", clock.elapsed().as_secs_f64());
 
     let clock = Instant::now();
     write(bench, &session, &to.join(WARM)).await?;
     measured.add_seconds("warm", clock.elapsed().as_secs_f64());
+    Files::of(&to.join(WARM))?.sync()?;
+    measured.add_seconds("warm-synced", clock.elapsed().as_secs_f64());
     measured.add_own_peak()?;
     Ok(measured)
 }

@@ -43,6 +43,11 @@ impl Files {
         rows.sum()
     }
 
+    /// Waits until all of them are on the disk.
+    pub(super) fn sync(&self) -> Result<()> {
+        self.0.iter().try_for_each(|file| Ok(File::open(file)?.sync_all()?))
+    }
+
     /// The same for the same rows in any order, whoever wrote them.
     pub(super) fn digest(&self) -> Result<u64> {
         let mut digest = 0_u64;
