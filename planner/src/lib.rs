@@ -10,6 +10,8 @@
 //!    would answer wrongly of subqueries, [`KeepInstants`] compares timestamps of different units
 //!    as they are, [`ReadFields`] lets fields be null where their structs are, and [`OneValue`]
 //!    holds scalar subqueries to one value: null without a row, an error with several.
+//!    [`KeepSliding`] has `min` forget values that have left a frame, and [`DropRepeated`] sorts
+//!    by a term once.
 //!    [`logical_rules`], DataFusion's own, leave alone groups by constants, and know of no column
 //!    that others determine it; nor do relations of a statement, by [`forget_dependencies`].
 //! 2. [`LiftCalls`], after it, moves calls out of sorts, aggregates, windows and joins into a
@@ -72,6 +74,7 @@ mod offset;
 mod one_value;
 mod options;
 mod prune;
+mod repeated;
 mod rows;
 mod rule;
 mod rules;
@@ -80,6 +83,7 @@ mod samples;
 mod shuffle;
 mod single;
 mod slice;
+mod sliding;
 mod sorts;
 mod varying;
 mod waves;
@@ -106,11 +110,13 @@ pub use narrow::NarrowCalls;
 pub use offset::KeepOrder;
 pub use one_value::OneValue;
 pub use options::PlanOptions;
+pub use repeated::DropRepeated;
 pub use rule::PlanLookups;
 pub use rules::{logical_rules, physical_rules};
 pub use shuffle::{ChooseShuffle, shuffled_partitions};
 pub use single::single_rows;
 pub use slice::{Chain, Grain, WriteGrain};
+pub use sliding::KeepSliding;
 pub use varying::KeepVarying;
 pub use ways::report_way;
 pub use write::check_write;

@@ -37,10 +37,10 @@ use keyloom_common::{
     store::JoinPath,
 };
 use keyloom_planner::{
-    ChooseAccess, ChooseShuffle, DelayCalls, GroupByKeys, JoinStores, KeepCounted, KeepFetch,
-    KeepInstants, KeepNested, KeepOrder, KeepVarying, LiftCalls, NarrowCalls, OneValue,
-    PlanLookups, PlanOptions, ReadFields, RefuseLostNulls, RefuseRowsOfOthers, ShareFetches,
-    advise, logical_rules,
+    ChooseAccess, ChooseShuffle, DelayCalls, DropRepeated, GroupByKeys, JoinStores, KeepCounted,
+    KeepFetch, KeepInstants, KeepNested, KeepOrder, KeepSliding, KeepVarying, LiftCalls,
+    NarrowCalls, OneValue, PlanLookups, PlanOptions, ReadFields, RefuseLostNulls,
+    RefuseRowsOfOthers, ShareFetches, advise, logical_rules,
 };
 
 use crate::{input::TablesOfStores, link::Link, settings::Settings};
@@ -66,6 +66,8 @@ pub(crate) fn context(link: &Arc<Link>) -> SessionContext {
         Arc::new(KeepInstants),
         Arc::new(ReadFields),
         Arc::new(OneValue),
+        Arc::new(KeepSliding),
+        Arc::new(DropRepeated),
         Arc::new(LiftCalls),
     ];
     analyzer.extend(Analyzer::default().rules);

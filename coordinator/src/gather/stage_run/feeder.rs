@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::{
     execution::{SendableRecordBatchStream, TaskContext},
     physical_plan::ExecutionPlan,
@@ -118,6 +118,8 @@ impl Feeder {
         mut rows: SendableRecordBatchStream,
     ) -> Result<()> {
         let plan = self.hold_plan(fragment)?;
+        // Of all rows: the first may come from what is never null, and others not.
+        let schema = rows.schema();
         let settings = &self.context.settings;
         // Each task that writes makes files of its own.
         let (max_rows, max_bytes) = match fragment.is::<WriteExec>() {
@@ -136,12 +138,12 @@ impl Feeder {
                 bytes += batch_bytes(&piece);
                 batches.push(piece);
                 if pending_rows >= max_rows || bytes >= max_bytes {
-                    self.add_rows(plan, &std::mem::take(&mut batches)).await?;
+                    self.add_rows(plan, &schema, &std::mem::take(&mut batches)).await?;
                     (pending_rows, bytes) = (0, 0);
                 }
             }
         }
-        if pending_rows > 0 { self.add_rows(plan, &batches).await } else { Ok(()) }
+        if pending_rows > 0 { self.add_rows(plan, &schema, &batches).await } else { Ok(()) }
     }
 
     async fn feed_shuffle(&mut self, fragment: &Arc<dyn ExecutionPlan>) -> Result<()> {
@@ -150,9 +152,13 @@ impl Feeder {
         self.add_work(Work::Shuffle { plan, peers, batch_rows, discard: self.discard }).await
     }
 
-    async fn add_rows(&mut self, plan: BlobId, batches: &[RecordBatch]) -> Result<()> {
-        let Some(first) = batches.first() else { return Ok(()) };
-        let stream = ipc::encode_all(&first.schema(), batches)?;
+    async fn add_rows(
+        &mut self,
+        plan: BlobId,
+        schema: &SchemaRef,
+        batches: &[RecordBatch],
+    ) -> Result<()> {
+        let stream = ipc::encode_all(schema, batches)?;
         let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
         let held = HeldBlob::rows(&self.context, stream)?;
         let blob = held.id();
