@@ -15,7 +15,8 @@ use datafusion::{
     functions_aggregate::count::count_udaf,
     logical_expr::{
         Expr, ExprSchemable, LogicalPlan, Projection, Window, WindowFunctionDefinition,
-        expr::WindowFunction, lit, when,
+        expr::{WindowFunction, WindowFunctionParams},
+        lit, when,
     },
     optimizer::AnalyzerRule,
 };
@@ -36,27 +37,40 @@ impl AnalyzerRule for KeepSliding {
     }
 }
 
-/// The node, and if it is of windows, with counts of those values that `min` may lose.
+/// The node, and if it is of windows, counts above it of those values that `min` may lose. What is
+/// counted already is not counted again: DataFusion would compute both where no window can be.
 fn counted(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let LogicalPlan::Window(window) = &node else { return Ok(Transformed::no(node)) };
-    let mut counts = Vec::new();
-    let mut outputs: Vec<Expr> = columns_of(&node).collect();
-    let first = window.input.schema().fields().len();
-    for (expr, output) in window.window_expr.iter().zip(&mut outputs[first..]) {
+    let columns: Vec<Expr> = columns_of(&node).collect();
+    let own = &columns[window.input.schema().fields().len()..];
+    let mut known: Vec<(Expr, Expr)> =
+        window.window_expr.iter().map(unaliased).cloned().zip(own.iter().cloned()).collect();
+    let (mut counts, mut outputs) = (Vec::new(), columns.clone());
+    let least = outputs.iter_mut().rev().take(own.len()).rev();
+    for (expr, output) in window.window_expr.iter().zip(least) {
         let Some(count) = count_of(expr, window)? else { continue };
         let Expr::Column(least) = output.clone() else { continue };
-        let name = format!("values of {}", least.name);
-        let has_values = Expr::Column(Column::new_unqualified(&name)).gt(lit(0));
-        counts.push(count.alias(name));
-        let kept = when(has_values, Expr::Column(least.clone())).end()?;
+        let values = match known.iter().find(|(known, _)| *known == count) {
+            Some((_, column)) => column.clone(),
+            None => {
+                let name = format!("values of {}", least.name);
+                let column = Expr::Column(Column::new_unqualified(&name));
+                counts.push(count.clone().alias(name));
+                known.push((count, column.clone()));
+                column
+            }
+        };
+        let kept = when(values.gt(lit(0)), Expr::Column(least.clone())).end()?;
         *output = kept.alias_qualified(least.relation, least.name);
     }
-    if counts.is_empty() {
+    if outputs == columns {
         return Ok(Transformed::no(node));
     }
-    let exprs = window.window_expr.iter().cloned().chain(counts).collect();
-    let window = LogicalPlan::Window(Window::try_new(exprs, Arc::clone(&window.input))?);
-    let projection = Projection::try_new(outputs, Arc::new(window))?;
+    let mut plan = node;
+    if !counts.is_empty() {
+        plan = LogicalPlan::Window(Window::try_new(counts, Arc::new(plan))?);
+    }
+    let projection = Projection::try_new(outputs, Arc::new(plan))?;
     Ok(Transformed::yes(LogicalPlan::Projection(projection)))
 }
 
@@ -74,7 +88,9 @@ fn count_of(expr: &Expr, window: &Window) -> Result<Option<Expr>> {
         return Ok(None);
     }
     let fun = WindowFunctionDefinition::AggregateUDF(count_udaf());
-    let count = WindowFunction { fun, params: params.clone() };
+    // The least of distinct values is the least of all, and these are counted in one go.
+    let params = WindowFunctionParams { distinct: false, ..params.clone() };
+    let count = WindowFunction { fun, params };
     Ok(Some(Expr::WindowFunction(Box::new(count))))
 }
 
@@ -92,6 +108,7 @@ mod tests {
             ("min(x)", "", false),
             ("min(x)", "ROWS BETWEEN UNBOUNDED PRECEDING AND 1 FOLLOWING", false),
             ("min(x)", sliding, true),
+            ("min(DISTINCT x)", sliding, true),
             ("max(x)", sliding, false),
             ("min(coalesce(x, 0))", sliding, false),
         ] {
@@ -100,11 +117,9 @@ mod tests {
             let plan = state.create_logical_plan(&sql).await.unwrap();
             let columns = plan.schema().columns();
             let plan = KeepSliding.analyze(plan, &ConfigOptions::new()).unwrap();
-            assert_eq!(
-                plan.display_indent().to_string().contains("values of"),
-                is_counted,
-                "{sql}"
-            );
+            let shown = plan.display_indent().to_string();
+            assert_eq!(shown.contains("values of"), is_counted, "{sql}");
+            assert!(!shown.contains("count(DISTINCT"), "{shown}");
             assert_eq!(plan.schema().columns(), columns);
         }
     }
