@@ -5,15 +5,19 @@
 
 use std::sync::Arc;
 
-use datafusion::physical_plan::{
-    ExecutionPlan,
-    aggregates::{AggregateExec, AggregateMode},
-    empty::EmptyExec,
-    execution_plan::CardinalityEffect,
-    filter::FilterExec,
-    limit::GlobalLimitExec,
-    placeholder_row::PlaceholderRowExec,
-    union::UnionExec,
+use datafusion::{
+    common::JoinType,
+    physical_plan::{
+        ExecutionPlan,
+        aggregates::{AggregateExec, AggregateMode},
+        empty::EmptyExec,
+        execution_plan::CardinalityEffect,
+        filter::FilterExec,
+        joins::HashJoinExec,
+        limit::GlobalLimitExec,
+        placeholder_row::PlaceholderRowExec,
+        union::UnionExec,
+    },
 };
 use keyloom_common::plan::{FrameScanExec, InputScanExec};
 
@@ -65,6 +69,9 @@ fn known_rows(plan: &Arc<dyn ExecutionPlan>) -> Option<u64> {
     if plan.is::<UnionExec>() {
         return plan.children().into_iter().map(rows).sum();
     }
+    if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
+        return joined(join);
+    }
     let children = plan.children();
     let [input] = children.as_slice() else { return None };
     if plan.is::<FilterExec>() {
@@ -74,5 +81,17 @@ fn known_rows(plan: &Arc<dyn ExecutionPlan>) -> Option<u64> {
         CardinalityEffect::Equal | CardinalityEffect::LowerEqual => rows(input),
         _ if plan.is::<GlobalLimitExec>() => rows(input),
         _ => None,
+    }
+}
+
+/// Each row of the larger side is expected to find one of the other.
+fn joined(join: &HashJoinExec) -> Option<u64> {
+    let (left, right) = (join.left(), join.right());
+    match join.join_type() {
+        JoinType::LeftSemi | JoinType::LeftAnti => rows(left).map(passing),
+        JoinType::RightSemi | JoinType::RightAnti => rows(right).map(passing),
+        JoinType::LeftMark => rows(left),
+        JoinType::RightMark => rows(right),
+        _ => Some(rows(left)?.max(rows(right)?)),
     }
 }

@@ -11,7 +11,7 @@
 //!    as they are, [`ReadFields`] lets fields be null where their structs are, and [`OneValue`]
 //!    holds scalar subqueries to one value: null without a row, an error with several.
 //!    [`KeepSliding`] has `min` forget values that have left a frame, and [`DropRepeated`] sorts
-//!    by a term once.
+//!    by a term once. [`ResolveGrouping`], before them, computes `grouping(…)`.
 //!    [`logical_rules`], DataFusion's own, leave alone groups by constants, and know of no column
 //!    that others determine it; nor do relations of a statement, by [`forget_dependencies`].
 //! 2. [`LiftCalls`], after it, moves calls out of sorts, aggregates, windows and joins into a
@@ -24,7 +24,8 @@
 //! 4. [`PlanLookups`], the first physical rule, turns the calls of projections and filters into
 //!    lookup nodes; [`KeepVarying`] and [`KeepOrder`], after it, keep the sorts above outer joins,
 //!    and those by which limits count and unions and unnested lists come; [`physical_rules`],
-//!    DataFusion's own, count on no order across a shuffle, and leave gathered what must be; and
+//!    DataFusion's own, count on no order across a shuffle, leave gathered what must be, and hold
+//!    the smaller side of a join; and
 //!    [`KeepFetch`] and [`KeepCounted`], after DataFusion's own, keep limits, and joins
 //!    of which no column is read, that would be lost on the way.
 //! 5. [`ChooseAccess`], the last physical rule, chooses how each fetch reaches its store's rows;
@@ -44,6 +45,7 @@
 mod advise;
 mod among;
 mod around;
+mod build_side;
 mod by_keys;
 mod calls;
 mod choose;
@@ -60,6 +62,7 @@ mod fetch;
 mod fields;
 mod first;
 mod fragment;
+mod grouping;
 mod guard;
 mod hoist;
 mod holds;
@@ -103,6 +106,7 @@ pub use dependencies::forget_dependencies;
 pub use fetch::KeepFetch;
 pub use fields::ReadFields;
 pub use fragment::{Fragment, KeySet, Reading, Source};
+pub use grouping::ResolveGrouping;
 pub use instants::KeepInstants;
 pub use joins::{JoinStores, ShareFetches, StoreTables};
 pub use lift::LiftCalls;

@@ -22,6 +22,8 @@ pub struct PlanOptions {
     pub shuffle: ShuffleOptions,
     /// Whether rows are grouped by their keys below lookups.
     pub group_keys: GroupKeys,
+    /// Whether workers are in the process that plans. It is no option that is set by a name.
+    pub is_together: bool,
 }
 
 impl PlanOptions {
@@ -121,7 +123,8 @@ mod tests {
         }
         let shuffle = ShuffleOptions { shuffle: Shuffle::Always, min_rows: 7, partitions: 3 };
         let group_keys = GroupKeys::Always;
-        let expected = PlanOptions { join_path: JoinPath::Scan, shuffle, group_keys };
+        let join_path = JoinPath::Scan;
+        let expected = PlanOptions { join_path, shuffle, group_keys, ..PlanOptions::default() };
         assert_eq!(PlanOptions::of(&options), expected);
         let groups = "group_keys is never, auto or always, not 'once'";
         check_wrong(&mut options, "keyloom.group_keys", "once", groups);

@@ -10,7 +10,10 @@ use datafusion::{
     physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer},
 };
 
-use crate::{constants::KeepGroups, dependencies::ForgetDependencies, sorts::PlanSorts};
+use crate::{
+    build_side::HoldFewer, constants::KeepGroups, dependencies::ForgetDependencies,
+    sorts::PlanSorts,
+};
 
 type LogicalRule = Arc<dyn OptimizerRule + Send + Sync>;
 type PhysicalRule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
@@ -38,6 +41,7 @@ pub fn physical_rules() -> Vec<PhysicalRule> {
     let mut put = |name: &str, make: fn(PhysicalRule) -> Vec<PhysicalRule>| {
         replace(&mut rules, |rule| rule.name() == name, make);
     };
+    put("join_selection", |rule| vec![rule, Arc::new(HoldFewer)]);
     put("EnforceSorting", |rule| vec![Arc::new(PlanSorts(rule))]);
     // It takes an aggregate of an aggregate for the inner one. There are no statistics to gain by.
     put("aggregate_statistics", |_| Vec::new());

@@ -1,9 +1,11 @@
-//! Sorts, as DataFusion plans them but for two mistakes.
+//! Sorts, as DataFusion plans them but for three mistakes.
 //!
 //! It counts on [what nobody knows where shuffled rows arrive](forget). And where it sorts several
 //! partitions apart instead of their rows together, it looks for what gathers these below, and
 //! takes some away that operators between need: that of the left side of a join, if the right side
 //! is gathered, and that of a window by what is the same in all rows, which needs no sort.
+//! And it takes the order that such a window needs for one that says more than any other, and drops
+//! the sort of what is right above it.
 
 mod forget;
 
@@ -13,10 +15,11 @@ use datafusion::{
     common::tree_node::{Transformed, TransformedResult, TreeNode},
     config::ConfigOptions,
     error::Result,
+    physical_expr::{LexOrdering, OrderingRequirements},
     physical_optimizer::PhysicalOptimizerRule,
     physical_plan::{
         Distribution, ExecutionPlan, ExecutionPlanProperties,
-        coalesce_partitions::CoalescePartitionsExec,
+        coalesce_partitions::CoalescePartitionsExec, sorts::sort::SortExec,
     },
 };
 
@@ -32,7 +35,8 @@ impl PhysicalOptimizerRule for PlanSorts {
     fn optimize(&self, plan: Plan, config: &ConfigOptions) -> Result<Plan> {
         let forgotten = plan.transform_up(forget).data()?;
         let sorted = self.0.optimize(forgotten, config)?;
-        sorted.transform_up(recall).data()?.transform_up(gather).data()
+        let mended = |node| gather(node)?.transform_data(sort);
+        sorted.transform_up(recall).data()?.transform_up(mended).data()
     }
 
     fn name(&self) -> &str {
@@ -75,6 +79,36 @@ fn is_apart(input: &Plan, needed: &Distribution, is_alone: bool) -> bool {
         }
         _ => false,
     }
+}
+
+/// The node with those of its inputs sorted that it needs so, and are not.
+fn sort(node: Plan) -> Result<Transformed<Plan>> {
+    let needed = node.required_input_ordering();
+    let inputs = node.children().into_iter().zip(&needed);
+    let sorted = inputs.map(|(input, needed)| match needed {
+        Some(needed) => sorted_as(input, needed),
+        None => Ok(None),
+    });
+    let sorted: Vec<Option<Plan>> = sorted.collect::<Result<_>>()?;
+    if sorted.iter().all(Option::is_none) {
+        return Ok(Transformed::no(node));
+    }
+    let inputs = node.children().into_iter().zip(sorted);
+    let inputs = inputs.map(|(input, sorted)| sorted.unwrap_or_else(|| Arc::clone(input)));
+    let inputs = inputs.collect();
+    node.with_new_children(inputs).map(Transformed::yes)
+}
+
+/// An input in the order that is needed, unless it comes in that.
+fn sorted_as(input: &Plan, needed: &OrderingRequirements) -> Result<Option<Plan>> {
+    let needed = needed.first();
+    if input.equivalence_properties().ordering_satisfy_requirement(needed.clone())? {
+        return Ok(None);
+    }
+    let is_apart = input.output_partitioning().partition_count() > 1;
+    let order = LexOrdering::from(needed.clone());
+    let sorted = SortExec::new(order, Arc::clone(input)).with_preserve_partitioning(is_apart);
+    Ok(Some(Arc::new(sorted)))
 }
 
 #[cfg(test)]

@@ -40,10 +40,10 @@ use keyloom_planner::{
     ChooseAccess, ChooseShuffle, DelayCalls, DropRepeated, GroupByKeys, JoinStores, KeepCounted,
     KeepFetch, KeepInstants, KeepNested, KeepOrder, KeepSliding, KeepVarying, LiftCalls,
     NarrowCalls, OneValue, PlanLookups, PlanOptions, ReadFields, RefuseLostNulls,
-    RefuseRowsOfOthers, ShareFetches, advise, logical_rules,
+    RefuseRowsOfOthers, ResolveGrouping, ShareFetches, advise, logical_rules,
 };
 
-use crate::{input::TablesOfStores, link::Link, settings::Settings};
+use crate::{input::TablesOfStores, link::Link};
 use fields::PlanFields;
 use planner::JobPlanner;
 use seal::SealDeep;
@@ -61,6 +61,7 @@ pub(crate) use written::written;
 pub(crate) fn context(link: &Arc<Link>) -> SessionContext {
     let mut analyzer: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
         Arc::new(SealDeep),
+        Arc::new(ResolveGrouping::default()),
         Arc::new(RefuseLostNulls),
         Arc::new(RefuseRowsOfOthers),
         Arc::new(KeepInstants),
@@ -75,7 +76,7 @@ pub(crate) fn context(link: &Arc<Link>) -> SessionContext {
     analyzer.push(Arc::new(KeepNested));
     let tables = Arc::new(TablesOfStores);
     let state = SessionStateBuilder::new()
-        .with_config(config(&link.settings))
+        .with_config(config(link))
         // DataFusion's come after it.
         .with_expr_planners(PlanFields::first())
         .with_default_features()
@@ -109,7 +110,8 @@ fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
 }
 
 /// Rows keep their order, and nothing is planned that a plan cannot carry to another process.
-fn config(settings: &Settings) -> SessionConfig {
+fn config(link: &Link) -> SessionConfig {
+    let settings = &link.settings;
     let mut options = ConfigOptions::new();
     options.execution.batch_size = settings.batch_rows as usize;
     options.execution.target_partitions = 1;
@@ -133,7 +135,9 @@ fn config(settings: &Settings) -> SessionConfig {
     // A scalar subquery's result would have to travel apart from the plan.
     options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
     let (join_path, shuffle) = (settings.join_path, settings.shuffles());
-    options.extensions.insert(PlanOptions { join_path, shuffle, ..PlanOptions::default() });
+    let is_together = link.connection.local_workers().is_some();
+    let plans = PlanOptions { join_path, shuffle, is_together, ..PlanOptions::default() };
+    options.extensions.insert(plans);
     SessionConfig::from(options)
 }
 

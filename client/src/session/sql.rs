@@ -10,6 +10,7 @@ mod clauses;
 mod depth;
 mod derived;
 mod distinct;
+mod distinct_on;
 mod fields;
 mod files;
 mod lent;
@@ -205,6 +206,7 @@ fn bind(statement: &mut Parsed, known: &using::Known, binder: &mut Binder<'_>) -
                 distinct::settle(statement.as_mut());
                 clauses::check(statement, &binder.session.context.state())?;
                 writes::check_values(statement)?;
+                distinct_on::write_out(statement, binder.reader)?;
                 using::write_out(statement, known)?;
                 match statement.visit(binder) {
                     ControlFlow::Continue(()) => Ok(()),

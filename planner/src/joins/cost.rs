@@ -4,20 +4,24 @@ use std::sync::Arc;
 
 use datafusion::{
     datasource::source_as_provider,
-    logical_expr::{FetchType, JoinType, LogicalPlan, TableScan},
+    logical_expr::{
+        Expr, FetchType, Filter, Join, JoinType, LogicalPlan, TableScan, utils::split_conjunction,
+    },
 };
 use keyloom_common::store::{AttachedStore, JoinPath};
 
 use crate::estimate::passing;
 
-/// So many keys for each of a store's rows make a scan of it cheaper, and a join by a hash table.
-/// Lookups find each row's place in a map, as the join would in its table, but on all workers; what
-/// they read of the store they read once, too. Not measured yet.
+/// So many keys for each of a store's rows make a scan of it cheaper, and a join by a hash table,
+/// though lookups find each row's place on all workers, and what they read of the store stays in
+/// memory.
 const DENSE_KEYS_A_ROW: u64 = 16;
 
-/// The same of rows that have a condition of their own. A scan decides it once a row of the store,
-/// and a lookup once a key: TPC-H's queries 2 and 16 take a sixth longer by lookups.
-const DENSE_KEYS_A_SIFTED_ROW: u64 = 1;
+/// The same where something speaks for the scan: see [`Asked::leanings`].
+const DENSE_KEYS_A_ROW_TO_SCAN: u64 = 1;
+
+/// So many rows for each key do where several things speak for it.
+const DENSE_ROWS_A_KEY: u64 = 2;
 
 /// How a store's rows are reached, and the figures that decide, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +39,10 @@ pub(super) struct Asked {
     pub(super) is_limited: bool,
     /// Whether the store's rows have a condition of their own, which a scan may decide of all.
     pub(super) are_sifted: bool,
+    /// Whether the rows that ask come out of a join that is none with a store's keys.
+    pub(super) are_gathered: bool,
+    /// Whether all of it runs in one process.
+    pub(super) is_together: bool,
 }
 
 impl Asked {
@@ -43,9 +51,22 @@ impl Asked {
         Self { keys: Some(keys), ..Self::default() }
     }
 
-    /// So many keys for each of a store's rows are too many to look them up.
-    fn dense_keys_a_row(self) -> u64 {
-        if self.are_sifted { DENSE_KEYS_A_SIFTED_ROW } else { DENSE_KEYS_A_ROW }
+    /// How much speaks for a scan. In one process rows come together at no cost: there a hash join
+    /// of four keys for each row takes half the time of lookups. Rows that come out of a hash join
+    /// are at one place anyhow, and lookups send them to workers and back: TPC-H's query 7 takes a
+    /// third longer by them. And a scan decides a condition once a row, a lookup once a key.
+    fn leanings(self) -> usize {
+        [self.is_together, self.are_gathered, self.are_sifted].into_iter().filter(|&is| is).count()
+    }
+
+    /// Whether so many keys are too many for a store of so many rows to look them up.
+    fn is_dense(self, keys: u64, rows: u64) -> bool {
+        let most = match self.leanings() {
+            0 => rows.saturating_mul(DENSE_KEYS_A_ROW),
+            1 => rows.saturating_mul(DENSE_KEYS_A_ROW_TO_SCAN),
+            _ => rows / DENSE_ROWS_A_KEY,
+        };
+        keys > most
     }
 }
 
@@ -59,9 +80,7 @@ pub(super) fn choose(path: JoinPath, asked: Asked, store: &AttachedStore) -> Cho
     let is_lookup = match (path, figures) {
         (JoinPath::Lookup, _) => true,
         (JoinPath::Scan, _) => false,
-        (JoinPath::Auto, (Some(keys), Some(rows))) => {
-            keys <= rows.saturating_mul(asked.dense_keys_a_row())
-        }
+        (JoinPath::Auto, (Some(keys), Some(rows))) => !asked.is_dense(keys, rows),
         // Where nothing is known, the store is what is large.
         (JoinPath::Auto, _) => true,
     };
@@ -88,7 +107,7 @@ pub(super) fn rows(plan: &LogicalPlan) -> Option<u64> {
         LogicalPlan::TableScan(scan) => scanned(scan),
         LogicalPlan::EmptyRelation(empty) => Some(u64::from(empty.produce_one_row)),
         LogicalPlan::Values(values) => Some(values.values.len() as u64),
-        LogicalPlan::Filter(filter) => rows(&filter.input).map(passing),
+        LogicalPlan::Filter(filter) => sifted(filter),
         LogicalPlan::Limit(limit) => {
             let most = match limit.get_fetch_type() {
                 Ok(FetchType::Literal(most)) => most.map(|most| most as u64),
@@ -99,6 +118,8 @@ pub(super) fn rows(plan: &LogicalPlan) -> Option<u64> {
         LogicalPlan::Projection(_)
         | LogicalPlan::SubqueryAlias(_)
         | LogicalPlan::Window(_)
+        // A key finds one row, mostly.
+        | LogicalPlan::Unnest(_)
         | LogicalPlan::Distinct(_) => plan.inputs().first().and_then(|input| rows(input)),
         LogicalPlan::Sort(sort) => least(rows(&sort.input), sort.fetch.map(|fetch| fetch as u64)),
         LogicalPlan::Union(union) => union.inputs.iter().map(|input| rows(input)).sum(),
@@ -108,9 +129,38 @@ pub(super) fn rows(plan: &LogicalPlan) -> Option<u64> {
             JoinType::RightSemi | JoinType::RightAnti => rows(&join.right).map(passing),
             JoinType::LeftMark => rows(&join.left),
             JoinType::RightMark => rows(&join.right),
-            _ => None,
+            _ => joined(join),
         },
         _ => None,
+    }
+}
+
+/// Nearly all rows have a value, and what is asked of the others is where they find one.
+fn sifted(filter: &Filter) -> Option<u64> {
+    let keeps_values = |condition: &&Expr| matches!(condition, Expr::IsNotNull(_));
+    let all = rows(&filter.input);
+    if split_conjunction(&filter.predicate).iter().all(keeps_values) {
+        all
+    } else {
+        all.map(passing)
+    }
+}
+
+/// Each row of the larger side is expected to find one of the other.
+fn joined(join: &Join) -> Option<u64> {
+    let (left, right) = (rows(&join.left)?, rows(&join.right)?);
+    Some(if join.on.is_empty() { left.saturating_mul(right) } else { left.max(right) })
+}
+
+/// Whether rows come out of a join, and so all at one place.
+pub(super) fn are_gathered(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Join(_) => true,
+        LogicalPlan::Projection(_)
+        | LogicalPlan::Filter(_)
+        | LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::Unnest(_) => plan.inputs().into_iter().all(are_gathered),
+        _ => false,
     }
 }
 
@@ -147,11 +197,20 @@ mod tests {
         check(JoinPath::Lookup, Some(161), &known, true, "join_path = lookup");
         check(JoinPath::Scan, Some(1), &known, false, "join_path = scan");
         let why = "about 5 keys for the limit above, 10 rows".into();
-        for (are_sifted, is_lookup) in [(false, true), (true, false)] {
-            let (asked, why) = (Asked { are_sifted, ..Asked::some(11) }, "about 11 keys, 10 rows");
-            let expected = Choice { is_lookup, why: why.into() };
-            assert_eq!(choose(JoinPath::Auto, asked, &known), expected);
-        }
+        let lean = |are_sifted, are_gathered, is_together, most| {
+            for (keys, is_lookup) in [(most, true), (most + 1, false)] {
+                let asked = Asked { are_sifted, are_gathered, is_together, ..Asked::some(keys) };
+                let choice = choose(JoinPath::Auto, asked, &known);
+                assert_eq!(choice.is_lookup, is_lookup, "{asked:?}");
+            }
+        };
+        lean(false, false, false, 160);
+        lean(true, false, false, 10);
+        lean(false, true, false, 10);
+        lean(false, false, true, 10);
+        lean(true, true, false, 5);
+        lean(false, true, true, 5);
+        lean(true, true, true, 5);
         let limited = Asked { is_limited: true, ..Asked::some(5) };
         assert_eq!(choose(JoinPath::Auto, limited, &known), Choice { is_lookup: true, why });
     }

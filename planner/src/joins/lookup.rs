@@ -11,21 +11,18 @@ use datafusion::{
         utils::conjunction, when,
     },
 };
-use keyloom_common::{
-    functions::{CallOptions, Function, KvCall, OnError},
-    store::JoinPath,
-};
+use keyloom_common::functions::{CallOptions, Function, KvCall, OnError};
 
 use super::{
     StoreTables,
     beside::with_answer,
-    cost::{Asked, Choice, choose, rows, store_rows},
+    cost::{Asked, Choice, are_gathered, choose, rows, store_rows},
     key::{Equality, JoinKey},
     matches::{matches, may_fail_of_a_row},
     side::{Side, columns_read, is_null_of_null, may_move},
     wanted::Wanted,
 };
-use crate::columns::with_columns;
+use crate::{columns::with_columns, options::PlanOptions};
 
 /// What a join makes of the other side's rows, each of which finds one row of the store or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,12 +135,14 @@ impl<'a> LookupJoin<'a> {
     }
 
     /// Whether it is asked for, or cheaper than the join, of which so many rows are wanted.
-    pub(super) fn choose(&self, path: JoinPath, wanted: Wanted) -> Choice {
+    pub(super) fn choose(&self, options: PlanOptions, wanted: Wanted) -> Choice {
         let asked = wanted.of_asking(self.kind).of(rows(self.asking));
         // A scan would compute them of rows that nobody asks for.
         let conditions = &self.side.conditions;
         let are_sifted = !conditions.is_empty() && !conditions.iter().any(may_fail_of_a_row);
-        choose(path, Asked { are_sifted, ..asked }, &self.side.store)
+        let (are_gathered, is_together) = (are_gathered(self.asking), options.is_together);
+        let asked = Asked { are_sifted, are_gathered, is_together, ..asked };
+        choose(options.join_path, asked, &self.side.store)
     }
 
     /// The join as a lookup, and why it is one.

@@ -35,7 +35,7 @@ use datafusion::{
     logical_expr::{Join, LogicalPlan, TableScan, TableSource},
     optimizer::{OptimizerConfig, OptimizerRule},
 };
-use keyloom_common::store::{AttachedStore, JoinPath};
+use keyloom_common::store::AttachedStore;
 
 use crate::options::PlanOptions;
 use beside::with_calls_beside;
@@ -75,7 +75,7 @@ impl JoinStores {
     fn join(
         &self,
         join: &Join,
-        path: JoinPath,
+        options: PlanOptions,
         wanted: Wanted,
         row: &Column,
     ) -> Result<Option<LogicalPlan>> {
@@ -83,7 +83,7 @@ impl JoinStores {
         for store_is_right in [true, false] {
             let found = LookupJoin::of(join, store_is_right, self.tables.as_ref(), row)?;
             let Some(found) = found else { continue };
-            let choice = found.choose(path, wanted);
+            let choice = found.choose(options, wanted);
             if !choice.is_lookup {
                 dear = Some(choice.why);
             } else if best.as_ref().is_none_or(|(best, _)| best.store_rows() < found.store_rows()) {
@@ -171,17 +171,17 @@ impl TreeNodeRewriter for Joining<'_> {
 impl Joining<'_> {
     /// What becomes of a node of which so many rows are wanted; none if it stays as it is.
     fn planned(&self, node: &LogicalPlan, wanted: Wanted) -> Result<Option<LogicalPlan>> {
-        let path = PlanOptions::of(&self.config.options()).join_path;
+        let options = PlanOptions::of(&self.config.options());
         let tables = self.rule.tables.as_ref();
         let is_of_store = |plan: &LogicalPlan| is_of_store(plan, tables);
         // Names are made where they are needed: those of other columns are counted, too.
         let row = || Column::new_unqualified(self.config.alias_generator().next(ROW));
         match node {
             LogicalPlan::Join(join) if is_of_store(&join.left) || is_of_store(&join.right) => {
-                self.rule.join(join, path, wanted, &row())
+                self.rule.join(join, options, wanted, &row())
             }
             LogicalPlan::Filter(filter) if is_of_store(&filter.input) => {
-                point_lookup(filter, tables, path, &row())
+                point_lookup(filter, tables, options.join_path, &row())
             }
             LogicalPlan::Projection(projection) => with_calls_beside(projection, || row().name),
             _ => Ok(None),

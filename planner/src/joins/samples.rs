@@ -6,7 +6,9 @@ use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, LogicalTableSource, lit};
 use keyloom_common::{
     BlobId,
-    store::{Figures, LANCE, MEMORY, Pin, Snapshot, StoreDescription, StoreKey, StoreSpec},
+    store::{
+        Figures, JoinPath, LANCE, MEMORY, Pin, Snapshot, StoreDescription, StoreKey, StoreSpec,
+    },
 };
 
 use super::*;

@@ -5,6 +5,7 @@ use datafusion::logical_expr::{JoinType, LogicalPlanBuilder, cast, col, lit};
 use keyloom_common::{
     functions::{CallOptions, Function, KvCall, KvFunction, OnError},
     misses::MaxMisses,
+    store::JoinPath,
 };
 
 use super::{
@@ -126,6 +127,25 @@ fn rows_with_a_condition_of_their_own_are_scanned_where_more_keys_ask_than_there
         let plan = asking(keys).join(held, JoinType::Inner, on, None).unwrap();
         let (expected, other) = if is_lookup { ("kv_get_all(", "Join") } else { ("Join", "kv_") };
         has(&shape(&tables, plan), &[expected], &[other]);
+    }
+}
+
+/// The store is asked for the keys of rows that two inputs gave, each of them larger than it.
+#[test]
+fn rows_out_of_a_hash_join_scan_a_store_sooner() {
+    for (store_rows, is_lookup) in [(9, false), (10, true)] {
+        let tables = Arc::new(Tables::default());
+        let held = tables.scan(attached(store("s", &["id"]), Some(store_rows), &[]));
+        let (few, many) = (asking(3).alias("few").unwrap(), asking(10).build().unwrap());
+        let on = (vec!["few.column1"], vec!["t.column1"]);
+        let both = few.join(many, JoinType::Inner, on, None).unwrap();
+        let has_value = both.filter(col("t.column1").is_not_null()).unwrap();
+        let on = (vec!["t.column1"], vec!["s.id"]);
+        let plan = has_value.join(held.build().unwrap(), JoinType::Inner, on, None).unwrap();
+        let asked = shape(&tables, plan);
+        assert_eq!(asked.contains("kv_get_all("), is_lookup, "{asked}");
+        let note = (!is_lookup).then(|| "about 10 keys, 9 rows".to_owned());
+        assert_eq!(tables.notes().pop(), note);
     }
 }
 

@@ -1,7 +1,11 @@
 use datafusion::{
     physical_expr::{LexOrdering, PhysicalSortExpr},
     physical_optimizer::enforce_sorting::EnforceSorting,
-    physical_plan::{displayable, joins::CrossJoinExec, sorts::sort::SortExec},
+    physical_plan::{
+        displayable,
+        joins::CrossJoinExec,
+        sorts::{sort::SortExec, sort_preserving_merge::SortPreservingMergeExec},
+    },
 };
 
 use super::{
@@ -51,6 +55,16 @@ fn what_a_join_collects_is_gathered_whatever_becomes_of_its_other_side() {
     }
     let left = join.children()[0].output_partitioning().partition_count();
     assert_eq!(left, 1, "{}", text(&plan));
+}
+
+#[test]
+fn an_input_is_sorted_where_it_has_to_be() {
+    let by_id = LexOrdering::new([PhysicalSortExpr::new_default(id())]).unwrap();
+    let merged = |rows| -> Plan { Arc::new(SortPreservingMergeExec::new(by_id.clone(), rows)) };
+    let mended = sort(merged(scan(2))).unwrap();
+    assert!(mended.transformed);
+    assert_eq!(text(&mended.data), text(&merged(sorted(scan(2), true))));
+    assert!(!sort(mended.data).unwrap().transformed);
 }
 
 #[test]

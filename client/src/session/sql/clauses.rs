@@ -11,10 +11,10 @@ use std::ops::ControlFlow;
 use datafusion::{
     execution::SessionState,
     sql::sqlparser::ast::{
-        Cte, DataType, ExactNumberInfo, Expr, FunctionArg, GroupByExpr, Join, OrderByKind,
-        PipeOperator, Query, Select, SelectFlavor, SelectItem, SetExpr, SetOperator, SetQuantifier,
-        Statement, TableAlias, TableFactor, TableVersion, TableWithJoins, Visit, Visitor,
-        WindowSpec,
+        Cte, DataType, Distinct, ExactNumberInfo, Expr, FunctionArg, GroupByExpr, Join,
+        OrderByKind, PipeOperator, Query, Select, SelectFlavor, SelectItem, SetExpr, SetOperator,
+        SetQuantifier, Statement, TableAlias, TableFactor, TableVersion, TableWithJoins, Visit,
+        Visitor, WindowSpec,
     },
 };
 use keyloom_common::{Error, Result};
@@ -91,6 +91,7 @@ fn check_query(query: &Query) -> Result<()> {
     let all = query.order_by.as_ref().is_some_and(|by| matches!(by.kind, OrderByKind::All(_)));
     let of_select = matches!(*query.body, SetExpr::Select(_));
     refuse_if(all && !of_select, "ORDER BY ALL of a set operation", "name the columns")?;
+    check_order_behind_first(query)?;
     if let Some(with) = &query.with {
         refuse_if(with.recursive, "WITH RECURSIVE", "compute it outside, and give it as an input")?;
         with.cte_tables.iter().try_for_each(check_cte)?;
@@ -98,6 +99,25 @@ fn check_query(query: &Query) -> Result<()> {
     check_set(&query.body)?;
     calls::check_order(query)?;
     query.pipe_operators.iter().try_for_each(check_pipe)
+}
+
+/// DataFusion takes it for the ORDER BY that tells which rows are the first.
+fn check_order_behind_first(query: &Query) -> Result<()> {
+    let mut pipe = query.pipe_operators.iter();
+    let by_pipe = pipe.any(|operator| matches!(operator, PipeOperator::OrderBy { .. }));
+    let behind = by_pipe && keeps_first(&query.body)
+        || query.order_by.is_some()
+            && matches!(&*query.body, SetExpr::Query(inner) if keeps_first(&inner.body));
+    refuse_if(behind, "ORDER BY behind a whole DISTINCT ON", "write SELECT * FROM (…) ORDER BY …")
+}
+
+/// Whether a query, or one in its parentheses, keeps the first row of several.
+fn keeps_first(body: &SetExpr) -> bool {
+    match body {
+        SetExpr::Select(select) => matches!(select.distinct, Some(Distinct::On(_))),
+        SetExpr::Query(query) => keeps_first(&query.body),
+        _ => false,
+    }
 }
 
 fn check_cte(cte: &Cte) -> Result<()> {

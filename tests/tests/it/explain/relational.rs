@@ -116,12 +116,12 @@ async fn a_lookup_over_a_join_is_made_for_the_rows_that_plain_conditions_leave()
     FilterExec: __lifted1@1, projection=[id@0]
       ProjectionExec: expr=[id@0 as id, __kv0@2 as __lifted1]
         KvLookupExec: wave 1: items@immutable by id@0 = key [__kv0 = exists]
-          HashJoinExec: mode=CollectLeft, join_type=Inner, on=[(id@0, other@0)]
-            CooperativeExec
-              FrameScanExec: partitions=1, rows=3, columns=[id]
+          HashJoinExec: mode=CollectLeft, join_type=Inner, on=[(other@0, id@0)], projection=[id@1, other@0]
             FilterExec: live@1, projection=[other@0]
               CooperativeExec
                 FrameScanExec: partitions=1, rows=3, columns=[other, live]
+            CooperativeExec
+              FrameScanExec: partitions=1, rows=3, columns=[id]
     ");
 }
 

@@ -47,6 +47,14 @@ async fn clauses_that_would_be_ignored_are_refused(session: &TestSession) -> Res
         ),
         ("SELECT n FROM t EXCEPT ALL SELECT 1", "EXCEPT ALL"),
         ("SELECT n FROM t UNION ALL (SELECT 1 INTERSECT ALL SELECT 1)", "INTERSECT ALL"),
+        (
+            "(SELECT DISTINCT ON (k) k, n FROM t ORDER BY k, n DESC) ORDER BY k, n",
+            "ORDER BY behind a whole DISTINCT ON",
+        ),
+        (
+            "SELECT DISTINCT ON (k) k, n FROM t ORDER BY k, n DESC |> ORDER BY k, n",
+            "ORDER BY behind a whole DISTINCT ON",
+        ),
         ("SELECT * ILIKE 'n%' FROM t", "ILIKE after *"),
         ("SELECT n FROM t WHERE k SIMILAR TO 'a%'", "SIMILAR TO"),
         ("SELECT VARCHAR(2) 'abc'", "the length of VARCHAR(2)"),

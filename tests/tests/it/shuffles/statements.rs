@@ -3,7 +3,7 @@
 use anyhow::Result;
 use keyloom_client::{Session, Shuffle};
 
-use super::{LISTENS, LOGGED, connect, rows_of, took_part, was_shuffled};
+use super::{LISTENS, LOGGED, connect, rows_of, took_part, was_shuffled, why};
 use crate::harness::{Cluster, batch, ints};
 
 /// Queries whose rows have an order.
@@ -79,6 +79,20 @@ async fn workers_that_shuffle_give_the_same_rows() -> Result<()> {
         assert!(!was_shuffled(&usual, sql).await?, "{sql}");
     }
     assert!(took_part(&cluster) >= 2, "{} took part", took_part(&cluster));
+    Ok(())
+}
+
+/// What overflows is computed of groups, and so behind the shuffle.
+#[tokio::test]
+async fn numbers_that_become_too_large_behind_a_shuffle_fail() -> Result<()> {
+    let cluster = Cluster::start_with(2, &[], &[LISTENS]).await?;
+    let session = connect(&cluster, Shuffle::Always).await?;
+    let sql = "SELECT customer, 9223372036854775807 + count(*) AS n FROM orders GROUP BY customer";
+    let plan = session.explain(session.sql(sql).await?, false).await?;
+    assert!(plan.contains("RepartitionExec"), "{plan}");
+    let error = why(&session, sql).await?;
+    let overflow = "Overflow happened on: 9223372036854775807 + ";
+    assert!(error.message().contains(overflow), "{error}");
     Ok(())
 }
 
