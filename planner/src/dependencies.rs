@@ -19,6 +19,8 @@ use datafusion::{
     optimizer::{OptimizerConfig, OptimizerRule},
 };
 
+use crate::holds::has_node;
+
 /// Forgets what determines what, for the rule after it. Other rules make it anew.
 #[derive(Debug)]
 pub(crate) struct ForgetDependencies;
@@ -33,6 +35,10 @@ impl OptimizerRule for ForgetDependencies {
         plan: LogicalPlan,
         _config: &dyn OptimizerConfig,
     ) -> Result<Transformed<LogicalPlan>> {
+        let tells = |node: &LogicalPlan| !node.schema().functional_dependencies().is_empty();
+        if !has_node(&plan, tells)? {
+            return Ok(Transformed::no(plan));
+        }
         plan.transform_down_with_subqueries(forget)
     }
 }

@@ -4,14 +4,14 @@
 //! what it has written down of the nodes above: a window there could not be planned, nor a lookup.
 
 use datafusion::{
-    common::tree_node::{Transformed, TransformedResult, TreeNodeRecursion},
+    common::tree_node::{Transformed, TransformedResult},
     config::ConfigOptions,
     error::Result,
     logical_expr::{Expr, LogicalPlan, expr::AggregateFunction},
     optimizer::{AnalyzerRule, analyzer::resolve_grouping_function::ResolveGroupingFunction},
 };
 
-use crate::holds::contains;
+use crate::holds::{contains, has_node};
 
 /// Has DataFusion compute it, and tells the nodes above of their columns anew. It is to be among
 /// the first rules.
@@ -20,7 +20,7 @@ pub struct ResolveGrouping(ResolveGroupingFunction);
 
 impl AnalyzerRule for ResolveGrouping {
     fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
-        if !asks(&plan)? {
+        if !has_node(&plan, asks)? {
             return Ok(plan);
         }
         let resolved = self.0.analyze(plan, config)?;
@@ -33,20 +33,11 @@ impl AnalyzerRule for ResolveGrouping {
     }
 }
 
-fn asks(plan: &LogicalPlan) -> Result<bool> {
+fn asks(node: &LogicalPlan) -> bool {
     let is_grouping = |expr: &Expr| {
         matches!(expr, Expr::AggregateFunction(AggregateFunction { func, .. })
             if func.name() == "grouping")
     };
-    let mut asks = false;
-    plan.apply_with_subqueries(|node| {
-        asks = match node {
-            LogicalPlan::Aggregate(groups) => {
-                groups.aggr_expr.iter().any(|expr| contains(expr, is_grouping))
-            }
-            _ => false,
-        };
-        Ok(if asks { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    })?;
-    Ok(asks)
+    matches!(node, LogicalPlan::Aggregate(groups)
+        if groups.aggr_expr.iter().any(|expr| contains(expr, is_grouping)))
 }

@@ -24,6 +24,17 @@ pub(crate) fn contains_call(expr: &Expr) -> bool {
     )
 }
 
+/// Whether a node of the plan, or of a subquery in it, is such a one. To look costs a small part of
+/// a rewrite, which takes all expressions apart.
+pub(crate) fn has_node(plan: &LogicalPlan, is_it: impl Fn(&LogicalPlan) -> bool) -> Result<bool> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        found = is_it(node);
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
+}
+
 /// Whether a call stands in a node of the plan.
 pub(crate) fn has_call(plan: &LogicalPlan) -> Result<bool> {
     let mut found = false;

@@ -17,7 +17,7 @@ use datafusion::{
     optimizer::AnalyzerRule,
 };
 
-use crate::holds::contains;
+use crate::holds::{contains, has_node};
 
 /// Drops terms that come a second time.
 #[derive(Debug, Default)]
@@ -25,6 +25,9 @@ pub struct DropRepeated;
 
 impl AnalyzerRule for DropRepeated {
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+        if !has_node(&plan, may_repeat)? {
+            return Ok(plan);
+        }
         plan.transform_up_with_subqueries(|node| in_distinct(node).transform_data(in_aggregates))
             .data()
     }
@@ -32,6 +35,10 @@ impl AnalyzerRule for DropRepeated {
     fn name(&self) -> &'static str {
         "drop_repeated"
     }
+}
+
+fn may_repeat(node: &LogicalPlan) -> bool {
+    matches!(node, LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(Distinct::On(_)))
 }
 
 fn in_distinct(mut node: LogicalPlan) -> Transformed<LogicalPlan> {

@@ -21,7 +21,7 @@ use datafusion::{
     optimizer::AnalyzerRule,
 };
 
-use crate::{columns::columns_of, narrow::unaliased};
+use crate::{columns::columns_of, holds::has_node, narrow::unaliased};
 
 /// Makes `min` null where a frame holds nothing but nulls. It runs before types are settled.
 #[derive(Debug, Default)]
@@ -29,6 +29,9 @@ pub struct KeepSliding;
 
 impl AnalyzerRule for KeepSliding {
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+        if !has_node(&plan, |node| matches!(node, LogicalPlan::Window(_)))? {
+            return Ok(plan);
+        }
         plan.transform_up_with_subqueries(counted).data()
     }
 

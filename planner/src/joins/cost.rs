@@ -20,6 +20,9 @@ const DENSE_KEYS_A_ROW: u64 = 16;
 /// The same where something speaks for the scan: see [`Asked::leanings`].
 const DENSE_KEYS_A_ROW_TO_SCAN: u64 = 1;
 
+/// Of fewer keys than this, none of it takes long in one process.
+const MANY_KEYS: u64 = 10_000;
+
 /// So many rows for each key do where several things speak for it.
 const DENSE_ROWS_A_KEY: u64 = 2;
 
@@ -41,7 +44,7 @@ pub(super) struct Asked {
     pub(super) are_sifted: bool,
     /// Whether the rows that ask come out of a join that is none with a store's keys.
     pub(super) are_gathered: bool,
-    /// Whether all of it runs in one process.
+    /// Whether all of it runs in one process, and no limit above can be for the rows that ask.
     pub(super) is_together: bool,
 }
 
@@ -55,13 +58,14 @@ impl Asked {
     /// of four keys for each row takes half the time of lookups. Rows that come out of a hash join
     /// are at one place anyhow, and lookups send them to workers and back: TPC-H's query 7 takes a
     /// third longer by them. And a scan decides a condition once a row, a lookup once a key.
-    fn leanings(self) -> usize {
-        [self.is_together, self.are_gathered, self.are_sifted].into_iter().filter(|&is| is).count()
+    fn leanings(self, keys: u64) -> usize {
+        let is_together = self.is_together && keys >= MANY_KEYS;
+        [is_together, self.are_gathered, self.are_sifted].into_iter().filter(|&is| is).count()
     }
 
     /// Whether so many keys are too many for a store of so many rows to look them up.
     fn is_dense(self, keys: u64, rows: u64) -> bool {
-        let most = match self.leanings() {
+        let most = match self.leanings(keys) {
             0 => rows.saturating_mul(DENSE_KEYS_A_ROW),
             1 => rows.saturating_mul(DENSE_KEYS_A_ROW_TO_SCAN),
             _ => rows / DENSE_ROWS_A_KEY,
@@ -185,6 +189,7 @@ mod tests {
     #[test]
     fn dense_joins_are_scans_unless_a_way_is_forced() {
         let known = attached(store("s", &["id"]), Some(10), &[]);
+        let large = attached(store("s", &["id"]), Some(20_000), &[]);
         let unknown = attached(store("s", &["id"]), None, &[]);
         let check = |path, keys, store: &AttachedStore, is_lookup, why: &str| {
             let asked = Asked { keys, ..Asked::default() };
@@ -197,20 +202,21 @@ mod tests {
         check(JoinPath::Lookup, Some(161), &known, true, "join_path = lookup");
         check(JoinPath::Scan, Some(1), &known, false, "join_path = scan");
         let why = "about 5 keys for the limit above, 10 rows".into();
-        let lean = |are_sifted, are_gathered, is_together, most| {
+        let lean = |store, are_sifted, are_gathered, is_together, most| {
             for (keys, is_lookup) in [(most, true), (most + 1, false)] {
                 let asked = Asked { are_sifted, are_gathered, is_together, ..Asked::some(keys) };
-                let choice = choose(JoinPath::Auto, asked, &known);
+                let choice = choose(JoinPath::Auto, asked, store);
                 assert_eq!(choice.is_lookup, is_lookup, "{asked:?}");
             }
         };
-        lean(false, false, false, 160);
-        lean(true, false, false, 10);
-        lean(false, true, false, 10);
-        lean(false, false, true, 10);
-        lean(true, true, false, 5);
-        lean(false, true, true, 5);
-        lean(true, true, true, 5);
+        lean(&known, false, false, false, 160);
+        lean(&known, true, false, false, 10);
+        lean(&known, false, true, false, 10);
+        lean(&known, true, true, false, 5);
+        lean(&known, true, false, true, 10);
+        lean(&known, false, false, true, 160);
+        lean(&large, false, false, true, 20_000);
+        lean(&large, false, true, true, 10_000);
         let limited = Asked { is_limited: true, ..Asked::some(5) };
         assert_eq!(choose(JoinPath::Auto, limited, &known), Choice { is_lookup: true, why });
     }

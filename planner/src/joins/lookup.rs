@@ -137,10 +137,13 @@ impl<'a> LookupJoin<'a> {
     /// Whether it is asked for, or cheaper than the join, of which so many rows are wanted.
     pub(super) fn choose(&self, options: PlanOptions, wanted: Wanted) -> Choice {
         let asked = wanted.of_asking(self.kind).of(rows(self.asking));
-        // A scan would compute them of rows that nobody asks for.
         let conditions = &self.side.conditions;
-        let are_sifted = !conditions.is_empty() && !conditions.iter().any(may_fail_of_a_row);
-        let (are_gathered, is_together) = (are_gathered(self.asking), options.is_together);
+        // A scan would compute them of rows that nobody asks for.
+        let may_fail = conditions.iter().any(may_fail_of_a_row);
+        let are_sifted = !conditions.is_empty() && !may_fail;
+        let are_gathered = !may_fail && are_gathered(self.asking);
+        // Where all rows are kept, a lookup may yet be made of the first of them alone.
+        let is_together = options.is_together && !may_fail && !self.kind.keeps_all();
         let asked = Asked { are_sifted, are_gathered, is_together, ..asked };
         choose(options.join_path, asked, &self.side.store)
     }
