@@ -65,9 +65,14 @@ mod tests {
     type Plan = Arc<dyn ExecutionPlan>;
 
     fn join(held: Plan, other: Plan, kind: JoinType) -> Plan {
+        join_of(held, other, kind, false)
+    }
+
+    fn join_of(held: Plan, other: Plan, kind: JoinType, null_aware: bool) -> Plan {
         let on = vec![(col("id", &held.schema()).unwrap(), col("id", &other.schema()).unwrap())];
         let (mode, nulls) = (PartitionMode::CollectLeft, NullEquality::NullEqualsNothing);
-        let join = HashJoinExec::try_new(held, other, on, None, &kind, None, mode, nulls, false);
+        let join =
+            HashJoinExec::try_new(held, other, on, None, &kind, None, mode, nulls, null_aware);
         Arc::new(join.unwrap())
     }
 
@@ -86,6 +91,9 @@ mod tests {
         }
         let plan = planned(join(frame(2), scan(3), JoinType::LeftSemi));
         assert!(plan.contains("join_type=LeftSemi,"), "{plan}");
+        // Which side may be null decides it.
+        let plan = planned(join_of(frame(3), scan(2), JoinType::LeftAnti, true));
+        assert!(plan.contains("join_type=LeftAnti,"), "{plan}");
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub(super) struct Asked {
     pub(super) are_sifted: bool,
     /// Whether the rows that ask come out of a join that is none with a store's keys.
     pub(super) are_gathered: bool,
-    /// Whether all of it runs in one process, and no limit above can be for the rows that ask.
+    /// Whether all of it runs in one process, where a lookup could not save more than it costs.
     pub(super) is_together: bool,
 }
 

@@ -120,14 +120,15 @@ pub(super) fn asking(rows: i64) -> LogicalPlanBuilder {
 
 /// What the rule makes of a plan.
 pub(super) fn planned(tables: &Arc<Tables>, plan: LogicalPlan, path: JoinPath) -> LogicalPlan {
-    planned_by(tables, plan, path, Vec::new())
+    let options = PlanOptions { join_path: path, ..PlanOptions::default() };
+    planned_by(tables, plan, options, Vec::new())
 }
 
 /// What the rule makes of a plan, and others after it.
 pub(super) fn planned_by(
     tables: &Arc<Tables>,
     plan: LogicalPlan,
-    path: JoinPath,
+    options: PlanOptions,
     others: Vec<Arc<dyn OptimizerRule + Send + Sync>>,
 ) -> LogicalPlan {
     use datafusion::{
@@ -135,12 +136,12 @@ pub(super) fn planned_by(
         optimizer::{Optimizer, OptimizerContext},
     };
 
-    let mut options = ConfigOptions::new();
-    options.extensions.insert(PlanOptions { join_path: path, ..PlanOptions::default() });
+    let mut config = ConfigOptions::new();
+    config.extensions.insert(options);
     let rule = JoinStores::new(Arc::clone(tables) as Arc<dyn StoreTables>);
     let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![Arc::new(rule)];
     rules.extend(others);
-    let context = OptimizerContext::new_with_config_options(Arc::new(options));
+    let context = OptimizerContext::new_with_config_options(Arc::new(config));
     let before = Arc::clone(plan.schema());
     let after = Optimizer::with_rules(rules).optimize(plan, &context, |_, _| {});
     let after = after.unwrap();

@@ -9,7 +9,7 @@ use keyloom_common::{
 };
 
 use super::{
-    samples::{Tables, asking, attached, memory, pinned, planned, store},
+    samples::{Tables, asking, attached, memory, pinned, planned, planned_by, store},
     *,
 };
 
@@ -127,6 +127,33 @@ fn rows_with_a_condition_of_their_own_are_scanned_where_more_keys_ask_than_there
         let plan = asking(keys).join(held, JoinType::Inner, on, None).unwrap();
         let (expected, other) = if is_lookup { ("kv_get_all(", "Join") } else { ("Join", "kv_") };
         has(&shape(&tables, plan), &[expected], &[other]);
+    }
+}
+
+/// Two keys ask for each row of the store. A left join keeps its rows for a limit to choose of, and
+/// a condition that may fail is not computed of rows that nobody asks for.
+#[test]
+fn in_one_process_a_scan_is_made_sooner_unless_a_lookup_may_save_more() {
+    let may_fail = (lit(7_i64) / col("size")).gt(lit(1_i64));
+    for (is_together, join_type, condition, is_lookup) in [
+        (true, JoinType::Inner, None, false),
+        (false, JoinType::Inner, None, true),
+        (true, JoinType::Left, None, true),
+        (true, JoinType::Inner, Some(may_fail), true),
+    ] {
+        let tables = Arc::new(Tables::default());
+        let mut held = tables.scan(attached(store("s", &["id"]), Some(5_000), &[]));
+        if let Some(condition) = &condition {
+            held = held.filter(condition.clone()).unwrap();
+        }
+        let on = (vec!["t.column1"], vec!["s.id"]);
+        // A filter lets a fifth pass.
+        let asking = asking(50_000).filter(col("t.column1").gt(lit(0_i64))).unwrap();
+        let plan = asking.join(held.build().unwrap(), join_type, on, None).unwrap();
+        let options = PlanOptions { is_together, ..PlanOptions::default() };
+        let plan = planned_by(&tables, plan.build().unwrap(), options, Vec::new());
+        let shape = plan.display_indent().to_string();
+        assert_eq!(shape.contains("kv_get_all("), is_lookup, "{join_type} {condition:?}");
     }
 }
 

@@ -5,11 +5,14 @@ use datafusion::logical_expr::{JoinType, LogicalPlanBuilder, cast, col, lit, whe
 use keyloom_common::{
     functions::{CallOptions, Function, KvFunction, OnError},
     misses::MaxMisses,
-    store::{AttachedStore, JoinPath},
+    store::AttachedStore,
 };
 
 use super::*;
-use crate::joins::samples::{Tables, asking, attached, memory, planned_by, store};
+use crate::{
+    joins::samples::{Tables, asking, attached, memory, planned_by, store},
+    options::PlanOptions,
+};
 
 /// A store of contents, in which keys stand once.
 fn once() -> Arc<AttachedStore> {
@@ -63,7 +66,7 @@ fn shape(
 
 /// What both rules make of a plan.
 fn shared(tables: &Arc<Tables>, plan: LogicalPlan) -> LogicalPlan {
-    planned_by(tables, plan, JoinPath::Auto, vec![Arc::new(ShareFetches)])
+    planned_by(tables, plan, PlanOptions::default(), vec![Arc::new(ShareFetches)])
 }
 
 /// The same as text.
