@@ -12,7 +12,8 @@
 //!    holds scalar subqueries to one value: null without a row, an error with several.
 //!    [`KeepSliding`] has `min` forget values that have left a frame, and [`DropRepeated`] sorts
 //!    by a term once. [`ResolveGrouping`], before them, computes `grouping(…)`.
-//!    [`logical_rules`], DataFusion's own, leave alone groups by constants, and know of no column
+//!    [`logical_rules`], DataFusion's own, leave alone groups by constants, decide no constant below
+//!    totals, and know of no column
 //!    that others determine it; nor do relations of a statement, by [`forget_dependencies`].
 //! 2. [`LiftCalls`], after it, moves calls out of sorts, aggregates, windows and joins into a
 //!    projection below them, and out of conditions that DataFusion would move. [`KeepNested`], the
@@ -88,6 +89,7 @@ mod single;
 mod slice;
 mod sliding;
 mod sorts;
+mod totals;
 mod varying;
 mod waves;
 mod ways;

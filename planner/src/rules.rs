@@ -12,7 +12,7 @@ use datafusion::{
 
 use crate::{
     build_side::HoldFewer, constants::KeepGroups, dependencies::ForgetDependencies,
-    sorts::PlanSorts,
+    sorts::PlanSorts, totals::KeepAboveTotals,
 };
 
 type LogicalRule = Arc<dyn OptimizerRule + Send + Sync>;
@@ -26,6 +26,7 @@ pub fn logical_rules() -> Vec<LogicalRule> {
         replace(&mut rules, |rule| rule.name() == name, make);
     };
     put("eliminate_group_by_constant", |rule| vec![Arc::new(KeepGroups(rule))]);
+    put("push_down_filter", |rule| vec![Arc::new(KeepAboveTotals(rule))]);
     for cuts_short in
         ["replace_distinct_aggregate", "eliminate_duplicated_expr", "optimize_projections"]
     {
